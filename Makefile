@@ -1,0 +1,46 @@
+# Two commands: `make quickstart` trains a model and asks it, `make test` checks everything.
+PYTHON ?= python3.11
+VENV ?= .venv
+BIN = $(VENV)/bin
+RUN = runs/quickstart
+# pinned first and alone: a range would fetch the newest build with gigabytes of CUDA
+TORCH = torch==2.13.0
+
+.PHONY: quickstart test lint types unit soak clean
+
+quickstart: $(RUN)/metrics.json
+	$(BIN)/hftool classify $(RUN) "A warm, funny film." "Two hours I will never get back." \
+		"The plot is thin, but the cast is a joy."
+
+$(RUN)/metrics.json: | $(VENV)/quickstart.done
+	rm -rf $(RUN)
+	$(BIN)/hftool finetune bert sst2 --offline --out $(RUN)
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt $(TORCH)
+
+$(VENV)/quickstart.done: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[offline]"
+	touch $@
+
+$(VENV)/dev.done: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+test: lint types unit
+
+lint: | $(VENV)/dev.done
+	$(BIN)/ruff check .
+
+types: | $(VENV)/dev.done
+	$(BIN)/mypy
+
+unit: | $(VENV)/dev.done
+	$(BIN)/python -m pytest --cov
+
+soak: | $(VENV)/dev.done
+	$(BIN)/python -m pytest -m "slow or not slow" --override-ini addopts="--strict-markers"
+
+clean:
+	rm -rf $(VENV) runs build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .coverage

@@ -1,0 +1,6 @@
+"""python -m hftool"""
+
+from hftool.cli.app import entry
+
+if __name__ == "__main__":
+    entry()

@@ -1,0 +1,105 @@
+"""hftool evaluate"""
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from hftool.cli.options import (
+    Column,
+    Device,
+    Encoding,
+    Json,
+    Label,
+    Model,
+    NoFallback,
+    Offline,
+    Quiet,
+    Text,
+    TextPair,
+    Verbose,
+    column_mapping,
+    go_offline,
+)
+from hftool.cli.screen import screen
+from hftool.errors import UsageError
+
+NAME = "evaluate"
+SPLITS = ("train", "validation", "test")
+CORNER = "true, answered"
+Task = Annotated[
+    str | None, typer.Argument(metavar="[TASK]", help="A task or a file; by default the run's own data.", show_default=False)
+]
+Split = Annotated[str | None, typer.Option("--split", help="train, validation or test; by default test if it has labels.")]
+Limit = Annotated[int | None, typer.Option("--limit", min=1, help="A seeded sample of N rows.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Of the sample.")]
+Out = Annotated[
+    str | None,
+    typer.Option("--out", metavar="FILE", help="Where the misclassified rows go; by default errors.jsonl in the run folder."),
+]
+
+
+def command(
+    model: Model,
+    task: Task = None,
+    split: Split = None,
+    text: Text = None,
+    text_pair: TextPair = None,
+    label: Label = None,
+    column: Column = None,
+    encoding: Encoding = None,
+    limit: Limit = None,
+    seed: Seed = 0,
+    out: Out = None,
+    device: Device = "auto",
+    offline: Offline = False,
+    no_fallback: NoFallback = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Measure a model: accuracy, macro-F1, by class, confusion, and the rows that went wrong, worst first.
+
+    hftool evaluate runs/a --split validation
+    """
+    if split is not None and split not in SPLITS:
+        raise UsageError(f"--split must be one of {', '.join(SPLITS)}, not '{split}'")
+    columns = column_mapping(column, text=text, text_pair=text_pair, label=label)
+    go_offline(offline)
+    from hftool import workflow
+
+    with screen(quiet=quiet, verbose=verbose, as_json=as_json) as progress:
+        report = workflow.evaluate(
+            model,
+            task,
+            on=split,
+            column=columns,
+            limit=limit,
+            seed=seed,
+            device=device,
+            encoding=encoding,
+            errors=out,
+            offline=offline,
+            fallback=not no_fallback,
+            progress=progress,
+        )
+    if as_json:
+        typer.echo(json.dumps({"split": report.split, **report.metrics, "errors": len(report.errors)}, ensure_ascii=False))
+        return
+    _show(report.split, dict(report.metrics), len(report.errors))
+
+
+def _show(split: str, metrics: dict[str, Any], errors: int) -> None:
+    majority = metrics["majority_baseline"]
+    typer.echo(f"{split}: {metrics['rows']} rows, {errors} wrong")
+    for name in ("accuracy", "macro_f1", "loss"):
+        beside = f"  (always '{majority['label']}': {majority['accuracy']:.4f})" if name == "accuracy" else ""
+        typer.echo(f"  {name:<10}{metrics[name]:.4f}{beside}")
+    labels = metrics["confusion"]["labels"]
+    width = max(len("label"), *map(len, labels)) + 2
+    typer.echo(f"\n  {'label':<{width}}precision  recall      f1    rows")
+    for name, values in metrics["by_class"].items():
+        typer.echo(f"  {name:<{width}}{values['precision']:9.4f}{values['recall']:8.4f}{values['f1']:8.4f}{values['rows']:8d}")
+    typer.echo(f"\n  {CORNER:<{max(width, 16)}}" + "".join(f"{name[:10]:>12}" for name in labels))
+    for name, row in zip(labels, metrics["confusion"]["matrix"], strict=True):
+        typer.echo(f"  {name:<{max(width, 16)}}" + "".join(f"{count:12d}" for count in row))

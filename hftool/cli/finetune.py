@@ -1,0 +1,121 @@
+"""hftool finetune"""
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from hftool.cli.options import (
+    Column,
+    Json,
+    Label,
+    NoFallback,
+    Offline,
+    Quiet,
+    Text,
+    TextPair,
+    Verbose,
+    column_mapping,
+    go_offline,
+    with_knobs,
+)
+from hftool.cli.screen import screen
+from hftool.config import Config as Settings
+from hftool.config import make_config, parse_assignments, read_config
+
+NAME = "finetune"
+OF_A_TASK = ("train", "validation", "test", "columns", "labels")
+Model = Annotated[
+    str | None, typer.Argument(metavar="[MODEL]", help="A name of `hftool models`, a Hub id or a folder.", show_default=False)
+]
+Task = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[TASK]", help="A name of `hftool tasks`, a data file or folder, a Hub data set.", show_default=False
+    ),
+]
+Train = Annotated[str | None, typer.Option("--train", metavar="FILE", help="Train rows.")]
+Validation = Annotated[str | None, typer.Option("--validation", metavar="FILE", help="Validation rows.")]
+Test = Annotated[str | None, typer.Option("--test", metavar="FILE", help="Test rows.")]
+Out = Annotated[str | None, typer.Option("--out", metavar="DIR", help="The run folder; by default runs/MODEL-TASK-TIME.")]
+Config = Annotated[str | None, typer.Option("--config", metavar="FILE", help="Knobs from a YAML file.")]
+Assignments = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any knob; wins over --config.")]
+Head = Annotated[str | None, typer.Option("--head", help="What the model is to do; by default from the task.")]
+
+
+@with_knobs
+def command(
+    *,
+    model: Model = None,
+    task: Task = None,
+    train: Train = None,
+    validation: Validation = None,
+    test: Test = None,
+    text: Text = None,
+    text_pair: TextPair = None,
+    label: Label = None,
+    column: Column = None,
+    out: Out = None,
+    config: Config = None,
+    assignments: Assignments = None,
+    head: Head = None,
+    offline: Offline = False,
+    no_fallback: NoFallback = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    knobs: dict[str, Any],
+) -> None:
+    """Train a model on a task, keep the best checkpoint, measure it.
+
+    hftool finetune bert sst2
+    hftool finetune bert reviews.csv --text sentence --label stars --class-weights balanced
+    """
+    columns = column_mapping(column, text=text, text_pair=text_pair, label=label)
+    files = {"model": model, "task": task, "train": train, "validation": validation, "test": test}
+    given = {key: value for key, value in files.items() if value is not None} | ({"columns": columns} if columns else {})
+    settings = _settings(config, assignments or [], given, knobs)
+    go_offline(offline)
+    from hftool import workflow
+
+    with screen(quiet=quiet, verbose=verbose, as_json=as_json) as progress:
+        result = workflow.finetune(
+            config=settings, out=out, head=head, offline=offline, fallback=not no_fallback, progress=progress
+        )
+    if as_json:
+        _print_json(result)
+    else:
+        _print_lines(result, quiet=quiet)
+
+
+def _settings(file: str | None, assignments: list[str], given: dict[str, Any], knobs: dict[str, Any]) -> Settings:
+    """Flag over --set over file; with another task the files and columns of the config stay behind."""
+    from_file = read_config(file) if file else {}
+    if "task" in given:
+        from_file = {key: value for key, value in from_file.items() if key not in OF_A_TASK}
+    return make_config(from_file, parse_assignments(assignments), given, knobs)
+
+
+def _print_json(result: Any) -> None:
+    card = json.loads((result.run.model / "hftool.json").read_text(encoding="utf-8"))
+    facts = {"run": str(result.run.path), "seconds": result.seconds, "stand_in": card["stand_in"]}
+    typer.echo(json.dumps({**facts, "metrics": dict(result.metrics)}, ensure_ascii=False))
+
+
+def _print_lines(result: Any, *, quiet: bool) -> None:
+    path, metrics = result.run.path, result.metrics
+    typer.echo(f"run         {path}")
+    for split in ("validation", "test"):
+        if split in metrics:
+            typer.echo(f"{split:<12}{_line(metrics[split])}")
+    if not quiet:
+        share = 100 * metrics["seconds_saving"] / max(result.seconds, 1e-9)
+        best = f"best at step {metrics['best_step']} of {metrics['steps']}"
+        typer.echo(f"time        {result.seconds:.0f} s, {share:.1f} % of it saving; {best}")
+    typer.echo(f'next        hftool classify {path} "TEXT"')
+
+
+def _line(measured: dict[str, Any]) -> str:
+    scores = {key: value for key, value in measured.items() if isinstance(value, float) and key != "loss"}
+    values = "  ".join(f"{key} {value:.4f}" for key, value in scores.items())
+    return f"{values}  ({measured['rows']} rows, majority {measured['majority_baseline']['accuracy']:.4f})"

@@ -1,0 +1,84 @@
+"""hftool predict"""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from hftool.cli.options import (
+    Column,
+    Device,
+    Encoding,
+    Json,
+    Model,
+    NoFallback,
+    Offline,
+    Quiet,
+    Text,
+    TextPair,
+    Verbose,
+    column_mapping,
+    go_offline,
+)
+from hftool.cli.screen import screen
+
+NAME = "predict"
+File = Annotated[str | None, typer.Argument(metavar="FILE", help="CSV, TSV, JSON, JSON Lines or Parquet.", show_default=False)]
+Out = Annotated[
+    str | None,
+    typer.Option(
+        "--out", metavar="FILE", help="CSV, TSV, JSON Lines or Parquet, by its ending; by default JSON Lines on stdout."
+    ),
+]
+TopK = Annotated[int | None, typer.Option("--top-k", min=1, help="Only the K most probable labels.")]
+
+
+def command(
+    model: Model,
+    file: File = None,
+    out: Out = None,
+    top_k: TopK = None,
+    text: Text = None,
+    text_pair: TextPair = None,
+    column: Column = None,
+    encoding: Encoding = None,
+    device: Device = "auto",
+    offline: Offline = False,
+    no_fallback: NoFallback = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Answer every row of a file, in order: its own columns, then label and probabilities. Any size of file.
+
+    hftool predict runs/a reviews.csv --out scored.csv
+    """
+    columns = column_mapping(column, text=text, text_pair=text_pair)
+    go_offline(offline)
+    from hftool import workflow
+    from hftool.errors import UsageError
+
+    if as_json and out is None:
+        raise UsageError(
+            "--json prints one document, and predict writes rows", "Add --out FILE, or leave --json out for JSON Lines"
+        )
+    with screen(quiet=quiet, verbose=verbose, as_json=as_json) as progress:
+        count = workflow.predict(
+            model,
+            file,
+            out=out,
+            column=columns,
+            top_k=top_k,
+            device=device,
+            encoding=encoding,
+            offline=offline,
+            fallback=not no_fallback,
+            progress=progress,
+            handle=sys.stdout,
+        )
+    if as_json:
+        import json
+
+        typer.echo(json.dumps({"out": out, "rows": count}))
+    elif out is not None:
+        typer.echo(f"{count} rows in {out}")

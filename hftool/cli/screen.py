@@ -1,0 +1,118 @@
+"""What is shown while a verb works: a live bar on a terminal, plain lines in a pipe; always on stderr."""
+
+import logging
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from hftool.progress import Event, Progress
+
+PLAIN_EVERY = 5.0  # seconds between plain lines
+
+
+@contextmanager
+def screen(*, quiet: bool, verbose: bool, as_json: bool = False) -> Iterator[Progress]:
+    """The progress function for a verb. Within it the libraries' warnings are kept back unless verbose."""
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.ERROR, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s"
+    )
+    with warnings.catch_warnings():
+        if not verbose:
+            warnings.simplefilter("ignore")
+        if quiet:
+            yield _stand_ins_only
+        elif sys.stderr.isatty() and not as_json:
+            with _bar() as progress:
+                yield progress
+        else:
+            yield _plain_lines()
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _stand_ins_only(event: Event) -> None:
+    """Quiet still says the one thing that must never be missed: that another model or data set was used."""
+    if event.kind == "notice" and event.text.startswith("stand-in:"):
+        _say(event.text)
+
+
+def left(seconds: float) -> str:
+    """Seconds as 1:05 or 2:03:04."""
+    minutes, rest = divmod(max(0, round(seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def _measured(event: Event) -> str:
+    return "  ".join(f"{key} {value:.4f}" for key, value in event.values.items() if key != "step" and isinstance(value, float))
+
+
+def _plain_lines() -> Progress:
+    shown = 0.0
+
+    def progress(event: Event) -> None:
+        nonlocal shown
+        values: dict[str, Any] = dict(event.values)
+        if event.kind == "notice":
+            _say(event.text)
+        elif event.kind == "evaluation":
+            _say(f"step {values['step']}: {_measured(event)}")
+        elif event.kind == "step" and "loss" in values and time.monotonic() - shown > PLAIN_EVERY:
+            shown = time.monotonic()
+            _say(
+                f"step {values['step']}/{values['steps']}  loss {values['loss']:.4f}  "
+                f"{values['tokens_per_second']:.0f} tokens/s  {left(values['seconds_left'])} left"
+            )
+        elif event.kind == "rows" and time.monotonic() - shown > PLAIN_EVERY:
+            shown = time.monotonic()
+            _say(f"{values['done']} rows")
+
+    return progress
+
+
+@contextmanager
+def _bar() -> Iterator[Progress]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+    from rich.progress import Progress as RichProgress
+
+    console = Console(stderr=True, highlight=False)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=None),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[said]}"),
+    )
+    with RichProgress(*columns, console=console, transient=True) as bars:
+        yield _bar_events(bars, console.print)
+
+
+def _bar_events(bars: Any, show: Callable[..., None]) -> Progress:
+    task: Any = None
+    said = metric = ""
+
+    def progress(event: Event) -> None:
+        nonlocal task, said, metric
+        values: dict[str, Any] = dict(event.values)
+        if event.kind == "notice":
+            show(event.text, markup=False)
+        elif event.kind == "plan":
+            task = bars.add_task("training", total=values["steps"], said="")
+        elif event.kind == "evaluation":
+            metric = next((f"{k} {v:.4f}" for k, v in values.items() if k != "step"), "")
+            show(f"step {values['step']}: {_measured(event)}", markup=False)
+        elif event.kind == "step":
+            if "loss" in values:
+                said = f"loss {values['loss']:.4f}  {values['tokens_per_second']:.0f} tokens/s"
+            text = "  ".join(part for part in (said, metric, f"{left(values['seconds_left'])} left") if part)
+            bars.update(task, completed=values["step"], said=text)
+        elif event.kind == "rows":
+            task = bars.add_task("rows", total=None, said="") if task is None else task
+            bars.update(task, completed=values["done"])
+
+    return progress

@@ -1,0 +1,44 @@
+"""Which rows go together: batches of similar length, so that little of a batch is padding.
+
+Both functions are pure: lengths in, lists of positions out, the same for the same seed.
+"""
+
+import random
+from collections.abc import Sequence
+
+WINDOW = 50  # steps whose rows are sorted together; a larger window pads less and shuffles less
+
+
+def step_batches(lengths: Sequence[int], *, size: int, seed: int, epoch: int) -> list[list[int]]:
+    """The rows of each optimizer step of an epoch: shuffled, sorted by length within a window, the steps shuffled again.
+
+    lengths: tokens of each row. size: rows of a step over all processes and accumulated batches. Every row comes
+    exactly once; the last step may be smaller.
+    """
+    rng = random.Random(f"{seed}-{epoch}")
+    order = list(range(len(lengths)))
+    rng.shuffle(order)
+    steps: list[list[int]] = []
+    for start in range(0, len(order), WINDOW * size):
+        window = sorted(order[start : start + WINDOW * size], key=lengths.__getitem__)
+        steps += [window[i : i + size] for i in range(0, len(window), size)]
+    rng.shuffle(steps)
+    return steps
+
+
+def split_step(rows: list[int], *, size: int) -> list[list[int]]:
+    """A step cut into batches of at most `size` rows, longest rows first so that memory runs out early or never."""
+    return [rows[i : i + size] for i in range(0, len(rows), size)][::-1]
+
+
+def budget_batches(lengths: Sequence[int], *, tokens: int, rows: int = 256) -> list[list[int]]:
+    """Batches for inference: sorted by length, each at most `tokens` after padding and `rows` rows; one row always fits."""
+    order = sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True)
+    batches: list[list[int]] = []
+    for i in order:
+        last = batches[-1] if batches else []
+        if last and len(last) < rows and lengths[last[0]] * (len(last) + 1) <= tokens:
+            last.append(i)
+        else:
+            batches.append([i])
+    return batches

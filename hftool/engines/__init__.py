@@ -1,0 +1,1 @@
+"""What computes: features of a batch in, outputs out, behind one `forward`."""

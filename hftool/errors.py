@@ -1,0 +1,118 @@
+"""Every error that a user can mend, and the exit code with which each one ends a command.
+
+    HftoolError
+    ├── UsageError           2   unknown verb, name, option, key or value; a family that cannot do the task
+    ├── DataError           65   empty, no such column, one class, encoding, labels, damaged model
+    ├── InputMissing        66   an input that is not there, a folder that is no model
+    ├── HubUnreachable      69   the Hub does not answer, or has no such repository
+    ├── OutputUnavailable   73   the output exists, is locked or cannot be created
+    ├── StorageError        74   disk full, read or write failed
+    ├── RunStopped          75   the run stopped itself and can be gone on with
+    ├── Refused             77   refused for security
+    ├── ConfigError         78   a config file or a checkpoint that does not fit
+    └── Interrupted  130 / 143   SIGINT or SIGTERM, after the checkpoint was saved
+
+An error has two parts: `detail` (what is wrong and where: file and row, option, key) and `hint` (what to do).
+Anything else that escapes is a bug of ours: exit 1, with its traceback.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class HftoolError(Exception):
+    """The one class to catch. `code` is the exit code, `kind` a stable word for `--json`."""
+
+    code = 1
+    kind = "error"
+
+    def __init__(self, detail: str, hint: str = "") -> None:
+        super().__init__(detail, hint)
+        self.detail = detail
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.detail}. {self.hint}" if self.hint else self.detail
+
+    def as_json(self) -> dict[str, object]:
+        """The error as the one JSON document that `--json` promises."""
+        return {"code": self.code, "kind": self.kind, "detail": self.detail, "hint": self.hint}
+
+
+class UsageError(HftoolError):
+    """Unknown verb, name, option, key or value on the command line; a family that cannot do the task."""
+
+    code, kind = 2, "usage"
+
+
+class DataError(HftoolError):
+    """Data that cannot be used: empty, no such column, one class, wrong encoding, unknown labels, damaged files."""
+
+    code, kind = 65, "data"
+
+
+class InputMissing(HftoolError):
+    """An input that is not there, or a folder that holds no model."""
+
+    code, kind = 66, "input_missing"
+
+
+class HubUnreachable(HftoolError):
+    """The Hub does not answer, or does not have what was asked for."""
+
+    code, kind = 69, "hub_unreachable"
+
+
+class OutputUnavailable(HftoolError):
+    """The output exists, is locked by another process, or cannot be created."""
+
+    code, kind = 73, "output_unavailable"
+
+
+class StorageError(HftoolError):
+    """The disk is full, or reading or writing failed."""
+
+    code, kind = 74, "storage"
+
+
+class RunStopped(HftoolError):
+    """The run stopped itself; what it had reached is kept."""
+
+    code, kind = 75, "stopped"
+
+
+class Refused(HftoolError):
+    """Refused for security: nothing of it was executed."""
+
+    code, kind = 77, "refused"
+
+
+class ConfigError(HftoolError):
+    """A config file or a checkpoint that does not fit."""
+
+    code, kind = 78, "config"
+
+
+class Interrupted(HftoolError):
+    """SIGINT (130) or SIGTERM (143) arrived; the checkpoint was saved first."""
+
+    kind = "interrupted"
+
+    def __init__(self, detail: str, hint: str = "", *, signal_number: int) -> None:
+        super().__init__(detail, hint)
+        self.code = 128 + signal_number
+
+
+def did_you_mean(word: str, known: Iterable[str], *, otherwise: str = "") -> str:
+    """The hint that names the nearest of `known`, or `otherwise` when none is near."""
+    names = list(known)
+    folded = {name.lower(): name for name in names}
+    near = difflib.get_close_matches(word.lower(), list(folded), n=1, cutoff=0.5)
+    return f"Did you mean '{folded[near[0]]}'?" if near else otherwise
+
+
+def listing(names: Iterable[object], *, most: int = 12) -> str:
+    """Names as they stand in an error: quoted, comma separated, at most `most` of them."""
+    shown = [f"'{name}'" for name in names]
+    more = f" and {len(shown) - most} more" if len(shown) > most else ""
+    return ", ".join(shown[:most]) + more

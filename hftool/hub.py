@@ -1,0 +1,221 @@
+"""The Hugging Face Hub: asked once, for at most three seconds, and only when something must be fetched.
+
+The libraries' own look-ups retry for 23 to 46 seconds without a network; so they only ever get local folders from us.
+`HF_ENDPOINT`, `HF_HOME`, `HF_HUB_CACHE`, `HF_TOKEN` and `HF_HUB_OFFLINE` mean what they mean everywhere.
+"""
+
+import json
+import logging
+import re
+import threading
+from collections import Counter
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from hftool.errors import HubUnreachable, Refused, StorageError, UsageError, did_you_mean, listing
+from hftool.run import whole_file
+from hftool.safety import CONVERT, PICKLES
+
+TIMEOUT = 3.0  # seconds until the one question must begin to be answered
+SLOW = 20.0  # seconds until the answer must be there whole: some data sets have 100 000 file names
+TRIES = 2  # for the same bytes of a file
+CHUNK = 2**16  # bytes; of less than a chunk nothing is kept when the network breaks off
+NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*(@(?!.*\.\.)\w[\w./+-]*)?", re.ASCII)  # a branch becomes a path below `refs`
+REVISION = re.compile(r"[0-9a-f]{40}")
+TOKENIZERS = (("tokenizer.json",), ("vocab.txt",), ("vocab.json", "merges.txt"), ("spiece.model",))
+MODEL_ENDINGS = (".json", ".txt", ".model", ".jinja", "README.md")  # and the safetensors beside config.json
+DATA_ENDINGS = (".parquet", ".csv", ".tsv", ".json", ".jsonl", ".txt")
+ACCESS = "Check the name; for a private one, or one with terms to accept on its page, type `hf auth login`"
+KEPT = "Type the command again: the files that arrived whole are kept"
+_ONE_AT_A_TIME = threading.Lock()  # `_download` changes huggingface_hub for the whole process
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A repository as it lies in the cache: its folder and its 40-digit revision."""
+
+    folder: Path
+    revision: str
+
+
+def cached(repo: str, revision: str = "", *, kind: str = "model", part: str = "") -> Snapshot | None:
+    """The complete snapshot in the cache, or None. Opens no socket. `part` limits a data set to one folder of it."""
+    if not NAME.fullmatch(f"{repo}@{revision or 'main'}"):
+        return None
+    storage = _storage(repo, kind)
+    try:
+        sha = revision if REVISION.fullmatch(revision) else (storage / "refs" / (revision or "main")).read_text("utf-8")
+    except (OSError, ValueError):
+        return None
+    folder = storage / "snapshots" / sha
+    return Snapshot(folder, sha) if REVISION.fullmatch(sha) and _is_complete(storage, folder, kind, part) else None
+
+
+def _storage(repo: str, kind: str) -> Path:
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE).expanduser().resolve() / "--".join((f"{kind}s", *repo.split("/")))
+
+
+def _file_list(storage: Path, sha: str, part: str) -> Path:
+    """Where `fetch` notes the files that it wants. When all of them are there, the download is complete."""
+    return storage / ".hftool" / f"{sha}{'.' if part else ''}{quote(part, safe='')}.json"
+
+
+def _is_complete(storage: Path, folder: Path, kind: str, part: str) -> bool:
+    lists = [path for path in (_file_list(storage, folder.name, name) for name in (part, "")) if path.is_file()]
+    if kind == "model" and not lists:
+        return is_complete_model(folder)  # another tool fetched it
+    try:
+        return any(all((folder / str(n)).is_file() for n in json.loads(path.read_bytes())) for path in lists)
+    except (OSError, ValueError, TypeError):  # a damaged list; `fetch` writes it anew
+        return False
+
+
+def is_complete_model(folder: Path) -> bool:
+    """True if config, tokenizer and all shards are there. Pickles do not count: the Hub may have safetensors too."""
+    index = folder / "model.safetensors.index.json"
+    try:
+        weights = json.loads(index.read_bytes())["weight_map"].values() if index.is_file() else ["model.safetensors"]
+        choices = ({"config.json", *weights, *tokenizer} for tokenizer in TOKENIZERS)
+        return any(all((folder / name).is_file() for name in names) for names in choices)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return False
+
+
+def fetch(repo: str, revision: str = "", *, kind: str = "model", part: str = "") -> Snapshot:
+    """Download a repository at a revision and return its folder. Whole files of a broken-off download are kept.
+
+    Raises HubUnreachable (no answer, no such repository, broken off), Refused (weights only as a pickle), StorageError
+    (the cache cannot be written) or UsageError (no repository id or revision, no such part of a data set).
+    """
+    sha, names = _ask(repo, revision, kind)
+    wanted = _wanted(repo, names, kind, part)
+    import httpx2 as httpx
+
+    storage = _storage(repo, kind)
+    try:
+        _note(_file_list(storage, sha, part), json.dumps(wanted))
+        _download(repo, sha, kind, wanted)
+        if not REVISION.fullmatch(revision):  # last: until then the name leads to what was complete before
+            _note(storage / "refs" / (revision or "main"), sha)
+    except (httpx.HTTPError, OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno:  # errors of the network have none
+            raise StorageError(f"the cache cannot be written: {error}", "Make room, or set HF_HOME elsewhere") from None
+        raise HubUnreachable(f"the download of {repo} broke off: {error!r:.160}", KEPT) from None
+    return Snapshot(storage / "snapshots" / sha, sha)
+
+
+def _wanted(repo: str, names: list[str], kind: str, part: str) -> list[str]:
+    if kind == "model":
+        weights = [name for name in names if name.endswith(".safetensors") and "/" not in name]
+        pickles = [name for name in names if name.endswith(PICKLES)]
+        if pickles and not weights:
+            raise Refused(f"'{repo}' has its weights only as a pickle ('{pickles[0]}'), which can run code", CONVERT)
+        return [name for name in names if name.endswith(MODEL_ENDINGS)] + weights
+    data = [name for name in names if name.endswith(DATA_ENDINGS)]
+    wanted = [name for name in data if not part or name.startswith(f"{part}/")]
+    if not wanted:
+        parts = sorted({name.rpartition("/")[0] for name in data} - {""})
+        hint = did_you_mean(part, parts, otherwise=f"It has {listing(parts) or 'none that hftool reads'}")
+        raise UsageError(f"{repo} has no data files" + (f" in '{part}'" if part else ""), hint)
+    return [name for name in names if name == "README.md"] + wanted
+
+
+def _note(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path) as file:
+        file.write(text)
+
+
+def _download(repo: str, sha: str, kind: str, wanted: list[str]) -> None:
+    """huggingface_hub in a hurry and silent: alone it tries a dead network for minutes, and hf_xet for longer."""
+    import httpx2 as httpx
+    from huggingface_hub import constants, get_session, hf_hub_download
+    from huggingface_hub.utils.tqdm import disable_progress_bars
+
+    tries: Counter[tuple[str, str, str]] = Counter()
+
+    def before(request: httpx.Request) -> None:
+        key = request.method, str(request.url), request.headers.get("range", "")  # the range moves with what arrived
+        tries[key] += 1
+        if tries[key] > (TRIES if request.method == "GET" else 1):
+            raise HubUnreachable(f"the download of {repo} broke off: nothing more comes", KEPT)
+
+    def after(response: httpx.Response) -> None:
+        if response.is_error:  # the library would sleep as long as it is told to, and try again
+            hint = ACCESS if response.status_code in (401, 403) else KEPT
+            raise HubUnreachable(f"the download of {repo} broke off: HTTP {response.status_code}", hint)
+
+    with _ONE_AT_A_TIME, disable_progress_bars():
+        client, logger = get_session(), logging.getLogger("huggingface_hub")
+        hooks, level = client.event_hooks, logger.level
+        before_us = constants.HF_HUB_DISABLE_XET, constants.DOWNLOAD_CHUNK_SIZE
+        try:
+            client.event_hooks = {"request": [*hooks["request"], before], "response": [*hooks["response"], after]}
+            constants.HF_HUB_DISABLE_XET, constants.DOWNLOAD_CHUNK_SIZE = True, CHUNK
+            logger.setLevel(logging.ERROR)  # it tells of each try on stderr
+            for name in wanted:  # one by one: Ctrl-C would have to wait for the files of a thread pool
+                hf_hub_download(repo, name, repo_type=kind, revision=sha)
+        finally:
+            constants.HF_HUB_DISABLE_XET, constants.DOWNLOAD_CHUNK_SIZE = before_us
+            client.event_hooks = hooks
+            logger.setLevel(level)
+
+
+def ask_revision(repo: str, revision: str = "", *, kind: str = "model") -> str:
+    """The 40-digit revision of a branch, tag or commit. Raises HubUnreachable, or UsageError (no repository id)."""
+    return _ask(repo, revision, kind)[0]
+
+
+def _ask(repo: str, revision: str, kind: str) -> tuple[str, list[str]]:
+    """The 40-digit revision and the names of all files: one question, no retry."""
+    from huggingface_hub import constants
+
+    what = f"{repo}@{revision}" if revision else repo
+    if not NAME.fullmatch(what):
+        raise UsageError(f"'{what}' is no repository id", "A Hub id is owner/name or owner/name@revision")
+    if constants.HF_HUB_OFFLINE:
+        raise HubUnreachable(f"{what} is not in the cache, and HF_HUB_OFFLINE is set", "Unset it, or use a folder")
+    url = f"{constants.ENDPOINT}/api/{kind}s/{repo}" + (f"/revision/{quote(revision, safe='')}" if revision else "")
+    try:
+        status, body = _get(url)
+    except Exception as error:  # of the network, of a bad HF_ENDPOINT, or of whoever gives the token: no answer
+        raise HubUnreachable(
+            f"{what} is not in the cache and {constants.ENDPOINT} does not answer ({error!r:.160})",
+            "Connect once to fetch it, or use a local folder",
+        ) from None
+    if status in (401, 403, 404):
+        raise HubUnreachable(f"the Hub has no {what}, or it is private (HTTP {status})", ACCESS)
+    if status != 200:
+        raise HubUnreachable(f"the Hub answered HTTP {status} for {what}", "Try again later")
+    try:
+        answer = json.loads(body)
+        sha, names = str(answer["sha"]), [str(row["rfilename"]) for row in answer["siblings"]]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        sha, names = " ".join(body[:50].decode("utf-8", "replace").split()), []
+    if not REVISION.fullmatch(sha) or (REVISION.fullmatch(revision) and sha != revision):
+        raise HubUnreachable(f"the Hub named {sha[:50]!r} as the revision of {what}", "Check HF_ENDPOINT and network")
+    return sha, names
+
+
+def _get(url: str) -> tuple[int, bytes]:
+    """Status and body of an answer. In a thread of its own: looking up a name obeys no timeout."""
+    from huggingface_hub import constants, get_session, get_token
+
+    status, body = Future[int](), Future[bytes]()
+
+    def ask() -> None:
+        try:  # not build_hf_headers: it asks the Hub a question of its own, for three seconds more
+            token = None if constants.HF_HUB_DISABLE_IMPLICIT_TOKEN else get_token()
+            headers = {"authorization": f"Bearer {token}"} if token else {}
+            with get_session().stream("GET", url, headers=headers, timeout=TIMEOUT, follow_redirects=True) as answer:
+                status.set_result(answer.status_code)
+                body.set_result(answer.read())
+        except Exception as error:  # it belongs to whoever waits
+            (body if status.done() else status).set_exception(error)
+
+    threading.Thread(target=ask, daemon=True).start()
+    return status.result(TIMEOUT), body.result(SLOW)

@@ -1,0 +1,1 @@
+"""Features through an engine to answers, in order."""

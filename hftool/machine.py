@@ -1,0 +1,117 @@
+"""What this machine is: cores, memory, devices, and the number formats that it is fast at, by its own word."""
+
+import ctypes
+import os
+import platform
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from hftool.errors import UsageError
+
+FAST_BF16_FLAGS = ("avx512_bf16", "amx_bf16", "bf16")  # x86 and Arm, as Linux spells them in /proc/cpuinfo
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A machine as it is written into a manifest. memory in bytes."""
+
+    system: str
+    processor: str
+    cores: int
+    threads: int
+    memory: int
+    fast_bf16: bool
+    devices: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def this_machine() -> Machine:
+    """Look at this machine. Imports torch."""
+    import torch
+
+    return Machine(
+        system=f"{platform.system()} {platform.machine()}",
+        processor=_processor(),
+        cores=usable_cores(),
+        threads=torch.get_num_threads(),
+        memory=total_memory(),
+        fast_bf16=cpu_has_fast_bf16(),
+        devices=tuple(f"{torch.cuda.get_device_name(i)}" for i in range(torch.cuda.device_count())),
+    )
+
+
+def _cpuinfo(key: str) -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.split(":")[0].strip() == key), "")
+
+
+def _processor() -> str:
+    return _cpuinfo("model name") or platform.processor() or platform.machine()
+
+
+def usable_cores() -> int:
+    """Cores that this process may use, which may be fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def total_memory() -> int:
+    """Main memory in bytes; 0 where the system does not say."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return 0
+
+
+def cpu_has_fast_bf16() -> bool:
+    """True if the processor multiplies bfloat16 in hardware. Read from its flags, never timed: timing is not repeatable."""
+    flags = (_cpuinfo("flags") or _cpuinfo("Features")).split()
+    return any(flag in flags for flag in FAST_BF16_FLAGS)
+
+
+def choose_device(wish: str) -> str:
+    """`auto`, `cpu`, `cuda`, `cuda:1` or `mps` -> a device that is there. Raises UsageError that lists those that are."""
+    import torch
+
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    there = ["cpu"] + [f"cuda:{i}" for i in range(count)] + (["mps"] if torch.backends.mps.is_available() else [])
+    if wish == "auto":
+        return next((d for d in ("cuda:0", "mps") if d in there), "cpu")
+    name = "cuda:0" if wish == "cuda" else wish
+    if name not in there:
+        raise UsageError(f"device '{wish}' is not there", "This machine has " + ", ".join(there))
+    return name
+
+
+def choose_precision(wish: str, device: str, safe_dtypes: tuple[str, ...]) -> str:
+    """`auto` -> bf16 where the device says that it is fast at it and the family bears it, else fp32."""
+    if wish != "auto":
+        return wish
+    if "bfloat16" not in safe_dtypes:
+        return "fp32"
+    if device.startswith("cuda"):
+        import torch
+
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    return "bf16" if device == "cpu" and cpu_has_fast_bf16() else "fp32"
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep the memory that tensors free, instead of giving it back to the kernel after each step.
+
+    Each step allocates and frees a dense gradient of the embeddings (47 MB for MiniLM); returned to the kernel, its
+    pages are faulted in and zeroed again every time. See mallopt(3). Elsewhere than on glibc this does nothing.
+    """
+    m_trim_threshold, m_mmap_max, largest = -1, -4, 2**31 - 1
+    try:
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+    except (OSError, AttributeError):
+        return
+    mallopt(m_mmap_max, 0)  # blocks over 32 MB are mapped, and unmapped when freed, whatever the threshold says
+    mallopt(m_trim_threshold, largest)

@@ -1,0 +1,198 @@
+"""What a word on the command line means: a model to a folder, a task to tables. Names become rows and folders here."""
+
+import importlib.util
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hftool import hub
+from hftool.data.sources import FORMATS, Table, read_hub_folder, read_table, split_files
+from hftool.errors import ConfigError, DataError, HubUnreachable, InputMissing
+from hftool.progress import Progress, notice
+from hftool.registry.models import Model, find_model, get_model
+from hftool.registry.tasks import Task, find_task, get_task
+from hftool.run import Run
+from hftool.safety import check_hash
+
+ASSETS = Path(__file__).parent / "assets"
+INSTALL_OFFLINE = "Install the bundled models: pip install 'hftool-recipes[offline]'; or connect once to fetch it"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a model lies. base: the repository or folder it came from. stand_in: {"asked", "used"} when another answers
+    in its name. run: the run folder it belongs to, if it does."""
+
+    folder: Path
+    base: str
+    revision: str = ""
+    row: Model | None = None
+    stand_in: Mapping[str, str] = field(default_factory=dict)
+    run: Run | None = None
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """The tables of a task by split, and the row that knows it by name, if one does."""
+
+    tables: Mapping[str, Table]
+    row: Task | None = None
+    stand_in: Mapping[str, str] = field(default_factory=dict)
+
+
+def _holds_model(path: Path) -> bool:
+    return (path / "config.json").is_file() or Run(path).is_run()
+
+
+def _is_path(word: str) -> bool:
+    """True for what is written as a path; owner/name could be either and is one only if its first part is a folder."""
+    if word.startswith((".", "/", "~", "\\")) or word.count("/") > 1 or word.endswith("/") or "\\" in word:
+        return True
+    return "/" in word and Path(word.split("/", maxsplit=1)[0]).is_dir()
+
+
+def find_place(word: str, *, head: str, offline: bool, fallback: bool, progress: Progress) -> Place:
+    """MODEL -> where it lies: registry name, run folder, model folder, or Hub id (owner/name[@revision]).
+
+    Raises UsageError (unknown name), InputMissing, ConfigError (unfinished run), HubUnreachable, Refused.
+    """
+    path = Path(word).expanduser()
+    row = find_model(word)
+    if row is not None and not (path.is_dir() and _holds_model(path)):
+        return _place_of_row(row, head=head, offline=offline, fallback=fallback, progress=progress)
+    if path.exists():
+        return _place_of_folder(path)
+    if _is_path(word):
+        raise InputMissing(f"there is no folder '{word}'", "MODEL is a name of `hftool models`, a Hub id or a folder")
+    if "/" in word:
+        repo, _, revision = word.partition("@")
+        found = hub.cached(repo, revision) or (None if offline else hub.fetch(repo, revision))
+        if found is None:
+            raise HubUnreachable(f"{repo} is not in the cache", "Leave --offline out once to fetch it")
+        return Place(found.folder, repo, found.revision)
+    get_model(word)  # raises, with the nearest name
+    raise AssertionError(word)
+
+
+def _place_of_folder(path: Path) -> Place:
+    run = Run(path)
+    if run.is_run():
+        if not run.is_finished():
+            raise ConfigError(
+                f"the run '{path}' is not finished and has no model yet",
+                f"Take its best checkpoint: hftool save {path} --checkpoint best --out DIR",
+            )
+        return Place(run.model, str(path.absolute()), run=run)
+    if not path.is_dir() or not (path / "config.json").is_file():
+        raise InputMissing(f"'{path}' is no model folder: it has no config.json")
+    return Place(path, str(path.absolute()))
+
+
+def _place_of_row(row: Model, *, head: str, offline: bool, fallback: bool, progress: Progress) -> Place:
+    local = _installed(row) or hub.cached(row.repo, row.revision)
+    if local is not None:
+        return Place(local.folder, row.repo, local.revision, row)
+    trouble = HubUnreachable(f"{row.name} ({row.repo}) is not in the cache", "Leave --offline out once to fetch it")
+    if not offline:
+        try:
+            found = hub.fetch(row.repo, row.revision)
+            return Place(found.folder, row.repo, found.revision, row)
+        except HubUnreachable as error:
+            trouble = error
+    name = row.stand_in(head)
+    if name is None and row.package is not None:
+        raise HubUnreachable(trouble.detail, INSTALL_OFFLINE)
+    if not fallback or name is None:
+        raise trouble
+    other = get_model(name)
+    found_other = _installed(other) or hub.cached(other.repo, other.revision)
+    if found_other is None:
+        raise HubUnreachable(f"{trouble.detail}, and its stand-in {other.name} is not installed", INSTALL_OFFLINE)
+    notice(
+        progress,
+        f"stand-in: '{row.name}' cannot be had ({trouble.detail}), so '{other.name}' ({other.repo}, "
+        f"{other.parameters / 1e6:.1f} M parameters) is used in its place; --no-fallback makes this an error",
+    )
+    return Place(found_other.folder, other.repo, found_other.revision, other, {"asked": row.name, "used": other.name})
+
+
+def _installed(row: Model) -> hub.Snapshot | None:
+    """The checkpoint that an installed package carries, its hash checked; the package itself is never imported."""
+    if row.package is None:
+        return None
+    spec = importlib.util.find_spec(row.package.module)
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    folder = Path(next(iter(spec.submodule_search_locations))) / row.package.folder
+    if not (folder / "model.safetensors").is_file():
+        return None
+    check_hash(folder / "model.safetensors", row.package.sha256)
+    return hub.Snapshot(folder, row.revision)
+
+
+def find_task_data(
+    word: str | None, files: Mapping[str, str], *, encoding: str | None, offline: bool, fallback: bool, progress: Progress
+) -> TaskData:
+    """TASK and --train/--validation/--test -> tables. With files a task's name gives only its columns and labels.
+
+    Raises UsageError (unknown name), InputMissing, DataError, HubUnreachable.
+    """
+    tables = {split: read_table(path, split, encoding=encoding) for split, path in files.items()}
+    row = find_task(word) if word else None
+    path = Path(word).expanduser() if word else None
+    if row is not None:
+        return TaskData(tables, row) if tables else _data_of_row(row, offline=offline, fallback=fallback, progress=progress)
+    if path is not None and path.exists():
+        own = split_files(path) if path.is_dir() else {"train": path}
+        read = {s: read_table(p, s, encoding=encoding) for s, p in own.items() if s not in tables}
+        return TaskData({**read, **tables})
+    if word and (_is_path(word) or Path(word).suffix.lower() in FORMATS):
+        raise InputMissing(f"there is no file '{word}'")
+    if word and "/" in word:
+        return TaskData({**_hub_tables(word, offline=offline), **tables})
+    if word:
+        get_task(word)  # raises, with the nearest name
+    return TaskData(tables)
+
+
+def _data_of_row(row: Task, *, offline: bool, fallback: bool, progress: Progress) -> TaskData:
+    if row.bundled:
+        folder = ASSETS / "data" / row.bundled
+        return TaskData({s: read_table(p, s) for s, p in split_files(folder).items()}, row)
+    part = row.config
+    found = hub.cached(row.repo, row.revision, kind="dataset", part=part)
+    if found is None and not offline:
+        try:
+            found = hub.fetch(row.repo, row.revision, kind="dataset", part=part)
+        except HubUnreachable as error:
+            trouble = error
+    if found is not None:
+        tables = read_hub_folder(found.folder, row.repo, [theirs for _, theirs in row.splits], config=row.config)
+        ours = {theirs: mine for mine, theirs in row.splits}
+        return TaskData({ours[s]: t for s, t in tables.items()}, row)
+    if offline:
+        trouble = HubUnreachable(
+            f"{row.name} ({row.repo}) is not in the cache", "Leave --offline out once to fetch it, or give --train FILE"
+        )
+    if not fallback or not row.stand_in:
+        raise trouble
+    other = get_task(row.stand_in)
+    notice(
+        progress,
+        f"stand-in: '{row.name}' cannot be had ({trouble.detail}), so '{other.name}' ({other.about}) is used in "
+        "its place; --no-fallback makes this an error",
+    )
+    data = _data_of_row(other, offline=True, fallback=False, progress=progress)
+    return TaskData(data.tables, other, {"asked": row.name, "used": other.name})
+
+
+def _hub_tables(word: str, *, offline: bool) -> dict[str, Table]:
+    name, _, config = word.partition(":")
+    repo, _, revision = name.partition("@")
+    found = hub.cached(repo, revision, kind="dataset") or (None if offline else hub.fetch(repo, revision, kind="dataset"))
+    if found is None:
+        raise HubUnreachable(f"the data set {repo} is not in the cache", "Leave --offline out once to fetch it")
+    tables = read_hub_folder(found.folder, word, ("train", "validation", "test"), config=config)
+    if "train" not in tables and "test" not in tables and "validation" not in tables:
+        raise DataError(f"the data set {word} has no split called train, validation or test")
+    return tables

@@ -1,0 +1,191 @@
+"""The run folder: where everything lies that made a model, and the lock that keeps a second process out.
+
+RUN/config.yaml  manifest.json  log.jsonl  metrics.json  rejected.jsonl  checkpoints/step-000400/  model/
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from hftool.errors import InputMissing, OutputUnavailable, StorageError
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder by its path. Nothing is read or written until a method is called."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """Every knob, resolved: `--config` on it repeats the run."""
+        return self.path / "config.yaml"
+
+    @property
+    def manifest(self) -> Path:
+        """Versions, command, machine, fingerprints of the data, revision, hashes, stand-ins."""
+        return self.path / "manifest.json"
+
+    @property
+    def log(self) -> Path:
+        """One JSON line a logged step."""
+        return self.path / "log.jsonl"
+
+    @property
+    def metrics(self) -> Path:
+        """Final metrics by split; written last, so its presence means that the run is finished."""
+        return self.path / "metrics.json"
+
+    @property
+    def rejected(self) -> Path:
+        """Rows that could not be used, one JSON line each, with the reason."""
+        return self.path / "rejected.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folders called step-000400."""
+        return self.path / "checkpoints"
+
+    @property
+    def model(self) -> Path:
+        """The finished model: Hugging Face files and hftool.json."""
+        return self.path / "model"
+
+    def is_run(self) -> bool:
+        """True if this folder was made by a run, finished or not."""
+        return self.config.is_file() and self.manifest.is_file()
+
+    def is_finished(self) -> bool:
+        """True if the run reached its end and its model was written."""
+        return self.metrics.is_file() and self.model.is_dir()
+
+
+def check_output(path: Path) -> None:
+    """Raise OutputUnavailable unless `path` can be made: it must not exist, and its nearest parent must be a folder."""
+    if path.exists() or path.is_symlink():
+        raise OutputUnavailable(f"the output '{path}' exists already", "Choose another --out, or remove it")
+    parent = next((p for p in path.absolute().parents if p.exists()), Path("/"))
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise OutputUnavailable(f"the output '{path}' cannot be created: '{parent}' is not a folder that can be written")
+
+
+def create_folder(path: Path) -> None:
+    """Make a folder and its parents. Raises OutputUnavailable."""
+    try:
+        path.mkdir(parents=True)
+    except OSError as error:
+        raise OutputUnavailable(f"the output '{path}' cannot be created: {error.strerror}") from None
+
+
+def fresh_run_path(root: Path, name: str, stamp: str) -> Path:
+    """`root/name-stamp`, with a number behind it when two runs start in the same second."""
+    first = root / f"{name}-{stamp}"
+    return next(p for n in range(10_000) if not (p := first if n == 0 else Path(f"{first}-{n}")).exists())
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the folder for this process. flock, not a pid file: pids are reused, and the kernel releases a dead one's.
+
+    Raises OutputUnavailable that names the pid of the holder. Where flock does not exist (Windows) nothing is held.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    with open(folder / ".lock", "a+", encoding="ascii") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            handle.seek(0)
+            holder = handle.read().strip() or "unknown"
+            raise OutputUnavailable(f"the run folder '{folder}' is locked by process {holder}") from None
+        handle.truncate(0)
+        handle.write(str(os.getpid()))
+        handle.flush()
+        yield
+
+
+@contextlib.contextmanager
+def whole_file(path: Path, *, binary: bool = False, overwrite: bool = True) -> Iterator[IO[Any]]:
+    """Open a file that appears under its name whole or not at all: written beside it, synced, then renamed.
+
+    Raises OutputUnavailable if it cannot be created or exists and must not, StorageError when the disk is full.
+    """
+    if not overwrite and path.exists():
+        raise OutputUnavailable(f"the output '{path}' exists already", "Choose another --out, or remove it")
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+    try:
+        handle = open(part, "wb") if binary else open(part, "w", encoding="utf-8", newline="")
+    except OSError as error:
+        raise OutputUnavailable(f"the output '{path}' cannot be created: {error.strerror}") from None
+    try:
+        with handle:
+            yield handle
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.replace(part, path)
+    except OSError as error:
+        raise StorageError(f"writing '{path}' failed: {error.strerror}") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Give a folder to fill that appears under the name `path` when the block ends without an error.
+
+    An older folder of that name is moved aside first and removed last; if the second move fails it is moved back.
+    """
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+    create_folder(part)
+    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.old")
+    try:
+        yield part
+        if path.exists():
+            os.rename(path, aside)
+        try:
+            os.rename(part, path)
+        except OSError:
+            if aside.exists():
+                os.rename(aside, path)
+            raise
+        shutil.rmtree(aside, ignore_errors=True)
+    except OSError as error:
+        raise StorageError(f"writing '{path}' failed: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def write_json(path: Path, document: Mapping[str, Any]) -> None:
+    """Write a JSON file, whole or not at all. NaN and Infinity are refused: they are not JSON."""
+    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
+    with whole_file(path) as handle:
+        handle.write(text + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object. Raises InputMissing when there is none that can be read."""
+    try:
+        loaded = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputMissing(f"'{path}' cannot be read: {error}") from None
+    if not isinstance(loaded, dict):
+        raise InputMissing(f"'{path}' holds no JSON object")
+    return loaded
+
+
+def append_lines(path: Path, documents: list[dict[str, Any]]) -> None:
+    """Append JSON lines. Raises StorageError."""
+    try:
+        with open(path, "a", encoding="utf-8") as handle:
+            handle.writelines(json.dumps(document, ensure_ascii=False) + "\n" for document in documents)
+    except OSError as error:
+        raise StorageError(f"writing '{path}' failed: {error.strerror}") from error

@@ -1,0 +1,258 @@
+"""The training loop. It holds a head and never asks which; losses are sums and counts, divided once by the whole count.
+
+Why not transformers' Trainer: its loss and gradient are multiplied by the accumulation steps for these families
+(https://github.com/huggingface/transformers/issues/47688), and its checkpoints are neither whole nor verified.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, cast
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from hftool.config import Config
+from hftool.data.batches import split_step, step_batches
+from hftool.errors import RunStopped
+from hftool.heads.protocol import Feature, Head
+from hftool.progress import Event, Progress
+from hftool.run import Run, append_lines
+from hftool.training.guard import FiniteGuard, Signals
+from hftool.training.optimizer import make_optimizer, schedule_factor
+from hftool.training.placement import autocast
+from hftool.training.store import Store, load_weights, verify
+
+Measured = Mapping[str, float]
+
+
+@dataclass
+class Position:
+    """Where a run stands; with weights, optimizer and generators it is all that there is to save."""
+
+    step: int = 0
+    epoch: int = 0
+    step_in_epoch: int = 0
+    best_value: float | None = None
+    best_step: int = 0
+    worse: int = 0
+    seconds: float = 0.0
+
+
+@dataclass
+class Meter:
+    """Sums since the last logged step."""
+
+    loss: float = 0.0
+    count: int = 0
+    tokens: int = 0
+    since: float = field(default_factory=time.perf_counter)
+
+    def read(self) -> tuple[float, float]:
+        """Mean loss and tokens a second since the last reading, which starts it anew."""
+        seconds = max(time.perf_counter() - self.since, 1e-9)
+        values = self.loss / max(self.count, 1), self.tokens / seconds
+        self.loss, self.count, self.tokens, self.since = 0.0, 0, 0, time.perf_counter()
+        return values
+
+
+class Trainer:
+    """One run of training. `evaluate` measures the model as it is and returns the metrics of the head."""
+
+    def __init__(
+        self,
+        *,
+        model: torch.nn.Module,
+        head: Head,
+        features: Sequence[Feature],
+        config: Config,
+        precision: str,
+        accelerator: Any,
+        evaluate: Callable[[], Measured],
+        run: Run,
+        progress: Progress,
+    ) -> None:
+        assert config.lr is not None
+        self.head, self.features, self.config, self.precision = head, features, config, precision
+        self.accelerator, self.evaluate, self.run, self.progress = accelerator, evaluate, run, progress
+        optimizer = make_optimizer(config.optimizer, model, lr=config.lr, weight_decay=config.weight_decay)
+        self.model, self.optimizer = accelerator.prepare(model, optimizer)
+        self.store = Store(run.checkpoints, keep=config.keep)
+        self.lengths = [feature.length for feature in features]
+        self.position, self.meter, self.finite = Position(), Meter(), FiniteGuard()
+        self.rows_a_step = config.batch_size * config.accumulate
+        self.steps_an_epoch = math.ceil(len(features) / self.rows_a_step)
+        self.steps = config.max_steps or max(1, math.ceil(config.epochs * self.steps_an_epoch))
+        self.warmup = math.ceil(config.warmup * self.steps)
+        self.saved_at = time.monotonic()
+        self.saving_seconds = 0.0
+
+    def train(self) -> Position:
+        """Run to the last step, to the end of patience, or to a signal; then put the best weights into the model.
+
+        Raises Interrupted, RunStopped, StorageError.
+        """
+        self.model.train()
+        started = time.perf_counter()
+        with Signals() as signals:
+            for rows, batches in self._steps():
+                try:
+                    self._step(rows, batches)
+                except RunStopped:
+                    self._save()  # a step that is skipped leaves the weights finite
+                    raise
+                self._log(started)
+                self._evaluate_or_save(signals)
+                signals.check(str(self.run.path), self.position.step)
+                if self.position.step >= self.steps or self._patience_is_over():
+                    break
+        self.position.seconds = time.perf_counter() - started
+        best = self.store.path(self.position.best_step)
+        verify(best)
+        load_weights(best, self.accelerator.unwrap_model(self.model))
+        self.model.eval()
+        return self.position
+
+    def _steps(self) -> Iterator[tuple[list[int], list[dict[str, torch.Tensor]]]]:
+        """The rows and the collated batches of each step, epoch after epoch."""
+        while True:
+            plan = step_batches(self.lengths, size=self.rows_a_step, seed=self.config.seed, epoch=self.position.epoch)
+            parts = [split_step(rows, size=self.config.batch_size) for rows in plan]
+            loader = iter(
+                DataLoader(
+                    cast("Dataset[Feature]", self.features),  # a list does all that a Dataset must
+                    batch_sampler=[part for step in parts for part in step],
+                    collate_fn=self.head.collate,
+                    num_workers=self.config.workers,
+                )
+            )
+            for rows, step in zip(plan, parts, strict=True):
+                self.position.step_in_epoch += 1
+                yield rows, [next(loader) for _ in step]
+            self.position.epoch += 1
+            self.position.step_in_epoch = 0
+
+    def backward(self, batches: Sequence[dict[str, torch.Tensor]]) -> tuple[float, int]:
+        """Add up gradients of the summed loss over the batches of a step -> (sum of losses, count)."""
+        total, count = torch.zeros(()), 0
+        for collated in batches:
+            batch = {key: value.to(self.accelerator.device) for key, value in collated.items()}
+            inputs = {key: value for key, value in batch.items() if key != "labels"}
+            with autocast(self.accelerator.device, self.precision):
+                outputs = self.model(**inputs).logits
+            loss, n = self.head.loss(outputs, batch)
+            self.accelerator.backward(loss)
+            total = total.to(loss.device) + loss.detach()
+            count += n
+            self.meter.tokens += int(batch["attention_mask"].sum())
+        return float(total), count
+
+    def scale_and_clip(self, count: int) -> float:
+        """Divide the summed gradients by the whole count and clip them -> their norm before clipping."""
+        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+        norm = float(torch.nn.utils.get_total_norm(gradients)) / count
+        clip = self.config.clip
+        factor = (min(1.0, clip / (norm + 1e-6)) if clip and math.isfinite(norm) else 1.0) / count
+        for gradient in gradients:
+            gradient.mul_(factor)
+        return norm
+
+    def _step(self, rows: list[int], batches: Sequence[dict[str, torch.Tensor]]) -> None:
+        factor = schedule_factor(self.config.schedule, self.position.step, total=self.steps, warmup=self.warmup)
+        self.lr = factor * float(self.config.lr or 0)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.lr
+        loss, count = self.backward(batches)
+        self.norm = self.scale_and_clip(count)
+        self.position.step += 1
+        finite = math.isfinite(loss) and math.isfinite(self.norm)
+        if self.finite.check(finite, step=self.position.step, lr=self.lr, rows=rows):
+            self.optimizer.step()
+            self.meter.loss += loss
+            self.meter.count += count
+        self.optimizer.zero_grad()
+
+    def _log(self, started: float) -> None:
+        step = self.position.step
+        due = step % self.config.log_steps == 0 or step == self.steps
+        seconds = time.perf_counter() - started
+        left = seconds / step * (self.steps - step)
+        values: dict[str, float | int | bool] = {"step": step, "steps": self.steps, "seconds_left": left, "logged": due}
+        if due:
+            loss, speed = self.meter.read()
+            line = {
+                "step": step,
+                "loss": loss,
+                "lr": self.lr,
+                "grad_norm": self.norm,
+                "tokens_per_second": speed,
+                "seconds": seconds,
+            }
+            if math.isfinite(self.norm):
+                append_lines(self.run.log, [line])
+            values |= {"loss": loss, "learning_rate": self.lr, "grad_norm": self.norm, "tokens_per_second": speed}
+        self.progress(Event("step", values=values))
+
+    def _evaluate_or_save(self, signals: Signals) -> None:
+        step, config = self.position.step, self.config
+        last = step >= self.steps
+        epoch_ends = self.position.step_in_epoch == self.steps_an_epoch
+        if last or (step % config.eval_steps == 0 if config.eval_steps else epoch_ends):
+            self._evaluate()
+            self._save()
+        elif (
+            signals.pending is not None
+            or (config.save_steps and step % config.save_steps == 0)
+            or time.monotonic() - self.saved_at > 60 * config.save_minutes
+        ):
+            self._save()
+
+    def _evaluate(self) -> None:
+        self.model.eval()
+        measured = dict(self.evaluate())
+        self.model.train()
+        spec = self.head.metrics()
+        value = measured[spec.best]
+        best = self.position.best_value
+        if best is None or (value > best if spec.higher_is_better else value < best):
+            self.position.best_value, self.position.best_step, self.position.worse = value, self.position.step, 0
+        else:
+            self.position.worse += 1
+        append_lines(self.run.log, [{"step": self.position.step, "evaluation": measured}])
+        self.progress(Event("evaluation", values={"step": self.position.step, **measured}))
+        self.meter.since = time.perf_counter()  # the time of an evaluation is not the time of the next steps
+
+    def _save(self) -> None:
+        started = time.perf_counter()
+        state = asdict(self.position)
+        path = self.store.save(self.accelerator.unwrap_model(self.model), self.optimizer.optimizer, state)
+        self.saved_at = time.monotonic()
+        spent = time.perf_counter() - started
+        self.saving_seconds += spent
+        self.meter.since += spent
+        self.progress(Event("saved", values={"step": self.position.step, "path": str(path)}))
+
+    def _patience_is_over(self) -> bool:
+        return bool(self.config.patience) and self.position.worse >= self.config.patience
+
+    def estimate_seconds(self) -> float:
+        """About how long the run will take: one batch of middle size, forward and backward, timed twice, times the steps.
+
+        Leaves weights, gradients and generators as they were.
+        """
+        order = sorted(range(len(self.lengths)), key=self.lengths.__getitem__)
+        middle = order[len(order) // 2 :][: self.config.batch_size] or order
+        batch = self.head.collate([self.features[i] for i in middle])
+        devices = [self.accelerator.device] if self.accelerator.device.type == "cuda" else []
+        seconds = 0.0
+        self.model.train()
+        with torch.random.fork_rng(devices=devices):
+            for _ in range(2):  # the first warms up
+                started = time.perf_counter()
+                self.backward([batch])
+                seconds = time.perf_counter() - started
+        self.optimizer.zero_grad()
+        self.meter = Meter()
+        tokens = sum(self.lengths) * min(self.steps * self.rows_a_step / len(self.lengths), 1e9)
+        return seconds * tokens / sum(feature.length for feature in (self.features[i] for i in middle))

@@ -1,0 +1,46 @@
+"""How weights are updated, and how fast."""
+
+import math
+from typing import Any
+
+import torch
+
+NOT_DECAYED = ("bias", "layernorm", "layer_norm", "ln_1", "ln_2", "ln_f")  # parts of names; norms and biases
+MOMENTUM = 0.9  # of sgd
+
+
+def parameter_groups(model: torch.nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Two groups: weights with decay, biases and norms without (Devlin et al., "BERT", 2019, appendix A.2)."""
+    decayed: list[torch.nn.Parameter] = []
+    plain: list[torch.nn.Parameter] = []
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            bare = any(part in name.lower() for part in NOT_DECAYED)
+            (plain if bare else decayed).append(parameter)
+    return [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
+
+
+def make_optimizer(name: str, model: torch.nn.Module, *, lr: float, weight_decay: float) -> torch.optim.Optimizer:
+    """adamw, adam (decay as part of the gradient), sgd (momentum 0.9) or adafactor (Shazeer and Stern, 2018)."""
+    groups = parameter_groups(model, weight_decay)
+    if name == "adamw":
+        return torch.optim.AdamW(groups, lr=lr, fused=True)  # Loshchilov and Hutter, 2019
+    if name == "adam":
+        return torch.optim.Adam(groups, lr=lr, fused=True)
+    if name == "sgd":
+        return torch.optim.SGD(groups, lr=lr, momentum=MOMENTUM, fused=True)
+    return torch.optim.Adafactor(groups, lr=lr)
+
+
+def schedule_factor(name: str, step: int, *, total: int, warmup: int) -> float:
+    """The factor on the learning rate for the step with this number (from 0), of `total` with `warmup` rising ones.
+
+    linear falls to 0 after the last step, cosine likewise along half a wave, constant stays. A function of the step
+    alone: there is no state to save.
+    """
+    if step < warmup:
+        return (step + 1) / warmup
+    if name == "constant":
+        return 1.0
+    left = (total - step) / max(1, total - warmup)
+    return left if name == "linear" else 0.5 * (1 + math.cos(math.pi * (1 - left)))

@@ -1,0 +1,194 @@
+"""The words that put a model to work on files: evaluate, predict."""
+
+import itertools
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hftool.data import columns
+from hftool.data.sinks import check_ending, write_lines, write_rows
+from hftool.data.sources import Record, Rejected, Row, stream
+from hftool.errors import DataError, UsageError
+from hftool.evaluation.report import error_rows, make_report
+from hftool.models import Card, Loaded
+from hftool.names import Place, TaskData, find_place, find_task_data
+from hftool.progress import Event, Progress, notice, silent
+from hftool.run import check_output
+from hftool.workflow.ask import load_place, make_predictor
+from hftool.workflow.prepare import find_again, split
+
+ROWS_AT_A_TIME = 4096
+
+
+@dataclass(frozen=True)
+class Report:
+    """An evaluation: the split it was made on, the metrics with their counts, and the rows that went wrong."""
+
+    split: str
+    metrics: Mapping[str, Any]
+    errors: Sequence[Mapping[str, Any]]
+
+
+def evaluate(
+    model: str,
+    task: str | None = None,
+    *,
+    on: str | None = None,
+    column: Mapping[str, str] | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    encoding: str | None = None,
+    errors: str | Path | None = None,
+    offline: bool = False,
+    fallback: bool = False,
+    progress: Progress = silent,
+) -> Report:
+    """Measure a model on labelled rows. Without a task: the run's own data.
+
+    on: train, validation or test; by default test if it has labels, else validation. errors: where the misclassified rows
+    go, worst first; by default errors.jsonl in the run folder. Raises what `load` raises, DataError, UsageError.
+    """
+    if errors is not None:
+        check_ending(errors)
+        check_output(Path(errors))
+    place = find_place(model, head="classify", offline=offline, fallback=fallback, progress=progress)
+    if task is None:
+        part = _own_rows(place, on, model, offline=offline, progress=progress)
+        loaded = load_place(place, head=None, device=device)
+    else:
+        data = find_task_data(task, {}, encoding=encoding, offline=offline, fallback=False, progress=progress)
+        loaded = load_place(place, head=None, device=device)
+        part = _rows_to_measure(data, on, loaded.card, column or {})
+    part = part.keep(columns.sample_indices(len(part.rows), limit, seed))
+    predictor = make_predictor(loaded)
+    answers, loss = predictor.score(predictor.head.encode(part.rows))
+    expected = [row["label"] for row in part.rows]
+    measured = make_report(answers, expected, predictor.head.metrics(), loaded.card.labels, loss)
+    wrong = error_rows(part.rows, part.numbers, answers, loaded.card.labels)
+    target = Path(errors) if errors is not None else place.run.path / "errors.jsonl" if place.run else None
+    if target is not None:
+        write_rows(target, wrong, overwrite=True)
+    return Report(part.split, {**measured, "stand_in": dict(loaded.card.stand_in)}, wrong)
+
+
+def _own_rows(place: Place, on: str | None, model: str, *, offline: bool, progress: Progress) -> columns.Prepared:
+    """The rows of the run's own data, split as it was when the run was made."""
+    if place.run is None:
+        raise UsageError(f"'{model}' is no run folder, so it has no data of its own", "Name a task or a file")
+    splits = split(find_again(place.run, offline=offline, progress=progress))
+    return splits.get(on or ("test" if splits.test is not None else "validation"))
+
+
+def _rows_to_measure(data: TaskData, on: str | None, card: Card, given: Mapping[str, str]) -> columns.Prepared:
+    """The split to measure, with the labels as the model's card names them."""
+    row = data.row
+    known = dict(row.columns) if row else card.columns
+    for name in [on] if on else ["test", "validation", "train"]:
+        table = data.tables.get(name)
+        if table is None:
+            continue
+        mapping = columns.map_columns(
+            table.columns, ("text", "text_pair", "label"), given=given, known=known, path=table.path, optional=("text_pair",)
+        )
+        if columns.has_labels(table, mapping["label"]):
+            return columns.prepare(table, mapping, _labels_of(card, columns.own_names(table, mapping["label"], row)))
+    there = ", ".join(data.tables) or "nothing"
+    raise DataError(f"there is no {on or 'labelled'} split to measure; there is {there}")
+
+
+def _labels_of(card: Card, names: Mapping[str, str]) -> columns.Labels:
+    """The model's labels, with the values that stand for them in this data: by name where it names them, never by place."""
+    by_name = {name: value for value, name in names.items()}
+    values = card.label_values or card.labels
+    return columns.Labels(tuple(by_name.get(n, v) for n, v in zip(card.labels, values, strict=True)), card.labels, "card")
+
+
+def predict(
+    model: str,
+    source: str | None,
+    *,
+    out: str | Path | None = None,
+    column: Mapping[str, str] | None = None,
+    top_k: int | None = None,
+    device: str = "auto",
+    encoding: str | None = None,
+    offline: bool = False,
+    fallback: bool = False,
+    progress: Progress = silent,
+    handle: Any = None,
+) -> int:
+    """Answer every row of a file, in order, in bounded memory -> how many. The output appears whole or not at all.
+
+    Each line has the row's own columns, then label, probability and one probability a label (or the top_k best). out: a
+    CSV, TSV, JSON Lines or Parquet file by its ending; without one JSON Lines go to `handle`. A row without a text keeps its
+    line, with nothing in the new columns. Raises what `load` raises, DataError, OutputUnavailable.
+    """
+    if source is None:
+        raise UsageError("which file?", "hftool predict MODEL FILE --out OUT.csv")
+    if out is not None:
+        check_ending(out)
+        check_output(Path(out))
+    rejected: list[Rejected] = []
+    place = find_place(model, head="classify", offline=offline, fallback=fallback, progress=progress)
+    names, records = stream(source, encoding=encoding, rejected=rejected)
+    first = next(records, None)
+    if first is None:
+        raise DataError(f"'{source}' has no rows")
+    loaded = load_place(place, head=None, device=device)
+    present = names or tuple(first.row)
+    known, given = loaded.card.columns, column or {}
+    wanted = ["text", *(["text_pair"] if "text_pair" in known or "text_pair" in given else [])]
+    mapping = columns.map_columns(present, wanted, given=given, known=known, path=source)
+    notice(progress, "columns: " + ", ".join(f"{role}='{name}'" for role, name in mapping.items()))
+    answered = _Answered(loaded, mapping, present, top_k, source, progress)
+    rows = answered.rows(itertools.chain([first], records), rejected)
+    return write_lines(handle or sys.stdout, rows) if out is None else write_rows(Path(out), rows)
+
+
+@dataclass(frozen=True)
+class _Answered:
+    """Rows with their answers, a chunk at a time."""
+
+    loaded: Loaded
+    mapping: Mapping[str, str]
+    present: Sequence[str]
+    top_k: int | None
+    source: str
+    progress: Progress
+
+    def rows(self, records: Iterator[Record], rejected: list[Rejected]) -> Iterator[Row]:
+        """Raises DataError at the end when over 1 % could not be read: then no output file appears."""
+        predictor = make_predictor(self.loaded)
+        empty = done = 0
+        while chunk := list(itertools.islice(records, ROWS_AT_A_TIME)):
+            made = [columns.prepare_row(record.row, self.mapping) for record in chunk]
+            answers = predictor.answer(row for row, reason in made if not reason)
+            for record, (_, reason) in zip(chunk, made, strict=True):
+                empty += bool(reason)
+                yield self._line(record.row, None if reason else next(answers))
+            done += len(chunk)
+            self.progress(Event("rows", values={"done": done}))
+        if empty:
+            notice(self.progress, f"{empty} rows of {self.source} have no text: their new columns are empty")
+        if rejected:
+            first, total = rejected[0], done + len(rejected)
+            message = f"{len(rejected)} of {total} rows of {self.source} cannot be read; the first is line {first.row}: "
+            if len(rejected) > columns.MAX_REJECTED * total:
+                raise DataError(message + first.reason, "At most 1 % may be unusable: mend the file")
+            notice(self.progress, f"{message}{first.reason}; they are left out")
+
+    def _line(self, row: Row, answer: Mapping[str, Any] | None) -> Row:
+        """The row's own columns, then the new ones. A column that is there already is kept: ours is then predicted_NAME."""
+        labels = self.loaded.card.labels
+        chances = answer["probabilities"] if answer else dict.fromkeys(labels)
+        new: Row = {key: answer[key] if answer else None for key in ("label", "probability")}
+        if self.top_k is None:
+            new |= {f"probability_{name}": chances[name] for name in labels}
+        else:
+            ranked = sorted(labels, key=lambda name: -(chances[name] or 0))[: self.top_k]
+            for place, name in enumerate(ranked[1:], start=2):
+                new |= {f"label_{place}": name if answer else None, f"probability_{place}": chances[name]}
+        return row | {f"predicted_{key}" if key in self.present else key: value for key, value in new.items()}

@@ -1,0 +1,235 @@
+"""From a config to a job that is ready to run: names found, rows checked, model loaded, everything left open resolved.
+
+Nothing is written here. Training, saving a checkpoint and measuring a run again all start from the same job.
+"""
+
+import dataclasses
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from hftool import DISTRIBUTION
+from hftool import config as knobs
+from hftool.config import Config
+from hftool.data.splits import Choices, Splits, build_splits
+from hftool.errors import DataError, UsageError
+from hftool.heads import get_head, head_class
+from hftool.heads.classify import balanced_weights
+from hftool.heads.protocol import Feature
+from hftool.machine import choose_device, choose_precision, this_machine
+from hftool.models import Card, Loaded, family_of, length_limit, load_model, load_tokenizer, read_config
+from hftool.names import Place, TaskData, find_place, find_task_data
+from hftool.progress import Progress
+from hftool.registry.models import FAMILIES, check_head, find_model
+from hftool.registry.tasks import find_task
+from hftool.run import Run, read_json
+from hftool.safety import sha256
+
+LEAST_MAX_LENGTH = 128  # tokens: texts to come may be longer than the ones trained on
+PACKAGES = ("torch", "transformers", "accelerate", "datasets", "tokenizers", "safetensors", "numpy", "scikit-learn")
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the names of a config mean: its head, where the model lies, and the tables of the task."""
+
+    settings: Config
+    head: str
+    place: Place
+    data: TaskData
+
+    def stand_ins(self) -> dict[str, str]:
+        """What answers in another's name: {"model": "minilm for bert", "data": "sst2-mini for sst2"}."""
+        kinds = {"model": self.place.stand_in, "data": self.data.stand_in}
+        return {kind: f"{pair['used']} for {pair['asked']}" for kind, pair in kinds.items() if pair}
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run that is ready to start. `settings` has no open ends; `encoded` holds the features of each split."""
+
+    settings: Config
+    found: Found
+    splits: Splits
+    loaded: Loaded
+    encoded: Mapping[str, list[Feature]]
+
+
+def make_settings(config: Config | Mapping[str, Any] | None, *, model: str | None, task: str | None) -> Config:
+    """One Config from what the caller gave. Raises UsageError."""
+    if config is None or isinstance(config, Mapping):
+        values = dict(config or {})
+        for key, value in values.items():
+            knobs.check_key(key)
+            values[key] = knobs.parse(key, value) if key in knobs.KNOBS else value
+        config = knobs.make_config(values)
+    config = dataclasses.replace(config, model=model or config.model, task=task or config.task)
+    if config.model is None:
+        raise UsageError("which model?", "hftool finetune MODEL TASK, such as: hftool finetune bert sst2")
+    if config.task is None and config.train is None:
+        raise UsageError("which task?", "Name one of `hftool tasks`, a file, or --train FILE")
+    return config
+
+
+def choose_head(settings: Config, head: str | None) -> str:
+    """The head of the task, checked against the family as far as names tell before anything is read. Raises UsageError."""
+    row = find_task(settings.task) if settings.task else None
+    chosen = head or (row.head if row else "classify")
+    head_class(chosen)
+    known = find_model(settings.model or "")
+    if known is not None:
+        family = next(f for f in FAMILIES if f.name == known.family)
+        check_head(family, chosen, model=known.name)
+    return chosen
+
+
+def find(settings: Config, *, head: str | None, offline: bool, fallback: bool, progress: Progress) -> Found:
+    """Find the model and read the tables. Raises what `find_place` and `find_task_data` raise."""
+    chosen = choose_head(settings, head)
+    place = find_place(settings.model or "", head=chosen, offline=offline, fallback=fallback, progress=progress)
+    data = find_task_data(
+        settings.task,
+        files_of(settings),
+        encoding=settings.encoding,
+        offline=offline,
+        fallback=fallback,
+        progress=progress,
+    )
+    return Found(settings, chosen, place, data)
+
+
+def find_again(run: Run, *, offline: bool, progress: Progress) -> Found:
+    """What a run was made of, found again. A stand-in is used only if the run's manifest names one."""
+    settings = knobs.make_config(knobs.read_config(str(run.config)))
+    stood_in = bool(read_json(run.manifest).get("stand_in"))
+    return find(settings, head=None, offline=offline, fallback=stood_in, progress=progress)
+
+
+def files_of(settings: Config) -> dict[str, str]:
+    """Split -> file, for the splits that were given as files."""
+    return {split: path for split in knobs.FILES if (path := getattr(settings, split)) is not None}
+
+
+def split(found: Found) -> Splits:
+    """The splits of a run from its tables. Raises DataError, UsageError."""
+    settings, row = found.settings, found.data.row
+    if "train" not in found.data.tables:
+        raise DataError(f"the task '{settings.task}' has no train split", "Name one with --train FILE")
+    choices = Choices(
+        columns=settings.columns,
+        known_columns=dict(row.columns) if row else {},
+        known_labels=row.labels if row else (),
+        ordered_labels=settings.labels,
+        limit=settings.limit,
+        seed=settings.seed,
+        validation_share=settings.validation_share,
+        allow_leak=settings.allow_leak,
+    )
+    return build_splits(found.data.tables, choices)
+
+
+def prepare(found: Found, splits: Splits) -> Job:
+    """Load the model with a fresh head for these labels, encode the splits, and resolve what the config left open.
+
+    Raises what `load_model` raises, UsageError (device, family), DataError.
+    """
+    settings, place = found.settings, found.place
+    device = choose_device(settings.device)
+    model_config = read_config(place.folder)
+    family = family_of(model_config)
+    check_head(family, found.head, model=settings.model or "")
+    tokenizer = load_tokenizer(place.folder, model_config)
+    limit = length_limit(tokenizer, model_config)
+    card = _new_card(found, splits, prefix=family.prefix, max_length=min(settings.max_length or limit, limit))
+    encoded = _encode(tokenizer, card, splits)
+    longest = max(feature.length for feature in encoded["train"])
+    card = dataclasses.replace(card, max_length=min(card.max_length, max(longest, LEAST_MAX_LENGTH)))
+    auto_class = head_class(found.head).auto_class
+    loaded = load_model(place.folder, auto_class, card=card, new_head=True, device=device)
+    resolved = dataclasses.replace(
+        settings,
+        lr=settings.lr or family.learning_rate,
+        device=device,
+        max_length=card.max_length,
+        precision=choose_precision(settings.precision, device, family.safe_dtypes),
+        columns=dict(splits.columns),
+    )
+    return Job(_with_absolute_paths(resolved, place), found, splits, loaded, encoded)
+
+
+def _new_card(found: Found, splits: Splits, *, prefix: str, max_length: int) -> Card:
+    settings, place = found.settings, found.place
+    weights = balanced_weights([row["label"] for row in splits.train.rows], len(splits.labels.names))
+    return Card(
+        head=found.head,
+        task=found.data.row.name if found.data.row else str(settings.task or settings.train),
+        columns=splits.columns,
+        labels=splits.labels.names,
+        label_values=splits.labels.values,
+        prefix=prefix,
+        base=place.base,
+        revision=place.revision,
+        class_weights=weights if settings.class_weights == "balanced" else (),
+        max_length=max_length,
+        stand_in=found.stand_ins(),
+        versions=versions(),
+    )
+
+
+def _encode(tokenizer: Any, card: Card, splits: Splits) -> dict[str, list[Feature]]:
+    head = get_head(tokenizer, card)
+    parts = {"train": splits.train, "validation": splits.validation, "test": splits.test}
+    return {name: head.encode(part.rows) for name, part in parts.items() if part is not None}
+
+
+def _with_absolute_paths(settings: Config, place: Place) -> Config:
+    """So that `--config` on the run's own file works from any folder."""
+
+    def absolute(word: str | None) -> str | None:
+        return str(Path(word).expanduser().absolute()) if word and Path(word).expanduser().exists() else word
+
+    return dataclasses.replace(
+        settings,
+        model=settings.model if place.row is not None else absolute(settings.model),
+        task=settings.task if find_task(settings.task or "") else absolute(settings.task),
+        train=absolute(settings.train),
+        validation=absolute(settings.validation),
+        test=absolute(settings.test),
+    )
+
+
+def versions() -> dict[str, str]:
+    """Versions of the packages that a result depends on."""
+    return {name: version(name) for name in PACKAGES}
+
+
+def manifest(job: Job) -> dict[str, Any]:
+    """All that is needed to tell where a model came from."""
+    found, settings, splits = job.found, job.settings, job.splits
+    files = {path: sha256(Path(path)) for t in found.data.tables.values() if Path(path := t.path).is_file()}
+    parts = {"train": splits.train, "validation": splits.validation, "test": splits.test}
+    return {
+        "hftool": version(DISTRIBUTION),
+        "command": sys.argv,
+        "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "python": sys.version.split()[0],
+        "versions": versions(),
+        "machine": this_machine().as_dict(),
+        "seed": settings.seed,
+        "device": settings.device,
+        "precision": settings.precision,
+        "base": found.place.base,
+        "revision": found.place.revision,
+        "hashes": {path.name: sha256(path) for path in sorted(found.place.folder.glob("*.safetensors"))},
+        "data": files,
+        "rows": {name: len(part.rows) for name, part in parts.items() if part is not None},
+        "rejected": sum(len(part.rejected) for part in parts.values() if part is not None),
+        "duplicates": splits.quality.duplicates,
+        "conflicts": splits.quality.conflicts,
+        "leaked": splits.quality.leaked,
+        "stand_in": found.stand_ins(),
+    }

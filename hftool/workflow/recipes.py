@@ -1,0 +1,39 @@
+"""The word copy. A recipe is found through the metadata of the installed distribution: hftool never imports `recipes`."""
+
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+
+from hftool import DISTRIBUTION
+from hftool.errors import InputMissing, UsageError, did_you_mean
+from hftool.run import check_output
+
+
+def recipe_paths() -> dict[str, Path]:
+    """Name -> file of every recipe that this installation brings (from a wheel, or beside an editable checkout)."""
+    try:
+        files = distribution(DISTRIBUTION).files or []
+    except PackageNotFoundError:
+        files = []
+    found = [Path(str(file.locate())) for file in files if file.parts[:1] == ("recipes",) and file.suffix == ".py"]
+    beside = Path(__file__).parent.parent / "recipes"
+    paths = found or sorted(beside.glob("*.py"))
+    return {path.stem: path for path in paths if path.stem != "__init__" and path.is_file()}
+
+
+def recipe_text(name: str) -> str:
+    """The source of a recipe. Raises UsageError with the nearest name, InputMissing when the installation has none."""
+    paths = recipe_paths()
+    if not paths:
+        raise InputMissing("this installation of hftool has no recipes", "Install it again: pip install hftool-recipes")
+    if name not in paths:
+        raise UsageError(f"unknown recipe '{name}'", did_you_mean(name, paths, otherwise="Recipes: " + ", ".join(paths)))
+    return paths[name].read_text(encoding="utf-8")
+
+
+def copy(recipe: str, *, folder: str | Path = ".") -> Path:
+    """Write the recipe called `recipe` into a folder: now it is yours. Raises UsageError, OutputUnavailable."""
+    target = Path(folder) / f"{recipe}.py"
+    text = recipe_text(recipe)
+    check_output(target)
+    target.write_text(text, encoding="utf-8")
+    return target

@@ -1,0 +1,201 @@
+"""The words that make a model: finetune, save."""
+
+import dataclasses
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hftool import config as knobs
+from hftool.config import Config
+from hftool.errors import InputMissing
+from hftool.evaluation.report import make_report
+from hftool.inference.predictor import Predictor
+from hftool.machine import keep_freed_memory
+from hftool.models import Card, Loaded, save_model, write_readme
+from hftool.progress import Event, Progress, notice, silent
+from hftool.run import (
+    Run,
+    append_lines,
+    check_output,
+    create_folder,
+    fresh_run_path,
+    locked,
+    whole_folder,
+    write_json,
+)
+from hftool.training.loop import Trainer
+from hftool.training.placement import make_accelerator, seed_everything
+from hftool.training.store import Store, load_weights
+from hftool.workflow.ask import make_predictor
+from hftool.workflow.prepare import Found, Job, choose_head, find, find_again, make_settings, manifest, prepare, split
+
+LONG_RUN = 30 * 60  # seconds, above which it is said how to make a run shorter
+MEASURED = ("validation", "test")
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished run: its folder, its metrics by split, and how long it took in seconds."""
+
+    run: Run
+    metrics: Mapping[str, Any]
+    seconds: float
+
+
+def finetune(
+    model: str | None = None,
+    task: str | None = None,
+    *,
+    config: Config | Mapping[str, Any] | None = None,
+    out: str | Path | None = None,
+    head: str | None = None,
+    offline: bool = False,
+    fallback: bool = False,
+    progress: Progress = silent,
+) -> Result:
+    """Train a model on a task and write the run folder; its `model/` holds the best checkpoint.
+
+    task: a name, a data file or folder, or a Hub data set. config: a Config, or a mapping of its keys, such as
+    {"epochs": 1, "lr": 3e-5, "train": "train.tsv"}; unknown keys and values out of range are refused.
+    Raises any error of `hftool.errors`; nothing is written before usage, output, inputs, data and model were checked.
+    """
+    settings = make_settings(config, model=model, task=task)
+    choose_head(settings, head)
+    if out is not None:
+        check_output(Path(out))
+    found = find(settings, head=head, offline=offline, fallback=fallback, progress=progress)
+    splits = split(found)
+    for sentence in splits.said:
+        notice(progress, sentence)
+    seed_everything(settings.seed)  # the new head is drawn next
+    job = prepare(found, splits)
+    run = Run(Path(out) if out is not None else _default_run(found))
+    create_folder(run.path)
+    with locked(run.path):
+        return _run(run, job, progress)
+
+
+def _default_run(found: Found) -> Path:
+    """runs/bert-sst2-20261122-101530; a stand-in is named in it: runs/minilm-for-bert-sst2-mini-for-sst2-..."""
+    settings, place, data = found.settings, found.place, found.data
+    model = place.row.name if place.row else Path(settings.model or "model").name
+    task = data.row.name if data.row else Path(settings.task or settings.train or "task").stem
+    model += f"-for-{place.stand_in['asked']}" if place.stand_in else ""
+    task += f"-for-{data.stand_in['asked']}" if data.stand_in else ""
+    name = f"{model}-{task}".replace("/", "-").replace(":", "-")
+    return fresh_run_path(Path("runs"), name, time.strftime("%Y%m%d-%H%M%S"))
+
+
+def _run(run: Run, job: Job, progress: Progress) -> Result:
+    """Inside the locked run folder: write down what is done, train, measure, save."""
+    run.config.write_text(knobs.dump_config(job.settings), encoding="utf-8")
+    write_json(run.manifest, manifest(job))
+    _write_rejected(run, job, progress)
+    keep_freed_memory()
+    predictor = make_predictor(job.loaded)
+    trainer = Trainer(
+        model=job.loaded.model,
+        head=predictor.head,
+        features=job.encoded["train"],
+        config=job.settings,
+        precision=job.settings.precision,
+        accelerator=make_accelerator(job.settings.device),
+        evaluate=lambda: _deciding(predictor, job),
+        run=run,
+        progress=progress,
+    )
+    _say_plan(trainer, job, progress)
+    position = trainer.train()
+    metrics: dict[str, Any] = {
+        "best_step": position.best_step,
+        "steps": position.step,
+        "seconds": position.seconds,
+        "seconds_saving": trainer.saving_seconds,
+        "skipped_steps": trainer.finite.skipped,
+    }
+    metrics |= {name: _measure(predictor, job, name) for name in MEASURED if name in job.encoded}
+    with whole_folder(run.model) as folder:
+        save_folder(job.loaded, _measured_card(job.loaded.card, metrics, predictor), folder)
+    write_json(run.metrics, metrics)
+    return Result(run, metrics, position.seconds)
+
+
+def _measure(predictor: Predictor, job: Job, name: str) -> dict[str, Any]:
+    features = job.encoded[name]
+    answers, loss = predictor.score(features)
+    return make_report(answers, [f.target for f in features], predictor.head.metrics(), job.loaded.card.labels, loss)
+
+
+def _deciding(predictor: Predictor, job: Job) -> dict[str, float]:
+    """What the loop decides by: the head's metrics on validation, and the loss."""
+    report = _measure(predictor, job, "validation")
+    return {name: report[name] for name in (*predictor.head.metrics().names, "loss")}
+
+
+def _measured_card(card: Card, metrics: Mapping[str, Any], predictor: Predictor) -> Card:
+    names = ("rows", *predictor.head.metrics().names)
+    return dataclasses.replace(card, metrics={s: {n: metrics[s][n] for n in names} for s in MEASURED if s in metrics})
+
+
+def _say_plan(trainer: Trainer, job: Job, progress: Progress) -> None:
+    settings, features = job.settings, job.encoded["train"]
+    cut = sum(feature.cut > 0 for feature in features)
+    if cut:
+        notice(progress, f"{cut} of {len(features)} train rows are longer than {settings.max_length} tokens and are cut")
+    if job.loaded.new_weights:
+        notice(progress, f"new weights, to be trained: {', '.join(job.loaded.new_weights)}")
+    seconds = trainer.estimate_seconds()
+    shorter = "; to make it shorter: --limit N, --epochs 1, --max-length N" if seconds > LONG_RUN else ""
+    notice(
+        progress,
+        f"{trainer.steps} steps of {trainer.rows_a_step} rows on {settings.device} in {settings.precision}, "
+        f"{settings.optimizer} at {settings.lr:g}, seed {settings.seed}: about {_duration(seconds)}{shorter}",
+    )
+    progress(Event("plan", values={"steps": trainer.steps, "rows": len(features)}))
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _write_rejected(run: Run, job: Job, progress: Progress) -> None:
+    for part in (job.splits.train, job.splits.validation, job.splits.test):
+        if part is not None and part.rejected:
+            lines = [{"split": part.split, "file": part.path, **row.as_dict()} for row in part.rejected]
+            append_lines(run.rejected, lines)
+            notice(progress, f"{len(part.rejected)} rows of {part.path} cannot be used: see {run.rejected}")
+
+
+def save_folder(loaded: Loaded, card: Card, folder: Path) -> None:
+    """Write model, tokenizer, card and README.md into an existing folder."""
+    save_model(loaded.model, loaded.tokenizer, card, folder)
+    write_readme(folder, card)
+
+
+def save(run: str | Path, *, out: str | Path, checkpoint: str = "best") -> Path:
+    """Write the model of a run, finished or not, as a plain Hugging Face folder with its card. Needs no network.
+
+    checkpoint: best, last or step-000400. Raises InputMissing, OutputUnavailable, ConfigError (no such checkpoint, damaged).
+    """
+    source, target = Run(Path(run)), Path(out)
+    check_output(target)
+    if not source.path.is_dir():
+        raise InputMissing(f"there is no run folder '{run}'")
+    if not source.is_run():
+        raise InputMissing(f"'{run}' is no run folder: it has no config.yaml and manifest.json")
+    if checkpoint == "best" and source.is_finished():
+        with whole_folder(target) as folder:
+            shutil.copytree(source.model, folder, dirs_exist_ok=True)
+        return target
+    weights = Store(source.checkpoints).find(checkpoint)
+    found = find_again(source, offline=True, progress=silent)
+    loaded = prepare(found, split(found)).loaded
+    load_weights(weights, loaded.model)
+    with whole_folder(target) as folder:
+        save_folder(loaded, loaded.card, folder)
+    return target
