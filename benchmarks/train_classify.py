@@ -70,16 +70,17 @@ def read_rows(path, count):
     return [rows[i][0] for i in chosen], [int(rows[i][1]) for i in chosen]
 
 
+def encode(path, steps, tokenizer):
+    texts, labels = read_rows(path, steps * BATCH)
+    encoded = tokenizer(texts, truncation=True, max_length=128)
+    columns = zip(encoded["input_ids"], encoded["attention_mask"], labels, strict=True)
+    return [{"input_ids": ids, "attention_mask": mask, "labels": label} for ids, mask, label in columns]
+
+
 def run_trainer(path, steps, best):
     import torch
-    from transformers import (
-        AutoModelForSequenceClassification,
-        AutoTokenizer,
-        DataCollatorWithPadding,
-        Trainer,
-        TrainerCallback,
-        TrainingArguments,
-    )
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer, DataCollatorWithPadding
+    from transformers import Trainer, TrainerCallback, TrainingArguments
 
     from hftool.names import find_place
     from hftool.progress import silent
@@ -87,12 +88,7 @@ def run_trainer(path, steps, best):
     folder = find_place("minilm", head="classify", offline=True, fallback=False, progress=silent).folder
     tokenizer = AutoTokenizer.from_pretrained(folder)
     tokenizer.backend_tokenizer.no_padding()
-    texts, labels = read_rows(path, steps * BATCH)
-    encoded = tokenizer(texts, truncation=True, max_length=128)
-    rows = [
-        {"input_ids": ids, "attention_mask": mask, "labels": label}
-        for ids, mask, label in zip(encoded["input_ids"], encoded["attention_mask"], labels, strict=True)
-    ]
+    rows = encode(path, steps, tokenizer)
     torch.manual_seed(SEED)
     model = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=2, dtype=torch.float32)
     clock = Clock()
@@ -101,8 +97,8 @@ def run_trainer(path, steps, best):
         def on_step_end(self, args, state, control, **kwargs):
             clock.tick(state.global_step)
 
+    faster = {"bf16": True, "train_sampling_strategy": "group_by_length"} if best else {}
     with tempfile.TemporaryDirectory() as out:
-        faster = {"bf16": True, "train_sampling_strategy": "group_by_length"} if best else {}
         arguments = TrainingArguments(
             output_dir=out,
             per_device_train_batch_size=BATCH,
@@ -115,13 +111,8 @@ def run_trainer(path, steps, best):
             seed=SEED,
             **faster,
         )
-        Trainer(
-            model=model,
-            args=arguments,
-            train_dataset=rows,
-            data_collator=DataCollatorWithPadding(tokenizer),
-            callbacks=[Ticker()],
-        ).train()
+        collator = DataCollatorWithPadding(tokenizer)
+        Trainer(model=model, args=arguments, train_dataset=rows, data_collator=collator, callbacks=[Ticker()]).train()
     return clock.samples_per_second()
 
 

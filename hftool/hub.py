@@ -12,6 +12,7 @@ from collections import Counter
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from hftool.errors import HubUnreachable, Refused, StorageError, UsageError, did_you_mean, listing
@@ -93,7 +94,7 @@ def fetch(repo: str, revision: str = "", *, kind: str = "model", part: str = "")
     """
     sha, names = _ask(repo, revision, kind)
     wanted = _wanted(repo, names, kind, part)
-    import httpx2 as httpx
+    from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # of httpx or of httpx2, by its version
 
     storage = _storage(repo, kind)
     try:
@@ -101,7 +102,7 @@ def fetch(repo: str, revision: str = "", *, kind: str = "model", part: str = "")
         _download(repo, sha, kind, wanted)
         if not REVISION.fullmatch(revision):  # last: until then the name leads to what was complete before
             _note(storage / "refs" / (revision or "main"), sha)
-    except (httpx.HTTPError, OSError, ValueError) as error:
+    except (HTTPError, OSError, ValueError) as error:
         if isinstance(error, OSError) and error.errno:  # errors of the network have none
             raise StorageError(f"the cache cannot be written: {error}", "Make room, or set HF_HOME elsewhere") from None
         raise HubUnreachable(f"the download of {repo} broke off: {error!r:.160}", KEPT) from None
@@ -132,19 +133,18 @@ def _note(path: Path, text: str) -> None:
 
 def _download(repo: str, sha: str, kind: str, wanted: list[str]) -> None:
     """huggingface_hub in a hurry and silent: alone it tries a dead network for minutes, and hf_xet for longer."""
-    import httpx2 as httpx
     from huggingface_hub import constants, get_session, hf_hub_download
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
     tries: Counter[tuple[str, str, str]] = Counter()
 
-    def before(request: httpx.Request) -> None:
+    def before(request: Any) -> None:
         key = request.method, str(request.url), request.headers.get("range", "")  # the range moves with what arrived
         tries[key] += 1
         if tries[key] > (TRIES if request.method == "GET" else 1):
             raise HubUnreachable(f"the download of {repo} broke off: nothing more comes", KEPT)
 
-    def after(response: httpx.Response) -> None:
+    def after(response: Any) -> None:
         if response.is_error:  # the library would sleep as long as it is told to, and try again
             hint = ACCESS if response.status_code in (401, 403) else KEPT
             raise HubUnreachable(f"the download of {repo} broke off: HTTP {response.status_code}", hint)
@@ -183,10 +183,8 @@ def _ask(repo: str, revision: str, kind: str) -> tuple[str, list[str]]:
     try:
         status, body = _get(url)
     except Exception as error:  # of the network, of a bad HF_ENDPOINT, or of whoever gives the token: no answer
-        raise HubUnreachable(
-            f"{what} is not in the cache and {constants.ENDPOINT} does not answer ({error!r:.160})",
-            "Connect once to fetch it, or use a local folder",
-        ) from None
+        trouble = f"{what} is not in the cache and {constants.ENDPOINT} does not answer ({error!r:.160})"
+        raise HubUnreachable(trouble, "Connect once to fetch it, or use a local folder") from None
     if status in (401, 403, 404):
         raise HubUnreachable(f"the Hub has no {what}, or it is private (HTTP {status})", ACCESS)
     if status != 200:

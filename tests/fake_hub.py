@@ -160,6 +160,7 @@ class _Server(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # a body would wait 40 ms for its headers to be acknowledged
     server: _Server
 
     def do_HEAD(self) -> None:

@@ -18,6 +18,7 @@ import huggingface_hub
 import pytest
 from fake_hub import FakeHub, Repos, fake_hub
 from huggingface_hub import constants
+from huggingface_hub.utils import _detect_agent
 
 from hftool import hub, safety
 from hftool.errors import HftoolError, HubUnreachable, Refused, StorageError, UsageError
@@ -84,6 +85,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
         monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
         monkeypatch.setattr(constants, "AGENT_HARNESSES_PATH", str(tmp_path / "agents.json"))
+        monkeypatch.setattr(_detect_agent, "_registry", None)  # a question of its own, which it asks once a process
         yield running
     huggingface_hub.close_session()
 
@@ -222,6 +224,13 @@ def test_what_is_no_repository_id_touches_neither_disk_nor_network(
         assert "is no repository id" in fails(UsageError, lambda: hub.fetch(repo, revision))
         fails(UsageError, lambda: hub.ask_revision(repo, revision))
     assert not (tmp_path / "hub").exists()
+
+
+def test_a_branch_name_does_not_lead_out_of_refs(server: FakeHub, tmp_path: Path) -> None:
+    found = hub.fetch(MODEL)
+    (storage(tmp_path) / "elsewhere").write_text(found.revision)
+    assert hub.cached(MODEL, "../elsewhere") is None
+    assert hub.cached(MODEL, str(storage(tmp_path) / "elsewhere")) is None
 
 
 # What counts as complete
@@ -402,7 +411,7 @@ def test_a_cache_that_cannot_be_written_is_not_the_networks_fault(
     assert "cache cannot be written" in fails(StorageError, lambda: hub.fetch(MODEL))
 
 
-def test_huggingface_hub_is_left_as_it_was(server: FakeHub) -> None:
+def test_huggingface_hub_is_left_as_it_was(server: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
     def state() -> tuple[object, ...]:
         hooks = huggingface_hub.get_session().event_hooks
         return (
@@ -413,6 +422,8 @@ def test_huggingface_hub_is_left_as_it_was(server: FakeHub) -> None:
             logging.getLogger("huggingface_hub").level,
         )
 
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", False)
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 12345)
     before = state()
     hub.fetch(MODEL)
     assert state() == before
@@ -552,8 +563,9 @@ def test_the_variables_are_heeded_and_nothing_is_printed(server: FakeHub, tmp_pa
 
 def test_ctrl_c_ends_a_download_at_once(server: FakeHub, tmp_path: Path) -> None:
     server.stall("model.safetensors", 1000)
+    listen = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "  # a background job ignores it
     process = subprocess.Popen(
-        [sys.executable, "-c", FETCH],
+        [sys.executable, "-c", listen + FETCH],
         env=os.environ | server.environment(tmp_path / "home"),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

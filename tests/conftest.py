@@ -1,0 +1,108 @@
+"""What tests share: tiny real checkpoints made on the spot, small files, and the command line as a function."""
+
+import os
+import tempfile
+
+os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="hftool-tests-")  # before any library reads it
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ.pop("HFTOOL_NO_FALLBACK", None)
+
+
+import pytest
+
+SENTENCES = {
+    "positive": ["a warm funny film", "a joy to watch", "bright and tender", "the cast is a delight", "i loved every minute"],
+    "negative": ["a cold dull film", "a chore to watch", "flat and empty", "the cast is a disaster", "i hated every minute"],
+}
+WORDS = sorted({word for texts in SENTENCES.values() for text in texts for word in text.split()})
+
+
+def film_rows(count):
+    """`count` rows of opinion, both labels alike, none twice."""
+    rows = []
+    for i in range(count):
+        label = ("negative", "positive")[i % 2]
+        rows.append({"sentence": f"{SENTENCES[label][i // 2 % 5]} number {i}", "label": str(i % 2)})
+    return rows
+
+
+def write_tsv(path, rows):
+    """Rows as a file, tab separated with a header."""
+    columns = list(rows[0])
+    lines = ["\t".join(columns), *("\t".join(str(row[c]) for c in columns) for row in rows)]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_bert(tmp_path_factory):
+    """A folder with a BERT of two layers, random weights and a real tokenizer: loads in milliseconds."""
+    import torch
+    from transformers import BertConfig, BertModel, BertTokenizer
+
+    folder = tmp_path_factory.mktemp("tiny") / "bert"
+    texts = [text for group in SENTENCES.values() for text in group] + ["number 0 1 2 3 4 5 6 7 8 9", *"abcdefghijklmnopqrstuvwxyz"]
+    tokenizer = BertTokenizer().train_new_from_iterator(texts, 300)
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=64,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    BertModel(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def film_files(tmp_path):
+    """train.tsv (64 rows), dev.tsv (16) in a folder of their own."""
+    rows = film_rows(80)
+    write_tsv(tmp_path / "train.tsv", rows[:64])
+    write_tsv(tmp_path / "dev.tsv", rows[64:])
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tiny_bert, tmp_path_factory):
+    """A finished run of the tiny BERT, two epochs on 64 rows: what verbs on a run are tested with. Do not change it."""
+    from hftool import workflow
+
+    folder = tmp_path_factory.mktemp("run")
+    rows = film_rows(80)
+    write_tsv(folder / "train.tsv", rows[:64])
+    write_tsv(folder / "dev.tsv", rows[64:])
+    knobs = {"train": str(folder / "train.tsv"), "validation": str(folder / "dev.tsv"), "epochs": 2, "batch_size": 16, "lr": 1e-3}
+    return workflow.finetune(str(tiny_bert), "sst2", config=knobs, out=folder / "run", offline=True).run.path
+
+
+@pytest.fixture
+def cli(capfd, monkeypatch, tmp_path):
+    """The command line in this process, in an empty folder: cli("classify", ...) -> (exit code, stdout, stderr)."""
+    from hftool.cli.app import main
+
+    monkeypatch.chdir(tmp_path)
+
+    def call(*words, stdin=""):
+        import io
+
+        monkeypatch.setattr("sys.stdin", io.StringIO(stdin))
+        capfd.readouterr()
+        code = main([str(word) for word in words])
+        out, err = capfd.readouterr()
+        return code, out, err
+
+    return call
+
+
+def one_line(text):
+    """The text without its line end, after checking that it is one line and no traceback."""
+    assert text.endswith("\n") and text.count("\n") == 1, text
+    assert "Traceback" not in text
+    return text.rstrip("\n")
+
+

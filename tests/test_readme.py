@@ -1,0 +1,75 @@
+"""What the README says is run: its commands as they stand, its Python block, its tree."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import film_rows, write_tsv
+
+from hftool.cli.app import app_verbs
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def indented_blocks():
+    """The code blocks that are indented by four spaces, as lists of lines."""
+    return [[line[4:] for line in block.splitlines()] for block in re.findall(r"(?:^ {4}.*\n)+", README, flags=re.MULTILINE)]
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory):
+    """A folder with the files that the README speaks of, and an environment without a network."""
+    folder = tmp_path_factory.mktemp("desk")
+    rows = film_rows(60)
+    write_tsv(folder / "train.tsv", rows[:40])
+    write_tsv(folder / "dev.tsv", rows[40:])
+    lines = ["sentence,stars", *(f"{row['sentence']},{1 + int(row['label'])}" for row in rows)]
+    (folder / "reviews.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    return folder, {**os.environ, "HF_HUB_OFFLINE": "1", "PATH": path}
+
+
+def test_the_commands_of_the_readme_run_as_they_stand(desk):
+    folder, environment = desk
+    commands = next(block for block in indented_blocks() if block[0].startswith("hftool finetune bert sst2 --train"))
+    assert len(commands) >= 6
+    outputs = []
+    for command in commands:
+        done = subprocess.run(["bash", "-c", command], cwd=folder, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{command}\n{done.stderr}"
+        outputs.append(done.stdout)
+    assert outputs[0].splitlines()[-1] == 'next        hftool classify runs/a "TEXT"'
+    assert (folder / "scored.csv").read_text().startswith("sentence,stars,label,probability,probability_negative")
+    assert len(outputs[-1].splitlines()) == 2
+
+
+def test_the_python_block_runs(desk):
+    folder, environment = desk
+    block = re.search(r"```python\n(.*?)```", README, flags=re.DOTALL)[1]
+    done = subprocess.run(
+        [sys.executable, "-c", block], cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[1].startswith("{'label': ")
+
+
+def test_the_readme_names_every_verb():
+    block = next(block for block in indented_blocks() if block[0].startswith("hftool finetune MODEL"))
+    named = set(re.findall(r"hftool (\w+)", "\n".join(block)))
+    assert named == set(app_verbs())
+
+
+def test_the_tree_of_the_readme_is_the_tree():
+    block = next(block for block in indented_blocks() if block[0].startswith("hftool/"))
+    named = {word for line in block for word in re.findall(r"^ {2}(\w+(?:\.py|/))", line)}
+    there = {path.name + ("/" if path.is_dir() else "") for path in (ROOT / "hftool").iterdir()}
+    assert named <= there
+    assert {name for name in there if not name.startswith("__")} - {"py.typed"} == named
+
+
+def test_no_placeholder_is_left():
+    assert "@@" not in README

@@ -1,0 +1,51 @@
+"""A built wheel works from another folder: the command, the recipes, the bundled data, the types marker."""
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    """The wheel, unpacked into a folder that comes before the checkout on the path."""
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    site = folder / "site"
+    with zipfile.ZipFile(next(folder.glob("hftool_recipes-*.whl"))) as wheel:
+        wheel.extractall(site)
+    return site
+
+
+def run(installed, tmp_path, *words):
+    environment = {**os.environ, "PYTHONPATH": str(installed), "HF_HUB_OFFLINE": "1"}
+    return subprocess.run([sys.executable, *words], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_the_wheel_is_what_runs(installed, tmp_path):
+    done = run(installed, tmp_path, "-c", "import hftool, recipes.bert; print(hftool.__file__, recipes.bert.__file__)")
+    assert done.stdout.split() == [str(installed / "hftool" / "__init__.py"), str(installed / "recipes" / "bert.py")], (
+        done.stderr
+    )
+
+
+def test_nothing_but_the_two_packages_is_in_it(installed):
+    tops = {path.name for path in installed.iterdir() if not path.name.endswith(".dist-info")}
+    assert tops == {"hftool", "recipes"}
+    assert (installed / "hftool" / "py.typed").is_file()
+
+
+def test_bundled_data_and_copy_work_from_the_wheel(installed, tmp_path):
+    code = "from hftool.names import ASSETS; print(len((ASSETS / 'data/sst2-mini/train.tsv').read_text().splitlines()))"
+    assert run(installed, tmp_path, "-c", code).stdout.strip() == "1061"
+    done = run(installed, tmp_path, "-m", "hftool", "copy", "bert")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "bert.py").read_text() == (ROOT / "recipes" / "bert.py").read_text()
+    assert run(installed, tmp_path, "-m", "hftool", "--version").stdout.startswith("hftool 0.")

@@ -1,0 +1,57 @@
+"""load, tokenize, infer, info."""
+
+import pytest
+
+from hftool import workflow
+from hftool.errors import ConfigError, DataError, InputMissing
+
+
+def test_tokenize_is_what_training_uses_and_shows_what_was_cut(tiny_run):
+    loaded = workflow.load(str(tiny_run))
+    whole, cut = (
+        workflow.tokenize(loaded, ["a warm funny film"]),
+        workflow.tokenize(loaded, ["a warm funny film"], max_length=4),
+    )
+    from hftool.heads import get_head
+
+    feature = get_head(loaded.tokenizer, loaded.card).encode([{"text": "a warm funny film"}])[0]
+    assert whole[0].ids == feature.input_ids.tolist()
+    assert (whole[0].tokens[0], whole[0].tokens[-1], whole[0].cut) == ("[CLS]", "[SEP]", [])
+    assert len(cut[0].ids) == 4 and len(cut[0].mask) == 4
+    assert whole[0].tokens[1:3] + cut[0].cut == whole[0].tokens[1:-1]
+
+
+def test_tokenize_needs_no_trained_head(tiny_bert):
+    assert workflow.tokenize(str(tiny_bert), ["a film"])[0].tokens[0] == "[CLS]"
+
+
+def test_a_model_with_a_random_head_never_answers(tiny_bert):
+    with pytest.raises(ConfigError, match="has no trained head: it lacks classifier"):
+        workflow.load(str(tiny_bert))
+
+
+def test_infer_of_an_empty_text_is_an_error_that_counts(tiny_run):
+    with pytest.raises(DataError, match="text 2 is empty"):
+        workflow.infer(str(tiny_run), ["fine", "  "])
+
+
+def test_infer_answers_awkward_texts(tiny_run):
+    texts = ["🎬👩‍👩‍👧", "فيلم رائع", "half \ud83d of a character", "x" * 100_000, "\ufeffa film", "a\x00b", "é́́"]
+    answers = workflow.infer(str(tiny_run), texts)
+    assert len(answers) == len(texts)
+    assert all(0.5 <= answer["probability"] <= 1 for answer in answers)
+
+
+def test_info_counts_as_the_model_does(tiny_run):
+    facts = workflow.info(str(tiny_run))
+    model = workflow.load(str(tiny_run)).model
+    assert facts["parameters"] == sum(p.numel() for p in model.parameters())
+    assert sum(facts["parameters_by_part"].values()) == facts["parameters"]
+    assert facts["parameters_by_part"]["head"] == 2 * 32 + 2
+    assert facts["labels"] == ["negative", "positive"]
+    assert facts["memory_to_train"] > facts["memory_to_infer"] > facts["bytes_in_memory"]
+
+
+def test_a_folder_that_is_no_model(tmp_path):
+    with pytest.raises(InputMissing, match="is no model folder: it has no config.json"):
+        workflow.load(str(tmp_path))
