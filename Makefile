@@ -18,13 +18,16 @@ $(RUN)/metrics.json: | $(VENV)/quickstart.done
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint constraints.txt $(TORCH)
 
-$(VENV)/quickstart.done: pyproject.toml constraints.txt | $(VENV)/bin/python
+$(VENV)/torch.done: | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --constraint constraints.txt $(TORCH)
+	touch $@
+
+$(VENV)/quickstart.done: pyproject.toml constraints.txt | $(VENV)/torch.done
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[offline]"
 	touch $@
 
-$(VENV)/dev.done: pyproject.toml constraints.txt | $(VENV)/bin/python
+$(VENV)/dev.done: pyproject.toml constraints.txt | $(VENV)/torch.done
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	touch $@
 
@@ -40,7 +43,7 @@ unit: | $(VENV)/dev.done
 	$(BIN)/python -m pytest --cov
 
 soak: | $(VENV)/dev.done
-	$(BIN)/python -m pytest -m "slow or not slow" --override-ini addopts="--strict-markers"
+	$(BIN)/python -m pytest -m "not hub and not gpu" --override-ini addopts="--strict-markers"
 
 clean:
 	rm -rf $(VENV) runs build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .coverage

@@ -79,8 +79,14 @@ def encode(path, steps, tokenizer):
 
 def run_trainer(path, steps, best):
     import torch
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer, DataCollatorWithPadding
-    from transformers import Trainer, TrainerCallback, TrainingArguments
+    from transformers import (
+        AutoModelForSequenceClassification,
+        AutoTokenizer,
+        DataCollatorWithPadding,
+        Trainer,
+        TrainerCallback,
+        TrainingArguments,
+    )
 
     from hftool.names import find_place
     from hftool.progress import silent

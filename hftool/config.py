@@ -95,7 +95,7 @@ class Config:
     log_steps: int = knob(10, "write a line of log.jsonl each N steps", least=1)
     patience: int = knob(3, "stop after N evaluations without a better one; 0 never stops", least=0, most=1000)
     precision: str = knob("auto", "number format of the arithmetic of training", choices=PRECISIONS)
-    device: str = knob("auto", "auto, cpu, cuda, cuda:1 or mps")
+    device: str = knob("auto", "where to compute: auto, cpu, cuda, cuda:1 or mps")
     workers: int = knob(0, "processes that prepare batches", least=0, most=64)
     class_weights: str = knob("none", "weigh rare labels more", choices=WEIGHTINGS)
     validation_share: float = knob(
@@ -108,30 +108,54 @@ class Config:
 KNOBS: dict[str, Knob] = {f.name: f.metadata["knob"] for f in dataclasses.fields(Config) if "knob" in f.metadata}
 FILES = ("train", "validation", "test")
 KEYS = tuple(f.name for f in dataclasses.fields(Config))
+# what users of transformers' Trainer will type: https://huggingface.co/docs/transformers/main_classes/trainer
+TRAINER_NAMES = {
+    "learning_rate": "lr",
+    "num_train_epochs": "epochs",
+    "per_device_train_batch_size": "batch_size",
+    "gradient_accumulation_steps": "accumulate",
+    "optim": "optimizer",
+    "lr_scheduler_type": "schedule",
+    "warmup_ratio": "warmup",
+    "warmup_steps": "warmup",
+    "max_grad_norm": "clip",
+    "max_seq_length": "max_length",
+    "max_train_samples": "limit",
+    "save_total_limit": "keep",
+    "logging_steps": "log_steps",
+    "early_stopping_patience": "patience",
+    "bf16": "precision",
+    "fp16": "precision",
+    "dataloader_num_workers": "workers",
+}
 
 
 def parse(key: str, raw: object) -> Value:
-    """`raw` as the type that `key` declares. Raises UsageError that names the range.
+    """`raw` as the type that `key` declares. Raises UsageError that names the range."""
+    return parse_as(KNOBS[key], raw, name=key)
 
-    A text comes from the command line, anything else from YAML, whose `3e-5` is a text and whose `no` is False.
+
+def parse_as(row: Knob, raw: object, *, name: str) -> Value:
+    """`raw` as `row` wants it; `name` is what it is called in the error. Raises UsageError that names the range.
+
+    Texts come from the command line and from YAML, values from Python.
     """
-    row = KNOBS[key]
-    if raw is None or (row.optional and raw == "none"):
-        if row.optional:
-            return None
-        raise _out_of_range(key, raw)
+    if row.optional and (raw is None or raw == "none"):
+        return None
     try:
         value = _convert(row, raw)
     except (ValueError, OverflowError):
-        raise _out_of_range(key, raw) from None
+        raise _out_of_range(row, raw, name) from None
     if isinstance(value, (int, float)) and not row.least <= value <= row.most:
-        raise _out_of_range(key, raw)
+        raise _out_of_range(row, raw, name)
     if row.choices and value not in row.choices:
-        raise _out_of_range(key, raw)
+        raise _out_of_range(row, raw, name)
     return value
 
 
 def _convert(row: Knob, raw: object) -> int | float | str | bool:
+    if raw is None or isinstance(raw, (Mapping, list, tuple, set)):
+        raise ValueError(raw)
     text = str(raw).strip()
     if row.kind is bool:
         if text.lower() in ("true", "yes", "on", "1"):
@@ -148,16 +172,23 @@ def _convert(row: Knob, raw: object) -> int | float | str | bool:
     return text
 
 
-def _out_of_range(key: str, raw: object) -> UsageError:
-    row = KNOBS[key]
+def _out_of_range(row: Knob, raw: object, name: str) -> UsageError:
     near = did_you_mean(str(raw), row.choices) if row.choices else ""
-    return UsageError(f"{key} must be {row.range_text()}, not '{raw}'", near)
+    shown = "empty" if raw is None or raw == "" else f"'{raw}'"
+    return UsageError(f"{name} must be {row.range_text()}, not {shown}", near)
 
 
 def check_key(key: str) -> None:
     """Raise UsageError with the nearest key when there is no such key."""
     if key not in KEYS:
-        raise UsageError(f"unknown key '{key}'", did_you_mean(key, KEYS, otherwise="See `hftool finetune --help`"))
+        raise UsageError(f"unknown key '{key}'", nearest_key(key, otherwise="See `hftool finetune --help`"))
+
+
+def nearest_key(word: str, *, otherwise: str = "") -> str:
+    """The hint that names the key nearest to `word`, which may be what transformers' Trainer calls it."""
+    word = word.replace("-", "_").lower()
+    ours = TRAINER_NAMES.get(word, word)
+    return f"Did you mean '{ours}'?" if ours in KEYS else did_you_mean(ours, KEYS, otherwise=otherwise)
 
 
 def parse_assignments(pairs: list[str]) -> dict[str, Any]:
@@ -173,38 +204,66 @@ def parse_assignments(pairs: list[str]) -> dict[str, Any]:
 
 
 def _parse_plain(key: str, raw: object) -> Any:
-    """The keys that are no knobs: texts, the mapping of columns, the list of labels."""
+    """The keys that are no knobs: texts, the mapping of columns, the list of labels. Raises UsageError."""
     if raw is None:
         return {} if key == "columns" else () if key == "labels" else None
     if key == "labels":
-        parts = raw if isinstance(raw, list) else str(raw).split(",")
+        parts = raw if isinstance(raw, (list, tuple)) else str(raw).split(",")
+        if isinstance(raw, Mapping) or not all(_is_word(part) for part in parts):
+            raise UsageError("labels must be a list of names in the order of their ids, such as [negative, positive]")
         return tuple(str(part).strip() for part in parts)
     if key == "columns":
-        pairs = raw.items() if isinstance(raw, Mapping) else [p.partition("=")[::2] for p in str(raw).split(",")]
-        return {str(role).strip(): str(column).strip() for role, column in pairs}
+        pairs = dict(raw) if isinstance(raw, Mapping) else dict(p.partition("=")[::2] for p in str(raw).split(","))
+        if isinstance(raw, list) or not all(_is_word(name) and str(name) for name in pairs.values()):
+            raise UsageError("columns must be pairs of role and column", "Such as {text: sentence, label: stars}")
+        return {str(role).strip(): str(column).strip() for role, column in pairs.items()}
+    if not _is_word(raw):
+        raise UsageError(f"{key} must be a text, not '{raw}'")
     return str(raw)
+
+
+def _is_word(value: object) -> bool:
+    return isinstance(value, (str, int, float))
 
 
 def read_config(path: str) -> dict[str, Any]:
     """The values of a YAML file. Raises InputMissing, or ConfigError that names the file and the key."""
-    import yaml
-
     if not Path(path).is_file():
         raise InputMissing(f"there is no config file '{path}'")
-    try:
-        loaded = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(loaded, dict):
-        raise ConfigError(f"{path} must hold `key: value` lines", "See config.yaml in any run folder")
     values: dict[str, Any] = {}
-    for key, raw in loaded.items():
+    for key, raw in _read_words(path):
         try:
-            check_key(str(key))
-            values[str(key)] = parse(str(key), raw) if key in KNOBS else _parse_plain(str(key), raw)
+            check_key(key)
+            if key in values:
+                raise UsageError(f"the key '{key}' is there twice")
+            values[key] = parse(key, raw) if key in KNOBS else _parse_plain(key, raw)
         except HftoolError as error:
             raise ConfigError(f"{path}: {error.detail}", error.hint) from None
     return values
+
+
+def _read_words(path: str) -> list[tuple[str, Any]]:
+    """The pairs of a YAML mapping, every scalar but null as the text that was written.
+
+    The knob's type decides what a text means: YAML itself takes `no` for False, 3e-5 for a text and 1:30 for 90.
+    """
+    import yaml
+
+    class Words(yaml.SafeLoader):
+        pass
+
+    Words.yaml_implicit_resolvers = {
+        first: [pair for pair in pairs if pair[0] == "tag:yaml.org,2002:null"]
+        for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+    try:
+        loader = Words(Path(path).read_text(encoding="utf-8-sig"))
+        node = loader.get_single_node()
+        if not isinstance(node, yaml.MappingNode):
+            raise ConfigError(f"{path} must hold `key: value` lines", "See config.yaml in any run folder")
+        return [(str(loader.construct_object(k, deep=True)), loader.construct_object(v, deep=True)) for k, v in node.value]
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
 
 
 def dump_config(config: Config) -> str:

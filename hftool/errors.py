@@ -17,7 +17,11 @@ Anything else that escapes is a bug of ours: exit 1, with its traceback.
 """
 
 import difflib
+import re
 from collections.abc import Iterable
+
+# what would break a line in two or command a terminal: names in files and folders are other people's words
+UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 class HftoolError(Exception):
@@ -32,7 +36,8 @@ class HftoolError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        return f"{self.detail}. {self.hint}" if self.hint else self.detail
+        stop = "" if self.detail.endswith((".", "?", "!")) else "."
+        return f"{self.detail}{stop} {self.hint}" if self.hint else self.detail
 
     def as_json(self) -> dict[str, object]:
         """The error as the one JSON document that `--json` promises."""
@@ -103,12 +108,22 @@ class Interrupted(HftoolError):
         self.code = 128 + signal_number
 
 
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The one of `known` that is nearest to `word`, or None when none is near."""
+    folded = {name.lower(): name for name in known}
+    near = difflib.get_close_matches(word.lower(), list(folded), n=1, cutoff=0.5)
+    return folded[near[0]] if near else None
+
+
 def did_you_mean(word: str, known: Iterable[str], *, otherwise: str = "") -> str:
     """The hint that names the nearest of `known`, or `otherwise` when none is near."""
-    names = list(known)
-    folded = {name.lower(): name for name in names}
-    near = difflib.get_close_matches(word.lower(), list(folded), n=1, cutoff=0.5)
-    return f"Did you mean '{folded[near[0]]}'?" if near else otherwise
+    near = nearest(word, known)
+    return f"Did you mean '{near}'?" if near else otherwise
+
+
+def as_line(text: str) -> str:
+    """`text` on one line: line ends, control characters and half characters as their escapes, such as \\n."""
+    return UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 
 
 def listing(names: Iterable[object], *, most: int = 12) -> str:

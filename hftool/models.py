@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hftool.errors import ConfigError, DataError
+from hftool.errors import ConfigError, DataError, InputMissing, StorageError
 from hftool.registry.models import Family, find_family
 from hftool.run import read_json, write_json
 from hftool.safety import check_folder
 
 CARD = "hftool.json"
+VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "sentencepiece.bpe.model", "tokenizer.model")
 
 
 @dataclass(frozen=True)
@@ -58,9 +59,9 @@ def read_card(folder: Path) -> Card | None:
     values = read_json(folder / CARD)
     known = {f.name for f in dataclasses.fields(Card)}
     if "head" not in values or set(values) - known:
+        wrong = f"unknown keys {sorted(set(values) - known)}" if "head" in values else "no key 'head'"
         raise ConfigError(
-            f"'{folder / CARD}' does not fit this version: keys {sorted(set(values) - known)}",
-            "It was written by another version of hftool",
+            f"'{folder / CARD}' does not fit this version: {wrong}", "It was written by another version of hftool"
         )
     made: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
     return Card(**made)
@@ -99,14 +100,14 @@ def family_of(config: Any) -> Family:
     return Family(str(config.model_type), str(config.model_type), ("classify",), "right", 0, "", ("float32",), 5e-5)
 
 
-def read_config(folder: Path) -> Any:
+def read_config(folder: Path, *, weights: bool = True) -> Any:
     """The transformers config of a checked folder, nothing of it executed. Raises Refused, DataError, InputMissing."""
     from transformers import AutoConfig
 
-    check_folder(folder)
+    check_folder(folder, weights=weights)
     try:
         return AutoConfig.from_pretrained(folder, local_files_only=True)
-    except (ValueError, OSError, KeyError) as error:
+    except Exception as error:  # values of a wrong type raise whatever the class of the config stumbles over
         raise DataError(
             f"'{folder / 'config.json'}' is not a config that transformers knows: " + " ".join(str(error).split())[:200]
         ) from None
@@ -115,29 +116,42 @@ def read_config(folder: Path) -> Any:
 def load_tokenizer(folder: Path, config: Any) -> Any:
     """The tokenizer of a folder, with padding and truncation that its file may have baked in taken out, and a pad token.
 
-    Raises DataError when it cannot be read.
+    Raises InputMissing when there is none, DataError when it cannot be read, ConfigError when nothing can pad.
     """
     from transformers import AutoTokenizer
 
+    # without any of these transformers makes up a tokenizer that knows no word, and says nothing
+    if not any((folder / name).is_file() for name in VOCABULARIES):
+        raise InputMissing(f"'{folder}' has no tokenizer", "Copy tokenizer.json, or vocab.txt, or vocab.json and merges.txt")
     with quiet():
         try:
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        except (ValueError, OSError, KeyError, TypeError) as error:
-            raise DataError(f"the tokenizer in '{folder}' cannot be read: {' '.join(str(error).split())[:200]}") from None
         except Exception as error:  # the tokenizers library raises bare Exception for a damaged tokenizer.json
             raise DataError(f"the tokenizer in '{folder}' is damaged: {' '.join(str(error).split())[:200]}") from error
-    # all-MiniLM-L6-v2 pads everything to 128 and cuts at 128 by its tokenizer.json
-    tokenizer.backend_tokenizer.no_padding()
-    tokenizer.backend_tokenizer.no_truncation()
+    _clear_lengths(tokenizer)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token  # GPT-2 has none; padding is masked, so any token does
+    if tokenizer.pad_token is None:
+        raise ConfigError(f"the tokenizer in '{folder}' has neither a pad token nor an end token", "Add one to it")
     tokenizer.padding_side = family_of(config).padding_side
     return tokenizer
 
 
+def _clear_lengths(tokenizer: Any) -> None:
+    """Take padding and truncation out: all-MiniLM-L6-v2 pads everything to 128 and cuts at 128 by its tokenizer.json, and
+    every call that cuts leaves its own limit behind."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)  # the few tokenizers written in Python have none
+    if backend is not None:
+        backend.no_padding()
+        backend.no_truncation()
+
+
 def length_limit(tokenizer: Any, config: Any) -> int:
     """The longest input in tokens that the model can take, special tokens included."""
-    positions = int(getattr(config, "max_position_embeddings", 0) or 10**6) - family_of(config).position_offset
+    offset = family_of(config).position_offset
+    if offset and getattr(config, "pad_token_id", None) is not None:
+        offset = int(config.pad_token_id) + 1  # such a family counts from there; its checkpoints, but not all, pad with 1
+    positions = int(getattr(config, "max_position_embeddings", 0) or 10**6) - offset
     return min(positions, int(min(tokenizer.model_max_length, 10**6)))
 
 
@@ -160,6 +174,7 @@ def load_model(folder: Path, auto_class: str, *, card: Card, new_head: bool, dev
         config.problem_type = card.problem_type
     if getattr(config, "pad_token_id", None) is None:
         config.pad_token_id = tokenizer.pad_token_id
+    _check_vocabulary(folder, tokenizer, config)
     with quiet(), _without_warnings():
         try:
             model, info = getattr(transformers, auto_class).from_pretrained(
@@ -178,6 +193,16 @@ def load_model(folder: Path, auto_class: str, *, card: Card, new_head: bool, dev
     new = tuple(sorted({*info["missing_keys"], *(row[0] for row in info["mismatched_keys"])}))
     _check_new_weights(folder, model, new, new_head=new_head)
     return Loaded(model.to(device).eval(), tokenizer, card, family_of(config), new)
+
+
+def _check_vocabulary(folder: Path, tokenizer: Any, config: Any) -> None:
+    """A token without an embedding would end a run, or worse, an answer, at the first text that holds it."""
+    size = getattr(config, "vocab_size", None)
+    if size is not None and len(tokenizer) > size:
+        raise ConfigError(
+            f"'{folder}' does not fit together: its tokenizer has {len(tokenizer)} tokens, its model {size}",
+            "Take tokenizer and weights from the same model",
+        )
 
 
 def _check_new_weights(folder: Path, model: Any, new: tuple[str, ...], *, new_head: bool) -> None:
@@ -203,11 +228,40 @@ def _without_warnings() -> Iterator[None]:
 
 
 def save_model(model: Any, tokenizer: Any, card: Card, folder: Path) -> None:
-    """Write weights (safetensors), config, tokenizer and card into an existing folder."""
+    """Write weights (safetensors), config, tokenizer and card into an existing folder. Raises StorageError."""
+    from safetensors import SafetensorError
+
+    _clear_lengths(tokenizer)
     with quiet():
-        model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
+        try:
+            model.save_pretrained(folder)
+            tokenizer.save_pretrained(folder)
+        except SafetensorError as error:  # a full disk is no OSError there
+            raise StorageError(f"the model could not be written into '{folder}': {error}", "Free some space") from error
     write_card(folder, card)
+
+
+def save_base(loaded: Loaded, folder: Path) -> None:
+    """Write config, tokenizer and card, without weights, into an existing folder: `load_base` reverses it."""
+    _clear_lengths(loaded.tokenizer)
+    with quiet():
+        loaded.model.config.save_pretrained(folder)
+        loaded.tokenizer.save_pretrained(folder)
+    write_card(folder, loaded.card)
+
+
+def load_base(folder: Path, auto_class: str) -> Loaded:
+    """The model that `save_base` described, with weights still to come. Raises what `read_config` raises, ConfigError."""
+    import transformers
+
+    card = read_card(folder)
+    if card is None:
+        raise ConfigError(f"'{folder}' has no {CARD}", "The run was damaged, or made by another version of hftool")
+    config = read_config(folder, weights=False)
+    tokenizer = load_tokenizer(folder, config)
+    with quiet():
+        model = getattr(transformers, auto_class).from_config(config)
+    return Loaded(model.eval(), tokenizer, card, family_of(config))
 
 
 def meta_model(config: Any, auto_class: str) -> Any:

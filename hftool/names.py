@@ -1,14 +1,16 @@
 """What a word on the command line means: a model to a folder, a task to tables. Names become rows and folders here."""
 
 import importlib.util
+import logging
+import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from hftool import hub
 from hftool.data.sources import FORMATS, Table, read_hub_folder, read_table, split_files
-from hftool.errors import ConfigError, DataError, HubUnreachable, InputMissing
-from hftool.progress import Progress, notice
+from hftool.errors import ConfigError, DataError, HubUnreachable, InputMissing, UsageError
+from hftool.progress import Progress, notice, silent
 from hftool.registry.models import Model, find_model, get_model
 from hftool.registry.tasks import Task, find_task, get_task
 from hftool.run import Run
@@ -33,11 +35,13 @@ class Place:
 
 @dataclass(frozen=True)
 class TaskData:
-    """The tables of a task by split, and the row that knows it by name, if one does."""
+    """The tables of a task by split, and the row that knows it by name, if one does. pinned: a Hub data set as
+    owner/name@revision[:config], so that it means the same rows for ever."""
 
     tables: Mapping[str, Table]
     row: Task | None = None
     stand_in: Mapping[str, str] = field(default_factory=dict)
+    pinned: str = ""
 
 
 def _holds_model(path: Path) -> bool:
@@ -48,7 +52,28 @@ def _is_path(word: str) -> bool:
     """True for what is written as a path; owner/name could be either and is one only if its first part is a folder."""
     if word.startswith((".", "/", "~", "\\")) or word.count("/") > 1 or word.endswith("/") or "\\" in word:
         return True
-    return "/" in word and Path(word.split("/", maxsplit=1)[0]).is_dir()
+    return "/" in word and _path_of(word.split("/", maxsplit=1)[0]).is_dir()
+
+
+def _path_of(word: str) -> Path:
+    """The word as a path. One that cannot be a path (too long, a stranger's home, a NUL) becomes one that is not there."""
+    try:
+        path = Path(word).expanduser()
+        path.exists()
+    except (OSError, RuntimeError, ValueError):
+        return Path("/dev/null/nowhere")
+    return path
+
+
+def check_word(word: str) -> None:
+    """Raise UsageError or InputMissing for a MODEL that can be nothing, before anything is read or fetched."""
+    if not word.strip():
+        raise UsageError("which model?", "See `hftool models`; a Hub id is owner/name")
+    if find_model(word) is None and not _path_of(word).exists():
+        if _is_path(word):
+            raise InputMissing(f"there is no folder '{word}'", "MODEL is a name of `hftool models`, a Hub id or a folder")
+        if "/" not in word:
+            get_model(word)  # raises, with the nearest name
 
 
 def find_place(word: str, *, head: str, offline: bool, fallback: bool, progress: Progress) -> Place:
@@ -56,22 +81,18 @@ def find_place(word: str, *, head: str, offline: bool, fallback: bool, progress:
 
     Raises UsageError (unknown name), InputMissing, ConfigError (unfinished run), HubUnreachable, Refused.
     """
-    path = Path(word).expanduser()
+    check_word(word)
+    path = _path_of(word)
     row = find_model(word)
     if row is not None and not (path.is_dir() and _holds_model(path)):
         return _place_of_row(row, head=head, offline=offline, fallback=fallback, progress=progress)
     if path.exists():
         return _place_of_folder(path)
-    if _is_path(word):
-        raise InputMissing(f"there is no folder '{word}'", "MODEL is a name of `hftool models`, a Hub id or a folder")
-    if "/" in word:
-        repo, _, revision = word.partition("@")
-        found = hub.cached(repo, revision) or (None if offline else hub.fetch(repo, revision))
-        if found is None:
-            raise HubUnreachable(f"{repo} is not in the cache", "Leave --offline out once to fetch it")
-        return Place(found.folder, repo, found.revision)
-    get_model(word)  # raises, with the nearest name
-    raise AssertionError(word)
+    repo, _, revision = word.partition("@")
+    found = hub.cached(repo, revision) or (None if offline else hub.fetch(repo, revision))
+    if found is None:
+        raise HubUnreachable(f"{repo} is not in the cache", "Leave --offline out once to fetch it")
+    return Place(found.folder, repo, found.revision)
 
 
 def _place_of_folder(path: Path) -> Place:
@@ -80,7 +101,7 @@ def _place_of_folder(path: Path) -> Place:
         if not run.is_finished():
             raise ConfigError(
                 f"the run '{path}' is not finished and has no model yet",
-                f"Take its best checkpoint: hftool save {path} --checkpoint best --out DIR",
+                f"Take its best checkpoint: hftool save {shlex.quote(str(path))} --checkpoint best --out DIR",
             )
         return Place(run.model, str(path.absolute()), run=run)
     if not path.is_dir() or not (path / "config.json").is_file():
@@ -108,12 +129,19 @@ def _place_of_row(row: Model, *, head: str, offline: bool, fallback: bool, progr
     found_other = _installed(other) or hub.cached(other.repo, other.revision)
     if found_other is None:
         raise HubUnreachable(f"{trouble.detail}, and its stand-in {other.name} is not installed", INSTALL_OFFLINE)
-    notice(
+    _say_stand_in(
         progress,
         f"stand-in: '{row.name}' cannot be had ({trouble.detail}), so '{other.name}' ({other.repo}, "
         f"{other.parameters / 1e6:.1f} M parameters) is used in its place; --no-fallback makes this an error",
     )
     return Place(found_other.folder, other.repo, found_other.revision, other, {"asked": row.name, "used": other.name})
+
+
+def _say_stand_in(progress: Progress, text: str) -> None:
+    """To whoever watches, and to the log of whoever does not: another's answer is never taken in silence."""
+    notice(progress, text)
+    if progress is silent:
+        logging.getLogger(__name__).warning(text)
 
 
 def _installed(row: Model) -> hub.Snapshot | None:
@@ -133,15 +161,19 @@ def _installed(row: Model) -> hub.Snapshot | None:
 def find_task_data(
     word: str | None, files: Mapping[str, str], *, encoding: str | None, offline: bool, fallback: bool, progress: Progress
 ) -> TaskData:
-    """TASK and --train/--validation/--test -> tables. With files a task's name gives only its columns and labels.
+    """TASK and --train/--validation/--test -> tables. With a train file a task's name gives only its columns and labels;
+    with another file, that split is taken from the file and the rest from the task.
 
     Raises UsageError (unknown name), InputMissing, DataError, HubUnreachable.
     """
     tables = {split: read_table(path, split, encoding=encoding) for split, path in files.items()}
     row = find_task(word) if word else None
-    path = Path(word).expanduser() if word else None
+    path = _path_of(word) if word else None
     if row is not None:
-        return TaskData(tables, row) if tables else _data_of_row(row, offline=offline, fallback=fallback, progress=progress)
+        if "train" in tables:
+            return TaskData(tables, row)
+        own_data = _data_of_row(row, offline=offline, fallback=fallback, progress=progress)
+        return replace(own_data, tables={**own_data.tables, **tables})
     if path is not None and path.exists():
         own = split_files(path) if path.is_dir() else {"train": path}
         read = {s: read_table(p, s, encoding=encoding) for s, p in own.items() if s not in tables}
@@ -149,7 +181,8 @@ def find_task_data(
     if word and (_is_path(word) or Path(word).suffix.lower() in FORMATS):
         raise InputMissing(f"there is no file '{word}'")
     if word and "/" in word:
-        return TaskData({**_hub_tables(word, offline=offline), **tables})
+        data = _hub_data(word, offline=offline)
+        return replace(data, tables={**data.tables, **tables})
     if word:
         get_task(word)  # raises, with the nearest name
     return TaskData(tables)
@@ -177,7 +210,7 @@ def _data_of_row(row: Task, *, offline: bool, fallback: bool, progress: Progress
     if not fallback or not row.stand_in:
         raise trouble
     other = get_task(row.stand_in)
-    notice(
+    _say_stand_in(
         progress,
         f"stand-in: '{row.name}' cannot be had ({trouble.detail}), so '{other.name}' ({other.about}) is used in "
         "its place; --no-fallback makes this an error",
@@ -186,7 +219,7 @@ def _data_of_row(row: Task, *, offline: bool, fallback: bool, progress: Progress
     return TaskData(data.tables, other, {"asked": row.name, "used": other.name})
 
 
-def _hub_tables(word: str, *, offline: bool) -> dict[str, Table]:
+def _hub_data(word: str, *, offline: bool) -> TaskData:
     name, _, config = word.partition(":")
     repo, _, revision = name.partition("@")
     found = hub.cached(repo, revision, kind="dataset") or (None if offline else hub.fetch(repo, revision, kind="dataset"))
@@ -195,4 +228,4 @@ def _hub_tables(word: str, *, offline: bool) -> dict[str, Table]:
     tables = read_hub_folder(found.folder, word, ("train", "validation", "test"), config=config)
     if "train" not in tables and "test" not in tables and "validation" not in tables:
         raise DataError(f"the data set {word} has no split called train, validation or test")
-    return tables
+    return TaskData(tables, pinned=f"{repo}@{found.revision}" + (f":{config}" if config else ""))

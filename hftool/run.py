@@ -53,6 +53,11 @@ class Run:
         return self.path / "checkpoints"
 
     @property
+    def base(self) -> Path:
+        """Config, tokenizer and card, written before the first step: with any checkpoint's weights they are a model."""
+        return self.path / "base"
+
+    @property
     def model(self) -> Path:
         """The finished model: Hugging Face files and hftool.json."""
         return self.path / "model"
@@ -133,49 +138,62 @@ def whole_file(path: Path, *, binary: bool = False, overwrite: bool = True) -> I
             os.fsync(handle.fileno())
         os.replace(part, path)
     except OSError as error:
-        raise StorageError(f"writing '{path}' failed: {error.strerror}") from error
+        raise StorageError(f"writing '{path}' failed: {error.strerror or error}") from error
     finally:
         part.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """Give a folder to fill that appears under the name `path` when the block ends without an error.
+    """Give a folder to fill that appears under the name `path`, synced, when the block ends without an error.
 
-    An older folder of that name is moved aside first and removed last; if the second move fails it is moved back.
+    The name must be free: see `check_output`. Raises OutputUnavailable, StorageError.
     """
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
     create_folder(part)
-    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.old")
     try:
         yield part
-        if path.exists():
-            os.rename(path, aside)
-        try:
-            os.rename(part, path)
-        except OSError:
-            if aside.exists():
-                os.rename(aside, path)
-            raise
-        shutil.rmtree(aside, ignore_errors=True)
+        for file in (p for p in part.rglob("*") if p.is_file()):
+            with open(file, "rb+") as handle:
+                os.fsync(handle.fileno())
+        sync_folder(part)
+        check_output(path)
+        os.rename(part, path)
+        sync_folder(path.absolute().parent)
     except OSError as error:
         raise StorageError(f"writing '{path}' failed: {error.strerror or error}") from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
 
 
+def sync_folder(folder: Path) -> None:
+    """Make renames in a folder durable; Windows has no such call."""
+    if os.name == "nt":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all."""
+    with whole_file(path) as handle:
+        handle.write(text)
+
+
 def write_json(path: Path, document: Mapping[str, Any]) -> None:
     """Write a JSON file, whole or not at all. NaN and Infinity are refused: they are not JSON."""
     text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
-    with whole_file(path) as handle:
-        handle.write(text + "\n")
+    write_text(path, text + "\n")
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object. Raises InputMissing when there is none that can be read."""
     try:
         loaded = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputMissing(f"'{path}' cannot be read: {error}") from None
     if not isinstance(loaded, dict):
         raise InputMissing(f"'{path}' holds no JSON object")

@@ -41,7 +41,10 @@ def tiny_bert(tmp_path_factory):
     from transformers import BertConfig, BertModel, BertTokenizer
 
     folder = tmp_path_factory.mktemp("tiny") / "bert"
-    texts = [text for group in SENTENCES.values() for text in group] + ["number 0 1 2 3 4 5 6 7 8 9", *"abcdefghijklmnopqrstuvwxyz"]
+    texts = [text for group in SENTENCES.values() for text in group] + [
+        "number 0 1 2 3 4 5 6 7 8 9",
+        *"abcdefghijklmnopqrstuvwxyz",
+    ]
     tokenizer = BertTokenizer().train_new_from_iterator(texts, 300)
     torch.manual_seed(0)
     config = BertConfig(
@@ -76,7 +79,13 @@ def tiny_run(tiny_bert, tmp_path_factory):
     rows = film_rows(80)
     write_tsv(folder / "train.tsv", rows[:64])
     write_tsv(folder / "dev.tsv", rows[64:])
-    knobs = {"train": str(folder / "train.tsv"), "validation": str(folder / "dev.tsv"), "epochs": 2, "batch_size": 16, "lr": 1e-3}
+    knobs = {
+        "train": str(folder / "train.tsv"),
+        "validation": str(folder / "dev.tsv"),
+        "epochs": 2,
+        "batch_size": 16,
+        "lr": 1e-3,
+    }
     return workflow.finetune(str(tiny_bert), "sst2", config=knobs, out=folder / "run", offline=True).run.path
 
 
@@ -86,6 +95,9 @@ def cli(capfd, monkeypatch, tmp_path):
     from hftool.cli.app import main
 
     monkeypatch.chdir(tmp_path)
+    for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"):  # --offline sets them for its process, which is ours
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
 
     def call(*words, stdin=""):
         import io
@@ -104,5 +116,3 @@ def one_line(text):
     assert text.endswith("\n") and text.count("\n") == 1, text
     assert "Traceback" not in text
     return text.rstrip("\n")
-
-

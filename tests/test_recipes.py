@@ -23,7 +23,10 @@ def test_words_in_order_typed_documented_and_short(name):
     functions = [node for node in ast.parse(text).body if isinstance(node, ast.FunctionDef)]
     assert [function.name for function in functions] == WORDS
     assert 40 <= len(text.splitlines()) <= 90
-    assert all(ast.get_docstring(function) and function.returns is not None for function in functions)
+    for function in functions:
+        arguments = [*function.args.args, *function.args.kwonlyargs]
+        assert ast.get_docstring(function) and function.returns is not None
+        assert all(argument.annotation is not None for argument in arguments), function.name
     assert all(callable(getattr(workflow, word)) for word in WORDS)
 
 
@@ -32,8 +35,9 @@ def test_a_step_alone_with_the_recipes_own_words(name, tiny_run):
     import importlib
 
     recipe = importlib.import_module(f"recipes.{name}")
-    assert recipe.tokenize(["a film"], str(tiny_run))[0].tokens
-    answer = recipe.infer(["a warm funny film"], recipe.load(str(tiny_run)))[0]
+    model = recipe.load(tiny_run)
+    assert recipe.tokenize(model, ["a film"])[0].tokens
+    answer = recipe.infer(model, ["a warm funny film"])[0]
     assert set(answer) == {"label", "probability", "probabilities"}
     assert "fallback" in inspect.signature(recipe.finetune).parameters
 

@@ -1,18 +1,21 @@
 """The command `hftool`: its verbs, its one way to report an error, its exit codes."""
 
-import json
+import errno
+import io
 import os
+import signal
 import sys
-import traceback
 from collections.abc import Sequence
-from importlib.metadata import version
 from typing import Annotated, Any, NoReturn
 
 import typer
 
 from hftool import DISTRIBUTION
 from hftool.cli import classify, copy, evaluate, finetune, info, models, predict, save, tasks, tokenize
-from hftool.errors import HftoolError, StorageError, UsageError, did_you_mean
+from hftool.cli.pages import Page, Tour
+from hftool.cli.screen import print_json
+from hftool.config import TRAINER_NAMES
+from hftool.errors import HftoolError, Interrupted, StorageError, UsageError, as_line, did_you_mean, nearest
 
 TOUR = """hftool: BERT, RoBERTa, GPT-2 and T5, each job one command.
 
@@ -30,6 +33,7 @@ Any CSV, TSV, JSON Lines or Parquet file is a task; any Hub id or folder is a mo
 # rich doubles the time of --help, and colours no pipe: https://typer.tiangolo.com/tutorial/commands/help/
 app = typer.Typer(
     name="hftool",
+    cls=Tour,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     add_completion=True,
@@ -39,6 +43,8 @@ app = typer.Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
+        from importlib.metadata import version  # a tenth of the time of --help
+
         typer.echo(f"hftool {version(DISTRIBUTION)}")
         raise typer.Exit()
 
@@ -56,57 +62,104 @@ def root(
 
 
 for _verb in (finetune, evaluate, predict, classify, tokenize, info, models, tasks, copy, save):
-    app.command(name=_verb.NAME)(_verb.command)
+    app.command(name=_verb.NAME, cls=Page)(_verb.command)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code. Errors are one line on stderr, or one JSON document with --json."""
+    """Run the command line and return its exit code. Errors are one line on stderr, and one JSON document with --json."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):  # half a character, or one that the terminal's encoding lacks, is no error
+        if stream is not None and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     try:
-        code = app(args=words, prog_name="hftool", standalone_mode=False)
-        sys.stdout.flush()
-        return int(code or 0)
+        code = int(app(args=words, prog_name="hftool", standalone_mode=False) or 0)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        if code == 128 + signal.SIGINT:  # typer's own word for KeyboardInterrupt
+            raise Interrupted("interrupted", signal_number=signal.SIGINT)
+        return 2 if code == 1 else code  # 1 is typer's own word for a shell for which it has no completion
     except HftoolError as error:
         return _report(error, words)
-    except typer.Abort:
-        return 130
-    except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:  # the reader has gone, as in `| head`: no error
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except SystemExit as error:  # typer's own way out after completion, and after a closed pipe
+        return _closed_pipe() if _is_closed_pipe(error.__context__) else int(error.code or 0)
     except OSError as error:
+        if _is_closed_pipe(error):
+            return _closed_pipe()
         return _report(StorageError(f"{error.strerror or error}" + (f": '{error.filename}'" if error.filename else "")), words)
     except Exception as error:
         if isinstance(error, typer.TyperException):  # usage errors of the vendored click
-            return _report(_usage_error(error), words)
-        traceback.print_exc()
-        return 1
+            return _report(_usage_error(error, words), words)
+        return _bug(error, words)
+
+
+def _is_closed_pipe(error: BaseException | None) -> bool:
+    return isinstance(error, OSError) and error.errno == errno.EPIPE
+
+
+def _closed_pipe() -> int:
+    """The reader has gone, as in `| head`: no error, and nothing more to write at exit."""
+    sys.stdout = sys.__stdout__  # typer has wrapped it
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _wants_json(words: Sequence[str]) -> bool:
+    options = list(words[: words.index("--")] if "--" in words else words)
+    return "--json" in options
 
 
 def _report(error: HftoolError, words: Sequence[str]) -> int:
-    if "--json" in words:
-        typer.echo(json.dumps(error.as_json(), ensure_ascii=False))
-    typer.echo(f"hftool: {error}", err=True)
+    try:
+        if _wants_json(words):
+            print_json(error.as_json())
+    except OSError:  # nobody can read stdout, which may be the very error: the line on stderr still says it
+        _closed_pipe()
+    typer.echo(f"hftool: {as_line(str(error))}", err=True)
     return error.code
 
 
-def _usage_error(error: Any) -> UsageError:
+def _bug(error: Exception, words: Sequence[str]) -> int:
+    """A fault of ours: the only case with a traceback."""
+    import traceback
+
+    traceback.print_exception(error)
+    if _wants_json(words):
+        hint = "This is a bug of hftool: please report it with the lines on stderr"
+        print_json({"code": 1, "kind": "bug", "detail": f"{type(error).__name__}: {error}", "hint": hint})
+    return 1
+
+
+def _usage_error(error: Any, words: Sequence[str]) -> UsageError:
     """typer's four lines as one, with the nearest verb or option."""
     text = " ".join(error.format_message().split()).rstrip(".")
-    context = getattr(error, "ctx", None)
-    verb = context.info_name if context is not None and context.parent is not None else ""
-    otherwise = f"See `hftool {verb} --help`" if verb else "See `hftool --help`"
+    verb = next((word for word in words if not word.startswith("-")), "")
+    known = verb in app_verbs()
+    otherwise = f"See `hftool {verb} --help`" if known else "See `hftool --help`"
     option = getattr(error, "option_name", "")
+    if option and hasattr(error, "possibilities"):
+        return _unknown_option(option, error.ctx, verb, words)
     if option:
-        known = [name for p in context.command.params for name in p.opts] if context is not None else []
-        dashed = "--" + option.lstrip("-")
-        hint = did_you_mean(dashed, known, otherwise=f"{otherwise}; a text that begins with - goes after --")
-        return UsageError(f"unknown option '{option}'", hint)
+        needs = "needs a value" if "requires" in text else "takes no value"
+        return UsageError(f"the option '{option}' {needs}", otherwise)
     if text.startswith("No such command"):
-        word = text.split("'")[1]
-        return UsageError(f"unknown verb '{word}'", did_you_mean(word, app_verbs(), otherwise=otherwise))
+        return UsageError(f"unknown verb '{verb}'", did_you_mean(verb, app_verbs(), otherwise=otherwise))
     return UsageError(text[:1].lower() + text[1:], otherwise)
+
+
+def _unknown_option(option: str, context: Any, verb: str, words: Sequence[str]) -> UsageError:
+    """For a verb that takes texts a word such as '-5 degrees' is more likely a text than an option."""
+    if not option.startswith("--") and verb in (classify.NAME, tokenize.NAME):
+        text = next((word for word in words if word.startswith("-") and option[1:] in word), option)
+        return UsageError(
+            f"unknown option '{option}'", f"A text that begins with - goes after --: hftool {verb} MODEL -- '{text}'"
+        )
+    names = [name.lstrip("-") for param in context.command.get_params(context) for name in param.opts if name[:2] == "--"]
+    typed = option.lstrip("-")
+    ours = TRAINER_NAMES.get(typed.replace("-", "_"), typed).replace("_", "-")
+    near = nearest(ours, names)
+    otherwise = f"See `hftool {verb} --help`" if verb in app_verbs() else "See `hftool --help`"
+    return UsageError(f"unknown option '{option}'", f"Did you mean '--{near}'?" if near else otherwise)
 
 
 def app_verbs() -> list[str]:
@@ -115,5 +168,8 @@ def app_verbs() -> list[str]:
 
 
 def entry() -> NoReturn:
-    """The console script."""
+    """The console script. A pipe on Windows would write in the code page of the country, and fail at the first 好."""
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and not stream.isatty() and "PYTHONIOENCODING" not in os.environ:
+            stream.reconfigure(encoding="utf-8")
     sys.exit(main())

@@ -1,6 +1,5 @@
 """hftool evaluate"""
 
-import json
 from typing import Annotated, Any
 
 import typer
@@ -20,19 +19,30 @@ from hftool.cli.options import (
     Verbose,
     column_mapping,
     go_offline,
+    number,
 )
-from hftool.cli.screen import screen
-from hftool.errors import UsageError
+from hftool.cli.screen import print_json, screen
+from hftool.config import KNOBS
+from hftool.errors import UsageError, did_you_mean
 
 NAME = "evaluate"
 SPLITS = ("train", "validation", "test")
 CORNER = "true, answered"
 Task = Annotated[
-    str | None, typer.Argument(metavar="[TASK]", help="A task or a file; by default the run's own data.", show_default=False)
+    str | None, typer.Argument(metavar="TASK", help="A task or a file; by default the run's own data.", show_default=False)
 ]
-Split = Annotated[str | None, typer.Option("--split", help="train, validation or test; by default test if it has labels.")]
-Limit = Annotated[int | None, typer.Option("--limit", min=1, help="A seeded sample of N rows.")]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Of the sample.")]
+Split = Annotated[
+    str | None,
+    typer.Option("--split", metavar="WORD", help="train, validation or test; by default test if it has labels."),
+]
+Limit = Annotated[
+    int | None,
+    typer.Option("--limit", metavar="N", parser=number("--limit", least=1), help="Measure on a seeded sample of N rows."),
+]
+Seed = Annotated[
+    int,
+    typer.Option("--seed", metavar="N", parser=number("--seed", least=0, most=KNOBS["seed"].most), help="Of the sample."),
+]
 Out = Annotated[
     str | None,
     typer.Option("--out", metavar="FILE", help="Where the misclassified rows go; by default errors.jsonl in the run folder."),
@@ -58,13 +68,15 @@ def command(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Measure a model: accuracy, macro-F1, by class, confusion, and the rows that went wrong, worst first.
+    """Measure a model on rows whose labels are known.
 
+    Accuracy, macro-F1, precision and recall by class, confusion, and the rows that went wrong, worst first.
+
+    \b
     hftool evaluate runs/a --split validation
     """
     if split is not None and split not in SPLITS:
-        raise UsageError(f"--split must be one of {', '.join(SPLITS)}, not '{split}'")
-    columns = column_mapping(column, text=text, text_pair=text_pair, label=label)
+        raise UsageError(f"--split must be one of {', '.join(SPLITS)}, not '{split}'", did_you_mean(split, SPLITS))
     go_offline(offline)
     from hftool import workflow
 
@@ -72,8 +84,8 @@ def command(
         report = workflow.evaluate(
             model,
             task,
-            on=split,
-            column=columns,
+            split=split,
+            column=column_mapping(column, text=text, text_pair=text_pair, label=label),
             limit=limit,
             seed=seed,
             device=device,
@@ -83,15 +95,13 @@ def command(
             fallback=not no_fallback,
             progress=progress,
         )
-    if as_json:
-        typer.echo(json.dumps({"split": report.split, **report.metrics, "errors": len(report.errors)}, ensure_ascii=False))
-        return
-    _show(report.split, dict(report.metrics), len(report.errors))
+    show = print_json if as_json else _show
+    show({"split": report.split, **report.metrics, "errors": len(report.errors)})
 
 
-def _show(split: str, metrics: dict[str, Any], errors: int) -> None:
+def _show(metrics: dict[str, Any]) -> None:
     majority = metrics["majority_baseline"]
-    typer.echo(f"{split}: {metrics['rows']} rows, {errors} wrong")
+    typer.echo(f"{metrics['split']}: {metrics['rows']} rows, {metrics['errors']} wrong")
     for name in ("accuracy", "macro_f1", "loss"):
         beside = f"  (always '{majority['label']}': {majority['accuracy']:.4f})" if name == "accuracy" else ""
         typer.echo(f"  {name:<10}{metrics[name]:.4f}{beside}")

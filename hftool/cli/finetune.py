@@ -1,6 +1,7 @@
 """hftool finetune"""
 
 import json
+import shlex
 from typing import Annotated, Any
 
 import typer
@@ -19,28 +20,27 @@ from hftool.cli.options import (
     go_offline,
     with_knobs,
 )
-from hftool.cli.screen import screen
+from hftool.cli.pages import DATA
+from hftool.cli.screen import print_json, screen
 from hftool.config import Config as Settings
 from hftool.config import make_config, parse_assignments, read_config
 
 NAME = "finetune"
 OF_A_TASK = ("train", "validation", "test", "columns", "labels")
 Model = Annotated[
-    str | None, typer.Argument(metavar="[MODEL]", help="A name of `hftool models`, a Hub id or a folder.", show_default=False)
+    str | None, typer.Argument(metavar="MODEL", help="A name of `hftool models`, a Hub id or a folder.", show_default=False)
 ]
 Task = Annotated[
     str | None,
-    typer.Argument(
-        metavar="[TASK]", help="A name of `hftool tasks`, a data file or folder, a Hub data set.", show_default=False
-    ),
+    typer.Argument(metavar="TASK", help="A name of `hftool tasks`, a data file or folder, a Hub data set.", show_default=False),
 ]
-Train = Annotated[str | None, typer.Option("--train", metavar="FILE", help="Train rows.")]
-Validation = Annotated[str | None, typer.Option("--validation", metavar="FILE", help="Validation rows.")]
-Test = Annotated[str | None, typer.Option("--test", metavar="FILE", help="Test rows.")]
+Train = Annotated[str | None, typer.Option("--train", metavar="FILE", help="Train rows.", rich_help_panel=DATA)]
+Validation = Annotated[str | None, typer.Option("--validation", metavar="FILE", help="Validation rows.", rich_help_panel=DATA)]
+Test = Annotated[str | None, typer.Option("--test", metavar="FILE", help="Test rows.", rich_help_panel=DATA)]
 Out = Annotated[str | None, typer.Option("--out", metavar="DIR", help="The run folder; by default runs/MODEL-TASK-TIME.")]
 Config = Annotated[str | None, typer.Option("--config", metavar="FILE", help="Knobs from a YAML file.")]
 Assignments = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any knob; wins over --config.")]
-Head = Annotated[str | None, typer.Option("--head", help="What the model is to do; by default from the task.")]
+Head = Annotated[str | None, typer.Option("--head", metavar="WORD", help="What the model is to do; by default from the task.")]
 
 
 @with_knobs
@@ -68,6 +68,7 @@ def command(
 ) -> None:
     """Train a model on a task, keep the best checkpoint, measure it.
 
+    \b
     hftool finetune bert sst2
     hftool finetune bert reviews.csv --text sentence --label stars --class-weights balanced
     """
@@ -89,17 +90,18 @@ def command(
 
 
 def _settings(file: str | None, assignments: list[str], given: dict[str, Any], knobs: dict[str, Any]) -> Settings:
-    """Flag over --set over file; with another task the files and columns of the config stay behind."""
-    from_file = read_config(file) if file else {}
-    if "task" in given:
-        from_file = {key: value for key, value in from_file.items() if key not in OF_A_TASK}
-    return make_config(from_file, parse_assignments(assignments), given, knobs)
+    """Flag over --set over file, columns role by role; with another task the files and columns of the file stay behind."""
+    layers = [read_config(file) if file else {}, parse_assignments(assignments), given | knobs]
+    if any("task" in layer for layer in layers[1:]):
+        layers[0] = {key: value for key, value in layers[0].items() if key not in OF_A_TASK}
+    columns = {role: name for layer in layers for role, name in layer.get("columns", {}).items()}
+    return make_config(*layers, {"columns": columns})
 
 
 def _print_json(result: Any) -> None:
     card = json.loads((result.run.model / "hftool.json").read_text(encoding="utf-8"))
     facts = {"run": str(result.run.path), "seconds": result.seconds, "stand_in": card["stand_in"]}
-    typer.echo(json.dumps({**facts, "metrics": dict(result.metrics)}, ensure_ascii=False))
+    print_json({**facts, "metrics": dict(result.metrics)})
 
 
 def _print_lines(result: Any, *, quiet: bool) -> None:
@@ -112,7 +114,7 @@ def _print_lines(result: Any, *, quiet: bool) -> None:
         share = 100 * metrics["seconds_saving"] / max(result.seconds, 1e-9)
         best = f"best at step {metrics['best_step']} of {metrics['steps']}"
         typer.echo(f"time        {result.seconds:.0f} s, {share:.1f} % of it saving; {best}")
-    typer.echo(f'next        hftool classify {path} "TEXT"')
+    typer.echo(f'next        hftool classify {shlex.quote(str(path))} "TEXT"')
 
 
 def _line(measured: dict[str, Any]) -> str:

@@ -1,11 +1,11 @@
 """hftool models"""
 
 import dataclasses
-import json
 
 import typer
 
 from hftool.cli.options import Json
+from hftool.cli.screen import print_json
 from hftool.registry.models import FAMILIES, MODELS
 
 NAME = "models"
@@ -15,7 +15,7 @@ def command(as_json: Json = False) -> None:
     """The models known by name. Any other checkpoint of these families works by its Hub id or folder."""
     heads = {family.name: family.heads for family in FAMILIES}
     if as_json:
-        typer.echo(json.dumps([{**dataclasses.asdict(row), "heads": heads[row.family]} for row in MODELS]))
+        print_json([{**dataclasses.asdict(row), "heads": heads[row.family]} for row in MODELS])
         return
     typer.echo(f"{'name':<10}{'family':<10}{'parameters':>11}  {'repository':<42}{'heads':<12}without a network")
     for row in MODELS:

@@ -1,36 +1,78 @@
 """Options that several verbs share, and the knobs of `hftool.config` as flags: declared there once, not here again."""
 
 import inspect
+import math
 import os
+import re
+import sys
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, TypeVar
 
 import typer
 
-from hftool.config import KNOBS, parse
-from hftool.errors import UsageError
+from hftool.cli.pages import COMMON, DATA, EVALUATING, MACHINE, TRAINING
+from hftool.config import KNOBS, Config, Knob, parse_as
+from hftool.errors import DataError, UsageError, did_you_mean
 
 Command = TypeVar("Command", bound=Callable[..., None])
 
+
+def number(option: str, *, least: int, most: float = math.inf) -> Any:
+    """A whole number for an option of a verb: its error names the option and the range, as that of a knob does."""
+    row = Knob(int, "", least=least, most=most)
+    return lambda raw: parse_as(row, raw, name=option)
+
+
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="A name of `hftool models`, a Hub id, a model or run folder.")]
-Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document.")]
-Offline = Annotated[bool, typer.Option("--offline", help="Open no socket: what is not here is an error or has a stand-in.")]
+Texts = Annotated[list[str] | None, typer.Argument(metavar="TEXT", help="Texts; without any, the lines of stdin.")]
+Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document.", rich_help_panel=COMMON)]
+Offline = Annotated[
+    bool,
+    typer.Option("--offline", help="Open no socket: what is not here is an error or has a stand-in.", rich_help_panel=COMMON),
+]
 NoFallback = Annotated[
     bool,
     typer.Option(
-        "--no-fallback", envvar="HFTOOL_NO_FALLBACK", help="Never use a stand-in for a model or data that cannot be had."
+        "--no-fallback",
+        envvar="HFTOOL_NO_FALLBACK",
+        help="Never use a stand-in for a model or data that cannot be had.",
+        rich_help_panel=COMMON,
     ),
 ]
-Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress and no notices.")]
-Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="The log of the libraries, too.")]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or mps.")]
-Encoding = Annotated[str | None, typer.Option("--encoding", help="Encoding of text files; by default UTF-8.")]
-Column = Annotated[list[str] | None, typer.Option("--column", metavar="ROLE=NAME", help="Which column has which role.")]
-Text = Annotated[str | None, typer.Option("--text", metavar="NAME", help="Short for --column text=NAME.")]
-TextPair = Annotated[str | None, typer.Option("--text-pair", metavar="NAME", help="Short for --column text_pair=NAME.")]
-Label = Annotated[str | None, typer.Option("--label", metavar="NAME", help="Short for --column label=NAME.")]
+Quiet = Annotated[
+    bool, typer.Option("-q", "--quiet", help="No progress, no notices but those of stand-ins.", rich_help_panel=COMMON)
+]
+Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="The log of the libraries, too.", rich_help_panel=COMMON)]
+Device = Annotated[
+    str,
+    typer.Option("--device", metavar="WORD", help="Where to compute: auto, cpu, cuda, cuda:1 or mps.", rich_help_panel=COMMON),
+]
+Encoding = Annotated[
+    str | None,
+    typer.Option("--encoding", metavar="WORD", help="Encoding of text files; by default UTF-8.", rich_help_panel=DATA),
+]
+Column = Annotated[
+    list[str] | None,
+    typer.Option("--column", metavar="ROLE=NAME", help="Which column has which role.", rich_help_panel=DATA),
+]
+Text = Annotated[str | None, typer.Option("--text", metavar="NAME", help="Short for --column text=NAME.", rich_help_panel=DATA)]
+TextPair = Annotated[
+    str | None, typer.Option("--text-pair", metavar="NAME", help="Short for --column text_pair=NAME.", rich_help_panel=DATA)
+]
+Label = Annotated[
+    str | None, typer.Option("--label", metavar="NAME", help="Short for --column label=NAME.", rich_help_panel=DATA)
+]
 
-HOT = {"epochs", "max_steps", "batch_size", "lr", "max_length", "limit", "seed"}  # first in the help
+# The headings of the help, the knobs that are changed most often first.
+KNOB_HEADINGS = {
+    TRAINING: (
+        *("epochs", "max_steps", "batch_size", "accumulate", "lr", "max_length", "seed", "class_weights"),
+        *("optimizer", "schedule", "warmup", "weight_decay", "clip"),
+    ),
+    DATA: ("limit", "validation_share", "allow_leak", "encoding"),
+    EVALUATING: ("eval_steps", "patience", "save_steps", "save_minutes", "keep", "log_steps"),
+    MACHINE: ("device", "precision", "workers"),
+}
 
 
 def go_offline(offline: bool) -> None:
@@ -50,6 +92,13 @@ def column_mapping(columns: list[str] | None, **short: str | None) -> dict[str, 
         if not equals or not name:
             raise UsageError(f"--column takes role=name, not '{pair}'", "Such as --column text=sentence")
         mapping[role.strip()] = name
+    if mapping:
+        from hftool.data.columns import ROLES
+
+        for role in mapping:
+            if role not in ROLES:
+                hint = did_you_mean(role, ROLES, otherwise="Roles: " + ", ".join(ROLES))
+                raise UsageError(f"--column has no role '{role}'", hint)
     return mapping | {role: name for role, name in short.items() if name is not None}
 
 
@@ -58,22 +107,7 @@ def with_knobs(command: Command) -> Command:
 
     They come as text and are parsed by `hftool.config`, so that a flag, --set and a file have the same ranges and words.
     """
-    ordered = sorted(KNOBS, key=lambda name: name not in HOT)
-    flags = {}
-    for name in ordered:
-        row = KNOBS[name]
-        default = "" if row.optional else f" [{_default(name)}]"
-        if row.kind is bool:
-            option = typer.Option("--" + name.replace("_", "-"), help=row.help + ".")
-            flags[name] = inspect.Parameter(
-                name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Annotated[bool, option]
-            )
-        else:
-            metavar = "|".join(row.choices) or {int: "N", float: "X", str: "WORD"}[row.kind]
-            option = typer.Option("--" + name.replace("_", "-"), metavar=metavar, help=f"{row.help}{default}.")
-            flags[name] = inspect.Parameter(
-                name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[str | None, option]
-            )
+    flags = {name: _flag(name, heading) for heading, names in KNOB_HEADINGS.items() for name in names}
     own = inspect.signature(command, eval_str=True).parameters
     plain = [parameter for name, parameter in own.items() if name != "knobs"]
 
@@ -88,19 +122,52 @@ def with_knobs(command: Command) -> Command:
     return wrapped  # type: ignore[return-value]
 
 
-def _default(name: str) -> object:
-    from hftool.config import Config
-
-    return Config.__dataclass_fields__[name].default
+def _flag(name: str, heading: str) -> inspect.Parameter:
+    """A knob as a parameter that typer reads. The text is left as it is: hftool.config parses it."""
+    row = KNOBS[name]
+    default: Any = Config.__dataclass_fields__[name].default
+    shown = f"  [default: {default:g}]" if isinstance(default, float) else f"  [default: {default}]"
+    choices = f": {', '.join(row.choices)}" if row.choices else ""
+    is_flag = row.kind is bool
+    option = typer.Option(
+        "--" + name.replace("_", "-"),
+        metavar=None if is_flag else {int: "N", float: "X", str: "WORD"}[row.kind],
+        help=f"{row.help[0].upper()}{row.help[1:]}{choices}.{'' if row.optional or is_flag else shown}",
+        rich_help_panel=heading,
+    )
+    kind: Any = bool if is_flag else str | None
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=False if is_flag else None, annotation=Annotated[kind, option]
+    )
 
 
 def _parsed(given: Mapping[str, Any]) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for name, raw in given.items():
-        if raw is None or raw is False:
-            continue
-        try:
-            values[name] = parse(name, raw)
-        except UsageError as error:
-            raise UsageError("--" + error.detail.replace(name, name.replace("_", "-"), 1), error.hint) from None
-    return values
+    """The flags that were given, parsed. Raises UsageError that names the flag and its range."""
+    chosen = {name: raw for name, raw in given.items() if raw is not None and raw is not False}
+    return {name: parse_as(KNOBS[name], raw, name="--" + name.replace("_", "-")) for name, raw in chosen.items()}
+
+
+def texts_or_stdin(texts: list[str] | None) -> list[str]:
+    """The texts of the command line, else the lines of stdin. Raises DataError: none, or bytes that are no UTF-8."""
+    if texts:
+        return list(texts)
+    from hftool import workflow
+
+    advice = "Convert it first, such as: iconv -f GBK -t UTF-8"
+    try:
+        lines = workflow.read_lines(sys.stdin or [])
+    except UnicodeDecodeError as error:
+        byte = f"byte 0x{error.object[error.start]:02x} at offset {error.start}"
+        raise DataError(f"stdin is not {error.encoding}: {byte}", advice) from None
+    for row, line in enumerate(lines, start=1):  # in the C locale Python lets such bytes pass as half characters
+        if wrong := re.search("[\udc80-\udcff]", line):
+            byte = f"byte 0x{ord(wrong[0]) - 0xDC00:02x} in line {row}"
+            raise DataError(f"stdin is not UTF-8: {byte}", advice)
+    if not lines:
+        raise DataError("stdin is empty and there is no TEXT", "Give texts, or a pipe with one text a line")
+    return [lines[0].removeprefix("\ufeff"), *lines[1:]]  # a byte order mark is no part of the first text
+
+
+def on_terminal() -> bool:
+    """True when stdin is a person, who gets the help instead of a wait without a word."""
+    return sys.stdin is not None and sys.stdin.isatty()

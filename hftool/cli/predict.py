@@ -19,8 +19,9 @@ from hftool.cli.options import (
     Verbose,
     column_mapping,
     go_offline,
+    number,
 )
-from hftool.cli.screen import screen
+from hftool.cli.screen import print_json, screen
 
 NAME = "predict"
 File = Annotated[str | None, typer.Argument(metavar="FILE", help="CSV, TSV, JSON, JSON Lines or Parquet.", show_default=False)]
@@ -30,7 +31,10 @@ Out = Annotated[
         "--out", metavar="FILE", help="CSV, TSV, JSON Lines or Parquet, by its ending; by default JSON Lines on stdout."
     ),
 ]
-TopK = Annotated[int | None, typer.Option("--top-k", min=1, help="Only the K most probable labels.")]
+TopK = Annotated[
+    int | None,
+    typer.Option("--top-k", metavar="K", parser=number("--top-k", least=1), help="Only the K most probable labels."),
+]
 
 
 def command(
@@ -49,8 +53,11 @@ def command(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Answer every row of a file, in order: its own columns, then label and probabilities. Any size of file.
+    """Answer every row of a file, of any size, in order.
 
+    A line is the row's own columns, then label and probabilities.
+
+    \b
     hftool predict runs/a reviews.csv --out scored.csv
     """
     columns = column_mapping(column, text=text, text_pair=text_pair)
@@ -77,8 +84,6 @@ def command(
             handle=sys.stdout,
         )
     if as_json:
-        import json
-
-        typer.echo(json.dumps({"out": out, "rows": count}))
+        print_json({"out": out, "rows": count})
     elif out is not None:
         typer.echo(f"{count} rows in {out}")

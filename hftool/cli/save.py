@@ -1,17 +1,16 @@
 """hftool save"""
 
-import json
 from typing import Annotated
 
 import typer
 
 from hftool.cli.options import Json, Quiet, Verbose, go_offline
-from hftool.cli.screen import screen
+from hftool.cli.screen import print_json, screen
 
 NAME = "save"
 Run = Annotated[str, typer.Argument(metavar="RUN", help="A run folder, finished or not.")]
 Out = Annotated[str, typer.Option("--out", metavar="DIR", help="The model folder to write.")]
-Checkpoint = Annotated[str, typer.Option("--checkpoint", help="best, last, or a name such as step-000400.")]
+Checkpoint = Annotated[str, typer.Option("--checkpoint", metavar="NAME", help="best, last, or a name such as step-000400.")]
 
 
 def command(
@@ -24,6 +23,7 @@ def command(
 ) -> None:
     """Write a run's model as a plain Hugging Face folder. Needs no network.
 
+    \b
     hftool save runs/a --out my-model
     """
     go_offline(True)
@@ -31,4 +31,7 @@ def command(
 
     with screen(quiet=quiet, verbose=verbose, as_json=as_json):
         path = workflow.save(run, out=out, checkpoint=checkpoint)
-    typer.echo(json.dumps({"path": str(path)}) if as_json else f"saved in {path}")
+    if as_json:
+        print_json({"path": str(path)})
+    else:
+        typer.echo(f"saved in {path}")

@@ -1,13 +1,19 @@
 """What is shown while a verb works: a live bar on a terminal, plain lines in a pipe; always on stderr."""
 
+import json
 import logging
+import math
+import os
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import typer
+
+from hftool.errors import as_line
 from hftool.progress import Event, Progress
 
 PLAIN_EVERY = 5.0  # seconds between plain lines
@@ -24,15 +30,31 @@ def screen(*, quiet: bool, verbose: bool, as_json: bool = False) -> Iterator[Pro
             warnings.simplefilter("ignore")
         if quiet:
             yield _stand_ins_only
-        elif sys.stderr.isatty() and not as_json:
+        elif sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and not as_json:
             with _bar() as progress:
                 yield progress
         else:
             yield _plain_lines()
 
 
+def print_json(value: Any) -> None:
+    """The one document of --json. JSON knows no NaN: null stands for it."""
+    typer.echo(json.dumps(_finite(value), ensure_ascii=False))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    try:
+        typer.echo(as_line(text), err=True)
+    except BrokenPipeError:  # the reader of stderr has gone, as in `2>&1 | head`: that must not end a run
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
 def _stand_ins_only(event: Event) -> None:
@@ -81,7 +103,8 @@ def _bar() -> Iterator[Progress]:
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
     from rich.progress import Progress as RichProgress
 
-    console = Console(stderr=True, highlight=False)
+    # what is shown are names from files: no markup, no emoji codes, and no line broken where it is not
+    console = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=None),
@@ -100,12 +123,12 @@ def _bar_events(bars: Any, show: Callable[..., None]) -> Progress:
         nonlocal task, said, metric
         values: dict[str, Any] = dict(event.values)
         if event.kind == "notice":
-            show(event.text, markup=False)
+            show(as_line(event.text))
         elif event.kind == "plan":
             task = bars.add_task("training", total=values["steps"], said="")
         elif event.kind == "evaluation":
             metric = next((f"{k} {v:.4f}" for k, v in values.items() if k != "step"), "")
-            show(f"step {values['step']}: {_measured(event)}", markup=False)
+            show(f"step {values['step']}: {_measured(event)}")
         elif event.kind == "step":
             if "loss" in values:
                 said = f"loss {values['loss']:.4f}  {values['tokens_per_second']:.0f} tokens/s"

@@ -1,11 +1,11 @@
 """hftool tasks"""
 
 import dataclasses
-import json
 
 import typer
 
 from hftool.cli.options import Json
+from hftool.cli.screen import print_json
 from hftool.registry.tasks import TASKS
 
 NAME = "tasks"
@@ -14,7 +14,7 @@ NAME = "tasks"
 def command(as_json: Json = False) -> None:
     """The tasks known by name. Any CSV, TSV, JSON, JSON Lines or Parquet file is a task as well."""
     if as_json:
-        typer.echo(json.dumps([dataclasses.asdict(row) for row in TASKS]))
+        print_json([dataclasses.asdict(row) for row in TASKS])
         return
     typer.echo(f"{'name':<12}{'head':<10}{'data':<18}{'without a network':<20}about")
     for row in TASKS:

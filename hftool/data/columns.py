@@ -3,12 +3,14 @@
 Nothing is guessed in silence: each choice comes back as a sentence for the user, and what is ambiguous is an error.
 """
 
+import random
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hftool.data.sources import Rejected, Row, Table, text_of
+from hftool.data.sources import Rejected, Row, Table, text_of, whole_characters
 from hftool.errors import DataError, UsageError, did_you_mean, listing
 from hftool.registry.tasks import Task
 
@@ -39,9 +41,10 @@ COMMON_PAIRS = (
     ("text_a", "text_b"),
     ("question", "sentence"),
 )
+WHOLE_NUMBER = re.compile(r"^(-?[0-9]+)\.0+$")  # pandas writes 1.0 where a cell of the column is empty
+IGNORED = "\ufeff\u200b\0"  # characters without a shape that are no white space
 MAX_LABELS = 1000
 MAX_REJECTED = 0.01  # share of rows
-MAX_LEAKED = 0.05  # share of validation rows
 
 
 def map_columns(
@@ -62,12 +65,13 @@ def map_columns(
             raise UsageError(f"unknown role '{role}'", did_you_mean(role, ROLES, otherwise="Roles: " + ", ".join(ROLES)))
     for role, column in given.items():
         if column not in columns:
-            raise _missing(path, columns, column, role)
+            raise missing_column(path, columns, column, role)
     mapping = {role: column for role, column in {**known, **given}.items() if column in columns and role in wanted}
     if "text" in wanted and "text" not in mapping:
-        pair = next((p for p in COMMON_PAIRS if set(p) <= set(columns)), None)
+        lower = {c.lower(): c for c in reversed(columns)}
+        pair = next((p for p in COMMON_PAIRS if set(p) <= set(lower)), None)
         if pair and "text_pair" in wanted and "text_pair" not in mapping:
-            mapping["text"], mapping["text_pair"] = pair
+            mapping["text"], mapping["text_pair"] = lower[pair[0]], lower[pair[1]]
     for role in wanted:
         taken = set(mapping.values())
         if role not in mapping:
@@ -76,21 +80,39 @@ def map_columns(
             if found is not None:
                 mapping[role] = found
             elif role not in optional:
-                raise _missing(path, columns, known.get(role, COMMON_NAMES.get(role, (role,))[0]), role)
+                raise missing_column(path, columns, known.get(role, COMMON_NAMES.get(role, (role,))[0]), role)
+    _check_roles(mapping, given)
     return mapping
 
 
-def _missing(path: str, columns: Sequence[str], column: str, role: str) -> DataError:
-    flag = {"text": "--text", "text_pair": "--text-pair", "label": "--label"}.get(role, f"--column {role}=NAME")
+def _check_roles(mapping: Mapping[str, str], given: Mapping[str, str]) -> None:
+    """A label that is read as a text gives a model that is always right and knows nothing."""
+    for column, count in Counter(mapping.values()).items():
+        if count > 1:
+            roles = [role for role in ROLES if mapping.get(role) == column]
+            other = next((role for role in roles if role not in given), roles[-1])
+            raise UsageError(f"column '{column}' is both {' and '.join(roles)}", f"Name another with {_flag(other)}")
+
+
+def _flag(role: str) -> str:
+    return {"text": "--text", "text_pair": "--text-pair", "label": "--label"}.get(role, f"--column {role}=NAME")
+
+
+def missing_column(path: str, columns: Sequence[str], column: str, role: str) -> DataError:
+    """The error that lists the columns there are, with the flag to type."""
+    flag = _flag(role)
     near = did_you_mean(column, columns).removeprefix("Did you mean '").removesuffix("'?")
     example = f"{flag} {near or 'COLUMN'}" if flag.startswith("--") and "=" not in flag else flag
     return DataError(f"{path} has no column '{column}'; it has {listing(columns)}", f"Try {example}")
 
 
 def label_text(value: Any) -> str | None:
-    """A label's value as it is compared: stripped, 1 and 1.0 and "1" alike. None when there is none."""
+    """A label's value as it is compared: stripped, 1 and 1.0 and "1" and "1.0" alike. None when there is none."""
     text = text_of(value)
-    return text.strip() or None if text is not None else None
+    if text is None:
+        return None
+    text = whole_characters(text.strip(" \t\r\n\ufeff\u00a0"))
+    return WHOLE_NUMBER.sub(r"\1", text) or None
 
 
 @dataclass(frozen=True)
@@ -103,8 +125,8 @@ class Labels:
 
     def index(self) -> dict[str, int]:
         """Value or name -> id. Where a value of one class is the name of another, the value wins."""
-        by_name = {name: i for i, name in enumerate(self.names)}
-        return {**by_name, **{value: i for i, value in enumerate(self.values)}}
+        words = [*enumerate(self.names), *enumerate(self.values)]
+        return {label_text(word) or word: i for i, word in words}
 
     def sentence(self) -> str:
         """The choice in words."""
@@ -114,11 +136,15 @@ class Labels:
 
 
 def find_labels(table: Table, column: str, *, known: Sequence[tuple[str, str]] = (), ordered: Sequence[str] = ()) -> Labels:
-    """The classes of `column`: the task's, the user's (`ordered`), the data set's own, or the values, sorted.
+    """The classes of `column`: as the data set or the task names them, or the values, sorted. `ordered` sets their order.
 
     Whole numbers are sorted as numbers (0- or 1-based), false before true, anything else by the alphabet.
     Raises DataError for one class only, numbers that are no classes, or more classes than any task has.
     """
+    if any(isinstance(row.get(column), (list, tuple, dict, bytes)) for row in table.rows):
+        raise DataError(
+            f"column '{column}' of {table.path} holds lists or bytes, not classes", "Choose the column with --label"
+        )
     counts = Counter(label for row in table.rows if (label := label_text(row.get(column))) is not None)
     if not counts:
         raise DataError(f"{table.path} has no label in column '{column}'", "Choose the column with --label")
@@ -127,10 +153,10 @@ def find_labels(table: Table, column: str, *, known: Sequence[tuple[str, str]] =
         labels = Labels(tuple(str(i) for i in range(len(names))), names, "as the data set names them")
     elif known and set(counts) <= {word for pair in known for word in pair}:
         labels = Labels(tuple(v for v, _ in known), tuple(n for _, n in known), "as the task names them")
-    elif ordered:
-        labels = Labels(tuple(ordered), tuple(ordered), "in the order given")
     else:
-        labels = _sorted_labels(counts, table, column)
+        labels = Labels((), (), "") if ordered else _sorted_labels(counts, table, column)
+    if ordered:
+        labels = _in_order(labels, ordered)
     present = {labels.index()[label] for label in counts if label in labels.index()}
     unknown = sorted(set(counts) - set(labels.index()))
     if unknown:
@@ -144,6 +170,19 @@ def find_labels(table: Table, column: str, *, known: Sequence[tuple[str, str]] =
             "A classifier needs two; choose the column with --label",
         )
     return labels
+
+
+def _in_order(labels: Labels, ordered: Sequence[str]) -> Labels:
+    """The labels in the user's order, by name or by value; a list that names others stands alone."""
+    twice = [name for name, count in Counter(ordered).items() if count > 1]
+    if twice:
+        raise UsageError(f"labels names '{twice[0]}' more than once", "Mend --set labels=A,B,C")
+    origin = "in the order given"
+    for words in (labels.names, labels.values):
+        if set(words) == set(ordered):
+            places = [words.index(word) for word in ordered]
+            return Labels(tuple(labels.values[i] for i in places), tuple(labels.names[i] for i in places), origin)
+    return Labels(tuple(ordered), tuple(ordered), origin)
 
 
 def _sorted_labels(counts: Counter[str], table: Table, column: str) -> Labels:
@@ -227,11 +266,10 @@ def prepare_row(row: Row, mapping: Mapping[str, str]) -> tuple[Row, str]:
         if role in mapping:
             value = row.get(mapping[role])
             if not isinstance(value, str):
-                value = text_of(value) if not isinstance(value, (list, dict)) else None
-            if value is None or not value.strip("\ufeff \t\r\n\u00a0\u200b"):
+                value = text_of(value) if not isinstance(value, (list, tuple, dict, bytes)) else None
+            if value is None or all(letter.isspace() or letter in IGNORED for letter in value):
                 return {}, f"no text in column '{mapping[role]}'"
-            # a lone surrogate (half a character, from "\ud83d" in JSON) cannot be encoded by any tokenizer
-            made[role] = value.encode("utf-8", errors="replace").decode("utf-8").lstrip("\ufeff")
+            made[role] = whole_characters(value).lstrip("\ufeff")
     return made, ""
 
 
@@ -250,11 +288,10 @@ def _check_rejected(table: Table, rejected: list[Rejected], usable: int) -> None
         return
     first = rejected[0] if rejected else None
     where = f"; the first is line {first.row}: {first.reason}" if first else ""
-    if not usable or len(rejected) > MAX_REJECTED * total:
-        raise DataError(
-            f"{table.path}: {len(rejected)} of {total} rows cannot be used{where}",
-            "At most 1 % may be unusable: mend the file or choose other columns",
-        )
+    raise DataError(
+        f"{table.path}: {len(rejected)} of {total} rows cannot be used{where}",
+        "At most 1 % may be unusable: mend the file or choose other columns",
+    )
 
 
 def has_labels(table: Table, column: str | None) -> bool:
@@ -273,73 +310,6 @@ def own_names(table: Table, column: str, row: Task | None) -> dict[str, str]:
 
 def sample_indices(count: int, limit: int | None, seed: int) -> list[int]:
     """Positions of a seeded sample of `limit` rows, in file order."""
-    import random
-
     if limit is None or limit >= count:
         return list(range(count))
     return sorted(random.Random(f"limit-{seed}").sample(range(count), limit))
-
-
-def cut_validation(train: Prepared, share: float, seed: int) -> tuple[Prepared, Prepared]:
-    """Cut a validation split off train: seeded, the same share of each label, at least one row where there are two."""
-    import random
-
-    rng = random.Random(f"validation-{seed}")
-    groups: dict[Any, list[int]] = {}
-    for i, row in enumerate(train.rows):
-        groups.setdefault(row.get("label"), []).append(i)
-    cut: set[int] = set()
-    for key in sorted(groups, key=str):
-        group = groups[key]
-        count = max(1, round(share * len(group))) if len(group) > 1 else 0
-        cut.update(rng.sample(group, count))
-    if not cut:
-        raise DataError(f"{train.path} has too few rows to cut a validation split off", "Name one with --validation")
-    rest = train.keep(i for i in range(len(train.rows)) if i not in cut)
-    validation = train.keep(sorted(cut))
-    return rest, Prepared("validation", train.path, validation.rows, validation.numbers, [])
-
-
-@dataclass(frozen=True)
-class Quality:
-    """What is suspicious in the rows: counts, and the sentences for the user."""
-
-    duplicates: int
-    conflicts: int
-    leaked: int
-    validation_rows: int
-
-    def sentences(self) -> list[str]:
-        """One sentence for each count that is not zero."""
-        said = []
-        if self.duplicates:
-            said.append(f"{self.duplicates} rows of train are there more than once")
-        if self.conflicts:
-            said.append(f"{self.conflicts} texts of train have more than one label")
-        if self.leaked:
-            share = 100 * self.leaked / self.validation_rows
-            said.append(
-                f"{self.leaked} of {self.validation_rows} validation rows are in train ({share:.1f} %): the metrics flatter"
-            )
-        return said
-
-
-def _key(row: Row) -> tuple[str, str]:
-    return (" ".join(row["text"].casefold().split()), " ".join(str(row.get("text_pair", "")).casefold().split()))
-
-
-def check_quality(train: Prepared, validation: Prepared, *, allow_leak: bool) -> Quality:
-    """Count duplicates, conflicting labels and leaks. Raises DataError when over 5 % of validation leaked from train."""
-    seen: dict[tuple[str, str], set[Any]] = {}
-    for row in train.rows:
-        seen.setdefault(_key(row), set()).add(row.get("label"))
-    conflicts = sum(len(labels) > 1 for labels in seen.values())
-    at = [i for i, row in enumerate(validation.rows) if _key(row) in seen]
-    quality = Quality(len(train.rows) - len(seen), conflicts, len(at), len(validation.rows))
-    if len(at) > MAX_LEAKED * len(validation.rows) and not allow_leak:
-        rows = ", ".join(str(validation.numbers[i]) for i in at[:5])
-        raise DataError(
-            f"{len(at)} of {len(validation.rows)} validation rows are in train as well (lines {rows} of {validation.path})",
-            "Mend the split, or train all the same with --allow-leak",
-        )
-    return quality

@@ -5,23 +5,25 @@ line and its reason, "NA" and "null" must stay text, and any size of file must s
 folders are read by `datasets`.
 """
 
-import codecs
-import csv
 import json
+import logging
 import math
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hftool.errors import DataError, InputMissing, UsageError
+from hftool.data.delimited import read_delimited
+from hftool.data.encodings import check_encoding
+from hftool.errors import DataError, HftoolError, InputMissing, Refused, UsageError, listing
 
 Row = dict[str, Any]
 
 FORMATS = {".csv": "csv", ".tsv": "tsv", ".json": "json", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
 SPLIT_NAMES = {"train": ("train", "training"), "validation": ("validation", "valid", "val", "dev"), "test": ("test",)}
-BLOCK = 1 << 20  # bytes read at a time
-MAX_FIELD = 2**31 - 1  # characters; the csv module's own limit of 131,072 is too short for documents
+SHARD = re.compile(r"-\d+-of-\d+$")  # as the Hub names its Parquet files
+OUTSIDE = re.compile(r"://|^[/~].|(^|[/\\])\.\.([/\\]|$)")  # an address, or a path out of the folder
 
 
 @dataclass(frozen=True)
@@ -58,19 +60,6 @@ class Table:
     rejected: list[Rejected] = field(default_factory=list)
     label_names: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
-    def keep(self, indices: Iterable[int]) -> "Table":
-        """The table with only these rows, in this order."""
-        chosen = list(indices)
-        return Table(
-            self.split,
-            self.path,
-            self.columns,
-            [self.rows[i] for i in chosen],
-            [self.numbers[i] for i in chosen],
-            self.rejected,
-            self.label_names,
-        )
-
 
 def file_format(path: str | Path) -> str:
     """csv, tsv, json, jsonl or parquet, by the file's ending. Raises UsageError that lists the endings."""
@@ -88,6 +77,9 @@ def read_table(path: str | Path, split: str, *, encoding: str | None = None) -> 
     for record in records:
         rows.append(record.row)
         numbers.append(record.number)
+    if not rows and rejected:
+        first = rejected[0]
+        raise DataError(f"'{path}': none of {len(rejected)} rows can be read; the first is line {first.row}: {first.reason}")
     if not rows:
         raise DataError(f"'{path}' has a header but no rows" if columns else f"'{path}' has no rows")
     return Table(split, str(path), columns or tuple(dict.fromkeys(key for row in rows for key in row)), rows, numbers, rejected)
@@ -98,14 +90,11 @@ def stream(
 ) -> tuple[tuple[str, ...], Iterator[Record]]:
     """Columns and a lazy iterator of records, in bounded memory. Rows that cannot be read are added to `rejected`.
 
-    The columns of JSON Lines are those of its first rows. Raises InputMissing, DataError.
+    JSON and JSON Lines have no columns but those of their rows: (). A .json file is read whole. Raises InputMissing,
+    UsageError (ending, encoding), DataError.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputMissing(f"there is no file '{path}'")
-    kind = file_format(path)
-    if path.stat().st_size == 0:
-        raise DataError(f"'{path}' is empty")
+    kind = _check_file(path)
     if kind == "parquet":
         return _stream_parquet(path)
     codec = check_encoding(path, encoding)
@@ -115,102 +104,39 @@ def stream(
     return (), records
 
 
-def check_encoding(path: Path, encoding: str | None) -> str:
-    """The codec to read a text file with, after a look at every byte of it: never mojibake, never half a file.
-
-    Raises DataError with the byte offset and a guess, UsageError when there is no such encoding.
-    """
+def _check_file(path: Path) -> str:
+    """The format of a file that is there, can be read and is not empty."""
     try:
-        codec = codecs.lookup(encoding or "utf-8").name
-    except LookupError:
-        raise UsageError(f"unknown encoding '{encoding}'", "Try utf-8, utf-16, gb18030, cp1252, latin-1") from None
-    decoder = codecs.getincrementaldecoder(codec)()
-    offset = 0
-    with open(path, "rb") as handle:
-        while True:
-            block = handle.read(BLOCK)
-            held = len(decoder.getstate()[0])  # bytes of a character that the block before cut in two
-            try:
-                decoder.decode(block, final=not block)
-            except UnicodeDecodeError as error:
-                raise _not_decodable(path, codec, offset - held + error.start) from None
-            if not block:
-                return "utf-8-sig" if codec == "utf-8" else codec
-            offset += len(block)
-
-
-def _not_decodable(path: Path, codec: str, offset: int) -> DataError:
-    with open(path, "rb") as handle:
-        guess = guess_encoding(handle.read(1 << 16))
-    return DataError(
-        f"'{path}' is not {codec.upper()}: byte {offset} cannot be read; it looks like {guess}", f"Try --encoding {guess}"
-    )
-
-
-def guess_encoding(sample: bytes) -> str:
-    """A guess for the hint of an error, from the first bytes of a file that is not UTF-8."""
-    if sample[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return "utf-16"
-    if sample[1::2].count(0) > len(sample) // 8:
-        return "utf-16-le"
-    if sample[::2].count(0) > len(sample) // 8:
-        return "utf-16-be"
-    text = sample.decode("gbk", errors="ignore")
-    han = sum("一" <= letter <= "鿿" for letter in text)
-    high = sum(byte >= 0x80 for byte in sample)
-    return "gbk" if high and 2 * han > 0.8 * high else "cp1252"
-
-
-def _delimiter(header: str, kind: str) -> str:
-    """The delimiter of a CSV file, by its header: exported files use ; and tab as well."""
-    if kind == "tsv":
-        return "\t"
-    return max(",;\t|", key=header.count) if header.count(",") == 0 else ","
+        if path.is_dir():
+            raise InputMissing(f"'{path}' is a folder, not a file")
+        if not path.is_file():
+            raise InputMissing(f"there is no file '{path}'")
+        kind = file_format(path)
+        with open(path, "rb") as handle:
+            empty = not handle.read(1)
+    except OSError as error:  # no permission, or a name that is too long
+        raise InputMissing(f"'{path}' cannot be read: {error.strerror}") from None
+    if empty:
+        raise DataError(f"'{path}' is empty")
+    return kind
 
 
 def _stream_delimited(path: Path, kind: str, codec: str, rejected: list[Rejected]) -> tuple[tuple[str, ...], Iterator[Record]]:
-    csv.field_size_limit(MAX_FIELD)
-    with open(path, encoding=codec, newline="") as handle:
-        first = handle.readline()
-    delimiter = _delimiter(first, kind)
-    # GLUE's TSV files have no quoting: a lone quotation mark in a sentence must stay one
-    quoting: Any = csv.QUOTE_NONE if kind == "tsv" else csv.QUOTE_MINIMAL
-    header = next(csv.reader([first], delimiter=delimiter, quoting=quoting), [])
-    columns = tuple(name.strip() for name in header)
-    if not any(columns):
-        raise DataError(f"'{path}' has no header: its first line is empty")
-    twice = sorted({name for name in columns if columns.count(name) > 1})
-    if twice:
-        raise DataError(f"'{path}' has the column '{twice[0]}' more than once", "Rename one of them")
-    return columns, _delimited_records(path, codec, columns, delimiter, quoting, rejected)
+    columns, rows = read_delimited(path, quoted=kind == "csv", codec=codec)
 
+    def records() -> Iterator[Record]:
+        for number, cells, reason in rows:
+            if not reason and len(cells) == len(columns):
+                yield Record(number, dict(zip(columns, cells, strict=True)))
+            else:
+                why = reason or f"{len(cells)} fields where the header has {len(columns)}"
+                rejected.append(Rejected(number, why, ("," if kind == "csv" else "\t").join(cells)[:1000]))
 
-def _delimited_records(
-    path: Path, codec: str, columns: tuple[str, ...], delimiter: str, quoting: Any, rejected: list[Rejected]
-) -> Iterator[Record]:
-    with open(path, encoding=codec, newline="") as handle:
-        reader = csv.reader(handle, delimiter=delimiter, quoting=quoting)
-        next(reader)
-        start = reader.line_num + 1
-        while True:
-            try:
-                cells = next(reader)
-            except StopIteration:
-                return
-            except csv.Error as error:
-                rejected.append(Rejected(start, str(error), ""))
-                start = reader.line_num + 1
-                continue
-            if len(cells) == len(columns):
-                yield Record(start, dict(zip(columns, cells, strict=True)))
-            elif cells:
-                reason = f"{len(cells)} fields where the header has {len(columns)}"
-                rejected.append(Rejected(start, reason, delimiter.join(cells)[:1000]))
-            start = reader.line_num + 1
+    return columns, records()
 
 
 def _stream_lines(path: Path, codec: str, rejected: list[Rejected]) -> Iterator[Record]:
-    with open(path, encoding=codec, newline="\n") as handle:
+    with open(path, encoding=codec, newline="") as handle:  # a line end inside a JSON text is written \\n
         for number, line in enumerate(handle, start=1):
             if not line.strip():
                 continue
@@ -231,8 +157,11 @@ def _stream_json(path: Path, codec: str) -> Iterator[Record]:
     except (ValueError, RecursionError) as error:
         raise DataError(f"'{path}' is not JSON: {error}", "One object a line? Then call it .jsonl") from None
     rows = loaded.get("data") if isinstance(loaded, dict) else loaded
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+    if not isinstance(rows, list):
         raise DataError(f"'{path}' must hold a list of objects, or an object with one under \"data\"")
+    odd = next((i for i, row in enumerate(rows, start=1) if not isinstance(row, dict)), None)
+    if odd is not None:
+        raise DataError(f"'{path}': row {odd} is a JSON {type(rows[odd - 1]).__name__}, not an object")
     return (Record(number, row) for number, row in enumerate(rows, start=1))
 
 
@@ -240,28 +169,41 @@ def _stream_parquet(path: Path) -> tuple[tuple[str, ...], Iterator[Record]]:
     import pyarrow
     import pyarrow.parquet
 
+    def damaged(error: Exception) -> DataError:
+        return DataError(f"'{path}' is not a Parquet file, or damaged: {' '.join(str(error).split())[:160]}")
+
     try:
         file = pyarrow.parquet.ParquetFile(path)
     except (pyarrow.ArrowException, OSError) as error:
-        raise DataError(f"'{path}' is not a Parquet file: {' '.join(str(error).split())[:160]}") from None
+        raise damaged(error) from None
+    columns = tuple(file.schema_arrow.names)
+    twice = next((name for name in columns if columns.count(name) > 1), None)
+    if twice is not None:
+        raise DataError(f"'{path}' has the column '{twice}' more than once", "Rename one of them")
 
     def records() -> Iterator[Record]:
         number = 0
-        for batch in file.iter_batches(batch_size=4096):
-            for row in batch.to_pylist():
-                number += 1
-                yield Record(number, row)
+        try:
+            for batch in file.iter_batches(batch_size=4096):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield Record(number, row)
+        except (pyarrow.ArrowException, OSError) as error:
+            raise damaged(error) from None
 
-    return tuple(file.schema_arrow.names), records()
+    return columns, records()
 
 
 def split_files(folder: Path) -> dict[str, Path]:
-    """The files of a folder by split, found by their names. Raises DataError when there is no train file or two of one."""
+    """The files of a folder by split, found by their names: train.csv, dev.tsv, train-00000-of-00001.parquet.
+
+    Raises DataError when there are none, or two of one split.
+    """
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
-        stem = path.name.split(".")[0].lower()
+        stem = SHARD.sub("", path.name.split(".")[0].lower())
         split = next((s for s, names in SPLIT_NAMES.items() if stem in names), None)
-        if split is None or path.suffix.lower() not in FORMATS:
+        if split is None or path.suffix.lower() not in FORMATS or not path.is_file():
             continue
         if split in found:
             raise DataError(
@@ -278,25 +220,60 @@ def split_files(folder: Path) -> dict[str, Path]:
 def read_hub_folder(folder: Path, name: str, splits: Iterable[str], *, config: str = "") -> dict[str, Table]:
     """The splits of a downloaded data set, read by `datasets` from its folder; class names come with it.
 
-    Raises DataError when `datasets` cannot read it or there is no such configuration.
+    Raises DataError when `datasets` cannot read it, UsageError that lists the configurations when one must be named,
+    Refused when its README leads to files elsewhere.
     """
     import datasets
 
     datasets.disable_progress_bars()
+    logging.getLogger("huggingface_hub.repocard").setLevel(logging.ERROR)  # a README without metadata is no news
     try:
+        _check_readme(folder, name)
+        known = datasets.get_dataset_config_names(str(folder))
+        if config not in known and (config or (len(known) > 1 and "default" not in known)):
+            what = f"no configuration '{config}'" if config else "several configurations"
+            raise UsageError(
+                f"the data set {name} has {what}; it has {listing(known)}", f"Try {name.partition(':')[0]}:{known[0]}"
+            )
         loaded = datasets.load_dataset(str(folder), config or None)
+    except HftoolError:
+        raise
     except Exception as error:  # a dozen classes, most of them datasets' own; what they say is what we can say
         raise DataError(f"the data set {name} cannot be read: {' '.join(str(error).split())[:300]}") from error
-    tables = {}
-    for split in splits:
-        if split in loaded:
-            data = loaded[split]
-            names = {key: tuple(f.names) for key, f in data.features.items() if isinstance(f, datasets.ClassLabel)}
-            rows = data.to_list()
-            tables[split] = Table(
-                split, f"{name}:{split}", tuple(data.column_names), rows, list(range(1, len(rows) + 1)), [], names
-            )
-    return tables
+    return {split: _table_of(loaded[split], f"{name}:{split}", split) for split in splits if split in loaded}
+
+
+def _check_readme(folder: Path, name: str) -> None:
+    """`datasets` follows a README to any file of this machine, and to any address even when we are offline."""
+    import yaml
+    from huggingface_hub import DatasetCard
+
+    readme, more = folder / "README.md", folder / ".huggingface.yaml"
+    pending: list[Any] = []
+    if readme.is_file():
+        pending.append(DatasetCard(readme.read_text(encoding="utf-8"), ignore_metadata_errors=True).data.get("configs"))
+    if more.is_file():
+        pending.append(yaml.safe_load(more.read_text(encoding="utf-8")))
+    while pending:
+        item = pending.pop()
+        if isinstance(item, (list, dict)):
+            pending.extend(item.values() if isinstance(item, dict) else item)
+        elif isinstance(item, str) and OUTSIDE.search(item):
+            what = f"the data set {name} leads out of its folder, to '{item}'"
+            raise Refused(what, "Download that file yourself if you trust it, and name it with --train FILE")
+
+
+def _table_of(data: Any, path: str, split: str) -> Table:
+    import datasets
+
+    names = {key: tuple(kind.names) for key, kind in data.features.items() if isinstance(kind, datasets.ClassLabel)}
+    rows = data.with_format("arrow")[:].to_pylist()  # undecoded: an image could be an address
+    return Table(split, path, tuple(data.column_names), rows, list(range(1, len(rows) + 1)), [], names)
+
+
+def whole_characters(text: str) -> str:
+    """The text with lone surrogates (half a character, from "\\ud83d" in JSON) replaced: no tokenizer or file takes them."""
+    return text.encode("utf-8", errors="replace").decode("utf-8")
 
 
 def text_of(value: Any) -> str | None:

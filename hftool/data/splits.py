@@ -6,15 +6,14 @@ from dataclasses import dataclass
 from hftool.data.columns import (
     Labels,
     Prepared,
-    Quality,
-    check_quality,
-    cut_validation,
     find_labels,
     has_labels,
     map_columns,
+    missing_column,
     prepare,
     sample_indices,
 )
+from hftool.data.quality import Quality, check_quality, cut_validation
 from hftool.data.sources import Table
 from hftool.errors import DataError
 
@@ -44,7 +43,7 @@ class Splits:
 
 @dataclass(frozen=True)
 class Choices:
-    """What the task, the user and the config say about a data set."""
+    """What the task, the user and the config say about a data set. labels: of a model that is trained already."""
 
     columns: Mapping[str, str]
     known_columns: Mapping[str, str]
@@ -54,6 +53,7 @@ class Choices:
     seed: int
     validation_share: float
     allow_leak: bool
+    labels: Labels | None = None
 
 
 def build_splits(tables: Mapping[str, Table], choices: Choices) -> Splits:
@@ -67,23 +67,34 @@ def build_splits(tables: Mapping[str, Table], choices: Choices) -> Splits:
         table.columns, WANTED, given=choices.columns, known=choices.known_columns, path=table.path, optional=OPTIONAL
     )
     said.append("columns: " + ", ".join(f"{role}='{column}'" for role, column in mapping.items()))
-    labels = find_labels(table, mapping["label"], known=choices.known_labels, ordered=choices.ordered_labels)
+    labels = choices.labels or find_labels(table, mapping["label"], known=choices.known_labels, ordered=choices.ordered_labels)
     said.append(labels.sentence())
     train = prepare(table, mapping, labels)
-    validation = None
-    if "validation" in tables and has_labels(tables["validation"], mapping["label"]):
-        validation = prepare(tables["validation"], mapping, labels)
-    else:
+    validation = test = None
+    if "validation" in tables:
+        validation = _labelled(tables["validation"], mapping, labels, said)
+    if validation is None:
         train, validation = cut_validation(train, choices.validation_share, choices.seed)
         said.append(f"validation: {len(validation.rows)} rows cut from train (same share of each label, seed {choices.seed})")
-    test = None
-    if "test" in tables and has_labels(tables["test"], mapping["label"]):
-        test = _limited(prepare(tables["test"], mapping, labels), choices)
+    if "test" in tables and mapping["label"] in tables["test"].columns:
+        test = _labelled(tables["test"], mapping, labels, said)
+        test = _limited(test, choices) if test else None
     train, validation = _limited(train, choices), _limited(validation, choices)
     if len({row["label"] for row in train.rows}) < 2:
         raise DataError(f"the train rows of {train.path} that are left have only one class", "Raise --limit")
     quality = check_quality(train, validation, allow_leak=choices.allow_leak)
     return Splits(train, validation, test, mapping, labels, quality, (*said, *quality.sentences()))
+
+
+def _labelled(table: Table, mapping: Mapping[str, str], labels: Labels, said: list[str]) -> Prepared | None:
+    """The rows of a split, or None when they have no labels, as the test splits of GLUE."""
+    for role, column in mapping.items():
+        if column not in table.columns:
+            raise missing_column(table.path, table.columns, column, role)
+    if has_labels(table, mapping["label"]):
+        return prepare(table, mapping, labels)
+    said.append(f"{table.split}: {table.path} has no labels and is left out")
+    return None
 
 
 def _limited(split: Prepared, choices: Choices) -> Prepared:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from hftool.data.sources import Row
+from hftool.errors import UsageError
 from hftool.heads.protocol import Answer, Feature, Metrics
 from hftool.models import Card
 
@@ -24,7 +25,10 @@ class ClassifyHead:
     auto_class = "AutoModelForSequenceClassification"
 
     def encode(self, rows: Sequence[Row]) -> list[Feature]:
-        """Rows with text, and text_pair and label if they have them -> features, cut at the card's max_length."""
+        """Rows with text, and text_pair and label if they have them -> features, cut at the card's max_length.
+
+        Raises UsageError when not even the special tokens fit into it.
+        """
         if not rows:
             return []
         texts = [self.card.prefix + row["text"] for row in rows]
@@ -37,6 +41,9 @@ class ClassifyHead:
             if self.card.max_length and len(row_ids) > self.card.max_length:
                 row_ids, row_segments = self._cut(texts[i], pairs[i] if pairs else None)
                 cut = len(ids[i]) - len(row_ids)
+                if len(row_ids) > self.card.max_length:
+                    least = self.tokenizer.num_special_tokens_to_add(pair=bool(pairs))
+                    raise UsageError(f"max_length must be over {least} for this model, not {self.card.max_length}")
             features.append(Feature(np.array(row_ids, np.int32), _array(row_segments), row.get("label"), cut))
         return features
 

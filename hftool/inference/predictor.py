@@ -9,6 +9,7 @@ import torch
 from hftool.data.batches import budget_batches
 from hftool.data.sources import Row
 from hftool.engines.torch import TorchEngine
+from hftool.errors import DataError
 from hftool.heads.protocol import Answer, Feature, Head
 
 CHUNK = 4096  # rows held at a time: large enough to sort by length, small enough for any machine
@@ -27,7 +28,10 @@ class Predictor:
     batch_tokens: int = BATCH_TOKENS
 
     def answer(self, rows: Iterable[Row]) -> Iterator[Answer]:
-        """One answer a row, in the order of the rows. Rows are taken from the iterable a chunk at a time."""
+        """One answer a row, in the order of the rows. Rows are taken from the iterable a chunk at a time.
+
+        Raises DataError when an output is no number, as of a model whose weights are damaged.
+        """
         source = iter(rows)
         while chunk := list(islice(source, CHUNK)):
             yield from self.answer_features(self.head.encode(chunk))
@@ -56,4 +60,7 @@ class Predictor:
         for places in budget_batches(lengths, tokens=self.batch_tokens):
             members = [features[i] for i in places]
             batch = self.head.collate(members)
-            yield places, members, batch, self.engine.forward(batch)
+            outputs = self.engine.forward(batch)
+            if not bool(torch.isfinite(outputs).all()):  # a probability of NaN is no answer
+                raise DataError("the model answers with NaN or infinite numbers: its weights are damaged")
+            yield places, members, batch, outputs

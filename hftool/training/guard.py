@@ -1,14 +1,18 @@
 """What watches over a run: signals, and numbers that are none."""
 
+import contextlib
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import FrameType, TracebackType
 from typing import Any
+
+import torch
 
 from hftool.errors import Interrupted, RunStopped
 
 MAX_SKIPPED = 5  # steps in a row with a loss or gradient that is no number
+TRY = "Try a lower --lr, or --precision fp32"
 
 
 class Signals:
@@ -36,21 +40,38 @@ class Signals:
         for number, handler in self._before.items():
             signal.signal(number, handler if handler is not None else signal.SIG_DFL)
 
-    def check(self, run: str, step: int) -> None:
-        """Raise Interrupted if a signal came. Call it after the checkpoint of this step was saved."""
-        if self.pending is not None:
-            name = signal.Signals(self.pending).name
-            raise Interrupted(
-                f"{name}: stopped after step {step}, checkpoint saved in '{run}'",
-                f"For the best model so far: hftool save {run} --checkpoint best --out DIR",
-                signal_number=self.pending,
-            )
+    def stop(self, run: str, step: int) -> Interrupted:
+        """The error to raise for the signal that came. Raise it after the checkpoint of this step was saved."""
+        assert self.pending is not None
+        return Interrupted(
+            f"{signal.Signals(self.pending).name}: stopped after step {step}, checkpoint saved in '{run}'",
+            f"For the best model so far: hftool save {run} --checkpoint best --out DIR",
+            signal_number=self.pending,
+        )
+
+
+@contextlib.contextmanager
+def signals_held_back() -> Iterator[None]:
+    """Around the start of processes that prepare batches. They inherit the mask and keep it: a signal to the whole group
+    (Ctrl-C, `timeout`) is the main process's to heed. Here what came meanwhile arrives when the block ends."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class FiniteGuard:
-    """Counts steps whose loss or gradient is NaN or infinite; too many in a row stop the run."""
+    """Counts steps whose loss or gradient is NaN or infinite; too many in a row stop the run.
 
-    def __init__(self) -> None:
+    lines: the line in the train file of each row, where they are known; without them rows are told by their position.
+    """
+
+    def __init__(self, lines: Sequence[int] = ()) -> None:
+        self.lines = lines
         self.in_a_row = 0
         self.skipped = 0
 
@@ -62,10 +83,22 @@ class FiniteGuard:
         self.in_a_row += 1
         self.skipped += 1
         if self.in_a_row >= MAX_SKIPPED:
-            lines = ", ".join(map(str, sorted(rows)[:8]))
             raise RunStopped(
                 f"the loss or its gradient is NaN or infinite for {MAX_SKIPPED} steps in a row, at step {step} "
-                f"with learning rate {lr:.2g} (train rows {lines} ...); the last finite weights are kept",
-                "Try a lower --lr, or --precision fp32",
+                f"with learning rate {lr:.2g} ({self.name(rows)})",
+                TRY,
             )
         return False
+
+    def name(self, rows: Sequence[int]) -> str:
+        """The rows of a step in words: the first eight, by their lines in the train file or by their positions."""
+        known = len(self.lines) > max(rows)
+        numbers = sorted(self.lines[i] if known else i + 1 for i in rows)
+        more = f" and {len(numbers) - 8} more" if len(numbers) > 8 else ""
+        shown = ", ".join(map(str, numbers[:8])) + more
+        return f"lines {shown} of train" if known else f"train rows {shown}, counted from 1 without those left out"
+
+
+def all_finite(model: torch.nn.Module) -> bool:
+    """False if a weight is NaN or infinite."""
+    return all(bool(torch.isfinite(parameter).all()) for parameter in model.parameters())

@@ -17,9 +17,9 @@ from hftool.config import Config
 from hftool.data.batches import split_step, step_batches
 from hftool.errors import RunStopped
 from hftool.heads.protocol import Feature, Head
-from hftool.progress import Event, Progress
+from hftool.progress import Event, Progress, notice
 from hftool.run import Run, append_lines
-from hftool.training.guard import FiniteGuard, Signals
+from hftool.training.guard import TRY, FiniteGuard, Signals, all_finite, signals_held_back
 from hftool.training.optimizer import make_optimizer, schedule_factor
 from hftool.training.placement import autocast
 from hftool.training.store import Store, load_weights, verify
@@ -58,7 +58,8 @@ class Meter:
 
 
 class Trainer:
-    """One run of training. `evaluate` measures the model as it is and returns the metrics of the head."""
+    """One run of training. `evaluate` measures the model as it is and returns the metrics of the head; `lines` are those of
+    the features in the train file, for the error that names rows."""
 
     def __init__(
         self,
@@ -72,6 +73,7 @@ class Trainer:
         evaluate: Callable[[], Measured],
         run: Run,
         progress: Progress,
+        lines: Sequence[int] = (),
     ) -> None:
         assert config.lr is not None
         self.head, self.features, self.config, self.precision = head, features, config, precision
@@ -80,10 +82,10 @@ class Trainer:
         self.model, self.optimizer = accelerator.prepare(model, optimizer)
         self.store = Store(run.checkpoints, keep=config.keep)
         self.lengths = [feature.length for feature in features]
-        self.position, self.meter, self.finite = Position(), Meter(), FiniteGuard()
+        self.position, self.meter, self.finite = Position(), Meter(), FiniteGuard(lines)
         self.rows_a_step = config.batch_size * config.accumulate
         self.steps_an_epoch = math.ceil(len(features) / self.rows_a_step)
-        self.steps = config.max_steps or max(1, math.ceil(config.epochs * self.steps_an_epoch))
+        self.steps = config.max_steps or max(1, math.ceil(round(config.epochs * self.steps_an_epoch, 6)))
         self.warmup = math.ceil(config.warmup * self.steps)
         self.saved_at = time.monotonic()
         self.saving_seconds = 0.0
@@ -99,12 +101,13 @@ class Trainer:
             for rows, batches in self._steps():
                 try:
                     self._step(rows, batches)
-                except RunStopped:
-                    self._save()  # a step that is skipped leaves the weights finite
-                    raise
+                except RunStopped as error:
+                    raise self._stopped(error.detail) from None
                 self._log(started)
-                self._evaluate_or_save(signals)
-                signals.check(str(self.run.path), self.position.step)
+                stopping = signals.pending is not None  # looked at once: what comes later stops the next step
+                self._evaluate_or_save(rows, stopping=stopping)
+                if stopping:
+                    raise signals.stop(str(self.run.path), self.position.step)
                 if self.position.step >= self.steps or self._patience_is_over():
                     break
         self.position.seconds = time.perf_counter() - started
@@ -119,14 +122,14 @@ class Trainer:
         while True:
             plan = step_batches(self.lengths, size=self.rows_a_step, seed=self.config.seed, epoch=self.position.epoch)
             parts = [split_step(rows, size=self.config.batch_size) for rows in plan]
-            loader = iter(
-                DataLoader(
-                    cast("Dataset[Feature]", self.features),  # a list does all that a Dataset must
-                    batch_sampler=[part for step in parts for part in step],
-                    collate_fn=self.head.collate,
-                    num_workers=self.config.workers,
-                )
+            batches = DataLoader(
+                cast("Dataset[Feature]", self.features),  # a list does all that a Dataset must
+                batch_sampler=[part for step in parts for part in step],
+                collate_fn=self.head.collate,
+                num_workers=self.config.workers,
             )
+            with signals_held_back():
+                loader = iter(batches)
             for rows, step in zip(plan, parts, strict=True):
                 self.position.step_in_epoch += 1
                 yield rows, [next(loader) for _ in step]
@@ -164,18 +167,21 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = self.lr
         loss, count = self.backward(batches)
-        self.norm = self.scale_and_clip(count)
+        norm = self.scale_and_clip(count)
         self.position.step += 1
-        finite = math.isfinite(loss) and math.isfinite(self.norm)
+        finite = math.isfinite(loss) and math.isfinite(norm)
         if self.finite.check(finite, step=self.position.step, lr=self.lr, rows=rows):
             self.optimizer.step()
+            self.norm = norm
             self.meter.loss += loss
             self.meter.count += count
+        else:
+            notice(self.progress, f"step {self.position.step} is skipped: its loss or gradient is NaN or infinite")
         self.optimizer.zero_grad()
 
     def _log(self, started: float) -> None:
         step = self.position.step
-        due = step % self.config.log_steps == 0 or step == self.steps
+        due = (step % self.config.log_steps == 0 or step == self.steps) and self.meter.count > 0  # 0: all were skipped
         seconds = time.perf_counter() - started
         left = seconds / step * (self.steps - step)
         values: dict[str, float | int | bool] = {"step": step, "steps": self.steps, "seconds_left": left, "logged": due}
@@ -189,24 +195,34 @@ class Trainer:
                 "tokens_per_second": speed,
                 "seconds": seconds,
             }
-            if math.isfinite(self.norm):
-                append_lines(self.run.log, [line])
+            append_lines(self.run.log, [line])
             values |= {"loss": loss, "learning_rate": self.lr, "grad_norm": self.norm, "tokens_per_second": speed}
         self.progress(Event("step", values=values))
 
-    def _evaluate_or_save(self, signals: Signals) -> None:
+    def _evaluate_or_save(self, rows: Sequence[int], *, stopping: bool) -> None:
         step, config = self.position.step, self.config
         last = step >= self.steps
         epoch_ends = self.position.step_in_epoch == self.steps_an_epoch
-        if last or (step % config.eval_steps == 0 if config.eval_steps else epoch_ends):
+        evaluating = last or (step % config.eval_steps == 0 if config.eval_steps else epoch_ends)
+        saving = config.save_steps and step % config.save_steps == 0
+        if not (evaluating or saving or stopping or time.monotonic() - self.saved_at > 60 * config.save_minutes):
+            return
+        if not all_finite(self.model) or self.finite.skipped == step == self.steps:
+            raise self._stopped(
+                f"weights or loss are NaN or infinite at step {step} with learning rate {self.lr:.2g} "
+                f"({self.finite.name(rows)})"
+            )
+        if evaluating:
             self._evaluate()
+        self._save()
+
+    def _stopped(self, detail: str) -> RunStopped:
+        """The error to raise when the numbers ran away. Weights that are finite are saved; others would push out good ones."""
+        if all_finite(self.model):
             self._save()
-        elif (
-            signals.pending is not None
-            or (config.save_steps and step % config.save_steps == 0)
-            or time.monotonic() - self.saved_at > 60 * config.save_minutes
-        ):
-            self._save()
+        steps = self.store.steps()
+        kept = f"the last finite weights are kept in '{self.store.path(steps[-1])}'" if steps else "no weights were finite"
+        return RunStopped(f"{detail}; {kept}", TRY)
 
     def _evaluate(self) -> None:
         self.model.eval()

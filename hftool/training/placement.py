@@ -5,15 +5,29 @@ from typing import Any
 
 import torch
 
+WISH = "ACCELERATE_TORCH_DEVICE"  # where accelerate reads it
+
 
 def make_accelerator(device: str) -> Any:
-    """An accelerate.Accelerator on this device. Arithmetic in bf16 is the loop's own: Accelerator keeps its precision for
-    the life of the process, and two runs in one process may differ."""
-    if device.startswith("cuda:") or device == "mps":
-        os.environ["ACCELERATE_TORCH_DEVICE"] = device
-    from accelerate import Accelerator
+    """An accelerate.Accelerator on this device, whatever an earlier run in this process was on.
 
-    return Accelerator(cpu=device == "cpu", mixed_precision="no")
+    accelerate keeps device and precision for the life of a process; so its state is started anew, and arithmetic in bf16 is
+    the loop's own.
+    """
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState, GradientState
+
+    AcceleratorState._reset_state(reset_partial_state=True)
+    GradientState._reset_state()
+    before = os.environ.get(WISH)
+    if device.startswith("cuda:") or device == "mps":
+        os.environ[WISH] = device
+    try:
+        return Accelerator(cpu=device == "cpu", mixed_precision="no")
+    finally:
+        os.environ.pop(WISH, None)
+        if before is not None:
+            os.environ[WISH] = before
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:

@@ -16,12 +16,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, load_model, save_file, save_model
 
 from hftool.errors import ConfigError, StorageError
+from hftool.run import sync_folder
 from hftool.safety import sha256
 
 MANIFEST = "MANIFEST.json"
+FILES = ("model.safetensors", "optimizer.safetensors", "rng.safetensors", "state.json")
 NAME = re.compile(r"step-(\d{6,})")
 
 
@@ -49,15 +52,15 @@ class Store:
             (part / "state.json").write_text(json.dumps(document), encoding="utf-8")
             seal(part)
             if target.exists():
-                shutil.rmtree(target)
+                os.rename(target, part.with_name(f"{part.name}-old"))
             os.rename(part, target)
             sync_folder(self.folder)
-        except OSError as error:
+        except (OSError, SafetensorError) as error:  # safetensors reports a full disk as an error of its own
             shutil.rmtree(part, ignore_errors=True)
-            free = shutil.disk_usage(self.folder.parent).free
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
             raise StorageError(
-                f"the checkpoint of step {step} could not be written: {error.strerror} ({free} bytes free); "
-                "the one before it is whole",
+                f"the checkpoint of step {step} could not be written: {reason} ({_free_bytes(self.folder)} bytes free); "
+                "older ones are whole",
                 "Free some space and start again",
             ) from error
         self.rotate(best=int(state.get("best_step", 0)))
@@ -88,13 +91,18 @@ class Store:
         if which == "last" and steps:
             wanted = self.path(steps[-1])
         if which == "best" and steps:
-            best = int(read_state(self.path(steps[-1])).get("best_step", 0)) or steps[-1]
-            wanted = self.path(best)
+            verify(self.path(steps[-1]))  # it says which one is best
+            wanted = self.path(int(read_state(self.path(steps[-1])).get("best_step", 0)) or steps[-1])
         if wanted is None or not wanted.is_dir():
             have = ", ".join(f"step-{step:06d}" for step in steps) or "none"
             raise ConfigError(f"'{self.folder}' has no checkpoint '{which}'; it has: {have}", "Use best, last or one of these")
         verify(wanted)
         return wanted
+
+
+def _free_bytes(folder: Path) -> int:
+    there = next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
+    return shutil.disk_usage(there).free
 
 
 def seal(folder: Path) -> None:
@@ -111,27 +119,16 @@ def seal(folder: Path) -> None:
     sync_folder(folder)
 
 
-def sync_folder(folder: Path) -> None:
-    """Make renames in a folder durable; Windows has no such call."""
-    if os.name == "nt":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 def verify(folder: Path) -> None:
     """Raise ConfigError, "damaged", unless every file has the size and SHA-256 of the manifest."""
     try:
         files = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
-        bad = [
+        bad = sorted(set(FILES) - set(files)) or [
             name
             for name, row in files.items()
             if (folder / name).stat().st_size != row["bytes"] or sha256(folder / name) != row["sha256"]
         ]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise ConfigError(f"the checkpoint '{folder}' is damaged: {error}", "Use an older one") from None
     if bad:
         raise ConfigError(

@@ -3,7 +3,7 @@
 import itertools
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,12 @@ from hftool.evaluation.report import error_rows, make_report
 from hftool.models import Card, Loaded
 from hftool.names import Place, TaskData, find_place, find_task_data
 from hftool.progress import Event, Progress, notice, silent
-from hftool.run import check_output
+from hftool.run import check_output, read_json
+from hftool.workflow import prepare
 from hftool.workflow.ask import load_place, make_predictor
-from hftool.workflow.prepare import find_again, split
 
 ROWS_AT_A_TIME = 4096
+SPLITS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ def evaluate(
     model: str,
     task: str | None = None,
     *,
-    on: str | None = None,
+    split: str | None = None,
     column: Mapping[str, str] | None = None,
     limit: int | None = None,
     seed: int = 0,
@@ -48,20 +49,24 @@ def evaluate(
 ) -> Report:
     """Measure a model on labelled rows. Without a task: the run's own data.
 
-    on: train, validation or test; by default test if it has labels, else validation. errors: where the misclassified rows
+    split: train, validation or test; by default test if it has labels, else validation. errors: where the misclassified rows
     go, worst first; by default errors.jsonl in the run folder. Raises what `load` raises, DataError, UsageError.
     """
+    if split is not None and split not in SPLITS:
+        raise UsageError(f"a split is one of {', '.join(SPLITS)}, not '{split}'")
+    if task is None and (column or encoding):
+        raise UsageError("columns and an encoding go with a task or a file", f"hftool evaluate {model} FILE ...")
     if errors is not None:
         check_ending(errors)
         check_output(Path(errors))
     place = find_place(model, head="classify", offline=offline, fallback=fallback, progress=progress)
+    loaded = load_place(place, head=None, device=device)
     if task is None:
-        part = _own_rows(place, on, model, offline=offline, progress=progress)
-        loaded = load_place(place, head=None, device=device)
+        part = _own_rows(place, split, model, loaded.card, offline=offline, progress=progress)
     else:
-        data = find_task_data(task, {}, encoding=encoding, offline=offline, fallback=False, progress=progress)
-        loaded = load_place(place, head=None, device=device)
-        part = _rows_to_measure(data, on, loaded.card, column or {})
+        used = _stand_in_of(place, task)
+        data = find_task_data(used, {}, encoding=encoding, offline=offline, fallback=False, progress=progress)
+        part = _rows_to_measure(data, task, split, loaded.card, column or {})
     part = part.keep(columns.sample_indices(len(part.rows), limit, seed))
     predictor = make_predictor(loaded)
     answers, loss = predictor.score(predictor.head.encode(part.rows))
@@ -71,21 +76,33 @@ def evaluate(
     target = Path(errors) if errors is not None else place.run.path / "errors.jsonl" if place.run else None
     if target is not None:
         write_rows(target, wrong, overwrite=True)
+        notice(progress, f"{len(wrong)} misclassified rows, worst first: {target}")
     return Report(part.split, {**measured, "stand_in": dict(loaded.card.stand_in)}, wrong)
 
 
-def _own_rows(place: Place, on: str | None, model: str, *, offline: bool, progress: Progress) -> columns.Prepared:
-    """The rows of the run's own data, split as it was when the run was made."""
+def _own_rows(place: Place, on: str | None, model: str, card: Card, *, offline: bool, progress: Progress) -> columns.Prepared:
+    """The rows of the run's own data, split as when the run was made, with the labels as the model's card names them."""
     if place.run is None:
         raise UsageError(f"'{model}' is no run folder, so it has no data of its own", "Name a task or a file")
-    splits = split(find_again(place.run, offline=offline, progress=progress))
+    settings, data = prepare.find_rows_again(place.run, offline=offline, progress=progress)
+    splits = prepare.split(settings, data, labels=columns.Labels(card.label_values, card.labels, "as the model names them"))
     return splits.get(on or ("test" if splits.test is not None else "validation"))
 
 
-def _rows_to_measure(data: TaskData, on: str | None, card: Card, given: Mapping[str, str]) -> columns.Prepared:
+def _stand_in_of(place: Place, task: str) -> str:
+    """The task itself, or what stood in for it when the run was made."""
+    made = read_json(place.run.manifest).get("stand_in", {}).get("data", "") if place.run else ""
+    used, _, asked = made.partition(" for ")
+    return used if asked == task else task
+
+
+def _rows_to_measure(data: TaskData, task: str, on: str | None, card: Card, given: Mapping[str, str]) -> columns.Prepared:
     """The split to measure, with the labels as the model's card names them."""
     row = data.row
     known = dict(row.columns) if row else card.columns
+    is_file = Path(task).is_file() and row is None
+    if is_file and on is not None:
+        raise UsageError(f"'{task}' is one file and has no splits", "Leave --split out")
     for name in [on] if on else ["test", "validation", "train"]:
         table = data.tables.get(name)
         if table is None:
@@ -94,16 +111,19 @@ def _rows_to_measure(data: TaskData, on: str | None, card: Card, given: Mapping[
             table.columns, ("text", "text_pair", "label"), given=given, known=known, path=table.path, optional=("text_pair",)
         )
         if columns.has_labels(table, mapping["label"]):
-            return columns.prepare(table, mapping, _labels_of(card, columns.own_names(table, mapping["label"], row)))
+            labels = _labels_of(card, columns.own_names(table, mapping["label"], row))
+            part = columns.prepare(table, mapping, labels)
+            return replace(part, split=Path(task).name) if is_file else part
     there = ", ".join(data.tables) or "nothing"
     raise DataError(f"there is no {on or 'labelled'} split to measure; there is {there}")
 
 
 def _labels_of(card: Card, names: Mapping[str, str]) -> columns.Labels:
     """The model's labels, with the values that stand for them in this data: by name where it names them, never by place."""
-    by_name = {name: value for value, name in names.items()}
+    by_name = {name.casefold(): value for value, name in names.items()}
     values = card.label_values or card.labels
-    return columns.Labels(tuple(by_name.get(n, v) for n, v in zip(card.labels, values, strict=True)), card.labels, "card")
+    found = tuple(by_name.get(name.casefold(), value) for name, value in zip(card.labels, values, strict=True))
+    return columns.Labels(found, card.labels, "as the model names them")
 
 
 def predict(

@@ -15,6 +15,7 @@ from typing import Any
 from hftool import DISTRIBUTION
 from hftool import config as knobs
 from hftool.config import Config
+from hftool.data.columns import Labels
 from hftool.data.splits import Choices, Splits, build_splits
 from hftool.errors import DataError, UsageError
 from hftool.heads import get_head, head_class
@@ -22,8 +23,8 @@ from hftool.heads.classify import balanced_weights
 from hftool.heads.protocol import Feature
 from hftool.machine import choose_device, choose_precision, this_machine
 from hftool.models import Card, Loaded, family_of, length_limit, load_model, load_tokenizer, read_config
-from hftool.names import Place, TaskData, find_place, find_task_data
-from hftool.progress import Progress
+from hftool.names import Place, TaskData, check_word, find_place, find_task_data
+from hftool.progress import Progress, notice
 from hftool.registry.models import FAMILIES, check_head, find_model
 from hftool.registry.tasks import find_task
 from hftool.run import Run, read_json
@@ -60,7 +61,7 @@ class Job:
 
 
 def make_settings(config: Config | Mapping[str, Any] | None, *, model: str | None, task: str | None) -> Config:
-    """One Config from what the caller gave. Raises UsageError."""
+    """One Config from what the caller gave, its device chosen. Raises UsageError."""
     if config is None or isinstance(config, Mapping):
         values = dict(config or {})
         for key, value in values.items():
@@ -72,7 +73,7 @@ def make_settings(config: Config | Mapping[str, Any] | None, *, model: str | Non
         raise UsageError("which model?", "hftool finetune MODEL TASK, such as: hftool finetune bert sst2")
     if config.task is None and config.train is None:
         raise UsageError("which task?", "Name one of `hftool tasks`, a file, or --train FILE")
-    return config
+    return dataclasses.replace(config, device=choose_device(config.device))
 
 
 def choose_head(settings: Config, head: str | None) -> str:
@@ -88,9 +89,12 @@ def choose_head(settings: Config, head: str | None) -> str:
 
 
 def find(settings: Config, *, head: str | None, offline: bool, fallback: bool, progress: Progress) -> Found:
-    """Find the model and read the tables. Raises what `find_place` and `find_task_data` raise."""
+    """Read the tables and find the model: the data first, so that a typo in it costs no download.
+
+    Raises what `find_task_data` and `find_place` raise.
+    """
     chosen = choose_head(settings, head)
-    place = find_place(settings.model or "", head=chosen, offline=offline, fallback=fallback, progress=progress)
+    check_word(settings.model or "")
     data = find_task_data(
         settings.task,
         files_of(settings),
@@ -99,14 +103,25 @@ def find(settings: Config, *, head: str | None, offline: bool, fallback: bool, p
         fallback=fallback,
         progress=progress,
     )
+    place = find_place(settings.model or "", head=chosen, offline=offline, fallback=fallback, progress=progress)
     return Found(settings, chosen, place, data)
 
 
-def find_again(run: Run, *, offline: bool, progress: Progress) -> Found:
-    """What a run was made of, found again. A stand-in is used only if the run's manifest names one."""
+def find_rows_again(run: Run, *, offline: bool, progress: Progress) -> tuple[Config, TaskData]:
+    """The data that a run was made of, found again: the same stand-in as then, even if the real thing can be had by now.
+
+    A data file that has changed since is said. Raises what `find_task_data` raises.
+    """
     settings = knobs.make_config(knobs.read_config(str(run.config)))
-    stood_in = bool(read_json(run.manifest).get("stand_in"))
-    return find(settings, head=None, offline=offline, fallback=stood_in, progress=progress)
+    made = read_json(run.manifest)
+    task = made.get("stand_in", {}).get("data", "").split(" for ")[0] or settings.task
+    for path, digest in made.get("data", {}).items():
+        if Path(path).is_file() and sha256(Path(path)) != digest:
+            notice(progress, f"{path} has changed since the run was made")
+    data = find_task_data(
+        task, files_of(settings), encoding=settings.encoding, offline=offline, fallback=False, progress=progress
+    )
+    return settings, data
 
 
 def files_of(settings: Config) -> dict[str, str]:
@@ -114,10 +129,13 @@ def files_of(settings: Config) -> dict[str, str]:
     return {split: path for split in knobs.FILES if (path := getattr(settings, split)) is not None}
 
 
-def split(found: Found) -> Splits:
-    """The splits of a run from its tables. Raises DataError, UsageError."""
-    settings, row = found.settings, found.data.row
-    if "train" not in found.data.tables:
+def split(settings: Config, data: TaskData, *, labels: Labels | None = None) -> Splits:
+    """The splits of a run from its tables. labels: those of a model that is there already; by default found in train.
+
+    Raises DataError, UsageError.
+    """
+    row = data.row
+    if "train" not in data.tables:
         raise DataError(f"the task '{settings.task}' has no train split", "Name one with --train FILE")
     choices = Choices(
         columns=settings.columns,
@@ -128,8 +146,9 @@ def split(found: Found) -> Splits:
         seed=settings.seed,
         validation_share=settings.validation_share,
         allow_leak=settings.allow_leak,
+        labels=labels,
     )
-    return build_splits(found.data.tables, choices)
+    return build_splits(data.tables, choices)
 
 
 def prepare(found: Found, splits: Splits) -> Job:
@@ -137,8 +156,7 @@ def prepare(found: Found, splits: Splits) -> Job:
 
     Raises what `load_model` raises, UsageError (device, family), DataError.
     """
-    settings, place = found.settings, found.place
-    device = choose_device(settings.device)
+    settings, place, device = found.settings, found.place, found.settings.device
     model_config = read_config(place.folder)
     family = family_of(model_config)
     check_head(family, found.head, model=settings.model or "")
@@ -146,19 +164,19 @@ def prepare(found: Found, splits: Splits) -> Job:
     limit = length_limit(tokenizer, model_config)
     card = _new_card(found, splits, prefix=family.prefix, max_length=min(settings.max_length or limit, limit))
     encoded = _encode(tokenizer, card, splits)
-    longest = max(feature.length for feature in encoded["train"])
-    card = dataclasses.replace(card, max_length=min(card.max_length, max(longest, LEAST_MAX_LENGTH)))
+    if settings.max_length is None:
+        longest = max(feature.length for feature in encoded["train"])
+        card = dataclasses.replace(card, max_length=min(limit, max(longest, LEAST_MAX_LENGTH)))
     auto_class = head_class(found.head).auto_class
     loaded = load_model(place.folder, auto_class, card=card, new_head=True, device=device)
     resolved = dataclasses.replace(
         settings,
         lr=settings.lr or family.learning_rate,
-        device=device,
         max_length=card.max_length,
         precision=choose_precision(settings.precision, device, family.safe_dtypes),
         columns=dict(splits.columns),
     )
-    return Job(_with_absolute_paths(resolved, place), found, splits, loaded, encoded)
+    return Job(_with_absolute_paths(resolved, place, found.data), found, splits, loaded, encoded)
 
 
 def _new_card(found: Found, splits: Splits, *, prefix: str, max_length: int) -> Card:
@@ -186,20 +204,24 @@ def _encode(tokenizer: Any, card: Card, splits: Splits) -> dict[str, list[Featur
     return {name: head.encode(part.rows) for name, part in parts.items() if part is not None}
 
 
-def _with_absolute_paths(settings: Config, place: Place) -> Config:
-    """So that `--config` on the run's own file works from any folder."""
+def _with_absolute_paths(settings: Config, place: Place, data: TaskData) -> Config:
+    """So that `--config` on the run's own file works from any folder, and a Hub id means the same revision for ever."""
 
     def absolute(word: str | None) -> str | None:
         return str(Path(word).expanduser().absolute()) if word and Path(word).expanduser().exists() else word
 
     return dataclasses.replace(
         settings,
-        model=settings.model if place.row is not None else absolute(settings.model),
-        task=settings.task if find_task(settings.task or "") else absolute(settings.task),
+        model=settings.model if place.row is not None else _pinned(place) or absolute(settings.model),
+        task=settings.task if find_task(settings.task or "") else data.pinned or absolute(settings.task),
         train=absolute(settings.train),
         validation=absolute(settings.validation),
         test=absolute(settings.test),
     )
+
+
+def _pinned(place: Place) -> str:
+    return f"{place.base}@{place.revision}" if place.revision else ""
 
 
 def versions() -> dict[str, str]:
@@ -226,6 +248,7 @@ def manifest(job: Job) -> dict[str, Any]:
         "revision": found.place.revision,
         "hashes": {path.name: sha256(path) for path in sorted(found.place.folder.glob("*.safetensors"))},
         "data": files,
+        "data_revision": found.data.pinned,
         "rows": {name: len(part.rows) for name, part in parts.items() if part is not None},
         "rejected": sum(len(part.rejected) for part in parts.values() if part is not None),
         "duplicates": splits.quality.duplicates,

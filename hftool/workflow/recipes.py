@@ -15,7 +15,7 @@ def recipe_paths() -> dict[str, Path]:
     except PackageNotFoundError:
         files = []
     found = [Path(str(file.locate())) for file in files if file.parts[:1] == ("recipes",) and file.suffix == ".py"]
-    beside = Path(__file__).parent.parent / "recipes"
+    beside = Path(__file__).parents[2] / "recipes"
     paths = found or sorted(beside.glob("*.py"))
     return {path.stem: path for path in paths if path.stem != "__init__" and path.is_file()}
 

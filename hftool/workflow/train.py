@@ -12,9 +12,10 @@ from hftool import config as knobs
 from hftool.config import Config
 from hftool.errors import InputMissing
 from hftool.evaluation.report import make_report
+from hftool.heads import head_class
 from hftool.inference.predictor import Predictor
 from hftool.machine import keep_freed_memory
-from hftool.models import Card, Loaded, save_model, write_readme
+from hftool.models import Card, Loaded, load_base, read_card, save_base, save_model, write_readme
 from hftool.progress import Event, Progress, notice, silent
 from hftool.run import (
     Run,
@@ -23,14 +24,17 @@ from hftool.run import (
     create_folder,
     fresh_run_path,
     locked,
+    read_json,
     whole_folder,
     write_json,
+    write_text,
 )
+from hftool.safety import sha256
 from hftool.training.loop import Trainer
 from hftool.training.placement import make_accelerator, seed_everything
 from hftool.training.store import Store, load_weights
 from hftool.workflow.ask import make_predictor
-from hftool.workflow.prepare import Found, Job, choose_head, find, find_again, make_settings, manifest, prepare, split
+from hftool.workflow.prepare import Found, Job, choose_head, find, make_settings, manifest, prepare, split
 
 LONG_RUN = 30 * 60  # seconds, above which it is said how to make a run shorter
 MEASURED = ("validation", "test")
@@ -38,11 +42,12 @@ MEASURED = ("validation", "test")
 
 @dataclass(frozen=True)
 class Result:
-    """A finished run: its folder, its metrics by split, and how long it took in seconds."""
+    """A finished run: its folder, its metrics by split, how long it took in seconds, and what stood in for what."""
 
     run: Run
     metrics: Mapping[str, Any]
     seconds: float
+    stand_in: Mapping[str, str]
 
 
 def finetune(
@@ -60,14 +65,15 @@ def finetune(
 
     task: a name, a data file or folder, or a Hub data set. config: a Config, or a mapping of its keys, such as
     {"epochs": 1, "lr": 3e-5, "train": "train.tsv"}; unknown keys and values out of range are refused.
-    Raises any error of `hftool.errors`; nothing is written before usage, output, inputs, data and model were checked.
+    Starts the global generators of random, numpy and torch from the seed. Raises any error of `hftool.errors`; nothing is
+    written before usage, output, inputs, data and model were checked.
     """
     settings = make_settings(config, model=model, task=task)
     choose_head(settings, head)
     if out is not None:
         check_output(Path(out))
     found = find(settings, head=head, offline=offline, fallback=fallback, progress=progress)
-    splits = split(found)
+    splits = split(settings, found.data)
     for sentence in splits.said:
         notice(progress, sentence)
     seed_everything(settings.seed)  # the new head is drawn next
@@ -91,8 +97,10 @@ def _default_run(found: Found) -> Path:
 
 def _run(run: Run, job: Job, progress: Progress) -> Result:
     """Inside the locked run folder: write down what is done, train, measure, save."""
-    run.config.write_text(knobs.dump_config(job.settings), encoding="utf-8")
+    write_text(run.config, knobs.dump_config(job.settings))
     write_json(run.manifest, manifest(job))
+    with whole_folder(run.base) as folder:
+        save_base(job.loaded, folder)
     _write_rejected(run, job, progress)
     keep_freed_memory()
     predictor = make_predictor(job.loaded)
@@ -100,6 +108,7 @@ def _run(run: Run, job: Job, progress: Progress) -> Result:
         model=job.loaded.model,
         head=predictor.head,
         features=job.encoded["train"],
+        lines=job.splits.train.numbers,
         config=job.settings,
         precision=job.settings.precision,
         accelerator=make_accelerator(job.settings.device),
@@ -119,8 +128,9 @@ def _run(run: Run, job: Job, progress: Progress) -> Result:
     metrics |= {name: _measure(predictor, job, name) for name in MEASURED if name in job.encoded}
     with whole_folder(run.model) as folder:
         save_folder(job.loaded, _measured_card(job.loaded.card, metrics, predictor), folder)
+    metrics["model"] = {path.name: sha256(path) for path in sorted(run.model.iterdir())}
     write_json(run.metrics, metrics)
-    return Result(run, metrics, position.seconds)
+    return Result(run, metrics, position.seconds, job.found.stand_ins())
 
 
 def _measure(predictor: Predictor, job: Job, name: str) -> dict[str, Any]:
@@ -152,7 +162,9 @@ def _say_plan(trainer: Trainer, job: Job, progress: Progress) -> None:
     notice(
         progress,
         f"{trainer.steps} steps of {trainer.rows_a_step} rows on {settings.device} in {settings.precision}, "
-        f"{settings.optimizer} at {settings.lr:g}, seed {settings.seed}: about {_duration(seconds)}{shorter}",
+        f"{settings.optimizer} at {settings.lr:g} ({settings.schedule}, {settings.warmup:.0%} warm-up), clipping at "
+        f"{settings.clip:g}, at most {settings.max_length} tokens, patience {settings.patience}, seed {settings.seed}: about "
+        f"{_duration(seconds)}, evaluations and saving aside{shorter}",
     )
     progress(Event("plan", values={"steps": trainer.steps, "rows": len(features)}))
 
@@ -188,14 +200,20 @@ def save(run: str | Path, *, out: str | Path, checkpoint: str = "best") -> Path:
         raise InputMissing(f"there is no run folder '{run}'")
     if not source.is_run():
         raise InputMissing(f"'{run}' is no run folder: it has no config.yaml and manifest.json")
-    if checkpoint == "best" and source.is_finished():
+    if checkpoint == "best" and source.is_finished() and _is_whole(source):
         with whole_folder(target) as folder:
             shutil.copytree(source.model, folder, dirs_exist_ok=True)
         return target
     weights = Store(source.checkpoints).find(checkpoint)
-    found = find_again(source, offline=True, progress=silent)
-    loaded = prepare(found, split(found)).loaded
+    card = read_card(source.base)
+    loaded = load_base(source.base, head_class(card.head if card else "classify").auto_class)
     load_weights(weights, loaded.model)
     with whole_folder(target) as folder:
         save_folder(loaded, loaded.card, folder)
     return target
+
+
+def _is_whole(run: Run) -> bool:
+    """Whether the model of a run is as it was written; where it is not, the verified checkpoint is taken instead."""
+    files = read_json(run.metrics).get("model", {})
+    return all((run.model / name).is_file() and sha256(run.model / name) == digest for name, digest in files.items())

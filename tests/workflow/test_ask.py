@@ -3,7 +3,7 @@
 import pytest
 
 from hftool import workflow
-from hftool.errors import ConfigError, DataError, InputMissing
+from hftool.errors import ConfigError, DataError, InputMissing, UsageError
 
 
 def test_tokenize_is_what_training_uses_and_shows_what_was_cut(tiny_run):
@@ -26,8 +26,10 @@ def test_tokenize_needs_no_trained_head(tiny_bert):
 
 
 def test_a_model_with_a_random_head_never_answers(tiny_bert):
+    loaded = workflow.load(str(tiny_bert))
+    assert loaded.new_weights == ("classifier.bias", "classifier.weight")
     with pytest.raises(ConfigError, match="has no trained head: it lacks classifier"):
-        workflow.load(str(tiny_bert))
+        workflow.infer(loaded, ["a film"])
 
 
 def test_infer_of_an_empty_text_is_an_error_that_counts(tiny_run):
@@ -55,3 +57,49 @@ def test_info_counts_as_the_model_does(tiny_run):
 def test_a_folder_that_is_no_model(tmp_path):
     with pytest.raises(InputMissing, match="is no model folder: it has no config.json"):
         workflow.load(str(tmp_path))
+
+
+def test_pairs_are_for_models_of_pairs_and_only_for_them(tiny_run):
+    with pytest.raises(UsageError, match="the model was trained on single texts"):
+        workflow.infer(str(tiny_run), ["a"], pairs=["b"])
+
+
+@pytest.mark.parametrize(("texts", "pairs"), [("good", None), ([3], None), (["a", "b"], ["c"]), (["a"], "b")])
+def test_anything_but_lists_of_texts_is_a_usage_error(texts, pairs, tiny_run):
+    with pytest.raises(UsageError):
+        workflow.infer(str(tiny_run), texts, pairs=pairs)
+
+
+def test_tokenize_of_a_pair_cuts_the_longer_text(tiny_bert):
+    made = workflow.tokenize(str(tiny_bert), ["a warm funny film"], pairs=["a joy"], max_length=7)[0]
+    assert made.tokens == ["[CLS]", "a", "warm", "[SEP]", "a", "joy", "[SEP]"]
+    assert made.cut == ["funny", "film"]
+
+
+def strange(folder, **changes):
+    """A classifier that somebody else made: no card, only what its config says."""
+    import json
+    import shutil
+
+    shutil.copytree(changes.pop("source"), folder)
+    (folder / "hftool.json").unlink()
+    config = json.loads((folder / "config.json").read_text())
+    config.update(changes)
+    (folder / "config.json").write_text(json.dumps(config))
+    return str(folder)
+
+
+def test_a_strangers_classifier_answers_with_its_own_names(tiny_run, tmp_path):
+    names = {"0": "NEGATIVE", "1": "POSITIVE"}
+    model = strange(tmp_path / "theirs", source=tiny_run / "model", id2label=names, label2id={"NEGATIVE": 0, "POSITIVE": 1})
+    ours = workflow.infer(str(tiny_run), ["a warm funny film"])[0]
+    theirs = workflow.infer(model, ["a warm funny film"])[0]
+    assert list(theirs["probabilities"]) == ["NEGATIVE", "POSITIVE"]
+    assert list(theirs["probabilities"].values()) == pytest.approx(list(ours["probabilities"].values()))
+    assert workflow.evaluate(model, "sst2-mini", split="test", limit=20).metrics["rows"] == 20
+
+
+def test_a_multi_label_model_is_refused_and_not_answered_with_a_softmax(tiny_run, tmp_path):
+    model = strange(tmp_path / "theirs", source=tiny_run / "model", problem_type="multi_label_classification")
+    with pytest.raises(ConfigError, match="is made for multi label classification with 2 outputs"):
+        workflow.load(model)

@@ -54,7 +54,7 @@ def test_minilm_learns_the_bundled_task_and_answers(tmp_path):
 
 def test_a_run_folder_holds_all_that_made_it(tiny_run):
     names = {path.name for path in tiny_run.iterdir()} - {".lock"}
-    assert names == {"config.yaml", "manifest.json", "log.jsonl", "metrics.json", "checkpoints", "model"}
+    assert names == {"config.yaml", "manifest.json", "log.jsonl", "metrics.json", "base", "checkpoints", "model"}
     model = {path.name for path in (tiny_run / "model").iterdir()}
     assert {"config.json", "model.safetensors", "tokenizer.json", "hftool.json", "README.md"} <= model
     manifest = json.loads((tiny_run / "manifest.json").read_text())
@@ -208,3 +208,40 @@ def test_an_unfinished_run_is_no_model_and_says_what_to_type(tiny_run, tmp_path)
         workflow.load(str(copy))
     assert caught.value.hint == f"Take its best checkpoint: hftool save {copy} --checkpoint best --out DIR"
     assert workflow.save(copy, out=tmp_path / "saved").is_dir()
+
+
+def test_a_checkpoint_becomes_a_model_without_data_and_base_and_keeps_its_labels(tiny_bert, tmp_path):
+    """What a killed run leaves must be enough: the file may be gone, or have other labels by now."""
+    import shutil
+
+    base = tmp_path / "base"
+    shutil.copytree(tiny_bert, base)
+    rows = [{"text": f"text {i} {'good' if i % 2 else 'zbad'}", "label": "good" if i % 2 else "zbad"} for i in range(40)]
+    path = write_tsv(tmp_path / "rows.tsv", rows)
+    run = workflow.finetune(str(base), str(path), config={"epochs": 1, "lr": 1e-3}, out=tmp_path / "run").run
+    expected = workflow.infer(str(run.path), [row["text"] for row in rows])
+    shutil.rmtree(base)
+    path.write_text(path.read_text().replace("good\n", "zzgood\n"))
+    saved = workflow.save(run.path, out=tmp_path / "saved", checkpoint="last")
+    assert workflow.infer(str(saved), [row["text"] for row in rows]) == expected
+    with pytest.raises(HftoolError, match="the label 'zzgood' is not one of 'good', 'zbad'"):
+        workflow.evaluate(str(run.path), split="train")
+
+
+def test_a_damaged_model_of_a_run_is_saved_from_its_checkpoint(tiny_run, tmp_path):
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny_run, copy)
+    expected = weights(copy)
+    path = copy / "model" / "model.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    saved = workflow.save(copy, out=tmp_path / "saved")
+    assert sha256(saved / "model.safetensors") == expected
+
+
+def test_an_explicit_max_length_is_kept(tiny_bert, film_files, tmp_path):
+    run = workflow.finetune(str(tiny_bert), "sst2", config=knobs(film_files, max_length=9, max_steps=1), out=tmp_path / "r").run
+    assert json.loads((run.model / "hftool.json").read_text())["max_length"] == 9

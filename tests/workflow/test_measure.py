@@ -113,3 +113,25 @@ def test_predict_refuses_an_output_that_exists_before_loading(tmp_path):
     with pytest.raises(OutputUnavailable):
         workflow.predict("no/such/folder", "in.csv", out=tmp_path / "out.csv")
     assert (tmp_path / "out.csv").read_text() == "mine"
+
+
+def test_a_changed_file_is_said(tiny_bert, film_files, tmp_path):
+    from hftool.progress import Event
+
+    knobs = {"train": str(film_files / "train.tsv"), "validation": str(film_files / "dev.tsv"), "max_steps": 1}
+    run = workflow.finetune(str(tiny_bert), "sst2", config=knobs, out=tmp_path / "run").run
+    with open(film_files / "dev.tsv", "a", encoding="utf-8") as handle:
+        handle.write("one more film\t1\n")
+    events: list[Event] = []
+    report = workflow.evaluate(str(run.path), progress=events.append)
+    assert report.metrics["rows"] == 17
+    assert [e.text for e in events if "has changed since the run was made" in e.text]
+
+
+def test_a_run_on_a_stand_in_is_measured_on_the_same_stand_in(tiny_bert, tmp_path):
+    """Even where nothing may stand in: what the manifest names is what the run was made of."""
+    run = workflow.finetune(
+        str(tiny_bert), "sst2", config={"max_steps": 1, "limit": 32}, out=tmp_path / "run", offline=True, fallback=True
+    ).run
+    report = workflow.evaluate(str(run.path), split="validation", offline=True)
+    assert report.metrics["rows"] == 32

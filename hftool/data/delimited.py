@@ -1,0 +1,114 @@
+"""CSV and TSV to cells, line by line: a bad row costs itself, never the rows after it."""
+
+import csv
+import re
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, NamedTuple
+
+from hftool.errors import DataError
+
+MAX_FIELD = 2**31 - 1  # characters; the csv module's own limit of 131,072 is too short for documents
+MAX_QUOTED = 1 << 24  # characters of a row over several lines; beyond it a quotation mark was never closed
+UNCLOSED = "a quotation mark is opened and not closed"
+
+
+class Cells(NamedTuple):
+    """The cells of a row and the line on which it begins; `reason` says why they cannot be used, "" when they can."""
+
+    number: int
+    cells: list[str]
+    reason: str = ""
+
+
+def read_delimited(path: Path, *, quoted: bool, codec: str) -> tuple[tuple[str, ...], Iterator[Cells]]:
+    """The columns and a lazy iterator of rows, blank lines left out.
+
+    quoted: CSV; its delimiter may be a comma, a semicolon, a tab or a bar. Without quotes: TSV as GLUE has it, where a
+    lone quotation mark in a sentence must stay one. Raises DataError for a header that cannot be used.
+    """
+    csv.field_size_limit(MAX_FIELD)
+    with open(path, encoding=codec, newline="") as handle:
+        delimiter = _delimiter(handle.readline()) if quoted else "\t"
+    records = _records(path, delimiter, quoted=quoted, codec=codec)
+    _, header, reason = next(records, Cells(1, []))
+    if reason:
+        raise DataError(f"'{path}' has a header that cannot be read: {reason}")
+    names = [name.strip("\ufeff \t\r\n") for name in header]
+    if not any(names):
+        raise DataError(f"'{path}' has no header: its first line is empty")
+    columns = tuple(name or f"column {place}" for place, name in enumerate(names, start=1))  # pandas' index has no name
+    twice = sorted({name for name in columns if columns.count(name) > 1})
+    if twice:
+        raise DataError(f"'{path}' has the column '{twice[0]}' more than once", "Rename one of them")
+    return columns, (row for row in records if row.cells)
+
+
+def _delimiter(header: str) -> str:
+    """The delimiter of a CSV file, by its header: exported files use ; and tab as well."""
+    return max(",;\t|", key=re.sub('"[^"]*"', "", header).count)
+
+
+class _Lines:
+    """The lines of a file. Those of the row that is being read are held, so that they can be read again."""
+
+    def __init__(self, handle: IO[str]) -> None:
+        self.handle = handle
+        self.again: deque[str] = deque()
+        self.held: list[str] = []
+        self.size = 0  # characters held
+        self.number = 0  # of the last line that was given
+        self.ended = False
+
+    def __iter__(self) -> "_Lines":
+        return self
+
+    def __next__(self) -> str:
+        line = self.again.popleft() if self.again else next(self.handle, "")
+        if not line:
+            self.ended = True
+            raise StopIteration
+        self.number += 1
+        self.size += len(line)
+        self.held.append(line)
+        if self.size > MAX_QUOTED and len(self.held) > 1:
+            raise csv.Error(UNCLOSED)
+        return line
+
+    def start(self) -> int:
+        """Begin a row; its number."""
+        self.held, self.size, self.ended = [], 0, False
+        return self.number + 1
+
+    def go_back(self) -> None:
+        """Give all held lines but the first again."""
+        self.again.extendleft(reversed(self.held[1:]))
+        self.number -= len(self.held) - 1
+
+
+def _records(path: Path, delimiter: str, *, quoted: bool, codec: str) -> Iterator[Cells]:
+    with open(path, encoding=codec, newline="") as handle:
+        lines = _Lines(handle)
+        reader = csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE, strict=True)
+        while True:
+            number = lines.start()
+            try:
+                yield Cells(number, next(reader))
+            except StopIteration:
+                return
+            except csv.Error:
+                cells = _leniently(lines, delimiter)
+                if cells:
+                    yield Cells(number, cells)
+                else:  # lines that a lone mark swallowed are rows of their own
+                    yield Cells(number, lines.held[:1], UNCLOSED)
+                    lines.go_back()
+
+
+def _leniently(lines: _Lines, delimiter: str) -> list[str]:
+    """The cells of a line such as `"good" film,1`, whose quotes end where it does; [] when they do not."""
+    if len(lines.held) > 1 or lines.ended:
+        return []
+    cells = next(csv.reader(lines.held, delimiter=delimiter))
+    return [] if any("\n" in cell or "\r" in cell for cell in cells) else cells

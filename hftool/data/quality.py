@@ -1,0 +1,88 @@
+"""What makes a measurement lie: copies of a row, one text with two labels, rows of validation that are in train."""
+
+import random
+from dataclasses import dataclass
+from typing import Any
+
+from hftool.data.columns import Prepared
+from hftool.data.sources import Row
+from hftool.errors import DataError
+
+MAX_LEAKED = 0.05  # share of validation rows
+
+
+def cut_validation(train: Prepared, share: float, seed: int) -> tuple[Prepared, Prepared]:
+    """Cut a validation split off train: seeded, the same share of each label, at least one row where there are two texts.
+
+    Rows of the same text stay together: a copy in both would be a leak of our own making.
+    """
+    rng = random.Random(f"validation-{seed}")
+    copies: dict[tuple[str, str], list[int]] = {}
+    for i, row in enumerate(train.rows):
+        copies.setdefault(_key(row), []).append(i)
+    groups: dict[Any, list[list[int]]] = {}
+    for places in copies.values():
+        groups.setdefault(train.rows[places[0]].get("label"), []).append(places)
+    cut: set[int] = set()
+    for key in sorted(groups, key=str):
+        group = groups[key]
+        rng.shuffle(group)
+        wanted, taken = max(1, round(share * sum(map(len, group)))), 0
+        for places in group[:-1]:  # the last text stays in train
+            if taken + len(places) <= wanted:
+                cut.update(places)
+                taken += len(places)
+        if not taken and len(group) > 1:
+            smallest = min(group, key=len)
+            cut.update(smallest)
+    if not cut:
+        raise DataError(f"{train.path} has too few rows to cut a validation split off", "Name one with --validation")
+    rest = train.keep(i for i in range(len(train.rows)) if i not in cut)
+    validation = train.keep(sorted(cut))
+    return rest, Prepared("validation", train.path, validation.rows, validation.numbers, [])
+
+
+@dataclass(frozen=True)
+class Quality:
+    """What is suspicious in the rows: counts, and the sentences for the user."""
+
+    duplicates: int
+    conflicts: int
+    leaked: int
+    validation_rows: int
+
+    def sentences(self) -> list[str]:
+        """One sentence for each count that is not zero."""
+        said = []
+        if self.duplicates:
+            said.append(f"{self.duplicates} rows of train repeat an earlier one")
+        if self.conflicts:
+            said.append(f"{self.conflicts} texts of train have more than one label")
+        if self.leaked:
+            share = 100 * self.leaked / self.validation_rows
+            said.append(
+                f"{self.leaked} of {self.validation_rows} validation rows are in train ({share:.1f} %): the metrics flatter"
+            )
+        return said
+
+
+def _key(row: Row) -> tuple[str, str]:
+    return (" ".join(row["text"].casefold().split()), " ".join(str(row.get("text_pair", "")).casefold().split()))
+
+
+def check_quality(train: Prepared, validation: Prepared, *, allow_leak: bool) -> Quality:
+    """Count duplicates, conflicting labels and leaks. Raises DataError when over 5 % of validation leaked from train."""
+    seen: dict[tuple[str, str], set[Any]] = {}
+    for row in train.rows:
+        seen.setdefault(_key(row), set()).add(row.get("label"))
+    distinct = sum(map(len, seen.values()))
+    conflicts = sum(len(labels) > 1 for labels in seen.values())
+    at = [i for i, row in enumerate(validation.rows) if _key(row) in seen]
+    quality = Quality(len(train.rows) - distinct, conflicts, len(at), len(validation.rows))
+    if len(at) > MAX_LEAKED * len(validation.rows) and not allow_leak:
+        rows = ", ".join(str(validation.numbers[i]) for i in at[:5])
+        raise DataError(
+            f"{len(at)} of {len(validation.rows)} validation rows are in train as well (lines {rows} of {validation.path})",
+            "Mend the split, or train all the same with --allow-leak",
+        )
+    return quality

@@ -1,0 +1,165 @@
+"""The contract of the command line: one line and the right code for each error, one document with --json."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from conftest import one_line
+
+from hftool.cli.app import app_verbs, main
+
+VERBS = ["finetune", "evaluate", "predict", "classify", "tokenize", "info", "models", "tasks", "copy", "save"]
+USAGE = [
+    (["finetun"], "unknown verb 'finetun'. Did you mean 'finetune'?"),
+    (["xyzzy"], "unknown verb 'xyzzy'. See `hftool --help`"),
+    (["--versio"], "unknown option '--versio'. Did you mean '--version'?"),
+    (["models", "--jsn"], "unknown option '--jsn'. Did you mean '--json'?"),
+    (["models", "more"], "got unexpected extra argument(s) (more). See `hftool models --help`"),
+    (["classify"], "missing argument 'MODEL'. See `hftool classify --help`"),
+    (["save", "run"], "missing option '--out'. See `hftool save --help`"),
+    (["classify", "run", "--pair"], "the option '--pair' needs a value. See `hftool classify --help`"),
+    (["finetune", "bert", "sst2", "--epochs"], "the option '--epochs' needs a value. See `hftool finetune --help`"),
+    (["finetune", "bert", "sst2", "--learning-rate", "1"], "unknown option '--learning-rate'. Did you mean '--lr'?"),
+    (["finetune", "bert", "sst2", "--lr", "99"], "--lr must be a number from 1e-09 to 10, not '99'"),
+    (["finetune", "bert", "sst2", "--batch-size", "x"], "--batch-size must be a whole number from 1 to 65536, not 'x'"),
+    (
+        ["finetune", "bert", "sst2", "--schedule", "cosin"],
+        "--schedule must be one of linear, cosine, constant, not 'cosin'. Did you mean 'cosine'?",
+    ),
+    (["finetune", "bert", "sst2", "--set", "lrr=1"], "unknown key 'lrr'. Did you mean 'lr'?"),
+    (["finetune", "bert", "sst2", "--column", "text"], "--column takes role=name, not 'text'. Such as --column text=sentence"),
+    (["finetune", "bert", "sst2", "--column", "txt=a"], "--column has no role 'txt'. Did you mean 'text'?"),
+    (["finetune", "bertt", "sst2"], "unknown model 'bertt'. Did you mean 'bert'?"),
+    (
+        ["finetune", "t5", "sst2"],
+        "'t5' is of the family t5, which cannot do 'classify'. Families that can: 'bert', 'roberta', 'gpt2'",
+    ),
+    (["finetune"], "which model? hftool finetune MODEL TASK, such as: hftool finetune bert sst2"),
+    (["evaluate", "run", "--limit", "0"], "--limit must be a whole number of at least 1, not '0'"),
+    (
+        ["evaluate", "run", "--split", "tests"],
+        "--split must be one of train, validation, test, not 'tests'. Did you mean 'test'?",
+    ),
+    (["predict", "run", "f.csv", "--top-k", "x"], "--top-k must be a whole number of at least 1, not 'x'"),
+    (["tokenize", "minilm", "--max-length", "1", "a"], "--max-length must be a whole number of at least 2, not '1'"),
+    (
+        ["classify", "run", "-5 degrees"],
+        "unknown option '-5'. A text that begins with - goes after --: hftool classify MODEL -- '-5 degrees'",
+    ),
+    (["predict", "run"], "which file? hftool predict MODEL FILE --out OUT.csv"),
+    (["info", "be\nrt\x1b[31m"], "unknown model 'be\\nrt\\x1b[31m'. Did you mean 'bert'?"),
+]
+
+
+@pytest.mark.parametrize(("words", "line"), USAGE, ids=lambda value: " ".join(value) if isinstance(value, list) else "")
+def test_usage_errors_are_one_line_and_2_and_leave_nothing(words, line, cli, tmp_path):
+    code, out, err = cli(*words)
+    assert (code, out, one_line(err)) == (2, "", f"hftool: {line}")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "kind"),
+    [
+        (["finetun", "--json"], 2, "usage"),
+        (["finetune", "bert", "sst2", "--lr", "x", "--json"], 2, "usage"),
+        (["finetune", "--config", "no.yaml", "--json"], 66, "input_missing"),
+        (["info", "./nope", "--json"], 66, "input_missing"),
+        (["predict", "run", "f.csv", "--json"], 2, "usage"),
+    ],
+)
+def test_with_json_an_error_is_one_document_and_still_one_line(words, code, kind, cli):
+    got, out, err = cli(*words)
+    document = json.loads(out)
+    assert got == code == document["code"] and document["kind"] == kind
+    assert set(document) == {"code", "kind", "detail", "hint"}
+    assert one_line(err).startswith(f"hftool: {document['detail']}")
+
+
+def test_a_json_after_two_dashes_is_a_text(cli):
+    code, out, err = cli("classify", "./nope", "--", "--json")
+    assert (code, out) == (66, "") and one_line(err)
+
+
+def test_no_verb_shows_the_tour_and_the_version_is_one_line(cli):
+    code, out, err = cli()
+    assert code == 0 and "hftool finetune bert sst2" in out and err == ""
+    code, out, err = cli("--version")
+    assert code == 0 and one_line(out).startswith("hftool 0.") and err == ""
+
+
+def test_the_verbs_are_those_of_the_design():
+    assert app_verbs() == VERBS
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+def test_help_pages_read_well(verb, flag, cli, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    code, out, err = cli(verb, flag)
+    assert code == 0 and err == ""
+    assert "[[" not in out and "{" not in out and "<" not in out and "\b" not in out
+    flags = [line.split()[0].rstrip(",") for line in out.splitlines() if line.startswith("  -")]
+    assert len(flags) == len(set(flags))
+    examples = [line for line in out.splitlines() if line.startswith(f"  hftool {verb} ")]
+    assert examples or verb in ("models", "tasks")
+    assert all(len(line) <= 80 or line in examples for line in out.splitlines())
+
+
+def test_the_page_of_finetune_has_every_knob_under_a_heading(cli, monkeypatch):
+    from hftool.config import KNOBS
+
+    monkeypatch.setenv("COLUMNS", "110")
+    _, out, _ = cli("finetune", "--help")
+    assert out.startswith("Usage: hftool finetune [MODEL] [TASK] [OPTIONS]\n")
+    for name in KNOBS:
+        assert f"\n  --{name.replace('_', '-')} " in out
+    headings = [line for line in out.splitlines() if line.endswith(":") and not line.startswith(" ")]
+    assert headings == ["Arguments:", "Options:", "Training:", "Data:", "Evaluating and saving:", "Machine:", "Everywhere:"]
+    assert "  hftool finetune bert sst2\n  hftool finetune bert reviews.csv" in out
+
+
+def test_a_fault_of_ours_is_1_with_its_traceback_and_still_a_document(cli, monkeypatch):
+    monkeypatch.setattr("hftool.cli.models.MODELS", [object()])
+    code, out, err = cli("models", "--json")
+    assert code == 1 and "Traceback" in err and json.loads(out)["kind"] == "bug"
+
+
+def test_an_interrupt_is_130_and_one_line(cli, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("hftool.cli.models.print_json", interrupted)
+    code, out, err = cli("models", "--json")
+    assert code == 130 and one_line(err) == "hftool: interrupted" and json.loads(out)["code"] == 130
+
+
+def hftool(command, **options):
+    line = command.replace("hftool", f"{sys.executable} -m hftool")
+    return subprocess.run(["bash", "-o", "pipefail", "-c", line], capture_output=True, text=True, **options)
+
+
+def test_a_closed_pipe_is_no_error():
+    for command in ("hftool finetune --help | true", "hftool models | true", "hftool tasks --json | head -c 1"):
+        run = hftool(command)
+        assert (run.returncode, run.stderr) == (0, "")
+
+
+def test_streams_that_are_full_or_closed():
+    run = hftool("hftool models --json > /dev/full")
+    assert run.returncode == 74 and one_line(run.stderr) == "hftool: No space left on device"
+    assert hftool("hftool models >&-").returncode == 0
+    assert hftool("hftool nope 2>&-").returncode == 2
+
+
+def test_completion_is_shown_for_a_shell_and_answers():
+    run = hftool("hftool --show-completion")
+    assert run.returncode in (0, 2) and "Traceback" not in run.stderr
+    words = {**os.environ, "_HFTOOL_COMPLETE": "complete_bash", "COMP_WORDS": "hftool fine", "COMP_CWORD": "1"}
+    assert hftool("hftool", env=words).stdout.split() == ["finetune"]
+
+
+def test_main_returns_and_does_not_exit():
+    assert main(["--version"]) == 0

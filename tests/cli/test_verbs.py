@@ -1,0 +1,177 @@
+"""Each verb on a real run: what a person and what a program get."""
+
+import io
+import json
+import os
+import sys
+
+import pytest
+from conftest import one_line
+
+
+def document(answer):
+    code, out, err = answer
+    assert code == 0, err
+    return json.loads(out)
+
+
+def test_classify_answers_each_line_of_a_pipe_in_order(cli, tiny_run):
+    code, out, err = cli("classify", tiny_run, stdin="\ufeffa warm funny film\n\na cold dull film\r\n")
+    lines = [line.split("\t") for line in out.splitlines()]
+    assert code == 0 and err == "" and [line[-1] for line in lines] == ["a warm funny film", "", "a cold dull film"]
+    assert float(lines[0][1]) > 0.5
+
+
+def test_classify_json_has_all_labels_or_the_best(cli, tiny_run):
+    whole = document(cli("classify", tiny_run, "a joy to watch", "", "--json"))
+    assert whole["stand_in"] == {} and whole["answers"][1] == {"text": "", "label": None}
+    assert set(whole["answers"][0]["probabilities"]) == {"negative", "positive"}
+    best = document(cli("classify", tiny_run, "a joy to watch", "--json", "--top-k", "1"))["answers"][0]
+    assert best["probabilities"] == {best["label"]: best["probability"]}
+
+
+def test_classify_text_after_two_dashes_and_one_pair_only(cli, tiny_run):
+    code, out, _ = cli("classify", tiny_run, "--", "-5 degrees")
+    assert code == 0 and out.endswith("\t-5 degrees\n")
+    code, out, err = cli("classify", tiny_run, "a", "b", "--pair", "c")
+    assert (code, out) == (2, "") and one_line(err).startswith("hftool: --pair takes one TEXT beside it")
+
+
+def test_nothing_to_read_is_65_and_bytes_that_are_no_utf8_too(cli, tiny_run, monkeypatch):
+    code, out, err = cli("classify", tiny_run)
+    assert (code, out) == (65, "") and one_line(err).startswith("hftool: stdin is empty and there is no TEXT. ")
+    code, out, err = cli("tokenize", tiny_run, stdin="good\nbad \udcff\n")
+    assert (code, out) == (65, "") and one_line(err).startswith("hftool: stdin is not UTF-8: byte 0xff in line 2. ")
+    from hftool.cli.options import texts_or_stdin
+    from hftool.errors import DataError
+
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"ab\xff"), encoding="utf-8"))
+    with pytest.raises(DataError, match=r"^stdin is not utf-8: byte 0xff at offset 2\. "):
+        texts_or_stdin(None)
+
+
+def test_on_a_terminal_no_text_shows_the_help(cli, tiny_run, monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setattr("io.StringIO", Terminal)
+    for verb in ("classify", "tokenize"):
+        code, out, _ = cli(verb, tiny_run)
+        assert code == 0 and out.startswith(f"Usage: hftool {verb} MODEL [TEXT...] [OPTIONS]")
+
+
+def test_tokenize_shows_what_the_model_sees(cli, tiny_bert):
+    code, out, _ = cli("tokenize", tiny_bert, "a warm funny film", "--max-length", "4")
+    assert code == 0 and [line.split()[0] for line in out.splitlines()] == ["tokens", "ids", "mask", "cut"]
+    rows = document(cli("tokenize", tiny_bert, "a film", "--json"))
+    assert rows[0]["text"] == "a film" and len(rows[0]["ids"]) == len(rows[0]["mask"])
+
+
+def test_evaluate_prints_a_report_or_one_document(cli, tiny_run, tmp_path):
+    code, out, _ = cli("evaluate", tiny_run, "--split", "validation", "--out", "wrong.csv")
+    assert code == 0 and out.startswith("validation: 16 rows") and "macro_f1" in out and "precision" in out
+    made = document(cli("evaluate", tiny_run, "--split", "validation", "--limit", "5", "--json", "--out", "w.jsonl"))
+    assert made["split"] == "validation" and made["rows"] == 5 and 0 <= made["accuracy"] <= 1 and "stand_in" in made
+
+
+def test_predict_to_a_file_and_to_a_pipe(cli, tiny_run):
+    dev = tiny_run.parent / "dev.tsv"
+    code, out, _ = cli("predict", tiny_run, dev, "--out", "a.csv")
+    assert code == 0 and out == "16 rows in a.csv\n"
+    assert document(cli("predict", tiny_run, dev, "--out", "b.csv", "--json"))["rows"] == 16
+    code, out, err = cli("predict", tiny_run, dev, "-q")
+    assert (
+        code == 0
+        and err == ""
+        and [json.loads(line)["sentence"] for line in out.splitlines()]
+        == [line.split("\t")[0] for line in dev.read_text().splitlines()[1:]]
+    )
+
+
+def test_info_save_and_copy(cli, tiny_run, tmp_path):
+    code, out, _ = cli("info", tiny_run, "--batch-size", "2")
+    assert code == 0 and "negative, positive" in out and "for 2 rows of 128 tokens" in out
+    assert document(cli("info", tiny_run, "--json"))["head"] == "classify"
+    assert document(cli("save", tiny_run, "--out", "m", "--json")) == {"path": "m"}
+    code, out, _ = cli("save", tiny_run, "--out", "n", "-q")
+    assert (code, out) == (0, "saved in n\n") and (tmp_path / "n" / "hftool.json").is_file()
+    assert document(cli("copy", "bert", "--json")) == {"path": "bert.py"}
+    code, out, err = cli("copy", "bert")
+    assert (code, out) == (73, "") and one_line(err).startswith("hftool: the output 'bert.py' exists already")
+    (tmp_path / "bert.py").unlink()
+    assert cli("copy", "bert")[1] == "bert.py is yours now. Run it: python bert.py\n"
+    code, out, err = cli("save", tiny_run, "--out", "n")
+    assert (code, out) == (73, "") and one_line(err).startswith("hftool: the output 'n' exists already")
+
+
+def test_models_and_tasks_for_a_person_and_a_program(cli):
+    for verb in ("models", "tasks"):
+        rows = document(cli(verb, "--json"))
+        _, out, _ = cli(verb)
+        assert [line.split()[0] for line in out.splitlines()[1:]] == [row["name"] for row in rows]
+
+
+def finetune(cli, tiny_bert, *words):
+    files = ("--train", "train.tsv", "--validation", "dev.tsv")
+    return cli("finetune", tiny_bert, "sst2", *files, "--max-steps", "2", "--batch-size", "8", *words)
+
+
+def test_flag_wins_over_set_and_set_over_the_file(cli, tiny_bert, film_files):
+    (film_files / "c.yaml").write_text("seed: 1\nlr: 1e-3\nclip: 2\ncolumns: {text: other, label: label}\n", encoding="utf-8")
+    words = ("--config", "c.yaml", "--set", "seed=2", "--set", "lr=2e-3", "--seed", "3", "--text", "sentence", "--out", "r")
+    code, out, err = cli("finetune", tiny_bert, "--train", "train.tsv", "--validation", "dev.tsv", "--max-steps", "2", *words)
+    assert code == 0, err
+    assert [line.split()[0] for line in out.splitlines()] == ["run", "validation", "time", "next"]
+    from hftool.config import read_config
+
+    made = read_config("r/config.yaml")
+    assert (made["seed"], made["lr"], made["clip"]) == (3, 2e-3, 2.0)
+    assert made["columns"] == {"text": "sentence", "label": "label"}
+
+
+def test_another_task_leaves_the_files_of_the_config_behind():
+    from hftool.cli.finetune import _settings
+
+    made = _settings(None, ["task=sst2"], {}, {})
+    assert made.task == "sst2" and made.columns == {}
+
+
+def test_finetune_json_is_one_document_and_lines_go_to_stderr(cli, tiny_bert, film_files):
+    code, out, err = finetune(cli, tiny_bert, "--out", "r", "--json")
+    made = json.loads(out)
+    assert code == 0 and made["run"] == "r" and made["stand_in"] == {} and made["metrics"]["validation"]["rows"] == 16
+    assert "steps of 8 rows" in err and "step 2: accuracy" in err
+
+
+def test_a_bad_config_file_is_78_and_nothing_is_made(cli, tiny_bert, film_files):
+    (film_files / "c.yaml").write_text("lrr: 1\n", encoding="utf-8")
+    code, out, err = finetune(cli, tiny_bert, "--config", "c.yaml", "--json", "--out", "r")
+    assert code == 78 and json.loads(out)["kind"] == "config" and not (film_files / "r").exists()
+    assert one_line(err) == "hftool: c.yaml: unknown key 'lrr'. Did you mean 'lr'?"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals")
+def test_the_bar_on_a_terminal_shows_loss_metric_speed_and_time_left(tiny_bert, film_files):
+    import pty
+    import subprocess
+
+    files = ["--train", "train.tsv", "--validation", "dev.tsv", "--epochs", "3", "--batch-size", "4", "--log-steps", "1"]
+    mother, child = pty.openpty()
+    run = subprocess.Popen(
+        [sys.executable, "-m", "hftool", "finetune", str(tiny_bert), "sst2", *files, "--out", "r"],
+        stdout=subprocess.PIPE, stderr=child, stdin=child, cwd=film_files,
+        env={**os.environ, "COLUMNS": "120", "TERM": "xterm"},
+    )  # fmt: skip
+    os.close(child)
+    shown = b""
+    try:
+        while piece := os.read(mother, 65536):
+            shown += piece
+    except OSError:  # Linux says so when the other end has gone
+        pass
+    out, _ = run.communicate()
+    text = shown.decode()
+    assert run.returncode == 0 and out.startswith(b"run ")
+    for word in ("training", "/48", "loss 0.", "tokens/s", "accuracy 0.", " left", "step 16: accuracy"):
+        assert word in text

@@ -1,0 +1,52 @@
+"""hftool/data/batches.py: every row exactly once, little padding, the same for the same seed."""
+
+import random
+
+import pytest
+
+from hftool.data.batches import budget_batches, split_step, step_batches
+
+LENGTHS = random.Random(7).choices(range(1, 120), k=1003)
+
+
+def padding(lengths, batches):
+    """Share of a batch that is padding."""
+    padded = sum(max(lengths[i] for i in batch) * len(batch) for batch in batches)
+    return 1 - sum(lengths) / padded
+
+
+def test_every_row_comes_once_and_only_the_last_step_is_short():
+    steps = step_batches(LENGTHS, size=32, seed=0, epoch=0)
+    assert sorted(i for step in steps for i in step) == list(range(1003))
+    assert sorted(map(len, steps)) == [1003 % 32] + [32] * (1003 // 32)
+
+
+def test_seed_and_epoch_decide_the_order():
+    first = step_batches(LENGTHS, size=8, seed=3, epoch=1)
+    assert first == step_batches(LENGTHS, size=8, seed=3, epoch=1)
+    assert first != step_batches(LENGTHS, size=8, seed=3, epoch=2)
+    assert first != step_batches(LENGTHS, size=8, seed=4, epoch=1)
+
+
+def test_steps_hold_rows_of_similar_length_but_do_not_come_sorted():
+    steps = step_batches(LENGTHS, size=16, seed=0, epoch=0)
+    assert padding(LENGTHS, steps) < 0.05
+    longest = [max(LENGTHS[i] for i in step) for step in steps]
+    assert longest != sorted(longest) and longest != sorted(longest, reverse=True)
+
+
+def test_a_step_is_cut_with_the_longest_rows_first():
+    assert split_step([1, 2, 3, 4, 5], size=2) == [[5], [3, 4], [1, 2]]
+
+
+@pytest.mark.parametrize("tokens", [1, 64, 4096])
+def test_inference_batches_keep_to_the_budget_and_one_row_always_fits(tokens):
+    batches = budget_batches(LENGTHS, tokens=tokens, rows=10)
+    assert sorted(i for batch in batches for i in batch) == list(range(1003))
+    for batch in batches:
+        assert len(batch) == 1 or max(LENGTHS[i] for i in batch) * len(batch) <= tokens
+        assert len(batch) <= 10
+
+
+def test_no_rows_no_batches():
+    assert budget_batches([], tokens=10) == [] and step_batches([], size=4, seed=0, epoch=0) == []

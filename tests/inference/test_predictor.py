@@ -1,0 +1,95 @@
+import math
+
+import pytest
+import torch
+
+from hftool.errors import DataError
+from hftool.inference import predictor as module
+from hftool.inference.predictor import Predictor
+from hftool.models import Card, load_model
+from hftool.workflow.ask import make_predictor
+
+WORDS = [
+    "a",
+    "warm",
+    "funny",
+    "film",
+    "cold",
+    "dull",
+    "joy",
+    "chore",
+    "to",
+    "watch",
+    "bright",
+    "and",
+    "tender",
+    "the",
+    "cast",
+    "is",
+    "delight",
+    "disaster",
+]
+
+
+@pytest.fixture(scope="module")
+def predictor(tiny_bert):
+    torch.manual_seed(1)
+    card = Card(head="classify", labels=("bad", "good"), max_length=64)
+    loaded = load_model(tiny_bert, "AutoModelForSequenceClassification", card=card, new_head=True)
+    return make_predictor(loaded)
+
+
+def rows(count):
+    return [
+        {"text": " ".join(WORDS[(i + k) % len(WORDS)] for k in range(1 + (7 * i) % 17)), "label": i % 2} for i in range(count)
+    ]
+
+
+@pytest.fixture(scope="module")
+def alone(predictor):
+    """The answer of each row in a batch of its own."""
+    return [next(predictor.answer([row])) for row in rows(60)]
+
+
+@pytest.mark.parametrize("tokens", [1, 7, 40, 300, 10**6])
+def test_answers_are_in_the_order_of_the_rows_and_do_not_depend_on_the_batch(predictor, alone, tokens):
+    made = list(Predictor(predictor.engine, predictor.head, batch_tokens=tokens).answer(rows(60)))
+    assert len({round(a["probability"], 7) for a in alone}) > 50  # so that a swap of two rows would show
+    for one, other in zip(made, alone, strict=True):
+        assert one["probabilities"] == pytest.approx(other["probabilities"], abs=1e-5)
+
+
+def test_rows_are_taken_a_chunk_at_a_time(predictor, monkeypatch):
+    monkeypatch.setattr(module, "CHUNK", 8)
+    taken = 0
+
+    def source():
+        nonlocal taken
+        for row in rows(60):
+            taken += 1
+            yield row
+
+    answers = predictor.answer(source())
+    assert taken == 0
+    next(answers)
+    assert taken == 8
+    assert len(list(answers)) == 59
+    assert list(predictor.answer([])) == []
+
+
+@pytest.mark.parametrize("tokens", [1, 64, 10**6])
+def test_the_loss_is_the_mean_over_rows_whatever_the_batches(predictor, alone, tokens):
+    features = predictor.head.encode(rows(60))
+    answers, loss = Predictor(predictor.engine, predictor.head, batch_tokens=tokens).score(features)
+    expected = [-math.log(a["probabilities"][("bad", "good")[i % 2]]) for i, a in enumerate(alone)]
+    assert loss == pytest.approx(sum(expected) / 60, abs=1e-5)
+    assert [a["label"] for a in answers] == [a["label"] for a in alone]
+
+
+def test_a_model_of_nan_gives_no_answers(tiny_bert):
+    card = Card(head="classify", labels=("bad", "good"), max_length=64)
+    loaded = load_model(tiny_bert, "AutoModelForSequenceClassification", card=card, new_head=True)
+    with torch.no_grad():
+        loaded.model.classifier.weight[0, 0] = math.nan
+    with pytest.raises(DataError, match="answers with NaN or infinite numbers: its weights are damaged"):
+        list(make_predictor(loaded).answer(rows(3)))

@@ -1,0 +1,129 @@
+"""Real signals to real processes: what a user's Ctrl-C, a job scheduler or a machine that shuts down sends."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from conftest import one_line
+
+from hftool.errors import RunStopped
+from hftool.training.guard import MAX_SKIPPED, FiniteGuard, Signals, all_finite
+
+
+def start(tiny_bert, folder, name, *more):
+    """A run that would take for ever, as a process group of its own."""
+    words = ["finetune", tiny_bert, "sst2", "--train", folder / "train.tsv", "--validation", folder / "dev.tsv"]
+    words += ["--out", folder / name, "--epochs", "1000", "--batch-size", "8", "--log-steps", "1", "--offline", "-q"]
+    words += ["--patience", "0", *more]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "hftool", *map(str, words)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        start_new_session=True,
+    )
+
+
+def wait_for(path, process):
+    deadline = time.monotonic() + 60
+    while not (path.is_file() and path.stat().st_size > 300):
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_signals_save_and_end_with_one_line(tiny_bert, film_files, cli):
+    """SIGINT to the process, and SIGTERM to its whole group, those that prepare batches included; they run side by side."""
+    cases = [
+        ("int", signal.SIGINT, os.kill, 130, ()),
+        ("term", signal.SIGTERM, os.killpg, 143, ("--set", "workers=2")),
+    ]
+    started = [(case, start(tiny_bert, film_files, case[0], *case[4])) for case in cases]
+    for (name, number, send, code, _), process in started:
+        run = film_files / name
+        wait_for(run / "log.jsonl", process)
+        send(process.pid, number)
+        out, err = process.communicate(timeout=60)
+        assert process.returncode == code, err
+        line, word = one_line(err), signal.Signals(number).name
+        step = int(line.split("stopped after step ")[1].split(",")[0])
+        assert out == "" and line == (
+            f"hftool: {word}: stopped after step {step}, checkpoint saved in '{run}'. "
+            f"For the best model so far: hftool save {run} --checkpoint best --out DIR"
+        )
+        assert (run / "checkpoints" / f"step-{step:06d}").is_dir() and not (run / "metrics.json").exists()
+        assert list((run / "checkpoints").glob(".tmp-*")) == []
+    run = film_files / "term"
+    code, _, err = cli("classify", run, "a warm film")
+    assert code == 78 and f"hftool save {run} --checkpoint best" in one_line(err)
+    code, _, err = cli("save", run, "--checkpoint", "last", "--out", "saved")
+    assert code == 0, err
+    code, out, err = cli("classify", film_files / "saved", "a warm funny film")
+    assert code == 0 and out.startswith("positive"), err
+
+
+def test_a_second_signal_ends_the_process_at_once():
+    program = (
+        "import os, signal\n"
+        "from hftool.training.guard import Signals\n"
+        "with Signals() as signals:\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    assert signals.pending == signal.SIGINT\n"
+        "    print('still here', flush=True)\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    print('never')\n"
+    )
+    made = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (made.returncode, made.stdout) == (143, "still here\n")
+
+
+def test_handlers_are_put_back_and_other_threads_do_without():
+    import threading
+
+    before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
+    with Signals() as signals:
+        assert signal.getsignal(signal.SIGINT) == signals._arrived
+    assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == before
+    went = []
+
+    def work():
+        with Signals() as other:
+            went.append(other.pending)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert went == [None]
+
+
+def test_only_bad_steps_in_a_row_stop_the_run():
+    guard = FiniteGuard(lines=[2, 4, 6])
+    for _ in range(3):
+        for _ in range(MAX_SKIPPED - 1):
+            assert guard.check(False, step=1, lr=0.1, rows=[0]) is False
+        assert guard.check(True, step=1, lr=0.1, rows=[0]) is True
+    assert guard.skipped == 3 * (MAX_SKIPPED - 1)
+    for _ in range(MAX_SKIPPED - 1):
+        guard.check(False, step=1, lr=0.1, rows=[0])
+    with pytest.raises(RunStopped, match=r"at step 9 with learning rate 0.1 \(lines 2, 6 of train\)"):
+        guard.check(False, step=9, lr=0.1, rows=[2, 0])
+
+
+def test_many_rows_are_cut_short():
+    assert FiniteGuard().name(range(20)) == (
+        "train rows 1, 2, 3, 4, 5, 6, 7, 8 and 12 more, counted from 1 without those left out"
+    )
+
+
+@pytest.mark.parametrize(("value", "fine"), [(1.0, True), (float("nan"), False), (float("inf"), False), (float("-inf"), False)])
+def test_all_finite(value, fine):
+    net = torch.nn.Linear(2, 2)
+    with torch.no_grad():
+        net.bias[1] = value
+    assert all_finite(net) is fine
