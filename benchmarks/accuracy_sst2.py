@@ -49,8 +49,13 @@ def one_run(train, dev, seed, out):
         "seconds_saving": metrics["seconds_saving"],
         "steps": metrics["steps"],
         "sha256": sha256(Path(out) / "model" / "model.safetensors"),
-        "command": " ".join(command),
+        "command": " ".join(Path(word).name for word in command),
     }
+
+
+def command_line():
+    """The command as it can be typed elsewhere: files by their names."""
+    return " ".join(["python", f"benchmarks/{Path(__file__).name}", *(Path(word).name for word in sys.argv[1:])])
 
 
 def main():
@@ -72,7 +77,7 @@ def main():
 
     again = runs.pop()
     result = {
-        "command": "python " + " ".join([f"benchmarks/{Path(__file__).name}", *sys.argv[1:]]),
+        "command": command_line(),
         "runs": runs,
         "mean_accuracy": statistics.mean(run["accuracy"] for run in runs),
         "again": again,

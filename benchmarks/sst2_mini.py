@@ -52,6 +52,11 @@ def minilm(seed):
     }
 
 
+def command_line():
+    """The command as it can be typed elsewhere: files by their names."""
+    return " ".join(["python", f"benchmarks/{Path(__file__).name}", *(Path(word).name for word in sys.argv[1:])])
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
@@ -69,7 +74,7 @@ def main():
     if options.out:
         names = ("torch", "transformers", "scikit-learn", "hftool-recipes")
         result = {
-            "command": " ".join(["python", f"benchmarks/{Path(__file__).name}", *sys.argv[1:]]),
+            "command": command_line(),
             "bag_of_words": words,
             "minilm": runs,
             "mean": mean,

@@ -1,10 +1,12 @@
 """Samples a second of training: hftool beside transformers' Trainer, same data, batch size and model.
 
-    python benchmarks/train_classify.py TRAIN.tsv [--rounds 3] [--steps 120] [--out results/train_classify.json]
+    python benchmarks/train_classify.py TRAIN.tsv [--rounds 3] [--steps 100] [--out results/train_classify.json]
 
 Three arms alternate, each in a process of its own: `hftool` as it is, `trainer` (its defaults, dynamic padding), and
-`trainer-best` (bf16 and length grouping). The clock runs from the end of step 20 to the end of the last step: neither
-loading nor warming up, nor hftool's evaluation and saving at the end, is in it. Needs the extra [offline].
+`trainer-best` (bf16 and length grouping). The clock runs over one whole epoch,
+from the start of its first step to the end of its last: both sort by length within windows of 50 steps, Trainer takes the
+longest of a window first and hftool shuffles, so that part of an epoch would compare unlike batches. Loading, and hftool's
+evaluation and saving at the end, are not in it. Needs the extra [offline].
 """
 
 import argparse
@@ -17,23 +19,22 @@ import tempfile
 import time
 from pathlib import Path
 
-BATCH, WARM_UP, SEED = 32, 20, 0
+BATCH, SEED = 32, 0
 ARMS = ("hftool", "trainer", "trainer-best")
 
 
 class Clock:
-    """Seconds from the end of step WARM_UP to the end of the last step seen."""
+    """Seconds from the start of the first step to the end of the last."""
 
     def __init__(self):
         self.first = self.last = 0.0
         self.steps = 0
 
+    def start(self):
+        self.first = time.perf_counter()
+
     def tick(self, step):
-        now = time.perf_counter()
-        if step == WARM_UP:
-            self.first = now
-        if step >= WARM_UP:
-            self.last, self.steps = now, step - WARM_UP
+        self.last, self.steps = time.perf_counter(), step
 
     def samples_per_second(self):
         return self.steps * BATCH / (self.last - self.first)
@@ -45,6 +46,8 @@ def run_hftool(path, steps):
     clock = Clock()
 
     def progress(event):
+        if event.kind == "plan":
+            clock.start()
         if event.kind == "step":
             clock.tick(event.values["step"])
 
@@ -100,6 +103,9 @@ def run_trainer(path, steps, best):
     clock = Clock()
 
     class Ticker(TrainerCallback):
+        def on_train_begin(self, args, state, control, **kwargs):
+            clock.start()
+
         def on_step_end(self, args, state, control, **kwargs):
             clock.tick(state.global_step)
 
@@ -135,11 +141,16 @@ def one_round(arm, path, steps):
     return json.loads(done.stdout.splitlines()[-1])["samples_per_second"]
 
 
+def command_line():
+    """The command as it can be typed elsewhere: files by their names."""
+    return " ".join(["python", f"benchmarks/{Path(__file__).name}", *(Path(word).name for word in sys.argv[1:])])
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("train")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=120)
+    parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--arm", choices=ARMS)
     parser.add_argument("--out")
     options = parser.parse_args()
@@ -157,7 +168,7 @@ def main():
             print(f"round {number + 1} {arm:<14}{speeds[arm][-1]:8.1f} samples/s", flush=True)
     medians = {arm: statistics.median(values) for arm, values in speeds.items()}
     result = {
-        "command": "python " + " ".join([f"benchmarks/{Path(__file__).name}", *sys.argv[1:]]),
+        "command": command_line(),
         "batch_size": BATCH,
         "steps": options.steps,
         "samples_per_second": speeds,
