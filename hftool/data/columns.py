@@ -102,7 +102,9 @@ def missing_column(path: str, columns: Sequence[str], column: str, role: str) ->
     """The error that lists the columns there are, with the flag to type."""
     flag = _flag(role)
     near = did_you_mean(column, columns).removeprefix("Did you mean '").removesuffix("'?")
-    example = f"{flag} {near or 'COLUMN'}" if flag.startswith("--") and "=" not in flag else flag
+    common = COMMON_NAMES.get(role, ())
+    likely = near or next((name for name in columns if name.lower() in common), "COLUMN")
+    example = f"{flag} {likely}" if flag.startswith("--") and "=" not in flag else flag
     return DataError(f"{path} has no column '{column}'; it has {listing(columns)}", f"Try {example}")
 
 

@@ -245,3 +245,13 @@ def test_a_limit_is_a_seeded_sample_in_file_order():
     assert taken == sorted(set(taken)) and len(taken) == 100 and taken == sample_indices(1000, 100, 5)
     assert taken != sample_indices(1000, 100, 6) and taken[-1] > 900
     assert sample_indices(3, None, 0) == sample_indices(3, 9, 0) == [0, 1, 2]
+
+
+def test_the_hint_names_the_column_that_it_most_likely_is():
+    """As the design has it: reviews.csv has no column 'text'; it has 'sentence', 'stars'. Try --text sentence"""
+    from hftool.data.columns import missing_column
+
+    error = missing_column("reviews.csv", ("sentence", "stars"), "txt", "text")
+    assert str(error) == "reviews.csv has no column 'txt'; it has 'sentence', 'stars'. Try --text sentence"
+    assert missing_column("reviews.csv", ("sentence", "stars"), "star", "label").hint == "Try --label stars"
+    assert missing_column("reviews.csv", ("a", "b"), "txt", "text").hint == "Try --text COLUMN"
