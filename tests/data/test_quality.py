@@ -134,7 +134,7 @@ def test_a_validation_split_without_labels_is_replaced_and_that_is_said():
 def test_a_split_with_other_columns_is_an_error_and_not_left_out():
     train = table("train", [0, 1] * 20)
     assert line_of(build, train, table("validation", [0, 1], columns=("text", "stars"))) == (
-        "65 validation.csv has no column 'label'; it has 'text', 'stars'. Try --label COLUMN"
+        "65 validation.csv has no column 'label'; it has 'text', 'stars'. Try --label stars"
     )
     assert line_of(build, train, table("test", [0, 1], columns=("sentence", "label"))).startswith(
         "65 test.csv has no column 'text'; it has 'sentence', 'label'."
