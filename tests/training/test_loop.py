@@ -82,6 +82,7 @@ def test_the_logged_loss_is_the_mean_over_rows_not_over_batches(tiny_bert, tmp_p
 
 @pytest.mark.parametrize("clip", [0.05, 1e6, 0.0])
 def test_clipping_is_that_of_torch_on_the_mean_loss(tiny_bert, tmp_path, clip):
+    torch.manual_seed(0)  # the head is drawn anew
     trainer = make_trainer(tiny_bert, tmp_path / "a", batch_size=6, clip=clip)
     trainer.model.eval()
     batch = trainer.head.collate(trainer.features[:6])
@@ -93,7 +94,7 @@ def test_clipping_is_that_of_torch_on_the_mean_loss(tiny_bert, tmp_path, clip):
     theirs = torch.nn.utils.clip_grad_norm_(trainer.model.parameters(), clip or math.inf)
     assert norm == pytest.approx(float(theirs), rel=1e-5)
     for mine, p in zip(ours, trainer.model.parameters(), strict=True):
-        torch.testing.assert_close(mine, p.grad, rtol=1e-4, atol=1e-8)
+        torch.testing.assert_close(mine, p.grad, rtol=1e-4, atol=1e-6)  # fp32 rounding of a sum, not of a mean
 
 
 def test_the_first_steps_are_those_of_plain_torch(tiny_bert, tmp_path):
