@@ -84,8 +84,16 @@ class Config:
     weight_decay: float = knob(0.01, "decay of weights, not of biases and norms", least=0, most=1)
     clip: float = knob(1.0, "largest norm of the gradient; 0 turns clipping off", least=0, most=1e6)
     max_length: int | None = knob(
-        None, "longest text in tokens; by default from the data, up to the model's limit", kind=int, least=2, most=1_000_000
+        None,
+        "longest text in tokens; by default from the data, up to the model's limit; 128 for running text",
+        kind=int,
+        least=2,
+        most=1_000_000,
     )
+    max_new_tokens: int | None = knob(
+        None, "most tokens of a text that the model writes; by default from the data", kind=int, least=1, most=100_000
+    )
+    prefix: str | None = knob(None, "what is written before each text; by default what the task wants of T5", kind=str)
     limit: int | None = knob(None, "use a seeded sample of N rows of each split", kind=int, least=1)
     seed: int = knob(0, "start of every random choice", least=0, most=2**32 - 1)
     eval_steps: int | None = knob(None, "evaluate each N steps; by default after each epoch", kind=int, least=1)

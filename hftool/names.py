@@ -11,7 +11,7 @@ from hftool import hub
 from hftool.data.sources import FORMATS, Table, read_hub_folder, read_table, split_files
 from hftool.errors import ConfigError, DataError, HubUnreachable, InputMissing, UsageError
 from hftool.progress import Progress, notice, silent
-from hftool.registry.models import Model, find_model, get_model
+from hftool.registry.models import Model, find_model, get_model, natural_head
 from hftool.registry.tasks import Task, find_task, get_task
 from hftool.run import Run
 from hftool.safety import check_hash
@@ -76,16 +76,17 @@ def check_word(word: str) -> None:
             get_model(word)  # raises, with the nearest name
 
 
-def find_place(word: str, *, head: str, offline: bool, fallback: bool, progress: Progress) -> Place:
+def find_place(word: str, *, head: str | None, offline: bool, fallback: bool, progress: Progress) -> Place:
     """MODEL -> where it lies: registry name, run folder, model folder, or Hub id (owner/name[@revision]).
 
+    head: what it is to do, which decides what may stand in for it; by default what it does naturally.
     Raises UsageError (unknown name), InputMissing, ConfigError (unfinished run), HubUnreachable, Refused.
     """
     check_word(word)
     path = _path_of(word)
     row = find_model(word)
     if row is not None and not (path.is_dir() and _holds_model(path)):
-        return _place_of_row(row, head=head, offline=offline, fallback=fallback, progress=progress)
+        return _place_of_row(row, head=head or natural_head(row), offline=offline, fallback=fallback, progress=progress)
     if path.exists():
         return _place_of_folder(path)
     repo, _, revision = word.partition("@")
@@ -110,9 +111,9 @@ def _place_of_folder(path: Path) -> Place:
 
 
 def _place_of_row(row: Model, *, head: str, offline: bool, fallback: bool, progress: Progress) -> Place:
-    local = _installed(row) or hub.cached(row.repo, row.revision)
+    local = _at_hand(row)
     if local is not None:
-        return Place(local.folder, row.repo, local.revision, row)
+        return Place(local.folder, row.repo or row.name, local.revision, row)
     trouble = HubUnreachable(f"{row.name} ({row.repo}) is not in the cache", "Leave --offline out once to fetch it")
     if not offline:
         try:
@@ -120,21 +121,32 @@ def _place_of_row(row: Model, *, head: str, offline: bool, fallback: bool, progr
             return Place(found.folder, row.repo, found.revision, row)
         except HubUnreachable as error:
             trouble = error
-    name = row.stand_in(head)
-    if name is None and row.package is not None:
+    names = row.stand_in_names(head)
+    if not names and row.package is not None:
         raise HubUnreachable(trouble.detail, INSTALL_OFFLINE)
-    if not fallback or name is None:
+    if not fallback or not names:
         raise trouble
-    other = get_model(name)
-    found_other = _installed(other) or hub.cached(other.repo, other.revision)
-    if found_other is None:
-        raise HubUnreachable(f"{trouble.detail}, and its stand-in {other.name} is not installed", INSTALL_OFFLINE)
+    for other in map(get_model, names):
+        stand_in = _at_hand(other)
+        if stand_in is not None:
+            return _stand_in(row, other, stand_in, trouble, progress)
+    raise HubUnreachable(f"{trouble.detail}, and its stand-in {names[0]} is not installed", INSTALL_OFFLINE)
+
+
+def _at_hand(row: Model) -> hub.Snapshot | None:
+    """The checkpoint where no network is needed: brought by hftool, installed as a package, or in the cache."""
+    if row.bundled:
+        return hub.Snapshot(ASSETS / "models" / row.bundled, "")
+    return _installed(row) or hub.cached(row.repo, row.revision)
+
+
+def _stand_in(row: Model, other: Model, found: hub.Snapshot, trouble: HubUnreachable, progress: Progress) -> Place:
     _say_stand_in(
         progress,
-        f"stand-in: '{row.name}' cannot be had ({trouble.detail}), so '{other.name}' ({other.repo}, "
+        f"stand-in: '{row.name}' cannot be had ({trouble.detail}), so '{other.name}' ({other.repo or 'bundled'}, "
         f"{other.parameters / 1e6:.1f} M parameters) is used in its place; --no-fallback makes this an error",
     )
-    return Place(found_other.folder, other.repo, found_other.revision, other, {"asked": row.name, "used": other.name})
+    return Place(found.folder, other.repo or other.name, found.revision, other, {"asked": row.name, "used": other.name})
 
 
 def _say_stand_in(progress: Progress, text: str) -> None:
@@ -202,7 +214,7 @@ def _data_of_row(row: Task, *, offline: bool, fallback: bool, progress: Progress
     if found is not None:
         tables = read_hub_folder(found.folder, row.repo, [theirs for _, theirs in row.splits], config=row.config)
         ours = {theirs: mine for mine, theirs in row.splits}
-        return TaskData({ours[s]: t for s, t in tables.items()}, row)
+        return TaskData({ours[s]: replace(t, lines=row.lines, split=ours[s]) for s, t in tables.items()}, row)
     if offline:
         trouble = HubUnreachable(
             f"{row.name} ({row.repo}) is not in the cache", "Leave --offline out once to fetch it, or give --train FILE"

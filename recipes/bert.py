@@ -1,7 +1,8 @@
 """BERT from a checkpoint to an answer: load, tokenize, infer, finetune, evaluate, save.
 
-Run it top to bottom with `python -m recipes.bert`, take a step alone with `from recipes import bert`, or make the file yours
-with `hftool copy bert`. Each step is one call of `hftool.workflow`, whose docstrings tell all that may go wrong.
+It labels texts and pairs, tags words, answers questions from a context, fills masks and embeds.
+Run it top to bottom with `python -m recipes.bert`, take a step alone with `from recipes import bert`, or make the file
+yours with `hftool copy bert`. Each step is one call of `hftool.workflow`, whose docstrings tell all that may go wrong.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,9 +17,19 @@ MODEL = "bert"  # google-bert/bert-base-uncased; any BERT works here: a Hub id, 
 TASK = "sst2"  # film opinion; any file works here: reviews.csv
 
 
-def load(model: str | Path = MODEL, *, device: str = "auto", offline: bool = False, fallback: bool = False) -> Loaded:
-    """A model, its tokenizer and its card. Without a trained head it can be looked at, but does not answer."""
-    return workflow.load(str(model), device=device, offline=offline, fallback=fallback)
+def load(
+    model: str | Path = MODEL,
+    *,
+    head: str | None = None,
+    device: str = "auto",
+    offline: bool = False,
+    fallback: bool = False,
+) -> Loaded:
+    """A model, its tokenizer and its card. head: classify, tag, answer, fill or embed; by default what it was trained for.
+
+    A model whose head is not trained yet can be looked at, but does not answer.
+    """
+    return workflow.load(str(model), head=head, device=device, offline=offline, fallback=fallback)
 
 
 def tokenize(model: Loaded, texts: Sequence[str], *, max_length: int | None = None) -> list[Tokens]:
@@ -27,7 +38,7 @@ def tokenize(model: Loaded, texts: Sequence[str], *, max_length: int | None = No
 
 
 def infer(model: Loaded, texts: Sequence[str], *, pairs: Sequence[str] | None = None) -> list[dict[str, Any]]:
-    """The label of each text, its probability, and the probabilities of all labels."""
+    """One answer a text: label and probabilities, entities, words for a mask, or a vector. pairs: second texts, or contexts."""
     return workflow.infer(model, texts, pairs=pairs)
 
 
@@ -36,6 +47,7 @@ def finetune(
     task: str | Path = TASK,
     *,
     columns: Mapping[str, str] | None = None,
+    head: str | None = None,
     out: str | Path | None = None,
     offline: bool = False,
     fallback: bool = False,
@@ -43,7 +55,7 @@ def finetune(
 ) -> Result:
     """Train on a task and keep the best checkpoint. knobs: epochs, lr, batch_size, seed, all of `hftool.config`."""
     config = {**knobs, "columns": columns or {}}
-    return workflow.finetune(str(model), str(task), config=config, out=out, offline=offline, fallback=fallback)
+    return workflow.finetune(str(model), str(task), config=config, head=head, out=out, offline=offline, fallback=fallback)
 
 
 def evaluate(model: str | Path, task: str | None = None, *, split: str | None = None) -> Report:

@@ -11,7 +11,27 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from hftool import DISTRIBUTION
-from hftool.cli import classify, copy, evaluate, finetune, info, models, predict, save, tasks, tokenize
+from hftool.cli import (
+    answer,
+    classify,
+    copy,
+    embed,
+    evaluate,
+    fill,
+    finetune,
+    generate,
+    infer,
+    info,
+    models,
+    predict,
+    save,
+    similar,
+    summarize,
+    tag,
+    tasks,
+    tokenize,
+    translate,
+)
 from hftool.cli.pages import Page, Tour
 from hftool.cli.screen import print_json
 from hftool.config import TRAINER_NAMES
@@ -21,6 +41,7 @@ TOUR = """hftool: BERT, RoBERTa, GPT-2 and T5, each job one command.
 
   hftool finetune bert sst2                      train, measure and save; prints the next command
   hftool classify RUN "A warm, funny film."      ask the result
+  hftool generate gpt2 "Once upon a time"        write on; also fill, tag, answer, summarize, translate, embed
   hftool evaluate RUN                            metrics, by class, and the rows that went wrong
   hftool predict RUN reviews.csv --out out.csv   a file, row by row
   hftool models, hftool tasks                    what there is by name
@@ -61,7 +82,12 @@ def root(
         typer.echo(TOUR, nl=False)
 
 
-for _verb in (finetune, evaluate, predict, classify, tokenize, info, models, tasks, copy, save):
+VERBS = (
+    *(finetune, evaluate, predict, infer, classify, tag, answer, summarize, translate, generate, fill, embed, similar),
+    *(tokenize, info, models, tasks, copy, save),
+)
+OF_TEXTS = (infer, classify, tag, summarize, translate, generate, fill, embed, similar, tokenize)
+for _verb in VERBS:
     app.command(name=_verb.NAME, cls=Page)(_verb.command)
 
 
@@ -149,7 +175,7 @@ def _usage_error(error: Any, words: Sequence[str]) -> UsageError:
 
 def _unknown_option(option: str, context: Any, verb: str, words: Sequence[str]) -> UsageError:
     """For a verb that takes texts a word such as '-5 degrees' is more likely a text than an option."""
-    if not option.startswith("--") and verb in (classify.NAME, tokenize.NAME):
+    if not option.startswith("--") and verb in [one.NAME for one in OF_TEXTS]:
         text = next((word for word in words if word.startswith("-") and option[1:] in word), option)
         return UsageError(
             f"unknown option '{option}'", f"A text that begins with - goes after --: hftool {verb} MODEL -- '{text}'"

@@ -1,29 +1,16 @@
 """hftool classify"""
 
-import sys
+from functools import partial
 from typing import Annotated, Any
 
 import typer
 
-from hftool.cli.options import (
-    Device,
-    Json,
-    Model,
-    NoFallback,
-    Offline,
-    Quiet,
-    Texts,
-    Verbose,
-    go_offline,
-    number,
-    on_terminal,
-    texts_or_stdin,
-)
-from hftool.cli.screen import print_json, screen
+from hftool.cli.asking import Answer, Common, ask, asks, wants_help
+from hftool.cli.lines import label_line
+from hftool.cli.options import Texts, number
 from hftool.errors import UsageError
 
 NAME = "classify"
-SHOWN = 100  # characters of a text behind its answer, on a terminal
 Pair = Annotated[str | None, typer.Option("--pair", metavar="TEXT", help="The second text, for a model of text pairs.")]
 TopK = Annotated[
     int | None,
@@ -36,66 +23,37 @@ TopK = Annotated[
 ]
 
 
-def command(
-    context: typer.Context,
-    model: Model,
-    texts: Texts = None,
-    pair: Pair = None,
-    top_k: TopK = None,
-    device: Device = "auto",
-    offline: Offline = False,
-    no_fallback: NoFallback = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-) -> None:
+@asks
+def command(context: typer.Context, *, texts: Texts = None, pair: Pair = None, top_k: TopK = None, common: Common) -> None:
     """The label of each text, with its probability.
 
     \b
     hftool classify runs/a "A warm, funny film." "Two hours I will never get back."
     """
-    if not texts and on_terminal():
-        typer.echo(context.get_help())
+    if wants_help(context, texts, common):
         return
-    go_offline(offline)
+    if pair is not None and len(texts or []) != 1:
+        raise UsageError("--pair takes one TEXT beside it", "For many pairs: --file FILE --column text=A --column text_pair=B")
+    ask(
+        texts,
+        common,
+        head=NAME,
+        answer=partial(_answer, pair),
+        line=partial(label_line, top_k=top_k or 1),
+        top_k=top_k,
+        document=partial(_best, top_k),
+    )
+
+
+def _answer(pair: str | None, loaded: Any, texts: list[str]) -> list[Answer]:
     from hftool import workflow
 
-    given = texts_or_stdin(texts)
-    if pair is not None and len(given) != 1:
-        raise UsageError("--pair takes one TEXT beside it", "For many pairs: hftool predict MODEL FILE --text A --text-pair B")
-    with screen(quiet=quiet, verbose=verbose, as_json=as_json) as progress:
-        loaded = workflow.load(model, device=device, offline=offline, fallback=not no_fallback, progress=progress)
-        answers = _answers(workflow, loaded, given, pair)
-    if as_json:
-        rows = [{"text": text, **_best(answer, top_k)} for text, answer in zip(given, answers, strict=True)]
-        print_json({"answers": rows, "stand_in": dict(loaded.card.stand_in)})
-        return
-    width = max(map(len, loaded.card.labels))
-    for text, answer in zip(given, answers, strict=True):
-        typer.echo(_line(text, answer, top_k or 1, width))
+    return workflow.classify(loaded, texts, pairs=[pair] if pair is not None else None)
 
 
-def _answers(workflow: Any, loaded: Any, texts: list[str], pair: str | None) -> list[dict[str, Any] | None]:
-    """An answer for each text, None for an empty line: every input has its line."""
-    full = [text for text in texts if text.strip()]
-    answers = iter(workflow.infer(loaded, full, pairs=[pair] if pair is not None else None))
-    return [next(answers) if text.strip() else None for text in texts]
-
-
-def _best(answer: dict[str, Any] | None, top_k: int | None) -> dict[str, Any]:
-    """An answer as it stands in the document; an empty text has no label."""
-    if answer is None:
-        return {"label": None}
+def _best(top_k: int | None, answer: Answer) -> Answer:
+    """An answer as it stands in the document: its labels ranked, the K best of them."""
+    if "probabilities" not in answer:
+        return answer
     ranked = sorted(answer["probabilities"].items(), key=lambda item: -item[1])
     return answer | {"probabilities": dict(ranked[:top_k]) if top_k else answer["probabilities"]}
-
-
-def _line(text: str, answer: dict[str, Any] | None, top_k: int, width: int) -> str:
-    """label, probability and text: aligned for a person, separated by tabs for a program."""
-    if answer is None:
-        return "-" if sys.stdout.isatty() else "\t\t"
-    ranked = sorted(answer["probabilities"].items(), key=lambda item: -item[1])[:top_k]
-    if not sys.stdout.isatty():
-        return "\t".join(f"{name}\t{chance:.4f}" for name, chance in ranked) + "\t" + " ".join(text.split())
-    short = text if len(text) <= SHOWN else text[: SHOWN - 3] + "..."
-    return "  ".join(f"{name:<{width}} {chance:.4f}" for name, chance in ranked) + "  " + " ".join(short.split())

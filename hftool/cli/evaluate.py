@@ -100,16 +100,31 @@ def command(
 
 
 def _show(metrics: dict[str, Any]) -> None:
-    majority = metrics["majority_baseline"]
-    typer.echo(f"{metrics['split']}: {metrics['rows']} rows, {metrics['errors']} wrong")
-    for name in ("accuracy", "macro_f1", "loss"):
-        beside = f"  (always '{majority['label']}': {majority['accuracy']:.4f})" if name == "accuracy" else ""
-        typer.echo(f"  {name:<10}{metrics[name]:.4f}{beside}")
-    labels = metrics["confusion"]["labels"]
-    width = max(len("label"), *map(len, labels)) + 2
-    typer.echo(f"\n  {'label':<{width}}precision  recall      f1    rows")
-    for name, values in metrics["by_class"].items():
-        typer.echo(f"  {name:<{width}}{values['precision']:9.4f}{values['recall']:8.4f}{values['f1']:8.4f}{values['rows']:8d}")
-    typer.echo(f"\n  {CORNER:<{max(width, 16)}}" + "".join(f"{name[:10]:>12}" for name in labels))
-    for name, row in zip(labels, metrics["confusion"]["matrix"], strict=True):
-        typer.echo(f"  {name:<{max(width, 16)}}" + "".join(f"{count:12d}" for count in row))
+    """Metrics, then the tables that a report has: by class or type, and the confusion of classes."""
+    wrong = f", {metrics['errors']} wrong" if "perplexity" not in metrics else ""
+    typer.echo(f"{metrics['split']}: {metrics['rows']} rows{wrong}")
+    majority = metrics.get("majority_baseline")
+    for name, value in metrics.items():
+        if isinstance(value, float):
+            beside = f"  (always '{majority['label']}': {majority['accuracy']:.4f})" if majority and name == "accuracy" else ""
+            typer.echo(f"  {name:<20}{value:.4f}{beside}")
+    for title, key, count in (("label", "by_class", "rows"), ("type", "by_type", "entities")):
+        if metrics.get(key):
+            _show_table(metrics[key], title, count)
+    if "confusion" in metrics:
+        _show_confusion(metrics["confusion"])
+
+
+def _show_table(rows: dict[str, Any], title: str, count: str) -> None:
+    width = max(len(title), *map(len, rows)) + 2
+    typer.echo(f"\n  {title:<{width}}precision  recall      f1{count:>10}")
+    for name, values in rows.items():
+        typer.echo(f"  {name:<{width}}{values['precision']:9.4f}{values['recall']:8.4f}{values['f1']:8.4f}{values[count]:10d}")
+
+
+def _show_confusion(confusion: dict[str, Any]) -> None:
+    labels = confusion["labels"]
+    width = max(16, len("label") + 2, *(len(name) + 2 for name in labels))
+    typer.echo(f"\n  {CORNER:<{width}}" + "".join(f"{name[:10]:>12}" for name in labels))
+    for name, row in zip(labels, confusion["matrix"], strict=True):
+        typer.echo(f"  {name:<{width}}" + "".join(f"{count:12d}" for count in row))

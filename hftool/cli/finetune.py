@@ -26,6 +26,15 @@ from hftool.config import Config as Settings
 from hftool.config import make_config, parse_assignments, read_config
 
 NAME = "finetune"
+NEXT = {
+    "classify": 'hftool classify {} "TEXT"',
+    "tag": 'hftool tag {} "TEXT"',
+    "answer": 'hftool answer {} --question "TEXT" --context "TEXT"',
+    "text2text": 'hftool infer {} "TEXT"',
+    "generate": 'hftool generate {} "TEXT"',
+    "fill": 'hftool fill {} "TEXT with a [MASK]"',
+    "embed": 'hftool embed {} "TEXT"',
+}
 OF_A_TASK = ("train", "validation", "test", "columns", "labels")
 Model = Annotated[
     str | None, typer.Argument(metavar="MODEL", help="A name of `hftool models`, a Hub id or a folder.", show_default=False)
@@ -99,9 +108,13 @@ def _settings(file: str | None, assignments: list[str], given: dict[str, Any], k
 
 
 def _print_json(result: Any) -> None:
-    card = json.loads((result.run.model / "hftool.json").read_text(encoding="utf-8"))
-    facts = {"run": str(result.run.path), "seconds": result.seconds, "stand_in": card["stand_in"]}
+    facts = {"run": str(result.run.path), "seconds": result.seconds, "stand_in": _card(result)["stand_in"]}
     print_json({**facts, "metrics": dict(result.metrics)})
+
+
+def _card(result: Any) -> dict[str, Any]:
+    card: dict[str, Any] = json.loads((result.run.model / "hftool.json").read_text(encoding="utf-8"))
+    return card
 
 
 def _print_lines(result: Any, *, quiet: bool) -> None:
@@ -114,10 +127,13 @@ def _print_lines(result: Any, *, quiet: bool) -> None:
         share = 100 * metrics["seconds_saving"] / max(result.seconds, 1e-9)
         best = f"best at step {metrics['best_step']} of {metrics['steps']}"
         typer.echo(f"time        {result.seconds:.0f} s, {share:.1f} % of it saving; {best}")
-    typer.echo(f'next        hftool classify {shlex.quote(str(path))} "TEXT"')
+    typer.echo(f"next        {NEXT[_card(result)['head']].format(shlex.quote(str(path)))}")
 
 
 def _line(measured: dict[str, Any]) -> str:
-    scores = {key: value for key, value in measured.items() if isinstance(value, float) and key != "loss"}
-    values = "  ".join(f"{key} {value:.4f}" for key, value in scores.items())
-    return f"{values}  ({measured['rows']} rows, majority {measured['majority_baseline']['accuracy']:.4f})"
+    scores = {key: value for key, value in measured.items() if isinstance(value, float)}
+    shown = {key: value for key, value in scores.items() if key != "loss"} if "perplexity" not in scores else scores
+    values = "  ".join(f"{key} {value:.4f}" for key, value in shown.items())
+    baseline = measured.get("majority_baseline")
+    beside = f", majority {baseline['accuracy']:.4f}" if baseline else ""
+    return f"{values}  ({measured['rows']} rows{beside})"

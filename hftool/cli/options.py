@@ -66,7 +66,18 @@ Label = Annotated[
 # The headings of the help, the knobs that are changed most often first.
 KNOB_HEADINGS = {
     TRAINING: (
-        *("epochs", "max_steps", "batch_size", "accumulate", "lr", "max_length", "seed", "class_weights"),
+        *(
+            "epochs",
+            "max_steps",
+            "batch_size",
+            "accumulate",
+            "lr",
+            "max_length",
+            "max_new_tokens",
+            "prefix",
+            "seed",
+            "class_weights",
+        ),
         *("optimizer", "schedule", "warmup", "weight_decay", "clip"),
     ),
     DATA: ("limit", "validation_share", "allow_leak", "encoding"),
@@ -93,7 +104,7 @@ def column_mapping(columns: list[str] | None, **short: str | None) -> dict[str, 
             raise UsageError(f"--column takes role=name, not '{pair}'", "Such as --column text=sentence")
         mapping[role.strip()] = name
     if mapping:
-        from hftool.data.columns import ROLES
+        from hftool.data.roles import ROLES
 
         for role in mapping:
             if role not in ROLES:

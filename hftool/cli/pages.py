@@ -5,8 +5,16 @@ from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
 
-HEADINGS = ("Options", "Training", "Data", "Evaluating and saving", "Machine", "Everywhere")  # in the order of the page
-OWN, TRAINING, DATA, EVALUATING, MACHINE, COMMON = HEADINGS
+HEADINGS = (
+    "Options",
+    "Writing",
+    "Training",
+    "Data",
+    "Evaluating and saving",
+    "Machine",
+    "Everywhere",
+)  # in the order of the page
+OWN, WRITING, TRAINING, DATA, EVALUATING, MACHINE, COMMON = HEADINGS
 
 
 class Page(TyperCommand):

@@ -4,25 +4,30 @@ import random
 from dataclasses import dataclass
 from typing import Any
 
-from hftool.data.columns import Prepared
+from hftool.data.rows import Prepared
 from hftool.data.sources import Row
 from hftool.errors import DataError
 
 MAX_LEAKED = 0.05  # share of validation rows
+LEAST_PASSAGE = 80  # characters of plain text, from which on a copy is no accident
+ASKED = ("text", "text_pair", "tokens", "question", "context", "source", "prompt")
+LEARNT = ("label", "tags", "answers", "target", "completion")
 
 
 def cut_validation(train: Prepared, share: float, seed: int) -> tuple[Prepared, Prepared]:
     """Cut a validation split off train: seeded, the same share of each label, at least one row where there are two texts.
 
-    Rows of the same text stay together: a copy in both would be a leak of our own making.
+    Rows of the same text, and questions about the same context, stay together: a copy in both would be a leak of our own
+    making.
     """
     rng = random.Random(f"validation-{seed}")
-    copies: dict[tuple[str, str], list[int]] = {}
+    copies: dict[Any, list[int]] = {}
     for i, row in enumerate(train.rows):
-        copies.setdefault(_key(row), []).append(i)
+        copies.setdefault(row.get("context") or _key(row) or i, []).append(i)
     groups: dict[Any, list[list[int]]] = {}
     for places in copies.values():
-        groups.setdefault(train.rows[places[0]].get("label"), []).append(places)
+        label = train.rows[places[0]].get("label")
+        groups.setdefault(label if isinstance(label, int) else None, []).append(places)
     cut: set[int] = set()
     for key in sorted(groups, key=str):
         group = groups[key]
@@ -66,19 +71,30 @@ class Quality:
         return said
 
 
-def _key(row: Row) -> tuple[str, str]:
-    return (" ".join(row["text"].casefold().split()), " ".join(str(row.get("text_pair", "")).casefold().split()))
+def _key(row: Row) -> tuple[str, ...] | None:
+    """What makes two rows the same: all that is asked, without case and white space. A short line of plain text has none: in
+    every novel somebody says yes."""
+    roles = [role for role in ASKED if role in row]
+    texts = [" ".join(row[role]) if role == "tokens" else str(row[role]) for role in roles]
+    key = tuple(" ".join(text.casefold().split()) for text in texts)
+    is_plain = roles == ["text"] and not any(role in row for role in LEARNT)
+    return None if is_plain and len(key[0]) < LEAST_PASSAGE else key
 
 
 def check_quality(train: Prepared, validation: Prepared, *, allow_leak: bool) -> Quality:
     """Count duplicates, conflicting labels and leaks. Raises DataError when over 5 % of validation leaked from train."""
-    seen: dict[tuple[str, str], set[Any]] = {}
+    seen: dict[tuple[str, ...], set[str]] = {}
+    repeated = 0
     for row in train.rows:
-        seen.setdefault(_key(row), set()).add(row.get("label"))
-    distinct = sum(map(len, seen.values()))
-    conflicts = sum(len(labels) > 1 for labels in seen.values())
+        key = _key(row)
+        if key is not None:
+            learnt = repr([row.get(role) for role in LEARNT])
+            repeated += learnt in seen.get(key, ())
+            seen.setdefault(key, set()).add(learnt)
+    several = any("target" in row or "completion" in row for row in train.rows[:1])  # a text may have two translations
+    conflicts = 0 if several else sum(len(labels) > 1 for labels in seen.values())
     at = [i for i, row in enumerate(validation.rows) if _key(row) in seen]
-    quality = Quality(len(train.rows) - distinct, conflicts, len(at), len(validation.rows))
+    quality = Quality(repeated, conflicts, len(at), len(validation.rows))
     if len(at) > MAX_LEAKED * len(validation.rows) and not allow_leak:
         rows = ", ".join(str(validation.numbers[i]) for i in at[:5])
         raise DataError(

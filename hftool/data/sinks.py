@@ -9,20 +9,25 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any
 
-from hftool.data.sources import Row, file_format, whole_characters
+from hftool.data.sources import FORMATS, Row, whole_characters
 from hftool.errors import DataError, UsageError
 from hftool.run import whole_file
 
 BLOCK = 4096  # rows held at a time
+WRITTEN = ("csv", "tsv", "jsonl", "parquet")
+ARRAY = ".npy"  # of vectors alone: what a model that embeds answers
 SURROGATE = re.compile("[\ud800-\udfff]")
 NEEDS_QUOTES = re.compile('[,"\r\n]')
 
 
 def check_ending(path: str | Path) -> str:
-    """The format of an output file by its ending. Raises UsageError that lists the endings."""
-    kind = file_format(path)
-    if kind == "json":
-        raise UsageError(f"cannot write '{path}'", "Use .csv, .tsv, .jsonl or .parquet")
+    """The format of an output file by its ending. Raises UsageError that lists the endings that can be written."""
+    if Path(path).suffix.lower() == ARRAY:
+        return "npy"
+    kind = FORMATS.get(Path(path).suffix.lower())
+    if kind not in WRITTEN:
+        what = f"cannot write '{path}'" if kind else f"'{path}' has no ending that says what it is"
+        raise UsageError(what, "Use .csv, .tsv, .jsonl or .parquet")
     return kind
 
 
@@ -37,9 +42,10 @@ def write_rows(path: Path, rows: Iterable[Row], *, overwrite: bool = False) -> i
         "tsv": lambda handle, it: _write_delimited(handle, it, "\t"),
         "jsonl": write_lines,
         "parquet": _write_parquet,
+        "npy": _write_vectors,
     }
     kind = check_ending(path)
-    with whole_file(path, binary=kind == "parquet", overwrite=overwrite) as handle:
+    with whole_file(path, binary=kind in ("parquet", "npy"), overwrite=overwrite) as handle:
         return writers[kind](handle, rows)
 
 
@@ -64,6 +70,19 @@ def _finite(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _finite(inner) for key, inner in value.items()}
     return [_finite(inner) for inner in value] if isinstance(value, (list, tuple)) else value
+
+
+def _write_vectors(handle: IO[bytes], rows: Iterable[Row]) -> int:
+    """The column `embedding` as one array (N, H) of float32; a row without one is NaN."""
+    import numpy as np
+
+    vectors = [row.get("embedding") for row in rows]
+    width = next((len(vector) for vector in vectors if vector is not None), 0)
+    if not width:
+        raise UsageError("an array holds vectors, and these answers are none", "Write .jsonl, .csv, .tsv or .parquet")
+    blank = [math.nan] * width
+    np.save(handle, np.array([blank if v is None else v for v in vectors], np.float32), allow_pickle=False)
+    return len(vectors)
 
 
 def _cell(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""Files to rows: CSV, TSV, JSON, JSON Lines, Parquet, and folders with a file for each split.
+"""Files to rows: CSV, TSV, JSON, JSON Lines, Parquet, lines of text, CoNLL, and folders with a file for each split.
 
 Text formats are read by the standard library and not by `datasets`: a row that cannot be used must be named with its
 line and its reason, "NA" and "null" must stay text, and any size of file must stream. Hub data sets and their
@@ -14,13 +14,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hftool.data.conll import read_conll
 from hftool.data.delimited import read_delimited
 from hftool.data.encodings import check_encoding
+from hftool.data.squad import flatten, is_nested
 from hftool.errors import DataError, HftoolError, InputMissing, Refused, UsageError, listing
 
 Row = dict[str, Any]
 
-FORMATS = {".csv": "csv", ".tsv": "tsv", ".json": "json", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
+FORMATS = {
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".json": "json",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".parquet": "parquet",
+    ".txt": "txt",
+    ".conll": "conll",
+    ".bio": "conll",
+    ".iob": "conll",
+}
 SPLIT_NAMES = {"train": ("train", "training"), "validation": ("validation", "valid", "val", "dev"), "test": ("test",)}
 SHARD = re.compile(r"-\d+-of-\d+$")  # as the Hub names its Parquet files
 OUTSIDE = re.compile(r"://|^[/~].|(^|[/\\])\.\.([/\\]|$)")  # an address, or a path out of the folder
@@ -50,7 +63,7 @@ class Record:
 @dataclass
 class Table:
     """The rows of one split in memory. `numbers[i]` is the line of `rows[i]`; `label_names` is set when the source
-    itself names the classes, in id order."""
+    itself names the classes, in id order; `lines` when each row is a line of running text, as in .txt."""
 
     split: str
     path: str
@@ -59,10 +72,11 @@ class Table:
     numbers: list[int]
     rejected: list[Rejected] = field(default_factory=list)
     label_names: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    lines: bool = False
 
 
 def file_format(path: str | Path) -> str:
-    """csv, tsv, json, jsonl or parquet, by the file's ending. Raises UsageError that lists the endings."""
+    """csv, tsv, json, jsonl, parquet, txt or conll, by the file's ending. Raises UsageError that lists the endings."""
     suffix = Path(path).suffix.lower()
     if suffix not in FORMATS:
         raise UsageError(f"'{path}' has no ending that says what it is", "Use one of " + " ".join(FORMATS))
@@ -82,7 +96,8 @@ def read_table(path: str | Path, split: str, *, encoding: str | None = None) -> 
         raise DataError(f"'{path}': none of {len(rejected)} rows can be read; the first is line {first.row}: {first.reason}")
     if not rows:
         raise DataError(f"'{path}' has a header but no rows" if columns else f"'{path}' has no rows")
-    return Table(split, str(path), columns or tuple(dict.fromkeys(key for row in rows for key in row)), rows, numbers, rejected)
+    columns = columns or tuple(dict.fromkeys(key for row in rows for key in row))
+    return Table(split, str(path), columns, rows, numbers, rejected, lines=file_format(path) == "txt")
 
 
 def stream(
@@ -90,8 +105,8 @@ def stream(
 ) -> tuple[tuple[str, ...], Iterator[Record]]:
     """Columns and a lazy iterator of records, in bounded memory. Rows that cannot be read are added to `rejected`.
 
-    JSON and JSON Lines have no columns but those of their rows: (). A .json file is read whole. Raises InputMissing,
-    UsageError (ending, encoding), DataError.
+    All but CSV, TSV and Parquet have no columns but those of their rows: (). A .json file is read whole. Raises
+    InputMissing, UsageError (ending, encoding), DataError.
     """
     path = Path(path)
     kind = _check_file(path)
@@ -100,8 +115,11 @@ def stream(
     codec = check_encoding(path, encoding)
     if kind in ("csv", "tsv"):
         return _stream_delimited(path, kind, codec, rejected)
-    records = _stream_lines(path, codec, rejected) if kind == "jsonl" else _stream_json(path, codec)
-    return (), records
+    if kind == "txt":
+        return (), _stream_text(path, codec)
+    if kind == "conll":
+        return (), _stream_conll(path, codec, rejected)
+    return (), _stream_lines(path, codec, rejected) if kind == "jsonl" else _stream_json(path, codec)
 
 
 def _check_file(path: Path) -> str:
@@ -135,6 +153,22 @@ def _stream_delimited(path: Path, kind: str, codec: str, rejected: list[Rejected
     return columns, records()
 
 
+def _stream_text(path: Path, codec: str) -> Iterator[Record]:
+    """Each line is a row, blank ones too: they part paragraphs."""
+    with open(path, encoding=codec) as handle:
+        for number, line in enumerate(handle, start=1):
+            yield Record(number, {"text": line.removesuffix("\n")})
+
+
+def _stream_conll(path: Path, codec: str, rejected: list[Rejected]) -> Iterator[Record]:
+    for sentence in read_conll(path, codec):
+        if sentence.reason:
+            rejected.append(Rejected(sentence.number, sentence.reason, " ".join(sentence.tokens)[:1000]))
+        else:
+            tags = {"tags": sentence.tags} if sentence.tags else {}
+            yield Record(sentence.number, {"tokens": sentence.tokens, **tags})
+
+
 def _stream_lines(path: Path, codec: str, rejected: list[Rejected]) -> Iterator[Record]:
     with open(path, encoding=codec, newline="") as handle:  # a line end inside a JSON text is written \\n
         for number, line in enumerate(handle, start=1):
@@ -162,7 +196,8 @@ def _stream_json(path: Path, codec: str) -> Iterator[Record]:
     odd = next((i for i, row in enumerate(rows, start=1) if not isinstance(row, dict)), None)
     if odd is not None:
         raise DataError(f"'{path}': row {odd} is a JSON {type(rows[odd - 1]).__name__}, not an object")
-    return (Record(number, row) for number, row in enumerate(rows, start=1))
+    found = flatten(rows, str(path)) if is_nested(rows) else rows
+    return (Record(number, row) for number, row in enumerate(found, start=1))
 
 
 def _stream_parquet(path: Path) -> tuple[tuple[str, ...], Iterator[Record]]:

@@ -3,27 +3,22 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from hftool.data.columns import (
-    Labels,
-    Prepared,
-    find_labels,
-    has_labels,
-    map_columns,
-    missing_column,
-    prepare,
-    sample_indices,
-)
+from hftool.data.columns import cell_of, has_column, map_columns, missing_column
+from hftool.data.labels import Labels, are_numbers, find_labels, find_range, find_tags, label_text
+from hftool.data.passages import merge_lines
 from hftool.data.quality import Quality, check_quality, cut_validation
+from hftool.data.roles import Shape
+from hftool.data.rows import Prepared, prepare, sample_indices
 from hftool.data.sources import Table
 from hftool.errors import DataError
 
-WANTED = ("text", "text_pair", "label")
-OPTIONAL = ("text_pair",)
+NO_LABELS = Labels((), (), "")
 
 
 @dataclass(frozen=True)
 class Splits:
-    """What a run trains and is measured on. `said` are the choices that were made, a sentence each."""
+    """What a run trains and is measured on. `said` are the choices that were made, a sentence each. labels: empty where
+    nothing is labelled."""
 
     train: Prepared
     validation: Prepared
@@ -43,8 +38,13 @@ class Splits:
 
 @dataclass(frozen=True)
 class Choices:
-    """What the task, the user and the config say about a data set. labels: of a model that is trained already."""
+    """What the head, the task, the user and the config say about a data set.
 
+    shapes: the ways in which rows may come. numbers: whether labels are amounts; None looks at them. labels: of a model that is
+    trained already.
+    """
+
+    shapes: Sequence[Shape]
     columns: Mapping[str, str]
     known_columns: Mapping[str, str]
     known_labels: Sequence[tuple[str, str]]
@@ -53,6 +53,7 @@ class Choices:
     seed: int
     validation_share: float
     allow_leak: bool
+    numbers: bool | None = None
     labels: Labels | None = None
 
 
@@ -63,38 +64,65 @@ def build_splits(tables: Mapping[str, Table], choices: Choices) -> Splits:
     """
     said: list[str] = []
     table = tables["train"]
-    mapping = map_columns(
-        table.columns, WANTED, given=choices.columns, known=choices.known_columns, path=table.path, optional=OPTIONAL
+    shape, mapping = map_columns(
+        table.columns, choices.shapes, given=choices.columns, known=choices.known_columns, path=table.path
     )
     said.append("columns: " + ", ".join(f"{role}='{column}'" for role, column in mapping.items()))
-    labels = choices.labels or find_labels(table, mapping["label"], known=choices.known_labels, ordered=choices.ordered_labels)
-    said.append(labels.sentence())
-    train = prepare(table, mapping, labels)
+    labels = choices.labels or name_labels(table, mapping, choices)
+    if labels.names:
+        said.append(labels.sentence())
+    if not shape.targets:
+        tables = {split: merge_lines(table) if table.lines else table for split, table in tables.items()}
+    train = prepare(tables["train"], mapping, labels)
     validation = test = None
     if "validation" in tables:
-        validation = _labelled(tables["validation"], mapping, labels, said)
+        validation = _with_targets(tables["validation"], shape, mapping, labels, said)
     if validation is None:
         train, validation = cut_validation(train, choices.validation_share, choices.seed)
-        said.append(f"validation: {len(validation.rows)} rows cut from train (same share of each label, seed {choices.seed})")
-    if "test" in tables and mapping["label"] in tables["test"].columns:
-        test = _labelled(tables["test"], mapping, labels, said)
+        how = " (same share of each label, seed {})" if "label" in mapping and not labels.range else " (seed {})"
+        said.append(f"validation: {len(validation.rows)} rows cut from train" + how.format(choices.seed))
+    if "test" in tables and all(has_column(tables["test"].columns, mapping[role]) for role in shape.targets):
+        test = _with_targets(tables["test"], shape, mapping, labels, said)
         test = _limited(test, choices) if test else None
     train, validation = _limited(train, choices), _limited(validation, choices)
-    if len({row["label"] for row in train.rows}) < 2:
+    if "label" in mapping and not labels.range and len({row["label"] for row in train.rows}) < 2:
         raise DataError(f"the train rows of {train.path} that are left have only one class", "Raise --limit")
     quality = check_quality(train, validation, allow_leak=choices.allow_leak)
     return Splits(train, validation, test, mapping, labels, quality, (*said, *quality.sentences()))
 
 
-def _labelled(table: Table, mapping: Mapping[str, str], labels: Labels, said: list[str]) -> Prepared | None:
-    """The rows of a split, or None when they have no labels, as the test splits of GLUE."""
+def name_labels(table: Table, mapping: Mapping[str, str], choices: Choices) -> Labels:
+    """The labels or tags of train, or the range of its numbers; none where the rows are not labelled."""
+    known, ordered = choices.known_labels, choices.ordered_labels
+    if "tags" in mapping:
+        return find_tags(table, mapping["tags"], known=known, ordered=ordered)
+    if "label" not in mapping:
+        return NO_LABELS
+    numbers = choices.numbers
+    if numbers is None:
+        numbers = not known and not ordered and are_numbers(table, mapping["label"])
+    if numbers:
+        return find_range(table, mapping["label"])
+    return find_labels(table, mapping["label"], known=known, ordered=ordered)
+
+
+def _with_targets(table: Table, shape: Shape, mapping: Mapping[str, str], labels: Labels, said: list[str]) -> Prepared | None:
+    """The rows of a split, or None when they have no targets, as the test splits of GLUE."""
     for role, column in mapping.items():
-        if column not in table.columns:
+        if not has_column(table.columns, column):
             raise missing_column(table.path, table.columns, column, role)
-    if has_labels(table, mapping["label"]):
+    if all(has_targets(table, mapping[role]) for role in shape.targets):
         return prepare(table, mapping, labels)
     said.append(f"{table.split}: {table.path} has no labels and is left out")
     return None
+
+
+def has_targets(table: Table, column: str | None) -> bool:
+    """False for a test split whose labels are missing or, as in GLUE, all -1."""
+    if column is None or not has_column(table.columns, column):
+        return False
+    cells = (cell_of(row, column) for row in table.rows)
+    return any(bool(c) if isinstance(c, (list, tuple, Mapping)) else label_text(c) not in (None, "-1") for c in cells)
 
 
 def _limited(split: Prepared, choices: Choices) -> Prepared:

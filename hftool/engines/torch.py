@@ -1,10 +1,13 @@
 """The engine that runs a model in torch."""
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+
+from hftool.engines.steps import TorchSteps
 
 Batch = Mapping[str, torch.Tensor]
 
@@ -17,11 +20,23 @@ class TorchEngine:
     device: str = "cpu"
     precision: str = "fp32"
 
-    def forward(self, batch: Batch) -> torch.Tensor:
-        """inputs of shape (B, T) -> logits (B, ...) as float32 on the CPU. `labels` in the batch are not passed on."""
+    def forward(self, batch: Batch, outputs: Sequence[str] = ("logits",)) -> dict[str, torch.Tensor]:
+        """inputs of shape (B, T) -> the named outputs (B, ...) as float32 on the CPU, and the attention mask (B, T) beside
+        them. `labels` in the batch are not passed on.
+        """
         inputs = {key: value.to(self.device) for key, value in batch.items() if key != "labels"}
         kind = self.device.split(":")[0]
         with torch.inference_mode(), torch.autocast(kind, torch.bfloat16, enabled=self.precision == "bf16"):
-            outputs = self.model(**inputs)
-        logits: torch.Tensor = outputs.logits
-        return logits.float().cpu()
+            made = self.model(**inputs, **without_cache(self.model))
+        return {"attention_mask": batch["attention_mask"], **{name: made[name].float().cpu() for name in outputs}}
+
+    def begin(self, batch: Batch) -> TorchSteps:
+        """Begin to write after each row of the batch: input_ids and attention_mask (B, T), padded on the left for a decoder."""
+        inputs = {key: value.to(self.device) for key, value in batch.items() if key in ("input_ids", "attention_mask")}
+        return TorchSteps(self.model, inputs, self.precision)
+
+
+def without_cache(model: Any) -> dict[str, bool]:
+    """The argument that keeps a decoder from building a cache that nobody will read, where its forward knows it."""
+    called = getattr(model, "module", model).forward
+    return {"use_cache": False} if "use_cache" in inspect.signature(called).parameters else {}

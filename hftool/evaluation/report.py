@@ -1,67 +1,69 @@
-"""The report of an evaluation: metrics, by class, against the majority, and the rows that went wrong."""
+"""The report of an evaluation, and the rows that went wrong, by the kind of answers that a head gives."""
 
-from collections import Counter
-from collections.abc import Sequence
+import math
+import sys
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
-
 from hftool.data.sources import Row
-from hftool.evaluation.metrics import measure
+from hftool.evaluation.answers import answers_report, missed_answers
+from hftool.evaluation.scores import classification_report, distances, missed_labels, regression_report
+from hftool.evaluation.tagging import missed_tags, tagging_report
+from hftool.evaluation.texts import poor_texts, texts_report
 from hftool.heads.protocol import Answer, Metrics
 
-
-def classification_report(
-    answers: Sequence[Answer], expected: Sequence[int], labels: Sequence[str], metrics: Metrics
-) -> dict[str, Any]:
-    """Metrics, the majority baseline, precision, recall and F1 by class, and the confusion matrix.
-
-    expected: label ids. The matrix has a row for each true label and a column for each answered one, in id order.
-    """
-    ids = {name: i for i, name in enumerate(labels)}
-    predicted = [ids[answer["label"]] for answer in answers]
-    every = list(range(len(labels)))
-    precision, recall, f1, support = precision_recall_fscore_support(expected, predicted, labels=every, zero_division=0)
-    majority, count = Counter(expected).most_common(1)[0]
-    return {
-        "rows": len(expected),
-        **measure(metrics.names, predicted, expected),
-        "majority_baseline": {"label": labels[majority], "accuracy": count / len(expected)},
-        "by_class": {
-            name: {"precision": float(precision[i]), "recall": float(recall[i]), "f1": float(f1[i]), "rows": int(support[i])}
-            for i, name in enumerate(labels)
-        },
-        "confusion": {"labels": list(labels), "matrix": confusion_matrix(expected, predicted, labels=every).tolist()},
-    }
+Report = Callable[[Sequence[Answer], Sequence[Row], Metrics, Sequence[str]], dict[str, Any]]
+Errors = Callable[[Sequence[Answer], Sequence[Row], Sequence[int], Sequence[str]], list[dict[str, Any]]]
 
 
-REPORTS = {"classification": classification_report}
+def perplexity(loss: float) -> float:
+    """e to the loss (a token); the largest number there is where that is too large, as JSON has no infinity."""
+    return math.exp(loss) if loss < math.log(sys.float_info.max) else sys.float_info.max
+
+
+def _no_details(answers: Sequence[Answer], rows: Sequence[Row], metrics: Metrics, labels: Sequence[str]) -> dict[str, Any]:
+    return {}
+
+
+def _no_rows(
+    answers: Sequence[Answer], rows: Sequence[Row], numbers: Sequence[int], labels: Sequence[str]
+) -> list[dict[str, Any]]:
+    return []
+
+
+REPORTS: dict[str, Report] = {
+    "classification": classification_report,
+    "regression": regression_report,
+    "tagging": tagging_report,
+    "answers": answers_report,
+    "texts": texts_report,
+    "language": _no_details,
+}
+ERRORS: dict[str, Errors] = {
+    "classification": missed_labels,
+    "regression": distances,
+    "tagging": missed_tags,
+    "answers": missed_answers,
+    "texts": poor_texts,
+    "language": _no_rows,
+}
 
 
 def make_report(
-    answers: Sequence[Answer], expected: Sequence[int], metrics: Metrics, labels: Sequence[str], loss: float
+    answers: Sequence[Answer], rows: Sequence[Row], metrics: Metrics, labels: Sequence[str], loss: float
 ) -> dict[str, Any]:
-    """The report that a head asks for by `metrics.report`, with the loss."""
-    return {**REPORTS[metrics.report](answers, expected, labels, metrics), "loss": loss}
+    """The report that a head asks for by `metrics.report`: the number of rows, each of `metrics.names` as a number, the loss,
+    and what else belongs to the kind. A language model has no answers to measure, but its loss and its perplexity."""
+    details = REPORTS[metrics.report](answers, rows, metrics, labels)
+    report = {"rows": len(rows), **details, "loss": loss}
+    return {**report, "perplexity": perplexity(loss)} if metrics.report == "language" else report
 
 
 def error_rows(
-    rows: Sequence[Row], numbers: Sequence[int], answers: Sequence[Answer], labels: Sequence[str]
+    answers: Sequence[Answer], rows: Sequence[Row], numbers: Sequence[int], metrics: Metrics, labels: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """The rows whose label was missed, the surest mistakes first, for errors.jsonl."""
-    wrong: list[dict[str, Any]] = []
-    for row, number, answer in zip(rows, numbers, answers, strict=True):
-        expected = labels[row["label"]]
-        if answer["label"] != expected:
-            texts: dict[str, Any] = {role: row[role] for role in ("text", "text_pair") if role in row}
-            wrong.append(
-                {
-                    "row": number,
-                    "expected": expected,
-                    "answered": answer["label"],
-                    "probability": answer["probability"],
-                    "probability_of_expected": answer["probabilities"][expected],
-                    **texts,
-                }
-            )
-    return sorted(wrong, key=lambda error: error["probability_of_expected"])
+    """The rows that went wrong, worst first, for errors.jsonl: each with its number, what was expected and what was answered.
+
+    Where right and wrong are a matter of degree, all rows; none where nothing is answered.
+    """
+    return ERRORS[metrics.report](answers, rows, numbers, labels)

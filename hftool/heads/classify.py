@@ -1,28 +1,36 @@
-"""One label for a text or a pair of texts."""
+"""One label, or one number, for a text or a pair of texts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 
+from hftool.data.roles import Shape
 from hftool.data.sources import Row
 from hftool.errors import UsageError
-from hftool.heads.protocol import Answer, Feature, Metrics
+from hftool.heads.batching import collate_inputs
+from hftool.heads.protocol import Answer, Batch, Feature, Metrics, Outputs
 from hftool.models import Card
 
-ROLES = ("text", "text_pair", "label")
+LABELS, NUMBER = ("accuracy", "macro_f1"), ("pearson", "spearman")
 
 
 @dataclass(frozen=True)
 class ClassifyHead:
-    """Scores C labels for each row; the label names and the length limit come from the card."""
+    """Scores C labels for each row, or one number under the problem type "regression"; label names and the length limit come
+    from the card. T5 scores each token of its encoder; the mean over the tokens is the score of the row."""
 
     tokenizer: Any
     card: Card
+    config: Any = None
 
-    auto_class = "AutoModelForSequenceClassification"
+    auto_class: ClassVar[str] = "AutoModelForSequenceClassification"
+    shapes: ClassVar[tuple[Shape, ...]] = (Shape(("text",), ("label",), ("text_pair",)),)
+    outputs: ClassVar[tuple[str, ...]] = ("logits",)
+    batch_tokens: ClassVar[int] = 4096
+    decoding: ClassVar[None] = None
 
     def encode(self, rows: Sequence[Row]) -> list[Feature]:
         """Rows with text, and text_pair and label if they have them -> features, cut at the card's max_length.
@@ -44,7 +52,8 @@ class ClassifyHead:
                 if len(row_ids) > self.card.max_length:
                     least = self.tokenizer.num_special_tokens_to_add(pair=bool(pairs))
                     raise UsageError(f"max_length must be over {least} for this model, not {self.card.max_length}")
-            features.append(Feature(np.array(row_ids, np.int32), _array(row_segments), row.get("label"), cut))
+            ids_of_row = np.array(row_ids, np.int32)
+            features.append(Feature(ids_of_row, i, _array(row_segments), row.get("label"), cut))
         return features
 
     def _cut(self, text: str, pair: str | None) -> tuple[list[int], list[int] | None]:
@@ -52,36 +61,34 @@ class ClassifyHead:
         encoded = self.tokenizer(text, pair, truncation=True, max_length=self.card.max_length, return_attention_mask=False)
         return encoded["input_ids"], encoded.get("token_type_ids") if pair is not None else None
 
-    def collate(self, features: Sequence[Feature]) -> dict[str, torch.Tensor]:
+    def collate(self, features: Sequence[Feature], draw: int = 0) -> Batch:
         """-> input_ids and attention_mask (B, T), token_type_ids (B, T) for pairs, labels (B,) where rows have them."""
-        length = max(feature.length for feature in features)
-        ids = np.full((len(features), length), self.tokenizer.pad_token_id, dtype=np.int64)
-        mask, segments = np.zeros_like(ids), np.zeros_like(ids)
-        left = self.tokenizer.padding_side == "left"
-        for i, feature in enumerate(features):
-            place = slice(length - feature.length, length) if left else slice(0, feature.length)
-            ids[i, place] = feature.input_ids
-            mask[i, place] = 1
-            if feature.segments is not None:
-                segments[i, place] = feature.segments
-        batch = {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}
-        if features[0].segments is not None:
-            batch["token_type_ids"] = torch.from_numpy(segments)
+        batch = collate_inputs(features, pad=self.tokenizer.pad_token_id, left=self.tokenizer.padding_side == "left")
         if features[0].target is not None:
             batch["labels"] = torch.tensor([feature.target for feature in features])
         return batch
 
-    def loss(self, outputs: torch.Tensor, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, int]:
-        """Cross-entropy of logits (B, C) against labels (B,), summed over rows; class weights average 1 over the data."""
-        weights = self.card.class_weights
-        weight = torch.tensor(weights, device=outputs.device) if weights else None
-        labels = batch["labels"]
-        return torch.nn.functional.cross_entropy(outputs.float(), labels, weight=weight, reduction="sum"), len(labels)
+    @property
+    def _is_number(self) -> bool:
+        return self.card.problem_type == "regression"
 
-    def decode(self, outputs: torch.Tensor, features: Sequence[Feature]) -> list[Answer]:
-        """Logits (B, C) -> label, its probability, and the probabilities of all labels by name."""
+    def loss(self, outputs: Outputs, batch: Batch) -> tuple[torch.Tensor, int]:
+        """Cross-entropy of logits (B, C) against labels (B,), summed over rows, class weights averaging 1 over the data; or
+        squared distance of logits (B, 1)."""
+        logits, labels = _of_rows(outputs["logits"], batch["attention_mask"]).float(), batch["labels"]
+        if self._is_number:
+            return torch.nn.functional.mse_loss(logits[:, 0], labels.float(), reduction="sum"), len(labels)
+        weights = self.card.class_weights
+        weight = torch.tensor(weights, device=logits.device) if weights else None
+        return torch.nn.functional.cross_entropy(logits, labels, weight=weight, reduction="sum"), len(labels)
+
+    def decode(self, outputs: Outputs, features: Sequence[Feature]) -> list[Answer]:
+        """Logits (B, C) -> label, its probability, and the probabilities of all labels by name; or the number as `score`."""
+        logits = _of_rows(outputs["logits"], outputs["attention_mask"]).double()
+        if self._is_number:
+            return [{"score": score} for score in logits[:, 0].tolist()]
         answers = []
-        for row in torch.softmax(outputs.double(), dim=-1).tolist():
+        for row in torch.softmax(logits, dim=-1).tolist():
             best = max(range(len(row)), key=row.__getitem__)
             answers.append(
                 {
@@ -92,9 +99,22 @@ class ClassifyHead:
             )
         return answers
 
+    def join(self, parts: Sequence[Answer]) -> Answer:
+        """A row has one part."""
+        return parts[0]
+
     def metrics(self) -> Metrics:
-        """Accuracy decides; macro-F1 beside it tells when rare labels are missed."""
-        return Metrics(("accuracy", "macro_f1"), higher_is_better=True, report="classification")
+        """What the task is judged by; else accuracy, with macro-F1 to tell when rare labels are missed, or correlations."""
+        report = "regression" if self._is_number else "classification"
+        return Metrics(self.card.measures or (NUMBER if self._is_number else LABELS), higher_is_better=True, report=report)
+
+
+def _of_rows(logits: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Logits (B, C) as they are; logits of tokens (B, T, C) as their mean over the tokens of each row."""
+    if logits.ndim == 2:
+        return logits
+    weights = mask.to(logits.device, logits.dtype)[:, :, None]
+    return (logits * weights).sum(dim=1) / weights.sum(dim=1)
 
 
 def _array(values: list[int] | None) -> np.ndarray | None:

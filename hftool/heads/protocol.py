@@ -3,27 +3,36 @@
 The loop, the predictor and the evaluator hold a Head and never ask which.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
 
+from hftool.data.roles import Shape
 from hftool.data.sources import Row
 
 Answer = dict[str, Any]
+Batch = dict[str, torch.Tensor]
+Outputs = Mapping[str, torch.Tensor]
 
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """One encoded row. input_ids: (T,) int32. segments: (T,) token types, where the family has them. cut: tokens that
-    did not fit. target: what the row is trained towards, if it has a label."""
+    """One encoded row, or one window of a row that is longer than the model.
+
+    input_ids: (T,) int32. row: the position of its row among those that were encoded with it. segments: (T,) token types,
+    where the family has them. target: what it is trained towards, if the row has it. cut: tokens of the row that no
+    feature holds, counted in its first. extra: what the head needs to read the answer.
+    """
 
     input_ids: np.ndarray
+    row: int = 0
     segments: np.ndarray | None = None
     target: Any = None
     cut: int = 0
+    extra: Any = None
 
     @property
     def length(self) -> int:
@@ -35,12 +44,13 @@ class Feature:
 class Metrics:
     """What to measure under a head: `names`, of which the first decides which checkpoint is best, and its direction.
 
-    `report` names the kind of report that goes with it.
+    `report` names the kind of report that goes with it. answers: whether answers are needed to measure, or the loss will do.
     """
 
     names: tuple[str, ...]
     higher_is_better: bool
     report: str
+    answers: bool = True
 
     @property
     def best(self) -> str:
@@ -48,25 +58,79 @@ class Metrics:
         return self.names[0]
 
 
-class Head(Protocol):
-    """The five parts of a head. All are pure but for the tokenizer that they hold."""
+@dataclass(frozen=True, kw_only=True)
+class Decoding:
+    """How a text is written, token by token.
 
-    auto_class: str
+    max_new_tokens: at most so many. temperature: 0 takes the most probable token; above 0 draws, from the top_k most probable
+    (0: all) and of these from the smallest set whose probability is at least top_p. beams: above 1 searches with so many
+    hypotheses, whose summed log-probability is divided by length**length_penalty. samples: texts a prompt. stop: a text ends
+    before any of these. seed: of the draws.
+    """
+
+    max_new_tokens: int = 64
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+    beams: int = 1
+    length_penalty: float = 1.0
+    samples: int = 1
+    stop: tuple[str, ...] = ()
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was written for a prompt: token ids without the end token, why it ended ("stop" or "length"), and the sum of the
+    log-probabilities of its tokens."""
+
+    ids: tuple[int, ...]
+    finish: str
+    score: float
+
+
+class Head(Protocol):
+    """The parts of a head. All are pure but for the tokenizer that they hold.
+
+    auto_class: the class of transformers whose model it reads. shapes: the ways in which its rows may come, the surest first.
+    outputs: the names of the outputs that it reads. batch_tokens: how many tokens a batch may have in inference on a CPU.
+    decoding: how texts are written, for the heads whose answer is written and not read off.
+    """
+
+    auto_class: ClassVar[str]
+    shapes: ClassVar[tuple[Shape, ...]]
+    outputs: ClassVar[tuple[str, ...]]
+    batch_tokens: ClassVar[int]
+
+    @property
+    def tokenizer(self) -> Any:
+        """The tokenizer of its model."""
+        ...
+
+    @property
+    def decoding(self) -> Decoding | None:
+        """How texts are written; None where the answer is read off the outputs."""
+        ...
 
     def encode(self, rows: Sequence[Row]) -> list[Feature]:
-        """Rows under their roles -> features. Truncation is decided here and counted."""
+        """Rows under their roles -> features, in the order of the rows. Truncation and windows are decided here and counted."""
         ...
 
-    def collate(self, features: Sequence[Feature]) -> dict[str, torch.Tensor]:
-        """Features -> one batch of tensors."""
+    def collate(self, features: Sequence[Feature], draw: int = 0) -> Batch:
+        """Features -> one batch of tensors. draw: the number of the pass over the data; what is drawn at random is the same for
+        the same number."""
         ...
 
-    def loss(self, outputs: torch.Tensor, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, int]:
-        """Logits and batch -> (sum of the losses, how many were summed): never a mean, so that parts can be added."""
+    def loss(self, outputs: Outputs, batch: Batch) -> tuple[torch.Tensor, int]:
+        """Outputs and batch -> (sum of the losses, how many were summed): never a mean, so that parts can be added."""
         ...
 
-    def decode(self, outputs: torch.Tensor, features: Sequence[Feature]) -> list[Answer]:
-        """Logits -> one answer a feature, in their order."""
+    def decode(self, outputs: Any, features: Sequence[Feature]) -> list[Any]:
+        """Outputs (or what was written: a list of `Written` for each feature) -> a part of an answer for each feature."""
+        ...
+
+    def join(self, parts: Sequence[Any]) -> Answer:
+        """The parts of one row, in order -> its answer."""
         ...
 
     def metrics(self) -> Metrics:

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import groupby, islice
+from typing import Any
 
 import torch
 
@@ -10,13 +11,13 @@ from hftool.data.batches import budget_batches
 from hftool.data.sources import Row
 from hftool.engines.torch import TorchEngine
 from hftool.errors import DataError
-from hftool.heads.protocol import Answer, Feature, Head
+from hftool.heads.protocol import Answer, Batch, Feature, Head, Outputs
+from hftool.inference.decoding import OnToken, write
 
 CHUNK = 4096  # rows held at a time: large enough to sort by length, small enough for any machine
-BATCH_TOKENS = 4096  # tokens of a batch after padding, on a CPU; a product of this size keeps its cores busy
 
 
-Batched = tuple[list[int], list[Feature], dict[str, torch.Tensor], torch.Tensor]  # places, features, batch, logits
+Batched = tuple[list[int], list[Feature], Batch]  # places, features, batch
 
 
 @dataclass(frozen=True)
@@ -25,42 +26,64 @@ class Predictor:
 
     engine: TorchEngine
     head: Head
-    batch_tokens: int = BATCH_TOKENS
 
-    def answer(self, rows: Iterable[Row]) -> Iterator[Answer]:
+    def answer(self, rows: Iterable[Row], on_token: OnToken | None = None) -> Iterator[Answer]:
         """One answer a row, in the order of the rows. Rows are taken from the iterable a chunk at a time.
 
-        Raises DataError when an output is no number, as of a model whose weights are damaged.
+        on_token: told of each token as it is written, by heads that write. Raises DataError when an output is no number, as
+        of a model whose weights are damaged.
         """
         source = iter(rows)
         while chunk := list(islice(source, CHUNK)):
-            yield from self.answer_features(self.head.encode(chunk))
+            yield from self.answer_features(self.head.encode(chunk), on_token)
 
-    def answer_features(self, features: Sequence[Feature]) -> list[Answer]:
-        """One answer a feature, in their order."""
-        answers: list[Answer] = [{}] * len(features)
-        for places, members, _, outputs in self._batches(features):
-            for i, answer in zip(places, self.head.decode(outputs, members), strict=True):
-                answers[i] = answer
-        return answers
+    def answer_features(self, features: Sequence[Feature], on_token: OnToken | None = None) -> list[Answer]:
+        """One answer a row, in their order; the features of a row stand together."""
+        parts: list[Any] = [None] * len(features)
+        for places, members, batch in self._batches(features):
+            if self.head.decoding is None:
+                read: Any = self._forward(batch)
+            else:
+                read = write(self.engine, batch, self.head.decoding, tokenizer=self.head.tokenizer, on_token=on_token)
+            _put(parts, places, self.head.decode(read, members))
+        return self._joined(features, parts)
 
     def score(self, features: Sequence[Feature]) -> tuple[list[Answer], float]:
-        """Answers in order, and the loss over all that it counts: no batch weighs more for being short."""
-        answers: list[Answer] = [{}] * len(features)
+        """Answers in order, and the loss over all that it counts: no batch weighs more for being short.
+
+        No answers under a head that is measured by its loss alone.
+        """
+        parts: list[Any] = [None] * len(features)
         total, count = 0.0, 0
-        for places, members, batch, outputs in self._batches(features):
+        wanted = self.head.metrics().answers
+        for places, members, batch in self._batches(features):
+            outputs = self._forward(batch)
             loss, n = self.head.loss(outputs, batch)
             total, count = total + float(loss), count + n
-            for i, answer in zip(places, self.head.decode(outputs, members), strict=True):
-                answers[i] = answer
-        return answers, total / max(count, 1)
+            if wanted and self.head.decoding is None:
+                _put(parts, places, self.head.decode(outputs, members))
+        mean = total / max(count, 1)
+        if not wanted:
+            return [], mean
+        return self.answer_features(features) if self.head.decoding else self._joined(features, parts), mean
+
+    def _joined(self, features: Sequence[Feature], parts: Sequence[Any]) -> list[Answer]:
+        pairs = zip(features, parts, strict=True)
+        return [self.head.join([part for _, part in group]) for _, group in groupby(pairs, key=lambda pair: pair[0].row)]
 
     def _batches(self, features: Sequence[Feature]) -> Iterator[Batched]:
         lengths = [feature.length for feature in features]
-        for places in budget_batches(lengths, tokens=self.batch_tokens):
+        for places in budget_batches(lengths, tokens=self.head.batch_tokens):
             members = [features[i] for i in places]
-            batch = self.head.collate(members)
-            outputs = self.engine.forward(batch)
-            if not bool(torch.isfinite(outputs).all()):  # a probability of NaN is no answer
-                raise DataError("the model answers with NaN or infinite numbers: its weights are damaged")
-            yield places, members, batch, outputs
+            yield places, members, self.head.collate(members)
+
+    def _forward(self, batch: Batch) -> Outputs:
+        outputs = self.engine.forward(batch, self.head.outputs)
+        if not all(bool(torch.isfinite(values).all()) for values in outputs.values()):  # a probability of NaN is no answer
+            raise DataError("the model answers with NaN or infinite numbers: its weights are damaged")
+        return outputs
+
+
+def _put(parts: list[Any], places: Sequence[int], made: Sequence[Any]) -> None:
+    for i, part in zip(places, made, strict=True):
+        parts[i] = part

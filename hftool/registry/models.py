@@ -9,18 +9,28 @@ from hftool.errors import UsageError, did_you_mean, listing
 class Family:
     """What differs between architectures. `model_type` is the word in a checkpoint's config.json.
 
-    position_offset is how many position embeddings a family keeps for itself (RoBERTa counts from padding_idx + 1);
-    padding_side is the side on which a batch is padded to train or to score; learning_rate is for full fine-tuning.
+    heads: what it can do; natural: what a checkpoint without a trained head does. padding_side is the side on which a batch is
+    padded to train or to score, writing_side the one on which prompts are padded. position_offset is how many position
+    embeddings a family keeps for itself (RoBERTa counts from padding_idx + 1). prefixed: whether the name of the task is
+    written before the text ("summarize: "). auto_classes: pairs of head and the class of transformers that stands for it, where
+    it is not the head's own. learning_rate is for full fine-tuning.
     """
 
     name: str
     model_type: str
     heads: tuple[str, ...]
-    padding_side: str
-    position_offset: int
-    prefix: str
-    safe_dtypes: tuple[str, ...]
-    learning_rate: float
+    natural: str
+    learning_rate: float = 5e-5
+    safe_dtypes: tuple[str, ...] = ("float32", "bfloat16", "float16")
+    padding_side: str = "right"
+    writing_side: str = "right"
+    position_offset: int = 0
+    prefixed: bool = False
+    auto_classes: tuple[tuple[str, str], ...] = ()
+
+    def auto_class(self, head: str, otherwise: str) -> str:
+        """The class of transformers for `head`: the family's own, else that of the head."""
+        return dict(self.auto_classes).get(head, otherwise)
 
 
 @dataclass(frozen=True)
@@ -35,28 +45,57 @@ class Package:
 
 @dataclass(frozen=True)
 class Model:
-    """A checkpoint known by name. `parameters` are counted without a head; `stand_ins` maps a head to the row
-    that answers instead when neither cache nor Hub can give this one."""
+    """A checkpoint known by name. `parameters` are counted without a head; `natural` is what it does untrained, where that is
+    not what its family does; `stand_ins` maps a head, or "" for any other, to the rows that answer instead, the first that is
+    here, when neither cache nor Hub can give this one. bundled: its folder under hftool/assets/models, if hftool brings it."""
 
     name: str
     family: str
     repo: str
     revision: str
     parameters: int
-    stand_ins: tuple[tuple[str, str], ...] = ()
+    natural: str = ""
+    stand_ins: tuple[tuple[str, tuple[str, ...]], ...] = ()
     package: Package | None = None
+    bundled: str = ""
 
-    def stand_in(self, head: str) -> str | None:
-        """The name of the row that stands in for this one under `head`, if there is one."""
-        return dict(self.stand_ins).get(head)
+    def stand_in_names(self, head: str) -> tuple[str, ...]:
+        """The names of the rows that may stand in for this one under `head`, in order."""
+        names = dict(self.stand_ins)
+        return names.get(head, names.get("", ()))
 
+
+ENCODER = ("classify", "tag", "answer", "fill", "embed")
+# T5 overflows in float16: https://github.com/huggingface/transformers/issues/4287
+NO_HALF = ("float32", "bfloat16")
+# The encoder alone, its token scores averaged: transformers' T5 for sequences runs the decoder, too. Liu et al., "EncT5", 2021
+T5_CLASSES = (("classify", "AutoModelForTokenClassification"),)
 
 FAMILIES = (
-    Family("bert", "bert", ("classify",), "right", 0, "", ("float32", "bfloat16", "float16"), 5e-5),
-    Family("roberta", "roberta", ("classify",), "right", 2, "", ("float32", "bfloat16", "float16"), 5e-5),
-    Family("gpt2", "gpt2", ("classify",), "right", 0, "", ("float32", "bfloat16", "float16"), 5e-5),
-    # T5 overflows in float16: https://github.com/huggingface/transformers/issues/4287
-    Family("t5", "t5", (), "right", 0, "", ("float32", "bfloat16"), 3e-4),
+    Family("bert", "bert", ENCODER, "fill"),
+    Family("distilbert", "distilbert", ENCODER, "fill"),
+    Family("roberta", "roberta", ENCODER, "fill", position_offset=2),
+    Family("xlm-roberta", "xlm-roberta", ENCODER, "fill", position_offset=2),
+    Family("gpt2", "gpt2", ("classify", "tag", "generate"), "generate", writing_side="left"),
+    Family(
+        "t5",
+        "t5",
+        ("classify", "text2text", "embed"),
+        "text2text",
+        learning_rate=3e-4,
+        safe_dtypes=NO_HALF,
+        prefixed=True,
+        auto_classes=T5_CLASSES,
+    ),
+    Family(  # pre-trained on spans alone, so that no prefix means anything to it: Xue et al., "mT5", 2021, section 3
+        "mt5",
+        "mt5",
+        ("classify", "text2text", "embed"),
+        "text2text",
+        learning_rate=3e-4,
+        safe_dtypes=NO_HALF,
+        auto_classes=T5_CLASSES,
+    ),
 )
 
 MINILM_PACKAGE = Package(
@@ -65,6 +104,15 @@ MINILM_PACKAGE = Package(
     folder="model",
     sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
 )
+BERT_STAND_INS = (("fill", ("bert-mini",)), ("", ("minilm", "bert-mini")))
+
+MINI_PARAMETERS = {"bert": 0, "roberta": 0, "gpt2": 0, "t5": 0}
+
+
+def _mini(family: str) -> Model:
+    """A small model that hftool brings itself, pre-trained by benchmarks/minis.py on public-domain novels."""
+    return Model(f"{family}-mini", family, "", "", MINI_PARAMETERS[family], bundled=f"{family}-mini")
+
 
 MODELS = (
     Model(
@@ -73,19 +121,74 @@ MODELS = (
         "google-bert/bert-base-uncased",
         "86b5e0934494bd15c9632b12f734a8a67f723594",
         109_482_240,
-        stand_ins=(("classify", "minilm"),),
+        stand_ins=BERT_STAND_INS,
     ),
+    Model("bert-large", "bert", "google-bert/bert-large-uncased", "6da4b6a26a1877e173fca3225479512db81a5e5b", 335_141_888),
+    Model("bert-cased", "bert", "google-bert/bert-base-cased", "cd5ef92a9fb2f889e972770a36d4ed042daf221e", 108_310_272),
+    Model("bert-large-cased", "bert", "google-bert/bert-large-cased", "06fa25dc1b6e034e91607fd67c247051ccaeff65", 333_579_264),
+    Model(
+        "bert-multilingual",
+        "bert",
+        "google-bert/bert-base-multilingual-cased",
+        "3f076fdb1ab68d5b2880cb87a0886f315b8146f8",
+        177_853_440,
+    ),
+    Model("bert-chinese", "bert", "google-bert/bert-base-chinese", "8f23c25b06e129b6c986331a13d8d025a92cf0ea", 102_267_648),
     Model(
         "minilm",
         "bert",
         "sentence-transformers/all-MiniLM-L6-v2",
         "1110a243fdf4706b3f48f1d95db1a4f5529b4d41",
         22_713_216,
+        natural="embed",
         package=MINILM_PACKAGE,
     ),
-    Model("roberta", "roberta", "FacebookAI/roberta-base", "e2da8e2f811d1448a5b465c236feacd80ffbac7b", 124_645_632),
-    Model("gpt2", "gpt2", "openai-community/gpt2", "607a30d783dfa663caf39e06633721c8d4cfcd7e", 124_439_808),
-    Model("t5", "t5", "google-t5/t5-small", "df1b051c49625cf57a3d0d8d3863ed4d13564fe4", 60_506_624),
+    Model(
+        "distilbert",
+        "distilbert",
+        "distilbert/distilbert-base-uncased",
+        "12040accade4e8a0f71eabdb258fecc2e7e948be",
+        66_362_880,
+    ),
+    Model(
+        "roberta",
+        "roberta",
+        "FacebookAI/roberta-base",
+        "e2da8e2f811d1448a5b465c236feacd80ffbac7b",
+        124_645_632,
+        stand_ins=(("", ("roberta-mini",)),),
+    ),
+    Model("roberta-large", "roberta", "FacebookAI/roberta-large", "722cf37b1afa9454edce342e7895e588b6ff1d59", 355_359_744),
+    Model("xlm-roberta", "xlm-roberta", "FacebookAI/xlm-roberta-base", "e73636d4f797dec63c3081bb6ed5c7b0bb3f2089", 278_043_648),
+    Model(
+        "gpt2",
+        "gpt2",
+        "openai-community/gpt2",
+        "607a30d783dfa663caf39e06633721c8d4cfcd7e",
+        124_439_808,
+        stand_ins=(("", ("gpt2-mini",)),),
+    ),
+    Model("gpt2-medium", "gpt2", "openai-community/gpt2-medium", "6dcaa7a952f72f9298047fd5137cd6e4f05f41da", 354_823_168),
+    Model("gpt2-large", "gpt2", "openai-community/gpt2-large", "32b71b12589c2f8d625668d2335a01cac3249519", 774_030_080),
+    Model("distilgpt2", "gpt2", "distilbert/distilgpt2", "2290a62682d06624634c1f46a6ad5be0f47f38aa", 81_912_576),
+    Model(
+        "t5",
+        "t5",
+        "google-t5/t5-small",
+        "df1b051c49625cf57a3d0d8d3863ed4d13564fe4",
+        60_506_624,
+        stand_ins=(("", ("t5-mini",)),),
+    ),
+    Model("t5-base", "t5", "google-t5/t5-base", "a9723ea7f1b39c1eae772870f3b547bf6ef7e6c1", 222_903_552),
+    Model("t5-large", "t5", "google-t5/t5-large", "150ebc2c4b72291e770f58e6057481c8d2ed331a", 737_668_096),
+    Model("flan-t5", "t5", "google/flan-t5-base", "7bcac572ce56db69c1ea7c8af255c5d7c9672fc2", 222_903_552),
+    Model("flan-t5-small", "t5", "google/flan-t5-small", "0fc9ddf78a1e988dac52e2dac162b0ede4fd74ab", 60_511_616),
+    _mini("bert"),
+    _mini("roberta"),
+    _mini("gpt2"),
+    _mini("t5"),
+    # the main branch holds pickled weights only; this is the commit of the Hub's own conversion to safetensors
+    Model("mt5", "mt5", "google/mt5-small", "6f9238ffa7de159b1245f899909bac7f40de53ae", 172_119_424),
 )
 
 
@@ -106,6 +209,11 @@ def get_model(name: str) -> Model:
 def find_family(model_type: str) -> Family | None:
     """The family whose checkpoints say `model_type` in their config.json, or None."""
     return next((row for row in FAMILIES if row.model_type == model_type), None)
+
+
+def natural_head(row: Model) -> str:
+    """What a model known by name does before anybody has trained it."""
+    return row.natural or next(family.natural for family in FAMILIES if family.name == row.family)
 
 
 def check_head(family: Family, head: str, *, model: str) -> None:

@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -15,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from hftool.config import Config
 from hftool.data.batches import split_step, step_batches
+from hftool.engines.torch import without_cache
 from hftool.errors import RunStopped
 from hftool.heads.protocol import Feature, Head
 from hftool.progress import Event, Progress, notice
@@ -79,6 +81,7 @@ class Trainer:
         self.head, self.features, self.config, self.precision = head, features, config, precision
         self.accelerator, self.evaluate, self.run, self.progress = accelerator, evaluate, run, progress
         optimizer = make_optimizer(config.optimizer, model, lr=config.lr, weight_decay=config.weight_decay)
+        self.arguments = without_cache(model)
         self.model, self.optimizer = accelerator.prepare(model, optimizer)
         self.store = Store(run.checkpoints, keep=config.keep)
         self.lengths = [feature.length for feature in features]
@@ -125,7 +128,7 @@ class Trainer:
             batches = DataLoader(
                 cast("Dataset[Feature]", self.features),  # a list does all that a Dataset must
                 batch_sampler=[part for step in parts for part in step],
-                collate_fn=self.head.collate,
+                collate_fn=partial(self.head.collate, draw=self._draw()),
                 num_workers=self.config.workers,
             )
             with signals_held_back():
@@ -136,6 +139,10 @@ class Trainer:
             self.position.epoch += 1
             self.position.step_in_epoch = 0
 
+    def _draw(self) -> int:
+        """The number of this pass over the data: another one in each epoch and for each seed, never 0, which is evaluation."""
+        return 1 + self.position.epoch + 1000 * self.config.seed
+
     def backward(self, batches: Sequence[dict[str, torch.Tensor]]) -> tuple[float, int]:
         """Add up gradients of the summed loss over the batches of a step -> (sum of losses, count)."""
         total, count = torch.zeros(()), 0
@@ -143,7 +150,7 @@ class Trainer:
             batch = {key: value.to(self.accelerator.device) for key, value in collated.items()}
             inputs = {key: value for key, value in batch.items() if key != "labels"}
             with autocast(self.accelerator.device, self.precision):
-                outputs = self.model(**inputs).logits
+                outputs = self.model(**inputs, **self.arguments)
             loss, n = self.head.loss(outputs, batch)
             self.accelerator.backward(loss)
             total = total.to(loss.device) + loss.detach()

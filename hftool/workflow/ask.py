@@ -1,20 +1,35 @@
-"""The words that ask a model: load, tokenize, infer, info."""
+"""The words that look at a model: load, tokenize, info; and what every verb that asks one stands on."""
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from hftool.data.sources import Row, whole_characters
 from hftool.engines.torch import TorchEngine
-from hftool.errors import ConfigError, DataError, UsageError
+from hftool.errors import ConfigError, UsageError, did_you_mean
 from hftool.heads import get_head, head_class
-from hftool.heads.protocol import Feature
+from hftool.heads.classify import ClassifyHead
+from hftool.heads.protocol import Answer, Decoding, Feature
+from hftool.inference.decoding import OnToken
 from hftool.inference.predictor import Predictor
 from hftool.machine import choose_device
-from hftool.models import Card, Loaded, describe, length_limit, load_model, load_tokenizer, read_card, read_config
+from hftool.models import (
+    Card,
+    Loaded,
+    auto_class_of,
+    describe,
+    family_of,
+    length_limit,
+    load_model,
+    load_tokenizer,
+    natural_head_of,
+    read_card,
+    read_config,
+)
 from hftool.names import Place, find_place
-from hftool.progress import Progress, silent
+from hftool.progress import Progress, notice, silent
+from hftool.registry.models import FAMILIES, check_head, find_model, natural_head
 
 LEAST_TOKENS = 2  # a beginning and an end
 
@@ -40,37 +55,60 @@ def load(
 ) -> Loaded:
     """A model with its tokenizer and card. MODEL: a name, a Hub id, a model folder or a run folder.
 
-    head: what it is to do; by default what it was trained for. A model whose head is not trained yet loads, with the parts
-    that are missing in `new_weights`; it never answers. Raises UsageError, InputMissing, HubUnreachable, Refused, DataError,
-    ConfigError.
+    head: what it is to do; by default what it was trained for, or what it does naturally. A model whose head is not trained yet
+    loads, with the parts that are missing in `new_weights`; it never answers. Raises UsageError (a family that cannot do it),
+    InputMissing, HubUnreachable, Refused, DataError, ConfigError.
     """
-    place = find_place(model, head=head or "classify", offline=offline, fallback=fallback, progress=progress)
-    return load_place(place, head=head, device=device)
+    if head is not None:
+        check_head_by_name(model, head)
+    place = find_place(model, head=head, offline=offline, fallback=fallback, progress=progress)
+    return load_place(place, head=head, device=device, progress=progress)
 
 
-def load_place(place: Place, *, head: str | None, device: str) -> Loaded:
-    """A model from its folder: by its card if it has one, else by the labels in its config. Raises what `load` raises."""
-    card = read_card(place.folder) or _card_of_stranger(place, head or "classify")
-    auto_class = head_class(card.head).auto_class
-    loaded = load_model(place.folder, auto_class, card=card, new_head=True, device=choose_device(device))
+def check_head_by_name(model: str, head: str) -> None:
+    """As far as names tell, before anything is read or fetched. Raises UsageError that names the families that can."""
+    head_class(head)
+    known = find_model(model)
+    if known is not None:
+        check_head(next(f for f in FAMILIES if f.name == known.family), head, model=known.name)
+
+
+def load_place(place: Place, *, head: str | None, device: str, progress: Progress = silent) -> Loaded:
+    """A model from its folder: by its card if it has one for this head, else by its config. Raises what `load` raises."""
+    config = read_config(place.folder)
+    family = family_of(config)
+    if family not in FAMILIES:
+        notice(progress, f"'{family.name}' is no family that hftool knows: its facts are taken from the model's config")
+    card = read_card(place.folder)
+    if card is None or (head is not None and head != card.head):
+        chosen = head or (natural_head(place.row) if place.row else natural_head_of(place.folder, config))
+        check_head(family, chosen, model=place.base)
+        card = _card_of_stranger(place, config, chosen)
+    loaded = load_model(place.folder, auto_class_of(card.head, config), card=card, new_head=True, device=choose_device(device))
     if card.max_length:
         return loaded
     limited = dataclasses.replace(card, max_length=length_limit(loaded.tokenizer, loaded.model.config))
     return dataclasses.replace(loaded, card=limited)
 
 
-def _card_of_stranger(place: Place, head: str) -> Card:
-    """A card for a model that hftool did not make, by its config. Labels called LABEL_0 stand for the numbers in data."""
-    config = read_config(place.folder)
-    kind = config.problem_type or "single_label_classification"
+def _card_of_stranger(place: Place, config: Any, head: str) -> Card:
+    """A card for a model that hftool did not make, or not for this head, by its config."""
+    stood = {"model": f"{place.stand_in['used']} for {place.stand_in['asked']}"} if place.stand_in else {}
+    card = Card(head=head, base=place.base, revision=place.revision, stand_in=stood)
+    if head not in ("classify", "tag"):
+        return card
+    kind = config.problem_type or ("regression" if config.num_labels == 1 else card.problem_type)
     labels = tuple(str(config.id2label[i]) for i in sorted(config.id2label))
-    if kind != "single_label_classification" or len(labels) < 2:
+    if head == "classify" and kind == "regression" and len(labels) == 1:
+        return dataclasses.replace(card, problem_type=kind)
+    if kind != card.problem_type or len(labels) < 2:
         raise ConfigError(
             f"the model in '{place.folder}' is made for {kind.replace('_', ' ')} with {len(labels)} outputs",
-            "classify takes one label of several",
+            f"{head} takes one label of several",
         )
+    # labels called LABEL_0 stand for the numbers in data
     values = tuple(str(i) if name == f"LABEL_{i}" else name for i, name in enumerate(labels))
-    return Card(head=head, base=place.base, revision=place.revision, labels=labels, label_values=values)
+    return dataclasses.replace(card, labels=labels, label_values=values)
 
 
 def tokenize(
@@ -87,20 +125,20 @@ def tokenize(
 
     max_length: in tokens, special ones included; by default the model's. Raises what `load` raises, and UsageError.
     """
-    rows = _rows(texts, pairs)
+    rows = text_rows(texts, pairs)
     if max_length is not None and max_length < LEAST_TOKENS:
         raise UsageError(f"max_length must be a whole number of at least {LEAST_TOKENS}, not {max_length}")
     if isinstance(model, Loaded):
         tokenizer, card = model.tokenizer, model.card
     else:
-        place = find_place(model, head="classify", offline=offline, fallback=fallback, progress=progress)
+        place = find_place(model, head=None, offline=offline, fallback=fallback, progress=progress)
         config = read_config(place.folder)
         tokenizer = load_tokenizer(place.folder, config)
         card = read_card(place.folder) or Card(head="classify", max_length=length_limit(tokenizer, config))
     if max_length is not None:
         card = dataclasses.replace(card, max_length=max_length)
-    uncut = get_head(tokenizer, dataclasses.replace(card, max_length=0)).encode(rows)
-    features = get_head(tokenizer, card).encode(rows)
+    uncut = ClassifyHead(tokenizer, dataclasses.replace(card, max_length=0)).encode(rows)
+    features = ClassifyHead(tokenizer, card).encode(rows)
     return [_tokens(tokenizer, whole, feature) for whole, feature in zip(uncut, features, strict=True)]
 
 
@@ -118,55 +156,61 @@ def _tokens(tokenizer: Any, whole: Feature, feature: Feature) -> Tokens:
     return Tokens(tokenizer.convert_ids_to_tokens(ids), ids, [1] * len(ids), tokenizer.convert_ids_to_tokens(lost))
 
 
-def _rows(texts: Sequence[str], pairs: Sequence[str] | None) -> list[Row]:
-    """Texts as rows. Raises UsageError for anything but lists of texts of one length."""
+def text_rows(texts: Sequence[str], pairs: Sequence[str] | None, *, roles: Sequence[str] = ("text", "text_pair")) -> list[Row]:
+    """Texts as rows under the first role, and pairs under the second. Raises UsageError for anything but lists of texts of one
+    length."""
     for name, values in (("texts", texts), ("pairs", pairs or [])):
         if isinstance(values, str) or not all(isinstance(value, str) for value in values):
             raise UsageError(f"{name} must be a list of texts")
     if pairs is not None and len(pairs) != len(texts):
         raise UsageError(f"there are {len(texts)} texts and {len(pairs)} second texts")
-    rows: list[Row] = [{"text": whole_characters(text)} for text in texts]
+    rows: list[Row] = [{roles[0]: whole_characters(text)} for text in texts]
     for row, pair in zip(rows, pairs or [], strict=False):
-        row["text_pair"] = whole_characters(pair)
+        row[roles[1]] = whole_characters(pair)
     return rows
 
 
-def make_predictor(loaded: Loaded, precision: str = "fp32") -> Predictor:
-    """What answers with this model: the engine and the head that its card names."""
+def make_predictor(loaded: Loaded, precision: str = "fp32", options: Mapping[str, Any] | None = None) -> Predictor:
+    """What answers with this model: the engine and the head that its card names. options: fields of that head, such as top_k;
+    under `decoding` a Decoding, or those of its fields that are not to be as usual. Raises UsageError."""
     engine = TorchEngine(loaded.model, str(loaded.model.device), precision)
-    return Predictor(engine, get_head(loaded.tokenizer, loaded.card))
+    head: Any = get_head(loaded.tokenizer, loaded.card, loaded.model.config)
+    given = dict(options or {})
+    decoding = given.pop("decoding", None)
+    if decoding is not None:
+        given["settings"] = _decoding(head.decoding, decoding)
+    return Predictor(engine, dataclasses.replace(head, **given) if given else head)
 
 
-def infer(
-    model: str | Loaded,
-    texts: Sequence[str],
-    *,
-    pairs: Sequence[str] | None = None,
-    device: str = "auto",
-    offline: bool = False,
-    fallback: bool = False,
-    progress: Progress = silent,
-) -> list[dict[str, Any]]:
-    """One answer a text, in their order: {"label", "probability", "probabilities"}.
+def _decoding(usual: Decoding, wanted: Decoding | Mapping[str, Any]) -> Decoding:
+    if isinstance(wanted, Decoding):
+        return wanted
+    known = [field.name for field in dataclasses.fields(Decoding)]
+    for name in wanted:
+        if name not in known:
+            raise UsageError(f"unknown setting '{name}'", did_you_mean(name, known, otherwise="Settings: " + ", ".join(known)))
+    return dataclasses.replace(usual, **wanted)
 
-    pairs: the second text of each, for a model of text pairs. Raises what `load` raises, UsageError (pairs for a model of
-    single texts, or none for one of pairs), ConfigError (the head is not trained), DataError (an empty text).
+
+def trained(model: str | Loaded, head: str | None) -> Loaded:
+    """The model, loaded if it is a word, and sure to answer under `head`.
+
+    Raises what `load` raises, UsageError, ConfigError.
     """
-    rows = _rows(texts, pairs)
-    if isinstance(model, Loaded):
-        loaded = model
-    else:
-        loaded = load(model, device=device, offline=offline, fallback=fallback, progress=progress)
+    loaded = model if isinstance(model, Loaded) else load(model, head=head)
+    if head is not None and loaded.card.head != head:
+        raise UsageError(f"the model was loaded to {loaded.card.head}, not to {head}", f"Load it with head='{head}'")
     if loaded.new_weights:
         lacks = ", ".join(loaded.new_weights[:5])
         raise ConfigError(f"the model has no trained head: it lacks {lacks}", "Fine-tune it: hftool finetune MODEL TASK")
-    if loaded.card.columns and ("text_pair" in loaded.card.columns) != (pairs is not None):
-        wants, flag = ("single texts", "Leave --pair out") if pairs else ("pairs of texts", "Give the second with --pair")
-        raise UsageError(f"the model was trained on {wants}", flag)
-    for number, row in enumerate(rows, start=1):
-        if not row["text"].strip():
-            raise DataError(f"text {number} is empty")
-    return list(make_predictor(loaded).answer(rows))
+    return loaded
+
+
+def answers_of(
+    loaded: Loaded, rows: Iterable[Row], options: Mapping[str, Any] | None = None, on_token: OnToken | None = None
+) -> Iterator[Answer]:
+    """One answer a row, in order, by a model that was `trained`."""
+    return make_predictor(loaded, options=options).answer(rows, on_token)
 
 
 def read_lines(handle: Iterable[str]) -> list[str]:
@@ -184,11 +228,11 @@ def info(
     progress: Progress = silent,
 ) -> dict[str, Any]:
     """What a model is and what it needs: parameters by part, bytes, memory to infer and to train. Loads no weights."""
-    place = find_place(model, head="classify", offline=offline, fallback=fallback, progress=progress)
+    place = find_place(model, head=None, offline=offline, fallback=fallback, progress=progress)
     card = read_card(place.folder)
-    facts = describe(
-        place.folder, head_class(card.head if card else "classify").auto_class, batch_size=batch_size, length=length
-    )
+    config = read_config(place.folder)
+    head = card.head if card else natural_head(place.row) if place.row else natural_head_of(place.folder, config)
+    facts = describe(place.folder, auto_class_of(head, config), batch_size=batch_size, length=length)
     stand_in = {"model": f"{place.stand_in['used']} for {place.stand_in['asked']}"} if place.stand_in else {}
     stand_in = stand_in or (dict(card.stand_in) if card else {})
     return {
@@ -197,6 +241,8 @@ def info(
         "base": card.base if card else place.base,
         "revision": card.revision if card else place.revision,
         **facts,
-        **({"head": card.head, "labels": list(card.labels), "task": card.task} if card else {}),
+        "heads": list(family_of(config).heads),
+        "head": head,
+        **({"labels": list(card.labels), "task": card.task} if card else {}),
         **({"stand_in": stand_in} if stand_in else {}),
     }

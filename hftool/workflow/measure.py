@@ -7,17 +7,26 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hftool.data import columns
+from hftool.data.columns import map_columns
+from hftool.data.labels import Labels, own_names
+from hftool.data.passages import merge_lines
+from hftool.data.roles import Shape
+from hftool.data.rows import MAX_REJECTED, Prepared, prepare_row, sample_indices
+from hftool.data.rows import prepare as prepare_rows
 from hftool.data.sinks import check_ending, write_lines, write_rows
 from hftool.data.sources import Record, Rejected, Row, stream
+from hftool.data.splits import has_targets
 from hftool.errors import DataError, UsageError
 from hftool.evaluation.report import error_rows, make_report
+from hftool.heads import head_class
+from hftool.heads.protocol import Answer
 from hftool.models import Card, Loaded
 from hftool.names import Place, TaskData, find_place, find_task_data
 from hftool.progress import Event, Progress, notice, silent
 from hftool.run import check_output, read_json
 from hftool.workflow import prepare
-from hftool.workflow.ask import load_place, make_predictor
+from hftool.workflow.answers import natural_options
+from hftool.workflow.ask import check_head_by_name, load_place, make_predictor, trained
 
 ROWS_AT_A_TIME = 4096
 SPLITS = ("train", "validation", "test")
@@ -38,6 +47,7 @@ def evaluate(
     *,
     split: str | None = None,
     column: Mapping[str, str] | None = None,
+    head: str | None = None,
     limit: int | None = None,
     seed: int = 0,
     device: str = "auto",
@@ -47,8 +57,9 @@ def evaluate(
     fallback: bool = False,
     progress: Progress = silent,
 ) -> Report:
-    """Measure a model on labelled rows. Without a task: the run's own data.
+    """Measure a model on labelled rows, or on running text. Without a task: the run's own data.
 
+    head: as what it is measured; by default what it was trained for.
     split: train, validation or test; by default test if it has labels, else validation. errors: where the misclassified rows
     go, worst first; by default errors.jsonl in the run folder. Raises what `load` raises, DataError, UsageError.
     """
@@ -59,33 +70,35 @@ def evaluate(
     if errors is not None:
         check_ending(errors)
         check_output(Path(errors))
-    place = find_place(model, head="classify", offline=offline, fallback=fallback, progress=progress)
-    loaded = load_place(place, head=None, device=device)
+    if head is not None:
+        check_head_by_name(model, head)
+    place = find_place(model, head=head, offline=offline, fallback=fallback, progress=progress)
+    loaded = trained(load_place(place, head=head, device=device, progress=progress), None)
     if task is None:
         part = _own_rows(place, split, model, loaded.card, offline=offline, progress=progress)
     else:
         used = _stand_in_of(place, task)
         data = find_task_data(used, {}, encoding=encoding, offline=offline, fallback=False, progress=progress)
         part = _rows_to_measure(data, task, split, loaded.card, column or {})
-    part = part.keep(columns.sample_indices(len(part.rows), limit, seed))
+    part = part.keep(sample_indices(len(part.rows), limit, seed))
     predictor = make_predictor(loaded)
+    metrics = predictor.head.metrics()
     answers, loss = predictor.score(predictor.head.encode(part.rows))
-    expected = [row["label"] for row in part.rows]
-    measured = make_report(answers, expected, predictor.head.metrics(), loaded.card.labels, loss)
-    wrong = error_rows(part.rows, part.numbers, answers, loaded.card.labels)
-    target = Path(errors) if errors is not None else place.run.path / "errors.jsonl" if place.run else None
+    measured = make_report(answers, part.rows, metrics, loaded.card.labels, loss)
+    wrong = error_rows(answers, part.rows, part.numbers, metrics, loaded.card.labels)
+    target = Path(errors) if errors is not None else place.run.path / "errors.jsonl" if place.run and metrics.answers else None
     if target is not None:
         write_rows(target, wrong, overwrite=True)
-        notice(progress, f"{len(wrong)} misclassified rows, worst first: {target}")
+        notice(progress, f"{len(wrong)} rows that went wrong, worst first: {target}")
     return Report(part.split, {**measured, "stand_in": dict(loaded.card.stand_in)}, wrong)
 
 
-def _own_rows(place: Place, on: str | None, model: str, card: Card, *, offline: bool, progress: Progress) -> columns.Prepared:
+def _own_rows(place: Place, on: str | None, model: str, card: Card, *, offline: bool, progress: Progress) -> Prepared:
     """The rows of the run's own data, split as when the run was made, with the labels as the model's card names them."""
     if place.run is None:
         raise UsageError(f"'{model}' is no run folder, so it has no data of its own", "Name a task or a file")
     settings, data = prepare.find_rows_again(place.run, offline=offline, progress=progress)
-    splits = prepare.split(settings, data, labels=columns.Labels(card.label_values, card.labels, "as the model names them"))
+    splits = prepare.split(settings, data, card.head, labels=_labels_of(card, {}))
     return splits.get(on or ("test" if splits.test is not None else "validation"))
 
 
@@ -96,7 +109,7 @@ def _stand_in_of(place: Place, task: str) -> str:
     return used if asked == task else task
 
 
-def _rows_to_measure(data: TaskData, task: str, on: str | None, card: Card, given: Mapping[str, str]) -> columns.Prepared:
+def _rows_to_measure(data: TaskData, task: str, on: str | None, card: Card, given: Mapping[str, str]) -> Prepared:
     """The split to measure, with the labels as the model's card names them."""
     row = data.row
     known = dict(row.columns) if row else card.columns
@@ -107,31 +120,34 @@ def _rows_to_measure(data: TaskData, task: str, on: str | None, card: Card, give
         table = data.tables.get(name)
         if table is None:
             continue
-        mapping = columns.map_columns(
-            table.columns, ("text", "text_pair", "label"), given=given, known=known, path=table.path, optional=("text_pair",)
-        )
-        if columns.has_labels(table, mapping["label"]):
-            labels = _labels_of(card, columns.own_names(table, mapping["label"], row))
-            part = columns.prepare(table, mapping, labels)
+        shape, mapping = map_columns(table.columns, head_class(card.head).shapes, given=given, known=known, path=table.path)
+        if all(has_targets(table, mapping[role]) for role in shape.targets):
+            names = own_names(table, mapping.get("label", mapping.get("tags", "")), row)
+            table = merge_lines(table) if table.lines and not shape.targets else table
+            part = prepare_rows(table, mapping, _labels_of(card, names))
             return replace(part, split=Path(task).name) if is_file else part
     there = ", ".join(data.tables) or "nothing"
     raise DataError(f"there is no {on or 'labelled'} split to measure; there is {there}")
 
 
-def _labels_of(card: Card, names: Mapping[str, str]) -> columns.Labels:
+def _labels_of(card: Card, names: Mapping[str, str]) -> Labels:
     """The model's labels, with the values that stand for them in this data: by name where it names them, never by place."""
     by_name = {name.casefold(): value for value, name in names.items()}
     values = card.label_values or card.labels
     found = tuple(by_name.get(name.casefold(), value) for name, value in zip(card.labels, values, strict=True))
-    return columns.Labels(found, card.labels, "as the model names them")
+    is_number = card.problem_type == "regression" or card.head == "embed"
+    numbers = card.label_range or ((0.0, 1.0) if is_number else ())
+    return Labels(found, card.labels, "as the model names them", numbers)
 
 
 def predict(
-    model: str,
+    model: str | Loaded,
     source: str | None,
     *,
     out: str | Path | None = None,
     column: Mapping[str, str] | None = None,
+    head: str | None = None,
+    options: Mapping[str, Any] | None = None,
     top_k: int | None = None,
     device: str = "auto",
     encoding: str | None = None,
@@ -142,30 +158,47 @@ def predict(
 ) -> int:
     """Answer every row of a file, in order, in bounded memory -> how many. The output appears whole or not at all.
 
-    Each line has the row's own columns, then label, probability and one probability a label (or the top_k best). out: a
-    CSV, TSV, JSON Lines or Parquet file by its ending; without one JSON Lines go to `handle`. A row without a text keeps its
-    line, with nothing in the new columns. Raises what `load` raises, DataError, OutputUnavailable.
+    Each line has the row's own columns, then the parts of its answer; for labels: label, probability and one probability a
+    label (or the top_k best). head and options: what the model is to do and how, as the functions of `workflow.answers` set
+    them. out: a CSV, TSV, JSON Lines or Parquet file by its ending; without one JSON Lines go to `handle`. A row without a text
+    keeps its line, with nothing in the new columns. Raises what `load` raises, DataError, OutputUnavailable.
     """
     if source is None:
         raise UsageError("which file?", "hftool predict MODEL FILE --out OUT.csv")
     if out is not None:
         check_ending(out)
         check_output(Path(out))
+    place = None
+    if not isinstance(model, Loaded):
+        if head is not None:
+            check_head_by_name(model, head)
+        place = find_place(model, head=head, offline=offline, fallback=fallback, progress=progress)
     rejected: list[Rejected] = []
-    place = find_place(model, head="classify", offline=offline, fallback=fallback, progress=progress)
     names, records = stream(source, encoding=encoding, rejected=rejected)
     first = next(records, None)
     if first is None:
         raise DataError(f"'{source}' has no rows")
-    loaded = load_place(place, head=None, device=device)
+    loaded = trained(load_place(place, head=head, device=device, progress=progress) if place else model, head)
     present = names or tuple(first.row)
     known, given = loaded.card.columns, column or {}
-    wanted = ["text", *(["text_pair"] if "text_pair" in known or "text_pair" in given else [])]
-    mapping = columns.map_columns(present, wanted, given=given, known=known, path=source)
+    shapes = _shapes_to_answer(loaded.card, given)
+    _, mapping = map_columns(present, shapes, given=given, known=known, path=source, answering=True)
     notice(progress, "columns: " + ", ".join(f"{role}='{name}'" for role, name in mapping.items()))
-    answered = _Answered(loaded, mapping, present, top_k, source, progress)
+    answered = _Answered(loaded, mapping, present, {**natural_options(loaded), **(options or {})}, top_k, source, progress)
     rows = answered.rows(itertools.chain([first], records), rejected)
     return write_lines(handle or sys.stdout, rows) if out is None else write_rows(Path(out), rows)
+
+
+def _shapes_to_answer(card: Card, given: Mapping[str, str]) -> list[Shape]:
+    """The ways in which rows to answer may come. A second text is one only for a model of pairs, or where it is asked for; a
+    text to write after may stand in a column `text`, which in training is what is learnt."""
+    shapes = []
+    for shape in head_class(card.head).shapes:
+        optional = tuple(role for role in shape.optional if role in card.columns or role in given)
+        shapes.append(replace(shape, optional=optional))
+    if card.head == "generate":
+        shapes = [Shape(("prompt",))]
+    return shapes
 
 
 @dataclass(frozen=True)
@@ -175,20 +208,25 @@ class _Answered:
     loaded: Loaded
     mapping: Mapping[str, str]
     present: Sequence[str]
+    options: Mapping[str, Any]
     top_k: int | None
     source: str
     progress: Progress
 
     def rows(self, records: Iterator[Record], rejected: list[Rejected]) -> Iterator[Row]:
         """Raises DataError at the end when over 1 % could not be read: then no output file appears."""
-        predictor = make_predictor(self.loaded)
+        predictor = make_predictor(self.loaded, options=self.options)
         empty = done = 0
         while chunk := list(itertools.islice(records, ROWS_AT_A_TIME)):
-            made = [columns.prepare_row(record.row, self.mapping) for record in chunk]
-            answers = predictor.answer(row for row, reason in made if not reason)
+            made = [prepare_row(record.row, self.mapping) for record in chunk]
+            answers = [self._cells(answer) for answer in predictor.answer(row for row, reason in made if not reason)]
+            if not answers and not done:
+                raise DataError(f"the first {len(chunk)} rows of {self.source} cannot be answered: {made[0][1]}")
+            blank = dict.fromkeys(answers[0] if answers else ())
+            following = iter(answers)
             for record, (_, reason) in zip(chunk, made, strict=True):
                 empty += bool(reason)
-                yield self._line(record.row, None if reason else next(answers))
+                yield self._line(record.row, blank if reason else next(following))
             done += len(chunk)
             self.progress(Event("rows", values={"done": done}))
         if empty:
@@ -196,19 +234,23 @@ class _Answered:
         if rejected:
             first, total = rejected[0], done + len(rejected)
             message = f"{len(rejected)} of {total} rows of {self.source} cannot be read; the first is line {first.row}: "
-            if len(rejected) > columns.MAX_REJECTED * total:
+            if len(rejected) > MAX_REJECTED * total:
                 raise DataError(message + first.reason, "At most 1 % may be unusable: mend the file")
             notice(self.progress, f"{message}{first.reason}; they are left out")
 
-    def _line(self, row: Row, answer: Mapping[str, Any] | None) -> Row:
-        """The row's own columns, then the new ones. A column that is there already is kept: ours is then predicted_NAME."""
-        labels = self.loaded.card.labels
-        chances = answer["probabilities"] if answer else dict.fromkeys(labels)
-        new: Row = {key: answer[key] if answer else None for key in ("label", "probability")}
+    def _cells(self, answer: Answer) -> Row:
+        """The parts of an answer as columns; probabilities by label one column each, or the top_k best."""
+        cells = {key: value.tolist() if hasattr(value, "tolist") else value for key, value in answer.items()}
+        chances = cells.pop("probabilities", None)
+        if chances is None:
+            return cells
         if self.top_k is None:
-            new |= {f"probability_{name}": chances[name] for name in labels}
-        else:
-            ranked = sorted(labels, key=lambda name: -(chances[name] or 0))[: self.top_k]
-            for place, name in enumerate(ranked[1:], start=2):
-                new |= {f"label_{place}": name if answer else None, f"probability_{place}": chances[name]}
-        return row | {f"predicted_{key}" if key in self.present else key: value for key, value in new.items()}
+            return cells | {f"probability_{name}": chance for name, chance in chances.items()}
+        ranked = sorted(chances, key=lambda name: -chances[name])[: self.top_k]
+        for place, name in enumerate(ranked[1:], start=2):
+            cells |= {f"label_{place}": name, f"probability_{place}": chances[name]}
+        return cells
+
+    def _line(self, row: Row, cells: Mapping[str, Any]) -> Row:
+        """The row's own columns, then the new ones. A column that is there already is kept: ours is then predicted_NAME."""
+        return row | {f"predicted_{key}" if key in self.present else key: value for key, value in cells.items()}

@@ -15,21 +15,26 @@ from typing import Any
 from hftool import DISTRIBUTION
 from hftool import config as knobs
 from hftool.config import Config
-from hftool.data.columns import Labels
+from hftool.data.columns import map_columns
+from hftool.data.labels import Labels
 from hftool.data.splits import Choices, Splits, build_splits
 from hftool.errors import DataError, UsageError
 from hftool.heads import get_head, head_class
 from hftool.heads.classify import balanced_weights
 from hftool.heads.protocol import Feature
 from hftool.machine import choose_device, choose_precision, this_machine
-from hftool.models import Card, Loaded, family_of, length_limit, load_model, load_tokenizer, read_config
+from hftool.models import Card, Loaded, auto_class_of, family_of, length_limit, load_model, load_tokenizer, read_config
 from hftool.names import Place, TaskData, check_word, find_place, find_task_data
 from hftool.progress import Progress, notice
-from hftool.registry.models import FAMILIES, check_head, find_model
-from hftool.registry.tasks import find_task
+from hftool.registry.models import FAMILIES, Family, check_head, find_model
+from hftool.registry.tasks import Task, find_task
 from hftool.run import Run, read_json
 from hftool.safety import sha256
 
+BY_COLUMNS = ("tag", "answer", "text2text", "classify", "generate", "fill")  # the ones that ask for most first
+PLAIN = ("generate", "fill")  # heads that learn from text alone
+BLOCK = 128  # tokens of a block of running text: what a laptop takes 32 of
+MOST_NEW_TOKENS = 512  # tokens of a target, unless the config says more
 LEAST_MAX_LENGTH = 128  # tokens: texts to come may be longer than the ones trained on
 PACKAGES = ("torch", "transformers", "accelerate", "datasets", "tokenizers", "safetensors", "numpy", "scikit-learn")
 
@@ -76,16 +81,45 @@ def make_settings(config: Config | Mapping[str, Any] | None, *, model: str | Non
     return dataclasses.replace(config, device=choose_device(config.device))
 
 
-def choose_head(settings: Config, head: str | None) -> str:
-    """The head of the task, checked against the family as far as names tell before anything is read. Raises UsageError."""
+def choose_head(settings: Config, head: str | None) -> str | None:
+    """The head as the user or the task says, checked against the family as far as names tell before anything is read; None
+    when the columns of the data must decide. Raises UsageError."""
     row = find_task(settings.task) if settings.task else None
-    chosen = head or (row.head if row else "classify")
-    head_class(chosen)
+    if head is not None:
+        head_class(head)
     known = find_model(settings.model or "")
-    if known is not None:
-        family = next(f for f in FAMILIES if f.name == known.family)
-        check_head(family, chosen, model=known.name)
-    return chosen
+    family = next((f for f in FAMILIES if f.name == known.family), None) if known else None
+    if row is None or head is not None:
+        if family is not None and head is not None:
+            check_head(family, head, model=settings.model or "")
+        return head
+    return head_of_task(row, family, settings.model or "") if family is not None or not row.also else None
+
+
+def head_of_task(row: Task, family: Family | None, model: str) -> str:
+    """The task's own head, or another that can learn from it where the family cannot do that one. Raises UsageError."""
+    if family is None:
+        return row.head
+    able = next((head for head in (row.head, *row.also) if head in family.heads), row.head)
+    check_head(family, able, model=model)
+    return able
+
+
+def infer_head(data: TaskData, settings: Config, family: Family) -> str:
+    """The first head of the family whose roles the columns of the data have. Raises DataError that lists what each needs."""
+    table = data.tables.get("train") or next(iter(data.tables.values()))
+    trouble: DataError | None = None
+    for head in (name for name in BY_COLUMNS if name in family.heads):
+        try:
+            shape, _ = map_columns(table.columns, head_class(head).shapes, given=settings.columns, known={}, path=table.path)
+        except UsageError:
+            continue
+        except DataError as error:
+            trouble = error if head == "classify" else trouble or error
+            continue
+        if shape.targets or head in PLAIN:
+            return head
+    raise trouble or DataError(f"no head of {family.name} can learn from the columns of {table.path}", "Choose with --head")
 
 
 def find(settings: Config, *, head: str | None, offline: bool, fallback: bool, progress: Progress) -> Found:
@@ -94,7 +128,8 @@ def find(settings: Config, *, head: str | None, offline: bool, fallback: bool, p
     Raises what `find_task_data` and `find_place` raise.
     """
     chosen = choose_head(settings, head)
-    check_word(settings.model or "")
+    model = settings.model or ""
+    check_word(model)
     data = find_task_data(
         settings.task,
         files_of(settings),
@@ -103,7 +138,16 @@ def find(settings: Config, *, head: str | None, offline: bool, fallback: bool, p
         fallback=fallback,
         progress=progress,
     )
-    place = find_place(settings.model or "", head=chosen, offline=offline, fallback=fallback, progress=progress)
+    known = find_model(model)
+    if chosen is None and known is not None:
+        chosen = infer_head(data, settings, next(f for f in FAMILIES if f.name == known.family))
+    place = find_place(model, head=chosen, offline=offline, fallback=fallback, progress=progress)
+    family = family_of(read_config(place.folder))
+    if chosen is None:
+        chosen = head_of_task(data.row, family, model) if data.row else infer_head(data, settings, family)
+    check_head(family, chosen, model=model)
+    if data.row is None and head is None:
+        notice(progress, f"head: {chosen}, by the columns; --head decides")
     return Found(settings, chosen, place, data)
 
 
@@ -129,15 +173,19 @@ def files_of(settings: Config) -> dict[str, str]:
     return {split: path for split in knobs.FILES if (path := getattr(settings, split)) is not None}
 
 
-def split(settings: Config, data: TaskData, *, labels: Labels | None = None) -> Splits:
-    """The splits of a run from its tables. labels: those of a model that is there already; by default found in train.
+def split(settings: Config, data: TaskData, head: str, *, labels: Labels | None = None) -> Splits:
+    """The splits of a run from its tables, for a head. labels: those of a model that is there already; by default found in
+    train.
 
     Raises DataError, UsageError.
     """
     row = data.row
     if "train" not in data.tables:
         raise DataError(f"the task '{settings.task}' has no train split", "Name one with --train FILE")
+    kind = head_class(head)
     choices = Choices(
+        shapes=kind.shapes,
+        numbers=True if getattr(kind, "numbers", False) or (row is not None and row.numbers) else None,
         columns=settings.columns,
         known_columns=dict(row.columns) if row else {},
         known_labels=row.labels if row else (),
@@ -162,12 +210,16 @@ def prepare(found: Found, splits: Splits) -> Job:
     check_head(family, found.head, model=settings.model or "")
     tokenizer = load_tokenizer(place.folder, model_config)
     limit = length_limit(tokenizer, model_config)
-    card = _new_card(found, splits, prefix=family.prefix, max_length=min(settings.max_length or limit, limit))
-    encoded = _encode(tokenizer, card, splits)
+    plain = set(splits.columns) == {"text"}  # running text is cut into blocks
+    length = min(settings.max_length or (BLOCK if plain else limit), limit)
+    card = dataclasses.replace(_new_card(found, splits, family, tokenizer), max_length=length)
+    encoded = _encode(tokenizer, card, model_config, splits)
+    if not encoded["train"]:
+        raise DataError(f"{splits.train.path} has no text to learn from", "Raise --limit, or add rows")
     if settings.max_length is None:
         longest = max(feature.length for feature in encoded["train"])
         card = dataclasses.replace(card, max_length=min(limit, max(longest, LEAST_MAX_LENGTH)))
-    auto_class = head_class(found.head).auto_class
+    auto_class = auto_class_of(found.head, model_config)
     loaded = load_model(place.folder, auto_class, card=card, new_head=True, device=device)
     resolved = dataclasses.replace(
         settings,
@@ -179,27 +231,49 @@ def prepare(found: Found, splits: Splits) -> Job:
     return Job(_with_absolute_paths(resolved, place, found.data), found, splits, loaded, encoded)
 
 
-def _new_card(found: Found, splits: Splits, *, prefix: str, max_length: int) -> Card:
-    settings, place = found.settings, found.place
-    weights = balanced_weights([row["label"] for row in splits.train.rows], len(splits.labels.names))
+def _new_card(found: Found, splits: Splits, family: Family, tokenizer: Any) -> Card:
+    settings, place, row, train = found.settings, found.place, found.data.row, splits.train.rows
+    classes = splits.labels.names if not splits.labels.range else ()
+    balanced = settings.class_weights == "balanced" and "label" in splits.columns and classes
+    prefix = settings.prefix if settings.prefix is not None else row.prefix if row and family.prefixed else ""
     return Card(
         head=found.head,
-        task=found.data.row.name if found.data.row else str(settings.task or settings.train),
+        task=row.name if row else str(settings.task or settings.train),
         columns=splits.columns,
-        labels=splits.labels.names,
-        label_values=splits.labels.values,
+        labels=classes,
+        label_values=splits.labels.values if classes else (),
+        label_range=splits.labels.range,
+        problem_type=_problem_type(splits),
         prefix=prefix,
         base=place.base,
         revision=place.revision,
-        class_weights=weights if settings.class_weights == "balanced" else (),
-        max_length=max_length,
+        class_weights=balanced_weights([row["label"] for row in train], len(classes)) if balanced else (),
+        measures=row.measures if row and row.head == found.head else (),
+        max_new_tokens=_most_tokens(tokenizer, splits, settings.max_new_tokens),
         stand_in=found.stand_ins(),
         versions=versions(),
     )
 
 
-def _encode(tokenizer: Any, card: Card, splits: Splits) -> dict[str, list[Feature]]:
-    head = get_head(tokenizer, card)
+def _problem_type(splits: Splits) -> str:
+    if splits.labels.range:
+        return "regression"
+    unanswerable = any(not row["answers"]["text"] for row in splits.train.rows if "answers" in row)
+    return "answer_or_none" if unanswerable else "single_label_classification"
+
+
+def _most_tokens(tokenizer: Any, splits: Splits, given: int | None) -> int:
+    """The most tokens that an answer is written in: as the config says, else those of the longest text to be written in train,
+    within reason; 0 where nothing is written."""
+    texts = [text for row in splits.train.rows if (text := row.get("target", row.get("completion"))) is not None]
+    if not texts:
+        return 0
+    encoded = tokenizer(text_target=texts, add_special_tokens=True, verbose=False)["input_ids"]
+    return given or min(max(map(len, encoded)), MOST_NEW_TOKENS)
+
+
+def _encode(tokenizer: Any, card: Card, model_config: Any, splits: Splits) -> dict[str, list[Feature]]:
+    head = get_head(tokenizer, card, model_config)
     parts = {"train": splits.train, "validation": splits.validation, "test": splits.test}
     return {name: head.encode(part.rows) for name, part in parts.items() if part is not None}
 

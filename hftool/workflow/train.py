@@ -12,10 +12,9 @@ from hftool import config as knobs
 from hftool.config import Config
 from hftool.errors import InputMissing
 from hftool.evaluation.report import make_report
-from hftool.heads import head_class
 from hftool.inference.predictor import Predictor
 from hftool.machine import keep_freed_memory
-from hftool.models import Card, Loaded, load_base, read_card, save_base, save_model, write_readme
+from hftool.models import Card, Loaded, load_base, save_base, save_model, write_readme
 from hftool.progress import Event, Progress, notice, silent
 from hftool.run import (
     Run,
@@ -73,7 +72,7 @@ def finetune(
     if out is not None:
         check_output(Path(out))
     found = find(settings, head=head, offline=offline, fallback=fallback, progress=progress)
-    splits = split(settings, found.data)
+    splits = split(settings, found.data, found.head)
     for sentence in splits.said:
         notice(progress, sentence)
     seed_everything(settings.seed)  # the new head is drawn next
@@ -108,7 +107,7 @@ def _run(run: Run, job: Job, progress: Progress) -> Result:
         model=job.loaded.model,
         head=predictor.head,
         features=job.encoded["train"],
-        lines=job.splits.train.numbers,
+        lines=_lines(job),
         config=job.settings,
         precision=job.settings.precision,
         accelerator=make_accelerator(job.settings.device),
@@ -133,16 +132,22 @@ def _run(run: Run, job: Job, progress: Progress) -> Result:
     return Result(run, metrics, position.seconds, job.found.stand_ins())
 
 
+def _lines(job: Job) -> list[int]:
+    """The line in the file of each feature; none for running text, whose blocks are no rows."""
+    numbers = job.splits.train.numbers
+    return [] if set(job.splits.columns) == {"text"} else [numbers[feature.row] for feature in job.encoded["train"]]
+
+
 def _measure(predictor: Predictor, job: Job, name: str) -> dict[str, Any]:
-    features = job.encoded[name]
-    answers, loss = predictor.score(features)
-    return make_report(answers, [f.target for f in features], predictor.head.metrics(), job.loaded.card.labels, loss)
+    answers, loss = predictor.score(job.encoded[name])
+    rows = job.splits.get(name).rows
+    return make_report(answers, rows, predictor.head.metrics(), job.loaded.card.labels, loss)
 
 
 def _deciding(predictor: Predictor, job: Job) -> dict[str, float]:
     """What the loop decides by: the head's metrics on validation, and the loss."""
     report = _measure(predictor, job, "validation")
-    return {name: report[name] for name in (*predictor.head.metrics().names, "loss")}
+    return {name: report[name] for name in dict.fromkeys((*predictor.head.metrics().names, "loss"))}
 
 
 def _measured_card(card: Card, metrics: Mapping[str, Any], predictor: Predictor) -> Card:
@@ -154,7 +159,8 @@ def _say_plan(trainer: Trainer, job: Job, progress: Progress) -> None:
     settings, features = job.settings, job.encoded["train"]
     cut = sum(feature.cut > 0 for feature in features)
     if cut:
-        notice(progress, f"{cut} of {len(features)} train rows are longer than {settings.max_length} tokens and are cut")
+        rows = len(job.splits.train.rows)
+        notice(progress, f"{cut} of {rows} train rows are longer than {settings.max_length} tokens and are cut")
     if job.loaded.new_weights:
         notice(progress, f"new weights, to be trained: {', '.join(job.loaded.new_weights)}")
     seconds = trainer.estimate_seconds()
@@ -186,7 +192,7 @@ def _write_rejected(run: Run, job: Job, progress: Progress) -> None:
 def save_folder(loaded: Loaded, card: Card, folder: Path) -> None:
     """Write model, tokenizer, card and README.md into an existing folder."""
     save_model(loaded.model, loaded.tokenizer, card, folder)
-    write_readme(folder, card)
+    write_readme(folder, card, type(loaded.model).__name__)
 
 
 def save(run: str | Path, *, out: str | Path, checkpoint: str = "best") -> Path:
@@ -205,8 +211,7 @@ def save(run: str | Path, *, out: str | Path, checkpoint: str = "best") -> Path:
             shutil.copytree(source.model, folder, dirs_exist_ok=True)
         return target
     weights = Store(source.checkpoints).find(checkpoint)
-    card = read_card(source.base)
-    loaded = load_base(source.base, head_class(card.head if card else "classify").auto_class)
+    loaded = load_base(source.base)
     load_weights(weights, loaded.model)
     with whole_folder(target) as folder:
         save_folder(loaded, loaded.card, folder)

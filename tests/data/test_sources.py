@@ -12,6 +12,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
+from hftool.data.sinks import check_ending
 from hftool.data.sources import read_hub_folder, read_table, split_files, stream, text_of
 from hftool.errors import HftoolError
 
@@ -108,6 +109,43 @@ def test_json_lines_without_a_row(tmp_path):
     )
 
 
+# ---- lines of text
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_each_line_of_a_text_is_a_row_blank_ones_too(tmp_path, end):
+    path = tmp_path / "train.txt"
+    for last in ("", end):
+        path.write_bytes(("\ufeff" + end.join(["", "a\tb", "  ", "", "😀 \u2028 שלום \x85\x0c", "a\0b"]) + last).encode())
+        table = read_table(path, "train")
+        assert [row["text"] for row in table.rows] == ["", "a\tb", "  ", "", "😀 \u2028 שלום \x85\x0c", "a\0b"]
+        assert table.numbers == [1, 2, 3, 4, 5, 6] and table.columns == ("text",) and table.lines
+
+
+def test_only_text_files_are_lines(tmp_path):
+    assert not read_table(write(tmp_path / "a.csv", "text\na\n"), "train").lines
+    assert not read_table(write(tmp_path / "a.jsonl", '{"text": "a"}\n'), "train").lines
+
+
+def test_texts_are_read_in_their_encoding_or_not_at_all(tmp_path):
+    path = tmp_path / "train.txt"
+    path.write_bytes("Übel\n".encode("latin-1"))
+    assert line_of(read_table, path, "train").startswith(f"65 '{path}' is not UTF-8: byte 0 cannot be read")
+    assert read_table(path, "train", encoding="latin-1").rows == [{"text": "Übel"}]
+    write(path, "\ufeff")
+    assert line_of(read_table, path, "train") == f"65 '{path}' has no rows"
+    write(path, "x" * 100_000 + "\n\n")
+    assert [len(row["text"]) for row in read_table(path, "train").rows] == [100_000, 0]
+
+
+@pytest.mark.parametrize("name", ["out.txt", "out.conll", "out.bio", "out.IOB"])
+def test_lines_and_sentences_are_read_and_not_written(name):
+    assert line_of(check_ending, name) == f"2 cannot write '{name}'. Use .csv, .tsv, .jsonl or .parquet"
+    assert (
+        line_of(check_ending, "out.md") == "2 'out.md' has no ending that says what it is. Use .csv, .tsv, .jsonl or .parquet"
+    )
+
+
 # ---- Parquet
 
 
@@ -149,6 +187,13 @@ def test_a_folder_has_its_splits_by_name(tmp_path):
         "validation": "dev.tsv",
         "test": "test-00000-of-00001.parquet",
     }
+
+
+def test_a_folder_of_texts_beside_what_is_no_data(tmp_path):
+    for name in ("train.txt", "dev.bio", "test.conll", "README.md", "README.txt", "train.py", "tags.txt", "training_notes.txt"):
+        write(tmp_path / name, "x")
+    found = {split: path.name for split, path in split_files(tmp_path).items()}
+    assert found == {"train": "train.txt", "validation": "dev.bio", "test": "test.conll"}
 
 
 @pytest.mark.parametrize("word", ["validation", "valid", "val", "dev"])
@@ -277,15 +322,16 @@ def read_in_another_process(path):
 
 
 @pytest.mark.parametrize("megabytes", [12, pytest.param(200, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("ending", [".csv", ".tsv", ".jsonl"])
+@pytest.mark.parametrize("ending", [".csv", ".tsv", ".jsonl", ".txt", ".conll"])
 def test_streaming_takes_no_more_memory_than_a_few_blocks(tmp_path, megabytes, ending):
     path = tmp_path / f"large{ending}"
     film = "a film that goes on " * 20
     row = {".csv": f"{film},1\n" * 50, ".tsv": f"{film}\t1\n" * 50, ".jsonl": f'{{"text": "{film}"}}\n' * 50}
-    header = {".csv": "text,label\n", ".tsv": "text\tlabel\n", ".jsonl": ""}
+    row |= {".txt": f"{film}\n" * 50, ".conll": f"{film}\tO\n\n" * 50}
+    header = {".csv": "text,label\n", ".tsv": "text\tlabel\n"}
     times = (megabytes << 20) // len(row[ending])
     with open(path, "w") as handle:
-        handle.write(header[ending])
+        handle.write(header.get(ending, ""))
         for _ in range(times):
             handle.write(row[ending])
     count, rejected, grown = read_in_another_process(path)

@@ -4,41 +4,17 @@ A saved model is a plain Hugging Face folder that `from_pretrained` loads, plus 
 """
 
 import contextlib
-import dataclasses
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hftool.errors import ConfigError, DataError, InputMissing, StorageError
-from hftool.registry.models import Family, find_family
-from hftool.run import read_json, write_json
-from hftool.safety import check_folder
+from hftool.models.card import CARD, Card, read_card, write_card
+from hftool.models.families import auto_class_of, family_of, read_config
+from hftool.registry.models import Family
 
-CARD = "hftool.json"
 VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "sentencepiece.bpe.model", "tokenizer.model")
-
-
-@dataclass(frozen=True)
-class Card:
-    """What a model needs to be used as it was trained. `labels` are names in id order, `label_values` what stood for
-    them in the data; `stand_in` says which model answers in another's name, if one does."""
-
-    head: str
-    task: str = ""
-    columns: Mapping[str, str] = field(default_factory=dict)
-    labels: tuple[str, ...] = ()
-    label_values: tuple[str, ...] = ()
-    max_length: int = 0
-    prefix: str = ""
-    problem_type: str = "single_label_classification"
-    thresholds: Mapping[str, float] = field(default_factory=dict)
-    base: str = ""
-    revision: str = ""
-    stand_in: Mapping[str, str] = field(default_factory=dict)
-    class_weights: tuple[float, ...] = ()
-    metrics: Mapping[str, Any] = field(default_factory=dict)
-    versions: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -50,26 +26,6 @@ class Loaded:
     card: Card
     family: Family
     new_weights: tuple[str, ...] = ()
-
-
-def read_card(folder: Path) -> Card | None:
-    """The card of a model folder, or None when it was not made by hftool. Raises ConfigError when it does not fit."""
-    if not (folder / CARD).is_file():
-        return None
-    values = read_json(folder / CARD)
-    known = {f.name for f in dataclasses.fields(Card)}
-    if "head" not in values or set(values) - known:
-        wrong = f"unknown keys {sorted(set(values) - known)}" if "head" in values else "no key 'head'"
-        raise ConfigError(
-            f"'{folder / CARD}' does not fit this version: {wrong}", "It was written by another version of hftool"
-        )
-    made: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
-    return Card(**made)
-
-
-def write_card(folder: Path, card: Card) -> None:
-    """Write hftool.json."""
-    write_json(folder / CARD, dataclasses.asdict(card))
 
 
 @contextlib.contextmanager
@@ -87,30 +43,6 @@ def quiet() -> Iterator[None]:
         noise.set_verbosity(level)
         if bars:
             noise.enable_progress_bar()
-
-
-def family_of(config: Any) -> Family:
-    """The family of a checkpoint, by the `model_type` of its config.
-
-    An architecture without a row gets facts from its own config, bf16 aside: nobody has tried it here.
-    """
-    found = find_family(str(config.model_type))
-    if found is not None:
-        return found
-    return Family(str(config.model_type), str(config.model_type), ("classify",), "right", 0, "", ("float32",), 5e-5)
-
-
-def read_config(folder: Path, *, weights: bool = True) -> Any:
-    """The transformers config of a checked folder, nothing of it executed. Raises Refused, DataError, InputMissing."""
-    from transformers import AutoConfig
-
-    check_folder(folder, weights=weights)
-    try:
-        return AutoConfig.from_pretrained(folder, local_files_only=True)
-    except Exception as error:  # values of a wrong type raise whatever the class of the config stumbles over
-        raise DataError(
-            f"'{folder / 'config.json'}' is not a config that transformers knows: " + " ".join(str(error).split())[:200]
-        ) from None
 
 
 def load_tokenizer(folder: Path, config: Any) -> Any:
@@ -167,7 +99,9 @@ def load_model(folder: Path, auto_class: str, *, card: Card, new_head: bool, dev
 
     config = read_config(folder)
     tokenizer = load_tokenizer(folder, config)
-    if card.labels:
+    if card.problem_type == "regression":
+        config.num_labels, config.problem_type = 1, "regression"
+    elif card.labels:
         config.num_labels = len(card.labels)
         config.id2label = dict(enumerate(card.labels))
         config.label2id = {name: i for i, name in enumerate(card.labels)}
@@ -250,7 +184,7 @@ def save_base(loaded: Loaded, folder: Path) -> None:
     write_card(folder, loaded.card)
 
 
-def load_base(folder: Path, auto_class: str) -> Loaded:
+def load_base(folder: Path) -> Loaded:
     """The model that `save_base` described, with weights still to come. Raises what `read_config` raises, ConfigError."""
     import transformers
 
@@ -260,102 +194,5 @@ def load_base(folder: Path, auto_class: str) -> Loaded:
     config = read_config(folder, weights=False)
     tokenizer = load_tokenizer(folder, config)
     with quiet():
-        model = getattr(transformers, auto_class).from_config(config)
+        model = getattr(transformers, auto_class_of(card.head, config)).from_config(config)
     return Loaded(model.eval(), tokenizer, card, family_of(config))
-
-
-def meta_model(config: Any, auto_class: str) -> Any:
-    """The model's modules without weights (on the meta device): to count parameters and bytes in no time."""
-    import torch
-    import transformers
-
-    with torch.device("meta"), quiet():
-        return getattr(transformers, auto_class).from_config(config)
-
-
-README = """---
-library_name: transformers
-pipeline_tag: text-classification
-{base_line}tags:
-- hftool
----
-
-# {task}
-
-Fine-tuned from `{base}`{revision} with hftool for `{head}` on {task}.{stand_in}
-
-Labels, in id order: {labels}. Texts are cut at {max_length} tokens.
-
-{metrics}
-
-```python
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
-
-model = AutoModelForSequenceClassification.from_pretrained("THIS_FOLDER")
-tokenizer = AutoTokenizer.from_pretrained("THIS_FOLDER")
-```
-"""
-
-
-def write_readme(folder: Path, card: Card) -> None:
-    """Write the README.md of a model folder, filled from its card."""
-    lines = ["| split | rows | " + " | ".join(k for k in next(iter(card.metrics.values()), {}) if k != "rows") + " |"]
-    if card.metrics:
-        lines.append("|---" * lines[0].count(" | ") + "|---|")
-        for split, values in card.metrics.items():
-            cells = [f"{value:.4f}" for key, value in values.items() if key != "rows"]
-            lines.append(f"| {split} | {values['rows']} | " + " | ".join(cells) + " |")
-    stood = "".join(f" A stand-in was used: {what} ({kind})." for kind, what in card.stand_in.items())
-    hub_id = card.base if "/" in card.base and not card.base.startswith("/") else ""
-    (folder / "README.md").write_text(
-        README.format(
-            base_line=f"base_model: {hub_id}\n" if hub_id else "",
-            base=card.base,
-            task=card.task,
-            head=card.head,
-            revision=f" at revision `{card.revision}`" if card.revision else "",
-            stand_in=stood,
-            labels=", ".join(f"`{name}`" for name in card.labels),
-            max_length=card.max_length,
-            metrics="\n".join(lines) if card.metrics else "Not measured.",
-        ),
-        encoding="utf-8",
-    )
-
-
-def describe(folder: Path, auto_class: str, *, batch_size: int, length: int) -> dict[str, Any]:
-    """Architecture, parameters by part, bytes, and memory at a batch of (batch_size, length) tokens, without weights.
-
-    Activations by Korthikanti et al., "Reducing Activation Recomputation in Large Transformer Models", 2022, eq. 2, which
-    counts 2 bytes a number: s*b*h*(34 + 5*a*s/h) a layer; fp32 holds twice that. Training adds, besides the weights,
-    gradients and the two moments of AdamW. An estimate, good to about a third.
-    """
-    config = read_config(folder)
-    model = meta_model(config, auto_class)
-    body = model.base_model
-    parts: dict[str, int] = {}
-    for name, parameter in model.named_parameters():
-        inside = name.removeprefix(f"{model.base_model_prefix}.")
-        part = inside.split(".")[0] if inside != name or body is model else "head"
-        parts[part] = parts.get(part, 0) + parameter.numel()
-    total = sum(parts.values())
-    layers = int(getattr(config, "num_hidden_layers", 0))
-    hidden, heads = int(getattr(config, "hidden_size", 0)), int(getattr(config, "num_attention_heads", 0))
-    a_layer = 2 * length * batch_size * (34 * hidden + 5 * heads * length)
-    weights = 4 * total
-    return {
-        "architecture": type(body).__name__,
-        "family": family_of(config).name,
-        "layers": layers,
-        "hidden_size": hidden,
-        "attention_heads": heads,
-        "vocabulary": int(config.vocab_size),
-        "parameters": total,
-        "parameters_by_part": parts,
-        "bytes_on_disk": sum(p.stat().st_size for p in folder.glob("*.safetensors")),
-        "bytes_in_memory": weights,
-        "batch_size": batch_size,
-        "length": length,
-        "memory_to_infer": weights + a_layer,
-        "memory_to_train": 4 * weights + layers * a_layer,
-    }

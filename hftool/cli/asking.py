@@ -1,0 +1,234 @@
+"""What the verbs that ask a model share: the options of all of them, texts or lines or a file, one answer a text."""
+
+import inspect
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import typer
+
+from hftool.cli.options import (
+    Column,
+    Command,
+    Device,
+    Encoding,
+    Json,
+    Model,
+    NoFallback,
+    Offline,
+    Quiet,
+    Verbose,
+    column_mapping,
+    go_offline,
+    number,
+    on_terminal,
+    texts_or_stdin,
+)
+from hftool.cli.pages import DATA, WRITING
+from hftool.cli.screen import print_json, screen
+from hftool.config import KNOBS, Knob, parse_as
+from hftool.errors import UsageError
+
+Answer = dict[str, Any]
+File = Annotated[
+    str | None, typer.Option("--file", metavar="FILE", help="Answer each row of this file instead.", rich_help_panel=DATA)
+]
+Out = Annotated[
+    str | None,
+    typer.Option(
+        "--out",
+        metavar="FILE",
+        help="Where the rows of --file go, with their answers: .csv .tsv .jsonl .parquet.",
+        rich_help_panel=DATA,
+    ),
+]
+COMMON: dict[str, tuple[Any, Any]] = {
+    "model": (Model, inspect.Parameter.empty),
+    "file": (File, None),
+    "out": (Out, None),
+    "column": (Column, None),
+    "encoding": (Encoding, None),
+    "device": (Device, "auto"),
+    "offline": (Offline, False),
+    "no_fallback": (NoFallback, False),
+    "as_json": (Json, False),
+    "quiet": (Quiet, False),
+    "verbose": (Verbose, False),
+}
+
+
+def decimal(option: str, *, least: float, most: float) -> Any:
+    """A number for an option of a verb; its error names the option and the range."""
+    row = Knob(float, "", least=least, most=most)
+    return lambda raw: parse_as(row, raw, name=option)
+
+
+def _decoding(name: str, text: str, parser: Any, metavar: str) -> Any:
+    return Annotated[Any, typer.Option(f"--{name}", metavar=metavar, parser=parser, help=text, rich_help_panel=WRITING)]
+
+
+DECODING: dict[str, Any] = {
+    "max_new_tokens": _decoding(
+        "max-new-tokens", "At most so many tokens.", number("--max-new-tokens", least=1, most=100_000), "N"
+    ),
+    "temperature": _decoding(
+        "temperature", "0 takes the most probable token, above 0 draws.", decimal("--temperature", least=0, most=100), "X"
+    ),
+    "top_k": _decoding("top-k", "Draw from the K most probable tokens; 0: all.", number("--top-k", least=0), "K"),
+    "top_p": _decoding(
+        "top-p", "Draw from the fewest tokens that together reach this.", decimal("--top-p", least=1e-6, most=1), "X"
+    ),
+    "beams": _decoding("beams", "Search with so many hypotheses.", number("--beams", least=1, most=1000), "N"),
+    "samples": _decoding("samples", "Texts a prompt.", number("--samples", least=1, most=1000), "N"),
+    "seed": _decoding("seed", "Of the draws.", number("--seed", least=0, most=KNOBS["seed"].most), "N"),
+    "stop": Annotated[
+        list[str] | None,
+        typer.Option("--stop", metavar="TEXT", help="End before this text; may be repeated.", rich_help_panel=WRITING),
+    ],
+}
+
+
+@dataclass(frozen=True)
+class Common:
+    """What was given to a verb that asks, besides its own options."""
+
+    model: str
+    file: str | None
+    out: str | None
+    columns: Mapping[str, str]
+    encoding: str | None
+    device: str
+    offline: bool
+    fallback: bool
+    as_json: bool
+    quiet: bool
+    verbose: bool
+
+    def load(self, head: str | None, progress: Any) -> Any:
+        """The model, to answer under `head`."""
+        from hftool import workflow
+
+        return workflow.load(
+            self.model, head=head, device=self.device, offline=self.offline, fallback=self.fallback, progress=progress
+        )
+
+
+def asks(command: Command) -> Command:
+    """Add the options that all verbs that ask share; they reach the command as `common`."""
+    return _with(command, COMMON, "common", _common)
+
+
+def writes(command: Command) -> Command:
+    """Add the options of how a text is written; those that were given reach the command as the mapping `decoding`."""
+    return _with(command, {name: (kind, None) for name, kind in DECODING.items()}, "decoding", _given)
+
+
+def _given(values: Mapping[str, Any]) -> dict[str, Any]:
+    given = {name: value for name, value in values.items() if value is not None and value != []}
+    return given | ({"stop": tuple(given["stop"])} if "stop" in given else {})
+
+
+def _common(values: Mapping[str, Any]) -> Common:
+    rest = {name: value for name, value in values.items() if name not in ("column", "no_fallback")}
+    return Common(**rest, columns=column_mapping(values["column"]), fallback=not values["no_fallback"])
+
+
+def _with(command: Command, more: Mapping[str, tuple[Any, Any]], name: str, make: Callable[[dict[str, Any]], Any]) -> Command:
+    """The command with more parameters, which it gets together as `name`."""
+    own = inspect.signature(command, eval_str=True).parameters
+    plain = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for key, p in own.items() if key != name]
+
+    def wrapped(**values: Any) -> None:
+        command(
+            **{**{key: value for key, value in values.items() if key not in more}, name: make({k: values[k] for k in more})}
+        )
+
+    added = [inspect.Parameter(k, inspect.Parameter.KEYWORD_ONLY, default=d, annotation=a) for k, (a, d) in more.items()]
+    first = [p for p in added if p.name == "model"]
+    parameters = [*plain[:1], *first, *plain[1:], *(p for p in added if p.name != "model")]
+    wrapped.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    wrapped.__annotations__ = {p.name: p.annotation for p in parameters}
+    wrapped.__doc__ = command.__doc__
+    return wrapped  # type: ignore[return-value]
+
+
+def wants_help(context: typer.Context, texts: Sequence[str] | None, common: Common) -> bool:
+    """Print the help when a person typed nothing to answer."""
+    if texts or common.file is not None or not on_terminal():
+        return False
+    typer.echo(context.get_help())
+    return True
+
+
+def ask(
+    texts: list[str] | None,
+    common: Common,
+    *,
+    head: str | None,
+    answer: Callable[[Any, list[str]], list[Answer]],
+    line: Callable[[str, Answer | None, Any], str],
+    options: Mapping[str, Any] | None = None,
+    top_k: int | None = None,
+    adapt: Callable[[Any], Any] = lambda loaded: loaded,
+    document: Callable[[Answer], Answer] = lambda answer: answer,
+) -> None:
+    """Answer texts, the lines of stdin, or each row of a file.
+
+    answer: a model and texts -> answers. line: text, answer (None for an empty text) and model -> what is printed. adapt: what
+    is done to the model before. document: an answer as it stands in the document of --json.
+    """
+    go_offline(common.offline)
+    if common.file is not None:
+        return _ask_file(texts, common, head=head, options=options, top_k=top_k, adapt=adapt)
+    if common.out is not None:
+        raise UsageError("--out goes with --file", "To keep the answers to texts: > FILE")
+    given = texts_or_stdin(texts)
+    with screen(quiet=common.quiet, verbose=common.verbose, as_json=common.as_json) as progress:
+        loaded = adapt(common.load(head, progress))
+        full = [text for text in given if text.strip()]
+        answered = iter(answer(loaded, full))
+        answers = [next(answered) if text.strip() else None for text in given]  # every input has its line
+    if common.as_json:
+        rows = [
+            {"text": t, **(document(a) if a is not None else {"answer": None})} for t, a in zip(given, answers, strict=True)
+        ]
+        print_json({"answers": rows, "stand_in": dict(loaded.card.stand_in)})
+        return None
+    for text, made in zip(given, answers, strict=True):
+        typer.echo(line(text, made, loaded))
+    return None
+
+
+def _ask_file(
+    texts: list[str] | None,
+    common: Common,
+    *,
+    head: str | None,
+    options: Mapping[str, Any] | None,
+    top_k: int | None,
+    adapt: Callable[[Any], Any],
+) -> None:
+    from hftool import workflow
+
+    if texts:
+        raise UsageError("--file takes the place of TEXT", "Leave one of them out")
+    if common.as_json and common.out is None:
+        raise UsageError("--json prints one document, and --file writes rows", "Add --out FILE, or leave --json out")
+    with screen(quiet=common.quiet, verbose=common.verbose, as_json=common.as_json) as progress:
+        loaded = adapt(common.load(head, progress))
+        count = workflow.predict(
+            loaded,
+            common.file,
+            out=common.out,
+            column=common.columns,
+            options=options,
+            top_k=top_k,
+            encoding=common.encoding,
+            progress=progress,
+            handle=sys.stdout,
+        )
+    if common.as_json:
+        print_json({"out": common.out, "rows": count, "stand_in": dict(loaded.card.stand_in)})
+    elif common.out is not None:
+        typer.echo(f"{count} rows in {common.out}")

@@ -1,0 +1,55 @@
+"""hftool generate"""
+
+from functools import partial
+from typing import Any
+
+import typer
+
+from hftool.cli.asking import Answer, Common, ask, asks, writes
+from hftool.cli.lines import text_line
+from hftool.cli.options import Texts, go_offline, on_terminal
+from hftool.cli.screen import screen
+
+NAME = "generate"
+USUAL = {"temperature": 0.8, "top_p": 0.95}  # a small model that always takes the likeliest token says one thing over and over
+
+
+@asks
+@writes
+def command(context: typer.Context, *, texts: Texts = None, decoding: dict[str, Any], common: Common) -> None:
+    """What the model writes after each text, as it is written.
+
+    Without a text, on a terminal: one sample from the end-of-text token. It draws at temperature 0.8 and top-p 0.95
+    from seed 0 unless told otherwise; --temperature 0 takes the most probable tokens.
+
+    \b
+    hftool generate gpt2 "Once upon a time" --max-new-tokens 50
+    """
+    drawing = decoding.get("beams", 1) == 1 and decoding.get("temperature", 1) > 0
+    decoding = {**(USUAL if drawing else {}), **decoding}
+    if texts is None and common.file is None and on_terminal():
+        texts = [""]
+    is_one = texts is not None and len(texts) == 1 and decoding.get("samples", 1) == decoding.get("beams", 1) == 1
+    if is_one and texts is not None and not common.as_json and common.file is None:
+        _stream(texts[0], decoding, common)
+    else:
+        answer = partial(_answer, decoding)
+        ask(texts, common, head=NAME, answer=answer, line=text_line, options={"decoding": decoding})
+
+
+def _stream(prompt: str, decoding: dict[str, Any], common: Common) -> None:
+    """The prompt, then each piece as it comes."""
+    go_offline(common.offline)
+    from hftool import workflow
+
+    with screen(quiet=common.quiet, verbose=common.verbose) as progress:
+        loaded = common.load(NAME, progress)
+    typer.echo(prompt, nl=False)
+    workflow.generate(loaded, [prompt], decoding=decoding, on_text=lambda text: typer.echo(text, nl=False))
+    typer.echo()
+
+
+def _answer(decoding: dict[str, Any], loaded: Any, texts: list[str]) -> list[Answer]:
+    from hftool import workflow
+
+    return workflow.generate(loaded, texts, decoding=decoding)

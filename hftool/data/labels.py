@@ -1,0 +1,177 @@
+"""What the labels of a data set are called and in which order: classes, tags of tokens, or numbers."""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hftool.data.columns import cell_of
+from hftool.data.roles import number_value, tags_value
+from hftool.data.sources import Table, text_of, whole_characters
+from hftool.errors import DataError, UsageError, listing
+from hftool.registry.tasks import Task
+
+WHOLE_NUMBER = re.compile(r"^(-?[0-9]+)\.0+$")  # pandas writes 1.0 where a cell of the column is empty
+MAX_LABELS = 1000
+
+
+def label_text(value: Any) -> str | None:
+    """A label's value as it is compared: stripped, 1 and 1.0 and "1" and "1.0" alike. None when there is none."""
+    text = text_of(value)
+    if text is None:
+        return None
+    text = whole_characters(text.strip(" \t\r\n\ufeff\u00a0"))
+    return WHOLE_NUMBER.sub(r"\1", text) or None
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The classes of a task: `values` as they stand in the data, `names` as they stand in every answer, in id order."""
+
+    values: tuple[str, ...]
+    names: tuple[str, ...]
+    origin: str
+    range: tuple[float, ...] = ()
+
+    def index(self) -> dict[str, int]:
+        """Value or name -> id. Where a value of one class is the name of another, the value wins."""
+        words = [*enumerate(self.names), *enumerate(self.values)]
+        return {label_text(word) or word: i for i, word in words}
+
+    def sentence(self) -> str:
+        """The choice in words."""
+        if self.range:
+            return f"labels: numbers from {self.range[0]:g} to {self.range[1]:g} ({self.origin})"
+        pairs = ", ".join(f"{i}={name}" for i, name in enumerate(self.names[:10]))
+        more = f" and {len(self.names) - 10} more" if len(self.names) > 10 else ""
+        return f"labels: {pairs}{more} ({self.origin})"
+
+
+def find_labels(table: Table, column: str, *, known: Sequence[tuple[str, str]] = (), ordered: Sequence[str] = ()) -> Labels:
+    """The classes of `column`: as the data set or the task names them, or the values, sorted. `ordered` sets their order.
+
+    Whole numbers are sorted as numbers (0- or 1-based), false before true, anything else by the alphabet.
+    Raises DataError for one class only, numbers that are no classes, or more classes than any task has.
+    """
+    if any(isinstance(cell_of(row, column), (list, tuple, dict, bytes)) for row in table.rows):
+        raise DataError(
+            f"column '{column}' of {table.path} holds lists or bytes, not classes", "Choose the column with --label"
+        )
+    counts = Counter(label for row in table.rows if (label := label_text(cell_of(row, column))) is not None)
+    if not counts:
+        raise DataError(f"{table.path} has no label in column '{column}'", "Choose the column with --label")
+    if table.label_names.get(column):
+        names = table.label_names[column]
+        labels = Labels(tuple(str(i) for i in range(len(names))), names, "as the data set names them")
+    elif known and set(counts) <= {word for pair in known for word in pair}:
+        labels = Labels(tuple(v for v, _ in known), tuple(n for _, n in known), "as the task names them")
+    else:
+        labels = Labels((), (), "") if ordered else _sorted_labels(counts, table, column)
+    if ordered:
+        labels = _in_order(labels, ordered)
+    present = {labels.index()[label] for label in counts if label in labels.index()}
+    unknown = sorted(set(counts) - set(labels.index()))
+    if unknown:
+        raise DataError(
+            f"{table.path} has labels that are not in the list: {listing(unknown)}; the list has {listing(labels.names)}",
+            "Mend --set labels=A,B,C",
+        )
+    if len(present) < 2:
+        raise DataError(
+            f"{table.path} has only one class in column '{column}': '{next(iter(counts))}'",
+            "A classifier needs two; choose the column with --label",
+        )
+    return labels
+
+
+def _in_order(labels: Labels, ordered: Sequence[str]) -> Labels:
+    """The labels in the user's order, by name or by value; a list that names others stands alone."""
+    twice = [name for name, count in Counter(ordered).items() if count > 1]
+    if twice:
+        raise UsageError(f"labels names '{twice[0]}' more than once", "Mend --set labels=A,B,C")
+    origin = "in the order given"
+    for words in (labels.names, labels.values):
+        if set(words) == set(ordered):
+            places = [words.index(word) for word in ordered]
+            return Labels(tuple(labels.values[i] for i in places), tuple(labels.names[i] for i in places), origin)
+    return Labels(tuple(ordered), tuple(ordered), origin)
+
+
+def _sorted_labels(counts: Counter[str], table: Table, column: str) -> Labels:
+    values = sorted(counts)
+    try:
+        values.sort(key=int)
+        origin = "sorted as numbers; --set labels=A,B sets the order"
+    except ValueError:
+        origin = "sorted by the alphabet; --set labels=A,B sets the order"
+        if all(_is_fraction(value) for value in values):
+            raise DataError(
+                f"column '{column}' of {table.path} holds numbers such as {values[0]}, not classes",
+                "Choose the column of classes with --label",
+            ) from None
+    if len(values) > MAX_LABELS or (len(values) > 20 and len(values) > 0.5 * sum(counts.values())):
+        raise DataError(
+            f"column '{column}' of {table.path} has {len(values)} different values in {sum(counts.values())} "
+            "rows: that is no class",
+            "Choose the column of classes with --label",
+        )
+    return Labels(tuple(values), tuple(values), origin)
+
+
+def _is_fraction(value: str) -> bool:
+    try:
+        float(value)
+    except ValueError:
+        return False
+    return True
+
+
+def are_numbers(table: Table, column: str) -> bool:
+    """Whether the labels of a column are amounts and no classes: all are numbers, and one of them is no whole number."""
+    texts = {label for row in table.rows if (label := label_text(cell_of(row, column))) is not None}
+    return bool(texts) and all(map(_is_fraction, texts)) and any(not _is_whole(text) for text in texts)
+
+
+def _is_whole(text: str) -> bool:
+    try:
+        return float(text).is_integer()
+    except (ValueError, OverflowError):
+        return True
+
+
+def find_range(table: Table, column: str) -> Labels:
+    """The least and the largest number in a column. Raises DataError when there are no two."""
+    values = [value for row in table.rows if (value := number_value(cell_of(row, column))[0]) is not None]
+    if len(set(values)) < 2:
+        raise DataError(f"{table.path} has no two different numbers in column '{column}'", "Choose the column with --label")
+    return Labels(("score",), ("score",), "the model will answer a number", (min(values), max(values)))
+
+
+def find_tags(table: Table, column: str, *, known: Sequence[tuple[str, str]] = (), ordered: Sequence[str] = ()) -> Labels:
+    """The tags of `column`, whose cells are lists: as the data set or the task names them, or those that occur; O first, then
+    by type, B- before I-, and an I- for each B-, since a longer name may come."""
+    if table.label_names.get(column):
+        names = table.label_names[column]
+        return Labels(tuple(str(i) for i in range(len(names))), names, "as the data set names them")
+    counts = Counter(tag for row in table.rows for tag in tags_value(cell_of(row, column))[0] or ())
+    if known and set(counts) <= {word for pair in known for word in pair}:
+        return Labels(tuple(v for v, _ in known), tuple(n for _, n in known), "as the task names them")
+    if ordered:
+        return _in_order(Labels((), (), ""), ordered)
+    counts.update({"I-" + tag[2:]: 0 for tag in list(counts) if tag.startswith("B-")})
+    names = tuple(sorted(counts, key=lambda tag: (tag != "O", tag[2:] if tag[1:2] == "-" else tag, tag)))
+    if len(names) < 2:
+        raise DataError(f"{table.path} has only one tag in column '{column}': {listing(names)}", "A tagger needs two")
+    if len(names) > MAX_LABELS:
+        raise DataError(
+            f"column '{column}' of {table.path} has {len(names)} different tags", "Choose another --column tags=NAME"
+        )
+    return Labels(names, names, "as they occur; --set labels=A,B sets the order")
+
+
+def own_names(table: Table, column: str, row: Task | None) -> dict[str, str]:
+    """Value -> name, where the data set or the task names its classes; empty where it does not."""
+    if row is not None:
+        return dict(row.labels)
+    return {str(i): name for i, name in enumerate(table.label_names.get(column, ()))}

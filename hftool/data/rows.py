@@ -1,0 +1,140 @@
+"""From the rows of a table to rows under their roles; a row that cannot be used is set aside with its line and reason."""
+
+import random
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hftool.data.columns import cell_of
+from hftool.data.labels import Labels, label_text
+from hftool.data.roles import TEXTS, answers_value, number_value, pair_lengths, tags_value, text_value, tokens_value
+from hftool.data.sources import Rejected, Row, Table
+from hftool.errors import DataError, listing
+
+MAX_REJECTED = 0.01  # share of rows
+
+
+@dataclass
+class Prepared:
+    """Rows under their roles (label and tags as ids), with the lines they came from and those left out."""
+
+    split: str
+    path: str
+    rows: list[Row]
+    numbers: list[int]
+    rejected: list[Rejected]
+
+    def keep(self, indices: Iterable[int]) -> "Prepared":
+        """Only these rows, in this order."""
+        chosen = list(indices)
+        return Prepared(self.split, self.path, [self.rows[i] for i in chosen], [self.numbers[i] for i in chosen], self.rejected)
+
+
+def prepare(table: Table, mapping: Mapping[str, str], labels: Labels | None) -> Prepared:
+    """Rows under their roles. Rows that lack what a role needs are set aside.
+
+    labels: of the label or the tags; None where the rows have neither, or they are not wanted. Raises DataError when labels are
+    unknown or over 1 % is set aside.
+    """
+    ids = _Ids(labels)
+    rows, numbers, rejected = [], [], list(table.rejected)
+    for row, number in zip(table.rows, table.numbers, strict=True):
+        made, reason = prepare_row(row, mapping)
+        fault = ids.add(made, row, mapping, number) if labels and not reason else reason
+        if fault:
+            rejected.append(Rejected(number, fault, repr(row)[:1000]))
+        elif fault is not None:
+            rows.append(made)
+            numbers.append(number)
+    if labels and ids.unknown:
+        raise _unknown_labels(table, ids.unknown, labels)
+    _check_rejected(table, rejected, len(rows))
+    return Prepared(table.split, table.path, rows, numbers, rejected)
+
+
+def prepare_row(row: Row, mapping: Mapping[str, str]) -> tuple[Row, str]:
+    """One row under its roles but label and tags, and the reason why it cannot be used ("" when it can)."""
+    made: Row = {}
+    for role, column in mapping.items():
+        cell = cell_of(row, column)
+        if role in TEXTS:
+            made[role], reason = text_value(cell)
+        elif role == "tokens":
+            made[role], reason = tokens_value(cell)
+        else:
+            continue
+        if reason:
+            return {}, f"{reason} in column '{column}'"
+    if "answers" in mapping:
+        start = row.get("answer_start")
+        made["answers"], reason = answers_value(cell_of(row, mapping["answers"]), start, made["context"])
+        if reason:
+            return {}, reason
+    return made, ""
+
+
+class _Ids:
+    """Label and tags of rows as ids. `unknown` gathers the words that are no label, with the line of the first."""
+
+    def __init__(self, labels: Labels | None) -> None:
+        self.index = labels.index() if labels else {}
+        self.number = bool(labels and labels.range)
+        self.unknown: dict[str, int] = {}
+
+    def add(self, made: Row, row: Row, mapping: Mapping[str, str], number: int) -> str | None:
+        """Put label or tags into `made` -> the reason why the row cannot be used, "" when it can, None when it is unknown."""
+        if "tags" in mapping:
+            return self._add_tags(made, cell_of(row, mapping["tags"]), number)
+        if "label" not in mapping:
+            return ""
+        cell = cell_of(row, mapping["label"])
+        if self.number:
+            made["label"], reason = number_value(cell)
+            return reason
+        value = label_text(cell)
+        if value is None:
+            return "no label"
+        if value not in self.index:
+            self.unknown.setdefault(value, number)
+            return None
+        made["label"] = self.index[value]
+        return ""
+
+    def _add_tags(self, made: Row, cell: Any, number: int) -> str | None:
+        tags, reason = tags_value(cell)
+        reason = reason or pair_lengths(made["tokens"], tags or [])
+        if reason:
+            return reason
+        strange = [tag for tag in tags or () if tag not in self.index]
+        for tag in strange:
+            self.unknown.setdefault(tag, number)
+        made["tags"] = [self.index.get(tag, 0) for tag in tags or ()]
+        return None if strange else ""
+
+
+def _unknown_labels(table: Table, unknown: Mapping[str, int], labels: Labels) -> DataError:
+    first, number = next(iter(unknown.items()))
+    return DataError(
+        f"{table.path}:{number}: the label '{first}' is not one of {listing(labels.index())}"
+        + (f" ({len(unknown)} such labels: {listing(unknown)})" if len(unknown) > 1 else ""),
+        "Labels of every split must be in train",
+    )
+
+
+def _check_rejected(table: Table, rejected: list[Rejected], usable: int) -> None:
+    total = len(rejected) + usable
+    if usable and len(rejected) <= MAX_REJECTED * total:
+        return
+    first = rejected[0] if rejected else None
+    where = f"; the first is line {first.row}: {first.reason}" if first else ""
+    raise DataError(
+        f"{table.path}: {len(rejected)} of {total} rows cannot be used{where}",
+        "At most 1 % may be unusable: mend the file or choose other columns",
+    )
+
+
+def sample_indices(count: int, limit: int | None, seed: int) -> list[int]:
+    """Positions of a seeded sample of `limit` rows, in file order."""
+    if limit is None or limit >= count:
+        return list(range(count))
+    return sorted(random.Random(f"limit-{seed}").sample(range(count), limit))

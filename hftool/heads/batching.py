@@ -1,0 +1,38 @@
+"""Features to padded tensors, as all heads do it."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from hftool.heads.protocol import Batch, Feature
+
+IGNORED = -100  # a label that no loss counts: https://pytorch.org/docs/stable/generated/torch.nn.CrossEntropyLoss.html
+
+
+def collate_inputs(features: Sequence[Feature], *, pad: int, left: bool) -> Batch:
+    """-> input_ids and attention_mask (B, T), and token_type_ids (B, T) where features have segments; padded to the longest."""
+    ids = pad_rows([f.input_ids for f in features], fill=pad, left=left)
+    mask = pad_rows([np.ones(f.length, np.int64) for f in features], fill=0, left=left)
+    batch = {"input_ids": ids, "attention_mask": mask}
+    segments = [f.segments for f in features]
+    if any(part is not None for part in segments):
+        known = [np.zeros(f.length, np.int64) if f.segments is None else f.segments for f in features]
+        batch["token_type_ids"] = pad_rows(known, fill=0, left=left)
+    return batch
+
+
+def pad_rows(rows: Sequence[np.ndarray], *, fill: int, left: bool = False) -> torch.Tensor:
+    """Rows of (T_i,) whole numbers -> (B, max T_i) int64, `fill` where a row is shorter."""
+    length = max(len(row) for row in rows)
+    padded = np.full((len(rows), length), fill, dtype=np.int64)
+    for i, row in enumerate(rows):
+        padded[i, slice(length - len(row), None) if left else slice(0, len(row))] = row
+    return torch.from_numpy(padded)
+
+
+def token_loss(logits: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, int]:
+    """Cross-entropy of logits (B, T, V) against labels (B, T), summed over those that are not -100 -> (sum, how many)."""
+    counted = labels != IGNORED
+    chosen = logits[counted].float()  # only what counts becomes fp32: a vocabulary is wide
+    return torch.nn.functional.cross_entropy(chosen, labels[counted], reduction="sum"), int(counted.sum())

@@ -1,0 +1,128 @@
+"""A text as a point in space: texts that mean the same lie close together, measured by the cosine between them.
+
+Reimers and Gurevych, "Sentence-BERT: Sentence Embeddings using Siamese BERT-Networks", 2019, section 3.1.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+
+from hftool.data.roles import Shape
+from hftool.data.sources import Row
+from hftool.errors import UsageError, did_you_mean, listing
+from hftool.heads.batching import collate_inputs
+from hftool.heads.protocol import Answer, Batch, Feature, Metrics, Outputs
+from hftool.models import Card
+
+POOLINGS = ("mean", "cls", "max")
+
+
+@dataclass(frozen=True)
+class EmbedHead:
+    """A vector for a text, and a score, the cosine of their vectors, for a pair of texts.
+
+    pooling: what stands for a text: the mean of its tokens, the first of them, or the largest value of each dimension.
+    Raises UsageError for any other.
+    """
+
+    tokenizer: Any
+    card: Card
+    config: Any = None
+    pooling: str = "mean"
+
+    auto_class: ClassVar[str] = "AutoModelForTextEncoding"
+    shapes: ClassVar[tuple[Shape, ...]] = (Shape(("text",), ("label",), ("text_pair",)),)
+    outputs: ClassVar[tuple[str, ...]] = ("last_hidden_state",)
+    batch_tokens: ClassVar[int] = 4096
+    decoding: ClassVar[None] = None
+
+    def __post_init__(self) -> None:
+        if self.pooling not in POOLINGS:
+            hint = did_you_mean(self.pooling, POOLINGS, otherwise=f"Poolings: {listing(POOLINGS)}")
+            raise UsageError(f"unknown pooling '{self.pooling}'", hint)
+
+    def encode(self, rows: Sequence[Row]) -> list[Feature]:
+        """Rows with text, and text_pair and label if they have them -> a feature each, whose extra is the second text (T2,)
+        int32, each text cut at the card's max_length. Raises UsageError when not even the special tokens fit into it."""
+        if not rows:
+            return []
+        firsts = self._ids([row["text"] for row in rows])
+        if "text_pair" not in rows[0]:
+            return [Feature(ids, i, cut=cut) for i, (ids, cut) in enumerate(firsts)]
+        seconds = self._ids([row["text_pair"] for row in rows])
+        return [
+            Feature(ids, i, target=row.get("label"), cut=cut + more, extra=second)
+            for i, (row, (ids, cut), (second, more)) in enumerate(zip(rows, firsts, seconds, strict=True))
+        ]
+
+    def _ids(self, texts: list[str]) -> list[tuple[np.ndarray, int]]:
+        """Each text as its token ids (T,), and how many of them were cut."""
+        texts = [self.card.prefix + text for text in texts]
+        found = self._encoded(texts)
+        made, limit = [], self.card.max_length
+        for text, whole in zip(texts, found, strict=True):
+            ids = whole
+            if limit and len(whole) > limit:
+                [ids] = self._encoded([text], truncation=True, max_length=limit)
+            if limit and len(ids) > limit:  # the tokenizers library cuts nothing then
+                least = self.tokenizer.num_special_tokens_to_add()
+                raise UsageError(f"max_length must be over {least} for this model, not {limit}")
+            made.append((np.array(ids, np.int32), len(whole) - len(ids)))
+        return made
+
+    def _encoded(self, texts: list[str], **limits: Any) -> list[list[int]]:
+        quiet = {"return_attention_mask": False, "return_token_type_ids": False, "verbose": False}
+        ids: list[list[int]] = self.tokenizer(texts, **quiet, **limits)["input_ids"]
+        return ids
+
+    def collate(self, features: Sequence[Feature], draw: int = 0) -> Batch:
+        """-> input_ids and attention_mask (B, T). Of pairs (2B, T): all first texts, then all second ones; and labels (B,)
+        where rows have them, from 0 to 1 where the card knows their range."""
+        texts = list(features)
+        if features[0].extra is not None:
+            texts += [Feature(feature.extra) for feature in features]
+        batch = collate_inputs(texts, pad=self.tokenizer.pad_token_id, left=False)
+        if features[0].target is not None:
+            low, high = self.card.label_range or (0.0, 1.0)
+            labels = torch.tensor([float(feature.target) for feature in features])
+            batch["labels"] = (labels - low) / ((high - low) or 1.0)
+        return batch
+
+    def loss(self, outputs: Outputs, batch: Batch) -> tuple[torch.Tensor, int]:
+        """Squared distance between the cosines of last_hidden_state (2B, T, H) and labels (B,) -> (sum, B)."""
+        vectors = self._pooled(outputs["last_hidden_state"], batch["attention_mask"])
+        labels = batch["labels"]
+        return torch.nn.functional.mse_loss(_cosines(vectors), labels, reduction="sum"), len(labels)
+
+    def decode(self, outputs: Outputs, features: Sequence[Feature]) -> list[Answer]:
+        """last_hidden_state (B, T, H) -> the embedding (H,) float32 of each text; of pairs (2B, T, H) -> the score of each."""
+        vectors = self._pooled(outputs["last_hidden_state"], outputs["attention_mask"])
+        if features[0].extra is not None:
+            return [{"score": score} for score in _cosines(vectors).tolist()]
+        return [{"embedding": vector} for vector in vectors.numpy()]
+
+    def _pooled(self, states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """States (B, T, H) and mask (B, T) -> float32 (B, H), padding left out."""
+        states, real = states.float(), mask.to(states.device, torch.bool)[:, :, None]
+        if self.pooling == "cls":
+            return states[:, 0]
+        if self.pooling == "max":
+            return states.masked_fill(~real, -torch.inf).amax(dim=1)
+        return (states * real).sum(dim=1) / real.sum(dim=1)
+
+    def join(self, parts: Sequence[Answer]) -> Answer:
+        """A row has one part."""
+        return parts[0]
+
+    def metrics(self) -> Metrics:
+        """How well the scores of pairs go with their labels: by rank, and by value."""
+        return Metrics(self.card.measures or ("spearman", "pearson"), higher_is_better=True, report="regression")
+
+
+def _cosines(vectors: torch.Tensor) -> torch.Tensor:
+    """Vectors (2B, H), first texts before second ones -> the cosine of each pair (B,)."""
+    first, second = vectors.chunk(2)
+    return torch.nn.functional.cosine_similarity(first, second)

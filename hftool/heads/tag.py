@@ -1,0 +1,244 @@
+"""A tag for every word of a text, and the entities that the tags make."""
+
+import functools
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+
+from hftool.data.roles import Shape
+from hftool.data.sources import Row
+from hftool.errors import DataError, UsageError
+from hftool.heads.batching import IGNORED, collate_inputs, pad_rows, token_loss
+from hftool.heads.protocol import Answer, Batch, Feature, Metrics, Outputs
+from hftool.heads.windows import Frame, Pieces, cut_windows, frame_of, pieces_of
+from hftool.models import Card
+
+OUTSIDE = "O"
+MEASURES = ("entity_f1", "precision", "recall", "accuracy")
+PREFIXED = re.compile(r"[BIESLU]-.")  # B begins, I goes on, E or L ends, S or U is one word
+BEGINS, ENDS = ("B", "S", "U"), ("E", "L", "S", "U")
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """A text, its words, and the characters starts to ends (W,) of each."""
+
+    text: str
+    words: tuple[str, ...]
+    starts: np.ndarray
+    ends: np.ndarray
+
+
+@dataclass(frozen=True)
+class Read:
+    """Where a feature answers: positions (N,) of its tokens, and which word (N,) each stands for. sentence: in the first
+    feature of a row only."""
+
+    positions: np.ndarray
+    words: np.ndarray
+    sentence: Sentence | None
+
+
+@dataclass(frozen=True)
+class Tagged:
+    """What a feature says: the tag id (N,) and its probability (N,) for words (N,)."""
+
+    words: np.ndarray
+    tags: np.ndarray
+    probabilities: np.ndarray
+    sentence: Sentence | None
+
+
+@dataclass(frozen=True)
+class TagHead:
+    """Scores C tags for the first token of each word. A text longer than the card's max_length is read in windows; each word
+    is answered and trained in the one window where it is far from the border."""
+
+    tokenizer: Any
+    card: Card
+    config: Any = None
+
+    auto_class: ClassVar[str] = "AutoModelForTokenClassification"
+    shapes: ClassVar[tuple[Shape, ...]] = (Shape(("tokens",), ("tags",)), Shape(("text",)))
+    outputs: ClassVar[tuple[str, ...]] = ("logits",)
+    batch_tokens: ClassVar[int] = 4096
+    decoding: ClassVar[None] = None
+
+    def encode(self, rows: Sequence[Row]) -> list[Feature]:
+        """Rows with tokens, and tags if they have them, or with text -> features, several for a long row; nothing is cut.
+
+        Raises UsageError when max_length leaves no room for a token, DataError when a row has not one tag a word.
+        """
+        frame = frame_of(self.tokenizer)
+        room = self.card.max_length - frame.length
+        if self.card.max_length and room < 1:
+            raise UsageError(f"max_length must be over {frame.length} for this model, not {self.card.max_length}")
+        sentences = [split_words(row["text"]) if "tokens" not in row else _joined(row["tokens"]) for row in rows]
+        # the words of a text go the way of words that were given: what was trained is what is answered
+        joined = [_joined(sentence.words) for sentence in sentences]
+        made = pieces_of(self.tokenizer, [one.text for one in joined]) if rows else []
+        features: list[Feature] = []
+        for i, row in enumerate(rows):
+            if "tags" in row and len(row["tags"]) != len(sentences[i].words):
+                raise DataError(
+                    f"a row has {len(sentences[i].words)} tokens but {len(row['tags'])} tags: {sentences[i].text}"[:300]
+                )
+            words, firsts = _first_pieces(made[i], joined[i])
+            size = room if self.card.max_length else max(len(made[i]), 1)
+            for window in cut_windows(len(made[i]), size, size // 4):
+                inside = (firsts >= window.core_start) & (firsts < window.core_end)
+                read = Read(firsts[inside] - window.start, words[inside], None if window.start else sentences[i])
+                features.append(self._feature(frame, made[i].ids[window.start : window.end], i, read, row.get("tags")))
+        return features
+
+    def _feature(self, frame: Frame, ids: np.ndarray, row: int, read: Read, tags: Sequence[int] | None) -> Feature:
+        """One window of a row, framed, its target (T,) -100 wherever no word begins."""
+        framed, _ = frame.around(ids)
+        if not len(framed):  # nothing at all: a model wants one token
+            framed = np.array([self.tokenizer.pad_token_id], np.int32)
+        read = Read(read.positions + len(frame.runs[0]), read.words, read.sentence)
+        target = None
+        if tags is not None:
+            target = np.full(len(framed), IGNORED, np.int64)
+            target[read.positions] = np.asarray(tags, np.int64)[read.words]
+        return Feature(framed, row, target=target, extra=read)
+
+    @property
+    def _left(self) -> bool:
+        return bool(self.tokenizer.padding_side == "left")
+
+    def collate(self, features: Sequence[Feature], draw: int = 0) -> Batch:
+        """-> input_ids and attention_mask (B, T), labels (B, T) where rows have tags, -100 where no word begins."""
+        batch = collate_inputs(features, pad=self.tokenizer.pad_token_id, left=self._left)
+        if features[0].target is not None:
+            batch["labels"] = pad_rows([feature.target for feature in features], fill=IGNORED, left=self._left)
+        return batch
+
+    def loss(self, outputs: Outputs, batch: Batch) -> tuple[torch.Tensor, int]:
+        """Cross-entropy of logits (B, T, C) against labels (B, T), summed over the words."""
+        return token_loss(outputs["logits"], batch["labels"])
+
+    def decode(self, outputs: Outputs, features: Sequence[Feature]) -> list[Tagged]:
+        """Logits (B, T, C) -> for each feature the best tag of its words, with its probability."""
+        logits, parts = outputs["logits"], []
+        for i, feature in enumerate(features):
+            read: Read = feature.extra
+            shift = logits.shape[1] - feature.length if self._left else 0
+            chosen = logits[i, torch.from_numpy(read.positions + shift)].double()
+            probabilities, tags = torch.softmax(chosen, dim=-1).max(dim=-1)
+            parts.append(Tagged(read.words, tags.numpy(), probabilities.numpy(), read.sentence))
+        return parts
+
+    def join(self, parts: Sequence[Tagged]) -> Answer:
+        """The windows of a row -> `entities` with text, type, start, end and probability, `tags` and `tokens` of all words.
+
+        A word that gives no token, such as a control character, is outside of all entities.
+        """
+        sentence = parts[0].sentence
+        assert sentence is not None  # features of a row come in order
+        tags, sure = [OUTSIDE] * len(sentence.words), np.ones(len(sentence.words))
+        for part in parts:
+            sure[part.words] = part.probabilities
+            for word, tag in zip(part.words.tolist(), part.tags.tolist(), strict=True):
+                tags[word] = self.card.labels[tag]
+        entities = []
+        for kind, first, last in spans_of(tags, prefixed=has_prefixes(self.card.labels)):
+            start, end = int(sentence.starts[first]), int(sentence.ends[last])
+            probability = float(sure[first : last + 1].mean())
+            text = sentence.text[start:end]
+            entities.append({"text": text, "type": kind, "start": start, "end": end, "probability": probability})
+        return {"entities": entities, "tags": tags, "tokens": list(sentence.words)}
+
+    def metrics(self) -> Metrics:
+        """What the task is judged by; else F1 of whole entities, which decides, precision, recall, and accuracy of words."""
+        return Metrics(self.card.measures or MEASURES, higher_is_better=True, report="tagging")
+
+
+def has_prefixes(labels: Sequence[str]) -> bool:
+    """Whether tags such as B-person and I-person say where an entity begins; else the tag is the type itself."""
+    return all(label == OUTSIDE or PREFIXED.match(label) for label in labels)
+
+
+def spans_of(tags: Sequence[str], *, prefixed: bool) -> list[tuple[str, int, int]]:
+    """Tags of words -> (type, first word, last word) of each entity, as seqeval reads them when no scheme is named.
+
+    An I- after another type begins an entity too. Without prefixes an entity is a run of equal tags.
+    """
+    found: list[tuple[str, int, int]] = []
+    before, kind_before = OUTSIDE, ""
+    for i, tag in enumerate(tags):
+        mark, kind = (tag[:1], tag[2:]) if prefixed and tag != OUTSIDE else (OUTSIDE if tag == OUTSIDE else "I", tag)
+        if mark != OUTSIDE:
+            if mark in BEGINS or before == OUTSIDE or before in ENDS or kind != kind_before:
+                found.append((kind, i, i))
+            else:
+                found[-1] = (kind, found[-1][1], i)
+        before, kind_before = mark, kind
+    return found
+
+
+def _first_pieces(pieces: Pieces, sentence: Sentence) -> tuple[np.ndarray, np.ndarray]:
+    """-> the words (N,) that give a token, and the first token (N,) of each.
+
+    A token belongs to the word that holds its last character: a byte-level one may begin with the space before the word.
+    """
+    if not len(pieces) or not len(sentence.words):
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    last = pieces.ends - 1
+    owner = np.searchsorted(sentence.starts, last, side="right") - 1
+    held = np.flatnonzero((pieces.ends > pieces.starts) & (owner >= 0) & (last < sentence.ends[owner]))
+    words, at = np.unique(owner[held], return_index=True)
+    return words, held[at]
+
+
+def _joined(words: Sequence[str]) -> Sentence:
+    """Words with single spaces between them."""
+    ends = np.cumsum([len(word) + 1 for word in words], dtype=np.int64) - 1
+    starts = ends - np.array([len(word) for word in words], np.int64)
+    return Sentence(" ".join(words), tuple(words), starts, ends)
+
+
+def split_words(text: str) -> Sentence:
+    """A text as words, each with its characters in it.
+
+    White space separates. One word each: an ideograph or kana; a URL, an @name, a #tag; letters and digits with the accents
+    on them and with apostrophes and hyphens inside, but not with an 's, which is a word; a number with its points and commas;
+    letters with a point after each (U.S.); any other character, with what joins it to one emoji.
+    """
+    spans = [found.span() for found in _pattern().finditer(text)]
+    starts, ends = np.array(spans, np.int64).reshape(-1, 2).T
+    return Sentence(text, tuple(text[a:b] for a, b in spans), starts, ends)
+
+
+# ideographs with their repetition marks, and kana of both widths
+ALONE = "\u3005-\u3007\u3041-\u3096\u309d-\u309f\u30a1-\u30fa\u30fc-\u30ff\u31f0-\u31ff\uff66-\uff9f"
+ALONE += "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+JOINERS = "\u00ad\u200c\u200d"  # soft hyphen and what Persian and emoji join with: no letters, yet inside of words
+
+
+@functools.cache
+def _pattern() -> re.Pattern[str]:
+    """The words of a text. No part of it may fail after a long way: it would be tried again from every character on the way."""
+    # Python's \w has no accents that stand by themselves, nor the vowel signs of Hindi; all are in these two ranges
+    codes = [*range(0x300, 0x20000), *range(0xE0100, 0xE01F0)]
+    marks = JOINERS + "".join(chr(code) for code in codes if unicodedata.category(chr(code))[0] == "M")
+    letter = rf"[^\W{ALONE}]"
+    run = rf"{letter}(?:{letter}|[{marks}])*"
+    of_it = rf"['’][sS](?!{letter})"
+    web = rf"[^\s<>\"{ALONE}\u3000-\u303f\uff00-\uff65]"  # a Chinese sentence goes on right after it
+    parts = (
+        rf"(?i:https?://|www\.){web}*(?<![.,;:!?'’)\]}}…])",
+        rf"(?<!{letter})[@#]{run}",
+        rf"(?:(?<={letter})|(?<=[{marks}])){of_it}",
+        rf"(?:(?![\d_]){letter}\.){{2,}}",
+        rf"{run}(?:(?!{of_it})['’\-‐‑]{run}|(?<=\d)[.,](?=\d){run})*",
+        rf"[{ALONE}][{marks}]*",
+        r"[\U0001F1E6-\U0001F1FF]{2}",
+        rf"\S(?:\u200d[^\s\w]|[{marks}\U0001F3FB-\U0001F3FF\U000E0020-\U000E007F])*",
+    )
+    return re.compile("|".join(parts))

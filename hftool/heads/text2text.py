@@ -1,0 +1,100 @@
+"""A text rewritten as another: translated, summed up, answered. An encoder reads it, a decoder writes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+
+from hftool.data.roles import Shape
+from hftool.data.sources import Row
+from hftool.errors import UsageError
+from hftool.heads.batching import IGNORED, collate_inputs, pad_rows, token_loss
+from hftool.heads.generate import written_answer
+from hftool.heads.protocol import Answer, Batch, Decoding, Feature, Metrics, Outputs, Written
+from hftool.models import Card
+
+MAX_NEW_TOKENS = 128
+
+
+@dataclass(frozen=True)
+class Text2TextHead:
+    """Reads the card's prefix and a source, writes a target. settings: how; by default the most probable tokens."""
+
+    tokenizer: Any
+    card: Card
+    config: Any = None
+    settings: Decoding | None = None
+
+    auto_class: ClassVar[str] = "AutoModelForSeq2SeqLM"
+    shapes: ClassVar[tuple[Shape, ...]] = (Shape(("source",), ("target",)),)
+    outputs: ClassVar[tuple[str, ...]] = ("logits",)
+    batch_tokens: ClassVar[int] = 2048
+
+    @property
+    def decoding(self) -> Decoding:
+        """How texts are written."""
+        return self.settings or Decoding(max_new_tokens=self.card.max_new_tokens or MAX_NEW_TOKENS)
+
+    def encode(self, rows: Sequence[Row]) -> list[Feature]:
+        """Rows with a source, and a target if they have one -> features; targets are (U,) int32, their end token included.
+
+        Sources are cut at the card's max_length and targets at its max_new_tokens, the end token kept, as T5 was trained.
+        Raises UsageError when that leaves no token of a text.
+        """
+        if not rows:
+            return []
+        sources = self.tokenizer(
+            [self.card.prefix + row["source"] for row in rows], return_attention_mask=False, verbose=False
+        )["input_ids"]
+        if "target" not in rows[0]:
+            return [self._feature(i, ids, None) for i, ids in enumerate(sources)]
+        texts = [row["target"] for row in rows]
+        targets = self.tokenizer(text_target=texts, return_attention_mask=False, verbose=False)["input_ids"]
+        return [self._feature(i, *pair) for i, pair in enumerate(zip(sources, targets, strict=True))]
+
+    def _feature(self, row: int, source: list[int], target: list[int] | None) -> Feature:
+        ids, cut = self._cut(source, self.card.max_length, "max_length")
+        if target is None:
+            return Feature(ids, row, cut=cut)
+        labels, more = self._cut(target, self.card.max_new_tokens, "max_new_tokens")
+        return Feature(ids, row, target=labels, cut=cut + more)
+
+    def _cut(self, ids: list[int], limit: int, name: str) -> tuple[np.ndarray, int]:
+        """-> at most `limit` ids (0: all), the last of them the last that there was, and how many are lost."""
+        if limit and len(ids) > limit:
+            least = self.tokenizer.num_special_tokens_to_add()
+            if limit <= least:
+                raise UsageError(f"{name} must be over {least} for this model, not {limit}")
+            return np.array([*ids[: limit - 1], ids[-1]], np.int32), len(ids) - limit
+        return np.array(ids, np.int32), 0
+
+    def collate(self, features: Sequence[Feature], draw: int = 0) -> Batch:
+        """-> input_ids and attention_mask (B, T); with targets also labels (B, U), -100 where padded, and decoder_input_ids
+        (B, U): the labels one place later, after the token with which the decoder begins."""
+        pad = self.tokenizer.pad_token_id
+        batch = collate_inputs(features, pad=pad, left=False)
+        if features[0].target is not None:
+            labels = pad_rows([feature.target for feature in features], fill=IGNORED)
+            start = getattr(self.config, "decoder_start_token_id", None)
+            shifted = torch.full_like(labels, pad if start is None else start)
+            shifted[:, 1:] = labels[:, :-1].masked_fill(labels[:, :-1] == IGNORED, pad)
+            batch["labels"], batch["decoder_input_ids"] = labels, shifted
+        return batch
+
+    def loss(self, outputs: Outputs, batch: Batch) -> tuple[torch.Tensor, int]:
+        """Cross-entropy of logits (B, U, V) against labels (B, U) -> (sum, tokens)."""
+        return token_loss(outputs["logits"], batch["labels"])
+
+    def decode(self, outputs: Sequence[Sequence[Written]], features: Sequence[Feature]) -> list[Answer]:
+        """What was written for each source -> text, finish, and samples where there is more than one."""
+        return [written_answer(self.tokenizer, self.decoding, texts) for texts in outputs]
+
+    def join(self, parts: Sequence[Answer]) -> Answer:
+        """A row has one part."""
+        return parts[0]
+
+    def metrics(self) -> Metrics:
+        """What the task is judged by; else ROUGE. Lin, "ROUGE: A Package for Automatic Evaluation of Summaries", 2004."""
+        return Metrics(self.card.measures or ("rougeL", "rouge1", "rouge2"), higher_is_better=True, report="texts")

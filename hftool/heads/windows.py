@@ -1,0 +1,114 @@
+"""Texts longer than the model: pieces with the characters they stand for, and windows over them that overlap."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from hftool.errors import ConfigError
+
+PROBE = "a1.的"  # at least one character that every vocabulary knows
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Positions start to end of a longer row; those from core_start to core_end are answered by this window alone."""
+
+    start: int
+    end: int
+    core_start: int
+    core_end: int
+
+
+def cut_windows(length: int, size: int, overlap: int) -> list[Window]:
+    """Windows of at most `size` positions over `length`, neighbours sharing at least `overlap`; every position is in one core.
+
+    Two cores meet in the middle of what their windows share: far from the border of either. The last window ends with the
+    row and is as long as the others. Nothing to cut is one window, of an empty row too. Raises ValueError when size is under
+    1 or overlap is not under it.
+    """
+    if size < 1 or not 0 <= overlap < size:
+        raise ValueError(f"no windows of {size} positions that share {overlap}")
+    if length <= size:
+        return [Window(0, length, 0, length)]
+    starts = [*range(0, length - size, size - overlap), length - size]
+    borders = [0, *((later + earlier + size) // 2 for earlier, later in pairwise(starts)), length]
+    return [Window(start, start + size, borders[i], borders[i + 1]) for i, start in enumerate(starts)]
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """A text as token ids (T,) int32 without special ones, and the characters starts to ends (T,) of each."""
+
+    ids: np.ndarray
+    starts: np.ndarray
+    ends: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def pieces_of(tokenizer: Any, texts: Sequence[str]) -> list[Pieces]:
+    """Each text whole, however long. Raises ConfigError when the tokenizer knows no characters."""
+    _check_offsets(tokenizer)
+    encoded = tokenizer(
+        list(texts), add_special_tokens=False, return_offsets_mapping=True, return_attention_mask=False, verbose=False
+    )
+    made = []
+    for ids, offsets in zip(encoded["input_ids"], encoded["offset_mapping"], strict=True):
+        spans = np.array(offsets, np.int32).reshape(-1, 2)
+        made.append(Pieces(np.array(ids, np.int32), spans[:, 0].copy(), spans[:, 1].copy()))
+    return made
+
+
+def _check_offsets(tokenizer: Any) -> None:
+    if not tokenizer.is_fast:
+        raise ConfigError(
+            "this tokenizer does not tell which characters its tokens stand for", "Take one with a tokenizer.json"
+        )
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The special ids that a tokenizer puts before, between and after N texts: N + 1 runs. types: the token types of these
+    runs and, at odd places, of the texts: 2 N + 1; empty where the family has none."""
+
+    runs: tuple[tuple[int, ...], ...]
+    types: tuple[tuple[int, ...], ...]
+
+    @property
+    def length(self) -> int:
+        """How many special tokens there are."""
+        return sum(len(run) for run in self.runs)
+
+    def around(self, *texts: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """Token ids of N texts -> ids (T,) with special ones, and token types (T,) where the family has them."""
+        parts: list[Any] = [self.runs[0]]
+        for text, run in zip(texts, self.runs[1:], strict=True):
+            parts += [text, run]
+        ids = np.concatenate([np.asarray(part, np.int32) for part in parts])
+        if not self.types:
+            return ids, None
+        kinds = [np.resize(np.array(kind, np.int32), len(part)) for kind, part in zip(self.types, parts, strict=True)]
+        return ids, np.concatenate(kinds)
+
+
+def frame_of(tokenizer: Any, texts: int = 1) -> Frame:
+    """What the tokenizer puts around `texts` texts (1 or 2), read off an example: no function of transformers tells it.
+
+    Raises ConfigError when the tokenizer knows no characters.
+    """
+    _check_offsets(tokenizer)
+    encoded = tokenizer(*[[PROBE]] * texts, verbose=False)
+    owners, ids = encoded.sequence_ids(0), encoded["input_ids"][0]
+    borders = [0]
+    for text in range(texts):
+        first = owners.index(text)
+        borders += [first, first + owners.count(text)]
+    borders.append(len(ids))
+    slices = [slice(a, b) for a, b in pairwise(borders)]
+    types = encoded["token_type_ids"][0] if "token_type_ids" in encoded else None
+    kinds = tuple(tuple(types[part]) for part in slices) if types else ()
+    return Frame(tuple(tuple(ids[part]) for part in slices[::2]), kinds)

@@ -1,0 +1,310 @@
+"""Texts written token by token: the most probable token, draws, or a search with beams.
+
+What a text is and when it ends is the same for all three:
+- An end token ends it (finish "stop") and is no part of it. So does a stop string, looked for in the decoded text of the new
+  tokens after each of them: the ids are cut before the token in which the stop string begins, so that the decoded text is a
+  beginning of what stands before it, whole but for the characters that share that token.
+- max_new_tokens, or the last position of the model, ends it too (finish "length"), the first of the two that is reached.
+- Its score is the sum of the log-probabilities, under the model as it is (temperature 1, no token left out), of its tokens and
+  of the end token, if it has one.
+Of the settings in generation_config.json only eos_token_id is read, and decoder_start_token_id where the config has none.
+"""
+
+import math
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+
+from hftool.engines.steps import Steps
+from hftool.errors import DataError, UsageError
+from hftool.heads.protocol import Batch, Decoding, Written
+
+OnToken = Callable[[int, int], None]  # row in the batch, token id
+
+
+class Engine(Protocol):
+    """What can begin to write."""
+
+    def begin(self, batch: Batch) -> Steps:
+        """input_ids and attention_mask (B, T) -> the steps of their texts."""
+        ...
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a text ends: with one of the end tokens, or before one of the stop strings."""
+
+    ids: frozenset[int]
+    stop: tuple[str, ...]
+    tokenizer: Any
+
+    def kept(self, ids: Sequence[int]) -> int | None:
+        """How many of these ids are the text, if it ends with the last of them; None if it goes on."""
+        if ids[-1] in self.ids:
+            return len(ids) - 1
+        if not self.stop:
+            return None
+        text = self.tokenizer.decode(list(ids))
+        places = [place for word in self.stop if (place := text.find(word)) >= 0]
+        return self._within(ids, text[: min(places)]) if places else None
+
+    def certain(self, ids: Sequence[int]) -> int:
+        """How many of these ids are the text, whatever follows: a stop string may have begun in the others."""
+        if not self.stop:
+            return len(ids)
+        text = self.tokenizer.decode(list(ids)).rstrip("\ufffd")  # half a character may become the first of a stop string
+        begun = [size for word in self.stop for size in range(1, len(word)) if text.endswith(word[:size])]
+        return self._within(ids, text[: len(text) - max(begun, default=0)])
+
+    def _within(self, ids: Sequence[int], text: str) -> int:
+        """The most tokens whose text is a beginning of `text`."""
+        return next(n for n in range(len(ids), -1, -1) if text.startswith(self.tokenizer.decode(list(ids[:n])) if n else ""))
+
+    def written(self, ids: Sequence[int], sums: Sequence[float], kept: int | None) -> Written:
+        """sums: the log-probabilities of the ids, added up to each. kept: as above, None when the length was reached."""
+        if kept is None:
+            return Written(tuple(ids), "length", sums[-1] if sums else 0.0)
+        scored = len(ids) if ids[-1] in self.ids else kept
+        return Written(tuple(ids[:kept]), "stop", sums[scored - 1] if scored else 0.0)
+
+
+def write(
+    engine: Engine, batch: Batch, decoding: Decoding, *, tokenizer: Any, on_token: OnToken | None = None
+) -> list[list[Written]]:
+    """Write after each row of input_ids and attention_mask (B, T) -> `decoding.samples` texts for each row, for beams the best
+    first.
+
+    on_token: told of each token of a text as soon as it is certain, where one text is written for each row and without beams;
+    tokens in which a stop string may have begun are held back. A draw depends on the seed, the number of the sample and the
+    tokens of its prompt, so that a row has the same text in any batch. Raises UsageError where the settings do not go
+    together, DataError when the model answers with numbers that are none or a prompt does not fit it.
+    """
+    check_decoding(decoding)
+    # autocast forgets its bf16 copies of the weights when the outermost one ends: this one, which is off, spans all steps
+    with torch.no_grad(), torch.autocast("cpu", enabled=False):
+        steps = engine.begin(batch)
+        rooms = steps.room or [decoding.max_new_tokens] * len(batch["input_ids"])
+        limits = [min(room, decoding.max_new_tokens) for room in rooms]
+        ending = Ending(frozenset(steps.end_ids), decoding.stop, tokenizer)
+        if decoding.beams > 1:
+            return _search(steps, decoding, limits, ending)
+        lines = _begun(batch, decoding, limits)
+        _write_lines(steps, decoding, lines, ending, on_token if decoding.samples == 1 else None)
+    made = [line.made for line in lines if line.made]
+    return [made[i : i + decoding.samples] for i in range(0, len(made), decoding.samples)]
+
+
+def check_decoding(decoding: Decoding) -> None:
+    """Raises UsageError, which names the option of the command line, where the settings are out of range or contradict."""
+    d = decoding
+    checks = (
+        ("--max-new-tokens", d.max_new_tokens, d.max_new_tokens >= 1, "at least 1"),
+        ("--temperature", d.temperature, 0 <= d.temperature < math.inf, "at least 0"),
+        ("--top-k", d.top_k, d.top_k >= 0, "at least 0"),
+        ("--top-p", d.top_p, 0 < d.top_p <= 1, "over 0 and at most 1"),
+        ("--beams", d.beams, d.beams >= 1, "at least 1"),
+        ("--length-penalty", d.length_penalty, math.isfinite(d.length_penalty), "a number"),
+        ("--samples", d.samples, d.samples >= 1, "at least 1"),
+    )
+    for option, value, fits, wanted in checks:
+        if not fits:
+            raise UsageError(f"{option} must be {wanted}, not {value}")
+    if "" in d.stop:
+        raise UsageError("--stop must not be empty: every text has an empty text in it")
+    if d.beams > 1 and d.temperature > 0:
+        raise UsageError("--beams searches and --temperature draws: one excludes the other", "Leave one of them out")
+    if 1 < d.beams < d.samples:
+        raise UsageError(f"--samples {d.samples} is more than --beams {d.beams}", "A search ends with as many texts as beams")
+    if d.samples > 1 and d.beams == 1 and d.temperature == 0:
+        hint = "Add --temperature 0.8, or --beams with at least as many"
+        raise UsageError(f"--samples {d.samples} without --temperature would write the same text {d.samples} times", hint)
+
+
+# ---- the most probable token, or draws
+
+
+@dataclass
+class _Line:
+    """A text while it is written. sums: as in Ending.written. told: how many of its tokens on_token knows."""
+
+    row: int
+    limit: int
+    draws: random.Random
+    ids: list[int] = field(default_factory=list)
+    sums: list[float] = field(default_factory=list)
+    told: int = 0
+    made: Written | None = None
+
+    def take(self, token: int, log: float, ending: Ending) -> None:
+        """Go on with a token; with its end the text is made."""
+        if len(self.ids) < self.limit:  # not so where the prompt took all positions
+            self.ids.append(token)
+            self.sums.append(log + (self.sums[-1] if self.sums else 0.0))
+            kept = ending.kept(self.ids)
+            if kept is not None:
+                self.made = ending.written(self.ids, self.sums, kept)
+                return
+        if len(self.ids) >= self.limit:
+            self.made = ending.written(self.ids, self.sums, None)
+
+    def tell(self, on_token: OnToken, ending: Ending) -> None:
+        """Tell of the tokens that have become certain."""
+        certain = self.made.ids if self.made else self.ids[: ending.certain(self.ids)]
+        for token in certain[self.told :]:
+            on_token(self.row, token)
+        self.told = max(self.told, len(certain))
+
+
+def _begun(batch: Batch, decoding: Decoding, limits: Sequence[int]) -> list[_Line]:
+    """A line for each sample of each row, side by side, with its own source of random numbers."""
+    lines = []
+    for row, (ids, mask) in enumerate(zip(batch["input_ids"], batch["attention_mask"], strict=True)):
+        prompt = ids[mask.bool()].tolist()
+        for sample in range(decoding.samples):
+            lines.append(_Line(row, limits[row], random.Random(f"{decoding.seed} {sample} {prompt}")))
+    return lines
+
+
+def _write_lines(steps: Steps, decoding: Decoding, lines: Sequence[_Line], ending: Ending, on_token: OnToken | None) -> None:
+    """Write all lines to their ends. A line that is made leaves the batch: the others do not wait for it."""
+    logits, going = steps.first(decoding.samples), list(lines)
+    while True:
+        tokens = _chosen(_sound(logits), going, decoding)
+        logs = logits.gather(1, tokens[:, None])[:, 0] - logits.logsumexp(dim=-1)
+        for line, token, log in zip(going, tokens.tolist(), logs.tolist(), strict=True):
+            line.take(token, log, ending)
+            if on_token is not None:
+                line.tell(on_token, ending)
+        rows = [i for i, line in enumerate(going) if line.made is None]
+        if not rows:
+            return
+        if len(rows) == len(going):
+            logits = steps.next(tokens)
+        else:
+            kept = torch.tensor(rows, device=tokens.device)
+            logits, going = steps.next(tokens[kept], kept), [going[i] for i in rows]
+
+
+def _chosen(logits: torch.Tensor, lines: Sequence[_Line], decoding: Decoding) -> torch.Tensor:
+    """logits (N, V) -> the next token of each line (N,)."""
+    if decoding.temperature == 0:
+        return logits.argmax(dim=-1)
+    # one number a line, and the same on every device: where it falls among the summed probabilities decides. These are added
+    # in float64 where the device has it, as many small ones are lost in float32
+    exact = torch.float32 if logits.device.type == "mps" else torch.float64
+    sums = allowed_scores(logits, decoding).softmax(dim=-1).cumsum(dim=-1, dtype=exact)
+    sums = sums / sums[:, -1:]
+    draws = torch.tensor([line.draws.random() for line in lines], dtype=exact, device=logits.device)
+    # the first sum that is larger: a token of probability 0 adds nothing to the sum before it and is never the first
+    return torch.searchsorted(sums, draws.clamp(max=1 - torch.finfo(exact).eps)[:, None], right=True)[:, 0]
+
+
+def allowed_scores(logits: torch.Tensor, decoding: Decoding) -> torch.Tensor:
+    """logits (N, V) -> what is drawn from, after the temperature: -inf for tokens outside of top_k, then outside of top_p."""
+    scores = (logits - logits.amax(dim=-1, keepdim=True)) / decoding.temperature  # so that no temperature overflows
+    if 0 < decoding.top_k < scores.shape[-1]:
+        least = scores.topk(decoding.top_k, dim=-1).values[:, -1:]
+        scores = scores.masked_fill(scores < least, -math.inf)
+    if decoding.top_p < 1:
+        ordered, tokens = scores.sort(dim=-1, descending=True)
+        chances = ordered.softmax(dim=-1)
+        before = chances.cumsum(dim=-1) - chances  # of all that are more probable: the first has none before it and stays
+        outside = torch.zeros_like(before, dtype=torch.bool).scatter(1, tokens, before >= decoding.top_p)
+        scores = scores.masked_fill(outside, -math.inf)
+    return scores
+
+
+def _sound(logits: torch.Tensor) -> torch.Tensor:
+    """The logits. Raises DataError when one of them is NaN or infinite: then so is the sum of its row."""
+    if not bool(torch.isfinite(logits.sum(dim=-1)).all()):
+        raise DataError("the model answers with NaN or infinite numbers: its weights are damaged")
+    return logits
+
+
+# ---- the search with beams
+
+
+@dataclass(frozen=True)
+class _Hypothesis:
+    """A text that may become the best: its ids and their summed log-probabilities, so far."""
+
+    ids: tuple[int, ...] = ()
+    sums: tuple[float, ...] = ()
+
+
+@dataclass
+class _Hunt:
+    """The search for the texts of one prompt: those that go on, as many as there are beams, and the best that have ended, each
+    with its sum divided by length**length_penalty."""
+
+    limit: int
+    beams: list[_Hypothesis]
+    ended: list[tuple[float, Written]] = field(default_factory=list)
+
+    def go_on(
+        self, candidates: Sequence[tuple[float, int, int]], decoding: Decoding, ending: Ending
+    ) -> list[tuple[float, int, int]]:
+        """Candidates (sum, beam, token), best first -> those of them that are the beams of the next step; none when the search
+        is over. Only among the first `beams` candidates can a text end; the others stand in for those that do."""
+        going: list[tuple[float, int, int]] = []
+        beams, weight = [], 1.0
+        for rank, (total, beam, token) in enumerate(candidates):
+            if total == -math.inf or len(going) == decoding.beams:
+                break
+            known = self.beams[beam]
+            made = _Hypothesis((*known.ids, token), (*known.sums, total))
+            kept, weight = ending.kept(made.ids), len(made.ids) ** decoding.length_penalty
+            if kept is None and len(made.ids) < self.limit:
+                going.append((total, beam, token))
+                beams.append(made)
+            elif rank < decoding.beams:
+                self.ended.append((total / weight, ending.written(made.ids, made.sums, kept)))
+        self.ended.sort(key=lambda pair: pair[0], reverse=True)
+        del self.ended[decoding.beams :]
+        self.beams = beams
+        full = len(self.ended) == decoding.beams
+        if not going or (full and going[0][0] / weight <= self.ended[-1][0]):  # none that goes on is better, as it stands now
+            return []
+        return going
+
+
+def _search(steps: Steps, decoding: Decoding, limits: Sequence[int], ending: Ending) -> list[list[Written]]:
+    """Beam search as transformers defines it, with early_stopping False: Graves, "Sequence transduction with recurrent neural
+    networks", 2012, until no text that goes on could, at its present length, replace one of the best that have ended."""
+    hunts = [_Hunt(limit, [_Hypothesis()] * decoding.beams) for limit in limits]
+    logits, places = steps.first(decoding.beams), list(range(len(hunts)))  # places: whose rows the logits are
+    totals = torch.full((len(hunts), decoding.beams), -math.inf, device=logits.device)
+    totals[:, 0] = 0.0  # at first all beams are the same: only one of them counts
+    while places:
+        candidates = _candidates(_sound(logits), totals, count=max(2, 1 + len(ending.ids)) * decoding.beams)
+        rows, tokens, sums, still = [], [], [], []
+        for at, place in enumerate(places):
+            going = hunts[place].go_on(candidates[at], decoding, ending) if hunts[place].limit else []
+            if not going:
+                continue
+            still.append(place)
+            spare = [(-math.inf, going[0][1], going[0][2])] * (decoding.beams - len(going))  # stop strings can end too many
+            for total, beam, token in going + spare:
+                rows.append(at * decoding.beams + beam)
+                tokens.append(token)
+                sums.append(total)
+        places = still
+        if places:
+            totals = torch.tensor(sums, dtype=totals.dtype, device=logits.device).view(-1, decoding.beams)
+            logits = steps.next(torch.tensor(tokens, device=logits.device), torch.tensor(rows, device=logits.device))
+    nothing = Written((), "length", 0.0)  # the prompt took all positions
+    return [[text for _, text in hunt.ended][: decoding.samples] or [nothing] * decoding.samples for hunt in hunts]
+
+
+def _candidates(logits: torch.Tensor, totals: torch.Tensor, *, count: int) -> list[list[tuple[float, int, int]]]:
+    """logits (B * beams, V), totals (B, beams) -> for each prompt the best continuations: sum, beam and token, best first."""
+    width = logits.shape[-1]
+    sums = (logits.log_softmax(dim=-1).view(*totals.shape, width) + totals[:, :, None]).flatten(start_dim=1)
+    best = sums.topk(min(count, sums.shape[-1]), dim=-1)
+    return [
+        [(total, place // width, place % width) for total, place in zip(*pair, strict=True)]
+        for pair in zip(best.values.tolist(), best.indices.tolist(), strict=True)
+    ]

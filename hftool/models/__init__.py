@@ -1,0 +1,39 @@
+"""Checkpoints: a folder to a model with its tokenizer and card, and back; what its config says; its page."""
+
+from hftool.models.card import CARD, Card, read_card, write_card
+from hftool.models.describe import describe, meta_model
+from hftool.models.families import AUTO_CLASSES, auto_class_of, family_of, natural_head_of, read_config
+from hftool.models.load import (
+    Loaded,
+    length_limit,
+    load_base,
+    load_model,
+    load_tokenizer,
+    quiet,
+    save_base,
+    save_model,
+)
+from hftool.models.page import write_readme
+
+__all__ = [
+    "AUTO_CLASSES",
+    "CARD",
+    "Card",
+    "Loaded",
+    "auto_class_of",
+    "describe",
+    "family_of",
+    "length_limit",
+    "load_base",
+    "load_model",
+    "load_tokenizer",
+    "meta_model",
+    "natural_head_of",
+    "quiet",
+    "read_card",
+    "read_config",
+    "save_base",
+    "save_model",
+    "write_card",
+    "write_readme",
+]

@@ -1,0 +1,87 @@
+"""What a checkpoint's config says of it: its family, what it does, and the class of transformers that does it."""
+
+from pathlib import Path
+from typing import Any
+
+from hftool.errors import DataError
+from hftool.registry.models import Family, find_family
+from hftool.safety import check_folder
+
+AUTO_CLASSES = {
+    "classify": "AutoModelForSequenceClassification",
+    "tag": "AutoModelForTokenClassification",
+    "answer": "AutoModelForQuestionAnswering",
+    "text2text": "AutoModelForSeq2SeqLM",
+    "generate": "AutoModelForCausalLM",
+    "fill": "AutoModelForMaskedLM",
+    "embed": "AutoModelForTextEncoding",
+}
+# how the classes of transformers end, and what their models do
+ENDINGS = {
+    "ForSequenceClassification": "classify",
+    "ForTokenClassification": "tag",
+    "ForQuestionAnswering": "answer",
+    "ForConditionalGeneration": "text2text",
+    "LMHeadModel": "generate",
+    "ForCausalLM": "generate",
+    "ForMaskedLM": "fill",
+    "ForPreTraining": "fill",
+    "Model": "embed",
+}
+
+
+def read_config(folder: Path, *, weights: bool = True) -> Any:
+    """The transformers config of a checked folder, nothing of it executed. Raises Refused, DataError, InputMissing."""
+    from transformers import AutoConfig
+
+    check_folder(folder, weights=weights)
+    try:
+        return AutoConfig.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # values of a wrong type raise whatever the class of the config stumbles over
+        raise DataError(
+            f"'{folder / 'config.json'}' is not a config that transformers knows: " + " ".join(str(error).split())[:200]
+        ) from None
+
+
+def family_of(config: Any) -> Family:
+    """The family of a checkpoint, by the `model_type` of its config.
+
+    An architecture without a row gets facts from its own config, bf16 aside: nobody has tried it here.
+    """
+    kind = str(config.model_type)
+    found = find_family(kind)
+    if found is not None:
+        return found
+    heads = tuple(head for head, auto_class in AUTO_CLASSES.items() if _auto_class_knows(auto_class, config))
+    natural = "text2text" if config.is_encoder_decoder else "generate" if _is_decoder(config) else "fill"
+    side = "left" if natural == "generate" else "right"
+    return Family(kind, kind, heads, natural, safe_dtypes=("float32",), writing_side=side)
+
+
+def _auto_class_knows(auto_class: str, config: Any) -> bool:
+    import transformers
+
+    return type(config) in getattr(transformers, auto_class)._model_mapping
+
+
+def _is_decoder(config: Any) -> bool:
+    """Whether it writes: architectures that fill masks are known as such, whatever else they could do."""
+    return _auto_class_knows("AutoModelForCausalLM", config) and not _auto_class_knows("AutoModelForMaskedLM", config)
+
+
+def natural_head_of(folder: Path, config: Any) -> str:
+    """What a checkpoint does that hftool did not make: by the class that its config names, else by its family.
+
+    modules.json is how sentence-transformers marks a model that embeds, whatever class it was trained from.
+    """
+    family = family_of(config)
+    if (folder / "modules.json").is_file() and "embed" in family.heads:
+        return "embed"
+    names = [str(name) for name in getattr(config, "architectures", None) or ()]
+    found = [head for name in names for ending, head in ENDINGS.items() if name.endswith(ending) and head in family.heads]
+    return found[0] if found else family.natural
+
+
+def auto_class_of(head: str, config: Any) -> str:
+    """The class of transformers under which a model of this config does `head`."""
+    return family_of(config).auto_class(head, AUTO_CLASSES[head])

@@ -1,0 +1,249 @@
+"""The words that ask a model: infer, and one for each kind of answer.
+
+Each takes a model that was loaded, or a word that is then loaded for it, and gives one answer a text, in their order. All
+raise what `load` raises, UsageError (a model that was loaded for another kind of answer), ConfigError (a head that is not
+trained) and DataError (a text that is empty).
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hftool.data.sinks import check_ending, write_rows
+from hftool.data.sources import Row
+from hftool.errors import DataError, UsageError, did_you_mean
+from hftool.heads.protocol import Answer, Decoding
+from hftool.models import Loaded
+from hftool.progress import Progress, silent
+from hftool.run import check_output
+from hftool.workflow.ask import answers_of, load, text_rows, trained
+
+LANGUAGES = {
+    "cs": "Czech",
+    "de": "German",
+    "en": "English",
+    "es": "Spanish",
+    "fi": "Finnish",
+    "fr": "French",
+    "it": "Italian",
+    "nl": "Dutch",
+    "pl": "Polish",
+    "pt": "Portuguese",
+    "ro": "Romanian",
+    "ru": "Russian",
+    "tr": "Turkish",
+    "zh": "Chinese",
+}
+PAIRS_OF = {"answer": ("question", "context"), "text2text": ("source", ""), "generate": ("prompt", "")}
+OnText = Callable[[str], None]
+Settings = Decoding | Mapping[str, Any] | None  # how a text is written, or what of it is not to be as usual
+
+
+def infer(
+    model: str | Loaded,
+    texts: Sequence[str],
+    *,
+    pairs: Sequence[str] | None = None,
+    decoding: Settings = None,
+    device: str = "auto",
+    offline: bool = False,
+    fallback: bool = False,
+    progress: Progress = silent,
+) -> list[Answer]:
+    """What the model is naturally for: labels, entities, answers, texts, fills or embeddings, one answer a text.
+
+    pairs: the second text of each, for a model of text pairs; the contexts, for one that answers questions. decoding: how a
+    text is written, by a model that writes.
+    """
+    loaded = model
+    if not isinstance(loaded, Loaded):
+        loaded = load(loaded, device=device, offline=offline, fallback=fallback, progress=progress)
+    trained(loaded, None)
+    writes = loaded.card.head in ("generate", "text2text")
+    if decoding and not writes:
+        raise UsageError(f"a model that is to {loaded.card.head} writes nothing", "Leave decoding out")
+    options = {**natural_options(loaded), **(_options(decoding) if writes else {})}
+    return list(answers_of(loaded, rows_for(loaded, texts, pairs), options))
+
+
+def natural_options(loaded: Loaded) -> Mapping[str, Any]:
+    """What a head must be told to answer a person: one that fills masks would else take the text to learn from."""
+    return {"asking": True} if loaded.card.head == "fill" else {}
+
+
+def rows_for(loaded: Loaded, texts: Sequence[str], pairs: Sequence[str] | None) -> list[Row]:
+    """Texts, and pairs, under the roles that the model's head answers. Raises UsageError, DataError (an empty text)."""
+    card = loaded.card
+    first, second = PAIRS_OF.get(card.head, ("text", "text_pair"))
+    if pairs is not None and (card.head not in ("answer", "classify", "embed") or not second):
+        raise UsageError(f"a model that is to {card.head} takes single texts", "Leave --pair out")
+    if card.head == "answer" and pairs is None:
+        raise UsageError("a question needs a context to be answered from", "Give it with --context")
+    if card.head == "classify" and card.columns and ("text_pair" in card.columns) != (pairs is not None):
+        wants, flag = ("single texts", "Leave --pair out") if pairs else ("pairs of texts", "Give the second with --pair")
+        raise UsageError(f"the model was trained on {wants}", flag)
+    rows = text_rows(texts, pairs, roles=(first, second))
+    for number, row in enumerate(rows, start=1):
+        for role, text in row.items():
+            if not text.strip() and role != "prompt":
+                raise DataError(f"{role.replace('_', ' ')} {number} is empty")
+    return rows
+
+
+def classify(model: str | Loaded, texts: Sequence[str], *, pairs: Sequence[str] | None = None) -> list[Answer]:
+    """The label of each text: {"label", "probability", "probabilities"}, or {"score"} of a model that answers a number."""
+    loaded = trained(model, "classify")
+    return list(answers_of(loaded, rows_for(loaded, texts, pairs)))
+
+
+def tag(model: str | Loaded, texts: Sequence[str]) -> list[Answer]:
+    """The entities of each text: {"entities": [{"text", "type", "start", "end", "probability"}], "tokens", "tags"}.
+
+    start and end are character offsets in the text as it was given.
+    """
+    loaded = trained(model, "tag")
+    return list(answers_of(loaded, rows_for(loaded, texts, None)))
+
+
+def answer(model: str | Loaded, questions: Sequence[str], contexts: Sequence[str]) -> list[Answer]:
+    """The span of each context that answers its question: {"answer", "start", "end", "probability", "candidates"}.
+
+    start and end are character offsets in the context; both are None where a model that may say so finds no answer.
+    """
+    loaded = trained(model, "answer")
+    return list(answers_of(loaded, rows_for(loaded, questions, contexts)))
+
+
+def summarize(model: str | Loaded, texts: Sequence[str], *, decoding: Settings = None) -> list[Answer]:
+    """A summary of each text: {"text", "finish"}. decoding: how it is written; by default the most probable tokens."""
+    loaded = as_summarizer(trained(model, "text2text"))
+    return list(answers_of(loaded, rows_for(loaded, texts, None), _options(decoding)))
+
+
+def as_summarizer(loaded: Loaded) -> Loaded:
+    """The model, told to summarize as T5 was pre-trained to; one that was fine-tuned does as it was trained."""
+    is_base = not loaded.card.task and loaded.family.prefixed
+    return _with_prefix(loaded, "summarize: ") if is_base else loaded
+
+
+def translate(
+    model: str | Loaded, texts: Sequence[str], *, to: str | None = None, source: str = "en", decoding: Settings = None
+) -> list[Answer]:
+    """A translation of each text: {"text", "finish"}. to and source: two-letter codes of languages.
+
+    A model that was fine-tuned translates as it was trained; another one is told the languages by its prefix, and needs `to`.
+    Raises UsageError for a language that is not known, or not the one that the model was trained for.
+    """
+    loaded = as_translator(trained(model, "text2text"), to=to, source=source)
+    return list(answers_of(loaded, rows_for(loaded, texts, None), _options(decoding)))
+
+
+def write(model: str | Loaded, texts: Sequence[str], *, decoding: Settings = None) -> list[Answer]:
+    """What a text-to-text model makes of each text, without a prefix but its own: {"text", "finish"}."""
+    loaded = trained(model, "text2text")
+    return list(answers_of(loaded, rows_for(loaded, texts, None), _options(decoding)))
+
+
+def as_translator(loaded: Loaded, *, to: str | None, source: str) -> Loaded:
+    """The model, told which languages. Raises what `translate` raises."""
+    wanted = f"translate {_language(source)} to {_language(to)}: " if to is not None else ""
+    card = loaded.card
+    if card.task:
+        target = str(card.columns.get("target", "")).rpartition(".")[2]
+        if to is not None and card.prefix != wanted and target != to:
+            raise UsageError(f"the model was trained on {card.task} and takes no language", "Leave --to out")
+        return loaded
+    if not wanted:
+        raise UsageError("to which language?", "Name it with --to, such as --to de")
+    return _with_prefix(loaded, wanted)
+
+
+def _language(code: str) -> str:
+    if code not in LANGUAGES:
+        known = "Languages: " + ", ".join(LANGUAGES)
+        raise UsageError(f"unknown language '{code}'", did_you_mean(code, LANGUAGES, otherwise=known))
+    return LANGUAGES[code]
+
+
+def _with_prefix(loaded: Loaded, prefix: str) -> Loaded:
+    return dataclasses.replace(loaded, card=dataclasses.replace(loaded.card, prefix=prefix))
+
+
+def _options(decoding: Settings) -> dict[str, Any]:
+    return {"decoding": decoding} if decoding is not None else {}
+
+
+def generate(
+    model: str | Loaded,
+    prompts: Sequence[str] = ("",),
+    *,
+    decoding: Settings = None,
+    on_text: OnText | None = None,
+) -> list[Answer]:
+    """What the model writes after each prompt: {"text", "finish"}, and "samples" where several are wanted.
+
+    An empty prompt begins after the end-of-text token. on_text: told of each piece of text as it is written, for one prompt and
+    one sample. Raises DataError for a prompt that is longer than the model.
+    """
+    loaded = trained(model, "generate")
+    rows = rows_for(loaded, prompts, None)
+    on_token = _pieces(loaded.tokenizer, on_text) if on_text is not None else None
+    return list(answers_of(loaded, rows, _options(decoding), on_token))
+
+
+def _pieces(tokenizer: Any, on_text: OnText) -> Callable[[int, int], None]:
+    """Tokens to pieces of text: a character whose bytes are not all written yet waits for the rest."""
+    ids: list[int] = []
+    shown = 0
+
+    def on_token(_row: int, token: int) -> None:
+        nonlocal shown
+        ids.append(token)
+        text = tokenizer.decode(ids, skip_special_tokens=True)
+        if len(text) > shown and not text.endswith("\ufffd"):
+            on_text(text[shown:])
+            shown = len(text)
+
+    return on_token
+
+
+def fill(model: str | Loaded, texts: Sequence[str], *, top_k: int = 5) -> list[Answer]:
+    """The words for each mask: {"text", "masks": [{"start", "end", "fills": [{"token", "probability"}]}]}.
+
+    A mask is written [MASK], or as the model writes it. Raises DataError for a text without one.
+    """
+    loaded = trained(model, "fill")
+    return list(answers_of(loaded, rows_for(loaded, texts, None), {"asking": True, "top_k": top_k}))
+
+
+def embed(model: str | Loaded, texts: Sequence[str], *, pooling: str | None = None) -> np.ndarray:
+    """Texts to vectors (N, H) float32. pooling: mean, cls or max over the tokens; by default as the model was trained."""
+    loaded = trained(model, "embed")
+    options = {"pooling": pooling} if pooling is not None else {}
+    made = [row["embedding"] for row in answers_of(loaded, rows_for(loaded, texts, None), options)]
+    width = int(loaded.model.config.hidden_size)
+    return np.stack(made) if made else np.zeros((0, width), np.float32)
+
+
+def check_vectors(out: str | Path) -> None:
+    """Raise UsageError or OutputUnavailable unless vectors can be written to `out`."""
+    if check_ending(out) != "npy":
+        raise UsageError(f"vectors of texts go into an array, not into '{out}'", "Name it .npy, or use --file and --out")
+    check_output(Path(out))
+
+
+def save_vectors(out: str | Path, vectors: np.ndarray) -> None:
+    """Write vectors (N, H) as one array that numpy.load reads. Raises what `check_vectors` raises, StorageError."""
+    check_vectors(out)
+    write_rows(Path(out), ({"embedding": vector} for vector in vectors))
+
+
+def similar(model: str | Loaded, first: str, second: str, *, pooling: str | None = None) -> float:
+    """The cosine similarity of two texts, -1 to 1."""
+    loaded = trained(model, "embed")
+    options = {"pooling": pooling} if pooling is not None else {}
+    (made,) = answers_of(loaded, rows_for(loaded, [first], [second]), options)
+    return float(made["score"])

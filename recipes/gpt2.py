@@ -1,0 +1,84 @@
+"""GPT-2 from a checkpoint to an answer: load, tokenize, infer, finetune, evaluate, save.
+
+It writes on after a text, and can be trained to label texts and to tag words.
+Run it top to bottom with `python -m recipes.gpt2`, take a step alone with `from recipes import gpt2`, or make the file
+yours with `hftool copy gpt2`. Each step is one call of `hftool.workflow`, whose docstrings tell all that may go wrong.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hftool import workflow
+from hftool.models import Loaded
+from hftool.workflow import Report, Result, Tokens
+
+MODEL = "gpt2"  # openai-community/gpt2; any GPT-2 works here: a Hub id, a folder, a run
+TASK = "wikitext"  # running text; any text works here: letters.txt, or a CSV with the columns prompt and completion
+
+
+def load(
+    model: str | Path = MODEL,
+    *,
+    head: str | None = None,
+    device: str = "auto",
+    offline: bool = False,
+    fallback: bool = False,
+) -> Loaded:
+    """A model, its tokenizer and its card. head: generate, classify or tag; by default what it was trained for.
+
+    A model whose head is not trained yet can be looked at, but does not answer.
+    """
+    return workflow.load(str(model), head=head, device=device, offline=offline, fallback=fallback)
+
+
+def tokenize(model: Loaded, texts: Sequence[str], *, max_length: int | None = None) -> list[Tokens]:
+    """What each text becomes: tokens, ids, mask, and what was cut."""
+    return workflow.tokenize(model, texts, max_length=max_length)
+
+
+def infer(model: Loaded, texts: Sequence[str], **decoding: float | str) -> list[dict[str, Any]]:
+    """What the model writes after each text; the most probable tokens unless told otherwise.
+
+    decoding: max_new_tokens, temperature, top_k, top_p, beams, samples, seed, all of `hftool.workflow.Decoding`.
+    """
+    return workflow.infer(model, texts, decoding=decoding)
+
+
+def finetune(
+    model: str | Path = MODEL,
+    task: str | Path = TASK,
+    *,
+    columns: Mapping[str, str] | None = None,
+    head: str | None = None,
+    out: str | Path | None = None,
+    offline: bool = False,
+    fallback: bool = False,
+    **knobs: float | str | bool | None,
+) -> Result:
+    """Train on a task and keep the best checkpoint. knobs: epochs, lr, batch_size, seed, all of `hftool.config`."""
+    config = {**knobs, "columns": columns or {}}
+    return workflow.finetune(str(model), str(task), config=config, head=head, out=out, offline=offline, fallback=fallback)
+
+
+def evaluate(model: str | Path, task: str | None = None, *, split: str | None = None) -> Report:
+    """Metrics with their counts, and the rows that went wrong, worst first. Without a task: the run's own data."""
+    return workflow.evaluate(str(model), task, split=split)
+
+
+def save(run: str | Path, out: str | Path, *, checkpoint: str = "best") -> Path:
+    """Write a run's model as a plain Hugging Face folder."""
+    return workflow.save(run, out=out, checkpoint=checkpoint)
+
+
+if __name__ == "__main__":
+    writer = load(fallback=True)  # fallback: without a network, a small model stands in, and says so
+    print(infer(writer, ["Once upon a time"], max_new_tokens=30, temperature=0.8)[0]["text"])
+    result = finetune(fallback=True, epochs=2, lr=5e-4)
+    report = evaluate(result.run.path)
+    print("perplexity", report.metrics["perplexity"], "of", report.metrics["rows"], "rows")
+    model = load(save(result.run.path, out=result.run.path / "saved"))
+    prompts = ["Once upon a time", "The old woman"]
+    print(tokenize(model, prompts)[0].tokens)
+    for prompt, answer in zip(prompts, infer(model, prompts, max_new_tokens=30, temperature=0.8), strict=True):
+        print(prompt + answer["text"])

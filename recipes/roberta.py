@@ -1,0 +1,82 @@
+"""RoBERTa from a checkpoint to an answer: load, tokenize, infer, finetune, evaluate, save.
+
+It labels texts and pairs, tags words, answers questions from a context, fills masks and embeds.
+Run it top to bottom with `python -m recipes.roberta`, take a step alone with `from recipes import roberta`, or make the file
+yours with `hftool copy roberta`. Each step is one call of `hftool.workflow`, whose docstrings tell all that may go wrong.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hftool import workflow
+from hftool.models import Loaded
+from hftool.workflow import Report, Result, Tokens
+
+MODEL = "roberta"  # FacebookAI/roberta-base; any RoBERTa works here: a Hub id, a folder, a run
+TASK = "wnut17"  # names in messages; any CoNLL file works here: names.conll
+
+
+def load(
+    model: str | Path = MODEL,
+    *,
+    head: str | None = None,
+    device: str = "auto",
+    offline: bool = False,
+    fallback: bool = False,
+) -> Loaded:
+    """A model, its tokenizer and its card. head: classify, tag, answer, fill or embed; by default what it was trained for.
+
+    A model whose head is not trained yet can be looked at, but does not answer.
+    """
+    return workflow.load(str(model), head=head, device=device, offline=offline, fallback=fallback)
+
+
+def tokenize(model: Loaded, texts: Sequence[str], *, max_length: int | None = None) -> list[Tokens]:
+    """What each text becomes: tokens, ids, mask, and what was cut."""
+    return workflow.tokenize(model, texts, max_length=max_length)
+
+
+def infer(model: Loaded, texts: Sequence[str], *, pairs: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    """One answer a text: label and probabilities, entities, words for a mask, or a vector. pairs: second texts, or contexts."""
+    return workflow.infer(model, texts, pairs=pairs)
+
+
+def finetune(
+    model: str | Path = MODEL,
+    task: str | Path = TASK,
+    *,
+    columns: Mapping[str, str] | None = None,
+    head: str | None = None,
+    out: str | Path | None = None,
+    offline: bool = False,
+    fallback: bool = False,
+    **knobs: float | str | bool | None,
+) -> Result:
+    """Train on a task and keep the best checkpoint. knobs: epochs, lr, batch_size, seed, all of `hftool.config`."""
+    config = {**knobs, "columns": columns or {}}
+    return workflow.finetune(str(model), str(task), config=config, head=head, out=out, offline=offline, fallback=fallback)
+
+
+def evaluate(model: str | Path, task: str | None = None, *, split: str | None = None) -> Report:
+    """Metrics with their counts, and the rows that went wrong, worst first. Without a task: the run's own data."""
+    return workflow.evaluate(str(model), task, split=split)
+
+
+def save(run: str | Path, out: str | Path, *, checkpoint: str = "best") -> Path:
+    """Write a run's model as a plain Hugging Face folder."""
+    return workflow.save(run, out=out, checkpoint=checkpoint)
+
+
+if __name__ == "__main__":
+    filler = load(fallback=True)  # fallback: without a network, a small model stands in, and says so
+    for mask in infer(filler, ["The old man opened the <mask>."])[0]["masks"]:
+        print(" ".join(fill["token"] for fill in mask["fills"]))
+    result = finetune(fallback=True, epochs=10, batch_size=16)
+    report = evaluate(result.run.path)
+    print("entity F1", report.metrics["entity_f1"], "of", report.metrics["rows"], "rows")
+    model = load(save(result.run.path, out=result.run.path / "saved"))
+    sentences = ["Amina Okafor flew to Lisbon.", "It rained all day."]
+    print(tokenize(model, sentences)[0].tokens)
+    for sentence, answer in zip(sentences, infer(model, sentences), strict=True):
+        print(sentence, [f"{entity['type']}: {entity['text']}" for entity in answer["entities"]] or "no entities")

@@ -1,0 +1,94 @@
+import random
+
+import pytest
+from sklearn import metrics as theirs
+
+from hftool.evaluation.report import error_rows, make_report
+from hftool.heads.protocol import Metrics
+
+LABELS = ("bad", "good", "odd")
+METRICS = Metrics(("accuracy", "macro_f1"), higher_is_better=True, report="classification")
+NUMBERS = Metrics(("pearson", "spearman"), higher_is_better=True, report="regression")
+
+
+def answer(label, probability=0.8):
+    rest = (1 - probability) / 2
+    return {
+        "label": label,
+        "probability": probability,
+        "probabilities": {n: probability if n == label else rest for n in LABELS},
+    }
+
+
+def report_of(answers, expected, metrics=METRICS, labels=LABELS):
+    return make_report(answers, [{"text": "t", "label": label} for label in expected], metrics, labels, 0.25)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_everything_equals_scikit_learn(seed):
+    rng = random.Random(seed)
+    expected, predicted = [rng.choice([0, 0, 1, 2]) for _ in range(50)], [rng.randrange(3) for _ in range(50)]
+    report = report_of([answer(LABELS[p]) for p in predicted], expected)
+    assert report["accuracy"] == theirs.accuracy_score(expected, predicted)
+    assert report["macro_f1"] == theirs.f1_score(expected, predicted, average="macro")
+    table = theirs.classification_report(expected, predicted, target_names=LABELS, output_dict=True)
+    for name in LABELS:
+        row = table[name]
+        assert report["by_class"][name] == {
+            "precision": row["precision"],
+            "recall": row["recall"],
+            "f1": row["f1-score"],
+            "rows": row["support"],
+        }
+    assert report["confusion"]["matrix"] == theirs.confusion_matrix(expected, predicted).tolist()
+    assert report["rows"] == 50
+
+
+def test_the_matrix_has_a_row_for_each_true_label():
+    report = report_of([answer("good")] * 3 + [answer("odd")], [0, 0, 0, 2])
+    assert report["confusion"] == {"labels": list(LABELS), "matrix": [[0, 3, 0], [0, 0, 0], [0, 0, 1]]}
+    assert report["majority_baseline"] == {"label": "bad", "accuracy": 0.75}
+    assert report["accuracy"] == 0.25
+    assert report["by_class"]["good"] == {"precision": 0.0, "recall": 0.0, "f1": 0.0, "rows": 0}
+
+
+def test_where_f1_is_asked_for_the_majority_has_one_too():
+    metrics = Metrics(("f1", "accuracy"), higher_is_better=True, report="classification")
+    answers = [{"label": name} for name in ("no", "yes", "yes", "no")]
+    report = report_of(answers, [1, 1, 1, 0], metrics, ("no", "yes"))
+    assert report["f1"] == pytest.approx(0.8)  # 2 of 3 found, none wrongly
+    assert report["majority_baseline"] == {"label": "yes", "accuracy": 0.75, "f1": pytest.approx(6 / 7)}
+
+
+def test_missed_labels_come_worst_first_with_their_lines():
+    rows = [{"text": f"t{i}", "label": 0} for i in range(4)]
+    rows[3]["text_pair"] = "p"
+    answers = [answer("good", 0.5), answer("bad"), answer("good", 0.9), answer("odd", 0.7)]
+    wrong = error_rows(answers=answers, rows=rows, numbers=[2, 3, 4, 5], metrics=METRICS, labels=LABELS)
+    assert [(e["row"], e["text"], e["expected"], e["answered"]) for e in wrong] == [
+        (4, "t2", "bad", "good"),
+        (5, "t3", "bad", "odd"),
+        (2, "t0", "bad", "good"),
+    ]
+    assert wrong[0]["probability"] == 0.9 and wrong[0]["probability_of_expected"] == pytest.approx(0.05)
+    assert wrong[1]["text_pair"] == "p" and "text_pair" not in wrong[0]
+    assert next(iter(wrong[0])) == "row"
+
+
+def test_numbers_are_reported_with_their_mean_distance():
+    report = report_of([{"score": 1.0}, {"score": 2.0}, {"score": 6.0}], [1.0, 3.0, 4.0], NUMBERS, ())
+    assert report == {
+        "rows": 3,
+        "pearson": pytest.approx(3**0.5 / 2),
+        "spearman": 1.0,
+        "mean_absolute_error": 1.0,
+        "loss": 0.25,
+    }
+
+
+def test_all_numbers_come_the_largest_distance_first():
+    rows = [{"text": "a", "text_pair": "b", "label": 3.0}, {"text": "c", "text_pair": "d", "label": 1.0}]
+    assert error_rows([{"score": 2.5}, {"score": 4.0}], rows, [7, 8], NUMBERS, ()) == [
+        {"row": 8, "expected": 1.0, "answered": 4.0, "text": "c", "text_pair": "d"},
+        {"row": 7, "expected": 3.0, "answered": 2.5, "text": "a", "text_pair": "b"},
+    ]

@@ -1,0 +1,191 @@
+import pytest
+import torch
+from transformers import T5Config, T5ForConditionalGeneration, T5Tokenizer
+
+from hftool.errors import UsageError
+from hftool.heads import get_head
+from hftool.heads.protocol import Decoding, Written
+from hftool.heads.text2text import Text2TextHead
+from hftool.models import Card
+
+AWKWARD = ["", "🙂 🏳️‍🌈", "مرحبا שלום", "\ufeff", "\ufeffa film", " ", "\n", "a" * 100_000, "a warm film " * 8_000]
+ENGLISH = [
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "red",
+    "blue",
+    "green",
+    "white",
+    "black",
+    "grey",
+]
+GERMAN = [
+    "eins",
+    "zwei",
+    "drei",
+    "vier",
+    "fünf",
+    "sechs",
+    "sieben",
+    "acht",
+    "neun",
+    "zehn",
+    "rot",
+    "blau",
+    "grün",
+    "weiß",
+    "schwarz",
+    "grau",
+]
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return T5Tokenizer().train_new_from_iterator([*ENGLISH, *GERMAN, "translate: a warm film."] * 3, 300)
+
+
+@pytest.fixture
+def config(tokenizer):
+    return T5Config(
+        vocab_size=len(tokenizer),
+        d_model=32,
+        d_kv=16,
+        d_ff=64,
+        num_layers=2,
+        num_heads=2,
+        decoder_start_token_id=0,
+        dropout_rate=0,
+    )
+
+
+@pytest.fixture
+def model(config):
+    torch.manual_seed(0)
+    return T5ForConditionalGeneration(config).eval()
+
+
+@pytest.fixture
+def head(tokenizer, config):
+    return Text2TextHead(tokenizer, Card(head="text2text", prefix="translate: ", max_length=24, max_new_tokens=8), config)
+
+
+def pairs():
+    return [{"source": a, "target": b} for a, b in zip(ENGLISH, GERMAN, strict=True)]
+
+
+def test_the_head_is_found_by_its_name(tokenizer, config):
+    card = Card(head="text2text")
+    assert get_head(tokenizer, card, config) == Text2TextHead(tokenizer, card, config)
+
+
+def test_features_are_what_the_tokenizer_gives(head, tokenizer):
+    features = head.encode(pairs())
+    assert [f.input_ids.tolist() for f in features] == tokenizer([f"translate: {a}" for a in ENGLISH])["input_ids"]
+    assert [f.target.tolist() for f in features] == tokenizer(text_target=GERMAN)["input_ids"]
+    assert all(f.target[-1] == tokenizer.eos_token_id and f.cut == 0 for f in features)
+    assert head.encode([]) == []
+
+
+def test_long_texts_are_cut_and_keep_their_end(head, tokenizer):
+    long = "a warm film " * 10
+    [feature] = head.encode([{"source": long, "target": long}])
+    source, target = tokenizer("translate: " + long)["input_ids"], tokenizer(long)["input_ids"]
+    assert feature.input_ids.tolist() == [*source[:23], tokenizer.eos_token_id]
+    assert feature.target.tolist() == [*target[:7], tokenizer.eos_token_id]
+    assert feature.cut == len(source) - 24 + len(target) - 8
+    assert feature.input_ids.tolist() == tokenizer("translate: " + long, truncation=True, max_length=24)["input_ids"]
+    whole = Text2TextHead(tokenizer, Card(head="text2text"))  # no limit
+    [feature] = whole.encode([{"source": long, "target": long}])
+    assert feature.length == len(target) == len(feature.target) and feature.cut == 0
+
+
+@pytest.mark.parametrize("name", ["max_length", "max_new_tokens"])
+def test_a_limit_that_holds_no_text_is_refused(tokenizer, name):
+    with pytest.raises(UsageError, match=f"{name} must be over 1 for this model, not 1"):
+        Text2TextHead(tokenizer, Card(head="text2text", **{name: 1})).encode(pairs())
+
+
+def test_the_batch_is_that_of_the_model_itself(head, tokenizer, model):
+    batch = head.collate(head.encode(pairs()))
+    assert torch.equal(batch["decoder_input_ids"], model._shift_right(batch["labels"]))
+    expected = tokenizer([f"translate: {a}" for a in ENGLISH], padding=True, return_tensors="pt")
+    assert torch.equal(batch["input_ids"], expected["input_ids"])
+    assert torch.equal(batch["attention_mask"], expected["attention_mask"])
+    assert (batch["labels"] == -100).any() and not (batch["decoder_input_ids"] == -100).any()
+
+
+@pytest.mark.parametrize("start", [0, 2])
+def test_the_decoder_begins_as_its_config_says(head, tokenizer, start):
+    other = Text2TextHead(tokenizer, head.card, T5Config(decoder_start_token_id=start))
+    assert set(other.collate(other.encode(pairs()))["decoder_input_ids"][:, 0].tolist()) == {start}
+    unknown = Text2TextHead(tokenizer, head.card)
+    assert unknown.collate(unknown.encode(pairs()))["decoder_input_ids"][0, 0] == tokenizer.pad_token_id
+
+
+def test_the_loss_is_that_of_transformers_times_its_count(head, model):
+    batch = head.collate(head.encode(pairs()))
+    with torch.no_grad():
+        made = model(**batch)
+        theirs = model(**{key: value for key, value in batch.items() if key != "decoder_input_ids"}).loss
+    total, count = head.loss(made, batch)
+    assert count == sum(len(f.target) for f in head.encode(pairs()))
+    assert float(total) == pytest.approx(float(theirs) * count, rel=1e-5)
+
+
+def test_what_is_asked_has_no_labels(head):
+    batch = head.collate(head.encode([{"source": "one"}, {"source": "seven"}]))
+    assert set(batch) == {"input_ids", "attention_mask"}
+
+
+def test_what_was_written_becomes_an_answer(head, tokenizer):
+    def written(text, finish):
+        return Written(tuple(tokenizer(text)["input_ids"]), finish, -1.0)
+
+    assert head.decode([[written("zwei", "stop")]], []) == [{"text": "zwei", "finish": "stop"}]  # without its end token
+    [answer] = head.decode([[written("zwei", "length"), written("drei", "stop")]], [])
+    assert head.join([answer]) == {"text": "zwei", "finish": "length", "samples": ["zwei", "drei"]}
+
+
+def test_how_it_writes_is_the_cards_unless_it_is_said(head, tokenizer):
+    assert head.decoding == Decoding(max_new_tokens=8)
+    assert Text2TextHead(tokenizer, Card(head="text2text")).decoding.max_new_tokens == 128
+    settings = Decoding(beams=4)
+    assert Text2TextHead(tokenizer, head.card, None, settings).decoding is settings
+
+
+def test_it_is_measured_by_the_task_or_by_rouge(head, tokenizer):
+    assert head.metrics().best == "rougeL" and head.metrics().higher_is_better and head.metrics().answers
+    card = Card(head="text2text", measures=("bleu", "chrf"))
+    assert Text2TextHead(tokenizer, card).metrics().names == ("bleu", "chrf") and head.metrics().report == "texts"
+
+
+def test_awkward_texts_are_learnt_from(head, model):
+    rows = [{"source": a, "target": b} for a, b in zip(AWKWARD, AWKWARD[::-1], strict=True)]
+    features = head.encode(rows)
+    assert all(f.length <= 24 and 1 <= len(f.target) <= 8 for f in features) and features[-1].cut > 1000
+    batch = head.collate(features)
+    with torch.no_grad():
+        total, count = head.loss(model(**batch), batch)
+    assert count > len(rows) and torch.isfinite(total)
+
+
+def test_sixteen_pairs_are_learnt_and_said_again(head, model):
+    """From encode to decode, with transformers writing: what was learnt is what is asked."""
+    batch, optimizer = head.collate(head.encode(pairs())), torch.optim.AdamW(model.parameters(), lr=1e-2)
+    for _ in range(120):
+        total, count = head.loss(model(**batch), batch)
+        (total / count).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    asked = head.collate(head.encode([{"source": word} for word in ENGLISH]))
+    made = model.generate(**asked, max_new_tokens=8, do_sample=False)
+    answers = head.decode([[Written(tuple(row.tolist()), "stop", 0.0)] for row in made], [])
+    assert [answer["text"] for answer in answers] == GERMAN
