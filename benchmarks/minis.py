@@ -80,10 +80,7 @@ def chunks(texts: list[str], words: int) -> list[str]:
 
 def write_rows(path: Path, texts: list[str], family: str) -> None:
     draw = random.Random(0)
-    if family == "t5":
-        rows = [corrupted(text, draw) for text in chunks(texts, 80)]
-    else:
-        rows = [{"text": text} for text in texts]
+    rows = [corrupted(text, draw) for text in chunks(texts, 80)] if family == "t5" else [{"text": text} for text in texts]
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
 
 

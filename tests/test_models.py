@@ -10,7 +10,6 @@ from conftest import SENTENCES, film_rows, one_line, write_tsv
 from safetensors.torch import load_file, save_file
 
 from hftool.errors import ConfigError, DataError, InputMissing
-from hftool.heads.classify import ClassifyHead
 from hftool.models import (
     Card,
     describe,
@@ -25,7 +24,7 @@ from hftool.models import (
     write_readme,
 )
 
-AUTO = ClassifyHead.auto_class
+AUTO = "AutoModelForSequenceClassification"
 CARD = Card(head="classify", labels=("bad", "good"), max_length=32)
 CORPUS = [text for group in SENTENCES.values() for text in group] + [
     "number 0 1 2 3 4 5 6 7 8 9",
@@ -222,6 +221,8 @@ def test_padding_and_truncation_baked_into_a_tokenizer_are_taken_out(folder, tmp
     assert loaded.tokenizer.backend_tokenizer.padding is None and loaded.tokenizer.backend_tokenizer.truncation is None
     text = "a warm funny film number 1 2 3"
     assert 4 < len(loaded.tokenizer(text)["input_ids"]) < 20
+    from hftool.heads.classify import ClassifyHead
+
     short = ClassifyHead(loaded.tokenizer, Card(head="classify", labels=("a", "b"), max_length=5))
     assert short.encode([{"text": text}])[0].length == 5  # a call that cuts leaves its limit in the tokenizer
     out = tmp_path / "saved"
@@ -371,10 +372,12 @@ def test_the_readme_tells_what_was_measured(tmp_path):
             metrics=measured,
             stand_in={"model": "x for y"},
         ),
+        "BertForSequenceClassification",
     )
     text = (tmp_path / "README.md").read_text()
     assert "| split | rows | accuracy | macro_f1 |\n|---|---|---|---|\n| validation | 10 | 0.9000 | 0.8500 |" in text
+    assert "pipeline_tag: text-classification\n" in text and "import BertForSequenceClassification, AutoTokenizer\n" in text
     assert "base_model: o/n\n" in text and "A stand-in was used: x for y (model)" in text and "revision `abc`" in text
-    write_readme(tmp_path, Card(head="classify", task="sst2", base="/a/b"))
+    write_readme(tmp_path, Card(head="classify", task="sst2", base="/a/b"), "BertForSequenceClassification")
     text = (tmp_path / "README.md").read_text()
     assert "Not measured." in text and "base_model" not in text

@@ -241,8 +241,16 @@ def test_without_fallback_or_a_stand_in_it_is_an_error(here):
     assert line_of(place, "bert", offline=False).startswith(
         "69 google-bert/bert-base-uncased@86b5e0934494bd15c9632b12f734a8a67f723594 is not in the cache and http://127.0.0.1:9 "
     )
-    assert line_of(place, "roberta", fallback=True).startswith("69 roberta (FacebookAI/roberta-base) is not in the cache.")
-    assert line_of(place, "bert", fallback=True, head="tag").startswith("69 bert (google-bert/bert-base-uncased) is not in")
+    assert line_of(place, "bert-large", fallback=True).startswith("69 bert-large (google-bert/bert-large-uncased) is not in")
+
+
+def test_what_stands_in_depends_on_the_head(here):
+    used = {head: place("bert", fallback=True, head=head).stand_in["used"] for head in ("fill", "tag", "embed")}
+    assert used == {"fill": "bert-mini", "tag": "minilm", "embed": "minilm"}
+    assert place("bert", fallback=True, head=None).stand_in["used"] == "bert-mini"  # naturally it fills
+    for name in ("roberta", "gpt2", "t5"):
+        found = place(name, fallback=True, head=None)
+        assert found.stand_in == {"asked": name, "used": f"{name}-mini"} and (found.folder / "model.safetensors").is_file()
 
 
 def package(folder, monkeypatch, weights):
@@ -266,10 +274,7 @@ def test_without_the_package_the_error_says_what_to_install(here, monkeypatch):
     package(here, monkeypatch, None)
     name = "minilm (sentence-transformers/all-MiniLM-L6-v2) is not in the cache"
     assert line_of(place, "minilm") == f"69 {name}. {INSTALL_OFFLINE}"
-    assert line_of(place, "bert", fallback=True) == (
-        "69 bert (google-bert/bert-base-uncased) is not in the cache, and its stand-in minilm is not installed. "
-        + INSTALL_OFFLINE
-    )
+    assert place("bert", fallback=True).stand_in == {"asked": "bert", "used": "bert-mini"}  # the next in line
 
 
 # ---- TASK
@@ -309,7 +314,7 @@ def test_a_file_is_a_train_split_and_a_folder_has_its_own(here):
     ("word", "line"),
     [
         ("sst22", "2 unknown task 'sst22'. Did you mean 'sst2'?"),
-        ("qqqq", "2 unknown task 'qqqq'. See `hftool tasks`; a Hub data set is owner/name, a file needs its ending ("),
+        ("xyzzy", "2 unknown task 'xyzzy'. See `hftool tasks`; a Hub data set is owner/name, a file needs its ending ("),
         ("reviews.csv", "66 there is no file 'reviews.csv'"),
         ("./reviews", "66 there is no file './reviews'"),
         ("no/such/folder", "66 there is no file 'no/such/folder'"),

@@ -172,11 +172,13 @@ def ask(
     top_k: int | None = None,
     adapt: Callable[[Any], Any] = lambda loaded: loaded,
     document: Callable[[Answer], Answer] = lambda answer: answer,
+    blank: str = "answer",
 ) -> None:
     """Answer texts, the lines of stdin, or each row of a file.
 
     answer: a model and texts -> answers. line: text, answer (None for an empty text) and model -> what is printed. adapt: what
-    is done to the model before. document: an answer as it stands in the document of --json.
+    is done to the model before. document: an answer as it stands in the document of --json. blank: the key that is null there
+    for an empty text.
     """
     go_offline(common.offline)
     if common.file is not None:
@@ -190,13 +192,13 @@ def ask(
         answered = iter(answer(loaded, full))
         answers = [next(answered) if text.strip() else None for text in given]  # every input has its line
     if common.as_json:
-        rows = [
-            {"text": t, **(document(a) if a is not None else {"answer": None})} for t, a in zip(given, answers, strict=True)
-        ]
+        made = [document(answer) if answer is not None else {blank: None} for answer in answers]
+        key = "input" if any("text" in answer for answer in made) else "text"  # what is written is a text, too
+        rows = [{key: text, **answer} for text, answer in zip(given, made, strict=True)]
         print_json({"answers": rows, "stand_in": dict(loaded.card.stand_in)})
         return None
-    for text, made in zip(given, answers, strict=True):
-        typer.echo(line(text, made, loaded))
+    for text, given_answer in zip(given, answers, strict=True):
+        typer.echo(line(text, given_answer, loaded))
     return None
 
 

@@ -8,12 +8,15 @@ from hftool.cli.options import (
     Column,
     Device,
     Encoding,
+    Head,
     Json,
     Label,
     Model,
     NoFallback,
     Offline,
     Quiet,
+    Source,
+    Target,
     Text,
     TextPair,
     Verbose,
@@ -56,7 +59,10 @@ def command(
     text: Text = None,
     text_pair: TextPair = None,
     label: Label = None,
+    source: Source = None,
+    target: Target = None,
     column: Column = None,
+    head: Head = None,
     encoding: Encoding = None,
     limit: Limit = None,
     seed: Seed = 0,
@@ -68,9 +74,10 @@ def command(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Measure a model on rows whose labels are known.
+    """Measure a model on rows whose answers are known.
 
-    Accuracy, macro-F1, precision and recall by class, confusion, and the rows that went wrong, worst first.
+    What fits the head: accuracy and F1 by class with the confusion, correlation, entity F1 by type, exact match, ROUGE,
+    BLEU, perplexity; and the rows that went wrong, worst first.
 
     \b
     hftool evaluate runs/a --split validation
@@ -85,7 +92,8 @@ def command(
             model,
             task,
             split=split,
-            column=column_mapping(column, text=text, text_pair=text_pair, label=label),
+            column=column_mapping(column, text=text, text_pair=text_pair, label=label, source=source, target=target),
+            head=head,
             limit=limit,
             seed=seed,
             device=device,

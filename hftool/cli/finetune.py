@@ -13,6 +13,8 @@ from hftool.cli.options import (
     NoFallback,
     Offline,
     Quiet,
+    Source,
+    Target,
     Text,
     TextPair,
     Verbose,
@@ -63,6 +65,8 @@ def command(
     text: Text = None,
     text_pair: TextPair = None,
     label: Label = None,
+    source: Source = None,
+    target: Target = None,
     column: Column = None,
     out: Out = None,
     config: Config = None,
@@ -81,7 +85,7 @@ def command(
     hftool finetune bert sst2
     hftool finetune bert reviews.csv --text sentence --label stars --class-weights balanced
     """
-    columns = column_mapping(column, text=text, text_pair=text_pair, label=label)
+    columns = column_mapping(column, text=text, text_pair=text_pair, label=label, source=source, target=target)
     files = {"model": model, "task": task, "train": train, "validation": validation, "test": test}
     given = {key: value for key, value in files.items() if value is not None} | ({"columns": columns} if columns else {})
     settings = _settings(config, assignments or [], given, knobs)

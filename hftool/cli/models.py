@@ -17,10 +17,14 @@ def command(as_json: Json = False) -> None:
     if as_json:
         print_json([{**dataclasses.asdict(row), "heads": heads[row.family]} for row in MODELS])
         return
-    typer.echo(f"{'name':<10}{'family':<10}{'parameters':>11}  {'repository':<42}{'heads':<12}without a network")
+    width = max(len(row.name) for row in MODELS) + 2
+    typer.echo(f"{'name':<{width}}{'family':<13}{'parameters':>11}  {'repository':<42}without a network")
     for row in MODELS:
-        offline = "installed with [offline]" if row.package else ", ".join(f"{head}: {name}" for head, name in row.stand_ins)
+        names = ", ".join(dict.fromkeys(name for _, names in reversed(row.stand_ins) for name in names))
+        offline = "installed with [offline]" if row.package else "bundled" if row.bundled else names
         typer.echo(
-            f"{row.name:<10}{row.family:<10}{row.parameters / 1e6:>9.1f} M  {row.repo:<42}"
-            f"{', '.join(heads[row.family]) or '-':<12}{offline}".rstrip()
+            f"{row.name:<{width}}{row.family:<13}{row.parameters / 1e6:>9.1f} M  {row.repo or '-':<42}{offline}".rstrip()
         )
+    typer.echo()
+    for family in FAMILIES:
+        typer.echo(f"{family.name:<{width}}can {', '.join(family.heads)}; untrained: {family.natural}")

@@ -62,6 +62,16 @@ TextPair = Annotated[
 Label = Annotated[
     str | None, typer.Option("--label", metavar="NAME", help="Short for --column label=NAME.", rich_help_panel=DATA)
 ]
+Source = Annotated[
+    str | None, typer.Option("--source", metavar="NAME", help="Short for --column source=NAME.", rich_help_panel=DATA)
+]
+Target = Annotated[
+    str | None, typer.Option("--target", metavar="NAME", help="Short for --column target=NAME.", rich_help_panel=DATA)
+]
+Head = Annotated[
+    str | None,
+    typer.Option("--head", metavar="WORD", help="What the model is to do; by default what it was trained for."),
+]
 
 # The headings of the help, the knobs that are changed most often first.
 KNOB_HEADINGS = {

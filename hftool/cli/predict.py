@@ -9,11 +9,13 @@ from hftool.cli.options import (
     Column,
     Device,
     Encoding,
+    Head,
     Json,
     Model,
     NoFallback,
     Offline,
     Quiet,
+    Source,
     Text,
     TextPair,
     Verbose,
@@ -24,7 +26,9 @@ from hftool.cli.options import (
 from hftool.cli.screen import print_json, screen
 
 NAME = "predict"
-File = Annotated[str | None, typer.Argument(metavar="FILE", help="CSV, TSV, JSON, JSON Lines or Parquet.", show_default=False)]
+File = Annotated[
+    str | None, typer.Argument(metavar="FILE", help="CSV, TSV, JSON, JSON Lines, Parquet, CoNLL or text.", show_default=False)
+]
 Out = Annotated[
     str | None,
     typer.Option(
@@ -44,7 +48,9 @@ def command(
     top_k: TopK = None,
     text: Text = None,
     text_pair: TextPair = None,
+    source: Source = None,
     column: Column = None,
+    head: Head = None,
     encoding: Encoding = None,
     device: Device = "auto",
     offline: Offline = False,
@@ -55,12 +61,12 @@ def command(
 ) -> None:
     """Answer every row of a file, of any size, in order.
 
-    A line is the row's own columns, then label and probabilities.
+    A line is the row's own columns, then the parts of its answer: label and probabilities, entities, a text.
 
     \b
     hftool predict runs/a reviews.csv --out scored.csv
     """
-    columns = column_mapping(column, text=text, text_pair=text_pair)
+    columns = column_mapping(column, text=text, text_pair=text_pair, source=source)
     go_offline(offline)
     from hftool import workflow
     from hftool.errors import UsageError
@@ -75,6 +81,7 @@ def command(
             file,
             out=out,
             column=columns,
+            head=head,
             top_k=top_k,
             device=device,
             encoding=encoding,

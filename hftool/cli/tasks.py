@@ -16,7 +16,8 @@ def command(as_json: Json = False) -> None:
     if as_json:
         print_json([dataclasses.asdict(row) for row in TASKS])
         return
-    typer.echo(f"{'name':<12}{'head':<10}{'data':<18}{'without a network':<20}about")
+    typer.echo(f"{'name':<16}{'head':<11}{'data':<38}{'without a network':<19}about")
     for row in TASKS:
-        source = f"{row.repo}:{row.config}" if row.repo else "bundled"
-        typer.echo(f"{row.name:<12}{row.head:<10}{source:<18}{row.stand_in or 'the same':<20}{row.about}")
+        source = (f"{row.repo}:{row.config}" if row.config else row.repo) or "bundled"
+        offline = row.stand_in or ("the same" if row.bundled else "-")
+        typer.echo(f"{row.name:<16}{row.head:<11}{source:<38}{offline:<19}{row.about}")

@@ -47,10 +47,15 @@ def map_columns(
     """The first shape whose columns are all there, and role -> column: by the user's flags, else by the task, else by common
     names. answering: rows to answer need no targets.
 
-    Raises UsageError (a role that does not exist, or that the head does not have), DataError that lists the columns there are.
+    Raises UsageError (a role that does not exist or that the head does not have, roles that do not go together), DataError that
+    lists the columns there are.
     """
+    shapes = shapes if answering else _learnt(shapes)
     _check_given(given, shapes, columns, path)
-    fitting = [shape for shape in shapes if set(given) <= set(shape.wanted)] or list(shapes)
+    fitting = [shape for shape in shapes if set(given) <= set(shape.wanted)]
+    if not fitting:
+        together = "; or ".join(", ".join(shape.wanted) for shape in shapes)
+        raise UsageError(f"the roles {listing(given)} do not go together", f"Roles: {together}")
     trouble: DataError | None = None
     for shape in fitting:
         try:
@@ -62,6 +67,12 @@ def map_columns(
         return shape, mapping
     assert trouble is not None
     raise trouble
+
+
+def _learnt(shapes: Sequence[Shape]) -> list[Shape]:
+    """The shapes to train on: where a head learns towards targets, rows without any that can be answered are only answered."""
+    towards = any(shape.targets for shape in shapes)
+    return [shape for shape in shapes if shape.targets or not shape.answered or not towards]
 
 
 def _check_given(given: Mapping[str, str], shapes: Sequence[Shape], columns: Sequence[str], path: str) -> None:

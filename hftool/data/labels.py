@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,12 @@ def label_text(value: Any) -> str | None:
         return None
     text = whole_characters(text.strip(" \t\r\n\ufeff\u00a0"))
     return WHOLE_NUMBER.sub(r"\1", text) or None
+
+
+def tag_texts(cell: Any) -> tuple[list[str] | None, str]:
+    """A cell of tags -> (each as it is compared, ""), or (None, reason)."""
+    tags, reason = tags_value(cell)
+    return (None, reason) if tags is None else ([label_text(tag) or tag for tag in tags], "")
 
 
 @dataclass(frozen=True)
@@ -70,19 +76,22 @@ def find_labels(table: Table, column: str, *, known: Sequence[tuple[str, str]] =
         labels = Labels((), (), "") if ordered else _sorted_labels(counts, table, column)
     if ordered:
         labels = _in_order(labels, ordered)
-    present = {labels.index()[label] for label in counts if label in labels.index()}
-    unknown = sorted(set(counts) - set(labels.index()))
-    if unknown:
-        raise DataError(
-            f"{table.path} has labels that are not in the list: {listing(unknown)}; the list has {listing(labels.names)}",
-            "Mend --set labels=A,B,C",
-        )
-    if len(present) < 2:
+    _check_listed(table, counts, labels)
+    if len({labels.index()[label] for label in counts}) < 2:
         raise DataError(
             f"{table.path} has only one class in column '{column}': '{next(iter(counts))}'",
             "A classifier needs two; choose the column with --label",
         )
     return labels
+
+
+def _check_listed(table: Table, words: Iterable[str], labels: Labels) -> None:
+    unknown = sorted(set(words) - set(labels.index()))
+    if unknown:
+        raise DataError(
+            f"{table.path} has labels that are not in the list: {listing(unknown)}; the list has {listing(labels.names)}",
+            "Mend --set labels=A,B,C",
+        )
 
 
 def _in_order(labels: Labels, ordered: Sequence[str]) -> Labels:
@@ -105,7 +114,7 @@ def _sorted_labels(counts: Counter[str], table: Table, column: str) -> Labels:
         origin = "sorted as numbers; --set labels=A,B sets the order"
     except ValueError:
         origin = "sorted by the alphabet; --set labels=A,B sets the order"
-        if all(_is_fraction(value) for value in values):
+        if all(number_value(value)[0] is not None for value in values):
             raise DataError(
                 f"column '{column}' of {table.path} holds numbers such as {values[0]}, not classes",
                 "Choose the column of classes with --label",
@@ -119,25 +128,11 @@ def _sorted_labels(counts: Counter[str], table: Table, column: str) -> Labels:
     return Labels(tuple(values), tuple(values), origin)
 
 
-def _is_fraction(value: str) -> bool:
-    try:
-        float(value)
-    except ValueError:
-        return False
-    return True
-
-
 def are_numbers(table: Table, column: str) -> bool:
     """Whether the labels of a column are amounts and no classes: all are numbers, and one of them is no whole number."""
     texts = {label for row in table.rows if (label := label_text(cell_of(row, column))) is not None}
-    return bool(texts) and all(map(_is_fraction, texts)) and any(not _is_whole(text) for text in texts)
-
-
-def _is_whole(text: str) -> bool:
-    try:
-        return float(text).is_integer()
-    except (ValueError, OverflowError):
-        return True
+    values = [value for text in texts if (value := number_value(text)[0]) is not None]
+    return len(values) == len(texts) and not all(value.is_integer() for value in values)
 
 
 def find_range(table: Table, column: str) -> Labels:
@@ -149,18 +144,33 @@ def find_range(table: Table, column: str) -> Labels:
 
 
 def find_tags(table: Table, column: str, *, known: Sequence[tuple[str, str]] = (), ordered: Sequence[str] = ()) -> Labels:
-    """The tags of `column`, whose cells are lists: as the data set or the task names them, or those that occur; O first, then
-    by type, B- before I-, and an I- for each B-, since a longer name may come."""
+    """The tags of `column`, whose cells are lists: as the data set or the task names them, or those that occur. `ordered` sets
+    their order.
+
+    Those that occur: whole numbers as numbers; else O first, then by type, B- before I-, and an I- for each B-, since a longer
+    name may come. Raises DataError for one tag only, more tags than any task has, or one that `ordered` lacks.
+    """
+    found = {tag for row in table.rows for tag in tag_texts(cell_of(row, column))[0] or ()}
+    labels = Labels((), (), "")
     if table.label_names.get(column):
         names = table.label_names[column]
-        return Labels(tuple(str(i) for i in range(len(names))), names, "as the data set names them")
-    counts = Counter(tag for row in table.rows for tag in tags_value(cell_of(row, column))[0] or ())
-    if known and set(counts) <= {word for pair in known for word in pair}:
-        return Labels(tuple(v for v, _ in known), tuple(n for _, n in known), "as the task names them")
+        labels = Labels(tuple(str(i) for i in range(len(names))), names, "as the data set names them")
+    elif known and found <= {word for pair in known for word in pair}:
+        labels = Labels(tuple(v for v, _ in known), tuple(n for _, n in known), "as the task names them")
     if ordered:
-        return _in_order(Labels((), (), ""), ordered)
-    counts.update({"I-" + tag[2:]: 0 for tag in list(counts) if tag.startswith("B-")})
-    names = tuple(sorted(counts, key=lambda tag: (tag != "O", tag[2:] if tag[1:2] == "-" else tag, tag)))
+        labels = _in_order(labels, ordered)
+        _check_listed(table, found, labels)
+    return labels if labels.names else _sorted_tags(found, table, column)
+
+
+def _sorted_tags(found: set[str], table: Table, column: str) -> Labels:
+    if not found:
+        raise DataError(f"{table.path} has no tags in column '{column}'", "Choose the column with --column tags=NAME")
+    found = found | {"I-" + tag[2:] for tag in found if tag.startswith("B-")}
+    try:
+        names = tuple(sorted(found, key=int))
+    except ValueError:
+        names = tuple(sorted(found, key=lambda tag: (tag != "O", tag[2:] if tag[1:2] == "-" else tag, tag)))
     if len(names) < 2:
         raise DataError(f"{table.path} has only one tag in column '{column}': {listing(names)}", "A tagger needs two")
     if len(names) > MAX_LABELS:

@@ -36,11 +36,13 @@ ITEM = re.compile(r"""\s*('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|-?[0-9]+|None)\s*(
 @dataclass(frozen=True)
 class Shape:
     """One way in which the rows of a head may come: the roles it answers, those it is trained towards, and those that a
-    row may have besides. Plain text has no target: the text itself is what is learnt."""
+    row may have besides. Plain text has no target: the text itself is what is learnt. answered: whether such rows can be
+    answered, too; what a decoder learns to write is no prompt."""
 
     inputs: tuple[str, ...]
     targets: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
+    answered: bool = True
 
     @property
     def wanted(self) -> tuple[str, ...]:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from hftool.data.columns import cell_of
-from hftool.data.labels import Labels, label_text
-from hftool.data.roles import TEXTS, answers_value, number_value, pair_lengths, tags_value, text_value, tokens_value
-from hftool.data.sources import Rejected, Row, Table
+from hftool.data.labels import Labels, label_text, tag_texts
+from hftool.data.roles import TEXTS, answers_value, number_value, pair_lengths, text_value, tokens_value
+from hftool.data.sources import Rejected, Row, Table, whole_characters
 from hftool.errors import DataError, listing
 
 MAX_REJECTED = 0.01  # share of rows
@@ -53,12 +53,17 @@ def prepare(table: Table, mapping: Mapping[str, str], labels: Labels | None) -> 
 
 
 def prepare_row(row: Row, mapping: Mapping[str, str]) -> tuple[Row, str]:
-    """One row under its roles but label and tags, and the reason why it cannot be used ("" when it can)."""
+    """One row under its roles but label and tags, and the reason why it cannot be used ("" when it can).
+
+    A context keeps the U+FEFF at its front: answers are places in it, counted from the first character.
+    """
     made: Row = {}
     for role, column in mapping.items():
         cell = cell_of(row, column)
         if role in TEXTS:
             made[role], reason = text_value(cell)
+            if role == "context" and isinstance(cell, str):
+                made[role] = whole_characters(cell)
         elif role == "tokens":
             made[role], reason = tokens_value(cell)
         else:
@@ -101,7 +106,7 @@ class _Ids:
         return ""
 
     def _add_tags(self, made: Row, cell: Any, number: int) -> str | None:
-        tags, reason = tags_value(cell)
+        tags, reason = tag_texts(cell)
         reason = reason or pair_lengths(made["tokens"], tags or [])
         if reason:
             return reason

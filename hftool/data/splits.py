@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from hftool.data.columns import cell_of, has_column, map_columns, missing_column
 from hftool.data.labels import Labels, are_numbers, find_labels, find_range, find_tags, label_text
@@ -118,11 +119,18 @@ def _with_targets(table: Table, shape: Shape, mapping: Mapping[str, str], labels
 
 
 def has_targets(table: Table, column: str | None) -> bool:
-    """False for a test split whose labels are missing or, as in GLUE, all -1."""
+    """False for a test split whose labels are missing or, as in GLUE, all -1, or whose lists of tags or answers are empty."""
     if column is None or not has_column(table.columns, column):
         return False
-    cells = (cell_of(row, column) for row in table.rows)
-    return any(bool(c) if isinstance(c, (list, tuple, Mapping)) else label_text(c) not in (None, "-1") for c in cells)
+    return any(_is_target(cell_of(row, column)) for row in table.rows)
+
+
+def _is_target(cell: Any) -> bool:
+    if isinstance(cell, Mapping):  # answers, their starts beside them
+        return cell.get("is_impossible") is True or _is_target(cell.get("text"))
+    if isinstance(cell, (list, tuple)):
+        return any(map(_is_target, cell))
+    return label_text(cell) not in (None, "-1", "[]")
 
 
 def _limited(split: Prepared, choices: Choices) -> Prepared:

@@ -26,7 +26,7 @@ def head_class(name: str) -> Any:
     return getattr(importlib.import_module(f"hftool.heads.{name}"), CLASSES[name])
 
 
-def get_head(tokenizer: Any, card: Card, config: Any) -> Head:
+def get_head(tokenizer: Any, card: Card, config: Any = None) -> Head:
     """The head that the card names, with its tokenizer and card, and the transformers config of its model."""
     head: Head = head_class(card.head)(tokenizer=tokenizer, card=card, config=config)
     return head

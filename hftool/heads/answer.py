@@ -85,7 +85,7 @@ class AnswerHead:
     card: Card
     config: Any = None
 
-    auto_class: ClassVar[str] = "AutoModelForQuestionAnswering"
+    numbers: ClassVar[bool] = False
     shapes: ClassVar[tuple[Shape, ...]] = (Shape(("question", "context"), ("answers",)),)
     outputs: ClassVar[tuple[str, ...]] = ("start_logits", "end_logits")
     batch_tokens: ClassVar[int] = 4096
@@ -149,11 +149,13 @@ class AnswerHead:
     def loss(self, outputs: Outputs, batch: Batch) -> tuple[torch.Tensor, int]:
         """Half the cross-entropies of start_logits and end_logits (B, T) against labels (B, 2), summed over the features.
 
-        Over all T positions, the question's and the padding's too, as in transformers.
+        Over the question's positions, too, as in transformers; not over padding, so that a row weighs the same in any batch.
         """
-        labels = batch["labels"]
+        labels, padding = batch["labels"], batch["attention_mask"] == 0
         begin, end = (
-            torch.nn.functional.cross_entropy(outputs[name].float(), labels[:, i], reduction="sum")
+            torch.nn.functional.cross_entropy(
+                outputs[name].float().masked_fill(padding.to(outputs[name].device), -torch.inf), labels[:, i], reduction="sum"
+            )
             for i, name in enumerate(self.outputs)
         )
         return (begin + end) / 2, len(labels)

@@ -26,7 +26,7 @@ class ClassifyHead:
     card: Card
     config: Any = None
 
-    auto_class: ClassVar[str] = "AutoModelForSequenceClassification"
+    numbers: ClassVar[bool] = False
     shapes: ClassVar[tuple[Shape, ...]] = (Shape(("text",), ("label",), ("text_pair",)),)
     outputs: ClassVar[tuple[str, ...]] = ("logits",)
     batch_tokens: ClassVar[int] = 4096

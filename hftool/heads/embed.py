@@ -24,25 +24,30 @@ POOLINGS = ("mean", "cls", "max")
 class EmbedHead:
     """A vector for a text, and a score, the cosine of their vectors, for a pair of texts.
 
-    pooling: what stands for a text: the mean of its tokens, the first of them, or the largest value of each dimension.
-    Raises UsageError for any other.
+    pooling: what stands for a text: the mean of its tokens, the first of them (cls), or the largest value of each dimension
+    (max); by default as the card says. Raises UsageError for any other.
     """
 
     tokenizer: Any
     card: Card
     config: Any = None
-    pooling: str = "mean"
+    pooling: str = ""
 
-    auto_class: ClassVar[str] = "AutoModelForTextEncoding"
+    numbers: ClassVar[bool] = True
     shapes: ClassVar[tuple[Shape, ...]] = (Shape(("text",), ("label",), ("text_pair",)),)
     outputs: ClassVar[tuple[str, ...]] = ("last_hidden_state",)
     batch_tokens: ClassVar[int] = 4096
     decoding: ClassVar[None] = None
 
     def __post_init__(self) -> None:
-        if self.pooling not in POOLINGS:
-            hint = did_you_mean(self.pooling, POOLINGS, otherwise=f"Poolings: {listing(POOLINGS)}")
-            raise UsageError(f"unknown pooling '{self.pooling}'", hint)
+        word = self._pooling
+        if word not in POOLINGS:
+            hint = did_you_mean(word, POOLINGS, otherwise=f"Poolings: {listing(POOLINGS)}")
+            raise UsageError(f"unknown pooling '{word}'", hint)
+
+    @property
+    def _pooling(self) -> str:
+        return self.pooling or self.card.pooling
 
     def encode(self, rows: Sequence[Row]) -> list[Feature]:
         """Rows with text, and text_pair and label if they have them -> a feature each, whose extra is the second text (T2,)
@@ -98,18 +103,21 @@ class EmbedHead:
         return torch.nn.functional.mse_loss(_cosines(vectors), labels, reduction="sum"), len(labels)
 
     def decode(self, outputs: Outputs, features: Sequence[Feature]) -> list[Answer]:
-        """last_hidden_state (B, T, H) -> the embedding (H,) float32 of each text; of pairs (2B, T, H) -> the score of each."""
+        """last_hidden_state (B, T, H) -> the embedding (H,) float32 of each text; of pairs (2B, T, H) -> the similarity of
+        each, which is its cosine, and the score, which is that on the scale of the labels."""
         vectors = self._pooled(outputs["last_hidden_state"], outputs["attention_mask"])
         if features[0].extra is not None:
-            return [{"score": score} for score in _cosines(vectors).tolist()]
+            low, high = self.card.label_range or (0.0, 1.0)
+            cosines = _cosines(vectors).tolist()
+            return [{"score": low + (high - low) * cosine, "similarity": cosine} for cosine in cosines]
         return [{"embedding": vector} for vector in vectors.numpy()]
 
     def _pooled(self, states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """States (B, T, H) and mask (B, T) -> float32 (B, H), padding left out."""
         states, real = states.float(), mask.to(states.device, torch.bool)[:, :, None]
-        if self.pooling == "cls":
+        if self._pooling == "cls":
             return states[:, 0]
-        if self.pooling == "max":
+        if self._pooling == "max":
             return states.masked_fill(~real, -torch.inf).amax(dim=1)
         return (states * real).sum(dim=1) / real.sum(dim=1)
 

@@ -40,7 +40,7 @@ class FillHead:
     asking: bool = False
     top_k: int = 5
 
-    auto_class: ClassVar[str] = "AutoModelForMaskedLM"
+    numbers: ClassVar[bool] = False
     shapes: ClassVar[tuple[Shape, ...]] = (Shape(("text",)),)
     outputs: ClassVar[tuple[str, ...]] = ("logits",)
     batch_tokens: ClassVar[int] = 1024  # each has as many logits as there are words

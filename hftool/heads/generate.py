@@ -27,8 +27,8 @@ class GenerateHead:
     config: Any = None
     settings: Decoding | None = None
 
-    auto_class: ClassVar[str] = "AutoModelForCausalLM"
-    shapes: ClassVar[tuple[Shape, ...]] = (Shape(("prompt",), ("completion",)), Shape(("text",)))
+    numbers: ClassVar[bool] = False
+    shapes: ClassVar[tuple[Shape, ...]] = (Shape(("prompt",), ("completion",)), Shape(("text",), answered=False))
     outputs: ClassVar[tuple[str, ...]] = ("logits",)
     batch_tokens: ClassVar[int] = 1024  # each has as many logits as there are words
 

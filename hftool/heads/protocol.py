@@ -92,12 +92,12 @@ class Written:
 class Head(Protocol):
     """The parts of a head. All are pure but for the tokenizer that they hold.
 
-    auto_class: the class of transformers whose model it reads. shapes: the ways in which its rows may come, the surest first.
+    shapes: the ways in which its rows may come, the surest first. numbers: whether its labels are always amounts.
     outputs: the names of the outputs that it reads. batch_tokens: how many tokens a batch may have in inference on a CPU.
     decoding: how texts are written, for the heads whose answer is written and not read off.
     """
 
-    auto_class: ClassVar[str]
+    numbers: ClassVar[bool]
     shapes: ClassVar[tuple[Shape, ...]]
     outputs: ClassVar[tuple[str, ...]]
     batch_tokens: ClassVar[int]

@@ -63,7 +63,7 @@ class TagHead:
     card: Card
     config: Any = None
 
-    auto_class: ClassVar[str] = "AutoModelForTokenClassification"
+    numbers: ClassVar[bool] = False
     shapes: ClassVar[tuple[Shape, ...]] = (Shape(("tokens",), ("tags",)), Shape(("text",)))
     outputs: ClassVar[tuple[str, ...]] = ("logits",)
     batch_tokens: ClassVar[int] = 4096

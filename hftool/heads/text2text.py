@@ -27,7 +27,7 @@ class Text2TextHead:
     config: Any = None
     settings: Decoding | None = None
 
-    auto_class: ClassVar[str] = "AutoModelForSeq2SeqLM"
+    numbers: ClassVar[bool] = False
     shapes: ClassVar[tuple[Shape, ...]] = (Shape(("source",), ("target",)),)
     outputs: ClassVar[tuple[str, ...]] = ("logits",)
     batch_tokens: ClassVar[int] = 2048

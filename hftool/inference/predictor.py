@@ -22,10 +22,11 @@ Batched = tuple[list[int], list[Feature], Batch]  # places, features, batch
 
 @dataclass(frozen=True)
 class Predictor:
-    """An engine and the head that reads its outputs."""
+    """An engine and the head that reads its outputs. batch_tokens: tokens of a batch after padding; by default the head's."""
 
     engine: TorchEngine
     head: Head
+    batch_tokens: int | None = None
 
     def answer(self, rows: Iterable[Row], on_token: OnToken | None = None) -> Iterator[Answer]:
         """One answer a row, in the order of the rows. Rows are taken from the iterable a chunk at a time.
@@ -73,7 +74,10 @@ class Predictor:
 
     def _batches(self, features: Sequence[Feature]) -> Iterator[Batched]:
         lengths = [feature.length for feature in features]
-        for places in budget_batches(lengths, tokens=self.head.batch_tokens):
+        writing = self.head.decoding
+        copies = max(writing.beams, writing.samples) if writing else 1  # each prompt is there so many times
+        tokens = (self.batch_tokens or self.head.batch_tokens) // copies
+        for places in budget_batches(lengths, tokens=tokens):
             members = [features[i] for i in places]
             yield places, members, self.head.collate(members)
 

@@ -246,4 +246,4 @@ def similar(model: str | Loaded, first: str, second: str, *, pooling: str | None
     loaded = trained(model, "embed")
     options = {"pooling": pooling} if pooling is not None else {}
     (made,) = answers_of(loaded, rows_for(loaded, [first], [second]), options)
-    return float(made["score"])
+    return float(made["similarity"])

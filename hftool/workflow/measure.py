@@ -81,16 +81,29 @@ def evaluate(
         data = find_task_data(used, {}, encoding=encoding, offline=offline, fallback=False, progress=progress)
         part = _rows_to_measure(data, task, split, loaded.card, column or {})
     part = part.keep(sample_indices(len(part.rows), limit, seed))
+    report = _measured(part, _on_the_scale_of(part, loaded))
+    target = Path(errors) if errors is not None else place.run.path / "errors.jsonl" if place.run else None
+    if target is not None and "perplexity" not in report.metrics:
+        write_rows(target, report.errors, overwrite=True)
+        notice(progress, f"{len(report.errors)} rows that went wrong, worst first: {target}")
+    return report
+
+
+def _measured(part: Prepared, loaded: Loaded) -> Report:
     predictor = make_predictor(loaded)
-    metrics = predictor.head.metrics()
+    metrics, labels = predictor.head.metrics(), loaded.card.labels
     answers, loss = predictor.score(predictor.head.encode(part.rows))
-    measured = make_report(answers, part.rows, metrics, loaded.card.labels, loss)
-    wrong = error_rows(answers, part.rows, part.numbers, metrics, loaded.card.labels)
-    target = Path(errors) if errors is not None else place.run.path / "errors.jsonl" if place.run and metrics.answers else None
-    if target is not None:
-        write_rows(target, wrong, overwrite=True)
-        notice(progress, f"{len(wrong)} rows that went wrong, worst first: {target}")
+    measured = make_report(answers, part.rows, metrics, labels, loss)
+    wrong = error_rows(answers, part.rows, part.numbers, metrics, labels)
     return Report(part.split, {**measured, "stand_in": dict(loaded.card.stand_in)}, wrong)
+
+
+def _on_the_scale_of(part: Prepared, loaded: Loaded) -> Loaded:
+    """A model that gives scores, but was never trained on any, is measured on the scale of the labels."""
+    if not head_class(loaded.card.head).numbers or loaded.card.label_range:
+        return loaded
+    labels = [float(row["label"]) for row in part.rows]
+    return replace(loaded, card=replace(loaded.card, label_range=(min(labels), max(labels))))
 
 
 def _own_rows(place: Place, on: str | None, model: str, card: Card, *, offline: bool, progress: Progress) -> Prepared:
@@ -135,7 +148,7 @@ def _labels_of(card: Card, names: Mapping[str, str]) -> Labels:
     by_name = {name.casefold(): value for value, name in names.items()}
     values = card.label_values or card.labels
     found = tuple(by_name.get(name.casefold(), value) for name, value in zip(card.labels, values, strict=True))
-    is_number = card.problem_type == "regression" or card.head == "embed"
+    is_number = card.problem_type == "regression" or head_class(card.head).numbers
     numbers = card.label_range or ((0.0, 1.0) if is_number else ())
     return Labels(found, card.labels, "as the model names them", numbers)
 
@@ -190,14 +203,11 @@ def predict(
 
 
 def _shapes_to_answer(card: Card, given: Mapping[str, str]) -> list[Shape]:
-    """The ways in which rows to answer may come. A second text is one only for a model of pairs, or where it is asked for; a
-    text to write after may stand in a column `text`, which in training is what is learnt."""
+    """The ways in which rows to answer may come. A second text is one only for a model of pairs, or where it is asked for."""
     shapes = []
-    for shape in head_class(card.head).shapes:
+    for shape in (shape for shape in head_class(card.head).shapes if shape.answered):
         optional = tuple(role for role in shape.optional if role in card.columns or role in given)
         shapes.append(replace(shape, optional=optional))
-    if card.head == "generate":
-        shapes = [Shape(("prompt",))]
     return shapes
 
 

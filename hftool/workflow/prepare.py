@@ -185,7 +185,7 @@ def split(settings: Config, data: TaskData, head: str, *, labels: Labels | None 
     kind = head_class(head)
     choices = Choices(
         shapes=kind.shapes,
-        numbers=True if getattr(kind, "numbers", False) or (row is not None and row.numbers) else None,
+        numbers=True if kind.numbers or (row is not None and row.numbers) else None,
         columns=settings.columns,
         known_columns=dict(row.columns) if row else {},
         known_labels=row.labels if row else (),

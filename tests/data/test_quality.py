@@ -1,19 +1,24 @@
-"""hftool/data/quality.py and splits.py: copies, conflicts and leaks are counted; validation is cut without a leak."""
+"""hftool/data/quality.py: copies, conflicts and leaks are counted; validation is cut without a leak."""
 
 from collections import Counter
 
 import pytest
 
-from hftool.data.columns import Prepared
-from hftool.data.quality import Quality, check_quality, cut_validation
-from hftool.data.sources import Table
-from hftool.data.splits import Choices, build_splits
+from hftool.data.quality import LEAST_PASSAGE, Quality, check_quality, cut_validation
+from hftool.data.rows import Prepared
 from hftool.errors import HftoolError
 
 
+def prepared(rows, name="train"):
+    return Prepared(name, f"{name}.csv", rows, list(range(2, len(rows) + 2)), [])
+
+
 def split(rows, name="train"):
-    made = [{"text": text, "label": label} for text, label in rows]
-    return Prepared(name, f"{name}.csv", made, list(range(2, len(made) + 2)), [])
+    return prepared([{"text": text, "label": label} for text, label in rows], name)
+
+
+def lines(texts, name="train"):
+    return prepared([{"text": text} for text in texts], name)
 
 
 def line_of(call, *words, **named):
@@ -22,8 +27,9 @@ def line_of(call, *words, **named):
     return f"{caught.value.code} {caught.value}"
 
 
-def texts(part):
-    return [row["text"] for row in part.rows]
+def counted(train, validation):
+    quality = check_quality(prepared(train), prepared(validation, "validation"), allow_leak=True)
+    return quality.duplicates, quality.conflicts, quality.leaked
 
 
 # ---- copies, conflicts, leaks
@@ -47,6 +53,25 @@ def test_a_pair_is_a_copy_only_if_both_texts_are():
     assert check_quality(train, validation, allow_leak=False).leaked == 0
 
 
+def test_every_kind_of_row_is_known_by_what_is_asked():
+    tagged = {"tokens": ["Ann", "Sleeps"], "tags": [1, 0]}
+    assert counted([tagged, {**tagged, "tags": [0, 0]}, tagged], [{"tokens": ["ann", "sleeps"], "tags": [1, 0]}]) == (1, 1, 1)
+    asked = {"question": "Where?", "context": "Lyon.", "answers": {"text": ["Lyon"], "answer_start": [0]}}
+    other = {**asked, "answers": {"text": [], "answer_start": []}}
+    assert counted([asked, asked, other], [{**asked, "question": "where? "}, {**asked, "context": "In Lyon."}]) == (1, 1, 1)
+    scored = {"text": "a", "text_pair": "b", "label": 4.75}
+    assert counted([scored, {**scored, "label": 4.5}], [{**scored, "text_pair": "c"}]) == (0, 1, 0)
+
+
+def test_a_text_may_have_two_translations_and_two_ways_on():
+    translated = {"source": "yes", "target": "ja"}
+    assert counted([translated, {**translated, "target": "doch"}, translated], [translated]) == (1, 0, 1)
+    written = {"prompt": "once", "completion": "upon"}
+    assert counted([written, {**written, "completion": "more"}], [{**written, "prompt": "twice"}]) == (0, 0, 0)
+    short = [{"prompt": "hi", "completion": "hello"}]
+    assert counted(short, short) == (0, 0, 1)  # short, but no plain text
+
+
 def test_above_five_percent_leaked_is_an_error_unless_it_is_allowed():
     train = split([(f"film {i}", i % 2) for i in range(50)])
     rows = [(f"other {i}", 0) for i in range(38)]
@@ -57,6 +82,17 @@ def test_above_five_percent_leaked_is_an_error_unless_it_is_allowed():
         "Mend the split, or train all the same with --allow-leak"
     )
     assert check_quality(train, leaky, allow_leak=True).leaked == 3
+
+
+def test_short_lines_of_plain_text_are_no_copies_but_passages_are():
+    """In every novel somebody says yes."""
+    short, passage = "x" * (LEAST_PASSAGE - 1), "x" * LEAST_PASSAGE
+    train = lines(["Yes.", "Yes.", short, short, passage, passage])
+    quality = check_quality(train, lines(["yes.", short, "Yes."], "validation"), allow_leak=False)
+    assert quality == Quality(duplicates=1, conflicts=0, leaked=0, validation_rows=3)
+    assert line_of(check_quality, train, lines(["Yes.", f" {passage}\n"], "validation"), allow_leak=False).startswith(
+        "65 1 of 2 validation rows are in train as well (lines 3 of validation.csv)."
+    )
 
 
 # ---- the cut
@@ -80,76 +116,43 @@ def test_copies_of_a_text_stay_on_one_side_of_the_cut():
     assert check_quality(rest, validation, allow_leak=False).leaked == 0
 
 
+def test_questions_about_one_context_stay_on_one_side_of_the_cut():
+    rows = [{"question": f"what {i}?", "context": f"text {i % 40}", "answers": {"text": []}} for i in range(120)]
+    rest, validation = cut_validation(prepared(rows), 0.1, 0)
+    assert len(validation.rows) == 12 and len(rest.rows) == 108
+    assert not {row["context"] for row in rest.rows} & {row["context"] for row in validation.rows}
+    assert len({row["context"] for row in validation.rows}) == 4
+
+
+def test_copied_sentences_and_sources_stay_on_one_side_of_the_cut():
+    tagged = [{"tokens": ["Ann", str(i % 30)], "tags": [1, 0]} for i in range(90)]
+    translated = [{"source": f"yes {i % 30}", "target": f"ja {i}"} for i in range(90)]
+    for rows in (tagged, translated):
+        rest, validation = cut_validation(prepared(rows), 0.1, 0)
+        assert len(validation.rows) == 9
+        assert check_quality(rest, validation, allow_leak=False).leaked == 0
+
+
+def test_short_lines_are_each_cut_for_themselves():
+    rest, validation = cut_validation(lines(["Yes."] * 100), 0.1, 0)
+    assert (len(rest.rows), len(validation.rows)) == (90, 10)
+
+
+def test_numbers_are_no_classes_to_be_cut_alike():
+    scored = prepared([{"text": f"a {i}", "text_pair": "b", "label": i / 10} for i in range(100)])
+    rest, validation = cut_validation(scored, 0.1, 0)
+    assert (len(rest.rows), len(validation.rows)) == (90, 10)  # and not one of each number, which would be all
+
+
 def test_each_label_with_two_texts_is_measured_and_stays_in_train():
-    train = split([("a", "x"), ("b", "x"), ("c", "y"), ("d", "z"), ("d", "z"), ("e", "z"), ("e", "z"), ("e", "z")])
+    train = split([("a", 0), ("b", 0), ("c", 1), ("d", 2), ("d", 2), ("e", 2), ("e", 2), ("e", 2)])
     rest, validation = cut_validation(train, 0.1, 0)
-    assert sorted(row["label"] for row in validation.rows) == ["x", "z", "z"]
-    assert {row["label"] for row in rest.rows} == {"x", "y", "z"}
+    assert sorted(row["label"] for row in validation.rows) == [0, 2, 2]
+    assert {row["label"] for row in rest.rows} == {0, 1, 2}
 
 
 def test_one_text_a_label_cannot_be_cut():
     line = line_of(cut_validation, split([("a", 0), ("A", 0), ("b", 1)]), 0.1, 0)
     assert line == "65 train.csv has too few rows to cut a validation split off. Name one with --validation"
-
-
-# ---- from tables to splits
-
-
-def table(name, labels, *, columns=("text", "label")):
-    rows = [dict(zip(columns, (f"{name} {i}", label), strict=True)) for i, label in enumerate(labels)]
-    return Table(name, f"{name}.csv", columns, rows, list(range(2, len(rows) + 2)))
-
-
-def build(*tables, **named):
-    defaults = {"columns": {}, "known_columns": {}, "known_labels": (), "ordered_labels": (), "limit": None, "seed": 0}
-    choices = Choices(**{**defaults, "validation_share": 0.1, "allow_leak": False, **named})
-    return build_splits({part.split: part for part in tables}, choices)
-
-
-def test_choices_are_said_and_splits_are_had_by_name():
-    splits = build(table("train", [0, 1] * 20), table("validation", [0, 1]), table("test", [-1, -1]))
-    assert splits.said == (
-        "columns: text='text', label='label'",
-        "labels: 0=0, 1=1 (sorted as numbers; --set labels=A,B sets the order)",
-        "test: test.csv has no labels and is left out",
-    )
-    assert (len(splits.get("train").rows), len(splits.get("validation").rows)) == (40, 2)
-    assert line_of(splits.get, "test") == "65 there is no test split with labels. Name a file, or choose another --split"
-
-
-def test_a_test_split_with_labels_is_kept_and_one_without_the_column_left_out():
-    assert len(build(table("train", [0, 1] * 20), table("test", [0, 1])).get("test").rows) == 2
-    assert build(table("train", [0, 1] * 20), table("test", [0], columns=("text", "id"))).test is None
-
-
-def test_a_validation_split_without_labels_is_replaced_and_that_is_said():
-    splits = build(table("train", ["no", "yes"] * 20), table("validation", [None, "-1"]))
-    assert splits.said[2:] == (
-        "validation: validation.csv has no labels and is left out",
-        "validation: 4 rows cut from train (same share of each label, seed 0)",
-    )
-    assert len(splits.train.rows) == 36 and splits.validation.path == "train.csv"
-
-
-def test_a_split_with_other_columns_is_an_error_and_not_left_out():
-    train = table("train", [0, 1] * 20)
-    assert line_of(build, train, table("validation", [0, 1], columns=("text", "stars"))) == (
-        "65 validation.csv has no column 'label'; it has 'text', 'stars'. Try --label stars"
-    )
-    assert line_of(build, train, table("test", [0, 1], columns=("sentence", "label"))).startswith(
-        "65 test.csv has no column 'text'; it has 'sentence', 'label'."
-    )
-
-
-def test_a_label_that_only_validation_has_is_named_with_its_line():
-    line = line_of(build, table("train", ["a", "b"] * 20), table("validation", ["a", "c"]))
-    assert line == "65 validation.csv:3: the label 'c' is not one of 'a', 'b'. Labels of every split must be in train"
-
-
-def test_a_limit_samples_each_split_and_may_leave_one_class():
-    splits = build(table("train", [0] * 300 + [1] * 300), table("validation", [0, 1] * 50), limit=40)
-    assert (len(splits.train.rows), len(splits.validation.rows)) == (40, 40)
-    assert 10 < sum(row["label"] for row in splits.train.rows) < 30  # the file is sorted by label, the sample is not
-    assert texts(splits.train) == sorted(texts(splits.train), key=lambda text: int(text.split()[1]))
-    line = line_of(build, table("train", [0] * 300 + [1] * 300), table("validation", [0, 1]), limit=1)
-    assert line == "65 the train rows of train.csv that are left have only one class. Raise --limit"
+    one_context = [{"question": f"what {i}?", "context": "text", "answers": {"text": []}} for i in range(9)]
+    assert line_of(cut_validation, prepared(one_context), 0.1, 0) == line

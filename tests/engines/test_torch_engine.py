@@ -10,7 +10,9 @@ def test_logits_are_those_of_the_model_as_fp32_without_a_gradient(tiny_bert, pre
     model = load_model(tiny_bert, "AutoModelForSequenceClassification", card=Card(head="classify"), new_head=True).model
     batch = {"input_ids": torch.tensor([[2, 7, 8, 3]]), "attention_mask": torch.ones(1, 4, dtype=torch.long)}
     expected = model(**batch).logits.detach()
-    logits = TorchEngine(model, precision=precision).forward({**batch, "labels": torch.tensor([99])})
+    made = TorchEngine(model, precision=precision).forward({**batch, "labels": torch.tensor([99])}, ("logits",))
+    assert set(made) == {"logits", "attention_mask"} and made["attention_mask"] is batch["attention_mask"]
+    logits = made["logits"]
     assert logits.dtype == torch.float32 and not logits.requires_grad
     torch.testing.assert_close(logits, expected, rtol=tolerance, atol=tolerance)
     assert precision == "fp32" or not torch.equal(logits, expected)

@@ -81,11 +81,14 @@ def test_class_weights_are_torchs_summed_and_counted_by_rows(tokenizer):
     outputs, labels = torch.randn(7, 3), torch.tensor([0, 1, 2, 0, 0, 1, 0])
     weights = balanced_weights(labels.tolist(), 3)
     head = ClassifyHead(tokenizer, Card(head="classify", labels=("a", "b", "c"), class_weights=weights))
-    total, count = head.loss(outputs, {"labels": labels})
+    mask = torch.ones(7, 1)
+    total, count = head.loss({"logits": outputs}, {"labels": labels, "attention_mask": mask})
     theirs = torch.nn.functional.cross_entropy(outputs, labels, weight=torch.tensor(weights), reduction="sum")
     assert count == 7 and torch.equal(total, theirs)
     assert sum(weights[i] for i in labels) == pytest.approx(7)  # the mean weight is 1: the learning rate keeps its meaning
-    parts = [head.loss(outputs[a:b], {"labels": labels[a:b]}) for a, b in ((0, 3), (3, 7))]
+    parts = [
+        head.loss({"logits": outputs[a:b]}, {"labels": labels[a:b], "attention_mask": mask[a:b]}) for a, b in ((0, 3), (3, 7))
+    ]
     assert float(sum(p[0] for p in parts)) == pytest.approx(float(total)) and sum(p[1] for p in parts) == count
 
 
@@ -99,10 +102,32 @@ def test_balanced_weights_are_those_of_scikit_learn():
 
 
 def test_answers_have_names_and_probabilities(head):
-    answers = head.decode(torch.tensor([[0.0, 2.0, 1.0], [500.0, -500.0, 0.0]]), [])
+    outputs = {"logits": torch.tensor([[0.0, 2.0, 1.0], [500.0, -500.0, 0.0]]), "attention_mask": torch.ones(2, 1)}
+    answers = head.decode(outputs, [])
     assert [a["label"] for a in answers] == ["good", "bad"]
     assert list(answers[0]["probabilities"]) == ["bad", "good", "odd"]
     for answer in answers:
         assert sum(answer["probabilities"].values()) == pytest.approx(1)
         assert answer["probability"] == max(answer["probabilities"].values())
     assert head.metrics().best == "accuracy" and head.metrics().higher_is_better
+
+
+def test_a_number_is_answered_and_its_squared_distance_is_learnt(tokenizer):
+    head = ClassifyHead(tokenizer, Card(head="classify", problem_type="regression", label_range=(0.0, 5.0)))
+    outputs = {"logits": torch.tensor([[1.0], [4.5]]), "attention_mask": torch.ones(2, 1)}
+    assert head.decode(outputs, []) == [{"score": 1.0}, {"score": 4.5}]
+    total, count = head.loss(outputs, {"labels": torch.tensor([0.5, 4.0]), "attention_mask": torch.ones(2, 1)})
+    assert (float(total), count) == (0.5, 2)
+    assert head.metrics().names == ("pearson", "spearman") and head.metrics().report == "regression"
+
+
+def test_scores_of_tokens_count_for_the_row_as_their_mean_without_padding(head):
+    tokens = torch.tensor([[[0.0, 2.0, 0.0], [0.0, 4.0, 0.0], [99.0, 0.0, 0.0]]])  # the third is padding
+    mask = torch.tensor([[1, 1, 0]])
+    plain = head.decode({"logits": torch.tensor([[0.0, 3.0, 0.0]]), "attention_mask": torch.ones(1, 1)}, [])
+    assert head.decode({"logits": tokens, "attention_mask": mask}, []) == plain
+
+
+def test_the_metrics_of_the_task_come_before_those_of_the_head(tokenizer):
+    card = Card(head="classify", labels=("a", "b"), measures=("mcc", "accuracy"))
+    assert ClassifyHead(tokenizer, card).metrics().best == "mcc"

@@ -269,7 +269,9 @@ def test_masks_too_far_apart_are_refused(head):
     asking = dataclasses.replace(head, asking=True)
     with pytest.raises(DataError, match="text 1 has masks that are 40 tokens apart: the model takes 30 at a time"):
         asking.encode([{"text": "[MASK]" + "." * 39 + "<mask>"}])
-    assert asking.encode([{"text": "[MASK]" + "." * 28 + "<mask>"}])[0].length == 32
+    with pytest.raises(DataError, match="30 tokens apart"):  # 31 tokens with both masks
+        asking.encode([{"text": "[MASK]" + "." * 29 + "<mask>"}])
+    assert asking.encode([{"text": "[MASK]" + "." * 28 + "<mask>" + " red" * 9}])[0].length == 32
 
 
 def test_models_and_limits_that_cannot_do_it_are_refused(head, tokenizer):

@@ -146,17 +146,12 @@ def test_weights_are_rounded_once_a_text_and_not_at_every_token():
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_search_goes_on_where_most_of_the_best_candidates_end(family):
-    for seed in range(4):
-        model, batch = FAMILIES[family](seed), prompts(seed, left=family == "gpt2", rows=3)
-        ends = [token for token, _ in Counter(t for row in allowed_first(model, batch) for t in row).most_common(9)]
+    ends = list(range(30, V))
+    for seed in range(6):
+        model, batch = FAMILIES[family](seed), prompts(seed, left=family == "gpt2")
         model.generation_config = settings(ends)
         expected = theirs(model, batch, ends, max_new_tokens=10, num_beams=3, num_return_sequences=3, length_penalty=4.0)
         assert ours(model, batch, max_new_tokens=10, beams=3, samples=3, length_penalty=4.0) == expected
-
-
-def allowed_first(model, batch):
-    """The most probable first tokens of each row."""
-    return TorchEngine(model).begin(batch).first().topk(9).indices.tolist()
 
 
 # ---- draws

@@ -42,14 +42,15 @@ def make_trainer(folder, out, *, rows=None, evaluate=None, weights=(), lines=(),
     config = make_config({"lr": 1e-3, "batch_size": 4, "epochs": 1.0, "log_steps": 1, "device": "cpu", **knobs})
     seed_everything(config.seed)
     card = Card(head="classify", labels=("negative", "positive"), max_length=64, class_weights=weights)
-    loaded = load_model(folder, ClassifyHead.auto_class, card=card, new_head=True)
+    loaded = load_model(folder, "AutoModelForSequenceClassification", card=card, new_head=True)
     head = ClassifyHead(loaded.tokenizer, card)
-    features = head.encode(rows_of_many_lengths(18) if rows is None else rows)
+    train = rows_of_many_lengths(18) if rows is None else rows
+    features = head.encode(train)
     predictor = make_predictor(loaded)
 
     def measure():
         answers, loss = predictor.score(features)
-        report = make_report(answers, [f.target for f in features], head.metrics(), card.labels, loss)
+        report = make_report(answers, train, head.metrics(), card.labels, loss)
         return {name: report[name] for name in ("accuracy", "macro_f1", "loss")}
 
     out.mkdir(parents=True)

@@ -26,7 +26,7 @@ def test_tokenize_needs_no_trained_head(tiny_bert):
 
 
 def test_a_model_with_a_random_head_never_answers(tiny_bert):
-    loaded = workflow.load(str(tiny_bert))
+    loaded = workflow.load(str(tiny_bert), head="classify")
     assert loaded.new_weights == ("classifier.bias", "classifier.weight")
     with pytest.raises(ConfigError, match="has no trained head: it lacks classifier"):
         workflow.infer(loaded, ["a film"])

@@ -153,7 +153,7 @@ def test_rejected_rows_are_listed_with_line_and_reason(tiny_bert, tmp_path):
     ("change", "code"),
     [
         ({"model": "brt"}, 2),
-        ({"model": "t5"}, 2),
+        ({"model": "t5", "task": "wnut17"}, 2),
         ({"task": "sst3"}, 2),
         ({"head": "clasify"}, 2),
         ({"config": {"lr": 50}}, 2),

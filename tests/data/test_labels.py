@@ -1,0 +1,230 @@
+"""hftool/data/labels.py: what classes, tags and numbers are called, and in which order."""
+
+import pytest
+
+from hftool.data.labels import Labels, are_numbers, find_labels, find_range, find_tags, label_text, own_names, tag_texts
+from hftool.data.rows import prepare
+from hftool.data.sources import Table
+from hftool.errors import HftoolError
+from hftool.registry.tasks import get_task
+
+SENTIMENT = (("0", "negative"), ("1", "positive"))
+AS_THEY_OCCUR = "as they occur; --set labels=A,B sets the order"
+
+
+def table(labels, **named):
+    rows = [{"text": "a film", "label": label} for label in labels]
+    return Table("train", "reviews.csv", ("text", "label"), rows, list(range(2, len(rows) + 2)), **named)
+
+
+def tags_of(tags, **named):
+    return find_tags(table(tags), "label", **named)
+
+
+def line_of(call, *words, **named):
+    with pytest.raises(HftoolError) as caught:
+        call(*words, **named)
+    return f"{caught.value.code} {caught.value}"
+
+
+# ---- classes
+
+
+def test_drifting_ways_to_write_a_number_are_one_label():
+    assert {label_text(value) for value in ("1", 1, 1.0, " 1 ", "1.0", "1.00", "1\u00a0")} == {"1"}
+    assert (label_text("-1.0"), label_text("1.5"), label_text("v1.0"), label_text(True)) == ("-1", "1.5", "v1.0", "true")
+    assert {label_text(value) for value in (None, "", " \t", float("nan"), "\ufeff")} == {None}
+    assert {label_text(value) for value in ("NA", "null", "None", "nan")} == {"NA", "null", "None", "nan"}
+    assert label_text("\ud83d") == "?"  # from JSON; it could never be written
+    assert (label_text("שלום"), label_text("😀"), label_text("x" * 100_000)) == ("שלום", "😀", "x" * 100_000)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (["10", "9", "1", "10"], ("1", "9", "10")),
+        ([1, 2, 3, 4, 5], ("1", "2", "3", "4", "5")),
+        ([0.0, 1.0, "0", "1"], ("0", "1")),
+        (["0.0", "1.0"], ("0", "1")),
+        ([True, False], ("false", "true")),
+        ([-1, 1, 0], ("-1", "0", "1")),
+        (["pos", "neg", "NA"], ("NA", "neg", "pos")),
+        (["good ", " good", "bad", "", "  ", None], ("bad", "good")),
+        (["1.5", "1.5", "none"], ("1.5", "none")),
+        (["2", "1", "nan"], ("1", "2", "nan")),
+    ],
+)
+def test_the_order_of_labels_is_that_of_their_values(values, expected):
+    labels = find_labels(table(values), "label")
+    assert labels.values == labels.names == expected
+
+
+def test_the_order_is_said():
+    assert find_labels(table(["2", "1"]), "label").sentence() == (
+        "labels: 0=1, 1=2 (sorted as numbers; --set labels=A,B sets the order)"
+    )
+    many = Labels(tuple("abcdefghijkl"), tuple("abcdefghijkl"), "so")
+    assert many.sentence().endswith("8=i, 9=j and 2 more (so)")
+
+
+def test_the_task_names_its_labels_by_value_or_by_name():
+    for values in (["1", 0], ["positive", "negative"], [1.0, "negative"]):
+        labels = find_labels(table(values), "label", known=SENTIMENT)
+        assert labels == Labels(("0", "1"), ("negative", "positive"), "as the task names them")
+        made = prepare(table(values), {"text": "text", "label": "label"}, labels)
+        assert [row["label"] for row in made.rows] == [1, 0]
+
+
+def test_a_data_set_that_names_its_classes_is_believed():
+    labels = find_labels(table([1, 0], label_names={"label": ("bad", "good")}), "label", known=SENTIMENT)
+    assert (labels.values, labels.names) == (("0", "1"), ("bad", "good"))
+
+
+def test_the_users_order_wins_over_everybody():
+    order = ("positive", "negative")
+    for labels in (
+        find_labels(table([1, 0]), "label", known=SENTIMENT, ordered=order),
+        find_labels(table([1, 0], label_names={"label": ("negative", "positive")}), "label", ordered=order),
+        find_labels(table([1, 0]), "label", known=SENTIMENT, ordered=("1", "0")),
+    ):
+        assert labels == Labels(("1", "0"), order, "in the order given")
+    assert find_labels(table(["low", "high"]), "label", ordered=("low", "mid", "high")).names == ("low", "mid", "high")
+    fractions = find_labels(table([1.5, 1.0]), "label", ordered=("1.0", "1.5"))
+    assert fractions.index() == {"1": 0, "1.5": 1}
+
+
+@pytest.mark.parametrize(
+    ("values", "named", "line"),
+    [
+        (["1", 1.0, " 1"], {}, "65 reviews.csv has only one class in column 'label': '1'. A classifier needs two; choose the"),
+        (["", None], {}, "65 reviews.csv has no label in column 'label'. Choose the column with --label"),
+        (["0.25", "0.5"], {}, "65 column 'label' of reviews.csv holds numbers such as 0.25, not classes. Choose the column of"),
+        ([f"id{i}" for i in range(30)], {}, "65 column 'label' of reviews.csv has 30 different values in 30 rows: that is no"),
+        ([f"{i},5" for i in range(30)], {}, "65 column 'label' of reviews.csv has 30 different values in 30 rows: that is no"),
+        ([["a"], ["b"]], {}, "65 column 'label' of reviews.csv holds lists or bytes, not classes. Choose the column with"),
+        ([b"a", b"b"], {}, "65 column 'label' of reviews.csv holds lists or bytes, not classes. Choose the column with"),
+        (["a", "c"], {"ordered": ("a", "b")}, "65 reviews.csv has labels that are not in the list: 'c'; the list has 'a', 'b'"),
+        (["a", "b"], {"ordered": ("a", "b", "a")}, "2 labels names 'a' more than once. Mend --set labels=A,B,C"),
+    ],
+)
+def test_columns_that_are_no_classes(values, named, line):
+    assert line_of(find_labels, table(values), "label", **named).startswith(line)
+
+
+def test_labels_in_a_part_of_a_column():
+    rows = Table("train", "a.jsonl", ("text", "mark"), [{"mark": {"sure": "b"}}, {"mark": {"sure": "a"}}], [1, 2])
+    assert find_labels(rows, "mark.sure").names == ("a", "b")
+
+
+def test_own_names_are_the_tasks_or_the_data_sets():
+    assert own_names(table([1]), "label", get_task("sst2")) == dict(SENTIMENT)
+    assert own_names(table([1], label_names={"label": ("a", "b")}), "label", None) == {"0": "a", "1": "b"}
+    assert own_names(table([1]), "label", None) == {}
+
+
+# ---- numbers
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (["4.75", "5"], True),
+        ([0.0, 2.5, None, ""], True),
+        (["-0.5", "1e-3"], True),
+        (["1", "2"], False),
+        ([1.0, "2.0"], False),  # whole, as pandas writes classes
+        (["1", "2", "nan"], False),
+        (["1", "2", "inf"], False),
+        (["1.5", "n/a"], False),
+        (["4,75", "5"], False),  # a decimal comma is not guessed at
+        (["1_000.5", "2.5"], False),
+        ([True, 0.5], False),
+        (["v1.0", "2.5"], False),
+        ([[0.5], [1.5]], False),
+        ([None, ""], False),
+    ],
+)
+def test_labels_are_amounts_when_all_are_numbers_and_one_is_not_whole(values, expected):
+    assert are_numbers(table(values), "label") is expected
+
+
+def test_the_range_is_that_of_the_numbers_that_can_be_read():
+    found = find_range(table(["4.75", 0, "5.0", "4,75", "inf", None, "good"]), "label")
+    assert found.range == (0.0, 5.0)
+    assert found.sentence() == "labels: numbers from 0 to 5 (the model will answer a number)"
+    assert find_range(table(["-2.5", "1e3"]), "label").sentence().startswith("labels: numbers from -2.5 to 1000 ")
+
+
+@pytest.mark.parametrize("values", [["4.75", 4.75], ["4,75", "5,0"], [None]])
+def test_without_two_numbers_there_is_no_range(values):
+    assert line_of(find_range, table(values), "label") == (
+        "65 reviews.csv has no two different numbers in column 'label'. Choose the column with --label"
+    )
+
+
+# ---- tags
+
+
+def test_tags_are_in_order_of_type_and_each_beginning_has_its_going_on():
+    found = tags_of([["B-PER", "O", "B-LOC"], ["I-LOC", "B-ORG", "O"], None])
+    names = ("O", "B-LOC", "I-LOC", "B-ORG", "I-ORG", "B-PER", "I-PER")
+    assert found == Labels(names, names, AS_THEY_OCCUR)
+    assert found.sentence().startswith("labels: 0=O, 1=B-LOC, 2=I-LOC, 3=B-ORG, 4=I-ORG, ")
+
+
+def test_tags_without_prefixes_are_in_order_of_the_alphabet():
+    assert tags_of([["VERB", "NOUN"], ["ADJ", "X"]]).names == ("ADJ", "NOUN", "VERB", "X")
+    assert tags_of(["O B-X", "['O', 'O']"]).names == ("O", "B-X", "I-X")  # lists written as texts
+
+
+def test_tags_that_are_numbers_are_in_order_of_numbers():
+    assert tags_of([[1, 2, 10], [3.0, 9]]).names == ("1", "2", "3", "9", "10")  # counted from 1
+    assert tags_of([["0.0", "1.0"], ["0", "1"]]).names == ("0", "1")
+    assert tag_texts(["1.0", 2.0, " 3 ", "B-X"]) == (["1", "2", "3", "B-X"], "")
+    assert tag_texts(["O", None]) == (None, "tag 2 is empty")
+
+
+def test_tags_as_the_data_set_names_them():
+    named = {"label": ("O", "B-PER", "I-PER")}
+    found = find_tags(table([[0, 1], [0, 0]], label_names=named), "label", known=(("0", "X"), ("1", "Y")))
+    assert found == Labels(("0", "1", "2"), named["label"], "as the data set names them")
+    made = prepare(tokens([[0, 1.0], ["2", "B-PER"]]), {"tokens": "tokens", "tags": "tags"}, found)
+    assert [row["tags"] for row in made.rows] == [[0, 1], [2, 1]]
+
+
+def test_tags_as_the_task_names_them():
+    known = (("0", "O"), ("1", "B-PER"), ("2", "I-PER"))
+    for tags in ([[0, 1]], [["O", "B-PER"]]):
+        assert tags_of(tags, known=known) == Labels(("0", "1", "2"), ("O", "B-PER", "I-PER"), "as the task names them")
+    assert tags_of([["O", "B-LOC"]], known=known).names == ("O", "B-LOC", "I-LOC")  # the user's file has others
+
+
+def test_the_users_order_of_tags_wins_over_everybody():
+    names = ("O", "B-PER", "I-PER")
+    order = ("B-PER", "I-PER", "O")
+    known = tuple((str(i), name) for i, name in enumerate(names))
+    for found in (
+        find_tags(table([[0, 1]], label_names={"label": names}), "label", ordered=order),
+        tags_of([[0, 1]], known=known, ordered=order),
+    ):
+        assert found == Labels(("1", "2", "0"), order, "in the order given")
+    assert tags_of([["O", "B-PER"]], ordered=order) == Labels(order, order, "in the order given")
+    assert line_of(tags_of, [["O", "B-LOC"]], ordered=order) == (
+        "65 reviews.csv has labels that are not in the list: 'B-LOC'; the list has 'B-PER', 'I-PER', 'O'. Mend --set labels=A,B,C"
+    )
+    assert line_of(tags_of, [["O"]], ordered=("O", "X", "O")) == "2 labels names 'O' more than once. Mend --set labels=A,B,C"
+
+
+def test_too_few_tags_and_too_many():
+    assert line_of(tags_of, [["O", "O"]]) == "65 reviews.csv has only one tag in column 'label': 'O'. A tagger needs two"
+    assert line_of(tags_of, [None, "[]"]) == (
+        "65 reviews.csv has no tags in column 'label'. Choose the column with --column tags=NAME"
+    )
+    assert line_of(tags_of, [[f"t{i}" for i in range(1001)]]) == (
+        "65 column 'label' of reviews.csv has 1001 different tags. Choose another --column tags=NAME"
+    )
+
+
+def tokens(tags):
+    rows = [{"tokens": ["a"] * len(cell), "tags": cell} for cell in tags]
+    return Table("train", "a.jsonl", ("tokens", "tags"), rows, list(range(1, len(rows) + 1)))

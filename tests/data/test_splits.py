@@ -1,0 +1,245 @@
+"""hftool/data/splits.py: from the tables of a task to its splits, and what is said on the way."""
+
+import pytest
+
+from hftool.data.labels import Labels
+from hftool.data.quality import check_quality
+from hftool.data.sources import Table
+from hftool.data.splits import Choices, build_splits, has_targets
+from hftool.errors import HftoolError
+from hftool.heads import head_class
+
+PASSAGE = "The light at Cape Orsa was built in 1888 from granite that was shipped over from the mainland. "
+
+
+def table_of(name, rows, **named):
+    columns = tuple(dict.fromkeys(key for row in rows for key in row))
+    return Table(name, f"{name}.csv", columns, rows, list(range(2, len(rows) + 2)), **named)
+
+
+def table(name, labels, *, columns=("text", "label")):
+    return table_of(name, [dict(zip(columns, (f"{name} {i}", label), strict=True)) for i, label in enumerate(labels)])
+
+
+def tagged(name, tags):
+    return table_of(name, [{"tokens": [f"{name}{i}", *["a"] * (len(t or "x") - 1)], "tags": t} for i, t in enumerate(tags)])
+
+
+def asked(name, answers):
+    rows = [{"question": f"{name} {i}?", "context": f"{i // 3} Lyon", "answers": found} for i, found in enumerate(answers)]
+    return table_of(name, rows)
+
+
+def translated(name, targets):
+    return table_of(name, [{"translation": {"en": f"{name} {i}", "de": text}} for i, text in enumerate(targets)])
+
+
+def running(name, lines):
+    return table_of(name, [{"text": line} for line in lines], lines=True)
+
+
+def build(*tables, head="classify", **named):
+    defaults = {"columns": {}, "known_columns": {}, "known_labels": (), "ordered_labels": (), "limit": None, "seed": 0}
+    shapes = head_class(head).shapes
+    choices = Choices(**{"shapes": shapes, **defaults, "validation_share": 0.1, "allow_leak": False, **named})
+    return build_splits({part.split: part for part in tables}, choices)
+
+
+def line_of(call, *words, **named):
+    with pytest.raises(HftoolError) as caught:
+        call(*words, **named)
+    return f"{caught.value.code} {caught.value}"
+
+
+def texts(part):
+    return [row["text"] for row in part.rows]
+
+
+# ---- classes
+
+
+def test_choices_are_said_and_splits_are_had_by_name():
+    splits = build(table("train", [0, 1] * 20), table("validation", [0, 1]), table("test", [-1, -1]))
+    assert splits.said == (
+        "columns: text='text', label='label'",
+        "labels: 0=0, 1=1 (sorted as numbers; --set labels=A,B sets the order)",
+        "test: test.csv has no labels and is left out",
+    )
+    assert (len(splits.get("train").rows), len(splits.get("validation").rows)) == (40, 2)
+    assert line_of(splits.get, "test") == "65 there is no test split with labels. Name a file, or choose another --split"
+
+
+def test_a_test_split_with_labels_is_kept_and_one_without_the_column_left_out():
+    assert len(build(table("train", [0, 1] * 20), table("test", [0, 1])).get("test").rows) == 2
+    assert build(table("train", [0, 1] * 20), table("test", [0], columns=("text", "id"))).test is None
+
+
+def test_a_validation_split_without_labels_is_replaced_and_that_is_said():
+    splits = build(table("train", ["no", "yes"] * 20), table("validation", [None, "-1"]))
+    assert splits.said[2:] == (
+        "validation: validation.csv has no labels and is left out",
+        "validation: 4 rows cut from train (same share of each label, seed 0)",
+    )
+    assert len(splits.train.rows) == 36 and splits.validation.path == "train.csv"
+
+
+def test_a_split_with_other_columns_is_an_error_and_not_left_out():
+    train = table("train", [0, 1] * 20)
+    assert line_of(build, train, table("validation", [0, 1], columns=("text", "stars"))) == (
+        "65 validation.csv has no column 'label'; it has 'text', 'stars'. Try --label stars"
+    )
+    assert line_of(build, train, table("test", [0, 1], columns=("sentence", "label"))).startswith(
+        "65 test.csv has no column 'text'; it has 'sentence', 'label'."
+    )
+
+
+def test_a_label_that_only_validation_has_is_named_with_its_line():
+    line = line_of(build, table("train", ["a", "b"] * 20), table("validation", ["a", "c"]))
+    assert line == "65 validation.csv:3: the label 'c' is not one of 'a', 'b'. Labels of every split must be in train"
+
+
+def test_labels_of_a_model_that_is_there_already_are_taken_as_they_are():
+    labels = Labels(("b", "a"), ("b", "a"), "as the model names them")
+    splits = build(table("train", ["a", "b"] * 20), table("validation", ["a"]), labels=labels)
+    assert splits.labels is labels and splits.validation.rows[0]["label"] == 1
+
+
+def test_a_limit_samples_each_split_and_may_leave_one_class():
+    splits = build(table("train", [0] * 300 + [1] * 300), table("validation", [0, 1] * 50), limit=40)
+    assert (len(splits.train.rows), len(splits.validation.rows)) == (40, 40)
+    assert 10 < sum(row["label"] for row in splits.train.rows) < 30  # the file is sorted by label, the sample is not
+    assert texts(splits.train) == sorted(texts(splits.train), key=lambda text: int(text.split()[1]))
+    line = line_of(build, table("train", [0] * 300 + [1] * 300), table("validation", [0, 1]), limit=1)
+    assert line == "65 the train rows of train.csv that are left have only one class. Raise --limit"
+
+
+# ---- numbers
+
+
+def test_amounts_are_known_by_themselves_and_said():
+    splits = build(table("train", [i / 4 for i in range(21)]), table("test", [-1.0, -1]))
+    assert splits.labels.range == (0.0, 5.0) and splits.train.rows[1]["label"] == 0.25
+    assert splits.said == (
+        "columns: text='text', label='label'",
+        "labels: numbers from 0 to 5 (the model will answer a number)",
+        "validation: 2 rows cut from train (seed 0)",
+        "test: test.csv has no labels and is left out",
+    )
+
+
+def test_whole_numbers_are_amounts_when_the_task_says_so_and_fractions_classes_when_the_user_does():
+    assert build(table("train", ["1", "2"] * 20), numbers=True).labels.range == (1.0, 2.0)
+    assert build(table("train", ["1", "2"] * 20)).labels.names == ("1", "2")
+    assert build(table("train", ["1.5", "2"] * 20), numbers=False, ordered_labels=("1.5", "2")).labels.names == ("1.5", "2")
+    assert build(table("train", ["1.5", "2"] * 20), ordered_labels=("2", "1.5")).labels.names == ("2", "1.5")
+
+
+def test_a_decimal_comma_is_set_aside_and_not_guessed_at():
+    line = line_of(build, table("train", ["4.5", "4,75"] * 20 + ["5"]), numbers=True)
+    assert line.startswith("65 train.csv: 20 of 41 rows cannot be used; the first is line 3: '4,75' is not a number.")
+
+
+# ---- tags, answers, texts
+
+
+def test_tags_are_named_cut_and_checked():
+    train = tagged("train", [["B-PER", "O"], ["O", "B-LOC"]] * 20)
+    splits = build(train, tagged("test", [["O", "I-LOC"]]), head="tag")
+    assert splits.said == (
+        "columns: tokens='tokens', tags='tags'",
+        "labels: 0=O, 1=B-LOC, 2=I-LOC, 3=B-PER, 4=I-PER (as they occur; --set labels=A,B sets the order)",
+        "validation: 4 rows cut from train (seed 0)",
+    )
+    assert splits.train.rows[0]["tags"] == [3, 0] and splits.test.rows[0]["tags"] == [0, 2]
+    line = line_of(build, train, tagged("validation", [["O"], ["O", "B-ORG"]]), head="tag")
+    assert line == (
+        "65 validation.csv:3: the label 'B-ORG' is not one of 'O', 'B-LOC', 'I-LOC', 'B-PER', 'I-PER'. "
+        "Labels of every split must be in train"
+    )
+
+
+def test_a_cut_leaves_all_questions_about_a_context_together():
+    splits = build(asked("train", [["Lyon"]] * 90), head="answer")
+    assert splits.said[1] == "validation: 9 rows cut from train (seed 0)" and splits.labels.names == ()
+    assert not {row["context"] for row in splits.train.rows} & {row["context"] for row in splits.validation.rows}
+
+
+def test_parts_of_a_column_go_through():
+    given = {"source": "translation.en", "target": "translation.de"}
+    splits = build(translated("train", ["ja"] * 40), head="text2text", known_columns=given)
+    assert splits.columns == given and splits.train.rows[0] == {"source": "train 0", "target": "ja"}
+    assert splits.said[0] == "columns: source='translation.en', target='translation.de'"
+    wrong = {**given, "target": "translation.fr"}
+    assert line_of(build, translated("train", ["ja"] * 40), head="text2text", columns=wrong).startswith(
+        "65 train.csv: 40 of 40 rows cannot be used; the first is line 2: no text in column 'translation.fr'."
+    )
+
+
+@pytest.mark.parametrize(
+    ("head", "make", "labelled", "unlabelled"),
+    [
+        ("classify", table, [0, 1], [[-1, -1], [None, ""], ["-1", -1.0]]),
+        ("classify", table, [0.5, 1.5], [[-1.0, -1.0], [None, float("nan")]]),
+        ("tag", tagged, [["B-PER", "O"], ["O", "O"]], [[[], []], [[-1, -1], [-1]], ["[]", ""], [None, None]]),
+        (
+            "answer",
+            asked,
+            [["Lyon"], []],
+            [[[], []], [{"text": [], "answer_start": []}] * 2, [{"text": [""], "answer_start": [-1]}] * 2, [None, None]],
+        ),
+        ("text2text", translated, ["ja", "nein"], [[None, None], ["", " "], ["-1", "-1"]]),
+    ],
+)
+def test_a_test_split_without_targets_is_left_out_and_that_is_said(head, make, labelled, unlabelled):
+    known = {"source": "translation.en", "target": "translation.de"} if head == "text2text" else {}
+    train = make("train", labelled * 30)
+    for targets in unlabelled:
+        splits = build(train, make("test", targets), head=head, known_columns=known)
+        assert splits.test is None, targets
+        assert splits.said[-1] == "test: test.csv has no labels and is left out"
+    assert len(build(train, make("test", labelled), head=head, known_columns=known).test.rows) == 2
+
+
+def test_targets_are_known_by_one_row_that_has_one():
+    assert not has_targets(table("test", [-1, "-1", None, ""]), "label")
+    assert has_targets(table("test", [-1, 0]), "label")
+    assert not has_targets(table("test", [1]), "other") and not has_targets(table("test", [1]), None)
+    assert has_targets(tagged("test", [[], [0]]), "tags") and has_targets(asked("test", [[], ["Lyon"]]), "answers")
+    assert has_targets(asked("test", [{"text": [], "is_impossible": True}]), "answers")
+
+
+# ---- running text
+
+
+def test_lines_of_running_text_become_passages_each_side_for_itself():
+    lines = [f"{i}. {PASSAGE}" for i in range(100)]
+    splits = build(running("train", lines), running("validation", ["Yes."] * 3), head="generate")
+    assert splits.said == ("columns: text='text'",)
+    assert 4 <= len(splits.train.rows) <= 6 and splits.train.numbers[0] == 2
+    assert all(len(text) <= 2000 for text in texts(splits.train))
+    assert "\n".join(texts(splits.train)).split() == " ".join(lines).split()
+    assert texts(splits.validation) == ["Yes.\nYes.\nYes."]
+    cut = build(running("train", lines), head="fill")
+    assert cut.said[1] == "validation: 1 rows cut from train (seed 0)"
+    assert not set(texts(cut.train)) & set(texts(cut.validation))
+
+
+def test_plain_rows_are_not_merged_and_short_ones_may_be_in_both():
+    train = table_of("train", [{"text": text} for text in ["Yes.", "No.", "Perhaps."] * 10])
+    splits = build(train, table_of("validation", [{"text": "Yes."}, {"text": "No."}]), head="generate")
+    assert len(splits.train.rows) == 30 and splits.quality.leaked == 0
+    leaky = table_of("validation", [{"text": PASSAGE}])
+    line = line_of(build, table_of("train", [{"text": PASSAGE}, {"text": "Yes."}]), leaky, head="generate")
+    assert line.startswith("65 1 of 1 validation rows are in train as well (lines 2 of validation.csv).")
+
+
+def test_lines_under_a_head_with_targets_stay_rows():
+    rows = [{"text": f"film {i}", "label": i % 2} for i in range(20)]
+    assert len(build(table_of("train", rows, lines=True)).train.rows) == 18
+
+
+def test_a_prompt_and_what_follows_come_before_plain_text():
+    rows = [{"prompt": f"say {i}", "completion": "yes", "text": "other"} for i in range(20)]
+    splits = build(table_of("train", rows), head="generate")
+    assert splits.columns == {"prompt": "prompt", "completion": "completion"}
+    assert check_quality(splits.train, splits.validation, allow_leak=False).leaked == 0
