@@ -89,7 +89,7 @@ def make_tokenizer(family: str, texts: list[str]) -> Any:
 
     kinds: dict[str, Any] = {"bert": BertTokenizer, "roberta": RobertaTokenizer, "gpt2": GPT2Tokenizer, "t5": T5Tokenizer}
     tokenizer = kinds[family]().train_new_from_iterator(texts[::4], VOCABULARY)
-    tokenizer.model_max_length = 1_000_000 if family == "t5" else 256
+    tokenizer.model_max_length = 512 if family == "t5" else 256
     return tokenizer
 
 
@@ -175,6 +175,8 @@ def save(family: str, facts: dict[str, Any], args: argparse.Namespace) -> int:
         **sizes,
     )
     (target / "README.md").write_text(text, encoding="utf-8")
+    for path in target.iterdir():
+        path.chmod(0o644)  # safetensors writes for the owner alone, and a wheel keeps that
     size = sum(path.stat().st_size for path in target.iterdir())
     assert size <= MOST_BYTES, f"{target} has {size} bytes"
     return size

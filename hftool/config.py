@@ -62,11 +62,12 @@ WEIGHTINGS = ("none", "balanced")
 
 @dataclass(frozen=True)
 class Config:
-    """What a run is made of: the model, the task and its files, then the knobs. `None` means: chosen from the family,
+    """What a run is made of: the model, the task and its files, the head, then the knobs. `None` means: chosen from the family,
     the data or the machine, and written back before the run starts."""
 
     model: str | None = None
     task: str | None = None
+    head: str | None = None
     train: str | None = None
     validation: str | None = None
     test: str | None = None

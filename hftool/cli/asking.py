@@ -24,6 +24,7 @@ from hftool.cli.options import (
     number,
     on_terminal,
     texts_or_stdin,
+    with_more,
 )
 from hftool.cli.pages import DATA, WRITING
 from hftool.cli.screen import print_json, screen
@@ -31,6 +32,15 @@ from hftool.config import KNOBS, Knob, parse_as
 from hftool.errors import UsageError
 
 Answer = dict[str, Any]
+KEYS = {  # in the document of --json: a text, and what is null where it is empty. What is written is a text, too
+    "classify": ("text", "label"),
+    "tag": ("text", "entities"),
+    "answer": ("question", "answer"),
+    "text2text": ("input", "text"),
+    "generate": ("input", "text"),
+    "fill": ("input", "masks"),
+    "embed": ("text", "embedding"),
+}
 File = Annotated[
     str | None, typer.Option("--file", metavar="FILE", help="Answer each row of this file instead.", rich_help_panel=DATA)
 ]
@@ -116,12 +126,12 @@ class Common:
 
 def asks(command: Command) -> Command:
     """Add the options that all verbs that ask share; they reach the command as `common`."""
-    return _with(command, COMMON, "common", _common)
+    return with_more(command, COMMON, "common", _common)
 
 
 def writes(command: Command) -> Command:
     """Add the options of how a text is written; those that were given reach the command as the mapping `decoding`."""
-    return _with(command, {name: (kind, None) for name, kind in DECODING.items()}, "decoding", _given)
+    return with_more(command, {name: (kind, None) for name, kind in DECODING.items()}, "decoding", _given)
 
 
 def _given(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -132,25 +142,6 @@ def _given(values: Mapping[str, Any]) -> dict[str, Any]:
 def _common(values: Mapping[str, Any]) -> Common:
     rest = {name: value for name, value in values.items() if name not in ("column", "no_fallback")}
     return Common(**rest, columns=column_mapping(values["column"]), fallback=not values["no_fallback"])
-
-
-def _with(command: Command, more: Mapping[str, tuple[Any, Any]], name: str, make: Callable[[dict[str, Any]], Any]) -> Command:
-    """The command with more parameters, which it gets together as `name`."""
-    own = inspect.signature(command, eval_str=True).parameters
-    plain = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for key, p in own.items() if key != name]
-
-    def wrapped(**values: Any) -> None:
-        command(
-            **{**{key: value for key, value in values.items() if key not in more}, name: make({k: values[k] for k in more})}
-        )
-
-    added = [inspect.Parameter(k, inspect.Parameter.KEYWORD_ONLY, default=d, annotation=a) for k, (a, d) in more.items()]
-    first = [p for p in added if p.name == "model"]
-    parameters = [*plain[:1], *first, *plain[1:], *(p for p in added if p.name != "model")]
-    wrapped.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    wrapped.__annotations__ = {p.name: p.annotation for p in parameters}
-    wrapped.__doc__ = command.__doc__
-    return wrapped  # type: ignore[return-value]
 
 
 def wants_help(context: typer.Context, texts: Sequence[str] | None, common: Common) -> bool:
@@ -172,34 +163,42 @@ def ask(
     top_k: int | None = None,
     adapt: Callable[[Any], Any] = lambda loaded: loaded,
     document: Callable[[Answer], Answer] = lambda answer: answer,
-    blank: str = "answer",
+    blanks: bool = False,
 ) -> None:
     """Answer texts, the lines of stdin, or each row of a file.
 
     answer: a model and texts -> answers. line: text, answer (None for an empty text) and model -> what is printed. adapt: what
-    is done to the model before. document: an answer as it stands in the document of --json. blank: the key that is null there
-    for an empty text.
+    is done to the model before. document: an answer as it stands in the document of --json. blanks: whether an empty text is
+    answered like any other; else its line is empty.
     """
     go_offline(common.offline)
     if common.file is not None:
         return _ask_file(texts, common, head=head, options=options, top_k=top_k, adapt=adapt)
     if common.out is not None:
         raise UsageError("--out goes with --file", "To keep the answers to texts: > FILE")
+    check_of_file(common)
     given = texts_or_stdin(texts)
     with screen(quiet=common.quiet, verbose=common.verbose, as_json=common.as_json) as progress:
         loaded = adapt(common.load(head, progress))
-        full = [text for text in given if text.strip()]
+        full = [text for text in given if text.strip() or blanks]
         answered = iter(answer(loaded, full))
-        answers = [next(answered) if text.strip() else None for text in given]  # every input has its line
+        answers = [next(answered) if text.strip() or blanks else None for text in given]  # every input has its line
     if common.as_json:
-        made = [document(answer) if answer is not None else {blank: None} for answer in answers]
-        key = "input" if any("text" in answer for answer in made) else "text"  # what is written is a text, too
+        key, null = KEYS[loaded.card.head]
+        made = [document(answer) if answer is not None else {null: None} for answer in answers]
         rows = [{key: text, **answer} for text, answer in zip(given, made, strict=True)]
         print_json({"answers": rows, "stand_in": dict(loaded.card.stand_in)})
         return None
     for text, given_answer in zip(given, answers, strict=True):
         typer.echo(line(text, given_answer, loaded))
     return None
+
+
+def check_of_file(common: Common) -> None:
+    """Raise UsageError for an option that says how a file is read where no file is."""
+    for option, given in (("--column", common.columns), ("--encoding", common.encoding)):
+        if given:
+            raise UsageError(f"{option} goes with --file", "Leave it out, or name the file with --file")
 
 
 def _ask_file(

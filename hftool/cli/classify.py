@@ -42,7 +42,6 @@ def command(context: typer.Context, *, texts: Texts = None, pair: Pair = None, t
         line=partial(label_line, top_k=top_k or 1),
         top_k=top_k,
         document=partial(_best, top_k),
-        blank="label",
     )
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hftool.cli.asking import Answer, Common, ask, asks, wants_help
+from hftool.cli.asking import Answer, Common, ask, asks, check_of_file, wants_help
 from hftool.cli.lines import vector_line
 from hftool.cli.options import Texts, go_offline, texts_or_stdin
 from hftool.cli.screen import print_json, screen
@@ -29,7 +29,7 @@ def check_pooling(word: str | None) -> None:
 def command(context: typer.Context, *, texts: Texts = None, pooling: Pooling = None, common: Common) -> None:
     """Each text as a vector.
 
-    With --out x.npy the vectors of all texts go there as one array of float32, a row a text.
+    With --out x.npy the vectors of all texts go there as one array of float32, a row a text, NaN where it is empty.
 
     \b
     hftool embed minilm "A warm, funny film." "A cold one." --out films.npy
@@ -46,6 +46,7 @@ def command(context: typer.Context, *, texts: Texts = None, pooling: Pooling = N
 
 def _save(texts: list[str] | None, pooling: str | None, common: Common) -> None:
     """The vectors of texts, or of the lines of stdin, as one array."""
+    check_of_file(common)
     go_offline(common.offline)
     from hftool import workflow
 
@@ -53,12 +54,13 @@ def _save(texts: list[str] | None, pooling: str | None, common: Common) -> None:
     with screen(quiet=common.quiet, verbose=common.verbose, as_json=common.as_json) as progress:
         workflow.check_vectors(common.out or "")
         loaded = common.load(NAME, progress)
-        vectors = workflow.embed(loaded, given, pooling=pooling)
-        workflow.save_vectors(common.out or "", vectors)
+        vectors = workflow.embed(loaded, [text for text in given if text.strip()], pooling=pooling)
+        made = iter(vectors)
+        workflow.save_vectors(common.out or "", [next(made) if text.strip() else None for text in given])
     if common.as_json:
-        print_json({"out": common.out, "rows": len(vectors), "stand_in": dict(loaded.card.stand_in)})
+        print_json({"out": common.out, "rows": len(given), "stand_in": dict(loaded.card.stand_in)})
     else:
-        typer.echo(f"{len(vectors)} vectors of {vectors.shape[1]} numbers in {common.out}")
+        typer.echo(f"{len(given)} vectors of {vectors.shape[1]} numbers in {common.out}")
 
 
 def _answer(pooling: str | None, loaded: Any, texts: list[str]) -> list[Answer]:

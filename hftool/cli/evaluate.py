@@ -5,24 +5,18 @@ from typing import Annotated, Any
 import typer
 
 from hftool.cli.options import (
-    Column,
     Device,
     Encoding,
     Head,
     Json,
-    Label,
     Model,
     NoFallback,
     Offline,
     Quiet,
-    Source,
-    Target,
-    Text,
-    TextPair,
     Verbose,
-    column_mapping,
     go_offline,
     number,
+    reads_columns,
 )
 from hftool.cli.screen import print_json, screen
 from hftool.config import KNOBS
@@ -52,16 +46,12 @@ Out = Annotated[
 ]
 
 
+@reads_columns("text", "text_pair", "label", "source", "target")
 def command(
+    *,
     model: Model,
     task: Task = None,
     split: Split = None,
-    text: Text = None,
-    text_pair: TextPair = None,
-    label: Label = None,
-    source: Source = None,
-    target: Target = None,
-    column: Column = None,
     head: Head = None,
     encoding: Encoding = None,
     limit: Limit = None,
@@ -73,6 +63,7 @@ def command(
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
+    columns: dict[str, str],
 ) -> None:
     """Measure a model on rows whose answers are known.
 
@@ -92,7 +83,7 @@ def command(
             model,
             task,
             split=split,
-            column=column_mapping(column, text=text, text_pair=text_pair, label=label, source=source, target=target),
+            column=columns,
             head=head,
             limit=limit,
             seed=seed,

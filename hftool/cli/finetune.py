@@ -7,19 +7,13 @@ from typing import Annotated, Any
 import typer
 
 from hftool.cli.options import (
-    Column,
     Json,
-    Label,
     NoFallback,
     Offline,
     Quiet,
-    Source,
-    Target,
-    Text,
-    TextPair,
     Verbose,
-    column_mapping,
     go_offline,
+    reads_columns,
     with_knobs,
 )
 from hftool.cli.pages import DATA
@@ -37,7 +31,7 @@ NEXT = {
     "fill": 'hftool fill {} "TEXT with a [MASK]"',
     "embed": 'hftool embed {} "TEXT"',
 }
-OF_A_TASK = ("train", "validation", "test", "columns", "labels")
+OF_A_TASK = ("head", "train", "validation", "test", "columns", "labels")
 Model = Annotated[
     str | None, typer.Argument(metavar="MODEL", help="A name of `hftool models`, a Hub id or a folder.", show_default=False)
 ]
@@ -55,6 +49,7 @@ Head = Annotated[str | None, typer.Option("--head", metavar="WORD", help="What t
 
 
 @with_knobs
+@reads_columns("text", "text_pair", "label", "source", "target")
 def command(
     *,
     model: Model = None,
@@ -62,12 +57,6 @@ def command(
     train: Train = None,
     validation: Validation = None,
     test: Test = None,
-    text: Text = None,
-    text_pair: TextPair = None,
-    label: Label = None,
-    source: Source = None,
-    target: Target = None,
-    column: Column = None,
     out: Out = None,
     config: Config = None,
     assignments: Assignments = None,
@@ -77,6 +66,7 @@ def command(
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
+    columns: dict[str, str],
     knobs: dict[str, Any],
 ) -> None:
     """Train a model on a task, keep the best checkpoint, measure it.
@@ -85,17 +75,14 @@ def command(
     hftool finetune bert sst2
     hftool finetune bert reviews.csv --text sentence --label stars --class-weights balanced
     """
-    columns = column_mapping(column, text=text, text_pair=text_pair, label=label, source=source, target=target)
-    files = {"model": model, "task": task, "train": train, "validation": validation, "test": test}
+    files = {"model": model, "task": task, "head": head, "train": train, "validation": validation, "test": test}
     given = {key: value for key, value in files.items() if value is not None} | ({"columns": columns} if columns else {})
     settings = _settings(config, assignments or [], given, knobs)
     go_offline(offline)
     from hftool import workflow
 
     with screen(quiet=quiet, verbose=verbose, as_json=as_json) as progress:
-        result = workflow.finetune(
-            config=settings, out=out, head=head, offline=offline, fallback=not no_fallback, progress=progress
-        )
+        result = workflow.finetune(config=settings, out=out, offline=offline, fallback=not no_fallback, progress=progress)
     if as_json:
         _print_json(result)
     else:

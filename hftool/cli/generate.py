@@ -6,8 +6,8 @@ from typing import Any
 import typer
 
 from hftool.cli.asking import Answer, Common, ask, asks, writes
-from hftool.cli.lines import text_line
-from hftool.cli.options import Texts, go_offline, on_terminal
+from hftool.cli.lines import one
+from hftool.cli.options import Texts, go_offline, on_terminal, texts_or_stdin
 from hftool.cli.screen import screen
 
 NAME = "generate"
@@ -27,14 +27,20 @@ def command(context: typer.Context, *, texts: Texts = None, decoding: dict[str, 
     """
     drawing = decoding.get("beams", 1) == 1 and decoding.get("temperature", 1) > 0
     decoding = {**(USUAL if drawing else {}), **decoding}
-    if texts is None and common.file is None and on_terminal():
-        texts = [""]
+    if texts is None and common.file is None:
+        texts = [""] if on_terminal() else texts_or_stdin(texts, otherwise=[""])
     is_one = texts is not None and len(texts) == 1 and decoding.get("samples", 1) == decoding.get("beams", 1) == 1
     if is_one and texts is not None and not common.as_json and common.file is None:
         _stream(texts[0], decoding, common)
     else:
         answer = partial(_answer, decoding)
-        ask(texts, common, head=NAME, answer=answer, line=text_line, options={"decoding": decoding})
+        ask(texts, common, head=NAME, answer=answer, line=_line, options={"decoding": decoding}, blanks=True)
+
+
+def _line(prompt: str, answer: Answer | None, _loaded: Any) -> str:
+    """The prompt and what follows it, a line for each sample."""
+    assert answer is not None  # an empty prompt is answered, too
+    return "\n".join(one(prompt + text) for text in answer.get("samples", [answer["text"]]))
 
 
 def _stream(prompt: str, decoding: dict[str, Any], common: Common) -> None:
@@ -44,9 +50,14 @@ def _stream(prompt: str, decoding: dict[str, Any], common: Common) -> None:
 
     with screen(quiet=common.quiet, verbose=common.verbose) as progress:
         loaded = common.load(NAME, progress)
-    typer.echo(prompt, nl=False)
-    workflow.generate(loaded, [prompt], decoding=decoding, on_text=lambda text: typer.echo(text, nl=False))
-    typer.echo()
+    pieces = [prompt]  # shown with the first piece: what cannot be gone on with is an error and no text
+
+    def show(text: str) -> None:
+        typer.echo("".join((*pieces, text)), nl=False)
+        pieces.clear()
+
+    workflow.generate(loaded, [prompt], decoding=decoding, on_text=show)
+    show("\n")
 
 
 def _answer(decoding: dict[str, Any], loaded: Any, texts: list[str]) -> list[Answer]:

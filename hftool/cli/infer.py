@@ -11,7 +11,7 @@ from hftool.cli.options import Texts
 from hftool.errors import UsageError
 
 NAME = "infer"
-VERBS = {"text2text": "write", "classify": "classify", "generate": "generate"}
+VERBS = {"text2text": "write a text for a text", "generate": "write on"}  # for the others the head is a verb
 Pair = Annotated[str | None, typer.Option("--pair", metavar="TEXT", help="The second text, or the context of a question.")]
 
 
@@ -26,14 +26,26 @@ def command(context: typer.Context, *, texts: Texts = None, pair: Pair = None, c
         return
     if pair is not None and len(texts or []) != 1:
         raise UsageError("--pair takes one TEXT beside it", "For many pairs: --file FILE --column ROLE=NAME")
-    ask(texts, common, head=None, answer=partial(_answer, pair), line=_line, document=_plain)
+    answer = partial(_answer, pair, quiet=common.quiet)
+    adapt = partial(_say, quiet=common.quiet or common.file is None)
+    ask(texts, common, head=None, answer=answer, line=_line, adapt=adapt, document=_plain)
 
 
-def _answer(pair: str | None, loaded: Any, texts: list[str]) -> list[Answer]:
+def _answer(pair: str | None, loaded: Any, texts: list[str], *, quiet: bool) -> list[Answer]:
     from hftool import workflow
 
-    typer.echo(f"this model is to {VERBS.get(loaded.card.head, loaded.card.head)} ({loaded.card.head})", err=True)
-    return workflow.infer(loaded, texts, pairs=[pair] if pair is not None else None)
+    if loaded.card.head == "answer" and pair is None:
+        raise UsageError("a question needs a context to be answered from", "Give it with --pair TEXT")
+    made = workflow.infer(loaded, texts, pairs=[pair] if pair is not None else None)
+    _say(loaded, quiet=quiet)  # now that no error can follow: an error is one line
+    return made
+
+
+def _say(loaded: Any, *, quiet: bool) -> Any:
+    """Tell what the model was taken to be for."""
+    if not quiet:
+        typer.echo(f"this model is to {VERBS.get(loaded.card.head, loaded.card.head)}", err=True)
+    return loaded
 
 
 def _line(text: str, answer: Answer | None, loaded: Any) -> str:

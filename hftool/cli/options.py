@@ -73,6 +73,15 @@ Head = Annotated[
     typer.Option("--head", metavar="WORD", help="What the model is to do; by default what it was trained for."),
 ]
 
+COLUMNS: dict[str, Any] = {
+    "text": Text,
+    "text_pair": TextPair,
+    "label": Label,
+    "source": Source,
+    "target": Target,
+    "column": Column,
+}
+
 # The headings of the help, the knobs that are changed most often first.
 KNOB_HEADINGS = {
     TRAINING: (
@@ -123,6 +132,33 @@ def column_mapping(columns: list[str] | None, **short: str | None) -> dict[str, 
     return mapping | {role: name for role, name in short.items() if name is not None}
 
 
+def reads_columns(*short: str) -> Callable[[Command], Command]:
+    """Add --column and the short forms of these roles; they reach the command as the mapping `columns`."""
+    more = {name: (kind, None) for name, kind in COLUMNS.items() if name in (*short, "column")}
+    return lambda command: with_more(command, more, "columns", lambda given: column_mapping(given.pop("column"), **given))
+
+
+def with_more(
+    command: Command, more: Mapping[str, tuple[Any, Any]], name: str, make: Callable[[dict[str, Any]], Any]
+) -> Command:
+    """The command with more parameters, which it gets together as `name`."""
+    own = inspect.signature(command, eval_str=True).parameters
+    plain = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for key, p in own.items() if key != name]
+
+    def wrapped(**values: Any) -> None:
+        command(
+            **{**{key: value for key, value in values.items() if key not in more}, name: make({k: values[k] for k in more})}
+        )
+
+    added = [inspect.Parameter(k, inspect.Parameter.KEYWORD_ONLY, default=d, annotation=a) for k, (a, d) in more.items()]
+    first = [p for p in added if p.name == "model"]
+    parameters = [*plain[:1], *first, *plain[1:], *(p for p in added if p.name != "model")]
+    wrapped.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    wrapped.__annotations__ = {p.name: p.annotation for p in parameters}
+    wrapped.__doc__ = command.__doc__
+    return wrapped  # type: ignore[return-value]
+
+
 def with_knobs(command: Command) -> Command:
     """Add a flag for every knob; those that were given reach the command as the mapping `knobs`, parsed.
 
@@ -168,8 +204,11 @@ def _parsed(given: Mapping[str, Any]) -> dict[str, Any]:
     return {name: parse_as(KNOBS[name], raw, name="--" + name.replace("_", "-")) for name, raw in chosen.items()}
 
 
-def texts_or_stdin(texts: list[str] | None) -> list[str]:
-    """The texts of the command line, else the lines of stdin. Raises DataError: none, or bytes that are no UTF-8."""
+def texts_or_stdin(texts: list[str] | None, *, otherwise: list[str] | None = None) -> list[str]:
+    """The texts of the command line, else the lines of stdin, else `otherwise`.
+
+    Raises DataError: none of these, or bytes that are no UTF-8.
+    """
     if texts:
         return list(texts)
     from hftool import workflow
@@ -184,6 +223,8 @@ def texts_or_stdin(texts: list[str] | None) -> list[str]:
         if wrong := re.search("[\udc80-\udcff]", line):
             byte = f"byte 0x{ord(wrong[0]) - 0xDC00:02x} in line {row}"
             raise DataError(f"stdin is not UTF-8: {byte}", advice)
+    if not lines and otherwise is not None:
+        return otherwise
     if not lines:
         raise DataError("stdin is empty and there is no TEXT", "Give texts, or a pipe with one text a line")
     return [lines[0].removeprefix("\ufeff"), *lines[1:]]  # a byte order mark is no part of the first text

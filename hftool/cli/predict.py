@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 from hftool.cli.options import (
-    Column,
     Device,
     Encoding,
     Head,
@@ -15,13 +14,10 @@ from hftool.cli.options import (
     NoFallback,
     Offline,
     Quiet,
-    Source,
-    Text,
-    TextPair,
     Verbose,
-    column_mapping,
     go_offline,
     number,
+    reads_columns,
 )
 from hftool.cli.screen import print_json, screen
 
@@ -41,15 +37,13 @@ TopK = Annotated[
 ]
 
 
+@reads_columns("text", "text_pair", "source")
 def command(
+    *,
     model: Model,
     file: File = None,
     out: Out = None,
     top_k: TopK = None,
-    text: Text = None,
-    text_pair: TextPair = None,
-    source: Source = None,
-    column: Column = None,
     head: Head = None,
     encoding: Encoding = None,
     device: Device = "auto",
@@ -58,6 +52,7 @@ def command(
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
+    columns: dict[str, str],
 ) -> None:
     """Answer every row of a file, of any size, in order.
 
@@ -66,7 +61,6 @@ def command(
     \b
     hftool predict runs/a reviews.csv --out scored.csv
     """
-    columns = column_mapping(column, text=text, text_pair=text_pair, source=source)
     go_offline(offline)
     from hftool import workflow
     from hftool.errors import UsageError

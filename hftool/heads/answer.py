@@ -86,6 +86,7 @@ class AnswerHead:
     config: Any = None
 
     numbers: ClassVar[bool] = False
+    knobs: ClassVar[tuple[str, ...]] = ()
     shapes: ClassVar[tuple[Shape, ...]] = (Shape(("question", "context"), ("answers",)),)
     outputs: ClassVar[tuple[str, ...]] = ("start_logits", "end_logits")
     batch_tokens: ClassVar[int] = 4096

@@ -27,6 +27,7 @@ class ClassifyHead:
     config: Any = None
 
     numbers: ClassVar[bool] = False
+    knobs: ClassVar[tuple[str, ...]] = ("class_weights", "labels", "prefix")
     shapes: ClassVar[tuple[Shape, ...]] = (Shape(("text",), ("label",), ("text_pair",)),)
     outputs: ClassVar[tuple[str, ...]] = ("logits",)
     batch_tokens: ClassVar[int] = 4096

@@ -34,7 +34,8 @@ class EmbedHead:
     pooling: str = ""
 
     numbers: ClassVar[bool] = True
-    shapes: ClassVar[tuple[Shape, ...]] = (Shape(("text",), ("label",), ("text_pair",)),)
+    knobs: ClassVar[tuple[str, ...]] = ("prefix",)
+    shapes: ClassVar[tuple[Shape, ...]] = (Shape(("text", "text_pair"), ("label",)), Shape(("text",)))
     outputs: ClassVar[tuple[str, ...]] = ("last_hidden_state",)
     batch_tokens: ClassVar[int] = 4096
     decoding: ClassVar[None] = None

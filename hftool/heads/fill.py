@@ -41,6 +41,7 @@ class FillHead:
     top_k: int = 5
 
     numbers: ClassVar[bool] = False
+    knobs: ClassVar[tuple[str, ...]] = ()
     shapes: ClassVar[tuple[Shape, ...]] = (Shape(("text",)),)
     outputs: ClassVar[tuple[str, ...]] = ("logits",)
     batch_tokens: ClassVar[int] = 1024  # each has as many logits as there are words

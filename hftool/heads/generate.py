@@ -13,7 +13,7 @@ from hftool.errors import ConfigError, DataError, UsageError
 from hftool.heads.batching import IGNORED, collate_inputs, pad_rows, token_loss
 from hftool.heads.blocks import pack, token_ids
 from hftool.heads.protocol import Answer, Batch, Decoding, Feature, Metrics, Outputs, Written
-from hftool.models import Card
+from hftool.models import Card, family_of
 
 MAX_NEW_TOKENS = 64
 
@@ -28,6 +28,7 @@ class GenerateHead:
     settings: Decoding | None = None
 
     numbers: ClassVar[bool] = False
+    knobs: ClassVar[tuple[str, ...]] = ("max_new_tokens",)
     shapes: ClassVar[tuple[Shape, ...]] = (Shape(("prompt",), ("completion",)), Shape(("text",), answered=False))
     outputs: ClassVar[tuple[str, ...]] = ("logits",)
     batch_tokens: ClassVar[int] = 1024  # each has as many logits as there are words
@@ -114,7 +115,8 @@ class GenerateHead:
         Labels come from the lengths and not from the ids: where the pad token is the end of text, the end is learnt still.
         """
         writing = features[0].target is None
-        batch = collate_inputs(features, pad=self.tokenizer.pad_token_id, left=writing)
+        left = writing and (self.config is None or family_of(self.config).writing_side == "left")
+        batch = collate_inputs(features, pad=self.tokenizer.pad_token_id, left=left)
         if not writing:
             known = [feature.input_ids.astype(np.int64) for feature in features]
             for ids, feature in zip(known, features, strict=True):

@@ -93,11 +93,13 @@ class Head(Protocol):
     """The parts of a head. All are pure but for the tokenizer that they hold.
 
     shapes: the ways in which its rows may come, the surest first. numbers: whether its labels are always amounts.
+    knobs: those of OF_HEADS that mean something to it.
     outputs: the names of the outputs that it reads. batch_tokens: how many tokens a batch may have in inference on a CPU.
     decoding: how texts are written, for the heads whose answer is written and not read off.
     """
 
     numbers: ClassVar[bool]
+    knobs: ClassVar[tuple[str, ...]]
     shapes: ClassVar[tuple[Shape, ...]]
     outputs: ClassVar[tuple[str, ...]]
     batch_tokens: ClassVar[int]

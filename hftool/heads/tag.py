@@ -64,6 +64,7 @@ class TagHead:
     config: Any = None
 
     numbers: ClassVar[bool] = False
+    knobs: ClassVar[tuple[str, ...]] = ("labels",)
     shapes: ClassVar[tuple[Shape, ...]] = (Shape(("tokens",), ("tags",)), Shape(("text",)))
     outputs: ClassVar[tuple[str, ...]] = ("logits",)
     batch_tokens: ClassVar[int] = 4096

@@ -28,6 +28,7 @@ class Text2TextHead:
     settings: Decoding | None = None
 
     numbers: ClassVar[bool] = False
+    knobs: ClassVar[tuple[str, ...]] = ("max_new_tokens", "prefix")
     shapes: ClassVar[tuple[Shape, ...]] = (Shape(("source",), ("target",)),)
     outputs: ClassVar[tuple[str, ...]] = ("logits",)
     batch_tokens: ClassVar[int] = 2048

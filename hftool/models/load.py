@@ -14,6 +14,7 @@ from hftool.models.card import CARD, Card, read_card, write_card
 from hftool.models.families import auto_class_of, family_of, read_config
 from hftool.registry.models import Family
 
+UNLIMITED = 10**6  # tokens; tokenizers that were trained on the spot say 10**30
 VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "sentencepiece.bpe.model", "tokenizer.model")
 
 
@@ -83,8 +84,9 @@ def length_limit(tokenizer: Any, config: Any) -> int:
     offset = family_of(config).position_offset
     if offset and getattr(config, "pad_token_id", None) is not None:
         offset = int(config.pad_token_id) + 1  # such a family counts from there; its checkpoints, but not all, pad with 1
-    positions = int(getattr(config, "max_position_embeddings", 0) or 10**6) - offset
-    return min(positions, int(min(tokenizer.model_max_length, 10**6)))
+    positions = int(getattr(config, "max_position_embeddings", 0) or UNLIMITED) - offset
+    limit = min(positions, int(min(tokenizer.model_max_length, UNLIMITED)))
+    return limit if limit < UNLIMITED else family_of(config).length or limit
 
 
 def load_model(folder: Path, auto_class: str, *, card: Card, new_head: bool, device: str = "cpu") -> Loaded:

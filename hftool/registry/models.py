@@ -12,8 +12,9 @@ class Family:
     heads: what it can do; natural: what a checkpoint without a trained head does. padding_side is the side on which a batch is
     padded to train or to score, writing_side the one on which prompts are padded. position_offset is how many position
     embeddings a family keeps for itself (RoBERTa counts from padding_idx + 1). prefixed: whether the name of the task is
-    written before the text ("summarize: "). auto_classes: pairs of head and the class of transformers that stands for it, where
-    it is not the head's own. learning_rate is for full fine-tuning.
+    written before the text ("summarize: "). length: tokens of the texts it was pre-trained on, where neither the
+    architecture nor the tokenizer has a limit. auto_classes: pairs of head and the class of transformers that stands for it,
+    where it is not the head's own. learning_rate is for full fine-tuning.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Family:
     writing_side: str = "right"
     position_offset: int = 0
     prefixed: bool = False
+    length: int = 0
     auto_classes: tuple[tuple[str, str], ...] = ()
 
     def auto_class(self, head: str, otherwise: str) -> str:
@@ -85,6 +87,7 @@ FAMILIES = (
         learning_rate=3e-4,
         safe_dtypes=NO_HALF,
         prefixed=True,
+        length=512,
         auto_classes=T5_CLASSES,
     ),
     Family(  # pre-trained on spans alone, so that no prefix means anything to it: Xue et al., "mT5", 2021, section 3
@@ -94,6 +97,7 @@ FAMILIES = (
         "text2text",
         learning_rate=3e-4,
         safe_dtypes=NO_HALF,
+        length=1024,
         auto_classes=T5_CLASSES,
     ),
 )
@@ -106,7 +110,7 @@ MINILM_PACKAGE = Package(
 )
 BERT_STAND_INS = (("fill", ("bert-mini",)), ("", ("minilm", "bert-mini")))
 
-MINI_PARAMETERS = {"bert": 0, "roberta": 0, "gpt2": 0, "t5": 0}
+MINI_PARAMETERS = {"bert": 0, "roberta": 0, "gpt2": 2_980_992, "t5": 0}
 
 
 def _mini(family: str) -> Model:

@@ -6,7 +6,7 @@ trained) and DataError (a text that is empty).
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from hftool.data.sinks import check_ending, write_rows
 from hftool.data.sources import Row
-from hftool.errors import DataError, UsageError, did_you_mean
+from hftool.errors import DataError, UsageError, nearest
 from hftool.heads.protocol import Answer, Decoding
 from hftool.models import Loaded
 from hftool.progress import Progress, silent
@@ -89,7 +89,8 @@ def rows_for(loaded: Loaded, texts: Sequence[str], pairs: Sequence[str] | None) 
     for number, row in enumerate(rows, start=1):
         for role, text in row.items():
             if not text.strip() and role != "prompt":
-                raise DataError(f"{role.replace('_', ' ')} {number} is empty")
+                what = "second text" if role == "text_pair" else role
+                raise DataError(f"{what} {number} is empty" if len(rows) > 1 else f"the {what} is empty")
     return rows
 
 
@@ -163,8 +164,10 @@ def as_translator(loaded: Loaded, *, to: str | None, source: str) -> Loaded:
 
 def _language(code: str) -> str:
     if code not in LANGUAGES:
-        known = "Languages: " + ", ".join(LANGUAGES)
-        raise UsageError(f"unknown language '{code}'", did_you_mean(code, LANGUAGES, otherwise=known))
+        named = nearest(code, LANGUAGES.values())
+        codes = [known for known, name in LANGUAGES.items() if name == named]
+        hint = f"Did you mean '{codes[0]}'?" if codes else "Languages: " + ", ".join(LANGUAGES)
+        raise UsageError(f"unknown language '{code}'", hint)
     return LANGUAGES[code]
 
 
@@ -190,24 +193,36 @@ def generate(
     """
     loaded = trained(model, "generate")
     rows = rows_for(loaded, prompts, None)
-    on_token = _pieces(loaded.tokenizer, on_text) if on_text is not None else None
-    return list(answers_of(loaded, rows, _options(decoding), on_token))
+    if on_text is None:
+        return list(answers_of(loaded, rows, _options(decoding)))
+    pieces = _Pieces(loaded.tokenizer, on_text)
+    made = list(answers_of(loaded, rows, _options(decoding), pieces.take))
+    for answer in made[:1]:
+        pieces.end(answer["text"])
+    return made
 
 
-def _pieces(tokenizer: Any, on_text: OnText) -> Callable[[int, int], None]:
-    """Tokens to pieces of text: a character whose bytes are not all written yet waits for the rest."""
-    ids: list[int] = []
-    shown = 0
+@dataclasses.dataclass
+class _Pieces:
+    """Tokens to pieces of text that together are the whole of it."""
 
-    def on_token(_row: int, token: int) -> None:
-        nonlocal shown
-        ids.append(token)
-        text = tokenizer.decode(ids, skip_special_tokens=True)
-        if len(text) > shown and not text.endswith("\ufffd"):
-            on_text(text[shown:])
-            shown = len(text)
+    tokenizer: Any
+    on_text: OnText
+    ids: list[int] = dataclasses.field(default_factory=list)
+    shown: int = 0  # characters
 
-    return on_token
+    def take(self, _row: int, token: int) -> None:
+        """A character whose bytes are not all written yet waits for the rest."""
+        self.ids.append(token)
+        text = self.tokenizer.decode(self.ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        if not text.endswith("\ufffd"):
+            self.end(text)
+
+    def end(self, text: str) -> None:
+        """Tell of what is not shown yet, such as a last character that was never finished."""
+        if len(text) > self.shown:
+            self.on_text(text[self.shown :])
+            self.shown = len(text)
 
 
 def fill(model: str | Loaded, texts: Sequence[str], *, top_k: int = 5) -> list[Answer]:
@@ -235,8 +250,11 @@ def check_vectors(out: str | Path) -> None:
     check_output(Path(out))
 
 
-def save_vectors(out: str | Path, vectors: np.ndarray) -> None:
-    """Write vectors (N, H) as one array that numpy.load reads. Raises what `check_vectors` raises, StorageError."""
+def save_vectors(out: str | Path, vectors: Iterable[np.ndarray | None]) -> None:
+    """Write vectors (H,) as one array (N, H) that numpy.load reads, NaN where there is none.
+
+    Raises what `check_vectors` raises, StorageError.
+    """
     check_vectors(out)
     write_rows(Path(out), ({"embedding": vector} for vector in vectors))
 

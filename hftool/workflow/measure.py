@@ -84,7 +84,7 @@ def evaluate(
     report = _measured(part, _on_the_scale_of(part, loaded))
     target = Path(errors) if errors is not None else place.run.path / "errors.jsonl" if place.run else None
     if target is not None and "perplexity" not in report.metrics:
-        write_rows(target, report.errors, overwrite=True)
+        write_rows(target, (dict(row) for row in report.errors), overwrite=True)
         notice(progress, f"{len(report.errors)} rows that went wrong, worst first: {target}")
     return report
 
@@ -204,10 +204,11 @@ def predict(
 
 def _shapes_to_answer(card: Card, given: Mapping[str, str]) -> list[Shape]:
     """The ways in which rows to answer may come. A second text is one only for a model of pairs, or where it is asked for."""
+    known = {*card.columns, *given}
     shapes = []
     for shape in (shape for shape in head_class(card.head).shapes if shape.answered):
-        optional = tuple(role for role in shape.optional if role in card.columns or role in given)
-        shapes.append(replace(shape, optional=optional))
+        if "text_pair" not in shape.inputs or "text_pair" in known:
+            shapes.append(replace(shape, optional=tuple(role for role in shape.optional if role in known)))
     return shapes
 
 

@@ -31,6 +31,7 @@ from hftool.registry.tasks import Task, find_task
 from hftool.run import Run, read_json
 from hftool.safety import sha256
 
+OF_HEADS = ("class_weights", "labels", "max_new_tokens", "prefix")  # knobs that mean something to some heads only
 BY_COLUMNS = ("tag", "answer", "text2text", "classify", "generate", "fill")  # the ones that ask for most first
 PLAIN = ("generate", "fill")  # heads that learn from text alone
 BLOCK = 128  # tokens of a block of running text: what a laptop takes 32 of
@@ -65,7 +66,9 @@ class Job:
     encoded: Mapping[str, list[Feature]]
 
 
-def make_settings(config: Config | Mapping[str, Any] | None, *, model: str | None, task: str | None) -> Config:
+def make_settings(
+    config: Config | Mapping[str, Any] | None, *, model: str | None, task: str | None, head: str | None = None
+) -> Config:
     """One Config from what the caller gave, its device chosen. Raises UsageError."""
     if config is None or isinstance(config, Mapping):
         values = dict(config or {})
@@ -73,7 +76,7 @@ def make_settings(config: Config | Mapping[str, Any] | None, *, model: str | Non
             knobs.check_key(key)
             values[key] = knobs.parse(key, value) if key in knobs.KNOBS else value
         config = knobs.make_config(values)
-    config = dataclasses.replace(config, model=model or config.model, task=task or config.task)
+    config = dataclasses.replace(config, model=model or config.model, task=task or config.task, head=head or config.head)
     if config.model is None:
         raise UsageError("which model?", "hftool finetune MODEL TASK, such as: hftool finetune bert sst2")
     if config.task is None and config.train is None:
@@ -81,10 +84,10 @@ def make_settings(config: Config | Mapping[str, Any] | None, *, model: str | Non
     return dataclasses.replace(config, device=choose_device(config.device))
 
 
-def choose_head(settings: Config, head: str | None) -> str | None:
+def choose_head(settings: Config) -> str | None:
     """The head as the user or the task says, checked against the family as far as names tell before anything is read; None
     when the columns of the data must decide. Raises UsageError."""
-    row = find_task(settings.task) if settings.task else None
+    row, head = find_task(settings.task) if settings.task else None, settings.head
     if head is not None:
         head_class(head)
     known = find_model(settings.model or "")
@@ -122,12 +125,12 @@ def infer_head(data: TaskData, settings: Config, family: Family) -> str:
     raise trouble or DataError(f"no head of {family.name} can learn from the columns of {table.path}", "Choose with --head")
 
 
-def find(settings: Config, *, head: str | None, offline: bool, fallback: bool, progress: Progress) -> Found:
+def find(settings: Config, *, offline: bool, fallback: bool, progress: Progress) -> Found:
     """Read the tables and find the model: the data first, so that a typo in it costs no download.
 
     Raises what `find_task_data` and `find_place` raise.
     """
-    chosen = choose_head(settings, head)
+    chosen = choose_head(settings)
     model = settings.model or ""
     check_word(model)
     data = find_task_data(
@@ -146,9 +149,18 @@ def find(settings: Config, *, head: str | None, offline: bool, fallback: bool, p
     if chosen is None:
         chosen = head_of_task(data.row, family, model) if data.row else infer_head(data, settings, family)
     check_head(family, chosen, model=model)
-    if data.row is None and head is None:
+    _check_knobs(settings, chosen)
+    if data.row is None and settings.head is None:
         notice(progress, f"head: {chosen}, by the columns; --head decides")
-    return Found(settings, chosen, place, data)
+    return Found(dataclasses.replace(settings, head=chosen), chosen, place, data)
+
+
+def _check_knobs(settings: Config, head: str) -> None:
+    """A knob that changes nothing is a mistake of whoever turned it. Raises UsageError."""
+    usual = Config()
+    for name in OF_HEADS:
+        if getattr(settings, name) != getattr(usual, name) and name not in head_class(head).knobs:
+            raise UsageError(f"{name} means nothing when a model learns to {head}", "Leave it out")
 
 
 def find_rows_again(run: Run, *, offline: bool, progress: Progress) -> tuple[Config, TaskData]:
@@ -225,6 +237,8 @@ def prepare(found: Found, splits: Splits) -> Job:
         settings,
         lr=settings.lr or family.learning_rate,
         max_length=card.max_length,
+        max_new_tokens=card.max_new_tokens or None,
+        prefix=card.prefix or settings.prefix,
         precision=choose_precision(settings.precision, device, family.safe_dtypes),
         columns=dict(splits.columns),
     )

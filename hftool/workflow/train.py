@@ -36,6 +36,7 @@ from hftool.workflow.ask import make_predictor
 from hftool.workflow.prepare import Found, Job, choose_head, find, make_settings, manifest, prepare, split
 
 LONG_RUN = 30 * 60  # seconds, above which it is said how to make a run shorter
+FEW_STEPS = 50  # with fewer a new head has hardly left where it began
 MEASURED = ("validation", "test")
 
 
@@ -67,11 +68,11 @@ def finetune(
     Starts the global generators of random, numpy and torch from the seed. Raises any error of `hftool.errors`; nothing is
     written before usage, output, inputs, data and model were checked.
     """
-    settings = make_settings(config, model=model, task=task)
-    choose_head(settings, head)
+    settings = make_settings(config, model=model, task=task, head=head)
+    choose_head(settings)
     if out is not None:
         check_output(Path(out))
-    found = find(settings, head=head, offline=offline, fallback=fallback, progress=progress)
+    found = find(settings, offline=offline, fallback=fallback, progress=progress)
     splits = split(settings, found.data, found.head)
     for sentence in splits.said:
         notice(progress, sentence)
@@ -163,6 +164,8 @@ def _say_plan(trainer: Trainer, job: Job, progress: Progress) -> None:
         notice(progress, f"{cut} of {rows} train rows are longer than {settings.max_length} tokens and are cut")
     if job.loaded.new_weights:
         notice(progress, f"new weights, to be trained: {', '.join(job.loaded.new_weights)}")
+        if trainer.steps < FEW_STEPS and settings.max_steps is None:
+            notice(progress, f"{trainer.steps} steps are few to train them: --epochs N or --batch-size 8 gives more")
     seconds = trainer.estimate_seconds()
     shorter = "; to make it shorter: --limit N, --epochs 1, --max-length N" if seconds > LONG_RUN else ""
     notice(

@@ -10,7 +10,8 @@ from conftest import one_line
 
 from hftool.cli.app import app_verbs, main
 
-VERBS = ["finetune", "evaluate", "predict", "classify", "tokenize", "info", "models", "tasks", "copy", "save"]
+ASKING = ["infer", "classify", "tag", "answer", "summarize", "translate", "generate", "fill", "embed", "similar"]
+VERBS = ["finetune", "evaluate", "predict", *ASKING, "tokenize", "info", "models", "tasks", "copy", "save"]
 USAGE = [
     (["finetun"], "unknown verb 'finetun'. Did you mean 'finetune'?"),
     (["xyzzy"], "unknown verb 'xyzzy'. See `hftool --help`"),
@@ -33,9 +34,22 @@ USAGE = [
     (["finetune", "bert", "sst2", "--column", "txt=a"], "--column has no role 'txt'. Did you mean 'text'?"),
     (["finetune", "bertt", "sst2"], "unknown model 'bertt'. Did you mean 'bert'?"),
     (
-        ["finetune", "t5", "sst2"],
-        "'t5' is of the family t5, which cannot do 'classify'. Families that can: 'bert', 'roberta', 'gpt2'",
+        ["finetune", "gpt2", "squad"],
+        "'gpt2' is of the family gpt2, which cannot do 'answer'. Families that can: 'bert', 'distilbert', 'roberta', 'xlm-roberta'",
     ),
+    (
+        ["finetune", "t5", "wnut17"],
+        "'t5' is of the family t5, which cannot do 'tag'. Families that can: 'bert', 'distilbert', 'roberta', 'xlm-roberta', 'gpt2'",
+    ),
+    (["finetune", "bert", "xsum"], "'bert' is of the family bert, which cannot do 'text2text'. Families that can: 't5', 'mt5'"),
+    (["generate", "bert", "a"], "'bert' is of the family bert, which cannot do 'generate'. Families that can: 'gpt2'"),
+    (["summarize", "gpt2", "a"], "'gpt2' is of the family gpt2, which cannot do 'text2text'. Families that can: 't5', 'mt5'"),
+    (
+        ["embed", "gpt2", "a"],
+        "'gpt2' is of the family gpt2, which cannot do 'embed'. "
+        "Families that can: 'bert', 'distilbert', 'roberta', 'xlm-roberta', 't5', 'mt5'",
+    ),
+    (["finetune", "bert", "sst2", "--head", "clasify"], "unknown head 'clasify'. Did you mean 'classify'?"),
     (["finetune"], "which model? hftool finetune MODEL TASK, such as: hftool finetune bert sst2"),
     (["evaluate", "run", "--limit", "0"], "--limit must be a whole number of at least 1, not '0'"),
     (
@@ -48,6 +62,28 @@ USAGE = [
         ["classify", "run", "-5 degrees"],
         "unknown option '-5'. A text that begins with - goes after --: hftool classify MODEL -- '-5 degrees'",
     ),
+    (["similar", "minilm", "a"], "missing argument 'B'. See `hftool similar --help`"),
+    (["answer", "run", "--question", "who?"], "a question needs a context to be answered from. Give it with --context TEXT"),
+    (["answer", "run", "--file", "f.csv", "--context", "a"], "--file has contexts of its own. Leave --context out"),
+    (
+        ["infer", "run", "a", "b", "--pair", "c"],
+        "--pair takes one TEXT beside it. For many pairs: --file FILE --column ROLE=NAME",
+    ),
+    (["tag", "run", "a", "--out", "x.csv"], "--out goes with --file. To keep the answers to texts: > FILE"),
+    (["tag", "run", "a", "--column", "text=b"], "--column goes with --file. Leave it out, or name the file with --file"),
+    (["embed", "run", "a", "--encoding", "gbk"], "--encoding goes with --file. Leave it out, or name the file with --file"),
+    (["fill", "run", "a", "--file", "f.csv"], "--file takes the place of TEXT. Leave one of them out"),
+    (["fill", "run", "a", "--top-k", "0"], "--top-k must be a whole number of at least 1, not '0'"),
+    (["embed", "run", "a", "--pooling", "men"], "--pooling must be one of mean, cls, max, not 'men'. Did you mean 'mean'?"),
+    (
+        ["embed", "run", "a", "--out", "x.csv"],
+        "vectors of texts go into an array, not into 'x.csv'. Name it .npy, or use --file and --out",
+    ),
+    (["similar", "run", "a", "b", "--pooling", "last"], "--pooling must be one of mean, cls, max, not 'last'"),
+    (["generate", "run", "a", "--temperature", "-1"], "--temperature must be a number from 0 to 100, not '-1'"),
+    (["generate", "run", "a", "--top-p", "2"], "--top-p must be a number from 1e-06 to 1, not '2'"),
+    (["generate", "run", "a", "--max-new-tokens", "0"], "--max-new-tokens must be a whole number from 1 to 100000, not '0'"),
+    (["generate", "run", "a", "--samples", "x"], "--samples must be a whole number from 1 to 1000, not 'x'"),
     (["predict", "run"], "which file? hftool predict MODEL FILE --out OUT.csv"),
     (["info", "be\nrt\x1b[31m"], "unknown model 'be\\nrt\\x1b[31m'. Did you mean 'bert'?"),
 ]
@@ -68,6 +104,8 @@ def test_usage_errors_are_one_line_and_2_and_leave_nothing(words, line, cli, tmp
         (["finetune", "--config", "no.yaml", "--json"], 66, "input_missing"),
         (["info", "./nope", "--json"], 66, "input_missing"),
         (["predict", "run", "f.csv", "--json"], 2, "usage"),
+        (["tag", "run", "--file", "f.csv", "--json"], 2, "usage"),
+        (["tag", "./nope", "a", "--json"], 66, "input_missing"),
     ],
 )
 def test_with_json_an_error_is_one_document_and_still_one_line(words, code, kind, cli):

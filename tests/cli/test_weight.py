@@ -17,7 +17,20 @@ COMMANDS = [
     ["nope"],
     ["finetune", "bert", "sst2", "--lr", "99"],
 ]
-VERBS = ["finetune", "evaluate", "predict", "classify", "tokenize", "info", "models", "tasks", "copy", "save"]
+VERBS = [
+    "finetune",
+    "evaluate",
+    "predict",
+    "infer",
+    "answer",
+    "generate",
+    "embed",
+    "similar",
+    "tokenize",
+    "info",
+    "copy",
+    "save",
+]
 # typer and what it imports; pydantic, which typer loads for values alone, must not be there for a help page
 TYPER = {"typer", "shellingham", "annotated_doc", "click", "typing_extensions", "colorama"}
 LIGHT = ("hftool.cli", "hftool.registry", "hftool.config", "hftool.errors", "hftool.progress", "hftool.run")

@@ -47,7 +47,11 @@ def test_columns_are_found_by_common_names(columns, expected):
         ("tag", ("words", "labels"), {"tokens": "words", "tags": "labels"}),
         ("tag", ("tokens", "ner"), {"tokens": "tokens", "tags": "ner"}),
         ("answer", ("id", "query", "passage", "answer"), {"question": "query", "context": "passage", "answers": "answer"}),
-        ("answer", ("question", "paragraph", "answers"), {"question": "question", "context": "paragraph", "answers": "answers"}),
+        (
+            "answer",
+            ("question", "paragraph", "answers"),
+            {"question": "question", "context": "paragraph", "answers": "answers"},
+        ),
         ("text2text", ("article", "highlights"), {"source": "article", "target": "highlights"}),
         ("text2text", ("document", "summary"), {"source": "document", "target": "summary"}),
         ("text2text", ("dialogue", "summary"), {"source": "dialogue", "target": "summary"}),

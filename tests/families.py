@@ -1,0 +1,188 @@
+"""Tiny models of every family, made on the spot, each with a tokenizer trained here; and rows that they can learn by heart."""
+
+import atexit
+import functools
+import json
+import shutil
+import tempfile
+from pathlib import Path
+
+HOME = Path(tempfile.mkdtemp(prefix="hftool-families-"))
+atexit.register(shutil.rmtree, HOME, ignore_errors=True)
+
+COLOURS = ("red", "blue", "green", "white")
+THINGS = ("cat", "dog", "car", "hat", "cup", "bed", "box", "pen")
+PLACES = ("rome", "oslo", "lima", "cairo")
+PEOPLE = ("ann", "bob", "eve", "tom")
+GERMAN = {"red": "rot", "blue": "blau", "green": "grün", "white": "weiß"}
+CORPUS = [
+    *(f"the {colour} {thing} is warm and fine ." for colour in COLOURS for thing in THINGS),
+    *(f"the {colour} {thing} is cold and dull ." for colour in COLOURS for thing in THINGS),
+    *(f"{name} went to {place} with a {thing} ." for name in PEOPLE for place in PLACES for thing in THINGS),
+    *(f"who went to {place} ? where is the {thing} ?" for place in PLACES for thing in THINGS),
+    *(f"{one} {two} summarize: translate:" for one, two in GERMAN.items()),
+    "alike unlike 0 1 2 3 4 5 6 7 8 9 , . ! ? # : ;",
+    *"abcdefghijklmnopqrstuvwxyz",
+]
+SIZE = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 96}
+CALM = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}  # what is learnt by heart needs no dropout
+
+
+def _bert(tokenizer):
+    from transformers import BertConfig, BertForMaskedLM
+
+    return BertForMaskedLM(BertConfig(vocab_size=len(tokenizer), max_position_embeddings=64, **SIZE, **CALM))
+
+
+def _roberta(tokenizer):
+    """64 tokens: two more positions than tokens, since RoBERTa counts from padding_idx + 1."""
+    from transformers import RobertaConfig, RobertaForMaskedLM
+
+    return RobertaForMaskedLM(_positions_from_pad(RobertaConfig, tokenizer))
+
+
+def _xlm_roberta(tokenizer):
+    from transformers import XLMRobertaConfig, XLMRobertaForMaskedLM
+
+    return XLMRobertaForMaskedLM(_positions_from_pad(XLMRobertaConfig, tokenizer))
+
+
+def _positions_from_pad(kind, tokenizer):
+    pad = tokenizer.pad_token_id
+    known = {"vocab_size": len(tokenizer), "pad_token_id": pad, "type_vocab_size": 1, "max_position_embeddings": 65 + pad}
+    return kind(**known, **SIZE, **CALM)
+
+
+def _electra(tokenizer):
+    """An architecture that the registry has no row for."""
+    from transformers import ElectraConfig, ElectraForMaskedLM
+
+    known = {"vocab_size": len(tokenizer), "embedding_size": 48, "max_position_embeddings": 64}
+    return ElectraForMaskedLM(ElectraConfig(**known, **SIZE, **CALM))
+
+
+def _gpt2(tokenizer):
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    end = tokenizer.eos_token_id
+    known = {"vocab_size": len(tokenizer), "n_positions": 64, "bos_token_id": end, "eos_token_id": end}
+    calm = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
+    return GPT2LMHeadModel(GPT2Config(n_embd=48, n_layer=2, n_head=2, **known, **calm))
+
+
+def _t5(tokenizer):
+    from transformers import T5Config, T5ForConditionalGeneration
+
+    known = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id}
+    size = {"d_model": 48, "d_kv": 24, "d_ff": 96, "num_layers": 2, "num_heads": 2, "dropout_rate": 0.0}
+    return T5ForConditionalGeneration(T5Config(decoder_start_token_id=tokenizer.pad_token_id, **known, **size))
+
+
+# model type -> its tokenizer, the size of its vocabulary, its model. Bytes alone take 256.
+KINDS = {
+    "bert": ("BertTokenizer", 280, _bert),
+    "roberta": ("RobertaTokenizer", 360, _roberta),
+    "gpt2": ("GPT2Tokenizer", 360, _gpt2),
+    "t5": ("T5Tokenizer", 280, _t5),
+    "electra": ("BertTokenizer", 280, _electra),
+    "xlm-roberta": ("XLMRobertaTokenizer", 280, _xlm_roberta),
+}
+
+
+@functools.cache
+def folder(kind):
+    """A pre-trained checkpoint (its weights drawn from a seed) of the family, as a folder. Do not change it."""
+    import torch
+    import transformers
+
+    name, words, make = KINDS[kind]
+    path = HOME / kind
+    tokenizer = getattr(transformers, name)().train_new_from_iterator(CORPUS, words)
+    tokenizer.model_max_length = 64
+    torch.manual_seed(0)
+    make(tokenizer).save_pretrained(path)
+    tokenizer.save_pretrained(path)
+    return path
+
+
+def classify_rows(count=64):
+    """A label that one word decides."""
+    ends = ("warm and fine", "cold and dull")
+    return [
+        {"text": f"the {COLOURS[i // 2 % 4]} {THINGS[i // 8 % 8]} is {ends[i % 2]} .", "label": ("good", "bad")[i % 2]}
+        for i in range(count)
+    ]
+
+
+def regression_rows(count=64):
+    """A number that the colour decides; with a fraction, so that it is known for a number."""
+    return [
+        {"text": f"the {COLOURS[i % 4]} {THINGS[i // 4 % 8]} is {'warm' if i < 32 else 'cold'} .", "label": str(i % 4 / 2)}
+        for i in range(count)
+    ]
+
+
+def pair_rows(count=64):
+    """Two texts, of which both have a say in the label."""
+    rows = []
+    for i in range(count):
+        first, second = ("warm", "cold")[i % 2], ("warm", "cold")[i // 2 % 2]
+        texts = f"the {THINGS[i // 8]} is {first}", f"a {COLOURS[i // 4 % 2]} {THINGS[i // 8]} is {second}"
+        rows.append({"sentence1": texts[0], "sentence2": texts[1], "label": f"{first}-{second}"})
+    return rows
+
+
+def tag_rows(count=64):
+    """Names of people, of one word or of two, and of places."""
+    rows = []
+    for i in range(count):
+        name, place = PEOPLE[i % 4], PLACES[i // 4 % 4]
+        tokens = [name, *([THINGS[i // 16]] if i % 3 else []), "went", "to", place, "."]
+        tags = ["B-PER", *(["I-PER"] if i % 3 else []), "O", "O", "B-LOC", "O"]
+        rows.append({"tokens": tokens, "tags": tags})
+    return rows
+
+
+def answer_rows(count=64):
+    """Where somebody went, in texts that begin in many ways."""
+    rows = []
+    for i in range(count):
+        name, place, thing = PEOPLE[i % 4], PLACES[i // 4 % 4], THINGS[i // 16]
+        context = f"{'the cat is warm . ' * (i % 3)}{name} went to {place} with a {thing} ."
+        answers = {"text": [place], "answer_start": [context.index(place)]}
+        rows.append({"question": f"where is the {thing} ?", "context": context, "answers": answers})
+    return rows
+
+
+def text_rows(count=64):
+    """Running text that says one word over and over before it goes on to another."""
+    return [{"text": " ".join([THINGS[i % 8]] * (20 + i % 5))} for i in range(count)]
+
+
+def completion_rows(count=64):
+    """A prompt, and the text that goes on with it."""
+    return [
+        {"prompt": f"the {COLOURS[i % 4]} {THINGS[i // 4 % 8]} is", "completion": f" {'warm' if i % 4 < 2 else 'cold'} ."}
+        for i in range(count)
+    ]
+
+
+def target_rows(count=64):
+    """A colour to be written in German."""
+    colours = list(GERMAN.items())
+    return [{"source": f"{colours[i % 4][0]} {THINGS[i // 4 % 8]}", "target": colours[i % 4][1]} for i in range(count)]
+
+
+def score_rows(count=64):
+    """Pairs of texts with how alike they are, 1 to 5, by their colours."""
+    rows = []
+    for i in range(count):
+        first, second = COLOURS[i % 4], COLOURS[(i + i // 4 % 2) % 4]
+        score = "5" if first == second else ("1.5", "1")[i % 2]
+        rows.append({"sentence1": f"the {first} {THINGS[i // 8]}", "sentence2": f"a {second} {THINGS[i // 8]}", "score": score})
+    return rows
+
+
+def write_jsonl(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path

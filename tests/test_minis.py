@@ -1,0 +1,61 @@
+"""The small models that hftool brings: small, whole, in fp16, and better than chance at what they are for."""
+
+import json
+import struct
+from pathlib import Path
+
+import pytest
+
+import hftool
+from hftool import workflow
+from hftool.registry.models import MODELS, get_model
+
+FOLDER = Path(hftool.__file__).parent / "assets" / "models"
+MINIS = [row.name for row in MODELS if row.bundled]
+
+
+def header(path):
+    """The tensors of a safetensors file by name."""
+    with open(path, "rb") as handle:
+        (size,) = struct.unpack("<Q", handle.read(8))
+        return {name: value for name, value in json.loads(handle.read(size)).items() if name != "__metadata__"}
+
+
+def test_each_family_has_one():
+    assert sorted(MINIS) == ["bert-mini", "gpt2-mini", "roberta-mini", "t5-mini"]
+    assert sorted(path.name for path in FOLDER.iterdir()) == sorted(MINIS)
+
+
+@pytest.mark.parametrize("name", MINIS)
+def test_it_is_small_and_in_fp16(name):
+    folder = FOLDER / name
+    assert sum(path.stat().st_size for path in folder.iterdir()) <= 8_000_000
+    tensors = header(folder / "model.safetensors")
+    assert {tensor["dtype"] for tensor in tensors.values()} == {"F16"}
+    assert "benchmarks/minis.py" in (folder / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", MINIS)
+def test_its_row_says_how_large_it_is(name):
+    from transformers import AutoConfig, AutoModel
+
+    import torch
+
+    with torch.device("meta"):
+        body = AutoModel.from_config(AutoConfig.from_pretrained(FOLDER / name))
+    pooler = sum(p.numel() for n, p in body.named_parameters() if n.startswith("pooler."))
+    assert get_model(name).parameters in (body.num_parameters(), body.num_parameters() - pooler)
+
+
+@pytest.mark.parametrize(("name", "chance"), [("gpt2-mini", 6000), ("bert-mini", 6000), ("roberta-mini", 6000)])
+def test_it_knows_english_prose_that_it_was_not_trained_on(name, chance):
+    """A model that has learnt nothing has the perplexity of its vocabulary."""
+    report = workflow.evaluate(name, "stories-mini", split="test", offline=True)
+    assert report.metrics["perplexity"] < chance / 15
+
+
+def test_t5_mini_writes_words_for_a_sentinel():
+    loaded = workflow.load("t5-mini", offline=True)
+    texts = ["The old man sat down <extra_id_0> the fire and looked at <extra_id_1> hands."]
+    (answer,) = workflow.infer(loaded, texts, decoding={"max_new_tokens": 20})
+    assert any(letter.isalpha() for letter in answer["text"])
