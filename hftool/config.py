@@ -35,8 +35,13 @@ class Knob:
             return "true or false"
         word = {int: "a whole number", float: "a number", str: "a text"}[self.kind]
         if self.least > -math.inf and self.most < math.inf:
-            return f"{word} from {self.least:g} to {self.most:g}"
-        return f"{word} of at least {self.least:g}" if self.least > -math.inf else word
+            return f"{word} from {_plain_number(self.least)} to {_plain_number(self.most)}"
+        return f"{word} of at least {_plain_number(self.least)}" if self.least > -math.inf else word
+
+
+def _plain_number(value: float) -> str:
+    """A number as a person writes it: 4294967295, not 4.29497e+09."""
+    return str(int(value)) if float(value).is_integer() else f"{value:g}"
 
 
 def knob(

@@ -20,7 +20,7 @@ def command(context: typer.Context, *, texts: Texts = None, decoding: dict[str, 
     """What the model writes after each text, as it is written.
 
     Without a text, on a terminal: one sample from the end-of-text token. It draws at temperature 0.8 and top-p 0.95
-    from seed 0 unless told otherwise; --temperature 0 takes the most probable tokens.
+    from seed 0 unless told otherwise; at temperature 0 it takes the most probable tokens.
 
     \b
     hftool generate gpt2 "Once upon a time" --max-new-tokens 50

@@ -70,7 +70,10 @@ class FillHead:
         spans = [[found.span() for found in self._mask_pattern.finditer(text)] for text in texts]
         for i, found in enumerate(spans):
             if not found:
-                raise DataError(f"text {i + 1} has no {mask}", f"Write {mask} where the word is missing")
+                raise DataError(
+                    f"text {i + 1} has no {mask}: '{' '.join(texts[i].split())[:60]}'",
+                    f"Write {mask} where the word is missing",
+                )
         written = [self._mask_pattern.sub(lambda _: mask, text) for text in texts]
         features = []
         for i, ids in enumerate(token_ids(self.tokenizer, written)):

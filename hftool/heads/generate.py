@@ -79,7 +79,8 @@ class GenerateHead:
     def _prompts(self, rows: Sequence[Row]) -> list[Feature]:
         limit, new = _positions(self.config), self.decoding.max_new_tokens
         if limit and new >= limit:
-            raise UsageError(f"max_new_tokens {new} leaves no room for a prompt: the model takes {limit} tokens in all")
+            detail = f"max_new_tokens {new} leaves no room for a prompt: the model takes {limit} tokens in all"
+            raise UsageError(detail, f"Set it to at most {limit - 1}")
         features = []
         for i, ids in enumerate(token_ids(self.tokenizer, [row["prompt"] for row in rows])):
             if limit and len(ids) > limit - new:

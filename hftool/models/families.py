@@ -52,8 +52,10 @@ def family_of(config: Any) -> Family:
     found = find_family(kind)
     if found is not None:
         return found
-    heads = tuple(head for head, auto_class in AUTO_CLASSES.items() if _auto_class_knows(auto_class, config))
     natural = "text2text" if config.is_encoder_decoder else "generate" if _is_decoder(config) else "fill"
+    # nearly every encoder has a class that writes, which sees the very tokens that it is to predict, and so learns nothing
+    able = [head for head in AUTO_CLASSES if head != "generate" or natural == "generate"]
+    heads = tuple(head for head in able if _auto_class_knows(AUTO_CLASSES[head], config))
     side = "left" if natural == "generate" else "right"
     return Family(kind, kind, heads, natural, safe_dtypes=("float32",), writing_side=side)
 

@@ -127,6 +127,10 @@ def load_model(folder: Path, auto_class: str, *, card: Card, new_head: bool, dev
         except Exception as error:  # SafetensorError is a bare Exception
             raise DataError(f"the weights in '{folder}' cannot be read: {' '.join(str(error).split())[:200]}") from error
     new = tuple(sorted({*info["missing_keys"], *(row[0] for row in info["mismatched_keys"])}))
+    if card.head == "embed":  # vectors are made of the last hidden states: the pooler, which many checkpoints lack, is no part
+        new = tuple(name for name in new if "pooler." not in name)
+    if card.head == "embed":  # the states of the tokens are read, never the pooler, which many checkpoints do not have
+        new = tuple(name for name in new if "pooler." not in name)
     _check_new_weights(folder, model, new, new_head=new_head)
     return Loaded(model.to(device).eval(), tokenizer, card, family_of(config), new)
 
@@ -143,8 +147,8 @@ def _check_vocabulary(folder: Path, tokenizer: Any, config: Any) -> None:
 
 def _check_new_weights(folder: Path, model: Any, new: tuple[str, ...], *, new_head: bool) -> None:
     """A missing head is right before training; a missing layer of the model's body never is: another architecture."""
-    prefix = getattr(model, "base_model_prefix", "")
-    body = [name for name in new if name.startswith(f"{prefix}.") and ".pooler." not in name]
+    prefix = "" if model.base_model is model else f"{model.base_model_prefix}."  # a body alone has none before its layers
+    body = [name for name in new if name.startswith(prefix) and "pooler." not in name]
     if body:
         raise ConfigError(f"the weights in '{folder}' are of another architecture: they lack {', '.join(body[:5])}")
     if new and not new_head:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from hftool.data.roles import is_blank
 from hftool.data.sinks import check_ending, write_rows
 from hftool.data.sources import Row
 from hftool.errors import DataError, UsageError, nearest
@@ -88,7 +89,7 @@ def rows_for(loaded: Loaded, texts: Sequence[str], pairs: Sequence[str] | None) 
     rows = text_rows(texts, pairs, roles=(first, second))
     for number, row in enumerate(rows, start=1):
         for role, text in row.items():
-            if not text.strip() and role != "prompt":
+            if is_blank(text) and role != "prompt":
                 what = "second text" if role == "text_pair" else role
                 raise DataError(f"{what} {number} is empty" if len(rows) > 1 else f"the {what} is empty")
     return rows

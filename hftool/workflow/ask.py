@@ -29,7 +29,7 @@ from hftool.models import (
 )
 from hftool.names import Place, find_place
 from hftool.progress import Progress, notice, silent
-from hftool.registry.models import FAMILIES, check_head, find_model, natural_head
+from hftool.registry.models import FAMILIES, Family, check_head, find_model, natural_head
 
 LEAST_TOKENS = 2  # a beginning and an end
 
@@ -76,19 +76,30 @@ def check_head_by_name(model: str, head: str) -> None:
 def load_place(place: Place, *, head: str | None, device: str, progress: Progress = silent) -> Loaded:
     """A model from its folder: by its card if it has one for this head, else by its config. Raises what `load` raises."""
     config = read_config(place.folder)
-    family = family_of(config)
-    if family not in FAMILIES:
-        notice(progress, f"'{family.name}' is no family that hftool knows: its facts are taken from the model's config")
+    family = known_family(config, progress)
     card = read_card(place.folder)
     if card is None or (head is not None and head != card.head):
         chosen = head or (natural_head(place.row) if place.row else natural_head_of(place.folder, config))
         check_head(family, chosen, model=place.base)
+        own = card.head if card else natural_head_of(place.folder, config)
+        if {own, chosen} == {"classify", "tag"}:  # BERT calls the weights of both the same: labels of texts would tag words
+            raise UsageError(
+                f"'{place.base}' was trained to {own}, not to {chosen}", "Fine-tune it: hftool finetune MODEL TASK"
+            )
         card = _card_of_stranger(place, config, chosen)
     loaded = load_model(place.folder, auto_class_of(card.head, config), card=card, new_head=True, device=choose_device(device))
     if card.max_length:
         return loaded
     limited = dataclasses.replace(card, max_length=length_limit(loaded.tokenizer, loaded.model.config))
     return dataclasses.replace(loaded, card=limited)
+
+
+def known_family(config: Any, progress: Progress) -> Family:
+    """The family of a model; where no row has it, that is said."""
+    family = family_of(config)
+    if family not in FAMILIES:
+        notice(progress, f"'{family.name}' is no family that hftool knows: its facts are taken from the model's config")
+    return family
 
 
 def _card_of_stranger(place: Place, config: Any, head: str) -> Card:

@@ -192,6 +192,8 @@ def predict(
     if first is None:
         raise DataError(f"'{source}' has no rows")
     loaded = trained(load_place(place, head=head, device=device, progress=progress) if place else model, head)
+    if out is not None and check_ending(out) == "npy" and loaded.card.head != "embed":
+        raise UsageError("an array holds vectors, and these answers are none", "Write .jsonl, .csv, .tsv or .parquet")
     present = names or tuple(first.row)
     known, given = loaded.card.columns, column or {}
     shapes = _shapes_to_answer(loaded.card, given)

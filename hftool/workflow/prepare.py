@@ -30,6 +30,7 @@ from hftool.registry.models import FAMILIES, Family, check_head, find_model
 from hftool.registry.tasks import Task, find_task
 from hftool.run import Run, read_json
 from hftool.safety import sha256
+from hftool.workflow.ask import known_family
 
 OF_HEADS = ("class_weights", "labels", "max_new_tokens", "prefix")  # knobs that mean something to some heads only
 BY_COLUMNS = ("tag", "answer", "text2text", "classify", "generate", "fill")  # the ones that ask for most first
@@ -145,7 +146,7 @@ def find(settings: Config, *, offline: bool, fallback: bool, progress: Progress)
     if chosen is None and known is not None:
         chosen = infer_head(data, settings, next(f for f in FAMILIES if f.name == known.family))
     place = find_place(model, head=chosen, offline=offline, fallback=fallback, progress=progress)
-    family = family_of(read_config(place.folder))
+    family = known_family(read_config(place.folder), progress)
     if chosen is None:
         chosen = head_of_task(data.row, family, model) if data.row else infer_head(data, settings, family)
     check_head(family, chosen, model=model)

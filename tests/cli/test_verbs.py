@@ -108,8 +108,12 @@ def test_info_save_and_copy(cli, tiny_run, tmp_path):
 def test_models_and_tasks_for_a_person_and_a_program(cli):
     for verb in ("models", "tasks"):
         rows = document(cli(verb, "--json"))
-        _, out, _ = cli(verb)
-        assert [line.split()[0] for line in out.splitlines()[1:]] == [row["name"] for row in rows]
+        table, _, families = cli(verb)[1].partition("\n\n")
+        assert [line.split()[0] for line in table.splitlines()[1:]] == [row["name"] for row in rows]
+        if verb == "models":
+            can = {line.split()[0]: line for line in families.splitlines()}
+            assert set(can) == {row["family"] for row in rows}
+            assert all(head in can[row["family"]] for row in rows for head in row["heads"])
 
 
 def finetune(cli, tiny_bert, *words):
