@@ -110,7 +110,7 @@ MINILM_PACKAGE = Package(
 )
 BERT_STAND_INS = (("fill", ("bert-mini",)), ("", ("minilm", "bert-mini")))
 
-MINI_PARAMETERS = {"bert": 0, "roberta": 0, "gpt2": 2_980_992, "t5": 0}
+MINI_PARAMETERS = {"bert": 3_018_432, "roberta": 3_018_816, "gpt2": 2_980_992, "t5": 2_806_176}
 
 
 def _mini(family: str) -> Model:

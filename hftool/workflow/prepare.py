@@ -225,7 +225,8 @@ def prepare(found: Found, splits: Splits) -> Job:
     limit = length_limit(tokenizer, model_config)
     plain = set(splits.columns) == {"text"}  # running text is cut into blocks
     length = min(settings.max_length or (BLOCK if plain else limit), limit)
-    card = dataclasses.replace(_new_card(found, splits, family, tokenizer), max_length=length)
+    most = _most_tokens(tokenizer, splits, settings.max_new_tokens, limit)
+    card = dataclasses.replace(_new_card(found, splits, family), max_length=length, max_new_tokens=most)
     encoded = _encode(tokenizer, card, model_config, splits)
     if not encoded["train"]:
         raise DataError(f"{splits.train.path} has no text to learn from", "Raise --limit, or add rows")
@@ -246,7 +247,7 @@ def prepare(found: Found, splits: Splits) -> Job:
     return Job(_with_absolute_paths(resolved, place, found.data), found, splits, loaded, encoded)
 
 
-def _new_card(found: Found, splits: Splits, family: Family, tokenizer: Any) -> Card:
+def _new_card(found: Found, splits: Splits, family: Family) -> Card:
     settings, place, row, train = found.settings, found.place, found.data.row, splits.train.rows
     classes = splits.labels.names if not splits.labels.range else ()
     balanced = settings.class_weights == "balanced" and "label" in splits.columns and classes
@@ -264,7 +265,6 @@ def _new_card(found: Found, splits: Splits, family: Family, tokenizer: Any) -> C
         revision=place.revision,
         class_weights=balanced_weights([row["label"] for row in train], len(classes)) if balanced else (),
         measures=row.measures if row and row.head == found.head else (),
-        max_new_tokens=_most_tokens(tokenizer, splits, settings.max_new_tokens),
         stand_in=found.stand_ins(),
         versions=versions(),
     )
@@ -277,14 +277,15 @@ def _problem_type(splits: Splits) -> str:
     return "answer_or_none" if unanswerable else "single_label_classification"
 
 
-def _most_tokens(tokenizer: Any, splits: Splits, given: int | None) -> int:
+def _most_tokens(tokenizer: Any, splits: Splits, given: int | None, limit: int) -> int:
     """The most tokens that an answer is written in: as the config says, else those of the longest text to be written in train,
-    within reason; 0 where nothing is written."""
+    within reason, and so that half of what the model takes is left to a prompt; 0 where nothing is written."""
     texts = [text for row in splits.train.rows if (text := row.get("target", row.get("completion"))) is not None]
     if not texts:
         return 0
     encoded = tokenizer(text_target=texts, add_special_tokens=True, verbose=False)["input_ids"]
-    return given or min(max(map(len, encoded)), MOST_NEW_TOKENS)
+    room = limit // 2 if "completion" in splits.columns else limit
+    return given or min(max(map(len, encoded)), MOST_NEW_TOKENS, room)
 
 
 def _encode(tokenizer: Any, card: Card, model_config: Any, splits: Splits) -> dict[str, list[Feature]]:

@@ -9,15 +9,20 @@ from hftool.run import check_output
 
 
 def recipe_paths() -> dict[str, Path]:
-    """Name -> file of every recipe that this installation brings (from a wheel, or beside an editable checkout)."""
+    """Name -> file of every recipe: of a checkout those that lie in it, else those that the installed wheel lists."""
+    root = Path(__file__).parents[2]
+    paths = sorted((root / "recipes").glob("*.py"))
+    if not (root / "pyproject.toml").is_file():  # beside an installed hftool may lie anybody's `recipes`
+        paths = _installed_paths()
+    return {path.stem: path for path in paths if path.stem != "__init__" and path.is_file()}
+
+
+def _installed_paths() -> list[Path]:
     try:
         files = distribution(DISTRIBUTION).files or []
     except PackageNotFoundError:
-        files = []
-    found = [Path(str(file.locate())) for file in files if file.parts[:1] == ("recipes",) and file.suffix == ".py"]
-    beside = Path(__file__).parents[2] / "recipes"
-    paths = found or sorted(beside.glob("*.py"))
-    return {path.stem: path for path in paths if path.stem != "__init__" and path.is_file()}
+        return []
+    return [Path(str(file.locate())) for file in files if file.parts[:1] == ("recipes",) and file.suffix == ".py"]
 
 
 def recipe_text(name: str) -> str:

@@ -16,9 +16,6 @@ from hftool.progress import silent
 from hftool.registry.models import FAMILIES, MODELS, check_head, find_family, find_model, get_model, natural_head
 from hftool.safety import check_folder
 
-# Bundled models that are not in the repository yet. The mark is strict: whoever brings one takes it off here.
-BEING_MADE = ("bert-mini", "roberta-mini", "t5-mini")
-LATE = pytest.mark.xfail(strict=True, reason="not in the repository yet: see BEING_MADE")
 BY_NAME = {family.name: family for family in FAMILIES}
 TINY = {
     "bert": {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8},
@@ -70,11 +67,6 @@ def count(config):
         return sum(weights.numel() for weights in AutoModel.from_config(config).parameters())
 
 
-def marked(name, *words):
-    """Parameters of a test that needs the model `name`."""
-    return pytest.param(*words, name, marks=LATE if name in BEING_MADE else ())
-
-
 # ---- models
 
 
@@ -96,7 +88,7 @@ def test_parameters_are_those_of_the_checkpoints_config(row):
     assert count(config_of(row.family, **CONFIGS[row.name])) == row.parameters
 
 
-@pytest.mark.parametrize("name", [marked(row.name) for row in MODELS if row.bundled])
+@pytest.mark.parametrize("name", [row.name for row in MODELS if row.bundled])
 def test_a_bundled_model_is_there_and_has_the_parameters_that_its_row_says(name):
     row = get_model(name)
     folder = ASSETS / "models" / row.bundled
@@ -167,10 +159,10 @@ def test_a_stand_in_is_of_the_family_that_it_stands_for_and_there_without_a_netw
         ("bert", "tag", "minilm"),
         ("bert", "answer", "minilm"),
         ("bert", "embed", "minilm"),
-        marked("bert-mini", "bert", "fill"),
-        marked("roberta-mini", "roberta", "fill"),
-        marked("gpt2-mini", "gpt2", "generate"),
-        marked("t5-mini", "t5", "text2text"),
+        ("bert-mini", "bert", "fill"),
+        ("roberta-mini", "roberta", "fill"),
+        ("gpt2-mini", "gpt2", "generate"),
+        ("t5-mini", "t5", "text2text"),
     ],
 )
 def test_a_stand_in_is_at_hand_without_a_network(name, head, used):
