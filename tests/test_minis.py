@@ -37,9 +37,8 @@ def test_it_is_small_and_in_fp16(name):
 
 @pytest.mark.parametrize("name", MINIS)
 def test_its_row_says_how_large_it_is(name):
-    from transformers import AutoConfig, AutoModel
-
     import torch
+    from transformers import AutoConfig, AutoModel
 
     with torch.device("meta"):
         body = AutoModel.from_config(AutoConfig.from_pretrained(FOLDER / name))

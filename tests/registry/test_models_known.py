@@ -159,10 +159,10 @@ def test_a_stand_in_is_of_the_family_that_it_stands_for_and_there_without_a_netw
         ("bert", "tag", "minilm"),
         ("bert", "answer", "minilm"),
         ("bert", "embed", "minilm"),
-        ("bert-mini", "bert", "fill"),
-        ("roberta-mini", "roberta", "fill"),
-        ("gpt2-mini", "gpt2", "generate"),
-        ("t5-mini", "t5", "text2text"),
+        ("bert", "fill", "bert-mini"),
+        ("roberta", "fill", "roberta-mini"),
+        ("gpt2", "generate", "gpt2-mini"),
+        ("t5", "text2text", "t5-mini"),
     ],
 )
 def test_a_stand_in_is_at_hand_without_a_network(name, head, used):

@@ -117,7 +117,7 @@ def test_pairs_with_scores_are_embedded_on_the_scale_of_the_labels(tmp_path):
     path = tmp_path / "stsb.csv"
     path.write_text("\n".join(["sentence1,sentence2,score", *lines]) + "\n", encoding="utf-8")
     knobs = {"epochs": 15, "lr": 1e-3, "batch_size": 8, "max_steps": None, "eval_steps": 1000, "validation": str(path)}
-    card, _, result = train("bert", path, tmp_path, head="embed", **knobs)
+    card, said, result = train("bert", path, tmp_path, head="embed", **knobs)
     assert "labels: numbers from 1 to 5 (the model will answer a number)" in said
     assert (card["label_range"], card["labels"]) == ([1.0, 5.0], [])
     assert result.metrics["validation"]["spearman"] > 0.8
