@@ -20,6 +20,7 @@ from hftool.errors import DataError, UsageError
 from hftool.evaluation.report import error_rows, make_report
 from hftool.heads import head_class
 from hftool.heads.protocol import Answer
+from hftool.inference.predictor import Predictor
 from hftool.models import Card, Loaded
 from hftool.names import Place, TaskData, find_place, find_task_data
 from hftool.progress import Event, Progress, notice, silent
@@ -214,6 +215,17 @@ def _shapes_to_answer(card: Card, given: Mapping[str, str]) -> list[Shape]:
     return shapes
 
 
+def _one_by_one(predictor: Predictor, rows: Sequence[Row], refused: dict[int, str]) -> list[Answer]:
+    """The answers of the rows that can be answered; why the others cannot goes into `refused`, by their places."""
+    answers = []
+    for place, row in enumerate(rows):
+        try:
+            answers += predictor.answer([row])
+        except DataError as error:
+            refused[place] = error.detail
+    return answers
+
+
 @dataclass(frozen=True)
 class _Answered:
     """Rows with their answers, a chunk at a time."""
@@ -229,27 +241,48 @@ class _Answered:
     def rows(self, records: Iterator[Record], rejected: list[Rejected]) -> Iterator[Row]:
         """Raises DataError at the end when over 1 % could not be read: then no output file appears."""
         predictor = make_predictor(self.loaded, options=self.options)
-        empty = done = 0
+        blank: list[Rejected] = []
+        done = 0
         while chunk := list(itertools.islice(records, ROWS_AT_A_TIME)):
-            made = [prepare_row(record.row, self.mapping) for record in chunk]
-            answers = [self._cells(answer) for answer in predictor.answer(row for row, reason in made if not reason)]
-            if not answers and not done:
-                raise DataError(f"the first {len(chunk)} rows of {self.source} cannot be answered: {made[0][1]}")
-            blank = dict.fromkeys(answers[0] if answers else ())
-            following = iter(answers)
-            for record, (_, reason) in zip(chunk, made, strict=True):
-                empty += bool(reason)
-                yield self._line(record.row, blank if reason else next(following))
+            answers = self._answers(predictor, chunk, blank)
+            found = next((cells for cells in answers if cells is not None), None)
+            if found is None and not done:
+                raise DataError(f"none of the first {len(chunk)} rows of {self.source} can be answered: {blank[0].reason}")
+            nothing = dict.fromkeys(found or ())
+            for record, cells in zip(chunk, answers, strict=True):
+                yield self._line(record.row, nothing if cells is None else cells)
             done += len(chunk)
             self.progress(Event("rows", values={"done": done}))
-        if empty:
-            notice(self.progress, f"{empty} rows of {self.source} have no text: their new columns are empty")
+        if blank:
+            which = f"{len(blank)} of {done} rows of {self.source} cannot be answered: their new columns are empty"
+            notice(self.progress, f"{which}; the first is line {blank[0].row}: {blank[0].reason}")
         if rejected:
             first, total = rejected[0], done + len(rejected)
             message = f"{len(rejected)} of {total} rows of {self.source} cannot be read; the first is line {first.row}: "
             if len(rejected) > MAX_REJECTED * total:
                 raise DataError(message + first.reason, "At most 1 % may be unusable: mend the file")
             notice(self.progress, f"{message}{first.reason}; they are left out")
+
+    def _answers(self, predictor: Predictor, chunk: Sequence[Record], blank: list[Rejected]) -> list[Row | None]:
+        """The cells of each row; None, and a line in `blank`, for a row that has no text or that the head refuses."""
+        made = [prepare_row(record.row, self.mapping) for record in chunk]
+        usable = [row for row, reason in made if not reason]
+        refused: dict[int, str] = {}
+        try:
+            answers: Iterator[Answer] = iter(list(predictor.answer(usable)))
+        except DataError as error:  # one of them, or a model that is damaged: then all of them
+            answers = iter(_one_by_one(predictor, usable, refused))
+            if len(refused) == len(usable):
+                raise error from None
+        cells: list[Row | None] = []
+        place = 0
+        for record, (_, reason) in zip(chunk, made, strict=True):
+            fault = reason or refused.get(place, "")
+            place += not reason
+            if fault:
+                blank.append(Rejected(record.number, fault, ""))
+            cells.append(None if fault else self._cells(next(answers)))
+        return cells
 
     def _cells(self, answer: Answer) -> Row:
         """The parts of an answer as columns; probabilities by label one column each, or the top_k best."""

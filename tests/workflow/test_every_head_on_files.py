@@ -120,7 +120,7 @@ def test_predict_writes_its_columns_and_leaves_blank_rows_their_line(lesson, tmp
     events = []
     run = str(run_of(lesson).path)
     assert workflow.predict(run, str(source), out=tmp_path / "out.jsonl", progress=events.append) == 14
-    assert "2 rows of" in next(event.text for event in events if "have no text" in event.text)
+    assert "2 of 14 rows of" in next(event.text for event in events if "cannot be answered" in event.text)
     workflow.predict(run, str(source), out=tmp_path / "out.csv")
     made = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     with open(tmp_path / "out.csv", newline="", encoding="utf-8") as handle:

@@ -135,3 +135,24 @@ def test_a_run_on_a_stand_in_is_measured_on_the_same_stand_in(tiny_bert, tmp_pat
     ).run
     report = workflow.evaluate(str(run.path), split="validation", offline=True)
     assert report.metrics["rows"] == 32
+
+
+def test_a_row_that_the_head_refuses_is_blank_and_its_neighbours_are_answered(tmp_path):
+    import families
+
+    from hftool.progress import Event
+
+    model = families.learnt("bert", "fill")[0].run.path
+    texts = ["the red [MASK]", "no blank here", "", "[MASK] red cat"]
+    source = families.write_jsonl(tmp_path / "ask.jsonl", [{"text": text} for text in texts])
+    said: list[Event] = []
+    workflow.predict(str(model), str(source), out=tmp_path / "out.jsonl", progress=said.append)
+    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [row["text"] for row in rows] == texts
+    assert [row["masks"] is None for row in rows] == [False, True, True, False]
+    (notice,) = [event.text for event in said if "cannot be answered" in event.text]
+    assert "2 of 4 rows of" in notice and "the first is line 2: text 1 has no [MASK]: 'no blank here'" in notice
+    families.write_jsonl(source, [{"text": "none"}])
+    with pytest.raises(DataError, match="has no"):
+        workflow.predict(str(model), str(source), out=tmp_path / "other.jsonl")
+    assert not (tmp_path / "other.jsonl").exists()

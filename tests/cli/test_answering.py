@@ -74,7 +74,10 @@ def test_tag_from_file_to_file(cli, tmp_path):
     (tmp_path / "in.csv").write_text("id,note\n1,eve went to lima .\n2,\n", encoding="utf-8")
     words = ("--file", "in.csv", "--column", "text=note")
     code, out, err = cli("tag", run_of("tag"), *words, "--out", "out.jsonl")
-    assert (code, out) == (0, "2 rows in out.jsonl\n") and "have no text: their new columns are empty" in err
+    assert (code, out) == (
+        0,
+        "2 rows in out.jsonl\n",
+    ) and "1 of 2 rows of in.csv cannot be answered: their new columns are empty; the first is line 3: no text in column" in err
     first, second = rows_of(tmp_path / "out.jsonl")
     assert [one["text"] for one in first["entities"]] == ["eve", "lima"]
     assert (first["id"], first["note"], second["entities"]) == ("1", "eve went to lima .", None)
