@@ -20,6 +20,16 @@ def indented_blocks():
     return [[line[4:] for line in block.splitlines()] for block in re.findall(r"(?:^ {4}.*\n)+", README, flags=re.MULTILINE)]
 
 
+def run_block(begins, folder, environment):
+    """Run each line of the block that begins so -> what it printed."""
+    outputs = []
+    for command in next(block for block in indented_blocks() if block[0].startswith(begins)):
+        done = subprocess.run(["bash", "-c", command], cwd=folder, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{command}\n{done.stderr}"
+        outputs.append(done.stdout)
+    return outputs
+
+
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory):
     """A folder with the files that the README speaks of, and an environment without a network."""
@@ -35,16 +45,22 @@ def desk(tmp_path_factory):
 
 def test_the_commands_of_the_readme_run_as_they_stand(desk):
     folder, environment = desk
-    commands = next(block for block in indented_blocks() if block[0].startswith("hftool finetune bert sst2 --train"))
-    assert len(commands) >= 6
-    outputs = []
-    for command in commands:
-        done = subprocess.run(["bash", "-c", command], cwd=folder, env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, f"{command}\n{done.stderr}"
-        outputs.append(done.stdout)
+    outputs = run_block("hftool finetune bert sst2 --train", folder, environment)
+    assert len(outputs) >= 6
     assert outputs[0].splitlines()[-1] == 'next        hftool classify runs/a "TEXT"'
     assert (folder / "scored.csv").read_text().startswith("sentence,stars,label,probability,probability_negative")
     assert len(outputs[-1].splitlines()) == 2
+
+
+def test_the_commands_of_the_other_heads_run_with_no_network_at_all(desk):
+    folder, environment = desk
+    outputs = run_block("hftool finetune bert wnut17 --offline", folder, environment)
+    names, filled, written = outputs[1].splitlines(), outputs[2].splitlines(), outputs[3]
+    assert names[0].startswith("Amina Okafor flew to Lisbon.\t") and "location: Lisbon" in names[0]
+    assert names[1] == "It rained all day.\tno entities"
+    assert len(filled) == 3 and all(line.endswith("opened the door.") for line in filled)
+    assert written.startswith("Once upon a time") and len(written) > 30
+    assert float(outputs[-1]) > 0.6
 
 
 def test_the_python_block_runs(desk):
