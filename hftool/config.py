@@ -18,7 +18,8 @@ Value = int | float | str | bool | None
 
 @dataclass(frozen=True)
 class Knob:
-    """What may be written for one key. `kind` is int, float, str or bool; `least` and `most` include themselves."""
+    """What may be written for one key. `kind` is int, float, str or bool; `least` and `most` include themselves. verbatim: the
+    white space around it is meant."""
 
     kind: type
     help: str
@@ -26,6 +27,7 @@ class Knob:
     most: float = math.inf
     choices: tuple[str, ...] = ()
     optional: bool = False
+    verbatim: bool = False
 
     def range_text(self) -> str:
         """What may be written, in words: for help lines and errors."""
@@ -52,10 +54,11 @@ def knob(
     least: float = -math.inf,
     most: float = math.inf,
     choices: tuple[str, ...] = (),
+    verbatim: bool = False,
 ) -> Any:
     """A dataclass field that carries its Knob; without a default its kind must be named."""
     chosen = kind or type(default)
-    row = Knob(chosen, help, least=least, most=most, choices=choices, optional=default is None)
+    row = Knob(chosen, help, least=least, most=most, choices=choices, optional=default is None, verbatim=verbatim)
     return field(default=default, metadata={"knob": row})
 
 
@@ -99,7 +102,9 @@ class Config:
     max_new_tokens: int | None = knob(
         None, "most tokens of a text that the model writes; by default from the data", kind=int, least=1, most=100_000
     )
-    prefix: str | None = knob(None, "what is written before each text; by default what the task wants of T5", kind=str)
+    prefix: str | None = knob(
+        None, "what is written before each text; by default what the task wants of T5", kind=str, verbatim=True
+    )
     limit: int | None = knob(None, "use a seeded sample of N rows of each split", kind=int, least=1)
     seed: int = knob(0, "start of every random choice", least=0, most=2**32 - 1)
     eval_steps: int | None = knob(None, "evaluate each N steps; by default after each epoch", kind=int, least=1)
@@ -170,7 +175,7 @@ def parse_as(row: Knob, raw: object, *, name: str) -> Value:
 def _convert(row: Knob, raw: object) -> int | float | str | bool:
     if raw is None or isinstance(raw, (Mapping, list, tuple, set)):
         raise ValueError(raw)
-    text = str(raw).strip()
+    text = str(raw) if row.verbatim else str(raw).strip()
     if row.kind is bool:
         if text.lower() in ("true", "yes", "on", "1"):
             return True

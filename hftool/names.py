@@ -217,7 +217,7 @@ def _data_of_row(row: Task, *, offline: bool, fallback: bool, progress: Progress
         return TaskData({ours[s]: replace(t, lines=row.lines, split=ours[s]) for s, t in tables.items()}, row)
     if offline:
         trouble = HubUnreachable(
-            f"{row.name} ({row.repo}) is not in the cache", "Leave --offline out once to fetch it, or give --train FILE"
+            f"{row.name} ({row.repo}) is not in the cache", "Leave --offline out once to fetch it, or name a file of your own"
         )
     if not fallback or not row.stand_in:
         raise trouble

@@ -156,3 +156,12 @@ def test_later_layers_win():
 def test_every_name_of_the_trainer_points_to_a_knob():
     assert set(config.TRAINER_NAMES.values()) <= set(config.KNOBS)
     assert not set(config.TRAINER_NAMES) & {f.name for f in dataclasses.fields(Config)}
+
+
+def test_a_prefix_keeps_its_blank_through_a_file_and_back(tmp_path):
+    """T5 reads "translate English to German:House" where the blank is lost."""
+    prefix = "translate English to German: "
+    config = make_config({"prefix": prefix})
+    (tmp_path / "config.yaml").write_text(dump_config(config), encoding="utf-8")
+    assert read_config(str(tmp_path / "config.yaml"))["prefix"] == prefix
+    assert parse_assignments([f"prefix={prefix}"])["prefix"] == prefix == parse("prefix", prefix)

@@ -321,7 +321,10 @@ def test_a_file_is_a_train_split_and_a_folder_has_its_own(here):
         ("~nobody-at-all/x", "66 there is no file '~nobody-at-all/x'"),
         ("owner/name", "69 the data set owner/name is not in the cache. Leave --offline out once to fetch it"),
         ("x" * 300, "2 unknown task 'xxx"),
-        ("sst2", "69 sst2 (nyu-mll/glue) is not in the cache. Leave --offline out once to fetch it, or give --train FILE"),
+        (
+            "sst2",
+            "69 sst2 (nyu-mll/glue) is not in the cache. Leave --offline out once to fetch it, or name a file of your own",
+        ),
     ],
 )
 def test_what_is_no_task_says_so_in_one_line(here, word, line):

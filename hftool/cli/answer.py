@@ -25,7 +25,7 @@ def command(typed: typer.Context, *, question: Question = None, context: Context
     \b
     hftool answer runs/a --question "Who rang?" --context "At noon Ada rang the bell."
     """
-    if not question and context is None and common.file is None and on_terminal():
+    if not question and common.file is None and on_terminal():
         typer.echo(typed.get_help())
         return
     if common.file is None and context is None:

@@ -30,6 +30,7 @@ from hftool.cli.pages import DATA, WRITING
 from hftool.cli.screen import print_json, screen
 from hftool.config import KNOBS, Knob, parse_as
 from hftool.errors import UsageError
+from hftool.progress import notice
 
 Answer = dict[str, Any]
 KEYS = {  # in the document of --json: a text, and what is null where it is empty. What is written is a text, too
@@ -91,7 +92,9 @@ DECODING: dict[str, Any] = {
     ),
     "beams": _decoding("beams", "Search with so many hypotheses.", number("--beams", least=1, most=1000), "N"),
     "samples": _decoding("samples", "Texts a prompt.", number("--samples", least=1, most=1000), "N"),
-    "seed": _decoding("seed", "Of the draws.", number("--seed", least=0, most=KNOBS["seed"].most), "N"),
+    "seed": _decoding(
+        "seed", "Of the draws; without them it changes nothing.", number("--seed", least=0, most=KNOBS["seed"].most), "N"
+    ),
     "stop": Annotated[
         list[str] | None,
         typer.Option("--stop", metavar="TEXT", help="End before this text; may be repeated.", rich_help_panel=WRITING),
@@ -183,6 +186,10 @@ def ask(
         full = [text for text in given if text.strip() or blanks]
         answered = iter(answer(loaded, full))
         answers = [next(answered) if text.strip() or blanks else None for text in given]  # every input has its line
+        cut = sum("cut" in made for made in answers if made is not None)
+        if cut:
+            length = loaded.card.max_length
+            notice(progress, f"{cut} of {len(given)} texts are longer than {length} tokens: what is over is not read")
     if common.as_json:
         key, null = KEYS[loaded.card.head]
         made = [document(answer) if answer is not None else {null: None} for answer in answers]

@@ -100,7 +100,7 @@ def command(
 
 def _show(metrics: dict[str, Any]) -> None:
     """Metrics, then the tables that a report has: by class or type, and the confusion of classes."""
-    wrong = f", {metrics['errors']} wrong" if "perplexity" not in metrics else ""
+    wrong = f", {metrics['errors']} wrong" if {"accuracy", "exact_match"} & set(metrics) else ""
     typer.echo(f"{metrics['split']}: {metrics['rows']} rows{wrong}")
     majority = metrics.get("majority_baseline")
     for name, value in metrics.items():

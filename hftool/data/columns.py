@@ -87,6 +87,13 @@ def _check_given(given: Mapping[str, str], shapes: Sequence[Shape], columns: Seq
             raise missing_column(path, columns, column, role)
 
 
+def present_roles(columns: Sequence[str], shape: Shape, *, given: Mapping[str, str]) -> int:
+    """How many of the roles that a shape needs have a column, by the user's flags or by common names."""
+    lower = {name.lower() for name in columns}
+    needed = (*shape.inputs, *shape.targets)
+    return sum(role in given or any(name in lower for name in COMMON_NAMES.get(role, (role,))[:3]) for role in needed)
+
+
 def has_column(columns: Iterable[str], name: str) -> bool:
     """Whether there is a column `name`; translation.de is the part `de` of the column `translation`."""
     present = set(columns)

@@ -75,7 +75,7 @@ def find_labels(table: Table, column: str, *, known: Sequence[tuple[str, str]] =
     else:
         labels = Labels((), (), "") if ordered else _sorted_labels(counts, table, column)
     if ordered:
-        labels = _in_order(labels, ordered)
+        labels = _in_order(labels, ordered, set(counts))
     _check_listed(table, counts, labels)
     if len({labels.index()[label] for label in counts}) < 2:
         raise DataError(
@@ -94,12 +94,16 @@ def _check_listed(table: Table, words: Iterable[str], labels: Labels) -> None:
         )
 
 
-def _in_order(labels: Labels, ordered: Sequence[str]) -> Labels:
-    """The labels in the user's order, by name or by value; a list that names others stands alone."""
+def _in_order(labels: Labels, ordered: Sequence[str], found: set[str]) -> Labels:
+    """The labels in the user's order, by name or by value; a list that names others stands alone, or names the numbers from 0
+    that were found in the data."""
     twice = [name for name, count in Counter(ordered).items() if count > 1]
     if twice:
         raise UsageError(f"labels names '{twice[0]}' more than once", "Mend --set labels=A,B,C")
     origin = "in the order given"
+    numbers = {str(i) for i in range(len(ordered))}
+    if found and found <= numbers and not labels.names and not found & set(ordered):
+        return Labels(tuple(str(i) for i in range(len(ordered))), tuple(ordered), "as given, for the numbers in the data")
     for words in (labels.names, labels.values):
         if set(words) == set(ordered):
             places = [words.index(word) for word in ordered]
@@ -158,7 +162,7 @@ def find_tags(table: Table, column: str, *, known: Sequence[tuple[str, str]] = (
     elif known and found <= {word for pair in known for word in pair}:
         labels = Labels(tuple(v for v, _ in known), tuple(n for _, n in known), "as the task names them")
     if ordered:
-        labels = _in_order(labels, ordered)
+        labels = _in_order(labels, ordered, found)
         _check_listed(table, found, labels)
     return labels if labels.names else _sorted_tags(found, table, column)
 

@@ -2,7 +2,7 @@
 
 What an entity is follows seqeval 1.2.2 in its default mode, which is that of conlleval: B-X begins one, I-X goes on with it or
 begins one where none of its type is open; E-X or L-X ends one and S-X or U-X is one alone. Where any tag other than O has no
-such letter, as in NOUN, each word that is not O is an entity of its own.
+such letter, as in NOUN, a run of equal tags is an entity, as the head answers it.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,7 +11,7 @@ from typing import Any
 from hftool.data.sources import Row
 from hftool.evaluation.metrics import harmonic, share
 from hftool.heads.protocol import Answer, Metrics
-from hftool.heads.tag import has_prefixes
+from hftool.heads.tag import has_prefixes, spans_of
 
 SAME = {"L": "E", "U": "S"}  # BILOU in the letters of IOBES
 
@@ -64,7 +64,7 @@ def missed_tags(
 def entities(tags: Sequence[str], labels: Sequence[str]) -> list[Entity]:
     """The entities of one row; `labels` are all tags there are, which tell the scheme."""
     if not has_prefixes(labels):
-        return [(tag, i, i) for i, tag in enumerate(tags) if tag != "O"]
+        return spans_of(tags, prefixed=False)
     from seqeval.metrics.sequence_labeling import get_entities
 
     found: list[Entity] = get_entities([SAME.get(tag[0], tag[0]) + tag[1:] for tag in tags])

@@ -32,6 +32,7 @@ class FillHead:
     """Hides tokens of plain text to learn from, and fills in the masks of texts that are asked.
 
     asking: whether rows are texts with masks to be filled; without it they are a corpus. top_k: fills named for each mask.
+    Raises UsageError for a top_k below 1.
     """
 
     tokenizer: Any
@@ -46,6 +47,10 @@ class FillHead:
     outputs: ClassVar[tuple[str, ...]] = ("logits",)
     batch_tokens: ClassVar[int] = 1024  # each has as many logits as there are words
     decoding: ClassVar[None] = None
+
+    def __post_init__(self) -> None:
+        if self.top_k < 1:
+            raise UsageError(f"top_k must be at least 1, not {self.top_k}")
 
     def encode(self, rows: Sequence[Row]) -> list[Feature]:
         """A corpus -> blocks of the card's max_length, framed by the special tokens, target True; a block is a row of its own.

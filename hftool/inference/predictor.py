@@ -69,8 +69,13 @@ class Predictor:
         return self.answer_features(features) if self.head.decoding else self._joined(features, parts), mean
 
     def _joined(self, features: Sequence[Feature], parts: Sequence[Any]) -> list[Answer]:
-        pairs = zip(features, parts, strict=True)
-        return [self.head.join([part for _, part in group]) for _, group in groupby(pairs, key=lambda pair: pair[0].row)]
+        """One answer a row; one whose text was cut says so: `cut` tokens of it were not read."""
+        answers = []
+        for _, group in groupby(zip(features, parts, strict=True), key=lambda pair: pair[0].row):
+            members = list(group)
+            answer, cut = self.head.join([part for _, part in members]), sum(feature.cut for feature, _ in members)
+            answers.append({**answer, "cut": cut} if cut else answer)
+        return answers
 
     def _batches(self, features: Sequence[Feature]) -> Iterator[Batched]:
         lengths = [feature.length for feature in features]

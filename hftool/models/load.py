@@ -129,8 +129,6 @@ def load_model(folder: Path, auto_class: str, *, card: Card, new_head: bool, dev
     new = tuple(sorted({*info["missing_keys"], *(row[0] for row in info["mismatched_keys"])}))
     if card.head == "embed":  # vectors are made of the last hidden states: the pooler, which many checkpoints lack, is no part
         new = tuple(name for name in new if "pooler." not in name)
-    if card.head == "embed":  # the states of the tokens are read, never the pooler, which many checkpoints do not have
-        new = tuple(name for name in new if "pooler." not in name)
     _check_new_weights(folder, model, new, new_head=new_head)
     return Loaded(model.to(device).eval(), tokenizer, card, family_of(config), new)
 

@@ -127,6 +127,8 @@ def summarize(model: str | Loaded, texts: Sequence[str], *, decoding: Settings =
 
 def as_summarizer(loaded: Loaded) -> Loaded:
     """The model, told to summarize as T5 was pre-trained to; one that was fine-tuned does as it was trained."""
+    if loaded.card.prefix.startswith("translate"):
+        raise UsageError(f"the model was trained to {loaded.card.prefix.strip(' :')}", "hftool translate MODEL TEXT")
     is_base = not loaded.card.task and loaded.family.prefixed
     return _with_prefix(loaded, "summarize: ") if is_base else loaded
 
@@ -153,13 +155,21 @@ def as_translator(loaded: Loaded, *, to: str | None, source: str) -> Loaded:
     """The model, told which languages. Raises what `translate` raises."""
     wanted = f"translate {_language(source)} to {_language(to)}: " if to is not None else ""
     card = loaded.card
+    if card.prefix.startswith("summarize"):
+        raise UsageError("the model was trained to summarize", "hftool summarize MODEL TEXT")
+    if to == source:
+        raise UsageError(f"that is from {_language(source)} to {_language(source)}", "Name two languages: --from en --to de")
     if card.task:
         target = str(card.columns.get("target", "")).rpartition(".")[2]
-        if to is not None and card.prefix != wanted and target != to:
-            raise UsageError(f"the model was trained on {card.task} and takes no language", "Leave --to out")
+        fixed = card.prefix.startswith("translate") or target != to
+        if to is not None and card.prefix != wanted and fixed:
+            raise UsageError(f"the model was trained on {card.task} and takes no other language", "Leave --to out")
         return loaded
     if not wanted:
         raise UsageError("to which language?", "Name it with --to, such as --to de")
+    if not loaded.family.prefixed:
+        family = loaded.family.name
+        raise UsageError(f"a {family} that nobody fine-tuned cannot translate", "Fine-tune it: hftool finetune MODEL TASK")
     return _with_prefix(loaded, wanted)
 
 

@@ -132,7 +132,8 @@ def tokenize(
     fallback: bool = False,
     progress: Progress = silent,
 ) -> list[Tokens]:
-    """What the texts, or pairs of texts, become for this model: the tokenization that training and inference use.
+    """What the texts, or pairs of texts, become for this model: the tokenization that training and inference use; a model that
+    tags sees its words with single spaces between them.
 
     max_length: in tokens, special ones included; by default the model's. Raises what `load` raises, and UsageError.
     """
@@ -200,6 +201,9 @@ def _decoding(usual: Decoding, wanted: Decoding | Mapping[str, Any]) -> Decoding
     for name in wanted:
         if name not in known:
             raise UsageError(f"unknown setting '{name}'", did_you_mean(name, known, otherwise="Settings: " + ", ".join(known)))
+    for name, value in wanted.items():
+        if name != "stop" and (isinstance(value, bool) or not isinstance(value, (int, float))):
+            raise UsageError(f"{name} must be a number, not {value!r}")
     return dataclasses.replace(usual, **wanted)
 
 

@@ -3,7 +3,7 @@
 import itertools
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -64,8 +64,7 @@ def evaluate(
     split: train, validation or test; by default test if it has labels, else validation. errors: where the misclassified rows
     go, worst first; by default errors.jsonl in the run folder. Raises what `load` raises, DataError, UsageError.
     """
-    if split is not None and split not in SPLITS:
-        raise UsageError(f"a split is one of {', '.join(SPLITS)}, not '{split}'")
+    _check_split(split)
     if task is None and (column or encoding):
         raise UsageError("columns and an encoding go with a task or a file", f"hftool evaluate {model} FILE ...")
     if errors is not None:
@@ -80,14 +79,51 @@ def evaluate(
     else:
         used = _stand_in_of(place, task)
         data = find_task_data(used, {}, encoding=encoding, offline=offline, fallback=False, progress=progress)
+        loaded = _as_the_task_wants(loaded, data, head)
         part = _rows_to_measure(data, task, split, loaded.card, column or {})
     part = part.keep(sample_indices(len(part.rows), limit, seed))
-    report = _measured(part, _on_the_scale_of(part, loaded))
-    target = Path(errors) if errors is not None else place.run.path / "errors.jsonl" if place.run else None
-    if target is not None and "perplexity" not in report.metrics:
-        write_rows(target, (dict(row) for row in report.errors), overwrite=True)
-        notice(progress, f"{len(report.errors)} rows that went wrong, worst first: {target}")
+    loaded = _on_the_scale_of(part, loaded)
+    target = _errors_file(errors, place, loaded)
+    report = _measured(part, loaded)
+    _write_errors(report, target, progress)
     return report
+
+
+def _check_split(split: str | None) -> None:
+    if split is not None and split not in SPLITS:
+        raise UsageError(f"a split is one of {', '.join(SPLITS)}, not '{split}'")
+
+
+def _errors_file(errors: str | Path | None, place: Place, loaded: Loaded) -> Path | None:
+    """Where the rows that went wrong go; None where there are none. Raises UsageError when they are wanted all the same."""
+    if make_predictor(loaded).head.metrics().answers:
+        return Path(errors) if errors is not None else place.run.path / "errors.jsonl" if place.run else None
+    if errors is not None:
+        raise UsageError("a model of language has no rows that went wrong", "Leave --out out")
+    return None
+
+
+def _write_errors(report: Report, target: Path | None, progress: Progress) -> None:
+    if target is not None:
+        write_rows(target, (dict(row) for row in report.errors), overwrite=True)
+        notice(progress, f"{len(report.errors)} rows, the worst first: {target}")
+
+
+def _as_the_task_wants(loaded: Loaded, data: TaskData, head: str | None) -> Loaded:
+    """A model that no task has trained is measured by the metrics of this one, and told its prefix.
+
+    Raises UsageError for a task that the model does not do, unless a head was chosen.
+    """
+    card, row = loaded.card, data.row
+    if row is None:
+        return loaded
+    if head is None and card.head not in (row.head, *row.also):
+        what = f"'{row.name}' is a task to {row.head}, and this model is to {card.head}"
+        raise UsageError(what, f"Fine-tune it: hftool finetune MODEL {row.name}; or choose with --head {card.head}")
+    if card.task or row.head != card.head:
+        return loaded
+    prefix = row.prefix if loaded.family.prefixed else card.prefix
+    return replace(loaded, card=replace(card, measures=row.measures, prefix=prefix))
 
 
 def _measured(part: Prepared, loaded: Loaded) -> Report:
@@ -217,7 +253,7 @@ def _shapes_to_answer(card: Card, given: Mapping[str, str]) -> list[Shape]:
 
 def _one_by_one(predictor: Predictor, rows: Sequence[Row], refused: dict[int, str]) -> list[Answer]:
     """The answers of the rows that can be answered; why the others cannot goes into `refused`, by their places."""
-    answers = []
+    answers: list[Answer] = []
     for place, row in enumerate(rows):
         try:
             answers += predictor.answer([row])
@@ -237,6 +273,7 @@ class _Answered:
     top_k: int | None
     source: str
     progress: Progress
+    cut: list[int] = field(default_factory=list)
 
     def rows(self, records: Iterator[Record], rejected: list[Rejected]) -> Iterator[Row]:
         """Raises DataError at the end when over 1 % could not be read: then no output file appears."""
@@ -253,6 +290,9 @@ class _Answered:
                 yield self._line(record.row, nothing if cells is None else cells)
             done += len(chunk)
             self.progress(Event("rows", values={"done": done}))
+        if any(self.cut):
+            longer = sum(map(bool, self.cut))
+            notice(self.progress, f"{longer} of {done} rows are longer than {self.loaded.card.max_length} tokens and were cut")
         if blank:
             which = f"{len(blank)} of {done} rows of {self.source} cannot be answered: their new columns are empty"
             notice(self.progress, f"{which}; the first is line {blank[0].row}: {blank[0].reason}")
@@ -287,6 +327,7 @@ class _Answered:
     def _cells(self, answer: Answer) -> Row:
         """The parts of an answer as columns; probabilities by label one column each, or the top_k best."""
         cells = {key: value.tolist() if hasattr(value, "tolist") else value for key, value in answer.items()}
+        self.cut.append(cells.pop("cut", 0))
         chances = cells.pop("probabilities", None)
         if chances is None:
             return cells

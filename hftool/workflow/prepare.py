@@ -15,7 +15,7 @@ from typing import Any
 from hftool import DISTRIBUTION
 from hftool import config as knobs
 from hftool.config import Config
-from hftool.data.columns import map_columns
+from hftool.data.columns import map_columns, present_roles
 from hftool.data.labels import Labels
 from hftool.data.splits import Choices, Splits, build_splits
 from hftool.errors import DataError, UsageError
@@ -113,13 +113,16 @@ def infer_head(data: TaskData, settings: Config, family: Family) -> str:
     """The first head of the family whose roles the columns of the data have. Raises DataError that lists what each needs."""
     table = data.tables.get("train") or next(iter(data.tables.values()))
     trouble: DataError | None = None
+    most = -1
     for head in (name for name in BY_COLUMNS if name in family.heads):
         try:
             shape, _ = map_columns(table.columns, head_class(head).shapes, given=settings.columns, known={}, path=table.path)
         except UsageError:
             continue
-        except DataError as error:
-            trouble = error if head == "classify" else trouble or error
+        except DataError as error:  # the one that is said is of the head that lacks least
+            fits = max(present_roles(table.columns, shape, given=settings.columns) for shape in head_class(head).shapes)
+            if fits > most or (fits == most and head == "classify"):
+                trouble, most = error, fits
             continue
         if shape.targets or head in PLAIN:
             return head
@@ -250,6 +253,11 @@ def prepare(found: Found, splits: Splits) -> Job:
 def _new_card(found: Found, splits: Splits, family: Family) -> Card:
     settings, place, row, train = found.settings, found.place, found.data.row, splits.train.rows
     classes = splits.labels.names if not splits.labels.range else ()
+    for knob in ("class_weights", "labels"):
+        if splits.labels.range and getattr(settings, knob) != getattr(Config(), knob):
+            raise UsageError(f"{knob} means nothing where labels are amounts", "Leave it out")
+    if row and settings.labels and "f1" in row.measures:
+        raise UsageError(f"the order of the labels of {row.name} is fixed: its F1 is that of the second", "Leave labels out")
     balanced = settings.class_weights == "balanced" and "label" in splits.columns and classes
     prefix = settings.prefix if settings.prefix is not None else row.prefix if row and family.prefixed else ""
     return Card(
@@ -282,7 +290,7 @@ def _most_tokens(tokenizer: Any, splits: Splits, given: int | None, limit: int) 
     within reason, and so that half of what the model takes is left to a prompt; 0 where nothing is written."""
     texts = [text for row in splits.train.rows if (text := row.get("target", row.get("completion"))) is not None]
     if not texts:
-        return 0
+        return given or 0
     encoded = tokenizer(text_target=texts, add_special_tokens=True, verbose=False)["input_ids"]
     room = limit // 2 if "completion" in splits.columns else limit
     return given or min(max(map(len, encoded)), MOST_NEW_TOKENS, room)
