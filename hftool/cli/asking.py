@@ -50,7 +50,7 @@ Out = Annotated[
     typer.Option(
         "--out",
         metavar="FILE",
-        help="Where the rows of --file go, with their answers: .csv .tsv .jsonl .parquet.",
+        help="Where the rows of --file go, with their answers: .csv .tsv .jsonl .parquet; or .npy for vectors.",
         rich_help_panel=DATA,
     ),
 ]
@@ -81,7 +81,10 @@ def _decoding(name: str, text: str, parser: Any, metavar: str) -> Any:
 
 DECODING: dict[str, Any] = {
     "max_new_tokens": _decoding(
-        "max-new-tokens", "At most so many tokens.", number("--max-new-tokens", least=1, most=100_000), "N"
+        "max-new-tokens",
+        "At most so many tokens; by default as in training, else 64, or 128 from text to text.",
+        number("--max-new-tokens", least=1, most=100_000),
+        "N",
     ),
     "temperature": _decoding(
         "temperature", "0 takes the most probable token, above 0 draws.", decimal("--temperature", least=0, most=100), "X"
@@ -90,10 +93,13 @@ DECODING: dict[str, Any] = {
     "top_p": _decoding(
         "top-p", "Draw from the fewest tokens that together reach this.", decimal("--top-p", least=1e-6, most=1), "X"
     ),
-    "beams": _decoding("beams", "Search with so many hypotheses.", number("--beams", least=1, most=1000), "N"),
-    "samples": _decoding("samples", "Texts a prompt.", number("--samples", least=1, most=1000), "N"),
+    "beams": _decoding("beams", "Search with so many hypotheses.  [default: 1]", number("--beams", least=1, most=1000), "N"),
+    "samples": _decoding("samples", "Texts a prompt.  [default: 1]", number("--samples", least=1, most=1000), "N"),
     "seed": _decoding(
-        "seed", "Of the draws; without them it changes nothing.", number("--seed", least=0, most=KNOBS["seed"].most), "N"
+        "seed",
+        "Of the draws; without them it changes nothing.  [default: 0]",
+        number("--seed", least=0, most=KNOBS["seed"].most),
+        "N",
     ),
     "stop": Annotated[
         list[str] | None,
