@@ -31,7 +31,7 @@ JOBS: dict[str, dict[str, Any]] = {
     "mrpc": {
         "task": "mrpc",
         "files": {"train": "mrpc/train.jsonl", "test": "mrpc/test.jsonl"},
-        "knobs": {"epochs": 4, "batch_size": 32, "lr": 5e-5},
+        "knobs": {"epochs": 4, "batch_size": 16, "lr": 1e-4},
         "measure": ("test", "f1", 0.86),
     },
     "stsb": {
@@ -56,7 +56,7 @@ JOBS: dict[str, dict[str, Any]] = {
         "task": None,
         "files": {"train": "train.csv", "validation": "validation.csv", "test": "test.csv"},
         "knobs": {
-            "epochs": 1,
+            "epochs": 3,
             "batch_size": 16,
             "lr": 2e-4,
             "max_length": 128,

@@ -162,7 +162,7 @@ def test_rejected_rows_are_listed_with_line_and_reason(tiny_bert, tmp_path):
         ({"model": "no/such/folder"}, 66),
         ({"config": {"train": "nowhere.tsv"}}, 66),
         ({"config": {"columns": {"text": "txt"}}}, 65),
-        ({"config": {"labels": ("a", "b")}}, 65),
+        ({"config": {"labels": ("a", "0")}}, 65),
     ],
 )
 def test_bad_input_creates_nothing(change, code, tiny_bert, film_files, tmp_path, monkeypatch):
