@@ -57,8 +57,8 @@ JOBS: dict[str, dict[str, Any]] = {
         "files": {"train": "train.csv", "validation": "validation.csv", "test": "test.csv"},
         "knobs": {
             "epochs": 3,
-            "batch_size": 16,
-            "lr": 2e-4,
+            "batch_size": 32,
+            "lr": 1e-4,
             "max_length": 128,
             "columns": {"text": "review", "label": "label"},
         },
