@@ -301,7 +301,8 @@ def _check_readme(folder: Path, name: str) -> None:
 def _table_of(data: Any, path: str, split: str) -> Table:
     import datasets
 
-    names = {key: tuple(kind.names) for key, kind in data.features.items() if isinstance(kind, datasets.ClassLabel)}
+    kinds = {key: getattr(kind, "feature", kind) for key, kind in data.features.items()}  # of a list: what it is a list of
+    names = {key: tuple(kind.names) for key, kind in kinds.items() if isinstance(kind, datasets.ClassLabel)}
     rows = data.with_format("arrow")[:].to_pylist()  # undecoded: an image could be an address
     return Table(split, path, tuple(data.column_names), rows, list(range(1, len(rows) + 1)), [], names)
 

@@ -352,3 +352,18 @@ def test_cells_as_texts():
     cells = [(1, "1"), (1.0, "1"), (2.5, "2.5"), ("1.0", "1.0"), ("NA", "NA"), ("", ""), (1e300, "1e+300"), (2**60, str(2**60))]
     assert [text_of(value) for value, _ in cells] == [text for _, text in cells]
     assert (text_of(None), text_of(float("nan")), text_of(True), text_of(False)) == (None, None, "true", "false")
+
+
+def test_the_names_of_tags_come_with_a_hub_data_set(tmp_path):
+    """As WNUT-17 and CoNLL-2003 have them: a list of class labels a row. Without the names an entity would be called 3."""
+    import datasets
+
+    names = ["O", "B-person", "I-person"]
+    kind = datasets.Features(
+        {"tokens": datasets.List(datasets.Value("string")), "ner_tags": datasets.List(datasets.ClassLabel(names=names))}
+    )
+    rows = {"tokens": [["Ann", "Lee", "ran"], ["so"]], "ner_tags": [[1, 2, 0], [0]]}
+    datasets.Dataset.from_dict(rows, features=kind).to_parquet(tmp_path / "train-00000-of-00001.parquet")
+    table = read_hub_folder(tmp_path, "owner/name", ["train"])["train"]
+    assert table.label_names == {"ner_tags": tuple(names)}
+    assert table.rows[0] == {"tokens": ["Ann", "Lee", "ran"], "ner_tags": [1, 2, 0]}
