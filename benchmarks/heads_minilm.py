@@ -56,10 +56,10 @@ JOBS: dict[str, dict[str, Any]] = {
         "task": None,
         "files": {"train": "train.csv", "validation": "validation.csv", "test": "test.csv"},
         "knobs": {
-            "epochs": 3,
+            "epochs": 5,
             "batch_size": 32,
             "lr": 1e-4,
-            "max_length": 128,
+            "max_length": 256,
             "columns": {"text": "review", "label": "label"},
         },
         "measure": ("test", "accuracy", 0.78),

@@ -139,12 +139,14 @@ def _download(repo: str, sha: str, kind: str, wanted: list[str]) -> None:
     tries: Counter[tuple[str, str, str]] = Counter()
 
     def before(request: Any) -> None:
+        """Count the tries of a request."""
         key = request.method, str(request.url), request.headers.get("range", "")  # the range moves with what arrived
         tries[key] += 1
         if tries[key] > (TRIES if request.method == "GET" else 1):
             raise HubUnreachable(f"the download of {repo} broke off: nothing more comes", KEPT)
 
     def after(response: Any) -> None:
+        """Make an answer that is an error ours, at once."""
         if response.is_error:  # the library would sleep as long as it is told to, and try again
             hint = ACCESS if response.status_code in (401, 403) else KEPT
             raise HubUnreachable(f"the download of {repo} broke off: HTTP {response.status_code}", hint)
@@ -206,6 +208,7 @@ def _get(url: str) -> tuple[int, bytes]:
     status, body = Future[int](), Future[bytes]()
 
     def ask() -> None:
+        """The question, in a thread that can be left behind."""
         try:  # not build_hf_headers: it asks the Hub a question of its own, for three seconds more
             token = None if constants.HF_HUB_DISABLE_IMPLICIT_TOKEN else get_token()
             headers = {"authorization": f"Bearer {token}"} if token else {}

@@ -53,6 +53,7 @@ def _stream(prompt: str, decoding: dict[str, Any], common: Common) -> None:
     pieces = [prompt]  # shown with the first piece: what cannot be gone on with is an error and no text
 
     def show(text: str) -> None:
+        """Print a piece, and with the first of them what stands before it."""
         typer.echo("".join((*pieces, text)), nl=False)
         pieces.clear()
 

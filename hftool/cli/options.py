@@ -146,6 +146,7 @@ def with_more(
     plain = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for key, p in own.items() if key != name]
 
     def wrapped(**values: Any) -> None:
+        """The command, with what was added gathered."""
         command(
             **{**{key: value for key, value in values.items() if key not in more}, name: make({k: values[k] for k in more})}
         )
@@ -169,6 +170,7 @@ def with_knobs(command: Command) -> Command:
     plain = [parameter for name, parameter in own.items() if name != "knobs"]
 
     def wrapped(**values: Any) -> None:
+        """The command, with what was added gathered."""
         given = {name: values.pop(name) for name in flags}
         command(**values, knobs=_parsed(given))
 

@@ -78,6 +78,7 @@ def _plain_lines() -> Progress:
     shown = 0.0
 
     def progress(event: Event) -> None:
+        """Show an event on the terminal."""
         nonlocal shown
         values: dict[str, Any] = dict(event.values)
         if event.kind == "notice":
@@ -120,6 +121,7 @@ def _bar_events(bars: Any, show: Callable[..., None]) -> Progress:
     said = metric = ""
 
     def progress(event: Event) -> None:
+        """Draw an event into the bar."""
         nonlocal task, said, metric
         values: dict[str, Any] = dict(event.values)
         if event.kind == "notice":

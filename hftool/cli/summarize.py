@@ -15,10 +15,10 @@ NAME = "summarize"
 @asks
 @writes
 def command(context: typer.Context, *, texts: Texts = None, decoding: dict[str, Any], common: Common) -> None:
-    """A summary of each text.
+    """A summary of each text. From a pipe, each line is a text.
 
     \b
-    hftool summarize t5 --beams 4 < article.txt
+    hftool summarize t5 --beams 4 "A long text, all of it in one line or one argument."
     """
     if wants_help(context, texts, common):
         return
@@ -41,6 +41,7 @@ def _adapt(loaded: Any) -> Any:
 
 
 def _answer(decoding: dict[str, Any], loaded: Any, texts: list[str]) -> list[Answer]:
+    """The model has been told to summarize: it goes on as it is."""
     from hftool import workflow
 
-    return workflow.summarize(loaded, texts, decoding=decoding or None)
+    return workflow.write(loaded, texts, decoding=decoding or None)

@@ -143,6 +143,7 @@ def _stream_delimited(path: Path, kind: str, codec: str, rejected: list[Rejected
     columns, rows = read_delimited(path, quoted=kind == "csv", codec=codec)
 
     def records() -> Iterator[Record]:
+        """Each row with its number, or with why it cannot be used."""
         for number, cells, reason in rows:
             if not reason and len(cells) == len(columns):
                 yield Record(number, dict(zip(columns, cells, strict=True)))
@@ -205,6 +206,7 @@ def _stream_parquet(path: Path) -> tuple[tuple[str, ...], Iterator[Record]]:
     import pyarrow.parquet
 
     def damaged(error: Exception) -> DataError:
+        """What a reader's own error becomes."""
         return DataError(f"'{path}' is not a Parquet file, or damaged: {' '.join(str(error).split())[:160]}")
 
     try:
@@ -217,6 +219,7 @@ def _stream_parquet(path: Path) -> tuple[tuple[str, ...], Iterator[Record]]:
         raise DataError(f"'{path}' has the column '{twice}' more than once", "Rename one of them")
 
     def records() -> Iterator[Record]:
+        """Each row with its number."""
         number = 0
         try:
             for batch in file.iter_batches(batch_size=4096):

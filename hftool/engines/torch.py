@@ -1,9 +1,10 @@
 """The engine that runs a model in torch."""
 
+import functools
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -38,5 +39,10 @@ class TorchEngine:
 
 def without_cache(model: Any) -> dict[str, bool]:
     """The argument that keeps a decoder from building a cache that nobody will read, where its forward knows it."""
-    called = getattr(model, "module", model).forward
-    return {"use_cache": False} if "use_cache" in inspect.signature(called).parameters else {}
+    return {"use_cache": False} if _knows_cache(cast(Hashable, type(getattr(model, "module", model)))) else {}
+
+
+@functools.cache  # asked at every batch
+def _knows_cache(kind: Hashable) -> bool:
+    """Whether a class of models can be told to build no cache."""
+    return "use_cache" in inspect.signature(cast(Any, kind).forward).parameters

@@ -18,6 +18,7 @@ class _Words:
 
     @staticmethod
     def tokenize(text: str) -> list[str]:
+        """A text -> its words, in any script."""
         return words(text)
 
 
