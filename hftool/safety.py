@@ -5,13 +5,15 @@ boundary, refusing hostile files is. Weights come from safetensors, judged by co
 """
 
 import hashlib
+import importlib.util
 import json
+import re
 import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from hftool.errors import DataError, InputMissing, Refused
+from hftool.errors import DataError, InputMissing, Refused, UsageError
 
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".h5", ".msgpack", ".joblib")
 CONFIGS = (
@@ -36,10 +38,21 @@ HOSTILE_KEYS = frozenset(
 )
 # "owner/name" as a value of these makes transformers fetch a kernel from the Hub and run it
 CHOICE_KEYS = frozenset({"attn_implementation", "experts_implementation"})
+TEMPLATES = ("tokenizer_config.json", "processor_config.json", "chat_template.json")
+# how a template leaves its sandbox for Python; no template of the Hub that only formats a chat has any of these
+ESCAPE = re.compile(
+    r"__(class|bases?|mro|subclasses|globals|builtins|import|init|dict|code|closure|getattribute|reduce|reduce_ex|loader)__"
+    r"|\|\s*attr\s*\(|\b(gi|cr|ag|tb|f)_(frame|code|globals|builtins|back)\b"
+)
 HARMLESS_PRIVATE_KEYS = frozenset({"_name_or_path", "_num_labels", "_commit_hash", "_from_model_config"})
 MAX_HEADER = 100_000_000  # bytes; the limit of the safetensors library itself
 MAX_CONFIG = 64_000_000  # bytes; real ones have under 10 MB
 MAX_DEPTH = 64  # of a config; real ones have under 10, and transformers copies them recursively
+EXPORT = "export.json"  # marks a folder whose weights are in graphs
+MAX_GRAPH = 2**31 - 1  # bytes; what protobuf can read
+# operators that onnxruntime brings itself; any other set needs a library, which is code
+OPERATORS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
+OPENS_FILES = frozenset({"EPContext"})  # names a compiled engine, which a processor would be given to run
 CONVERT = (
     "Take the Hub's safetensors revision of it (often refs/pr/N of the repository), or convert it in a sandbox with "
     "safetensors.torch.save_file"
@@ -59,9 +72,12 @@ def check_folder(folder: Path, *, weights: bool = True) -> None:
     for name in CONFIGS:
         if (folder / name).is_file():
             _check_config(folder / name)
+    _check_templates(folder)
     for path in sorted(folder.glob("*.safetensors.index.json")):
         _check_index(path)
-    if weights:
+    if weights and is_export(folder):
+        check_export(folder)
+    elif weights:
         _check_weights(folder)
 
 
@@ -85,7 +101,7 @@ def check_links(folder: Path) -> None:
     """
     root = folder.resolve()
     in_cache = root.parent.name == "snapshots"
-    allowed = [root, *(place / "blobs" for place in (root.parents[1], root.parents[2]) if in_cache)]
+    allowed = [root, *(place / "blobs" for place in root.parents[1:3] if in_cache)]
     for path in folder.rglob("*"):
         try:
             target = path.resolve()
@@ -119,6 +135,24 @@ def _check_config(path: Path) -> None:
             )
         if depth > MAX_DEPTH:
             raise DataError(f"'{path}' is damaged: nested deeper than {MAX_DEPTH} levels")
+
+
+def _check_templates(folder: Path) -> None:
+    """A chat template is a program of Jinja. hftool renders none, but whoever serves the folder next may."""
+    for path in sorted(folder.rglob("*.jinja")):
+        if path.stat().st_size > MAX_CONFIG or ESCAPE.search(path.read_text(encoding="utf-8", errors="replace")):
+            raise Refused(f"'{path}' is a template that reaches for Python's own objects", "Remove it if you trust its author")
+    for path in (folder / name for name in TEMPLATES if (folder / name).is_file()):
+        for _, key, value in _entries(_read_object(path)):
+            if key in ("chat_template", "template") and any(isinstance(v, str) and ESCAPE.search(v) for v in _texts(value)):
+                raise Refused(
+                    f"'{path}' has a {key} that reaches for Python's own objects", "Remove it if you trust its author"
+                )
+
+
+def _texts(value: Any) -> list[Any]:
+    """A template, or each of a list or a mapping of them."""
+    return value if isinstance(value, list) else _values(value)
 
 
 def _check_index(path: Path) -> None:
@@ -172,6 +206,104 @@ def check_safetensors(path: Path) -> None:
             raise DataError(f"'{path}' is damaged: its header is not readable ({type(error).__name__})") from None
     if expected != size:
         raise DataError(f"'{path}' is damaged: {size} bytes where its header promises {expected}")
+
+
+def is_export(folder: Path) -> bool:
+    """Whether a model folder holds graphs in place of weights, by what lies in it; nothing is read."""
+    return (folder / EXPORT).is_file() and not any(folder.glob("*.safetensors"))
+
+
+def check_export(folder: Path) -> None:
+    """Raise unless each graph that export.json names is one that onnxruntime may be given.
+
+    Raises DataError (damaged, a graph is missing), UsageError (the extra is not installed), Refused as `check_onnx`.
+    """
+    graphs = _read_object(folder / EXPORT).get("graphs")
+    if not isinstance(graphs, dict) or not graphs:
+        raise DataError(f"'{folder / EXPORT}' names no graphs", "Make the folder with `hftool export MODEL --out DIR`")
+    for name in graphs.values():
+        if not isinstance(name, str) or not _is_plain(name) or not name.endswith(".onnx"):
+            raise Refused(f"'{folder / EXPORT}' names '{name}', which is no graph of its folder", "Export the model again")
+        check_onnx(folder / name)
+
+
+def check_onnx(path: Path) -> None:
+    """Raise Refused if a graph wants an operator that onnxruntime does not bring, or weights from elsewhere than its folder.
+
+    Raises Refused, too, for a file over 2 GiB, DataError for one that is no graph or whose weights are missing or too short.
+    """
+    check_extra()
+    import onnx
+
+    if not path.is_file():
+        raise DataError(f"'{path}' is missing or no file", "Copy all files of the export")
+    if path.stat().st_size > MAX_GRAPH:
+        raise Refused(f"'{path}' has {path.stat().st_size} bytes, over the 2 GiB of a graph", "Export the model again")
+    try:
+        model = onnx.load_model_from_string(path.read_bytes())
+    except Exception as error:  # protobuf's own, and ValueError
+        raise DataError(f"'{path}' is damaged: no ONNX graph ({' '.join(str(error).split())[:80]})") from None
+    own = {(function.domain, function.name) for function in model.functions}
+    for node in _nodes(model):
+        known = node.domain in OPERATORS or (node.domain, node.op_type) in own
+        if not known or node.op_type in OPENS_FILES:
+            raise Refused(
+                f"'{path}' has the operator '{node.domain}.{node.op_type}', which is foreign code", "Export the model again"
+            )
+    for tensor in _tensors(model):
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            _check_external(path, {entry.key: entry.value for entry in tensor.external_data})
+
+
+def _is_plain(name: str) -> bool:
+    """Whether it names a file of the folder itself, on any system."""
+    return bool(name) and name not in (".", "..") and not set(name) & set("/\\:*\0")
+
+
+def _check_external(path: Path, entry: dict[str, str]) -> None:
+    """The weights of a graph lie beside it, and are as long as it says."""
+    name = entry.get("location", "")
+    if not _is_plain(name):
+        raise Refused(f"'{path}' takes weights from '{name}', which is no file of its folder", "Export the model again")
+    size = (path.parent / name).stat().st_size if (path.parent / name).is_file() else -1
+    numbers = [entry.get("offset", "0") or "0", entry.get("length", "0") or "0"]
+    if size < 0 or not all(number.isdecimal() for number in numbers) or sum(map(int, numbers)) > size:
+        raise DataError(f"'{path}' takes weights from '{name}', which is missing or too short", "Copy all files of the export")
+
+
+def _graphs(model: Any) -> Iterator[Any]:
+    """All graphs and functions of a model, those in branches and loops too."""
+    pending = [model.graph, *model.functions, *(g for t in model.training_info for g in (t.initialization, t.algorithm))]
+    while pending:
+        graph = pending.pop()
+        yield graph
+        pending.extend(g for node in graph.node for a in node.attribute for g in (a.g, *a.graphs) if g.ByteSize())
+
+
+def _nodes(model: Any) -> Iterator[Any]:
+    for graph in _graphs(model):
+        yield from graph.node
+
+
+def _tensors(model: Any) -> Iterator[Any]:
+    """All tensors of a model: weights, and constants in attributes."""
+    sparse = []
+    for graph in _graphs(model):
+        yield from getattr(graph, "initializer", ())  # a function has none
+        sparse += list(getattr(graph, "sparse_initializer", ()))
+        for node in graph.node:
+            for attribute in node.attribute:
+                yield from (attribute.t, *attribute.tensors)
+                sparse += [attribute.sparse_tensor, *attribute.sparse_tensors]
+    for one in sparse:
+        yield from (one.values, one.indices)
+
+
+def check_extra(*more: str) -> None:
+    """Raise UsageError unless the packages that read and run graphs are installed, and those that are named besides."""
+    missing = [name for name in ("onnx", "onnxruntime", *more) if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UsageError(f"graphs need {', '.join(missing)}", "pip install 'hftool-recipes[export]'")
 
 
 def sha256(path: Path) -> str:

@@ -61,7 +61,8 @@ def _show(facts: dict[str, Any]) -> None:
     typer.echo(f"{'weights in fp32':<18}{_size(facts['bytes_in_memory'])}")
     typer.echo(f"for {facts['batch_size']} rows of {facts['length']} tokens, estimated:")
     typer.echo(f"{'  to infer':<18}{_size(facts['memory_to_infer'])}")
-    typer.echo(f"{'  to train':<18}{_size(facts['memory_to_train'])} (AdamW)")
+    if facts["memory_to_train"]:
+        typer.echo(f"{'  to train':<18}{_size(facts['memory_to_train'])} (AdamW)")
 
 
 def _words(value: Any) -> str:

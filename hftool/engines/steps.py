@@ -1,7 +1,7 @@
 """A generation in progress: a model, what it remembers, and one step at a time."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, Protocol
 
@@ -53,27 +53,16 @@ class TorchSteps:
         self._prompts = torch.arange(len(self._mask), device=self._mask.device)  # (N,): whose text each row is
         self._encodes = bool(self._model.config.is_encoder_decoder)
         self.end_ids = end_ids(self._model)
-        self.room = self._room()
+        self.room = room_after(self._model.config, self._mask.sum(dim=1).tolist())
         if not self._encodes and not bool(self._mask[:, -1].all()):
             raise ValueError("a decoder continues its prompts: pad them on the left")
-
-    def _room(self) -> tuple[int, ...] | None:
-        lengths = self._mask.sum(dim=1).tolist()
-        if min(lengths) == 0:
-            raise DataError("a prompt has no tokens", "Give it a text")
-        positions = getattr(self._model.config, "max_position_embeddings", None)
-        if positions is None:
-            return None
-        if max(lengths) > positions:
-            raise DataError(f"a prompt has {max(lengths)} tokens and this model reads {positions}", "Shorten it")
-        return tuple(positions - (1 if self._encodes else length) for length in lengths)
 
     def first(self, copies: int = 1) -> torch.Tensor:
         """See `Steps.first`. The prompts are computed once, whatever the copies."""
         with self._computing():
             if self._encodes:
                 self._encoded = self._model.get_encoder()(input_ids=self._ids, attention_mask=self._mask)[0]
-                logits = self._forward(torch.full_like(self._ids[:, :1], _start_id(self._model)))
+                logits = self._forward(torch.full_like(self._ids[:, :1], start_id(self._model)))
             else:
                 logits = self._forward(self._ids)
             if copies > 1:
@@ -131,6 +120,18 @@ class TorchSteps:
         return stack
 
 
+def room_after(config: Any, lengths: Sequence[int]) -> tuple[int, ...] | None:
+    """For prompts of so many tokens, how many may follow each; None where there is no end. Raises DataError."""
+    if min(lengths) == 0:
+        raise DataError("a prompt has no tokens", "Give it a text")
+    positions = getattr(config, "max_position_embeddings", None)
+    if positions is None:
+        return None
+    if max(lengths) > positions:
+        raise DataError(f"a prompt has {max(lengths)} tokens and this model reads {positions}", "Shorten it")
+    return tuple(positions - (1 if config.is_encoder_decoder else length) for length in lengths)
+
+
 def end_ids(model: Any) -> tuple[int, ...]:
     """The tokens that end a text, by the generation settings of a model, else by its config; they may be one, many or none."""
     for settings in (getattr(model, "generation_config", None), model.config):
@@ -140,7 +141,7 @@ def end_ids(model: Any) -> tuple[int, ...]:
     return ()
 
 
-def _start_id(model: Any) -> int:
+def start_id(model: Any) -> int:
     """What stands before the first token of an encoder-decoder's answer. Raises ConfigError."""
     config, settings = model.config, getattr(model, "generation_config", None)
     for source, name in ((config, "decoder_start_token_id"), (settings, "decoder_start_token_id"), (config, "pad_token_id")):

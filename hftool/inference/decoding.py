@@ -23,6 +23,7 @@ from hftool.errors import DataError, UsageError
 from hftool.heads.protocol import Batch, Decoding, Written
 
 OnToken = Callable[[int, int], None]  # row in the batch, token id
+Gone = Callable[[int], bool]  # row in the batch -> whether nobody waits for its texts any more
 
 
 class Engine(Protocol):
@@ -72,13 +73,20 @@ class Ending:
 
 
 def write(
-    engine: Engine, batch: Batch, decoding: Decoding, *, tokenizer: Any, on_token: OnToken | None = None
+    engine: Engine,
+    batch: Batch,
+    decoding: Decoding,
+    *,
+    tokenizer: Any,
+    on_token: OnToken | None = None,
+    gone: Gone | None = None,
 ) -> list[list[Written]]:
     """Write after each row of input_ids and attention_mask (B, T) -> `decoding.samples` texts for each row, for beams the best
     first.
 
     on_token: told of each token of a text as soon as it is certain, where one text is written for each row and without beams;
-    tokens in which a stop string may have begun are held back. A draw depends on the seed, the number of the sample and the
+    tokens in which a stop string may have begun are held back. gone: asked of each row at each step; the texts of one that is
+    given up end there and leave the batch, with what they have. A draw depends on the seed, the number of the sample and the
     tokens of its prompt, so that a row has the same text in any batch. Raises UsageError where the settings do not go
     together, DataError when the model answers with numbers that are none or a prompt does not fit it.
     """
@@ -90,11 +98,16 @@ def write(
         limits = [min(room, decoding.max_new_tokens) for room in rooms]
         ending = Ending(frozenset(steps.end_ids), decoding.stop, tokenizer)
         if decoding.beams > 1:
-            return _search(steps, decoding, limits, ending)
+            return _search(steps, decoding, limits, ending, gone or _nobody)
         lines = _begun(batch, decoding, limits)
-        _write_lines(steps, decoding, lines, ending, on_token if decoding.samples == 1 else None)
+        _write_lines(steps, decoding, lines, ending, on_token=on_token if decoding.samples == 1 else None, gone=gone or _nobody)
     made = [line.made for line in lines if line.made]
     return [made[i : i + decoding.samples] for i in range(0, len(made), decoding.samples)]
+
+
+def _nobody(row: int) -> bool:
+    """No row is given up."""
+    return False
 
 
 def check_decoding(decoding: Decoding) -> None:
@@ -171,7 +184,9 @@ def _begun(batch: Batch, decoding: Decoding, limits: Sequence[int]) -> list[_Lin
     return lines
 
 
-def _write_lines(steps: Steps, decoding: Decoding, lines: Sequence[_Line], ending: Ending, on_token: OnToken | None) -> None:
+def _write_lines(
+    steps: Steps, decoding: Decoding, lines: Sequence[_Line], ending: Ending, *, on_token: OnToken | None, gone: Gone
+) -> None:
     """Write all lines to their ends. A line that is made leaves the batch: the others do not wait for it."""
     logits, going = steps.first(decoding.samples), list(lines)
     while True:
@@ -179,7 +194,9 @@ def _write_lines(steps: Steps, decoding: Decoding, lines: Sequence[_Line], endin
         logs = logits.gather(1, tokens[:, None])[:, 0] - logits.logsumexp(dim=-1)
         for line, token, log in zip(going, tokens.tolist(), logs.tolist(), strict=True):
             line.take(token, log, ending)
-            if on_token is not None:
+            if line.made is None and gone(line.row):
+                line.made = ending.written(line.ids, line.sums, None)
+            elif on_token is not None:
                 line.tell(on_token, ending)
         rows = [i for i, line in enumerate(going) if line.made is None]
         if not rows:
@@ -274,7 +291,7 @@ class _Hunt:
         return going
 
 
-def _search(steps: Steps, decoding: Decoding, limits: Sequence[int], ending: Ending) -> list[list[Written]]:
+def _search(steps: Steps, decoding: Decoding, limits: Sequence[int], ending: Ending, gone: Gone) -> list[list[Written]]:
     """Beam search as transformers defines it, with early_stopping False: Graves, "Sequence transduction with recurrent neural
     networks", 2012, until no text that goes on could, at its present length, replace one of the best that have ended."""
     hunts = [_Hunt(limit, [_Hypothesis()] * decoding.beams) for limit in limits]
@@ -286,7 +303,7 @@ def _search(steps: Steps, decoding: Decoding, limits: Sequence[int], ending: End
         rows, tokens, sums, still = [], [], [], []
         for at, place in enumerate(places):
             going = hunts[place].go_on(candidates[at], decoding, ending) if hunts[place].limit else []
-            if not going:
+            if not going or gone(place):
                 continue
             still.append(place)
             spare = [(-math.inf, going[0][1], going[0][2])] * (decoding.beams - len(going))  # stop strings can end too many

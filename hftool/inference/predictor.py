@@ -3,16 +3,16 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby, islice
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
 from hftool.data.batches import budget_batches
 from hftool.data.sources import Row
-from hftool.engines.torch import TorchEngine
+from hftool.engines.steps import Steps
 from hftool.errors import DataError
 from hftool.heads.protocol import Answer, Batch, Feature, Head, Outputs
-from hftool.inference.decoding import OnToken, write
+from hftool.inference.decoding import Gone, OnToken, write
 
 CHUNK = 4096  # rows held at a time: large enough to sort by length, small enough for any machine
 
@@ -20,11 +20,23 @@ CHUNK = 4096  # rows held at a time: large enough to sort by length, small enoug
 Batched = tuple[list[int], list[Feature], Batch]  # places, features, batch
 
 
+class Engine(Protocol):
+    """What computes: see `hftool.engines`."""
+
+    def forward(self, batch: Batch, outputs: Sequence[str] = ("logits",)) -> Outputs:
+        """Inputs (B, T) -> the named outputs (B, ...) as float32 on the CPU, and the attention mask beside them."""
+        ...
+
+    def begin(self, batch: Batch) -> Steps:
+        """input_ids and attention_mask (B, T) -> the steps of their texts."""
+        ...
+
+
 @dataclass(frozen=True)
 class Predictor:
     """An engine and the head that reads its outputs. batch_tokens: tokens of a batch after padding; by default the head's."""
 
-    engine: TorchEngine
+    engine: Engine
     head: Head
     batch_tokens: int | None = None
 
@@ -39,15 +51,44 @@ class Predictor:
             yield from self.answer_features(self.head.encode(chunk), on_token)
 
     def answer_features(self, features: Sequence[Feature], on_token: OnToken | None = None) -> list[Answer]:
-        """One answer a row, in their order; the features of a row stand together."""
+        """One answer a row, in their order; the features of a row stand together. on_token: told of places among the
+        features."""
+        return self._joined(features, self.parts(features, on_token))
+
+    def parts(self, features: Sequence[Feature], on_token: OnToken | None = None, gone: Gone | None = None) -> list[Any]:
+        """The part of an answer that each feature gives, in their order.
+
+        on_token: told of each token, gone: asked before each batch and at each step of writing, both by the places of the
+        features. A feature that is given up has None for its part, or what was written until then.
+        """
         parts: list[Any] = [None] * len(features)
         for places, members, batch in self._batches(features):
+            if gone is not None and all([gone(place) for place in places]):
+                continue
             if self.head.decoding is None:
                 read: Any = self._forward(batch)
             else:
-                read = write(self.engine, batch, self.head.decoding, tokenizer=self.head.tokenizer, on_token=on_token)
+                read = self._written(batch, places, on_token, gone)
             _put(parts, places, self.head.decode(read, members))
-        return self._joined(features, parts)
+        return parts
+
+    def _written(self, batch: Batch, places: Sequence[int], on_token: OnToken | None, gone: Gone | None) -> Any:
+        """What was written for a batch, whose rows are the features at these places."""
+        writing = self.head.decoding
+        assert writing is not None
+        return write(
+            self.engine,
+            batch,
+            writing,
+            tokenizer=self.head.tokenizer,
+            on_token=None if on_token is None else lambda row, token: on_token(places[row], token),
+            gone=None if gone is None else lambda row: gone(places[row]),
+        )
+
+    def join(self, features: Sequence[Feature], parts: Sequence[Any]) -> Answer:
+        """The answer of a row, by its features and their parts. One whose text was cut says so: `cut` tokens were not read."""
+        answer, cut = self.head.join(parts), sum(feature.cut for feature in features)
+        return {**answer, "cut": cut} if cut else answer
 
     def score(self, features: Sequence[Feature]) -> tuple[list[Answer], float]:
         """Answers in order, and the loss over all that it counts: no batch weighs more for being short.
@@ -69,13 +110,9 @@ class Predictor:
         return self.answer_features(features) if self.head.decoding else self._joined(features, parts), mean
 
     def _joined(self, features: Sequence[Feature], parts: Sequence[Any]) -> list[Answer]:
-        """One answer a row; one whose text was cut says so: `cut` tokens of it were not read."""
-        answers = []
-        for _, group in groupby(zip(features, parts, strict=True), key=lambda pair: pair[0].row):
-            members = list(group)
-            answer, cut = self.head.join([part for _, part in members]), sum(feature.cut for feature, _ in members)
-            answers.append({**answer, "cut": cut} if cut else answer)
-        return answers
+        """One answer a row."""
+        groups = groupby(zip(features, parts, strict=True), key=lambda pair: pair[0].row)
+        return [self.join(*map(list, zip(*group, strict=True))) for _, group in groups]
 
     def _batches(self, features: Sequence[Feature]) -> Iterator[Batched]:
         lengths = [feature.length for feature in features]

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from hftool.errors import DataError
+from hftool.errors import ConfigError, DataError
 from hftool.registry.models import Family, find_family
-from hftool.safety import check_folder
+from hftool.safety import check_folder, is_export
 
 AUTO_CLASSES = {
     "classify": "AutoModelForSequenceClassification",
@@ -30,11 +30,20 @@ ENDINGS = {
 }
 
 
-def read_config(folder: Path, *, weights: bool = True) -> Any:
-    """The transformers config of a checked folder, nothing of it executed. Raises Refused, DataError, InputMissing."""
+def read_config(folder: Path, *, weights: bool = True, exported: bool = False) -> Any:
+    """The transformers config of a checked folder, nothing of it executed.
+
+    weights: whether it must hold weights. exported: whether graphs will do in their place. Raises Refused, DataError,
+    InputMissing, ConfigError (graphs where weights are needed).
+    """
     from transformers import AutoConfig
 
     check_folder(folder, weights=weights)
+    if weights and not exported and is_export(folder):
+        raise ConfigError(
+            f"'{folder}' is an export: its graphs answer, but have no weights to be trained or saved",
+            "Take the run or the model folder that it was made of",
+        )
     try:
         return AutoConfig.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # values of a wrong type raise whatever the class of the config stumbles over

@@ -6,15 +6,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from hftool.data.sources import Row, whole_characters
+from hftool.engines.onnx import OnnxEngine, OnnxModel, open_model
 from hftool.engines.torch import TorchEngine
 from hftool.errors import ConfigError, UsageError, did_you_mean
 from hftool.heads import get_head, head_class
 from hftool.heads.classify import ClassifyHead
 from hftool.heads.protocol import Answer, Decoding, Feature
 from hftool.inference.decoding import OnToken
-from hftool.inference.predictor import Predictor
+from hftool.inference.predictor import Engine, Predictor
 from hftool.machine import choose_device
 from hftool.models import (
+    CARD,
     Card,
     Loaded,
     auto_class_of,
@@ -27,9 +29,11 @@ from hftool.models import (
     read_card,
     read_config,
 )
+from hftool.models.exported import describe_export, read_export
 from hftool.names import Place, find_place
 from hftool.progress import Progress, notice, silent
 from hftool.registry.models import FAMILIES, Family, check_head, find_model, natural_head
+from hftool.safety import is_export
 
 LEAST_TOKENS = 2  # a beginning and an end
 
@@ -75,7 +79,9 @@ def check_head_by_name(model: str, head: str) -> None:
 
 def load_place(place: Place, *, head: str | None, device: str, progress: Progress = silent) -> Loaded:
     """A model from its folder: by its card if it has one for this head, else by its config. Raises what `load` raises."""
-    config = read_config(place.folder)
+    config = read_config(place.folder, exported=True)
+    if is_export(place.folder):
+        return _load_export(place, config, head=head, device=device)
     family = known_family(config, progress)
     card = read_card(place.folder)
     if card is None or (head is not None and head != card.head):
@@ -92,6 +98,20 @@ def load_place(place: Place, *, head: str | None, device: str, progress: Progres
         return loaded
     limited = dataclasses.replace(card, max_length=length_limit(loaded.tokenizer, loaded.model.config))
     return dataclasses.replace(loaded, card=limited)
+
+
+def _load_export(place: Place, config: Any, *, head: str | None, device: str) -> Loaded:
+    """Graphs do the one thing that they were exported for, on the CPU. Raises UsageError, ConfigError, DataError."""
+    card = read_card(place.folder)
+    if card is None:
+        raise ConfigError(f"the export in '{place.folder}' has no {CARD}", "Export the model again")
+    if head is not None and head != card.head:
+        raise UsageError(f"'{place.folder}' was exported to {card.head}, not to {head}", f"Export its model with --head {head}")
+    if device not in ("auto", "cpu"):
+        raise UsageError(f"graphs run on the CPU, not on '{device}'", "Leave --device out")
+    export = read_export(place.folder)
+    model = open_model(place.folder, export.graphs, config)
+    return Loaded(model, load_tokenizer(place.folder, config), card, family_of(config))
 
 
 def known_family(config: Any, progress: Progress) -> Family:
@@ -144,7 +164,7 @@ def tokenize(
         tokenizer, card = model.tokenizer, model.card
     else:
         place = find_place(model, head=None, offline=offline, fallback=fallback, progress=progress)
-        config = read_config(place.folder)
+        config = read_config(place.folder, exported=True)
         tokenizer = load_tokenizer(place.folder, config)
         card = read_card(place.folder) or Card(head="classify", max_length=length_limit(tokenizer, config))
     if max_length is not None:
@@ -185,7 +205,9 @@ def text_rows(texts: Sequence[str], pairs: Sequence[str] | None, *, roles: Seque
 def make_predictor(loaded: Loaded, precision: str = "fp32", options: Mapping[str, Any] | None = None) -> Predictor:
     """What answers with this model: the engine and the head that its card names. options: fields of that head, such as top_k;
     under `decoding` a Decoding, or those of its fields that are not to be as usual. Raises UsageError."""
-    engine = TorchEngine(loaded.model, str(loaded.model.device), precision)
+    engine: Engine = TorchEngine(loaded.model, str(loaded.model.device), precision)
+    if isinstance(loaded.model, OnnxModel):
+        engine = OnnxEngine(loaded.model)
     head: Any = get_head(loaded.tokenizer, loaded.card, loaded.model.config)
     given = dict(options or {})
     decoding = given.pop("decoding", None)
@@ -245,9 +267,12 @@ def info(
     """What a model is and what it needs: parameters by part, bytes, memory to infer and to train. Loads no weights."""
     place = find_place(model, head=None, offline=offline, fallback=fallback, progress=progress)
     card = read_card(place.folder)
-    config = read_config(place.folder)
+    config = read_config(place.folder, exported=True)
     head = card.head if card else natural_head(place.row) if place.row else natural_head_of(place.folder, config)
-    facts = describe(place.folder, auto_class_of(head, config), batch_size=batch_size, length=length)
+    if is_export(place.folder):
+        facts = describe_export(read_export(place.folder), batch_size=batch_size, length=length)
+    else:
+        facts = describe(place.folder, auto_class_of(head, config), batch_size=batch_size, length=length)
     stand_in = {"model": f"{place.stand_in['used']} for {place.stand_in['asked']}"} if place.stand_in else {}
     stand_in = stand_in or (dict(card.stand_in) if card else {})
     return {

@@ -75,14 +75,14 @@ def evaluate(
     place = find_place(model, head=head, offline=offline, fallback=fallback, progress=progress)
     loaded = trained(load_place(place, head=head, device=device, progress=progress), None)
     if task is None:
-        part = _own_rows(place, split, model, loaded.card, offline=offline, progress=progress)
+        part = own_rows(place, split, model, loaded.card, offline=offline, progress=progress)
     else:
         used = _stand_in_of(place, task)
         data = find_task_data(used, {}, encoding=encoding, offline=offline, fallback=False, progress=progress)
         loaded = _as_the_task_wants(loaded, data, head)
-        part = _rows_to_measure(data, task, split, loaded.card, column or {})
+        part = rows_to_measure(data, task, split, loaded.card, column or {})
     part = part.keep(sample_indices(len(part.rows), limit, seed))
-    loaded = _on_the_scale_of(part, loaded)
+    loaded = on_the_scale_of(part, loaded)
     target = _errors_file(errors, place, loaded)
     report = _measured(part, loaded)
     _write_errors(report, target, progress)
@@ -135,7 +135,7 @@ def _measured(part: Prepared, loaded: Loaded) -> Report:
     return Report(part.split, {**measured, "stand_in": dict(loaded.card.stand_in)}, wrong)
 
 
-def _on_the_scale_of(part: Prepared, loaded: Loaded) -> Loaded:
+def on_the_scale_of(part: Prepared, loaded: Loaded) -> Loaded:
     """A model that gives scores, but was never trained on any, is measured on the scale of the labels."""
     if not head_class(loaded.card.head).numbers or loaded.card.label_range:
         return loaded
@@ -143,7 +143,7 @@ def _on_the_scale_of(part: Prepared, loaded: Loaded) -> Loaded:
     return replace(loaded, card=replace(loaded.card, label_range=(min(labels), max(labels))))
 
 
-def _own_rows(place: Place, on: str | None, model: str, card: Card, *, offline: bool, progress: Progress) -> Prepared:
+def own_rows(place: Place, on: str | None, model: str, card: Card, *, offline: bool, progress: Progress) -> Prepared:
     """The rows of the run's own data, split as when the run was made, with the labels as the model's card names them."""
     if place.run is None:
         raise UsageError(f"'{model}' is no run folder, so it has no data of its own", "Name a task or a file")
@@ -159,7 +159,7 @@ def _stand_in_of(place: Place, task: str) -> str:
     return used if asked == task else task
 
 
-def _rows_to_measure(data: TaskData, task: str, on: str | None, card: Card, given: Mapping[str, str]) -> Prepared:
+def rows_to_measure(data: TaskData, task: str, on: str | None, card: Card, given: Mapping[str, str]) -> Prepared:
     """The split to measure, with the labels as the model's card names them."""
     row = data.row
     known = dict(row.columns) if row else card.columns

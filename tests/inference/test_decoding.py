@@ -15,6 +15,7 @@ from transformers import (
 )
 from transformers.generation.logits_process import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
+from hftool.engines.steps import TorchSteps
 from hftool.engines.torch import TorchEngine
 from hftool.errors import DataError, UsageError
 from hftool.heads.protocol import Decoding, Written
@@ -483,3 +484,47 @@ def test_settings_out_of_range_or_against_each_other_are_refused_before_the_mode
         check_decoding(replace(Decoding(), **asked))
     with pytest.raises(UsageError):
         write(None, batch_of(1), Decoding(**asked), tokenizer=None)
+
+
+@pytest.mark.parametrize("asked", [{}, {"temperature": 1.0, "samples": 2}, {"beams": 3}])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_row_that_is_given_up_leaves_the_batch_and_the_others_write_the_same(family, asked, monkeypatch):
+    model, batch = FAMILIES[family](3), prompts(3, left=family == "gpt2")
+    model.generation_config = settings([])
+    decoding = Decoding(max_new_tokens=12, **asked)
+    whole = write(TorchEngine(model), batch, decoding, tokenizer=None)
+    widths, questions = [], Counter()
+    forward = TorchSteps.next
+
+    def next_step(steps, tokens, rows=None):
+        widths.append(len(tokens))
+        return forward(steps, tokens, rows)
+
+    def gone(row):
+        questions[row] += 1
+        return row == 1 and max(questions.values()) > 3 * decoding.samples
+
+    monkeypatch.setattr(TorchSteps, "next", next_step)
+    made = write(TorchEngine(model), batch, decoding, tokenizer=None, gone=gone)
+    copies = max(decoding.beams, decoding.samples)
+    assert widths[0] == 5 * copies and widths[-1] == 4 * copies
+    assert widths.index(4 * copies) == 3  # after the fourth token of it
+    assert [made[i] for i in (0, 2, 3, 4)] == [whole[i] for i in (0, 2, 3, 4)]
+    assert len(made[1]) == decoding.samples
+    if decoding.beams == 1:
+        assert [text.ids for text in made[1]] == [text.ids[:4] for text in whole[1]]
+
+
+def test_nothing_more_is_computed_when_all_are_given_up():
+    model, batch = gpt2(0), prompts(0, left=True)
+    model.generation_config = settings([])
+    told = []
+    write(
+        TorchEngine(model),
+        batch,
+        Decoding(max_new_tokens=12),
+        tokenizer=None,
+        on_token=lambda row, token: told.append(row),
+        gone=lambda row: len(told) >= 7,
+    )
+    assert 7 <= len(told) < 12

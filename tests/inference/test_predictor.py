@@ -1,5 +1,6 @@
 import math
 
+import families
 import pytest
 import torch
 
@@ -7,7 +8,7 @@ from hftool.errors import DataError
 from hftool.inference import predictor as module
 from hftool.inference.predictor import Predictor
 from hftool.models import Card, load_model
-from hftool.workflow.ask import make_predictor
+from hftool.workflow.ask import load, make_predictor
 
 WORDS = [
     "a",
@@ -93,3 +94,27 @@ def test_a_model_of_nan_gives_no_answers(tiny_bert):
         loaded.model.classifier.weight[0, 0] = math.nan
     with pytest.raises(DataError, match="answers with NaN or infinite numbers: its weights are damaged"):
         list(make_predictor(loaded).answer(rows(3)))
+
+
+def test_parts_are_of_the_features_and_those_given_up_are_not_computed(predictor, alone):
+    features = predictor.head.encode(rows(60))
+    small = Predictor(predictor.engine, predictor.head, batch_tokens=40)
+    left = set(range(0, 60, 3))
+    parts = small.parts(features, gone=lambda place: place in left or features[place].length < 9)
+    for place, (part, one) in enumerate(zip(parts, alone, strict=True)):
+        if part is not None:
+            assert small.join([features[place]], [part])["label"] == one["label"]
+    assert any(part is None for part in parts) and all(
+        parts[place] for place in range(60) if place not in left and features[place].length >= 9
+    )
+
+
+def test_tokens_are_told_by_the_places_of_the_features():
+    loaded = load(str(families.folder("gpt2")))
+    head = make_predictor(loaded, options={"decoding": {"max_new_tokens": 3}})
+    texts = ["the red cat is warm and fine .", "who", "where is the car ?"]  # batches are sorted by length
+    told = {}
+    features = head.head.encode([{"prompt": text} for text in texts])
+    answers = head.answer_features(features, lambda place, token: told.setdefault(place, []).append(token))
+    for place, answer in enumerate(answers):
+        assert loaded.tokenizer.decode(told[place]) == answer["text"]

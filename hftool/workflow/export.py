@@ -1,0 +1,144 @@
+"""The word that makes a model run without torch: export."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hftool import config as knobs
+from hftool.data.rows import sample_indices
+from hftool.data.sources import Row
+from hftool.deploy import export as graphs
+from hftool.deploy.texts import own_rows, pairs_as_rows, texts_as_rows
+from hftool.errors import ConfigError, HftoolError, UsageError, did_you_mean
+from hftool.heads import get_head
+from hftool.heads.protocol import Head
+from hftool.models import Loaded, auto_class_of, describe
+from hftool.models.exported import KNOWN
+from hftool.models.page import NO_STORY, Story
+from hftool.names import Place, find_place, find_task_data
+from hftool.progress import Progress, notice, silent
+from hftool.registry.tasks import find_task
+from hftool.run import check_output, read_json, whole_folder
+from hftool.safety import check_extra, is_export
+from hftool.workflow import measure
+from hftool.workflow.answers import natural_options
+from hftool.workflow.ask import check_head_by_name, load_place, trained
+
+FORMATS = ("onnx",)
+NUMBERS = ("int8",)
+COMPARED, MEASURED = 200, 1000  # rows
+COMPARED_WRITING, MEASURED_WRITING = 24, 50  # what is written takes a hundred times as long
+
+
+@dataclass(frozen=True)
+class Exported:
+    """An export: its folder, and what stands in its export.json."""
+
+    path: Path
+    report: Mapping[str, Any]
+
+
+def export(
+    model: str,
+    *,
+    out: str | Path,
+    to: str = "onnx",
+    quantize: str | None = None,
+    head: str | None = None,
+    offline: bool = False,
+    fallback: bool = False,
+    progress: Progress = silent,
+) -> Exported:
+    """Write a model as a folder of ONNX graphs that works wherever a model does, after comparing them with the model.
+
+    to: onnx. quantize: int8, for weights of 8 bits. head: what it is to do; by default what it was trained for, or does
+    naturally. The folder appears whole, and only when the graphs answer as the model does: else DataError. Raises what `load`
+    raises, OutputUnavailable, ConfigError (an export, a head that is not trained, a model that the exporter cannot follow).
+    """
+    _check_words(to, quantize)
+    check_output(Path(out))
+    check_extra("onnxscript")
+    if head is not None:
+        check_head_by_name(model, head)
+    place = find_place(model, head=head, offline=offline, fallback=fallback, progress=progress)
+    if is_export(place.folder):
+        raise ConfigError(f"'{model}' is an export already", "Take the run or the model folder that it was made of")
+    loaded = trained(load_place(place, head=head, device="cpu", progress=progress), None)
+    loaded, measured = _measured_rows(place, loaded, progress)
+    job = make_job(place, loaded, measured)
+    with whole_folder(Path(out)) as folder:
+        report = graphs.export(job, folder, quantize=quantize)
+    return Exported(Path(out), report)
+
+
+def _check_words(to: str, quantize: str | None) -> None:
+    for name, word, known in (("to", to, FORMATS), ("quantize", quantize, NUMBERS)):
+        if word is not None and word not in known:
+            choices = "One of: " + ", ".join(known)
+            raise UsageError(f"{name} cannot be '{word}'", did_you_mean(word, known, otherwise=choices))
+
+
+def make_job(place: Place, loaded: Loaded, measured: Sequence[Row]) -> graphs.Job:
+    """What is exported, and the rows that it is tried on: of its own task if any are at hand.
+
+    measured: rows with known answers, or none.
+    """
+    head = get_head(loaded.tokenizer, loaded.card, loaded.model.config)
+    options = natural_options(loaded)
+    asked: Any = dataclasses.replace(head, **options)  # type: ignore[type-var]
+    hidden = _hide if options.get("asking") else lambda head, rows: list(rows)
+    most = COMPARED if head.decoding is None else COMPARED_WRITING
+    rows, origin = own_rows(asked, hidden(head, measured))[:most], "the rows of its task"
+    if not rows:
+        texts = hidden(head, texts_as_rows(head))
+        rows, origin = own_rows(asked, texts), "texts of hftool"
+    facts = describe(place.folder, auto_class_of(loaded.card.head, loaded.model.config), batch_size=1, length=1)
+    return graphs.Job(
+        loaded,
+        facts={name: facts[name] for name in KNOWN},
+        size=facts["bytes_on_disk"],
+        asked=rows,
+        origin=origin,
+        options=options,
+        pairs=pairs_as_rows(head),
+        measured=measured,
+        story=_story(place),
+    )
+
+
+def _hide(head: Head, rows: Sequence[Row]) -> list[Row]:
+    """Texts with their middle word hidden, for a model that fills masks."""
+    hidden = []
+    for row in rows:
+        words = str(row["text"]).split()
+        words[len(words) // 2 : len(words) // 2 + 1] = [head.tokenizer.mask_token]
+        hidden.append({**row, "text": " ".join(words)})
+    return hidden
+
+
+def _story(place: Place) -> Story:
+    if place.run is None:
+        return NO_STORY
+    return Story(read_json(place.run.manifest), read_json(place.run.metrics), knobs.read_config(str(place.run.config)))
+
+
+def _measured_rows(place: Place, loaded: Loaded, progress: Progress) -> tuple[Loaded, Sequence[Row]]:
+    """Rows with known answers, where they can be had without a network: of the run, or of the task that the card names. The
+    model is told their scale, where it needs one."""
+    task = find_task(loaded.card.task) if loaded.card.task else None
+    try:
+        if place.run is not None:
+            part = measure.own_rows(place, None, str(place.folder), loaded.card, offline=True, progress=progress)
+        elif task is not None:
+            data = find_task_data(task.name, {}, encoding=None, offline=True, fallback=False, progress=progress)
+            part = measure.rows_to_measure(data, task.name, None, loaded.card, {})
+        else:
+            return loaded, ()
+    except HftoolError as error:
+        notice(progress, f"the metric is not measured: {error.detail}")
+        return loaded, ()
+    writes = get_head(loaded.tokenizer, loaded.card, loaded.model.config).decoding is not None
+    part = part.keep(sample_indices(len(part.rows), MEASURED_WRITING if writes else MEASURED, 0))
+    return measure.on_the_scale_of(part, loaded), part.rows

@@ -1,0 +1,63 @@
+"""Exported folders that tests share, made once a session; and hostile graphs. Copy a folder before you change it."""
+
+import atexit
+import dataclasses
+import functools
+import importlib
+import shutil
+import tempfile
+from pathlib import Path
+
+HOME = Path(tempfile.mkdtemp(prefix="hftool-exports-"))
+atexit.register(shutil.rmtree, HOME, ignore_errors=True)
+
+
+def random_head(kind, head):
+    """A tiny model of the family with a head of random weights that counts as trained, and the place where its body lies."""
+    import families
+    import torch
+
+    from hftool.models import Card, auto_class_of, length_limit, load_model, read_config
+    from hftool.names import Place
+
+    folder = families.folder(kind)
+    config = read_config(folder)
+    labels = ("a", "b", "c") if head in ("classify", "tag") else ()
+    torch.manual_seed(0)
+    made = load_model(folder, auto_class_of(head, config), card=Card(head=head, labels=labels, base=kind), new_head=True)
+    card = dataclasses.replace(made.card, max_length=length_limit(made.tokenizer, config))
+    return dataclasses.replace(made, card=card, new_weights=()), Place(folder, kind)
+
+
+@functools.cache
+def exported(kind, head, quantize=None):
+    """-> the folder of an export of `random_head`, the model itself, and its report."""
+    from hftool.deploy.export import export
+
+    loaded, place = random_head(kind, head)
+    job = importlib.import_module("hftool.workflow.export").make_job(place, loaded, ())
+    folder = HOME / f"{kind}-{head}-{quantize}"
+    folder.mkdir(exist_ok=True)
+    return folder, loaded, export(job, folder, quantize=quantize)
+
+
+def graph(path, *, domain="", op="Identity", location="", functions=(), inner=False):
+    """A graph of one node at `path`, of an operator of this domain, whose weights lie at `location`."""
+    import onnx
+    from onnx import TensorProto, helper
+
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in "xy")
+    node = helper.make_node(op, ["x"], ["y"], domain=domain)
+    if inner:  # in the branch of a condition
+        branch = helper.make_graph([node], "branch", [], [y])
+        node = helper.make_node("If", ["c"], ["y"], then_branch=branch, else_branch=branch)
+    made = helper.make_graph([node], "g", [x], [y])
+    if location:
+        tensor = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[1], data_location=TensorProto.EXTERNAL)
+        tensor.external_data.add(key="location", value=location)
+        tensor.external_data.add(key="length", value="4")
+        made.initializer.append(tensor)
+    model = helper.make_model(made, functions=list(functions))
+    path.write_bytes(model.SerializeToString())
+    assert onnx.load_model_from_string(path.read_bytes()).graph.name == "g"
+    return path
