@@ -1,14 +1,16 @@
-"""The Hugging Face Hub: asked once, for at most three seconds, and only when something must be fetched.
+"""The Hugging Face Hub: asked once, for at most three seconds, and only when something must be fetched or is pushed.
 
 The libraries' own look-ups retry for 23 to 46 seconds without a network; so they only ever get local folders from us.
 `HF_ENDPOINT`, `HF_HOME`, `HF_HUB_CACHE`, `HF_TOKEN` and `HF_HUB_OFFLINE` mean what they mean everywhere.
 """
 
+import contextlib
 import json
 import logging
 import re
 import threading
 from collections import Counter
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,11 +28,20 @@ CHUNK = 2**16  # bytes; of less than a chunk nothing is kept when the network br
 NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*(@(?!.*\.\.)\w[\w./+-]*)?", re.ASCII)  # a branch becomes a path below `refs`
 REVISION = re.compile(r"[0-9a-f]{40}")
 TOKENIZERS = (("tokenizer.json",), ("vocab.txt",), ("vocab.json", "merges.txt"), ("spiece.model",))
-MODEL_ENDINGS = (".json", ".txt", ".model", ".jinja", "README.md")  # and the safetensors beside config.json
+MODEL_ENDINGS = (".json", ".txt", ".model", ".jinja", "README.md", "SHA256SUMS")  # and the safetensors beside config.json
 DATA_ENDINGS = (".parquet", ".csv", ".tsv", ".json", ".jsonl", ".txt")
 ACCESS = "Check the name; for a private one, or one with terms to accept on its page, type `hf auth login`"
+LOGIN = "Type `hf auth login`, or set HF_TOKEN, with a token that may write"
 KEPT = "Type the command again: the files that arrived whole are kept"
 _ONE_AT_A_TIME = threading.Lock()  # `_download` changes huggingface_hub for the whole process
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """A commit on the Hub: the address of its repository and its 40-digit revision."""
+
+    url: str
+    revision: str
 
 
 @dataclass(frozen=True)
@@ -115,7 +126,7 @@ def _wanted(repo: str, names: list[str], kind: str, part: str) -> list[str]:
         pickles = [name for name in names if name.endswith(PICKLES)]
         if pickles and not weights:
             raise Refused(f"'{repo}' has its weights only as a pickle ('{pickles[0]}'), which can run code", CONVERT)
-        return [name for name in names if name.endswith(MODEL_ENDINGS)] + weights
+        return [name for name in names if is_read(name, kind) and name not in weights] + weights
     data = [name for name in names if name.endswith(DATA_ENDINGS)]
     wanted = [name for name in data if not part or name.startswith(f"{part}/")]
     if not wanted:
@@ -123,6 +134,13 @@ def _wanted(repo: str, names: list[str], kind: str, part: str) -> list[str]:
         hint = did_you_mean(part, parts, otherwise=f"It has {listing(parts) or 'none that hftool reads'}")
         raise UsageError(f"{repo} has no data files" + (f" in '{part}'" if part else ""), hint)
     return [name for name in names if name == "README.md"] + wanted
+
+
+def is_read(name: str, kind: str) -> bool:
+    """Whether hftool would read a file of this name in a repository of this kind."""
+    if kind == "model":
+        return name.endswith(MODEL_ENDINGS) or (name.endswith(".safetensors") and "/" not in name)
+    return name.endswith(DATA_ENDINGS) or name == "README.md"
 
 
 def _note(path: Path, text: str) -> None:
@@ -220,3 +238,90 @@ def _get(url: str) -> tuple[int, bytes]:
 
     threading.Thread(target=ask, daemon=True).start()
     return status.result(TIMEOUT), body.result(SLOW)
+
+
+def push(repo: str, files: Mapping[str, Path], *, public: bool, message: str) -> Pushed:
+    """Put files, by their names there, into a model repository in one commit; what else it holds stays.
+
+    A repository that is not there is made, private unless `public`. One that is there and public is no place for what was to
+    be private. Raises UsageError, HubUnreachable, Refused (no token, or one that may not).
+    """
+    from huggingface_hub import CommitOperationAdd, HfApi, constants, get_token
+    from huggingface_hub.errors import HfHubHTTPError, HTTPError  # type: ignore[attr-defined]
+
+    check_repo(repo)
+    if constants.HF_HUB_OFFLINE:
+        raise HubUnreachable(f"nothing can be pushed to {repo}: HF_HUB_OFFLINE is set", "Unset it")
+    token = get_token()
+    if token is None:
+        raise Refused("there is no token of the Hub on this machine", LOGIN)
+    there = _is_there(repo, public=public)
+    api = HfApi(endpoint=constants.ENDPOINT, token=token)
+    try:
+        with _at_once(repo):
+            if not there:
+                api.create_repo(repo, private=not public, exist_ok=True)
+            additions = [CommitOperationAdd(name, str(path)) for name, path in files.items()]
+            made = api.create_commit(repo, additions, commit_message=message)
+    except HfHubHTTPError as error:
+        status = error.response.status_code
+        if status in (401, 403):
+            raise Refused(f"the Hub does not let this token write to {repo} (HTTP {status})", LOGIN) from None
+        raise HubUnreachable(f"the Hub answered HTTP {status}: {error!s:.160}", "Try again later") from None
+    except (HTTPError, OSError, ValueError, LookupError, TypeError) as error:  # the last two: an answer of somebody else
+        raise HubUnreachable(f"pushing to {repo} broke off: {error!r:.160}", "Type the command again") from None
+    if not REVISION.fullmatch(str(made.oid)):
+        raise HubUnreachable(f"the Hub named {str(made.oid)[:50]!r} as the revision of {repo}", "Check HF_ENDPOINT")
+    return Pushed(f"{constants.ENDPOINT}/{repo}", made.oid)
+
+
+def check_repo(repo: str) -> None:
+    """Raise UsageError unless `repo` is owner/name."""
+    if not NAME.fullmatch(repo) or "@" in repo:
+        raise UsageError(f"'{repo}' is no repository id", "Where it goes on the Hub is owner/name")
+
+
+def _is_there(repo: str, *, public: bool) -> bool:
+    """Whether the repository exists. Raises Refused (a token that is not valid), UsageError (public, and must not be)."""
+    from huggingface_hub import constants
+
+    try:
+        who, _ = _get(f"{constants.ENDPOINT}/api/whoami-v2")
+        status, body = _get(f"{constants.ENDPOINT}/api/models/{repo}")
+        private = json.loads(body)["private"] if status == 200 else True
+    except Exception as error:  # of the network, of a bad HF_ENDPOINT, or an answer of somebody else
+        raise HubUnreachable(
+            f"{constants.ENDPOINT} does not answer ({error!r:.160})", "Check HF_ENDPOINT and network"
+        ) from None
+    if who in (401, 403):
+        raise Refused(f"the Hub does not know this token (HTTP {who})", LOGIN)
+    if who != 200 or status not in (200, 401, 403, 404):
+        raise HubUnreachable(f"the Hub answered HTTP {max(who, status)} for {repo}", "Try again later")
+    if not private and not public:
+        raise UsageError(
+            f"{repo} is there already and is public", "If the model may be, add --public; else choose another name"
+        )
+    return status == 200
+
+
+@contextlib.contextmanager
+def _at_once(repo: str) -> Iterator[None]:
+    """huggingface_hub silent, and without the minutes for which it tries again a Hub that is in trouble."""
+    from huggingface_hub import get_session
+    from huggingface_hub.utils.tqdm import disable_progress_bars
+
+    def after(response: Any) -> None:
+        """Make trouble of the Hub ours, at once."""
+        if response.status_code == 429 or response.status_code >= 500:
+            raise HubUnreachable(f"pushing to {repo} broke off: HTTP {response.status_code}", "Type the command again later")
+
+    with _ONE_AT_A_TIME, disable_progress_bars():
+        client, logger = get_session(), logging.getLogger("huggingface_hub")
+        hooks, level = client.event_hooks, logger.level
+        try:
+            client.event_hooks = {**hooks, "response": [*hooks["response"], after]}
+            logger.setLevel(logging.ERROR)
+            yield
+        finally:
+            client.event_hooks = hooks
+            logger.setLevel(level)

@@ -9,7 +9,9 @@ from pathlib import Path
 
 from hftool import hub
 from hftool.data.sources import FORMATS, Table, read_hub_folder, read_table, split_files
-from hftool.errors import ConfigError, DataError, HubUnreachable, InputMissing, UsageError
+from hftool.errors import ConfigError, DataError, HubUnreachable, InputMissing, Refused, UsageError
+from hftool.lock import holding
+from hftool.models.sums import SUMS, check_sums
 from hftool.progress import Progress, notice, silent
 from hftool.registry.models import Model, find_model, get_model, natural_head
 from hftool.registry.tasks import Task, find_task, get_task
@@ -90,10 +92,28 @@ def find_place(word: str, *, head: str | None, offline: bool, fallback: bool, pr
     if path.exists():
         return _place_of_folder(path)
     repo, _, revision = word.partition("@")
-    found = hub.cached(repo, revision) or (None if offline else hub.fetch(repo, revision))
+    found = find_snapshot(repo, revision, offline=offline)
     if found is None:
         raise HubUnreachable(f"{repo} is not in the cache", "Leave --offline out once to fetch it")
     return Place(found.folder, repo, found.revision)
+
+
+def find_snapshot(repo: str, revision: str = "", *, kind: str = "model", part: str = "", offline: bool) -> hub.Snapshot | None:
+    """A repository of the Hub, out of the cache or fetched, as the lock says where one holds; None when only the Hub has it
+    and it must not be asked. kind: model or dataset. part: a folder of a data set.
+
+    Raises HubUnreachable, Refused (not as the lock says), and what `hub.fetch` raises.
+    """
+    lock = holding()
+    pinned = lock.pin(repo, revision, kind) if lock else revision
+    found = hub.cached(repo, pinned, kind=kind, part=part)
+    if found and lock and not offline and not lock.is_whole(repo, found.folder, kind=kind, part=part):
+        found = None  # another tool fetched less of it
+    if found is None and not offline:
+        found = hub.fetch(repo, pinned, kind=kind, part=part)
+    if found and lock:
+        lock.check(repo, found.folder, kind=kind, part=part)
+    return found
 
 
 def _place_of_folder(path: Path) -> Place:
@@ -104,10 +124,22 @@ def _place_of_folder(path: Path) -> Place:
                 f"the run '{path}' is not finished and has no model yet",
                 f"Take its best checkpoint: hftool save {shlex.quote(str(path))} --checkpoint best --out DIR",
             )
+        _check_as_written(run.model)
         return Place(run.model, str(path.absolute()), run=run)
     if not path.is_dir() or not (path / "config.json").is_file():
         raise InputMissing(f"'{path}' is no model folder: it has no config.json")
+    _check_as_written(path)
     return Place(path, str(path.absolute()))
+
+
+def _check_as_written(folder: Path) -> None:
+    """Where a lock holds, a folder of one's own passes, but not one that has changed since its hashes were written."""
+    if holding() is None or not (folder / SUMS).is_file():
+        return
+    try:
+        check_sums(folder)
+    except DataError as error:
+        raise Refused(error.detail, error.hint) from None
 
 
 def _place_of_row(row: Model, *, head: str, offline: bool, fallback: bool, progress: Progress) -> Place:
@@ -117,8 +149,9 @@ def _place_of_row(row: Model, *, head: str, offline: bool, fallback: bool, progr
     trouble = HubUnreachable(f"{row.name} ({row.repo}) is not in the cache", "Leave --offline out once to fetch it")
     if not offline:
         try:
-            found = hub.fetch(row.repo, row.revision)
-            return Place(found.folder, row.repo, found.revision, row)
+            found = find_snapshot(row.repo, row.revision, offline=False)
+            if found is not None:
+                return Place(found.folder, row.repo, found.revision, row)
         except HubUnreachable as error:
             trouble = error
     names = row.stand_in_names(head)
@@ -127,17 +160,23 @@ def _place_of_row(row: Model, *, head: str, offline: bool, fallback: bool, progr
     if not fallback or not names:
         raise trouble
     for other in map(get_model, names):
-        stand_in = _at_hand(other)
+        stand_in = _at_hand(other, asked=False)
         if stand_in is not None:
             return _stand_in(row, other, stand_in, trouble, progress)
     raise HubUnreachable(f"{trouble.detail}, and its stand-in {names[0]} is not installed", INSTALL_OFFLINE)
 
 
-def _at_hand(row: Model) -> hub.Snapshot | None:
-    """The checkpoint where no network is needed: brought by hftool, installed as a package, or in the cache."""
+def _at_hand(row: Model, *, asked: bool = True) -> hub.Snapshot | None:
+    """The checkpoint where no network is needed: brought by hftool, installed as a package, or in the cache.
+
+    asked: whether the user named it; a stand-in that a lock does not list is passed over. Raises Refused.
+    """
     if row.bundled:
         return hub.Snapshot(ASSETS / "models" / row.bundled, "")
-    return _installed(row) or hub.cached(row.repo, row.revision)
+    installed, lock = _installed(row), holding()
+    if installed is not None or (lock is not None and not asked and ("model", row.repo) not in lock.entries):
+        return installed
+    return find_snapshot(row.repo, row.revision, offline=True)
 
 
 def _stand_in(row: Model, other: Model, found: hub.Snapshot, trouble: HubUnreachable, progress: Progress) -> Place:
@@ -180,18 +219,16 @@ def find_task_data(
     """
     tables = {split: read_table(path, split, encoding=encoding) for split, path in files.items()}
     row = find_task(word) if word else None
-    path = _path_of(word) if word else None
     if row is not None:
         if "train" in tables:
             return TaskData(tables, row)
         own_data = _data_of_row(row, offline=offline, fallback=fallback, progress=progress)
         return replace(own_data, tables={**own_data.tables, **tables})
-    if path is not None and path.exists():
+    if word and is_own_data(word):
+        path = _path_of(word)
         own = split_files(path) if path.is_dir() else {"train": path}
         read = {s: read_table(p, s, encoding=encoding) for s, p in own.items() if s not in tables}
         return TaskData({**read, **tables})
-    if word and (_is_path(word) or Path(word).suffix.lower() in FORMATS):
-        raise InputMissing(f"there is no file '{word}'")
     if word and "/" in word:
         data = _hub_data(word, offline=offline)
         return replace(data, tables={**data.tables, **tables})
@@ -200,21 +237,29 @@ def find_task_data(
     return TaskData(tables)
 
 
+def is_own_data(word: str) -> bool:
+    """Whether a TASK is a file or a folder of one's own. Raises InputMissing when it is written as one and is not there."""
+    if _path_of(word).exists():
+        return True
+    if _is_path(word) or Path(word).suffix.lower() in FORMATS:
+        raise InputMissing(f"there is no file '{word}'")
+    return False
+
+
 def _data_of_row(row: Task, *, offline: bool, fallback: bool, progress: Progress) -> TaskData:
     if row.bundled:
         folder = ASSETS / "data" / row.bundled
         return TaskData({s: read_table(p, s) for s, p in split_files(folder).items()}, row)
-    part = row.config
-    found = hub.cached(row.repo, row.revision, kind="dataset", part=part)
-    if found is None and not offline:
-        try:
-            found = hub.fetch(row.repo, row.revision, kind="dataset", part=part)
-        except HubUnreachable as error:
-            trouble = error
+    found = None
+    try:
+        found = find_snapshot(row.repo, row.revision, kind="dataset", part=row.config, offline=offline)
+    except HubUnreachable as error:
+        trouble = error
     if found is not None:
+        pinned = _pinned(row.repo, found.revision, row.config)
         tables = read_hub_folder(found.folder, row.repo, [theirs for _, theirs in row.splits], config=row.config)
         ours = {theirs: mine for mine, theirs in row.splits}
-        return TaskData({ours[s]: replace(t, lines=row.lines, split=ours[s]) for s, t in tables.items()}, row)
+        return TaskData({ours[s]: replace(t, lines=row.lines, split=ours[s]) for s, t in tables.items()}, row, pinned=pinned)
     if offline:
         trouble = HubUnreachable(
             f"{row.name} ({row.repo}) is not in the cache", "Leave --offline out once to fetch it, or name a file of your own"
@@ -232,12 +277,22 @@ def _data_of_row(row: Task, *, offline: bool, fallback: bool, progress: Progress
 
 
 def _hub_data(word: str, *, offline: bool) -> TaskData:
-    name, _, config = word.partition(":")
-    repo, _, revision = name.partition("@")
-    found = hub.cached(repo, revision, kind="dataset") or (None if offline else hub.fetch(repo, revision, kind="dataset"))
+    repo, revision, config = split_data_id(word)
+    found = find_snapshot(repo, revision, kind="dataset", offline=offline)
     if found is None:
         raise HubUnreachable(f"the data set {repo} is not in the cache", "Leave --offline out once to fetch it")
     tables = read_hub_folder(found.folder, word, ("train", "validation", "test"), config=config)
     if "train" not in tables and "test" not in tables and "validation" not in tables:
         raise DataError(f"the data set {word} has no split called train, validation or test")
-    return TaskData(tables, pinned=f"{repo}@{found.revision}" + (f":{config}" if config else ""))
+    return TaskData(tables, pinned=_pinned(repo, found.revision, config))
+
+
+def split_data_id(word: str) -> tuple[str, str, str]:
+    """owner/name[@revision][:configuration] in its three parts."""
+    name, _, config = word.partition(":")
+    repo, _, revision = name.partition("@")
+    return repo, revision, config
+
+
+def _pinned(repo: str, revision: str, config: str) -> str:
+    return f"{repo}@{revision}" + (f":{config}" if config else "")

@@ -3,10 +3,14 @@
     with fake_hub({("model", "owner/name"): {"main": {"config.json": b"{}"}}}) as hub:
         subprocess.run([...], env=os.environ | hub.environment(home))
 
+`hub.token` is the one token that may write; a repository that was made by a push is in `hub.repos`, and in `hub.private` if it
+is private. Files go up whole within the commit ("regular"): no LFS, no Xet.
+
 A branch's revision is made from its files, so changing `hub.repos` moves the branch. A key of 40 hexadecimal digits is
 a commit of that name.
 """
 
+import base64
 import hashlib
 import json
 import re
@@ -25,6 +29,7 @@ Files = Mapping[str, bytes]
 Repos = dict[tuple[str, str], dict[str, Files]]
 
 API = re.compile(r"/api/(model|dataset)s/([^/]+/[^/]+)(?:/(revision|tree)/([^/]+))?")
+UPLOAD = re.compile(r"/api/(model|dataset)s/([^/]+/[^/]+)/(preupload|commit)/([^/]+)")
 FILE = re.compile(r"/(datasets/)?([^/]+/[^/]+)/resolve/([^/]+)/(.+)")
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -60,6 +65,9 @@ class FakeHub:
         self.repos = repos
         self.requests: list[Request] = []
         self.faults: list[Fault] = []
+        self.token = "hf_writer"
+        self.private: set[tuple[str, str]] = set()
+        self.commits: list[str] = []  # the summaries
         self.xet = False  # offer large files by hf_xet as well; nothing stands behind the offer
         self.ended = threading.Event()
         self._server = _Server(("127.0.0.1", 0), _Handler)
@@ -163,6 +171,9 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True  # a body would wait 40 ms for its headers to be acknowledged
     server: _Server
 
+    def do_POST(self) -> None:
+        self._serve()
+
     def do_HEAD(self) -> None:
         self._serve()
 
@@ -174,6 +185,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _serve(self) -> None:
         hub = self.server.hub
+        self.body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         hub.requests.append(
             Request(self.command, unquote(self.path), self.headers.get("Range", ""), self.headers.get("Authorization", ""))
         )
@@ -194,14 +206,50 @@ class _Handler(BaseHTTPRequestHandler):
                 return fault
         return None
 
+    def _post(self, path: str) -> None:
+        """What a push asks for: a repository, how each file is to come, and the commit."""
+        hub = self.server.hub
+        if path == "/api/validate-yaml":
+            return self._send(200, b'{"errors": [], "warnings": []}')
+        if self.headers.get("Authorization", "") != f"Bearer {hub.token}":
+            return self._send(401, b"{}")
+        if path == "/api/repos/create":
+            asked = json.loads(self.body)
+            repo = (asked.get("type", "model"), f"{asked['organization']}/{asked['name']}")
+            if repo in hub.repos:
+                return self._send(409, json.dumps({"url": f"{hub.url}/{repo[1]}"}).encode())
+            hub.repos[repo] = {"main": {".gitattributes": b"*.safetensors filter=lfs\n"}}
+            hub.private |= {repo} if asked.get("visibility") == "private" or asked.get("private") else set()
+            return self._send(200, json.dumps({"url": f"{hub.url}/{repo[1]}"}).encode())
+        match = UPLOAD.fullmatch(path)
+        if match is None or (match[1], match[2]) not in hub.repos:
+            return self._missing("RepoNotFound")
+        if match[3] == "preupload":
+            names = [file["path"] for file in json.loads(self.body)["files"]]
+            modes = [{"path": name, "uploadMode": "regular", "shouldIgnore": False} for name in names]
+            return self._send(200, json.dumps({"files": modes}).encode())
+        rows = [json.loads(line) for line in self.body.splitlines()]
+        new = {row["value"]["path"]: base64.b64decode(row["value"]["content"]) for row in rows if row["key"] == "file"}
+        branches = hub.repos[match[1], match[2]]
+        branches[match[4]] = {**branches[match[4]], **new}
+        hub.commits.append(rows[0]["value"]["summary"])
+        oid = hub.revision(match[1], match[2], match[4])
+        url = f"{hub.url}/{match[2]}/commit/{oid}"
+        return self._send(200, json.dumps({"success": True, "commitOid": oid, "commitUrl": url, "hookOutput": ""}).encode())
+
     def _route(self, path: str, fault: Fault | None) -> None:
-        if match := API.fullmatch(path):
+        if self.command == "POST":
+            self._post(path)
+        elif path == "/api/whoami-v2":
+            known = self.headers.get("Authorization", "") == f"Bearer {self.server.hub.token}"
+            self._send(200 if known else 401, b'{"name": "ann", "type": "user"}' if known else b"{}")
+        elif match := API.fullmatch(path):
             kind, repo, what, name = match.groups()
             found = self.server.hub.find(kind, repo, unquote(name or "main"))
             if found is None:
                 self._missing("RepoNotFound" if (kind, repo) not in self.server.hub.repos else "RevisionNotFound")
             else:
-                self._send(200, _tree(found[1]) if what == "tree" else _info(repo, *found), fault=fault)
+                self._send(200, _tree(found[1]) if what == "tree" else self._info(kind, repo, *found), fault=fault)
         elif match := FILE.fullmatch(path):
             found = self.server.hub.find("dataset" if match[1] else "model", match[2], unquote(match[3]))
             body = found[1].get(unquote(match[4])) if found else None
@@ -213,6 +261,12 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(200, b'{"standardEnvVars": [], "harnesses": {}}')
         else:
             self._send(404, b"{}")
+
+    def _info(self, kind: str, repo: str, commit: str, files: Files) -> bytes:
+        private = (kind, repo) in self.server.hub.private
+        siblings = [{"rfilename": name} for name in sorted(files)]
+        facts = {"id": repo, "_id": commit[:24], "sha": commit, "private": private, "tags": [], "siblings": siblings}
+        return json.dumps(facts).encode()
 
     def _missing(self, code: str) -> None:
         """The Hub says 401 for a repository that it does not have: it may be private."""
@@ -253,13 +307,6 @@ def _etag(name: str, body: bytes) -> str:
     if name.endswith((".safetensors", ".parquet", ".bin")):
         return hashlib.sha256(body).hexdigest()
     return hashlib.sha1(b"blob %d\0" % len(body) + body).hexdigest()
-
-
-def _info(repo: str, commit: str, files: Files) -> bytes:
-    siblings = [{"rfilename": name} for name in sorted(files)]
-    return json.dumps(
-        {"id": repo, "_id": commit[:24], "sha": commit, "private": False, "tags": [], "siblings": siblings}
-    ).encode()
 
 
 def _tree(files: Files) -> bytes:

@@ -6,6 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
@@ -29,6 +30,28 @@ Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON docum
 Offline = Annotated[
     bool,
     typer.Option("--offline", help="Open no socket: what is not here is an error or has a stand-in.", rich_help_panel=COMMON),
+]
+
+
+def _hold_lock(wanted: bool) -> bool:
+    """From now on the lock of this folder, or the one that HFTOOL_LOCK names, holds in this process."""
+    if wanted:
+        from hftool.lock import NAME, VARIABLE, read_lock
+
+        path = os.environ.get(VARIABLE) or str(Path(NAME).absolute())
+        read_lock(Path(path))
+        os.environ[VARIABLE] = path
+    return wanted
+
+
+Locked = Annotated[
+    bool,
+    typer.Option(
+        "--locked",
+        callback=_hold_lock,
+        help="Refuse models and data from the Hub that are not as hftool.lock says.",
+        rich_help_panel=COMMON,
+    ),
 ]
 NoFallback = Annotated[
     bool,
@@ -154,6 +177,26 @@ def with_more(
     added = [inspect.Parameter(k, inspect.Parameter.KEYWORD_ONLY, default=d, annotation=a) for k, (a, d) in more.items()]
     first = [p for p in added if p.name == "model"]
     parameters = [*plain[:1], *first, *plain[1:], *(p for p in added if p.name != "model")]
+    wrapped.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    wrapped.__annotations__ = {p.name: p.annotation for p in parameters}
+    wrapped.__doc__ = command.__doc__
+    return wrapped  # type: ignore[return-value]
+
+
+def with_lock(command: Command) -> Command:
+    """Add --locked to a command that has --offline, which is to say to every verb that may load from the Hub."""
+    own = inspect.signature(command, eval_str=True).parameters
+    if "offline" not in own:
+        return command
+
+    def wrapped(**values: Any) -> None:
+        """The command; the callback of the option has done what it does."""
+        command(**{name: value for name, value in values.items() if name != "locked"})
+
+    added = inspect.Parameter("locked", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Locked)
+    parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own.values()]
+    place = list(own).index("offline") + 1
+    parameters[place:place] = [added]
     wrapped.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     wrapped.__annotations__ = {p.name: p.annotation for p in parameters}
     wrapped.__doc__ = command.__doc__

@@ -1,8 +1,15 @@
-"""The README.md of a model folder, filled from its card."""
+"""The README.md of a model folder, filled from its card and from the run that made it. What is not known is not said."""
 
-from pathlib import Path
+import re
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+from typing import Any
 
+from hftool.errors import as_line
 from hftool.models.card import Card
+from hftool.models.snippets import snippet
 
 PIPELINES = {  # https://huggingface.co/docs/hub/models-tasks
     "classify": "text-classification",
@@ -13,54 +20,124 @@ PIPELINES = {  # https://huggingface.co/docs/hub/models-tasks
     "fill": "fill-mask",
     "embed": "feature-extraction",
 }
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
+MOST_CLASSES = 30  # rows of the table by class; more would bury the page
+KNOBS = ("epochs", "max_steps", "batch_size", "accumulate", "lr", "optimizer", "schedule", "warmup", "weight_decay", "limit")
+FAULTS = (("rejected", "could not be used"), ("duplicates", "were there twice"), ("conflicts", "contradicted another"))
 PAGE = """---
 library_name: transformers
 pipeline_tag: {pipeline}
-{base_line}tags:
+{ids}tags:
 - hftool
 ---
 
-# {task}
+# {title}
 
-Fine-tuned from `{base}`{revision} with hftool for `{head}` on {task}.{stand_in}
+{origin}{stand_in}
 
 {facts}
 
+## Data
+
+{data}
+
+## Metrics
+
 {metrics}
 
-```python
-from transformers import {model_class}, AutoTokenizer
+## Limits
 
-model = {model_class}.from_pretrained("THIS_FOLDER")
-tokenizer = AutoTokenizer.from_pretrained("THIS_FOLDER")
+{limits}
+
+## Use
+
+With transformers alone, in this folder:
+
+```python
+{snippet}
 ```
+
+With hftool: `hftool infer . "TEXT"`.{sections}
+
+## How it was made
+
+{made}
+
+`SHA256SUMS` has the hash of every file: `sha256sum -c SHA256SUMS` checks them, and so does `hftool verify .`.
 """
 
 
-def write_readme(folder: Path, card: Card, model_class: str) -> None:
-    """Write the README.md. model_class: the class of transformers that loads the folder."""
-    stood = "".join(f" A stand-in was used: {what} ({kind})." for kind, what in card.stand_in.items())
-    hub_id = card.base if "/" in card.base and not card.base.startswith("/") else ""
-    page = PAGE.format(
+@dataclass(frozen=True)
+class Story:
+    """How a model came to be: the manifest, the metrics and the knobs of its run, as they stand in its files; all may be
+    empty."""
+
+    manifest: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    knobs: Mapping[str, Any] = field(default_factory=dict)
+
+
+NO_STORY = Story()
+
+
+def write_readme(folder: Path, card: Card, model_class: str, story: Story = NO_STORY, *, sections: Sequence[str] = ()) -> None:
+    """Write the README.md.
+
+    model_class: the class of transformers that loads the folder. sections: more of the page, Markdown with headings of the
+    second level, such as how an export is run.
+    """
+    (folder / "README.md").write_text(page(card, model_class, story, sections=sections), encoding="utf-8")
+
+
+def page(card: Card, model_class: str, story: Story = NO_STORY, *, sections: Sequence[str] = ()) -> str:
+    """The text of the README.md; see `write_readme`."""
+    return PAGE.format(
         pipeline=PIPELINES[card.head],
-        base_line=f"base_model: {hub_id}\n" if hub_id else "",
-        base=card.base,
-        task=card.task,
-        head=card.head,
-        revision=f" at revision `{card.revision}`" if card.revision else "",
-        stand_in=stood,
+        ids="".join(_ids(card, story)),
+        title=as_line(_short(card.task) or _short(card.base) or card.head),
+        origin=_origin(card),
+        stand_in="".join(f" A stand-in was used: {what} ({kind})." for kind, what in card.stand_in.items()),
         facts=" ".join(_facts(card, model_class)),
-        metrics=_table(card),
-        model_class=model_class,
+        data="\n".join(_data(story)) or "Nothing is recorded about the data.",
+        metrics=_metrics(card, story.metrics),
+        limits="\n".join(f"- {line}" for line in _limits(card, story)),
+        snippet=snippet(card, model_class),
+        sections="".join(f"\n\n{text.strip()}" for text in sections),
+        made="\n\n".join(_made(card, story)) or "Nothing is recorded about how it was made.",
     )
-    (folder / "README.md").write_text(page, encoding="utf-8")
+
+
+def _short(word: str) -> str:
+    """A path as its last part: where a file lay on somebody's machine is nobody's business."""
+    return PurePath(word).name if word.startswith(("/", "~", "\\")) or re.match(r"[A-Za-z]:\\", word) else word
+
+
+def _code(value: object) -> str:
+    """Somebody's word as code within a line or a table of Markdown."""
+    return "`" + as_line(str(value)).replace("`", "'").replace("|", "¦") + "`"
+
+
+def _ids(card: Card, story: Story) -> Iterator[str]:
+    """The lines of the head of the page by which the Hub links models and data sets."""
+    if HUB_ID.fullmatch(card.base):
+        yield f"base_model: {card.base}\n"
+    data = str(story.manifest.get("data_revision", "")).partition("@")[0]
+    if HUB_ID.fullmatch(data):
+        yield f"datasets:\n- {data}\n"
+
+
+def _origin(card: Card) -> str:
+    base = _code(_short(card.base) or "a model without a name") + (f" at revision {_code(card.revision)}" * bool(card.revision))
+    if not card.task:
+        return f"{base}, written by hftool for `{card.head}`; hftool has not trained it."
+    return f"Fine-tuned from {base} with hftool for `{card.head}` on {_code(_short(card.task))}."
 
 
 def _facts(card: Card, model_class: str) -> list[str]:
     """What whoever loads it plainly must know to get the same answers."""
     facts = []
     if card.labels:
-        facts.append("Labels, in id order: " + ", ".join(f"`{name}`" for name in card.labels) + ".")
+        facts.append("Labels, in id order: " + ", ".join(map(_code, card.labels)) + ".")
     if card.label_range:
         facts.append(f"It was trained on numbers from {card.label_range[0]:g} to {card.label_range[1]:g}.")
     if card.head == "classify" and model_class.endswith("ForTokenClassification"):
@@ -68,16 +145,90 @@ def _facts(card: Card, model_class: str) -> list[str]:
     if card.head == "embed":
         facts.append(f"The vector of a text is the {card.pooling} of its tokens' last hidden states.")
     if card.prefix:
-        facts.append(f"Before each text stands `{card.prefix}`.")
-    return [*facts, f"Texts are cut at {card.max_length} tokens."]
+        facts.append(f"Before each text stands {_code(card.prefix)}.")
+    return [*facts, f"Texts are cut at {card.max_length} tokens."] if card.max_length else facts
 
 
-def _table(card: Card) -> str:
+def _data(story: Story) -> Iterator[str]:
+    made = story.manifest
+    if made.get("data_revision"):
+        yield f"From the Hub: {_code(made['data_revision'])}.\n"
+    if made.get("rows"):
+        yield "| split | rows |\n|---|---|"
+        yield from (f"| {split} | {count} |" for split, count in made["rows"].items())
+    faults = [f"{made[key]} {what}" for key, what in FAULTS if made.get(key)]
+    faults += [f"{made['leaked']} of train were in validation or test as well"] if made.get("leaked") else []
+    if "rows" in made:
+        yield "\n" + (f"Of the rows that were read {', '.join(faults)}." if faults else "No row was rejected.")
+    if made.get("data"):
+        yield "\n| file | SHA-256 |\n|---|---|"
+        yield from (f"| {_code(PurePath(path).name)} | {_code(digest)} |" for path, digest in made["data"].items())
+
+
+def _metrics(card: Card, metrics: Mapping[str, Any]) -> str:
     if not card.metrics:
         return "Not measured."
-    lines = ["| split | rows | " + " | ".join(k for k in next(iter(card.metrics.values())) if k != "rows") + " |"]
-    lines.append("|---" * lines[0].count(" | ") + "|---|")
+    names = [name for name in next(iter(card.metrics.values())) if name != "rows"]
+    lines = ["| split | rows | " + " | ".join(names) + " |", "|---" * (len(names) + 2) + "|"]
     for split, values in card.metrics.items():
-        cells = [f"{value:.4f}" for key, value in values.items() if key != "rows"]
-        lines.append(f"| {split} | {values['rows']} | " + " | ".join(cells) + " |")
+        lines.append(f"| {split} | {values['rows']} | " + " | ".join(f"{values[name]:.4f}" for name in names) + " |")
+    for split in card.metrics:
+        lines += _of_split(split, metrics.get(split, {}))
     return "\n".join(lines)
+
+
+def _of_split(split: str, measured: Mapping[str, Any]) -> list[str]:
+    """What goes beside the table: the majority, and each class or type with its count."""
+    lines, majority = [], measured.get("majority_baseline")
+    if majority:
+        what = f"Always {_code(majority['label'])} has an accuracy of {majority['accuracy']:.4f} on {split}."
+        lines += ["", what]
+    for key, word, count in (("by_class", "label", "rows"), ("by_type", "type", "entities")):
+        rows = list(measured.get(key, {}).items())
+        if rows and len(rows) <= MOST_CLASSES:
+            lines += ["", f"| {split}: {word} | {count} | precision | recall | f1 |", "|---|---|---|---|---|"]
+            for name, row in rows:
+                cells = " | ".join(f"{row[part]:.4f}" for part in ("precision", "recall", "f1"))
+                lines.append(f"| {_code(name)} | {row[count]} | {cells} |")
+    return lines
+
+
+def _limits(card: Card, story: Story) -> Iterator[str]:
+    """What is known of where it ends, and that no more is known."""
+    made, rows = story.manifest, story.manifest.get("rows", {})
+    if card.max_length:
+        yield f"It reads {card.max_length} tokens of a text" + _cut(made) + "."
+    learnt = f"It has learnt from {rows['train']} rows" if rows.get("train") else "What it has learnt from is not recorded here"
+    yield f"{learnt}. Nothing here says how it does on other kinds of text, or in languages that these rows do not hold."
+    if card.stand_in:
+        yield "It stands in for another: its figures are not those of the model or data set that was asked for."
+    if not card.metrics:
+        yield "It has not been measured: `hftool evaluate . FILE` does that."
+
+
+def _cut(made: Mapping[str, Any]) -> str:
+    cut, rows = made.get("cut", {}).get("train"), made.get("rows", {}).get("train")
+    if cut is None or not rows:
+        return ""
+    return f"; {cut} of the {rows} train rows ({100 * cut / rows:.1f} %) were longer" if cut else "; no train row was longer"
+
+
+def _made(card: Card, story: Story) -> Iterator[str]:
+    made, knobs = story.manifest, story.knobs
+    if made.get("command"):
+        yield f"```\n{_command(made['command'])}\n```"
+    facts = [f"{key} {made[key]}" for key in ("seed", "device", "precision", "created") if made.get(key) not in (None, "")]
+    facts += [f"{key} {knobs[key]}" for key in KNOBS if knobs.get(key) is not None]
+    if facts:
+        yield f"{', '.join(facts)}."
+    versions = {"hftool": made.get("hftool"), "python": made.get("python"), **(made.get("versions") or card.versions)}
+    named = [f"{name} {version}" for name, version in versions.items() if version]
+    if named:
+        yield f"Versions: {', '.join(named)}."
+
+
+def _command(words: Sequence[str]) -> str:
+    """The command as it was typed, but for the folder that hftool lay in."""
+    program = PurePath(words[0]).name if words else ""
+    begin = ["hftool"] if program in ("hftool", "hftool.exe", "__main__.py") else ["python", program or "-"]
+    return as_line(shlex.join([*begin, *words[1:]])).replace("```", "'''")

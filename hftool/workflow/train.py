@@ -1,7 +1,6 @@
-"""The words that make a model: finetune, save."""
+"""The word that makes a model: finetune."""
 
 import dataclasses
-import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,11 +9,11 @@ from typing import Any
 
 from hftool import config as knobs
 from hftool.config import Config
-from hftool.errors import InputMissing
 from hftool.evaluation.report import make_report
 from hftool.inference.predictor import Predictor
 from hftool.machine import keep_freed_memory
-from hftool.models import Card, Loaded, load_base, save_base, save_model, write_readme
+from hftool.models import Card, save_base
+from hftool.models.page import Story
 from hftool.progress import Event, Progress, notice, silent
 from hftool.run import (
     Run,
@@ -23,17 +22,15 @@ from hftool.run import (
     create_folder,
     fresh_run_path,
     locked,
-    read_json,
     whole_folder,
     write_json,
     write_text,
 )
-from hftool.safety import sha256
 from hftool.training.loop import Trainer
 from hftool.training.placement import make_accelerator, seed_everything
-from hftool.training.store import Store, load_weights
 from hftool.workflow.ask import make_predictor
 from hftool.workflow.prepare import Found, Job, choose_head, find, make_settings, manifest, prepare, split
+from hftool.workflow.save import save_folder
 
 LONG_RUN = 30 * 60  # seconds, above which it is said how to make a run shorter
 FEW_STEPS = 50  # with fewer a new head has hardly left where it began
@@ -98,7 +95,8 @@ def _default_run(found: Found) -> Path:
 def _run(run: Run, job: Job, progress: Progress) -> Result:
     """Inside the locked run folder: write down what is done, train, measure, save."""
     write_text(run.config, knobs.dump_config(job.settings))
-    write_json(run.manifest, manifest(job))
+    made = manifest(job) | {"cut": _cut_rows(job)}
+    write_json(run.manifest, made)
     with whole_folder(run.base) as folder:
         save_base(job.loaded, folder)
     _write_rejected(run, job, progress)
@@ -126,11 +124,16 @@ def _run(run: Run, job: Job, progress: Progress) -> Result:
         "skipped_steps": trainer.finite.skipped,
     }
     metrics |= {name: _measure(predictor, job, name) for name in MEASURED if name in job.encoded}
+    story = Story(made, metrics, dataclasses.asdict(job.settings))
     with whole_folder(run.model) as folder:
-        save_folder(job.loaded, _measured_card(job.loaded.card, metrics, predictor), folder)
-    metrics["model"] = {path.name: sha256(path) for path in sorted(run.model.iterdir())}
+        metrics["model"] = save_folder(job.loaded, _measured_card(job.loaded.card, metrics, predictor), folder, story)
     write_json(run.metrics, metrics)
     return Result(run, metrics, position.seconds, job.found.stand_ins())
+
+
+def _cut_rows(job: Job) -> dict[str, int]:
+    """How many rows of each split are longer than what is read of them."""
+    return {name: sum(feature.cut > 0 for feature in features) for name, features in job.encoded.items()}
 
 
 def _lines(job: Job) -> list[int]:
@@ -158,7 +161,7 @@ def _measured_card(card: Card, metrics: Mapping[str, Any], predictor: Predictor)
 
 def _say_plan(trainer: Trainer, job: Job, progress: Progress) -> None:
     settings, features = job.settings, job.encoded["train"]
-    cut = sum(feature.cut > 0 for feature in features)
+    cut = _cut_rows(job)["train"]
     if cut:
         rows = len(job.splits.train.rows)
         notice(progress, f"{cut} of {rows} train rows are longer than {settings.max_length} tokens and are cut")
@@ -190,38 +193,3 @@ def _write_rejected(run: Run, job: Job, progress: Progress) -> None:
             lines = [{"split": part.split, "file": part.path, **row.as_dict()} for row in part.rejected]
             append_lines(run.rejected, lines)
             notice(progress, f"{len(part.rejected)} rows of {part.path} cannot be used: see {run.rejected}")
-
-
-def save_folder(loaded: Loaded, card: Card, folder: Path) -> None:
-    """Write model, tokenizer, card and README.md into an existing folder."""
-    save_model(loaded.model, loaded.tokenizer, card, folder)
-    write_readme(folder, card, type(loaded.model).__name__)
-
-
-def save(run: str | Path, *, out: str | Path, checkpoint: str = "best") -> Path:
-    """Write the model of a run, finished or not, as a plain Hugging Face folder with its card. Needs no network.
-
-    checkpoint: best, last or step-000400. Raises InputMissing, OutputUnavailable, ConfigError (no such checkpoint, damaged).
-    """
-    source, target = Run(Path(run)), Path(out)
-    check_output(target)
-    if not source.path.is_dir():
-        raise InputMissing(f"there is no run folder '{run}'")
-    if not source.is_run():
-        raise InputMissing(f"'{run}' is no run folder: it has no config.yaml and manifest.json")
-    if checkpoint == "best" and source.is_finished() and _is_whole(source):
-        with whole_folder(target) as folder:
-            shutil.copytree(source.model, folder, dirs_exist_ok=True)
-        return target
-    weights = Store(source.checkpoints).find(checkpoint)
-    loaded = load_base(source.base)
-    load_weights(weights, loaded.model)
-    with whole_folder(target) as folder:
-        save_folder(loaded, loaded.card, folder)
-    return target
-
-
-def _is_whole(run: Run) -> bool:
-    """Whether the model of a run is as it was written; where it is not, the verified checkpoint is taken instead."""
-    files = read_json(run.metrics).get("model", {})
-    return all((run.model / name).is_file() and sha256(run.model / name) == digest for name, digest in files.items())

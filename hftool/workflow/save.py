@@ -1,0 +1,111 @@
+"""The words that keep a model: save, verify."""
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from hftool import config as knobs
+from hftool.errors import ConfigError, DataError, InputMissing
+from hftool.models import Card, Loaded, load_base, save_model, write_readme
+from hftool.models.page import NO_STORY, Story
+from hftool.models.sums import SUMS, check_sums, write_sums
+from hftool.run import Run, check_output, read_json, whole_folder
+from hftool.safety import is_export, sha256
+from hftool.training import store
+from hftool.training.store import Store, load_weights
+
+
+@dataclass(frozen=True)
+class Verified:
+    """A folder whose files are as they were written. kind: run, model or export. files: name in the folder to SHA-256."""
+
+    folder: Path
+    kind: str
+    files: Mapping[str, str]
+
+
+def save_folder(loaded: Loaded, card: Card, folder: Path, story: Story = NO_STORY) -> dict[str, str]:
+    """Write model, tokenizer, card, README.md and SHA256SUMS into an existing folder. -> file name to SHA-256."""
+    save_model(loaded.model, loaded.tokenizer, card, folder)
+    write_readme(folder, card, type(loaded.model).__name__, story)
+    return {**write_sums(folder), SUMS: sha256(folder / SUMS)}
+
+
+def save(run: str | Path, *, out: str | Path, checkpoint: str = "best") -> Path:
+    """Write the model of a run, finished or not, as a plain Hugging Face folder with its card, its page and the hashes of its
+    files. Needs no network.
+
+    checkpoint: best, last or step-000400. Raises InputMissing, OutputUnavailable, ConfigError (no such checkpoint, damaged).
+    """
+    source, target = Run(Path(run)), Path(out)
+    check_output(target)
+    if not source.path.is_dir():
+        raise InputMissing(f"there is no run folder '{run}'")
+    if not source.is_run():
+        raise InputMissing(f"'{run}' is no run folder: it has no config.yaml and manifest.json")
+    if checkpoint == "best" and source.is_finished() and _is_whole(source):
+        with whole_folder(target) as folder:
+            for name in read_json(source.metrics).get("model", {}) or [path.name for path in source.model.iterdir()]:
+                shutil.copyfile(source.model / name, folder / name)
+            if not (folder / SUMS).is_file():  # a run of an hftool that wrote none
+                write_sums(folder)
+        return target
+    weights = Store(source.checkpoints).find(checkpoint)
+    loaded = load_base(source.base)
+    load_weights(weights, loaded.model)
+    story = Story(read_json(source.manifest), {}, knobs.read_config(str(source.config)))
+    with whole_folder(target) as folder:
+        save_folder(loaded, loaded.card, folder, story)
+    return target
+
+
+def _is_whole(run: Run) -> bool:
+    """Whether the model of a run is as it was written; where it is not, the verified checkpoint is taken instead."""
+    files = read_json(run.metrics).get("model", {})
+    return all((run.model / name).is_file() and sha256(run.model / name) == digest for name, digest in files.items())
+
+
+def verify(folder: str | Path) -> Verified:
+    """Check every file of a run, of a model folder or of an export against the hash that was written beside it: none missing,
+    changed or added.
+
+    Raises InputMissing (no such folder, no hashes), DataError that names the files, Refused (a link out of the folder).
+    """
+    path = Path(folder)
+    if not path.is_dir():
+        raise InputMissing(f"there is no folder '{folder}'")
+    if Run(path).is_run():
+        return Verified(path, "run", _verify_run(Run(path)))
+    if not (path / SUMS).is_file() and not (path / "config.json").is_file():
+        raise InputMissing(f"'{folder}' is no run, model or export: it has no config.json")
+    return Verified(path, "export" if is_export(path) else "model", check_sums(path))
+
+
+def _verify_run(run: Run) -> dict[str, str]:
+    """The hashes of the model and of every checkpoint of a run, by their names in its folder."""
+    files: dict[str, str] = {}
+    if run.is_finished():
+        known = {name: str(digest) for name, digest in read_json(run.metrics).get("model", {}).items()}
+        if (run.model / SUMS).is_file():  # no run of an older hftool has one
+            check_sums(run.model)
+        for name, digest in known.items():
+            if not (run.model / name).is_file() or sha256(run.model / name) != digest:
+                raise DataError(f"'{run.model / name}' is not as '{run.metrics}' says it was written", _again(run))
+        files = {f"{run.model.name}/{name}": digest for name, digest in known.items()}
+    checkpoints = Store(run.checkpoints)
+    for step in checkpoints.steps():
+        place = checkpoints.path(step)
+        try:
+            store.verify(place)
+        except ConfigError as error:
+            raise DataError(error.detail, "The newest checkpoint that is whole is taken: this one can be removed") from None
+        whole = read_json(place / store.MANIFEST)["files"]
+        files |= {f"{run.checkpoints.name}/{place.name}/{name}": row["sha256"] for name, row in whole.items()}
+    if not files:
+        raise InputMissing(f"the run '{run.path}' has neither a model nor a checkpoint yet", "Let it go on first")
+    return files
+
+
+def _again(run: Run) -> str:
+    return f"Its checkpoints may be whole: hftool save {run.path} --out DIR"
