@@ -16,6 +16,7 @@ from hftool.errors import UsageError
 from hftool.heads.batching import collate_inputs
 from hftool.heads.protocol import Answer, Batch, Feature, Metrics, Outputs
 from hftool.heads.windows import Frame, Pieces, cut_windows, frame_of, pieces_of
+from hftool.heads.wire import SPANS, Asks, Parameter, Schema
 from hftool.models import Card
 
 MEASURES = ("f1", "exact_match")
@@ -91,6 +92,12 @@ class AnswerHead:
     outputs: ClassVar[tuple[str, ...]] = ("start_logits", "end_logits")
     batch_tokens: ClassVar[int] = 4096
     decoding: ClassVar[None] = None
+    gives: ClassVar[str] = "span"
+    parameters: ClassVar[Mapping[str, Parameter]] = {
+        "top_k": Parameter(kind=int, help="Above 1: a list of the best candidates.", least=1, most=MOST)
+    }
+    replies: ClassVar[Schema] = SPANS
+    asks: ClassVar[Asks] = Asks(texts={"question": "question", "context": "context"})
 
     def encode(self, rows: Sequence[Row]) -> list[Feature]:
         """Rows with question and context, and answers if they have them -> features, several for a long context.
@@ -194,6 +201,15 @@ class AnswerHead:
     def metrics(self) -> Metrics:
         """What the task is judged by; else F1 over the words of an answer, which decides, with how many are exactly right."""
         return Metrics(self.card.measures or MEASURES, higher_is_better=True, report="answers")
+
+    def reply(self, row: Row, answer: Answer, parameters: Mapping[str, Any]) -> dict[str, Any] | list[dict[str, Any]]:
+        """The answer with its characters in the context; "" at 0 to 0 where there is none. With top_k the best candidates."""
+        spans = [
+            {"answer": text, "score": one["probability"], "start": one["start"] or 0, "end": one["end"] or 0}
+            for text, one in ((answer["answer"], answer), *((one["text"], one) for one in answer["candidates"]))
+        ]
+        wanted = int(parameters.get("top_k", 1))
+        return spans[1 : 1 + wanted] if wanted > 1 else spans[0]
 
 
 def _told(context: Context, first: int, last: int, probability: float) -> dict[str, Any]:

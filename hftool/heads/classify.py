@@ -1,6 +1,6 @@
 """One label, or one number, for a text or a pair of texts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -12,6 +12,8 @@ from hftool.data.sources import Row
 from hftool.errors import UsageError
 from hftool.heads.batching import collate_inputs
 from hftool.heads.protocol import Answer, Batch, Feature, Metrics, Outputs
+from hftool.heads.wire import LABELS as WIRE_LABELS
+from hftool.heads.wire import Asks, Parameter, Schema
 from hftool.models import Card
 
 LABELS, NUMBER = ("accuracy", "macro_f1"), ("pearson", "spearman")
@@ -32,6 +34,11 @@ class ClassifyHead:
     outputs: ClassVar[tuple[str, ...]] = ("logits",)
     batch_tokens: ClassVar[int] = 4096
     decoding: ClassVar[None] = None
+    gives: ClassVar[str] = "labels"
+    parameters: ClassVar[Mapping[str, Parameter]] = {
+        "top_k": Parameter(kind=int, help="Only the K most probable labels.", least=1, most=2**31)
+    }
+    replies: ClassVar[Schema] = WIRE_LABELS
 
     def encode(self, rows: Sequence[Row]) -> list[Feature]:
         """Rows with text, and text_pair and label if they have them -> features, cut at the card's max_length.
@@ -108,6 +115,21 @@ class ClassifyHead:
         """What the task is judged by; else accuracy, with macro-F1 to tell when rare labels are missed, or correlations."""
         report = "regression" if self._is_number else "classification"
         return Metrics(self.card.measures or (NUMBER if self._is_number else LABELS), higher_is_better=True, report=report)
+
+    @property
+    def asks(self) -> Asks:
+        """A text, or a pair, or both where the card does not know what it was trained on."""
+        first, second = {"text": "text"}, {"text_pair": "text_pair"}
+        if not self.card.columns:
+            return Asks(texts=first, more=second)
+        return Asks(texts={**first, **second} if "text_pair" in self.card.columns else first)
+
+    def reply(self, row: Row, answer: Answer, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Labels with their scores, the best first; a number has the label LABEL_0, as it has in transformers."""
+        if "score" in answer:
+            return [{"label": "LABEL_0", "score": answer["score"]}]
+        best = sorted(answer["probabilities"].items(), key=lambda pair: pair[1], reverse=True)
+        return [{"label": label, "score": score} for label, score in best[: parameters.get("top_k")]]
 
 
 def _of_rows(logits: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

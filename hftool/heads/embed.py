@@ -3,7 +3,7 @@
 Reimers and Gurevych, "Sentence-BERT: Sentence Embeddings using Siamese BERT-Networks", 2019, section 3.1.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -15,6 +15,7 @@ from hftool.data.sources import Row
 from hftool.errors import UsageError, did_you_mean, listing
 from hftool.heads.batching import collate_inputs
 from hftool.heads.protocol import Answer, Batch, Feature, Metrics, Outputs
+from hftool.heads.wire import VECTOR, Asks, Parameter, Schema
 from hftool.models import Card
 
 POOLINGS = ("mean", "cls", "max")
@@ -39,6 +40,13 @@ class EmbedHead:
     outputs: ClassVar[tuple[str, ...]] = ("last_hidden_state",)
     batch_tokens: ClassVar[int] = 4096
     decoding: ClassVar[None] = None
+    gives: ClassVar[str] = "vector"
+    parameters: ClassVar[Mapping[str, Parameter]] = {
+        "pooling": Parameter(kind=str, help="What stands for a text.", choices=POOLINGS, goes="pooling"),
+        "normalize": Parameter(kind=bool, help="True: vectors of length 1."),
+    }
+    replies: ClassVar[Schema] = VECTOR
+    asks: ClassVar[Asks] = Asks(texts={"text": "text"}, more={"text_pair": "text_pair"})
 
     def __post_init__(self) -> None:
         word = self._pooling
@@ -129,6 +137,15 @@ class EmbedHead:
     def metrics(self) -> Metrics:
         """How well the scores of pairs go with their labels: by rank, and by value."""
         return Metrics(self.card.measures or ("spearman", "pearson"), higher_is_better=True, report="regression")
+
+    def reply(self, row: Row, answer: Answer, parameters: Mapping[str, Any]) -> Any:
+        """The vector of a text; of a pair its score."""
+        if "score" in answer:
+            return {"score": answer["score"]}
+        vector = answer["embedding"]
+        if parameters.get("normalize"):
+            vector = vector / max(float(np.linalg.norm(vector)), 1e-12)
+        return vector.tolist()
 
 
 def _cosines(vectors: torch.Tensor) -> torch.Tensor:

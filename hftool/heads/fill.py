@@ -5,7 +5,7 @@ Devlin et al., "BERT: Pre-training of Deep Bidirectional Transformers", 2019, se
 
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
@@ -19,6 +19,7 @@ from hftool.errors import ConfigError, DataError, UsageError
 from hftool.heads.batching import IGNORED, collate_inputs, pad_rows, token_loss
 from hftool.heads.blocks import pack, token_ids
 from hftool.heads.protocol import Answer, Batch, Feature, Metrics, Outputs
+from hftool.heads.wire import WORDS, Asks, Parameter, Schema
 from hftool.models import Card
 
 # Of the tokens so many are learnt. Most of them are hidden, some are any other token, the rest stay: so none can be trusted.
@@ -47,6 +48,11 @@ class FillHead:
     outputs: ClassVar[tuple[str, ...]] = ("logits",)
     batch_tokens: ClassVar[int] = 1024  # each has as many logits as there are words
     decoding: ClassVar[None] = None
+    gives: ClassVar[str] = "words"
+    parameters: ClassVar[Mapping[str, Parameter]] = {
+        "top_k": Parameter(kind=int, help="Words for each mask; by default 5.", least=1, most=100, goes="top_k")
+    }
+    replies: ClassVar[Schema] = WORDS
 
     def __post_init__(self) -> None:
         if self.top_k < 1:
@@ -216,3 +222,21 @@ class FillHead:
     def metrics(self) -> Metrics:
         """The loss of a hidden token, and the perplexity that it is the logarithm of."""
         return Metrics(self.card.measures or ("loss", "perplexity"), higher_is_better=False, report="language", answers=False)
+
+    @property
+    def asks(self) -> Asks:
+        """A text with a mask."""
+        return Asks(texts={"text": "text"}, holds=tuple(dict.fromkeys((str(self.tokenizer.mask_token), *MASKS))))
+
+    def reply(self, row: Row, answer: Answer, parameters: Mapping[str, Any]) -> list[Any]:
+        """The words for the mask, with the text that each makes; for several masks a list of those of each."""
+        text, made = row["text"], []
+        for mask in answer["masks"]:
+            before, after = text[: mask["start"]], text[mask["end"] :]
+            made.append(
+                [
+                    {"score": fill["probability"], "token_str": fill["token"], "sequence": before + fill["token"] + after}
+                    for fill in mask["fills"]
+                ]
+            )
+        return made[0] if len(made) == 1 else made

@@ -1,6 +1,6 @@
 """A text gone on with: a decoder that is trained on plain text, or on prompts with their completions."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -13,6 +13,7 @@ from hftool.errors import ConfigError, DataError, UsageError
 from hftool.heads.batching import IGNORED, collate_inputs, pad_rows, token_loss
 from hftool.heads.blocks import pack, token_ids
 from hftool.heads.protocol import Answer, Batch, Decoding, Feature, Metrics, Outputs, Written
+from hftool.heads.wire import TEXTS, WRITING, Asks, Parameter, Schema, texts_reply
 from hftool.models import Card, family_of
 
 MAX_NEW_TOKENS = 64
@@ -32,6 +33,13 @@ class GenerateHead:
     shapes: ClassVar[tuple[Shape, ...]] = (Shape(("prompt",), ("completion",)), Shape(("text",), answered=False))
     outputs: ClassVar[tuple[str, ...]] = ("logits",)
     batch_tokens: ClassVar[int] = 1024  # each has as many logits as there are words
+    gives: ClassVar[str] = "text"
+    parameters: ClassVar[Mapping[str, Parameter]] = {
+        **WRITING,
+        "return_full_text": Parameter(kind=bool, help="The prompt, and after it what was written."),
+    }
+    replies: ClassVar[Schema] = TEXTS
+    asks: ClassVar[Asks] = Asks(texts={"text": "prompt"}, blank=True)
 
     @property
     def decoding(self) -> Decoding:
@@ -140,6 +148,10 @@ class GenerateHead:
     def metrics(self) -> Metrics:
         """The loss of a token, and the perplexity that it is the logarithm of."""
         return Metrics(self.card.measures or ("loss", "perplexity"), higher_is_better=False, report="language", answers=False)
+
+    def reply(self, row: Row, answer: Answer, parameters: Mapping[str, Any]) -> list[dict[str, str]]:
+        """The texts."""
+        return texts_reply(answer, row["prompt"] if parameters.get("return_full_text") else "")
 
 
 def written_answer(tokenizer: Any, decoding: Decoding, written: Sequence[Written]) -> Answer:

@@ -12,6 +12,7 @@ import torch
 
 from hftool.data.roles import Shape
 from hftool.data.sources import Row
+from hftool.heads.wire import Asks, Parameter, Schema
 
 Answer = dict[str, Any]
 Batch = dict[str, torch.Tensor]
@@ -96,6 +97,8 @@ class Head(Protocol):
     knobs: those of OF_HEADS that mean something to it.
     outputs: the names of the outputs that it reads. batch_tokens: how many tokens a batch may have in inference on a CPU.
     decoding: how texts are written, for the heads whose answer is written and not read off.
+    Over HTTP: gives: what an answer is: "labels", "entities", "span", "text", "words" or "vector". parameters: what a request
+    may set by name. replies: the JSON Schema of the reply to one input.
     """
 
     numbers: ClassVar[bool]
@@ -103,6 +106,9 @@ class Head(Protocol):
     shapes: ClassVar[tuple[Shape, ...]]
     outputs: ClassVar[tuple[str, ...]]
     batch_tokens: ClassVar[int]
+    gives: ClassVar[str]
+    parameters: ClassVar[Mapping[str, Parameter]]
+    replies: ClassVar[Schema]
 
     @property
     def tokenizer(self) -> Any:
@@ -137,4 +143,13 @@ class Head(Protocol):
 
     def metrics(self) -> Metrics:
         """What to measure."""
+        ...
+
+    @property
+    def asks(self) -> Asks:
+        """What an input is over HTTP."""
+        ...
+
+    def reply(self, row: Row, answer: Answer, parameters: Mapping[str, Any]) -> Any:
+        """A row and its answer -> the reply in the shape of the task's, as JSON. parameters: those that go to no field."""
         ...

@@ -3,7 +3,7 @@
 import functools
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -16,6 +16,7 @@ from hftool.errors import DataError, UsageError
 from hftool.heads.batching import IGNORED, collate_inputs, pad_rows, token_loss
 from hftool.heads.protocol import Answer, Batch, Feature, Metrics, Outputs
 from hftool.heads.windows import Frame, Pieces, cut_windows, frame_of, pieces_of
+from hftool.heads.wire import ENTITIES, Asks, Parameter, Schema
 from hftool.models import Card
 
 OUTSIDE = "O"
@@ -69,6 +70,10 @@ class TagHead:
     outputs: ClassVar[tuple[str, ...]] = ("logits",)
     batch_tokens: ClassVar[int] = 4096
     decoding: ClassVar[None] = None
+    gives: ClassVar[str] = "entities"
+    parameters: ClassVar[Mapping[str, Parameter]] = {}
+    replies: ClassVar[Schema] = ENTITIES
+    asks: ClassVar[Asks] = Asks(texts={"text": "text"})
 
     def encode(self, rows: Sequence[Row]) -> list[Feature]:
         """Rows with tokens, and tags if they have them, or with text -> features, several for a long row; nothing is cut.
@@ -158,6 +163,13 @@ class TagHead:
     def metrics(self) -> Metrics:
         """What the task is judged by; else F1 of whole entities, which decides, precision, recall, and accuracy of words."""
         return Metrics(self.card.measures or MEASURES, higher_is_better=True, report="tagging")
+
+    def reply(self, row: Row, answer: Answer, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """The entities, in the order of the text."""
+        return [
+            {"entity_group": e["type"], "score": e["probability"], "word": e["text"], "start": e["start"], "end": e["end"]}
+            for e in answer["entities"]
+        ]
 
 
 def has_prefixes(labels: Sequence[str]) -> bool:

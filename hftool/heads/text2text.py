@@ -1,6 +1,6 @@
 """A text rewritten as another: translated, summed up, answered. An encoder reads it, a decoder writes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -13,6 +13,7 @@ from hftool.errors import UsageError
 from hftool.heads.batching import IGNORED, collate_inputs, pad_rows, token_loss
 from hftool.heads.generate import written_answer
 from hftool.heads.protocol import Answer, Batch, Decoding, Feature, Metrics, Outputs, Written
+from hftool.heads.wire import TEXTS, WRITING, Asks, Parameter, Schema, texts_reply
 from hftool.models import Card
 
 MAX_NEW_TOKENS = 128
@@ -32,6 +33,10 @@ class Text2TextHead:
     shapes: ClassVar[tuple[Shape, ...]] = (Shape(("source",), ("target",)),)
     outputs: ClassVar[tuple[str, ...]] = ("logits",)
     batch_tokens: ClassVar[int] = 2048
+    gives: ClassVar[str] = "text"
+    parameters: ClassVar[Mapping[str, Parameter]] = WRITING
+    replies: ClassVar[Schema] = TEXTS
+    asks: ClassVar[Asks] = Asks(texts={"text": "source"})
 
     @property
     def decoding(self) -> Decoding:
@@ -99,3 +104,7 @@ class Text2TextHead:
     def metrics(self) -> Metrics:
         """What the task is judged by; else ROUGE. Lin, "ROUGE: A Package for Automatic Evaluation of Summaries", 2004."""
         return Metrics(self.card.measures or ("rougeL", "rouge1", "rouge2"), higher_is_better=True, report="texts")
+
+    def reply(self, row: Row, answer: Answer, parameters: Mapping[str, Any]) -> list[dict[str, str]]:
+        """The texts."""
+        return texts_reply(answer)

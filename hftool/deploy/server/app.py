@@ -1,0 +1,192 @@
+"""The routes of the server, and what every request passes through on its way to them."""
+
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from hftool.deploy.server import hf, openai
+from hftool.deploy.server.access import GONE, Access
+from hftool.deploy.server.auth import HostGuard, KeyGuard
+from hftool.deploy.server.guard import BodyGuard
+from hftool.deploy.server.limits import Limits
+from hftool.deploy.server.page import page_headers, read_page
+from hftool.deploy.server.paper import described, errors, ok
+from hftool.deploy.server.protocols import NEVER_CACHED, Fault, as_response
+from hftool.deploy.server.served import ClientGone, Served, limits_info
+from hftool.deploy.server.stats import CONTENT_TYPE, Stats
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+@dataclass(kw_only=True)
+class Service:
+    """What the server is made of. models: by name, the first of them answers /predict. hosts: names under which it may be
+    asked, empty: any. stopping: it takes nothing more. release: of hftool."""
+
+    models: Mapping[str, Served]
+    limits: Limits
+    stats: Stats
+    keys: Sequence[str] = ()
+    hosts: Sequence[str] = ()
+    release: str = ""
+    started: int = field(default_factory=lambda: int(time.time()))
+    stopping: bool = False
+
+    @property
+    def ready(self) -> bool:
+        """Whether a request would be taken now."""
+        return not self.stopping and all(served.batcher.ready for served in self.models.values())
+
+
+def make_app(service: Service) -> ASGIApp:
+    """The application, with everything around it: who is outermost sees a request first."""
+    inner = FastAPI(
+        title="hftool", version=service.release, docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False
+    )
+    inner.add_exception_handler(Fault, _fault)
+    inner.add_exception_handler(HTTPException, _http)
+    inner.add_exception_handler(ClientGone, _gone)
+    inner.add_exception_handler(Exception, _bug)
+    _add_health(inner, service)
+    _add_predict(inner, service)
+    _add_openai(inner, service)
+    _add_facts(inner, service)
+    guarded = BodyGuard(inner, limit=service.limits.body_bytes, slow=service.limits.slow)
+    keyed = KeyGuard(guarded, keys=service.keys)
+    known = {route.path for route in inner.routes if isinstance(route, Route)}
+    return Access(HostGuard(keyed, names=service.hosts), stats=service.stats, routes=known)
+
+
+async def _fault(request: Request, error: Any) -> Response:
+    return error.response(request.scope)  # type: ignore[no-any-return]
+
+
+async def _http(request: Request, error: Any) -> Response:
+    """What the routes do not know."""
+    texts = {404: "there is nothing here; see /openapi.json", 405: "this path has no such method"}
+    text = texts.get(error.status_code, str(error.detail))
+    return Fault(error.status_code, text, headers=error.headers).response(request.scope)
+
+
+async def _bug(request: Request, error: Any) -> Response:
+    """What went wrong is for the log."""
+    return Fault(500, "the server failed on this request").response(request.scope)
+
+
+async def _gone(request: Request, error: Any) -> Response:
+    return Response(status_code=GONE)
+
+
+def _add(app: FastAPI, path: str, endpoint: Endpoint, **more: Any) -> None:
+    """A route, by its path."""
+    method = more.pop("method", "GET")
+    name = f"{method.lower()}{path}".replace("/", "_").replace("{", "").replace("}", "")
+    app.add_api_route(path, endpoint, methods=[method], operation_id=name, response_model=None, **more)
+    if method == "GET":
+        app.add_api_route(path, endpoint, methods=["HEAD"], include_in_schema=False, response_model=None)
+
+
+def _add_health(app: FastAPI, service: Service) -> None:
+    async def live(request: Request) -> Response:
+        return as_response({"status": "alive"})
+
+    async def ready(request: Request) -> Response:
+        service.stats.set("hftool_ready", float(service.ready))
+        if not service.ready:
+            raise Fault(503, "the server is about to stop" if service.stopping else "a model does not answer yet, or no more")
+        return as_response({"status": "ready"})
+
+    state = ok({"type": "object", "properties": {"status": {"type": "string"}}, "required": ["status"]})
+    _add(app, "/livez", live, summary="The process runs.", responses={**state, **errors(421)})
+    for path in ("/readyz", "/health"):
+        _add(app, path, ready, summary="All models answer.", responses={**state, **errors(421, 503)})
+
+
+def _add_predict(app: FastAPI, service: Service) -> None:
+    limits = service.limits
+
+    def to(served: Served) -> Endpoint:
+        async def predict(request: Request) -> Response:
+            return await hf.predict(served, request, limits)
+
+        return predict
+
+    async def unknown(request: Request) -> Response:
+        raise Fault(404, f"there is no model '{request.path_params['name'][:80]}' here; see /info")
+
+    first = next(iter(service.models))
+    paths = {"/predict": first, **{f"/models/{name}/predict": name for name in service.models}}
+    for path, name in paths.items():
+        served = service.models[name]
+        known = {**ok(hf.reply_schema(served)), **errors(*ASKED)}
+        extra = described(hf.request_schema(served, limits))
+        _add(app, path, to(served), method="POST", summary=f"Ask {name}.", responses=known, openapi_extra=extra)
+    _add(app, "/models/{name}/predict", unknown, method="POST", include_in_schema=False)
+
+
+ASKED = (400, 401, 408, 413, 415, 421, 422, 429, 500, 503, 504)
+
+
+def _add_openai(app: FastAPI, service: Service) -> None:
+    models, limits = service.models, service.limits
+    completion, embedding = openai.completion_body(limits), openai.embedding_body(limits)
+
+    async def listed(request: Request) -> Response:
+        return openai.list_models(models, service.started)
+
+    async def model(request: Request) -> Response:
+        served = openai.find(models, request.path_params["name"])
+        return as_response(openai.model_object(served.name, service.started))
+
+    async def complete(request: Request) -> Response:
+        return await openai.complete(models, request, limits, completion)
+
+    async def embed(request: Request) -> Response:
+        return await openai.embed(models, request, limits, embedding)
+
+    _add(app, "/v1/models", listed, summary="The models.", responses={**ok({"type": "object"}), **errors(401, 421)})
+    _add(app, "/v1/models/{name}", model, include_in_schema=False)
+    writers = [served for served in models.values() if served.writes]
+    givers = [served for served in models.values() if served.head.gives == "vector"]
+    jobs: tuple[tuple[str, Endpoint, Any, str, list[Served]], ...] = (
+        ("/v1/completions", complete, completion, "prompt", writers),
+        ("/v1/embeddings", embed, embedding, "input", givers),
+    )
+    for path, endpoint, kind, name, able in jobs:
+        more: dict[str, Any] = {"include_in_schema": bool(able)}
+        if able:
+            more["openapi_extra"] = described(openai.body_schema(kind, name, able, limits))
+            more["responses"] = {**ok({"type": "object"}, streams=able is writers), **errors(*ASKED, 404, openai=True)}
+        _add(app, path, endpoint, method="POST", **more)
+
+
+def _add_facts(app: FastAPI, service: Service) -> None:
+    page = read_page()
+
+    async def info(request: Request) -> Response:
+        known = [served.info(service.limits) for served in service.models.values()]
+        return as_response({"hftool": service.release, "models": known, "limits": limits_info(service.limits)})
+
+    async def metrics(request: Request) -> Response:
+        service.stats.set("hftool_ready", float(service.ready))
+        return Response(service.stats.render(), headers=NEVER_CACHED, media_type=CONTENT_TYPE)
+
+    async def paper(request: Request) -> Response:
+        return as_response(app.openapi())
+
+    async def front(request: Request) -> Response:
+        return Response(page, headers=page_headers(page), media_type="text/html; charset=utf-8")
+
+    _add(app, "/info", info, summary="The models and the limits.", responses={**ok({"type": "object"}), **errors(401, 421)})
+    plain = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "In the format of Prometheus."}}
+    _add(app, "/metrics", metrics, summary="The metrics.", responses={**plain, **errors(401, 421)})
+    _add(app, "/openapi.json", paper, include_in_schema=False)
+    _add(app, "/", front, include_in_schema=False)

@@ -1,0 +1,83 @@
+"""The protocol of Hugging Face's tasks: {"inputs": ..., "parameters": {...}}.
+
+One input has one reply, a list of inputs a list of replies.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.requests import Request
+from starlette.responses import Response
+
+from hftool.deploy.server.batcher import Poisoned
+from hftool.deploy.server.limits import Limits
+from hftool.deploy.server.protocols import Fault, as_response, fault_of, read_json
+from hftool.deploy.server.served import Served, ask, ceilings, while_there
+from hftool.errors import HftoolError
+from hftool.heads.wire import options_of, parameters_schema, rows_of
+
+CUT = "x-hftool-cut"  # tokens of the inputs that did not fit into the model
+
+
+class Asked(BaseModel):
+    """The body of a request; what `inputs` and `parameters` may be is for the head to say."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    inputs: Any
+    parameters: dict[str, Any] = Field(default_factory=dict)
+
+
+async def predict(served: Served, request: Request, limits: Limits) -> Response:
+    """Answer the inputs. Raises Fault.
+
+    A text that the model fails on has {"error", "error_type"} in its place in a list, and is the error where it is alone.
+    """
+    asked = checked(Asked, read_json(await request.body()))
+    try:
+        rows = rows_of(served.head.asks, asked.inputs, most=limits.inputs, chars=limits.text_chars)
+        options, heeded = options_of(served.head.parameters, asked.parameters, ceilings(limits))
+    except HftoolError as error:
+        raise fault_of(error) from None
+    answers = await while_there(request, ask(served, request, rows, options, timeout=limits.timeout))
+    replies: list[Any] = []
+    for i, (row, answer) in enumerate(zip(rows, answers, strict=True)):
+        if isinstance(answer, HftoolError):
+            raise Fault(422, f"inputs[{i}]: {answer}" if len(rows) > 1 else str(answer))
+        replies.append(_model_fault(answer) if isinstance(answer, Poisoned) else served.head.reply(row, answer, heeded))
+    failed = [one for one in answers if isinstance(one, Poisoned)]
+    if len(failed) == len(answers):
+        raise Fault(500, str(failed[0]))
+    cut = sum(int(one.get("cut", 0)) for one in answers if isinstance(one, dict))
+    document = replies if isinstance(asked.inputs, list) else replies[0]
+    return as_response(document, headers={CUT: str(cut)} if cut else None)
+
+
+def _model_fault(error: Poisoned) -> dict[str, str]:
+    return {"error": str(error), "error_type": "model"}
+
+
+def checked(kind: type[Any], document: Mapping[str, Any]) -> Any:
+    """The document as a value of this kind. Raises Fault 422 that names the field."""
+    try:
+        return kind.model_validate(document)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        place = ".".join(str(part) for part in first["loc"] if isinstance(part, int) or part in kind.model_fields)
+        place = place or str(first["loc"][0])[:60]
+        raise Fault(422, f"'{place}': {first['msg'][:200]}", param=place) from None
+
+
+def request_schema(served: Served, limits: Limits) -> dict[str, Any]:
+    """The JSON Schema of a request to this model."""
+    inputs = served.head.asks.schema(inputs=limits.inputs, chars=limits.text_chars)
+    known = {"inputs": inputs, "parameters": parameters_schema(served.head.parameters, ceilings(limits))}
+    return {"type": "object", "properties": known, "required": ["inputs"], "additionalProperties": False}
+
+
+def reply_schema(served: Served) -> dict[str, Any]:
+    """The JSON Schema of its replies."""
+    failed = {"type": "object", "properties": {"error": {"type": "string"}}, "required": ["error", "error_type"]}
+    one = dict(served.head.replies)
+    return {"anyOf": [one, {"type": "array", "items": {"anyOf": [one, failed]}}]}

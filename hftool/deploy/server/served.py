@@ -1,0 +1,154 @@
+"""A model as the server holds it, and how a request asks it: with a deadline, and only as long as its client is there."""
+
+import asyncio
+import copy
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.requests import Request
+
+from hftool.data.sources import Row
+from hftool.deploy.server.batcher import Batcher, Expired, Overloaded, RowError, Unavailable
+from hftool.deploy.server.limits import Limits
+from hftool.deploy.server.protocols import Fault, fault_of
+from hftool.errors import HftoolError
+from hftool.heads.protocol import Answer, Head
+from hftool.heads.wire import parameters_schema
+
+OnToken = Callable[[int, int], None]  # row of the request, and a token id or a number of tokens
+
+
+@dataclass
+class Note:
+    """What is known of a request when it ends: for its log line, its metrics and the headers of its answer."""
+
+    request_id: str
+    route: str = "other"
+    model: str = ""
+    version: str = ""
+    rows: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Served:
+    """A model under the name by which it is asked. facts: what /info says of it beyond its shapes; version: the beginning of a
+    hash over all its files; commit: its 40-digit revision, where it has one; sha256: of its weights."""
+
+    name: str
+    head: Head
+    batcher: Batcher
+    version: str
+    commit: str = ""
+    sha256: str = ""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        # the head's own tokenizer is for the batcher's threads alone: it keeps its truncation in itself
+        object.__setattr__(self, "_tokenizer", copy.deepcopy(self.head.tokenizer))
+
+    @property
+    def tokenizer(self) -> Any:
+        """A tokenizer for the event loop."""
+        return self.__dict__["_tokenizer"]
+
+    @property
+    def writes(self) -> bool:
+        """Whether it goes on with a text or rewrites it."""
+        return self.head.decoding is not None
+
+    def count(self, text: str) -> int:
+        """The tokens of a text."""
+        return len(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+
+    def info(self, limits: Limits) -> dict[str, Any]:
+        """The model as /info tells of it."""
+        asks = self.head.asks
+        return {
+            "name": self.name,
+            "gives": self.head.gives,
+            "takes": list(asks.texts),
+            "may_take": list(asks.more),
+            "blank": asks.blank,
+            "mask": next(iter(asks.holds), None),
+            "parameters": parameters_schema(self.head.parameters, ceilings(limits)),
+            "version": self.version,
+            "commit": self.commit,
+            "sha256": self.sha256,
+            "ready": self.batcher.ready,
+            **self.facts,
+        }
+
+
+def ceilings(limits: Limits) -> dict[str, float]:
+    """The bounds that the server sets to parameters, whatever a head would take."""
+    return {
+        "max_new_tokens": limits.max_new_tokens,
+        "num_beams": limits.beams,
+        "num_return_sequences": limits.samples,
+        "stop": limits.stops,
+    }
+
+
+def limits_info(limits: Limits) -> dict[str, Any]:
+    """The limits as /info tells of them."""
+    return {name: value for name, value in dataclasses.asdict(limits).items() if value is not None}
+
+
+class ClientGone(Exception):
+    """Nobody waits for the answer any more."""
+
+
+def ask(
+    served: Served,
+    request: Request,
+    rows: Sequence[Row],
+    options: Mapping[str, Any],
+    *,
+    timeout: float,
+    on_text: OnToken | None = None,
+    on_read: OnToken | None = None,
+) -> "asyncio.Task[list[Answer | RowError]]":
+    """A task that answers the rows. It raises Fault: 422, 429, 503, 504. on_text: told of each token, on_read: of how many
+    tokens a row has; both by the place of the row."""
+    note: Note = request.scope["hftool"]
+    note.model, note.version, note.rows = served.name, served.version, len(rows)
+    told = {"on_text": on_text, "on_read": on_read}
+    task = asyncio.ensure_future(_asked(served, rows, options, timeout=timeout, told=told))
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())  # else asyncio complains where nobody asks
+    return task
+
+
+async def _asked(
+    served: Served, rows: Sequence[Row], options: Mapping[str, Any], *, timeout: float, told: Mapping[str, OnToken | None]
+) -> list[Answer | RowError]:
+    try:
+        return await served.batcher.submit(rows, options=options, timeout=timeout, **told)
+    except Overloaded as error:
+        raise Fault(429, str(error), headers={"retry-after": str(error.retry_after)}) from None
+    except Expired as error:
+        raise Fault(504, str(error)) from None
+    except Unavailable as error:
+        raise Fault(503, str(error), headers={"retry-after": "1"}) from None
+    except HftoolError as error:
+        raise fault_of(error) from None
+
+
+async def while_there(request: Request, task: "asyncio.Task[list[Answer | RowError]]") -> list[Answer | RowError]:
+    """The answers; where the client goes first, its rows are given up. Raises ClientGone, Fault."""
+    gone = asyncio.ensure_future(until_gone(request))
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ClientGone
+        return task.result()
+    finally:
+        gone.cancel()
+        task.cancel()
+
+
+async def until_gone(request: Request) -> None:
+    """Wait until the client has gone."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

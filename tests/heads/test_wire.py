@@ -1,0 +1,202 @@
+"""What heads take and give over HTTP."""
+
+import re
+
+import numpy as np
+import pytest
+from families import KINDS
+
+from hftool.errors import DataError, UsageError
+from hftool.heads import HEADS, head_class
+from hftool.heads.wire import WRITING, Asks, options_of, rows_of
+from hftool.models import Card
+
+TEXT = Asks(texts={"text": "text"})
+PAIR = Asks(texts={"text": "text"}, more={"text_pair": "text_pair"})
+QUESTION = Asks(texts={"question": "question", "context": "context"})
+SOURCE = Asks(texts={"text": "source"})
+PROMPT = Asks(texts={"text": "prompt"}, blank=True)
+
+
+def rows(asks, inputs, most=4, chars=10):
+    return rows_of(asks, inputs, most=most, chars=chars)
+
+
+@pytest.mark.parametrize(
+    ("asks", "inputs", "expected"),
+    [
+        (TEXT, "a", [{"text": "a"}]),
+        (TEXT, ["a", {"text": "b"}], [{"text": "a"}, {"text": "b"}]),
+        (PAIR, {"text": "a", "text_pair": "b"}, [{"text": "a", "text_pair": "b"}]),
+        (QUESTION, {"context": "c", "question": "q"}, [{"context": "c", "question": "q"}]),
+        (SOURCE, "a", [{"source": "a"}]),
+        (PROMPT, "", [{"prompt": ""}]),
+        (TEXT, "\ud83d a", [{"text": "? a"}]),
+    ],
+)
+def test_inputs_become_rows_under_the_roles_of_the_head(asks, inputs, expected):
+    assert rows(asks, inputs) == expected
+
+
+@pytest.mark.parametrize(
+    ("asks", "inputs", "error", "said"),
+    [
+        (TEXT, 5, UsageError, "'inputs' has another shape"),
+        (TEXT, None, UsageError, "'inputs' has another shape"),
+        (TEXT, [], UsageError, "'inputs' is empty"),
+        (TEXT, ["a", 5], UsageError, "'inputs[1]' has another shape"),
+        (TEXT, {"text": 5}, UsageError, "'inputs.text' must be a text"),
+        (TEXT, {"txt": "a"}, UsageError, "'inputs' holds 'txt'"),
+        (TEXT, {"text": "a", "text_pair": "b"}, UsageError, "holds 'text_pair'"),
+        (QUESTION, "a", UsageError, "another shape"),
+        (QUESTION, {"question": "a"}, UsageError, "lacks 'context'"),
+        (PAIR, ["a", {"text": "a", "text_pair": "b"}], UsageError, "pairs of texts and single texts"),
+        (TEXT, "a" * 11, UsageError, "11 characters: at most 10"),
+        (TEXT, list("abcde"), UsageError, "5 texts and at most 4"),
+        (TEXT, "", DataError, "'inputs' is empty"),
+        (TEXT, ["a", " \u200b\n"], DataError, "'inputs[1]' is empty"),
+    ],
+)
+def test_other_inputs_are_refused_with_their_place(asks, inputs, error, said):
+    with pytest.raises(error) as caught:
+        rows(asks, inputs)
+    assert said in str(caught.value)
+
+
+def test_parameters_become_fields_of_the_head_and_of_its_decoding():
+    given = {"max_new_tokens": 5, "temperature": 0.5, "num_return_sequences": 2, "stop": ["."], "seed": 3}
+    options, reply = options_of(WRITING, given, {})
+    wanted = {"max_new_tokens": 5, "temperature": 0.5, "samples": 2, "stop": (".",), "seed": 3}
+    assert (options, reply) == ({"decoding": wanted}, {})
+    known = head_class("fill").parameters
+    assert options_of(known, {"top_k": 3}, {}) == ({"top_k": 3}, {})
+    assert options_of(head_class("classify").parameters, {"top_k": 1}, {}) == ({}, {"top_k": 1})
+    assert options_of(WRITING, {}, {}) == ({}, {})
+
+
+def test_what_means_nothing_without_draws_is_left_out_and_do_sample_says_whether_there_are_any():
+    assert options_of(WRITING, {"top_p": 0.5, "temperature": 0}, {})[0] == {"decoding": {}}
+    assert options_of(WRITING, {"do_sample": True, "top_k": 4}, {})[0] == {"decoding": {"temperature": 1.0, "top_k": 4}}
+    assert options_of(WRITING, {"do_sample": False, "temperature": 2}, {})[0] == {"decoding": {}}
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"max_new_token": 5}, "Did you mean 'max_new_tokens'?"),
+        ({"max_new_tokens": 0}, "at least 1 and at most 9, not 0"),
+        ({"max_new_tokens": 10}, "at most 9"),
+        ({"max_new_tokens": 5.0}, "must be a whole number"),
+        ({"max_new_tokens": True}, "must be a whole number"),
+        ({"temperature": "1"}, "must be a number"),
+        ({"temperature": -0.1}, "at least 0"),
+        ({"top_p": 0, "temperature": 1}, "over 0 and at most 1"),
+        ({"stop": "."}, "a list of texts"),
+        ({"stop": [""]}, "none of them empty"),
+        ({"stop": ["a", "b"]}, "at most 1 texts"),
+        ({"do_sample": 1}, "true or false"),
+        ({"num_beams": 2, "temperature": 1}, "excludes the other"),
+        ({"num_return_sequences": 2}, "all be the same"),
+    ],
+)
+def test_parameters_out_of_range_are_named(given, said):
+    with pytest.raises(UsageError) as caught:
+        options_of(WRITING, given, {"max_new_tokens": 9, "stop": 1})
+    assert said in str(caught.value)
+
+
+def head(name, **card):
+    kind = {"generate": "gpt2", "text2text": "t5"}.get(name, "bert")
+    tokenizer = KINDS[kind][0]()
+    return head_class(name)(tokenizer=tokenizer, card=Card(head=name, **card))
+
+
+SPAN = {"answer": "Oslo", "start": 3, "end": 7, "probability": 0.5}
+CANDIDATES = [
+    {"text": "Oslo", "start": 3, "end": 7, "probability": 0.5},
+    {"text": "in Oslo", "start": 0, "end": 7, "probability": 0.1},
+]
+SHOWN = [
+    {"answer": "Oslo", "score": 0.5, "start": 3, "end": 7},
+    {"answer": "in Oslo", "score": 0.1, "start": 0, "end": 7},
+]
+ENTITY = {"text": "Ann", "type": "PER", "start": 0, "end": 3, "probability": 0.9}
+MASK = {"start": 2, "end": 8, "fills": [{"token": "cat", "probability": 0.7}]}
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "answer", "parameters", "reply"),
+    [
+        (
+            "classify",
+            {},
+            {"label": "b", "probability": 0.6, "probabilities": {"a": 0.4, "b": 0.6}},
+            {},
+            [{"label": "b", "score": 0.6}, {"label": "a", "score": 0.4}],
+        ),
+        ("classify", {}, {"probabilities": {"a": 0.4, "b": 0.6}}, {"top_k": 1}, [{"label": "b", "score": 0.6}]),
+        ("classify", {}, {"score": 2.5}, {}, [{"label": "LABEL_0", "score": 2.5}]),
+        ("tag", {}, {"entities": [ENTITY]}, {}, [{"entity_group": "PER", "score": 0.9, "word": "Ann", "start": 0, "end": 3}]),
+        ("answer", {}, {**SPAN, "candidates": CANDIDATES}, {}, SHOWN[0]),
+        ("answer", {}, {**SPAN, "candidates": CANDIDATES}, {"top_k": 5}, SHOWN),
+        (
+            "answer",
+            {},
+            {"answer": "", "start": None, "end": None, "probability": 0.9, "candidates": []},
+            {},
+            {"answer": "", "score": 0.9, "start": 0, "end": 0},
+        ),
+        ("generate", {"prompt": "a"}, {"text": " b", "finish": "stop"}, {}, [{"generated_text": " b"}]),
+        ("generate", {"prompt": "a"}, {"text": " b"}, {"return_full_text": True}, [{"generated_text": "a b"}]),
+        ("text2text", {}, {"text": "x", "samples": ["x", "y"]}, {}, [{"generated_text": "x"}, {"generated_text": "y"}]),
+        (
+            "fill",
+            {"text": "a [MASK] b"},
+            {"text": "a cat b", "masks": [MASK]},
+            {},
+            [{"score": 0.7, "token_str": "cat", "sequence": "a cat b"}],
+        ),
+        ("embed", {}, {"embedding": np.array([3, 4], np.float32)}, {}, [3.0, 4.0]),
+        ("embed", {}, {"embedding": np.array([3, 4], np.float64)}, {"normalize": True}, [0.6, 0.8]),
+        ("embed", {}, {"score": 0.5, "similarity": 0.5}, {}, {"score": 0.5}),
+    ],
+)
+def test_answers_are_replied_in_the_shapes_of_the_tasks(name, row, answer, parameters, reply):
+    made = head(name)
+    assert made.reply(row, answer, parameters) == reply
+    import jsonschema
+
+    jsonschema.validate(reply, dict(made.replies))
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_what_the_schema_allows_is_taken_and_what_it_forbids_is_not(name):
+    import jsonschema
+
+    made = head(name)
+    schema = made.asks.schema(inputs=3, chars=30)
+    text = "a [MASK]"
+    whole = dict.fromkeys(made.asks.texts, text)
+    good = [whole, [whole, whole], *([text] if len(whole) == 1 else [])]
+    bad = [5, None, [], {}, {"x": "a"}, [whole] * 4, dict.fromkeys(made.asks.texts, "a" * 31), {**whole, "x": "a"}]
+    bad += [] if made.asks.blank else [dict.fromkeys(made.asks.texts, " \u200b")]
+    for value in good:
+        jsonschema.validate(value, schema)
+        assert rows(made.asks, value, most=3, chars=30)
+    for value in bad:
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(value, schema)
+        with pytest.raises((UsageError, DataError)):
+            rows(made.asks, value, most=3, chars=30)
+
+
+def test_a_model_of_pairs_asks_for_pairs_and_one_of_texts_for_texts():
+    assert set(head("classify", columns={"text": "a", "text_pair": "b", "label": "c"}).asks.texts) == {"text", "text_pair"}
+    alone = head("classify", columns={"text": "a", "label": "c"}).asks
+    assert (set(alone.texts), set(alone.more)) == ({"text"}, set())
+    assert set(head("classify").asks.more) == {"text_pair"}
+
+
+def test_the_masks_of_all_families_are_in_the_pattern():
+    pattern = head("fill").asks.text_schema(100)["pattern"]
+    assert re.search(pattern, "a [MASK]") and re.search(pattern, "a <mask>") and not re.search(pattern, "a MASK]")

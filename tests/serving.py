@@ -1,0 +1,95 @@
+"""A real server as a process, for tests: started when all its models answer, and sure to be gone afterwards."""
+
+import contextlib
+import dataclasses
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+PATIENCE = 60.0  # s until it answers; three heavy imports on a busy machine
+
+
+@dataclasses.dataclass
+class Server:
+    """url: where it is. port. process: its Popen. log: the file with its stderr."""
+
+    url: str
+    port: int
+    process: subprocess.Popen
+    log: Path
+
+    def lines(self):
+        """What it logged, each line parsed; lines that are no JSON as they are."""
+        return [_parsed(line) for line in self.log.read_text(encoding="utf-8").splitlines()]
+
+    def ask(self, path, content=None, *, method=None, headers=None, timeout=30):
+        """-> status, headers with small letters, body parsed if it is JSON. content: bytes as they are, else sent as JSON."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+        try:
+            body = content if content is None or isinstance(content, bytes) else json.dumps(content).encode()
+            known = {"Content-Type": "application/json"} if body is not None else {}
+            connection.request(method or ("GET" if body is None else "POST"), path, body, {**known, **(headers or {})})
+            reply = connection.getresponse()
+            text = reply.read()
+            return reply.status, {name.lower(): value for name, value in reply.getheaders()}, _parsed(text)
+        finally:
+            connection.close()
+
+    def raw(self, data=b"", *, timeout=15):
+        """A socket over which these bytes were sent."""
+        made = socket.create_connection(("127.0.0.1", self.port), timeout=timeout)
+        made.sendall(data)
+        return made
+
+    def stop(self, number=signal.SIGTERM, timeout=30):
+        """Send a signal -> (exit code, seconds that it took)."""
+        began = time.monotonic()
+        self.process.send_signal(number)
+        return self.process.wait(timeout), time.monotonic() - began
+
+
+def _parsed(text):
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text.decode() if isinstance(text, bytes) else text
+
+
+@contextlib.contextmanager
+def started(models, *options, folder, python=(), launch=("-m", "hftool"), env=None):
+    """A server for these models (words of the command line) on a free port, its log in `folder`.
+
+    options: more of the command line. python: options of the interpreter. launch: what it runs. Raises RuntimeError with its
+    log when it does not come up.
+    """
+    log = Path(folder) / f"serve-{time.monotonic_ns()}.log"
+    words = ["serve", *models, "--port", "0", "--offline", *options]
+    command = [sys.executable, *python, *launch, *map(str, words)]
+    known = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", **(env or {})}
+    with open(log, "wb") as handle:
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=handle, env=known)
+    try:
+        url = _wait(process, log)
+        yield Server(url, int(url.rpartition(":")[2]), process, log)
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait(10)
+
+
+def _wait(process, log):
+    """The address, once the server says that it is ready."""
+    until = time.monotonic() + PATIENCE
+    while time.monotonic() < until and process.poll() is None:
+        for line in log.read_text(encoding="utf-8").splitlines():
+            said = _parsed(line)
+            if isinstance(said, dict) and said.get("event") == "ready":
+                return said["url"]
+        time.sleep(0.05)
+    raise RuntimeError(f"the server did not come up (exit {process.poll()}): {log.read_text(encoding='utf-8')[-2000:]}")
