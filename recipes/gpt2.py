@@ -1,4 +1,4 @@
-"""GPT-2 from a checkpoint to an answer: load, tokenize, infer, finetune, evaluate, save.
+"""GPT-2 from a checkpoint to an answer: load, tokenize, infer, finetune, evaluate, save, deploy, serve.
 
 It writes on after a text, and can be trained to label texts and to tag words.
 Run it top to bottom with `python -m recipes.gpt2`, take a step alone with `from recipes import gpt2`, or make the file
@@ -18,12 +18,7 @@ TASK = "wikitext"  # running text; any text works here: letters.txt, or a CSV wi
 
 
 def load(
-    model: str | Path = MODEL,
-    *,
-    head: str | None = None,
-    device: str = "auto",
-    offline: bool = False,
-    fallback: bool = False,
+    model: str | Path = MODEL, *, head: str | None = None, device: str = "auto", offline: bool = False, fallback: bool = False
 ) -> Loaded:
     """A model, its tokenizer and its card. head: generate, classify or tag; by default what it was trained for.
 
@@ -69,6 +64,16 @@ def evaluate(model: str | Path, task: str | None = None, *, split: str | None = 
 def save(run: str | Path, out: str | Path, *, checkpoint: str = "best") -> Path:
     """Write a run's model as a plain Hugging Face folder."""
     return workflow.save(run, out=out, checkpoint=checkpoint)
+
+
+def deploy(run: str | Path, *, to: str = "onnx", quantize: str | None = None, out: str | Path | None = None) -> Path:
+    """Write what runs elsewhere: onnx (quantize: int8), docker or kubernetes; by default into the run. Extra [export]."""
+    return workflow.deploy(str(run), to=to, quantize=quantize, out=out).path
+
+
+def serve(*models: str | Path, port: int = 8000) -> None:
+    """Answer over HTTP, and on a page for people, until the process is told to end. Extra [serve]."""
+    workflow.serve([str(model) for model in models], port=port)
 
 
 if __name__ == "__main__":

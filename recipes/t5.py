@@ -1,4 +1,4 @@
-"""T5 from a checkpoint to an answer: load, tokenize, infer, finetune, evaluate, save.
+"""T5 from a checkpoint to an answer: load, tokenize, infer, finetune, evaluate, save, deploy, serve.
 
 It turns a text into another: summaries, translations; its encoder labels and embeds.
 Run it top to bottom with `python -m recipes.t5`, take a step alone with `from recipes import t5`, or make the file
@@ -18,12 +18,7 @@ TASK = "dialogsum"  # conversations and what was said; any file with two columns
 
 
 def load(
-    model: str | Path = MODEL,
-    *,
-    head: str | None = None,
-    device: str = "auto",
-    offline: bool = False,
-    fallback: bool = False,
+    model: str | Path = MODEL, *, head: str | None = None, device: str = "auto", offline: bool = False, fallback: bool = False
 ) -> Loaded:
     """A model, its tokenizer and its card. head: text2text, classify or embed; by default what it was trained for.
 
@@ -69,6 +64,16 @@ def evaluate(model: str | Path, task: str | None = None, *, split: str | None = 
 def save(run: str | Path, out: str | Path, *, checkpoint: str = "best") -> Path:
     """Write a run's model as a plain Hugging Face folder."""
     return workflow.save(run, out=out, checkpoint=checkpoint)
+
+
+def deploy(run: str | Path, *, to: str = "onnx", quantize: str | None = None, out: str | Path | None = None) -> Path:
+    """Write what runs elsewhere: onnx (quantize: int8), docker or kubernetes; by default into the run. Extra [export]."""
+    return workflow.deploy(str(run), to=to, quantize=quantize, out=out).path
+
+
+def serve(*models: str | Path, port: int = 8000) -> None:
+    """Answer over HTTP, and on a page for people, until the process is told to end. Extra [serve]."""
+    workflow.serve([str(model) for model in models], port=port)
 
 
 if __name__ == "__main__":

@@ -95,7 +95,7 @@ def cli(capfd, monkeypatch, tmp_path):
     from hftool.cli.app import main
 
     monkeypatch.chdir(tmp_path)
-    for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"):  # --offline sets them for its process, which is ours
+    for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "HFTOOL_LOCK"):  # --offline sets them for its process, which is ours
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
 

@@ -52,6 +52,17 @@ def test_the_commands_of_the_readme_run_as_they_stand(desk):
     assert len(outputs[-1].splitlines()) == 2
 
 
+def test_the_commands_from_a_run_to_a_service_run(desk):
+    """After those above: they export and deploy the run that was made there."""
+    folder, environment = desk
+    if not (folder / "runs/a/model").is_dir():
+        run_block("hftool finetune bert sst2 --train", folder, environment)
+    outputs = run_block("hftool export runs/a", folder, environment)
+    assert "products and" in outputs[0] and "parity " in outputs[0]
+    assert outputs[1].startswith(("positive", "negative")) and "A warm, funny film." in outputs[1]
+    assert (folder / "runs/a/kubernetes/Dockerfile").is_file()
+
+
 def test_the_commands_of_the_other_heads_run_with_no_network_at_all(desk):
     folder, environment = desk
     outputs = run_block("hftool finetune bert wnut17 --offline", folder, environment)

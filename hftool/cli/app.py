@@ -15,8 +15,10 @@ from hftool.cli import (
     answer,
     classify,
     copy,
+    deploy,
     embed,
     evaluate,
+    export,
     fill,
     finetune,
     generate,
@@ -24,14 +26,19 @@ from hftool.cli import (
     info,
     models,
     predict,
+    prefetch,
+    push,
     save,
+    serve,
     similar,
     summarize,
     tag,
     tasks,
     tokenize,
     translate,
+    verify,
 )
+from hftool.cli.options import with_lock
 from hftool.cli.pages import Page, Tour
 from hftool.cli.screen import print_json
 from hftool.config import TRAINER_NAMES
@@ -84,11 +91,11 @@ def root(
 
 VERBS = (
     *(finetune, evaluate, predict, infer, classify, tag, answer, summarize, translate, generate, fill, embed, similar),
-    *(tokenize, info, models, tasks, copy, save),
+    *(tokenize, info, models, tasks, copy, export, serve, deploy, save, verify, push, prefetch),
 )
 OF_TEXTS = (infer, classify, tag, summarize, translate, generate, fill, embed, similar, tokenize)
 for _verb in VERBS:
-    app.command(name=_verb.NAME, cls=Page)(_verb.command)
+    app.command(name=_verb.NAME, cls=Page)(with_lock(_verb.command))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -23,23 +23,37 @@ from hftool.workflow.answers import (
     write,
 )
 from hftool.workflow.ask import Tokens, info, load, read_lines, tokenize
+from hftool.workflow.deploy import Deployment, deploy
+from hftool.workflow.export import Exported, export
+from hftool.workflow.fetch import Fetched, prefetch
 from hftool.workflow.measure import Report, evaluate, predict
+from hftool.workflow.push import Push, push
 from hftool.workflow.recipes import copy
-from hftool.workflow.train import Result, finetune, save
+from hftool.workflow.save import Verified, save, verify
+from hftool.workflow.serve import Address, serve
+from hftool.workflow.train import Result, finetune
 
 __all__ = [
+    "Address",
     "Decoding",
+    "Deployment",
+    "Exported",
+    "Fetched",
+    "Push",
     "Report",
     "Result",
     "Tokens",
+    "Verified",
     "answer",
     "as_summarizer",
     "as_translator",
     "check_vectors",
     "classify",
     "copy",
+    "deploy",
     "embed",
     "evaluate",
+    "export",
     "fill",
     "finetune",
     "generate",
@@ -47,13 +61,17 @@ __all__ = [
     "info",
     "load",
     "predict",
+    "prefetch",
+    "push",
     "read_lines",
     "save",
     "save_vectors",
+    "serve",
     "similar",
     "summarize",
     "tag",
     "tokenize",
     "translate",
+    "verify",
     "write",
 ]

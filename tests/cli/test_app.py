@@ -11,7 +11,8 @@ from conftest import one_line
 from hftool.cli.app import app_verbs, main
 
 ASKING = ["infer", "classify", "tag", "answer", "summarize", "translate", "generate", "fill", "embed", "similar"]
-VERBS = ["finetune", "evaluate", "predict", *ASKING, "tokenize", "info", "models", "tasks", "copy", "save"]
+DEPLOYING = ["export", "serve", "deploy", "save", "verify", "push", "prefetch"]
+VERBS = ["finetune", "evaluate", "predict", *ASKING, "tokenize", "info", "models", "tasks", "copy", *DEPLOYING]
 USAGE = [
     (["finetun"], "unknown verb 'finetun'. Did you mean 'finetune'?"),
     (["xyzzy"], "unknown verb 'xyzzy'. See `hftool --help`"),

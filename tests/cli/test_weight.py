@@ -29,7 +29,13 @@ VERBS = [
     "tokenize",
     "info",
     "copy",
+    "export",
+    "serve",
+    "deploy",
     "save",
+    "verify",
+    "push",
+    "prefetch",
 ]
 # typer and what it imports; pydantic, which typer loads for values alone, must not be there for a help page
 TYPER = {"typer", "shellingham", "annotated_doc", "click", "typing_extensions", "colorama"}

@@ -1,0 +1,245 @@
+"""The server under load: a flood, beside an unbatched endpoint, and what the batcher costs.
+
+    python benchmarks/serve_load.py [RUN] [--only flood beside batcher] [--out benchmarks/results/serve_load.json]
+
+RUN is a fine-tuned classifier; without it a MiniLM is fine-tuned on sst2-mini first (extra [offline]). Texts are of mixed
+length.
+
+flood    200 connections for 30 s, twice: the queue as it is by default, and a queue of 32 rows, so that most are told 429. A
+         client that is told so waits 0.25 s. Wanted: statuses 200 and 429 alone, no connection reset, 99 % of the 429 in 50 ms.
+beside   64 clients against hftool and against the endpoint that most people write with FastAPI, one text a call of the model:
+         as `def` (a pool of threads runs it) and as `async def`. The same model, number format, uvicorn and one process; rounds
+         alternate. Wanted: at least 3 times the answers a second of the faster of the two.
+batcher  in one process and without HTTP: the same rows through Predictor.answer in one go, and through the batcher from 64 and
+         from 512 submitters of one row each; and for information through HTTP from 64 clients. Rounds alternate. Wanted: with
+         the queue full (512) at most 5 % more seconds.
+"""
+
+import argparse
+import asyncio
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import serving
+from serving import asked, closed_loop, hftool_server, keep, median, mixed_texts, running
+
+PARTS = ("flood", "beside", "batcher")
+ARMS = ("hftool", "fastapi-def", "fastapi-async")
+LEAST_TIMES, MOST_COST, MOST_MS_429 = 3.0, 0.05, 50.0
+
+
+# ---- the endpoint that most people write
+
+
+def serve_plain(model: str, port: int, arm: str) -> None:
+    """One text a request, one request a call of the model."""
+    import torch
+    import uvicorn
+    from fastapi import FastAPI
+    from pydantic import BaseModel
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    network = AutoModelForSequenceClassification.from_pretrained(model, dtype=torch.float32).eval()
+    app = FastAPI()
+
+    class Asked(BaseModel):
+        inputs: str
+
+    def classify(text: str) -> list[dict[str, Any]]:
+        with torch.inference_mode():
+            logits = network(**tokenizer(text, truncation=True, return_tensors="pt")).logits[0]
+        scores = logits.softmax(-1).tolist()
+        return [{"label": network.config.id2label[i], "score": score} for i, score in enumerate(scores)]
+
+    @app.get("/readyz")
+    def ready() -> dict[str, bool]:
+        return {"ready": True}
+
+    if arm == "fastapi-def":
+
+        @app.post("/predict")
+        def predict(asked: Asked) -> list[dict[str, Any]]:
+            return classify(asked.inputs)
+
+    else:
+
+        @app.post("/predict")
+        async def predict_in_loop(asked: Asked) -> list[dict[str, Any]]:
+            return classify(asked.inputs)
+
+    uvicorn.run(app, host=serving.HOST, port=port, log_level="warning", access_log=False)
+
+
+def command_of(arm: str, model: str) -> list[str]:
+    """The command that starts an arm."""
+    if arm == "hftool":
+        return hftool_server(model)
+    return [sys.executable, str(Path(__file__).resolve()), model, "--arm", arm, "--port", "{port}"]
+
+
+# ---- the three parts
+
+
+def flood(model: str, options: argparse.Namespace) -> dict[str, Any]:
+    """Many connections for a long time, with room for all and with room for few."""
+    messages = [asked("/predict", {"inputs": text}) for text in mixed_texts(500)]
+    results = {}
+    for name, extra in (("queue by default", []), ("queue of 32", ["--queue", "32"])):
+        with running("hftool", hftool_server(model, options=extra), ready="/readyz") as server:
+            before = server.memory()
+            load = asyncio.run(
+                closed_loop(server.port, messages, clients=options.connections, seconds=options.seconds, patience=0.25)
+            )
+            made = {**load.as_dict(), "memory_before": before, "memory_after": server.memory(), "alive": server.alive()}
+        slow = serving.percentile(load.by_status.get(429, []), 99) * 1000
+        made["holds"] = (
+            set(load.by_status) <= {200, 429}
+            and not load.resets
+            and not load.without_retry_after
+            and not slow > MOST_MS_429  # NaN where there was no 429
+        )
+        results[name] = made
+        print(f"flood, {name}: {made['statuses']}, resets {made['resets']}, 429 p99 {slow:.1f} ms: {made['holds']}", flush=True)
+    return {"connections": options.connections, "seconds": options.seconds, "loads": results}
+
+
+def beside(model: str, options: argparse.Namespace) -> dict[str, Any]:
+    """Answers a second of each arm, in rounds that alternate."""
+    folder = plain_folder(model)
+    messages = [asked("/predict", {"inputs": text}) for text in mixed_texts(500)]
+    speeds: dict[str, list[float]] = {arm: [] for arm in ARMS}
+    others: dict[str, list[Mapping[str, Any]]] = {arm: [] for arm in ARMS}
+    for number in range(options.rounds):
+        for arm in ARMS:
+            with running(arm, command_of(arm, folder), ready="/readyz") as server:
+                asyncio.run(closed_loop(server.port, messages, clients=options.clients, seconds=2))  # warm
+                load = asyncio.run(closed_loop(server.port, messages, clients=options.clients, seconds=options.seconds / 2))
+            speeds[arm].append(load.answered_per_second)
+            others[arm].append(load.as_dict())
+            print(f"beside, round {number + 1} {arm:<14}{speeds[arm][-1]:8.1f} answers/s", flush=True)
+    medians = {arm: median(values) for arm, values in speeds.items()}
+    best = max(medians["fastapi-def"], medians["fastapi-async"])
+    result = {
+        "clients": options.clients,
+        "answers_per_second": speeds,
+        "median": medians,
+        "times_def": medians["hftool"] / medians["fastapi-def"],
+        "times_async": medians["hftool"] / medians["fastapi-async"],
+        "times_best": medians["hftool"] / best,
+        "bar": LEAST_TIMES,
+        "loads": others,
+    }
+    print(f"hftool answers {result['times_best']:.2f} times as many as the faster endpoint (bar {LEAST_TIMES})", flush=True)
+    return result
+
+
+def plain_folder(model: str) -> str:
+    """The folder of the model itself, which transformers can load: a run folder holds it as `model`."""
+    inner = Path(model) / "model"
+    return str(inner if inner.is_dir() else model)
+
+
+def batcher(model: str, options: argparse.Namespace) -> dict[str, Any]:
+    """Rows a second, raw and through the batcher."""
+    from hftool import workflow
+    from hftool.data.sources import Row
+    from hftool.deploy.server.batcher import Batcher
+    from hftool.deploy.server.limits import Limits
+    from hftool.deploy.server.stats import Stats
+    from hftool.workflow.ask import make_predictor
+
+    loaded = workflow.load(model, offline=True)
+    rows: list[Row] = [{"text": text} for text in mixed_texts(options.rows)]
+    predictor = make_predictor(loaded)
+    raw = list(predictor.answer(rows))  # warm; and what all the others must answer
+
+    async def through(submitters: int) -> float:
+        made: list[Any] = [None] * len(rows)
+        held = Batcher(lambda given: make_predictor(loaded, options=given), Limits(queue_items=1024), Stats())
+        held.start()
+        while not held.ready:
+            await asyncio.sleep(0.01)
+
+        async def one(number: int) -> None:
+            for at in range(number, len(rows), submitters):
+                [made[at]] = await held.submit([rows[at]], options={}, timeout=600)
+
+        started = time.perf_counter()
+        await asyncio.gather(*(one(number) for number in range(submitters)))
+        seconds = time.perf_counter() - started
+        held.stop()
+        if [answer["label"] for answer in made] != [answer["label"] for answer in raw]:
+            sys.exit("the batcher answers otherwise than the predictor")
+        return seconds
+
+    def alone() -> float:
+        started = time.perf_counter()
+        list(predictor.answer(rows))
+        return time.perf_counter() - started
+
+    times: dict[str, list[float]] = {"raw": [], "batcher of 64": [], "batcher of 512": []}
+    for number in range(options.rounds):
+        times["raw"].append(alone())
+        times["batcher of 64"].append(asyncio.run(through(64)))
+        times["batcher of 512"].append(asyncio.run(through(512)))
+        shown = ", ".join(f"{name} {len(rows) / values[-1]:.1f}" for name, values in times.items())
+        print(f"batcher, round {number + 1}: rows/s {shown}", flush=True)
+    medians = {name: median(values) for name, values in times.items()}
+    cost = {name: medians[name] / medians["raw"] - 1 for name in medians if name != "raw"}
+    overhead = cost["batcher of 512"]
+    print(f"the batcher costs {overhead:+.1%} with a full queue (bar {MOST_COST:.0%}), {cost['batcher of 64']:+.1%} at 64")
+    return {"rows": len(rows), "seconds": times, "median": medians, "cost": cost, "bar": MOST_COST, **over_http(model, rows)}
+
+
+def over_http(model: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The same rows from 64 clients, a row a request."""
+    messages = [asked("/predict", {"inputs": row["text"]}) for row in rows]
+    with running("hftool", hftool_server(model), ready="/readyz") as server:
+        asyncio.run(closed_loop(server.port, messages, clients=64, seconds=2))
+        load = asyncio.run(closed_loop(server.port, messages, clients=64, seconds=15))
+    print(f"over HTTP from 64 clients: {load.answered_per_second:.1f} rows/s", flush=True)
+    return {"over_http": load.as_dict()}
+
+
+def fine_tuned() -> str:
+    """A MiniLM fine-tuned on sst2-mini, for as short as will do."""
+    from hftool import workflow
+
+    folder = Path(tempfile.mkdtemp(prefix="serve-load-"))
+    workflow.finetune("minilm", "sst2-mini", config={"epochs": 1}, out=folder / "run", offline=True)
+    return str(folder / "run")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", nargs="?", metavar="RUN")
+    parser.add_argument("--only", nargs="*", default=PARTS, choices=PARTS)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=30.0, help="of the flood; a round of `beside` takes half of it")
+    parser.add_argument("--connections", type=int, default=200)
+    parser.add_argument("--clients", type=int, default=64)
+    parser.add_argument("--rows", type=int, default=3000)
+    parser.add_argument("--out")
+    parser.add_argument("--arm", choices=ARMS[1:], help=argparse.SUPPRESS)
+    parser.add_argument("--port", type=int, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.arm:
+        serve_plain(options.model, options.port, options.arm)
+        return
+    model = options.model or fine_tuned()
+    try:
+        parts = {"flood": flood, "beside": beside, "batcher": batcher}
+        keep(options.out, {name: parts[name](model, options) for name in options.only})
+    finally:
+        if not options.model:
+            shutil.rmtree(Path(model).parent)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,334 @@
+"""What the benchmarks of the server share: servers as processes, a client on plain sockets, and what is made of its figures.
+
+The client keeps one connection open for each of its callers and asks the next as soon as it is answered (a closed loop). It
+runs in one process beside the server, and reads replies with no library of HTTP, so that it costs the two cores little.
+"""
+
+import asyncio
+import contextlib
+import http.client
+import json
+import math
+import os
+import random
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+HOST = "127.0.0.1"
+LIBRARIES = ("torch", "transformers", "onnxruntime", "fastapi", "starlette", "uvicorn", "litserve", "hftool-recipes")
+CLOSED = (ConnectionError, asyncio.IncompleteReadError, OSError)
+TEXTS = Path(__file__).parent.parent / "hftool" / "assets" / "data" / "sst2-mini" / "train.tsv"
+
+
+# ---- servers
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server in a process group of its own."""
+
+    name: str
+    process: "subprocess.Popen[bytes]"
+    port: int
+    log: Path
+
+    def tree(self) -> list[psutil.Process]:
+        """The process and all that it has started."""
+        with contextlib.suppress(psutil.NoSuchProcess):
+            parent = psutil.Process(self.process.pid)
+            return [parent, *parent.children(recursive=True)]
+        return []
+
+    def cpu_seconds(self) -> float:
+        """Seconds of processor time that the tree has taken so far."""
+        total = 0.0
+        for process in self.tree():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                times = process.cpu_times()
+                total += times.user + times.system
+        return total
+
+    def memory(self) -> int:
+        """Resident bytes of the tree."""
+        total = 0
+        for process in self.tree():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                total += process.memory_info().rss
+        return total
+
+    def alive(self) -> bool:
+        """Whether the first process still runs."""
+        return self.process.poll() is None
+
+
+def free_port() -> int:
+    """A port that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+def status_of(port: int, path: str, seconds: float = 2.0) -> int:
+    """The status of a GET; 0 where there is no answer."""
+    connection = http.client.HTTPConnection(HOST, port, timeout=seconds)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status
+    except (OSError, http.client.HTTPException):
+        return 0
+    finally:
+        connection.close()
+
+
+@contextlib.contextmanager
+def running(
+    name: str, command: Sequence[str], *, ready: str, within: float = 180.0, environment: Mapping[str, str] | None = None
+) -> Iterator[Server]:
+    """A server that is ready to answer. `{port}` in the command becomes a free port; ready: the path that then answers 200.
+
+    At the end it is told to stop, and what is left of its process group after 15 s is killed.
+    """
+    port = free_port()
+    log = Path(tempfile.mkstemp(prefix=f"serving-{name}-", suffix=".log")[1])
+    words = [word.replace("{port}", str(port)) for word in command]
+    with log.open("wb") as handle:
+        process = subprocess.Popen(
+            words, stdout=handle, stderr=handle, start_new_session=True, env={**os.environ, **(environment or {})}
+        )
+    try:
+        end = time.monotonic() + within
+        while status_of(port, ready) != 200:
+            if process.poll() is not None or time.monotonic() > end:
+                sys.exit(f"{name} did not start:\n{log.read_text(encoding='utf-8', errors='replace')[-3000:]}")
+            time.sleep(0.1)
+        yield Server(name, process, port, log)
+    finally:
+        _end(process)
+        log.unlink(missing_ok=True)
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """Stop the group that `running` has started: politely, then for good."""
+    if process.poll() is None:
+        process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(15)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait(15)
+
+
+def hftool_server(*models: str, options: Sequence[str] = ()) -> list[str]:
+    """The command that serves these models with hftool."""
+    return [sys.executable, "-m", "hftool", "serve", *models, "--port", "{port}", *options]
+
+
+# ---- the client
+
+
+def request(path: str, body: bytes, headers: Mapping[str, str] | None = None, method: str = "POST") -> bytes:
+    """A request as it goes over the wire."""
+    lines = {"Host": f"{HOST}", "Content-Type": "application/json", "Content-Length": str(len(body)), **(headers or {})}
+    head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+    return f"{method} {path} HTTP/1.1\r\n{head}\r\n".encode() + body
+
+
+def asked(path: str, content: Any, headers: Mapping[str, str] | None = None) -> bytes:
+    """A POST of JSON as it goes over the wire."""
+    return request(path, json.dumps(content).encode(), headers)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What came back, after so many seconds. `headers` have small letters."""
+
+    status: int
+    seconds: float
+    headers: Mapping[str, str]
+    body: bytes
+
+    def content(self) -> Any:
+        """The body as JSON; None where it is none."""
+        try:
+            return json.loads(self.body)
+        except ValueError:
+            return None
+
+
+class Connection:
+    """One connection, opened when it is first needed and again when the server has closed it."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.reader: asyncio.StreamReader | None = None
+        self.writer: asyncio.StreamWriter | None = None
+
+    async def ask(self, message: bytes, seconds: float = 120.0) -> Reply:
+        """Send and wait for the whole reply. Raises one of CLOSED, or TimeoutError."""
+        started = time.perf_counter()
+        try:
+            async with asyncio.timeout(seconds):
+                if self.writer is None or self.reader is None:
+                    self.reader, self.writer = await asyncio.open_connection(HOST, self.port)
+                self.writer.write(message)
+                status, headers, body = await read_reply(self.reader)
+        except BaseException:
+            self.close()
+            raise
+        if headers.get("connection", "").lower() == "close":
+            self.close()
+        return Reply(status, time.perf_counter() - started, headers, body)
+
+    def close(self) -> None:
+        """Hang up."""
+        if self.writer is not None:
+            self.writer.close()
+        self.reader = self.writer = None
+
+
+async def read_reply(reader: asyncio.StreamReader) -> tuple[int, dict[str, str], bytes]:
+    """Status, headers and body of one reply of HTTP/1.1."""
+    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:] if line)}
+    if headers.get("transfer-encoding", "").lower() == "chunked":
+        parts = []
+        while size := int((await reader.readline()).split(b";")[0], 16):
+            parts.append(await reader.readexactly(size))
+            await reader.readexactly(2)
+        await reader.readline()
+        body = b"".join(parts)
+    else:
+        body = await reader.readexactly(int(headers.get("content-length", 0)))
+    return int(head[0].split(" ", 2)[1]), headers, body
+
+
+@dataclass
+class Load:
+    """What a load has met: seconds by status, and connections that were reset or refused."""
+
+    seconds: float = 0.0
+    by_status: dict[int, list[float]] = field(default_factory=dict)
+    resets: Counter[str] = field(default_factory=Counter)
+    without_retry_after: int = 0
+
+    def add(self, reply: Reply) -> None:
+        """Count a reply."""
+        self.by_status.setdefault(reply.status, []).append(reply.seconds)
+        if reply.status == 429 and not reply.headers.get("retry-after", "").isdigit():
+            self.without_retry_after += 1
+
+    @property
+    def answered_per_second(self) -> float:
+        """Replies with status 200, a second."""
+        return len(self.by_status.get(200, [])) / self.seconds if self.seconds else 0.0
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON. Times in milliseconds."""
+        return {
+            "seconds": round(self.seconds, 2),
+            "answered_per_second": round(self.answered_per_second, 1),
+            "statuses": {str(status): len(times) for status, times in sorted(self.by_status.items())},
+            "resets": dict(self.resets),
+            "429_without_retry_after": self.without_retry_after,
+            "milliseconds": {
+                str(status): {f"p{share}": round(percentile(times, share) * 1000, 1) for share in (50, 90, 99)}
+                for status, times in sorted(self.by_status.items())
+            },
+        }
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The least of the values that `share` percent of them do not exceed; NaN of nothing."""
+    ordered = sorted(values)
+    return ordered[max(0, math.ceil(len(ordered) * share / 100) - 1)] if ordered else math.nan
+
+
+async def closed_loop(
+    port: int,
+    messages: Sequence[bytes],
+    *,
+    clients: int,
+    seconds: float,
+    patience: float = 0.0,
+    until: Callable[[], bool] = lambda: False,
+) -> Load:
+    """So many clients ask, each the next message as soon as it has a reply, for so many seconds.
+
+    patience: seconds that a client waits after a 429. until: ends it early. A request that is out when the time is over is
+    waited for.
+    """
+    load, started = Load(), time.perf_counter()
+    end = started + seconds
+
+    async def one(number: int) -> None:
+        connection, at = Connection(port), number * 7919
+        while time.perf_counter() < end and not until():
+            try:
+                reply = await connection.ask(messages[at % len(messages)])
+            except (*CLOSED, TimeoutError) as error:
+                load.resets[type(error).__name__] += 1
+                await asyncio.sleep(0.05)
+                continue
+            load.add(reply)
+            at += 1
+            if reply.status == 429 and patience:
+                await asyncio.sleep(patience)
+        connection.close()
+
+    await asyncio.gather(*(one(number) for number in range(clients)))
+    load.seconds = time.perf_counter() - started
+    return load
+
+
+# ---- texts and results
+
+
+def mixed_texts(count: int, seed: int = 0) -> list[str]:
+    """Texts of mixed length: of 20, 14 are one sentence of sst2-mini, 5 are two to four, one is eight to twelve."""
+    sentences = [line.rsplit("\t", 1)[0] for line in TEXTS.read_text(encoding="utf-8").splitlines()[1:]]
+    draw = random.Random(seed)
+    sizes = [*([(1, 1)] * 14), *([(2, 4)] * 5), (8, 12)]
+    texts = [" ".join(draw.choices(sentences, k=draw.randint(*sizes[i % 20]))) for i in range(count)]
+    draw.shuffle(texts)
+    return texts
+
+
+def versions() -> dict[str, str]:
+    """The libraries that were at work."""
+    known = {}
+    for name in LIBRARIES:
+        with contextlib.suppress(PackageNotFoundError):
+            known[name] = version(name)
+    return known
+
+
+def command_line() -> str:
+    """The command as it can be typed elsewhere: files by their names."""
+    return " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *(Path(word).name for word in sys.argv[1:])])
+
+
+def keep(path: str | None, result: Mapping[str, Any]) -> None:
+    """Write a result with the command, the machine and the versions, if there is a path."""
+    from hftool.machine import this_machine
+
+    whole = {"command": command_line(), **result, "machine": this_machine().as_dict(), "versions": versions()}
+    if path:
+        Path(path).write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
+
+
+def median(values: Sequence[float]) -> float:
+    """The middle one."""
+    return statistics.median(values) if values else math.nan
