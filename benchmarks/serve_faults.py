@@ -8,7 +8,7 @@ transformers[serving].
 
 malformed  18 requests that are wrong, as truncated JSON, bytes that are no UTF-8, 100,000 brackets, a zipped body, 8 MB.
            Counted: refused (4xx), failed (5xx), taken (200), closed without a word or not answered within 20 s.
-slow       clients that send a byte each half second of headers, or of the body, that never read, that are idle: seconds until no
+slow       clients that send two bytes a second of headers, or of the body, that never read, that are idle: seconds until no
            process of the server holds the connection any more; at most --hold seconds are waited.
 gone       clients that ask and hang up at once: processor seconds that the server takes, as a share of those that it takes for
            as many that wait for their answers.
@@ -81,7 +81,7 @@ def arms(classifier: str, writer: str) -> list[Arm]:
     """The four: two servers for each of the models."""
     here = Path(__file__).parent
     long = " ".join(mixed_texts(40)[:40])[:2000]
-    writing = {"max_tokens": 200, "temperature": 0}
+    writing = {"max_tokens": 100, "temperature": 0}
     venv = Path(sys.executable).parent
     return [
         Arm("hftool, classifier", hftool_server(classifier), "/readyz", "/predict", "inputs", {}, long),
@@ -198,11 +198,13 @@ def slow(arm: Arm, options: argparse.Namespace) -> dict[str, Any]:
             starts[kind] = time.monotonic()
         closed = dict.fromkeys(kinds, float("inf"))
         ports = {kind: line.getsockname()[1] for kind, line in kinds.items()}
-        end = time.monotonic() + options.hold
+        end, seen = time.monotonic() + options.hold, set()  # seen: taken by the server, which on a busy machine takes a while
         while time.monotonic() < end and float("inf") in closed.values():
             held = {c.raddr.port for p in server.tree() for c in connections(p) if c.raddr}
             for kind, line in kinds.items():
-                if ports[kind] not in held:
+                if ports[kind] in held:
+                    seen.add(kind)
+                if kind in seen and ports[kind] not in held:
                     closed[kind] = min(closed[kind], time.monotonic() - starts[kind])
                 elif kind in ("headers", "body"):
                     with contextlib.suppress(OSError):
@@ -455,7 +457,7 @@ def main() -> None:
     parser.add_argument("--servers", nargs="*", help="only those whose names hold one of these words")
     parser.add_argument("--hold", type=float, default=75.0, help="seconds that a slow client is watched")
     parser.add_argument("--rounds", type=int, default=10, help="of poison")
-    parser.add_argument("--gone", type=int, default=48, help="clients that hang up")
+    parser.add_argument("--gone", type=int, default=96, help="clients that hang up")
     parser.add_argument("--out")
     options = parser.parse_args()
     faults: dict[str, Callable[[Arm, argparse.Namespace], dict[str, Any]]] = {

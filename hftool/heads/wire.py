@@ -139,19 +139,19 @@ WRITING: Mapping[str, Parameter] = MappingProxyType(
 )
 
 
-def rows_of(asks: Asks, inputs: Any, *, most: int, chars: int) -> list[Row]:
-    """Inputs as a request has them -> rows. most: inputs; chars: characters of a text.
+def rows_of(asks: Asks, inputs: Any, *, most: int, chars: int, name: str = "inputs") -> list[Row]:
+    """Inputs as a request has them -> rows. most: inputs; chars: characters of a text; name: of the field that has them.
 
     Raises UsageError for another shape, too many or too long texts, DataError for an empty text where there must be one.
     """
     many = inputs if isinstance(inputs, list) else [inputs]
     if not many:
-        raise UsageError("'inputs' is empty", f"It takes {asks.words()}")
+        raise UsageError(f"'{name}' is empty", f"It takes {asks.words()}")
     if len(many) > most:
-        raise UsageError(f"'inputs' has {len(many)} texts and at most {most} are taken", "Send them in several requests")
-    rows = [_row(asks, one, f"inputs[{i}]" if isinstance(inputs, list) else "inputs", chars) for i, one in enumerate(many)]
+        raise UsageError(f"'{name}' has {len(many)} texts and at most {most} are taken", "Send them in several requests")
+    rows = [_row(asks, one, f"{name}[{i}]" if isinstance(inputs, list) else name, chars) for i, one in enumerate(many)]
     if any(row.keys() != rows[0].keys() for row in rows):
-        raise UsageError("'inputs' has pairs of texts and single texts", "Send them in two requests")
+        raise UsageError(f"'{name}' has pairs of texts and single texts", "Send them in two requests")
     return rows
 
 

@@ -191,7 +191,7 @@ async def complete(models: Mapping[str, Served], request: Request, limits: Limit
     if not served.writes:
         raise Fault(422, f"'{served.name}' gives {served.head.gives} and writes nothing: POST /models/{served.name}/predict")
     try:
-        rows = rows_of(served.head.asks, body.prompt, most=limits.inputs, chars=limits.text_chars)
+        rows = rows_of(served.head.asks, body.prompt, most=limits.inputs, chars=limits.text_chars, name="prompt")
         options = {"decoding": settled(_decoding(body))}
     except HftoolError as error:
         raise fault_of(error, "prompt") from None
@@ -316,7 +316,7 @@ async def embed(models: Mapping[str, Served], request: Request, limits: Limits, 
     if served.head.gives != "vector":
         raise Fault(422, f"'{served.name}' gives {served.head.gives} and no vectors: POST /models/{served.name}/predict")
     try:
-        rows = rows_of(served.head.asks, body.input, most=limits.inputs, chars=limits.text_chars)
+        rows = rows_of(served.head.asks, body.input, most=limits.inputs, chars=limits.text_chars, name="input")
     except HftoolError as error:
         raise fault_of(error, "input") from None
     tokens = [0] * len(rows)
