@@ -24,6 +24,7 @@ from hftool.cli import (
     info,
     models,
     predict,
+    resume,
     save,
     similar,
     summarize,
@@ -83,7 +84,7 @@ def root(
 
 
 VERBS = (
-    *(finetune, evaluate, predict, infer, classify, tag, answer, summarize, translate, generate, fill, embed, similar),
+    *(finetune, resume, evaluate, predict, infer, classify, tag, answer, summarize, translate, generate, fill, embed, similar),
     *(tokenize, info, models, tasks, copy, save),
 )
 OF_TEXTS = (infer, classify, tag, summarize, translate, generate, fill, embed, similar, tokenize)

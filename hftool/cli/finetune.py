@@ -43,6 +43,7 @@ Train = Annotated[str | None, typer.Option("--train", metavar="FILE", help="Trai
 Validation = Annotated[str | None, typer.Option("--validation", metavar="FILE", help="Validation rows.", rich_help_panel=DATA)]
 Test = Annotated[str | None, typer.Option("--test", metavar="FILE", help="Test rows.", rich_help_panel=DATA)]
 Out = Annotated[str | None, typer.Option("--out", metavar="DIR", help="The run folder; by default runs/MODEL-TASK-TIME.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in --out, or begin it there.")]
 Config = Annotated[str | None, typer.Option("--config", metavar="FILE", help="Knobs from a YAML file.")]
 Assignments = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any knob; wins over --config.")]
 Head = Annotated[str | None, typer.Option("--head", metavar="WORD", help="What the model is to do; by default from the task.")]
@@ -58,6 +59,7 @@ def command(
     validation: Validation = None,
     test: Test = None,
     out: Out = None,
+    resume: Resume = False,
     config: Config = None,
     assignments: Assignments = None,
     head: Head = None,
@@ -82,11 +84,10 @@ def command(
     from hftool import workflow
 
     with screen(quiet=quiet, verbose=verbose, as_json=as_json) as progress:
-        result = workflow.finetune(config=settings, out=out, offline=offline, fallback=not no_fallback, progress=progress)
-    if as_json:
-        _print_json(result)
-    else:
-        _print_lines(result, quiet=quiet)
+        result = workflow.finetune(
+            config=settings, out=out, resume=resume, offline=offline, fallback=not no_fallback, progress=progress
+        )
+    print_result(result, quiet=quiet, as_json=as_json)
 
 
 def _settings(file: str | None, assignments: list[str], given: dict[str, Any], knobs: dict[str, Any]) -> Settings:
@@ -96,6 +97,14 @@ def _settings(file: str | None, assignments: list[str], given: dict[str, Any], k
         layers[0] = {key: value for key, value in layers[0].items() if key not in OF_A_TASK}
     columns = {role: name for layer in layers for role, name in layer.get("columns", {}).items()}
     return make_config(*layers, {"columns": columns})
+
+
+def print_result(result: Any, *, quiet: bool, as_json: bool) -> None:
+    """The run folder, its metrics and the next command; or one JSON document."""
+    if as_json:
+        _print_json(result)
+    else:
+        _print_lines(result, quiet=quiet)
 
 
 def _print_json(result: Any) -> None:

@@ -25,7 +25,7 @@ from hftool.workflow.answers import (
 from hftool.workflow.ask import Tokens, info, load, read_lines, tokenize
 from hftool.workflow.measure import Report, evaluate, predict
 from hftool.workflow.recipes import copy
-from hftool.workflow.train import Result, finetune, save
+from hftool.workflow.train import Result, finetune, resume, save
 
 __all__ = [
     "Decoding",
@@ -48,6 +48,7 @@ __all__ = [
     "load",
     "predict",
     "read_lines",
+    "resume",
     "save",
     "save_vectors",
     "similar",

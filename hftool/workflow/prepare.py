@@ -4,6 +4,7 @@ Nothing is written here. Training, saving a checkpoint and measuring a run again
 """
 
 import dataclasses
+import os
 import sys
 import time
 from collections.abc import Mapping
@@ -353,4 +354,5 @@ def manifest(job: Job) -> dict[str, Any]:
         "conflicts": splits.quality.conflicts,
         "leaked": splits.quality.leaked,
         "stand_in": found.stand_ins(),
+        "processes": int(os.environ.get("WORLD_SIZE", "1")),
     }

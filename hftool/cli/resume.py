@@ -1,0 +1,32 @@
+"""hftool resume"""
+
+from typing import Annotated
+
+import typer
+
+from hftool.cli.finetune import print_result
+from hftool.cli.options import Json, Offline, Quiet, Verbose, go_offline
+from hftool.cli.screen import screen
+
+NAME = "resume"
+Run = Annotated[str, typer.Argument(metavar="RUN", help="A run folder that is not finished.")]
+
+
+def command(
+    run: Run,
+    offline: Offline = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Go on with a run that was stopped or killed, bitwise as if it had not been.
+
+    \b
+    hftool resume runs/a
+    """
+    go_offline(offline)
+    from hftool import workflow
+
+    with screen(quiet=quiet, verbose=verbose, as_json=as_json) as progress:
+        result = workflow.resume(run, offline=offline, progress=progress)
+    print_result(result, quiet=quiet, as_json=as_json)
