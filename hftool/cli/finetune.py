@@ -2,14 +2,17 @@
 
 import json
 import shlex
+import sys
 from typing import Annotated, Any
 
 import typer
 
 from hftool.cli.options import (
     Json,
+    MaxRestarts,
     NoFallback,
     Offline,
+    Processes,
     Quiet,
     Verbose,
     go_offline,
@@ -20,6 +23,8 @@ from hftool.cli.pages import DATA
 from hftool.cli.screen import print_json, screen
 from hftool.config import Config as Settings
 from hftool.config import make_config, parse_assignments, read_config
+from hftool.errors import UsageError
+from hftool.workers import several
 
 NAME = "finetune"
 NEXT = {
@@ -52,6 +57,7 @@ Head = Annotated[str | None, typer.Option("--head", metavar="WORD", help="What t
 @with_knobs
 @reads_columns("text", "text_pair", "label", "source", "target")
 def command(
+    context: typer.Context,
     *,
     model: Model = None,
     task: Task = None,
@@ -65,6 +71,8 @@ def command(
     head: Head = None,
     offline: Offline = False,
     no_fallback: NoFallback = False,
+    processes: Processes = None,
+    max_restarts: MaxRestarts = 0,
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -83,11 +91,24 @@ def command(
     go_offline(offline)
     from hftool import workflow
 
+    started_by_torch(context.obj, settings.device, out=out, processes=processes, max_restarts=max_restarts)
     with screen(quiet=quiet, verbose=verbose, as_json=as_json) as progress:
         result = workflow.finetune(
             config=settings, out=out, resume=resume, offline=offline, fallback=not no_fallback, progress=progress
         )
     print_result(result, quiet=quiet, as_json=as_json)
+
+
+def started_by_torch(words: list[str], device: str, *, out: str | None, processes: int | None, max_restarts: int) -> None:
+    """Where several processes are wanted, start them with the same words and end as they do. Raises UsageError."""
+    from hftool.training.launch import launch, wanted_processes
+
+    count = wanted_processes(processes, device)
+    if count == 1 and not (max_restarts and not several()):
+        return
+    if max_restarts and out is None:
+        raise UsageError("which run is to be gone on with after a restart?", "--max-restarts needs --out RUN")
+    sys.exit(launch(words, processes=count, max_restarts=max_restarts))
 
 
 def _settings(file: str | None, assignments: list[str], given: dict[str, Any], knobs: dict[str, Any]) -> Settings:

@@ -73,6 +73,23 @@ Head = Annotated[
     typer.Option("--head", metavar="WORD", help="What the model is to do; by default what it was trained for."),
 ]
 
+Processes = Annotated[
+    int | None,
+    typer.Option(
+        "--processes",
+        metavar="N",
+        min=1,
+        help="Processes on this machine; by default one for each GPU.",
+        rich_help_panel=MACHINE,
+    ),
+]
+MaxRestarts = Annotated[
+    int,
+    typer.Option(
+        "--max-restarts", metavar="N", min=0, help="Start dead processes anew at most N times.", rich_help_panel=MACHINE
+    ),
+]
+
 COLUMNS: dict[str, Any] = {
     "text": Text,
     "text_pair": TextPair,

@@ -11,6 +11,7 @@ import torch
 
 from hftool.errors import ConfigError, HftoolError
 from hftool.run import locked
+from hftool.workers import rank, several
 
 KINDS = ("NO", "MULTI_CPU", "MULTI_GPU")  # of accelerate: one process, or several that each hold the whole model
 WISH = "ACCELERATE_TORCH_DEVICE"  # where accelerate reads it
@@ -36,21 +37,6 @@ def make_accelerator(device: str) -> Any:
         os.environ.pop(WISH, None)
         if before is not None:
             os.environ[WISH] = before
-
-
-def rank() -> int:
-    """The number of this process among those that torchrun or accelerate started; 0 alone."""
-    return int(os.environ.get("RANK", "0"))
-
-
-def several() -> bool:
-    """Whether this process is one of several of the same run."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1
-
-
-def restarts() -> int:
-    """How often torch's elastic agent has started the processes of this run anew."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
 
 
 class Team:

@@ -23,6 +23,7 @@ from hftool.workflow.answers import (
     write,
 )
 from hftool.workflow.ask import Tokens, info, load, read_lines, tokenize
+from hftool.workflow.doctor import doctor
 from hftool.workflow.measure import Report, evaluate, predict
 from hftool.workflow.recipes import copy
 from hftool.workflow.train import Result, finetune, resume, save
@@ -38,6 +39,7 @@ __all__ = [
     "check_vectors",
     "classify",
     "copy",
+    "doctor",
     "embed",
     "evaluate",
     "fill",

@@ -6,7 +6,8 @@ from typing import Any
 
 from hftool.heads.protocol import Answer, Feature
 from hftool.inference.predictor import Predictor
-from hftool.training.placement import Team, gather_documents, several
+from hftool.training.placement import Team, gather_documents
+from hftool.workers import several
 
 
 def score_together(team: Team, predictor: Predictor, features: Sequence[Feature]) -> tuple[list[Answer], float]:

@@ -4,7 +4,6 @@ Nothing is written here. Training, saving a checkpoint and measuring a run again
 """
 
 import dataclasses
-import os
 import sys
 import time
 from collections.abc import Mapping
@@ -31,6 +30,7 @@ from hftool.registry.models import FAMILIES, Family, check_head, find_model
 from hftool.registry.tasks import Task, find_task
 from hftool.run import Run, read_json
 from hftool.safety import sha256
+from hftool.workers import world
 from hftool.workflow.ask import known_family
 
 OF_HEADS = ("class_weights", "labels", "max_new_tokens", "prefix")  # knobs that mean something to some heads only
@@ -354,5 +354,5 @@ def manifest(job: Job) -> dict[str, Any]:
         "conflicts": splits.quality.conflicts,
         "leaked": splits.quality.leaked,
         "stand_in": found.stand_ins(),
-        "processes": int(os.environ.get("WORLD_SIZE", "1")),
+        "processes": world(),
     }

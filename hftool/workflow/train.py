@@ -31,8 +31,9 @@ from hftool.run import (
 )
 from hftool.safety import sha256
 from hftool.training.loop import Trainer
-from hftool.training.placement import Team, restarts, seed_everything
+from hftool.training.placement import Team, seed_everything
 from hftool.training.store import Store, checkpoint_bytes, load_weights
+from hftool.workers import restarts
 from hftool.workflow.ask import make_predictor
 from hftool.workflow.measuring import score_together
 from hftool.workflow.prepare import Found, Job, choose_head, find, make_settings, manifest, prepare, split
