@@ -143,7 +143,7 @@ class Trainer:
                 try:
                     self._step(rows, batches)
                 except RunStopped as error:
-                    raise self._stopped(error.detail) from None
+                    raise self._stopped(error.detail, error.hint) from None
                 self._log()
                 # looked at once, and by all processes alike: what comes later stops the next step
                 clock = time.perf_counter() - self.saved_at > 60 * self.config.save_minutes
@@ -259,6 +259,8 @@ class Trainer:
                 self.optimizer.zero_grad()
                 mine = share_of(self.accelerator, rows)
                 if min(self.micro, len(mine)) == 1:
+                    rewind()
+                    self.position.step_in_epoch -= 1  # it was not taken: what goes on from here begins with it
                     raise RunStopped(f"there is no memory for one row at step {self.position.step + 1}", LESS)
                 self.micro = min(self.micro, len(mine)) // 2
                 notice(self.progress, f"out of memory: from step {self.position.step + 1} on {self.micro} rows at once")
@@ -309,13 +311,13 @@ class Trainer:
             self._evaluate()
         self._save()
 
-    def _stopped(self, detail: str) -> RunStopped:
+    def _stopped(self, detail: str, hint: str = TRY) -> RunStopped:
         """The error to raise when the numbers ran away. Weights that are finite are saved; others would push out good ones."""
         if all_finite(self.model):
             self._save()
         steps = self.store.steps()
         kept = f"the last finite weights are kept in '{self.store.path(steps[-1])}'" if steps else "no weights were finite"
-        return RunStopped(f"{detail}; {kept}", TRY)
+        return RunStopped(f"{detail}; {kept}", hint)
 
     def _evaluate(self) -> None:
         self.model.eval()

@@ -100,19 +100,27 @@ class Store:
         """
         steps = self.steps()
         kept = set(steps[-self.keep :])
-        kept |= {int(read_state(self.path(step)).get("best_step", 0)) for step in kept}
+        kept |= {self._best_of(step) for step in kept}
         for step in steps:
             if step not in kept:
                 self._put_aside(step)
         for rest in sorted(self.folder.glob(".tmp-*")):
             disk.remove_folder(rest)
 
+    def _best_of(self, step: int) -> int:
+        """The best that a checkpoint names; 0 where it is too damaged to say: only what is gone on with is verified."""
+        try:
+            return int(read_state(self.path(step)).get("best_step", 0))
+        except (ConfigError, AttributeError, TypeError, ValueError):
+            return 0
+
     def newest(self, say: Callable[[str], None]) -> Path | None:
         """The newest checkpoint of which every byte is right, and of the best that it names; None where there is none.
 
-        One that is damaged is renamed, so that it is never taken again, and said. Raises DataError when all are damaged.
+        One that is damaged is renamed, so that it is never taken again, and said. A whole one of a later step is renamed when
+        another is gone on with: else rotation would keep it for the newest. Raises DataError when none is left.
         """
-        steps = self.steps()
+        steps, whole = self.steps(), []
         for step in reversed(steps):
             folder = self.path(step)
             try:
@@ -120,11 +128,16 @@ class Store:
                 best = int(read_state(folder).get("best_step", 0))
                 if best and best != step:
                     verify(self.path(best))
-                return folder
             except ConfigError as error:
                 say(f"{error.detail}: the one before it is used")
-                if folder.name in error.detail:  # else it is whole, and the best that it names is not
+                if folder.name in error.detail:
                     disk.rename(folder, self._free_name(step))
+                else:  # it is the best that it names that is damaged
+                    whole.append(step)
+                continue
+            for later in whole:
+                disk.rename(self.path(later), self._free_name(later))
+            return folder
         if steps:
             raise DataError(f"every checkpoint in '{self.folder}' is damaged", "Start again with another --out")
         return None

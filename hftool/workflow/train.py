@@ -130,6 +130,8 @@ def _resume(run: Run, settings: Config, team: Team, *, offline: bool, progress: 
         found = find(recorded, offline=offline or stood, fallback=stood, progress=progress)
         job = _prepared(found, progress)
         check_unchanged(made, manifest(job), run.path)
+        if not Store(run.checkpoints).steps():
+            notice(progress, f"the run '{run.path}' has no checkpoint yet: it starts at step 0")
         free = {name: getattr(settings, name) for name in FREE}
         return _run(run, dataclasses.replace(job, settings=dataclasses.replace(job.settings, **free)), team, progress)
 
@@ -209,6 +211,8 @@ def _begin(run: Run, job: Job, progress: Progress) -> None:
 def _restore(trainer: Trainer, team: Team, progress: Progress) -> None:
     """Put a trainer where its newest whole checkpoint was; the first process chooses it, and sets damaged ones aside."""
     found = trainer.store.newest(lambda text: notice(progress, text)) if team.is_first else None
+    if team.is_first:
+        trainer.store.rotate()  # a process that was killed in the middle of it may have been the last that saved
     step = team.agree(found.name if found else "")
     if step:
         trainer.restore(trainer.store.folder / step)
