@@ -3,6 +3,7 @@
 import ctypes
 import os
 import platform
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,11 @@ from typing import Any
 from hftool.errors import UsageError
 
 FAST_BF16_FLAGS = ("avx512_bf16", "amx_bf16", "bf16")  # x86 and Arm, as Linux spells them in /proc/cpuinfo
+DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}  # as hftool and as torch calls them
+PRODUCT = 2.0  # seconds in which one product is timed, at most
+PRODUCTS = 5.0  # seconds for all of them
+LEAST_SIDE, MOST_SIDE = 128, {"cpu": 2048, "mps": 4096, "cuda": 8192}  # of the matrices, by kind of device
+CGROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")  # version 2, version 1
 
 
 @dataclass(frozen=True)
@@ -69,18 +75,46 @@ def total_memory() -> int:
         return 0
 
 
+def free_memory() -> int:
+    """Main memory in bytes that can still be had, by the limit of a container too; 0 where the system does not say."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return 0
+    free = next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), 0)
+    limit = memory_limit()
+    return min(free, limit) if limit else free
+
+
+def memory_limit() -> int:
+    """Main memory in bytes that a container leaves to this process; 0 where there is no such limit."""
+    for name in CGROUPS:
+        try:
+            word = Path(name).read_text(encoding="ascii").strip()
+        except OSError:
+            continue
+        if word.isdigit() and 0 < int(word) < (total_memory() or 2**62):
+            return int(word)
+    return 0
+
+
 def cpu_has_fast_bf16() -> bool:
     """True if the processor multiplies bfloat16 in hardware. Read from its flags, never timed: timing is not repeatable."""
     flags = (_cpuinfo("flags") or _cpuinfo("Features")).split()
     return any(flag in flags for flag in FAST_BF16_FLAGS)
 
 
-def choose_device(wish: str) -> str:
-    """`auto`, `cpu`, `cuda`, `cuda:1` or `mps` -> a device that is there. Raises UsageError that lists those that are."""
+def devices() -> list[str]:
+    """The devices that are there, such as cpu, cuda:0, cuda:1, mps."""
     import torch
 
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    there = ["cpu"] + [f"cuda:{i}" for i in range(count)] + (["mps"] if torch.backends.mps.is_available() else [])
+    return ["cpu"] + [f"cuda:{i}" for i in range(count)] + (["mps"] if torch.backends.mps.is_available() else [])
+
+
+def choose_device(wish: str) -> str:
+    """`auto`, `cpu`, `cuda`, `cuda:1` or `mps` -> a device that is there. Raises UsageError that lists those that are."""
+    there = devices()
     if wish == "auto":
         return next((d for d in ("cuda:0", "mps") if d in there), "cpu")
     name = "cuda:0" if wish == "cuda" else wish
@@ -100,6 +134,45 @@ def choose_precision(wish: str, device: str, safe_dtypes: tuple[str, ...]) -> st
 
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     return "bf16" if device == "cpu" and cpu_has_fast_bf16() else "fp32"
+
+
+def speeds(device: str, seconds: float = PRODUCT) -> dict[str, float | None]:
+    """How fast a device multiplies matrices: billions of operations a second, for fp32, bf16 and fp16; None: it cannot.
+
+    seconds: for each of the three. A picture of this moment: other work on the machine makes it smaller.
+    """
+    return {name: _product_speed(device, dtype, seconds) for name, dtype in DTYPES.items()}
+
+
+def _product_speed(device: str, dtype: str, seconds: float) -> float | None:
+    """The best of products whose sides double for as long as one of them is short beside the time that there is."""
+    import torch
+
+    side, most, best = LEAST_SIDE, MOST_SIDE[device.partition(":")[0]], 0.0
+    end = time.perf_counter() + seconds
+    try:
+        while True:
+            one = torch.ones(side, side, device=device, dtype=getattr(torch, dtype))
+            _timed_product(one)  # the first of a size sets up what the others use
+            took = _timed_product(one)
+            best = max(best, 2 * side**3 / took)
+            left = end - time.perf_counter()
+            if side < most and 3 * 8 * took < left:  # the next size takes eight times as long
+                side *= 2
+            elif took > left:
+                return best / 1e9
+    except (RuntimeError, TypeError):  # torch has no such product there, or there is no memory for it
+        return best / 1e9 or None
+
+
+def _timed_product(one: Any) -> float:
+    import torch
+
+    started = time.perf_counter()
+    made = one @ one
+    float(made[0, 0])  # waits until the device is done
+    assert isinstance(made, torch.Tensor)
+    return max(time.perf_counter() - started, 1e-9)
 
 
 def keep_freed_memory() -> None:

@@ -122,7 +122,8 @@ def _place_of_folder(path: Path) -> Place:
         if not run.is_finished():
             raise ConfigError(
                 f"the run '{path}' is not finished and has no model yet",
-                f"Take its best checkpoint: hftool save {shlex.quote(str(path))} --checkpoint best --out DIR",
+                f"Go on: hftool resume {shlex.quote(str(path))}; or take its best checkpoint: "
+                f"hftool save {shlex.quote(str(path))} --checkpoint best --out DIR",
             )
         _check_as_written(run.model)
         return Place(run.model, str(path.absolute()), run=run)

@@ -6,13 +6,13 @@ RUN/config.yaml  manifest.json  log.jsonl  metrics.json  rejected.jsonl  checkpo
 import contextlib
 import json
 import os
-import shutil
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from hftool import disk
 from hftool.errors import InputMissing, OutputUnavailable, StorageError
 
 
@@ -83,7 +83,7 @@ def check_output(path: Path) -> None:
 def create_folder(path: Path) -> None:
     """Make a folder and its parents. Raises OutputUnavailable."""
     try:
-        path.mkdir(parents=True)
+        disk.make_folder(path)
     except OSError as error:
         raise OutputUnavailable(f"the output '{path}' cannot be created: {error.strerror}") from None
 
@@ -126,17 +126,17 @@ def whole_file(path: Path, *, binary: bool = False, overwrite: bool = True) -> I
     """
     if not overwrite and path.exists():
         raise OutputUnavailable(f"the output '{path}' exists already", "Choose another --out, or remove it")
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+    part = _part_of(path)
     try:
         handle = open(part, "wb") if binary else open(part, "w", encoding="utf-8", newline="")
     except OSError as error:
         raise OutputUnavailable(f"the output '{path}' cannot be created: {error.strerror}") from None
     try:
-        with handle:
+        with handle, disk.writing(part):
             yield handle
             handle.flush()
-            os.fsync(handle.fileno())
-        os.replace(part, path)
+        disk.sync_file(part)
+        disk.replace(part, path)
     except OSError as error:
         raise StorageError(f"writing '{path}' failed: {error.strerror or error}") from error
     finally:
@@ -149,32 +149,32 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
     The name must be free: see `check_output`. Raises OutputUnavailable, StorageError.
     """
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+    part = _part_of(path)
     create_folder(part)
     try:
-        yield part
-        for file in (p for p in part.rglob("*") if p.is_file()):
-            with open(file, "rb+") as handle:
-                os.fsync(handle.fileno())
-        sync_folder(part)
+        with disk.writing(part):
+            yield part
+        for file in sorted(p for p in part.rglob("*") if p.is_file()):
+            disk.sync_file(file)
+        disk.sync_folder(part)
         check_output(path)
-        os.rename(part, path)
-        sync_folder(path.absolute().parent)
+        disk.rename(part, path)
+        disk.sync_folder(path.absolute().parent)
     except OSError as error:
         raise StorageError(f"writing '{path}' failed: {error.strerror or error}") from error
     finally:
-        shutil.rmtree(part, ignore_errors=True)
+        disk.remove_folder(part)
 
 
-def sync_folder(folder: Path) -> None:
-    """Make renames in a folder durable; Windows has no such call."""
-    if os.name == "nt":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def _part_of(path: Path) -> Path:
+    """What a file or folder is called until it is whole."""
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+
+
+def remove_parts(folder: Path) -> None:
+    """Remove what a process that was killed left half written in a folder. Hold its lock: another's parts look the same."""
+    for part in sorted(folder.glob(".*.part")):
+        disk.remove_folder(part) if part.is_dir() else disk.remove_file(part)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -202,8 +202,19 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def append_lines(path: Path, documents: list[dict[str, Any]]) -> None:
     """Append JSON lines. Raises StorageError."""
+    text = "".join(json.dumps(document, ensure_ascii=False) + "\n" for document in documents)
     try:
-        with open(path, "a", encoding="utf-8") as handle:
-            handle.writelines(json.dumps(document, ensure_ascii=False) + "\n" for document in documents)
+        disk.append(path, text.encode("utf-8"))
+    except OSError as error:
+        raise StorageError(f"writing '{path}' failed: {error.strerror}") from error
+
+
+def cut_log(path: Path, size: int) -> None:
+    """Take back the lines that were written after a log had this many bytes. Raises StorageError."""
+    if not path.is_file() or path.stat().st_size <= size:
+        return
+    try:
+        disk.cut(path, size)
+        disk.sync_file(path)
     except OSError as error:
         raise StorageError(f"writing '{path}' failed: {error.strerror}") from error

@@ -16,6 +16,7 @@ from hftool.cli import (
     classify,
     copy,
     deploy,
+    doctor,
     embed,
     evaluate,
     export,
@@ -28,6 +29,7 @@ from hftool.cli import (
     predict,
     prefetch,
     push,
+    resume,
     save,
     serve,
     similar,
@@ -43,6 +45,7 @@ from hftool.cli.pages import Page, Tour
 from hftool.cli.screen import print_json
 from hftool.config import TRAINER_NAMES
 from hftool.errors import HftoolError, Interrupted, StorageError, UsageError, as_line, did_you_mean, nearest
+from hftool.workers import become_worker, leave, rank
 
 TOUR = """hftool: BERT, RoBERTa, GPT-2 and T5, each job one command.
 
@@ -90,8 +93,8 @@ def root(
 
 
 VERBS = (
-    *(finetune, evaluate, predict, infer, classify, tag, answer, summarize, translate, generate, fill, embed, similar),
-    *(tokenize, info, models, tasks, copy, export, serve, deploy, save, verify, push, prefetch),
+    *(finetune, resume, evaluate, predict, infer, classify, tag, answer, summarize, translate, generate, fill, embed, similar),
+    *(tokenize, info, models, tasks, copy, export, serve, deploy, save, verify, push, prefetch, doctor),
 )
 OF_TEXTS = (infer, classify, tag, summarize, translate, generate, fill, embed, similar, tokenize)
 for _verb in VERBS:
@@ -105,7 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if stream is not None and hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     try:
-        code = int(app(args=words, prog_name="hftool", standalone_mode=False) or 0)
+        code = int(app(args=words, prog_name="hftool", standalone_mode=False, obj=words) or 0)
         if sys.stdout is not None:
             sys.stdout.flush()
         if code == 128 + signal.SIGINT:  # typer's own word for KeyboardInterrupt
@@ -148,7 +151,8 @@ def _report(error: HftoolError, words: Sequence[str]) -> int:
             print_json(error.as_json())
     except OSError:  # nobody can read stdout, which may be the very error: the line on stderr still says it
         _closed_pipe()
-    typer.echo(f"hftool: {as_line(str(error))}", err=True)
+    if rank() == 0:
+        typer.echo(f"hftool: {as_line(str(error))}", err=True)
     return error.code
 
 
@@ -205,4 +209,5 @@ def entry() -> NoReturn:
     for stream in (sys.stdin, sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and not stream.isatty() and "PYTHONIOENCODING" not in os.environ:
             stream.reconfigure(encoding="utf-8")
-    sys.exit(main())
+    become_worker()
+    sys.exit(leave(main()))

@@ -2,14 +2,17 @@
 
 import json
 import shlex
+import sys
 from typing import Annotated, Any
 
 import typer
 
 from hftool.cli.options import (
     Json,
+    MaxRestarts,
     NoFallback,
     Offline,
+    Processes,
     Quiet,
     Verbose,
     go_offline,
@@ -20,6 +23,8 @@ from hftool.cli.pages import DATA
 from hftool.cli.screen import print_json, screen
 from hftool.config import Config as Settings
 from hftool.config import make_config, parse_assignments, read_config
+from hftool.errors import UsageError
+from hftool.workers import several
 
 NAME = "finetune"
 NEXT = {
@@ -43,6 +48,7 @@ Train = Annotated[str | None, typer.Option("--train", metavar="FILE", help="Trai
 Validation = Annotated[str | None, typer.Option("--validation", metavar="FILE", help="Validation rows.", rich_help_panel=DATA)]
 Test = Annotated[str | None, typer.Option("--test", metavar="FILE", help="Test rows.", rich_help_panel=DATA)]
 Out = Annotated[str | None, typer.Option("--out", metavar="DIR", help="The run folder; by default runs/MODEL-TASK-TIME.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in --out, or begin it there.")]
 Config = Annotated[str | None, typer.Option("--config", metavar="FILE", help="Knobs from a YAML file.")]
 Assignments = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any knob; wins over --config.")]
 Head = Annotated[str | None, typer.Option("--head", metavar="WORD", help="What the model is to do; by default from the task.")]
@@ -51,6 +57,7 @@ Head = Annotated[str | None, typer.Option("--head", metavar="WORD", help="What t
 @with_knobs
 @reads_columns("text", "text_pair", "label", "source", "target")
 def command(
+    context: typer.Context,
     *,
     model: Model = None,
     task: Task = None,
@@ -58,11 +65,14 @@ def command(
     validation: Validation = None,
     test: Test = None,
     out: Out = None,
+    resume: Resume = False,
     config: Config = None,
     assignments: Assignments = None,
     head: Head = None,
     offline: Offline = False,
     no_fallback: NoFallback = False,
+    processes: Processes = None,
+    max_restarts: MaxRestarts = 0,
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -81,12 +91,24 @@ def command(
     go_offline(offline)
     from hftool import workflow
 
+    started_by_torch(context.obj, settings.device, out=out, processes=processes, max_restarts=max_restarts)
     with screen(quiet=quiet, verbose=verbose, as_json=as_json) as progress:
-        result = workflow.finetune(config=settings, out=out, offline=offline, fallback=not no_fallback, progress=progress)
-    if as_json:
-        _print_json(result)
-    else:
-        _print_lines(result, quiet=quiet)
+        result = workflow.finetune(
+            config=settings, out=out, resume=resume, offline=offline, fallback=not no_fallback, progress=progress
+        )
+    print_result(result, quiet=quiet, as_json=as_json)
+
+
+def started_by_torch(words: list[str], device: str, *, out: str | None, processes: int | None, max_restarts: int) -> None:
+    """Where several processes are wanted, start them with the same words and end as they do. Raises UsageError."""
+    from hftool.training.launch import launch, wanted_processes
+
+    count = wanted_processes(processes, device)
+    if count == 1 and not (max_restarts and not several()):
+        return
+    if max_restarts and out is None:
+        raise UsageError("which run is to be gone on with after a restart?", "--max-restarts needs --out RUN")
+    sys.exit(launch(words, processes=count, max_restarts=max_restarts))
 
 
 def _settings(file: str | None, assignments: list[str], given: dict[str, Any], knobs: dict[str, Any]) -> Settings:
@@ -96,6 +118,14 @@ def _settings(file: str | None, assignments: list[str], given: dict[str, Any], k
         layers[0] = {key: value for key, value in layers[0].items() if key not in OF_A_TASK}
     columns = {role: name for layer in layers for role, name in layer.get("columns", {}).items()}
     return make_config(*layers, {"columns": columns})
+
+
+def print_result(result: Any, *, quiet: bool, as_json: bool) -> None:
+    """The run folder, its metrics and the next command; or one JSON document."""
+    if as_json:
+        _print_json(result)
+    else:
+        _print_lines(result, quiet=quiet)
 
 
 def _print_json(result: Any) -> None:

@@ -96,6 +96,23 @@ Head = Annotated[
     typer.Option("--head", metavar="WORD", help="What the model is to do; by default what it was trained for."),
 ]
 
+Processes = Annotated[
+    int | None,
+    typer.Option(
+        "--processes",
+        metavar="N",
+        min=1,
+        help="Processes on this machine; by default one for each GPU.",
+        rich_help_panel=MACHINE,
+    ),
+]
+MaxRestarts = Annotated[
+    int,
+    typer.Option(
+        "--max-restarts", metavar="N", min=0, help="Start dead processes anew at most N times.", rich_help_panel=MACHINE
+    ),
+]
+
 COLUMNS: dict[str, Any] = {
     "text": Text,
     "text_pair": TextPair,
@@ -123,7 +140,7 @@ KNOB_HEADINGS = {
         *("optimizer", "schedule", "warmup", "weight_decay", "clip"),
     ),
     DATA: ("limit", "validation_share", "allow_leak", "encoding"),
-    EVALUATING: ("eval_steps", "patience", "save_steps", "save_minutes", "keep", "log_steps"),
+    EVALUATING: ("eval_steps", "patience", "save_steps", "save_minutes", "keep", "grace", "log_steps"),
     MACHINE: ("device", "precision", "workers"),
 }
 

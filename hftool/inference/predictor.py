@@ -95,6 +95,11 @@ class Predictor:
 
         No answers under a head that is measured by its loss alone.
         """
+        answers, total, count = self.sums(features)
+        return answers, total / max(count, 1)
+
+    def sums(self, features: Sequence[Feature]) -> tuple[list[Answer], float, int]:
+        """What `score` is made of: answers, the sum of the losses, and how many were summed."""
         parts: list[Any] = [None] * len(features)
         total, count = 0.0, 0
         wanted = self.head.metrics().answers
@@ -104,10 +109,9 @@ class Predictor:
             total, count = total + float(loss), count + n
             if wanted and self.head.decoding is None:
                 _put(parts, places, self.head.decode(outputs, members))
-        mean = total / max(count, 1)
         if not wanted:
-            return [], mean
-        return self.answer_features(features) if self.head.decoding else self._joined(features, parts), mean
+            return [], total, count
+        return self.answer_features(features) if self.head.decoding else self._joined(features, parts), total, count
 
     def _joined(self, features: Sequence[Feature], parts: Sequence[Any]) -> list[Answer]:
         """One answer a row."""

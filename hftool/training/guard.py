@@ -2,8 +2,10 @@
 
 import contextlib
 import os
+import shlex
 import signal
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -13,15 +15,20 @@ from hftool.errors import Interrupted, RunStopped
 
 MAX_SKIPPED = 5  # steps in a row with a loss or gradient that is no number
 TRY = "Try a lower --lr, or --precision fp32"
+LESS = "Try a smaller --max-length, or a smaller model"
+NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")  # as CUDA, Linux and Windows say it
 
 
 class Signals:
     """Within the block, SIGINT and SIGTERM only set a flag, so that the step is finished and saved; a second one ends the
-    process at once. Installed always: a shell's background jobs inherit an ignored SIGINT."""
+    process at once, and so does the end of the grace (seconds): older checkpoints are whole at any moment. Installed always:
+    a shell's background jobs inherit an ignored SIGINT."""
 
-    def __init__(self) -> None:
+    def __init__(self, grace: float = 30.0) -> None:
         self.pending: int | None = None
+        self.grace = grace
         self._before: dict[int, Any] = {}
+        self._timer: threading.Timer | None = None
 
     def __enter__(self) -> "Signals":
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -35,18 +42,23 @@ class Signals:
         if self.pending is not None:
             os._exit(128 + number)
         self.pending = number
+        self._timer = threading.Timer(self.grace, os._exit, [128 + number])
+        self._timer.daemon = True
+        self._timer.start()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
         for number, handler in self._before.items():
             signal.signal(number, handler if handler is not None else signal.SIG_DFL)
 
-    def stop(self, run: str, step: int) -> Interrupted:
-        """The error to raise for the signal that came. Raise it after the checkpoint of this step was saved."""
-        assert self.pending is not None
+    def stop(self, run: str, step: int, *, number: int) -> Interrupted:
+        """The error to raise for the signal that came, here or to another process of the run. Raise it after the checkpoint of
+        this step was saved."""
         return Interrupted(
-            f"{signal.Signals(self.pending).name}: stopped after step {step}, checkpoint saved in '{run}'",
-            f"For the best model so far: hftool save {run} --checkpoint best --out DIR",
-            signal_number=self.pending,
+            f"{signal.Signals(number).name}: stopped after step {step}, checkpoint saved in '{run}'",
+            f"Go on: hftool resume {shlex.quote(run)}",
+            signal_number=number,
         )
 
 
@@ -102,3 +114,25 @@ class FiniteGuard:
 def all_finite(model: torch.nn.Module) -> bool:
     """False if a weight is NaN or infinite."""
     return all(bool(torch.isfinite(parameter).all()) for parameter in model.parameters())
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an allocation failed: CUDA has an error of its own, the CPU's allocator says it in words."""
+    known = isinstance(error, torch.OutOfMemoryError | MemoryError)
+    return known or (isinstance(error, RuntimeError) and any(words in str(error).lower() for words in NO_MEMORY))
+
+
+@contextlib.contextmanager
+def generators_kept(device: torch.device) -> Iterator[Callable[[], None]]:
+    """Give a function that puts torch's generators back to where they are now, so that dropout is drawn the same again."""
+    cpu = torch.get_rng_state()
+    cuda = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+
+    def rewind() -> None:
+        """Put them back."""
+        torch.set_rng_state(cpu)
+        if cuda is not None:
+            torch.cuda.set_rng_state(cuda, device)
+            torch.cuda.empty_cache()
+
+    yield rewind

@@ -4,11 +4,13 @@ Why not transformers' Trainer: its loss and gradient are multiplied by the accum
 (https://github.com/huggingface/transformers/issues/47688), and its checkpoints are neither whole nor verified.
 """
 
+import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -20,11 +22,28 @@ from hftool.engines.torch import without_cache
 from hftool.errors import RunStopped
 from hftool.heads.protocol import Feature, Head
 from hftool.progress import Event, Progress, notice
-from hftool.run import Run, append_lines
-from hftool.training.guard import TRY, FiniteGuard, Signals, all_finite, signals_held_back
+from hftool.run import Run, append_lines, cut_log
+from hftool.training.guard import (
+    LESS,
+    TRY,
+    FiniteGuard,
+    Signals,
+    all_finite,
+    generators_kept,
+    is_out_of_memory,
+    signals_held_back,
+)
 from hftool.training.optimizer import make_optimizer, schedule_factor
-from hftool.training.placement import autocast
-from hftool.training.store import Store, load_weights, verify
+from hftool.training.placement import autocast, gather_documents, largest, share_of, sum_gradients
+from hftool.training.store import (
+    Store,
+    load_generators,
+    load_weights,
+    pack_generators,
+    read_state,
+    unpack_optimizer,
+    verify,
+)
 
 Measured = Mapping[str, float]
 
@@ -61,7 +80,11 @@ class Meter:
 
 class Trainer:
     """One run of training. `evaluate` measures the model as it is and returns the metrics of the head; `lines` are those of
-    the features in the train file, for the error that names rows."""
+    the features in the train file, for the error that names rows.
+
+    Where there are several processes each of them has a Trainer and takes its share of the rows of every step; gradients are
+    added up and divided once by the count of all, and only the first process writes.
+    """
 
     def __init__(
         self,
@@ -82,16 +105,31 @@ class Trainer:
         self.accelerator, self.evaluate, self.run, self.progress = accelerator, evaluate, run, progress
         optimizer = make_optimizer(config.optimizer, model, lr=config.lr, weight_decay=config.weight_decay)
         self.arguments = without_cache(model)
-        self.model, self.optimizer = accelerator.prepare(model, optimizer)
+        # not wrapped for several processes: what wraps takes means, and of counts that differ a mean of means is wrong
+        self.model, self.optimizer = model.to(accelerator.device), accelerator.prepare(optimizer)
         self.store = Store(run.checkpoints, keep=config.keep)
         self.lengths = [feature.length for feature in features]
         self.position, self.meter, self.finite = Position(), Meter(), FiniteGuard(lines)
-        self.rows_a_step = config.batch_size * config.accumulate
+        self.rows_a_step = config.batch_size * config.accumulate * accelerator.num_processes
+        self.micro = config.batch_size  # rows computed at once: fewer when memory has run out
         self.steps_an_epoch = math.ceil(len(features) / self.rows_a_step)
         self.steps = config.max_steps or max(1, math.ceil(round(config.epochs * self.steps_an_epoch, 6)))
         self.warmup = math.ceil(config.warmup * self.steps)
-        self.saved_at = time.monotonic()
+        self.saved_at = self.started = time.perf_counter()
         self.saving_seconds = 0.0
+
+    def restore(self, folder: Path) -> None:
+        """Go on from a verified checkpoint: everything is as it was after its last step. Raises ConfigError (does not fit)."""
+        state = read_state(folder)
+        load_weights(folder, self.model)
+        unpack_optimizer(self.optimizer.optimizer, folder, state["optimizer"])
+        self.position = Position(**{f.name: state[f.name] for f in dataclasses.fields(Position)})
+        self.meter.loss, self.meter.count = state["meter"]
+        self.finite.in_a_row, self.finite.skipped = state["skipped"]
+        self.micro, self.saving_seconds = state["micro"], state["seconds_saving"]
+        if self.accelerator.is_main_process:
+            cut_log(self.run.log, state["log_bytes"])
+        load_generators(folder, self.accelerator.process_index)  # last: what is above may draw
 
     def train(self) -> Position:
         """Run to the last step, to the end of patience, or to a signal; then put the best weights into the model.
@@ -99,45 +137,64 @@ class Trainer:
         Raises Interrupted, RunStopped, StorageError.
         """
         self.model.train()
-        started = time.perf_counter()
-        with Signals() as signals:
+        self.started = time.perf_counter() - self.position.seconds
+        with Signals(self.config.grace) as signals:
             for rows, batches in self._steps():
                 try:
                     self._step(rows, batches)
                 except RunStopped as error:
-                    raise self._stopped(error.detail) from None
-                self._log(started)
-                stopping = signals.pending is not None  # looked at once: what comes later stops the next step
-                self._evaluate_or_save(rows, stopping=stopping)
-                if stopping:
-                    raise signals.stop(str(self.run.path), self.position.step)
-                if self.position.step >= self.steps or self._patience_is_over():
-                    break
-        self.position.seconds = time.perf_counter() - started
+                    raise self._stopped(error.detail, error.hint) from None
+                self._log()
+                # looked at once, and by all processes alike: what comes later stops the next step
+                clock = time.perf_counter() - self.saved_at > 60 * self.config.save_minutes
+                signal, late = largest(self.accelerator, [signals.pending or 0, int(clock)])
+                self._evaluate_or_save(rows, saving=bool(signal or late))
+                if signal:
+                    raise signals.stop(str(self.run.path), self.position.step, number=signal)
+        self.position.seconds = time.perf_counter() - self.started
         best = self.store.path(self.position.best_step)
         verify(best)
-        load_weights(best, self.accelerator.unwrap_model(self.model))
+        load_weights(best, self.model)
         self.model.eval()
         return self.position
 
+    def _is_over(self) -> bool:
+        patience = self.config.patience
+        return self.position.step >= self.steps or bool(patience and self.position.worse >= patience)
+
     def _steps(self) -> Iterator[tuple[list[int], list[dict[str, torch.Tensor]]]]:
-        """The rows and the collated batches of each step, epoch after epoch."""
-        while True:
-            plan = step_batches(self.lengths, size=self.rows_a_step, seed=self.config.seed, epoch=self.position.epoch)
-            parts = [split_step(rows, size=self.config.batch_size) for rows in plan]
-            batches = DataLoader(
-                cast("Dataset[Feature]", self.features),  # a list does all that a Dataset must
-                batch_sampler=[part for step in parts for part in step],
-                collate_fn=partial(self.head.collate, draw=self._draw()),
-                num_workers=self.config.workers,
-            )
-            with signals_held_back():
-                loader = iter(batches)
-            for rows, step in zip(plan, parts, strict=True):
-                self.position.step_in_epoch += 1
-                yield rows, [next(loader) for _ in step]
-            self.position.epoch += 1
-            self.position.step_in_epoch = 0
+        """The rows of each step, and of those that are this process's the collated batches, until the run is over."""
+        while not self._is_over():
+            micro = self.micro
+            for step in self._rest_of_epoch():
+                yield step
+                if self._is_over() or self.micro != micro:
+                    break
+            if self.position.step_in_epoch >= self.steps_an_epoch:
+                self.position.epoch += 1
+                self.position.step_in_epoch = 0
+
+    def _rest_of_epoch(self) -> Iterator[tuple[list[int], list[dict[str, torch.Tensor]]]]:
+        """The steps of this epoch that are not done yet."""
+        plan = step_batches(self.lengths, size=self.rows_a_step, seed=self.config.seed, epoch=self.position.epoch)
+        plan = plan[self.position.step_in_epoch :]
+        parts = [split_step(share_of(self.accelerator, rows), size=self.micro) for rows in plan]
+        # the loader draws a number when it starts; in the middle of an epoch it was drawn already
+        draws = torch.Generator()
+        if self.position.step_in_epoch == 0:
+            draws.manual_seed(int(torch.empty((), dtype=torch.int64).random_()))
+        batches = DataLoader(
+            cast("Dataset[Feature]", self.features),  # a list does all that a Dataset must
+            batch_sampler=[part for step in parts for part in step],
+            collate_fn=partial(self.head.collate, draw=self._draw()),
+            num_workers=self.config.workers,
+            generator=draws,
+        )
+        with signals_held_back():
+            loader = iter(batches)
+        for rows, step in zip(plan, parts, strict=True):
+            self.position.step_in_epoch += 1
+            yield rows, [next(loader) for _ in step]
 
     def _draw(self) -> int:
         """The number of this pass over the data: another one in each epoch and for each seed, never 0, which is evaluation."""
@@ -173,7 +230,7 @@ class Trainer:
         self.lr = factor * float(self.config.lr or 0)
         for group in self.optimizer.param_groups:
             group["lr"] = self.lr
-        loss, count = self.backward(batches)
+        loss, count = sum_gradients(self.accelerator, self.model, *self._backward_in_memory(rows, batches))
         norm = self.scale_and_clip(count)
         self.position.step += 1
         finite = math.isfinite(loss) and math.isfinite(norm)
@@ -186,14 +243,41 @@ class Trainer:
             notice(self.progress, f"step {self.position.step} is skipped: its loss or gradient is NaN or infinite")
         self.optimizer.zero_grad()
 
-    def _log(self, started: float) -> None:
+    def _backward_in_memory(self, rows: list[int], batches: Sequence[dict[str, torch.Tensor]]) -> tuple[float, int]:
+        """`backward`; where memory runs out the same rows again, half as many at once: the step and its gradient stay.
+
+        Raises RunStopped when there is no memory for one row.
+        """
+        tokens = self.meter.tokens
+        with generators_kept(self.accelerator.device) as rewind:
+            while True:
+                try:
+                    return self.backward(batches)
+                except (RuntimeError, MemoryError) as error:
+                    if not is_out_of_memory(error):
+                        raise
+                self.optimizer.zero_grad()
+                mine = share_of(self.accelerator, rows)
+                if min(self.micro, len(mine)) == 1:
+                    rewind()
+                    self.position.step_in_epoch -= 1  # it was not taken: what goes on from here begins with it
+                    raise RunStopped(f"there is no memory for one row at step {self.position.step + 1}", LESS)
+                self.micro = min(self.micro, len(mine)) // 2
+                notice(self.progress, f"out of memory: from step {self.position.step + 1} on {self.micro} rows at once")
+                rewind()
+                self.meter.tokens = tokens
+                parts = split_step(mine, size=self.micro)
+                batches = [self.head.collate([self.features[i] for i in part], draw=self._draw()) for part in parts]
+
+    def _log(self) -> None:
         step = self.position.step
         due = (step % self.config.log_steps == 0 or step == self.steps) and self.meter.count > 0  # 0: all were skipped
-        seconds = time.perf_counter() - started
+        seconds = time.perf_counter() - self.started
         left = seconds / step * (self.steps - step)
         values: dict[str, float | int | bool] = {"step": step, "steps": self.steps, "seconds_left": left, "logged": due}
         if due:
             loss, speed = self.meter.read()
+            speed *= self.accelerator.num_processes
             line = {
                 "step": step,
                 "loss": loss,
@@ -202,17 +286,21 @@ class Trainer:
                 "tokens_per_second": speed,
                 "seconds": seconds,
             }
-            append_lines(self.run.log, [line])
+            self._write_line(line)
             values |= {"loss": loss, "learning_rate": self.lr, "grad_norm": self.norm, "tokens_per_second": speed}
         self.progress(Event("step", values=values))
 
-    def _evaluate_or_save(self, rows: Sequence[int], *, stopping: bool) -> None:
+    def _write_line(self, line: dict[str, Any]) -> None:
+        if self.accelerator.is_main_process:
+            append_lines(self.run.log, [line])
+
+    def _evaluate_or_save(self, rows: Sequence[int], *, saving: bool) -> None:
         step, config = self.position.step, self.config
         last = step >= self.steps
         epoch_ends = self.position.step_in_epoch == self.steps_an_epoch
         evaluating = last or (step % config.eval_steps == 0 if config.eval_steps else epoch_ends)
-        saving = config.save_steps and step % config.save_steps == 0
-        if not (evaluating or saving or stopping or time.monotonic() - self.saved_at > 60 * config.save_minutes):
+        due = config.save_steps and step % config.save_steps == 0
+        if not (evaluating or saving or due):
             return
         if not all_finite(self.model) or self.finite.skipped == step == self.steps:
             raise self._stopped(
@@ -223,13 +311,13 @@ class Trainer:
             self._evaluate()
         self._save()
 
-    def _stopped(self, detail: str) -> RunStopped:
+    def _stopped(self, detail: str, hint: str = TRY) -> RunStopped:
         """The error to raise when the numbers ran away. Weights that are finite are saved; others would push out good ones."""
         if all_finite(self.model):
             self._save()
         steps = self.store.steps()
         kept = f"the last finite weights are kept in '{self.store.path(steps[-1])}'" if steps else "no weights were finite"
-        return RunStopped(f"{detail}; {kept}", TRY)
+        return RunStopped(f"{detail}; {kept}", hint)
 
     def _evaluate(self) -> None:
         self.model.eval()
@@ -242,22 +330,34 @@ class Trainer:
             self.position.best_value, self.position.best_step, self.position.worse = value, self.position.step, 0
         else:
             self.position.worse += 1
-        append_lines(self.run.log, [{"step": self.position.step, "evaluation": measured}])
+        self._write_line({"step": self.position.step, "evaluation": measured})
         self.progress(Event("evaluation", values={"step": self.position.step, **measured}))
         self.meter.since = time.perf_counter()  # the time of an evaluation is not the time of the next steps
 
     def _save(self) -> None:
         started = time.perf_counter()
-        state = asdict(self.position)
-        path = self.store.save(self.accelerator.unwrap_model(self.model), self.optimizer.optimizer, state)
-        self.saved_at = time.monotonic()
-        spent = time.perf_counter() - started
+        self.position.seconds = started - self.started
+        generators = gather_documents(self.accelerator, pack_generators())
+        path = self.store.path(self.position.step)
+        if self.accelerator.is_main_process:
+            path = self.store.save(self.model, self.optimizer.optimizer, self._state(), generators)
+        self.accelerator.wait_for_everyone()
+        self.saved_at = time.perf_counter()
+        spent = self.saved_at - started
         self.saving_seconds += spent
         self.meter.since += spent
         self.progress(Event("saved", values={"step": self.position.step, "path": str(path)}))
 
-    def _patience_is_over(self) -> bool:
-        return bool(self.config.patience) and self.position.worse >= self.config.patience
+    def _state(self) -> dict[str, Any]:
+        """What a checkpoint holds beside weights, optimizer and generators."""
+        return {
+            **asdict(self.position),
+            "meter": [self.meter.loss, self.meter.count],
+            "skipped": [self.finite.in_a_row, self.finite.skipped],
+            "micro": self.micro,
+            "seconds_saving": self.saving_seconds,
+            "log_bytes": self.run.log.stat().st_size if self.run.log.is_file() else 0,
+        }
 
     def estimate_seconds(self) -> float:
         """About how long the run will take: one batch of middle size, forward and backward, timed twice, times the steps.
@@ -278,4 +378,5 @@ class Trainer:
         self.optimizer.zero_grad()
         self.meter = Meter()
         tokens = sum(self.lengths) * min(self.steps * self.rows_a_step / len(self.lengths), 1e9)
-        return seconds * tokens / sum(feature.length for feature in (self.features[i] for i in middle))
+        tokens /= self.accelerator.num_processes
+        return float(seconds * tokens / sum(feature.length for feature in (self.features[i] for i in middle)))

@@ -9,7 +9,8 @@ import json
 import os
 import random
 import re
-import shutil
+import shlex
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,52 +20,62 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, load_model, save_file, save_model
 
-from hftool.errors import ConfigError, StorageError
-from hftool.run import sync_folder
+from hftool import disk
+from hftool.errors import ConfigError, DataError, StorageError
 from hftool.safety import sha256
 
 MANIFEST = "MANIFEST.json"
+PYTHON = "python_random"
 FILES = ("model.safetensors", "optimizer.safetensors", "rng.safetensors", "state.json")
 NAME = re.compile(r"step-(\d{6,})")
+Generators = dict[str, list[Any]]  # the states of the generators of a process, as numbers: they travel between processes
 
 
 @dataclass(frozen=True)
 class Store:
-    """The checkpoints of one run: `keep` newest ones and the best."""
+    """The checkpoints of one run: `keep` newest ones, and what each of them says is the best."""
 
     folder: Path
     keep: int = 2
 
-    def save(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> Path:
-        """Write the checkpoint of state["step"], then remove older ones. Raises StorageError; older ones stay whole."""
+    def save(
+        self,
+        model: torch.nn.Module,
+        optimizer: torch.optim.Optimizer,
+        state: dict[str, Any],
+        generators: Sequence[Generators] | None = None,
+    ) -> Path:
+        """Write the checkpoint of state["step"], then remove older ones. Raises StorageError; older ones stay whole.
+
+        generators: those of every process, in their order; by default those of this one.
+        """
         step = int(state["step"])
-        target = self.folder / f"step-{step:06d}"
+        target = self.path(step)
         part = self.folder / f".tmp-{step}-{os.getpid()}"
         try:
-            shutil.rmtree(part, ignore_errors=True)
-            part.mkdir(parents=True)
-            save_model(model, str(part / "model.safetensors"))
-            tensors, plain = pack_optimizer(optimizer)
-            save_file(tensors, str(part / "optimizer.safetensors"))
-            generators, python = pack_generators()
-            save_file(generators, str(part / "rng.safetensors"))
-            document = {**state, "optimizer": plain, "python_random": python}
-            (part / "state.json").write_text(json.dumps(document), encoding="utf-8")
+            disk.remove_folder(part)
+            disk.make_folder(part)
+            plain = _write_tensors(part, model, optimizer, generators or [pack_generators()])
+            document = {**state, **plain}
+            disk.write(part / "state.json", json.dumps(document).encode("utf-8"))
             seal(part)
             if target.exists():
-                os.rename(target, part.with_name(f"{part.name}-old"))
-            os.rename(part, target)
-            sync_folder(self.folder)
+                self._put_aside(step)
+            disk.rename(part, target)
+            disk.sync_folder(self.folder)
         except (OSError, SafetensorError) as error:  # safetensors reports a full disk as an error of its own
-            shutil.rmtree(part, ignore_errors=True)
-            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-            raise StorageError(
-                f"the checkpoint of step {step} could not be written: {reason} ({_free_bytes(self.folder)} bytes free); "
-                "older ones are whole",
-                "Free some space and start again",
-            ) from error
-        self.rotate(best=int(state.get("best_step", 0)))
+            disk.remove_folder(part)
+            raise self._not_written(step, error, model) from error
+        self.rotate()
         return target
+
+    def _not_written(self, step: int, error: Exception, model: torch.nn.Module) -> StorageError:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        have = f"{checkpoint_bytes(model)} bytes needed, {disk.free_bytes(self.folder)} free"
+        return StorageError(
+            f"the checkpoint of step {step} could not be written into '{self.folder}': {reason} ({have}); older ones are whole",
+            f"Free some space, then: hftool resume {shlex.quote(str(self.folder.parent))}",
+        )
 
     def steps(self) -> list[int]:
         """Steps that have a folder, oldest first; none of them is verified yet."""
@@ -76,13 +87,64 @@ class Store:
         """The folder of a step."""
         return self.folder / f"step-{step:06d}"
 
-    def rotate(self, *, best: int) -> None:
-        """Remove all but the newest `keep` and the best, and what a crash left behind."""
-        for step in self.steps()[: -self.keep]:
-            if step != best:
-                shutil.rmtree(self.path(step), ignore_errors=True)
-        for rest in self.folder.glob(".tmp-*"):
-            shutil.rmtree(rest, ignore_errors=True)
+    def _put_aside(self, step: int) -> None:
+        """Take a checkpoint's name away before it is removed: half of one must never look like one that was damaged."""
+        aside = self.folder / f".tmp-{step}-{os.getpid()}-old"
+        disk.remove_folder(aside)
+        disk.rename(self.path(step), aside)
+
+    def rotate(self) -> None:
+        """Remove all but the newest `keep` and the best of each of these, and what a crash left behind.
+
+        With the best of all that are kept, and not of the newest alone, the one before it can be gone on with.
+        """
+        steps = self.steps()
+        kept = set(steps[-self.keep :])
+        kept |= {self._best_of(step) for step in kept}
+        for step in steps:
+            if step not in kept:
+                self._put_aside(step)
+        for rest in sorted(self.folder.glob(".tmp-*")):
+            disk.remove_folder(rest)
+
+    def _best_of(self, step: int) -> int:
+        """The best that a checkpoint names; 0 where it is too damaged to say: only what is gone on with is verified."""
+        try:
+            return int(read_state(self.path(step)).get("best_step", 0))
+        except (ConfigError, AttributeError, TypeError, ValueError):
+            return 0
+
+    def newest(self, say: Callable[[str], None]) -> Path | None:
+        """The newest checkpoint of which every byte is right, and of the best that it names; None where there is none.
+
+        One that is damaged is renamed, so that it is never taken again, and said. A whole one of a later step is renamed when
+        another is gone on with: else rotation would keep it for the newest. Raises DataError when none is left.
+        """
+        steps, whole = self.steps(), []
+        for step in reversed(steps):
+            folder = self.path(step)
+            try:
+                verify(folder)
+                best = int(read_state(folder).get("best_step", 0))
+                if best and best != step:
+                    verify(self.path(best))
+            except ConfigError as error:
+                say(f"{error.detail}: the one before it is used")
+                if folder.name in error.detail:
+                    disk.rename(folder, self._free_name(step))
+                else:  # it is the best that it names that is damaged
+                    whole.append(step)
+                continue
+            for later in whole:
+                disk.rename(self.path(later), self._free_name(later))
+            return folder
+        if steps:
+            raise DataError(f"every checkpoint in '{self.folder}' is damaged", "Start again with another --out")
+        return None
+
+    def _free_name(self, step: int) -> Path:
+        names = (self.folder / f".bad-step-{step:06d}{f'-{n}' if n else ''}" for n in range(10_000))
+        return next(name for name in names if not name.exists())
 
     def find(self, which: str) -> Path:
         """`best`, `last` or `step-000400` -> a verified folder. Raises ConfigError that lists what there is."""
@@ -100,9 +162,30 @@ class Store:
         return wanted
 
 
-def _free_bytes(folder: Path) -> int:
-    there = next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
-    return shutil.disk_usage(there).free
+def _write_tensors(
+    folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, generators: Sequence[Generators]
+) -> dict[str, Any]:
+    """Weights, optimizer and generators as safetensors -> what of them goes into state.json."""
+    tensors, plain = pack_optimizer(optimizer)
+    states = {
+        f"{rank}.{name}": torch.tensor(numbers, dtype=torch.int64 if name.startswith("numpy") else torch.uint8)
+        for rank, made in enumerate(generators)
+        for name, numbers in made.items()
+        if name != PYTHON
+    }
+    with disk.writing(folder / "model.safetensors"):
+        save_model(model, str(folder / "model.safetensors"))
+    with disk.writing(folder / "optimizer.safetensors"):
+        save_file(tensors, str(folder / "optimizer.safetensors"))
+    with disk.writing(folder / "rng.safetensors"):
+        save_file(states, str(folder / "rng.safetensors"))
+    return {"optimizer": plain, PYTHON: [made[PYTHON] for made in generators]}
+
+
+def checkpoint_bytes(model: torch.nn.Module) -> int:
+    """About what a checkpoint takes: the weights, and at most two numbers for each that learns."""
+    weights = sum(p.numel() * p.element_size() for p in model.parameters())
+    return weights + 2 * sum(p.numel() * 4 for p in model.parameters() if p.requires_grad) + 2**16
 
 
 def seal(folder: Path) -> None:
@@ -110,13 +193,9 @@ def seal(folder: Path) -> None:
     files = {}
     for path in sorted(folder.iterdir()):
         files[path.name] = {"bytes": path.stat().st_size, "sha256": sha256(path)}
-        with open(path, "rb+") as handle:
-            os.fsync(handle.fileno())
-    with open(folder / MANIFEST, "w", encoding="utf-8") as handle:
-        json.dump({"files": files}, handle, indent=2)
-        handle.flush()
-        os.fsync(handle.fileno())
-    sync_folder(folder)
+        disk.sync_file(path)
+    disk.write(folder / MANIFEST, json.dumps({"files": files}, indent=2).encode("utf-8"))
+    disk.sync_folder(folder)
 
 
 def verify(folder: Path) -> None:
@@ -178,37 +257,47 @@ def unpack_optimizer(optimizer: torch.optim.Optimizer, folder: Path, plain: dict
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
-def pack_generators() -> tuple[dict[str, torch.Tensor], list[Any]]:
+def pack_generators() -> Generators:
     """The states of torch's, numpy's and Python's generators."""
     numpy_state = np.random.get_state(legacy=False)
     assert isinstance(numpy_state, dict)
     inner = numpy_state["state"]
-    tensors = {
-        "torch": torch.get_rng_state(),
-        "numpy_key": torch.from_numpy(inner["key"].astype(np.int64)),
-        "numpy_rest": torch.tensor([inner["pos"], numpy_state["has_gauss"]]),
-        "numpy_gauss": torch.tensor([numpy_state["gauss"]], dtype=torch.float64),
-    }
-    for i in range(torch.cuda.device_count()):
-        tensors[f"cuda_{i}"] = torch.cuda.get_rng_state(i)
     version, words, gauss = random.getstate()
-    return tensors, [version, list(words), gauss]
+    devices = {f"cuda_{i}": torch.cuda.get_rng_state(i).tolist() for i in range(torch.cuda.device_count())}
+    return {
+        "torch": torch.get_rng_state().tolist(),
+        "numpy_key": inner["key"].tolist(),
+        "numpy_rest": [inner["pos"], numpy_state["has_gauss"]],
+        "numpy_gauss": [_bits(numpy_state["gauss"])],
+        PYTHON: [version, list(words), gauss],
+        **devices,
+    }
 
 
-def unpack_generators(folder: Path, python: list[Any]) -> None:
-    """Put back what `pack_generators` took."""
-    tensors = load_file(str(folder / "rng.safetensors"))
-    torch.set_rng_state(tensors["torch"])
+def _bits(number: float) -> int:
+    """A float as the integer of its 64 bits: torch would make a tensor of floats fp32."""
+    return int(np.float64(number).view(np.int64))
+
+
+def load_generators(folder: Path, rank: int = 0) -> None:
+    """Put back the generators that a checkpoint has of the process with this number. Raises ConfigError: it has none."""
+    python = read_state(folder)[PYTHON]
+    if rank >= len(python):
+        raise ConfigError(f"'{folder}' was saved by {len(python)} processes", f"Go on with --processes {len(python)}")
+    stored = load_file(str(folder / "rng.safetensors"))
+    tensors = {name.partition(".")[2]: value for name, value in stored.items() if name.startswith(f"{rank}.")}
+    torch.set_rng_state(tensors["torch"].to(torch.uint8))
     position, has_gauss = tensors["numpy_rest"].tolist()
     np.random.set_state(
         {
             "bit_generator": "MT19937",
             "has_gauss": has_gauss,
-            "gauss": tensors["numpy_gauss"].item(),
+            "gauss": float(np.int64(tensors["numpy_gauss"].item()).view(np.float64)),
             "state": {"key": tensors["numpy_key"].numpy().astype(np.uint32), "pos": position},
         }
     )
     for i in range(torch.cuda.device_count()):
         if f"cuda_{i}" in tensors:
-            torch.cuda.set_rng_state(tensors[f"cuda_{i}"], i)
-    random.setstate((python[0], tuple(python[1]), python[2]))
+            torch.cuda.set_rng_state(tensors[f"cuda_{i}"].to(torch.uint8), i)
+    version, words, gauss = python[rank]
+    random.setstate((version, tuple(words), gauss))

@@ -24,6 +24,7 @@ from hftool.workflow.answers import (
 )
 from hftool.workflow.ask import Tokens, info, load, read_lines, tokenize
 from hftool.workflow.deploy import Deployment, deploy
+from hftool.workflow.doctor import doctor
 from hftool.workflow.export import Exported, export
 from hftool.workflow.fetch import Fetched, prefetch
 from hftool.workflow.measure import Report, evaluate, predict
@@ -31,7 +32,7 @@ from hftool.workflow.push import Push, push
 from hftool.workflow.recipes import copy
 from hftool.workflow.save import Verified, save, verify
 from hftool.workflow.serve import Address, serve
-from hftool.workflow.train import Result, finetune
+from hftool.workflow.train import Result, finetune, resume
 
 __all__ = [
     "Address",
@@ -51,6 +52,7 @@ __all__ = [
     "classify",
     "copy",
     "deploy",
+    "doctor",
     "embed",
     "evaluate",
     "export",
@@ -64,6 +66,7 @@ __all__ = [
     "prefetch",
     "push",
     "read_lines",
+    "resume",
     "save",
     "save_vectors",
     "serve",

@@ -30,6 +30,7 @@ from hftool.registry.models import FAMILIES, Family, check_head, find_model
 from hftool.registry.tasks import Task, find_task
 from hftool.run import Run, read_json
 from hftool.safety import sha256
+from hftool.workers import world
 from hftool.workflow.ask import known_family
 
 OF_HEADS = ("class_weights", "labels", "max_new_tokens", "prefix")  # knobs that mean something to some heads only
@@ -353,4 +354,5 @@ def manifest(job: Job) -> dict[str, Any]:
         "conflicts": splits.quality.conflicts,
         "leaked": splits.quality.leaked,
         "stand_in": found.stand_ins(),
+        "processes": world(),
     }

@@ -9,6 +9,8 @@ from typing import Any
 
 from hftool import config as knobs
 from hftool.config import Config
+from hftool.disk import free_bytes, remove_file, remove_folder
+from hftool.errors import InputMissing, StorageError, UsageError
 from hftool.evaluation.report import make_report
 from hftool.inference.predictor import Predictor
 from hftool.machine import keep_freed_memory
@@ -21,15 +23,20 @@ from hftool.run import (
     check_output,
     create_folder,
     fresh_run_path,
-    locked,
+    read_json,
+    remove_parts,
     whole_folder,
     write_json,
     write_text,
 )
 from hftool.training.loop import Trainer
-from hftool.training.placement import make_accelerator, seed_everything
+from hftool.training.placement import Team, seed_everything
+from hftool.training.store import Store, checkpoint_bytes
+from hftool.workers import restarts
 from hftool.workflow.ask import make_predictor
+from hftool.workflow.measuring import score_together
 from hftool.workflow.prepare import Found, Job, choose_head, find, make_settings, manifest, prepare, split
+from hftool.workflow.resume import FREE, check_same, check_unchanged
 from hftool.workflow.save import save_folder
 
 LONG_RUN = 30 * 60  # seconds, above which it is said how to make a run shorter
@@ -54,6 +61,7 @@ def finetune(
     config: Config | Mapping[str, Any] | None = None,
     out: str | Path | None = None,
     head: str | None = None,
+    resume: bool = False,
     offline: bool = False,
     fallback: bool = False,
     progress: Progress = silent,
@@ -61,24 +69,80 @@ def finetune(
     """Train a model on a task and write the run folder; its `model/` holds the best checkpoint.
 
     task: a name, a data file or folder, or a Hub data set. config: a Config, or a mapping of its keys, such as
-    {"epochs": 1, "lr": 3e-5, "train": "train.tsv"}; unknown keys and values out of range are refused.
-    Starts the global generators of random, numpy and torch from the seed. Raises any error of `hftool.errors`; nothing is
-    written before usage, output, inputs, data and model were checked.
+    {"epochs": 1, "lr": 3e-5, "train": "train.tsv"}; unknown keys and values out of range are refused. resume: go on with the
+    run in `out`, bitwise as if it had not stopped, or begin it. Starts the global generators of random, numpy and torch from
+    the seed. Works in each of several processes that torchrun or accelerate started. Raises any error of `hftool.errors`;
+    nothing is written before usage, output, inputs, data and model were checked.
     """
     settings = make_settings(config, model=model, task=task, head=head)
     choose_head(settings)
-    if out is not None:
-        check_output(Path(out))
+    team = Team(settings.device)
+    progress = progress if team.is_first else silent
+    again = resume or restarts() > 0
+    run = Run(Path(out)) if out is not None else None
+    if again and run is None:
+        raise UsageError("which run?", "--resume needs --out RUN; or: hftool resume RUN")
+    if run is not None and again and team.agree(run.is_run()):
+        return _resume(run, settings, team, offline=offline, progress=progress)
+    if run is not None:
+        path = run.path
+        team.check(lambda: None if again and _is_left_over(Run(path)) else check_output(path))
+        if again:
+            notice(progress, f"there is no run to resume in '{path}': it starts at step 0")
     found = find(settings, offline=offline, fallback=fallback, progress=progress)
-    splits = split(settings, found.data, found.head)
+    job = _prepared(found, progress)
+    run = run or Run(Path(team.agree(str(_default_run(found)))))
+    path = run.path
+    team.check(lambda: None if path.is_dir() else create_folder(path))
+    with team.holding(run.path):
+        return _run(run, job, team, progress)
+
+
+def resume(run: str | Path, *, offline: bool = False, progress: Progress = silent) -> Result:
+    """Go on with a run, bitwise as if it had not stopped; a finished one is left as it is.
+
+    Raises InputMissing (no run folder), ConfigError (data or model have changed), DataError (every checkpoint is damaged), and
+    what `finetune` raises.
+    """
+    source = Run(Path(run))
+    if not source.is_run():
+        what = "is no run folder: it has no config.yaml and manifest.json" if source.path.is_dir() else "is not there"
+        raise InputMissing(f"'{run}' {what}", "Begin it: hftool finetune MODEL TASK --out RUN")
+    settings = knobs.make_config(knobs.read_config(str(source.config)))
+    return finetune(config=settings, out=run, resume=True, offline=offline, progress=progress)
+
+
+def _is_left_over(run: Run) -> bool:
+    """Whether a folder is what a process left that was killed before its first line: nothing of a user's is in it."""
+    known = (run.config.name, run.manifest.name, run.base.name, run.rejected.name)
+    return run.path.is_dir() and all(p.name.startswith(".") or p.name in known for p in run.path.iterdir())
+
+
+def _resume(run: Run, settings: Config, team: Team, *, offline: bool, progress: Progress) -> Result:
+    recorded, made = knobs.make_config(knobs.read_config(str(run.config))), read_json(run.manifest)
+    check_same(recorded, settings, run.path)
+    if run.is_finished():
+        notice(progress, f"the run '{run.path}' is finished: nothing is left to do")
+        metrics = read_json(run.metrics)
+        return Result(run, metrics, metrics["seconds"], made["stand_in"])
+    stood = bool(made["stand_in"])  # the same answers again, even if the real thing can be had by now
+    with team.holding(run.path):
+        found = find(recorded, offline=offline or stood, fallback=stood, progress=progress)
+        job = _prepared(found, progress)
+        check_unchanged(made, manifest(job), run.path)
+        if not Store(run.checkpoints).steps():
+            notice(progress, f"the run '{run.path}' has no checkpoint yet: it starts at step 0")
+        free = {name: getattr(settings, name) for name in FREE}
+        return _run(run, dataclasses.replace(job, settings=dataclasses.replace(job.settings, **free)), team, progress)
+
+
+def _prepared(found: Found, progress: Progress) -> Job:
+    """The job, with the seed's own new head: the first that is drawn of the seed."""
+    splits = split(found.settings, found.data, found.head)
     for sentence in splits.said:
         notice(progress, sentence)
-    seed_everything(settings.seed)  # the new head is drawn next
-    job = prepare(found, splits)
-    run = Run(Path(out) if out is not None else _default_run(found))
-    create_folder(run.path)
-    with locked(run.path):
-        return _run(run, job, progress)
+    seed_everything(found.settings.seed)
+    return prepare(found, splits)
 
 
 def _default_run(found: Found) -> Path:
@@ -92,14 +156,10 @@ def _default_run(found: Found) -> Path:
     return fresh_run_path(Path("runs"), name, time.strftime("%Y%m%d-%H%M%S"))
 
 
-def _run(run: Run, job: Job, progress: Progress) -> Result:
+def _run(run: Run, job: Job, team: Team, progress: Progress) -> Result:
     """Inside the locked run folder: write down what is done, train, measure, save."""
-    write_text(run.config, knobs.dump_config(job.settings))
-    made = manifest(job) | {"cut": _cut_rows(job)}
-    write_json(run.manifest, made)
-    with whole_folder(run.base) as folder:
-        save_base(job.loaded, folder)
-    _write_rejected(run, job, progress)
+    if team.is_first:
+        _begin(run, job, progress)
     keep_freed_memory()
     predictor = make_predictor(job.loaded)
     trainer = Trainer(
@@ -109,12 +169,13 @@ def _run(run: Run, job: Job, progress: Progress) -> Result:
         lines=_lines(job),
         config=job.settings,
         precision=job.settings.precision,
-        accelerator=make_accelerator(job.settings.device),
-        evaluate=lambda: _deciding(predictor, job),
+        accelerator=team.accelerator,
+        evaluate=lambda: _deciding(predictor, job, team),
         run=run,
         progress=progress,
     )
     _say_plan(trainer, job, progress)
+    _restore(trainer, team, progress)
     position = trainer.train()
     metrics: dict[str, Any] = {
         "best_step": position.best_step,
@@ -123,12 +184,56 @@ def _run(run: Run, job: Job, progress: Progress) -> Result:
         "seconds_saving": trainer.saving_seconds,
         "skipped_steps": trainer.finite.skipped,
     }
-    metrics |= {name: _measure(predictor, job, name) for name in MEASURED if name in job.encoded}
-    story = Story(made, metrics, dataclasses.asdict(job.settings))
-    with whole_folder(run.model) as folder:
-        metrics["model"] = save_folder(job.loaded, _measured_card(job.loaded.card, metrics, predictor), folder, story)
-    write_json(run.metrics, metrics)
+    metrics |= {name: _measure(predictor, job, name, team) for name in MEASURED if name in job.encoded}
+    if team.is_first:
+        remove_folder(run.model)  # of a run that was killed between its model and its metrics
+        with whole_folder(run.model) as folder:
+            story = Story(read_json(run.manifest), metrics, dataclasses.asdict(job.settings))
+            metrics["model"] = save_folder(job.loaded, _measured_card(job.loaded.card, metrics, predictor), folder, story)
+        write_json(run.metrics, metrics)
+    team.wait()
     return Result(run, metrics, position.seconds, job.found.stand_ins())
+
+
+def _begin(run: Run, job: Job, progress: Progress) -> None:
+    """What a run folder holds before the first step, or lacks of it since a process was killed."""
+    remove_parts(run.path)
+    if not run.is_run():
+        write_text(run.config, knobs.dump_config(job.settings))
+        write_json(run.manifest, manifest(job) | {"cut": _cut_rows(job)})
+    if not run.base.is_dir():
+        with whole_folder(run.base) as folder:
+            save_base(job.loaded, folder)
+    remove_file(run.rejected)
+    _write_rejected(run, job, progress)
+
+
+def _restore(trainer: Trainer, team: Team, progress: Progress) -> None:
+    """Put a trainer where its newest whole checkpoint was; the first process chooses it, and sets damaged ones aside."""
+    found = trainer.store.newest(lambda text: notice(progress, text)) if team.is_first else None
+    if team.is_first:
+        trainer.store.rotate()  # a process that was killed in the middle of it may have been the last that saved
+    step = team.agree(found.name if found else "")
+    if step:
+        trainer.restore(trainer.store.folder / step)
+        notice(progress, f"going on after step {trainer.position.step} of {trainer.steps}")
+        return
+    if team.is_first:
+        remove_file(trainer.run.log)  # lines of steps that no checkpoint holds
+    team.spread(trainer.config.seed)
+    check_room(trainer, progress)
+
+
+def check_room(trainer: Trainer, progress: Progress) -> None:
+    """Before the first step: is there room on the disk for all that the run will write? Raises StorageError when there is none
+    for one checkpoint and the model."""
+    one = checkpoint_bytes(trainer.model)
+    need, free = (trainer.config.keep + 2) * one, free_bytes(trainer.run.path)  # the best, and one that is being written
+    said = f"{need} bytes are needed for checkpoints and model in '{trainer.run.path}', {free} are free"
+    if free < 2 * one:
+        raise StorageError(said, "Free some space, or choose another --out")
+    if free < need:
+        notice(progress, f"{said}: the run may end with a full disk")
 
 
 def _cut_rows(job: Job) -> dict[str, int]:
@@ -142,15 +247,15 @@ def _lines(job: Job) -> list[int]:
     return [] if set(job.splits.columns) == {"text"} else [numbers[feature.row] for feature in job.encoded["train"]]
 
 
-def _measure(predictor: Predictor, job: Job, name: str) -> dict[str, Any]:
-    answers, loss = predictor.score(job.encoded[name])
+def _measure(predictor: Predictor, job: Job, name: str, team: Team) -> dict[str, Any]:
+    answers, loss = score_together(team, predictor, job.encoded[name])
     rows = job.splits.get(name).rows
     return make_report(answers, rows, predictor.head.metrics(), job.loaded.card.labels, loss)
 
 
-def _deciding(predictor: Predictor, job: Job) -> dict[str, float]:
+def _deciding(predictor: Predictor, job: Job, team: Team) -> dict[str, float]:
     """What the loop decides by: the head's metrics on validation, and the loss."""
-    report = _measure(predictor, job, "validation")
+    report = _measure(predictor, job, "validation", team)
     return {name: report[name] for name in dict.fromkeys((*predictor.head.metrics().names, "loss"))}
 
 

@@ -55,7 +55,7 @@ def test_signals_save_and_end_with_one_line(tiny_bert, film_files, cli):
         step = int(line.split("stopped after step ")[1].split(",")[0])
         assert out == "" and line == (
             f"hftool: {word}: stopped after step {step}, checkpoint saved in '{run}'. "
-            f"For the best model so far: hftool save {run} --checkpoint best --out DIR"
+            f"Go on: hftool resume {run}"
         )
         assert (run / "checkpoints" / f"step-{step:06d}").is_dir() and not (run / "metrics.json").exists()
         assert list((run / "checkpoints").glob(".tmp-*")) == []

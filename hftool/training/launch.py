@@ -1,0 +1,82 @@
+"""Several processes of one run, started and watched by torch's own agent (`torch.distributed.run`).
+
+The agent starts all workers anew when one of them ends with any code but 0; so a worker that ends with an error of ours writes
+its code into a file and ends with 0, and only a crash is a reason to start again.
+"""
+
+import contextlib
+import logging
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from hftool.machine import usable_cores
+from hftool.workers import EXIT_FILE, several
+
+
+def wanted_processes(given: int | None, device: str) -> int:
+    """How many processes a run gets: what was asked for, else every GPU that is visible; 1 inside one of several."""
+    if several():
+        return 1
+    if given is not None:
+        return given
+    if device not in ("auto", "cuda") or not Path("/dev/nvidiactl").exists():  # torch takes a second to say the same
+        return 1
+    import torch
+
+    return max(1, torch.cuda.device_count())
+
+
+def launch(words: Sequence[str], *, processes: int, max_restarts: int) -> int:
+    """Run `hftool WORDS` in several processes on this machine and wait for them -> the exit code of the first.
+
+    When one of them dies all are started again, at most `max_restarts` times, and go on from the newest checkpoint.
+    """
+    import torch.distributed.run as agent
+    from torch.distributed.elastic.multiprocessing import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+    with tempfile.TemporaryDirectory() as folder, _environment(processes, Path(folder) / "code") as left, _silence():
+        options = ["--standalone", "--nproc-per-node", str(processes), "--max-restarts", str(max_restarts), "-m", "hftool"]
+        code = 0
+        try:
+            run: Any = agent.run  # neither has types
+            parse: Any = agent.parse_args
+            run(parse([*options, *words]))
+        except SignalException as error:
+            code = 128 + int(error.sigval)
+        except ChildFailedError as error:
+            code = next((128 - c if c < 0 else c for c in (f.exitcode for f in error.failures.values())), 1)
+        return int(left.read_text("ascii")) if left.is_file() else code
+
+
+@contextlib.contextmanager
+def _environment(processes: int, left: Path) -> Iterator[Path]:
+    """What the workers read, for as long as they run. The cores are shared out: each would take all of them."""
+    ours = {
+        EXIT_FILE: str(left),
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(max(1, usable_cores() // processes))),
+    }
+    before = {name: os.environ.get(name) for name in ours}
+    os.environ.update(ours)
+    try:
+        yield left
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Keep the agent's own words off stderr: what matters of them the workers say themselves."""
+    names = [name for name in logging.root.manager.loggerDict if name.startswith("torch.distributed")]
+    before = {name: logging.getLogger(name).level for name in ("torch.distributed", *names)}
+    for name in before:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)

@@ -1,0 +1,43 @@
+"""What a process knows of its place among several of one run, by the environment that torchrun or accelerate gave it."""
+
+import os
+import sys
+
+EXIT_FILE = "HFTOOL_EXIT_FILE"  # where the first worker leaves its exit code, when hftool started the workers
+
+
+def rank() -> int:
+    """The number of this process among those that torchrun or accelerate started; 0 alone."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def world() -> int:
+    """How many processes make this run."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def several() -> bool:
+    """Whether this process is one of several of the same run."""
+    return world() > 1
+
+
+def restarts() -> int:
+    """How often torch's elastic agent has started the processes of this run anew."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+
+
+def become_worker() -> None:
+    """At the start of a command: of several processes all but the first are silent."""
+    if several() and os.environ.get("RANK") != "0":
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")
+
+
+def leave(code: int) -> int:
+    """The code with which a worker ends when hftool would end with `code`."""
+    path = os.environ.get(EXIT_FILE)
+    if path is None or not several() or code == 1:
+        return code
+    if os.environ.get("RANK") == "0":
+        with open(path, "w", encoding="ascii") as handle:
+            handle.write(str(code))
+    return 0

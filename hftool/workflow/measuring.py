@@ -1,0 +1,26 @@
+"""Measuring with all processes of a run: each answers its share of the rows, and every row counts once."""
+
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Any
+
+from hftool.heads.protocol import Answer, Feature
+from hftool.inference.predictor import Predictor
+from hftool.training.placement import Team, gather_documents
+from hftool.workers import several
+
+
+def score_together(team: Team, predictor: Predictor, features: Sequence[Feature]) -> tuple[list[Answer], float]:
+    """Answers in the order of the rows, and the loss over all that it counts, in every process: see `Predictor.score`."""
+    if not several():
+        return predictor.score(features)
+    rows = [list(group) for _, group in groupby(features, key=lambda feature: feature.row)]
+    number, of = team.accelerator.process_index, team.accelerator.num_processes
+    answers, total, count = predictor.sums([feature for row in rows[number::of] for feature in row])
+    parts: list[Any] = gather_documents(team.accelerator, [answers, total, count])
+    whole: list[Any] = [None] * len(rows)
+    for first, (theirs, _, _) in enumerate(parts):
+        for place, answer in zip(range(first, len(rows), of), theirs, strict=False):  # none where the loss alone is measured
+            whole[place] = answer
+    mean = sum(total for _, total, _ in parts) / max(sum(count for _, _, count in parts), 1)
+    return [answer for answer in whole if answer is not None], mean

@@ -1,0 +1,138 @@
+"""What can go wrong inside a process that trains, as context managers: `crashing.start(change="breaking:hanging")`."""
+
+import contextlib
+import errno
+import os
+import random
+import time
+from pathlib import Path
+
+import torch
+
+from hftool.training.loop import Trainer
+
+WHERE = "BREAKING_AT"  # environment: the step before which it happens
+TOUCHED = "BREAKING_TOUCHES"  # environment: a file that is made when it happens
+
+
+@contextlib.contextmanager
+def backward_is(change):
+    """Put `change(real, trainer, batches)` in the place of Trainer.backward; the estimate before the first step is spared."""
+    real, estimate = Trainer.backward, Trainer.estimate_seconds
+    training = []
+
+    def estimated(self):
+        seconds = estimate(self)
+        training.append(self)
+        return seconds
+
+    def backward(self, batches):
+        return change(real, self, batches) if training else real(self, batches)
+
+    Trainer.backward, Trainer.estimate_seconds = backward, estimated
+    try:
+        yield
+    finally:
+        Trainer.backward, Trainer.estimate_seconds = real, estimate
+
+
+def _here(trainer):
+    return trainer.position.step + 1 == int(os.environ[WHERE])
+
+
+def hanging():
+    """A step that takes a minute, as one that waits for a network."""
+
+    def change(real, trainer, batches):
+        if _here(trainer):
+            Path(os.environ[TOUCHED]).touch()
+            time.sleep(60)
+        return real(trainer, batches)
+
+    return backward_is(change)
+
+
+def slow():
+    """Steps long enough for a signal to meet them."""
+
+    def change(real, trainer, batches):
+        time.sleep(0.03)
+        return real(trainer, batches)
+
+    return backward_is(change)
+
+
+def _no_memory(error):
+    """From a step on there is no memory for more than 2 rows, found out in the middle of the work."""
+
+    def change(real, trainer, batches):
+        if trainer.position.step + 1 >= int(os.environ[WHERE]) and max(len(b["input_ids"]) for b in batches) > 2:
+            real(trainer, batches[:1])
+            raise error
+        return real(trainer, batches)
+
+    return backward_is(change)
+
+
+def out_of_memory():
+    """As CUDA says it."""
+    return _no_memory(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"))
+
+
+def memory_error():
+    """As Python says it."""
+    return _no_memory(MemoryError())
+
+
+def no_room_for_one():
+    """No memory for a single row."""
+
+    def change(real, trainer, batches):
+        if trainer.position.step + 1 >= int(os.environ[WHERE]):
+            raise RuntimeError("[enforce fail at alloc_cpu.cpp:119] DefaultCPUAllocator: can't allocate memory: you tried")
+        return real(trainer, batches)
+
+    return backward_is(change)
+
+
+def full_disk():
+    """Before this step somebody else fills the disk on which TOUCHED lies."""
+
+    def change(real, trainer, batches):
+        if _here(trainer):
+            with contextlib.suppress(OSError), open(os.environ[TOUCHED], "wb", buffering=0) as ballast:
+                while True:
+                    ballast.write(bytes(4096))
+        return real(trainer, batches)
+
+    return backward_is(change)
+
+
+@contextlib.contextmanager
+def failing_disk():
+    """The disk reports EIO at the WHERE-th fsync, as one that dies."""
+    real, done = os.fsync, 0
+
+    def fsync(handle):
+        nonlocal done
+        done += 1
+        if done == int(os.environ[WHERE]):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        real(handle)
+
+    os.fsync = fsync
+    try:
+        yield
+    finally:
+        os.fsync = real
+
+
+@contextlib.contextmanager
+def leaping_clock():
+    """The clock on the wall leaps by years, back and forth; the monotonic one does not."""
+    real, leaps = time.time, random.Random(3)
+    time.time = lambda: real() + leaps.uniform(-3e8, 3e8)
+    try:
+        yield
+    finally:
+        time.time = real

@@ -1,0 +1,254 @@
+"""The same rows give the same gradient however they are dealt out: in one batch, in parts, to two processes."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import families
+import pytest
+import torch
+from crashing import SERVER, start
+from safetensors.torch import load_file, save_file
+
+ROWS = 33  # steps of 16, 16 and 1: in the last one a second process has nothing to do
+DEALT = {  # name -> rows in a batch, batches added up, processes
+    "whole": (16, 1, 1),
+    "parts": (4, 4, 1),
+    "two": (8, 1, 2),
+}
+LESSONS = [
+    ("bert", "classify"),
+    ("roberta", "regression"),
+    ("electra", "tag"),
+    ("bert", "answer"),
+    ("t5", "text2text"),
+    ("gpt2", "generate"),
+    ("roberta", "fill"),
+    ("bert", "embed"),
+]
+OFTEN = ("classify", "tag", "text2text", "fill")
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+def gradients(plan, name, rank, port, target):
+    """In a process of its own: the summed loss, the count and the clipped gradient of each step of an epoch, into `target`."""
+    from hftool.run import Run
+    from hftool.training.loop import Trainer
+    from hftool.training.placement import Team, seed_everything, sum_gradients
+    from hftool.workflow.ask import make_predictor
+    from hftool.workflow.prepare import find, make_settings, prepare, split
+
+    torch.set_num_threads(1)
+    batch, accumulate, processes = DEALT[name]
+    if processes > 1:
+        os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": "2"}
+        os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "ACCELERATE_USE_CPU": "true"}
+    knobs = {**plan["knobs"], "batch_size": batch, "accumulate": accumulate}
+    settings = make_settings(knobs, model=plan["model"], task=None, head=plan["head"])
+    found = find(settings, offline=True, fallback=False, progress=lambda event: None)
+    splits = split(found.settings, found.data, found.head)
+    seed_everything(0)
+    job = prepare(found, splits)
+    trainer = Trainer(
+        model=job.loaded.model,
+        head=make_predictor(job.loaded).head,
+        features=job.encoded["train"],
+        config=job.settings,
+        precision="fp32",
+        accelerator=Team("cpu").accelerator,
+        evaluate=dict,
+        run=Run(target.parent),
+        progress=lambda event: None,
+    )
+    made = {}
+    trainer.model.train()
+    for number, (_, batches) in enumerate(trainer._rest_of_epoch()):
+        loss, count = sum_gradients(trainer.accelerator, trainer.model, *trainer.backward(batches))
+        trainer.scale_and_clip(count)
+        made |= {f"{number}.{n}": p.grad.clone() for n, p in trainer.model.named_parameters() if p.grad is not None}
+        made |= {f"{number}": torch.tensor([loss, count], dtype=torch.float64)}
+        trainer.optimizer.zero_grad()
+    if rank == 0:
+        save_file(made, target)
+
+
+@pytest.mark.parametrize(
+    ("kind", "lesson"),
+    [pair if pair[1] in OFTEN else pytest.param(*pair, marks=pytest.mark.slow) for pair in LESSONS],
+    ids=["-".join(pair) for pair in LESSONS],
+)
+def test_the_gradient_of_16_rows_is_that_of_4_times_4_and_of_2_processes_of_8(tmp_path, kind, lesson):
+    """For each head, with texts and label counts of many lengths, and a last step of one row; nothing is dropped."""
+    head, rows, knobs = families.LESSONS[lesson]
+    path = families.write_jsonl(tmp_path / "rows.jsonl", uneven(lesson, rows(ROWS)))
+    knobs = {"train": str(path), "validation": str(path), "allow_leak": True, "device": "cpu", "clip": 0.5, "lr": 0.1}
+    knobs |= {"max_length": 16} if lesson == "fill" else {}
+    plan, port = {"model": str(families.folder(kind)), "head": head, "knobs": knobs}, free_port()
+    started = [
+        SERVER.Process(target=gradients, args=(plan, name, rank, port, tmp_path / f"{name}.safetensors"))
+        for name, (_, _, processes) in DEALT.items()
+        for rank in range(processes)
+    ]
+    for process in started:
+        process.start()
+    for process in started:
+        process.join(120)
+        assert process.exitcode == 0
+    made = {name: load_file(tmp_path / f"{name}.safetensors") for name in DEALT}
+    whole = made["whole"]
+    assert {key.partition(".")[0] for key in whole} == {str(n) for n in range(len(steps(whole)))} and len(steps(whole)) >= 3
+    for name in ("parts", "two"):
+        assert made[name].keys() == whole.keys()
+        for key, expected in whole.items():
+            torch.testing.assert_close(made[name][key], expected, rtol=2e-4, atol=2e-6, msg=f"{name} {key}")
+
+
+def steps(made):
+    return [value for key, value in made.items() if "." not in key]
+
+
+def uneven(lesson, rows):
+    """Texts of many lengths, where a lesson has them all alike."""
+    for number, row in enumerate(rows):
+        for key in ("text", "sentence1", "prompt", "target"):
+            if key in row and lesson != "fill":
+                row[key] = row[key] + " the" * (number % 5)
+    return rows
+
+
+def words_for(folder, out, *more):
+    """A run on the rows of tags, which have many lengths: 3 steps of 16 rows an epoch, dropout off."""
+    path = folder / "rows.jsonl"
+    if not path.exists():
+        families.write_jsonl(path, families.tag_rows(41))
+    knobs = ("--epochs", 2, "--lr", 0.1, "--optimizer", "sgd", "--log-steps", 1, "--precision", "fp32")
+    files = ("--train", path, "--validation", path, "--allow-leak", "--out", folder / out)
+    return [str(word) for word in ("finetune", families.folder("bert"), *files, *knobs, "--offline", "--device", "cpu", *more)]
+
+
+def log_of(run):
+    return [json.loads(line) for line in (run / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def environments(port):
+    shared = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    return [{**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(2)]
+
+
+def test_two_processes_learn_and_measure_what_one_does_and_only_the_first_writes(tmp_path):
+    """The environment is that of torchrun: see the test below for torchrun itself."""
+    one = start(tmp_path / "told-one", words_for(tmp_path, "one", "--batch-size", "16"))
+    two = [
+        start(tmp_path / f"told-{rank}", words_for(tmp_path, "two", "--batch-size", "8"), environment=environment)
+        for rank, environment in enumerate(environments(free_port()))
+    ]
+    alone, first, second = one.end(), *(going.end() for going in two)
+    assert (alone.code, first.code, second.code) == (0, 0, 0), (alone.err, first.err, second.err)
+    assert second.err == ""
+    wanted, found = log_of(tmp_path / "one"), log_of(tmp_path / "two")
+    assert [line["step"] for line in found] == [line["step"] for line in wanted] == [1, 2, 3, 3, 4, 5, 6, 6]
+    for here, there in zip(found, wanted, strict=True):
+        assert here.keys() == there.keys()
+        for key in {"loss", "grad_norm", "lr"} & here.keys():
+            assert here[key] == pytest.approx(there[key], rel=1e-4)
+    weights = [load_file(tmp_path / name / "model" / "model.safetensors") for name in ("one", "two")]
+    for name, tensor in weights[0].items():
+        torch.testing.assert_close(weights[1][name], tensor, rtol=1e-3, atol=1e-5, msg=name)
+    measured = [json.loads((tmp_path / name / "metrics.json").read_text())["validation"] for name in ("one", "two")]
+    assert measured[0]["rows"] == measured[1]["rows"] == 41
+    assert measured[1]["loss"] == pytest.approx(measured[0]["loss"], rel=1e-4)
+
+
+def test_what_several_processes_measure_is_what_one_measures_of_the_same_weights(tmp_path, cli):
+    """41 rows are an odd number: no row may be counted twice or not at all."""
+    going = [
+        start(tmp_path / f"told-{rank}", words_for(tmp_path, "two", "--batch-size", "8"), environment=environment)
+        for rank, environment in enumerate(environments(free_port()))
+    ]
+    assert [one.end().code for one in going] == [0, 0]
+    together = json.loads((tmp_path / "two" / "metrics.json").read_text())["validation"]
+    code, out, err = cli("evaluate", tmp_path / "two", "--split", "validation", "--json")
+    assert code == 0, err
+    alone = json.loads(out)
+    alone = alone.get("metrics", alone)
+    alone = alone.get("validation", alone)
+    for key, value in together.items():
+        if isinstance(value, int | float):
+            assert value == pytest.approx(alone[key], rel=1e-5), key
+
+
+def torchrun(folder, out, *more):
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "hftool"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    words = words_for(folder, out, "--batch-size", "8", *more)
+    return subprocess.run([*command, *words], env=environment, capture_output=True, text=True, cwd=folder, check=False)
+
+
+@pytest.mark.slow
+def test_torchrun_starts_it_and_a_run_of_two_goes_on_with_two(tmp_path):
+    done = torchrun(tmp_path, "whole")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("run         ") == 1
+    done = torchrun(tmp_path, "whole", "--resume")
+    assert done.returncode == 0 and "is finished" in done.stderr
+    code = subprocess.run(
+        [sys.executable, "-m", "hftool", "finetune", *words_for(tmp_path, "whole", "--batch-size", "8")[1:], "--resume", "-q"],
+        capture_output=True,
+    ).returncode
+    assert code == 0  # finished is finished, whoever asks
+
+
+def workers_of(pid):
+    """Rank -> pid of the processes below this one that are workers."""
+    below, found = {pid}, {}
+    for _ in range(3):
+        for path in sorted(os.listdir("/proc")):
+            if not path.isdigit():
+                continue
+            try:
+                with open(f"/proc/{path}/stat", encoding="utf-8") as handle:
+                    parent = int(handle.read().rsplit(")", 1)[1].split()[1])
+                with open(f"/proc/{path}/environ", "rb") as handle:
+                    variables = dict(pair.split(b"=", 1) for pair in handle.read().split(b"\0") if b"=" in pair)
+            except (OSError, ValueError):
+                continue
+            if parent in below:
+                below.add(int(path))
+                if b"TORCHELASTIC_RESTART_COUNT" in variables:
+                    found[int(variables[b"RANK"])] = int(path)
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="workers are found in /proc")
+def test_a_worker_that_is_killed_is_started_again_and_the_run_ends_bitwise_the_same(tmp_path):
+    """hftool starts the processes itself: --processes 2 --max-restarts 2; dropout is on."""
+    from crashing import result
+
+    def begin(out):
+        words = words_for(tmp_path, out, "--batch-size", "4", "--epochs", "40", "--save-steps", "5", "--patience", "0")
+        words += ["--processes", "2", "--max-restarts", "2", "-q"]
+        command = [sys.executable, "-m", "hftool", *words]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    whole = begin("whole")
+    out, err = whole.communicate(timeout=200)
+    assert whole.returncode == 0, err
+    broken = begin("broken")
+    deadline = time.monotonic() + 120
+    while len(list((tmp_path / "broken").glob("checkpoints/step-*"))) < 2:
+        assert time.monotonic() < deadline and broken.poll() is None
+        time.sleep(0.05)
+    os.kill(workers_of(broken.pid)[1], signal.SIGKILL)
+    out, err = broken.communicate(timeout=200)
+    assert broken.returncode == 0, err
+    assert re.search(r"^run +", out, re.MULTILINE) and result(tmp_path / "broken") == result(tmp_path / "whole")
