@@ -217,37 +217,52 @@ async def read_reply(reader: asyncio.StreamReader) -> tuple[int, dict[str, str],
 
 @dataclass
 class Load:
-    """What a load has met: seconds by status, and connections that were reset or refused."""
+    """What a load has met: seconds by status, apart for requests of its opening, and connections that were reset or refused."""
 
     seconds: float = 0.0
     by_status: dict[int, list[float]] = field(default_factory=dict)
+    opening: dict[int, list[float]] = field(default_factory=dict)
     resets: Counter[str] = field(default_factory=Counter)
     without_retry_after: int = 0
 
-    def add(self, reply: Reply) -> None:
-        """Count a reply."""
-        self.by_status.setdefault(reply.status, []).append(reply.seconds)
+    def add(self, reply: Reply, *, opening: bool) -> None:
+        """Count a reply. opening: whether it was asked for in the opening."""
+        (self.opening if opening else self.by_status).setdefault(reply.status, []).append(reply.seconds)
         if reply.status == 429 and not reply.headers.get("retry-after", "").isdigit():
             self.without_retry_after += 1
 
     @property
+    def statuses(self) -> dict[int, int]:
+        """How many replies of each status, the opening included."""
+        return {
+            status: len(self.opening.get(status, [])) + len(self.by_status.get(status, []))
+            for status in sorted({*self.opening, *self.by_status})
+        }
+
+    @property
     def answered_per_second(self) -> float:
         """Replies with status 200, a second."""
-        return len(self.by_status.get(200, [])) / self.seconds if self.seconds else 0.0
+        return self.statuses.get(200, 0) / self.seconds if self.seconds else 0.0
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON. Times in milliseconds."""
         return {
             "seconds": round(self.seconds, 2),
             "answered_per_second": round(self.answered_per_second, 1),
-            "statuses": {str(status): len(times) for status, times in sorted(self.by_status.items())},
+            "statuses": {str(status): count for status, count in self.statuses.items()},
             "resets": dict(self.resets),
             "429_without_retry_after": self.without_retry_after,
-            "milliseconds": {
-                str(status): {f"p{share}": round(percentile(times, share) * 1000, 1) for share in (50, 90, 99)}
-                for status, times in sorted(self.by_status.items())
-            },
+            "milliseconds": milliseconds(self.by_status),
+            **({"milliseconds_of_the_opening": milliseconds(self.opening)} if self.opening else {}),
         }
+
+
+def milliseconds(by_status: Mapping[int, Sequence[float]]) -> dict[str, dict[str, float]]:
+    """Percentiles of seconds by status, in milliseconds."""
+    return {
+        str(status): {f"p{share}": round(percentile(times, share) * 1000, 1) for share in (50, 90, 99)}
+        for status, times in sorted(by_status.items())
+    }
 
 
 def percentile(values: Sequence[float], share: float) -> float:
@@ -263,14 +278,15 @@ async def closed_loop(
     clients: int,
     seconds: float,
     patience: float = 0.0,
+    opening: float = 0.0,
     until: Callable[[], bool] = lambda: False,
 ) -> Load:
     """So many clients ask, each the next message as soon as it has a reply, for so many seconds.
 
-    patience: seconds that a client waits after a 429. until: ends it early. A request that is out when the time is over is
-    waited for.
+    patience: seconds that a client waits after a 429, half of them to half as many more, so that those who were refused
+    together do not come back together. opening: seconds at the beginning that are counted apart. until: ends it early. A request that is out when the time is over is waited for.
     """
-    load, started = Load(), time.perf_counter()
+    load, started, draw = Load(), time.perf_counter(), random.Random(0)
     end = started + seconds
 
     async def one(number: int) -> None:
@@ -282,10 +298,10 @@ async def closed_loop(
                 load.resets[type(error).__name__] += 1
                 await asyncio.sleep(0.05)
                 continue
-            load.add(reply)
+            load.add(reply, opening=time.perf_counter() - reply.seconds < started + opening)
             at += 1
             if reply.status == 429 and patience:
-                await asyncio.sleep(patience)
+                await asyncio.sleep(patience * draw.uniform(0.5, 1.5))
         connection.close()
 
     await asyncio.gather(*(one(number) for number in range(clients)))

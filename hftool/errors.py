@@ -5,6 +5,7 @@
     ├── DataError           65   empty, no such column, one class, encoding, labels, damaged model
     ├── InputMissing        66   an input that is not there, a folder that is no model
     ├── HubUnreachable      69   the Hub does not answer, or has no such repository
+    ├── PortTaken           69   another process has the port
     ├── OutputUnavailable   73   the output exists, is locked or cannot be created
     ├── StorageError        74   disk full, read or write failed
     ├── RunStopped          75   the run stopped itself and can be gone on with
@@ -66,6 +67,12 @@ class HubUnreachable(HftoolError):
     """The Hub does not answer, or does not have what was asked for."""
 
     code, kind = 69, "hub_unreachable"
+
+
+class PortTaken(HftoolError):
+    """Another process listens there."""
+
+    code, kind = 69, "port_taken"
 
 
 class OutputUnavailable(HftoolError):

@@ -17,6 +17,7 @@ def test_every_class_has_its_exit_code_and_a_word_of_its_own():
         "DataError": 65,
         "InputMissing": 66,
         "HubUnreachable": 69,
+        "PortTaken": 69,
         "OutputUnavailable": 73,
         "StorageError": 74,
         "RunStopped": 75,

@@ -123,7 +123,7 @@ def test_without_the_extra_one_line_says_how_to_get_it(tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UsageError) as caught:
         check_onnx(tmp_path / "model.onnx")
-    assert str(caught.value) == "graphs need onnx, onnxscript, onnxruntime. pip install 'hftool-recipes[export]'"
+    assert str(caught.value) == "graphs need onnx, onnxruntime. pip install 'hftool-recipes[export]'"
 
 
 def test_a_folder_near_the_root_is_looked_at_like_any(tmp_path):

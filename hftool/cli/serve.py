@@ -80,14 +80,14 @@ def command(
 ) -> None:
     """Answer over HTTP: any head, one model or several, with a page at / to try them.
 
-    POST /predict and /models/NAME/predict take {"inputs": ..., "parameters": {...}}, as Hugging Face's tasks do;
-    /v1/completions and /v1/embeddings are OpenAI's. /info names the models and what they take,
-    /openapi.json all routes, /metrics counts for Prometheus. A log of one JSON line a request goes to stderr, without
-    texts and keys; --quiet leaves it out.
+    POST /predict and /models/NAME/predict take the JSON of Hugging Face's tasks, "inputs" and "parameters";
+    /v1/completions and /v1/embeddings are OpenAI's. /info names the models and what they take, /openapi.json all routes,
+    /metrics counts for Prometheus. A log of one JSON line a request goes to stderr, without texts and keys; --quiet
+    leaves it out.
 
     \b
     hftool serve runs/a
-    curl -d '{"inputs": "A warm, funny film."}' -H 'Content-Type: application/json' localhost:8000/predict
+    hftool serve film=runs/a writer=gpt2 --port 9000
     """
     go_offline(offline)
     from hftool import workflow

@@ -17,6 +17,7 @@ from hftool.data.sinks import check_ending, write_rows
 from hftool.data.sources import Row
 from hftool.errors import DataError, UsageError, nearest
 from hftool.heads.protocol import Answer, Decoding
+from hftool.inference.pieces import Pieces
 from hftool.models import Loaded
 from hftool.progress import Progress, silent
 from hftool.run import check_output
@@ -206,34 +207,11 @@ def generate(
     rows = rows_for(loaded, prompts, None)
     if on_text is None:
         return list(answers_of(loaded, rows, _options(decoding)))
-    pieces = _Pieces(loaded.tokenizer, on_text)
-    made = list(answers_of(loaded, rows, _options(decoding), pieces.take))
+    pieces = Pieces(loaded.tokenizer, on_text)
+    made = list(answers_of(loaded, rows, _options(decoding), lambda _, token: pieces.take(token)))
     for answer in made[:1]:
         pieces.end(answer["text"])
     return made
-
-
-@dataclasses.dataclass
-class _Pieces:
-    """Tokens to pieces of text that together are the whole of it."""
-
-    tokenizer: Any
-    on_text: OnText
-    ids: list[int] = dataclasses.field(default_factory=list)
-    shown: int = 0  # characters
-
-    def take(self, _row: int, token: int) -> None:
-        """A character whose bytes are not all written yet waits for the rest."""
-        self.ids.append(token)
-        text = self.tokenizer.decode(self.ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        if not text.endswith("\ufffd"):
-            self.end(text)
-
-    def end(self, text: str) -> None:
-        """Tell of what is not shown yet, such as a last character that was never finished."""
-        if len(text) > self.shown:
-            self.on_text(text[self.shown :])
-            self.shown = len(text)
 
 
 def fill(model: str | Loaded, texts: Sequence[str], *, top_k: int = 5) -> list[Answer]:

@@ -63,7 +63,7 @@ def serve(
     models: MODEL or NAME=MODEL. port: 0 takes any that is free. key_file: one key a line; needed unless `host` is this machine
     alone. allow_hosts: names under which it may be asked besides those of this machine, where it listens to nothing
     else. limits: fields of deploy.server.limits.Limits. on_ready: called when all models answer. Raises UsageError,
-    InputMissing, DataError (a key file that holds none), HftoolError 69 (the port is taken), OutputUnavailable, and what `load`
+    InputMissing, DataError (a key file that holds none), PortTaken, OutputUnavailable, and what `load`
     raises; Interrupted when requests had to be cut off.
     """
     _check_extra()

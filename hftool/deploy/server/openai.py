@@ -17,6 +17,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, create_model
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from hftool.data.sources import Row, whole_characters
 from hftool.deploy.server.batcher import Poisoned, RowError
@@ -227,6 +228,22 @@ def _choice(index: int, text: str, finish: str | None) -> dict[str, Any]:
 Event = tuple[int, str]  # choice, piece of text
 
 
+class _Events(StreamingResponse):
+    """A stream whose end, whatever it is, ends the writing: a client that goes leaves the iterator behind at any place, to be
+    closed when it is collected."""
+
+    def __init__(self, body: AsyncIterator[bytes], task: "asyncio.Task[Any]", headers: Mapping[str, str]) -> None:
+        super().__init__(body, media_type="text/event-stream", headers=headers)
+        self.task = task
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the events."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self.task.cancel()
+
+
 async def _stream(writing: Writing, request: Request, limits: Limits) -> Response:
     """Server-sent events, each piece as it is written. What goes wrong before the first of them is an error like any other."""
     events: asyncio.Queue[Event | None] = asyncio.Queue()
@@ -252,7 +269,7 @@ async def _stream(writing: Writing, request: Request, limits: Limits) -> Respons
         raise
     headers = {**NEVER_CACHED, "x-accel-buffering": "no"}
     body = _parts(writing, task, events, first, pieces if live else None)
-    return StreamingResponse(body, media_type="text/event-stream", headers=headers)
+    return _Events(body, task, headers)
 
 
 def _put(events: "asyncio.Queue[Event | None]", index: int, text: str) -> None:
@@ -279,26 +296,23 @@ async def _parts(
     first: Event | None,
     pieces: Sequence[Pieces] | None,
 ) -> AsyncIterator[bytes]:
-    """The events of a stream. Its end cancels what is still written: the client has gone."""
+    """The events of a stream."""
+    event = first
+    while event is not None:
+        index, text = event
+        yield _event(writing.document([_choice(index, text, None)]))
+        event = await events.get()
     try:
-        event = first
-        while event is not None:
-            index, text = event
-            yield _event(writing.document([_choice(index, text, None)]))
-            event = await events.get()
-        try:
-            texts = writing.texts(task.result())
-        except Fault as fault:
-            yield _event(fault.as_json("/v1/completions"))
-        else:
-            for i, (text, finish) in enumerate(texts):
-                rest = text[pieces[i].shown :] if pieces else text
-                yield _event(writing.document([_choice(i, rest, finish)]))
-            if writing.body.stream_options is not None and writing.body.stream_options.include_usage:
-                yield _event(writing.document([], writing.usage(texts)))
-        yield b"data: [DONE]\n\n"
-    finally:
-        task.cancel()
+        texts = writing.texts(task.result())
+    except Fault as fault:
+        yield _event(fault.as_json("/v1/completions"))
+    else:
+        for i, (text, finish) in enumerate(texts):
+            rest = text[pieces[i].shown :] if pieces else text
+            yield _event(writing.document([_choice(i, rest, finish)]))
+        if writing.body.stream_options is not None and writing.body.stream_options.include_usage:
+            yield _event(writing.document([], writing.usage(texts)))
+    yield b"data: [DONE]\n\n"
 
 
 def _event(document: Mapping[str, Any]) -> bytes:

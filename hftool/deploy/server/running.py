@@ -22,7 +22,7 @@ import uvicorn
 
 from hftool.deploy.server.app import Service, make_app
 from hftool.deploy.server.guard import guarded, loop_settings
-from hftool.errors import HftoolError, Interrupted, OutputUnavailable
+from hftool.errors import HftoolError, Interrupted, OutputUnavailable, PortTaken
 
 LOG = logging.getLogger("hftool.serve")
 LOOK_UP = 0.8  # s for the address of a host by its name
@@ -36,7 +36,7 @@ AFTER = 1.0  # s beyond the grace, to send what is made
 def bind(host: str, port: int) -> socket.socket:
     """A socket that listens; nobody else can have the address from here on.
 
-    Raises HftoolError 69 when the port is taken, OutputUnavailable for a port that only root may have or a host that is none of
+    Raises PortTaken, OutputUnavailable for a port that only root may have or a host that is none of
     this machine.
     """
     family, address = _address(host, port)
@@ -55,9 +55,7 @@ def bind(host: str, port: int) -> socket.socket:
 
 def _no_address(error: OSError, host: str, port: int) -> HftoolError:
     if error.errno == errno.EADDRINUSE:
-        taken = HftoolError(f"port {port} on {host} is taken", "Choose another with --port; 0 takes any that is free")
-        taken.code, taken.kind = 69, "port_taken"
-        return taken
+        return PortTaken(f"port {port} on {host} is taken", "Choose another with --port; 0 takes any that is free")
     if error.errno in (errno.EACCES, errno.EPERM):
         return OutputUnavailable(f"port {port} may only be used by root", "Choose one above 1023 with --port")
     hint = "127.0.0.1 is this machine alone, 0.0.0.0 all its addresses"
