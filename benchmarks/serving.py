@@ -284,7 +284,8 @@ async def closed_loop(
     """So many clients ask, each the next message as soon as it has a reply, for so many seconds.
 
     patience: seconds that a client waits after a 429, half of them to half as many more, so that those who were refused
-    together do not come back together. opening: seconds at the beginning that are counted apart. until: ends it early. A request that is out when the time is over is waited for.
+    together do not come back together. opening: seconds at the beginning that are counted apart. until: ends it early.
+    A request that is out when the time is over is waited for.
     """
     load, started, draw = Load(), time.perf_counter(), random.Random(0)
     end = started + seconds

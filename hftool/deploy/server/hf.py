@@ -17,6 +17,9 @@ from hftool.deploy.server.served import Served, ask, ceilings, while_there
 from hftool.errors import HftoolError
 from hftool.heads.wire import options_of, parameters_schema, rows_of
 
+# the Hub's API answers a single text with a list of one list of labels, and huggingface_hub takes the first of it:
+# https://huggingface.co/docs/inference-providers/tasks/text-classification
+NESTED = ("labels",)
 CUT = "x-hftool-cut"  # tokens of the inputs that did not fit into the model
 
 
@@ -50,7 +53,7 @@ async def predict(served: Served, request: Request, limits: Limits) -> Response:
     if len(failed) == len(answers):
         raise Fault(500, str(failed[0]))
     cut = sum(int(one.get("cut", 0)) for one in answers if isinstance(one, dict))
-    document = replies if isinstance(asked.inputs, list) else replies[0]
+    document = replies if isinstance(asked.inputs, list) or served.head.gives in NESTED else replies[0]
     return as_response(document, headers={CUT: str(cut)} if cut else None)
 
 
@@ -80,4 +83,5 @@ def reply_schema(served: Served) -> dict[str, Any]:
     """The JSON Schema of its replies."""
     failed = {"type": "object", "properties": {"error": {"type": "string"}}, "required": ["error", "error_type"]}
     one = dict(served.head.replies)
-    return {"anyOf": [one, {"type": "array", "items": {"anyOf": [one, failed]}}]}
+    several = {"type": "array", "items": {"anyOf": [one, failed]}}
+    return several if served.head.gives in NESTED else {"anyOf": [one, several]}

@@ -46,7 +46,7 @@ def vectors():
 def test_one_input_has_one_reply_and_a_list_a_list():
     made = service(classifier(), writer())
     code, headers, body, _ = ask(made, "/predict", {"inputs": "a"})
-    assert (code, body, headers["x-hftool-model"], headers["x-hftool-version"]) == (200, REPLY, "film", "v1")
+    assert (code, body, headers["x-hftool-model"], headers["x-hftool-version"]) == (200, [REPLY], "film", "v1")
     assert ask(made, "/models/film/predict", {"inputs": ["a", "b"], "parameters": {"top_k": 1}})[2] == [REPLY[:1]] * 2
     assert ask(made, "/models/writer/predict", {"inputs": ""})[2] == [{"generated_text": " warm"}]
 
