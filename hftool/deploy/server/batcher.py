@@ -40,7 +40,9 @@ FALLS, FALLS_WITHIN = 3, 60.0  # so many within so many seconds, and the worker 
 FIRST_PAUSE = 0.1  # s before the first restart; twice as long before each one after it
 TICK = 0.1  # s between two looks at the threads
 DRAIN_TICK = 0.01  # s
-MEASURED = 32  # words of the row that is compared with one of one word, to measure what the start of a batch costs
+# rows, and words of each, of the batch that is compared with one word, to measure what the start of a batch costs: as large as
+# those that it decides about, since a token costs a small batch less than a large one
+MEASURED_ROWS, MEASURED_WORDS = 16, 32
 LEAST_START, LARGEST_START = 32, 4096  # tokens
 STOP_WAIT = 2.0  # s for a batch that is computed to end
 
@@ -250,13 +252,14 @@ class Batcher:
         options = {"decoding": {"max_new_tokens": 2}} if head.decoding is not None else {}
         kind = kind_of(self._make(options), self._limits.batch_tokens)
         for words in (1, min(kind.batch_tokens + 1, self._limits.text_chars // 2)):
-            _, failed = _timed(crew.worker, kind, words)
+            _, failed = _timed(crew.worker, kind, words=words)
             if failed and words == 1:
                 raise failed
             if failed:
                 LOG.warning("the model fails on a text of %d words: %s", words, failed)
         if head.decoding is None:
-            points = [min(_timed(crew.worker, kind, words)[0] for _ in range(3)) for words in (1, MEASURED)]
+            sizes = ((1, 1), (MEASURED_ROWS, MEASURED_WORDS))
+            points = [min(_timed(crew.worker, kind, rows=n, words=words)[0] for _ in range(3)) for n, words in sizes]
             self._start = start_of(points[0], points[1] - points[0])
         crew.warm.set()
 
@@ -319,13 +322,13 @@ def kind_of(predictor: Predictor, batch_tokens: int | None, start: int = START) 
 
 
 def start_of(short: float, more: float) -> int:
-    """What the start of a batch costs, in tokens. short: seconds for a row of a word, more: what MEASURED words take beyond."""
-    tokens = MEASURED * short / more if more > 0 else math.inf
+    """What the start of a batch costs, in tokens. short: seconds for a word, more: what the measured batch takes beyond."""
+    tokens = MEASURED_ROWS * MEASURED_WORDS * short / more if more > 0 else math.inf
     return round(min(max(tokens, LEAST_START), LARGEST_START))
 
 
-def _timed(hand: Hand, kind: Kind, words: int) -> tuple[float, Poisoned | None]:
-    """Answer a row of so many words -> seconds, and how it failed. One that the head refuses is no failure: no request can have
+def _timed(hand: Hand, kind: Kind, *, words: int, rows: int = 1) -> tuple[float, Poisoned | None]:
+    """Answer rows of so many words -> seconds, and how it failed. One that the head refuses is no failure: no request can have
     it."""
     hand.since = time.monotonic()
     [made] = features_of(kind.predictor.head, [warm_row(kind.predictor.head, words)])
@@ -333,10 +336,11 @@ def _timed(hand: Hand, kind: Kind, words: int) -> tuple[float, Poisoned | None]:
         return 0.0, None
     if isinstance(made, Poisoned):
         return 0.0, made
-    row = Waiting(_nobodys_ticket(), 0, {}, kind, hand.since)
-    row.take(made)
+    batch = [Waiting(_nobodys_ticket(), 0, {}, kind, hand.since) for _ in range(rows)]
+    for row in batch:
+        row.take(made)
     began = time.perf_counter()
-    pieces = list(answered([row], gone=functools.partial(_given_up, hand), on_token=_say_nothing))
+    pieces = list(answered(batch, gone=functools.partial(_given_up, hand), on_token=_say_nothing))
     failed = [one for piece in pieces for _, one in piece if isinstance(one, Poisoned)]
     return time.perf_counter() - began, failed[0] if failed else None
 

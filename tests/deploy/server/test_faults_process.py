@@ -106,13 +106,18 @@ def ask_in_threads(switched, count):
 def test_row_36_a_worker_that_hangs_or_dies_is_replaced_and_the_third_time_the_server_ends(tiny_run, tmp_path):
     hang = 4
     with switched_server([f"film={tiny_run}"], folder=tmp_path, environment={"HFTOOL_HANG": str(hang)}) as one:
+        before = len(one.noted("computed"))
         with one.switched("hold"):
-            threads, met = ask_in_threads(one, 3)
+            [first], met = ask_in_threads(one, 1)
+            one.until(lambda: len(one.noted("computed")) > before)
             began = time.monotonic()
-            one.until(lambda: met)
-        for thread in threads:
-            thread.join(10)
-        assert met == [503, 503, 503] and hang - 1 < time.monotonic() - began < hang + 5
+            others, met_by_others = ask_in_threads(one, 2)
+            one.wait_for_rows(3)
+            first.join(20)
+        assert met == [503] and time.monotonic() - began < hang + 5
+        for thread in others:
+            thread.join(20)
+        assert met_by_others == [200, 200], "what waits is left to the next worker"
         one.until(lambda: one.ask("/readyz")[0] == 200)
         assert one.predict("a warm film")[0] == 200
 
