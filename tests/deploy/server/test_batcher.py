@@ -41,14 +41,14 @@ def test_similar_lengths_share_a_batch_and_the_oldest_is_always_in_it():
 
 
 def test_what_the_start_of_a_batch_costs_is_measured():
-    assert start_of(0.010, 0.010) == 32 == start_of(0.001, 1.0)  # as long as 32 words; never less
-    assert start_of(0.010, 0.001) == 320
+    assert start_of(0.010, 0.080) == 64  # 512 words take eight times as long as the start
+    assert start_of(0.001, 1.0) == 32  # never less
     assert start_of(0.010, 0.0) == start_of(0.010, -0.001) == 4096
 
     async def scene():
         slow = opened(reaction=lambda texts: time.sleep(0.01 + 0.01 * len(texts[0].split()) / 320))
         async with serving(slow) as batcher:
-            assert batcher._start > 128  # 32 words more take a tenth of what one takes
+            assert batcher._start > 128  # 511 words more take a tenth of what one takes
 
     asyncio.run(scene())
 
