@@ -10,7 +10,7 @@ malformed  18 requests that are wrong, as truncated JSON, bytes that are no UTF-
            Counted: refused (4xx), failed (5xx), taken (200), closed without a word or not answered within 20 s.
 slow       clients that send two bytes a second of headers, or of the body, that never read, that are idle: seconds until no
            process of the server holds the connection any more; at most --hold seconds are waited.
-gone       clients that ask and hang up at once: processor seconds that the server takes, as a share of those that it takes for
+gone       clients that ask and hang up after 0.5 s: processor seconds that the server takes, as a share of those that it takes for
            as many that wait for their answers; in both without what as many requests to its health route take.
 poison     16 requests at a time, one of which is of a wrong type, or makes the model answer NaN (one embedding of the model was
            damaged for this): how many of the 15 others have the answer that they have alone.
@@ -272,7 +272,7 @@ def gone(arm: Arm, options: argparse.Namespace) -> dict[str, Any]:
         lines = [await asyncio.open_connection(serving.HOST, server.port) for _ in range(count)]
         for number, (_, writer) in enumerate(lines):
             writer.write(arm.message(f"{number} {arm.slow_text}"))
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.5)  # so that the server has read them
         for _, writer in lines:
             writer.close()
 
@@ -475,7 +475,7 @@ def main() -> None:
     parser.add_argument("--servers", nargs="*", help="only those whose names hold one of these words")
     parser.add_argument("--hold", type=float, default=75.0, help="seconds that a slow client is watched")
     parser.add_argument("--rounds", type=int, default=10, help="of poison")
-    parser.add_argument("--gone", type=int, default=256, help="clients that hang up; of GPT-2 a quarter")
+    parser.add_argument("--gone", type=int, default=400, help="clients that hang up; of GPT-2 a quarter")
     parser.add_argument("--out")
     options = parser.parse_args()
     faults: dict[str, Callable[[Arm, argparse.Namespace], dict[str, Any]]] = {
