@@ -93,7 +93,7 @@ def both(name: str, model: str, **more: Any) -> dict[str, Any]:
     return made
 
 
-def families(_: argparse.Namespace) -> dict[str, Any]:
+def families(options: argparse.Namespace) -> dict[str, Any]:
     """Each family under each of its heads."""
     sys.path.insert(0, str(ROOT / "tests"))
     tiny: Any = importlib.import_module("families")
@@ -101,7 +101,7 @@ def families(_: argparse.Namespace) -> dict[str, Any]:
     heads |= {stranger: heads[like] for stranger, like in STRANGERS.items()}
     made: dict[str, Any] = {}
     for kind, known in heads.items():
-        if kind not in tiny.KINDS:
+        if kind not in tiny.KINDS or (options.kinds and kind not in options.kinds):
             continue
         for lesson, (head, *_rest) in tiny.LESSONS.items():
             if head not in known:
@@ -156,6 +156,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", nargs="?", type=Path)
     parser.add_argument("--only", nargs="*", default=PARTS, choices=PARTS)
+    parser.add_argument("--kinds", nargs="*", help="of `families`: these alone")
     parser.add_argument("--run", help="a MiniLM fine-tuned on SST-2")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()

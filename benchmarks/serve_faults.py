@@ -10,8 +10,8 @@ malformed  18 requests that are wrong, as truncated JSON, bytes that are no UTF-
            Counted: refused (4xx), failed (5xx), taken (200), closed without a word or not answered within 20 s.
 slow       clients that send two bytes a second of headers, or of the body, that never read, that are idle: seconds until no
            process of the server holds the connection any more; at most --hold seconds are waited.
-gone       clients that ask and hang up after 0.5 s: processor seconds that the server takes, as a share of those that it takes for
-           as many that wait for their answers; in both without what as many requests to its health route take.
+gone       clients that ask and hang up after 0.5 s: processor seconds that the server takes, as a share of those that it takes
+           for as many that wait for their answers; in both without what as many requests to its health route take.
 poison     16 requests at a time, one of which is of a wrong type, or makes the model answer NaN (one embedding of the model was
            damaged for this): how many of the 15 others have the answer that they have alone.
 term       SIGTERM while 32 clients ask: how many of the requests then under way were answered, seconds to the end, exit code,
