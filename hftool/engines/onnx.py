@@ -61,9 +61,10 @@ def _options() -> Any:
 
 @dataclass(frozen=True)
 class OnnxEngine:
-    """Answers batches with graphs, as `TorchEngine` does with a model."""
+    """Answers batches with graphs, as `TorchEngine` does with a model. packs: never, graphs take batches as they are."""
 
     model: OnnxModel
+    packs: bool = False
 
     def forward(self, batch: Batch, outputs: Sequence[str] = ("logits",)) -> dict[str, torch.Tensor]:
         """inputs of shape (B, T) -> the named outputs (B, ...) as float32, and the attention mask (B, T) beside them.

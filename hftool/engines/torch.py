@@ -1,5 +1,6 @@
 """The engine that runs a model in torch."""
 
+import contextlib
 import functools
 import inspect
 from collections.abc import Hashable, Mapping, Sequence
@@ -8,6 +9,7 @@ from typing import Any, cast
 
 import torch
 
+from hftool.engines.packed import packing
 from hftool.engines.steps import TorchSteps
 
 Batch = Mapping[str, torch.Tensor]
@@ -15,11 +17,13 @@ Batch = Mapping[str, torch.Tensor]
 
 @dataclass(frozen=True)
 class TorchEngine:
-    """Answers batches with a model, without gradients. precision: fp32, or bf16 for the products only."""
+    """Answers batches with a model, without gradients. precision: fp32, or bf16 for the products only. packs: whether padding
+    is left out of the layers, of a model for which `packed.can_pack` said so."""
 
     model: Any
     device: str = "cpu"
     precision: str = "fp32"
+    packs: bool = False
 
     def forward(self, batch: Batch, outputs: Sequence[str] = ("logits",)) -> dict[str, torch.Tensor]:
         """inputs of shape (B, T) -> the named outputs (B, ...) as float32 on the CPU, and the attention mask (B, T) beside
@@ -27,7 +31,8 @@ class TorchEngine:
         """
         inputs = {key: value.to(self.device) for key, value in batch.items() if key != "labels"}
         kind = self.device.split(":")[0]
-        with torch.inference_mode(), torch.autocast(kind, torch.bfloat16, enabled=self.precision == "bf16"):
+        packed = packing(inputs["attention_mask"]) if self.packs else contextlib.nullcontext()
+        with torch.inference_mode(), torch.autocast(kind, torch.bfloat16, enabled=self.precision == "bf16"), packed:
             made = self.model(**inputs, **without_cache(self.model))
         return {"attention_mask": batch["attention_mask"], **{name: made[name].float().cpu() for name in outputs}}
 

@@ -23,6 +23,11 @@ Batched = tuple[list[int], list[Feature], Batch]  # places, features, batch
 class Engine(Protocol):
     """What computes: see `hftool.engines`."""
 
+    @property
+    def packs(self) -> bool:
+        """Whether padding costs no time."""
+        ...
+
     def forward(self, batch: Batch, outputs: Sequence[str] = ("logits",)) -> Outputs:
         """Inputs (B, T) -> the named outputs (B, ...) as float32 on the CPU, and the attention mask beside them."""
         ...
@@ -39,6 +44,11 @@ class Predictor:
     engine: Engine
     head: Head
     batch_tokens: int | None = None
+
+    @property
+    def packs(self) -> bool:
+        """Whether padding costs no time."""
+        return self.engine.packs
 
     def answer(self, rows: Iterable[Row], on_token: OnToken | None = None) -> Iterator[Answer]:
         """One answer a row, in the order of the rows. Rows are taken from the iterable a chunk at a time.
@@ -123,7 +133,7 @@ class Predictor:
         writing = self.head.decoding
         copies = max(writing.beams, writing.samples) if writing else 1  # each prompt is there so many times
         tokens = (self.batch_tokens or self.head.batch_tokens) // copies
-        for places in budget_batches(lengths, tokens=tokens):
+        for places in budget_batches(lengths, tokens=tokens, packed=self.packs):
             members = [features[i] for i in places]
             yield places, members, self.head.collate(members)
 

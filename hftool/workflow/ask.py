@@ -7,6 +7,7 @@ from typing import Any
 
 from hftool.data.sources import Row, whole_characters
 from hftool.engines.onnx import OnnxEngine, OnnxModel, open_model
+from hftool.engines.packed import can_pack
 from hftool.engines.torch import TorchEngine
 from hftool.errors import ConfigError, UsageError, did_you_mean
 from hftool.heads import get_head, head_class
@@ -202,10 +203,12 @@ def text_rows(texts: Sequence[str], pairs: Sequence[str] | None, *, roles: Seque
     return rows
 
 
-def make_predictor(loaded: Loaded, precision: str = "fp32", options: Mapping[str, Any] | None = None) -> Predictor:
+def make_predictor(
+    loaded: Loaded, precision: str = "fp32", options: Mapping[str, Any] | None = None, *, packed: bool = False
+) -> Predictor:
     """What answers with this model: the engine and the head that its card names. options: fields of that head, such as top_k;
     under `decoding` a Decoding, or those of its fields that are not to be as usual. Raises UsageError."""
-    engine: Engine = TorchEngine(loaded.model, str(loaded.model.device), precision)
+    engine: Engine = TorchEngine(loaded.model, str(loaded.model.device), precision, packed and can_pack(loaded.model))
     if isinstance(loaded.model, OnnxModel):
         engine = OnnxEngine(loaded.model)
     head: Any = get_head(loaded.tokenizer, loaded.card, loaded.model.config)

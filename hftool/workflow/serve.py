@@ -191,7 +191,7 @@ def _served(name: str, place: Place, loaded: Loaded, limits: Any, stats: Any) ->
 
 
 def _predictor(loaded: Loaded, options: Mapping[str, Any]) -> Predictor:
-    return make_predictor(loaded, options={**natural_options(loaded), **options})
+    return make_predictor(loaded, options={**natural_options(loaded), **options}, packed=True)
 
 
 def _head(loaded: Loaded) -> Head:

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from hftool.data.batches import budget_batches, split_step, step_batches
+from hftool.data.batches import AREA, budget_batches, split_step, step_batches
 
 LENGTHS = random.Random(7).choices(range(1, 120), k=1003)
 
@@ -46,6 +46,17 @@ def test_inference_batches_keep_to_the_budget_and_one_row_always_fits(tokens):
     for batch in batches:
         assert len(batch) == 1 or max(LENGTHS[i] for i in batch) * len(batch) <= tokens
         assert len(batch) <= 10
+
+
+def test_packed_batches_count_tokens_and_bound_what_padding_takes():
+    lengths = [5, 100, 7, 3, 90, 4, 6] * 20
+    batches = budget_batches(lengths, tokens=200, packed=True)
+    assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
+    for batch in batches:
+        assert sum(lengths[i] for i in batch) <= 200
+        assert max(lengths[i] for i in batch) * len(batch) <= AREA * 200
+    assert len(batches) < len(budget_batches(lengths, tokens=200))
+    assert budget_batches([500], tokens=200, packed=True) == [[0]]
 
 
 def test_no_rows_no_batches():

@@ -43,6 +43,7 @@ DRAIN_TICK = 0.01  # s
 # rows, and words of each, of the batch that is compared with one word, to measure what the start of a batch costs: as large as
 # those that it decides about, since a token costs a small batch less than a large one
 MEASURED_ROWS, MEASURED_WORDS = 16, 32
+PACKED = 1024  # tokens of a batch where padding costs nothing: more are no faster, and only keep those who wait
 LEAST_START, LARGEST_START = 32, 4096  # tokens
 STOP_WAIT = 2.0  # s for a batch that is computed to end
 
@@ -238,8 +239,8 @@ class Batcher:
 
     def _observe(self, batch: Sequence[Waiting], began: float) -> None:
         features = sum(len(row.features) for row in batch)
-        padded = max(row.length for row in batch) * features
         real = sum(feature.length for row in batch for feature in row.features)
+        padded = real if batch[0].kind.packed else max(row.length for row in batch) * features
         self._stats.observe("hftool_queue_duration_seconds", *(began - row.admitted for row in batch))
         self._stats.observe("hftool_batch_items", len(batch))
         self._stats.observe("hftool_batch_tokens", padded)
@@ -316,7 +317,8 @@ def kind_of(predictor: Predictor, batch_tokens: int | None, start: int = START) 
     if batch_tokens:
         predictor = dataclasses.replace(predictor, batch_tokens=tokens)
     if writing is None:
-        return Kind(predictor, tokens, start=start)
+        packed = predictor.packs
+        return Kind(predictor, min(tokens, PACKED) if packed else tokens, start=start, packed=packed)
     copies, new = max(writing.beams, writing.samples), writing.max_new_tokens
     return Kind(predictor, max(1, tokens // copies), copies, new, start * (1 + new))  # each step of writing starts anew
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from hftool.data.batches import AREA
 from hftool.data.sources import Row
 from hftool.deploy.server.limits import Limits
 from hftool.deploy.server.refusals import Expired, Overloaded, RowError
@@ -33,13 +34,15 @@ LONGEST_RETRY = 60  # s
 @dataclass(frozen=True, eq=False)
 class Kind:
     """Rows that may share a batch: the same options, the same roles. batch_tokens: tokens of a batch after padding, already
-    divided by the copies that are written of each row. new: tokens written after each. start: as in `pick`."""
+    divided by the copies that are written of each row. new: tokens written after each. start: as in `pick`. packed: padding
+    costs nothing, so rows need not be alike."""
 
     predictor: Predictor
     batch_tokens: int
     copies: int = 1
     new: int = 0
     start: int = START
+    packed: bool = False
 
     def fits(self, longest: int, features: int) -> bool:
         """Whether a batch may have so many features, the longest of so many tokens."""
@@ -93,6 +96,23 @@ class Hand:
     size: int = 0
     seconds: float = 0.0
     ended: float = 0.0
+
+
+def _alike(rows: Sequence[Waiting], kind: Kind) -> list[Waiting]:
+    """The oldest, and those that go with it."""
+    lengths, counts = [row.length for row in rows], [len(row.features) for row in rows]
+    return [rows[place] for place in pick(lengths, counts, oldest=0, fits=kind.fits, start=kind.start)]
+
+
+def _oldest(rows: Sequence[Waiting], kind: Kind) -> list[Waiting]:
+    """As many of the oldest as a batch holds, the first of them always."""
+    batch, tokens, features, longest = [rows[0]], rows[0].tokens, len(rows[0].features), rows[0].length
+    for row in rows[1:]:
+        tokens, features, longest = tokens + row.tokens, features + len(row.features), max(longest, row.length)
+        if tokens > kind.batch_tokens or features > ROWS or longest * features > AREA * kind.batch_tokens:
+            break
+        batch.append(row)
+    return batch
 
 
 class RowQueue:
@@ -202,10 +222,7 @@ class RowQueue:
                 tokens += row.length * len(row.features)
                 if tokens > AHEAD * kind.batch_tokens or len(seen) == AHEAD * ROWS:
                     break
-        places = pick(
-            [row.length for row in seen], [len(row.features) for row in seen], oldest=0, fits=kind.fits, start=kind.start
-        )
-        batch = [seen[place] for place in places]
+        batch = _oldest(seen, kind) if kind.packed else _alike(seen, kind)
         taken = set(batch)
         self._read = [row for row in self._read if row not in taken]
         return batch

@@ -45,6 +45,7 @@ class FakePredictor:
 
     head: FakeHead = field(default_factory=FakeHead)
     batch_tokens: int | None = None
+    packs: bool = False
     batches: list = field(default_factory=list)
     gate: threading.Event = field(default_factory=threading.Event)
     entered: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
