@@ -160,7 +160,7 @@ def test_a_run_folder_gives_its_model_and_an_unfinished_one_says_how_to_save(her
     run_folder(here / "half", finished=False)
     assert line_of(place, "half") == (
         "78 the run 'half' is not finished and has no model yet. "
-        "Take its best checkpoint: hftool save half --checkpoint best --out DIR"
+        "Go on: hftool resume half; or take its best checkpoint: hftool save half --checkpoint best --out DIR"
     )
     run_folder(here / "a b", finished=False)
     assert "hftool save 'a b' --checkpoint best" in line_of(place, "a b")  # as it must be typed

@@ -14,6 +14,7 @@ from hftool.cli.options import Device, NoFallback, Offline, Quiet, Verbose, go_o
 from hftool.cli.screen import screen
 
 NAME = "serve"
+HERE = ("127.0.0.1", "localhost", "::1")
 Models = Annotated[
     list[str],
     typer.Argument(metavar="MODEL", help="Names, Hub ids, model or run folders; NAME=MODEL says under which name."),
@@ -90,6 +91,10 @@ def command(
     hftool serve film=runs/a writer=gpt2 --port 9000
     """
     go_offline(offline)
+    from hftool.deploy.server.address import bind
+
+    if api_key_file or host in HERE:  # where no key is wanted; said at once: what follows imports for seconds
+        bind(host, port).close()
     from hftool import workflow
 
     lines = Lines(quiet=quiet)

@@ -224,15 +224,16 @@ def _chosen(logits: torch.Tensor, lines: Sequence[_Line], decoding: Decoding) ->
 
 def allowed_scores(logits: torch.Tensor, decoding: Decoding) -> torch.Tensor:
     """logits (N, V) -> what is drawn from, after the temperature: -inf for tokens outside of top_k, then outside of top_p."""
-    scores = (logits - logits.amax(dim=-1, keepdim=True)) / decoding.temperature  # so that no temperature overflows
+    least = torch.finfo(torch.float32).tiny  # what is below it is 0 to a tensor, and divides into NaN
+    scores = (logits - logits.amax(dim=-1, keepdim=True)) / max(decoding.temperature, least)  # so that nothing overflows
     if 0 < decoding.top_k < scores.shape[-1]:
-        least = scores.topk(decoding.top_k, dim=-1).values[:, -1:]
-        scores = scores.masked_fill(scores < least, -math.inf)
+        last = scores.topk(decoding.top_k, dim=-1).values[:, -1:]
+        scores = scores.masked_fill(scores < last, -math.inf)
     if decoding.top_p < 1:
         ordered, tokens = scores.sort(dim=-1, descending=True)
         chances = ordered.softmax(dim=-1)
         before = chances.cumsum(dim=-1) - chances  # of all that are more probable: the first has none before it and stays
-        outside = torch.zeros_like(before, dtype=torch.bool).scatter(1, tokens, before >= decoding.top_p)
+        outside = torch.zeros_like(before, dtype=torch.bool).scatter(1, tokens, before >= max(decoding.top_p, least))
         scores = scores.masked_fill(outside, -math.inf)
     return scores
 

@@ -67,9 +67,10 @@ def serve(
     raises; Interrupted when requests had to be cut off.
     """
     _check_extra()
+    from hftool.deploy.server.address import bind
     from hftool.deploy.server.app import Service
     from hftool.deploy.server.limits import Limits
-    from hftool.deploy.server.running import bind, event, run
+    from hftool.deploy.server.running import event, run
     from hftool.deploy.server.stats import Stats
 
     words = named(models)

@@ -55,7 +55,8 @@ def test_packed_batches_count_tokens_and_bound_what_padding_takes():
     for batch in batches:
         assert sum(lengths[i] for i in batch) <= 200
         assert max(lengths[i] for i in batch) * len(batch) <= AREA * 200
-    assert len(batches) < len(budget_batches(lengths, tokens=200))
+    mixed = [100, 10, 10, 10, 10]
+    assert budget_batches(mixed, tokens=200, packed=True) == [[0, 1, 2, 3, 4]] != budget_batches(mixed, tokens=200)
     assert budget_batches([500], tokens=200, packed=True) == [[0]]
 
 

@@ -207,7 +207,9 @@ def test_an_unfinished_run_is_no_model_and_says_what_to_type(tiny_run, tmp_path)
     (copy / "metrics.json").unlink()
     with pytest.raises(ConfigError) as caught:
         workflow.load(str(copy))
-    assert caught.value.hint == f"Take its best checkpoint: hftool save {copy} --checkpoint best --out DIR"
+    assert caught.value.hint == (
+        f"Go on: hftool resume {copy}; or take its best checkpoint: hftool save {copy} --checkpoint best --out DIR"
+    )
     assert workflow.save(copy, out=tmp_path / "saved").is_dir()
 
 

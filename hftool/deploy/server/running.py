@@ -3,7 +3,6 @@
 import asyncio
 import atexit
 import contextlib
-import errno
 import gc
 import json
 import logging
@@ -22,63 +21,13 @@ import uvicorn
 
 from hftool.deploy.server.app import Service, make_app
 from hftool.deploy.server.guard import guarded, loop_settings
-from hftool.errors import HftoolError, Interrupted, OutputUnavailable, PortTaken
+from hftool.errors import HftoolError, Interrupted
 
 LOG = logging.getLogger("hftool.serve")
-LOOK_UP = 0.8  # s for the address of a host by its name
-BACKLOG = 2048  # connections that may wait to be taken
 IDLE = 5  # s that a connection may stay open without a request
 TICK = 0.02  # s between two looks at what is in flight
 FILES = 8192  # open at the same time, where the machine allows it: each connection is one
 AFTER = 1.0  # s beyond the grace, to send what is made
-
-
-def bind(host: str, port: int) -> socket.socket:
-    """A socket that listens; nobody else can have the address from here on.
-
-    Raises PortTaken, OutputUnavailable for a port that only root may have or a host that is none of
-    this machine.
-    """
-    family, address = _address(host, port)
-    found = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        if os.name != "nt":  # there it would let two processes have one port
-            found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        found.bind(address)
-        found.listen(BACKLOG)
-    except OSError as error:
-        found.close()
-        raise _no_address(error, host, port) from None
-    found.setblocking(False)
-    return found
-
-
-def _no_address(error: OSError, host: str, port: int) -> HftoolError:
-    if error.errno == errno.EADDRINUSE:
-        return PortTaken(f"port {port} on {host} is taken", "Choose another with --port; 0 takes any that is free")
-    if error.errno in (errno.EACCES, errno.EPERM):
-        return OutputUnavailable(f"port {port} may only be used by root", "Choose one above 1023 with --port")
-    hint = "127.0.0.1 is this machine alone, 0.0.0.0 all its addresses"
-    return OutputUnavailable(f"'{host}' is no address of this machine", hint)
-
-
-def _address(host: str, port: int) -> tuple[socket.AddressFamily, Any]:
-    """The first address of a host. A name is looked up in a thread: a name server that does not answer takes a minute."""
-    found: list[Any] = []
-
-    def look_up(flags: int = 0) -> None:
-        with contextlib.suppress(OSError, UnicodeError):
-            found.extend(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags | socket.AI_PASSIVE))
-
-    look_up(socket.AI_NUMERICHOST)
-    if not found:
-        thread = threading.Thread(target=look_up, daemon=True)
-        thread.start()
-        thread.join(LOOK_UP)
-    if not found:
-        raise OutputUnavailable(f"there is no host '{host}'", "127.0.0.1 is this machine alone, 0.0.0.0 all its addresses")
-    family, _, _, _, address = found[0]
-    return family, address
 
 
 class _Uvicorn(uvicorn.Server):

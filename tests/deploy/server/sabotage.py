@@ -1,10 +1,11 @@
 """hftool with switches for what goes wrong: what `serving.started(..., launch=(this file,))` runs.
 
-The switches are files in the folder HFTOOL_SABOTAGE: while `hold` is there no batch is computed, while `slow` is there a step of
-writing takes 0.2 s, and `die` ends the thread that computes a batch, once, and turns `hold` on. Words in a text for the classifier do the rest, by
-their token ids in HFTOOL_POISON: "raise", "memory", "nan". HFTOOL_HANG are the seconds after which a batch hangs, HFTOOL_BEFORE is a command to run it all under.
-It writes there: `computed`, the rows of each batch; `steps`, a line for each step of writing; `sockets`, each connection out that
-is tried; `read`, the bytes that were taken from each connection.
+The switches are files in the folder HFTOOL_SABOTAGE: while `hold` is there no batch is computed, while `heavy` is there each
+takes 0.5 s, while `slow` is there a step of writing takes 0.2 s, and `die` ends the thread that computes a batch, once, and
+turns `hold` on. Words in a text for the classifier do the rest, by their token ids in HFTOOL_POISON: "raise", "memory", "nan".
+HFTOOL_HANG are the seconds after which a batch hangs, HFTOOL_BEFORE is a command to run it all under. It writes there:
+`computed`, the rows of each batch; `steps`, a line for each step of writing; `sockets`, each connection out that is tried;
+`read`, the bytes that were taken from each connection.
 """
 
 import json
@@ -37,6 +38,8 @@ def trouble(model, batch):
     """What the switches say about a batch -> the rows that become NaN."""
     note("computed", len(batch["input_ids"]))
     wait()
+    if (FOLDER / "heavy").exists():
+        time.sleep(0.5)
     try:
         (FOLDER / "die").unlink()
     except FileNotFoundError:

@@ -123,6 +123,15 @@ def test_row_30_a_whole_number_may_have_a_point(shared):
     assert shared.ask("/v1/completions", body)[2]["usage"]["completion_tokens"] == 2
 
 
+@pytest.mark.parametrize("least", [{"temperature": 5e-324}, {"temperature": 0.5, "top_p": 5e-324}], ids=str)
+def test_row_30_the_least_numbers_that_there_are_draw_the_likeliest_token(shared, least):
+    """They are 0 to a tensor: what is divided by them is no number."""
+    asked = {"model": "writer", "prompt": "the red", "max_tokens": 6}
+    wanted = shared.ask("/v1/completions", {**asked, "temperature": 0})[2]["choices"]
+    status, _, reply = shared.ask("/v1/completions", {**asked, **least})
+    assert status == 200 and reply["choices"] == wanted
+
+
 @pytest.mark.parametrize("name", [name for name, (_, status) in BODIES.items() if status == 400])
 def test_row_30_the_openai_routes_refuse_in_their_own_shape(shared, name):
     for path in ("/v1/completions", "/v1/embeddings"):

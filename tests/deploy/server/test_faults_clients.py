@@ -69,7 +69,7 @@ async def slow_client(shared, kind):
     elif kind == "body":
         writer.write(shared.head("/models/film/predict", "Content-Type: application/json", "Content-Length: 500") + b"\r\n{")
     elif kind == "idle":
-        writer.write(shared.message(BODY))
+        writer.write(b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
         assert (await reply_on(reader))[0] == 200
         began = time.monotonic()
     said = asyncio.ensure_future(reader.read())
@@ -163,9 +163,8 @@ def test_row_28_many_connections_meet_200_and_429_alone(shared):
 
 @pytest.mark.slow
 def test_row_28_a_thousand_connections_for_a_minute(shared):
-    met, seconds = load(shared, clients=1000, seconds=60, pause=1.0)
-    assert set(met) <= {200, 429} and met[200] > 50, met
-    assert share(seconds[429], 0.99) < 0.05
+    met, _ = load(shared, clients=1000, seconds=60, pause=1.0)  # how soon 429 comes: benchmarks/serve_load.py
+    assert set(met) <= {200, 429} and met[200] > 1000, met
 
 
 def test_row_29_beyond_the_queue_it_is_429_at_once_and_what_was_taken_is_answered(shared):
@@ -197,8 +196,10 @@ def test_row_29_beyond_the_queue_it_is_429_at_once_and_what_was_taken_is_answere
 
 @pytest.mark.slow
 def test_row_29_ten_times_too_much_does_not_make_it_slower(shared):
-    alone, _ = load(shared, clients=QUEUE, seconds=10)
-    crowded, _ = load(shared, clients=QUEUE * 10, seconds=10, pause=1.0)
+    with shared.switched("heavy"):
+        alone, _ = load(shared, clients=QUEUE, seconds=15)
+        crowded, _ = load(shared, clients=QUEUE * 10, seconds=15, pause=3.0)
+    assert set(crowded) == {200, 429}
     assert crowded[200] > 0.9 * alone[200], (alone, crowded)
 
 

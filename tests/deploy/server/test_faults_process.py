@@ -81,7 +81,7 @@ def test_row_26_a_privileged_port_is_73(tmp_path):
         "65534",
         "--clear-groups",
     ]
-    code = "import sys; from hftool.deploy.server.running import bind\ntry: bind('127.0.0.1', 81)\nexcept Exception as e: sys.exit(e.code)"
+    code = "import sys; from hftool.deploy.server.address import bind\ntry: bind('127.0.0.1', 81)\nexcept Exception as e: sys.exit(e.code)"
     python = [sys.executable, "-c", code]
     done = subprocess.run(
         [*drop, *python], capture_output=True, text=True, check=False, env={**os.environ, "HOME": str(tmp_path)}

@@ -12,7 +12,7 @@ import pytest
 from families import learnt
 from serving import started
 
-from hftool.deploy.server.running import bind
+from hftool.deploy.server.address import bind
 from hftool.errors import HftoolError, OutputUnavailable
 
 WRITER_BODY = {"model": "writer", "prompt": "the red cat is", "max_tokens": 30, "temperature": 1, "stop": ["\x00"]}
