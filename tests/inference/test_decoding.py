@@ -509,7 +509,9 @@ def test_a_row_that_is_given_up_leaves_the_batch_and_the_others_write_the_same(f
     copies = max(decoding.beams, decoding.samples)
     assert widths[0] == 5 * copies and widths[-1] == 4 * copies
     assert widths.index(4 * copies) == 3  # after the fourth token of it
-    assert [made[i] for i in (0, 2, 3, 4)] == [whole[i] for i in (0, 2, 3, 4)]
+    for i in (0, 2, 3, 4):  # in a smaller batch the last bits of a score may differ
+        assert [(text.ids, text.finish) for text in made[i]] == [(text.ids, text.finish) for text in whole[i]]
+        assert [text.score for text in made[i]] == pytest.approx([text.score for text in whole[i]], abs=1e-4)
     assert len(made[1]) == decoding.samples
     if decoding.beams == 1:
         assert [text.ids for text in made[1]] == [text.ids[:4] for text in whole[1]]
