@@ -478,6 +478,7 @@ def main() -> None:
     parser.add_argument("--gone", type=int, default=400, help="clients that hang up; of GPT-2 a quarter")
     parser.add_argument("--out")
     options = parser.parse_args()
+    serving.stop_servers_on_sigterm()
     faults: dict[str, Callable[[Arm, argparse.Namespace], dict[str, Any]]] = {
         "malformed": malformed,
         "slow": slow,

@@ -237,6 +237,7 @@ def main() -> None:
     parser.add_argument("--arm", choices=ARMS[1:], help=argparse.SUPPRESS)
     parser.add_argument("--port", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    serving.stop_servers_on_sigterm()
     if options.arm:
         serve_plain(options.model, options.port, options.arm)
         return

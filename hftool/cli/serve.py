@@ -14,7 +14,6 @@ from hftool.cli.options import Device, NoFallback, Offline, Quiet, Verbose, go_o
 from hftool.cli.screen import screen
 
 NAME = "serve"
-HERE = ("127.0.0.1", "localhost", "::1")
 Models = Annotated[
     list[str],
     typer.Argument(metavar="MODEL", help="Names, Hub ids, model or run folders; NAME=MODEL says under which name."),
@@ -91,10 +90,7 @@ def command(
     hftool serve film=runs/a writer=gpt2 --port 9000
     """
     go_offline(offline)
-    from hftool.deploy.server.address import bind
-
-    if api_key_file or host in HERE:  # where no key is wanted; said at once: what follows imports for seconds
-        bind(host, port).close()
+    _check_address(host, port, has_keys=api_key_file is not None)
     from hftool import workflow
 
     lines = Lines(quiet=quiet)
@@ -115,6 +111,14 @@ def command(
             )
     finally:
         lines.close()
+
+
+def _check_address(host: str, port: int, *, has_keys: bool) -> None:
+    """An address that cannot be had is said at once: what follows imports for seconds."""
+    from hftool.deploy.server.address import bind, check_open
+
+    check_open(host, has_keys=has_keys)
+    bind(host, port).close()
 
 
 def _greet(address: Any) -> None:

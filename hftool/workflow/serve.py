@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hftool import DISTRIBUTION
+from hftool.deploy.server.address import bind, check_open, is_loopback
 from hftool.errors import UsageError
 from hftool.heads import get_head
 from hftool.heads.protocol import Head
@@ -67,7 +68,6 @@ def serve(
     raises; Interrupted when requests had to be cut off.
     """
     _check_extra()
-    from hftool.deploy.server.address import bind
     from hftool.deploy.server.app import Service
     from hftool.deploy.server.limits import Limits
     from hftool.deploy.server.running import event, run
@@ -133,13 +133,11 @@ def _doors(
     host: str, key_file: str | Path | None, allow_hosts: Sequence[str], progress: Progress
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The keys, and the names under which the server may be asked (none: any)."""
-    from hftool.deploy.server.auth import is_loopback, is_open_to_others, read_keys
+    from hftool.deploy.server.auth import is_open_to_others, read_keys
 
+    check_open(host, has_keys=key_file is not None)
     local = is_loopback(host)
     if key_file is None:
-        if not local:
-            detail = f"on {host} everybody who reaches this machine could ask: a key is needed"
-            raise UsageError(detail, "Give --api-key-file FILE, one key a line, or --host 127.0.0.1")
         return (), ("localhost", *allow_hosts)
     keys = read_keys(key_file)
     if is_open_to_others(key_file):

@@ -2,15 +2,32 @@
 
 import contextlib
 import errno
+import ipaddress
 import os
 import socket
 import threading
 from typing import Any
 
-from hftool.errors import HftoolError, OutputUnavailable, PortTaken
+from hftool.errors import HftoolError, OutputUnavailable, PortTaken, UsageError
 
+LOCAL_NAMES = ("localhost", "ip6-localhost", "localhost.localdomain")
 LOOK_UP = 0.8  # s for the address of a host by its name
 BACKLOG = 2048  # connections that may wait to be taken
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a name or an address is this machine as it sees itself."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() in LOCAL_NAMES
+
+
+def check_open(host: str, *, has_keys: bool) -> None:
+    """Raise UsageError for a server without keys that others than this machine could ask."""
+    if not has_keys and not is_loopback(host):
+        detail = f"on {host} everybody who reaches this machine could ask: a key is needed"
+        raise UsageError(detail, "Give --api-key-file FILE, one key a line, or --host 127.0.0.1")
 
 
 def bind(host: str, port: int) -> socket.socket:

@@ -2,7 +2,6 @@
 
 import hashlib
 import hmac
-import ipaddress
 import os
 import stat
 from collections.abc import Iterable, Sequence
@@ -11,12 +10,12 @@ from pathlib import Path
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from hftool.deploy.server.address import is_loopback
 from hftool.deploy.server.protocols import Fault
 from hftool.errors import DataError, InputMissing
 
 PUBLIC = ("/livez", "/readyz", "/health", "/")  # the page at / is a text like any other; what it asks needs the key
 SHORTEST = 8  # characters of a key
-LOCAL_NAMES = ("localhost", "ip6-localhost", "localhost.localdomain")
 
 
 def read_keys(path: str | Path) -> tuple[str, ...]:
@@ -99,11 +98,3 @@ def host_name(host: str) -> str:
     if host.startswith("["):
         return host[1:].partition("]")[0].lower()
     return host.partition(":")[0].lower()
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a name or an address is this machine as it sees itself."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host.lower() in LOCAL_NAMES

@@ -3,7 +3,8 @@
 import pytest
 from asgi_calls import FakeBatcher, ask, served, service
 
-from hftool.deploy.server.auth import is_loopback, is_open_to_others, read_keys
+from hftool.deploy.server.address import is_loopback
+from hftool.deploy.server.auth import is_open_to_others, read_keys
 from hftool.errors import DataError, InputMissing
 from hftool.heads.classify import ClassifyHead
 from hftool.models import Card

@@ -152,7 +152,7 @@ def test_what_takes_longer_than_the_grace_is_cut_off_and_said(writer, tmp_path):
         for thread in threads:
             thread.join(30)
     assert code == 143 and seconds < 5
-    assert codes == [503, 503]
+    assert 503 in codes and set(codes) <= {200, 503}  # the first may be done on a fast machine
     assert [line for line in server.lines() if isinstance(line, str)][-1].startswith("hftool: stopped after 0.2 s")
 
 
