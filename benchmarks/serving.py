@@ -21,6 +21,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -139,6 +140,30 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
 def hftool_server(*models: str, options: Sequence[str] = ()) -> list[str]:
     """The command that serves these models with hftool."""
     return [sys.executable, "-m", "hftool", "serve", *models, "--port", "{port}", *options]
+
+
+def logged_milliseconds(server: Server, status: int, *, after: float) -> dict[str, float]:
+    """Percentiles of the milliseconds that hftool itself has logged for a status, without the first `after` seconds."""
+    lines = [json.loads(line) for line in server.log.read_text(encoding="utf-8").splitlines() if line.startswith("{")]
+    asked_for = [(datetime.fromisoformat(line["time"]).timestamp(), line) for line in lines if "status" in line]
+    begin = min((when for when, line in asked_for if line["route"] == "/predict"), default=0.0) + after
+    times = [float(line["ms"]) for when, line in asked_for if line["status"] == status and when > begin]
+    return {f"p{share}": round(percentile(times, share), 1) for share in (50, 90, 99)} if times else {}
+
+
+@contextlib.contextmanager
+def ahead() -> Iterator[None]:
+    """This process before all others, where the system allows it: a client on a machine of its own would not wait for the cores
+    that the server's model takes."""
+    try:
+        os.setpriority(os.PRIO_PROCESS, 0, -10)
+    except (PermissionError, AttributeError):
+        yield
+        return
+    try:
+        yield
+    finally:
+        os.setpriority(os.PRIO_PROCESS, 0, 0)
 
 
 # ---- the client
