@@ -87,6 +87,7 @@ class Config:
     batch_size: int = knob(32, "rows in a batch on one device", least=1, most=65536)
     accumulate: int = knob(1, "batches added up before each step", least=1, most=65536)
     lr: float | None = knob(None, "learning rate; by default what suits the family", kind=float, least=1e-9, most=10)
+    lora: int = knob(0, "rank of low-rank adapters that learn in place of the body's weights; 0 for none", least=0, most=1024)
     optimizer: str = knob("adamw", "how weights are updated", choices=OPTIMIZERS)
     schedule: str = knob("linear", "how the learning rate changes", choices=SCHEDULES)
     warmup: float = knob(0.06, "share of the steps in which the learning rate rises", least=0, most=1)
@@ -135,6 +136,8 @@ TRAINER_NAMES = {
     "per_device_train_batch_size": "batch_size",
     "gradient_accumulation_steps": "accumulate",
     "optim": "optimizer",
+    "lora_r": "lora",
+    "lora_rank": "lora",
     "lr_scheduler_type": "schedule",
     "warmup_ratio": "warmup",
     "warmup_steps": "warmup",

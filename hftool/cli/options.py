@@ -131,6 +131,7 @@ KNOB_HEADINGS = {
             "batch_size",
             "accumulate",
             "lr",
+            "lora",
             "max_length",
             "max_new_tokens",
             "prefix",

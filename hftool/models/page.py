@@ -22,7 +22,10 @@ PIPELINES = {  # https://huggingface.co/docs/hub/models-tasks
 }
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 MOST_CLASSES = 30  # rows of the table by class; more would bury the page
-KNOBS = ("epochs", "max_steps", "batch_size", "accumulate", "lr", "optimizer", "schedule", "warmup", "weight_decay", "limit")
+KNOBS = (
+    *("epochs", "max_steps", "batch_size", "accumulate", "lr", "lora"),
+    *("optimizer", "schedule", "warmup", "weight_decay", "limit"),
+)
 FAULTS = (("rejected", "could not be used"), ("duplicates", "were there twice"), ("conflicts", "contradicted another"))
 PAGE = """---
 library_name: transformers

@@ -30,6 +30,7 @@ from hftool.registry.models import FAMILIES, Family, check_head, find_model
 from hftool.registry.tasks import Task, find_task
 from hftool.run import Run, read_json
 from hftool.safety import sha256
+from hftool.training.adapters import LEARNING_RATE, add_adapters
 from hftool.workers import world
 from hftool.workflow.ask import known_family
 
@@ -59,13 +60,15 @@ class Found:
 
 @dataclass(frozen=True)
 class Job:
-    """A run that is ready to start. `settings` has no open ends; `encoded` holds the features of each split."""
+    """A run that is ready to start. `settings` has no open ends; `encoded` holds the features of each split, `adapted` the
+    adapters that learn, where some do."""
 
     settings: Config
     found: Found
     splits: Splits
     loaded: Loaded
     encoded: Mapping[str, list[Feature]]
+    adapted: Any = None
 
 
 def make_settings(
@@ -241,14 +244,15 @@ def prepare(found: Found, splits: Splits) -> Job:
     loaded = load_model(place.folder, auto_class, card=card, new_head=True, device=device)
     resolved = dataclasses.replace(
         settings,
-        lr=settings.lr or family.learning_rate,
+        lr=settings.lr or (LEARNING_RATE if settings.lora else family.learning_rate),
         max_length=card.max_length,
         max_new_tokens=card.max_new_tokens or None,
         prefix=card.prefix or settings.prefix,
         precision=choose_precision(settings.precision, device, family.safe_dtypes),
         columns=dict(splits.columns),
     )
-    return Job(_with_absolute_paths(resolved, place, found.data), found, splits, loaded, encoded)
+    adapted = add_adapters(loaded.model, settings.lora) if settings.lora else None
+    return Job(_with_absolute_paths(resolved, place, found.data), found, splits, loaded, encoded, adapted)
 
 
 def _new_card(found: Found, splits: Splits, family: Family) -> Card:

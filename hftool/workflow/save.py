@@ -1,5 +1,6 @@
 """The words that keep a model: save, verify."""
 
+import dataclasses
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from hftool.models.sums import SUMS, check_sums, write_sums
 from hftool.run import Run, check_output, read_json, whole_folder
 from hftool.safety import is_export, sha256
 from hftool.training import store
+from hftool.training.adapters import add_adapters, merge_adapters
 from hftool.training.store import Store, load_weights
 
 
@@ -53,8 +55,12 @@ def save(run: str | Path, *, out: str | Path, checkpoint: str = "best") -> Path:
         return target
     weights = Store(source.checkpoints).find(checkpoint)
     loaded = load_base(source.base)
+    settings = knobs.make_config(knobs.read_config(str(source.config)))
+    adapted = add_adapters(loaded.model, settings.lora) if settings.lora else None
     load_weights(weights, loaded.model)
-    story = Story(read_json(source.manifest), {}, knobs.read_config(str(source.config)))
+    if adapted is not None:
+        merge_adapters(adapted)
+    story = Story(read_json(source.manifest), {}, dataclasses.asdict(settings))
     with whole_folder(target) as folder:
         save_folder(loaded, loaded.card, folder, story)
     return target

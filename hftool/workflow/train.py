@@ -29,6 +29,7 @@ from hftool.run import (
     write_json,
     write_text,
 )
+from hftool.training.adapters import learning_share, merge_adapters
 from hftool.training.loop import Trainer
 from hftool.training.placement import Team, seed_everything
 from hftool.training.store import Store, checkpoint_bytes
@@ -177,6 +178,8 @@ def _run(run: Run, job: Job, team: Team, progress: Progress) -> Result:
     _say_plan(trainer, job, progress)
     _restore(trainer, team, progress)
     position = trainer.train()
+    if job.adapted is not None:
+        merge_adapters(job.adapted)  # what is measured is what is saved
     metrics: dict[str, Any] = {
         "best_step": position.best_step,
         "steps": position.step,
@@ -274,6 +277,9 @@ def _say_plan(trainer: Trainer, job: Job, progress: Progress) -> None:
         notice(progress, f"new weights, to be trained: {', '.join(job.loaded.new_weights)}")
         if trainer.steps < FEW_STEPS and settings.max_steps is None:
             notice(progress, f"{trainer.steps} steps are few to train them: --epochs N or --batch-size 8 gives more")
+    if settings.lora:
+        share = learning_share(trainer.model)
+        notice(progress, f"{share:.1%} of the weights learn: the head, and adapters of rank {settings.lora}")
     seconds = trainer.estimate_seconds()
     shorter = "; to make it shorter: --limit N, --epochs 1, --max-length N" if seconds > LONG_RUN else ""
     notice(

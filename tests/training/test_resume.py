@@ -66,11 +66,12 @@ KNOBS = {
     "sgd": ("--optimizer", "sgd", "--schedule", "constant"),
     "adafactor": ("--optimizer", "adafactor"),
     "one batch a step": ("--accumulate", 1, "--batch-size", 8, "--clip", 0),
+    "lora": ("--lora", 4),
     "weighted": ("--class-weights", "balanced", "--limit", 33, "--warmup", 0.5),
 }
 
 
-OFTEN = ("as it is", "two workers", "adafactor")
+OFTEN = ("as it is", "two workers", "adafactor", "lora")
 
 
 @pytest.mark.parametrize("name", [*OFTEN, *(pytest.param(n, marks=pytest.mark.slow) for n in KNOBS if n not in OFTEN)])
