@@ -162,12 +162,12 @@ def batcher(model: str, options: argparse.Namespace) -> dict[str, Any]:
 
     loaded = workflow.load(model, offline=True)
     rows: list[Row] = [{"text": text} for text in mixed_texts(options.rows)]
-    predictor = make_predictor(loaded)
+    predictor = make_predictor(loaded, packed=True)  # as it is served
     raw = list(predictor.answer(rows))  # warm; and what all the others must answer
 
     async def through(submitters: int) -> float:
         made: list[Any] = [None] * len(rows)
-        held = Batcher(lambda given: make_predictor(loaded, options=given), Limits(queue_items=1024), Stats())
+        held = Batcher(lambda given: make_predictor(loaded, options=given, packed=True), Limits(queue_items=1024), Stats())
         held.start()
         while not held.ready:
             await asyncio.sleep(0.01)

@@ -3,6 +3,9 @@
 Between its embeddings and its head the rows of a batch lie behind one another, without padding; attention looks at each row
 by itself, rows of one length together. Heads see what they always see. transformers has this for causal models alone: its
 masks for encoders know nothing of positions (`masking_utils.create_bidirectional_mask`), and rows would see each other.
+
+Where a model reads nothing but the first token of a row, as classifiers do, the last layer computes only that one, once its keys
+and values are there. Whether a model does is found by trying, too.
 """
 
 import contextlib
@@ -15,7 +18,8 @@ import torch
 
 NAME = "hftool_packed"  # of the attention, as transformers' registry has it
 CLOSE = 1e-4  # how far the outputs of a model may be from those with padding, of the largest, when it is tried out
-_NOW = threading.local()  # what this thread packs: mask (B, T), and groups of (rows, tokens of each)
+# what this thread packs: mask (B, T), groups of (rows, tokens of each), and where each row begins (B,)
+_NOW = threading.local()
 
 
 def can_pack(model: Any) -> bool:
@@ -30,11 +34,12 @@ def can_pack(model: Any) -> bool:
 @contextlib.contextmanager
 def packing(mask: torch.Tensor) -> Iterator[None]:
     """Within the block, batches of this mask (B, T), padded on the right, are packed."""
-    _NOW.mask, _NOW.groups = mask.bool(), _groups(mask.sum(dim=1).tolist())
+    lengths = mask.sum(dim=1)
+    _NOW.mask, _NOW.groups, _NOW.begins = mask.bool(), _groups(lengths.tolist()), lengths.cumsum(0) - lengths
     try:
         yield
     finally:
-        _NOW.mask = _NOW.groups = None
+        _NOW.mask = _NOW.groups = _NOW.begins = None
 
 
 def _groups(lengths: Sequence[int]) -> list[tuple[int, int]]:
@@ -57,6 +62,7 @@ def _install(model: Any) -> bool:
     try:
         model.set_attn_implementation(NAME)
         if _agrees(model):
+            _shorten(model, layers)
             return True
     except (RuntimeError, ValueError, AttributeError, TypeError, LookupError):  # another architecture than was thought
         pass
@@ -64,6 +70,20 @@ def _install(model: Any) -> bool:
         handle.remove()
     model.set_attn_implementation(before)
     return False
+
+
+def _shorten(model: Any, layers: Any) -> None:
+    """Leave the last layer's other tokens out, where the model answers the same without them."""
+    try:
+        handle = layers.layer[-1].attention.output.register_forward_pre_hook(_first)
+    except AttributeError:  # its layers are called otherwise
+        return
+    try:
+        if _agrees(model):
+            return
+    except (RuntimeError, ValueError, TypeError, LookupError):
+        pass
+    handle.remove()
 
 
 def _agrees(model: Any) -> bool:
@@ -131,13 +151,22 @@ def _pack(module: Any, given: tuple[Any, ...], named: dict[str, Any]) -> tuple[t
     return given, {**named, "attention_mask": None}
 
 
+def _first(module: Any, given: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    """What follows the attention, (1, tokens, H) each -> the first token of each row, (1, B, H)."""
+    begins = getattr(_NOW, "begins", None)
+    return None if begins is None else tuple(states[:, begins] for states in given)
+
+
 def _unpack(module: Any, given: tuple[Any, ...], named: dict[str, Any], made: Any) -> Any:
-    """(1, tokens, H) -> (B, T, H), zeros at the padding."""
+    """(1, tokens, H), or (1, B, H) of first tokens -> (B, T, H), zeros at the padding and where nothing was computed."""
     mask = getattr(_NOW, "mask", None)
     if mask is None:
         return made
     packed = made.last_hidden_state
     whole = packed.new_zeros(*mask.shape, packed.shape[-1])
-    whole[mask] = packed[0]
+    if packed.shape[1] == len(mask):  # a token of each row, were it because no row has more
+        whole[:, 0] = packed[0]
+    else:
+        whole[mask] = packed[0]
     made.last_hidden_state = whole
     return made

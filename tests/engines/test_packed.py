@@ -83,7 +83,10 @@ def test_the_trial_finds_rows_that_see_each_other(monkeypatch):
 def test_a_thread_packs_for_itself_alone():
     model = load(str(families.learnt("bert", "classify")[0].run.path)).model
     assert can_pack(model)
-    batch = {"input_ids": torch.tensor([[5, 6, 7, 8], [5, 6, 7, 0]]), "attention_mask": torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]])}
+    batch = {
+        "input_ids": torch.tensor([[5, 6, 7, 8], [5, 6, 7, 0]]),
+        "attention_mask": torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]]),
+    }
     with torch.no_grad():
         expected = model(**batch).logits
         seen = []
@@ -92,3 +95,36 @@ def test_a_thread_packs_for_itself_alone():
             thread.start()
             thread.join()
     assert torch.equal(seen[0], expected)
+
+
+def shortened(model):
+    """Whether the last layer leaves tokens out."""
+    return packed._first in model.model.base_model.encoder.layer[-1].attention.output._forward_pre_hooks.values()
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta"])
+@pytest.mark.parametrize("lesson", ["classify", "regression", "tag", "answer", "fill", "embed"])
+def test_the_last_layer_is_shortened_where_the_first_token_alone_is_read(kind, lesson):
+    model = load(str(families.learnt(kind, lesson)[0].run.path))
+    assert can_pack(model.model)
+    assert shortened(model) == (lesson in ("classify", "regression"))
+
+
+def test_rows_of_one_token_are_no_exception():
+    """There the first tokens are all tokens."""
+    model = load(str(families.learnt("bert", "classify")[0].run.path)).model
+    batch = {"input_ids": torch.tensor([[5], [6], [7]]), "attention_mask": torch.ones(3, 1, dtype=torch.long)}
+    with torch.no_grad():
+        expected = model(**batch).logits
+        assert can_pack(model)
+        with packing(batch["attention_mask"]):
+            torch.testing.assert_close(model(**batch).logits, expected, atol=1e-5, rtol=0)
+
+
+def test_a_model_that_reads_every_token_is_not_shortened(monkeypatch):
+    """A pooler that adds up a row: only the trial can tell. Its rows have 9, 4, 4 and 1 tokens."""
+    model = load(str(families.learnt("bert", "classify")[0].run.path))
+    pooler = model.model.base_model.pooler
+    mask = (torch.arange(9)[None] < torch.tensor([9, 4, 4, 1])[:, None])[..., None]
+    monkeypatch.setattr(pooler, "forward", lambda states: torch.tanh(pooler.dense((states * mask).sum(dim=1))))
+    assert can_pack(model.model) and not shortened(model)
