@@ -4,8 +4,8 @@ Between its embeddings and its head the rows of a batch lie behind one another, 
 by itself, rows of one length together. Heads see what they always see. transformers has this for causal models alone: its
 masks for encoders know nothing of positions (`masking_utils.create_bidirectional_mask`), and rows would see each other.
 
-Where a model reads nothing but the first token of a row, as classifiers do, the last layer computes only that one, once its keys
-and values are there. Whether a model does is found by trying, too.
+Where a model reads nothing but the first token of a row, as classifiers do, the last layer computes that one alone, once its
+keys and values are there. Whether a model does is found by trying, too.
 """
 
 import contextlib
