@@ -57,6 +57,8 @@ def _environment(processes: int, left: Path) -> Iterator[Path]:
     """What the workers read, for as long as they run. The cores are shared out: each would take all of them."""
     ours = {
         EXIT_FILE: str(left),
+        # else workers that are started again find the addresses of the dead ones in the agent's store, and wait for them
+        "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(max(1, usable_cores() // processes))),
     }
     before = {name: os.environ.get(name) for name in ours}
