@@ -21,12 +21,14 @@ MAX_NEW_TOKENS = 64
 
 @dataclass(frozen=True)
 class GenerateHead:
-    """Writes on after a prompt. settings: how; by default the most probable tokens, as many as the card allows."""
+    """Writes on after a prompt. settings: how; by default the most probable tokens, as many as the card allows. ends: whether
+    answers tell of each text how it ended."""
 
     tokenizer: Any
     card: Card
     config: Any = None
     settings: Decoding | None = None
+    ends: bool = False
 
     numbers: ClassVar[bool] = False
     knobs: ClassVar[tuple[str, ...]] = ("max_new_tokens",)
@@ -139,7 +141,7 @@ class GenerateHead:
 
     def decode(self, outputs: Sequence[Sequence[Written]], features: Sequence[Feature]) -> list[Answer]:
         """What was written after each prompt -> text, finish, and samples where there is more than one."""
-        return [written_answer(self.tokenizer, self.decoding, texts) for texts in outputs]
+        return [written_answer(self.tokenizer, self.decoding, texts, ends=self.ends) for texts in outputs]
 
     def join(self, parts: Sequence[Answer]) -> Answer:
         """A row has one part."""
@@ -154,15 +156,17 @@ class GenerateHead:
         return texts_reply(answer, row["prompt"] if parameters.get("return_full_text") else "")
 
 
-def written_answer(tokenizer: Any, decoding: Decoding, written: Sequence[Written]) -> Answer:
+def written_answer(tokenizer: Any, decoding: Decoding, written: Sequence[Written], *, ends: bool = False) -> Answer:
     """The texts that were written for a prompt, the best first -> the first as `text`, why it ended as `finish`, and all of
-    them as `samples` where there is more than one."""
+    them as `samples` where there is more than one. ends: with why each ended, and how many tokens it has, as `ends`."""
     texts = []
     for one in written:
         text = tokenizer.decode(list(one.ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        ends = [text.find(word) for word in decoding.stop if word in text]  # a token may hold a stop word and more
-        texts.append(text[: min(ends)] if ends else text)
-    answer = {"text": texts[0], "finish": written[0].finish}
+        stops = [text.find(word) for word in decoding.stop if word in text]  # a token may hold a stop word and more
+        texts.append(text[: min(stops)] if stops else text)
+    answer: dict[str, Any] = {"text": texts[0], "finish": written[0].finish}
+    if ends:
+        answer["ends"] = [(one.finish, len(one.ids)) for one in written]
     return {**answer, "samples": texts} if len(texts) > 1 else answer
 
 

@@ -21,12 +21,14 @@ MAX_NEW_TOKENS = 128
 
 @dataclass(frozen=True)
 class Text2TextHead:
-    """Reads the card's prefix and a source, writes a target. settings: how; by default the most probable tokens."""
+    """Reads the card's prefix and a source, writes a target. settings: how; by default the most probable tokens. ends: whether
+    answers tell of each text how it ended."""
 
     tokenizer: Any
     card: Card
     config: Any = None
     settings: Decoding | None = None
+    ends: bool = False
 
     numbers: ClassVar[bool] = False
     knobs: ClassVar[tuple[str, ...]] = ("max_new_tokens", "prefix")
@@ -95,7 +97,7 @@ class Text2TextHead:
 
     def decode(self, outputs: Sequence[Sequence[Written]], features: Sequence[Feature]) -> list[Answer]:
         """What was written for each source -> text, finish, and samples where there is more than one."""
-        return [written_answer(self.tokenizer, self.decoding, texts) for texts in outputs]
+        return [written_answer(self.tokenizer, self.decoding, texts, ends=self.ends) for texts in outputs]
 
     def join(self, parts: Sequence[Answer]) -> Answer:
         """A row has one part."""

@@ -14,6 +14,7 @@ from hftool.data.sources import Row, whole_characters
 from hftool.errors import DataError, UsageError, did_you_mean, listing
 
 Schema = Mapping[str, Any]  # JSON Schema, as OpenAPI 3.1 takes it
+LONGEST = 256  # characters of a stop string: each is looked for after each token
 WORDS_OF = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", list: "a list of texts"}
 TYPES = {int: "integer", float: "number", bool: "boolean", str: "string", list: "array"}
 
@@ -74,7 +75,7 @@ class Parameter:
         made: dict[str, Any] = {"type": TYPES[self.kind], "description": self.help}
         high = self.most if most is None else min(most, self.most)
         if self.kind is list:
-            return {**made, "items": {"type": "string", "minLength": 1}, "maxItems": int(high)}
+            return {**made, "items": {"type": "string", "minLength": 1, "maxLength": LONGEST}, "maxItems": int(high)}
         if self.choices:
             made["enum"] = list(self.choices)
         if math.isfinite(self.least):
@@ -92,8 +93,8 @@ class Parameter:
         if self.choices and value not in self.choices:
             raise UsageError(f"'{name}' must be one of {listing(self.choices)}")
         if self.kind is list:
-            if len(value) > high or not all(isinstance(one, str) and one for one in value):
-                raise UsageError(f"'{name}' must be a list of at most {high:g} texts, none of them empty")
+            if len(value) > high or not all(isinstance(one, str) and 0 < len(one) <= LONGEST for one in value):
+                raise UsageError(f"'{name}' must be a list of at most {high:g} texts of 1 to {LONGEST} characters")
             return tuple(whole_characters(one) for one in value)
         if self.kind in (int, float) and not (self.least < value <= high if self.above else self.least <= value <= high):
             raise UsageError(f"'{name}' must be {_range(self.least, high, above=self.above)}, not {value}")

@@ -57,7 +57,7 @@ class Ending:
         if not self.stop:
             return len(ids)
         text = self.tokenizer.decode(list(ids)).rstrip("\ufffd")  # half a character may become the first of a stop string
-        begun = [size for word in self.stop for size in range(1, len(word)) if text.endswith(word[:size])]
+        begun = [size for word in self.stop for size in range(1, min(len(word), len(text) + 1)) if text.endswith(word[:size])]
         return self._within(ids, text[: len(text) - max(begun, default=0)])
 
     def _within(self, ids: Sequence[int], text: str) -> int:

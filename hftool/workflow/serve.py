@@ -25,7 +25,7 @@ from hftool.safety import sha256
 from hftool.workflow.answers import natural_options
 from hftool.workflow.ask import load_place, make_predictor, trained
 
-NAME = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 WEIGHTS = (".safetensors", ".onnx", ".onnx.data", ".onnx_data")
 EXAMPLES = {
     "text": "A warm, funny film.",
@@ -113,7 +113,8 @@ def named(words: Sequence[str]) -> dict[str, str]:
         if not equals or "/" in name or find_model(word) is not None or Path(word).exists():
             name, model = _name_of(word), word
         if not NAME.fullmatch(name):
-            raise UsageError(f"a model cannot be called '{name}'", "Give it letters, digits and . _ - : NAME=MODEL")
+            hint = "Give it a letter or digit, then letters, digits and . _ - : NAME=MODEL"
+            raise UsageError(f"a model cannot be called '{name}'", hint)
         if name in made:
             raise UsageError(f"two models are called '{name}'", f"Name them: {name}={made[name]} {name}-2={model}")
         check_word(model)

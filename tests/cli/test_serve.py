@@ -28,6 +28,8 @@ def no_models(monkeypatch):
         (["./nope"], 66, "there is no folder './nope'"),
         (["bert-mini", "bert-mini"], 2, "two models are called 'bert-mini'"),
         (["a=bert-mini", "a=gpt2-mini"], 2, "two models are called 'a'"),
+        (["..=bert-mini"], 2, "a model cannot be called '..'"),
+        ([".hidden=bert-mini"], 2, "a model cannot be called '.hidden'"),
         (["a b=bert-mini"], 2, "'a b'"),
         (["bert-mini", "--port", "70000"], 2, "--port must be a whole number from 0 to 65535"),
         (["bert-mini", "--port", "x"], 2, "--port"),

@@ -30,7 +30,7 @@ class Made:
                 await asyncio.sleep(0)
                 while not self.gate.is_set():
                     await asyncio.sleep(0.005)
-            return [{"text": self.text, "finish": "stop"}]
+            return [{"text": self.text, "finish": "stop", "ends": [("stop", len(self.answer))]}]
         return [self.answer(row) for row in rows]
 
 

@@ -52,28 +52,34 @@ class Access:
             elif not visit.ended:  # the rest of a stream will never come, which only the end of the connection can say
                 raise ConnectionAbortedError from None
         finally:
-            self._write_down(visit)
+            _write_down(self.stats, visit.note, visit.status or GONE, time.perf_counter() - visit.began, visit.failed)
 
-    def _write_down(self, visit: "Visit") -> None:
-        note, status = visit.note, visit.status or GONE
-        seconds = time.perf_counter() - visit.began
-        self.stats.add("hftool_requests_total", route=note.route, code=status, model=note.model, version=note.version)
-        self.stats.observe("hftool_request_duration_seconds", seconds, route=note.route)
-        if status in KINDS and status not in (429, 500, 503, 504):  # the batcher counts what it refuses
-            self.stats.add("hftool_rejected_total", reason=KINDS[status][0])
-        line = {
-            "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
-            "id": note.request_id,
-            "route": note.route,
-            "model": note.model,
-            "status": status,
-            "ms": round(1000 * seconds, 1),
-            "rows": note.rows,
-        }
-        if visit.failed:
-            line["failed"] = visit.failed
-        if LOG.isEnabledFor(logging.INFO):
-            LOG.log(logging.ERROR if visit.failed else logging.INFO, json.dumps(line))
+
+def write_refusal(stats: Stats, status: int) -> str:
+    """Write down that something was refused that no request could be read from -> the id under which it is in the log."""
+    note = Note(uuid.uuid4().hex)
+    _write_down(stats, note, status, 0.0)
+    return note.request_id
+
+
+def _write_down(stats: Stats, note: Note, status: int, seconds: float, failed: str = "") -> None:
+    stats.add("hftool_requests_total", route=note.route, code=status, model=note.model, version=note.version)
+    stats.observe("hftool_request_duration_seconds", seconds, route=note.route)
+    if status in KINDS and status not in (429, 500, 503, 504):  # the batcher counts what it refuses
+        stats.add("hftool_rejected_total", reason=KINDS[status][0])
+    line = {
+        "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "id": note.request_id,
+        "route": note.route,
+        "model": note.model,
+        "status": status,
+        "ms": round(1000 * seconds, 1),
+        "rows": note.rows,
+    }
+    if failed:
+        line["failed"] = failed
+    if LOG.isEnabledFor(logging.INFO):
+        LOG.log(logging.ERROR if failed else logging.INFO, json.dumps(line))
 
 
 class Visit:

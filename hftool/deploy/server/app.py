@@ -143,6 +143,7 @@ def _add_openai(app: FastAPI, service: Service) -> None:
         return openai.list_models(models, service.started)
 
     async def model(request: Request) -> Response:
+        request.scope["hftool"].route = "/v1/models/{name}"
         served = openai.find(models, request.path_params["name"])
         return as_response(openai.model_object(served.name, service.started))
 

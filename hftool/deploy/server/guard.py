@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
@@ -25,7 +26,8 @@ class GuardedProtocol(H11Protocol):
     The one class here that inherits: uvicorn takes a subclass of its protocol and nothing else.
     """
 
-    slow = 5.0  # seconds; set by `guarded`
+    slow = 5.0  # seconds; set by `guarded`, as is what follows
+    refused: Callable[[int], str] = staticmethod(lambda status: "")
     _reading: asyncio.TimerHandle | None = None
     _writing: asyncio.TimerHandle | None = None
 
@@ -58,8 +60,14 @@ class GuardedProtocol(H11Protocol):
 
     def resume_writing(self) -> None:
         """The client reads again."""
-        self._stop_writing()
+        if not self.transport.is_closing():  # what is left of the last answer is watched to its end
+            self._stop_writing()
         super().resume_writing()
+
+    def on_response_complete(self) -> None:
+        """After the last answer uvicorn closes, and would wait for ever until the client has read what is left."""
+        super().on_response_complete()
+        self._watch_close()
 
     def timeout_keep_alive_handler(self) -> None:
         """An idle connection is closed, and what its client did not take is not kept for it."""
@@ -96,11 +104,17 @@ class GuardedProtocol(H11Protocol):
             word = KINDS.get(status, KINDS[400])[0]
             body = f'{{"error":"{text}","error_type":"{word}"}}'.encode("ascii", errors="replace")
             headers = [("content-type", "application/json"), ("content-length", str(len(body))), ("connection", "close")]
+            headers.append(("x-request-id", self.refused(status)))
             reason = HTTPStatus(status).phrase.encode("ascii")
             start = h11.Response(status_code=status, headers=headers, reason=reason)
             parts = (start, h11.Data(data=body), h11.EndOfMessage())
             self.transport.write(b"".join(self.conn.send(part) or b"" for part in parts))
         self.transport.close()
+        self._watch_close()
+
+    def _watch_close(self) -> None:
+        if self.transport.is_closing() and self._writing is None:
+            self._watch_reader(self.transport.get_write_buffer_size())
 
     def _stop_reading(self) -> None:
         if self._reading is not None:
@@ -113,9 +127,10 @@ class GuardedProtocol(H11Protocol):
             self._writing = None
 
 
-def guarded(slow: float) -> type[GuardedProtocol]:
-    """The protocol class for uvicorn. slow: seconds for the headers, and for a part of an answer to be read."""
-    return type("Guarded", (GuardedProtocol,), {"slow": slow})
+def guarded(slow: float, refused: Callable[[int], str]) -> type[GuardedProtocol]:
+    """The protocol class for uvicorn. slow: seconds for the headers, and for a part of an answer to be read. refused: told of
+    the status of each refusal of what no request could be read from; gives its id."""
+    return type("Guarded", (GuardedProtocol,), {"slow": slow, "refused": staticmethod(refused)})
 
 
 class BodyGuard:

@@ -30,6 +30,7 @@ class Asked(BaseModel):
 
     inputs: Any
     parameters: dict[str, Any] = Field(default_factory=dict)
+    stream: bool = False
 
 
 async def predict(served: Served, request: Request, limits: Limits) -> Response:
@@ -37,7 +38,10 @@ async def predict(served: Served, request: Request, limits: Limits) -> Response:
 
     A text that the model fails on has {"error", "error_type"} in its place in a list, and is the error where it is alone.
     """
+    served.note(request)
     asked = checked(Asked, read_json(await request.body()))
+    if asked.stream:
+        raise Fault(422, "'stream': answers come whole here; /v1/completions streams", param="stream")
     try:
         rows = rows_of(served.head.asks, asked.inputs, most=limits.inputs, chars=limits.text_chars)
         options, heeded = options_of(served.head.parameters, asked.parameters, ceilings(limits))
@@ -75,7 +79,8 @@ def checked(kind: type[Any], document: Mapping[str, Any]) -> Any:
 def request_schema(served: Served, limits: Limits) -> dict[str, Any]:
     """The JSON Schema of a request to this model."""
     inputs = served.head.asks.schema(inputs=limits.inputs, chars=limits.text_chars)
-    known = {"inputs": inputs, "parameters": parameters_schema(served.head.parameters, ceilings(limits))}
+    parameters = parameters_schema(served.head.parameters, ceilings(limits))
+    known = {"inputs": inputs, "parameters": parameters, "stream": {"type": "boolean", "enum": [False]}}
     return {"type": "object", "properties": known, "required": ["inputs"], "additionalProperties": False}
 
 

@@ -40,5 +40,6 @@ class Limits:
                 continue
             least = 0 if field.name in ("grace", "stops") else 1 if isinstance(field.default, int | None) else 0.001
             if not math.isfinite(value) or value < least:
-                raise UsageError(f"{field.name} must be at least {least}, not {value}")
+                finite = "" if math.isfinite(value) else "a finite number of "
+                raise UsageError(f"{field.name} must be {finite}at least {least}, not {value}")
         object.__setattr__(self, "inputs", min(self.inputs, self.queue_items))  # more could never be admitted

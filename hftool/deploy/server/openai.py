@@ -11,7 +11,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, create_model
@@ -27,7 +27,7 @@ from hftool.deploy.server.protocols import NEVER_CACHED, Fault, as_response, fau
 from hftool.deploy.server.served import ClientGone, Served, ask, until_gone, while_there
 from hftool.errors import HftoolError
 from hftool.heads.protocol import Answer
-from hftool.heads.wire import rows_of, settled
+from hftool.heads.wire import LONGEST, rows_of, settled
 from hftool.inference.pieces import Pieces
 
 MAX_TOKENS = 16  # where a request does not say: as OpenAI's
@@ -54,7 +54,8 @@ class Completion(BaseModel):
     stream_options: StreamOptions | None = None
     user: str | None = None
     echo: Literal[False] | None = None
-    logprobs: int | None = Field(default=None, ge=0, le=0)
+    logprobs: None = None
+    logit_bias: Annotated[dict[str, float], Field(max_length=0)] | None = None
     suffix: Literal[""] | None = None
     best_of: int | None = Field(default=None, ge=1, le=1)
     presence_penalty: float | None = Field(default=None, ge=0, le=0)
@@ -73,7 +74,7 @@ class Embedding(BaseModel):
 
 def completion_body(limits: Limits) -> type[BaseModel]:
     """The body of a completion, with the bounds of this server."""
-    text, word = _text(0, limits.text_chars), _text(1, limits.text_chars)
+    text, word = _text(0, limits.text_chars), _text(1, LONGEST)
     fields: dict[str, Any] = {
         "prompt": (text | _listed(text, 1, limits.inputs), ...),
         "n": (int | None, Field(default=1, ge=1, le=limits.samples)),
@@ -129,6 +130,14 @@ def find(models: Mapping[str, Served], name: str) -> Served:
     return models[name]
 
 
+class Text(NamedTuple):
+    """A text that was written: why it ended, and how many tokens it has."""
+
+    text: str
+    finish: str
+    tokens: int
+
+
 @dataclass
 class Writing:
     """A completion on its way. rows: its prompts. n: texts for each. tokens: of the prompts."""
@@ -146,11 +155,6 @@ class Writing:
         """Texts for each prompt."""
         return int(self.body.n or 1)
 
-    @property
-    def most(self) -> int:
-        """Tokens of a text at most."""
-        return int(self.body.max_tokens or MAX_TOKENS)
-
     def count_prompt(self, _row: int, tokens: int) -> None:
         """A prompt has so many tokens."""
         self.tokens += tokens
@@ -160,28 +164,22 @@ class Writing:
         made = {"id": self.id, "object": "text_completion", "created": self.created, "model": self.served.name}
         return {**made, "choices": list(choices), **({"usage": usage} if usage is not None else {})}
 
-    def texts(self, answers: Sequence[Answer | RowError]) -> list[tuple[str, str]]:
-        """The texts of all prompts, with why each ended. Raises Fault where a prompt has none."""
-        made: list[tuple[str, str]] = []
+    def texts(self, answers: Sequence[Answer | RowError]) -> list[Text]:
+        """The texts of all prompts. Raises Fault where a prompt has none."""
+        made: list[Text] = []
         for answer in answers:
             if isinstance(answer, HftoolError):
                 raise fault_of(answer, "prompt")
             if isinstance(answer, Poisoned):
                 raise Fault(500, str(answer))
-            several = answer.get("samples") or [answer["text"]] * self.n
-            ends = [self._finish(text, first=i == 0, finish=answer["finish"]) for i, text in enumerate(several)]
-            made += zip(several, ends, strict=True)
+            texts, ends = answer.get("samples") or [answer["text"]], answer["ends"]
+            own = [Text(text, *end) for text, end in zip(texts, ends, strict=True)]
+            made += own if len(own) == self.n else own * self.n  # what draws nothing was written once
         return made
 
-    def _finish(self, text: str, *, first: bool, finish: str) -> str:
-        """Why a text ended is known of the first; of the others their length tells."""
-        if first:
-            return finish
-        return "length" if self.served.count(text) >= self.most else "stop"
-
-    def usage(self, texts: Sequence[tuple[str, str]]) -> dict[str, int]:
+    def usage(self, texts: Sequence[Text]) -> dict[str, int]:
         """Tokens of the prompts and of the texts."""
-        written = sum(self.served.count(text) for text, _ in texts)
+        written = sum(text.tokens for text in texts)
         return {"prompt_tokens": self.tokens, "completion_tokens": written, "total_tokens": self.tokens + written}
 
 
@@ -189,11 +187,12 @@ async def complete(models: Mapping[str, Served], request: Request, limits: Limit
     """Write on after the prompts. Raises Fault."""
     body: Any = checked(kind, read_json(await request.body()))
     served = find(models, body.model)
+    served.note(request)
     if not served.writes:
         raise Fault(422, f"'{served.name}' gives {served.head.gives} and writes nothing: POST /models/{served.name}/predict")
     try:
         rows = rows_of(served.head.asks, body.prompt, most=limits.inputs, chars=limits.text_chars, name="prompt")
-        options = {"decoding": settled(_decoding(body))}
+        options = {"decoding": settled(_decoding(body)), "ends": True}
     except HftoolError as error:
         raise fault_of(error, "prompt") from None
     writing = Writing(served, body, rows, options)
@@ -201,7 +200,7 @@ async def complete(models: Mapping[str, Served], request: Request, limits: Limit
         return await _stream(writing, request, limits)
     task = ask(served, request, rows, options, timeout=limits.timeout, on_read=writing.count_prompt)
     texts = writing.texts(await while_there(request, task))
-    choices = [_choice(i, text, finish) for i, (text, finish) in enumerate(texts)]
+    choices = [_choice(i, made.text, made.finish) for i, made in enumerate(texts)]
     return as_response(writing.document(choices, writing.usage(texts)))
 
 
@@ -307,9 +306,9 @@ async def _parts(
     except Fault as fault:
         yield _event(fault.as_json("/v1/completions"))
     else:
-        for i, (text, finish) in enumerate(texts):
-            rest = text[pieces[i].shown :] if pieces else text
-            yield _event(writing.document([_choice(i, rest, finish)]))
+        for i, made in enumerate(texts):
+            rest = made.text[pieces[i].shown :] if pieces else made.text
+            yield _event(writing.document([_choice(i, rest, made.finish)]))
         if writing.body.stream_options is not None and writing.body.stream_options.include_usage:
             yield _event(writing.document([], writing.usage(texts)))
     yield b"data: [DONE]\n\n"
@@ -327,6 +326,7 @@ async def embed(models: Mapping[str, Served], request: Request, limits: Limits, 
     """The vectors of texts, as the model gives them. Raises Fault."""
     body: Any = checked(kind, read_json(await request.body()))
     served = find(models, body.model)
+    served.note(request)
     if served.head.gives != "vector":
         raise Fault(422, f"'{served.name}' gives {served.head.gives} and no vectors: POST /models/{served.name}/predict")
     try:

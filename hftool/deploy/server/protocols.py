@@ -11,6 +11,7 @@ from starlette.types import Scope
 from hftool.errors import HftoolError, as_line
 
 DEEPEST = 32  # lists and objects within each other
+NAMES = 1000  # in one object
 DIGITS = 19  # of a whole number: 2**63 has so many
 ENCODINGS = ("identity", "")
 # status -> the word for it in Hugging Face's shape, and OpenAI's type and code
@@ -112,11 +113,13 @@ def read_json(body: bytes) -> dict[str, Any]:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise Fault(400, f"the body has '{twice[:60]}' twice")
+    if len(pairs) > NAMES:  # each that is not known costs the one who says so
+        raise Fault(400, f"an object of the body has more than {NAMES} names")
+    made: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in made:
+            raise Fault(400, f"the body has '{name[:60]}' twice")
+        made[name] = value
     return made
 
 

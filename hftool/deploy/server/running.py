@@ -3,6 +3,7 @@
 import asyncio
 import atexit
 import contextlib
+import functools
 import gc
 import json
 import logging
@@ -19,6 +20,7 @@ from typing import Any
 
 import uvicorn
 
+from hftool.deploy.server.access import write_refusal
 from hftool.deploy.server.app import Service, make_app
 from hftool.deploy.server.guard import guarded, loop_settings
 from hftool.errors import HftoolError, Interrupted
@@ -47,7 +49,7 @@ class Process:
         limits = service.limits
         config = uvicorn.Config(
             make_app(service),
-            http=guarded(limits.slow),
+            http=guarded(limits.slow, functools.partial(write_refusal, service.stats)),
             lifespan="off",
             log_config=None,
             log_level="critical",  # what it would say of an exception is in our own log, without its words

@@ -48,6 +48,12 @@ class Served:
         # the head's own tokenizer is for the batcher's threads alone: it keeps its truncation in itself
         object.__setattr__(self, "_tokenizer", copy.deepcopy(self.head.tokenizer))
 
+    def note(self, request: Request) -> Note:
+        """Write down that it is this model that is asked, whatever comes of it. -> the note of the request."""
+        note: Note = request.scope["hftool"]
+        note.model, note.version = self.name, self.version
+        return note
+
     @property
     def tokenizer(self) -> Any:
         """A tokenizer for the event loop."""
@@ -57,10 +63,6 @@ class Served:
     def writes(self) -> bool:
         """Whether it goes on with a text or rewrites it."""
         return self.head.decoding is not None
-
-    def count(self, text: str) -> int:
-        """The tokens of a text."""
-        return len(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
 
     def info(self, limits: Limits) -> dict[str, Any]:
         """The model as /info tells of it."""
@@ -112,8 +114,7 @@ def ask(
 ) -> "asyncio.Task[list[Answer | RowError]]":
     """A task that answers the rows. It raises Fault: 422, 429, 503, 504. on_text: told of each token, on_read: of how many
     tokens a row has; both by the place of the row."""
-    note: Note = request.scope["hftool"]
-    note.model, note.version, note.rows = served.name, served.version, len(rows)
+    served.note(request).rows = len(rows)
     told = {"on_text": on_text, "on_read": on_read}
     task = asyncio.ensure_future(_asked(served, rows, options, timeout=timeout, told=told))
     task.add_done_callback(lambda done: done.cancelled() or done.exception())  # else asyncio complains where nobody asks

@@ -136,6 +136,16 @@ def test_the_openai_client_has_several_prompts_and_several_texts(client):
     assert len({choice.text for choice in made.choices[:3]}) > 1
 
 
+def test_what_is_counted_is_what_was_written(client):
+    """Not what the text gives when it is cut into tokens again: at this temperature that is another number."""
+    for seed in range(6):
+        made = client.completions.create(model="writer", prompt=PROMPT, max_tokens=20, temperature=2.0, seed=seed, n=4)
+        full = sum(choice.finish_reason == "length" for choice in made.choices)
+        assert 20 * full <= made.usage.completion_tokens <= 80
+        if full == 4:
+            assert made.usage.completion_tokens == 80
+
+
 def test_the_openai_client_streams_several_texts_apart(client):
     asked = {"model": "writer", "max_tokens": 4, "temperature": 1.0, "seed": 3, "prompt": PROMPT, "n": 2}
     whole = [choice.text for choice in client.completions.create(**asked).choices]

@@ -1,6 +1,7 @@
 """Bodies are read strictly, and errors have the shape of their protocol."""
 
 import json
+import time
 
 import pytest
 
@@ -41,6 +42,7 @@ def test_as_deep_as_allowed_is_allowed():
         (b'{"a": ' + b"9" * 5000 + b"}", 400, "too large"),
         (b'{"a": 1, "a": 2}', 400, "'a' twice"),
         (b'{"b": {"a": 1, "a": 2}}', 400, "'a' twice"),
+        (b'{"b": {' + b",".join(b'"%d": 1' % i for i in range(1001)) + b"}}", 400, "more than 1000 names"),
         (NESTED.replace(b"[]", b"[[]]"), 400, "nested deeper than 32"),
         (b'{"a":' + b"[" * 200_000, 400, ""),
         (b"[" * 200_000 + b"]" * 200_000, 400, "nested deeper"),
@@ -89,3 +91,13 @@ def test_half_characters_and_nan_do_not_leave_the_server():
     assert json.loads(as_response({"a": "\ud83d"}).body) == {"a": "?"}
     with pytest.raises(ValueError, match="NaN|Out of range"):
         as_response({"a": float("nan")})
+
+
+@pytest.mark.parametrize("more", [b"", b', "7": 1'])
+def test_many_names_take_no_time(more):
+    """Nobody else is answered meanwhile."""
+    body = b"{" + b",".join(b'"%d": 1' % i for i in range(120_000)) + more + b"}"
+    began = time.perf_counter()
+    with pytest.raises(Fault):
+        read_json(body)
+    assert time.perf_counter() - began < 2

@@ -32,7 +32,7 @@ def classifier(make=lambda row: POSITIVE, name="film", **more):
     return served(head("classify"), FakeBatcher(make, **more), name)
 
 
-def writer(make=lambda row: {"text": " warm", "finish": "stop"}, **more):
+def writer(make=lambda row: {"text": " warm", "finish": "stop", "ends": [("stop", 1)]}, **more):
     return served(head("generate"), FakeBatcher(make, **more), "writer")
 
 
@@ -142,22 +142,24 @@ def test_who_leaves_is_not_computed_for(caplog):
 
 
 def test_a_completion():
-    model = writer(lambda row: {"text": " b", "finish": "length", "samples": [" b", " c"]})
+    ends = [("length", 5), ("stop", 3)]
+    model = writer(lambda row: {"text": " b", "finish": "length", "samples": [" b", " c"], "ends": ends})
     body = {"model": "writer", "prompt": ["a", "d"], "n": 2, "max_tokens": 5, "stop": ".", "top_p": 0.5, "seed": 4}
     code, _, made, _ = ask(service(classifier(), model), "/v1/completions", body)
     assert code == 200 and made["object"] == "text_completion" and made["model"] == "writer" and made["id"].startswith("cmpl-")
     assert [(c["index"], c["text"]) for c in made["choices"]] == [(0, " b"), (1, " c"), (2, " b"), (3, " c")]
-    assert made["choices"][0]["finish_reason"] == "length"
-    assert made["usage"]["prompt_tokens"] == 6 and made["usage"]["total_tokens"] == 6 + made["usage"]["completion_tokens"]
+    assert [c["finish_reason"] for c in made["choices"]] == ["length", "stop"] * 2
+    assert made["usage"] == {"prompt_tokens": 6, "completion_tokens": 16, "total_tokens": 22}
     wanted = {"max_new_tokens": 5, "temperature": 1.0, "samples": 2, "top_p": 0.5, "seed": 4, "stop": (".",)}
-    assert model.batcher.asked[0][1] == {"decoding": wanted}
+    assert model.batcher.asked[0][1] == {"decoding": wanted, "ends": True}
 
 
 def test_without_draws_one_text_is_written_and_given_as_often_as_was_asked():
     model = writer()
     made = ask(service(model), "/v1/completions", {"model": "writer", "prompt": "a", "n": 3, "temperature": 0})[2]
     assert [c["text"] for c in made["choices"]] == [" warm"] * 3
-    assert model.batcher.asked[0][1] == {"decoding": {"max_new_tokens": 16, "samples": 1}}
+    assert model.batcher.asked[0][1] == {"decoding": {"max_new_tokens": 16, "samples": 1}, "ends": True}
+    assert made["usage"]["completion_tokens"] == 3
 
 
 def events(text):
@@ -169,7 +171,8 @@ def events(text):
 def test_a_stream_is_the_text_in_pieces_and_says_how_it_ended():
     made = head("generate")
     ids = made.tokenizer(" naïve 🙂.")["input_ids"]
-    model = served(made, FakeBatcher(lambda row: {"text": " naïve 🙂.!", "finish": "stop"}, tokens=ids), "writer")
+    answer = {"text": " naïve 🙂.!", "finish": "stop", "ends": [("stop", len(ids))]}
+    model = served(made, FakeBatcher(lambda row: answer, tokens=ids), "writer")
     body = {"model": "writer", "prompt": ["a", "b"], "stream": True, "stream_options": {"include_usage": True}}
     code, headers, text, parts = ask(service(model), "/v1/completions", body)
     assert (code, headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
@@ -323,8 +326,8 @@ def test_metrics_count_what_was_answered():
     assert (code, headers["content-type"]) == (200, "text/plain; version=0.0.4; charset=utf-8")
     stats = made.stats
     assert stats.value("hftool_requests_total", route="/predict", code=200, model="film", version="v1") == 3
-    assert stats.value("hftool_requests_total", route="/predict", code=422, model="", version="") == 1
-    assert stats.value("hftool_requests_total", route="/predict", code=400, model="", version="") == 1
+    assert stats.value("hftool_requests_total", route="/predict", code=422, model="film", version="v1") == 1
+    assert stats.value("hftool_requests_total", route="/predict", code=400, model="film", version="v1") == 1
     assert stats.value("hftool_requests_total", route="other", code=404, model="", version="") == 4
     assert stats.count("hftool_request_duration_seconds", route="/predict") == 5
     assert "hftool_ready 1" in text and "nope" not in text
@@ -370,3 +373,33 @@ def test_the_openapi_document_is_true_of_what_is_served():
 def test_a_server_without_writers_has_no_completions_in_its_document():
     assert "/v1/completions" not in ask(service(classifier()), "/openapi.json")[2]["paths"]
     assert ask(service(classifier()), "/v1/completions", {"model": "film", "prompt": "a"})[0] == 422
+
+
+def test_what_is_refused_before_a_model_is_asked_is_counted_with_its_model():
+    made = service(classifier(), writer())
+    ask(made, "/v1/completions", {"model": "writer", "prompt": 1})
+    ask(made, "/v1/completions", {"model": "film", "prompt": "a"})
+    ask(made, "/v1/models/film")
+    ask(made, "/v1/models/nope")
+    stats = made.stats
+    assert stats.value("hftool_requests_total", route="/v1/completions", code=422, model="film", version="v1") == 1
+    assert stats.value("hftool_requests_total", route="/v1/models/{name}", code=200, model="", version="") == 1
+    assert stats.value("hftool_requests_total", route="/v1/models/{name}", code=404, model="", version="") == 1
+
+
+@pytest.mark.parametrize("more", [{"logprobs": 0}, {"logit_bias": {"5": 1}}, {"stop": "a" * 257}, {"stop": ["b", "a" * 257]}])
+def test_what_is_not_done_is_refused_and_not_left_out(more):
+    code, _, made, _ = ask(service(writer()), "/v1/completions", {"model": "writer", "prompt": "a", **more})
+    assert code == 422 and made["error"]["param"] == next(iter(more))
+
+
+def test_what_means_that_nothing_is_wanted_is_taken():
+    more = {"logprobs": None, "logit_bias": {}, "suffix": "", "best_of": 1, "echo": False, "stop": "a" * 256}
+    assert ask(service(writer()), "/v1/completions", {"model": "writer", "prompt": "a", **more})[0] == 200
+
+
+def test_who_wants_a_stream_is_told_where_there_is_one():
+    made = service(writer())
+    code, _, body, _ = ask(made, "/predict", {"inputs": "a", "stream": True})
+    assert code == 422 and "/v1/completions" in body["error"]
+    assert ask(made, "/predict", {"inputs": "a", "stream": False})[0] == 200

@@ -14,31 +14,49 @@ from hftool.deploy.server.guard import BodyGuard, guarded, loop_settings
 from hftool.deploy.server.stats import Stats
 
 SLOW, LIMIT = 0.4, 100_000
+SIZES = {"/big": 20_000_000, "/small": 30_000}
 POST = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 
 
 async def _echo(scope, receive, send):
-    """Says how long the body was; /big answers with more than a client takes that does not read."""
+    """Says how long the body was; /big and /small answer with more than a client takes that does not read."""
     message = await receive()
     size = len(message.get("body", b""))
-    body = b"x" * 20_000_000 if scope["path"] == "/big" else str(size).encode()
+    body = b"x" * SIZES[scope["path"]] if scope["path"] in SIZES else str(size).encode()
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", str(len(body)).encode())]})
     for start in range(0, len(body), 1_000_000):
         part = body[start : start + 1_000_000]
         await send({"type": "http.response.body", "body": part, "more_body": start + 1_000_000 < len(body)})
 
 
-@pytest.fixture(scope="module")
-def port():
+REFUSED = []  # statuses
+
+
+def refused(status):
+    REFUSED.append(status)
+    return "an-id"
+
+
+@contextlib.contextmanager
+def running(buffer=None):
+    """The server and its port. buffer: bytes that the system holds for a client that does not read."""
     app = Access(BodyGuard(_echo, limit=LIMIT, slow=SLOW), stats=Stats(), routes=())
     listening = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(app, http=guarded(SLOW), lifespan="off", log_config=None, timeout_keep_alive=1, **loop_settings())
-    server = uvicorn.Server(config)
+    if buffer:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer)
+    known = {"lifespan": "off", "log_config": None, "timeout_keep_alive": 1, **loop_settings()}
+    server = uvicorn.Server(uvicorn.Config(app, http=guarded(SLOW, refused), **known))
     thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listening])), daemon=True)
     thread.start()
-    yield listening.getsockname()[1]
+    yield server, listening.getsockname()[1]
     server.should_exit = True
     thread.join(10)
+
+
+@pytest.fixture(scope="module")
+def port():
+    with running() as (_, number):
+        yield number
 
 
 @contextlib.contextmanager
@@ -81,9 +99,25 @@ def test_a_request_in_time_is_answered_and_the_connection_goes_on(port):
 
 
 def test_a_connection_without_a_byte_is_closed(port):
+    REFUSED.clear()
     with connected(port) as made:
         reply, seconds = rest(made)
     assert status(reply) == 408 and seconds < 3
+    assert REFUSED == [408] and b"x-request-id: an-id\r\n" in reply
+
+
+@pytest.mark.parametrize("answers", [1, 2, 3, 4])
+def test_who_leaves_the_last_answer_of_a_connection_unread_is_cut_off(answers):
+    """Less than uvicorn waits to be read before it goes on writing: it would close, and wait for ever."""
+    with running(buffer=4096) as (server, port), connected(port, buffer=2048) as made:
+        get = b"GET /small HTTP/1.1\r\nHost: localhost\r\n"
+        made.sendall((get + b"\r\n") * (answers - 1) + get + b"Connection: close\r\n\r\n")
+        began = time.monotonic()
+        while not server.server_state.connections and time.monotonic() - began < 5:
+            time.sleep(0.01)
+        while server.server_state.connections and time.monotonic() - began < 10:
+            time.sleep(0.05)
+        assert SLOW / 2 < time.monotonic() - began < 8
 
 
 def drip(made, data, pause=0.1, most=40):
