@@ -1,10 +1,11 @@
 """MiniLM fine-tuned under four heads on public data, and its plain embeddings: each measured on data it was not trained on.
 
-    python benchmarks/heads_minilm.py DATA [--only mrpc stsb ...] [--seed 0]
+    python benchmarks/heads_minilm.py DATA [--only mrpc stsb ...] [--seed 0] [--lr 5e-5]
 
 DATA holds mrpc/train.jsonl test.jsonl, stsb/en/train.csv dev.csv test.csv, wnut17/train.jsonl dev.jsonl test.jsonl,
 squad_v1.1/small_train.jsonl small_dev.jsonl and chnsenticorp_htl/all.csv. What was measured, with its bar, is added to
-benchmarks/results/heads_minilm.json; the validation split, and nothing else, chooses the checkpoint.
+benchmarks/results/heads_minilm.json; the validation split, and nothing else, chooses the checkpoint. What another rate than a
+job's own gives is kept beside it.
 """
 
 import argparse
@@ -84,14 +85,15 @@ def show(event: Event) -> None:
         print(event.text or dict(event.values), file=sys.stderr, flush=True)
 
 
-def train(name: str, job: Mapping[str, Any], data: Path, work: Path, seed: int) -> dict[str, Any]:
+def train(name: str, data: Path, work: Path, seed: int, lr: float | None) -> dict[str, Any]:
+    job = JOBS[name]
     folder = data
     if name == "chnsenticorp_htl":
         folder = work / "hotels"
         folder.mkdir()
         thirds_of_hotels(data, folder)
     files = {split: str(folder / path) for split, path in job["files"].items()}
-    knobs = {**job["knobs"], "seed": seed, "patience": 0}
+    knobs = {**job["knobs"], "seed": seed, "patience": 0, **({"lr": lr} if lr else {})}
     started = time.perf_counter()
     result = workflow.finetune(MODEL, job["task"], config={**knobs, **files}, out=work / name, offline=True, progress=show)
     split, metric, bar = job["measure"]
@@ -133,11 +135,15 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--only", nargs="*", default=["embeddings", *JOBS], choices=["embeddings", *JOBS])
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--lr", type=float)
     args = parser.parse_args()
     for name in args.only:
         work = Path(tempfile.mkdtemp())
         try:
-            keep(name, embeddings(args.data) if name == "embeddings" else train(name, JOBS[name], args.data, work, args.seed))
+            if name == "embeddings":
+                keep(name, embeddings(args.data))
+            else:
+                keep(f"{name} at {args.lr:g}" if args.lr else name, train(name, args.data, work, args.seed, args.lr))
         finally:
             shutil.rmtree(work)
 

@@ -1,0 +1,131 @@
+"""MiniLM in plain transformers code, on the rows and with the settings and the number of updates of heads_minilm.py.
+
+    python benchmarks/plain_classify.py DATA mrpc|chnsenticorp_htl [--seed 0]
+
+For a bar that heads_minilm.py missed. The rows are those that hftool trains, validates and tests on. Trainer trains in bf16, in
+batches of similar length, with its own shuffle and its mean loss, keeps the checkpoint that is best on validation, and measures
+test. What it reached is added to benchmarks/results/plain_classify.json, beside what heads_minilm.json says of hftool.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from heads_minilm import JOBS, MODEL, thirds_of_hotels
+from heads_minilm import RESULTS as OURS
+from sklearn.metrics import accuracy_score, f1_score
+
+from hftool.config import make_config
+from hftool.machine import this_machine
+from hftool.names import find_place, find_task_data
+from hftool.progress import silent
+from hftool.workflow.prepare import split, versions
+
+RESULTS = Path(__file__).parent / "results" / "plain_classify.json"
+CUT = {"mrpc": 128}  # tokens, where the job does not say
+
+
+def measure(prediction: Any) -> dict[str, float]:
+    chosen = np.argmax(prediction.predictions, axis=-1)
+    return {
+        "f1": float(f1_score(prediction.label_ids, chosen)),
+        "accuracy": float(accuracy_score(prediction.label_ids, chosen)),
+    }
+
+
+def arguments(work: str, knobs: Mapping[str, Any], metric: str, seed: int) -> Any:
+    """What hftool's knobs are called there."""
+    from transformers import TrainingArguments
+
+    return TrainingArguments(
+        output_dir=work,
+        per_device_train_batch_size=knobs["batch_size"],
+        per_device_eval_batch_size=64,
+        learning_rate=knobs["lr"],
+        num_train_epochs=knobs["epochs"],
+        weight_decay=0.01,
+        warmup_steps=0.06,
+        train_sampling_strategy="group_by_length",
+        eval_strategy="epoch",
+        save_strategy="epoch",
+        save_total_limit=2,
+        load_best_model_at_end=True,
+        metric_for_best_model=metric,
+        seed=seed,
+        use_cpu=True,
+        bf16=True,
+        report_to="none",
+        disable_tqdm=True,
+    )
+
+
+def plain(name: str, files: dict[str, str], seed: int) -> dict[str, Any]:
+    """Trainer on the rows that hftool would train on -> its metrics on validation and test, and its updates."""
+    import datasets
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer, DataCollatorWithPadding, Trainer, set_seed
+
+    job = JOBS[name]
+    knobs, metric = job["knobs"], job["measure"][1]
+    columns = knobs.get("columns", {})
+    config = make_config({"model": MODEL, "task": job["task"], "seed": seed, "columns": columns, **files})
+    tables = find_task_data(job["task"], files, encoding=None, offline=True, fallback=False, progress=silent)
+    splits = split(config, tables, "classify")
+    folder = find_place(MODEL, head="classify", offline=True, fallback=False, progress=silent).folder
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.backend_tokenizer.no_padding()
+    most = knobs.get("max_length") or CUT[name]
+
+    def encode(rows: list[dict[str, Any]]) -> Any:
+        pairs = [[row[role] for row in rows] for role in ("text", "text_pair") if role in rows[0]]
+        made = tokenizer(*pairs, truncation=True, max_length=most)
+        return datasets.Dataset.from_dict({**made, "labels": [row["label"] for row in rows]})
+
+    parts = {part: encode(splits.get(part).rows) for part in ("train", "validation", "test")}
+    set_seed(seed)
+    model = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=2, dtype=torch.float32)
+    with tempfile.TemporaryDirectory() as work:
+        trainer = Trainer(
+            model=model,
+            args=arguments(work, knobs, metric, seed),
+            train_dataset=parts["train"],
+            eval_dataset=parts["validation"],
+            data_collator=DataCollatorWithPadding(tokenizer),
+            compute_metrics=measure,
+        )
+        steps = trainer.train().global_step
+        best = int(Path(trainer.state.best_model_checkpoint).name.rpartition("-")[2])
+        made = {part: measure(trainer.predict(parts[part])) for part in ("validation", "test")}
+    return {"steps": steps, "best_step": best, **made}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("job", choices=["mrpc", "chnsenticorp_htl"])
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as work:
+        folder = args.data
+        if args.job == "chnsenticorp_htl":
+            folder = Path(work)
+            thirds_of_hotels(args.data, folder)
+        files = {part: str(folder / path) for part, path in JOBS[args.job]["files"].items()}
+        made = plain(args.job, files, args.seed)
+    ours = json.loads(OURS.read_text(encoding="utf-8"))[args.job]
+    told = {key: ours[key] for key in ("knobs", "metric", "bar", "steps", "best_step", "measured", "value")}
+    command = " ".join(["python", f"benchmarks/{Path(__file__).name}", *(Path(word).name for word in sys.argv[1:])])
+    facts = {"command": command, "machine": this_machine().as_dict(), "versions": versions()}
+    known = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
+    known[args.job] = {"seed": args.seed, "transformers": made, "hftool": told, **facts}
+    RESULTS.write_text(json.dumps(known, indent=2) + "\n", encoding="utf-8")
+    print(f"{args.job}: transformers {made['test'][told['metric']]:.4f}, hftool {told['value']:.4f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
