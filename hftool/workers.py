@@ -21,6 +21,11 @@ def several() -> bool:
     return world() > 1
 
 
+def is_worker() -> bool:
+    """Whether this process was started by torchrun, or by hftool through it: even a worker that is alone starts no others."""
+    return several() or EXIT_FILE in os.environ or "TORCHELASTIC_RUN_ID" in os.environ
+
+
 def restarts() -> int:
     """How often torch's elastic agent has started the processes of this run anew."""
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
@@ -35,9 +40,9 @@ def become_worker() -> None:
 def leave(code: int) -> int:
     """The code with which a worker ends when hftool would end with `code`."""
     path = os.environ.get(EXIT_FILE)
-    if path is None or not several() or code == 1:
+    if path is None or code == 1:
         return code
-    if os.environ.get("RANK") == "0":
+    if rank() == 0:
         with open(path, "w", encoding="ascii") as handle:
             handle.write(str(code))
     return 0

@@ -24,7 +24,7 @@ from hftool.cli.screen import print_json, screen
 from hftool.config import Config as Settings
 from hftool.config import make_config, parse_assignments, read_config
 from hftool.errors import UsageError
-from hftool.workers import several
+from hftool.workers import is_worker
 
 NAME = "finetune"
 NEXT = {
@@ -104,7 +104,7 @@ def started_by_torch(words: list[str], device: str, *, out: str | None, processe
     from hftool.training.launch import launch, wanted_processes
 
     count = wanted_processes(processes, device)
-    if count == 1 and not (max_restarts and not several()):
+    if is_worker() or (count == 1 and not max_restarts):
         return
     if max_restarts and out is None:
         raise UsageError("which run is to be gone on with after a restart?", "--max-restarts needs --out RUN")

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from hftool.machine import usable_cores
-from hftool.workers import EXIT_FILE, several
+from hftool.workers import EXIT_FILE, is_worker
 
 
 def wanted_processes(given: int | None, device: str) -> int:
-    """How many processes a run gets: what was asked for, else every GPU that is visible; 1 inside one of several."""
-    if several():
+    """How many processes a run gets: what was asked for, else every GPU that is visible; 1 inside a worker."""
+    if is_worker():
         return 1
     if given is not None:
         return given
