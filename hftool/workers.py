@@ -16,6 +16,16 @@ def world() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
+def local_rank() -> int:
+    """The number of this process among those of this machine; 0 alone."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
+def local_world() -> int:
+    """How many of the processes of this run are on this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", str(world())))
+
+
 def several() -> bool:
     """Whether this process is one of several of the same run."""
     return world() > 1

@@ -28,8 +28,9 @@ def make_accelerator(device: str) -> Any:
 
     AcceleratorState._reset_state(reset_partial_state=True)
     GradientState._reset_state()
-    before = os.environ.get(WISH)
-    if device.startswith("cuda:") or device == "mps":
+    before = os.environ.pop(WISH, None)
+    # of several processes accelerate gives each its GPU, and only then tells CUDA which it is
+    if (device.startswith("cuda:") and not several()) or device == "mps":
         os.environ[WISH] = device
     try:
         return Accelerator(cpu=device == "cpu", mixed_precision="no")
