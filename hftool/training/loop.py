@@ -246,28 +246,39 @@ class Trainer:
     def _backward_in_memory(self, rows: list[int], batches: Sequence[dict[str, torch.Tensor]]) -> tuple[float, int]:
         """`backward`; where memory runs out the same rows again, half as many at once: the step and its gradient stay.
 
-        Raises RunStopped when there is no memory for one row.
+        Raises RunStopped when there is no memory for one row, here or in another process of the run.
         """
-        tokens = self.meter.tokens
         with generators_kept(self.accelerator.device) as rewind:
-            while True:
-                try:
-                    return self.backward(batches)
-                except (RuntimeError, MemoryError) as error:
-                    if not is_out_of_memory(error):
-                        raise
+            made = self._backward_in_parts(rows, batches, rewind)
+            (failed,) = largest(self.accelerator, [int(made is None)])
+            if made is None or failed:
                 self.optimizer.zero_grad()
-                mine = share_of(self.accelerator, rows)
-                if min(self.micro, len(mine)) == 1:
-                    rewind()
-                    self.position.step_in_epoch -= 1  # it was not taken: what goes on from here begins with it
-                    raise RunStopped(f"there is no memory for one row at step {self.position.step + 1}", LESS)
-                self.micro = min(self.micro, len(mine)) // 2
-                notice(self.progress, f"out of memory: from step {self.position.step + 1} on {self.micro} rows at once")
                 rewind()
-                self.meter.tokens = tokens
-                parts = split_step(mine, size=self.micro)
-                batches = [self.head.collate([self.features[i] for i in part], draw=self._draw()) for part in parts]
+                self.position.step_in_epoch -= 1  # it was not taken: what goes on from here begins with it
+                raise RunStopped(f"there is no memory for one row at step {self.position.step + 1}", LESS)
+            return made
+
+    def _backward_in_parts(
+        self, rows: list[int], batches: Sequence[dict[str, torch.Tensor]], rewind: Callable[[], None]
+    ) -> tuple[float, int] | None:
+        """`backward` with as many rows at once as there is memory for; None where there is none for one."""
+        tokens = self.meter.tokens
+        while True:
+            try:
+                return self.backward(batches)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+            self.optimizer.zero_grad()
+            mine = share_of(self.accelerator, rows)
+            if min(self.micro, len(mine)) == 1:
+                return None
+            self.micro = min(self.micro, len(mine)) // 2
+            notice(self.progress, f"out of memory: from step {self.position.step + 1} on {self.micro} rows at once")
+            rewind()
+            self.meter.tokens = tokens
+            parts = split_step(mine, size=self.micro)
+            batches = [self.head.collate([self.features[i] for i in part], draw=self._draw()) for part in parts]
 
     def _log(self) -> None:
         step = self.position.step

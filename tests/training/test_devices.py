@@ -1,5 +1,6 @@
 """Which device each process of a run computes on. GPUs are told to be there: nothing is computed on them."""
 
+import contextlib
 import json
 import os
 
@@ -48,10 +49,8 @@ def places(target, rows, environment, wish):
     knobs = {"train": rows, "validation": rows, "allow_leak": True, "device": wish}
     settings = prepare.make_settings(knobs, model=str(families.folder("bert")), task=None, head="tag")
     found = prepare.find(settings, offline=True, fallback=False, progress=lambda event: None)
-    try:
+    with contextlib.suppress(StopIteration):
         prepare.prepare(found, prepare.split(found.settings, found.data, found.head))
-    except StopIteration:
-        pass
     accelerator = Team(settings.device).accelerator
     made = {"settings": settings.device, "loaded": loaded, "accelerator": str(accelerator.device), "torch": told}
     target.write_text(json.dumps(made))

@@ -7,8 +7,9 @@ import sys
 import time
 
 import pytest
-from crashing import result
-from several import words_for, workers_of
+from conftest import one_line
+from crashing import result, start
+from several import environments, free_port, log_of, words_for, workers_of
 
 linux = pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="workers are found in /proc")
 
@@ -71,3 +72,52 @@ def test_an_error_in_the_only_worker_is_said_once_with_its_code(tmp_path):
 def test_one_process_with_restarts_ends_with_its_code(tmp_path):
     code, out, err = end(begin(words_for(tmp_path, "run", "--max-steps", "2", "-q", "--max-restarts", "1")), 60)
     assert code == 0 and out.count("run   ") == 1, err
+
+
+# several processes, one of which fails
+
+
+def start_two(folder, more, *, change=None, environment=None, second=None):
+    """Both processes of a run, as torchrun would start them; `change` breaks the one whose number is `second`, by default 1."""
+    broken = 1 if second is None else second
+    return [
+        start(
+            folder / f"told-{rank}",
+            words_for(folder, "two", "--batch-size", "8", "-q", *more),
+            change=change if rank == broken else None,
+            environment={**given, **(environment or {})},
+        )
+        for rank, given in enumerate(environments(free_port()))
+    ]
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_no_memory_in_one_of_several_stops_them_all_and_is_said_once(tmp_path, rank):
+    going = start_two(tmp_path, (), change="breaking:no_room_for_one", environment={"BREAKING_AT": "3"}, second=rank)
+    first, second = (one.end(60) for one in going)
+    assert (first.code, second.code, second.err) == (75, 75, "")
+    line = one_line(first.err)
+    assert "there is no memory for one row at step 3" in line and "checkpoints/step-000002" in line
+    going = start_two(tmp_path, ("--resume",))
+    assert [one.end().code for one in going] == [0, 0]
+    (tmp_path / "whole").mkdir()
+    assert [one.end().code for one in start_two(tmp_path / "whole", ())] == [0, 0]
+    found, wanted = ([line for line in log_of(folder / "two")] for folder in (tmp_path, tmp_path / "whole"))
+    assert [line.get("loss") for line in found[:2]] == [line.get("loss") for line in wanted[:2]]
+    assert [line["step"] for line in found] == [line["step"] for line in wanted]
+
+
+def test_a_signal_to_one_that_waits_for_one_that_hangs_ends_it_after_the_grace(tmp_path):
+    touched = tmp_path / "hangs"
+    environment = {"BREAKING_AT": "3", "BREAKING_TOUCHES": str(touched)}
+    first, second = start_two(tmp_path, ("--grace", "1"), change="breaking:hanging", environment=environment)
+    deadline = time.monotonic() + 60
+    while not touched.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    time.sleep(1)  # the first has come to where it waits
+    os.kill(first.pid, signal.SIGTERM)
+    try:
+        assert first.end(20).code == 143
+    finally:
+        os.kill(second.pid, signal.SIGKILL)
