@@ -2,6 +2,7 @@
 
 import os
 import sys
+from pathlib import Path
 
 EXIT_FILE = "HFTOOL_EXIT_FILE"  # where the first worker leaves its exit code, when hftool started the workers
 
@@ -43,14 +44,21 @@ def restarts() -> int:
 
 def become_worker() -> None:
     """At the start of a command: of several processes all but the first are silent."""
+    if EXIT_FILE in os.environ and rank() == 0:
+        Path(os.environ[EXIT_FILE]).unlink(missing_ok=True)  # of workers that were there before these
     if several() and os.environ.get("RANK") != "0":
         sys.stdout = open(os.devnull, "w", encoding="utf-8")
+
+
+def first_has_left() -> bool:
+    """Whether the first worker has told its exit code: what befalls another one from then on is that it is alone."""
+    return rank() > 0 and EXIT_FILE in os.environ and Path(os.environ[EXIT_FILE]).is_file()
 
 
 def leave(code: int) -> int:
     """The code with which a worker ends when hftool would end with `code`."""
     path = os.environ.get(EXIT_FILE)
-    if path is None or code == 1:
+    if path is None or (code == 1 and not first_has_left()):
         return code
     if rank() == 0:
         with open(path, "w", encoding="ascii") as handle:

@@ -34,7 +34,7 @@ from hftool.training.guard import (
     signals_held_back,
 )
 from hftool.training.optimizer import make_optimizer, schedule_factor
-from hftool.training.placement import autocast, gather_documents, largest, share_of, sum_gradients
+from hftool.training.placement import autocast, by_first, gather_documents, largest, share_of, sum_gradients
 from hftool.training.store import (
     Store,
     load_generators,
@@ -127,8 +127,7 @@ class Trainer:
         self.meter.loss, self.meter.count = state["meter"]
         self.finite.in_a_row, self.finite.skipped = state["skipped"]
         self.micro, self.saving_seconds = state["micro"], state["seconds_saving"]
-        if self.accelerator.is_main_process:
-            cut_log(self.run.log, state["log_bytes"])
+        by_first(self.accelerator, lambda: cut_log(self.run.log, state["log_bytes"]))
         load_generators(folder, self.accelerator.process_index)  # last: what is above may draw
 
     def train(self) -> Position:
@@ -302,8 +301,7 @@ class Trainer:
         self.progress(Event("step", values=values))
 
     def _write_line(self, line: dict[str, Any]) -> None:
-        if self.accelerator.is_main_process:
-            append_lines(self.run.log, [line])
+        by_first(self.accelerator, lambda: append_lines(self.run.log, [line]))
 
     def _evaluate_or_save(self, rows: Sequence[int], *, saving: bool) -> None:
         step, config = self.position.step, self.config
@@ -350,9 +348,8 @@ class Trainer:
         self.position.seconds = started - self.started
         generators = gather_documents(self.accelerator, pack_generators())
         path = self.store.path(self.position.step)
-        if self.accelerator.is_main_process:
-            path = self.store.save(self.model, self.optimizer.optimizer, self._state(), generators)
-        self.accelerator.wait_for_everyone()
+        save = self.store.save
+        by_first(self.accelerator, lambda: save(self.model, self.optimizer.optimizer, self._state(), generators))
         self.saved_at = time.perf_counter()
         spent = self.saved_at - started
         self.saving_seconds += spent

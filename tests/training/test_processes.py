@@ -11,6 +11,8 @@ from conftest import one_line
 from crashing import result, start
 from several import environments, free_port, log_of, words_for, workers_of
 
+from hftool.run import locked
+
 linux = pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="workers are found in /proc")
 
 
@@ -121,3 +123,56 @@ def test_a_signal_to_one_that_waits_for_one_that_hangs_ends_it_after_the_grace(t
         assert first.end(20).code == 143
     finally:
         os.kill(second.pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("at", [2, 12, pytest.param(30, marks=pytest.mark.slow), pytest.param(45, marks=pytest.mark.slow)])
+def test_a_disk_that_fails_the_first_of_several_ends_them_all_with_74_and_is_said_once(tmp_path, at):
+    going = start_two(tmp_path, (), change="breaking:failing_disk", environment={"BREAKING_AT": str(at)}, second=0)
+    first, second = (one.end(60) for one in going)
+    assert (first.code, second.code, second.err) == (74, 74, "")
+    assert "Input/output error" in one_line(first.err)
+    assert [one.end().code for one in start_two(tmp_path, ("--resume",))] == [0, 0]
+
+
+def test_a_run_folder_that_is_locked_is_73_in_all_of_several(tmp_path):
+    assert [one.end().code for one in start_two(tmp_path, ())] == [0, 0]
+    (tmp_path / "two" / "metrics.json").unlink()
+    with locked(tmp_path / "two"):
+        first, second = (one.end(60) for one in start_two(tmp_path, ("--resume",)))
+    assert (first.code, second.code, second.err) == (73, 73, "")
+    assert f"is locked by process {os.getpid()}" in one_line(first.err)
+
+
+@linux
+def test_a_full_disk_ends_what_hftool_started_with_74_and_nothing_is_started_again(tmp_path):
+    """No file may be longer than 40 kB: weights are."""
+    import resource
+
+    words = words_for(tmp_path, "run", "-q", "--max-steps", "2", "--processes", "2", "--max-restarts", "2")
+    command = [sys.executable, "-m", "hftool", *words]
+
+    def small_files():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000))
+
+    done = subprocess.run(command, preexec_fn=small_files, capture_output=True, text=True, timeout=100)
+    assert (done.returncode, done.stdout) == (74, "")
+    assert "could not be written" in one_line(done.stderr)
+
+
+def test_what_befalls_a_worker_that_the_first_has_left_is_no_reason_to_start_again(tmp_path, monkeypatch, capsys):
+    from hftool.cli.app import _bug
+    from hftool.workers import EXIT_FILE, become_worker, leave
+
+    for name, value in environments(1)[1].items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv(EXIT_FILE, str(tmp_path / "code"))
+    assert _bug(RuntimeError("Connection closed by peer"), []) == 1 == leave(1)
+    assert "Connection closed" in capsys.readouterr().err and leave(65) == 0 and not (tmp_path / "code").exists()
+    monkeypatch.setenv("RANK", "0")
+    assert leave(74) == 0 and (tmp_path / "code").read_text() == "74"
+    monkeypatch.setenv("RANK", "1")
+    assert _bug(RuntimeError("Connection closed by peer"), []) == 1 and leave(1) == 0
+    assert capsys.readouterr() == ("", "")
+    monkeypatch.setenv("RANK", "0")
+    become_worker()
+    assert not (tmp_path / "code").exists() and leave(1) == 1
