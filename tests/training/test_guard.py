@@ -106,7 +106,7 @@ def test_the_grace_ends_and_a_second_signal_too_while_nothing_comes_back(numbers
         assert going.wait(20) == code
     finally:
         going.kill()
-        going.stdout.close()
+        going.communicate()
 
 
 def test_handlers_are_put_back_and_other_threads_do_without():

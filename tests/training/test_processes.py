@@ -1,5 +1,6 @@
 """Runs that hftool starts in processes of their own: how they end, and how they are gone on with."""
 
+import json
 import os
 import signal
 import subprocess
@@ -11,7 +12,8 @@ from conftest import one_line
 from crashing import result, start
 from several import environments, free_port, log_of, words_for, workers_of
 
-from hftool.run import locked
+from hftool.run import Run, locked
+from hftool.training.launch import _environment, wanted_processes
 
 linux = pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="workers are found in /proc")
 
@@ -176,3 +178,46 @@ def test_what_befalls_a_worker_that_the_first_has_left_is_no_reason_to_start_aga
     monkeypatch.setenv("RANK", "0")
     become_worker()
     assert not (tmp_path / "code").exists() and leave(1) == 1
+
+
+# going on
+
+
+@pytest.mark.parametrize("again", ["resume", pytest.param("finetune", marks=pytest.mark.slow)])
+def test_a_run_of_two_is_gone_on_with_by_two_without_being_told(tmp_path, again):
+    words = words_for(tmp_path, "run", "--batch-size", "8", "--epochs", "1000", "--save-steps", "2", "--patience", "0", "-q")
+    going = begin([*words, "--processes", "2"])
+    until(going, lambda: checkpoints(tmp_path / "run"))
+    going.send_signal(signal.SIGTERM)
+    code, _, err = end(going)
+    assert code == 143 and one_line(err).endswith(f"Go on: hftool resume {tmp_path / 'run'}")
+    made = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    assert made["processes"] == 2
+    words = [*words, "--resume"] if again == "finetune" else ["resume", tmp_path / "run", "--offline", "-q"]
+    before = max(checkpoints(tmp_path / "run"))
+    going = begin(words)
+    until(going, lambda: max(checkpoints(tmp_path / "run")) > before)
+    going.send_signal(signal.SIGTERM)
+    assert end(going)[0] == 143
+
+
+def test_how_many_processes_a_run_gets(tmp_path, monkeypatch):
+    run = Run(tmp_path)
+    assert [wanted_processes(given, "cpu", run) for given in (None, 3)] == [1, 3]
+    run.config.write_text("device: cpu\n")
+    run.manifest.write_text('{"processes": 2}')
+    assert [wanted_processes(given, "cpu", run) for given in (None, 3)] == [2, 3]
+    assert wanted_processes(None, "cpu") == 1
+    run.metrics.write_text("{}")
+    run.model.mkdir()
+    assert wanted_processes(None, "cpu", run) == 1  # nothing is left to do
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "one")
+    assert wanted_processes(3, "cpu", run) == 1
+
+
+def test_the_agent_waits_for_as_long_as_the_grace_lasts(tmp_path):
+    from torch.distributed.launcher.api import LaunchConfig
+
+    with _environment(2, tmp_path / "code", 99.5):
+        assert LaunchConfig(1, 1, 1).shutdown_timeout == 105
+    assert LaunchConfig(1, 1, 1).shutdown_timeout == 30
