@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hftool.errors import UsageError
+from hftool.workers import local_rank, local_world, several
 
 FAST_BF16_FLAGS = ("avx512_bf16", "amx_bf16", "bf16")  # x86 and Arm, as Linux spells them in /proc/cpuinfo
 DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}  # as hftool and as torch calls them
@@ -121,6 +122,22 @@ def choose_device(wish: str) -> str:
     if name not in there:
         raise UsageError(f"device '{wish}' is not there", "This machine has " + ", ".join(there))
     return name
+
+
+def share_devices(device: str) -> str:
+    """What a run computes on, as all its processes say it: of several on GPUs each has one of its own, and the run is on
+    `cuda`. Raises UsageError where there are fewer GPUs than processes."""
+    if not several() or not device.startswith("cuda"):
+        return device
+    gpus = len([name for name in devices() if name.startswith("cuda")])
+    if local_world() > gpus:
+        raise UsageError(f"{local_world()} processes cannot share {gpus} GPUs", f"Use --processes {gpus}, or --device cpu")
+    return "cuda"
+
+
+def own_device(device: str) -> str:
+    """The device of this process, where the run is on this one."""
+    return f"cuda:{local_rank()}" if several() and device.startswith("cuda") else device
 
 
 def choose_precision(wish: str, device: str, safe_dtypes: tuple[str, ...]) -> str:

@@ -94,6 +94,21 @@ def fresh_run_path(root: Path, name: str, stamp: str) -> Path:
     return next(p for n in range(10_000) if not (p := first if n == 0 else Path(f"{first}-{n}")).exists())
 
 
+_held: set[IO[str]] = set()  # the locks of this process
+
+
+def _let_go() -> None:
+    """In a process that was forked, such as one that prepares batches: it would hold the locks until it has ended, too, even
+    when the one that took them is dead. To close them here releases nothing there."""
+    for handle in _held:
+        handle.close()
+    _held.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go)
+
+
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Hold the folder for this process. flock, not a pid file: pids are reused, and the kernel releases a dead one's.
@@ -115,7 +130,11 @@ def locked(folder: Path) -> Iterator[None]:
         handle.truncate(0)
         handle.write(str(os.getpid()))
         handle.flush()
-        yield
+        _held.add(handle)
+        try:
+            yield
+        finally:
+            _held.discard(handle)
 
 
 @contextlib.contextmanager

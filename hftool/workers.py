@@ -2,6 +2,7 @@
 
 import os
 import sys
+from pathlib import Path
 
 EXIT_FILE = "HFTOOL_EXIT_FILE"  # where the first worker leaves its exit code, when hftool started the workers
 
@@ -16,9 +17,24 @@ def world() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
+def local_rank() -> int:
+    """The number of this process among those of this machine; 0 alone."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
+def local_world() -> int:
+    """How many of the processes of this run are on this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", str(world())))
+
+
 def several() -> bool:
     """Whether this process is one of several of the same run."""
     return world() > 1
+
+
+def is_worker() -> bool:
+    """Whether this process was started by torchrun, or by hftool through it: even a worker that is alone starts no others."""
+    return several() or EXIT_FILE in os.environ or "TORCHELASTIC_RUN_ID" in os.environ
 
 
 def restarts() -> int:
@@ -28,16 +44,23 @@ def restarts() -> int:
 
 def become_worker() -> None:
     """At the start of a command: of several processes all but the first are silent."""
+    if EXIT_FILE in os.environ and rank() == 0:
+        Path(os.environ[EXIT_FILE]).unlink(missing_ok=True)  # of workers that were there before these
     if several() and os.environ.get("RANK") != "0":
         sys.stdout = open(os.devnull, "w", encoding="utf-8")
+
+
+def first_has_left() -> bool:
+    """Whether the first worker has told its exit code: what befalls another one from then on is that it is alone."""
+    return rank() > 0 and EXIT_FILE in os.environ and Path(os.environ[EXIT_FILE]).is_file()
 
 
 def leave(code: int) -> int:
     """The code with which a worker ends when hftool would end with `code`."""
     path = os.environ.get(EXIT_FILE)
-    if path is None or not several() or code == 1:
+    if path is None or (code == 1 and not first_has_left()):
         return code
-    if os.environ.get("RANK") == "0":
+    if rank() == 0:
         with open(path, "w", encoding="ascii") as handle:
             handle.write(str(code))
     return 0

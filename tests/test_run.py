@@ -1,5 +1,6 @@
 import json
 import os
+import signal
 import subprocess
 import sys
 
@@ -69,6 +70,24 @@ def test_a_second_process_is_73_and_a_dead_one_holds_nothing(tmp_path):
         holder.communicate()
     with locked(tmp_path):
         assert (tmp_path / ".lock").read_text() == str(os.getpid())
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing is forked there")
+def test_a_forked_process_does_not_hold_the_lock_of_one_that_was_killed(tmp_path):
+    """As those that prepare batches, which outlive a kill -9 by seconds."""
+    fork = HOLD.replace(" print(", " import os, time\n if not os.fork():\n  time.sleep(60)\n print(", 1)
+    command = [sys.executable, "-c", fork, tmp_path]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True) as holder:
+        try:
+            assert holder.stdout.readline() == b"held\n"
+            with pytest.raises(OutputUnavailable), locked(tmp_path):
+                pass  # the forked one took nothing away
+            holder.kill()
+            holder.wait()
+            with locked(tmp_path):
+                pass
+        finally:
+            os.killpg(holder.pid, signal.SIGKILL)
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path):

@@ -45,7 +45,7 @@ from hftool.cli.pages import Page, Tour
 from hftool.cli.screen import print_json
 from hftool.config import TRAINER_NAMES
 from hftool.errors import HftoolError, Interrupted, StorageError, UsageError, as_line, did_you_mean, nearest
-from hftool.workers import become_worker, leave, rank
+from hftool.workers import become_worker, first_has_left, leave, rank
 
 TOUR = """hftool: BERT, RoBERTa, GPT-2 and T5, each job one command.
 
@@ -157,9 +157,11 @@ def _report(error: HftoolError, words: Sequence[str]) -> int:
 
 
 def _bug(error: Exception, words: Sequence[str]) -> int:
-    """A fault of ours: the only case with a traceback."""
+    """A fault of ours: the only case with a traceback. Of a worker that the first one has left nothing is said."""
     import traceback
 
+    if first_has_left():
+        return 1
     traceback.print_exception(error)
     if _wants_json(words):
         hint = "This is a bug of hftool: please report it with the lines on stderr"

@@ -3,6 +3,7 @@
 import json
 import shlex
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -24,7 +25,8 @@ from hftool.cli.screen import print_json, screen
 from hftool.config import Config as Settings
 from hftool.config import make_config, parse_assignments, read_config
 from hftool.errors import UsageError
-from hftool.workers import several
+from hftool.run import Run
+from hftool.workers import is_worker
 
 NAME = "finetune"
 NEXT = {
@@ -91,7 +93,7 @@ def command(
     go_offline(offline)
     from hftool import workflow
 
-    started_by_torch(context.obj, settings.device, out=out, processes=processes, max_restarts=max_restarts)
+    started_by_torch(context.obj, settings, out=out, resume=resume, processes=processes, max_restarts=max_restarts)
     with screen(quiet=quiet, verbose=verbose, as_json=as_json) as progress:
         result = workflow.finetune(
             config=settings, out=out, resume=resume, offline=offline, fallback=not no_fallback, progress=progress
@@ -99,16 +101,22 @@ def command(
     print_result(result, quiet=quiet, as_json=as_json)
 
 
-def started_by_torch(words: list[str], device: str, *, out: str | None, processes: int | None, max_restarts: int) -> None:
-    """Where several processes are wanted, start them with the same words and end as they do. Raises UsageError."""
+def started_by_torch(
+    words: list[str], settings: Settings, *, out: str | None, resume: bool, processes: int | None, max_restarts: int
+) -> None:
+    """Where several processes are wanted, start them with the same words and end as they do. Raises UsageError, InputMissing.
+
+    resume: whether the run in `out`, if there is one, is gone on with: it needs as many processes as it had.
+    """
     from hftool.training.launch import launch, wanted_processes
 
-    count = wanted_processes(processes, device)
-    if count == 1 and not (max_restarts and not several()):
+    begun = Run(Path(out)) if resume and out is not None else None
+    count = wanted_processes(processes, settings.device, begun)
+    if is_worker() or (count == 1 and not max_restarts):
         return
     if max_restarts and out is None:
         raise UsageError("which run is to be gone on with after a restart?", "--max-restarts needs --out RUN")
-    sys.exit(launch(words, processes=count, max_restarts=max_restarts))
+    sys.exit(launch(words, processes=count, max_restarts=max_restarts, grace=settings.grace))
 
 
 def _settings(file: str | None, assignments: list[str], given: dict[str, Any], knobs: dict[str, Any]) -> Settings:

@@ -102,7 +102,7 @@ Processes = Annotated[
         "--processes",
         metavar="N",
         min=1,
-        help="Processes on this machine; by default one for each GPU.",
+        help="Processes on this machine; by default one for each GPU, or as many as the run had.",
         rich_help_panel=MACHINE,
     ),
 ]

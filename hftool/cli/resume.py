@@ -1,5 +1,6 @@
 """hftool resume"""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -7,6 +8,9 @@ import typer
 from hftool.cli.finetune import print_result, started_by_torch
 from hftool.cli.options import Json, MaxRestarts, Offline, Processes, Quiet, Verbose, go_offline
 from hftool.cli.screen import screen
+from hftool.config import Config as Settings
+from hftool.config import make_config, read_config
+from hftool.run import Run as Folder
 
 NAME = "resume"
 Run = Annotated[str, typer.Argument(metavar="RUN", help="A run folder that is not finished.")]
@@ -30,7 +34,9 @@ def command(
     go_offline(offline)
     from hftool import workflow
 
-    started_by_torch(context.obj, "auto", out=run, processes=processes, max_restarts=max_restarts)
+    begun = Folder(Path(run))
+    settings = make_config(read_config(str(begun.config))) if begun.is_run() else Settings()
+    started_by_torch(context.obj, settings, out=run, resume=True, processes=processes, max_restarts=max_restarts)
     with screen(quiet=quiet, verbose=verbose, as_json=as_json) as progress:
         result = workflow.resume(run, offline=offline, progress=progress)
     print_result(result, quiet=quiet, as_json=as_json)

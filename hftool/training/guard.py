@@ -4,7 +4,9 @@ import contextlib
 import os
 import shlex
 import signal
+import socket
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from types import FrameType, TracebackType
 from typing import Any
@@ -13,6 +15,7 @@ import torch
 
 from hftool.errors import Interrupted, RunStopped
 
+ENDING = (signal.SIGINT, signal.SIGTERM)
 MAX_SKIPPED = 5  # steps in a row with a loss or gradient that is no number
 TRY = "Try a lower --lr, or --precision fp32"
 LESS = "Try a smaller --max-length, or a smaller model"
@@ -22,33 +25,61 @@ NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")  # a
 class Signals:
     """Within the block, SIGINT and SIGTERM only set a flag, so that the step is finished and saved; a second one ends the
     process at once, and so does the end of the grace (seconds): older checkpoints are whole at any moment. Installed always:
-    a shell's background jobs inherit an ignored SIGINT."""
+    a shell's background jobs inherit an ignored SIGINT.
+
+    The grace is counted by a thread, which Python tells of a signal at once: the main thread hears of it only when it has come
+    back from what it waits for, such as another process of the run that hangs.
+    """
 
     def __init__(self, grace: float = 30.0) -> None:
         self.pending: int | None = None
         self.grace = grace
         self._before: dict[int, Any] = {}
-        self._timer: threading.Timer | None = None
+        self._ears: list[socket.socket] = []  # one is written to, one is listened to
+        self._listener: threading.Thread | None = None
+        self._wakeup = -1
 
     def __enter__(self) -> "Signals":
-        for number in (signal.SIGINT, signal.SIGTERM):
-            try:
-                self._before[number] = signal.signal(number, self._arrived)
-            except ValueError:  # not the main thread: Python delivers no signals here
-                return self
+        if threading.current_thread() is not threading.main_thread():  # Python delivers no signals here
+            return self
+        self._ears = list(socket.socketpair())
+        self._ears[0].setblocking(False)
+        self._wakeup = signal.set_wakeup_fd(self._ears[0].fileno(), warn_on_full_buffer=False)
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        with signals_held_back():  # the thread inherits the mask: signals are the main thread's
+            self._listener.start()
+        for number in ENDING:
+            self._before[number] = signal.signal(number, self._arrived)
         return self
 
     def _arrived(self, number: int, frame: FrameType | None) -> None:
         if self.pending is not None:
             os._exit(128 + number)
         self.pending = number
-        self._timer = threading.Timer(self.grace, os._exit, [128 + number])
-        self._timer.daemon = True
-        self._timer.start()
+
+    def _listen(self) -> None:
+        """In the thread: end the process at the second signal, or at the end of the grace that the first one begins."""
+        first, end = 0, 0.0
+        while True:
+            self._ears[1].settimeout(max(end - time.monotonic(), 1e-6) if first else None)
+            try:
+                number = next(iter(self._ears[1].recv(1)), None)
+            except TimeoutError:
+                os._exit(128 + first)
+            if number is None:  # the block has ended
+                return
+            if number in ENDING and first:
+                os._exit(128 + number)
+            if number in ENDING:
+                first, end = number, time.monotonic() + self.grace
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+        if self._listener is not None:
+            signal.set_wakeup_fd(self._wakeup)
+            self._ears[0].shutdown(socket.SHUT_WR)  # not close: processes that prepare batches may hold it, too
+            self._listener.join()
+            for ear in self._ears:
+                ear.close()
         for number, handler in self._before.items():
             signal.signal(number, handler if handler is not None else signal.SIG_DFL)
 
@@ -69,7 +100,7 @@ def signals_held_back() -> Iterator[None]:
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
     try:
         yield
     finally:

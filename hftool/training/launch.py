@@ -6,6 +6,7 @@ its code into a file and ends with 0, and only a crash is a reason to start agai
 
 import contextlib
 import logging
+import math
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -13,15 +14,22 @@ from pathlib import Path
 from typing import Any
 
 from hftool.machine import usable_cores
-from hftool.workers import EXIT_FILE, several
+from hftool.run import Run, read_json
+from hftool.workers import EXIT_FILE, is_worker
+
+AFTER_GRACE = 5  # seconds that a worker has to end in once its grace is over
 
 
-def wanted_processes(given: int | None, device: str) -> int:
-    """How many processes a run gets: what was asked for, else every GPU that is visible; 1 inside one of several."""
-    if several():
+def wanted_processes(given: int | None, device: str, begun: Run | None = None) -> int:
+    """How many processes a run gets: what was asked for, else as many as it had when it was begun, else every GPU that is
+    visible; 1 inside a worker. Raises InputMissing (a manifest that cannot be read)."""
+    if is_worker():
         return 1
     if given is not None:
         return given
+    if begun is not None and begun.is_run():
+        had = read_json(begun.manifest).get("processes")
+        return had if isinstance(had, int) and had > 0 and not begun.is_finished() else 1
     if device not in ("auto", "cuda") or not Path("/dev/nvidiactl").exists():  # torch takes a second to say the same
         return 1
     import torch
@@ -29,16 +37,17 @@ def wanted_processes(given: int | None, device: str) -> int:
     return max(1, torch.cuda.device_count())
 
 
-def launch(words: Sequence[str], *, processes: int, max_restarts: int) -> int:
+def launch(words: Sequence[str], *, processes: int, max_restarts: int, grace: float = 30.0) -> int:
     """Run `hftool WORDS` in several processes on this machine and wait for them -> the exit code of the first.
 
-    When one of them dies all are started again, at most `max_restarts` times, and go on from the newest checkpoint.
+    When one of them dies all are started again, at most `max_restarts` times, and go on from the newest checkpoint. After a
+    signal they have `grace` seconds to save.
     """
     import torch.distributed.run as agent
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
-    with tempfile.TemporaryDirectory() as folder, _environment(processes, Path(folder) / "code") as left, _silence():
+    with tempfile.TemporaryDirectory() as folder, _environment(processes, Path(folder) / "code", grace) as left, _silence():
         options = ["--standalone", "--nproc-per-node", str(processes), "--max-restarts", str(max_restarts), "-m", "hftool"]
         code = 0
         try:
@@ -53,12 +62,13 @@ def launch(words: Sequence[str], *, processes: int, max_restarts: int) -> int:
 
 
 @contextlib.contextmanager
-def _environment(processes: int, left: Path) -> Iterator[Path]:
+def _environment(processes: int, left: Path, grace: float) -> Iterator[Path]:
     """What the workers read, for as long as they run. The cores are shared out: each would take all of them."""
     ours = {
         EXIT_FILE: str(left),
         # else workers that are started again find the addresses of the dead ones in the agent's store, and wait for them
         "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
+        "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(math.ceil(grace) + AFTER_GRACE),  # seconds; then the agent kills them
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(max(1, usable_cores() // processes))),
     }
     before = {name: os.environ.get(name) for name in ours}

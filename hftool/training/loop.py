@@ -34,7 +34,7 @@ from hftool.training.guard import (
     signals_held_back,
 )
 from hftool.training.optimizer import make_optimizer, schedule_factor
-from hftool.training.placement import autocast, gather_documents, largest, share_of, sum_gradients
+from hftool.training.placement import autocast, by_first, gather_documents, largest, share_of, sum_gradients
 from hftool.training.store import (
     Store,
     load_generators,
@@ -127,8 +127,7 @@ class Trainer:
         self.meter.loss, self.meter.count = state["meter"]
         self.finite.in_a_row, self.finite.skipped = state["skipped"]
         self.micro, self.saving_seconds = state["micro"], state["seconds_saving"]
-        if self.accelerator.is_main_process:
-            cut_log(self.run.log, state["log_bytes"])
+        by_first(self.accelerator, lambda: cut_log(self.run.log, state["log_bytes"]))
         load_generators(folder, self.accelerator.process_index)  # last: what is above may draw
 
     def train(self) -> Position:
@@ -246,28 +245,39 @@ class Trainer:
     def _backward_in_memory(self, rows: list[int], batches: Sequence[dict[str, torch.Tensor]]) -> tuple[float, int]:
         """`backward`; where memory runs out the same rows again, half as many at once: the step and its gradient stay.
 
-        Raises RunStopped when there is no memory for one row.
+        Raises RunStopped when there is no memory for one row, here or in another process of the run.
         """
-        tokens = self.meter.tokens
         with generators_kept(self.accelerator.device) as rewind:
-            while True:
-                try:
-                    return self.backward(batches)
-                except (RuntimeError, MemoryError) as error:
-                    if not is_out_of_memory(error):
-                        raise
+            made = self._backward_in_parts(rows, batches, rewind)
+            (failed,) = largest(self.accelerator, [int(made is None)])
+            if made is None or failed:
                 self.optimizer.zero_grad()
-                mine = share_of(self.accelerator, rows)
-                if min(self.micro, len(mine)) == 1:
-                    rewind()
-                    self.position.step_in_epoch -= 1  # it was not taken: what goes on from here begins with it
-                    raise RunStopped(f"there is no memory for one row at step {self.position.step + 1}", LESS)
-                self.micro = min(self.micro, len(mine)) // 2
-                notice(self.progress, f"out of memory: from step {self.position.step + 1} on {self.micro} rows at once")
                 rewind()
-                self.meter.tokens = tokens
-                parts = split_step(mine, size=self.micro)
-                batches = [self.head.collate([self.features[i] for i in part], draw=self._draw()) for part in parts]
+                self.position.step_in_epoch -= 1  # it was not taken: what goes on from here begins with it
+                raise RunStopped(f"there is no memory for one row at step {self.position.step + 1}", LESS)
+            return made
+
+    def _backward_in_parts(
+        self, rows: list[int], batches: Sequence[dict[str, torch.Tensor]], rewind: Callable[[], None]
+    ) -> tuple[float, int] | None:
+        """`backward` with as many rows at once as there is memory for; None where there is none for one."""
+        tokens = self.meter.tokens
+        while True:
+            try:
+                return self.backward(batches)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+            self.optimizer.zero_grad()
+            mine = share_of(self.accelerator, rows)
+            if min(self.micro, len(mine)) == 1:
+                return None
+            self.micro = min(self.micro, len(mine)) // 2
+            notice(self.progress, f"out of memory: from step {self.position.step + 1} on {self.micro} rows at once")
+            rewind()
+            self.meter.tokens = tokens
+            parts = split_step(mine, size=self.micro)
+            batches = [self.head.collate([self.features[i] for i in part], draw=self._draw()) for part in parts]
 
     def _log(self) -> None:
         step = self.position.step
@@ -291,8 +301,7 @@ class Trainer:
         self.progress(Event("step", values=values))
 
     def _write_line(self, line: dict[str, Any]) -> None:
-        if self.accelerator.is_main_process:
-            append_lines(self.run.log, [line])
+        by_first(self.accelerator, lambda: append_lines(self.run.log, [line]))
 
     def _evaluate_or_save(self, rows: Sequence[int], *, saving: bool) -> None:
         step, config = self.position.step, self.config
@@ -339,9 +348,8 @@ class Trainer:
         self.position.seconds = started - self.started
         generators = gather_documents(self.accelerator, pack_generators())
         path = self.store.path(self.position.step)
-        if self.accelerator.is_main_process:
-            path = self.store.save(self.model, self.optimizer.optimizer, self._state(), generators)
-        self.accelerator.wait_for_everyone()
+        save = self.store.save
+        by_first(self.accelerator, lambda: save(self.model, self.optimizer.optimizer, self._state(), generators))
         self.saved_at = time.perf_counter()
         spent = self.saved_at - started
         self.saving_seconds += spent

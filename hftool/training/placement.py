@@ -2,8 +2,8 @@
 
 import json
 import os
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,9 @@ def make_accelerator(device: str) -> Any:
 
     AcceleratorState._reset_state(reset_partial_state=True)
     GradientState._reset_state()
-    before = os.environ.get(WISH)
-    if device.startswith("cuda:") or device == "mps":
+    before = os.environ.pop(WISH, None)
+    # of several processes accelerate gives each its GPU, and only then tells CUDA which it is
+    if (device.startswith("cuda:") and not several()) or device == "mps":
         os.environ[WISH] = device
     try:
         return Accelerator(cpu=device == "cpu", mixed_precision="no")
@@ -65,34 +66,24 @@ class Team:
         """What the first process has, in all of them."""
         return gather_documents(self.accelerator, value)[0] if several() else value
 
-    def check(self, work: Callable[[], None]) -> None:
+    def check(self, work: Callable[[], object]) -> None:
         """Do this in the first process; the error that it raises is raised in all."""
-        if not several():
-            work()
-            return
-        told: list[Any] = []
-        if self.is_first:
-            try:
-                work()
-            except HftoolError as error:
-                told = [type(error).__name__, error.detail, error.hint]
-        told = self.agree(told)
-        if told:
-            raise {kind.__name__: kind for kind in HftoolError.__subclasses__()}[told[0]](*told[1:])
-
-    def wait(self) -> None:
-        """Until all processes are here."""
         if several():
-            self.accelerator.wait_for_everyone()
+            by_first(self.accelerator, work)
+        else:
+            work()
 
     def spread(self, seed: int) -> None:
         """Give each process but the first generators of its own, so that dropout is not the same in all."""
         if not self.is_first:
             seed_everything((seed + 1_000_003 * rank()) % 2**32)
 
-    def holding(self, folder: Path) -> AbstractContextManager[None]:
-        """The lock of a run folder, held by the first process."""
-        return locked(folder) if self.is_first else nullcontext()
+    @contextmanager
+    def holding(self, folder: Path) -> Iterator[None]:
+        """The lock of a run folder, held by the first process. Raises OutputUnavailable in all of them."""
+        with ExitStack() as stack:
+            self.check(lambda: stack.enter_context(locked(folder)))
+            yield
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
@@ -142,6 +133,22 @@ def largest(accelerator: Any, numbers: Sequence[int]) -> list[int]:
         return list(numbers)
     all_numbers = accelerator.gather(torch.tensor([list(numbers)], device=accelerator.device))
     return [int(n) for n in all_numbers.max(dim=0).values.tolist()]
+
+
+def by_first(accelerator: Any, work: Callable[[], object]) -> None:
+    """Do this in the first process, while the others wait; the error that it raises is raised in all."""
+    if accelerator.num_processes == 1:
+        work()
+        return
+    told: list[str] = []
+    if accelerator.is_main_process:
+        try:
+            work()
+        except HftoolError as error:
+            told = [type(error).__name__, error.detail, error.hint]
+    told = gather_documents(accelerator, told)[0]
+    if told:
+        raise {kind.__name__: kind for kind in HftoolError.__subclasses__()}[told[0]](*told[1:])
 
 
 def gather_documents(accelerator: Any, document: Any) -> list[Any]:

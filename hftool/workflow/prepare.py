@@ -22,7 +22,7 @@ from hftool.errors import DataError, UsageError
 from hftool.heads import get_head, head_class
 from hftool.heads.classify import balanced_weights
 from hftool.heads.protocol import Feature
-from hftool.machine import choose_device, choose_precision, this_machine
+from hftool.machine import choose_device, choose_precision, own_device, share_devices, this_machine
 from hftool.models import Card, Loaded, auto_class_of, family_of, length_limit, load_model, load_tokenizer, read_config
 from hftool.names import Place, TaskData, check_word, find_place, find_task_data
 from hftool.progress import Progress, notice
@@ -86,7 +86,7 @@ def make_settings(
         raise UsageError("which model?", "hftool finetune MODEL TASK, such as: hftool finetune bert sst2")
     if config.task is None and config.train is None:
         raise UsageError("which task?", "Name one of `hftool tasks`, a file, or --train FILE")
-    return dataclasses.replace(config, device=choose_device(config.device))
+    return dataclasses.replace(config, device=share_devices(choose_device(config.device)))
 
 
 def choose_head(settings: Config) -> str | None:
@@ -224,7 +224,7 @@ def prepare(found: Found, splits: Splits) -> Job:
 
     Raises what `load_model` raises, UsageError (device, family), DataError.
     """
-    settings, place, device = found.settings, found.place, found.settings.device
+    settings, place, device = found.settings, found.place, own_device(found.settings.device)
     model_config = read_config(place.folder)
     family = family_of(model_config)
     check_head(family, found.head, model=settings.model or "")

@@ -25,6 +25,8 @@ def check_same(recorded: Config, wanted: Config, run: Path) -> None:
             continue
         if name == "labels" and not now:
             continue
+        if name == "device" and was == "cuda" and now.startswith("cuda"):
+            continue  # of several processes each has a GPU; how many there are is looked at elsewhere
         if name == "columns":
             was = {role: was.get(role) for role in now}
         if name in PLACES and _place(now) in (was, _place(was), str(was).partition("@")[0]):

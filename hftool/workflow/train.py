@@ -159,8 +159,7 @@ def _default_run(found: Found) -> Path:
 
 def _run(run: Run, job: Job, team: Team, progress: Progress) -> Result:
     """Inside the locked run folder: write down what is done, train, measure, save."""
-    if team.is_first:
-        _begin(run, job, progress)
+    team.check(lambda: _begin(run, job, progress))
     keep_freed_memory()
     predictor = make_predictor(job.loaded)
     trainer = Trainer(
@@ -188,14 +187,17 @@ def _run(run: Run, job: Job, team: Team, progress: Progress) -> Result:
         "skipped_steps": trainer.finite.skipped,
     }
     metrics |= {name: _measure(predictor, job, name, team) for name in MEASURED if name in job.encoded}
-    if team.is_first:
-        remove_folder(run.model)  # of a run that was killed between its model and its metrics
-        with whole_folder(run.model) as folder:
-            story = Story(read_json(run.manifest), metrics, dataclasses.asdict(job.settings))
-            metrics["model"] = save_folder(job.loaded, _measured_card(job.loaded.card, metrics, predictor), folder, story)
-        write_json(run.metrics, metrics)
-    team.wait()
+    team.check(lambda: _end(run, job, predictor, metrics))
     return Result(run, metrics, position.seconds, job.found.stand_ins())
+
+
+def _end(run: Run, job: Job, predictor: Predictor, metrics: dict[str, Any]) -> None:
+    """What a run folder holds when all is done: the model, then the metrics."""
+    remove_folder(run.model)  # of a run that was killed between its model and its metrics
+    with whole_folder(run.model) as folder:
+        story = Story(read_json(run.manifest), metrics, dataclasses.asdict(job.settings))
+        metrics["model"] = save_folder(job.loaded, _measured_card(job.loaded.card, metrics, predictor), folder, story)
+    write_json(run.metrics, metrics)
 
 
 def _begin(run: Run, job: Job, progress: Progress) -> None:
@@ -213,7 +215,9 @@ def _begin(run: Run, job: Job, progress: Progress) -> None:
 
 def _restore(trainer: Trainer, team: Team, progress: Progress) -> None:
     """Put a trainer where its newest whole checkpoint was; the first process chooses it, and sets damaged ones aside."""
-    found = trainer.store.newest(lambda text: notice(progress, text)) if team.is_first else None
+    chosen: list[Path | None] = []
+    team.check(lambda: chosen.append(trainer.store.newest(lambda text: notice(progress, text))))
+    found = next(iter(chosen), None)
     if team.is_first:
         trainer.store.rotate()  # a process that was killed in the middle of it may have been the last that saved
     step = team.agree(found.name if found else "")
@@ -224,7 +228,7 @@ def _restore(trainer: Trainer, team: Team, progress: Progress) -> None:
     if team.is_first:
         remove_file(trainer.run.log)  # lines of steps that no checkpoint holds
     team.spread(trainer.config.seed)
-    check_room(trainer, progress)
+    team.check(lambda: check_room(trainer, progress))
 
 
 def check_room(trainer: Trainer, progress: Progress) -> None:

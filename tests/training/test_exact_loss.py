@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ import pytest
 import torch
 from crashing import SERVER, start
 from safetensors.torch import load_file, save_file
+from several import environments, free_port, log_of, words_for, workers_of
 
 ROWS = 33  # steps of 16, 16 and 1: in the last one a second process has nothing to do
 DEALT = {  # name -> rows in a batch, batches added up, processes
@@ -32,11 +32,6 @@ LESSONS = [
     ("bert", "embed"),
 ]
 OFTEN = ("classify", "tag", "text2text", "fill")
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
 
 
 def gradients(plan, name, rank, port, target):
@@ -125,25 +120,6 @@ def uneven(lesson, rows):
     return rows
 
 
-def words_for(folder, out, *more):
-    """A run on the rows of tags, which have many lengths: 3 steps of 16 rows an epoch, dropout off."""
-    path = folder / "rows.jsonl"
-    if not path.exists():
-        families.write_jsonl(path, families.tag_rows(41))
-    knobs = ("--epochs", 2, "--lr", 0.1, "--optimizer", "sgd", "--log-steps", 1, "--precision", "fp32")
-    files = ("--train", path, "--validation", path, "--allow-leak", "--out", folder / out)
-    return [str(word) for word in ("finetune", families.folder("bert"), *files, *knobs, "--offline", "--device", "cpu", *more)]
-
-
-def log_of(run):
-    return [json.loads(line) for line in (run / "log.jsonl").read_text(encoding="utf-8").splitlines()]
-
-
-def environments(port):
-    shared = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    return [{**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(2)]
-
-
 def test_two_processes_learn_and_measure_what_one_does_and_only_the_first_writes(tmp_path):
     """The environment is that of torchrun: see the test below for torchrun itself."""
     one = start(tmp_path / "told-one", words_for(tmp_path, "one", "--batch-size", "16"))
@@ -205,27 +181,6 @@ def test_torchrun_starts_it_and_a_run_of_two_goes_on_with_two(tmp_path):
         capture_output=True,
     ).returncode
     assert code == 0  # finished is finished, whoever asks
-
-
-def workers_of(pid):
-    """Rank -> pid of the processes below this one that are workers."""
-    below, found = {pid}, {}
-    for _ in range(3):
-        for path in sorted(os.listdir("/proc")):
-            if not path.isdigit():
-                continue
-            try:
-                with open(f"/proc/{path}/stat", encoding="utf-8") as handle:
-                    parent = int(handle.read().rsplit(")", 1)[1].split()[1])
-                with open(f"/proc/{path}/environ", "rb") as handle:
-                    variables = dict(pair.split(b"=", 1) for pair in handle.read().split(b"\0") if b"=" in pair)
-            except (OSError, ValueError):
-                continue
-            if parent in below:
-                below.add(int(path))
-                if b"TORCHELASTIC_RESTART_COUNT" in variables:
-                    found[int(variables[b"RANK"])] = int(path)
-    return found
 
 
 @pytest.mark.slow

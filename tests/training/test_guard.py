@@ -2,8 +2,10 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -54,8 +56,7 @@ def test_signals_save_and_end_with_one_line(tiny_bert, film_files, cli):
         line, word = one_line(err), signal.Signals(number).name
         step = int(line.split("stopped after step ")[1].split(",")[0])
         assert out == "" and line == (
-            f"hftool: {word}: stopped after step {step}, checkpoint saved in '{run}'. "
-            f"Go on: hftool resume {run}"
+            f"hftool: {word}: stopped after step {step}, checkpoint saved in '{run}'. Go on: hftool resume {run}"
         )
         assert (run / "checkpoints" / f"step-{step:06d}").is_dir() and not (run / "metrics.json").exists()
         assert list((run / "checkpoints").glob(".tmp-*")) == []
@@ -83,13 +84,42 @@ def test_a_second_signal_ends_the_process_at_once():
     assert (made.returncode, made.stdout) == (143, "still here\n")
 
 
-def test_handlers_are_put_back_and_other_threads_do_without():
-    import threading
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a mutex of zeros is one of Linux")
+@pytest.mark.parametrize(("numbers", "grace", "code"), [((15,), 0.3, 143), ((15, 2), 30, 130)], ids=["grace", "second"])
+def test_the_grace_ends_and_a_second_signal_too_while_nothing_comes_back(numbers, grace, code):
+    """The main thread waits for what never comes, as for another process of the run: Python cannot call it."""
+    program = (
+        "import ctypes\n"
+        "from hftool.training.guard import Signals\n"
+        "lock, libc = ctypes.create_string_buffer(64), ctypes.CDLL(None)\n"
+        f"with Signals({grace}):\n"
+        "    libc.pthread_mutex_lock(lock)\n"
+        "    print('waits', flush=True)\n"
+        "    libc.pthread_mutex_lock(lock)\n"
+    )
+    going = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    assert going.stdout.readline() == "waits\n"
+    for number in numbers:
+        time.sleep(0.2)
+        going.send_signal(number)
+    try:
+        assert going.wait(20) == code
+    finally:
+        going.kill()
+        going.communicate()
 
+
+def test_handlers_are_put_back_and_other_threads_do_without():
     before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
+    reader, writer = socket.socketpair()
+    writer.setblocking(False)
+    signal.set_wakeup_fd(writer.fileno())
     with Signals() as signals:
         assert signal.getsignal(signal.SIGINT) == signals._arrived
     assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == before
+    assert signal.set_wakeup_fd(-1) == writer.fileno()  # an event loop's
+    reader.close(), writer.close()
+    assert [thread for thread in threading.enumerate() if thread is signals._listener] == []
     went = []
 
     def work():

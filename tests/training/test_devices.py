@@ -1,0 +1,92 @@
+"""Which device each process of a run computes on. GPUs are told to be there: nothing is computed on them."""
+
+import contextlib
+import json
+import os
+
+import families
+import pytest
+from crashing import SERVER
+from several import environments, free_port
+
+from hftool import machine
+from hftool.config import make_config
+from hftool.errors import UsageError
+from hftool.machine import own_device, share_devices
+from hftool.workflow.resume import check_same
+
+
+def with_gpus(count):
+    """As far as the choice of a device asks, this process is on a machine with so many GPUs."""
+    import accelerate.state
+    import torch
+
+    torch.cuda.is_available = lambda: True
+    torch.cuda.device_count = lambda: count
+    torch.cuda.set_device = lambda device: chosen.append(str(device))
+    torch.cuda.is_bf16_supported = lambda *given, **more: False
+    several = accelerate.utils.DistributedType.MULTI_GPU
+    accelerate.state.PartialState._prepare_backend = lambda self, *given, **more: ("gloo", several)
+    accelerate.state.check_cuda_p2p_ib_support = lambda: True
+    chosen = []
+    return chosen
+
+
+def places(target, rows, environment, wish):
+    """In a process of its own: where the run is said to be, and where its parts are."""
+    from hftool.training.placement import Team
+    from hftool.workflow import prepare
+
+    os.environ.update(environment)
+    os.environ["ACCELERATE_TORCH_DEVICE"] = "cuda:0"  # of a machine that was set up for one
+    told, loaded = with_gpus(2), []
+
+    def load(*given, device, **more):
+        loaded.append(device)
+        raise StopIteration
+
+    prepare.load_model = load
+    knobs = {"train": rows, "validation": rows, "allow_leak": True, "device": wish}
+    settings = prepare.make_settings(knobs, model=str(families.folder("bert")), task=None, head="tag")
+    found = prepare.find(settings, offline=True, fallback=False, progress=lambda event: None)
+    with contextlib.suppress(StopIteration):
+        prepare.prepare(found, prepare.split(found.settings, found.data, found.head))
+    accelerator = Team(settings.device).accelerator
+    made = {"settings": settings.device, "loaded": loaded, "accelerator": str(accelerator.device), "torch": told}
+    target.write_text(json.dumps(made))
+
+
+@pytest.mark.parametrize("wish", ["auto", "cuda:0"])
+def test_each_of_several_processes_has_a_gpu_of_its_own(tmp_path, wish):
+    rows = str(families.write_jsonl(tmp_path / "rows.jsonl", families.tag_rows(20)))
+    targets = [tmp_path / "0", tmp_path / "1"]
+    started = [
+        SERVER.Process(target=places, args=(target, rows, environment, wish))
+        for target, environment in zip(targets, environments(free_port()), strict=True)
+    ]
+    for process in started:
+        process.start()
+    for process in started:
+        process.join(100)
+        assert process.exitcode == 0
+    for number, target in enumerate(targets):
+        own = f"cuda:{number}"
+        found = json.loads(target.read_text())
+        assert found == {"settings": "cuda", "loaded": [own], "accelerator": own, "torch": [own]}
+
+
+def test_what_a_run_is_on_by_how_many_processes_there_are(monkeypatch):
+    monkeypatch.setattr(machine, "devices", lambda: ["cpu", "cuda:0", "cuda:1"])
+    assert [share_devices(name) for name in ("cpu", "cuda:1", "mps")] == ["cpu", "cuda:1", "mps"]
+    for name, value in environments(1)[1].items():
+        monkeypatch.setenv(name, value)
+    assert [share_devices(name) for name in ("cpu", "cuda:1", "mps")] == ["cpu", "cuda", "mps"]
+    assert [own_device(name) for name in ("cpu", "cuda")] == ["cpu", "cuda:1"]
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert share_devices("cpu") == "cpu"
+    with pytest.raises(UsageError, match="4 processes cannot share 2 GPUs. Use --processes 2, or --device cpu"):
+        share_devices("cuda:0")
+
+
+def test_a_finished_run_of_several_is_the_same_run_for_one(tmp_path):
+    check_same(make_config({"device": "cuda"}), make_config({"device": "cuda:0"}), tmp_path)
