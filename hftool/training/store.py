@@ -93,6 +93,16 @@ class Store:
         disk.remove_folder(aside)
         disk.rename(self.path(step), aside)
 
+    def _take_back(self) -> None:
+        """Give a whole checkpoint that was put aside its name again where the one to come in its place never came: a process
+        was killed between the two renames."""
+        there = set(self.steps())
+        for aside in sorted(self.folder.glob(".tmp-*-old")):
+            step = int(aside.name.split("-")[1])
+            if step not in there and not _trouble_of(aside):
+                disk.rename(aside, self.path(step))
+                there.add(step)
+
     def rotate(self) -> None:
         """Remove all but the newest `keep` and the best of each of these, and what a crash left behind.
 
@@ -120,6 +130,7 @@ class Store:
         One that is damaged is renamed, so that it is never taken again, and said. A whole one of a later step is renamed when
         another is gone on with: else rotation would keep it for the newest. Raises DataError when none is left.
         """
+        self._take_back()
         steps, whole = self.steps(), []
         for step in reversed(steps):
             folder = self.path(step)
@@ -213,6 +224,15 @@ def verify(folder: Path) -> None:
         raise ConfigError(
             f"the checkpoint '{folder}' is damaged: {', '.join(bad)} changed after it was written", "Use an older one"
         )
+
+
+def _trouble_of(folder: Path) -> str:
+    """What is wrong with a checkpoint, in a sentence; empty where every byte of it is right."""
+    try:
+        verify(folder)
+    except ConfigError as error:
+        return error.detail
+    return ""
 
 
 def read_state(folder: Path) -> dict[str, Any]:

@@ -309,6 +309,24 @@ def test_no_memory_for_one_row_is_75_and_the_weights_are_kept(desk):
     assert result(run)["step-000012/state.json"]["micro"] == 1  # it is known how much room there is
 
 
+def test_killed_while_a_step_is_saved_again_it_is_gone_on_with(desk):
+    """Step 6 was saved; with no memory for one row of step 7 it is saved again, and killed when neither folder has its name."""
+    run = desk.folder / "no-room-killed"
+    words = desk.words(run, "--log-steps", 100)
+    how = {"change": "breaking:no_room_for_one", "environment": {"BREAKING_AT": "7"}}
+    trace = desk.folder / "operations-no-room"
+    ended = finish(desk.told(run), words, trace=trace, **how)
+    assert ended.code == 75, ended.err
+    operations = [line.split(" ", 1) for line in trace.read_text().splitlines()]
+    number = max(n for n, (kind, path) in enumerate(operations, 1) if kind == "rename" and path.endswith("/step-000006"))
+    assert operations[number][0] == "rename" and "/.tmp-6-" in operations[number][1]
+    shutil.rmtree(run)
+    ended = finish(desk.told(run), words, at=number + 1, **how)
+    assert ended.code == KILLED and not (run / "checkpoints" / "step-000006").exists()
+    assert "going on after step 6 of 12" in desk.again(run).err and leftovers(run) == []
+    assert result(run)["model"] == desk.whole()["model"]
+
+
 def test_the_error_for_one_row_says_what_helps(tiny_bert, tmp_path):
     trainer = make_trainer(tiny_bert, tmp_path / "a", batch_size=1)
 

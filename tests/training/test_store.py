@@ -1,3 +1,4 @@
+import functools
 import json
 import os
 import random
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from hftool import disk
 from hftool.errors import ConfigError, StorageError
 from hftool.training.optimizer import make_optimizer
 from hftool.training.store import (
@@ -126,6 +128,56 @@ def test_a_step_that_is_saved_again_is_replaced(store):
     store.save(net, optimizer, {"step": 1, "best_step": 1})
     assert read_state(store.path(1))["best_step"] == 1
     assert [p.name for p in store.folder.iterdir()] == ["step-000001"]
+
+
+class Killed(BaseException):
+    """As SIGKILL: nothing of ours catches it."""
+
+
+def killed_at(monkeypatch, number, work):
+    """Do something and be killed before this operation on the disk -> whether it came so far."""
+    done = 0
+
+    def count(operation, path):
+        nonlocal done
+        done += 1
+        if done == number:
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(disk, "watch", count)
+        try:
+            work()
+        except Killed:
+            return True
+    return False
+
+
+def test_killed_at_any_point_of_saving_a_step_again_it_is_still_there(tmp_path, monkeypatch):
+    """Its folder loses its name before the new one gets it: between the two there is none of that name."""
+    net, optimizer = trained()
+    number, found, going = 0, set(), True
+    while going:
+        number += 1
+        store = Store(tmp_path / str(number), keep=1)
+        store.save(net, optimizer, {"step": 1, "best_step": 0})
+        again = functools.partial(store.save, net, optimizer, {"step": 1, "best_step": 1})
+        going = killed_at(monkeypatch, number, again)
+        assert store.newest(print) == store.path(1), number
+        verify(store.path(1))
+        found.add(read_state(store.path(1))["best_step"])
+        store.rotate()
+        assert [p.name for p in store.folder.iterdir()] == ["step-000001"]
+    assert number > 20 and found == {0, 1}
+
+
+def test_half_of_a_checkpoint_that_was_put_aside_is_not_taken_back(store, saved):
+    store._put_aside(7)
+    aside = next(store.folder.glob(".tmp-7-*-old"))
+    (aside / "rng.safetensors").unlink()
+    assert store.newest(print) is None
+    store.rotate()
+    assert list(store.folder.iterdir()) == []
 
 
 def test_find(store):
