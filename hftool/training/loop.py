@@ -116,7 +116,7 @@ class Trainer:
         self.steps = config.max_steps or max(1, math.ceil(round(config.epochs * self.steps_an_epoch, 6)))
         self.warmup = math.ceil(config.warmup * self.steps)
         self.saved_at = self.started = time.perf_counter()
-        self.saving_seconds = 0.0
+        self.saving_seconds = self.norm = 0.0
 
     def restore(self, folder: Path) -> None:
         """Go on from a verified checkpoint: everything is as it was after its last step. Raises ConfigError (does not fit)."""
@@ -127,6 +127,7 @@ class Trainer:
         self.meter.loss, self.meter.count = state["meter"]
         self.finite.in_a_row, self.finite.skipped = state["skipped"]
         self.micro, self.saving_seconds = state["micro"], state["seconds_saving"]
+        self.norm = state.get("norm", 0.0)  # a run that began with an older hftool has none
         if self.accelerator.is_main_process:
             cut_log(self.run.log, state["log_bytes"])
         load_generators(folder, self.accelerator.process_index)  # last: what is above may draw
@@ -355,6 +356,7 @@ class Trainer:
             "meter": [self.meter.loss, self.meter.count],
             "skipped": [self.finite.in_a_row, self.finite.skipped],
             "micro": self.micro,
+            "norm": self.norm,
             "seconds_saving": self.saving_seconds,
             "log_bytes": self.run.log.stat().st_size if self.run.log.is_file() else 0,
         }

@@ -222,6 +222,24 @@ def test_a_skipped_step_leaves_weights_and_optimizer_as_they_were(tiny_bert, tmp
     assert all(p.grad is None for p in trainer.model.parameters())
 
 
+@pytest.mark.parametrize("old", [False, True])
+def test_a_first_step_after_resuming_that_is_skipped_is_logged_as_in_one_piece(tiny_bert, tmp_path, old):
+    """The norm that the log names is of the last step that was taken, which was before the cut; older checkpoints have none."""
+    whole = make_trainer(tiny_bert, tmp_path / "whole", max_steps=4, log_steps=3, save_steps=1, keep=9)
+    poison(whole, 3)
+    whole.train()
+    cut = make_trainer(tiny_bert, tmp_path / "cut", max_steps=4, log_steps=3, save_steps=1)
+    if old:
+        path = whole.store.path(2) / "state.json"
+        path.write_text(json.dumps({key: value for key, value in json.loads(path.read_text()).items() if key != "norm"}))
+    cut.restore(whole.store.path(2))
+    poison(cut, 1)
+    cut.train()
+    assert same(weights_of(cut), weights_of(whole))
+    norms = [[line["grad_norm"] for line in log_of(trainer) if "loss" in line] for trainer in (whole, cut)]
+    assert norms[0][0] > 0 and norms[1] == [0.0 if old else norms[0][0], norms[0][1]]
+
+
 def test_five_bad_steps_stop_the_run_and_keep_the_last_finite_weights(tiny_bert, tmp_path):
     lines = list(range(100, 118))
     trainer = make_trainer(tiny_bert, tmp_path / "a", epochs=9.0, lines=lines, warmup=0.0, schedule="constant")
