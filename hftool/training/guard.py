@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from hftool.errors import Interrupted, RunStopped
+from hftool.workers import rank
 
 MAX_SKIPPED = 5  # steps in a row with a loss or gradient that is no number
 TRY = "Try a lower --lr, or --precision fp32"
@@ -42,7 +43,7 @@ class Signals:
         if self.pending is not None:
             os._exit(128 + number)
         self.pending = number
-        self._timer = threading.Timer(self.grace, os._exit, [128 + number])
+        self._timer = threading.Timer(self.grace, _out_of_time, [number, self.grace])
         self._timer.daemon = True
         self._timer.start()
 
@@ -60,6 +61,16 @@ class Signals:
             f"Go on: hftool resume {shlex.quote(run)}",
             signal_number=number,
         )
+
+
+def _out_of_time(number: int, grace: float) -> None:
+    """End the process, which still has not saved. The line goes past Python's stderr: whoever hangs may hold its lock."""
+    if rank() == 0:
+        said = f"{signal.Signals(number).name}: the step or its evaluation was not done within {grace:g} s (--grace)"
+        line = f"hftool: {said}: ended at once. Go on from the newest checkpoint: hftool resume RUN\n"
+        with contextlib.suppress(OSError):
+            os.write(2, line.encode("ascii"))
+    os._exit(128 + number)
 
 
 @contextlib.contextmanager

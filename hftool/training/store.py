@@ -10,7 +10,7 @@ import os
 import random
 import re
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,8 @@ from hftool.safety import sha256
 
 MANIFEST = "MANIFEST.json"
 PYTHON = "python_random"
-FILES = ("model.safetensors", "optimizer.safetensors", "rng.safetensors", "state.json")
+WEIGHTY = ("model.safetensors", "optimizer.safetensors")  # an evaluation leaves them as they are
+FILES = (*WEIGHTY, "rng.safetensors", "state.json")
 NAME = re.compile(r"step-(\d{6,})")
 Generators = dict[str, list[Any]]  # the states of the generators of a process, as numbers: they travel between processes
 
@@ -49,29 +50,50 @@ class Store:
 
         generators: those of every process, in their order; by default those of this one.
         """
-        step = int(state["step"])
-        target = self.path(step)
-        part = self.folder / f".tmp-{step}-{os.getpid()}"
+
+        def fill(part: Path) -> None:
+            made = generators or [pack_generators()]
+            document = {**state, "optimizer": _write_tensors(part, model, optimizer), PYTHON: _write_generators(part, made)}
+            disk.write(part / "state.json", json.dumps(document).encode("utf-8"))
+            seal(part)
+
+        return self._put(int(state["step"]), fill, checkpoint_bytes(model))
+
+    def amend(self, state: dict[str, Any], generators: Sequence[Generators]) -> Path:
+        """Another state and other generators for the checkpoint of state["step"]; its weights and its optimizer are not written
+        again but linked. Raises StorageError; until all is there, the checkpoint is as it was."""
+        target = self.path(int(state["step"]))
+
+        def fill(part: Path) -> None:
+            known = json.loads((target / MANIFEST).read_text(encoding="utf-8"))["files"]
+            for name in WEIGHTY:
+                disk.link(target / name, part / name)
+            document = {**state, "optimizer": read_state(target)["optimizer"], PYTHON: _write_generators(part, generators)}
+            disk.write(part / "state.json", json.dumps(document).encode("utf-8"))
+            seal(part, {name: known[name] for name in WEIGHTY})
+
+        return self._put(int(state["step"]), fill, 2**16)
+
+    def _put(self, step: int, fill: Callable[[Path], None], need: int) -> Path:
+        """A checkpoint that `fill` writes, under its name; need: about how many bytes it takes."""
+        target, part = self.path(step), self.folder / f".tmp-{step}-{os.getpid()}"
         try:
             disk.remove_folder(part)
             disk.make_folder(part)
-            plain = _write_tensors(part, model, optimizer, generators or [pack_generators()])
-            document = {**state, **plain}
-            disk.write(part / "state.json", json.dumps(document).encode("utf-8"))
-            seal(part)
+            fill(part)
             if target.exists():
                 self._put_aside(step)
             disk.rename(part, target)
             disk.sync_folder(self.folder)
         except (OSError, SafetensorError) as error:  # safetensors reports a full disk as an error of its own
             disk.remove_folder(part)
-            raise self._not_written(step, error, model) from error
+            raise self._not_written(step, error, need) from error
         self.rotate()
         return target
 
-    def _not_written(self, step: int, error: Exception, model: torch.nn.Module) -> StorageError:
+    def _not_written(self, step: int, error: Exception, need: int) -> StorageError:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        have = f"{checkpoint_bytes(model)} bytes needed, {disk.free_bytes(self.folder)} free"
+        have = f"{need} bytes needed, {disk.free_bytes(self.folder)} free"
         return StorageError(
             f"the checkpoint of step {step} could not be written into '{self.folder}': {reason} ({have}); older ones are whole",
             f"Free some space, then: hftool resume {shlex.quote(str(self.folder.parent))}",
@@ -173,24 +195,27 @@ class Store:
         return wanted
 
 
-def _write_tensors(
-    folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, generators: Sequence[Generators]
-) -> dict[str, Any]:
-    """Weights, optimizer and generators as safetensors -> what of them goes into state.json."""
+def _write_tensors(folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """Weights and optimizer as safetensors -> what of the optimizer goes into state.json."""
     tensors, plain = pack_optimizer(optimizer)
+    with disk.writing(folder / "model.safetensors"):
+        save_model(model, str(folder / "model.safetensors"))
+    with disk.writing(folder / "optimizer.safetensors"):
+        save_file(tensors, str(folder / "optimizer.safetensors"))
+    return plain
+
+
+def _write_generators(folder: Path, generators: Sequence[Generators]) -> list[Any]:
+    """The generators of each process as safetensors -> Python's, which go into state.json."""
     states = {
         f"{rank}.{name}": torch.tensor(numbers, dtype=torch.int64 if name.startswith("numpy") else torch.uint8)
         for rank, made in enumerate(generators)
         for name, numbers in made.items()
         if name != PYTHON
     }
-    with disk.writing(folder / "model.safetensors"):
-        save_model(model, str(folder / "model.safetensors"))
-    with disk.writing(folder / "optimizer.safetensors"):
-        save_file(tensors, str(folder / "optimizer.safetensors"))
     with disk.writing(folder / "rng.safetensors"):
         save_file(states, str(folder / "rng.safetensors"))
-    return {"optimizer": plain, PYTHON: [made[PYTHON] for made in generators]}
+    return [made[PYTHON] for made in generators]
 
 
 def checkpoint_bytes(model: torch.nn.Module) -> int:
@@ -199,11 +224,13 @@ def checkpoint_bytes(model: torch.nn.Module) -> int:
     return weights + 2 * sum(p.numel() * 4 for p in model.parameters() if p.requires_grad) + 2**16
 
 
-def seal(folder: Path) -> None:
-    """Sync every file, then write MANIFEST.json with their sizes and SHA-256, then sync the folder."""
-    files = {}
+def seal(folder: Path, known: Mapping[str, dict[str, Any]] | None = None) -> None:
+    """Sync every file, then write MANIFEST.json with their sizes and SHA-256, then sync the folder. known: what it is to say of
+    files that were sealed before."""
+    files = dict(known or {})
     for path in sorted(folder.iterdir()):
-        files[path.name] = {"bytes": path.stat().st_size, "sha256": sha256(path)}
+        if path.name not in files:
+            files[path.name] = {"bytes": path.stat().st_size, "sha256": sha256(path)}
         disk.sync_file(path)
     disk.write(folder / MANIFEST, json.dumps({"files": files}, indent=2).encode("utf-8"))
     disk.sync_folder(folder)

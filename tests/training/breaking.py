@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 import random
+import signal
 import time
 from pathlib import Path
 
@@ -50,6 +51,50 @@ def hanging():
         return real(trainer, batches)
 
     return backward_is(change)
+
+
+@contextlib.contextmanager
+def evaluation_is(change):
+    """Call `change(trainer)` before each evaluation."""
+    real = Trainer._evaluate
+
+    def evaluate(self):
+        change(self)
+        real(self)
+
+    Trainer._evaluate = evaluate
+    try:
+        yield
+    finally:
+        Trainer._evaluate = real
+
+
+def hanging_evaluation():
+    """An evaluation that takes a minute."""
+
+    def change(trainer):
+        if trainer.position.step == int(os.environ[WHERE]):
+            Path(os.environ[TOUCHED]).touch()
+            time.sleep(60)
+
+    return evaluation_is(change)
+
+
+@contextlib.contextmanager
+def signalled():
+    """SIGTERM in the middle of a step; an evaluation after it is too long for any grace."""
+
+    def step(real, trainer, batches):
+        if _here(trainer):
+            os.kill(os.getpid(), signal.SIGTERM)
+        return real(trainer, batches)
+
+    def evaluation(trainer):
+        if trainer.position.step == int(os.environ[WHERE]):
+            os._exit(1)
+
+    with backward_is(step), evaluation_is(evaluation):
+        yield
 
 
 def slow():

@@ -240,8 +240,41 @@ def test_a_step_that_hangs_is_left_when_the_grace_is_over(desk, grace):
     sent = time.monotonic()
     os.kill(going.pid, signal.SIGTERM)
     ended = going.end()
+    assert "was not done within" in one_line(ended.err)
     assert ended.code == 143 and grace <= time.monotonic() - sent < grace + 5
     assert "going on after step 4 of 12" in desk.again(run).err and desk.is_whole(run)
+
+
+def log_of(run):
+    return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("step", [6, 12])
+def test_an_evaluation_longer_than_the_grace_loses_no_step(desk, step):
+    """Not even those before the first evaluation, nor at the very end; the run that goes on begins with the evaluation."""
+    run, there = desk.folder / f"long-evaluation-{step}", desk.folder / f"evaluates-{step}"
+    environment = {"BREAKING_AT": str(step), "BREAKING_TOUCHES": str(there)}
+    words = ("--grace", 0.3, "--save-steps", 100)
+    going = desk.begin(run, *words, change="breaking:hanging_evaluation", environment=environment)
+    wait_for(there, going)
+    os.kill(going.pid, signal.SIGTERM)
+    ended = going.end()
+    assert ended.code == 143
+    assert one_line(ended.err) == (
+        "hftool: SIGTERM: the step or its evaluation was not done within 0.3 s (--grace): ended at once. "
+        "Go on from the newest checkpoint: hftool resume RUN"
+    )
+    assert f"going on after step {step} of 12" in desk.again(run).err and same_but_for_times_of_saving(desk, run)
+
+
+@pytest.mark.parametrize("step", [6, 12])
+def test_with_a_signal_pending_an_evaluation_is_left_to_the_run_that_goes_on(desk, step):
+    run = desk.folder / f"no-evaluation-{step}"
+    ended = desk.begin(run, change="breaking:signalled", environment={"BREAKING_AT": str(step)}).end()
+    assert ended.code == 143 and f"stopped after step {step}, checkpoint saved in '{run}'" in one_line(ended.err)
+    assert log_of(run)[-1]["step"] == step and "evaluation" not in log_of(run)[-1]
+    assert f"going on after step {step} of 12" in desk.again(run).err
+    assert desk.is_whole(run)
 
 
 # memory

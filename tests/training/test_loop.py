@@ -1,6 +1,8 @@
+import dataclasses
 import json
 import math
 import random
+import shutil
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from safetensors.torch import load_file
 
 from hftool.errors import RunStopped
 from hftool.training.placement import autocast, make_accelerator
+from hftool.training.store import read_state
 
 
 def log_of(trainer):
@@ -177,6 +180,30 @@ def test_a_run_saves_by_the_clock(tiny_bert, tmp_path):
     trainer = make_trainer(tiny_bert, tmp_path / "a", save_minutes=1e-9, max_steps=3, keep=9)
     trainer.train()
     assert trainer.store.steps() == [1, 2, 3]
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_an_evaluation_that_draws_changes_no_run_that_goes_on(tiny_bert, tmp_path, when):
+    """The checkpoint before an evaluation has the generators of before it, the one after it those of after it."""
+    copy = tmp_path / "copy"
+
+    def draw():
+        if not copy.exists():
+            shutil.copytree(whole.store.path(2), copy)
+        return {"accuracy": float(torch.rand(())), "macro_f1": random.random(), "loss": float(np.random.rand())}
+
+    how = {"evaluate": draw, "max_steps": 5, "eval_steps": 2, "keep": 9}
+    whole = make_trainer(tiny_bert, tmp_path / "whole", **how)
+    whole.train()
+    cut = make_trainer(tiny_bert, tmp_path / "cut", **how)
+    shutil.copytree(copy if when == "before" else whole.store.path(2), cut.store.path(2))
+    cut.restore(cut.store.path(2))
+    cut.train()
+    logs = [[line for line in log_of(trainer) if "evaluation" in line] for trainer in (whole, cut)]
+    assert len(logs[0]) == 3 and logs[1] == (logs[0] if when == "before" else logs[0][1:])
+    assert losses_of(whole)[2:] == losses_of(cut) and same(weights_of(whole), weights_of(cut))
+    assert cut.position == dataclasses.replace(whole.position, seconds=cut.position.seconds)
+    assert read_state(copy)["evaluated"] is False and read_state(whole.store.path(2))["evaluated"] is True
 
 
 def poison(trainer, *steps):
