@@ -376,25 +376,3 @@ class Trainer:
             "seconds_saving": self.saving_seconds,
             "log_bytes": self.run.log.stat().st_size if self.run.log.is_file() else 0,
         }
-
-    def estimate_seconds(self) -> float:
-        """About how long the run will take: one batch of middle size, forward and backward, timed twice, times the steps.
-
-        Leaves weights, gradients and generators as they were.
-        """
-        order = sorted(range(len(self.lengths)), key=self.lengths.__getitem__)
-        middle = order[len(order) // 2 :][: self.config.batch_size] or order
-        batch = self.head.collate([self.features[i] for i in middle])
-        devices = [self.accelerator.device] if self.accelerator.device.type == "cuda" else []
-        seconds = 0.0
-        self.model.train()
-        with torch.random.fork_rng(devices=devices):
-            for _ in range(2):  # the first warms up
-                started = time.perf_counter()
-                self.backward([batch])
-                seconds = time.perf_counter() - started
-        self.optimizer.zero_grad()
-        self.meter = Meter()
-        tokens = sum(self.lengths) * min(self.steps * self.rows_a_step / len(self.lengths), 1e9)
-        tokens /= self.accelerator.num_processes
-        return float(seconds * tokens / sum(feature.length for feature in (self.features[i] for i in middle)))

@@ -30,6 +30,7 @@ from hftool.run import (
     write_text,
 )
 from hftool.training.adapters import learning_share, merge_adapters
+from hftool.training.estimate import estimate_seconds
 from hftool.training.loop import Trainer
 from hftool.training.placement import Team, seed_everything
 from hftool.training.store import Store, checkpoint_bytes
@@ -175,8 +176,8 @@ def _run(run: Run, job: Job, team: Team, progress: Progress) -> Result:
         run=run,
         progress=progress,
     )
-    _say_plan(trainer, job, progress)
     _restore(trainer, team, progress)
+    _say_plan(trainer, job, progress)  # after it: how many rows there is memory for may be known
     position = trainer.train()
     if job.adapted is not None:
         merge_adapters(job.adapted)  # what is measured is what is saved
@@ -280,14 +281,14 @@ def _say_plan(trainer: Trainer, job: Job, progress: Progress) -> None:
     if settings.lora:
         share = learning_share(trainer.model)
         notice(progress, f"{share:.1%} of the weights learn: the head, and adapters of rank {settings.lora}")
-    seconds = trainer.estimate_seconds()
-    shorter = "; to make it shorter: --limit N, --epochs 1, --max-length N" if seconds > LONG_RUN else ""
+    seconds = estimate_seconds(trainer)
+    took = "time unknown, as memory ran out" if seconds is None else f"about {_duration(seconds)}, evaluations and saving aside"
+    took += "; to make it shorter: --limit N, --epochs 1, --max-length N" if (seconds or 0) > LONG_RUN else ""
     notice(
         progress,
         f"{trainer.steps} steps of {trainer.rows_a_step} rows on {settings.device} in {settings.precision}, "
         f"{settings.optimizer} at {settings.lr:g} ({settings.schedule}, {settings.warmup:.0%} warm-up), clipping at "
-        f"{settings.clip:g}, at most {settings.max_length} tokens, patience {settings.patience}, seed {settings.seed}: about "
-        f"{_duration(seconds)}, evaluations and saving aside{shorter}",
+        f"{settings.clip:g}, at most {settings.max_length} tokens, patience {settings.patience}, seed {settings.seed}: {took}",
     )
     progress(Event("plan", values={"steps": trainer.steps, "rows": len(features)}))
 

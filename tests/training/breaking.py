@@ -18,23 +18,18 @@ TOUCHED = "BREAKING_TOUCHES"  # environment: a file that is made when it happens
 
 @contextlib.contextmanager
 def backward_is(change):
-    """Put `change(real, trainer, batches)` in the place of Trainer.backward; the estimate before the first step is spared."""
-    real, estimate = Trainer.backward, Trainer.estimate_seconds
-    training = []
-
-    def estimated(self):
-        seconds = estimate(self)
-        training.append(self)
-        return seconds
+    """Put `change(real, trainer, batches)` in the place of Trainer.backward, which the estimate before the first step calls
+    too."""
+    real = Trainer.backward
 
     def backward(self, batches):
-        return change(real, self, batches) if training else real(self, batches)
+        return change(real, self, batches)
 
-    Trainer.backward, Trainer.estimate_seconds = backward, estimated
+    Trainer.backward = backward
     try:
         yield
     finally:
-        Trainer.backward, Trainer.estimate_seconds = real, estimate
+        Trainer.backward = real
 
 
 def _here(trainer):

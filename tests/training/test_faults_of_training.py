@@ -301,6 +301,28 @@ def test_out_of_memory_halves_the_rows_at_once_and_keeps_the_step(desk, change):
     assert result(two) == found
 
 
+def test_out_of_memory_before_the_first_step_halves_the_rows_too(desk):
+    """The estimate of the time finds it out first, and leaves it to the step."""
+    run = desk.folder / "out-at-once"
+    words = [word for word in desk.words(run) if word != "-q"]
+    ended = finish(desk.told(run), words, change="breaking:out_of_memory", environment={"BREAKING_AT": "1"})
+    assert ended.code == 0, ended.err
+    assert ended.err.count("out of memory: from step 1 on 2 rows at once\n") == 1
+    assert re.search(r", seed 0: about \d+ s, evaluations and saving aside$", ended.err, re.MULTILINE)
+    assert [line["step"] for line in log_of(run)] == [line["step"] for line in desk.whole()["log"]]
+
+
+def test_no_memory_for_one_row_at_once_is_75(desk):
+    run = desk.folder / "no-room-at-once"
+    words = [word for word in desk.words(run) if word != "-q"]
+    ended = finish(desk.told(run), words, change="breaking:no_room_for_one", environment={"BREAKING_AT": "1"})
+    assert ended.code == 75 and "Traceback" not in ended.err
+    assert "there is no memory for one row at step 1" in ended.err.splitlines()[-1]
+    assert "seed 0: time unknown, as memory ran out" in ended.err
+    desk.again(run)
+    assert [line["step"] for line in log_of(run)] == [line["step"] for line in desk.whole()["log"]]
+
+
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError()], ids=["cuda", "python"])
 def test_the_gradient_of_a_step_in_halves_is_that_of_the_whole_step(tiny_bert, tmp_path, error):
     """In eval mode, where nothing is dropped: fp32 rounding is all that differs."""

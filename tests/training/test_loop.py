@@ -11,6 +11,7 @@ from making import make_trainer, rows_of_many_lengths, same, weights_of
 from safetensors.torch import load_file
 
 from hftool.errors import RunStopped
+from hftool.training.estimate import estimate_seconds
 from hftool.training.placement import autocast, make_accelerator
 from hftool.training.store import read_state
 
@@ -365,13 +366,39 @@ def test_an_absurd_learning_rate_from_the_command_line(tiny_bert, film_files, cl
 def test_estimating_leaves_everything_bitwise_as_it_was(tiny_bert, tmp_path):
     trainer = make_trainer(tiny_bert, tmp_path / "a")
     before, states = weights_of(trainer), (torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate())
-    assert 0 < trainer.estimate_seconds() < 60
+    assert 0 < estimate_seconds(trainer) < 60
     assert same(before, weights_of(trainer))
     assert torch.equal(states[0], torch.get_rng_state())
     assert (states[1] == np.random.get_state()[1]).all() and states[2] == random.getstate()
     assert all(p.grad is None for p in trainer.model.parameters())
     assert trainer.optimizer.optimizer.state_dict()["state"] == {}
     assert (trainer.meter.loss, trainer.meter.count, trainer.meter.tokens) == (0.0, 0, 0)
+
+
+@pytest.mark.parametrize("room", [3, 1, 0])
+def test_estimating_takes_fewer_rows_where_memory_runs_out(tiny_bert, tmp_path, room):
+    trainer = make_trainer(tiny_bert, tmp_path / "a")
+    before, state, real, tried = weights_of(trainer), torch.get_rng_state(), trainer.backward, []
+    trainer.meter.loss, trainer.meter.count = 1.5, 3  # of a run that goes on
+
+    def backward(batches):
+        tried.append(len(batches[0]["input_ids"]))
+        if tried[-1] > room:
+            real(batches)
+            raise MemoryError
+        return real(batches)
+
+    trainer.backward = backward
+    seconds = estimate_seconds(trainer)
+    assert seconds is None if room == 0 else 0 < seconds < 60
+    assert tried == {3: [4, 2, 2], 1: [4, 2, 1, 1], 0: [4, 2, 1]}[room]
+    assert same(before, weights_of(trainer)) and torch.equal(state, torch.get_rng_state())
+    assert all(p.grad is None for p in trainer.model.parameters())
+    assert (trainer.meter.loss, trainer.meter.count, trainer.meter.tokens) == (1.5, 3, 0)
+    trainer.micro = 2
+    tried.clear()
+    estimate_seconds(trainer)
+    assert tried[0] == 2  # as many as are computed at once
 
 
 def test_it_learns(tiny_run):
