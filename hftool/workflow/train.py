@@ -38,7 +38,7 @@ from hftool.workers import restarts
 from hftool.workflow.ask import make_predictor
 from hftool.workflow.measuring import score_together
 from hftool.workflow.prepare import Found, Job, choose_head, find, make_settings, manifest, prepare, split
-from hftool.workflow.resume import FREE, check_same, check_unchanged
+from hftool.workflow.resume import FREE, as_recorded, check_recorded, check_same, check_unchanged
 from hftool.workflow.save import save_folder
 
 LONG_RUN = 30 * 60  # seconds, above which it is said how to make a run shorter
@@ -122,6 +122,7 @@ def _is_left_over(run: Run) -> bool:
 
 def _resume(run: Run, settings: Config, team: Team, *, offline: bool, progress: Progress) -> Result:
     recorded, made = knobs.make_config(knobs.read_config(str(run.config))), read_json(run.manifest)
+    check_recorded(made, recorded, run.path)
     check_same(recorded, settings, run.path)
     if run.is_finished():
         notice(progress, f"the run '{run.path}' is finished: nothing is left to do")
@@ -204,7 +205,7 @@ def _begin(run: Run, job: Job, progress: Progress) -> None:
     remove_parts(run.path)
     if not run.is_run():
         write_text(run.config, knobs.dump_config(job.settings))
-        write_json(run.manifest, manifest(job) | {"cut": _cut_rows(job)})
+        write_json(run.manifest, manifest(job) | {"cut": _cut_rows(job), "settings": as_recorded(job.settings)})
     if not run.base.is_dir():
         with whole_folder(run.base) as folder:
             save_base(job.loaded, folder)
