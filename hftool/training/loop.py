@@ -42,7 +42,6 @@ from hftool.training.store import (
     pack_generators,
     read_state,
     unpack_optimizer,
-    verify,
 )
 
 Measured = Mapping[str, float]
@@ -136,7 +135,7 @@ class Trainer:
     def train(self) -> Position:
         """Run to the last step, to the end of patience, or to a signal; then put the best weights into the model.
 
-        Raises Interrupted, RunStopped, StorageError.
+        Raises Interrupted, RunStopped, StorageError, DataError (the best of them was damaged meanwhile).
         """
         self.model.train()
         self.started = time.perf_counter() - self.position.seconds
@@ -156,9 +155,8 @@ class Trainer:
                 if signal:
                     raise signals.stop(str(self.run.path), self.position.step, number=signal)
         self.position.seconds = time.perf_counter() - self.started
-        best = self.store.path(self.position.best_step)
-        verify(best)
-        load_weights(best, self.model)
+        self.store.check_best(self.position.best_step)
+        load_weights(self.store.path(self.position.best_step), self.model)
         self.model.eval()
         return self.position
 

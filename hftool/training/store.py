@@ -150,44 +150,62 @@ class Store:
         """The newest checkpoint of which every byte is right, and of the best that it names; None where there is none.
 
         One that is damaged is renamed, so that it is never taken again, and said. A whole one of a later step is renamed when
-        another is gone on with: else rotation would keep it for the newest. Raises DataError when none is left.
+        another is gone on with: else rotation would keep it for the newest. Raises DataError when there is none to go on with;
+        then all stay as they are.
         """
         self._take_back()
-        steps, whole = self.steps(), []
-        for step in reversed(steps):
-            folder = self.path(step)
-            try:
-                verify(folder)
-                best = int(read_state(folder).get("best_step", 0))
-                if best and best != step:
-                    verify(self.path(best))
-            except ConfigError as error:
-                say(f"{error.detail}: the one before it is used")
-                if folder.name in error.detail:
-                    disk.rename(folder, self._free_name(step))
-                else:  # it is the best that it names that is damaged
-                    whole.append(step)
-                continue
-            for later in whole:
-                disk.rename(self.path(later), self._free_name(later))
-            return folder
-        if steps:
-            raise DataError(f"every checkpoint in '{self.folder}' is damaged", "Start again with another --out")
-        return None
+        steps, trouble = self.steps(), dict[int, str]()
+
+        def is_whole(step: int) -> bool:
+            trouble[step] = trouble[step] if step in trouble else _trouble_of(self.path(step))
+            return not trouble[step]
+
+        chosen = next((step for step in reversed(steps) if is_whole(step) and is_whole(self._best_of(step) or step)), None)
+        for detail in filter(None, trouble.values()):
+            say(detail if chosen is None else f"{detail}: step-{chosen:06d} is used")
+        if chosen is None:
+            if steps:
+                raise self._lost()
+            return None
+        for step in steps:
+            if step > chosen or trouble.get(step):
+                disk.rename(self.path(step), self._free_name(step))
+        return self.path(chosen)
+
+    def check_best(self, step: int) -> None:
+        """Raise DataError unless the checkpoint of this step, which is the best, is whole."""
+        if _trouble_of(self.path(step)):
+            raise self._lost(step)
+
+    def _lost(self, best: int | None = None) -> DataError:
+        """The error where the best checkpoint is damaged; by default the one that the newest whole one names."""
+        whole = [step for step in self.steps() if not _trouble_of(self.path(step))]
+        if not whole:
+            return DataError(f"every checkpoint in '{self.folder}' is damaged", "Start again with another --out")
+        best = best or self._best_of(whole[-1])
+        what = "is damaged" if self.path(best).is_dir() else "is not there"
+        names = [self.path(step).name for step in whole]
+        return DataError(
+            f"the best checkpoint '{self.path(best)}' {what}; whole: {', '.join(names)}",
+            f"Keep one of these: hftool save {shlex.quote(str(self.folder.parent))} --checkpoint {names[-1]} --out DIR",
+        )
 
     def _free_name(self, step: int) -> Path:
         names = (self.folder / f".bad-step-{step:06d}{f'-{n}' if n else ''}" for n in range(10_000))
         return next(name for name in names if not name.exists())
 
     def find(self, which: str) -> Path:
-        """`best`, `last` or `step-000400` -> a verified folder. Raises ConfigError that lists what there is."""
+        """`best`, `last` or `step-000400` -> a verified folder. Raises ConfigError that lists what there is, DataError where
+        the best of them is damaged."""
         steps = self.steps()
         wanted = self.path(int(m[1])) if (m := NAME.fullmatch(which)) else None
         if which == "last" and steps:
             wanted = self.path(steps[-1])
         if which == "best" and steps:
             verify(self.path(steps[-1]))  # it says which one is best
-            wanted = self.path(int(read_state(self.path(steps[-1])).get("best_step", 0)) or steps[-1])
+            best = self._best_of(steps[-1]) or steps[-1]
+            self.check_best(best)
+            return self.path(best)
         if wanted is None or not wanted.is_dir():
             have = ", ".join(f"step-{step:06d}" for step in steps) or "none"
             raise ConfigError(f"'{self.folder}' has no checkpoint '{which}'; it has: {have}", "Use best, last or one of these")
@@ -238,6 +256,8 @@ def seal(folder: Path, known: Mapping[str, dict[str, Any]] | None = None) -> Non
 
 def verify(folder: Path) -> None:
     """Raise ConfigError, "damaged", unless every file has the size and SHA-256 of the manifest."""
+    if not folder.is_dir():
+        raise ConfigError(f"the checkpoint '{folder}' is not there", "Use another one")
     try:
         files = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
         bad = sorted(set(FILES) - set(files)) or [
@@ -246,10 +266,10 @@ def verify(folder: Path) -> None:
             if (folder / name).stat().st_size != row["bytes"] or sha256(folder / name) != row["sha256"]
         ]
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise ConfigError(f"the checkpoint '{folder}' is damaged: {error}", "Use an older one") from None
+        raise ConfigError(f"the checkpoint '{folder}' is damaged: {error}", "Use another one") from None
     if bad:
         raise ConfigError(
-            f"the checkpoint '{folder}' is damaged: {', '.join(bad)} changed after it was written", "Use an older one"
+            f"the checkpoint '{folder}' is damaged: {', '.join(bad)} changed after it was written", "Use another one"
         )
 
 
@@ -267,7 +287,7 @@ def read_state(folder: Path) -> dict[str, Any]:
     try:
         loaded: dict[str, Any] = json.loads((folder / "state.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ConfigError(f"the checkpoint '{folder}' is damaged: {error}", "Use an older one") from None
+        raise ConfigError(f"the checkpoint '{folder}' is damaged: {error}", "Use another one") from None
     return loaded
 
 

@@ -103,8 +103,8 @@ def finetune(
 def resume(run: str | Path, *, offline: bool = False, progress: Progress = silent) -> Result:
     """Go on with a run, bitwise as if it had not stopped; a finished one is left as it is.
 
-    Raises InputMissing (no run folder), ConfigError (data or model have changed), DataError (every checkpoint is damaged), and
-    what `finetune` raises.
+    Raises InputMissing (no run folder), ConfigError (settings, data or model have changed), DataError (every checkpoint is
+    damaged, or the best), and what `finetune` raises.
     """
     source = Run(Path(run))
     if not source.is_run():

@@ -64,6 +64,17 @@ def evaluation_is(change):
         Trainer._evaluate = real
 
 
+def damaged_best():
+    """A disk that loses the weights of the best checkpoint; the evaluation after it finds nothing better."""
+
+    def change(trainer):
+        if trainer.position.step == int(os.environ[WHERE]):
+            (trainer.store.path(trainer.position.best_step) / "model.safetensors").write_bytes(b"")
+            trainer.position.best_value = 2.0
+
+    return evaluation_is(change)
+
+
 def hanging_evaluation():
     """An evaluation that takes a minute."""
 

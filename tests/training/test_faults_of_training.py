@@ -17,6 +17,7 @@ from crashing import KILLED, finish, leftovers, result, start
 from making import make_trainer
 
 from hftool.errors import RunStopped
+from hftool.safety import sha256
 from hftool.training.store import FILES, MANIFEST, Store
 
 EVERY = [*FILES, MANIFEST]
@@ -89,6 +90,10 @@ def zeroed(data):
     data[start : start + 4096] = bytes(len(data[start : start + 4096]))
 
 
+def digests(folder):
+    return {path: sha256(path) for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
 def damage(path, change):
     data = bytearray(path.read_bytes())
     change(data)
@@ -111,7 +116,7 @@ def test_a_damaged_checkpoint_is_said_set_aside_and_the_one_before_it_is_used(de
     ended = desk.again(run)
     said = next(line for line in ended.err.splitlines() if f"'{run}/checkpoints/step-000008' is damaged: " in line)
     assert name in said or name == MANIFEST
-    assert "the one before it is used" in ended.err and "going on after step 6 of 12" in ended.err
+    assert said.endswith(": step-000006 is used") and "going on after step 6 of 12" in ended.err
     assert leftovers(run) == ["checkpoints/.bad-step-000008"] and desk.is_whole(run)
 
 
@@ -132,8 +137,23 @@ def test_without_its_best_a_whole_checkpoint_is_not_gone_on_with(desk, cut):
     run = shutil.copytree(cut, desk.folder / "best-damaged")
     damage(run / "checkpoints" / "step-000006" / "model.safetensors", one_bit)
     ended = desk.again(run, code=65)
-    assert "step-000006' is damaged: model.safetensors" in ended.err
-    assert (run / "checkpoints" / "step-000008").is_dir()
+    before = digests(run / "checkpoints")
+    ended = desk.again(run, code=65)  # a second time it says the same
+    assert ended.err.count("step-000006' is damaged: model.safetensors changed after it was written\n") == 1
+    place = run / "checkpoints" / "step-000006"
+    assert ended.err.splitlines()[-1] == (
+        f"hftool: the best checkpoint '{place}' is damaged; whole: step-000008. "
+        f"Keep one of these: hftool save {run} --checkpoint step-000008 --out DIR"
+    )
+    assert digests(run / "checkpoints") == before
+
+
+def test_a_best_that_is_damaged_while_the_run_goes_on_is_65(desk):
+    run = desk.folder / "best-damaged-meanwhile"
+    ended = desk.begin(run, "--eval-steps", 6, change="breaking:damaged_best", environment={"BREAKING_AT": "12"}).end()
+    assert ended.code == 65 and "the best checkpoint '" in one_line(ended.err)
+    again = desk.again(run, code=65)
+    assert again.err.splitlines()[-1] == one_line(ended.err)
 
 
 def test_a_checkpoint_that_was_cut_short_is_damaged(desk, cut):
@@ -158,7 +178,7 @@ def test_what_is_of_a_later_step_than_the_one_gone_on_with_is_set_aside(tmp_path
     damage(store.path(4) / "model.safetensors", one_bit)
     said = []
     assert store.newest(said.append) == store.path(2)
-    assert store.steps() == [2] and len(said) == 2
+    assert store.steps() == [2] and len(said) == 1 and said[0].endswith(": step-000002 is used")
     assert sorted(path.name for path in store.folder.iterdir()) == [".bad-step-000004", ".bad-step-000006", "step-000002"]
 
 

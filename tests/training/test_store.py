@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from hftool import disk
-from hftool.errors import ConfigError, StorageError
+from hftool.errors import ConfigError, DataError, StorageError
 from hftool.training.optimizer import make_optimizer
 from hftool.training.store import (
     FILES,
@@ -93,7 +93,7 @@ def test_one_flipped_bit_is_found_in_every_file(saved, name):
         (saved / name).write_bytes(broken)
         with pytest.raises(ConfigError, match="is damaged") as caught:
             verify(saved)
-        assert caught.value.code == 78 and str(saved) in str(caught.value) and "Use an older one" in str(caught.value)
+        assert caught.value.code == 78 and str(saved) in str(caught.value) and "Use another one" in str(caught.value)
     (saved / name).write_bytes(whole)
     verify(saved)
 
@@ -195,6 +195,32 @@ def test_find(store):
     assert str(caught.value) == (
         f"'{store.folder}' has no checkpoint 'step-000004'; it has: step-000003, step-000005. Use best, last or one of these"
     )
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_best_that_is_damaged_is_named_with_those_that_are_whole(store, gone):
+    """However often it is asked for, and nothing of it is lost: a bit may come back, a folder be put back."""
+    net, optimizer = trained()
+    for step in (4, 8, 10):
+        store.save(net, optimizer, {"step": step, "best_step": 4})
+    if gone:
+        shutil.rmtree(store.path(4))
+    else:
+        (store.path(4) / "model.safetensors").write_bytes(b"")
+    before = sorted(path.name for path in store.folder.iterdir())
+    word = (
+        f"the best checkpoint '{store.path(4)}' {'is not there' if gone else 'is damaged'}; whole: step-000008, step-000010. "
+        f"Keep one of these: hftool save {store.folder.parent} --checkpoint step-000010 --out DIR"
+    )
+    for _ in range(2):
+        said = []
+        for ask in (lambda said=said: store.newest(said.append), lambda: store.find("best"), lambda: store.check_best(4)):
+            with pytest.raises(DataError) as caught:
+                ask()
+            assert str(caught.value) == word and caught.value.code == 65
+        assert len(said) == 1 and said[0].startswith(f"the checkpoint '{store.path(4)}' is ")
+        assert sorted(path.name for path in store.folder.iterdir()) == before
+    assert store.find("last") == store.find("step-000010") == store.path(10)
 
 
 def test_best_is_not_taken_from_a_damaged_state(store):
