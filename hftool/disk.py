@@ -84,6 +84,16 @@ def replace(path: Path, target: Path) -> None:
     os.replace(path, target)
 
 
+def link(path: Path, target: Path) -> None:
+    """Give a file a second name; where the disk knows no such thing, copy it."""
+    _tell("link", target)
+    try:
+        os.link(path, target)
+    except OSError:
+        with writing(target):
+            shutil.copyfile(path, target)
+
+
 def remove_file(path: Path) -> None:
     """Remove a file, if it is there."""
     _tell("unlink", path)

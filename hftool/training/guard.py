@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from hftool.errors import Interrupted, RunStopped
+from hftool.workers import rank
 
 ENDING = (signal.SIGINT, signal.SIGTERM)
 MAX_SKIPPED = 5  # steps in a row with a loss or gradient that is no number
@@ -65,7 +66,7 @@ class Signals:
             try:
                 number = next(iter(self._ears[1].recv(1)), None)
             except TimeoutError:
-                os._exit(128 + first)
+                _out_of_time(first, self.grace)
             if number is None:  # the block has ended
                 return
             if number in ENDING and first:
@@ -91,6 +92,16 @@ class Signals:
             f"Go on: hftool resume {shlex.quote(run)}",
             signal_number=number,
         )
+
+
+def _out_of_time(number: int, grace: float) -> None:
+    """End the process, which still has not saved. The line goes past Python's stderr: whoever hangs may hold its lock."""
+    if rank() == 0:
+        said = f"{signal.Signals(number).name}: the step or its evaluation was not done within {grace:g} s (--grace)"
+        line = f"hftool: {said}: ended at once. Go on from the newest checkpoint: hftool resume RUN\n"
+        with contextlib.suppress(OSError):
+            os.write(2, line.encode("ascii"))
+    os._exit(128 + number)
 
 
 @contextlib.contextmanager

@@ -42,7 +42,6 @@ from hftool.training.store import (
     pack_generators,
     read_state,
     unpack_optimizer,
-    verify,
 )
 
 Measured = Mapping[str, float]
@@ -116,7 +115,8 @@ class Trainer:
         self.steps = config.max_steps or max(1, math.ceil(round(config.epochs * self.steps_an_epoch, 6)))
         self.warmup = math.ceil(config.warmup * self.steps)
         self.saved_at = self.started = time.perf_counter()
-        self.saving_seconds = 0.0
+        self.saving_seconds = self.norm = 0.0
+        self.evaluated = True  # False from the save before an evaluation until it is done
 
     def restore(self, folder: Path) -> None:
         """Go on from a verified checkpoint: everything is as it was after its last step. Raises ConfigError (does not fit)."""
@@ -127,17 +127,20 @@ class Trainer:
         self.meter.loss, self.meter.count = state["meter"]
         self.finite.in_a_row, self.finite.skipped = state["skipped"]
         self.micro, self.saving_seconds = state["micro"], state["seconds_saving"]
+        self.norm, self.evaluated = state.get("norm", 0.0), state.get("evaluated", True)  # older checkpoints have neither
         by_first(self.accelerator, lambda: cut_log(self.run.log, state["log_bytes"]))
         load_generators(folder, self.accelerator.process_index)  # last: what is above may draw
 
     def train(self) -> Position:
         """Run to the last step, to the end of patience, or to a signal; then put the best weights into the model.
 
-        Raises Interrupted, RunStopped, StorageError.
+        Raises Interrupted, RunStopped, StorageError, DataError (the best of them was damaged meanwhile).
         """
         self.model.train()
         self.started = time.perf_counter() - self.position.seconds
         with Signals(self.config.grace) as signals:
+            if not self.evaluated:
+                self._evaluate_saved()
             for rows, batches in self._steps():
                 try:
                     self._step(rows, batches)
@@ -147,13 +150,12 @@ class Trainer:
                 # looked at once, and by all processes alike: what comes later stops the next step
                 clock = time.perf_counter() - self.saved_at > 60 * self.config.save_minutes
                 signal, late = largest(self.accelerator, [signals.pending or 0, int(clock)])
-                self._evaluate_or_save(rows, saving=bool(signal or late))
+                self._evaluate_or_save(rows, saving=bool(late), leaving=bool(signal))
                 if signal:
                     raise signals.stop(str(self.run.path), self.position.step, number=signal)
         self.position.seconds = time.perf_counter() - self.started
-        best = self.store.path(self.position.best_step)
-        verify(best)
-        load_weights(best, self.model)
+        self.store.check_best(self.position.best_step)
+        load_weights(self.store.path(self.position.best_step), self.model)
         self.model.eval()
         return self.position
 
@@ -303,22 +305,25 @@ class Trainer:
     def _write_line(self, line: dict[str, Any]) -> None:
         by_first(self.accelerator, lambda: append_lines(self.run.log, [line]))
 
-    def _evaluate_or_save(self, rows: Sequence[int], *, saving: bool) -> None:
+    def _evaluate_or_save(self, rows: Sequence[int], *, saving: bool, leaving: bool) -> None:
+        """Saved is first, as an evaluation may take longer than the grace of a signal; when leaving, the run that goes on
+        begins with the evaluation."""
         step, config = self.position.step, self.config
         last = step >= self.steps
         epoch_ends = self.position.step_in_epoch == self.steps_an_epoch
         evaluating = last or (step % config.eval_steps == 0 if config.eval_steps else epoch_ends)
         due = config.save_steps and step % config.save_steps == 0
-        if not (evaluating or saving or due):
+        if not (evaluating or saving or leaving or due):
             return
         if not all_finite(self.model) or self.finite.skipped == step == self.steps:
             raise self._stopped(
                 f"weights or loss are NaN or infinite at step {step} with learning rate {self.lr:.2g} "
                 f"({self.finite.name(rows)})"
             )
-        if evaluating:
-            self._evaluate()
+        self.evaluated = not evaluating
         self._save()
+        if evaluating and not leaving:
+            self._evaluate_saved()
 
     def _stopped(self, detail: str, hint: str = TRY) -> RunStopped:
         """The error to raise when the numbers ran away. Weights that are finite are saved; others would push out good ones."""
@@ -327,6 +332,12 @@ class Trainer:
         steps = self.store.steps()
         kept = f"the last finite weights are kept in '{self.store.path(steps[-1])}'" if steps else "no weights were finite"
         return RunStopped(f"{detail}; {kept}", hint)
+
+    def _evaluate_saved(self) -> None:
+        """Evaluate after the checkpoint of this step was saved, and put into it what that changed."""
+        self._evaluate()
+        self.evaluated = True
+        self._save(amending=True)
 
     def _evaluate(self) -> None:
         self.model.eval()
@@ -343,18 +354,26 @@ class Trainer:
         self.progress(Event("evaluation", values={"step": self.position.step, **measured}))
         self.meter.since = time.perf_counter()  # the time of an evaluation is not the time of the next steps
 
-    def _save(self) -> None:
+    def _save(self, *, amending: bool = False) -> None:
         started = time.perf_counter()
         self.position.seconds = started - self.started
         generators = gather_documents(self.accelerator, pack_generators())
         path = self.store.path(self.position.step)
-        save = self.store.save
-        by_first(self.accelerator, lambda: save(self.model, self.optimizer.optimizer, self._state(), generators))
+        store = self.store
+
+        def write() -> None:
+            if amending:
+                store.amend(self._state(), generators)
+            else:
+                store.save(self.model, self.optimizer.optimizer, self._state(), generators)
+
+        by_first(self.accelerator, write)
         self.saved_at = time.perf_counter()
         spent = self.saved_at - started
         self.saving_seconds += spent
         self.meter.since += spent
-        self.progress(Event("saved", values={"step": self.position.step, "path": str(path)}))
+        if not amending:
+            self.progress(Event("saved", values={"step": self.position.step, "path": str(path)}))
 
     def _state(self) -> dict[str, Any]:
         """What a checkpoint holds beside weights, optimizer and generators."""
@@ -363,28 +382,8 @@ class Trainer:
             "meter": [self.meter.loss, self.meter.count],
             "skipped": [self.finite.in_a_row, self.finite.skipped],
             "micro": self.micro,
+            "norm": self.norm,
+            "evaluated": self.evaluated,
             "seconds_saving": self.saving_seconds,
             "log_bytes": self.run.log.stat().st_size if self.run.log.is_file() else 0,
         }
-
-    def estimate_seconds(self) -> float:
-        """About how long the run will take: one batch of middle size, forward and backward, timed twice, times the steps.
-
-        Leaves weights, gradients and generators as they were.
-        """
-        order = sorted(range(len(self.lengths)), key=self.lengths.__getitem__)
-        middle = order[len(order) // 2 :][: self.config.batch_size] or order
-        batch = self.head.collate([self.features[i] for i in middle])
-        devices = [self.accelerator.device] if self.accelerator.device.type == "cuda" else []
-        seconds = 0.0
-        self.model.train()
-        with torch.random.fork_rng(devices=devices):
-            for _ in range(2):  # the first warms up
-                started = time.perf_counter()
-                self.backward([batch])
-                seconds = time.perf_counter() - started
-        self.optimizer.zero_grad()
-        self.meter = Meter()
-        tokens = sum(self.lengths) * min(self.steps * self.rows_a_step / len(self.lengths), 1e9)
-        tokens /= self.accelerator.num_processes
-        return float(seconds * tokens / sum(feature.length for feature in (self.features[i] for i in middle)))

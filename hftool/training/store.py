@@ -10,7 +10,7 @@ import os
 import random
 import re
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,8 @@ from hftool.safety import sha256
 
 MANIFEST = "MANIFEST.json"
 PYTHON = "python_random"
-FILES = ("model.safetensors", "optimizer.safetensors", "rng.safetensors", "state.json")
+WEIGHTY = ("model.safetensors", "optimizer.safetensors")  # an evaluation leaves them as they are
+FILES = (*WEIGHTY, "rng.safetensors", "state.json")
 NAME = re.compile(r"step-(\d{6,})")
 Generators = dict[str, list[Any]]  # the states of the generators of a process, as numbers: they travel between processes
 
@@ -49,29 +50,50 @@ class Store:
 
         generators: those of every process, in their order; by default those of this one.
         """
-        step = int(state["step"])
-        target = self.path(step)
-        part = self.folder / f".tmp-{step}-{os.getpid()}"
+
+        def fill(part: Path) -> None:
+            made = generators or [pack_generators()]
+            document = {**state, "optimizer": _write_tensors(part, model, optimizer), PYTHON: _write_generators(part, made)}
+            disk.write(part / "state.json", json.dumps(document).encode("utf-8"))
+            seal(part)
+
+        return self._put(int(state["step"]), fill, checkpoint_bytes(model))
+
+    def amend(self, state: dict[str, Any], generators: Sequence[Generators]) -> Path:
+        """Another state and other generators for the checkpoint of state["step"]; its weights and its optimizer are not written
+        again but linked. Raises StorageError; until all is there, the checkpoint is as it was."""
+        target = self.path(int(state["step"]))
+
+        def fill(part: Path) -> None:
+            known = json.loads((target / MANIFEST).read_text(encoding="utf-8"))["files"]
+            for name in WEIGHTY:
+                disk.link(target / name, part / name)
+            document = {**state, "optimizer": read_state(target)["optimizer"], PYTHON: _write_generators(part, generators)}
+            disk.write(part / "state.json", json.dumps(document).encode("utf-8"))
+            seal(part, {name: known[name] for name in WEIGHTY})
+
+        return self._put(int(state["step"]), fill, 2**16)
+
+    def _put(self, step: int, fill: Callable[[Path], None], need: int) -> Path:
+        """A checkpoint that `fill` writes, under its name; need: about how many bytes it takes."""
+        target, part = self.path(step), self.folder / f".tmp-{step}-{os.getpid()}"
         try:
             disk.remove_folder(part)
             disk.make_folder(part)
-            plain = _write_tensors(part, model, optimizer, generators or [pack_generators()])
-            document = {**state, **plain}
-            disk.write(part / "state.json", json.dumps(document).encode("utf-8"))
-            seal(part)
+            fill(part)
             if target.exists():
                 self._put_aside(step)
             disk.rename(part, target)
             disk.sync_folder(self.folder)
         except (OSError, SafetensorError) as error:  # safetensors reports a full disk as an error of its own
             disk.remove_folder(part)
-            raise self._not_written(step, error, model) from error
+            raise self._not_written(step, error, need) from error
         self.rotate()
         return target
 
-    def _not_written(self, step: int, error: Exception, model: torch.nn.Module) -> StorageError:
+    def _not_written(self, step: int, error: Exception, need: int) -> StorageError:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        have = f"{checkpoint_bytes(model)} bytes needed, {disk.free_bytes(self.folder)} free"
+        have = f"{need} bytes needed, {disk.free_bytes(self.folder)} free"
         return StorageError(
             f"the checkpoint of step {step} could not be written into '{self.folder}': {reason} ({have}); older ones are whole",
             f"Free some space, then: hftool resume {shlex.quote(str(self.folder.parent))}",
@@ -92,6 +114,16 @@ class Store:
         aside = self.folder / f".tmp-{step}-{os.getpid()}-old"
         disk.remove_folder(aside)
         disk.rename(self.path(step), aside)
+
+    def _take_back(self) -> None:
+        """Give a whole checkpoint that was put aside its name again where the one to come in its place never came: a process
+        was killed between the two renames."""
+        there = set(self.steps())
+        for aside in sorted(self.folder.glob(".tmp-*-old")):
+            step = int(aside.name.split("-")[1])
+            if step not in there and not _trouble_of(aside):
+                disk.rename(aside, self.path(step))
+                there.add(step)
 
     def rotate(self) -> None:
         """Remove all but the newest `keep` and the best of each of these, and what a crash left behind.
@@ -118,43 +150,62 @@ class Store:
         """The newest checkpoint of which every byte is right, and of the best that it names; None where there is none.
 
         One that is damaged is renamed, so that it is never taken again, and said. A whole one of a later step is renamed when
-        another is gone on with: else rotation would keep it for the newest. Raises DataError when none is left.
+        another is gone on with: else rotation would keep it for the newest. Raises DataError when there is none to go on with;
+        then all stay as they are.
         """
-        steps, whole = self.steps(), []
-        for step in reversed(steps):
-            folder = self.path(step)
-            try:
-                verify(folder)
-                best = int(read_state(folder).get("best_step", 0))
-                if best and best != step:
-                    verify(self.path(best))
-            except ConfigError as error:
-                say(f"{error.detail}: the one before it is used")
-                if folder.name in error.detail:
-                    disk.rename(folder, self._free_name(step))
-                else:  # it is the best that it names that is damaged
-                    whole.append(step)
-                continue
-            for later in whole:
-                disk.rename(self.path(later), self._free_name(later))
-            return folder
-        if steps:
-            raise DataError(f"every checkpoint in '{self.folder}' is damaged", "Start again with another --out")
-        return None
+        self._take_back()
+        steps, trouble = self.steps(), dict[int, str]()
+
+        def is_whole(step: int) -> bool:
+            trouble[step] = trouble[step] if step in trouble else _trouble_of(self.path(step))
+            return not trouble[step]
+
+        chosen = next((step for step in reversed(steps) if is_whole(step) and is_whole(self._best_of(step) or step)), None)
+        for detail in filter(None, trouble.values()):
+            say(detail if chosen is None else f"{detail}: step-{chosen:06d} is used")
+        if chosen is None:
+            if steps:
+                raise self._lost()
+            return None
+        for step in steps:
+            if step > chosen or trouble.get(step):
+                disk.rename(self.path(step), self._free_name(step))
+        return self.path(chosen)
+
+    def check_best(self, step: int) -> None:
+        """Raise DataError unless the checkpoint of this step, which is the best, is whole."""
+        if _trouble_of(self.path(step)):
+            raise self._lost(step)
+
+    def _lost(self, best: int | None = None) -> DataError:
+        """The error where the best checkpoint is damaged; by default the one that the newest whole one names."""
+        whole = [step for step in self.steps() if not _trouble_of(self.path(step))]
+        if not whole:
+            return DataError(f"every checkpoint in '{self.folder}' is damaged", "Start again with another --out")
+        best = best or self._best_of(whole[-1])
+        what = "is damaged" if self.path(best).is_dir() else "is not there"
+        names = [self.path(step).name for step in whole]
+        return DataError(
+            f"the best checkpoint '{self.path(best)}' {what}; whole: {', '.join(names)}",
+            f"Keep one of these: hftool save {shlex.quote(str(self.folder.parent))} --checkpoint {names[-1]} --out DIR",
+        )
 
     def _free_name(self, step: int) -> Path:
         names = (self.folder / f".bad-step-{step:06d}{f'-{n}' if n else ''}" for n in range(10_000))
         return next(name for name in names if not name.exists())
 
     def find(self, which: str) -> Path:
-        """`best`, `last` or `step-000400` -> a verified folder. Raises ConfigError that lists what there is."""
+        """`best`, `last` or `step-000400` -> a verified folder. Raises ConfigError that lists what there is, DataError where
+        the best of them is damaged."""
         steps = self.steps()
         wanted = self.path(int(m[1])) if (m := NAME.fullmatch(which)) else None
         if which == "last" and steps:
             wanted = self.path(steps[-1])
         if which == "best" and steps:
             verify(self.path(steps[-1]))  # it says which one is best
-            wanted = self.path(int(read_state(self.path(steps[-1])).get("best_step", 0)) or steps[-1])
+            best = self._best_of(steps[-1]) or steps[-1]
+            self.check_best(best)
+            return self.path(best)
         if wanted is None or not wanted.is_dir():
             have = ", ".join(f"step-{step:06d}" for step in steps) or "none"
             raise ConfigError(f"'{self.folder}' has no checkpoint '{which}'; it has: {have}", "Use best, last or one of these")
@@ -162,24 +213,27 @@ class Store:
         return wanted
 
 
-def _write_tensors(
-    folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, generators: Sequence[Generators]
-) -> dict[str, Any]:
-    """Weights, optimizer and generators as safetensors -> what of them goes into state.json."""
+def _write_tensors(folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """Weights and optimizer as safetensors -> what of the optimizer goes into state.json."""
     tensors, plain = pack_optimizer(optimizer)
+    with disk.writing(folder / "model.safetensors"):
+        save_model(model, str(folder / "model.safetensors"))
+    with disk.writing(folder / "optimizer.safetensors"):
+        save_file(tensors, str(folder / "optimizer.safetensors"))
+    return plain
+
+
+def _write_generators(folder: Path, generators: Sequence[Generators]) -> list[Any]:
+    """The generators of each process as safetensors -> Python's, which go into state.json."""
     states = {
         f"{rank}.{name}": torch.tensor(numbers, dtype=torch.int64 if name.startswith("numpy") else torch.uint8)
         for rank, made in enumerate(generators)
         for name, numbers in made.items()
         if name != PYTHON
     }
-    with disk.writing(folder / "model.safetensors"):
-        save_model(model, str(folder / "model.safetensors"))
-    with disk.writing(folder / "optimizer.safetensors"):
-        save_file(tensors, str(folder / "optimizer.safetensors"))
     with disk.writing(folder / "rng.safetensors"):
         save_file(states, str(folder / "rng.safetensors"))
-    return {"optimizer": plain, PYTHON: [made[PYTHON] for made in generators]}
+    return [made[PYTHON] for made in generators]
 
 
 def checkpoint_bytes(model: torch.nn.Module) -> int:
@@ -188,11 +242,13 @@ def checkpoint_bytes(model: torch.nn.Module) -> int:
     return weights + 2 * sum(p.numel() * 4 for p in model.parameters() if p.requires_grad) + 2**16
 
 
-def seal(folder: Path) -> None:
-    """Sync every file, then write MANIFEST.json with their sizes and SHA-256, then sync the folder."""
-    files = {}
+def seal(folder: Path, known: Mapping[str, dict[str, Any]] | None = None) -> None:
+    """Sync every file, then write MANIFEST.json with their sizes and SHA-256, then sync the folder. known: what it is to say of
+    files that were sealed before."""
+    files = dict(known or {})
     for path in sorted(folder.iterdir()):
-        files[path.name] = {"bytes": path.stat().st_size, "sha256": sha256(path)}
+        if path.name not in files:
+            files[path.name] = {"bytes": path.stat().st_size, "sha256": sha256(path)}
         disk.sync_file(path)
     disk.write(folder / MANIFEST, json.dumps({"files": files}, indent=2).encode("utf-8"))
     disk.sync_folder(folder)
@@ -200,6 +256,8 @@ def seal(folder: Path) -> None:
 
 def verify(folder: Path) -> None:
     """Raise ConfigError, "damaged", unless every file has the size and SHA-256 of the manifest."""
+    if not folder.is_dir():
+        raise ConfigError(f"the checkpoint '{folder}' is not there", "Use another one")
     try:
         files = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
         bad = sorted(set(FILES) - set(files)) or [
@@ -208,11 +266,20 @@ def verify(folder: Path) -> None:
             if (folder / name).stat().st_size != row["bytes"] or sha256(folder / name) != row["sha256"]
         ]
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise ConfigError(f"the checkpoint '{folder}' is damaged: {error}", "Use an older one") from None
+        raise ConfigError(f"the checkpoint '{folder}' is damaged: {error}", "Use another one") from None
     if bad:
         raise ConfigError(
-            f"the checkpoint '{folder}' is damaged: {', '.join(bad)} changed after it was written", "Use an older one"
+            f"the checkpoint '{folder}' is damaged: {', '.join(bad)} changed after it was written", "Use another one"
         )
+
+
+def _trouble_of(folder: Path) -> str:
+    """What is wrong with a checkpoint, in a sentence; empty where every byte of it is right."""
+    try:
+        verify(folder)
+    except ConfigError as error:
+        return error.detail
+    return ""
 
 
 def read_state(folder: Path) -> dict[str, Any]:
@@ -220,7 +287,7 @@ def read_state(folder: Path) -> dict[str, Any]:
     try:
         loaded: dict[str, Any] = json.loads((folder / "state.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ConfigError(f"the checkpoint '{folder}' is damaged: {error}", "Use an older one") from None
+        raise ConfigError(f"the checkpoint '{folder}' is damaged: {error}", "Use another one") from None
     return loaded
 
 

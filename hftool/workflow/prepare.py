@@ -40,6 +40,7 @@ PLAIN = ("generate", "fill")  # heads that learn from text alone
 BLOCK = 128  # tokens of a block of running text: what a laptop takes 32 of
 MOST_NEW_TOKENS = 512  # tokens of a target, unless the config says more
 LEAST_MAX_LENGTH = 128  # tokens: texts to come may be longer than the ones trained on
+OF_MODELS = (".safetensors", ".json", ".txt", ".model")  # the files of a model folder that its answers depend on
 PACKAGES = ("torch", "transformers", "accelerate", "datasets", "tokenizers", "safetensors", "numpy", "scikit-learn")
 
 
@@ -349,7 +350,7 @@ def manifest(job: Job) -> dict[str, Any]:
         "precision": settings.precision,
         "base": found.place.base,
         "revision": found.place.revision,
-        "hashes": {path.name: sha256(path) for path in sorted(found.place.folder.glob("*.safetensors"))},
+        "hashes": {path.name: sha256(path) for path in sorted(found.place.folder.iterdir()) if path.suffix in OF_MODELS},
         "data": files,
         "data_revision": found.data.pinned,
         "rows": {name: len(part.rows) for name, part in parts.items() if part is not None},

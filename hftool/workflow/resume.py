@@ -1,6 +1,7 @@
 """What must be as it was when a run is gone on with."""
 
 import dataclasses
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -40,13 +41,32 @@ def check_same(recorded: Config, wanted: Config, run: Path) -> None:
         )
 
 
+def as_recorded(settings: Config) -> dict[str, Any]:
+    """The settings as the manifest of a run has them."""
+    document: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(settings)))
+    return document
+
+
+def check_recorded(made: Mapping[str, Any], written: Config, run: Path) -> None:
+    """Raise ConfigError, with the list of differences, unless the config.yaml of a run says what its manifest does: it is a
+    file that people edit. A run of an older hftool has them in config.yaml alone."""
+    known, now = made.get("settings", {}), as_recorded(written)
+    names = [name for name in now if name in known and name not in FREE]
+    found = [f"{name} was {_word(known[name])}, now {_word(now[name])}" for name in names if known[name] != now[name]]
+    if found:
+        raise ConfigError(
+            f"'{run / 'config.yaml'}' was changed after the run began: {'; '.join(found)}",
+            "Put it back, or start again with another --out",
+        )
+
+
 def _place(word: str | None) -> str | None:
     """A path as a run writes it down; other words as they are."""
     return str(Path(word).expanduser().absolute()) if word and Path(word).expanduser().exists() else word
 
 
 def _word(value: Any) -> str:
-    return "not given" if value is None or value == () else str(value)
+    return "not given" if value is None or value in ((), []) else str(value)
 
 
 def check_unchanged(recorded: Mapping[str, Any], now: Mapping[str, Any], run: Path) -> None:

@@ -38,7 +38,8 @@ def save(run: str | Path, *, out: str | Path, checkpoint: str = "best") -> Path:
     """Write the model of a run, finished or not, as a plain Hugging Face folder with its card, its page and the hashes of its
     files. Needs no network.
 
-    checkpoint: best, last or step-000400. Raises InputMissing, OutputUnavailable, ConfigError (no such checkpoint, damaged).
+    checkpoint: best, last or step-000400. Raises InputMissing, OutputUnavailable, ConfigError (no such checkpoint, damaged),
+    DataError (the best is damaged).
     """
     source, target = Run(Path(run)), Path(out)
     check_output(target)
@@ -105,7 +106,7 @@ def _verify_run(run: Run) -> dict[str, str]:
         try:
             store.verify(place)
         except ConfigError as error:
-            raise DataError(error.detail, "The newest checkpoint that is whole is taken: this one can be removed") from None
+            raise DataError(error.detail, "Any other: hftool save RUN --checkpoint NAME --out DIR") from None
         whole = read_json(place / store.MANIFEST)["files"]
         files |= {f"{run.checkpoints.name}/{place.name}/{name}": row["sha256"] for name, row in whole.items()}
     if not files:

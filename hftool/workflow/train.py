@@ -30,6 +30,7 @@ from hftool.run import (
     write_text,
 )
 from hftool.training.adapters import learning_share, merge_adapters
+from hftool.training.estimate import estimate_seconds
 from hftool.training.loop import Trainer
 from hftool.training.placement import Team, seed_everything
 from hftool.training.store import Store, checkpoint_bytes
@@ -37,7 +38,7 @@ from hftool.workers import restarts
 from hftool.workflow.ask import make_predictor
 from hftool.workflow.measuring import score_together
 from hftool.workflow.prepare import Found, Job, choose_head, find, make_settings, manifest, prepare, split
-from hftool.workflow.resume import FREE, check_same, check_unchanged
+from hftool.workflow.resume import FREE, as_recorded, check_recorded, check_same, check_unchanged
 from hftool.workflow.save import save_folder
 
 LONG_RUN = 30 * 60  # seconds, above which it is said how to make a run shorter
@@ -102,8 +103,8 @@ def finetune(
 def resume(run: str | Path, *, offline: bool = False, progress: Progress = silent) -> Result:
     """Go on with a run, bitwise as if it had not stopped; a finished one is left as it is.
 
-    Raises InputMissing (no run folder), ConfigError (data or model have changed), DataError (every checkpoint is damaged), and
-    what `finetune` raises.
+    Raises InputMissing (no run folder), ConfigError (settings, data or model have changed), DataError (every checkpoint is
+    damaged, or the best), and what `finetune` raises.
     """
     source = Run(Path(run))
     if not source.is_run():
@@ -121,6 +122,7 @@ def _is_left_over(run: Run) -> bool:
 
 def _resume(run: Run, settings: Config, team: Team, *, offline: bool, progress: Progress) -> Result:
     recorded, made = knobs.make_config(knobs.read_config(str(run.config))), read_json(run.manifest)
+    check_recorded(made, recorded, run.path)
     check_same(recorded, settings, run.path)
     if run.is_finished():
         notice(progress, f"the run '{run.path}' is finished: nothing is left to do")
@@ -174,8 +176,8 @@ def _run(run: Run, job: Job, team: Team, progress: Progress) -> Result:
         run=run,
         progress=progress,
     )
-    _say_plan(trainer, job, progress)
     _restore(trainer, team, progress)
+    _say_plan(trainer, job, progress)  # after it: how many rows there is memory for may be known
     position = trainer.train()
     if job.adapted is not None:
         merge_adapters(job.adapted)  # what is measured is what is saved
@@ -205,7 +207,7 @@ def _begin(run: Run, job: Job, progress: Progress) -> None:
     remove_parts(run.path)
     if not run.is_run():
         write_text(run.config, knobs.dump_config(job.settings))
-        write_json(run.manifest, manifest(job) | {"cut": _cut_rows(job)})
+        write_json(run.manifest, manifest(job) | {"cut": _cut_rows(job), "settings": as_recorded(job.settings)})
     if not run.base.is_dir():
         with whole_folder(run.base) as folder:
             save_base(job.loaded, folder)
@@ -284,14 +286,14 @@ def _say_plan(trainer: Trainer, job: Job, progress: Progress) -> None:
     if settings.lora:
         share = learning_share(trainer.model)
         notice(progress, f"{share:.1%} of the weights learn: the head, and adapters of rank {settings.lora}")
-    seconds = trainer.estimate_seconds()
-    shorter = "; to make it shorter: --limit N, --epochs 1, --max-length N" if seconds > LONG_RUN else ""
+    seconds = estimate_seconds(trainer)
+    took = "time unknown, as memory ran out" if seconds is None else f"about {_duration(seconds)}, evaluations and saving aside"
+    took += "; to make it shorter: --limit N, --epochs 1, --max-length N" if (seconds or 0) > LONG_RUN else ""
     notice(
         progress,
         f"{trainer.steps} steps of {trainer.rows_a_step} rows on {settings.device} in {settings.precision}, "
         f"{settings.optimizer} at {settings.lr:g} ({settings.schedule}, {settings.warmup:.0%} warm-up), clipping at "
-        f"{settings.clip:g}, at most {settings.max_length} tokens, patience {settings.patience}, seed {settings.seed}: about "
-        f"{_duration(seconds)}, evaluations and saving aside{shorter}",
+        f"{settings.clip:g}, at most {settings.max_length} tokens, patience {settings.patience}, seed {settings.seed}: {took}",
     )
     progress(Event("plan", values={"steps": trainer.steps, "rows": len(features)}))
 

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 import random
+import signal
 import time
 from pathlib import Path
 
@@ -17,23 +18,18 @@ TOUCHED = "BREAKING_TOUCHES"  # environment: a file that is made when it happens
 
 @contextlib.contextmanager
 def backward_is(change):
-    """Put `change(real, trainer, batches)` in the place of Trainer.backward; the estimate before the first step is spared."""
-    real, estimate = Trainer.backward, Trainer.estimate_seconds
-    training = []
-
-    def estimated(self):
-        seconds = estimate(self)
-        training.append(self)
-        return seconds
+    """Put `change(real, trainer, batches)` in the place of Trainer.backward, which the estimate before the first step calls
+    too."""
+    real = Trainer.backward
 
     def backward(self, batches):
-        return change(real, self, batches) if training else real(self, batches)
+        return change(real, self, batches)
 
-    Trainer.backward, Trainer.estimate_seconds = backward, estimated
+    Trainer.backward = backward
     try:
         yield
     finally:
-        Trainer.backward, Trainer.estimate_seconds = real, estimate
+        Trainer.backward = real
 
 
 def _here(trainer):
@@ -50,6 +46,61 @@ def hanging():
         return real(trainer, batches)
 
     return backward_is(change)
+
+
+@contextlib.contextmanager
+def evaluation_is(change):
+    """Call `change(trainer)` before each evaluation."""
+    real = Trainer._evaluate
+
+    def evaluate(self):
+        change(self)
+        real(self)
+
+    Trainer._evaluate = evaluate
+    try:
+        yield
+    finally:
+        Trainer._evaluate = real
+
+
+def damaged_best():
+    """A disk that loses the weights of the best checkpoint; the evaluation after it finds nothing better."""
+
+    def change(trainer):
+        if trainer.position.step == int(os.environ[WHERE]):
+            (trainer.store.path(trainer.position.best_step) / "model.safetensors").write_bytes(b"")
+            trainer.position.best_value = 2.0
+
+    return evaluation_is(change)
+
+
+def hanging_evaluation():
+    """An evaluation that takes a minute."""
+
+    def change(trainer):
+        if trainer.position.step == int(os.environ[WHERE]):
+            Path(os.environ[TOUCHED]).touch()
+            time.sleep(60)
+
+    return evaluation_is(change)
+
+
+@contextlib.contextmanager
+def signalled():
+    """SIGTERM in the middle of a step; an evaluation after it is too long for any grace."""
+
+    def step(real, trainer, batches):
+        if _here(trainer):
+            os.kill(os.getpid(), signal.SIGTERM)
+        return real(trainer, batches)
+
+    def evaluation(trainer):
+        if trainer.position.step == int(os.environ[WHERE]):
+            os._exit(1)
+
+    with backward_is(step), evaluation_is(evaluation):
+        yield
 
 
 def slow():

@@ -17,6 +17,7 @@ from crashing import KILLED, finish, leftovers, result, start
 from making import make_trainer
 
 from hftool.errors import RunStopped
+from hftool.safety import sha256
 from hftool.training.store import FILES, MANIFEST, Store
 
 EVERY = [*FILES, MANIFEST]
@@ -89,6 +90,10 @@ def zeroed(data):
     data[start : start + 4096] = bytes(len(data[start : start + 4096]))
 
 
+def digests(folder):
+    return {path: sha256(path) for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
 def damage(path, change):
     data = bytearray(path.read_bytes())
     change(data)
@@ -111,7 +116,7 @@ def test_a_damaged_checkpoint_is_said_set_aside_and_the_one_before_it_is_used(de
     ended = desk.again(run)
     said = next(line for line in ended.err.splitlines() if f"'{run}/checkpoints/step-000008' is damaged: " in line)
     assert name in said or name == MANIFEST
-    assert "the one before it is used" in ended.err and "going on after step 6 of 12" in ended.err
+    assert said.endswith(": step-000006 is used") and "going on after step 6 of 12" in ended.err
     assert leftovers(run) == ["checkpoints/.bad-step-000008"] and desk.is_whole(run)
 
 
@@ -132,8 +137,23 @@ def test_without_its_best_a_whole_checkpoint_is_not_gone_on_with(desk, cut):
     run = shutil.copytree(cut, desk.folder / "best-damaged")
     damage(run / "checkpoints" / "step-000006" / "model.safetensors", one_bit)
     ended = desk.again(run, code=65)
-    assert "step-000006' is damaged: model.safetensors" in ended.err
-    assert (run / "checkpoints" / "step-000008").is_dir()
+    before = digests(run / "checkpoints")
+    ended = desk.again(run, code=65)  # a second time it says the same
+    assert ended.err.count("step-000006' is damaged: model.safetensors changed after it was written\n") == 1
+    place = run / "checkpoints" / "step-000006"
+    assert ended.err.splitlines()[-1] == (
+        f"hftool: the best checkpoint '{place}' is damaged; whole: step-000008. "
+        f"Keep one of these: hftool save {run} --checkpoint step-000008 --out DIR"
+    )
+    assert digests(run / "checkpoints") == before
+
+
+def test_a_best_that_is_damaged_while_the_run_goes_on_is_65(desk):
+    run = desk.folder / "best-damaged-meanwhile"
+    ended = desk.begin(run, "--eval-steps", 6, change="breaking:damaged_best", environment={"BREAKING_AT": "12"}).end()
+    assert ended.code == 65 and "the best checkpoint '" in one_line(ended.err)
+    again = desk.again(run, code=65)
+    assert again.err.splitlines()[-1] == one_line(ended.err)
 
 
 def test_a_checkpoint_that_was_cut_short_is_damaged(desk, cut):
@@ -158,7 +178,7 @@ def test_what_is_of_a_later_step_than_the_one_gone_on_with_is_set_aside(tmp_path
     damage(store.path(4) / "model.safetensors", one_bit)
     said = []
     assert store.newest(said.append) == store.path(2)
-    assert store.steps() == [2] and len(said) == 2
+    assert store.steps() == [2] and len(said) == 1 and said[0].endswith(": step-000002 is used")
     assert sorted(path.name for path in store.folder.iterdir()) == [".bad-step-000004", ".bad-step-000006", "step-000002"]
 
 
@@ -240,8 +260,41 @@ def test_a_step_that_hangs_is_left_when_the_grace_is_over(desk, grace):
     sent = time.monotonic()
     os.kill(going.pid, signal.SIGTERM)
     ended = going.end()
+    assert "was not done within" in one_line(ended.err)
     assert ended.code == 143 and grace <= time.monotonic() - sent < grace + 5
     assert "going on after step 4 of 12" in desk.again(run).err and desk.is_whole(run)
+
+
+def log_of(run):
+    return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("step", [6, 12])
+def test_an_evaluation_longer_than_the_grace_loses_no_step(desk, step):
+    """Not even those before the first evaluation, nor at the very end; the run that goes on begins with the evaluation."""
+    run, there = desk.folder / f"long-evaluation-{step}", desk.folder / f"evaluates-{step}"
+    environment = {"BREAKING_AT": str(step), "BREAKING_TOUCHES": str(there)}
+    words = ("--grace", 0.3, "--save-steps", 100)
+    going = desk.begin(run, *words, change="breaking:hanging_evaluation", environment=environment)
+    wait_for(there, going)
+    os.kill(going.pid, signal.SIGTERM)
+    ended = going.end()
+    assert ended.code == 143
+    assert one_line(ended.err) == (
+        "hftool: SIGTERM: the step or its evaluation was not done within 0.3 s (--grace): ended at once. "
+        "Go on from the newest checkpoint: hftool resume RUN"
+    )
+    assert f"going on after step {step} of 12" in desk.again(run).err and same_but_for_times_of_saving(desk, run)
+
+
+@pytest.mark.parametrize("step", [6, 12])
+def test_with_a_signal_pending_an_evaluation_is_left_to_the_run_that_goes_on(desk, step):
+    run = desk.folder / f"no-evaluation-{step}"
+    ended = desk.begin(run, change="breaking:signalled", environment={"BREAKING_AT": str(step)}).end()
+    assert ended.code == 143 and f"stopped after step {step}, checkpoint saved in '{run}'" in one_line(ended.err)
+    assert log_of(run)[-1]["step"] == step and "evaluation" not in log_of(run)[-1]
+    assert f"going on after step {step} of 12" in desk.again(run).err
+    assert desk.is_whole(run)
 
 
 # memory
@@ -266,6 +319,28 @@ def test_out_of_memory_halves_the_rows_at_once_and_keeps_the_step(desk, change):
     ended = desk.again(two, change=f"breaking:{change}", environment=environment)
     assert "out of memory" not in ended.err  # it is known
     assert result(two) == found
+
+
+def test_out_of_memory_before_the_first_step_halves_the_rows_too(desk):
+    """The estimate of the time finds it out first, and leaves it to the step."""
+    run = desk.folder / "out-at-once"
+    words = [word for word in desk.words(run) if word != "-q"]
+    ended = finish(desk.told(run), words, change="breaking:out_of_memory", environment={"BREAKING_AT": "1"})
+    assert ended.code == 0, ended.err
+    assert ended.err.count("out of memory: from step 1 on 2 rows at once\n") == 1
+    assert re.search(r", seed 0: about \d+ s, evaluations and saving aside$", ended.err, re.MULTILINE)
+    assert [line["step"] for line in log_of(run)] == [line["step"] for line in desk.whole()["log"]]
+
+
+def test_no_memory_for_one_row_at_once_is_75(desk):
+    run = desk.folder / "no-room-at-once"
+    words = [word for word in desk.words(run) if word != "-q"]
+    ended = finish(desk.told(run), words, change="breaking:no_room_for_one", environment={"BREAKING_AT": "1"})
+    assert ended.code == 75 and "Traceback" not in ended.err
+    assert "there is no memory for one row at step 1" in ended.err.splitlines()[-1]
+    assert "seed 0: time unknown, as memory ran out" in ended.err
+    desk.again(run)
+    assert [line["step"] for line in log_of(run)] == [line["step"] for line in desk.whole()["log"]]
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError()], ids=["cuda", "python"])
@@ -307,6 +382,24 @@ def test_no_memory_for_one_row_is_75_and_the_weights_are_kept(desk):
     assert [list(line) for line in found] == [list(line) for line in wanted]  # the rows of step 6 are not passed over
     assert [line["step"] for line in found] == [line["step"] for line in wanted]
     assert result(run)["step-000012/state.json"]["micro"] == 1  # it is known how much room there is
+
+
+def test_killed_while_a_step_is_saved_again_it_is_gone_on_with(desk):
+    """Step 6 was saved; with no memory for one row of step 7 it is saved again, and killed when neither folder has its name."""
+    run = desk.folder / "no-room-killed"
+    words = desk.words(run, "--log-steps", 100)
+    how = {"change": "breaking:no_room_for_one", "environment": {"BREAKING_AT": "7"}}
+    trace = desk.folder / "operations-no-room"
+    ended = finish(desk.told(run), words, trace=trace, **how)
+    assert ended.code == 75, ended.err
+    operations = [line.split(" ", 1) for line in trace.read_text().splitlines()]
+    number = max(n for n, (kind, path) in enumerate(operations, 1) if kind == "rename" and path.endswith("/step-000006"))
+    assert operations[number][0] == "rename" and "/.tmp-6-" in operations[number][1]
+    shutil.rmtree(run)
+    ended = finish(desk.told(run), words, at=number + 1, **how)
+    assert ended.code == KILLED and not (run / "checkpoints" / "step-000006").exists()
+    assert "going on after step 6 of 12" in desk.again(run).err and leftovers(run) == []
+    assert result(run)["model"] == desk.whole()["model"]
 
 
 def test_the_error_for_one_row_says_what_helps(tiny_bert, tmp_path):

@@ -1,6 +1,8 @@
+import dataclasses
 import json
 import math
 import random
+import shutil
 
 import numpy as np
 import pytest
@@ -9,7 +11,9 @@ from making import make_trainer, rows_of_many_lengths, same, weights_of
 from safetensors.torch import load_file
 
 from hftool.errors import RunStopped
+from hftool.training.estimate import estimate_seconds
 from hftool.training.placement import autocast, make_accelerator
+from hftool.training.store import read_state
 
 
 def log_of(trainer):
@@ -179,6 +183,30 @@ def test_a_run_saves_by_the_clock(tiny_bert, tmp_path):
     assert trainer.store.steps() == [1, 2, 3]
 
 
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_an_evaluation_that_draws_changes_no_run_that_goes_on(tiny_bert, tmp_path, when):
+    """The checkpoint before an evaluation has the generators of before it, the one after it those of after it."""
+    copy = tmp_path / "copy"
+
+    def draw():
+        if not copy.exists():
+            shutil.copytree(whole.store.path(2), copy)
+        return {"accuracy": float(torch.rand(())), "macro_f1": random.random(), "loss": float(np.random.rand())}
+
+    how = {"evaluate": draw, "max_steps": 5, "eval_steps": 2, "keep": 9}
+    whole = make_trainer(tiny_bert, tmp_path / "whole", **how)
+    whole.train()
+    cut = make_trainer(tiny_bert, tmp_path / "cut", **how)
+    shutil.copytree(copy if when == "before" else whole.store.path(2), cut.store.path(2))
+    cut.restore(cut.store.path(2))
+    cut.train()
+    logs = [[line for line in log_of(trainer) if "evaluation" in line] for trainer in (whole, cut)]
+    assert len(logs[0]) == 3 and logs[1] == (logs[0] if when == "before" else logs[0][1:])
+    assert losses_of(whole)[2:] == losses_of(cut) and same(weights_of(whole), weights_of(cut))
+    assert cut.position == dataclasses.replace(whole.position, seconds=cut.position.seconds)
+    assert read_state(copy)["evaluated"] is False and read_state(whole.store.path(2))["evaluated"] is True
+
+
 def poison(trainer, *steps):
     """Make the gradient of these steps NaN."""
     real = trainer.head.loss
@@ -220,6 +248,24 @@ def test_a_skipped_step_leaves_weights_and_optimizer_as_they_were(tiny_bert, tmp
     assert same(before, weights_of(trainer))
     assert trainer.optimizer.optimizer.state_dict()["state"] == {}
     assert all(p.grad is None for p in trainer.model.parameters())
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_a_first_step_after_resuming_that_is_skipped_is_logged_as_in_one_piece(tiny_bert, tmp_path, old):
+    """The norm that the log names is of the last step that was taken, which was before the cut; older checkpoints have none."""
+    whole = make_trainer(tiny_bert, tmp_path / "whole", max_steps=4, log_steps=3, save_steps=1, keep=9)
+    poison(whole, 3)
+    whole.train()
+    cut = make_trainer(tiny_bert, tmp_path / "cut", max_steps=4, log_steps=3, save_steps=1)
+    if old:
+        path = whole.store.path(2) / "state.json"
+        path.write_text(json.dumps({key: value for key, value in json.loads(path.read_text()).items() if key != "norm"}))
+    cut.restore(whole.store.path(2))
+    poison(cut, 1)
+    cut.train()
+    assert same(weights_of(cut), weights_of(whole))
+    norms = [[line["grad_norm"] for line in log_of(trainer) if "loss" in line] for trainer in (whole, cut)]
+    assert norms[0][0] > 0 and norms[1] == [0.0 if old else norms[0][0], norms[0][1]]
 
 
 def test_five_bad_steps_stop_the_run_and_keep_the_last_finite_weights(tiny_bert, tmp_path):
@@ -320,13 +366,39 @@ def test_an_absurd_learning_rate_from_the_command_line(tiny_bert, film_files, cl
 def test_estimating_leaves_everything_bitwise_as_it_was(tiny_bert, tmp_path):
     trainer = make_trainer(tiny_bert, tmp_path / "a")
     before, states = weights_of(trainer), (torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate())
-    assert 0 < trainer.estimate_seconds() < 60
+    assert 0 < estimate_seconds(trainer) < 60
     assert same(before, weights_of(trainer))
     assert torch.equal(states[0], torch.get_rng_state())
     assert (states[1] == np.random.get_state()[1]).all() and states[2] == random.getstate()
     assert all(p.grad is None for p in trainer.model.parameters())
     assert trainer.optimizer.optimizer.state_dict()["state"] == {}
     assert (trainer.meter.loss, trainer.meter.count, trainer.meter.tokens) == (0.0, 0, 0)
+
+
+@pytest.mark.parametrize("room", [3, 1, 0])
+def test_estimating_takes_fewer_rows_where_memory_runs_out(tiny_bert, tmp_path, room):
+    trainer = make_trainer(tiny_bert, tmp_path / "a")
+    before, state, real, tried = weights_of(trainer), torch.get_rng_state(), trainer.backward, []
+    trainer.meter.loss, trainer.meter.count = 1.5, 3  # of a run that goes on
+
+    def backward(batches):
+        tried.append(len(batches[0]["input_ids"]))
+        if tried[-1] > room:
+            real(batches)
+            raise MemoryError
+        return real(batches)
+
+    trainer.backward = backward
+    seconds = estimate_seconds(trainer)
+    assert seconds is None if room == 0 else 0 < seconds < 60
+    assert tried == {3: [4, 2, 2], 1: [4, 2, 1, 1], 0: [4, 2, 1]}[room]
+    assert same(before, weights_of(trainer)) and torch.equal(state, torch.get_rng_state())
+    assert all(p.grad is None for p in trainer.model.parameters())
+    assert (trainer.meter.loss, trainer.meter.count, trainer.meter.tokens) == (1.5, 3, 0)
+    trainer.micro = 2
+    tried.clear()
+    estimate_seconds(trainer)
+    assert tried[0] == 2  # as many as are computed at once
 
 
 def test_it_learns(tiny_run):

@@ -212,6 +212,54 @@ def test_a_data_file_that_has_changed_is_78(desk, cli, cut, tmp_path):
     assert code == 0, err
 
 
+def test_an_edited_config_of_a_run_is_78_with_the_list_of_what_differs(desk, cli, cut, tmp_path):
+    """Else --resume would take what it asks for and what it compares it with from the same file."""
+    run = copy_of(cut, tmp_path / "run")
+    text = (run / "config.yaml").read_text()
+    edited = text.replace("lr: 0.001", "lr: 0.002").replace("labels: []", "labels: [positive, negative]")
+    (run / "config.yaml").write_text(edited)
+    before = digests(run)
+    code, out, err = cli("resume", run, "--offline", "-q")
+    assert code == 78 and out == "" and digests(run) == before
+    assert one_line(err) == (
+        f"hftool: '{run / 'config.yaml'}' was changed after the run began: labels was not given, now ['positive', 'negative']; "
+        "lr was 0.001, now 0.002. Put it back, or start again with another --out"
+    )
+    (run / "config.yaml").write_text(text.replace("keep: 2", "keep: 3").replace("grace: 30.0", "grace: 5"))
+    code, _, err = cli("resume", run, "--offline", "-q")
+    assert code == 0, err
+
+
+def test_a_run_of_an_older_hftool_is_gone_on_with(desk, cli, cut, tmp_path):
+    """It has no settings in its manifest, hashes of the weights alone, and less in its checkpoints."""
+    run = copy_of(cut, tmp_path / "run")
+    made = json.loads((run / "manifest.json").read_text())
+    assert made.pop("settings")["lr"] == 0.001
+    assert {"config.json", "tokenizer.json", "model.safetensors"} <= set(made["hashes"])
+    made["hashes"] = {name: digest for name, digest in made["hashes"].items() if name.endswith(".safetensors")}
+    (run / "manifest.json").write_text(json.dumps(made))
+    code, _, err = cli("resume", run, "--offline", "-q")
+    assert code == 0, err
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json"])
+def test_a_file_of_the_model_that_has_changed_is_78(desk, cli, tmp_path, name):
+    """Its dropout, or how texts are cut: what would be learnt is another thing."""
+    model = shutil.copytree(desk.model, tmp_path / "model")
+    folder = tmp_path / "desk"
+    folder.mkdir()
+    for file in ("train.tsv", "dev.tsv"):
+        shutil.copyfile(desk.folder / file, folder / file)
+    run = Desk(model, folder).stopped("run")
+    known = json.loads((model / name).read_text())
+    cut = {"direction": "Left", "max_length": 9, "strategy": "LongestFirst", "stride": 0}
+    changed = {"hidden_dropout_prob": 0.3} if name == "config.json" else {"truncation": cut}
+    (model / name).write_text(json.dumps(known | changed))
+    code, out, err = cli("resume", run, "--offline", "-q")
+    assert code == 78 and out == ""
+    assert one_line(err).startswith(f"hftool: what the run '{run}' was made of has changed: '{name}'. ")
+
+
 def test_settings_that_change_nothing_learnt_may_change(desk, cut):
     run = copy_of(cut, desk.folder / "free")
     words = desk.words("free", "--resume", "--workers", 2, "--keep", 7, "--grace", 3, "--save-steps", 1, "--save-minutes", 5)

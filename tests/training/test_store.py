@@ -1,3 +1,4 @@
+import functools
 import json
 import os
 import random
@@ -9,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from hftool.errors import ConfigError, StorageError
+from hftool import disk
+from hftool.errors import ConfigError, DataError, StorageError
 from hftool.training.optimizer import make_optimizer
 from hftool.training.store import (
     FILES,
@@ -91,7 +93,7 @@ def test_one_flipped_bit_is_found_in_every_file(saved, name):
         (saved / name).write_bytes(broken)
         with pytest.raises(ConfigError, match="is damaged") as caught:
             verify(saved)
-        assert caught.value.code == 78 and str(saved) in str(caught.value) and "Use an older one" in str(caught.value)
+        assert caught.value.code == 78 and str(saved) in str(caught.value) and "Use another one" in str(caught.value)
     (saved / name).write_bytes(whole)
     verify(saved)
 
@@ -128,6 +130,56 @@ def test_a_step_that_is_saved_again_is_replaced(store):
     assert [p.name for p in store.folder.iterdir()] == ["step-000001"]
 
 
+class Killed(BaseException):
+    """As SIGKILL: nothing of ours catches it."""
+
+
+def killed_at(monkeypatch, number, work):
+    """Do something and be killed before this operation on the disk -> whether it came so far."""
+    done = 0
+
+    def count(operation, path):
+        nonlocal done
+        done += 1
+        if done == number:
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(disk, "watch", count)
+        try:
+            work()
+        except Killed:
+            return True
+    return False
+
+
+def test_killed_at_any_point_of_saving_a_step_again_it_is_still_there(tmp_path, monkeypatch):
+    """Its folder loses its name before the new one gets it: between the two there is none of that name."""
+    net, optimizer = trained()
+    number, found, going = 0, set(), True
+    while going:
+        number += 1
+        store = Store(tmp_path / str(number), keep=1)
+        store.save(net, optimizer, {"step": 1, "best_step": 0})
+        again = functools.partial(store.save, net, optimizer, {"step": 1, "best_step": 1})
+        going = killed_at(monkeypatch, number, again)
+        assert store.newest(print) == store.path(1), number
+        verify(store.path(1))
+        found.add(read_state(store.path(1))["best_step"])
+        store.rotate()
+        assert [p.name for p in store.folder.iterdir()] == ["step-000001"]
+    assert number > 20 and found == {0, 1}
+
+
+def test_half_of_a_checkpoint_that_was_put_aside_is_not_taken_back(store, saved):
+    store._put_aside(7)
+    aside = next(store.folder.glob(".tmp-7-*-old"))
+    (aside / "rng.safetensors").unlink()
+    assert store.newest(print) is None
+    store.rotate()
+    assert list(store.folder.iterdir()) == []
+
+
 def test_find(store):
     net, optimizer = trained()
     assert store.steps() == []
@@ -143,6 +195,32 @@ def test_find(store):
     assert str(caught.value) == (
         f"'{store.folder}' has no checkpoint 'step-000004'; it has: step-000003, step-000005. Use best, last or one of these"
     )
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_best_that_is_damaged_is_named_with_those_that_are_whole(store, gone):
+    """However often it is asked for, and nothing of it is lost: a bit may come back, a folder be put back."""
+    net, optimizer = trained()
+    for step in (4, 8, 10):
+        store.save(net, optimizer, {"step": step, "best_step": 4})
+    if gone:
+        shutil.rmtree(store.path(4))
+    else:
+        (store.path(4) / "model.safetensors").write_bytes(b"")
+    before = sorted(path.name for path in store.folder.iterdir())
+    word = (
+        f"the best checkpoint '{store.path(4)}' {'is not there' if gone else 'is damaged'}; whole: step-000008, step-000010. "
+        f"Keep one of these: hftool save {store.folder.parent} --checkpoint step-000010 --out DIR"
+    )
+    for _ in range(2):
+        said = []
+        for ask in (lambda said=said: store.newest(said.append), lambda: store.find("best"), lambda: store.check_best(4)):
+            with pytest.raises(DataError) as caught:
+                ask()
+            assert str(caught.value) == word and caught.value.code == 65
+        assert len(said) == 1 and said[0].startswith(f"the checkpoint '{store.path(4)}' is ")
+        assert sorted(path.name for path in store.folder.iterdir()) == before
+    assert store.find("last") == store.find("step-000010") == store.path(10)
 
 
 def test_best_is_not_taken_from_a_damaged_state(store):
