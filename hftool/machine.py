@@ -17,6 +17,11 @@ PRODUCT = 2.0  # seconds in which one product is timed, at most
 PRODUCTS = 5.0  # seconds for all of them
 LEAST_SIDE, MOST_SIDE = 128, {"cpu": 2048, "mps": 4096, "cuda": 8192}  # of the matrices, by kind of device
 CGROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")  # version 2, version 1
+# by the name of the limit: the file beside it that says how much is in use, and which line of memory.stat can be had back of it
+USED = {
+    "memory.max": ("memory.current", "inactive_file"),
+    "memory.limit_in_bytes": ("memory.usage_in_bytes", "total_inactive_file"),
+}
 
 
 @dataclass(frozen=True)
@@ -83,20 +88,37 @@ def free_memory() -> int:
     except OSError:
         return 0
     free = next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), 0)
-    limit = memory_limit()
-    return min(free, limit) if limit else free
+    path, limit = _limit()
+    return min(free, max(0, limit - _used(path))) if path else free
 
 
 def memory_limit() -> int:
     """Main memory in bytes that a container leaves to this process; 0 where there is no such limit."""
-    for name in CGROUPS:
-        try:
-            word = Path(name).read_text(encoding="ascii").strip()
-        except OSError:
-            continue
+    return _limit()[1]
+
+
+def _limit() -> tuple[Path | None, int]:
+    """The file that says what a container may have, and what it says; none and 0 where there is no such limit."""
+    for path in map(Path, CGROUPS):
+        word = _read(path).strip()
         if word.isdigit() and 0 < int(word) < (total_memory() or 2**62):
-            return int(word)
-    return 0
+            return path, int(word)
+    return None, 0
+
+
+def _used(limit: Path) -> int:
+    """What a container uses of its limit, but for files that are cached and no longer in use: the kernel gives those up."""
+    current, idle = USED[limit.name]
+    word = _read(limit.with_name(current)).strip()
+    cached = [line.split()[1] for line in _read(limit.with_name("memory.stat")).splitlines() if line.startswith(f"{idle} ")]
+    return int(word) - int(cached[0] if cached else 0) if word.isdigit() else 0
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii")
+    except OSError:
+        return ""
 
 
 def cpu_has_fast_bf16() -> bool:

@@ -14,6 +14,8 @@ Folder = Annotated[str, typer.Argument(metavar="DIR", help="A run, a model folde
 def command(folder: Folder, as_json: Json = False, quiet: Quiet = False, verbose: Verbose = False) -> None:
     """Check every file of a folder against the hash that was written beside it: none missing, changed or added.
 
+    Of a run these are model/, checkpoints/ and base/; its config.yaml, manifest, log and metrics have no hashes.
+
     \b
     hftool verify my-model
     """

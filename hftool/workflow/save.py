@@ -55,6 +55,7 @@ def save(run: str | Path, *, out: str | Path, checkpoint: str = "best") -> Path:
                 write_sums(folder)
         return target
     weights = Store(source.checkpoints).find(checkpoint)
+    _check_base(source)
     loaded = load_base(source.base)
     settings = knobs.make_config(knobs.read_config(str(source.config)))
     adapted = add_adapters(loaded.model, settings.lora) if settings.lora else None
@@ -74,8 +75,8 @@ def _is_whole(run: Run) -> bool:
 
 
 def verify(folder: str | Path) -> Verified:
-    """Check every file of a run, of a model folder or of an export against the hash that was written beside it: none missing,
-    changed or added.
+    """Check every file of a model folder or of an export against the hash that was written beside it: none missing, changed or
+    added; of a run its model, its checkpoints, and the config and tokenizer that go with them.
 
     Raises InputMissing (no such folder, no hashes), DataError that names the files, Refused (a link out of the folder).
     """
@@ -89,8 +90,20 @@ def verify(folder: str | Path) -> Verified:
     return Verified(path, "export" if is_export(path) else "model", check_sums(path))
 
 
+def _check_base(run: Run) -> dict[str, str]:
+    """The hashes of what makes a model of a checkpoint: config, tokenizer and card; none where an older hftool began the run.
+
+    Raises DataError when they are not as they were written.
+    """
+    try:
+        return check_sums(run.base) if (run.base / SUMS).is_file() else {}
+    except DataError as error:
+        new = f"Remove that folder: hftool resume {run.path} writes it again"
+        raise DataError(error.detail, f"Its model needs none: {_again(run)}" if run.is_finished() else new) from None
+
+
 def _verify_run(run: Run) -> dict[str, str]:
-    """The hashes of the model and of every checkpoint of a run, by their names in its folder."""
+    """The hashes of the model, of every checkpoint of a run and of what makes models of them, by their names in its folder."""
     files: dict[str, str] = {}
     if run.is_finished():
         known = {name: str(digest) for name, digest in read_json(run.metrics).get("model", {}).items()}
@@ -98,7 +111,8 @@ def _verify_run(run: Run) -> dict[str, str]:
             check_sums(run.model)
         for name, digest in known.items():
             if not (run.model / name).is_file() or sha256(run.model / name) != digest:
-                raise DataError(f"'{run.model / name}' is not as '{run.metrics}' says it was written", _again(run))
+                said = f"'{run.model / name}' is not as '{run.metrics}' says it was written"
+                raise DataError(said, f"Its checkpoints may be whole: {_again(run)}")
         files = {f"{run.model.name}/{name}": digest for name, digest in known.items()}
     checkpoints = Store(run.checkpoints)
     for step in checkpoints.steps():
@@ -111,8 +125,8 @@ def _verify_run(run: Run) -> dict[str, str]:
         files |= {f"{run.checkpoints.name}/{place.name}/{name}": row["sha256"] for name, row in whole.items()}
     if not files:
         raise InputMissing(f"the run '{run.path}' has neither a model nor a checkpoint yet", "Let it go on first")
-    return files
+    return files | {f"{run.base.name}/{name}": digest for name, digest in _check_base(run).items()}
 
 
 def _again(run: Run) -> str:
-    return f"Its checkpoints may be whole: hftool save {run.path} --out DIR"
+    return f"hftool save {run.path} --out DIR"

@@ -16,6 +16,7 @@ from hftool.inference.predictor import Predictor
 from hftool.machine import keep_freed_memory
 from hftool.models import Card, save_base
 from hftool.models.page import Story
+from hftool.models.sums import write_sums
 from hftool.progress import Event, Progress, notice, silent
 from hftool.run import (
     Run,
@@ -211,6 +212,7 @@ def _begin(run: Run, job: Job, progress: Progress) -> None:
     if not run.base.is_dir():
         with whole_folder(run.base) as folder:
             save_base(job.loaded, folder)
+            write_sums(folder)
     remove_file(run.rejected)
     _write_rejected(run, job, progress)
 

@@ -210,6 +210,26 @@ def test_the_limit_of_a_container_is_read(monkeypatch, tmp_path):
     assert machine.free_memory() <= 2**20
 
 
+@pytest.mark.parametrize(
+    ("names", "idle"),
+    [
+        (("memory.max", "memory.current"), "inactive_file"),
+        (("memory.limit_in_bytes", "memory.usage_in_bytes"), "total_inactive_file"),
+    ],
+)
+def test_what_a_container_uses_is_not_free(monkeypatch, tmp_path, names, idle):
+    limit, used = tmp_path / names[0], tmp_path / names[1]
+    monkeypatch.setattr(machine, "CGROUPS", (str(limit),))
+    limit.write_text(f"{5 * 2**20}\n")
+    assert machine.free_memory() == 5 * 2**20  # nothing says what is used
+    used.write_text(f"{3 * 2**20}\n")
+    assert machine.free_memory() == 2 * 2**20
+    (tmp_path / "memory.stat").write_text(f"anon 7\n{idle} {2**20}\nactive_file 9\n")
+    assert machine.free_memory() == 3 * 2**20  # cached files can be had back
+    used.write_text(f"{9 * 2**20}\n")
+    assert machine.free_memory() == 0
+
+
 def test_a_broken_installation_is_told_by_the_doctor_itself(cli, monkeypatch):
     monkeypatch.setitem(sys.modules, "hftool.workflow", None)
     monkeypatch.delattr("hftool.workflow")

@@ -93,6 +93,32 @@ def test_a_damaged_checkpoint_is_named(run):
         workflow.verify(run)
 
 
+@pytest.mark.parametrize("name", ["hftool.json", "tokenizer.json", "config.json"])
+def test_what_makes_a_model_of_a_checkpoint_is_checked(run, tmp_path, name):
+    """Else labels that were swapped in the card of the base would be those of every model that is saved."""
+    files = workflow.verify(run).files
+    assert {f"base/{name}", "model/config.json"} <= set(files)
+    flip(run / "base" / name)
+    for work in (lambda: workflow.verify(run), lambda: workflow.save(run, out=tmp_path / "saved", checkpoint="last")):
+        with pytest.raises(DataError, match=f"'{run / 'base'}' is not as it was written: {name} changed") as caught:
+            work()
+        assert caught.value.hint == f"Its model needs none: hftool save {run} --out DIR"
+    assert not (tmp_path / "saved").exists()
+    assert workflow.save(run, out=tmp_path / "best").is_dir()
+    (run / "metrics.json").unlink()
+    with pytest.raises(DataError, match=f"Remove that folder: hftool resume {run} writes it again"):
+        workflow.verify(run)
+    shutil.rmtree(run / "base")
+    workflow.resume(run, offline=True)
+    assert f"base/{name}" in workflow.verify(run).files
+
+
+def test_a_base_of_an_older_hftool_has_no_hashes(run, tmp_path):
+    (run / "base" / SUMS).unlink()
+    assert not any(name.startswith("base/") for name in workflow.verify(run).files)
+    assert workflow.save(run, out=tmp_path / "saved", checkpoint="last").is_dir()
+
+
 def test_what_has_no_hashes_is_66(tiny_bert, tmp_path, cli):
     for folder, said in ((tmp_path / "none", "there is no folder"), (tmp_path, "is no run, model or export")):
         code, _, err = cli("verify", folder)
