@@ -12,6 +12,7 @@ from typing import Any
 
 from hftool import DISTRIBUTION
 from hftool.deploy.server.address import bind, check_open, is_loopback
+from hftool.engines.apart import apart
 from hftool.errors import UsageError
 from hftool.heads import get_head
 from hftool.heads.protocol import Head
@@ -83,7 +84,7 @@ def serve(
         }
         stats, served, heads = Stats(), {}, {}
         for name, place in places.items():
-            loaded = trained(load_place(place, head=None, device=device, progress=progress), None)
+            loaded = apart(functools.partial(_load, place, device, progress))
             served[name], heads[name] = _served(name, place, loaded, bounds, stats), loaded.card.head
         first = next(iter(served.values()))
         address = Address(_url(host, listening.getsockname()[1]), heads, _example(first.head.asks))
@@ -95,6 +96,10 @@ def serve(
 
         release = version(DISTRIBUTION)
         run(Service(models=served, limits=bounds, stats=stats, keys=keys, hosts=hosts, release=release), listening, ready)
+
+
+def _load(place: Place, device: str, progress: Progress) -> Loaded:
+    return trained(load_place(place, head=None, device=device, progress=progress), None)
 
 
 def _check_extra() -> None:

@@ -12,7 +12,20 @@ from hftool.cli.app import app_verbs, main
 
 ASKING = ["infer", "classify", "tag", "answer", "summarize", "translate", "generate", "fill", "embed", "similar"]
 DEPLOYING = ["export", "serve", "deploy", "save", "verify", "push", "prefetch"]
-VERBS = ["finetune", "resume", "evaluate", "predict", *ASKING, "tokenize", "info", "models", "tasks", "copy", *DEPLOYING, "doctor"]
+VERBS = [
+    "finetune",
+    "resume",
+    "evaluate",
+    "predict",
+    *ASKING,
+    "tokenize",
+    "info",
+    "models",
+    "tasks",
+    "copy",
+    *DEPLOYING,
+    "doctor",
+]
 USAGE = [
     (["finetun"], "unknown verb 'finetun'. Did you mean 'finetune'?"),
     (["xyzzy"], "unknown verb 'xyzzy'. See `hftool --help`"),

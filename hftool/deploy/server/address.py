@@ -37,7 +37,8 @@ def bind(host: str, port: int) -> socket.socket:
     this machine.
     """
     family, address = _address(host, port)
-    found = socket.socket(family, socket.SOCK_STREAM)
+    # by its protocol asyncio knows that it is TCP and sends each answer at once (TCP_NODELAY), which else waits 40 ms
+    found = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         if os.name != "nt":  # there it would let two processes have one port
             found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

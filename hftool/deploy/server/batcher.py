@@ -43,7 +43,6 @@ DRAIN_TICK = 0.01  # s
 # rows, and words of each, of the batch that is compared with one word, to measure what the start of a batch costs: as large as
 # those that it decides about, since a token costs a small batch less than a large one
 MEASURED_ROWS, MEASURED_WORDS = 16, 32
-PACKED = 1024  # tokens of a batch where padding costs nothing: more are no faster, and only keep those who wait
 LEAST_START, LARGEST_START = 32, 4096  # tokens
 STOP_WAIT = 2.0  # s for a batch that is computed to end
 
@@ -317,8 +316,7 @@ def kind_of(predictor: Predictor, batch_tokens: int | None, start: int = START) 
     if batch_tokens:
         predictor = dataclasses.replace(predictor, batch_tokens=tokens)
     if writing is None:
-        packed = predictor.packs
-        return Kind(predictor, min(tokens, PACKED) if packed else tokens, start=start, packed=packed)
+        return Kind(predictor, tokens, start=start, packed=predictor.packs)
     copies, new = max(writing.beams, writing.samples), writing.max_new_tokens
     return Kind(predictor, max(1, tokens // copies), copies, new, start * (1 + new))  # each step of writing starts anew
 

@@ -11,6 +11,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from hftool.deploy.server.joined import Joined
 from hftool.deploy.server.protocols import KINDS, Fault, check_media
 
 READ_SIZE = 65_536  # bytes taken from a socket at a time
@@ -35,7 +36,7 @@ class GuardedProtocol(H11Protocol):
         """A connection by which nothing comes is closed, too."""
         if hasattr(transport, "max_size"):
             transport.max_size = READ_SIZE  # so that a body over the limit is known soon
-        super().connection_made(transport)
+        super().connection_made(Joined(transport, self.loop))  # type: ignore[arg-type]
         self._reading = self.loop.call_later(self.slow, self._too_slow)
 
     def data_received(self, data: bytes) -> None:

@@ -198,8 +198,8 @@ async def complete(models: Mapping[str, Served], request: Request, limits: Limit
     writing = Writing(served, body, rows, options)
     if body.stream:
         return await _stream(writing, request, limits)
-    task = ask(served, request, rows, options, timeout=limits.timeout, on_read=writing.count_prompt)
-    texts = writing.texts(await while_there(request, task))
+    asked = ask(served, request, rows, options, timeout=limits.timeout, on_read=writing.count_prompt)
+    texts = writing.texts(await while_there(request, asked))
     choices = [_choice(i, made.text, made.finish) for i, made in enumerate(texts)]
     return as_response(writing.document(choices, writing.usage(texts)))
 
@@ -249,15 +249,10 @@ async def _stream(writing: Writing, request: Request, limits: Limits) -> Respons
     pieces = [Pieces(writing.served.tokenizer, functools.partial(_put, events, i)) for i in range(len(writing.rows))]
     served, rows, options = writing.served, writing.rows, writing.options
     live = writing.n == 1
-    task = ask(
-        served,
-        request,
-        rows,
-        options,
-        timeout=limits.timeout,
-        on_text=(lambda row, token: pieces[row].take(token)) if live else None,
-        on_read=writing.count_prompt,
-    )
+    take = (lambda row, token: pieces[row].take(token)) if live else None
+    asked = ask(served, request, rows, options, timeout=limits.timeout, on_text=take, on_read=writing.count_prompt)
+    task = asyncio.ensure_future(asked)
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())  # else asyncio complains where nobody asks
     task.add_done_callback(lambda _: events.put_nowait(None))
     try:
         first = await _first(events, request)
@@ -334,9 +329,9 @@ async def embed(models: Mapping[str, Served], request: Request, limits: Limits, 
     except HftoolError as error:
         raise fault_of(error, "input") from None
     tokens = [0] * len(rows)
-    task = ask(served, request, rows, {}, timeout=limits.timeout, on_read=tokens.__setitem__)
+    asked = ask(served, request, rows, {}, timeout=limits.timeout, on_read=tokens.__setitem__)
     data = []
-    for i, answer in enumerate(await while_there(request, task)):
+    for i, answer in enumerate(await while_there(request, asked)):
         if isinstance(answer, HftoolError):
             raise fault_of(answer, "input")
         if isinstance(answer, Poisoned):

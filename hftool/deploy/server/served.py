@@ -3,9 +3,9 @@
 import asyncio
 import copy
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from starlette.requests import Request
 
@@ -17,6 +17,7 @@ from hftool.errors import HftoolError
 from hftool.heads.protocol import Answer, Head
 from hftool.heads.wire import parameters_schema
 
+T = TypeVar("T")
 OnToken = Callable[[int, int], None]  # row of the request, and a token id or a number of tokens
 
 
@@ -102,7 +103,7 @@ class ClientGone(Exception):
     """Nobody waits for the answer any more."""
 
 
-def ask(
+async def ask(
     served: Served,
     request: Request,
     rows: Sequence[Row],
@@ -111,21 +112,12 @@ def ask(
     timeout: float,
     on_text: OnToken | None = None,
     on_read: OnToken | None = None,
-) -> "asyncio.Task[list[Answer | RowError]]":
-    """A task that answers the rows. It raises Fault: 422, 429, 503, 504. on_text: told of each token, on_read: of how many
-    tokens a row has; both by the place of the row."""
-    served.note(request).rows = len(rows)
-    told = {"on_text": on_text, "on_read": on_read}
-    task = asyncio.ensure_future(_asked(served, rows, options, timeout=timeout, told=told))
-    task.add_done_callback(lambda done: done.cancelled() or done.exception())  # else asyncio complains where nobody asks
-    return task
-
-
-async def _asked(
-    served: Served, rows: Sequence[Row], options: Mapping[str, Any], *, timeout: float, told: Mapping[str, OnToken | None]
 ) -> list[Answer | RowError]:
+    """Answers for the rows. Raises Fault: 422, 429, 503, 504. on_text: told of each token, on_read: of how many tokens a row
+    has; both by the place of the row."""
+    served.note(request).rows = len(rows)
     try:
-        return await served.batcher.submit(rows, options=options, timeout=timeout, **told)
+        return await served.batcher.submit(rows, options=options, timeout=timeout, on_text=on_text, on_read=on_read)
     except Overloaded as error:
         raise Fault(429, str(error), headers={"retry-after": str(error.retry_after)}) from None
     except Expired as error:
@@ -136,17 +128,28 @@ async def _asked(
         raise fault_of(error) from None
 
 
-async def while_there(request: Request, task: "asyncio.Task[list[Answer | RowError]]") -> list[Answer | RowError]:
-    """The answers; where the client goes first, its rows are given up. Raises ClientGone, Fault."""
-    gone = asyncio.ensure_future(until_gone(request))
+async def while_there(request: Request, answers: Coroutine[Any, Any, T]) -> T:
+    """What the coroutine gives; it is cancelled when the client goes first. Raises ClientGone, and what it raises."""
+    asking = asyncio.current_task()
+    assert asking is not None
+    cancelled_before, left = asking.cancelling(), False
+
+    def leave(watch: "asyncio.Task[None]") -> None:
+        nonlocal left
+        if not watch.cancelled():
+            left = asking.cancel()
+
+    watch = asyncio.ensure_future(until_gone(request))
+    watch.add_done_callback(leave)
     try:
-        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise ClientGone
-        return task.result()
+        return await answers
+    except asyncio.CancelledError:
+        if left and asking.uncancel() <= cancelled_before:  # as asyncio.timeout tells its own cancelling from that of others
+            raise ClientGone from None
+        raise
     finally:
-        gone.cancel()
-        task.cancel()
+        watch.remove_done_callback(leave)
+        watch.cancel()
 
 
 async def until_gone(request: Request) -> None:

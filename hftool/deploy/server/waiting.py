@@ -24,6 +24,7 @@ OnRead = Callable[[int, int], None]  # place of the row in its request, how many
 
 ROWS = 256  # rows, or windows of rows, in a batch: the most that a predictor takes at once
 CHARS = 100_000  # characters tokenized at a time, so that a short text does not wait for many long ones
+LEAST_PACKED = 1024  # tokens of a batch where padding costs nothing: fewer are slower, more keep those who wait
 AHEAD = 8  # batches' worth of rows that are sorted by length
 KEPT = 8  # times the budget of a batch: the positions that a model remembers while it writes
 LINGER, LONGEST_LINGER = 0.05, 0.01  # of the time of the last batch, s: so long those whom it answered are waited for
@@ -104,12 +105,15 @@ def _alike(rows: Sequence[Waiting], kind: Kind) -> list[Waiting]:
     return [rows[place] for place in pick(lengths, counts, oldest=0, fits=kind.fits, start=kind.start)]
 
 
-def _oldest(rows: Sequence[Waiting], kind: Kind) -> list[Waiting]:
-    """As many of the oldest as a batch holds, the first of them always."""
-    batch, tokens, features, longest = [rows[0]], rows[0].tokens, len(rows[0].features), rows[0].length
-    for row in rows[1:]:
+def _nearest(rows: Sequence[Waiting], kind: Kind) -> list[Waiting]:
+    """The oldest, and those of about its length, since attention computes rows of one length together. Half of what waits, so
+    that those who are answered have asked again before the other half is done; no less than LEAST_PACKED tokens."""
+    most = min(kind.batch_tokens, max(LEAST_PACKED, sum(row.tokens for row in rows) // 2))
+    batch: list[Waiting] = []
+    tokens = features = longest = 0
+    for row in sorted(rows, key=lambda row: abs(row.length - rows[0].length)):
         tokens, features, longest = tokens + row.tokens, features + len(row.features), max(longest, row.length)
-        if tokens > kind.batch_tokens or features > ROWS or longest * features > AREA * kind.batch_tokens:
+        if batch and (tokens > most or features > ROWS or longest * features > AREA * kind.batch_tokens):
             break
         batch.append(row)
     return batch
@@ -222,7 +226,7 @@ class RowQueue:
                 tokens += row.length * len(row.features)
                 if tokens > AHEAD * kind.batch_tokens or len(seen) == AHEAD * ROWS:
                     break
-        batch = _oldest(seen, kind) if kind.packed else _alike(seen, kind)
+        batch = _nearest(seen, kind) if kind.packed else _alike(seen, kind)
         taken = set(batch)
         self._read = [row for row in self._read if row not in taken]
         return batch

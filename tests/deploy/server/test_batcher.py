@@ -40,6 +40,28 @@ def test_similar_lengths_share_a_batch_and_the_oldest_is_always_in_it():
     asyncio.run(scene())
 
 
+@pytest.mark.parametrize(
+    ("limits", "batches"),
+    [
+        ({}, [[100] * 13, [300] * 3, [300] * 3]),  # half of 3,100 tokens; of 1,800 half, but 1,024 at least
+        ({"batch_tokens": 400}, [[100] * 4, *[[300]] * 6, [100] * 4, [100] * 4, [100]]),
+    ],
+)
+def test_where_padding_costs_nothing_a_batch_is_half_of_what_waits_and_of_about_one_length(limits, batches):
+    async def scene():
+        fake = FakePredictor(FakeHead(batch_tokens=4096), packs=True)
+        async with serving(fake, **limits) as batcher:
+            first = ask(batcher, "first")
+            await fake.inside()
+            rest = ask(batcher, *[" ".join(["x"] * words) for words in (100, *[300] * 6, *[100] * 12)])
+            await queued(batcher, 19)
+            fake.gate.set()
+            await asyncio.gather(first, rest)
+        assert [[len(text.split()) for text in batch] for batch in fake.batches[1:]] == batches
+
+    asyncio.run(scene())
+
+
 def test_what_the_start_of_a_batch_costs_is_measured():
     assert start_of(0.010, 0.080) == 64  # 512 words take eight times as long as the start
     assert start_of(0.001, 1.0) == 32  # never less

@@ -77,7 +77,9 @@ def serving_model(model, **more):
             pass
 
     fake = type("Fake", (), {"gate": Gate()})()
-    return serving(fake, make=lambda options: make_predictor(model, options={**natural_options(model), **options}, packed=True), **more)
+    return serving(
+        fake, make=lambda options: make_predictor(model, options={**natural_options(model), **options}, packed=True), **more
+    )
 
 
 def test_a_text_that_makes_nan_fails_alone():

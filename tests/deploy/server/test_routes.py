@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 from asgi_calls import FakeBatcher, ask, call, served, service
 from families import KINDS
+from starlette.requests import Request
 
 from hftool.deploy.server import app as app_module
 from hftool.deploy.server.app import make_app
 from hftool.deploy.server.batcher import Expired, Overloaded, Poisoned, Unavailable
+from hftool.deploy.server.served import ClientGone, while_there
 from hftool.errors import DataError, UsageError
 from hftool.heads import head_class
 from hftool.models import Card
@@ -136,6 +138,43 @@ def test_who_leaves_is_not_computed_for(caplog):
     with caplog.at_level(logging.INFO, logger="hftool.serve"):
         assert asyncio.run(leave())
     assert json.loads(caplog.messages[-1])["status"] == 499
+
+
+def test_what_is_cancelled_by_others_is_not_taken_for_a_client_that_left():
+    async def receive():
+        await asyncio.Event().wait()
+
+    async def scene(of_client):
+        never = asyncio.Event()
+        came = asyncio.Event()
+
+        async def gone():
+            await came.wait()
+            return {"type": "http.disconnect"}
+
+        request = Request({"type": "http"}, gone if of_client else receive)
+        task = asyncio.ensure_future(while_there(request, never.wait()))
+        await asyncio.sleep(0)
+        came.set()
+        await asyncio.sleep(0)
+        if not of_client:
+            task.cancel()
+        await asyncio.wait([task])
+        assert len(asyncio.all_tasks()) == 1  # nothing is left that waits for the client
+        return type(task.exception()) if not task.cancelled() else asyncio.CancelledError
+
+    assert asyncio.run(scene(of_client=True)) is ClientGone
+    assert asyncio.run(scene(of_client=False)) is asyncio.CancelledError
+
+
+def test_those_who_ask_a_model_pass_no_layer_of_fastapi(monkeypatch):
+    async def never(*words):
+        raise AssertionError("FastAPI was asked")
+
+    monkeypatch.setattr("fastapi.FastAPI.__call__", never)
+    assert ask(service(classifier()), "/predict", {"inputs": "a"})[0] == 200
+    assert ask(service(writer()), "/v1/completions", {"model": "writer", "prompt": "a"})[0] == 200
+    assert ask(service(classifier()), "/models/film/predict", {"inputs": 3})[0] == 422
 
 
 # ---- OpenAI

@@ -1,5 +1,6 @@
 """The server as a process: its address, its signals, its end."""
 
+import asyncio
 import contextlib
 import json
 import signal
@@ -31,6 +32,28 @@ def test_the_address_is_taken_from_the_first_moment():
         assert time.monotonic() - began < 1
     with bind("localhost", port) as again:  # and is free as soon as it is closed
         assert again.getsockname()[1] == port
+
+
+def test_an_answer_is_sent_at_once():
+    """With Nagle's algorithm the second packet of an answer waits for the client's delayed acknowledgement, 40 ms."""
+    taken = []
+
+    class Protocol(asyncio.Protocol):
+        def connection_made(self, transport):
+            found = transport.get_extra_info("socket")
+            taken.append(found.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            transport.close()
+
+    async def scene():
+        server = await asyncio.get_running_loop().create_server(Protocol, sock=held)
+        reader, writer = await asyncio.open_connection(*held.getsockname())
+        await reader.read()
+        writer.close()
+        server.close()
+
+    with bind("127.0.0.1", 0) as held:
+        asyncio.run(scene())
+    assert taken == [1]
 
 
 @pytest.mark.parametrize("host", ["203.0.113.7", "no-such-host.invalid", "300.1.1.1", "a b", "x" * 300, "\ud83d"])
