@@ -44,7 +44,7 @@ def test_similar_lengths_share_a_batch_and_the_oldest_is_always_in_it():
     ("limits", "batches"),
     [
         ({}, [[100] * 13, [300] * 3, [300] * 3]),  # half of 3,100 tokens; of 1,800 half, but 1,024 at least
-        ({"batch_tokens": 400}, [[100] * 4, *[[300]] * 6, [100] * 4, [100] * 4, [100]]),
+        ({"batch_tokens": 400}, [[100] * 4, *[[300]] * 5, [300, 100], [100] * 4, [100] * 4]),
     ],
 )
 def test_where_padding_costs_nothing_a_batch_is_half_of_what_waits_and_of_about_one_length(limits, batches):
