@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hftool.errors import UsageError
-from hftool.workers import local_rank, local_world, several
+from hftool.workers import local_rank, local_world, several, world
 
 FAST_BF16_FLAGS = ("avx512_bf16", "amx_bf16", "bf16")  # x86 and Arm, as Linux spells them in /proc/cpuinfo
 DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}  # as hftool and as torch calls them
@@ -146,11 +146,16 @@ def choose_device(wish: str) -> str:
     return name
 
 
-def share_devices(device: str) -> str:
+def share_devices(device: str, *, wish: str = "auto") -> str:
     """What a run computes on, as all its processes say it: of several on GPUs each has one of its own, and the run is on
-    `cuda`. Raises UsageError where there are fewer GPUs than processes."""
+    `cuda`. wish: what was asked for. Raises UsageError where there are fewer GPUs than processes, or one was asked for by its
+    number."""
     if not several() or not device.startswith("cuda"):
         return device
+    if wish.startswith("cuda:"):
+        raise UsageError(
+            f"'{wish}' is one GPU, and each of {world()} processes takes one", "Use --device cuda, or --processes 1"
+        )
     gpus = len([name for name in devices() if name.startswith("cuda")])
     if local_world() > gpus:
         raise UsageError(f"{local_world()} processes cannot share {gpus} GPUs", f"Use --processes {gpus}, or --device cpu")

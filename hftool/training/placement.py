@@ -140,15 +140,22 @@ def by_first(accelerator: Any, work: Callable[[], object]) -> None:
     if accelerator.num_processes == 1:
         work()
         return
-    told: list[str] = []
-    if accelerator.is_main_process:
-        try:
-            work()
-        except HftoolError as error:
-            told = [type(error).__name__, error.detail, error.hint]
-    told = gather_documents(accelerator, told)[0]
+    by_each(accelerator, work if accelerator.is_main_process else lambda: None, keep=False)
+
+
+def by_each(accelerator: Any, work: Callable[[], Any], *, keep: bool = True) -> list[Any]:
+    """What each process makes, by their numbers, in all of them: see `gather_documents`. The error that one of them raises is
+    raised in all, which would else wait for it. keep: False for work that makes nothing."""
+    made, told = None, []
+    try:
+        made = work()
+    except HftoolError as error:
+        told = [type(error).__name__, error.detail, error.hint]
+    parts = gather_documents(accelerator, [told, made if keep else None])
+    told = next((told for told, _ in parts if told), [])
     if told:
         raise {kind.__name__: kind for kind in HftoolError.__subclasses__()}[told[0]](*told[1:])
+    return [made for _, made in parts]
 
 
 def gather_documents(accelerator: Any, document: Any) -> list[Any]:

@@ -118,12 +118,14 @@ class Store:
     def _take_back(self) -> None:
         """Give a whole checkpoint that was put aside its name again where the one to come in its place never came: a process
         was killed between the two renames."""
+        for step, aside in self._aside().items():
+            disk.rename(aside, self.path(step))
+
+    def _aside(self) -> dict[int, Path]:
+        """Whole checkpoints that were put aside and have no successor, by their steps."""
         there = set(self.steps())
-        for aside in sorted(self.folder.glob(".tmp-*-old")):
-            step = int(aside.name.split("-")[1])
-            if step not in there and not _trouble_of(aside):
-                disk.rename(aside, self.path(step))
-                there.add(step)
+        named = ((int(path.name.split("-")[1]), path) for path in sorted(self.folder.glob(".tmp-*-old")))
+        return {step: path for step, path in named if step not in there and not _trouble_of(path)}
 
     def rotate(self) -> None:
         """Remove all but the newest `keep` and the best of each of these, and what a crash left behind.
@@ -197,20 +199,22 @@ class Store:
     def find(self, which: str) -> Path:
         """`best`, `last` or `step-000400` -> a verified folder. Raises ConfigError that lists what there is, DataError where
         the best of them is damaged."""
-        steps = self.steps()
-        wanted = self.path(int(m[1])) if (m := NAME.fullmatch(which)) else None
-        if which == "last" and steps:
-            wanted = self.path(steps[-1])
+        aside = self._aside()
+        places = {**{step: self.path(step) for step in self.steps()}, **aside}
+        steps = sorted(places)
+        wanted = int(m[1]) if (m := NAME.fullmatch(which)) else None
+        if which in ("last", "best") and steps:
+            wanted = steps[-1]
         if which == "best" and steps:
-            verify(self.path(steps[-1]))  # it says which one is best
-            best = self._best_of(steps[-1]) or steps[-1]
-            self.check_best(best)
-            return self.path(best)
-        if wanted is None or not wanted.is_dir():
+            verify(places[steps[-1]])  # it says which one is best
+            wanted = int(read_state(places[steps[-1]]).get("best_step", 0)) or steps[-1]
+            if wanted not in aside:
+                self.check_best(wanted)
+        if wanted not in places:
             have = ", ".join(f"step-{step:06d}" for step in steps) or "none"
             raise ConfigError(f"'{self.folder}' has no checkpoint '{which}'; it has: {have}", "Use best, last or one of these")
-        verify(wanted)
-        return wanted
+        verify(places[wanted])
+        return places[wanted]
 
 
 def _write_tensors(folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:

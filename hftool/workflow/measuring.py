@@ -6,18 +6,19 @@ from typing import Any
 
 from hftool.heads.protocol import Answer, Feature
 from hftool.inference.predictor import Predictor
-from hftool.training.placement import Team, gather_documents
+from hftool.training.placement import Team, by_each
 from hftool.workers import several
 
 
 def score_together(team: Team, predictor: Predictor, features: Sequence[Feature]) -> tuple[list[Answer], float]:
-    """Answers in the order of the rows, and the loss over all that it counts, in every process: see `Predictor.score`."""
+    """Answers in the order of the rows, and the loss over all that it counts, in every process: see `Predictor.score`.
+    What it raises in one of them is raised in all."""
     if not several():
         return predictor.score(features)
     rows = [list(group) for _, group in groupby(features, key=lambda feature: feature.row)]
     number, of = team.accelerator.process_index, team.accelerator.num_processes
-    answers, total, count = predictor.sums([feature for row in rows[number::of] for feature in row])
-    parts: list[Any] = gather_documents(team.accelerator, [answers, total, count])
+    own = [feature for row in rows[number::of] for feature in row]
+    parts = by_each(team.accelerator, lambda: list(predictor.sums(own)))
     whole: list[Any] = [None] * len(rows)
     for first, (theirs, _, _) in enumerate(parts):
         for place, answer in zip(range(first, len(rows), of), theirs, strict=False):  # none where the loss alone is measured

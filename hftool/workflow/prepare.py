@@ -87,7 +87,7 @@ def make_settings(
         raise UsageError("which model?", "hftool finetune MODEL TASK, such as: hftool finetune bert sst2")
     if config.task is None and config.train is None:
         raise UsageError("which task?", "Name one of `hftool tasks`, a file, or --train FILE")
-    return dataclasses.replace(config, device=share_devices(choose_device(config.device)))
+    return dataclasses.replace(config, device=share_devices(choose_device(config.device), wish=config.device))
 
 
 def choose_head(settings: Config) -> str | None:

@@ -56,7 +56,7 @@ def places(target, rows, environment, wish):
     target.write_text(json.dumps(made))
 
 
-@pytest.mark.parametrize("wish", ["auto", "cuda:0"])
+@pytest.mark.parametrize("wish", ["auto", "cuda"])
 def test_each_of_several_processes_has_a_gpu_of_its_own(tmp_path, wish):
     rows = str(families.write_jsonl(tmp_path / "rows.jsonl", families.tag_rows(20)))
     targets = [tmp_path / "0", tmp_path / "1"]
@@ -86,6 +86,9 @@ def test_what_a_run_is_on_by_how_many_processes_there_are(monkeypatch):
     assert share_devices("cpu") == "cpu"
     with pytest.raises(UsageError, match="4 processes cannot share 2 GPUs. Use --processes 2, or --device cpu"):
         share_devices("cuda:0")
+    with pytest.raises(UsageError, match="'cuda:1' is one GPU, and each of 2 processes takes one. Use --device cuda, or"):
+        share_devices("cuda:1", wish="cuda:1")
+    assert share_devices("cpu", wish="cuda:1") == "cpu"
 
 
 def test_a_finished_run_of_several_is_the_same_run_for_one(tmp_path):

@@ -111,6 +111,14 @@ def test_no_memory_in_one_of_several_stops_them_all_and_is_said_once(tmp_path, r
     assert [line["step"] for line in found] == [line["step"] for line in wanted]
 
 
+@pytest.mark.parametrize("rank", [0, 1])
+def test_what_one_of_several_cannot_measure_ends_them_all_and_is_said_once(tmp_path, rank):
+    going = start_two(tmp_path, (), change="breaking:unmeasurable", second=rank)
+    first, second = (one.end(60) for one in going)
+    assert (first.code, second.code, second.err) == (65, 65, "")
+    assert "the model answers with NaN" in one_line(first.err)
+
+
 def test_a_signal_to_one_that_waits_for_one_that_hangs_ends_it_after_the_grace(tmp_path):
     touched = tmp_path / "hangs"
     environment = {"BREAKING_AT": "3", "BREAKING_TOUCHES": str(touched)}

@@ -171,6 +171,17 @@ def test_killed_at_any_point_of_saving_a_step_again_it_is_still_there(tmp_path, 
     assert number > 20 and found == {0, 1}
 
 
+@pytest.mark.parametrize("which", ["best", "last", "step-000007"])
+def test_a_checkpoint_that_a_crash_left_aside_is_found_and_left_where_it_is(store, saved, which):
+    store._put_aside(7)
+    aside = next(store.folder.glob(".tmp-7-*-old"))
+    assert store.find(which) == aside
+    assert [path.name for path in store.folder.iterdir()] == [aside.name]  # a run that lives may be about to remove it
+    (aside / "rng.safetensors").unlink()
+    with pytest.raises(ConfigError, match="it has: none"):
+        store.find(which)
+
+
 def test_half_of_a_checkpoint_that_was_put_aside_is_not_taken_back(store, saved):
     store._put_aside(7)
     aside = next(store.folder.glob(".tmp-7-*-old"))
