@@ -86,6 +86,12 @@ class Config:
     max_steps: int | None = knob(None, "stop after N steps, whatever the epochs say", kind=int, least=1)
     batch_size: int = knob(32, "rows in a batch on one device", least=1, most=65536)
     accumulate: int = knob(1, "batches added up before each step", least=1, most=65536)
+    sort_steps: int = knob(
+        50,
+        "steps whose rows are sorted by length together, for less padding; 1: every step is drawn at random",
+        least=1,
+        most=10**6,
+    )
     lr: float | None = knob(None, "learning rate; by default what suits the family", kind=float, least=1e-9, most=10)
     lora: int = knob(0, "rank of low-rank adapters that learn in place of the body's weights; 0 for none", least=0, most=1024)
     optimizer: str = knob("adamw", "how weights are updated", choices=OPTIMIZERS)
@@ -135,6 +141,8 @@ TRAINER_NAMES = {
     "num_train_epochs": "epochs",
     "per_device_train_batch_size": "batch_size",
     "gradient_accumulation_steps": "accumulate",
+    "group_by_length": "sort_steps",
+    "train_sampling_strategy": "sort_steps",
     "optim": "optimizer",
     "lora_r": "lora",
     "lora_rank": "lora",

@@ -138,7 +138,7 @@ KNOB_HEADINGS = {
             "seed",
             "class_weights",
         ),
-        *("optimizer", "schedule", "warmup", "weight_decay", "clip"),
+        *("optimizer", "schedule", "warmup", "weight_decay", "clip", "sort_steps"),
     ),
     DATA: ("limit", "validation_share", "allow_leak", "encoding"),
     EVALUATING: ("eval_steps", "patience", "save_steps", "save_minutes", "keep", "grace", "log_steps"),

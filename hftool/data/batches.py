@@ -7,22 +7,22 @@ import random
 from collections.abc import Sequence
 
 AREA = 4  # times the budget: what a packed batch may have with its padding, which its embeddings still see
-WINDOW = 50  # steps whose rows are sorted together; a larger window pads less and shuffles less
 
 
-def step_batches(lengths: Sequence[int], *, size: int, seed: int, epoch: int) -> list[list[int]]:
+def step_batches(lengths: Sequence[int], *, size: int, window: int, seed: int, epoch: int) -> list[list[int]]:
     """The rows of each optimizer step of an epoch: shuffled, sorted by length within a window, the steps shuffled again.
 
-    lengths: tokens of each row. size: rows of a step over all processes and accumulated batches. Every row comes
-    exactly once; the last step may be smaller.
+    lengths: tokens of each row. size: rows of a step over all processes and accumulated batches. window: steps whose rows are
+    sorted together; a larger one pads less and shuffles less, 1 draws each step at random. Every row comes exactly once; the
+    last step may be smaller.
     """
     rng = random.Random(f"{seed}-{epoch}")
     order = list(range(len(lengths)))
     rng.shuffle(order)
     steps: list[list[int]] = []
-    for start in range(0, len(order), WINDOW * size):
-        window = sorted(order[start : start + WINDOW * size], key=lengths.__getitem__)
-        steps += [window[i : i + size] for i in range(0, len(window), size)]
+    for start in range(0, len(order), window * size):
+        near = sorted(order[start : start + window * size], key=lengths.__getitem__)
+        steps += [near[i : i + size] for i in range(0, len(near), size)]
     rng.shuffle(steps)
     return steps
 

@@ -177,7 +177,8 @@ class Trainer:
 
     def _rest_of_epoch(self) -> Iterator[tuple[list[int], list[dict[str, torch.Tensor]]]]:
         """The steps of this epoch that are not done yet."""
-        plan = step_batches(self.lengths, size=self.rows_a_step, seed=self.config.seed, epoch=self.position.epoch)
+        known = {"size": self.rows_a_step, "window": self.config.sort_steps, "seed": self.config.seed}
+        plan = step_batches(self.lengths, epoch=self.position.epoch, **known)
         plan = plan[self.position.step_in_epoch :]
         parts = [split_step(share_of(self.accelerator, rows), size=self.micro) for rows in plan]
         # the loader draws a number when it starts; in the middle of an epoch it was drawn already

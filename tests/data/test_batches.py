@@ -16,23 +16,35 @@ def padding(lengths, batches):
 
 
 def test_every_row_comes_once_and_only_the_last_step_is_short():
-    steps = step_batches(LENGTHS, size=32, seed=0, epoch=0)
+    steps = step_batches(LENGTHS, size=32, window=50, seed=0, epoch=0)
     assert sorted(i for step in steps for i in step) == list(range(1003))
     assert sorted(map(len, steps)) == [1003 % 32] + [32] * (1003 // 32)
 
 
 def test_seed_and_epoch_decide_the_order():
-    first = step_batches(LENGTHS, size=8, seed=3, epoch=1)
-    assert first == step_batches(LENGTHS, size=8, seed=3, epoch=1)
-    assert first != step_batches(LENGTHS, size=8, seed=3, epoch=2)
-    assert first != step_batches(LENGTHS, size=8, seed=4, epoch=1)
+    first = step_batches(LENGTHS, size=8, window=50, seed=3, epoch=1)
+    assert first == step_batches(LENGTHS, size=8, window=50, seed=3, epoch=1)
+    assert first != step_batches(LENGTHS, size=8, window=50, seed=3, epoch=2)
+    assert first != step_batches(LENGTHS, size=8, window=50, seed=4, epoch=1)
 
 
 def test_steps_hold_rows_of_similar_length_but_do_not_come_sorted():
-    steps = step_batches(LENGTHS, size=16, seed=0, epoch=0)
+    steps = step_batches(LENGTHS, size=16, window=50, seed=0, epoch=0)
     assert padding(LENGTHS, steps) < 0.05
     longest = [max(LENGTHS[i] for i in step) for step in steps]
     assert longest != sorted(longest) and longest != sorted(longest, reverse=True)
+
+
+def test_a_window_of_one_step_draws_the_rows_of_each_at_random():
+    steps = step_batches(LENGTHS, size=32, window=1, seed=0, epoch=0)
+    assert sorted(i for step in steps for i in step) == list(range(1003))
+    near, far = (
+        [max(LENGTHS[i] for i in step) - min(LENGTHS[i] for i in step) for step in step_batches(LENGTHS, size=32, **known)]
+        for known in ({"window": 50, "seed": 0, "epoch": 0}, {"window": 1, "seed": 0, "epoch": 0})
+    )
+    assert max(near) < 15 and min(far) > 60  # lengths go from 1 to 119
+    for step in steps:  # so that it can be cut into batches of similar length
+        assert [LENGTHS[i] for i in step] == sorted(LENGTHS[i] for i in step)
 
 
 def test_a_step_is_cut_with_the_longest_rows_first():
@@ -61,4 +73,4 @@ def test_packed_batches_count_tokens_and_bound_what_padding_takes():
 
 
 def test_no_rows_no_batches():
-    assert budget_batches([], tokens=10) == [] and step_batches([], size=4, seed=0, epoch=0) == []
+    assert budget_batches([], tokens=10) == [] and step_batches([], size=4, window=50, seed=0, epoch=0) == []

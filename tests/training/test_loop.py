@@ -290,7 +290,10 @@ def _rows_of_step(trainer, step):
     from hftool.data.batches import step_batches
 
     epoch, place = divmod(step - 1, trainer.steps_an_epoch)
-    return step_batches(trainer.lengths, size=trainer.rows_a_step, seed=trainer.config.seed, epoch=epoch)[place]
+    config = trainer.config
+    return step_batches(trainer.lengths, size=trainer.rows_a_step, window=config.sort_steps, seed=config.seed, epoch=epoch)[
+        place
+    ]
 
 
 def test_without_lines_rows_are_told_by_their_position(tiny_bert, tmp_path):
