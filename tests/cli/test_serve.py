@@ -2,11 +2,13 @@
 
 import socket
 import sys
+import threading
 import time
 
 import pytest
 from conftest import one_line
 
+from hftool.errors import DataError
 from hftool.workflow.serve import named
 
 
@@ -48,6 +50,20 @@ def test_errors_are_one_line(cli, no_models, words, code, said):
     made, out, err = cli("serve", *words)
     assert (made, out) == (code, "") and said.lower() in one_line(err).lower()
     assert time.monotonic() - began < 5
+
+
+def test_models_are_loaded_in_a_thread_that_ends(cli, monkeypatch):
+    """What the main thread computes in parallel slows every batch of the server: see `hftool.engines.apart`."""
+    seen = []
+
+    def load(*words, **more):
+        seen.append(threading.current_thread())
+        raise DataError("enough")
+
+    monkeypatch.setattr(sys.modules["hftool.workflow.serve"], "load_place", load)
+    code, _, err = cli("serve", "bert-mini", "--port", 0)
+    assert (code, "enough" in one_line(err)) == (65, True)
+    assert seen[0] is not threading.main_thread() and not seen[0].is_alive()
 
 
 def test_a_taken_port_is_said_before_a_model_is_looked_for(cli, no_models):
