@@ -47,6 +47,10 @@ class GuardedProtocol(H11Protocol):
         elif self._reading is None:
             self._reading = self.loop.call_later(self.slow, self._too_slow)
 
+    def eof_received(self) -> None:
+        """The client sends nothing more. asyncio closes next, past what is held back for it."""
+        self.transport.flush()  # type: ignore[attr-defined]
+
     def connection_lost(self, exc: Exception | None) -> None:
         """No timer outlives its connection."""
         self._stop_reading()

@@ -132,11 +132,11 @@ async def while_there(request: Request, answers: Coroutine[Any, Any, T]) -> T:
     """What the coroutine gives; it is cancelled when the client goes first. Raises ClientGone, and what it raises."""
     asking = asyncio.current_task()
     assert asking is not None
-    cancelled_before, left = asking.cancelling(), False
+    cancelled_before, left, over = asking.cancelling(), False, False
 
     def leave(watch: "asyncio.Task[None]") -> None:
         nonlocal left
-        if not watch.cancelled():
+        if not (over or watch.cancelled()):  # it may have been called when there was an answer already
             left = asking.cancel()
 
     watch = asyncio.ensure_future(until_gone(request))
@@ -148,7 +148,7 @@ async def while_there(request: Request, answers: Coroutine[Any, Any, T]) -> T:
             raise ClientGone from None
         raise
     finally:
-        watch.remove_done_callback(leave)
+        over = True
         watch.cancel()
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from hftool.deploy.server.joined import Joined
+from hftool.deploy.server.joined import MOST, Joined
 
 
 class FakeTransport:
@@ -57,9 +57,28 @@ def test_nothing_is_lost_when_it_closes_and_nothing_sent_when_it_aborts():
         assert joined.is_closing()
         await asyncio.sleep(0)
         assert transport.told == [b"a", "close"]
-        joined.write(b"b")
+        joined.write(b"b")  # held back, it would be written when the system has taken the connection away
+        assert transport.told == [b"a", "close", b"b"]
+
+    within_a_loop(scene)
+
+    async def abort(joined, transport):
+        joined.write(b"a")
         joined.abort()
         await asyncio.sleep(0)
-        assert transport.told == [b"a", "close", "abort"]
+        assert transport.told == ["abort"] and joined.get_write_buffer_size() == 100
+
+    within_a_loop(abort)
+
+
+def test_much_is_not_held_back():
+    async def scene(joined, transport):
+        joined.write(b"a" * MOST)
+        assert transport.told == []
+        joined.write(b"b")
+        assert list(map(len, transport.told)) == [MOST + 1] and joined.get_write_buffer_size() == 100
+        joined.write(b"c")
+        await asyncio.sleep(0)
+        assert transport.told[1:] == [b"c"]
 
     within_a_loop(scene)

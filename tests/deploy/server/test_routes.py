@@ -167,6 +167,29 @@ def test_what_is_cancelled_by_others_is_not_taken_for_a_client_that_left():
     assert asyncio.run(scene(of_client=False)) is asyncio.CancelledError
 
 
+def test_a_client_that_leaves_as_the_answer_comes_cancels_nothing_later():
+    async def scene():
+        came, answer = asyncio.Event(), asyncio.get_running_loop().create_future()
+
+        async def gone():
+            await came.wait()
+            return {"type": "http.disconnect"}
+
+        async def handler():
+            made = await while_there(Request({"type": "http"}, gone), asyncio.wait_for(answer, None))
+            await asyncio.sleep(0.01)
+            return made
+
+        task = asyncio.ensure_future(handler())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        came.set()  # in one turn: first the client goes, then the answer is there
+        answer.set_result("made")
+        return await task
+
+    assert asyncio.run(scene()) == "made"
+
+
 def test_those_who_ask_a_model_pass_no_layer_of_fastapi(monkeypatch):
     async def never(*words):
         raise AssertionError("FastAPI was asked")

@@ -98,6 +98,14 @@ def test_a_request_in_time_is_answered_and_the_connection_goes_on(port):
             assert b"200 OK" in one(made, b"%d" % len(body))
 
 
+def test_who_says_that_nothing_more_comes_is_answered_all_the_same(port):
+    for _ in range(50):
+        with connected(port) as made:
+            made.sendall(POST + b"Content-Length: 2\r\n\r\n{}")
+            made.shutdown(socket.SHUT_WR)
+            assert status(rest(made)[0]) == 200
+
+
 def test_a_connection_without_a_byte_is_closed(port):
     REFUSED.clear()
     with connected(port) as made:
