@@ -7,6 +7,7 @@ import sys
 import pytest
 import torch
 from conftest import SENTENCES, film_rows, one_line, write_tsv
+from memory import PEAK
 from safetensors.torch import load_file, save_file
 
 from hftool.errors import ConfigError, DataError, InputMissing
@@ -294,11 +295,13 @@ def test_describe_counts_what_the_real_model_has(family, request):
     assert {p.device.type for p in meta_model(read_config(folder), AUTO).parameters()} == {"meta"}
 
 
-MEASURE = """
-import json, resource, sys, torch
+MEASURE = (
+    PEAK
+    + """
+import json, sys, torch
 from transformers import BertConfig, BertForSequenceClassification
 config = BertConfig(hidden_size=512, num_hidden_layers=8, num_attention_heads=8, intermediate_size=2048)
-base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+base = peak() * 1024
 model = BertForSequenceClassification(config).train()
 optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, fused=True)
 for _ in range(2):
@@ -306,8 +309,9 @@ for _ in range(2):
     model(input_ids=ids, labels=torch.zeros(BATCH, dtype=torch.long)).loss.backward()
     optimizer.step()
     optimizer.zero_grad()
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - base)
+print(peak() * 1024 - base)
 """
+)
 
 
 @pytest.mark.slow

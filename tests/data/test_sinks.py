@@ -7,6 +7,7 @@ import sys
 
 import pyarrow.parquet
 import pytest
+from memory import PEAK
 
 from hftool.data.sinks import check_ending, write_lines, write_rows
 from hftool.data.sources import read_table
@@ -147,8 +148,10 @@ def test_endings_that_cannot_be_written():
     assert check_ending("out.NDJSON") == "jsonl"
 
 
-MEASURE = """
-import json, resource, sys
+MEASURE = (
+    PEAK
+    + """
+import json, sys
 from pathlib import Path
 import pyarrow.parquet
 from hftool.data.sinks import write_rows
@@ -156,10 +159,11 @@ def rows(n):
     return ({"text": f"{i} " + "x" * 1000, "p": None if i < 5000 else 0.5} for i in range(n))
 out = Path(sys.argv[1])
 write_rows(out.with_name("warm" + out.suffix), rows(9000))
-first = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+first = peak()
 write_rows(out, rows(80_000))
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - first)
+print(peak() - first)
 """
+)
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet"])

@@ -11,6 +11,7 @@ from pathlib import Path
 import pyarrow
 import pyarrow.parquet
 import pytest
+from memory import PEAK
 
 from hftool.data.sinks import check_ending
 from hftool.data.sources import read_hub_folder, read_table, split_files, stream, text_of
@@ -304,15 +305,18 @@ def test_a_readme_that_leads_out_of_its_folder_is_refused(tmp_path, target, form
 
 # ---- memory
 
-MEASURE = """
-import resource, sys
+MEASURE = (
+    PEAK
+    + """
+import sys
 from hftool.data.sources import stream
 rejected = []
-first = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+first = peak()
 columns, records = stream(sys.argv[1], rejected=rejected)
 count = sum(1 for _ in records)
-print(count, len(rejected), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - first)
+print(count, len(rejected), peak() - first)
 """
+)
 
 
 def read_in_another_process(path):

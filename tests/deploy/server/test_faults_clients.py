@@ -1,8 +1,11 @@
 """Clients that are slow, too many, or gone: a real server process, and what its other clients notice of them."""
 
 import asyncio
+import contextlib
 import json
 import statistics
+import subprocess
+import sys
 import time
 from collections import Counter
 
@@ -83,30 +86,51 @@ async def slow_client(shared, kind):
     return time.monotonic() - began, int(head.split(b" ")[1]) if head else 0
 
 
-async def normal_client(shared, stop):
-    """Seconds of each answer while the others hold their sockets."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", shared.port)
-    seconds = []
-    while not stop():
-        began = time.monotonic()
-        writer.write(shared.message(BODY))
-        assert (await reply_on(reader))[0] == 200
-        seconds.append(time.monotonic() - began)
-        await asyncio.sleep(0.02)
-    writer.close()
-    return seconds
+NORMAL = """
+import json, socket, sys, time
+made = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+message, seconds = sys.argv[2].encode(), []
+print("begun", flush=True)
+while not seconds or sum(seconds) + 0.02 * len(seconds) < float(sys.argv[3]):
+    began = time.monotonic()
+    made.sendall(message)
+    reply = b""
+    while b"\\r\\n\\r\\n" not in reply or not reply.endswith(b"]"):
+        reply += made.recv(65536) or exit(1)
+    assert reply.startswith(b"HTTP/1.1 200")
+    seconds.append(time.monotonic() - began)
+    time.sleep(0.02)
+print(json.dumps(seconds))
+"""
+
+
+@contextlib.contextmanager
+def normal_client(shared, seconds, made):
+    """For so many seconds a client that asks again and again, in a process of its own. made: gets the seconds of its answers."""
+    words = [sys.executable, "-c", NORMAL, str(shared.port), shared.message(BODY).decode(), str(seconds)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "begun\n"
+        yield
+        made += json.loads(process.communicate()[0])
+    assert process.returncode == 0
 
 
 def hold(shared, count):
-    """So many slow clients of four kinds -> what became of them by kind, and the seconds of a normal client meanwhile."""
+    """So many slow clients of four kinds, which come within 2 s -> what became of them by kind, and the seconds of a normal client
+    meanwhile."""
+
+    async def late(number):
+        await asyncio.sleep(2 * number / count)
+        return await slow_client(shared, KINDS[number % 4])
 
     async def all_of_them():
-        slow = [asyncio.ensure_future(slow_client(shared, KINDS[i % 4])) for i in range(count)]
-        normal = asyncio.ensure_future(normal_client(shared, lambda: all(one.done() for one in slow)))
-        ends = await asyncio.gather(*slow)
-        return {kind: ends[i::4] for i, kind in enumerate(KINDS)}, await normal
+        return await asyncio.gather(*map(late, range(count)))
 
-    return asyncio.run(all_of_them())
+    normal = []
+    with normal_client(shared, 2 + SLOW, normal):
+        ends = asyncio.run(all_of_them())
+    return {kind: ends[i::4] for i, kind in enumerate(KINDS)}, normal
 
 
 def check_held(ends):
@@ -123,15 +147,12 @@ def test_row_27_slow_clients_are_cut_off_and_others_do_not_wait_for_them(shared)
 
 @pytest.mark.slow
 def test_row_27_500_held_sockets_do_not_stop_a_normal_client(shared):
-    idle = asyncio.run(normal_client(shared, _after(5)))
+    idle = []
+    with normal_client(shared, 5, idle):
+        pass
     ends, normal = hold(shared, 500)
     check_held(ends)
     assert share(normal, 0.99) < 2 * share(idle, 0.99) + 0.02
-
-
-def _after(seconds):
-    end = time.monotonic() + seconds
-    return lambda: time.monotonic() > end
 
 
 def test_row_27_who_does_not_read_is_cut_off(shared):
