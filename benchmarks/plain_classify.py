@@ -1,12 +1,12 @@
 """MiniLM in plain transformers code, on the rows and with the settings and the number of updates of heads_minilm.py.
 
-    python benchmarks/plain_classify.py DATA mrpc|chnsenticorp_htl [--seed 0]
+    python benchmarks/plain_classify.py DATA mrpc|chnsenticorp_htl [--seed 0] [--work DIR]
 
 For a bar that heads_minilm.py missed. The rows are those that hftool trains, validates and tests on. Trainer trains in bf16,
 with its own shuffle and its mean loss, keeps the checkpoint that is best on validation, and measures test. Its batches are
 drawn at random: with group_by_length, which goes from long rows to short ones again and again, it learns less of mrpc and
-nothing of the hotel reviews. What it reached is added to benchmarks/results/plain_classify.json, beside what
-heads_minilm.json says of hftool.
+nothing of the hotel reviews. With --work it goes on from the newest checkpoint in that folder. What it reached is added to
+benchmarks/results/plain_classify.json, beside what heads_minilm.json says of hftool.
 """
 
 import argparse
@@ -66,7 +66,7 @@ def arguments(work: str, knobs: Mapping[str, Any], metric: str, seed: int) -> An
     )
 
 
-def plain(name: str, files: dict[str, str], seed: int) -> dict[str, Any]:
+def plain(name: str, files: dict[str, str], seed: int, work: str) -> dict[str, Any]:
     """Trainer on the rows that hftool would train on -> its metrics on validation and test, and its updates."""
     import datasets
     import torch
@@ -91,18 +91,17 @@ def plain(name: str, files: dict[str, str], seed: int) -> dict[str, Any]:
     parts = {part: encode(splits.get(part).rows) for part in ("train", "validation", "test")}
     set_seed(seed)
     model = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=2, dtype=torch.float32)
-    with tempfile.TemporaryDirectory() as work:
-        trainer = Trainer(
-            model=model,
-            args=arguments(work, knobs, metric, seed),
-            train_dataset=parts["train"],
-            eval_dataset=parts["validation"],
-            data_collator=DataCollatorWithPadding(tokenizer),
-            compute_metrics=measure,
-        )
-        steps = trainer.train().global_step
-        best = int(Path(trainer.state.best_model_checkpoint).name.rpartition("-")[2])
-        made = {part: measure(trainer.predict(parts[part])) for part in ("validation", "test")}
+    trainer = Trainer(
+        model=model,
+        args=arguments(work, knobs, metric, seed),
+        train_dataset=parts["train"],
+        eval_dataset=parts["validation"],
+        data_collator=DataCollatorWithPadding(tokenizer),
+        compute_metrics=measure,
+    )
+    steps = trainer.train(resume_from_checkpoint=any(Path(work).glob("checkpoint-*"))).global_step
+    best = int(Path(trainer.state.best_model_checkpoint).name.rpartition("-")[2])
+    made = {part: measure(trainer.predict(parts[part])) for part in ("validation", "test")}
     return {"steps": steps, "best_step": best, **made}
 
 
@@ -111,14 +110,15 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("job", choices=["mrpc", "chnsenticorp_htl"])
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--work", help="where checkpoints are kept, to go on from there; by default nowhere")
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as work:
+    with tempfile.TemporaryDirectory() as parts, tempfile.TemporaryDirectory() as work:
         folder = args.data
         if args.job == "chnsenticorp_htl":
-            folder = Path(work)
+            folder = Path(parts)
             thirds_of_hotels(args.data, folder)
         files = {part: str(folder / path) for part, path in JOBS[args.job]["files"].items()}
-        made = plain(args.job, files, args.seed)
+        made = plain(args.job, files, args.seed, args.work or work)
     ours = json.loads(OURS.read_text(encoding="utf-8"))[args.job]
     told = {key: ours[key] for key in ("knobs", "metric", "bar", "steps", "best_step", "measured", "value")}
     command = " ".join(["python", f"benchmarks/{Path(__file__).name}", *(Path(word).name for word in sys.argv[1:])])
