@@ -46,7 +46,7 @@ def arguments(work: str, knobs: Mapping[str, Any], metric: str, seed: int) -> An
 
     return TrainingArguments(
         output_dir=work,
-        per_device_train_batch_size=knobs["batch_size"],
+        per_device_train_batch_size=knobs["batch_size"] * knobs.get("accumulate", 1),
         per_device_eval_batch_size=64,
         learning_rate=knobs["lr"],
         num_train_epochs=knobs["epochs"],
