@@ -58,7 +58,7 @@ JOBS: dict[str, dict[str, Any]] = {
         "files": {"train": "train.csv", "validation": "validation.csv", "test": "test.csv"},
         "knobs": {
             "epochs": 5,
-            "batch_size": 8,  # of four that make a step
+            "batch_size": 8,  # four of them make a step
             "accumulate": 4,
             "sort_steps": 1,
             "lr": 1e-4,

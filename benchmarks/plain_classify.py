@@ -4,9 +4,9 @@
 
 For a bar that heads_minilm.py missed. The rows are those that hftool trains, validates and tests on. Trainer trains in bf16,
 with its own shuffle and its mean loss, keeps the checkpoint that is best on validation, and measures test. Its batches are
-drawn at random: with group_by_length, which goes from long rows to short ones again and again, it learns less of mrpc and
-nothing of the hotel reviews. With --work it goes on from the newest checkpoint in that folder. What it reached is added to
-benchmarks/results/plain_classify.json, beside what heads_minilm.json says of hftool.
+drawn at random: with group_by_length, which goes from long rows to short ones again and again, it learnt nothing of the hotel
+reviews (kept in the results under that name). With --work it goes on from the newest checkpoint in that folder. What it reached
+is added to benchmarks/results/plain_classify.json, beside what heads_minilm.json says of hftool.
 """
 
 import argparse

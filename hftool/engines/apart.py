@@ -11,8 +11,8 @@ def apart(work: Callable[[], T]) -> T:
     """What work() returns or raises, out of a thread that ends.
 
     OpenMP gives each thread that computes in parallel helpers of its own, and keeps them until that thread ends. With more of
-    them than cores they no longer wait awake for the next operation (libgomp: gomp_throttled_spin_count_var, env.c), and a
-    small model loses a tenth of its speed to waking them. A main thread that only loads a model is enough for that.
+    them than cores they no longer wait awake for the next operation (libgomp: gomp_throttled_spin_count_var, env.c), and
+    waking them costs a small model time. A main thread that only loads a model is enough for that.
     """
     made: list[T] = []
     raised: list[BaseException] = []

@@ -203,17 +203,19 @@ class Store:
         places = {**{step: self.path(step) for step in self.steps()}, **aside}
         steps = sorted(places)
         wanted = int(m[1]) if (m := NAME.fullmatch(which)) else None
-        if which in ("last", "best") and steps:
+        if which == "last" and steps:
             wanted = steps[-1]
         if which == "best" and steps:
             verify(places[steps[-1]])  # it says which one is best
-            wanted = int(read_state(places[steps[-1]]).get("best_step", 0)) or steps[-1]
-            if wanted not in aside:
-                self.check_best(wanted)
+            best = int(read_state(places[steps[-1]]).get("best_step", 0)) or steps[-1]
+            if best not in aside:
+                self.check_best(best)
+            return places[best]
         if wanted not in places:
             have = ", ".join(f"step-{step:06d}" for step in steps) or "none"
             raise ConfigError(f"'{self.folder}' has no checkpoint '{which}'; it has: {have}", "Use best, last or one of these")
-        verify(places[wanted])
+        if wanted not in aside:
+            verify(places[wanted])
         return places[wanted]
 
 

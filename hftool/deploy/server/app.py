@@ -65,8 +65,8 @@ def make_app(service: Service) -> ASGIApp:
 
 
 class Straight:
-    """The way to those who ask a model, past the layers of FastAPI: they cost a tenth of the answers, and these endpoints use
-    none of them. FastAPI still describes them, and has all other routes and methods. asked: endpoints of POST, by path."""
+    """The way to those who ask a model, past the layers of FastAPI: these endpoints use none of them, and they take time that
+    the model could have. FastAPI still describes the routes, and has all others. asked: endpoints of POST, by path."""
 
     def __init__(self, app: ASGIApp, asked: Mapping[str, Endpoint]) -> None:
         self.app = app

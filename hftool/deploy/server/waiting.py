@@ -36,7 +36,7 @@ LONGEST_RETRY = 60  # s
 class Kind:
     """Rows that may share a batch: the same options, the same roles. batch_tokens: tokens of a batch after padding, already
     divided by the copies that are written of each row. new: tokens written after each. start: as in `pick`. packed: padding
-    costs nothing, so rows need not be alike."""
+    costs nothing."""
 
     predictor: Predictor
     batch_tokens: int
