@@ -105,7 +105,8 @@ def answers_value(cell: Any, start_cell: Any, context: str) -> tuple[dict[str, l
 
     The cell is such an object, a list of {"text", "answer_start"}, a list of texts, a text that holds one of these, or the
     text of one answer, with its start in `start_cell` or nowhere. context: as text_value returns it. Every start that is
-    returned is right: of the places where the answer stands, the one nearest to the start that was given.
+    returned is right: of the places where the answer stands, the one nearest to the start that was given. Where some of
+    several answers stand in the context, those that do not come last, with -1: answers are compared with them all the same.
     """
     value = _plain(cell)
     if isinstance(value, str) and value.lstrip(AROUND)[:1] in ("{", "["):
@@ -113,16 +114,12 @@ def answers_value(cell: Any, start_cell: Any, context: str) -> tuple[dict[str, l
     found = _answers(value, _plain(start_cell))
     if found is None or (isinstance(value, str) and is_blank(value)):  # an empty cell may be a gap as well
         return None, "no answer (a question without one has [])"
-    texts, starts = [], []
-    for text, start in found:
-        if is_blank(text):  # some write "no answer" as an answer without a letter
-            continue
-        at, answer = _place(whole_characters(text), _whole_number(start), context)
-        if at < 0:
-            return None, f"its answer is not in its context: '{_shown(text)}'"
-        texts.append(answer)
-        starts.append(at)
-    return {"text": texts, "answer_start": starts}, ""
+    full = [(text, start) for text, start in found if not is_blank(text)]  # some write "no answer" without a letter
+    placed = [_place(whole_characters(text), _whole_number(start), context) for text, start in full]
+    if placed and all(at < 0 for at, _ in placed):
+        return None, f"its answer is not in its context: '{_shown(full[0][0])}'"
+    placed.sort(key=lambda pair: pair[0] < 0)
+    return {"text": [answer for _, answer in placed], "answer_start": [at for at, _ in placed]}, ""
 
 
 def _answers(value: Any, start: Any) -> list[tuple[str, Any]] | None:
