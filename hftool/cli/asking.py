@@ -186,12 +186,14 @@ def ask(
     if common.out is not None:
         raise UsageError("--out goes with --file", "To keep the answers to texts: > FILE")
     check_of_file(common)
+    from hftool.data.roles import is_blank
+
     given = texts_or_stdin(texts)
     with screen(quiet=common.quiet, verbose=common.verbose, as_json=common.as_json) as progress:
         loaded = adapt(common.load(head, progress))
-        full = [text for text in given if text.strip() or blanks]
+        full = [text for text in given if blanks or not is_blank(text)]
         answered = iter(answer(loaded, full))
-        answers = [next(answered) if text.strip() or blanks else None for text in given]  # every input has its line
+        answers = [next(answered) if blanks or not is_blank(text) else None for text in given]  # every input has its line
         cut = sum("cut" in made for made in answers if made is not None)
         if cut:
             length = loaded.card.max_length

@@ -49,14 +49,15 @@ def _save(texts: list[str] | None, pooling: str | None, common: Common) -> None:
     check_of_file(common)
     go_offline(common.offline)
     from hftool import workflow
+    from hftool.data.roles import is_blank
 
     given = texts_or_stdin(texts)
     with screen(quiet=common.quiet, verbose=common.verbose, as_json=common.as_json) as progress:
         workflow.check_vectors(common.out or "")
         loaded = common.load(NAME, progress)
-        vectors = workflow.embed(loaded, [text for text in given if text.strip()], pooling=pooling)
+        vectors = workflow.embed(loaded, [text for text in given if not is_blank(text)], pooling=pooling)
         made = iter(vectors)
-        workflow.save_vectors(common.out or "", [next(made) if text.strip() else None for text in given])
+        workflow.save_vectors(common.out or "", [None if is_blank(text) else next(made) for text in given])
     if common.as_json:
         print_json({"out": common.out, "rows": len(given), "stand_in": dict(loaded.card.stand_in)})
     else:

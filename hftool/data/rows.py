@@ -1,7 +1,7 @@
 """From the rows of a table to rows under their roles; a row that cannot be used is set aside with its line and reason."""
 
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,17 +52,18 @@ def prepare(table: Table, mapping: Mapping[str, str], labels: Labels | None) -> 
     return Prepared(table.split, table.path, rows, numbers, rejected)
 
 
-def prepare_row(row: Row, mapping: Mapping[str, str]) -> tuple[Row, str]:
+def prepare_row(row: Row, mapping: Mapping[str, str], *, marked: Sequence[str] = ("context",)) -> tuple[Row, str]:
     """One row under its roles but label and tags, and the reason why it cannot be used ("" when it can).
 
-    A context keeps the U+FEFF at its front: answers are places in it, counted from the first character.
+    marked: the roles whose text keeps a U+FEFF at its front: what is answered are places in it, counted from the first
+    character.
     """
     made: Row = {}
     for role, column in mapping.items():
         cell = cell_of(row, column)
         if role in TEXTS:
             made[role], reason = text_value(cell)
-            if role == "context" and isinstance(cell, str):
+            if role in marked and isinstance(cell, str):
                 made[role] = whole_characters(cell)
         elif role == "tokens":
             made[role], reason = tokens_value(cell)

@@ -31,6 +31,7 @@ from hftool.workflow.ask import check_head_by_name, load_place, make_predictor, 
 
 ROWS_AT_A_TIME = 4096
 SPLITS = ("train", "validation", "test")
+PLACED = ("entities", "words")  # what a head gives where its answer is places in a text
 
 
 @dataclass(frozen=True)
@@ -176,6 +177,10 @@ def rows_to_measure(data: TaskData, task: str, on: str | None, card: Card, given
             table = merge_lines(table) if table.lines and not shape.targets else table
             part = prepare_rows(table, mapping, _labels_of(card, names))
             return replace(part, split=Path(task).name) if is_file else part
+        if is_file:  # there is no other table
+            role = next(role for role in shape.targets if not has_targets(table, mapping[role]))
+            what = f"{task} has nothing to measure by in column '{mapping[role]}'"
+            raise DataError(what, f"Fill it, or name another with --column {role}=NAME")
     there = ", ".join(data.tables) or "nothing"
     raise DataError(f"there is no {on or 'labelled'} split to measure; there is {there}")
 
@@ -305,7 +310,8 @@ class _Answered:
 
     def _answers(self, predictor: Predictor, chunk: Sequence[Record], blank: list[Rejected]) -> list[Row | None]:
         """The cells of each row; None, and a line in `blank`, for a row that has no text or that the head refuses."""
-        made = [prepare_row(record.row, self.mapping) for record in chunk]
+        marked = ("context", "text") if predictor.head.gives in PLACED else ("context",)
+        made = [prepare_row(record.row, self.mapping, marked=marked) for record in chunk]
         usable = [row for row, reason in made if not reason]
         refused: dict[int, str] = {}
         try:

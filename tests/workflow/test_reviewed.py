@@ -1,10 +1,13 @@
 """Faults that a reader found by hand: each was silent once."""
 
+import json
+
 import families
+import numpy as np
 import pytest
 
 from hftool import workflow
-from hftool.errors import UsageError
+from hftool.errors import DataError, UsageError
 
 
 def test_a_base_model_is_measured_by_the_metrics_and_with_the_prefix_of_the_task():
@@ -53,3 +56,35 @@ def test_the_error_is_of_the_head_that_lacks_least(tmp_path):
     path = families.write_jsonl(tmp_path / "source.jsonl", [{"source": "a"}, {"source": "b"}])
     with pytest.raises(Exception, match="has no column 'target'; it has 'source'. Try --target"):
         workflow.finetune("t5-mini", str(path), out=tmp_path / "run", offline=True)
+
+
+@pytest.mark.parametrize(("kind", "lesson"), [("roberta", "tag"), ("bert", "fill"), ("roberta", "answer")])
+def test_places_are_counted_in_the_text_of_the_file_behind_a_mark_too(kind, lesson, tmp_path):
+    model = workflow.load(str(families.learnt(kind, lesson)[0].run.path))
+    text = "\ufeffann went to rome with a [MASK]" if lesson == "fill" else "\ufeffann went to rome with a hat ."
+    row = {"question": "where is the hat ?", "context": text} if lesson == "answer" else {"text": text}
+    workflow.predict(model, str(families.write_jsonl(tmp_path / "in.jsonl", [row])), out=tmp_path / "out.jsonl")
+    answer = json.loads((tmp_path / "out.jsonl").read_text(encoding="utf-8"))
+    if lesson == "tag":
+        assert answer["entities"] and all(text[one["start"] : one["end"]] == one["text"] for one in answer["entities"])
+    elif lesson == "fill":
+        assert [text[one["start"] : one["end"]] for one in answer["masks"]] == ["[MASK]"]
+    else:
+        assert text[answer["start"] : answer["end"]] == answer["answer"] != ""
+
+
+@pytest.mark.parametrize("blank", ["\u200b", "\ufeff", "\x00", " "])
+def test_a_line_without_a_shape_is_a_blank_line_in_a_pipe_too(cli, tiny_run, blank):
+    code, out, err = cli("classify", tiny_run, "--json", stdin=f"a warm film\n{blank}\na cold film\n")
+    answers = json.loads(out)["answers"]
+    assert code == 0 and [one["label"] is None for one in answers] == [False, True, False], err
+    run = families.learnt("bert", "embed")[0].run.path
+    assert cli("embed", run, "--out", "v.npy", stdin=f"cat\n{blank}\ndog\n")[0] == 0
+    assert np.isnan(np.load("v.npy")).all(axis=1).tolist() == [False, True, False]
+
+
+def test_a_file_without_right_answers_names_the_column(tmp_path):
+    run = families.learnt("t5", "text2text")[0].run.path
+    path = families.write_jsonl(tmp_path / "blank.jsonl", [{"source": "red cat", "target": ""}])
+    with pytest.raises(DataError, match=r"blank\.jsonl has nothing to measure by in column 'target'"):
+        workflow.evaluate(str(run), str(path))
