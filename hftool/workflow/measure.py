@@ -2,7 +2,7 @@
 
 import itertools
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -165,13 +165,16 @@ def rows_to_measure(data: TaskData, task: str, on: str | None, card: Card, given
     row = data.row
     known = dict(row.columns) if row else card.columns
     is_file = Path(task).is_file() and row is None
+    shapes = head_class(card.head).shapes
+    if card.columns:
+        shapes = tuple(_shapes_of(card, {*known, *given}, shapes))
     if is_file and on is not None:
         raise UsageError(f"'{task}' is one file and has no splits", "Leave --split out")
     for name in [on] if on else ["test", "validation", "train"]:
         table = data.tables.get(name)
         if table is None:
             continue
-        shape, mapping = map_columns(table.columns, head_class(card.head).shapes, given=given, known=known, path=table.path)
+        shape, mapping = map_columns(table.columns, shapes, given=given, known=known, path=table.path)
         if all(has_targets(table, mapping[role]) for role in shape.targets):
             names = own_names(table, mapping.get("label", mapping.get("tags", "")), row)
             table = merge_lines(table) if table.lines and not shape.targets else table
@@ -238,22 +241,25 @@ def predict(
         raise UsageError("an array holds vectors, and these answers are none", "Write .jsonl, .csv, .tsv or .parquet")
     present = names or tuple(first.row)
     known, given = loaded.card.columns, column or {}
-    shapes = _shapes_to_answer(loaded.card, given)
+    answered = [shape for shape in head_class(loaded.card.head).shapes if shape.answered]
+    shapes = _shapes_of(loaded.card, {*known, *given}, answered)
     _, mapping = map_columns(present, shapes, given=given, known=known, path=source, answering=True)
     notice(progress, "columns: " + ", ".join(f"{role}='{name}'" for role, name in mapping.items()))
-    answered = _Answered(loaded, mapping, present, {**natural_options(loaded), **(options or {})}, top_k, source, progress)
-    rows = answered.rows(itertools.chain([first], records), rejected)
+    answers = _Answered(loaded, mapping, present, {**natural_options(loaded), **(options or {})}, top_k, source, progress)
+    rows = answers.rows(itertools.chain([first], records), rejected)
     return write_lines(handle or sys.stdout, rows) if out is None else write_rows(Path(out), rows)
 
 
-def _shapes_to_answer(card: Card, given: Mapping[str, str]) -> list[Shape]:
-    """The ways in which rows to answer may come. A second text is one only for a model of pairs, or where it is asked for."""
-    known = {*card.columns, *given}
-    shapes = []
-    for shape in (shape for shape in head_class(card.head).shapes if shape.answered):
+def _shapes_of(card: Card, known: Container[str], shapes: Sequence[Shape]) -> list[Shape]:
+    """The ways in which the rows of a model may come. A second text is one only for a model of pairs, which cannot do without,
+    or where the task or the user says so: `known` are the roles that have a column."""
+    found = []
+    for shape in shapes:
         if "text_pair" not in shape.inputs or "text_pair" in known:
-            shapes.append(replace(shape, optional=tuple(role for role in shape.optional if role in known)))
-    return shapes
+            inputs = (*shape.inputs, *(role for role in shape.optional if role in card.columns))
+            optional = tuple(role for role in shape.optional if role in known and role not in inputs)
+            found.append(replace(shape, inputs=inputs, optional=optional))
+    return found
 
 
 def _one_by_one(predictor: Predictor, rows: Sequence[Row], refused: dict[int, str]) -> list[Answer]:

@@ -88,3 +88,28 @@ def test_a_file_without_right_answers_names_the_column(tmp_path):
     path = families.write_jsonl(tmp_path / "blank.jsonl", [{"source": "red cat", "target": ""}])
     with pytest.raises(DataError, match=r"blank\.jsonl has nothing to measure by in column 'target'"):
         workflow.evaluate(str(run), str(path))
+
+
+def test_a_model_of_pairs_is_never_asked_or_measured_with_half_of_a_pair(tmp_path):
+    run = str(families.learnt("bert", "pairs")[0].run.path)
+    rows = families.pair_rows(8)
+    halves = families.write_jsonl(tmp_path / "halves.jsonl", [{k: row[k] for k in ("sentence1", "label")} for row in rows])
+    for ask in (
+        lambda: workflow.predict(run, str(halves), out=tmp_path / "o.csv"),
+        lambda: workflow.evaluate(run, str(halves)),
+    ):
+        with pytest.raises(DataError, match=r"halves\.jsonl has no column 'sentence2'; it has 'sentence1', 'label'"):
+            ask()
+    gap = families.write_jsonl(tmp_path / "gap.jsonl", [{"sentence1": "the red cat"}, *rows])
+    with pytest.raises(DataError, match="no column 'sentence2'"):  # all the others were answered without theirs
+        workflow.predict(run, str(gap), out=tmp_path / "o.csv")
+
+
+def test_a_model_of_single_texts_is_measured_on_single_texts(tmp_path):
+    run = str(families.learnt("bert", "classify")[0].run.path)
+    rows = [{**row, "text_pair": "cold and dull cold and dull"} for row in families.classify_rows(16)]
+    path = families.write_jsonl(tmp_path / "more.jsonl", rows)
+    assert workflow.evaluate(run, str(path), errors=tmp_path / "e.jsonl").metrics["accuracy"] == 1.0
+    pairs = [{"sentence1": row["text"], "sentence2": "a", "label": row["label"]} for row in rows]
+    with pytest.raises(DataError, match="has no column 'text'; it has 'sentence1', 'sentence2', 'label'"):
+        workflow.evaluate(run, str(families.write_jsonl(tmp_path / "pairs.jsonl", pairs)))
