@@ -14,6 +14,7 @@ from hftool.registry.tasks import Task
 
 WHOLE_NUMBER = re.compile(r"^(-?[0-9]+)\.0+$")  # pandas writes 1.0 where a cell of the column is empty
 MAX_LABELS = 1000
+MOSTLY = 0.95  # share of the labels that are numbers, from which on the others are mistakes
 
 
 def label_text(value: Any) -> str | None:
@@ -133,10 +134,14 @@ def _sorted_labels(counts: Counter[str], table: Table, column: str) -> Labels:
 
 
 def are_numbers(table: Table, column: str) -> bool:
-    """Whether the labels of a column are amounts and no classes: all are numbers, and one of them is no whole number."""
-    texts = {label for row in table.rows if (label := label_text(cell_of(row, column))) is not None}
-    values = [value for text in texts if (value := number_value(text)[0]) is not None]
-    return len(values) == len(texts) and not all(value.is_integer() for value in values)
+    """Whether the labels of a column are amounts and no classes: as good as all are numbers, and one of these is not whole.
+
+    An "n/a" among a hundred amounts is a row that cannot be used, and does not make a class of each amount.
+    """
+    texts = Counter(label for row in table.rows if (label := label_text(cell_of(row, column))) is not None)
+    values = {text: value for text in texts if (value := number_value(text)[0]) is not None}
+    mostly = sum(texts[text] for text in values) >= MOSTLY * texts.total()
+    return mostly and not all(value.is_integer() for value in values.values())
 
 
 def find_range(table: Table, column: str) -> Labels:

@@ -243,3 +243,17 @@ def test_a_prompt_and_what_follows_come_before_plain_text():
     splits = build(table_of("train", rows), head="generate")
     assert splits.columns == {"prompt": "prompt", "completion": "completion"}
     assert check_quality(splits.train, splits.validation, allow_leak=False).leaked == 0
+
+
+@pytest.mark.parametrize("stray", ["3,5", "n/a", "NA"])
+def test_a_stray_word_does_not_make_classes_of_amounts(stray):
+    """It is set aside like any row that cannot be used, or said with its line where there are too many."""
+    amounts = [f"{i % 5}.5" for i in range(200)]
+    splits = build(table("train", [*amounts, stray]))
+    assert splits.labels.range == (0.5, 4.5)
+    assert [(one.row, one.reason) for one in splits.train.rejected] == [(202, f"'{stray}' is not a number")]
+    assert line_of(build, table("train", [*amounts[:40], stray])).startswith(
+        f"65 train.csv: 1 of 41 rows cannot be used; the first is line 42: '{stray}' is not a number"
+    )
+    words = build(table("train", ["1.5", "2.0", "other"] * 20))
+    assert words.labels.names == ("1.5", "2", "other") and not words.labels.range
