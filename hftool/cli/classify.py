@@ -48,7 +48,7 @@ def command(context: typer.Context, *, texts: Texts = None, pair: Pair = None, t
 def _answer(pair: str | None, loaded: Any, texts: list[str]) -> list[Answer]:
     from hftool import workflow
 
-    return workflow.classify(loaded, texts, pairs=[pair] if pair is not None else None)
+    return workflow.classify(loaded, texts, pairs=[pair] * len(texts) if pair is not None else None)
 
 
 def _best(top_k: int | None, answer: Answer) -> Answer:

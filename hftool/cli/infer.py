@@ -36,7 +36,7 @@ def _answer(pair: str | None, loaded: Any, texts: list[str], *, quiet: bool) -> 
 
     if loaded.card.head == "answer" and pair is None:
         raise UsageError("a question needs a context to be answered from", "Give it with --pair TEXT")
-    made = workflow.infer(loaded, texts, pairs=[pair] if pair is not None else None)
+    made = workflow.infer(loaded, texts, pairs=[pair] * len(texts) if pair is not None else None)
     _say(loaded, quiet=quiet)  # now that no error can follow: an error is one line
     return made
 

@@ -113,3 +113,11 @@ def test_a_model_of_single_texts_is_measured_on_single_texts(tmp_path):
     pairs = [{"sentence1": row["text"], "sentence2": "a", "label": row["label"]} for row in rows]
     with pytest.raises(DataError, match="has no column 'text'; it has 'sentence1', 'sentence2', 'label'"):
         workflow.evaluate(run, str(families.write_jsonl(tmp_path / "pairs.jsonl", pairs)))
+
+
+@pytest.mark.parametrize(("verb", "lesson"), [("classify", "pairs"), ("infer", "pairs"), ("infer", "answer")])
+def test_an_empty_text_beside_a_pair_has_an_empty_line(cli, verb, lesson):
+    run = families.learnt("bert", lesson)[0].run.path
+    code, out, err = cli(verb, run, "", "--pair", "the cat is warm", "--json")
+    (made,) = json.loads(out)["answers"]
+    assert code == 0 and made in ({"text": "", "label": None}, {"question": "", "answer": None}), err
