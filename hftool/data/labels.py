@@ -14,6 +14,7 @@ from hftool.registry.tasks import Task
 
 WHOLE_NUMBER = re.compile(r"^(-?[0-9]+)\.0+$")  # pandas writes 1.0 where a cell of the column is empty
 MAX_LABELS = 1000
+MISSING = "-1"  # what `datasets` writes where a row has none of the classes it names: 785 rows of SNLI have it
 MOSTLY = 0.95  # share of the labels that are numbers, from which on the others are mistakes
 
 
@@ -66,6 +67,8 @@ def find_labels(table: Table, column: str, *, known: Sequence[tuple[str, str]] =
             f"column '{column}' of {table.path} holds lists or bytes, not classes", "Choose the column with --label"
         )
     counts = Counter(label for row in table.rows if (label := label_text(cell_of(row, column))) is not None)
+    if table.label_names.get(column):
+        counts.pop(MISSING, None)
     if not counts:
         raise DataError(f"{table.path} has no label in column '{column}'", "Choose the column with --label")
     if table.label_names.get(column):

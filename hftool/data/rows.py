@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hftool.data.columns import cell_of
-from hftool.data.labels import Labels, label_text, tag_texts
+from hftool.data.labels import MISSING, Labels, label_text, tag_texts
 from hftool.data.roles import TEXTS, answers_value, number_value, pair_lengths, text_value, tokens_value
 from hftool.data.sources import Rejected, Row, Table, whole_characters
 from hftool.errors import DataError, listing
@@ -98,7 +98,7 @@ class _Ids:
             made["label"], reason = number_value(cell)
             return reason
         value = label_text(cell)
-        if value is None:
+        if value is None or (value == MISSING and value not in self.index):
             return "no label"
         if value not in self.index:
             self.unknown.setdefault(value, number)

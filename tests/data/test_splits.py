@@ -257,3 +257,14 @@ def test_a_stray_word_does_not_make_classes_of_amounts(stray):
     )
     words = build(table("train", ["1.5", "2.0", "other"] * 20))
     assert words.labels.names == ("1.5", "2", "other") and not words.labels.range
+
+
+def test_a_row_that_has_none_of_the_named_classes_is_set_aside():
+    """As 785 rows of SNLI; where -1 is a class, as that of a bad film beside 1, it stays one."""
+    named = {"label": ("entailment", "neutral", "contradiction")}
+    rows = table("train", [*[0, 1, 2] * 40, -1]).rows
+    splits = build(table_of("train", rows, label_names=named), table("validation", [*[0, 1, 2] * 40, -1]))
+    assert splits.labels.names == named["label"]
+    for part in (splits.train, splits.validation):
+        assert len(part.rows) == 120 and [(one.row, one.reason) for one in part.rejected] == [(122, "no label")]
+    assert build(table("train", [-1, 1] * 20)).labels.names == ("-1", "1")
