@@ -15,7 +15,8 @@ def flatten(articles: Sequence[Any], path: str) -> Iterator[dict[str, Any]]:
     """Articles -> rows with id, title, context, question, and answers as {"text": [...], "answer_start": [...]}.
 
     id, title and answers are left out where the file has none; a question marked is_impossible has empty answers, whatever
-    else stands there. Raises DataError that names the place, such as data[3].paragraphs[0].qas[2].
+    else stands there, and the mark: an empty list alone may be that of a test set. Raises DataError that names the place,
+    such as data[3].paragraphs[0].qas[2].
     """
     for i, article in enumerate(articles):
         where = f"data[{i}]"
@@ -33,7 +34,7 @@ def flatten(articles: Sequence[Any], path: str) -> Iterator[dict[str, Any]]:
 def _answers(asked: dict[str, Any], where: str, path: str) -> dict[str, Any]:
     """{"answers": ...}, or {} for a question whose answers are kept back, as those of a test set."""
     if asked.get("is_impossible") is True:
-        return {"answers": {"text": [], "answer_start": []}}
+        return {"answers": {"text": [], "answer_start": [], "is_impossible": True}}
     if asked.get("answers") is None:
         return {}
     answers = _items(asked, "answers", where, path)

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from hftool.data.sources import read_table
+from hftool.data.splits import has_targets
 from hftool.errors import DataError
 
 LYON = {"context": "Not Paris but Lyon 😀.", "qas": [{"id": 7, "question": "Where?"}]}
@@ -34,7 +35,8 @@ def test_a_row_for_each_question(tmp_path, bare):
         "answers": {"text": ["Lyon", "in Lyon"], "answer_start": [14, None]},
     }
     nothing = {"text": [], "answer_start": []}
-    assert [row.get("answers") for row in table.rows[1:]] == [nothing, nothing, nothing, None]  # the last: kept back
+    marked = {**nothing, "is_impossible": True}
+    assert [row.get("answers") for row in table.rows[1:]] == [marked, marked, nothing, None]  # the last: kept back
     assert [row["id"] for row in table.rows] == ["a", "8", "c", "d", "7"] and table.rows[3]["context"] == more["context"]
 
 
@@ -67,3 +69,10 @@ def test_damage_is_named_with_its_place(tmp_path, articles, where):
 def test_articles_without_a_question_are_no_rows(tmp_path):
     with pytest.raises(DataError, match="has no rows"):
         read(tmp_path, [{"paragraphs": []}])
+
+
+def test_questions_that_are_all_marked_impossible_are_something_to_measure_by(tmp_path):
+    asked = [{"id": i, "question": "When?", "answers": [], "is_impossible": True} for i in range(3)]
+    assert has_targets(read(tmp_path, [{"paragraphs": [{**LYON, "qas": asked}]}], False), "answers")
+    kept_back = [{"id": i, "question": "When?", "answers": []} for i in range(3)]
+    assert not has_targets(read(tmp_path, [{"paragraphs": [{**LYON, "qas": kept_back}]}], False), "answers")
