@@ -131,13 +131,17 @@ class AnswerHead:
         context = _context(row["context"], pieces)
         answer = _first_answer(context, row["answers"]) if "answers" in row else None
         place = len(frame.runs[0]) + len(question) + len(frame.runs[1])
-        for window in cut_windows(len(pieces), size, min(OVERLAP, size // 3)):
+        windows = list(cut_windows(len(pieces), size, min(OVERLAP, size // 3)))
+        holding = [w for w in windows if answer is not None and w.start <= answer[0] and answer[1] < w.end]
+        for window in windows:
             ids, segments = frame.around(question, pieces.ids[window.start : window.end])
             target = (0, 0) if "answers" in row else None
-            if answer is not None and window.start <= answer[0] and answer[1] < window.end:
+            if answer is not None and window in holding:
                 target = (place + answer[0] - window.start, place + answer[1] - window.start)
             view = View(context, window.start, window.end - window.start, place)
-            yield Feature(ids, at, segments, target, 0 if window.start else cut, view)
+            first = window is windows[0]
+            lost = first and answer is not None and not holding
+            yield Feature(ids, at, segments, target, cut if first else 0, lost, view)
 
     def _shift(self, length: int, feature: Feature) -> int:
         """How far padding has moved a feature in a batch of `length` positions."""

@@ -161,8 +161,8 @@ def written_answer(tokenizer: Any, decoding: Decoding, written: Sequence[Written
     them as `samples` where there is more than one. ends: with why each ended, and how many tokens it has, as `ends`."""
     texts = []
     for one in written:
-        text = tokenizer.decode(list(one.ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        stops = [text.find(word) for word in decoding.stop if word in text]  # a token may hold a stop word and more
+        text = tokenizer.decode(list(one.ids), skip_special_tokens=True, clean_up_tokenization_spaces=False) + one.rest
+        stops = [text.find(word) for word in decoding.stop if word in text]  # special tokens may have stood between its parts
         texts.append(text[: min(stops)] if stops else text)
     answer: dict[str, Any] = {"text": texts[0], "finish": written[0].finish}
     if ends:

@@ -25,7 +25,8 @@ class Feature:
 
     input_ids: (T,) int32. row: the position of its row among those that were encoded with it. segments: (T,) token types,
     where the family has them. target: what it is trained towards, if the row has it. cut: tokens of the row that no
-    feature holds, counted in its first. extra: what the head needs to read the answer.
+    feature holds, counted in its first. lost: whether no feature of the row holds its whole target, told by its first. extra:
+    what the head needs to read the answer.
     """
 
     input_ids: np.ndarray
@@ -33,6 +34,7 @@ class Feature:
     segments: np.ndarray | None = None
     target: Any = None
     cut: int = 0
+    lost: bool = False
     extra: Any = None
 
     @property
@@ -82,12 +84,13 @@ class Decoding:
 
 @dataclass(frozen=True)
 class Written:
-    """What was written for a prompt: token ids without the end token, why it ended ("stop" or "length"), and the sum of the
-    log-probabilities of its tokens."""
+    """What was written for a prompt: token ids without the end token, why it ended ("stop" or "length"), the sum of the
+    log-probabilities of its tokens, and the characters that the next token has before a stop string that begins in it."""
 
     ids: tuple[int, ...]
     finish: str
     score: float
+    rest: str = ""
 
 
 class Head(Protocol):

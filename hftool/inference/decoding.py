@@ -2,8 +2,8 @@
 
 What a text is and when it ends is the same for all three:
 - An end token ends it (finish "stop") and is no part of it. So does a stop string, looked for in the decoded text of the new
-  tokens after each of them: the ids are cut before the token in which the stop string begins, so that the decoded text is a
-  beginning of what stands before it, whole but for the characters that share that token.
+  tokens after each of them: the ids are cut before the token in which the stop string begins, and the characters which that
+  token has before it are told aside, so that the text is all that stands before the stop string.
 - max_new_tokens, or the last position of the model, ends it too (finish "length"), the first of the two that is reached.
 - Its score is the sum of the log-probabilities, under the model as it is (temperature 1, no token left out), of its tokens and
   of the end token, if it has one.
@@ -48,9 +48,13 @@ class Ending:
             return len(ids) - 1
         if not self.stop:
             return None
-        text = self.tokenizer.decode(list(ids))
+        before = self._before_stop(self.tokenizer.decode(list(ids)))
+        return None if before is None else self._within(ids, before)
+
+    def _before_stop(self, text: str) -> str | None:
+        """The text up to the first stop string in it, None where there is none."""
         places = [place for word in self.stop if (place := text.find(word)) >= 0]
-        return self._within(ids, text[: min(places)]) if places else None
+        return text[: min(places)] if places else None
 
     def certain(self, ids: Sequence[int]) -> int:
         """How many of these ids are the text, whatever follows: a stop string may have begun in the others."""
@@ -68,8 +72,11 @@ class Ending:
         """sums: the log-probabilities of the ids, added up to each. kept: as above, None when the length was reached."""
         if kept is None:
             return Written(tuple(ids), "length", sums[-1] if sums else 0.0)
-        scored = len(ids) if ids[-1] in self.ids else kept
-        return Written(tuple(ids[:kept]), "stop", sums[scored - 1] if scored else 0.0)
+        if ids[-1] in self.ids:
+            return Written(tuple(ids[:kept]), "stop", sums[-1])
+        known = self.tokenizer.decode(list(ids[:kept])) if kept else ""
+        before = self._before_stop(self.tokenizer.decode(list(ids))) or ""
+        return Written(tuple(ids[:kept]), "stop", sums[kept - 1] if kept else 0.0, before[len(known) :])
 
 
 def write(

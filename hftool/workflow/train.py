@@ -277,10 +277,13 @@ def _measured_card(card: Card, metrics: Mapping[str, Any], predictor: Predictor)
 
 def _say_plan(trainer: Trainer, job: Job, progress: Progress) -> None:
     settings, features = job.settings, job.encoded["train"]
-    cut = _cut_rows(job)["train"]
+    cut, rows = _cut_rows(job)["train"], len(job.splits.train.rows)
     if cut:
-        rows = len(job.splits.train.rows)
         notice(progress, f"{cut} of {rows} train rows are longer than {settings.max_length} tokens and are cut")
+    lost = sum(feature.lost for feature in features)
+    if lost:
+        what = f"{lost} of {rows} train rows have an answer that no window of {settings.max_length} tokens holds whole"
+        notice(progress, f"{what}: they are learnt as rows without one. A larger --max-length holds more")
     if job.loaded.new_weights:
         notice(progress, f"new weights, to be trained: {', '.join(job.loaded.new_weights)}")
         if trainer.steps < FEW_STEPS and settings.max_steps is None:

@@ -194,6 +194,17 @@ def test_an_answer_at_every_place_of_a_long_context_is_reached(family):
         place += len(word) + 1
 
 
+def test_an_answer_that_no_window_holds_whole_is_told_with_the_first(family):
+    words = ["Ann", "Lee", "met", "Bob", "in", "Paris"] * 20
+    context, head = " ".join(words), head_of(family, max_length=48)
+    size = head.encode([{"question": "who ?", "context": context}])[0].extra.size
+    whole = labelled("who ?", context, 0, " ".join(words[: size // 3]))
+    wide = labelled("who ?", context, len(" ".join(words[:7])) + 1, " ".join(words[7 : 7 + size]))
+    features = head.encode([whole, wide, labelled("who ?", "Ann met Bob")])
+    assert [f.row for f in features if f.lost] == [1] and len({f.row for f in features}) == 3
+    assert all(f.target == (0, 0) for f in features if f.row == 1)
+
+
 def test_windows_carry_the_question_and_cover_the_context(family):
     tokenizer = family[0]
     context = "Ann Lee met Bob in Paris . " * 40

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -194,6 +196,8 @@ def test_what_was_written_becomes_an_answer(head, tokenizer):
     assert head.decode([[Written((), "stop", 0.0)]], []) == [{"text": "", "finish": "stop"}]
     stopping = GenerateHead(tokenizer, head.card, None, Decoding(stop=("gold", " and")))
     assert stopping.decode([[written(" blue and gold", "stop")]], [])[0]["text"] == " blue"
+    begun = dataclasses.replace(written(" blue", "stop"), rest=" .")  # of a token in which a stop string begins
+    assert stopping.decode([[begun]], [])[0]["text"] == " blue ."
 
 
 def test_it_is_measured_by_its_loss_alone(head, tokenizer):

@@ -340,17 +340,19 @@ def pieces(ids, stop):
     return made
 
 
-def test_a_token_in_which_a_stop_string_begins_is_left_out_whole():
+def test_of_a_token_in_which_a_stop_string_begins_the_characters_before_it_stay():
     made = pieces([1, 2, 3], ("\n",))
-    assert (made.ids, made.finish) == ((1,), "stop")
+    assert (made.ids, made.rest, made.finish) == ((1,), " day.", "stop")
     assert made.score == pytest.approx(pieces([1], ()).score / 2, abs=1e-5)  # of the token that stayed, and of no other
 
 
 def test_characters_of_several_tokens_are_looked_at_whole():
     assert pieces([1, 4, 5, 3], ("é",)).ids == (1,)
-    assert pieces([1, 4, 5, 3], ("then",)).ids == (1, 4, 5)
+    made = pieces([1, 4, 5, 3], ("then",))
+    assert (made.ids, made.rest) == ((1, 4, 5), " ")
     assert pieces([4, 5, 4, 5], ("éé",)).ids == ()
-    assert pieces([1, 4], ("é",)).ids == (1, 4)  # half a character is told in the end
+    made = pieces([1, 4], ("é",))
+    assert (made.ids, made.rest) == ((1, 4), "")  # half a character is told in the end
 
 
 class Holds(StoppingCriteria):

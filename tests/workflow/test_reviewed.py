@@ -121,3 +121,18 @@ def test_an_empty_text_beside_a_pair_has_an_empty_line(cli, verb, lesson):
     code, out, err = cli(verb, run, "", "--pair", "the cat is warm", "--json")
     (made,) = json.loads(out)["answers"]
     assert code == 0 and made in ({"text": "", "label": None}, {"question": "", "answer": None}), err
+
+
+def test_answers_too_long_for_the_windows_are_counted_and_said(tmp_path):
+    words = " ".join(f"word{i % 7}" for i in range(120))
+    rows = []
+    for i in range(8):
+        context = f"{i} ann met bob . {words}"
+        answer = words if i == 3 else "bob"
+        rows.append({"question": f"who {i} ?", "context": context, "answers": {"text": [answer]}})
+    path = families.write_jsonl(tmp_path / "asked.jsonl", rows)
+    said = []
+    config = {"train": str(path), "validation": str(path), "max_length": 48, "max_steps": 1, "allow_leak": True}
+    workflow.finetune(str(families.folder("bert")), config=config, out=tmp_path / "run", progress=said.append)
+    (notice,) = [event.text for event in said if event.kind == "notice" and "holds whole" in event.text]
+    assert notice.startswith("1 of 8 train rows have an answer that no window of 48 tokens holds whole: they are learnt as")
