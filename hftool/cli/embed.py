@@ -48,6 +48,8 @@ def _save(texts: list[str] | None, pooling: str | None, common: Common) -> None:
     """The vectors of texts, or of the lines of stdin, as one array."""
     check_of_file(common)
     go_offline(common.offline)
+    import numpy as np
+
     from hftool import workflow
     from hftool.data.roles import is_blank
 
@@ -56,8 +58,8 @@ def _save(texts: list[str] | None, pooling: str | None, common: Common) -> None:
         workflow.check_vectors(common.out or "")
         loaded = common.load(NAME, progress)
         vectors = workflow.embed(loaded, [text for text in given if not is_blank(text)], pooling=pooling)
-        made = iter(vectors)
-        workflow.save_vectors(common.out or "", [None if is_blank(text) else next(made) for text in given])
+        made, nothing = iter(vectors), np.full(vectors.shape[1], np.nan)
+        workflow.save_vectors(common.out or "", [nothing if is_blank(text) else next(made) for text in given])
     if common.as_json:
         print_json({"out": common.out, "rows": len(given), "stand_in": dict(loaded.card.stand_in)})
     else:

@@ -5,7 +5,7 @@ from typing import Any
 
 import typer
 
-from hftool.cli.asking import Answer, Common, ask, asks, writes
+from hftool.cli.asking import Answer, Common, ask, asks, check_of_file, writes
 from hftool.cli.lines import one
 from hftool.cli.options import Texts, go_offline, on_terminal, texts_or_stdin
 from hftool.cli.screen import screen
@@ -30,7 +30,8 @@ def command(context: typer.Context, *, texts: Texts = None, decoding: dict[str, 
     if texts is None and common.file is None:
         texts = [""] if on_terminal() else texts_or_stdin(texts, otherwise=[""])
     is_one = texts is not None and len(texts) == 1 and decoding.get("samples", 1) == decoding.get("beams", 1) == 1
-    if is_one and texts is not None and not common.as_json and common.file is None:
+    if is_one and texts is not None and not common.as_json and common.file is common.out is None:
+        check_of_file(common)
         _stream(texts[0], decoding, common)
     else:
         answer = partial(_answer, decoding)

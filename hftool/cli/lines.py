@@ -33,7 +33,7 @@ def nothing(tabs: int) -> str:
 def label_line(text: str, answer: Answer | None, loaded: Any, *, top_k: int = 1) -> str:
     """label, probability and text; or the number and the text."""
     if answer is None:
-        return nothing(2)
+        return nothing(1 if loaded.card.problem_type == "regression" else 2 * min(top_k, len(loaded.card.labels)))
     if "score" in answer:
         return f"{answer['score']:8.4f}  {short(text)}" if on_screen() else f"{answer['score']:.6f}\t{one(text)}"
     ranked = sorted(answer["probabilities"].items(), key=lambda item: -item[1])[:top_k]

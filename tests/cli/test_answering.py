@@ -285,3 +285,16 @@ def test_on_a_terminal_nothing_to_ask_shows_the_help(cli, monkeypatch):
     for verb in ("infer", "tag", "summarize", "translate", "fill", "embed", "answer"):
         code, out, err = cli(verb, "./nope")
         assert (code, err) == (0, "") and out.startswith(f"Usage: hftool {verb} MODEL ")
+
+
+@pytest.mark.parametrize(("lesson", "words"), [("classify", ()), ("classify", ("--top-k", "5")), ("regression", ())])
+def test_the_line_of_an_empty_text_has_the_columns_of_the_others(cli, lesson, words):
+    code, out, err = cli("classify", families.learnt("bert", lesson)[0].run.path, "the red cat", "", *words)
+    full, blank = out.splitlines()
+    assert code == 0 and full.count("\t") == blank.count("\t") and not blank.strip(), err
+
+
+def test_vectors_of_empty_texts_alone_are_an_array(cli, tmp_path):
+    code, _, err = cli("embed", families.folder("bert"), "", " ", "--out", tmp_path / "x.npy")
+    vectors = np.load(tmp_path / "x.npy")
+    assert code == 0 and vectors.shape == (2, 48) and np.isnan(vectors).all(), err

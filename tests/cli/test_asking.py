@@ -72,6 +72,14 @@ def test_a_pair_for_a_model_of_single_texts(cli):
     assert (code, line) == (2, "a model that is to tag takes single texts. Leave --pair out")
 
 
+@pytest.mark.parametrize("words", [("--out", "x.txt"), ("--column", "prompt=a"), ("--encoding", "gbk")])
+@pytest.mark.parametrize("verb", ["generate", "infer"])
+def test_what_goes_with_a_file_is_refused_without_one(cli, verb, words):
+    """Also where the text is shown as it is written."""
+    code, line = line_of(cli(verb, families.folder("gpt2"), "a", *words))
+    assert code == 2 and line.startswith(f"{words[0]} goes with --file")
+
+
 def test_similar_needs_two_texts_with_something_in_them(cli):
     assert line_of(cli("similar", "minilm", "a", "")) == (65, "the second text is empty")
     assert line_of(cli("similar", "minilm", " ", "a")) == (65, "the text is empty")
