@@ -140,7 +140,8 @@ def check_decoding(decoding: Decoding) -> None:
         raise UsageError(f"--samples {d.samples} is more than --beams {d.beams}", "A search ends with as many texts as beams")
     for option, value, usual in (("--top-k", d.top_k, 0), ("--top-p", d.top_p, 1.0)):
         if d.temperature == 0 and value != usual:
-            raise UsageError(f"{option} limits draws, and without --temperature nothing is drawn", "Add --temperature 0.8")
+            hint = "Leave it out: --beams searches" if d.beams > 1 else "Add --temperature 0.8"
+            raise UsageError(f"{option} limits draws, and without --temperature nothing is drawn", hint)
     if d.samples > 1 and d.beams == 1 and d.temperature == 0:
         hint = "Add --temperature 0.8, or --beams with at least as many"
         raise UsageError(f"--samples {d.samples} without --temperature would write the same text {d.samples} times", hint)

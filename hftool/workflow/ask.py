@@ -226,10 +226,22 @@ def _decoding(usual: Decoding, wanted: Decoding | Mapping[str, Any]) -> Decoding
     for name in wanted:
         if name not in known:
             raise UsageError(f"unknown setting '{name}'", did_you_mean(name, known, otherwise="Settings: " + ", ".join(known)))
+    given = dict(wanted)
     for name, value in wanted.items():
-        if name != "stop" and (isinstance(value, bool) or not isinstance(value, (int, float))):
-            raise UsageError(f"{name} must be a number, not {value!r}")
-    return dataclasses.replace(usual, **wanted)
+        whole = isinstance(getattr(Decoding(), name), int)
+        if name == "stop":
+            given[name] = _stops(value)
+        elif isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
+            raise UsageError(f"{name} must be a {'whole ' if whole else ''}number, not {value!r}")
+    return dataclasses.replace(usual, **given)
+
+
+def _stops(value: Any) -> tuple[str, ...]:
+    """One text, or several, before which a text ends. Raises UsageError."""
+    texts = (value,) if isinstance(value, str) else value
+    if not isinstance(texts, (tuple, list)) or not all(isinstance(text, str) for text in texts):
+        raise UsageError(f"stop must be a text or a list of texts, not {value!r}")
+    return tuple(texts)
 
 
 def trained(model: str | Loaded, head: str | None) -> Loaded:

@@ -290,13 +290,14 @@ class _Answered:
         """Raises DataError at the end when over 1 % could not be read: then no output file appears."""
         predictor = make_predictor(self.loaded, options=self.options)
         blank: list[Rejected] = []
+        nothing: Row = {}
         done = 0
         while chunk := list(itertools.islice(records, ROWS_AT_A_TIME)):
-            answers = self._answers(predictor, chunk, blank)
+            answers = self._answers(predictor, chunk, blank, begun=done > 0)
             found = next((cells for cells in answers if cells is not None), None)
             if found is None and not done:
                 raise DataError(f"none of the first {len(chunk)} rows of {self.source} can be answered: {blank[0].reason}")
-            nothing = dict.fromkeys(found or ())
+            nothing = nothing or dict.fromkeys(found or ())
             for record, cells in zip(chunk, answers, strict=True):
                 yield self._line(record.row, nothing if cells is None else cells)
             done += len(chunk)
@@ -314,8 +315,11 @@ class _Answered:
                 raise DataError(message + first.reason, "At most 1 % may be unusable: mend the file")
             notice(self.progress, f"{message}{first.reason}; they are left out")
 
-    def _answers(self, predictor: Predictor, chunk: Sequence[Record], blank: list[Rejected]) -> list[Row | None]:
-        """The cells of each row; None, and a line in `blank`, for a row that has no text or that the head refuses."""
+    def _answers(
+        self, predictor: Predictor, chunk: Sequence[Record], blank: list[Rejected], *, begun: bool
+    ) -> list[Row | None]:
+        """The cells of each row; None, and a line in `blank`, for a row that has no text or that the head refuses. begun:
+        whether rows before these were answered."""
         marked = ("context", "text") if predictor.head.gives in PLACED else ("context",)
         made = [prepare_row(record.row, self.mapping, marked=marked) for record in chunk]
         usable = [row for row, reason in made if not reason]
@@ -324,7 +328,7 @@ class _Answered:
             answers: Iterator[Answer] = iter(list(predictor.answer(usable)))
         except DataError as error:  # one of them, or a model that is damaged: then all of them
             answers = iter(_one_by_one(predictor, usable, refused))
-            if len(refused) == len(usable):
+            if len(refused) == len(usable) and not begun:
                 raise error from None
         cells: list[Row | None] = []
         place = 0

@@ -136,3 +136,38 @@ def test_answers_too_long_for_the_windows_are_counted_and_said(tmp_path):
     workflow.finetune(str(families.folder("bert")), config=config, out=tmp_path / "run", progress=said.append)
     (notice,) = [event.text for event in said if event.kind == "notice" and "holds whole" in event.text]
     assert notice.startswith("1 of 8 train rows have an answer that no window of 48 tokens holds whole: they are learnt as")
+
+
+def test_a_late_row_that_cannot_be_answered_has_the_columns_and_ends_nothing(tmp_path, monkeypatch):
+    """It stood alone among the rows that were held at a time: the others were lost with it, or it had fewer columns."""
+    monkeypatch.setattr("hftool.workflow.measure.ROWS_AT_A_TIME", 2)
+    model = str(families.learnt("bert", "fill")[0].run.path)
+    for last in ("no blank here", ""):
+        texts = ["the red [MASK]", "a [MASK] cat", last]
+        source = families.write_jsonl(tmp_path / "ask.jsonl", [{"text": text} for text in texts])
+        out = tmp_path / f"out{len(last)}.jsonl"
+        assert workflow.predict(model, str(source), out=out) == 3
+        rows = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+        assert set(rows[0]) == set(rows[2]) and rows[2]["masks"] is None
+
+
+@pytest.mark.parametrize("stop", ["and", ("and",), ["and"]])
+def test_a_stop_text_from_python_is_one_text(stop):
+    [answer] = workflow.generate("gpt2-mini", ["Once upon a time"], decoding={"max_new_tokens": 40, "stop": stop})
+    assert answer["finish"] == "stop" and "and" not in answer["text"] and len(answer["text"]) > 5
+
+
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        ({"stop": 5}, "stop must be a text or a list of texts, not 5"),
+        ({"beams": 2.0}, "beams must be a whole number, not 2.0"),
+        ({"temperature": 1, "top_k": 2.5}, "top_k must be a whole number, not 2.5"),
+        ({"temperature": True}, "temperature must be a number, not True"),
+        ({"beams": 3, "top_p": 0.5}, "nothing is drawn. Leave it out: --beams searches"),
+    ],
+)
+def test_settings_from_python_are_of_their_kind(settings, line):
+    with pytest.raises(UsageError) as caught:
+        workflow.generate("gpt2-mini", ["a"], decoding=settings)
+    assert line in str(caught.value)
