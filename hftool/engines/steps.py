@@ -109,7 +109,10 @@ class TorchSteps:
             wanted = {"position_ids": positions, "logits_to_keep": 1}
             given |= {"input_ids": tokens} | {name: value for name, value in wanted.items() if name in known}
         made = self._model(**given)
-        self._cache = made.past_key_values
+        self._cache = getattr(made, "past_key_values", None)
+        if self._cache is None:  # Mamba and its like remember a state instead
+            kind = self._model.config.model_type
+            raise ConfigError(f"a {kind} keeps no keys and values to write on from", "Write with plain transformers")
         return made.logits[:, -1].float()  # type: ignore[no-any-return]
 
     def _computing(self) -> ExitStack:

@@ -14,6 +14,7 @@ from hftool.models.load import (
     save_model,
 )
 from hftool.models.page import write_readme
+from hftool.models.sentences import pooling_of
 
 __all__ = [
     "AUTO_CLASSES",
@@ -29,6 +30,7 @@ __all__ = [
     "load_tokenizer",
     "meta_model",
     "natural_head_of",
+    "pooling_of",
     "quiet",
     "read_card",
     "read_config",

@@ -28,6 +28,11 @@ ENDINGS = {
     "ForPreTraining": "fill",
     "Model": "embed",
 }
+# without a row; they count positions from the pad token's on, as RoBERTa does: by create_position_ids_from_input_ids
+COUNT_FROM_PAD = (
+    *("camembert", "data2vec-text", "esm", "ibert", "lilt", "longformer", "luke", "markuplm", "mpnet"),
+    *("roberta-prelayernorm", "xlm-roberta-xl", "xmod"),
+)
 
 
 def read_config(folder: Path, *, weights: bool = True, exported: bool = False) -> Any:
@@ -65,8 +70,13 @@ def family_of(config: Any) -> Family:
     # nearly every encoder has a class that writes, which sees the very tokens that it is to predict, and so learns nothing
     able = [head for head in AUTO_CLASSES if head != "generate" or natural == "generate"]
     heads = tuple(head for head in able if _auto_class_knows(AUTO_CLASSES[head], config))
+    own: tuple[tuple[str, str], ...] = ()
+    if natural == "fill" and "fill" in heads and "embed" not in heads:  # MPNet and ModernBERT are not in the class of encoders
+        heads, own = (*heads, "embed"), (("embed", "AutoModel"),)
     side = "left" if natural == "generate" else "right"
-    return Family(kind, kind, heads, natural, safe_dtypes=("float32",), writing_side=side)
+    offset = 2 if kind in COUNT_FROM_PAD else 0
+    only = ("float32",)
+    return Family(kind, kind, heads, natural, safe_dtypes=only, writing_side=side, position_offset=offset, auto_classes=own)
 
 
 def _auto_class_knows(auto_class: str, config: Any) -> bool:

@@ -27,6 +27,7 @@ from hftool.models import (
     load_model,
     load_tokenizer,
     natural_head_of,
+    pooling_of,
     read_card,
     read_config,
 )
@@ -94,6 +95,8 @@ def load_place(place: Place, *, head: str | None, device: str, progress: Progres
                 f"'{place.base}' was trained to {own}, not to {chosen}", "Fine-tune it: hftool finetune MODEL TASK"
             )
         card = _card_of_stranger(place, config, chosen)
+        if chosen == "embed":
+            card = dataclasses.replace(card, pooling=known_pooling(place, progress))
     loaded = load_model(place.folder, auto_class_of(card.head, config), card=card, new_head=True, device=choose_device(device))
     if card.max_length:
         return loaded
@@ -121,6 +124,14 @@ def known_family(config: Any, progress: Progress) -> Family:
     if family not in FAMILIES:
         notice(progress, f"'{family.name}' is no family that hftool knows: its facts are taken from the model's config")
     return family
+
+
+def known_pooling(place: Place, progress: Progress) -> str:
+    """How the model makes a vector of its tokens; what it does besides that is not done here is said."""
+    pooling, missed = pooling_of(place.folder)
+    if missed:
+        notice(progress, f"'{place.base}' was made with {', '.join(missed)}, which hftool does not do: its vectors are others")
+    return pooling
 
 
 def _card_of_stranger(place: Place, config: Any, head: str) -> Card:

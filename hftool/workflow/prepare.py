@@ -23,7 +23,17 @@ from hftool.heads import get_head, head_class
 from hftool.heads.classify import balanced_weights
 from hftool.heads.protocol import Feature
 from hftool.machine import choose_device, choose_precision, own_device, share_devices, this_machine
-from hftool.models import Card, Loaded, auto_class_of, family_of, length_limit, load_model, load_tokenizer, read_config
+from hftool.models import (
+    Card,
+    Loaded,
+    auto_class_of,
+    family_of,
+    length_limit,
+    load_model,
+    load_tokenizer,
+    pooling_of,
+    read_config,
+)
 from hftool.names import Place, TaskData, check_word, find_place, find_task_data
 from hftool.progress import Progress, notice
 from hftool.registry.models import FAMILIES, Family, check_head, find_model
@@ -32,7 +42,7 @@ from hftool.run import Run, read_json
 from hftool.safety import sha256
 from hftool.training.adapters import LEARNING_RATE, add_adapters
 from hftool.workers import world
-from hftool.workflow.ask import known_family
+from hftool.workflow.ask import known_family, known_pooling
 
 OF_HEADS = ("class_weights", "labels", "max_new_tokens", "prefix")  # knobs that mean something to some heads only
 BY_COLUMNS = ("tag", "answer", "text2text", "classify", "generate", "fill")  # the ones that ask for most first
@@ -159,6 +169,8 @@ def find(settings: Config, *, offline: bool, fallback: bool, progress: Progress)
         chosen = head_of_task(data.row, family, model) if data.row else infer_head(data, settings, family)
     check_head(family, chosen, model=model)
     _check_knobs(settings, chosen)
+    if chosen == "embed":
+        known_pooling(place, progress)
     if data.row is None and settings.head is None:
         notice(progress, f"head: {chosen}, by the columns; --head decides")
     return Found(dataclasses.replace(settings, head=chosen), chosen, place, data)
@@ -279,6 +291,7 @@ def _new_card(found: Found, splits: Splits, family: Family) -> Card:
         revision=place.revision,
         class_weights=balanced_weights([row["label"] for row in train], len(classes)) if balanced else (),
         measures=row.measures if row and row.head == found.head else (),
+        pooling=pooling_of(place.folder)[0] if found.head == "embed" else Card.pooling,
         stand_in=found.stand_ins(),
         versions=versions(),
     )

@@ -1,0 +1,56 @@
+"""What sentence-transformers writes beside a model that embeds: how the vector of a text is made of its tokens.
+
+https://sbert.net/docs/sentence_transformer/usage/custom_models.html
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from hftool.errors import DataError
+from hftool.models.card import read_card
+
+MODULES = "modules.json"
+DONE = ("Transformer", "Pooling", "Normalize")  # the last leaves every cosine as it is
+POOLINGS = {"cls": "cls", "mean": "mean", "max": "max", "mean_sqrt_len_tokens": "mean"}  # the last is the mean, made longer
+OLD = {  # before sentence-transformers 5 each had a switch of its own
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_max_tokens": "max",
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
+    "pooling_mode_weightedmean_tokens": "weightedmean",
+    "pooling_mode_lasttoken": "lasttoken",
+}
+
+
+def pooling_of(folder: Path) -> tuple[str, tuple[str, ...]]:
+    """How a checked folder's tokens become a vector: mean, cls or max, and what it does besides that hftool does not do.
+
+    By the card of a model that embeds, else by what sentence-transformers wrote, else the mean. Raises DataError, ConfigError.
+    """
+    card = read_card(folder)
+    if card is not None and card.head == "embed":
+        return card.pooling, ()
+    modules = [module for module in _read(folder / MODULES, []) if isinstance(module, dict)]
+    kinds = {str(module.get("type")).rpartition(".")[2]: str(module.get("path")) for module in modules}
+    missed = tuple(kind for kind in kinds if kind not in DONE)
+    place = kinds.get("Pooling", "")
+    if not place or Path(place).name != place:  # a plain name: no way out of the folder
+        return "mean", missed
+    settings = _read(folder / place / "config.json", {})
+    told = settings.get("pooling_mode", [mode for key, mode in OLD.items() if settings.get(key) is True])
+    modes = tuple(map(str, told)) if isinstance(told, list) else (str(told),)
+    if len(modes) == 1 and modes[0] in POOLINGS:
+        return POOLINGS[modes[0]], missed
+    return "mean", (*missed, *(f"pooling by {' and '.join(modes)}" for _ in modes[:1]))
+
+
+def _read(path: Path, otherwise: Any) -> Any:
+    """A document of the kind of `otherwise`, which it is where there is no file. Raises DataError."""
+    if not path.is_file():
+        return otherwise
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"'{path}' cannot be read: {error}") from None
+    return found if isinstance(found, type(otherwise)) else otherwise
