@@ -194,10 +194,7 @@ def ask(
         full = [text for text in given if blanks or not is_blank(text)]
         answered = iter(answer(loaded, full))
         answers = [next(answered) if blanks or not is_blank(text) else None for text in given]  # every input has its line
-        cut = sum("cut" in made for made in answers if made is not None)
-        if cut:
-            length = loaded.card.max_length
-            notice(progress, f"{cut} of {len(given)} texts are longer than {length} tokens: what is over is not read")
+        say_cut(answers, loaded, progress)
     if common.as_json:
         key, null = KEYS[loaded.card.head]
         made = [document(answer) if answer is not None else {null: None} for answer in answers]
@@ -207,6 +204,14 @@ def ask(
     for text, given_answer in zip(given, answers, strict=True):
         typer.echo(line(text, given_answer, loaded))
     return None
+
+
+def say_cut(answers: Sequence[Answer | None], loaded: Any, progress: Any) -> None:
+    """Tell how many texts were too long to be read whole."""
+    cut = sum("cut" in made for made in answers if made is not None)
+    if cut:
+        length = loaded.card.max_length
+        notice(progress, f"{cut} of {len(answers)} texts are longer than {length} tokens: what is over is not read")
 
 
 def check_of_file(common: Common) -> None:

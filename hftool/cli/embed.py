@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hftool.cli.asking import Answer, Common, ask, asks, check_of_file, wants_help
+from hftool.cli.asking import Answer, Common, ask, asks, check_of_file, say_cut, wants_help
 from hftool.cli.lines import vector_line
 from hftool.cli.options import Texts, go_offline, texts_or_stdin
 from hftool.cli.screen import print_json, screen
@@ -57,20 +57,23 @@ def _save(texts: list[str] | None, pooling: str | None, common: Common) -> None:
     with screen(quiet=common.quiet, verbose=common.verbose, as_json=common.as_json) as progress:
         workflow.check_vectors(common.out or "")
         loaded = common.load(NAME, progress)
-        vectors = workflow.embed(loaded, [text for text in given if not is_blank(text)], pooling=pooling)
-        made, nothing = iter(vectors), np.full(vectors.shape[1], np.nan)
-        workflow.save_vectors(common.out or "", [nothing if is_blank(text) else next(made) for text in given])
+        made = iter(workflow.vectors(loaded, [text for text in given if not is_blank(text)], pooling=pooling))
+        width = loaded.model.config.hidden_size
+        nothing: Answer = {"embedding": np.full(width, np.nan)}
+        answers = [nothing if is_blank(text) else next(made) for text in given]
+        workflow.save_vectors(common.out or "", [answer["embedding"] for answer in answers])
+        say_cut(answers, loaded, progress)
     if common.as_json:
         print_json({"out": common.out, "rows": len(given), "stand_in": dict(loaded.card.stand_in)})
     else:
-        typer.echo(f"{len(given)} vectors of {vectors.shape[1]} numbers in {common.out}")
+        typer.echo(f"{len(given)} vectors of {width} numbers in {common.out}")
 
 
 def _answer(pooling: str | None, loaded: Any, texts: list[str]) -> list[Answer]:
     from hftool import workflow
 
-    return [{"embedding": row} for row in workflow.embed(loaded, texts, pooling=pooling)]
+    return workflow.vectors(loaded, texts, pooling=pooling)
 
 
 def _plain(answer: Answer) -> Answer:
-    return {"embedding": [float(value) for value in answer["embedding"]]} if "embedding" in answer else answer
+    return {**answer, "embedding": [float(value) for value in answer["embedding"]]}

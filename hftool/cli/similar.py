@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from hftool.cli.asking import say_cut
 from hftool.cli.embed import Pooling, check_pooling
 from hftool.cli.options import Device, Json, Model, NoFallback, Offline, Quiet, Verbose, go_offline
 from hftool.cli.screen import print_json, screen
@@ -36,7 +37,9 @@ def command(
 
     with screen(quiet=quiet, verbose=verbose, as_json=as_json) as progress:
         loaded = workflow.load(model, head="embed", device=device, offline=offline, fallback=not no_fallback, progress=progress)
-        cosine = workflow.similar(loaded, first, second, pooling=pooling)
+        answers = workflow.vectors(loaded, [first], pairs=[second], pooling=pooling)
+        say_cut(answers, loaded, progress)
+        cosine = float(answers[0]["similarity"])
     if as_json:
         print_json({"similarity": cosine, "stand_in": dict(loaded.card.stand_in)})
     else:

@@ -20,6 +20,7 @@ from hftool.workflow.answers import (
     summarize,
     tag,
     translate,
+    vectors,
     write,
 )
 from hftool.workflow.ask import Tokens, info, load, read_lines, tokenize
@@ -75,6 +76,7 @@ __all__ = [
     "tag",
     "tokenize",
     "translate",
+    "vectors",
     "verify",
     "write",
 ]

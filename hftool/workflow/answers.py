@@ -226,10 +226,18 @@ def fill(model: str | Loaded, texts: Sequence[str], *, top_k: int = 5) -> list[A
 def embed(model: str | Loaded, texts: Sequence[str], *, pooling: str | None = None) -> np.ndarray:
     """Texts to vectors (N, H) float32. pooling: mean, cls or max over the tokens; by default as the model was trained."""
     loaded = trained(model, "embed")
-    options = {"pooling": pooling} if pooling is not None else {}
-    made = [row["embedding"] for row in answers_of(loaded, rows_for(loaded, texts, None), options)]
+    made = [answer["embedding"] for answer in vectors(loaded, texts, pooling=pooling)]
     width = int(loaded.model.config.hidden_size)
     return np.stack(made) if made else np.zeros((0, width), np.float32)
+
+
+def vectors(
+    model: str | Loaded, texts: Sequence[str], *, pairs: Sequence[str] | None = None, pooling: str | None = None
+) -> list[Answer]:
+    """What `embed` and `similar` tell: {"embedding"} of a text, {"similarity", "score"} of a pair, `cut` of one too long."""
+    loaded = trained(model, "embed")
+    options = {"pooling": pooling} if pooling is not None else {}
+    return list(answers_of(loaded, rows_for(loaded, texts, pairs), options))
 
 
 def check_vectors(out: str | Path) -> None:
@@ -250,7 +258,5 @@ def save_vectors(out: str | Path, vectors: Iterable[np.ndarray | None]) -> None:
 
 def similar(model: str | Loaded, first: str, second: str, *, pooling: str | None = None) -> float:
     """The cosine similarity of two texts, -1 to 1."""
-    loaded = trained(model, "embed")
-    options = {"pooling": pooling} if pooling is not None else {}
-    (made,) = answers_of(loaded, rows_for(loaded, [first], [second]), options)
+    (made,) = vectors(model, [first], pairs=[second], pooling=pooling)
     return float(made["similarity"])
