@@ -79,26 +79,23 @@ class FillHead:
     def _questions(self, texts: Sequence[str]) -> list[Feature]:
         mask, room = self.tokenizer.mask_token, self._room()
         spans = [[found.span() for found in self._mask_pattern.finditer(text)] for text in texts]
-        for i, found in enumerate(spans):
+        for text, found in zip(texts, spans, strict=True):
             if not found:
-                raise DataError(
-                    f"text {i + 1} has no {mask}: '{' '.join(texts[i].split())[:60]}'",
-                    f"Write {mask} where the word is missing",
-                )
+                raise DataError(f"no {mask} in '{_short(text)}'", f"Write {mask} where the word is missing")
         written = [self._mask_pattern.sub(lambda _: mask, text) for text in texts]
         features = []
         for i, ids in enumerate(token_ids(self.tokenizer, written)):
-            window = self._window(ids, room, i) if room and len(ids) > room else ids
+            window = self._window(ids, room, texts[i]) if room and len(ids) > room else ids
             features.append(Feature(self._framed(window), i, cut=len(ids) - len(window), extra=(texts[i], spans[i])))
         return features
 
-    def _window(self, ids: np.ndarray, room: int, row: int) -> np.ndarray:
+    def _window(self, ids: np.ndarray, room: int, text: str) -> np.ndarray:
         """`room` of the ids, as many before the masks as after them, as far as there are so many."""
         places = np.flatnonzero(ids == self.tokenizer.mask_token_id)
         first, last = int(places[0]), int(places[-1])
         if last - first >= room:
             raise DataError(
-                f"text {row + 1} has masks that are {last - first} tokens apart: the model takes {room} at a time",
+                f"masks that are {last - first} tokens apart in '{_short(text)}': the model takes {room} at a time",
                 "Cut the text in two",
             )
         start = min(max(0, (first + last + 1 - room) // 2), len(ids) - room)
@@ -240,3 +237,8 @@ class FillHead:
                 ]
             )
         return made[0] if len(made) == 1 else made
+
+
+def _short(text: str) -> str:
+    """The beginning of a text, in one line, to know it by."""
+    return " ".join(text.split())[:60]

@@ -14,7 +14,7 @@ from hftool.models.load import (
     save_model,
 )
 from hftool.models.page import write_readme
-from hftool.models.sentences import pooling_of
+from hftool.models.sentences import length_of, pooling_of
 
 __all__ = [
     "AUTO_CLASSES",
@@ -25,6 +25,7 @@ __all__ = [
     "describe",
     "family_of",
     "length_limit",
+    "length_of",
     "load_base",
     "load_model",
     "load_tokenizer",

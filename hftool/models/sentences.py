@@ -11,6 +11,7 @@ from hftool.errors import DataError
 from hftool.models.card import read_card
 
 MODULES = "modules.json"
+LENGTH = "sentence_bert_config.json"
 DONE = ("Transformer", "Pooling", "Normalize")  # the last leaves every cosine as it is
 POOLINGS = {"cls": "cls", "mean": "mean", "max": "max", "mean_sqrt_len_tokens": "mean"}  # the last is the mean, made longer
 OLD = {  # before sentence-transformers 5 each had a switch of its own
@@ -43,6 +44,15 @@ def pooling_of(folder: Path) -> tuple[str, tuple[str, ...]]:
     if len(modes) == 1 and modes[0] in POOLINGS:
         return POOLINGS[modes[0]], missed
     return "mean", (*missed, *(f"pooling by {' and '.join(modes)}" for _ in modes[:1]))
+
+
+def length_of(folder: Path) -> int:
+    """The most tokens of a text, special ones included, that sentence-transformers lets such a model read; 0: it does not say.
+
+    Raises DataError.
+    """
+    length = _read(folder / LENGTH, {}).get("max_seq_length")
+    return length if isinstance(length, int) and length > 0 else 0
 
 
 def _read(path: Path, otherwise: Any) -> Any:

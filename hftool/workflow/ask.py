@@ -24,6 +24,7 @@ from hftool.models import (
     describe,
     family_of,
     length_limit,
+    length_of,
     load_model,
     load_tokenizer,
     natural_head_of,
@@ -100,8 +101,9 @@ def load_place(place: Place, *, head: str | None, device: str, progress: Progres
     loaded = load_model(place.folder, auto_class_of(card.head, config), card=card, new_head=True, device=choose_device(device))
     if card.max_length:
         return loaded
-    limited = dataclasses.replace(card, max_length=length_limit(loaded.tokenizer, loaded.model.config))
-    return dataclasses.replace(loaded, card=limited)
+    limit = length_limit(loaded.tokenizer, loaded.model.config)
+    told = length_of(place.folder) if card.head == "embed" else 0
+    return dataclasses.replace(loaded, card=dataclasses.replace(card, max_length=min(limit, told or limit)))
 
 
 def _load_export(place: Place, config: Any, *, head: str | None, device: str) -> Loaded:

@@ -247,7 +247,7 @@ def test_a_part_of_a_word_joins_the_word(tokenizers, name, token, text, filled, 
 
 def test_a_text_without_a_mask_is_refused_by_its_number(head, tokenizer):
     asking = dataclasses.replace(head, asking=True)
-    with pytest.raises(DataError, match=f"text 2 has no {tokenizer.mask_token}".replace("[", r"\[")) as refused:
+    with pytest.raises(DataError, match=f"no {tokenizer.mask_token} in '".replace("[", r"\[")) as refused:
         asking.encode([{"text": "the [MASK]"}, {"text": "the film"}])
     assert tokenizer.mask_token in refused.value.hint
     assert head.encode([{"text": "the film"}])[0].target is True  # a corpus needs none
@@ -267,7 +267,7 @@ def test_a_long_text_is_read_around_its_masks(head, before):
 
 def test_masks_too_far_apart_are_refused(head):
     asking = dataclasses.replace(head, asking=True)
-    with pytest.raises(DataError, match="text 1 has masks that are 40 tokens apart: the model takes 30 at a time"):
+    with pytest.raises(DataError, match="masks that are 40 tokens apart in '.*': the model takes 30 at a time"):
         asking.encode([{"text": "[MASK]" + "." * 39 + "<mask>"}])
     with pytest.raises(DataError, match="30 tokens apart"):  # 31 tokens with both masks
         asking.encode([{"text": "[MASK]" + "." * 29 + "<mask>"}])

@@ -151,8 +151,8 @@ def test_a_row_that_the_head_refuses_is_blank_and_its_neighbours_are_answered(tm
     assert [row["text"] for row in rows] == texts
     assert [row["masks"] is None for row in rows] == [False, True, True, False]
     (notice,) = [event.text for event in said if "cannot be answered" in event.text]
-    assert "2 of 4 rows of" in notice and "the first is line 2: text 1 has no [MASK]: 'no blank here'" in notice
+    assert "2 of 4 rows of" in notice and "the first is line 2: no [MASK] in 'no blank here'" in notice
     families.write_jsonl(source, [{"text": "none"}])
-    with pytest.raises(DataError, match="has no"):
+    with pytest.raises(DataError, match="no .MASK. in 'none'"):
         workflow.predict(str(model), str(source), out=tmp_path / "other.jsonl")
     assert not (tmp_path / "other.jsonl").exists()

@@ -152,6 +152,17 @@ def _sentence_model(folder, pooling, *kinds):
     return folder
 
 
+@pytest.mark.parametrize(("told", "expected"), [(8, 8), (4096, 64), ("8", 64)])
+def test_a_sentence_model_reads_as_much_as_it_says(told, expected, tmp_path):
+    folder = _sentence_model(tmp_path / "model", SWITCHES, "Transformer", "Pooling")
+    assert workflow.load(str(folder)).card.max_length == 64
+    (folder / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": told}))
+    loaded = workflow.load(str(folder))
+    assert loaded.card.max_length == expected
+    (made,) = workflow.vectors(loaded, ["red " * 20])
+    assert made.get("cut") == (20 + 2 - 8 if expected == 8 else None)
+
+
 def test_a_model_without_keys_and_values_does_not_write(tmp_path):
     from transformers import AutoTokenizer, MambaConfig, MambaForCausalLM
 
