@@ -57,7 +57,7 @@ JOBS: dict[str, dict[str, Any]] = {
         "task": None,
         "files": {"train": "train.csv", "validation": "validation.csv", "test": "test.csv"},
         "knobs": {
-            "epochs": 5,
+            "epochs": 8,
             "batch_size": 8,  # four of them make a step
             "accumulate": 4,
             "sort_steps": 1,
