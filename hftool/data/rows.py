@@ -12,6 +12,7 @@ from hftool.data.sources import Rejected, Row, Table, whole_characters
 from hftool.errors import DataError, listing
 
 MAX_REJECTED = 0.01  # share of rows
+NO_CLASS = "no label"
 
 
 @dataclass
@@ -34,21 +35,24 @@ def prepare(table: Table, mapping: Mapping[str, str], labels: Labels | None) -> 
     """Rows under their roles. Rows that lack what a role needs are set aside.
 
     labels: of the label or the tags; None where the rows have neither, or they are not wanted. Raises DataError when labels are
-    unknown or over 1 % is set aside.
+    unknown or over 1 % is set aside, rows aside that the data set itself gives none of the classes it names: 1.6 % of the
+    validation split of SNLI.
     """
     ids = _Ids(labels)
-    rows, numbers, rejected = [], [], list(table.rejected)
+    named = labels is not None and not labels.range and bool(table.label_names.get(mapping.get("label", "")))
+    rows, numbers, rejected, unnamed = [], [], list(table.rejected), 0
     for row, number in zip(table.rows, table.numbers, strict=True):
         made, reason = prepare_row(row, mapping)
         fault = ids.add(made, row, mapping, number) if labels and not reason else reason
         if fault:
             rejected.append(Rejected(number, fault, repr(row)[:1000]))
+            unnamed += named and fault == NO_CLASS and label_text(cell_of(row, mapping["label"])) == MISSING
         elif fault is not None:
             rows.append(made)
             numbers.append(number)
     if labels and ids.unknown:
         raise _unknown_labels(table, ids.unknown, labels)
-    _check_rejected(table, rejected, len(rows))
+    _check_rejected(table, rejected, len(rows), unnamed)
     return Prepared(table.split, table.path, rows, numbers, rejected)
 
 
@@ -99,7 +103,7 @@ class _Ids:
             return reason
         value = label_text(cell)
         if value is None or (value == MISSING and value not in self.index):
-            return "no label"
+            return NO_CLASS
         if value not in self.index:
             self.unknown.setdefault(value, number)
             return None
@@ -127,9 +131,9 @@ def _unknown_labels(table: Table, unknown: Mapping[str, int], labels: Labels) ->
     )
 
 
-def _check_rejected(table: Table, rejected: list[Rejected], usable: int) -> None:
+def _check_rejected(table: Table, rejected: list[Rejected], usable: int, unnamed: int) -> None:
     total = len(rejected) + usable
-    if usable and len(rejected) <= MAX_REJECTED * total:
+    if usable and len(rejected) - unnamed <= MAX_REJECTED * total:
         return
     first = rejected[0] if rejected else None
     where = f"; the first is line {first.row}: {first.reason}" if first else ""

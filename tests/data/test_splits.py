@@ -268,3 +268,17 @@ def test_a_row_that_has_none_of_the_named_classes_is_set_aside():
     for part in (splits.train, splits.validation):
         assert len(part.rows) == 120 and [(one.row, one.reason) for one in part.rejected] == [(122, "no label")]
     assert build(table("train", [-1, 1] * 20)).labels.names == ("-1", "1")
+
+
+def test_rows_that_the_data_set_gives_no_class_are_not_held_against_it():
+    """176 of the 10,000 test rows of SNLI; a file that names no classes does not say that -1 is none."""
+    named = {"label": ("entailment", "neutral", "contradiction")}
+    tables = [table(split, [*[0, 1, 2] * 60, *[-1] * 4]).rows for split in ("train", "validation", "test")]
+    made = zip(("train", "validation", "test"), tables, strict=True)
+    splits = build(*(table_of(split, rows, label_names=named) for split, rows in made))
+    for part in (splits.train, splits.validation, splits.test):
+        assert (len(part.rows), len(part.rejected)) == (180, 4)
+    empty = table_of("train", table("train", [*[0, 1, 2] * 60, *[None] * 4]).rows, label_names=named)
+    gaps = table("validation", [*[0, 1, 2] * 60, *[-1] * 4])
+    for tables in ([empty], [table("train", [0, 1, 2] * 60), gaps]):
+        assert "4 of 184 rows cannot be used; the first is line 182: no label" in line_of(build, *tables)
