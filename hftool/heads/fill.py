@@ -82,7 +82,7 @@ class FillHead:
         for text, found in zip(texts, spans, strict=True):
             if not found:
                 raise DataError(f"no {mask} in '{_short(text)}'", f"Write {mask} where the word is missing")
-        written = [self._mask_pattern.sub(lambda _: mask, text) for text in texts]
+        written = [self._mask_pattern.sub(lambda _: mask, text.lstrip("\ufeff")) for text in texts]  # as texts are learnt
         features = []
         for i, ids in enumerate(token_ids(self.tokenizer, written)):
             window = self._window(ids, room, texts[i]) if room and len(ids) > room else ids

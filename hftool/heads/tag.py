@@ -221,7 +221,8 @@ def split_words(text: str) -> Sentence:
 
     White space separates. One word each: an ideograph or kana; a URL, an @name, a #tag; letters and digits with the accents
     on them and with apostrophes and hyphens inside, but not with an 's, which is a word; a number with its points and commas;
-    letters with a point after each (U.S.); any other character, with what joins it to one emoji.
+    letters with a point after each (U.S.); any other character, with what joins it to one emoji. A mark U+FEFF, as at the front
+    of a file, is none.
     """
     spans = [found.span() for found in _pattern().finditer(text)]
     starts, ends = np.array(spans, np.int64).reshape(-1, 2).T
@@ -252,6 +253,6 @@ def _pattern() -> re.Pattern[str]:
         rf"{run}(?:(?!{of_it})['’\-‐‑]{run}|(?<=\d)[.,](?=\d){run})*",
         rf"[{ALONE}][{marks}]*",
         r"[\U0001F1E6-\U0001F1FF]{2}",
-        rf"\S(?:\u200d[^\s\w]|[{marks}\U0001F3FB-\U0001F3FF\U000E0020-\U000E007F])*",
+        rf"[^\s\ufeff](?:\u200d[^\s\w]|[{marks}\U0001F3FB-\U0001F3FF\U000E0020-\U000E007F])*",
     )
     return re.compile("|".join(parts))

@@ -58,7 +58,7 @@ def test_the_error_is_of_the_head_that_lacks_least(tmp_path):
         workflow.finetune("t5-mini", str(path), out=tmp_path / "run", offline=True)
 
 
-@pytest.mark.parametrize(("kind", "lesson"), [("roberta", "tag"), ("bert", "fill"), ("roberta", "answer")])
+@pytest.mark.parametrize(("kind", "lesson"), [("roberta", "tag"), ("roberta", "fill"), ("roberta", "answer")])
 def test_places_are_counted_in_the_text_of_the_file_behind_a_mark_too(kind, lesson, tmp_path):
     model = workflow.load(str(families.learnt(kind, lesson)[0].run.path))
     text = "\ufeffann went to rome with a [MASK]" if lesson == "fill" else "\ufeffann went to rome with a hat ."
@@ -67,8 +67,10 @@ def test_places_are_counted_in_the_text_of_the_file_behind_a_mark_too(kind, less
     answer = json.loads((tmp_path / "out.jsonl").read_text(encoding="utf-8"))
     if lesson == "tag":
         assert answer["entities"] and all(text[one["start"] : one["end"]] == one["text"] for one in answer["entities"])
+        assert (answer["tokens"][0], answer["entities"][0]["text"]) == ("ann", "ann")  # the mark is no word
     elif lesson == "fill":
         assert [text[one["start"] : one["end"]] for one in answer["masks"]] == ["[MASK]"]
+        assert answer["masks"][0]["fills"] == workflow.fill(model, [text[1:]])[0]["masks"][0]["fills"]
     else:
         assert text[answer["start"] : answer["end"]] == answer["answer"] != ""
 
