@@ -36,7 +36,7 @@ def pooling_of(folder: Path) -> tuple[str, tuple[str, ...]]:
     kinds = {str(module.get("type")).rpartition(".")[2]: str(module.get("path")) for module in modules}
     missed = tuple(kind for kind in kinds if kind not in DONE)
     place = kinds.get("Pooling", "")
-    if not place or Path(place).name != place:  # a plain name: no way out of the folder
+    if place in ("", "..") or Path(place).name != place:  # a plain name: no way out of the folder
         return "mean", missed
     settings = _read(folder / place / "config.json", {})
     told = settings.get("pooling_mode", [mode for key, mode in OLD.items() if settings.get(key) is True])

@@ -101,9 +101,14 @@ def load_place(place: Place, *, head: str | None, device: str, progress: Progres
     loaded = load_model(place.folder, auto_class_of(card.head, config), card=card, new_head=True, device=choose_device(device))
     if card.max_length:
         return loaded
-    limit = length_limit(loaded.tokenizer, loaded.model.config)
-    told = length_of(place.folder) if card.head == "embed" else 0
-    return dataclasses.replace(loaded, card=dataclasses.replace(card, max_length=min(limit, told or limit)))
+    limit = _most_tokens(place, loaded.tokenizer, loaded.model.config, embeds=card.head == "embed")
+    return dataclasses.replace(loaded, card=dataclasses.replace(card, max_length=limit))
+
+
+def _most_tokens(place: Place, tokenizer: Any, config: Any, *, embeds: bool) -> int:
+    """The longest input of a model without a card; one of sentences reads no more than it was made to."""
+    limit = length_limit(tokenizer, config)
+    return min(limit, (length_of(place.folder) if embeds else 0) or limit)
 
 
 def _load_export(place: Place, config: Any, *, head: str | None, device: str) -> Loaded:
@@ -180,7 +185,9 @@ def tokenize(
         place = find_place(model, head=None, offline=offline, fallback=fallback, progress=progress)
         config = read_config(place.folder, exported=True)
         tokenizer = load_tokenizer(place.folder, config)
-        card = read_card(place.folder) or Card(head="classify", max_length=length_limit(tokenizer, config))
+        embeds = natural_head_of(place.folder, config) == "embed"
+        limit = _most_tokens(place, tokenizer, config, embeds=embeds)
+        card = read_card(place.folder) or Card(head="classify", max_length=limit)
     if max_length is not None:
         card = dataclasses.replace(card, max_length=max_length)
     uncut = ClassifyHead(tokenizer, dataclasses.replace(card, max_length=0)).encode(rows)

@@ -133,9 +133,12 @@ def test_what_is_not_done_of_a_sentence_model_is_said(settings, last, missed, tm
 
 def test_a_sentence_model_that_is_damaged_or_leaves_its_folder(tmp_path):
     folder = _sentence_model(tmp_path / "model", SWITCHES, "Transformer", "Pooling")
-    modules = [{"type": "sentence_transformers.models.Pooling", "path": "../elsewhere"}]
-    (folder / "modules.json").write_text(json.dumps(modules))
-    assert workflow.load(str(folder)).card.pooling == "mean"
+    (tmp_path / "elsewhere").mkdir()
+    for place in ("../elsewhere", ".."):
+        (folder / place / "config.json").write_text(json.dumps(SWITCHES))
+        modules = [{"type": "sentence_transformers.models.Pooling", "path": place}]
+        (folder / "modules.json").write_text(json.dumps(modules))
+        assert workflow.load(str(folder)).card.pooling == "mean"
     (folder / "modules.json").write_text("[")
     with pytest.raises(DataError, match="modules.json' cannot be read"):
         workflow.load(str(folder))
@@ -161,6 +164,8 @@ def test_a_sentence_model_reads_as_much_as_it_says(told, expected, tmp_path):
     assert loaded.card.max_length == expected
     (made,) = workflow.vectors(loaded, ["red " * 20])
     assert made.get("cut") == (20 + 2 - 8 if expected == 8 else None)
+    (tokens,) = workflow.tokenize(str(folder), ["red " * 20])  # what it reads
+    assert len(tokens.cut) == made.get("cut", 0)
 
 
 def test_a_model_without_keys_and_values_does_not_write(tmp_path):
