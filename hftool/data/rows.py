@@ -52,7 +52,7 @@ def prepare(table: Table, mapping: Mapping[str, str], labels: Labels | None) -> 
             numbers.append(number)
     if labels and ids.unknown:
         raise _unknown_labels(table, ids.unknown, labels)
-    _check_rejected(table, rejected, len(rows), unnamed)
+    _check_rejected(table, rejected, len(rows), unnamed, amounts=labels is not None and bool(labels.range))
     return Prepared(table.split, table.path, rows, numbers, rejected)
 
 
@@ -131,7 +131,7 @@ def _unknown_labels(table: Table, unknown: Mapping[str, int], labels: Labels) ->
     )
 
 
-def _check_rejected(table: Table, rejected: list[Rejected], usable: int, unnamed: int) -> None:
+def _check_rejected(table: Table, rejected: list[Rejected], usable: int, unnamed: int, *, amounts: bool) -> None:
     total = len(rejected) + usable
     if usable and len(rejected) - unnamed <= MAX_REJECTED * total:
         return
@@ -139,7 +139,8 @@ def _check_rejected(table: Table, rejected: list[Rejected], usable: int, unnamed
     where = f"; the first is line {first.row}: {first.reason}" if first else ""
     raise DataError(
         f"{table.path}: {len(rejected)} of {total} rows cannot be used{where}",
-        "At most 1 % may be unusable: mend the file or choose other columns",
+        "At most 1 % may be unusable: mend the file or choose other columns"
+        + ("; --set labels=A,B,C if the labels are classes and no amounts" if amounts else ""),
     )
 
 

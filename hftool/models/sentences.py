@@ -52,7 +52,7 @@ def length_of(folder: Path) -> int:
     Raises DataError.
     """
     length = _read(folder / LENGTH, {}).get("max_seq_length")
-    return length if isinstance(length, int) and length > 0 else 0
+    return length if type(length) is int and length > 0 else 0
 
 
 def _read(path: Path, otherwise: Any) -> Any:

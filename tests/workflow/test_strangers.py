@@ -155,7 +155,7 @@ def _sentence_model(folder, pooling, *kinds):
     return folder
 
 
-@pytest.mark.parametrize(("told", "expected"), [(8, 8), (4096, 64), ("8", 64)])
+@pytest.mark.parametrize(("told", "expected"), [(8, 8), (4096, 64), ("8", 64), (True, 64)])
 def test_a_sentence_model_reads_as_much_as_it_says(told, expected, tmp_path):
     folder = _sentence_model(tmp_path / "model", SWITCHES, "Transformer", "Pooling")
     assert workflow.load(str(folder)).card.max_length == 64
