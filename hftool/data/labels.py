@@ -14,7 +14,7 @@ from hftool.registry.tasks import Task
 
 WHOLE_NUMBER = re.compile(r"^(-?[0-9]+)\.0+$")  # pandas writes 1.0 where a cell of the column is empty
 MAX_LABELS = 1000
-MISSING = "-1"  # what `datasets` writes where a row has none of the classes it names: 785 rows of SNLI have it
+MISSING = "-1"  # what `datasets` writes where a row has none of the classes it names, as in SNLI
 MOSTLY = 0.95  # share of the labels that are numbers, from which on the others are mistakes
 
 

@@ -35,8 +35,7 @@ def prepare(table: Table, mapping: Mapping[str, str], labels: Labels | None) -> 
     """Rows under their roles. Rows that lack what a role needs are set aside.
 
     labels: of the label or the tags; None where the rows have neither, or they are not wanted. Raises DataError when labels are
-    unknown or over 1 % is set aside, rows aside that the data set itself gives none of the classes it names: 1.6 % of the
-    validation split of SNLI.
+    unknown or over 1 % is set aside. Rows that the data set itself gives none of the classes it names are not counted there.
     """
     ids = _Ids(labels)
     named = labels is not None and not labels.range and bool(table.label_names.get(mapping.get("label", "")))

@@ -131,7 +131,7 @@ class AnswerHead:
         context = _context(row["context"], pieces)
         answer = _first_answer(context, row["answers"]) if "answers" in row else None
         place = len(frame.runs[0]) + len(question) + len(frame.runs[1])
-        windows = list(cut_windows(len(pieces), size, min(OVERLAP, size // 3)))
+        windows = cut_windows(len(pieces), size, min(OVERLAP, size // 3))
         holding = [w for w in windows if answer is not None and w.start <= answer[0] and answer[1] < w.end]
         for window in windows:
             ids, segments = frame.around(question, pieces.ids[window.start : window.end])

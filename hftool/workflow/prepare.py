@@ -23,17 +23,7 @@ from hftool.heads import get_head, head_class
 from hftool.heads.classify import balanced_weights
 from hftool.heads.protocol import Feature
 from hftool.machine import choose_device, choose_precision, own_device, share_devices, this_machine
-from hftool.models import (
-    Card,
-    Loaded,
-    auto_class_of,
-    family_of,
-    length_limit,
-    load_model,
-    load_tokenizer,
-    pooling_of,
-    read_config,
-)
+from hftool.models import Card, Loaded, auto_class_of, family_of, length_limit, load_model, load_tokenizer, read_config
 from hftool.names import Place, TaskData, check_word, find_place, find_task_data
 from hftool.progress import Progress, notice
 from hftool.registry.models import FAMILIES, Family, check_head, find_model
@@ -56,12 +46,13 @@ PACKAGES = ("torch", "transformers", "accelerate", "datasets", "tokenizers", "sa
 
 @dataclass(frozen=True)
 class Found:
-    """What the names of a config mean: its head, where the model lies, and the tables of the task."""
+    """What the names of a config mean: its head, where the model lies, the tables of the task, and how vectors are pooled."""
 
     settings: Config
     head: str
     place: Place
     data: TaskData
+    pooling: str
 
     def stand_ins(self) -> dict[str, str]:
         """What answers in another's name: {"model": "minilm for bert", "data": "sst2-mini for sst2"}."""
@@ -169,11 +160,10 @@ def find(settings: Config, *, offline: bool, fallback: bool, progress: Progress)
         chosen = head_of_task(data.row, family, model) if data.row else infer_head(data, settings, family)
     check_head(family, chosen, model=model)
     _check_knobs(settings, chosen)
-    if chosen == "embed":
-        known_pooling(place, progress)
+    pooling = known_pooling(place, progress) if chosen == "embed" else Card.pooling
     if data.row is None and settings.head is None:
         notice(progress, f"head: {chosen}, by the columns; --head decides")
-    return Found(dataclasses.replace(settings, head=chosen), chosen, place, data)
+    return Found(dataclasses.replace(settings, head=chosen), chosen, place, data, pooling)
 
 
 def _check_knobs(settings: Config, head: str) -> None:
@@ -291,7 +281,7 @@ def _new_card(found: Found, splits: Splits, family: Family) -> Card:
         revision=place.revision,
         class_weights=balanced_weights([row["label"] for row in train], len(classes)) if balanced else (),
         measures=row.measures if row and row.head == found.head else (),
-        pooling=pooling_of(place.folder)[0] if found.head == "embed" else Card.pooling,
+        pooling=found.pooling,
         stand_in=found.stand_ins(),
         versions=versions(),
     )
