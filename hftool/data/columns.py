@@ -1,38 +1,19 @@
-"""Which column is which: by the user's flags, by what the task says, by the names that such columns usually have.
+"""Which column is which: by the user's flags, by what the task says, by the names that such columns usually have, by content.
 
 Nothing is guessed in silence: each choice comes back as a sentence for the user, and what is ambiguous is an error.
 """
 
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
-from hftool.data.roles import ROLES, Shape
-from hftool.data.sources import Row
+from hftool.data.column_names import COMMON_NAMES, SURE, by_name, by_words, common_pair, normal, numbered_pair
+from hftool.data.contents import Content, Contents, cell_of
+from hftool.data.roles import ROLES, TEXTS, Shape
 from hftool.errors import DataError, UsageError, did_you_mean, listing
 
-# Common names by role, the surest first. Pairs of texts are known by their two names together.
-COMMON_NAMES = {
-    "text": ("text", "sentence", "review", "content", "comment", "document", "message", "body", "tweet", "headline"),
-    "label": ("label", "labels", "class", "category", "sentiment", "stars", "rating", "polarity", "score", "target"),
-    "tokens": ("tokens", "words"),
-    "tags": ("tags", "ner_tags", "ner", "labels"),
-    "context": ("context", "passage", "paragraph"),
-    "question": ("question", "query"),
-    "answers": ("answers", "answer"),
-    "source": ("source", "src", "input", "dialogue", "dialog", "document", "article", "text"),
-    "target": ("target", "tgt", "summary", "highlights", "output", "translation"),
-    "prompt": ("prompt", "instruction", "text"),
-    "completion": ("completion", "response"),
-}
-COMMON_PAIRS = (
-    ("sentence1", "sentence2"),
-    ("premise", "hypothesis"),
-    ("question1", "question2"),
-    ("text1", "text2"),
-    ("text_a", "text_b"),
-    ("question", "sentence"),
-)
+__all__ = ["COMMON_NAMES", "cell_of", "check_roles", "has_column", "map_columns", "missing_column"]
+NO_TEXT = ("amounts", "spans", "scores", "dates", "identifiers", "objects")
 
 
 def map_columns(
@@ -43,12 +24,23 @@ def map_columns(
     known: Mapping[str, str],
     path: str,
     answering: bool = False,
+    contents: Contents | None = None,
 ) -> tuple[Shape, dict[str, str]]:
     """The first shape whose columns are all there, and role -> column: by the user's flags, else by the task, else by common
-    names. answering: rows to answer need no targets.
+    names, else by what the columns hold.
 
-    Raises UsageError (a role that does not exist or that the head does not have, roles that do not go together), DataError that
-    lists the columns there are.
+    Args:
+        columns: The columns there are.
+        shapes: The ways in which rows may come, the surest first.
+        given: Role -> column, as the user says.
+        known: Role -> column, as the task or the model says.
+        path: The file, for errors.
+        answering: Whether rows are answered only, and need no targets.
+        contents: What the columns hold; None judges by names alone.
+
+    Raises:
+        UsageError: A role that does not exist or that the head does not have, or roles that do not go together.
+        DataError: No shape fits; it lists the columns there are.
     """
     shapes = shapes if answering else _learnt(shapes)
     _check_given(given, shapes, columns, path)
@@ -57,9 +49,10 @@ def map_columns(
         together = "; or ".join(", ".join(shape.wanted) for shape in shapes)
         raise UsageError(f"the roles {listing(given)} do not go together", f"Roles: {together}")
     trouble: DataError | None = None
+    search = _Search(columns, given=given, known=known, path=path, contents=contents)
     for shape in fitting:
         try:
-            mapping = _map_shape(columns, shape, given=given, known=known, path=path, answering=answering)
+            mapping = search.map_shape(shape, answering=answering)
         except DataError as error:
             trouble = trouble or error
             continue
@@ -75,23 +68,26 @@ def _learnt(shapes: Sequence[Shape]) -> list[Shape]:
     return [shape for shape in shapes if shape.targets or not shape.answered or not towards]
 
 
-def _check_given(given: Mapping[str, str], shapes: Sequence[Shape], columns: Sequence[str], path: str) -> None:
-    possible = list(dict.fromkeys(role for shape in shapes for role in shape.wanted))
-    for role in given:
+def check_roles(given: Mapping[str, str]) -> None:
+    """Raise UsageError for a role that does not exist, or one with anything but the name of one column."""
+    for role, column in given.items():
         if role not in ROLES:
             raise UsageError(f"unknown role '{role}'", did_you_mean(role, ROLES, otherwise="Roles: " + ", ".join(ROLES)))
+        if not isinstance(column, str):
+            raise UsageError(
+                f"the role '{role}' takes the name of one column, not {column!r}", "Join columns in the file first"
+            )
+
+
+def _check_given(given: Mapping[str, str], shapes: Sequence[Shape], columns: Sequence[str], path: str) -> None:
+    check_roles(given)
+    possible = list(dict.fromkeys(role for shape in shapes for role in shape.wanted))
+    for role in given:
         if role not in possible:
             raise UsageError(f"there is no role '{role}' here", "Roles: " + ", ".join(possible))
     for role, column in given.items():
         if not has_column(columns, column):
             raise missing_column(path, columns, column, role)
-
-
-def present_roles(columns: Sequence[str], shape: Shape, *, given: Mapping[str, str]) -> int:
-    """How many of the roles that a shape needs have a column, by the user's flags or by common names."""
-    lower = {name.lower() for name in columns}
-    needed = (*shape.inputs, *shape.targets)
-    return sum(role in given or any(name in lower for name in COMMON_NAMES.get(role, (role,))[:3]) for role in needed)
 
 
 def has_column(columns: Iterable[str], name: str) -> bool:
@@ -100,42 +96,84 @@ def has_column(columns: Iterable[str], name: str) -> bool:
     return name in present or ("." in name and name.split(".", maxsplit=1)[0] in present)
 
 
-def cell_of(row: Row, column: str) -> Any:
-    """The cell of a column, or the part of it that translation.de names; None where there is none."""
-    if column in row or "." not in column:
-        return row.get(column)
-    head, _, rest = column.partition(".")
-    inner = row.get(head)
-    return inner.get(rest) if isinstance(inner, Mapping) else None
+class _Search:
+    """The search for the columns of a shape in one table."""
 
+    def __init__(
+        self,
+        columns: Sequence[str],
+        *,
+        given: Mapping[str, str],
+        known: Mapping[str, str],
+        path: str,
+        contents: Contents | None,
+    ) -> None:
+        self.columns, self.known, self.path = columns, known, path
+        self.sure = {role: column for role, column in {**known, **given}.items() if has_column(columns, column)}
+        self.contents = contents
 
-def _map_shape(
-    columns: Sequence[str],
-    shape: Shape,
-    *,
-    given: Mapping[str, str],
-    known: Mapping[str, str],
-    path: str,
-    answering: bool,
-) -> dict[str, str]:
-    wanted = (*shape.inputs, *shape.optional) if answering else shape.wanted
-    both = {**known, **given}.items()
-    mapping = {role: column for role, column in both if has_column(columns, column) and role in wanted}
-    if "text" in wanted and "text" not in mapping:
-        lower = {c.lower(): c for c in reversed(columns)}
-        pair = next((p for p in COMMON_PAIRS if set(p) <= set(lower)), None)
-        if pair and "text_pair" in wanted and "text_pair" not in mapping:
-            mapping["text"], mapping["text_pair"] = lower[pair[0]], lower[pair[1]]
-    for role in wanted:
-        taken = set(mapping.values())
-        if role not in mapping:
-            lower = {c.lower(): c for c in reversed(columns) if c not in taken}
-            found = next((lower[n] for n in COMMON_NAMES.get(role, (role,)) if n in lower), None)
+    def map_shape(self, shape: Shape, *, answering: bool) -> dict[str, str]:
+        """Role -> column. Raises DataError for a role that the shape needs and that no column has."""
+        wanted = (*shape.inputs, *shape.optional) if answering else shape.wanted
+        mapping = {role: column for role, column in self.sure.items() if role in wanted}
+        if "text_pair" in wanted and not {"text", "text_pair"} & set(mapping):
+            pair = self._pair()
+            mapping |= {"text": pair[0], "text_pair": pair[1]} if pair else {}
+        for role in wanted:
+            if role in mapping:
+                continue
+            found = self._column(role, [name for name in self.columns if name not in mapping.values()])
             if found is not None:
                 mapping[role] = found
             elif role not in shape.optional:
-                raise missing_column(path, columns, known.get(role, COMMON_NAMES.get(role, (role,))[0]), role)
-    return mapping
+                column = self.known.get(role, COMMON_NAMES.get(role, (role,))[0])
+                raise missing_column(self.path, self.columns, column, role, contents=self.contents)
+        return mapping
+
+    def _pair(self) -> tuple[str, str] | None:
+        pair = common_pair(self.columns)
+        if pair is None and self.contents and not by_name(self.columns, "text", first=self.known.get("text", "")):
+            pair = numbered_pair([name for name in self.columns if self._of(name).kind == "text"])
+        return pair
+
+    def _column(self, role: str, free: Sequence[str]) -> str | None:
+        """The column of a role among those that are free; None when there is none, or several that may be meant."""
+        named = by_name(free, role, first=self.known.get(role, ""))
+        if self.contents is None:
+            return named[0] if named else None
+        fitting = [name for name in named if fits(role, self._of(name))]
+        if role in ("tokens", "tags"):
+            return fitting[0] if fitting else None
+        if role == "label":
+            return self._label(named, fitting, free)
+        if named or role != "text":
+            return (fitting or named or [None])[0]
+        worded = [name for name in by_words(free, role) if self._of(name).kind in ("text", "words")]
+        texts = worded or [name for name in free if self._of(name).kind == "text"]
+        return texts[0] if len(texts) == 1 else None
+
+    def _label(self, named: Sequence[str], fitting: Sequence[str], free: Sequence[str]) -> str | None:
+        """One that is surely meant; else the only one with a common name; else the only one that looks like a target."""
+        sure = {normal(name) for name in (*SURE, self.known.get("label", ""))}
+        if named and (len(named) == 1 or normal(named[0]) in sure):
+            return named[0]
+        if named and not fitting:
+            return named[0]
+        targets = fitting if named else [name for name in free if self._of(name).is_target]
+        return targets[0] if len(targets) == 1 else None
+
+    def _of(self, column: str) -> Content:
+        assert self.contents is not None
+        return self.contents.of(column)
+
+
+def fits(role: str, content: Content) -> bool:
+    """Whether a column with this content can have a role."""
+    if role == "label":
+        return content.is_target
+    if role in ("tokens", "tags"):
+        return content.kind == "lists" or content.words > 1 or content.kind in ("text", "words")
+    return role not in TEXTS or content.kind not in NO_TEXT
 
 
 def _check_roles(mapping: Mapping[str, str], given: Mapping[str, str]) -> None:
@@ -152,11 +190,26 @@ def _flag(role: str) -> str:
     return "--" + role.replace("_", "-") if role in short else f"--column {role}=NAME"
 
 
-def missing_column(path: str, columns: Sequence[str], column: str, role: str) -> DataError:
+def missing_column(path: str, columns: Sequence[str], column: str, role: str, *, contents: Contents | None = None) -> DataError:
     """The error that lists the columns there are, with the flag to type."""
     flag = _flag(role)
+    detail = f"{path} has no column '{column}'; it has {listing(columns)}"
+    if "=" in flag:
+        return DataError(detail, f"Try {flag}")
+    likely = _likely(columns, column, role, contents)
+    if len(likely) > 1:
+        return DataError(detail, f"Choose with {flag}: {listing(likely)}")
+    if not likely and contents is not None and role == "text":
+        return DataError(detail, f"None of them holds texts; {flag} COLUMN takes one all the same")
+    return DataError(detail, f"Try {flag} {shlex.quote(likely[0]) if likely else 'COLUMN'}")
+
+
+def _likely(columns: Sequence[str], column: str, role: str, contents: Contents | None) -> list[str]:
+    """The columns that may be meant: by what they hold, where that is known, else by their names."""
+    if contents is not None and role in ("text", "text_pair"):
+        return [name for name in columns if contents.of(name).kind == "text"]
+    if contents is not None and role == "label":
+        return [name for name in columns if contents.of(name).is_target]
     near = did_you_mean(column, columns).removeprefix("Did you mean '").removesuffix("'?")
-    common = COMMON_NAMES.get(role, ())
-    likely = near or next((name for name in columns if name.lower() in common), "COLUMN")
-    example = f"{flag} {likely}" if flag.startswith("--") and "=" not in flag else flag
-    return DataError(f"{path} has no column '{column}'; it has {listing(columns)}", f"Try {example}")
+    found = [name for name in (near, *by_name(columns, role)) if name]
+    return found[:1]

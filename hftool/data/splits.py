@@ -1,11 +1,14 @@
 """From the tables of a task to its splits: columns mapped, labels named, rows checked, a validation split cut."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from hftool.data.columns import cell_of, has_column, map_columns, missing_column
+from hftool.data.column_names import is_named
+from hftool.data.columns import has_column, map_columns, missing_column
+from hftool.data.contents import Contents, cell_of
 from hftool.data.labels import Labels, are_numbers, find_labels, find_range, find_tags, label_text
+from hftool.data.leftovers import check_prompt, left_out_sentence
 from hftool.data.passages import merge_lines
 from hftool.data.quality import Quality, check_quality, cut_validation
 from hftool.data.roles import Shape
@@ -65,10 +68,7 @@ def build_splits(tables: Mapping[str, Table], choices: Choices) -> Splits:
     """
     said: list[str] = []
     table = tables["train"]
-    shape, mapping = map_columns(
-        table.columns, choices.shapes, given=choices.columns, known=choices.known_columns, path=table.path
-    )
-    said.append("columns: " + ", ".join(f"{role}='{column}'" for role, column in mapping.items()))
+    shape, mapping = _columns_of_train(table, choices, said)
     labels = choices.labels or name_labels(table, mapping, choices)
     if labels.names:
         said.append(labels.sentence())
@@ -77,13 +77,13 @@ def build_splits(tables: Mapping[str, Table], choices: Choices) -> Splits:
     train = prepare(tables["train"], mapping, labels)
     validation = test = None
     if "validation" in tables:
-        validation = _with_targets(tables["validation"], shape, mapping, labels, said)
+        validation = _with_targets(tables["validation"], shape, mapping, labels, choices, said)
     if validation is None:
         train, validation = cut_validation(train, choices.validation_share, choices.seed)
         how = " (same share of each label, seed {})" if "label" in mapping and not labels.range else " (seed {})"
         said.append(f"validation: {len(validation.rows)} rows cut from train" + how.format(choices.seed))
-    if "test" in tables and all(has_column(tables["test"].columns, mapping[role]) for role in shape.targets):
-        test = _with_targets(tables["test"], shape, mapping, labels, said)
+    if "test" in tables:
+        test = _with_targets(tables["test"], shape, mapping, labels, choices, said)
         test = _limited(test, choices) if test else None
     train, validation = _limited(train, choices), _limited(validation, choices)
     if "label" in mapping and not labels.range and len({row["label"] for row in train.rows}) < 2:
@@ -107,13 +107,61 @@ def name_labels(table: Table, mapping: Mapping[str, str], choices: Choices) -> L
     return find_labels(table, mapping["label"], known=known, ordered=ordered)
 
 
-def _with_targets(table: Table, shape: Shape, mapping: Mapping[str, str], labels: Labels, said: list[str]) -> Prepared | None:
+def _columns_of_train(table: Table, choices: Choices, said: list[str]) -> tuple[Shape, dict[str, str]]:
+    contents = Contents(table.rows)
+    given, known = choices.columns, choices.known_columns
+    shape, mapping = map_columns(table.columns, choices.shapes, given=given, known=known, path=table.path, contents=contents)
+    check_prompt(table.path, table.columns, mapping, {**known, **given}, contents)
+    said.append(mapping_sentence(mapping))
+    said.extend(filter(None, [left_out_sentence(table.columns, mapping, contents)]))
+    return shape, mapping
+
+
+def mapping_sentence(mapping: Mapping[str, str], *, of: str = "") -> str:
+    """Which column has which role, in words. of: the split or file, where it is not the first."""
+    return f"columns{of and ' of '}{of}: " + ", ".join(f"{role}='{column}'" for role, column in mapping.items())
+
+
+def map_again(
+    table: Table, shape: Shape, mapping: Mapping[str, str], given: Mapping[str, str], *, targets: bool = True
+) -> dict[str, str]:
+    """The columns of another table of the same task: as they are called in train, else found as there. A target is taken by
+    its name alone: labels of a stranger would make another measurement.
+
+    Raises:
+        DataError: A role has no column.
+    """
+    wanted = [role for role in mapping if targets or role not in shape.targets]
+    if all(has_column(table.columns, mapping[role]) for role in wanted):
+        return {role: mapping[role] for role in wanted}
+    inputs = tuple(role for role in wanted if role not in shape.targets)
+    shape = replace(shape, inputs=inputs, targets=shape.targets if targets else (), optional=())
+    there = {role: column for role, column in given.items() if role in wanted and has_column(table.columns, column)}
+    contents = Contents(table.rows)
+    _, found = map_columns(
+        table.columns, [shape], given=there, known=mapping, path=table.path, answering=not targets, contents=contents
+    )
+    for role in shape.targets:
+        if found[role] != mapping[role] and not is_named(found[role], role):
+            raise missing_column(table.path, table.columns, mapping[role], role, contents=contents)
+    return {role: found[role] for role in wanted}
+
+
+def _with_targets(
+    table: Table, shape: Shape, mapping: Mapping[str, str], labels: Labels, choices: Choices, said: list[str]
+) -> Prepared | None:
     """The rows of a split, or None when they have no targets, as the test splits of GLUE."""
-    for role, column in mapping.items():
-        if not has_column(table.columns, column):
-            raise missing_column(table.path, table.columns, column, role)
-    if all(has_targets(table, mapping[role]) for role in shape.targets):
-        return prepare(table, mapping, labels)
+    own = None
+    try:
+        own = map_again(table, shape, mapping, choices.columns)
+    except DataError:
+        if table.split == "validation":
+            raise
+        map_again(table, shape, mapping, choices.columns, targets=False)
+    if own is not None and own != mapping:
+        said.append(mapping_sentence(own, of=table.split))
+    if own is not None and all(has_targets(table, own[role]) for role in shape.targets):
+        return prepare(table, own, labels)
     said.append(f"{table.split}: {table.path} has no labels and is left out")
     return None
 

@@ -15,7 +15,7 @@ from typing import Any
 from hftool import DISTRIBUTION
 from hftool import config as knobs
 from hftool.config import Config
-from hftool.data.columns import map_columns, present_roles
+from hftool.data.columns import check_roles
 from hftool.data.labels import Labels
 from hftool.data.splits import Choices, Splits, build_splits
 from hftool.errors import DataError, UsageError
@@ -33,10 +33,9 @@ from hftool.safety import sha256
 from hftool.training.adapters import LEARNING_RATE, add_adapters
 from hftool.workers import world
 from hftool.workflow.ask import known_family, known_pooling
+from hftool.workflow.choosing import infer_head
 
 OF_HEADS = ("class_weights", "labels", "max_new_tokens", "prefix")  # knobs that mean something to some heads only
-BY_COLUMNS = ("tag", "answer", "text2text", "classify", "generate", "fill")  # the ones that ask for most first
-PLAIN = ("generate", "fill")  # heads that learn from text alone
 BLOCK = 128  # tokens of a block of running text: what a laptop takes 32 of
 MOST_NEW_TOKENS = 512  # tokens of a target, unless the config says more
 LEAST_MAX_LENGTH = 128  # tokens: texts to come may be longer than the ones trained on
@@ -79,6 +78,7 @@ def make_settings(
     """One Config from what the caller gave, its device chosen. Raises UsageError."""
     if config is None or isinstance(config, Mapping):
         values = dict(config or {})
+        check_roles(values.get("columns") or {})
         for key, value in values.items():
             knobs.check_key(key)
             values[key] = knobs.parse(key, value) if key in knobs.KNOBS else value
@@ -115,26 +115,6 @@ def head_of_task(row: Task, family: Family | None, model: str) -> str:
     return able
 
 
-def infer_head(data: TaskData, settings: Config, family: Family) -> str:
-    """The first head of the family whose roles the columns of the data have. Raises DataError that lists what each needs."""
-    table = data.tables.get("train") or next(iter(data.tables.values()))
-    trouble: DataError | None = None
-    most = -1
-    for head in (name for name in BY_COLUMNS if name in family.heads):
-        try:
-            shape, _ = map_columns(table.columns, head_class(head).shapes, given=settings.columns, known={}, path=table.path)
-        except UsageError:
-            continue
-        except DataError as error:  # the one that is said is of the head that lacks least
-            fits = max(present_roles(table.columns, shape, given=settings.columns) for shape in head_class(head).shapes)
-            if fits > most or (fits == most and head == "classify"):
-                trouble, most = error, fits
-            continue
-        if shape.targets or head in PLAIN:
-            return head
-    raise trouble or DataError(f"no head of {family.name} can learn from the columns of {table.path}", "Choose with --head")
-
-
 def find(settings: Config, *, offline: bool, fallback: bool, progress: Progress) -> Found:
     """Read the tables and find the model: the data first, so that a typo in it costs no download.
 
@@ -153,11 +133,11 @@ def find(settings: Config, *, offline: bool, fallback: bool, progress: Progress)
     )
     known = find_model(model)
     if chosen is None and known is not None:
-        chosen = infer_head(data, settings, next(f for f in FAMILIES if f.name == known.family))
+        chosen = infer_head(data, settings.columns, next(f for f in FAMILIES if f.name == known.family))
     place = find_place(model, head=chosen, offline=offline, fallback=fallback, progress=progress)
     family = known_family(read_config(place.folder), progress)
     if chosen is None:
-        chosen = head_of_task(data.row, family, model) if data.row else infer_head(data, settings, family)
+        chosen = head_of_task(data.row, family, model) if data.row else infer_head(data, settings.columns, family)
     check_head(family, chosen, model=model)
     _check_knobs(settings, chosen)
     pooling = known_pooling(place, progress) if chosen == "embed" else Card.pooling

@@ -83,13 +83,21 @@ def test_a_validation_split_without_labels_is_replaced_and_that_is_said():
     assert len(splits.train.rows) == 36 and splits.validation.path == "train.csv"
 
 
-def test_a_split_with_other_columns_is_an_error_and_not_left_out():
+def test_a_split_with_columns_under_other_names_is_mapped_and_that_is_said():
     train = table("train", [0, 1] * 20)
-    assert line_of(build, train, table("validation", [0, 1], columns=("text", "stars"))) == (
-        "65 validation.csv has no column 'label'; it has 'text', 'stars'. Try --label stars"
+    splits = build(train, table("validation", [0, 1], columns=("text", "stars")), table("test", [1, 1], columns=("SMS", "label")))
+    assert "columns of validation: text='text', label='stars'" in splits.said
+    assert "columns of test: text='SMS', label='label'" in splits.said
+    assert [row["label"] for row in splits.validation.rows] == [0, 1] and len(splits.test.rows) == 2
+
+
+def test_a_split_whose_columns_cannot_be_found_is_an_error_and_not_left_out():
+    train = table("train", [0, 1] * 20)
+    assert line_of(build, train, table("validation", [0, 1, 1], columns=("text", "verdict"))) == (
+        "65 validation.csv has no column 'label'; it has 'text', 'verdict'. Try --label verdict"
     )
-    assert line_of(build, train, table("test", [0, 1], columns=("sentence", "label"))).startswith(
-        "65 test.csv has no column 'text'; it has 'sentence', 'label'."
+    assert line_of(build, train, table("test", [0, 1], columns=("number", "label"))).startswith(
+        "65 test.csv has no column 'text'; it has 'number', 'label'."
     )
 
 

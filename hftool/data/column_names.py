@@ -1,0 +1,88 @@
+"""The names that columns usually have, by role: case, spaces, underscores and hyphens aside."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+# Common names by role, the surest first. Pairs of texts are known by their two names together.
+COMMON_NAMES = {
+    "text": (
+        *("text", "sentence", "review", "content", "comment", "document", "message", "body", "tweet", "headline"),
+        *("sms", "qtext", "utterance", "post", "ticket"),
+    ),
+    "label": (
+        *("label", "labels", "gold_label", "class", "category", "sentiment", "stars", "rating", "polarity", "score", "target"),
+        *("intent", "emotion", "quality", "is_duplicate", "relatedness_score"),
+    ),
+    "tokens": ("tokens", "words"),
+    "tags": ("tags", "ner_tags", "ner", "labels"),
+    "context": ("context", "passage", "paragraph"),
+    "question": ("question", "query"),
+    "answers": ("answers", "answer"),
+    "source": ("source", "src", "input", "dialogue", "dialog", "document", "article", "text", "instruction"),
+    "target": ("target", "tgt", "summary", "highlights", "output", "translation"),
+    "prompt": ("prompt", "instruction", "text"),
+    "completion": ("completion", "response", "output"),
+}
+SURE = ("label", "labels", "gold_label")  # beside these another name of a label is none
+COMMON_PAIRS = (
+    ("sentence1", "sentence2"),
+    ("premise", "hypothesis"),
+    ("question1", "question2"),
+    ("text1", "text2"),
+    ("text_a", "text_b"),
+    ("sentence_a", "sentence_b"),
+    ("question", "sentence"),
+)
+NUMBERED = (("1", "2"), ("a", "b"), ("first", "second"), ("left", "right"))
+
+
+def normal(name: str) -> str:
+    """A name as it is compared."""
+    return re.sub(r"[\s_-]+", "", name).casefold()
+
+
+def words_of(name: str) -> list[str]:
+    """The words of a name: "Review Text", review_text and reviewText have the same two."""
+    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
+    return [word for word in re.split(r"[\s_/().:-]+", spaced.casefold()) if word]
+
+
+def by_name(columns: Iterable[str], role: str, *, first: str = "") -> list[str]:
+    """The columns that have a common name of a role, the surest first. first: a name that is surer than all."""
+    present = {normal(name): name for name in reversed(list(columns))}
+    names = [normal(name) for name in (first, *COMMON_NAMES.get(role, (role,))) if name]
+    return list(dict.fromkeys(present[name] for name in names if name in present))
+
+
+def by_words(columns: Iterable[str], role: str) -> list[str]:
+    """The columns that have a common name of a role as one of their words, such as "Review Text"."""
+    common = {normal(name) for name in COMMON_NAMES.get(role, (role,))}
+    return [name for name in columns if common & set(words_of(name))]
+
+
+def is_named(column: str, role: str) -> bool:
+    """Whether the name of a column says that it has this role."""
+    return bool(by_name([column], role) or by_words([column], role))
+
+
+def common_pair(columns: Sequence[str]) -> tuple[str, str] | None:
+    """The two columns of a pair of texts, by their names together."""
+    present = {normal(name): name for name in reversed(list(columns))}
+    pairs = ((normal(one), normal(two)) for one, two in COMMON_PAIRS)
+    return next(((present[one], present[two]) for one, two in pairs if one in present and two in present), None)
+
+
+def numbered_pair(columns: Sequence[str]) -> tuple[str, str] | None:
+    """Two columns whose names differ in a number, a letter or a word that counts: "#1 String" and "#2 String"."""
+    present: Mapping[tuple[str, ...], str] = {_parts(name): name for name in columns}
+    for name in columns:
+        parts = _parts(name)
+        for one, two in NUMBERED:
+            other = tuple(two if part == one else part for part in parts)
+            if one in parts and other in present:
+                return name, present[other]
+    return None
+
+
+def _parts(name: str) -> tuple[str, ...]:
+    return tuple(re.findall(r"\d|[^\W\d_]+|[^\w\s-]", " ".join(words_of(name))))
