@@ -44,19 +44,39 @@ def is_clear(shape: Shape, mapping: Mapping[str, str], given: Mapping[str, str])
     return all(role in given or is_named(mapping[role], role) for role in shape.targets)
 
 
-def check_alone(path: str, columns: Sequence[str], mapping: Mapping[str, str], contents: Contents, *, head: str = "") -> None:
-    """Raise DataError where a column besides the texts looks like a target. head: the one that takes the texts alone, "" when
-    there is none."""
+def check_alone(
+    path: str,
+    columns: Sequence[str],
+    mapping: Mapping[str, str],
+    contents: Contents,
+    *,
+    head: str = "",
+    choose: str = "choose {} with",
+) -> None:
+    """Refuse texts with something beside them that a model could be meant to learn.
+
+    Args:
+        path: The file, for the error.
+        columns: The columns there are.
+        mapping: Role -> column, of the texts.
+        contents: What the columns hold.
+        head: The head that takes the texts alone, "" when there is none.
+        choose: How a label is chosen, before the flag; {} stands for it.
+
+    Raises:
+        DataError: A column that is left out looks like a target.
+    """
     targets = [name for name in left_out(columns, mapping) if contents.of(name).is_target]
     if not targets:
         return
-    beside = f" besides '{mapping['text']}'" if "text" in mapping else ""
+    text = mapping.get("text") or mapping.get("prompt")
+    beside = f" besides '{text}'" if text else ""
     count = "a column" if len(targets) == 1 else f"{len(targets)} columns"
     looks = "looks like a label" if len(targets) == 1 else "look like labels"
     detail = f"{path} has {count}{beside} that {looks}: {_with_contents(targets, contents)}"
     learnt = [name for name in targets if contents.of(name).kind in LEARNT]
     which = "it" if len(targets) == 1 else "one of them"
-    ways = [f"choose {which} with --label {shlex.quote(learnt[0])}"] if learnt else []
+    ways = [f"{choose.format(which)} --label {shlex.quote(learnt[0])}"] if learnt else []
     ways += [f"take the texts alone with --head {head}"] if head else []
     if not learnt:
         ways.insert(0, "tags are read from two columns, tokens and tags, and labels one a row: convert the file")

@@ -1,17 +1,21 @@
-"""Which head learns from a file, by what its columns are called and what they hold."""
+"""Which head learns from a file, and which of its columns a model is measured on or answers: by their names and contents."""
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import replace
 
-from hftool.data.column_names import by_name, is_named
-from hftool.data.columns import check_roles, fits, map_columns
-from hftool.data.contents import Contents
+from hftool.data.column_names import by_name, is_named, words_of
+from hftool.data.columns import check_roles, fits, map_columns, missing_column
+from hftool.data.contents import Contents, cell_of
 from hftool.data.leftovers import check_alone, check_prompt, is_clear
 from hftool.data.roles import Shape
-from hftool.data.sources import Table
+from hftool.data.sources import Record, Table
+from hftool.data.splits import mapping_sentence
 from hftool.errors import DataError, UsageError
 from hftool.heads import head_class
+from hftool.models import Card, Loaded
 from hftool.names import TaskData
+from hftool.progress import Progress, notice
 from hftool.registry.models import Family
 
 BY_COLUMNS = ("tag", "answer", "text2text", "classify", "generate", "fill")  # the ones that ask for most first
@@ -83,3 +87,58 @@ def _check_plain(table: Table, mapping: Mapping[str, str], given: Mapping[str, s
             f"no column of {table.path} is called a text, and none looks like a label",
             f"Take one with --text, such as --text {shlex.quote(column)}",
         )
+
+
+def check_untrained(card: Card, path: str, columns: Sequence[str], mapping: Mapping[str, str], contents: Contents) -> None:
+    """Raise DataError where a language model that no task has trained meets rows with a column that looks like a target: to
+    label them may be what was meant."""
+    if not card.task and card.head in PLAIN:
+        choose = "train a model on {}: hftool finetune MODEL FILE"
+        check_alone(path, columns, mapping, contents, head=card.head, choose=choose)
+
+
+def columns_to_measure(
+    table: Table, data: TaskData, card: Card, given: Mapping[str, str], *, chosen: bool, progress: Progress
+) -> tuple[Shape, dict[str, str]]:
+    """The columns as in training, else found as there; a target is taken by its name alone."""
+    known = dict(data.row.columns) if data.row else card.columns
+    shapes: Sequence[Shape] = head_class(card.head).shapes
+    if card.columns:
+        shapes = _shapes_of(card, {*known, *given}, shapes)
+    contents = Contents(table.rows)
+    shape, mapping = map_columns(table.columns, shapes, given=given, known=known, path=table.path, contents=contents)
+    for role in shape.targets:
+        if mapping[role] != {**known, **given}.get(role) and not is_named(mapping[role], role):
+            raise missing_column(table.path, table.columns, known.get(role, role), role, contents=contents)
+    if not chosen and data.row is None:
+        check_untrained(card, table.path, table.columns, mapping, contents)
+    if any(mapping[role] != column for role, column in known.items() if role in mapping):
+        notice(progress, mapping_sentence(mapping, of=table.path))
+    return shape, mapping
+
+
+def columns_to_answer(
+    present: Sequence[str], sample: Sequence[Record], loaded: Loaded, given: Mapping[str, str], path: str, *, chosen: bool
+) -> dict[str, str]:
+    """Role -> column for rows to answer. A column of prompts, or a text with a mask, says by itself what is asked."""
+    card, contents = loaded.card, Contents([record.row for record in sample])
+    answered = [shape for shape in head_class(card.head).shapes if shape.answered]
+    shapes = _shapes_of(card, {*card.columns, *given}, answered)
+    _, mapping = map_columns(present, shapes, given=given, known=card.columns, path=path, answering=True, contents=contents)
+    mask = getattr(loaded.tokenizer, "mask_token", None)
+    masked = mask and "text" in mapping and any(mask in str(cell_of(record.row, mapping["text"])) for record in sample)
+    if not chosen and not masked and "prompt" not in words_of(mapping.get("prompt", "")):
+        check_untrained(card, path, present, mapping, contents)
+    return mapping
+
+
+def _shapes_of(card: Card, known: Container[str], shapes: Sequence[Shape]) -> list[Shape]:
+    """The ways in which the rows of a model may come. A second text is one only for a model of pairs, which cannot do without,
+    or where the task or the user says so: `known` are the roles that have a column."""
+    found = []
+    for shape in shapes:
+        if "text_pair" not in shape.inputs or "text_pair" in known:
+            inputs = (*shape.inputs, *(role for role in shape.optional if role in card.columns))
+            optional = tuple(role for role in shape.optional if role in known and role not in inputs)
+            found.append(replace(shape, inputs=inputs, optional=optional))
+    return found

@@ -2,20 +2,18 @@
 
 import itertools
 import sys
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from hftool.data.columns import map_columns
 from hftool.data.labels import Labels, own_names
 from hftool.data.passages import merge_lines
-from hftool.data.roles import Shape
 from hftool.data.rows import MAX_REJECTED, Prepared, prepare_row, sample_indices
 from hftool.data.rows import prepare as prepare_rows
 from hftool.data.sinks import check_ending, write_lines, write_rows
 from hftool.data.sources import Record, Rejected, Row, stream
-from hftool.data.splits import has_targets
+from hftool.data.splits import has_targets, mapping_sentence
 from hftool.errors import DataError, UsageError
 from hftool.evaluation.report import error_rows, make_report
 from hftool.heads import head_class
@@ -28,8 +26,10 @@ from hftool.run import check_output, read_json
 from hftool.workflow import prepare
 from hftool.workflow.answers import natural_options
 from hftool.workflow.ask import check_head_by_name, load_place, make_predictor, trained
+from hftool.workflow.choosing import columns_to_answer, columns_to_measure
 
 ROWS_AT_A_TIME = 4096
+JUDGED = 256  # rows by which the columns of a file are judged
 SPLITS = ("train", "validation", "test")
 PLACED = ("entities", "words")  # what a head gives where its answer is places in a text
 
@@ -81,7 +81,7 @@ def evaluate(
         used = _stand_in_of(place, task)
         data = find_task_data(used, {}, encoding=encoding, offline=offline, fallback=False, progress=progress)
         loaded = _as_the_task_wants(loaded, data, head)
-        part = rows_to_measure(data, task, split, loaded.card, column or {})
+        part = rows_to_measure(data, task, split, loaded.card, column or {}, chosen=head is not None, progress=progress)
     part = part.keep(sample_indices(len(part.rows), limit, seed))
     loaded = on_the_scale_of(part, loaded)
     target = _errors_file(errors, place, loaded)
@@ -160,21 +160,26 @@ def _stand_in_of(place: Place, task: str) -> str:
     return used if asked == task else task
 
 
-def rows_to_measure(data: TaskData, task: str, on: str | None, card: Card, given: Mapping[str, str]) -> Prepared:
-    """The split to measure, with the labels as the model's card names them."""
+def rows_to_measure(
+    data: TaskData,
+    task: str,
+    on: str | None,
+    card: Card,
+    given: Mapping[str, str],
+    *,
+    chosen: bool = False,
+    progress: Progress = silent,
+) -> Prepared:
+    """The split to measure, with the labels as the model's card names them. chosen: whether the user named the head."""
     row = data.row
-    known = dict(row.columns) if row else card.columns
     is_file = Path(task).is_file() and row is None
-    shapes = head_class(card.head).shapes
-    if card.columns:
-        shapes = tuple(_shapes_of(card, {*known, *given}, shapes))
     if is_file and on is not None:
         raise UsageError(f"'{task}' is one file and has no splits", "Leave --split out")
     for name in [on] if on else ["test", "validation", "train"]:
         table = data.tables.get(name)
         if table is None:
             continue
-        shape, mapping = map_columns(table.columns, shapes, given=given, known=known, path=table.path)
+        shape, mapping = columns_to_measure(table, data, card, given, chosen=chosen, progress=progress)
         if all(has_targets(table, mapping[role]) for role in shape.targets):
             names = own_names(table, mapping.get("label", mapping.get("tags", "")), row)
             table = merge_lines(table) if table.lines and not shape.targets else table
@@ -233,33 +238,18 @@ def predict(
         place = find_place(model, head=head, offline=offline, fallback=fallback, progress=progress)
     rejected: list[Rejected] = []
     names, records = stream(source, encoding=encoding, rejected=rejected)
-    first = next(records, None)
-    if first is None:
+    sample = list(itertools.islice(records, JUDGED))
+    if not sample:
         raise DataError(f"'{source}' has no rows")
     loaded = trained(load_place(place, head=head, device=device, progress=progress) if place else model, head)
     if out is not None and check_ending(out) == "npy" and loaded.card.head != "embed":
         raise UsageError("an array holds vectors, and these answers are none", "Write .jsonl, .csv, .tsv or .parquet")
-    present = names or tuple(first.row)
-    known, given = loaded.card.columns, column or {}
-    answered = [shape for shape in head_class(loaded.card.head).shapes if shape.answered]
-    shapes = _shapes_of(loaded.card, {*known, *given}, answered)
-    _, mapping = map_columns(present, shapes, given=given, known=known, path=source, answering=True)
-    notice(progress, "columns: " + ", ".join(f"{role}='{name}'" for role, name in mapping.items()))
+    present = names or tuple(dict.fromkeys(name for record in sample for name in record.row))
+    mapping = columns_to_answer(present, sample, loaded, column or {}, source, chosen=head is not None)
+    notice(progress, mapping_sentence(mapping))
     answers = _Answered(loaded, mapping, present, {**natural_options(loaded), **(options or {})}, top_k, source, progress)
-    rows = answers.rows(itertools.chain([first], records), rejected)
+    rows = answers.rows(itertools.chain(sample, records), rejected)
     return write_lines(handle or sys.stdout, rows) if out is None else write_rows(Path(out), rows)
-
-
-def _shapes_of(card: Card, known: Container[str], shapes: Sequence[Shape]) -> list[Shape]:
-    """The ways in which the rows of a model may come. A second text is one only for a model of pairs, which cannot do without,
-    or where the task or the user says so: `known` are the roles that have a column."""
-    found = []
-    for shape in shapes:
-        if "text_pair" not in shape.inputs or "text_pair" in known:
-            inputs = (*shape.inputs, *(role for role in shape.optional if role in card.columns))
-            optional = tuple(role for role in shape.optional if role in known and role not in inputs)
-            found.append(replace(shape, inputs=inputs, optional=optional))
-    return found
 
 
 def _one_by_one(predictor: Predictor, rows: Sequence[Row], refused: dict[int, str]) -> list[Answer]:

@@ -78,7 +78,8 @@ def make_settings(
     """One Config from what the caller gave, its device chosen. Raises UsageError."""
     if config is None or isinstance(config, Mapping):
         values = dict(config or {})
-        check_roles(values.get("columns") or {})
+        if isinstance(values.get("columns"), Mapping):
+            check_roles(values["columns"])
         for key, value in values.items():
             knobs.check_key(key)
             values[key] = knobs.parse(key, value) if key in knobs.KNOBS else value
