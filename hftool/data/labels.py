@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hftool.data.columns import cell_of
+from hftool.data.contents import cell_of, judge
+from hftool.data.label_words import find_joined, fold, is_mark, listed_labels, merge_spellings, without_marks
 from hftool.data.roles import number_value, tags_value
 from hftool.data.sources import Table, text_of, whole_characters
 from hftool.errors import DataError, UsageError, listing
@@ -14,7 +15,6 @@ from hftool.registry.tasks import Task
 
 WHOLE_NUMBER = re.compile(r"^(-?[0-9]+)\.0+$")  # pandas writes 1.0 where a cell of the column is empty
 MAX_LABELS = 1000
-MISSING = "-1"  # what `datasets` writes where a row has none of the classes it names, as in SNLI
 MOSTLY = 0.95  # share of the labels that are numbers, from which on the others are mistakes
 
 
@@ -47,6 +47,18 @@ class Labels:
         words = [*enumerate(self.names), *enumerate(self.values)]
         return {label_text(word) or word: i for i, word in words}
 
+    def folded(self) -> dict[str, int]:
+        """Value or name, case and blanks aside -> id; without those that two classes share."""
+        found: dict[str, set[int]] = {}
+        for word, i in self.index().items():
+            found.setdefault(fold(word), set()).add(i)
+        return {word: ids.pop() for word, ids in found.items() if len(ids) == 1}
+
+    def lacks(self, words: Iterable[str]) -> list[str]:
+        """The words that are no label in any spelling."""
+        index, folded = self.index(), self.folded()
+        return sorted(word for word in words if word not in index and fold(word) not in folded)
+
     def sentence(self) -> str:
         """The choice in words."""
         if self.range:
@@ -62,26 +74,20 @@ def find_labels(table: Table, column: str, *, known: Sequence[tuple[str, str]] =
     Whole numbers are sorted as numbers (0- or 1-based), false before true, anything else by the alphabet.
     Raises DataError for one class only, numbers that are no classes, or more classes than any task has.
     """
-    if any(isinstance(cell_of(row, column), (list, tuple, dict, bytes)) for row in table.rows):
-        raise DataError(
-            f"column '{column}' of {table.path} holds lists or bytes, not classes", "Choose the column with --label"
-        )
-    counts = Counter(label for row in table.rows if (label := label_text(cell_of(row, column))) is not None)
-    if table.label_names.get(column):
-        counts.pop(MISSING, None)
+    counts = _count_labels(table, column)
+    labels = _named_labels(table.label_names.get(column), known, counts)
+    listed = {label_text(word) or word for word in ordered} | labels.index().keys()
+    counts = without_marks(counts, listed)
     if not counts:
         raise DataError(f"{table.path} has no label in column '{column}'", "Choose the column with --label")
-    if table.label_names.get(column):
-        names = table.label_names[column]
-        labels = Labels(tuple(str(i) for i in range(len(names))), names, "as the data set names them")
-    elif known and set(counts) <= {word for pair in known for word in pair}:
-        labels = Labels(tuple(v for v, _ in known), tuple(n for _, n in known), "as the task names them")
-    else:
-        labels = Labels((), (), "") if ordered else _sorted_labels(counts, table, column)
+    if not listed:
+        _check_joined(table, column, counts)
+        labels = _sorted_labels(merge_spellings(counts), table, column)
     if ordered:
         labels = _in_order(labels, ordered, set(counts))
     _check_listed(table, counts, labels)
-    if len({labels.index()[label] for label in counts}) < 2:
+    index, folded = labels.index(), labels.folded()
+    if len({index.get(label, folded.get(fold(label))) for label in counts}) < 2:
         raise DataError(
             f"{table.path} has only one class in column '{column}': '{next(iter(counts))}'",
             "A classifier needs two; choose the column with --label",
@@ -89,8 +95,50 @@ def find_labels(table: Table, column: str, *, known: Sequence[tuple[str, str]] =
     return labels
 
 
+def _count_labels(table: Table, column: str) -> Counter[str]:
+    """Label -> rows. Raises DataError for cells that hold no label, or several."""
+    cells = [cell_of(row, column) for row in table.rows]
+    several = [place for place, cell in enumerate(cells) if listed_labels(cell)]
+    nested = [cell for cell in cells if isinstance(cell, (list, tuple, dict, bytes))]
+    if nested and judge(nested).kind == "spans":
+        hint = "A tagger learns from two columns, tokens and tags; choose the column of classes with --label"
+        raise DataError(f"column '{column}' of {table.path} holds places in a text, not classes", hint)
+    if several:
+        raise _several_labels(table, column, several, "in a list")
+    if nested:
+        raise DataError(
+            f"column '{column}' of {table.path} holds lists or bytes, not classes", "Choose the column with --label"
+        )
+    return Counter(label for cell in cells if (label := label_text(cell)) is not None)
+
+
+def _named_labels(own: Sequence[str] | None, known: Sequence[tuple[str, str]], counts: Iterable[str]) -> Labels:
+    """The labels as the data set or the task names them; empty where they do not, or the data has others."""
+    if own:
+        return Labels(tuple(str(i) for i in range(len(own))), tuple(own), "as the data set names them")
+    task = Labels(tuple(v for v, _ in known), tuple(n for _, n in known), "as the task names them")
+    return Labels((), (), "") if task.lacks(word for word in counts if not is_mark(word)) else task
+
+
+def _check_joined(table: Table, column: str, counts: Iterable[str]) -> None:
+    joined = find_joined(counts)
+    if joined:
+        places = [i for i, row in enumerate(table.rows) if label_text(cell_of(row, column)) in joined]
+        separators = " and ".join(f"'{separator}'" for separator in dict.fromkeys(joined.values()))
+        raise _several_labels(table, column, places, f"joined by {separators}")
+
+
+def _several_labels(table: Table, column: str, places: Sequence[int], how: str) -> DataError:
+    first = text_of(cell_of(table.rows[places[0]], column)) or ""
+    return DataError(
+        f"{len(places)} of {len(table.rows)} rows of {table.path} have several classes in column '{column}', {how}; "
+        f"the first is line {table.numbers[places[0]]}: {first[:80]}",
+        "One class a row is learnt: leave these rows out, or make classes of their own of them with --set labels=A,B,C",
+    )
+
+
 def _check_listed(table: Table, words: Iterable[str], labels: Labels) -> None:
-    unknown = sorted(set(words) - set(labels.index()))
+    unknown = labels.lacks(words)
     if unknown:
         raise DataError(
             f"{table.path} has labels that are not in the list: {listing(unknown)}; the list has {listing(labels.names)}",

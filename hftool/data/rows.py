@@ -2,11 +2,12 @@
 
 import random
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from hftool.data.columns import cell_of
-from hftool.data.labels import MISSING, Labels, label_text, tag_texts
+from hftool.data.contents import cell_of
+from hftool.data.label_words import MARKS, fold, is_mark
+from hftool.data.labels import Labels, label_text, tag_texts
 from hftool.data.roles import TEXTS, answers_value, number_value, pair_lengths, text_value, tokens_value
 from hftool.data.sources import Rejected, Row, Table, whole_characters
 from hftool.errors import DataError, listing
@@ -17,42 +18,63 @@ NO_CLASS = "no label"
 
 @dataclass
 class Prepared:
-    """Rows under their roles (label and tags as ids), with the lines they came from and those left out."""
+    """Rows under their roles (label and tags as ids), with the lines they came from and those left out. spelled: labels that
+    were known by another spelling -> as the model names them."""
 
     split: str
     path: str
     rows: list[Row]
     numbers: list[int]
     rejected: list[Rejected]
+    spelled: Mapping[str, str] = field(default_factory=dict)
+
+    def sentences(self) -> list[str]:
+        """What is to be known about the labels."""
+        said = []
+        if self.spelled:
+            pairs = ", ".join(f"'{word}' as '{name}'" for word, name in self.spelled.items())
+            said.append(f"labels of {self.split} are read by another spelling: {pairs}; --set labels=A,B keeps spellings apart")
+        without = sum(row.reason == NO_CLASS for row in self.rejected)
+        if without:
+            said.append(f"{without} rows of {self.split} have no label and are left out")
+        return said
 
     def keep(self, indices: Iterable[int]) -> "Prepared":
         """Only these rows, in this order."""
         chosen = list(indices)
-        return Prepared(self.split, self.path, [self.rows[i] for i in chosen], [self.numbers[i] for i in chosen], self.rejected)
+        return Prepared(
+            self.split,
+            self.path,
+            [self.rows[i] for i in chosen],
+            [self.numbers[i] for i in chosen],
+            self.rejected,
+            self.spelled,
+        )
 
 
 def prepare(table: Table, mapping: Mapping[str, str], labels: Labels | None) -> Prepared:
     """Rows under their roles. Rows that lack what a role needs are set aside.
 
     labels: of the label or the tags; None where the rows have neither, or they are not wanted. Raises DataError when labels are
-    unknown or over 1 % is set aside. Rows that the data set itself gives none of the classes it names are not counted there.
+    unknown or over 1 % is set aside. Rows with a mark for no label are not counted there; -1 is one where the data set itself
+    names its classes.
     """
     ids = _Ids(labels)
-    named = labels is not None and not labels.range and bool(table.label_names.get(mapping.get("label", "")))
+    unlabelled = MARKS if table.label_names.get(mapping.get("label", "")) else MARKS - {"-1"}
     rows, numbers, rejected, unnamed = [], [], list(table.rejected), 0
     for row, number in zip(table.rows, table.numbers, strict=True):
         made, reason = prepare_row(row, mapping)
         fault = ids.add(made, row, mapping, number) if labels and not reason else reason
         if fault:
             rejected.append(Rejected(number, fault, repr(row)[:1000]))
-            unnamed += named and fault == NO_CLASS and label_text(cell_of(row, mapping["label"])) == MISSING
+            unnamed += fault == NO_CLASS and (label_text(cell_of(row, mapping["label"])) or "").casefold() in unlabelled
         elif fault is not None:
             rows.append(made)
             numbers.append(number)
     if labels and ids.unknown:
         raise _unknown_labels(table, ids.unknown, labels)
     _check_rejected(table, rejected, len(rows), unnamed, amounts=labels is not None and bool(labels.range))
-    return Prepared(table.split, table.path, rows, numbers, rejected)
+    return Prepared(table.split, table.path, rows, numbers, rejected, ids.spelled)
 
 
 def prepare_row(row: Row, mapping: Mapping[str, str], *, marked: Sequence[str] = ("context",)) -> tuple[Row, str]:
@@ -83,12 +105,16 @@ def prepare_row(row: Row, mapping: Mapping[str, str], *, marked: Sequence[str] =
 
 
 class _Ids:
-    """Label and tags of rows as ids. `unknown` gathers the words that are no label, with the line of the first."""
+    """Label and tags of rows as ids. `unknown` gathers the words that are no label, with the line of the first; `spelled` those
+    that are one in another spelling, with its name."""
 
     def __init__(self, labels: Labels | None) -> None:
         self.index = labels.index() if labels else {}
+        self.folded = labels.folded() if labels else {}
+        self.names = labels.names if labels else ()
         self.number = bool(labels and labels.range)
         self.unknown: dict[str, int] = {}
+        self.spelled: dict[str, str] = {}
 
     def add(self, made: Row, row: Row, mapping: Mapping[str, str], number: int) -> str | None:
         """Put label or tags into `made` -> the reason why the row cannot be used, "" when it can, None when it is unknown."""
@@ -101,12 +127,17 @@ class _Ids:
             made["label"], reason = number_value(cell)
             return reason
         value = label_text(cell)
-        if value is None or (value == MISSING and value not in self.index):
+        if value is None:
             return NO_CLASS
-        if value not in self.index:
+        label = self.index.get(value, self.folded.get(fold(value)))
+        if label is None and is_mark(value):
+            return NO_CLASS
+        if label is None:
             self.unknown.setdefault(value, number)
             return None
-        made["label"] = self.index[value]
+        if value not in self.index:
+            self.spelled[value] = self.names[label]
+        made["label"] = label
         return ""
 
     def _add_tags(self, made: Row, cell: Any, number: int) -> str | None:

@@ -7,6 +7,7 @@ from typing import Any
 from hftool.data.column_names import is_named
 from hftool.data.columns import has_column, map_columns, missing_column
 from hftool.data.contents import Contents, cell_of
+from hftool.data.label_words import is_mark
 from hftool.data.labels import Labels, are_numbers, find_labels, find_range, find_tags, label_text
 from hftool.data.leftovers import check_prompt, left_out_sentence
 from hftool.data.passages import merge_lines
@@ -88,6 +89,8 @@ def build_splits(tables: Mapping[str, Table], choices: Choices) -> Splits:
     train, validation = _limited(train, choices), _limited(validation, choices)
     if "label" in mapping and not labels.range and len({row["label"] for row in train.rows}) < 2:
         raise DataError(f"the train rows of {train.path} that are left have only one class", "Raise --limit")
+    for part in (train, validation, test):
+        said += part.sentences() if part else []
     quality = check_quality(train, validation, allow_leak=choices.allow_leak)
     return Splits(train, validation, test, mapping, labels, quality, (*said, *quality.sentences()))
 
@@ -178,7 +181,8 @@ def _is_target(cell: Any) -> bool:
         return cell.get("is_impossible") is True or _is_target(cell.get("text"))
     if isinstance(cell, (list, tuple)):
         return any(map(_is_target, cell))
-    return label_text(cell) not in (None, "-1", "[]")
+    text = label_text(cell)
+    return text is not None and text != "[]" and not is_mark(text)
 
 
 def _limited(split: Prepared, choices: Choices) -> Prepared:

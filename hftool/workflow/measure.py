@@ -184,6 +184,7 @@ def rows_to_measure(
             names = own_names(table, mapping.get("label", mapping.get("tags", "")), row)
             table = merge_lines(table) if table.lines and not shape.targets else table
             part = prepare_rows(table, mapping, _labels_of(card, names))
+            _say_what_is_left_out(part, progress)
             return replace(part, split=Path(task).name) if is_file else part
         if is_file:  # there is no other table
             role = next(role for role in shape.targets if not has_targets(table, mapping[role]))
@@ -191,6 +192,15 @@ def rows_to_measure(
             raise DataError(what, f"Fill it, or name another with --column {role}=NAME")
     there = ", ".join(data.tables) or "nothing"
     raise DataError(f"there is no {on or 'labelled'} split to measure; there is {there}")
+
+
+def _say_what_is_left_out(part: Prepared, progress: Progress) -> None:
+    for sentence in part.sentences():
+        notice(progress, sentence)
+    if part.rejected:
+        first, total = part.rejected[0], len(part.rejected) + len(part.rows)
+        which = f"{len(part.rejected)} of {total} rows of {part.path} cannot be used"
+        notice(progress, f"{which}; the first is line {first.row}: {first.reason}")
 
 
 def _labels_of(card: Card, names: Mapping[str, str]) -> Labels:
