@@ -1,6 +1,7 @@
 """What makes a measurement lie: copies of a row, one text with two labels, rows of validation that are in train."""
 
 import random
+import unicodedata
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +9,9 @@ from hftool.data.rows import Prepared
 from hftool.data.sources import Row
 from hftool.errors import DataError
 
-MAX_LEAKED = 0.05  # share of validation rows
+MAX_LEAKED = 0.05  # share of validation rows, of those that are long enough to be learnt by heart
+MAX_SHORT_LEAKED = 0.5  # share of validation rows, however short
+LEAST_LEARNT = 50  # characters of a row from which on it is learnt by heart: a dash, a date or a place stands in every paper
 LEAST_PASSAGE = 80  # characters of plain text, from which on a copy is no accident
 ASKED = ("text", "text_pair", "tokens", "question", "context", "source", "prompt")
 LEARNT = ("label", "tags", "answers", "target", "completion")
@@ -81,8 +84,19 @@ def _key(row: Row) -> tuple[str, ...] | None:
     return None if is_plain and len(key[0]) < LEAST_PASSAGE else key
 
 
+def _is_long(key: tuple[str, ...] | None) -> bool:
+    """Whether a row says enough to be learnt by heart; a letter of Chinese, Japanese or Korean counts for two."""
+    texts = key or ()
+    wide = sum(unicodedata.east_asian_width(letter) in "WF" for text in texts if not text.isascii() for letter in text)
+    return sum(map(len, texts)) + wide >= LEAST_LEARNT
+
+
 def check_quality(train: Prepared, validation: Prepared, *, allow_leak: bool) -> Quality:
-    """Count duplicates, conflicting labels and leaks. Raises DataError when over 5 % of validation leaked from train."""
+    """Count duplicates, conflicting labels and leaks.
+
+    Raises:
+        DataError: Over 5 % of validation are long rows that leaked from train, or over half of it leaked.
+    """
     seen: dict[tuple[str, ...], set[str]] = {}
     repeated = 0
     for row in train.rows:
@@ -93,12 +107,14 @@ def check_quality(train: Prepared, validation: Prepared, *, allow_leak: bool) ->
             seen.setdefault(key, set()).add(learnt)
     several = any("target" in row or "completion" in row for row in train.rows[:1])  # a text may have two translations
     conflicts = 0 if several else sum(len(labels) > 1 for labels in seen.values())
-    at = [i for i, row in enumerate(validation.rows) if _key(row) in seen]
-    quality = Quality(repeated, conflicts, len(at), len(validation.rows))
-    if len(at) > MAX_LEAKED * len(validation.rows) and not allow_leak:
-        rows = ", ".join(str(validation.numbers[i]) for i in at[:5])
+    keys = [_key(row) for row in validation.rows]
+    at = [i for i, key in enumerate(keys) if key in seen]
+    quality = Quality(repeated, conflicts, len(at), len(keys))
+    long = [i for i in at if _is_long(keys[i])]
+    if (len(long) > MAX_LEAKED * len(keys) or len(at) > MAX_SHORT_LEAKED * len(keys)) and not allow_leak:
+        rows = ", ".join(str(validation.numbers[i]) for i in (long or at)[:5])
         raise DataError(
-            f"{len(at)} of {len(validation.rows)} validation rows are in train as well (lines {rows} of {validation.path})",
+            f"{len(at)} of {len(keys)} validation rows are in train as well (lines {rows} of {validation.path})",
             "Mend the split, or train all the same with --allow-leak",
         )
     return quality

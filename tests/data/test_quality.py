@@ -72,16 +72,53 @@ def test_a_text_may_have_two_translations_and_two_ways_on():
     assert counted(short, short) == (0, 0, 1)  # short, but no plain text
 
 
+LONG = "a film about a lighthouse keeper and the winter he spent alone, number"  # no accident where it is shared
+
+
 def test_above_five_percent_leaked_is_an_error_unless_it_is_allowed():
-    train = split([(f"film {i}", i % 2) for i in range(50)])
+    train = split([(f"{LONG} {i}", i % 2) for i in range(50)])
     rows = [(f"other {i}", 0) for i in range(38)]
-    assert check_quality(train, split([*rows, ("film 1", 1), ("Film 2", 0)], "validation"), allow_leak=False).leaked == 2
-    leaky = split([*rows, ("film 1", 1), ("Film 2", 0), ("film  3", 1)], "validation")
+    fine = split([*rows, (f"{LONG} 1", 1), (f"{LONG.upper()} 2", 0)], "validation")
+    assert check_quality(train, fine, allow_leak=False).leaked == 2
+    leaky = split([*rows, (f"{LONG} 1", 1), (f"{LONG.upper()} 2", 0), (f"{LONG}  3", 1)], "validation")
     assert line_of(check_quality, train, leaky, allow_leak=False) == (
         "65 3 of 41 validation rows are in train as well (lines 40, 41, 42 of validation.csv). "
         "Mend the split, or train all the same with --allow-leak"
     )
     assert check_quality(train, leaky, allow_leak=True).leaked == 3
+
+
+SENTENCES = [f"the minister said on day {i} that the budget would be ready in time" for i in range(80)]
+DATELINES = [*["-"] * 8, *(f"Madrid , {i} may ( EFE ) ." for i in range(20, 32))]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        lambda text: {"tokens": text.split(), "tags": [0] * len(text.split())},  # as in CoNLL-2002
+        lambda text: {"text": text, "label": len(text) % 2},
+        lambda text: {"text": text, "text_pair": "yes", "label": 1},
+        lambda text: {"source": text, "target": "ja"},
+        lambda text: {"prompt": text, "completion": "ja"},
+        lambda text: {"question": text, "context": "Lyon", "answers": {"text": [], "answer_start": []}},
+    ],
+)
+def test_short_rows_that_both_splits_have_are_counted_and_no_error(row):
+    """A dash, a date, a place line: a fifth of the official dev split of CoNLL-2002 is in train."""
+    train = prepared([row(text) for text in [*SENTENCES, *DATELINES]])
+    validation = prepared([row(text) for text in [*(f"yet {text}" for text in SENTENCES), *DATELINES]], "validation")
+    quality = check_quality(train, validation, allow_leak=False)
+    assert quality.leaked == 20 and quality.sentences()[-1].startswith("20 of 100 validation rows are in train (20.0 %)")
+    mostly = prepared([row(text) for text in [*DATELINES, *(f"yet {text}" for text in SENTENCES[:19])]], "validation")
+    assert line_of(check_quality, train, mostly, allow_leak=False).startswith("65 20 of 39 validation rows are in train as well")
+    long = prepared([row(text) for text in [*DATELINES, *SENTENCES[:7], *(f"yet {t}" for t in SENTENCES)]], "validation")
+    assert line_of(check_quality, train, long, allow_leak=False).startswith("65 27 of 107 validation rows are in train as well")
+
+
+def test_a_letter_of_chinese_says_as_much_as_two():
+    text = "酒店的房间很大而且早餐也不错下次还会住这里服务员很热情"
+    train, validation = split([(text, 1), ("b", 0)]), split([(text, 1), *((f"c{i}", 0) for i in range(9))], "validation")
+    assert line_of(check_quality, train, validation, allow_leak=False).startswith("65 1 of 10 validation rows")
 
 
 def test_short_lines_of_plain_text_are_no_copies_but_passages_are():
