@@ -230,7 +230,9 @@ def parse_assignments(pairs: list[str]) -> dict[str, Any]:
         if not equals:
             raise UsageError(f"--set takes key=value, not '{pair}'")
         check_key(key)
-        values[key] = parse(key, raw) if key in KNOBS else _parse_plain(key, raw)
+        value = parse(key, raw) if key in KNOBS else _parse_plain(key, raw)
+        if values.setdefault(key, value) != value:
+            raise UsageError(f"--set {key} is given two values: '{values[key]}' and '{value}'", "Give it once")
     return values
 
 

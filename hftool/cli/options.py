@@ -157,12 +157,12 @@ def go_offline(offline: bool) -> None:
 
 def column_mapping(columns: list[str] | None, **short: str | None) -> dict[str, str]:
     """--column role=name and the short forms as one mapping. Raises UsageError."""
-    mapping = {}
+    mapping: dict[str, str] = {}
     for pair in columns or []:
         role, equals, name = pair.partition("=")
         if not equals or not name:
             raise UsageError(f"--column takes role=name, not '{pair}'", "Such as --column text=sentence")
-        mapping[role.strip()] = name
+        _add_role(mapping, role.strip(), name)
     if mapping:
         from hftool.data.roles import ROLES
 
@@ -170,7 +170,16 @@ def column_mapping(columns: list[str] | None, **short: str | None) -> dict[str, 
             if role not in ROLES:
                 hint = did_you_mean(role, ROLES, otherwise="Roles: " + ", ".join(ROLES))
                 raise UsageError(f"--column has no role '{role}'", hint)
-    return mapping | {role: name for role, name in short.items() if name is not None}
+    for role, short_name in short.items():
+        if short_name is not None:
+            _add_role(mapping, role, short_name)
+    return mapping
+
+
+def _add_role(mapping: dict[str, str], role: str, name: str) -> None:
+    """Raise UsageError for a role that has another column already."""
+    if mapping.setdefault(role, name) != name:
+        raise UsageError(f"the role '{role}' is given two columns: '{mapping[role]}' and '{name}'", "Choose one")
 
 
 def reads_columns(*short: str) -> Callable[[Command], Command]:

@@ -5,6 +5,8 @@ from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
 
+from hftool.errors import UsageError, listing
+
 HEADINGS = (
     "Options",
     "Writing",
@@ -14,6 +16,7 @@ HEADINGS = (
     "Machine",
     "Everywhere",
 )  # in the order of the page
+HINTS = {"--label": "A model learns one label: train a model for each"}
 OWN, WRITING, TRAINING, DATA, EVALUATING, MACHINE, COMMON = HEADINGS
 
 
@@ -23,6 +26,12 @@ class Page(TyperCommand):
     def get_params(self, ctx: Any) -> list[Any]:
         """typer's own, flags settled."""
         return _settled(super().get_params(ctx))
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """typer's own, after an option that was given twice and takes one value is refused: typer keeps the last in silence."""
+        if not ctx.resilient_parsing:
+            _check_given_once(self.make_parser(ctx), list(args))
+        return super().parse_args(ctx, args)
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """[MODEL] [TASK] [OPTIONS], in the order in which they are typed."""
@@ -53,6 +62,20 @@ class Tour(TyperGroup):
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """VERB first, as in every example."""
         return ["VERB", "[ARGUMENTS]", "[OPTIONS]"]
+
+
+def _check_given_once(parser: Any, args: list[str]) -> None:
+    """Raise UsageError that names the option and its values. Flags may be repeated: they say the same."""
+    single = {id(option): option for option in (*parser._long_opt.values(), *parser._short_opt.values())}
+    single = {key: option for key, option in single.items() if option.action == "store"}
+    for option in single.values():
+        option.action = "append"
+    values, _, _ = parser.parse_args(args=args)
+    for option in single.values():
+        given = values.get(option.dest)
+        if isinstance(given, list) and len(given) > 1:
+            name = max(option.obj.opts, key=len)
+            raise UsageError(f"{name} is given {len(given)} times: {listing(given)}", HINTS.get(name, "Give it once"))
 
 
 def _settled(params: Iterable[Any]) -> list[Any]:
