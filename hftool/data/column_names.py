@@ -11,7 +11,7 @@ COMMON_NAMES = {
     ),
     "label": (
         *("label", "labels", "gold_label", "class", "category", "sentiment", "stars", "rating", "polarity", "score", "target"),
-        *("intent", "emotion", "quality", "is_duplicate", "relatedness_score"),
+        *("intent", "emotion", "quality", "is_duplicate"),
     ),
     "tokens": ("tokens", "words"),
     "tags": ("tags", "ner_tags", "ner", "labels"),

@@ -13,7 +13,7 @@ from hftool.data.roles import ROLES, TEXTS, Shape
 from hftool.errors import DataError, UsageError, did_you_mean, listing
 
 __all__ = ["COMMON_NAMES", "cell_of", "check_roles", "has_column", "map_columns", "missing_column"]
-NO_TEXT = ("amounts", "spans", "scores", "dates", "identifiers", "objects")
+NO_TEXT = ("empty", "amounts", "spans", "scores", "dates", "identifiers", "objects")
 
 
 def map_columns(

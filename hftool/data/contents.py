@@ -1,5 +1,6 @@
 """What the columns of a table hold, judged by a sample of their cells and not by their names."""
 
+import itertools
 import json
 import re
 import statistics
@@ -17,8 +18,9 @@ MOSTLY = 0.95  # share of the cells from which on a column is of that kind
 FEW = 20  # so many different values may be classes, however seldom each of them occurs
 LONGEST_CLASS = 50  # characters of a typical class name
 DATE = re.compile(r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}([T ].*)?$|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4}([T ,].*)?$|\d{1,2}:\d{2}(:\d{2})?$")
-TIMESTAMPS = ((9e8, 4e9), (9e11, 4e12))  # seconds and milliseconds since 1970
-IDENTIFIER = re.compile(r"(^|[\W_])(id|idx|index|uuid|guid)\d?$|[a-z]I[dD]$", re.IGNORECASE)
+TIMES = ((1900, 2100), (9e8, 4e9), (9e11, 4e12))  # years, seconds and milliseconds since 1970
+LARGE = 1e6  # whole numbers from which on they are counted by nobody
+IDENTIFIER = re.compile(r"(^|[\W_])(?i:id|idx|index|uuid|guid)\d?$|[a-z]I[dD]$")
 OFFSETS = re.compile(r"start|begin|offset")
 TARGETS = ("classes", "amounts", "spans", "lists", "scores")
 PHRASES = {
@@ -96,7 +98,9 @@ def judge(cells: Sequence[Any], name: str = "") -> Content:
     numbers = [number for text in texts if (number := number_value(text)[0]) is not None]
     if len(numbers) >= MOSTLY * len(texts):
         return _judge_numbers(numbers, name)
-    return _judge_texts(texts, counts)
+    content = _judge_texts(texts, counts)
+    is_name = content.kind == "words" and content.words == 1 and IDENTIFIER.search(name)
+    return Content("identifiers", content.values) if is_name else content
 
 
 def _value(cell: Any) -> Any:
@@ -141,9 +145,10 @@ def _judge_numbers(numbers: Sequence[float], name: str) -> Content:
     values, total = len(set(numbers)), len(numbers)
     if not all(number.is_integer() for number in numbers):
         return Content("amounts", values)
-    if all(any(least <= number <= most for least, most in TIMESTAMPS) for number in numbers):
+    if any(all(least <= number <= most for number in numbers) for least, most in TIMES):
         return Content("dates", values)
-    if values == total or (IDENTIFIER.search(name) and values > FEW):
+    rising = total > 2 and all(one < two for one, two in itertools.pairwise(numbers))
+    if rising or (IDENTIFIER.search(name) and values > min(FEW, total / 2)) or (values == total and min(numbers) >= LARGE):
         return Content("identifiers", values)
     return Content("classes" if _repeats(values, total) else "amounts", values)
 

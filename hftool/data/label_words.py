@@ -86,5 +86,5 @@ def listed_labels(cell: Any) -> list[str]:
             return []
     if isinstance(value, Mapping):
         value = value.get("choices")
-    several = isinstance(value, (list, tuple)) and len(value) > 1 and all(isinstance(item, str) for item in value)
-    return list(value) if several else []
+    several = isinstance(value, (list, tuple)) and len(value) > 1 and all(isinstance(item, (str, int)) for item in value)
+    return [str(item) for item in value] if several else []

@@ -56,11 +56,12 @@ def prepare(table: Table, mapping: Mapping[str, str], labels: Labels | None) -> 
     """Rows under their roles. Rows that lack what a role needs are set aside.
 
     labels: of the label or the tags; None where the rows have neither, or they are not wanted. Raises DataError when labels are
-    unknown or over 1 % is set aside. Rows with a mark for no label are not counted there; -1 is one where the data set itself
-    names its classes.
+    unknown or over 1 % is set aside. Rows with a mark for no label are not counted there; -1 is one where classes have names and
+    not numbers.
     """
     ids = _Ids(labels)
-    unlabelled = MARKS if table.label_names.get(mapping.get("label", "")) else MARKS - {"-1"}
+    counted = labels is not None and all(name.lstrip("-").isdigit() for name in labels.names)
+    unlabelled = MARKS - {"-1"} if counted else MARKS
     rows, numbers, rejected, unnamed = [], [], list(table.rejected), 0
     for row, number in zip(table.rows, table.numbers, strict=True):
         made, reason = prepare_row(row, mapping)

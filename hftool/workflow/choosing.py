@@ -62,7 +62,26 @@ def infer_head(data: TaskData, given: Mapping[str, str], family: Family) -> str:
         unclear = {role: column for role, column in mapping.items() if role not in shape.targets}
     if unclear:  # a label that was found by what it holds alone
         check_alone(table.path, table.columns, unclear, contents)
-    raise trouble or DataError(f"no head of {family.name} can learn from the columns of {table.path}", "Choose with --head")
+    if trouble is not None:
+        raise _of_another_family(trouble, table, given, family, contents)
+    raise DataError(f"no head of {family.name} can learn from the columns of {table.path}", "Choose with --head")
+
+
+def _of_another_family(
+    trouble: DataError, table: Table, given: Mapping[str, str], family: Family, contents: Contents
+) -> DataError:
+    """The error, with the head that the columns are for where the family cannot do that one."""
+    for head in BY_COLUMNS:
+        try:
+            shape, mapping = map_columns(
+                table.columns, head_class(head).shapes, given=given, known={}, path=table.path, contents=contents
+            )
+        except (DataError, UsageError):
+            continue
+        if head not in family.heads and shape.targets and is_clear(shape, mapping, given):
+            hint = f"These are rows to {head}, which {family.name} cannot do: choose another model, or other columns"
+            return DataError(trouble.detail, hint)
+    return trouble
 
 
 def _present(columns: Sequence[str], shape: Shape, given: Mapping[str, str], contents: Contents) -> int:
