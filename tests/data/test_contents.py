@@ -7,7 +7,7 @@ import pytest
 from hftool.data.contents import Contents, judge
 from hftool.data.leftovers import left_out, left_out_sentence
 
-TEXTS = [f"the {word} film of day {i} was a joy" for i, word in enumerate("warm cold dull long fine odd".split() * 5)]
+TEXTS = [f"the {word} film of day {i} was a joy" for i, word in enumerate(["warm", "cold", "dull", "long", "fine", "odd"] * 5)]
 SPAN = {"start": 0, "end": 3, "label": "PER"}
 
 

@@ -72,7 +72,9 @@ def test_classes_that_merely_hold_a_separator_are_classes(labels):
 def test_two_classes_together_are_a_class_when_the_user_lists_them():
     labels = ("negative", "positive", "negative#positive")
     assert find_labels(table(labels * 3), "label", ordered=labels).names == labels
-    assert listed_labels('{"choices": ["one"]}') == listed_labels('["one"]') == listed_labels("[ok") == listed_labels("{}") == []
+    assert (
+        listed_labels('{"choices": ["one"]}') == listed_labels('["one"]') == listed_labels("[ok") == listed_labels("{}") == []
+    )
 
 
 # ---- marks for none

@@ -110,7 +110,9 @@ def test_short_rows_that_both_splits_have_are_counted_and_no_error(row):
     quality = check_quality(train, validation, allow_leak=False)
     assert quality.leaked == 20 and quality.sentences()[-1].startswith("20 of 100 validation rows are in train (20.0 %)")
     mostly = prepared([row(text) for text in [*DATELINES, *(f"yet {text}" for text in SENTENCES[:19])]], "validation")
-    assert line_of(check_quality, train, mostly, allow_leak=False).startswith("65 20 of 39 validation rows are in train as well")
+    assert line_of(check_quality, train, mostly, allow_leak=False).startswith(
+        "65 20 of 39 validation rows are in train as well"
+    )
     long = prepared([row(text) for text in [*DATELINES, *SENTENCES[:7], *(f"yet {t}" for t in SENTENCES)]], "validation")
     assert line_of(check_quality, train, long, allow_leak=False).startswith("65 27 of 107 validation rows are in train as well")
 

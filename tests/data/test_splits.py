@@ -85,7 +85,9 @@ def test_a_validation_split_without_labels_is_replaced_and_that_is_said():
 
 def test_a_split_with_columns_under_other_names_is_mapped_and_that_is_said():
     train = table("train", [0, 1] * 20)
-    splits = build(train, table("validation", [0, 1], columns=("text", "stars")), table("test", [1, 1], columns=("SMS", "label")))
+    splits = build(
+        train, table("validation", [0, 1], columns=("text", "stars")), table("test", [1, 1], columns=("SMS", "label"))
+    )
     assert "columns of validation: text='text', label='stars'" in splits.said
     assert "columns of test: text='SMS', label='label'" in splits.said
     assert [row["label"] for row in splits.validation.rows] == [0, 1] and len(splits.test.rows) == 2
