@@ -13,6 +13,7 @@ from hftool.data.roles import ROLES, TEXTS, Shape
 from hftool.errors import DataError, UsageError, did_you_mean, listing
 
 __all__ = ["COMMON_NAMES", "cell_of", "check_roles", "has_column", "map_columns", "missing_column"]
+SHOWN = 3  # columns that a hint offers
 NO_TEXT = ("empty", "amounts", "spans", "scores", "dates", "identifiers", "objects")
 
 
@@ -197,11 +198,10 @@ def missing_column(path: str, columns: Sequence[str], column: str, role: str, *,
     if "=" in flag:
         return DataError(detail, f"Try {flag}")
     likely = _likely(columns, column, role, contents)
-    if len(likely) > 1:
-        return DataError(detail, f"Choose with {flag}: {listing(likely)}")
     if not likely and contents is not None and role == "text":
         return DataError(detail, f"None of them holds texts; {flag} COLUMN takes one all the same")
-    return DataError(detail, f"Try {flag} {shlex.quote(likely[0]) if likely else 'COLUMN'}")
+    ways = [f"{flag} {shlex.quote(name)}" for name in likely[:SHOWN]]
+    return DataError(detail, "Try " + (" or ".join(ways) or f"{flag} COLUMN"))
 
 
 def _likely(columns: Sequence[str], column: str, role: str, contents: Contents | None) -> list[str]:

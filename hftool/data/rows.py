@@ -56,8 +56,8 @@ def prepare(table: Table, mapping: Mapping[str, str], labels: Labels | None) -> 
     """Rows under their roles. Rows that lack what a role needs are set aside.
 
     labels: of the label or the tags; None where the rows have neither, or they are not wanted. Raises DataError when labels are
-    unknown or over 1 % is set aside. Rows with a mark for no label are not counted there; -1 is one where classes have names and
-    not numbers.
+    unknown or over 1 % is set aside. Rows with a mark for no label are not counted there; -1 is one where classes are no
+    numbers.
     """
     ids = _Ids(labels)
     counted = labels is not None and all(name.lstrip("-").isdigit() for name in labels.names)

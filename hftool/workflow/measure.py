@@ -184,8 +184,9 @@ def rows_to_measure(
             names = own_names(table, mapping.get("label", mapping.get("tags", "")), row)
             table = merge_lines(table) if table.lines and not shape.targets else table
             part = prepare_rows(table, mapping, _labels_of(card, names))
+            part = replace(part, split=Path(task).name) if is_file else part
             _say_what_is_left_out(part, progress)
-            return replace(part, split=Path(task).name) if is_file else part
+            return part
         if is_file:  # there is no other table
             role = next(role for role in shape.targets if not has_targets(table, mapping[role]))
             what = f"{task} has nothing to measure by in column '{mapping[role]}'"

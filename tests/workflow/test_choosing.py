@@ -205,7 +205,7 @@ def test_columns_are_found_by_name_and_content(columns, expected, kind):
 def test_two_names_of_a_label_are_not_chosen_between():
     table = table_of(text=TEXT, category=one_of("a", "b"), sentiment=one_of("pos", "neg"))
     assert line_of(table).startswith("65 rows.csv has 2 columns besides 'text' that look like labels: 'category' (2 different")
-    assert line_of(table, head="classify").endswith("Choose with --label: 'category', 'sentiment'")
+    assert line_of(table, head="classify").endswith("Try --label category or --label sentiment")
     assert job(table_of(text=TEXT, category=lambda i: "news", sentiment=FLAG))[1].columns["label"] == "sentiment"
 
 
@@ -234,7 +234,7 @@ def test_the_only_column_that_can_be_a_label_is_one_under_classify():
         ),
         (
             {"#1 Part": TEXT, "#4 Part": texts(7), "mark": FLAG},
-            "65 rows.csv has no column 'text'; it has '#1 Part', '#4 Part', 'mark'. Choose with --text: '#1 Part', '#4 Part'",
+            "65 rows.csv has no column 'text'; it has '#1 Part', '#4 Part', 'mark'. Try --text '#1 Part' or --text '#4 Part'",
         ),
         (
             {"my texte": TEXT, "it's good": FLAG},
