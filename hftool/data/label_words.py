@@ -8,7 +8,8 @@ from typing import Any
 
 # what stands where a row has no label: SNLI has -, `datasets` has -1
 MARKS = frozenset(("-", "--", "-1", "?", "n/a", "#n/a", "na", "nan"))
-RARE = 0.1  # share of the labels up to which a mark may stand for none
+SIGNS = ("-", "--", "?")  # marks that hardly any class is called
+RARE, RARE_SIGN = 0.1, 0.2  # share of the labels up to which a mark may stand for none
 SEPARATORS = ("#", "|", ";", ",", "/", "+", "&")
 NUMBER = re.compile(r"[-+]?\d+[.,/]\d+$")
 
@@ -31,10 +32,11 @@ def without_marks(counts: Counter[str], listed: Collection[str]) -> Counter[str]
         listed: The classes, where the task, the data set or the user names them.
     """
     others = {word: count for word, count in counts.items() if not is_mark(word)}
-    most = min(RARE * counts.total(), min(others.values(), default=0) - 1)
+    least = min(others.values(), default=0)
     none = set()
     for word in counts.keys() - others.keys():
         of_numbers = word == "-1" and all(other.lstrip("-").isdigit() for other in others)
+        most = min((RARE_SIGN if word in SIGNS else RARE) * counts.total(), least - 1)
         rare = len(others) > 1 and counts[word] <= most and not of_numbers and not (word == "-" and "+" in others)
         if word not in listed if listed else rare:
             none.add(word)

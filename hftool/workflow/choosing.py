@@ -20,7 +20,7 @@ from hftool.registry.models import Family
 
 BY_COLUMNS = ("tag", "answer", "text2text", "classify", "generate", "fill")  # the ones that ask for most first
 PLAIN = ("generate", "fill")  # heads that learn from text alone
-NO_RUNNING_TEXT = ("amounts", "dates", "identifiers", "spans", "scores", "lists", "objects")
+NO_RUNNING_TEXT = ("amounts", "dates", "spans", "scores", "lists", "objects")
 
 
 def infer_head(data: TaskData, given: Mapping[str, str], family: Family) -> str:
@@ -95,13 +95,14 @@ def _present(columns: Sequence[str], shape: Shape, given: Mapping[str, str], con
 def _check_plain(table: Table, mapping: Mapping[str, str], given: Mapping[str, str], contents: Contents, head: str) -> None:
     """Raise DataError where the rows hold more than a text, or the text is none."""
     check_alone(table.path, table.columns, mapping, contents, head=head)
+    if table.lines:
+        return
     column = mapping["text"]
-    content = contents.of(column)
-    if content.kind in NO_RUNNING_TEXT:
-        raise DataError(
-            f"column '{column}' of {table.path} holds {content.phrase()}, no texts", f"--head {head} learns it all the same"
-        )
-    if "text" not in given and not is_named(column, "text"):
+    content, named = contents.of(column), is_named(column, "text")
+    if content.kind in NO_RUNNING_TEXT or (content.kind == "classes" and not named):
+        hint = f"--head {head} learns it all the same"
+        raise DataError(f"column '{column}' of {table.path} holds {content.phrase()}, no texts", hint)
+    if "text" not in given and not named:
         raise DataError(
             f"no column of {table.path} is called a text, and none looks like a label",
             f"Take one with --text, such as --text {shlex.quote(column)}",

@@ -155,6 +155,26 @@ def test_numbers_are_no_running_text(column):
     assert job(table_from({column: lambda i: f"{i * 7 % 30 / 10}"}), columns={"text": column}, head="fill")[0] == "fill"
 
 
+def test_grades_that_are_called_a_text_by_the_user_are_none():
+    grades = table_from({"Name": lambda i: f"Ada{i}", "Note": one_of("1", "2", "3")})
+    line = line_of(grades, columns={"text": "Note"})
+    assert line == "65 column 'Note' of rows.csv holds 3 different values, no texts. --head fill learns it all the same"
+    assert job(table_from({"text": lambda i: f"emma{i}"}))[0] == "fill"  # names, one a row
+    assert job(table_from({"text": one_of("yes", "no")}))[0] == "fill"
+
+
+def test_lines_of_a_text_are_no_column():
+    lines = [{"text": f"{i}.5"} for i in range(400)]
+    table = Table("train", "digits.txt", ("text",), lines, list(range(1, 401)), lines=True)
+    assert infer_head(TaskData({"train": table}), {}, family("gpt2")) == "generate"
+
+
+def test_a_text_that_is_found_by_content_alone_is_not_learnt_by_itself():
+    line = line_of(table_of(id=lambda i: i, address=texts(3)))
+    assert line.startswith("65 no column of rows.csv is called a text, and none looks like a label. Take one with --text")
+    assert job(table_of(id=lambda i: i, address=texts(3)), columns={"text": "address"})[0] == "fill"
+
+
 # ---- found by name and content
 
 
