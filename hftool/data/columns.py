@@ -71,6 +71,8 @@ def _learnt(shapes: Sequence[Shape]) -> list[Shape]:
 
 def check_roles(given: Mapping[str, str]) -> None:
     """Raise UsageError for a role that does not exist, or one with anything but the name of one column."""
+    if not isinstance(given, Mapping):
+        raise UsageError(f"columns are pairs of role and column, not {given!r}", "Such as {'text': 'sentence'}")
     for role, column in given.items():
         if role not in ROLES:
             raise UsageError(f"unknown role '{role}'", did_you_mean(role, ROLES, otherwise="Roles: " + ", ".join(ROLES)))
@@ -148,7 +150,7 @@ class _Search:
         if role == "label":
             return self._label(named, fitting, free)
         if named or role != "text":
-            return (fitting or named or [None])[0]
+            return next(iter(fitting or named), None)
         worded = [name for name in by_words(free, role) if self._of(name).kind in ("text", "words")]
         texts = worded or [name for name in free if self._of(name).kind == "text"]
         return texts[0] if len(texts) == 1 else None

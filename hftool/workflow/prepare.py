@@ -78,8 +78,7 @@ def make_settings(
     """One Config from what the caller gave, its device chosen. Raises UsageError."""
     if config is None or isinstance(config, Mapping):
         values = dict(config or {})
-        if isinstance(values.get("columns"), Mapping):
-            check_roles(values["columns"])
+        check_roles(values.get("columns") or {})
         for key, value in values.items():
             knobs.check_key(key)
             values[key] = knobs.parse(key, value) if key in knobs.KNOBS else value
