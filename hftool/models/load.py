@@ -4,6 +4,7 @@ A saved model is a plain Hugging Face folder that `from_pretrained` loads, plus 
 """
 
 import contextlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 from hftool.errors import ConfigError, DataError, InputMissing, StorageError
 from hftool.models.card import CARD, Card, read_card, write_card
 from hftool.models.families import auto_class_of, family_of, read_config
+from hftool.models.stored import Stored, read_stored
 from hftool.registry.models import Family
 
 UNLIMITED = 10**6  # tokens; tokenizers that were trained on the spot say 10**30
@@ -20,13 +22,17 @@ VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "se
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model in eval mode with fp32 weights, its tokenizer, its card, and the parts of it that are not trained yet."""
+    """A model in eval mode with fp32 weights, its tokenizer, its card, and the parts of it that are not trained yet.
+
+    notes: what whoever uses it should know of how it was loaded, a sentence each.
+    """
 
     model: Any
     tokenizer: Any
     card: Card
     family: Family
     new_weights: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @contextlib.contextmanager
@@ -111,6 +117,7 @@ def load_model(folder: Path, auto_class: str, *, card: Card, new_head: bool, dev
     if getattr(config, "pad_token_id", None) is None:
         config.pad_token_id = tokenizer.pad_token_id
     _check_vocabulary(folder, tokenizer, config)
+    stored = read_stored(folder)
     with quiet(), _without_warnings():
         try:
             model, info = getattr(transformers, auto_class).from_pretrained(
@@ -121,6 +128,7 @@ def load_model(folder: Path, auto_class: str, *, card: Card, new_head: bool, dev
                 use_safetensors=True,
                 local_files_only=True,
                 ignore_mismatched_sizes=new_head,
+                key_mapping={f"^{re.escape(name)}$": clean for name, clean in stored.renamed.items()} or None,
             )
         except (RuntimeError, ValueError, OSError) as error:
             raise ConfigError(f"the weights in '{folder}' do not fit: {' '.join(str(error).split())[:300]}") from None
@@ -130,7 +138,16 @@ def load_model(folder: Path, auto_class: str, *, card: Card, new_head: bool, dev
     if card.head == "embed":  # vectors are made of the last hidden states: the pooler, which many checkpoints lack, is no part
         new = tuple(name for name in new if "pooler." not in name)
     _check_new_weights(folder, model, new, new_head=new_head)
-    return Loaded(model.to(device).eval(), tokenizer, card, family_of(config), new)
+    _forget_wrappers(model, stored)
+    notes = (stored.note,) if stored.note else ()
+    return Loaded(model.to(device).eval(), tokenizer, card, family_of(config), new, notes)
+
+
+def _forget_wrappers(model: Any, stored: Stored) -> None:
+    """Else transformers would save the model under the names that its file had."""
+    if stored.renamed:
+        names = {*stored.renamed.values()}
+        model._weight_conversions = [one for one in model._weight_conversions if not names & {*one.target_patterns}]
 
 
 def _check_vocabulary(folder: Path, tokenizer: Any, config: Any) -> None:
