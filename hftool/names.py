@@ -11,7 +11,7 @@ from hftool import hub
 from hftool.data.sources import FORMATS, Table, read_hub_folder, read_table, split_files
 from hftool.errors import ConfigError, DataError, HubUnreachable, InputMissing, Refused, UsageError
 from hftool.lock import holding
-from hftool.models.sums import SUMS, check_loaded, check_sums
+from hftool.models.sums import SUMS, check_sums
 from hftool.progress import Progress, notice, silent
 from hftool.registry.models import Model, find_model, get_model, natural_head
 from hftool.registry.tasks import Task, find_task, get_task
@@ -125,19 +125,17 @@ def _place_of_folder(path: Path) -> Place:
                 f"Go on: hftool resume {shlex.quote(str(path))}; or take its best checkpoint: "
                 f"hftool save {shlex.quote(str(path))} --checkpoint best --out DIR",
             )
-        _check_as_written(run.model, f"Its checkpoints may be whole: hftool save {shlex.quote(str(path))} --out DIR")
+        _check_as_written(run.model)
         return Place(run.model, str(path.absolute()), run=run)
     if not path.is_dir() or not (path / "config.json").is_file():
         raise InputMissing(f"'{path}' is no model folder: it has no config.json")
-    _check_as_written(path, f"Save it again, or fetch it again; if the change is meant, remove its {SUMS}")
+    _check_as_written(path)
     return Place(path, str(path.absolute()))
 
 
-def _check_as_written(folder: Path, hint: str) -> None:
-    """A folder of one's own passes, but not one whose weights, config or tokenizer have changed since its hashes were written;
-    where a lock holds, none of its files may have."""
+def _check_as_written(folder: Path) -> None:
+    """Where a lock holds, a folder of one's own passes, but not one that has changed since its hashes were written."""
     if holding() is None or not (folder / SUMS).is_file():
-        check_loaded(folder, hint)
         return
     try:
         check_sums(folder)

@@ -14,6 +14,7 @@ from hftool.errors import ConfigError, DataError, InputMissing, StorageError
 from hftool.models.card import CARD, Card, read_card, write_card
 from hftool.models.families import auto_class_of, family_of, read_config
 from hftool.models.stored import Stored, read_stored, untie
+from hftool.models.sums import check_loaded
 from hftool.registry.models import FAMILIES, Family
 
 UNLIMITED = 10**6  # tokens; tokenizers that were trained on the spot say 10**30
@@ -109,6 +110,7 @@ def load_model(folder: Path, auto_class: str, *, card: Card, new_head: bool, dev
     import transformers
 
     config = read_config(folder)
+    check_loaded(folder)
     tokenizer = load_tokenizer(folder, config)
     if card.problem_type == "regression":
         config.num_labels, config.problem_type = 1, "regression"

@@ -21,6 +21,8 @@ DECIDE = (".safetensors", ".json", ".txt", ".model")  # what answers depend on; 
 HASHES = "hashes.json"  # below $HF_HOME/hftool: path to what the disk said of a file, and its hash
 MOST_HASHES = 500  # files; the ones that were hashed last are kept
 SETTLED = 10**9  # nanoseconds after a change, until which another could come with the same time
+AGAIN = "Save it again, or fetch it again"
+MEANT = f"if the change is meant, remove its {SUMS}"
 SAVE = "`hftool save RUN --out DIR` writes a folder that has one"
 
 
@@ -71,11 +73,11 @@ def check_sums(folder: Path) -> dict[str, str]:
         if names
     ]
     if said:
-        raise DataError(f"'{folder}' is not as it was written: {'; '.join(said)}", "Save it again, or fetch it again")
+        raise DataError(f"'{folder}' is not as it was written: {'; '.join(said)}", AGAIN)
     return sums
 
 
-def check_loaded(folder: Path, hint: str) -> None:
+def check_loaded(folder: Path) -> None:
     """Raise DataError when a file that answers depend on is no longer as SHA256SUMS says; a folder without one passes.
 
     What SHA256SUMS says in another form than `sha256sum` writes is passed over: it may be a stranger's.
@@ -89,7 +91,7 @@ def check_loaded(folder: Path, hint: str) -> None:
     changed = [name for name, path in paths.items() if hashes.get(path, sums[name]) != sums[name]]
     if changed:
         more = f" and {len(changed) - 5} more" if len(changed) > 5 else ""
-        raise DataError(f"'{folder}' is not as it was written: {', '.join(changed[:5])}{more} changed", hint)
+        raise DataError(f"'{folder}' is not as it was written: {', '.join(changed[:5])}{more} changed", f"{AGAIN}; {MEANT}")
 
 
 def hashes_of(paths: list[Path]) -> dict[Path, str]:
