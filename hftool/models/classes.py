@@ -18,6 +18,8 @@ from hftool.models.load import Loaded
 from hftool.models.stored import Stored, read_stored
 
 NUMBERED = re.compile(r"LABEL_(\d+)")  # what transformers calls the classes of a model that was given no names
+NUMBER = "regression"
+TRAINED = {"classify": "classify", "tag": "tag", "answer": "answer", NUMBER: "give a number"}  # heads that a task made
 DEVIATION = 0.02  # of the weights of a new class: what BERT, RoBERTa and GPT-2 begin with
 
 
@@ -43,25 +45,32 @@ def keep_classes(loaded: Loaded, folder: Path, config: Any, *, in_order: bool = 
         config: that of the folder, with its own classes.
         in_order: whether the new classes were listed by hand, which is the only way to tell what LABEL_0 means.
     """
-    card = loaded.card
+    card, stored = loaded.card, read_stored(folder)
     name = _last_layer(loaded.model, len(card.labels)) if card.labels else None
-    stored = read_stored(folder)
-    if name is None or f"{name}.weight" not in stored.files:
-        return loaded
+    there = name is not None and f"{name}.weight" in stored.files
     old, gave = _classes_of(folder, config)
+    wanted = NUMBER if card.head == "classify" and card.problem_type == NUMBER else card.head
     found: tuple[int | None, ...] = (None,) * len(card.labels)
-    if gave == card.head:
+    note = ""
+    if gave == wanted and there:
         found = match(old, Classes(card.labels, card.label_values), in_order=in_order)
         note = _sentence(old, card.labels, found)
-    else:
-        note = f"the head of the model was trained to {gave}: it is replaced by a new one"
+    elif gave == wanted and name is not None and stored.files:
+        note = f"the head of the model has other parts than that of {type(loaded.model).__name__}: it is not used"
+    elif gave != wanted and gave in TRAINED:
+        note = f"the head of the model, which was trained to {TRAINED[gave]}, is not used"
+    loaded = dataclasses.replace(loaded, notes=(*loaded.notes, *([note] if note else [])))
+    return _with_rows(loaded, str(name), stored, found) if there else loaded
+
+
+def _with_rows(loaded: Loaded, name: str, stored: Stored, found: Sequence[int | None]) -> Loaded:
+    """The model with the rows that were found, and what is new of its last layer among its new weights."""
     _put_rows(loaded.model, name, stored, found)
     rows = {f"{name}.weight", f"{name}.bias"} & set(loaded.model.state_dict())
     missing = set(loaded.new_weights) - rows
     if not any(place is not None for place in found):
         missing |= rows
-    notes = (*loaded.notes, *([note] if note else []))
-    return dataclasses.replace(loaded, new_weights=tuple(sorted(missing)), notes=notes)
+    return dataclasses.replace(loaded, new_weights=tuple(sorted(missing)))
 
 
 def match(old: Classes, new: Classes, *, in_order: bool = False) -> tuple[int | None, ...]:
@@ -101,7 +110,7 @@ def _classes_of(folder: Path, config: Any) -> tuple[Classes, str]:
     if card is not None and card.labels:
         return Classes(card.labels, card.label_values), head
     names = tuple(str(config.id2label[i]) for i in sorted(config.id2label))
-    return Classes(names), "give a number" if head == "classify" and len(names) == 1 else head
+    return Classes(names), NUMBER if head == "classify" and len(names) == 1 else head
 
 
 def _last_layer(model: Any, classes: int) -> str | None:

@@ -92,14 +92,37 @@ def test_a_head_for_another_answer_is_no_start(tmp_path):
     """BERT calls the weights of both heads the same."""
     folder = trained("bert", "classify", tmp_path / "model")
     tagger = load(folder, "tag", OLD)
-    assert tagger.notes == ("the head of the model was trained to classify: it is replaced by a new one",)
+    assert tagger.notes == ("the head of the model, which was trained to classify, is not used",)
     assert not torch.equal(tagger.model.classifier.weight, load_file(folder / "model.safetensors")["classifier.weight"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "first", "then"),
+    [("bert", "classify", "embed"), ("roberta", "classify", "tag"), ("roberta", "tag", "answer"), ("gpt2", "tag", "generate")],
+)
+def test_a_head_that_is_left_out_is_named(kind, first, then, tmp_path):
+    folder = trained(kind, first, tmp_path / "model")
+    labels = OLD if then in ("classify", "tag") else ()
+    assert load(folder, then, labels).notes == (f"the head of the model, which was trained to {first}, is not used",)
+    assert load(families.folder(kind), then, labels).notes == ()
+
+
+def test_a_head_of_another_make_is_named(tmp_path):
+    """transformers' T5 for sequences runs the decoder, too, and calls its head otherwise."""
+    from transformers import T5ForSequenceClassification
+
+    folder = tmp_path / "model"
+    T5ForSequenceClassification.from_pretrained(families.folder("t5"), num_labels=3).save_pretrained(folder)
+    shutil.copy(families.folder("t5") / "tokenizer.json", folder)
+    shutil.copy(families.folder("t5") / "tokenizer_config.json", folder)
+    said = "the head of the model has other parts than that of T5ForTokenClassification: it is not used"
+    assert load(folder, "classify", OLD).notes == (said,)
 
 
 def test_a_number_is_no_class(tmp_path):
     folder = trained("bert", "classify", tmp_path / "model", (), problem_type="regression")
     two = load(folder, "classify", ("bad", "good"))
-    assert two.notes == ("the head of the model was trained to give a number: it is replaced by a new one",)
+    assert two.notes == ("the head of the model, which was trained to give a number, is not used",)
     number = load(folder, "classify", (), problem_type="regression")
     assert number.notes == () and torch.equal(logits(number), logits(load(folder, "classify", (), keep=False)))
 
