@@ -1,6 +1,7 @@
 """Checkpoints: a folder to a model with its tokenizer and card, and back; what its config says; its page."""
 
 from hftool.models.card import CARD, Card, read_card, write_card
+from hftool.models.classes import keep_classes
 from hftool.models.describe import describe, meta_model
 from hftool.models.families import AUTO_CLASSES, auto_class_of, family_of, natural_head_of, read_config
 from hftool.models.load import (
@@ -24,6 +25,7 @@ __all__ = [
     "auto_class_of",
     "describe",
     "family_of",
+    "keep_classes",
     "length_limit",
     "length_of",
     "load_base",

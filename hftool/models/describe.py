@@ -5,6 +5,7 @@ from typing import Any
 
 from hftool.models.families import family_of, read_config
 from hftool.models.load import quiet
+from hftool.models.stored import read_stored, untie
 
 
 def meta_model(config: Any, auto_class: str) -> Any:
@@ -25,6 +26,7 @@ def describe(folder: Path, auto_class: str, *, batch_size: int, length: int) -> 
     """
     config = read_config(folder)
     model = meta_model(config, auto_class)
+    untie(model, read_stored(folder))
     body = model.base_model
     parts: dict[str, int] = {}
     for name, parameter in model.named_parameters():

@@ -4,7 +4,8 @@ A saved model is a plain Hugging Face folder that `from_pretrained` loads, plus 
 """
 
 import contextlib
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,21 +13,30 @@ from typing import Any
 from hftool.errors import ConfigError, DataError, InputMissing, StorageError
 from hftool.models.card import CARD, Card, read_card, write_card
 from hftool.models.families import auto_class_of, family_of, read_config
-from hftool.registry.models import Family
+from hftool.models.stored import Stored, read_stored, untie
+from hftool.models.sums import check_loaded
+from hftool.registry.models import FAMILIES, Family
 
 UNLIMITED = 10**6  # tokens; tokenizers that were trained on the spot say 10**30
 VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "sentencepiece.bpe.model", "tokenizer.model")
+# buffers that older releases of transformers wrote beside the weights, and parameters that only their wrappers have
+LEFT_OVER = re.compile(r"(^|\.)(position_ids|token_type_ids|inv_freq|masked_bias|_weight)$|(^|\.)attn\.bias$")
+LAYER = re.compile(r"\.\d+\.")
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model in eval mode with fp32 weights, its tokenizer, its card, and the parts of it that are not trained yet."""
+    """A model in eval mode with fp32 weights, its tokenizer, its card, and the parts of it that are not trained yet.
+
+    notes: what whoever uses it should know of how it was loaded, a sentence each.
+    """
 
     model: Any
     tokenizer: Any
     card: Card
     family: Family
     new_weights: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @contextlib.contextmanager
@@ -100,6 +110,7 @@ def load_model(folder: Path, auto_class: str, *, card: Card, new_head: bool, dev
     import transformers
 
     config = read_config(folder)
+    check_loaded(folder)
     tokenizer = load_tokenizer(folder, config)
     if card.problem_type == "regression":
         config.num_labels, config.problem_type = 1, "regression"
@@ -111,6 +122,7 @@ def load_model(folder: Path, auto_class: str, *, card: Card, new_head: bool, dev
     if getattr(config, "pad_token_id", None) is None:
         config.pad_token_id = tokenizer.pad_token_id
     _check_vocabulary(folder, tokenizer, config)
+    stored = read_stored(folder)
     with quiet(), _without_warnings():
         try:
             model, info = getattr(transformers, auto_class).from_pretrained(
@@ -121,6 +133,7 @@ def load_model(folder: Path, auto_class: str, *, card: Card, new_head: bool, dev
                 use_safetensors=True,
                 local_files_only=True,
                 ignore_mismatched_sizes=new_head,
+                key_mapping={f"^{re.escape(name)}$": clean for name, clean in stored.renamed.items()} or None,
             )
         except (RuntimeError, ValueError, OSError) as error:
             raise ConfigError(f"the weights in '{folder}' do not fit: {' '.join(str(error).split())[:300]}") from None
@@ -130,7 +143,17 @@ def load_model(folder: Path, auto_class: str, *, card: Card, new_head: bool, dev
     if card.head == "embed":  # vectors are made of the last hidden states: the pooler, which many checkpoints lack, is no part
         new = tuple(name for name in new if "pooler." not in name)
     _check_new_weights(folder, model, new, new_head=new_head)
-    return Loaded(model.to(device).eval(), tokenizer, card, family_of(config), new)
+    _check_unused(folder, model, info["unexpected_keys"])
+    _forget_wrappers(model, stored)
+    notes = (stored.note,) if stored.note else ()
+    return Loaded(model.to(device).eval(), tokenizer, card, family_of(config), new, notes)
+
+
+def _forget_wrappers(model: Any, stored: Stored) -> None:
+    """Else transformers would save the model under the names that its file had."""
+    if stored.renamed:
+        names = {*stored.renamed.values()}
+        model._weight_conversions = [one for one in model._weight_conversions if not names & {*one.target_patterns}]
 
 
 def _check_vocabulary(folder: Path, tokenizer: Any, config: Any) -> None:
@@ -153,6 +176,29 @@ def _check_new_weights(folder: Path, model: Any, new: tuple[str, ...], *, new_he
         raise ConfigError(
             f"the model in '{folder}' has no trained head: it lacks {', '.join(new[:5])}",
             "Fine-tune it first: hftool finetune MODEL TASK",
+        )
+
+
+def _check_unused(folder: Path, model: Any, unexpected: Iterable[str]) -> None:
+    """Weights of another head are no part of this model; weights of a body that the config does not describe are one of it.
+
+    An architecture without a row in the registry may have kept more than it uses: only its layers are looked at.
+    """
+    body = model.base_model
+    parts = {name for name, _ in (*body.named_children(), *body.named_parameters(recurse=False))}
+    known = family_of(model.config) in FAMILIES
+    names = [
+        name
+        for name in sorted(unexpected)
+        if name.removeprefix(f"{model.base_model_prefix}.").partition(".")[0] in parts
+        and not LEFT_OVER.search(name)
+        and (known or LAYER.search(name))
+    ]
+    if names:
+        more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+        raise ConfigError(
+            f"the weights in '{folder}' do not fit its config.json, which has no place for {', '.join(names[:5])}{more}",
+            "Take config.json from where the weights come from: without these weights the answers would be others",
         )
 
 
@@ -188,8 +234,11 @@ def save_base(loaded: Loaded, folder: Path) -> None:
     write_card(folder, loaded.card)
 
 
-def load_base(folder: Path) -> Loaded:
-    """The model that `save_base` described, with weights still to come. Raises what `read_config` raises, ConfigError."""
+def load_base(folder: Path, weights: Path) -> Loaded:
+    """The model that `save_base` described, with weights still to come: those of the folder `weights`, which tell what is tied.
+
+    Raises what `read_config` raises, ConfigError.
+    """
     import transformers
 
     card = read_card(folder)
@@ -199,4 +248,5 @@ def load_base(folder: Path) -> Loaded:
     tokenizer = load_tokenizer(folder, config)
     with quiet():
         model = getattr(transformers, auto_class_of(card.head, config)).from_config(config)
+    untie(model, read_stored(weights))
     return Loaded(model.eval(), tokenizer, card, family_of(config))

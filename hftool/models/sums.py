@@ -1,18 +1,28 @@
 """SHA256SUMS: the hash of every other file of a model folder, in the form that `sha256sum -c` checks without hftool.
 
-A folder is not checked each time it is loaded, which would read the weights twice: `hftool verify` does, and `--locked`.
+When a folder is loaded, the files that its answers depend on are compared: each is hashed once, and again when it has changed
+since by what the disk says of it. `hftool verify` and `--locked` compare every file, whatever was compared before.
 """
 
+import contextlib
+import json
 import re
+import time
 from pathlib import Path
 
-from hftool.errors import DataError, InputMissing
-from hftool.run import write_text
+from hftool.errors import DataError, HftoolError, InputMissing
+from hftool.run import write_json, write_text
 from hftool.safety import check_links, sha256
 
 SUMS = "SHA256SUMS"
 LINE = re.compile(r"([0-9a-f]{64}) [ *](.+)")  # "*" where sha256sum was told that a file is binary
 NOT_OURS = (".gitattributes", ".lock")  # what git, or a Hub, or a run that is open lays beside the files
+DECIDE = (".safetensors", ".json", ".txt", ".model")  # what answers depend on; a page, a licence or notes may be edited
+HASHES = "hashes.json"  # below $HF_HOME/hftool: path to what the disk said of a file, and its hash
+MOST_HASHES = 500  # files; the ones that were hashed last are kept
+SETTLED = 10**9  # nanoseconds after a change, until which another could come with the same time
+AGAIN = "Save it again, or fetch it again"
+MEANT = f"if the change is meant, remove its {SUMS}"
 SAVE = "`hftool save RUN --out DIR` writes a folder that has one"
 
 
@@ -63,5 +73,67 @@ def check_sums(folder: Path) -> dict[str, str]:
         if names
     ]
     if said:
-        raise DataError(f"'{folder}' is not as it was written: {'; '.join(said)}", "Save it again, or fetch it again")
+        raise DataError(f"'{folder}' is not as it was written: {'; '.join(said)}", AGAIN)
     return sums
+
+
+def check_loaded(folder: Path) -> None:
+    """Raise DataError when a file that answers depend on is no longer as SHA256SUMS says; a folder without one passes.
+
+    What SHA256SUMS says in another form than `sha256sum` writes is passed over: it may be a stranger's.
+    """
+    if not (folder / SUMS).is_file():
+        return
+    lines = (folder / SUMS).read_text(encoding="utf-8", errors="replace").splitlines()
+    sums = {found[2]: found[1] for line in lines if (found := LINE.fullmatch(line)) and found[2].endswith(DECIDE)}
+    paths = {name: folder / name for name in sums if ".." not in name.split("/") and not name.startswith(("/", "\\"))}
+    hashes = hashes_of([path for path in paths.values() if path.is_file()])
+    changed = [name for name, path in paths.items() if hashes.get(path, sums[name]) != sums[name]]
+    if changed:
+        more = f" and {len(changed) - 5} more" if len(changed) > 5 else ""
+        raise DataError(f"'{folder}' is not as it was written: {', '.join(changed[:5])}{more} changed", f"{AGAIN}; {MEANT}")
+
+
+def hashes_of(paths: list[Path]) -> dict[Path, str]:
+    """The SHA-256 of files; of one that has not changed since it was last hashed, from $HF_HOME/hftool/hashes.json.
+
+    A file that cannot be noted there, for want of a place to write or because it changed this second, is hashed each time.
+    """
+    notes = _notes()
+    found: dict[Path, str] = {}
+    new: dict[str, list[object]] = {}
+    for path in paths:
+        key, state = str(path.absolute()), _state(path)
+        noted = notes.get(key)
+        if isinstance(noted, list) and noted[:-1] == state:
+            found[path] = str(noted[-1])
+            continue
+        found[path] = sha256(path)
+        if _state(path) == state and time.time_ns() - max(state[1:3]) > SETTLED:
+            new[key] = [*state, found[path]]
+    if new:
+        kept = {key: noted for key, noted in notes.items() if key not in new} | new
+        with contextlib.suppress(OSError, HftoolError):
+            _place().parent.mkdir(parents=True, exist_ok=True)
+            write_json(_place(), dict(list(kept.items())[-MOST_HASHES:]))
+    return found
+
+
+def _state(path: Path) -> list[int]:
+    """What changes with a file: its size, its times (mtime can be set back, ctime cannot), and which one it is."""
+    stat = path.stat()
+    return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino, stat.st_dev]
+
+
+def _place() -> Path:
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HOME) / "hftool" / HASHES
+
+
+def _notes() -> dict[str, object]:
+    try:
+        notes = json.loads(_place().read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return notes if isinstance(notes, dict) else {}

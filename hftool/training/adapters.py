@@ -4,6 +4,7 @@ Hu et al., "LoRA", 2021, https://arxiv.org/abs/2106.09685, as peft has it; besid
 layer as there: https://arxiv.org/abs/2305.14314, section 4.
 """
 
+import warnings
 from typing import Any, cast
 
 import torch
@@ -25,7 +26,8 @@ def add_adapters(model: Any, rank: int) -> Any:
 
     body, vocabulary = model.base_model, model.get_output_embeddings()
     inside = {id(parameter) for name, parameter in body.named_parameters() if not _is_head(name)}
-    head = [parameter for parameter in model.parameters() if id(parameter) not in inside]
+    trained_before = vocabulary.weight if vocabulary is not None else None  # with the body, whether or not it is the embedding
+    head = [parameter for parameter in model.parameters() if id(parameter) not in inside and parameter is not trained_before]
     matrices = {
         name: module
         for name, module in model.named_modules()
@@ -52,7 +54,14 @@ def _is_head(name: str) -> bool:
 
 def merge_adapters(adapted: Any) -> torch.nn.Module:
     """Add the adapters to their matrices and take them away: the plain model again, all of whose weights may learn."""
-    model = cast("torch.nn.Module", adapted.merge_and_unload())
+    config = adapted.model.config
+    tied = getattr(config, "tie_word_embeddings", None)
+    with warnings.catch_warnings():
+        # a head that is not the embedding was so before; peft would write a config by which BERT's biases are lost
+        warnings.filterwarnings("ignore", message="Input and output embeddings are no longer tied")
+        model = cast("torch.nn.Module", adapted.merge_and_unload())
+    if tied:
+        config.tie_word_embeddings = tied
     return model.requires_grad_(True)
 
 

@@ -33,6 +33,7 @@ from hftool.models import (
     read_config,
 )
 from hftool.models.exported import describe_export, read_export
+from hftool.models.stored import read_stored
 from hftool.names import Place, find_place
 from hftool.progress import Progress, notice, silent
 from hftool.registry.models import FAMILIES, Family, check_head, find_model, natural_head
@@ -99,6 +100,8 @@ def load_place(place: Place, *, head: str | None, device: str, progress: Progres
         if chosen == "embed":
             card = dataclasses.replace(card, pooling=known_pooling(place, progress))
     loaded = load_model(place.folder, auto_class_of(card.head, config), card=card, new_head=True, device=choose_device(device))
+    for note in loaded.notes:
+        notice(progress, note)
     if card.max_length:
         return loaded
     limit = _most_tokens(place, loaded.tokenizer, loaded.model.config, embeds=card.head == "embed")
@@ -307,6 +310,8 @@ def info(
     if is_export(place.folder):
         facts = describe_export(read_export(place.folder), batch_size=batch_size, length=length)
     else:
+        if note := read_stored(place.folder).note:
+            notice(progress, note)
         facts = describe(place.folder, auto_class_of(head, config), batch_size=batch_size, length=length)
     stand_in = {"model": f"{place.stand_in['used']} for {place.stand_in['asked']}"} if place.stand_in else {}
     stand_in = stand_in or (dict(card.stand_in) if card else {})

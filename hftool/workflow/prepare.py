@@ -23,7 +23,17 @@ from hftool.heads import get_head, head_class
 from hftool.heads.classify import balanced_weights
 from hftool.heads.protocol import Feature
 from hftool.machine import choose_device, choose_precision, own_device, share_devices, this_machine
-from hftool.models import Card, Loaded, auto_class_of, family_of, length_limit, load_model, load_tokenizer, read_config
+from hftool.models import (
+    Card,
+    Loaded,
+    auto_class_of,
+    family_of,
+    keep_classes,
+    length_limit,
+    load_model,
+    load_tokenizer,
+    read_config,
+)
 from hftool.names import Place, TaskData, check_word, find_place, find_task_data
 from hftool.progress import Progress, notice
 from hftool.registry.models import FAMILIES, Family, check_head, find_model
@@ -225,6 +235,7 @@ def prepare(found: Found, splits: Splits) -> Job:
         card = dataclasses.replace(card, max_length=min(limit, max(longest, LEAST_MAX_LENGTH)))
     auto_class = auto_class_of(found.head, model_config)
     loaded = load_model(place.folder, auto_class, card=card, new_head=True, device=device)
+    loaded = keep_classes(loaded, place.folder, model_config, in_order=bool(settings.labels))
     resolved = dataclasses.replace(
         settings,
         lr=settings.lr or (LEARNING_RATE if settings.lora else family.learning_rate),

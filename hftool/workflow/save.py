@@ -56,7 +56,7 @@ def save(run: str | Path, *, out: str | Path, checkpoint: str = "best") -> Path:
         return target
     weights = Store(source.checkpoints).find(checkpoint)
     _check_base(source)
-    loaded = load_base(source.base)
+    loaded = load_base(source.base, weights)
     settings = knobs.make_config(knobs.read_config(str(source.config)))
     adapted = add_adapters(loaded.model, settings.lora) if settings.lora else None
     load_weights(weights, loaded.model)

@@ -284,6 +284,8 @@ def _say_plan(trainer: Trainer, job: Job, progress: Progress) -> None:
     if lost:
         what = f"{lost} of {rows} train rows have an answer that no window of {settings.max_length} tokens holds whole"
         notice(progress, f"{what}: they are learnt as rows without one. A larger --max-length holds more")
+    for note in job.loaded.notes:
+        notice(progress, note)
     if job.loaded.new_weights:
         notice(progress, f"new weights, to be trained: {', '.join(job.loaded.new_weights)}")
         if trainer.steps < FEW_STEPS and settings.max_steps is None:

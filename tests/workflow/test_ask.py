@@ -83,6 +83,7 @@ def strange(folder, **changes):
 
     shutil.copytree(changes.pop("source"), folder)
     (folder / "hftool.json").unlink()
+    (folder / "SHA256SUMS").unlink()
     config = json.loads((folder / "config.json").read_text())
     config.update(changes)
     (folder / "config.json").write_text(json.dumps(config))

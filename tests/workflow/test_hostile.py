@@ -237,4 +237,5 @@ def test_a_template_that_formats_a_chat_passes(tiny_run, tmp_path, cli):
     plain = "{% for m in messages %}{{ m['role'] ~ ': ' ~ m.content | trim }}{% if not loop.last %}{{ '\\n' }}{% endif %}{% endfor %}"
     (folder / "chat_template.jinja").write_text(plain)
     change(folder / "tokenizer_config.json", {"chat_template": plain})
+    (folder / "SHA256SUMS").unlink()  # else it is a change that nobody meant
     assert cli("classify", folder, "a warm film")[0] == 0

@@ -14,7 +14,8 @@ from hftool.errors import ConfigError, UsageError
 def copy(source, folder, **changes):
     """A model that somebody else made: no card, and a config that says `changes`."""
     shutil.copytree(source, folder)
-    (folder / "hftool.json").unlink(missing_ok=True)
+    for name in ("hftool.json", "SHA256SUMS"):
+        (folder / name).unlink(missing_ok=True)
     config = {**json.loads((folder / "config.json").read_text()), **changes}
     (folder / "config.json").write_text(json.dumps(config))
     return folder

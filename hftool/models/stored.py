@@ -1,0 +1,103 @@
+"""The weights of a model folder by their names, read from the headers of its files: which there are, and single tensors."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+# what torch.compile, DistributedDataParallel, FSDP and activation checkpointing put around a module, and so into its names
+WRAPPERS = frozenset({"_orig_mod", "module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
+PART = 4096  # rows of a weight that are compared at a time
+
+
+@dataclass(frozen=True)
+class Stored:
+    """The weights of a folder. files: name, without wrappers, to the file that holds it. renamed: name in the file to the name
+    without wrappers, where the two differ; empty where two names would become one."""
+
+    files: Mapping[str, Path]
+    renamed: Mapping[str, str]
+
+    @property
+    def note(self) -> str:
+        """What to say of the wrappers; empty where there are none."""
+        found = sorted({part for name in self.renamed for part in name.split(".")} & WRAPPERS)
+        names = " and ".join(f"'{part}.'" for part in found)
+        return (
+            f"the names of the weights have {names}, left by a wrapper of torch: they are read and saved without"
+            if found
+            else ""
+        )
+
+    def tensor(self, name: str) -> Any:
+        """A weight in fp32. Raises KeyError when there is none of this name."""
+        with self._open(name) as file:
+            return file.get_tensor(self._raw(name)).float()
+
+    def are_equal(self, one: str, other: str) -> bool:
+        """Whether two weights hold the same numbers, read a part at a time: vocabularies have a gigabyte."""
+        import torch
+
+        with self._open(one) as first, self._open(other) as second:
+            left, right = first.get_slice(self._raw(one)), second.get_slice(self._raw(other))
+            if left.get_shape() != right.get_shape():
+                return False
+            parts = range(0, (left.get_shape() or [0])[0], PART)
+            return all(torch.equal(left[i : i + PART], right[i : i + PART]) for i in parts)
+
+    def _open(self, name: str) -> Any:
+        from safetensors import safe_open
+
+        return safe_open(self.files[name], framework="pt")
+
+    def _raw(self, name: str) -> str:
+        return next((raw for raw, clean in self.renamed.items() if clean == name), name)
+
+
+def read_stored(folder: Path) -> Stored:
+    """The weights of a folder that `check_folder` has passed, as transformers would choose its files; none of an adapter."""
+    from safetensors import safe_open
+
+    raw: dict[str, Path] = {}
+    for path in _files_of(folder):
+        with safe_open(path, framework="pt") as file:
+            raw |= dict.fromkeys(file.keys(), path)
+    clean = {name: ".".join(part for part in name.split(".") if part not in WRAPPERS) for name in raw}
+    if len(set(clean.values())) < len(clean):
+        clean = {name: name for name in raw}
+    renamed = {name: better for name, better in clean.items() if name != better}
+    return Stored({clean[name]: path for name, path in raw.items()}, renamed)
+
+
+def _files_of(folder: Path) -> list[Path]:
+    if (folder / WEIGHTS).is_file():
+        return [folder / WEIGHTS]
+    if not (folder / INDEX).is_file():
+        return []
+    shards = json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"]
+    return [folder / name for name in sorted(set(shards.values()))]
+
+
+def untie(model: Any, stored: Stored) -> None:
+    """Give a model that was made from its config alone the parameters that its weights have and the config denies it.
+
+    transformers ties the weights of T5's head to its embeddings whatever the config says, and parts them again when it loads a
+    file in which they differ. GPT-2's are tied unless the config says otherwise.
+    """
+    import torch
+
+    ties: dict[str, list[str]] = {}
+    for target, source in model.all_tied_weights_keys.items():
+        ties.setdefault(source, []).append(target)
+    for source, targets in ties.items():
+        # of equal weights safetensors stores one, under any of their names
+        present = [name for name in (source, *targets) if name in stored.files]
+        for name in present[1:]:
+            if not stored.are_equal(present[0], name):
+                owner, _, leaf = name.rpartition(".")
+                own = torch.nn.Parameter(model.get_parameter(name).detach().clone())
+                setattr(model.get_submodule(owner), leaf, own)
+                del model.all_tied_weights_keys[name]

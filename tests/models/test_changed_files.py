@@ -1,0 +1,139 @@
+"""A model folder with SHA256SUMS: what has changed since is said when it is loaded, and costs one reading of the weights."""
+
+import json
+import os
+import shutil
+import time
+
+import pytest
+from huggingface_hub import constants
+
+from hftool import workflow
+from hftool.errors import DataError
+from hftool.models import sums
+from hftool.models.sums import SUMS, check_loaded, write_sums
+
+HOUR = 3600 * 10**9
+
+
+@pytest.fixture
+def saved(tiny_run, tmp_path):
+    return shutil.copytree(tiny_run / "model", tmp_path / "saved")
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """A cache of its own, and files that have not changed for an hour."""
+    monkeypatch.setattr(constants, "HF_HOME", str(tmp_path / "home"))
+    real = time.time_ns
+    monkeypatch.setattr(sums.time, "time_ns", lambda: real() + HOUR)
+    return tmp_path / "home" / "hftool" / "hashes.json"
+
+
+@pytest.fixture
+def hashed(monkeypatch):
+    """The names of the files that are hashed, in order."""
+    names, real = [], sums.sha256
+    monkeypatch.setattr(sums, "sha256", lambda path: names.append(path.name) or real(path))
+    return names
+
+
+def flip(path, at=-5):
+    body = bytearray(path.read_bytes())
+    body[at] ^= 64
+    path.write_bytes(body)
+
+
+@pytest.mark.parametrize("verb", [("classify", "a warm film"), ("predict", "rows"), ("evaluate",), ("export", "--out", "onnx")])
+def test_a_byte_of_the_weights_is_said_by_every_verb(verb, saved, cli, film_files):
+    flip(saved / "model.safetensors")
+    words = [str(film_files / "dev.tsv") if word == "rows" else word for word in verb[1:]]
+    code, out, err = cli(verb[0], saved, *words, *([film_files / "dev.tsv"] if verb[0] == "evaluate" else []))
+    assert (code, out) == (65, "")
+    said = f"'{saved}' is not as it was written: model.safetensors changed. "
+    assert said in err and err.endswith("if the change is meant, remove its SHA256SUMS\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("config.json", '"hidden_act": "gelu"', '"hidden_act": "relu"'),
+        ("hftool.json", '"negative"', '"Negative"'),
+        ("tokenizer.json", '"lowercase": true', '"lowercase": false'),
+        ("tokenizer_config.json", '"', ' "'),
+    ],
+)
+def test_what_answers_depend_on_is_compared(name, old, new, saved):
+    text = (saved / name).read_text()
+    assert old in text
+    (saved / name).write_text(text.replace(old, new, 1))
+    with pytest.raises(DataError, match=f"is not as it was written: {name} changed"):
+        workflow.load(str(saved))
+    (saved / SUMS).unlink()
+    assert workflow.load(str(saved)).new_weights == ()
+
+
+@pytest.mark.parametrize("name", ["README.md", "notes.txt", ".gitattributes"])
+def test_pages_and_notes_may_change(name, saved):
+    (saved / name).write_text("mine")
+    assert workflow.load(str(saved)).new_weights == ()
+
+
+@pytest.mark.parametrize("text", ["", "no hash\n", "0" * 64 + "  ../other.json\n", "0" * 64 + "  gone.safetensors\n", "\0\n"])
+def test_what_a_stranger_calls_sums_is_no_fault(text, saved):
+    (saved / SUMS).write_text(text)
+    check_loaded(saved)
+
+
+def test_files_below_the_folder_are_compared(tmp_path):
+    (tmp_path / "1_Pooling").mkdir()
+    (tmp_path / "1_Pooling" / "config.json").write_text("{}")
+    write_sums(tmp_path)
+    check_loaded(tmp_path)
+    (tmp_path / "1_Pooling" / "config.json").write_text("[]")
+    with pytest.raises(DataError, match=r"1_Pooling/config\.json changed"):
+        check_loaded(tmp_path)
+
+
+def test_a_file_is_hashed_once(saved, home, hashed):
+    check_loaded(saved)
+    assert "model.safetensors" in hashed and home.is_file()
+    hashed.clear()
+    check_loaded(saved)
+    assert hashed == []
+    state = (saved / "model.safetensors").stat()
+    flip(saved / "model.safetensors")
+    os.utime(saved / "model.safetensors", ns=(state.st_atime_ns, state.st_mtime_ns))  # as `touch -r` does
+    with pytest.raises(DataError, match=r"model\.safetensors changed"):
+        check_loaded(saved)
+    assert hashed == ["model.safetensors"]
+
+
+def test_what_changed_this_second_is_not_noted(saved, tmp_path, monkeypatch, hashed):
+    """Another change could come with the same time."""
+    monkeypatch.setattr(constants, "HF_HOME", str(tmp_path / "home"))
+    check_loaded(saved)
+    assert hashed and not (tmp_path / "home" / "hftool").exists()
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"/x": 1}', "\0", "[" * 100_000])
+def test_damaged_notes_are_written_anew(text, saved, home, hashed):
+    home.parent.mkdir(parents=True)
+    home.write_text(text)
+    check_loaded(saved)
+    assert hashed and str(saved / "model.safetensors") in json.loads(home.read_text())
+
+
+def test_without_a_place_for_notes_all_is_compared(saved, tmp_path, monkeypatch, hashed):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(constants, "HF_HOME", str(tmp_path / "file"))
+    check_loaded(saved)
+    assert "model.safetensors" in hashed
+
+
+def test_the_notes_stay_short(tmp_path, home, monkeypatch):
+    monkeypatch.setattr(sums, "MOST_HASHES", 3)
+    for name in "abcde":
+        (tmp_path / name).write_text(name)
+        sums.hashes_of([tmp_path / name])
+    assert [path.rpartition("/")[2] for path in json.loads(home.read_text())] == ["c", "d", "e"]
