@@ -18,6 +18,7 @@ from hftool.heads import get_head
 from hftool.heads.protocol import Head
 from hftool.heads.wire import Asks
 from hftool.inference.predictor import Predictor
+from hftool.machine import bound_kernel_caches
 from hftool.models import Loaded
 from hftool.names import Place, check_word, find_place
 from hftool.progress import Progress, notice, silent
@@ -74,6 +75,7 @@ def serve(
     from hftool.deploy.server.running import event, run
     from hftool.deploy.server.stats import Stats
 
+    bound_kernel_caches()
     words = named(models)
     bounds = Limits(**(limits or {}))
     keys, hosts = _doors(host, key_file, allow_hosts, progress)
