@@ -16,6 +16,8 @@ DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}  # as hftool
 PRODUCT = 2.0  # seconds in which one product is timed, at most
 PRODUCTS = 5.0  # seconds for all of them
 LEAST_SIDE, MOST_SIDE = 128, {"cpu": 2048, "mps": 4096, "cuda": 8192}  # of the matrices, by kind of device
+KERNEL_CACHES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")  # of oneDNN, and of torch's layer above it
+KERNELS = 16  # kept in each: more than a layer has
 CGROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")  # version 2, version 1
 # by the name of the limit: the file beside it that says how much is in use, and which line of memory.stat can be had back of it
 USED = {
@@ -217,6 +219,18 @@ def _timed_product(one: Any) -> float:
     float(made[0, 0])  # waits until the device is done
     assert isinstance(made, torch.Tensor)
     return max(time.perf_counter() - started, 1e-9)
+
+
+def bound_kernel_caches() -> None:
+    """Keep few compiled kernels of oneDNN, for a process that computes batches of ever other sizes until it is ended.
+
+    oneDNN compiles a kernel for each shape that it multiplies and keeps 1,024 of them, and torch as many descriptions of them.
+    Each shape of a batch is a new one. Kernels are small, but they lie between tensors that are freed, and the memory around
+    them cannot be used again: hundreds of MB before the first of them is let go. A forward needs a handful.
+    Read at the first product: call it before. What is set in the environment is left as it is.
+    """
+    for name in KERNEL_CACHES:
+        os.environ.setdefault(name, str(KERNELS))
 
 
 def keep_freed_memory() -> None:

@@ -1,9 +1,15 @@
 """What a process knows of its place among several of one run, by the environment that torchrun or accelerate gave it."""
 
 import os
+import signal
 import sys
+import threading
+import time
 from pathlib import Path
 
+LAUNCHER = "HFTOOL_LAUNCHER"  # the process id of the hftool that started this worker
+LOOK = 1.0  # s between two looks whether it is still there
+SHUTDOWN = "TORCH_ELASTIC_SHUTDOWN_TIMEOUT"  # s that workers have to save in, as torch's agent has it
 EXIT_FILE = "HFTOOL_EXIT_FILE"  # where the first worker leaves its exit code, when hftool started the workers
 
 
@@ -48,6 +54,18 @@ def become_worker() -> None:
         Path(os.environ[EXIT_FILE]).unlink(missing_ok=True)  # of workers that were there before these
     if several() and os.environ.get("RANK") != "0":
         sys.stdout = open(os.devnull, "w", encoding="utf-8")
+    if LAUNCHER in os.environ:
+        threading.Thread(target=_end_with, args=(int(os.environ[LAUNCHER]),), daemon=True, name="hftool-launcher").start()
+
+
+def _end_with(launcher: int) -> None:
+    """End when the process that started this one is gone, killed without a chance to end its workers: save as after SIGTERM,
+    and after the time for that end at once."""
+    while os.getppid() == launcher:
+        time.sleep(LOOK)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(float(os.environ.get(SHUTDOWN, "30")))
+    os._exit(128 + signal.SIGTERM)
 
 
 def first_has_left() -> bool:

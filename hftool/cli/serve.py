@@ -1,8 +1,10 @@
 """hftool serve"""
 
 import collections
+import functools
 import json
 import logging
+import shlex
 import sys
 import threading
 from datetime import UTC, datetime
@@ -10,8 +12,8 @@ from typing import Annotated, Any
 
 import typer
 
-from hftool.cli.options import Device, NoFallback, Offline, Quiet, Verbose, go_offline, number
-from hftool.cli.screen import screen
+from hftool.cli.options import Device, Json, NoFallback, Offline, Quiet, Verbose, go_offline, number
+from hftool.cli.screen import print_json, screen
 
 NAME = "serve"
 Models = Annotated[
@@ -75,6 +77,7 @@ def command(
     device: Device = "auto",
     offline: Offline = False,
     no_fallback: NoFallback = False,
+    as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
@@ -83,7 +86,7 @@ def command(
     POST /predict and /models/NAME/predict take the JSON of Hugging Face's tasks, "inputs" and "parameters";
     /v1/completions and /v1/embeddings are OpenAI's. /info names the models and what they take, /openapi.json all routes,
     /metrics counts for Prometheus. A log of one JSON line a request goes to stderr, without texts and keys; --quiet
-    leaves it out.
+    leaves it out. --json prints the address, the models and a request to try when all models answer, and serves on.
 
     \b
     hftool serve runs/a
@@ -95,7 +98,7 @@ def command(
 
     lines = Lines(quiet=quiet)
     try:
-        with screen(quiet=quiet, verbose=verbose) as progress:
+        with screen(quiet=quiet, verbose=verbose, as_json=as_json) as progress:
             workflow.serve(
                 models,
                 host=host,
@@ -107,7 +110,7 @@ def command(
                 offline=offline,
                 fallback=not no_fallback,
                 progress=progress,
-                on_ready=_greet,
+                on_ready=functools.partial(_greet, has_keys=api_key_file is not None, as_json=as_json),
             )
     finally:
         lines.close()
@@ -121,15 +124,24 @@ def _check_address(host: str, port: int, *, has_keys: bool) -> None:
     bind(host, port).close()
 
 
-def _greet(address: Any) -> None:
-    """What a person needs to go on; a program reads the line about it in the log."""
-    if sys.stdout is None or not sys.stdout.isatty():
+def _greet(address: Any, *, has_keys: bool, as_json: bool) -> None:
+    """What a person, or a program that asks for JSON, needs to go on. Others read the line about it in the log."""
+    request = _request(address, has_keys=has_keys)
+    if as_json:
+        print_json({"url": address.url, "models": address.models, "key_needed": has_keys, "try": request})
+    if as_json or sys.stdout is None or not sys.stdout.isatty():
         return
     models = ", ".join(f"{name} ({head})" for name, head in address.models.items())
     typer.echo(f"{address.url}  {models}")
-    body = json.dumps({"inputs": address.example}, ensure_ascii=False)
-    typer.echo(f"curl -d '{body}' -H 'Content-Type: application/json' {address.url}/predict")
+    typer.echo(request)
     typer.echo("Ctrl-C ends it")
+
+
+def _request(address: Any, *, has_keys: bool) -> str:
+    """A request to try, for a shell, which has the key as KEY where one is needed: the key itself is printed nowhere."""
+    body = json.dumps({"inputs": address.example}, ensure_ascii=False)
+    key = '-H "Authorization: Bearer $KEY" ' if has_keys else ""
+    return f"curl -d {shlex.quote(body)} -H 'Content-Type: application/json' {key}{address.url}/predict"
 
 
 class Lines(logging.Handler):

@@ -22,6 +22,12 @@ def collate_inputs(features: Sequence[Feature], *, pad: int, left: bool) -> Batc
     return batch
 
 
+def seeds_of(features: Sequence[Feature]) -> Batch:
+    """-> seeds (B,) of the draws, where the features to be written after have one each as `extra`; else nothing."""
+    seeds = [feature.extra for feature in features]
+    return {} if any(seed is None for seed in seeds) else {"seeds": torch.tensor(seeds, dtype=torch.int64)}
+
+
 def pad_rows(rows: Sequence[np.ndarray], *, fill: int, left: bool = False) -> torch.Tensor:
     """Rows of (T_i,) whole numbers -> (B, max T_i) int64, `fill` where a row is shorter."""
     length = max(len(row) for row in rows)

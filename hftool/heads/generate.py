@@ -1,6 +1,6 @@
 """A text gone on with: a decoder that is trained on plain text, or on prompts with their completions."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -10,7 +10,7 @@ import torch
 from hftool.data.roles import Shape
 from hftool.data.sources import Row
 from hftool.errors import ConfigError, DataError, UsageError
-from hftool.heads.batching import IGNORED, collate_inputs, pad_rows, token_loss
+from hftool.heads.batching import IGNORED, collate_inputs, pad_rows, seeds_of, token_loss
 from hftool.heads.blocks import pack, token_ids
 from hftool.heads.protocol import Answer, Batch, Decoding, Feature, Metrics, Outputs, Written
 from hftool.heads.wire import TEXTS, WRITING, Asks, Parameter, Schema, texts_reply
@@ -41,7 +41,7 @@ class GenerateHead:
         "return_full_text": Parameter(kind=bool, help="The prompt, and after it what was written."),
     }
     replies: ClassVar[Schema] = TEXTS
-    asks: ClassVar[Asks] = Asks(texts={"text": "prompt"}, blank=True)
+    asks: ClassVar[Asks] = Asks(texts={"text": "prompt"}, blank=True, ids=True)
 
     @property
     def decoding(self) -> Decoding:
@@ -54,9 +54,10 @@ class GenerateHead:
 
         With a completion: prompt, completion and end of text in one feature, whose target is the position of the first token
         that is learnt. With text: blocks of the card's max_length, texts run together with an end of text after each, all of
-        it learnt (target 0); a block is a row of its own. With a prompt alone: what to write after, without a target.
-        Raises DataError when the model cannot take a prompt and what it is to write, UsageError when max_length or
-        max_new_tokens leaves no room, ConfigError when the tokenizer has no end of text.
+        it learnt (target 0); a block is a row of its own. With a prompt alone, a text or token ids: what to write after,
+        without a target; such a row may have a seed, of its draws. Raises DataError when the model cannot take a prompt and
+        what it is to write, UsageError when max_length or max_new_tokens leaves no room, ConfigError when the tokenizer has
+        no end of text.
         """
         if not rows:
             return []
@@ -92,14 +93,29 @@ class GenerateHead:
             detail = f"max_new_tokens {new} leaves no room for a prompt: the model takes {limit} tokens in all"
             raise UsageError(detail, f"Set it to at most {limit - 1}")
         features = []
-        for i, ids in enumerate(token_ids(self.tokenizer, [row["prompt"] for row in rows])):
+        for i, ids in enumerate(self._prompt_ids([row["prompt"] for row in rows])):
             if limit and len(ids) > limit - new:
                 raise DataError(
                     f"prompt {i + 1} has {len(ids)} tokens: with {new} to write that is more than the {limit} the model takes",
                     f"Shorten it to {limit - new} tokens, or set max_new_tokens lower",
                 )
-            features.append(Feature(ids if len(ids) else self._begin(), i))
+            features.append(Feature(ids if len(ids) else self._begin(), i, extra=rows[i].get("seed")))
         return features
+
+    def _prompt_ids(self, prompts: Sequence[str | Sequence[int]]) -> Iterator[np.ndarray]:
+        """The token ids (T,) int32 of prompts that are texts, or token ids already. Raises DataError for an id that the model
+        has no embedding of."""
+        encoded = token_ids(self.tokenizer, [prompt for prompt in prompts if isinstance(prompt, str)])
+        size = int(getattr(self.config, "vocab_size", 0) or len(self.tokenizer))
+        for prompt in prompts:
+            if isinstance(prompt, str):
+                yield next(encoded)
+                continue
+            unknown = next((token for token in prompt if not 0 <= token < size), None)
+            if unknown is not None:
+                detail = f"the prompt has the token id {unknown}: the vocabulary of this model has 0 to {size - 1}"
+                raise DataError(detail, "Send ids of the model's own tokenizer, or the text")
+            yield np.array(prompt, np.int32)
 
     def _size(self) -> int:
         """Tokens of a feature that is trained on. The first has nothing before it that would predict it."""
@@ -128,7 +144,9 @@ class GenerateHead:
         writing = features[0].target is None
         left = writing and (self.config is None or family_of(self.config).writing_side == "left")
         batch = collate_inputs(features, pad=self.tokenizer.pad_token_id, left=left)
-        if not writing:
+        if writing:
+            batch |= seeds_of(features)
+        else:
             known = [feature.input_ids.astype(np.int64) for feature in features]
             for ids, feature in zip(known, features, strict=True):
                 ids[: feature.target] = IGNORED

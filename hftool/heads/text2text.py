@@ -10,7 +10,7 @@ import torch
 from hftool.data.roles import Shape
 from hftool.data.sources import Row
 from hftool.errors import UsageError
-from hftool.heads.batching import IGNORED, collate_inputs, pad_rows, token_loss
+from hftool.heads.batching import IGNORED, collate_inputs, pad_rows, seeds_of, token_loss
 from hftool.heads.generate import written_answer
 from hftool.heads.protocol import Answer, Batch, Decoding, Feature, Metrics, Outputs, Written
 from hftool.heads.wire import TEXTS, WRITING, Asks, Parameter, Schema, texts_reply
@@ -47,6 +47,7 @@ class Text2TextHead:
 
     def encode(self, rows: Sequence[Row]) -> list[Feature]:
         """Rows with a source, and a target if they have one -> features; targets are (U,) int32, their end token included.
+        Without a target a row may have a seed, of its draws.
 
         Sources are cut at the card's max_length and targets at its max_new_tokens, the end token kept, as T5 was trained.
         Raises UsageError when that leaves no token of a text.
@@ -57,15 +58,15 @@ class Text2TextHead:
             [self.card.prefix + row["source"] for row in rows], return_attention_mask=False, verbose=False
         )["input_ids"]
         if "target" not in rows[0]:
-            return [self._feature(i, ids, None) for i, ids in enumerate(sources)]
+            return [self._feature(i, ids, None, rows[i].get("seed")) for i, ids in enumerate(sources)]
         texts = [row["target"] for row in rows]
         targets = self.tokenizer(text_target=texts, return_attention_mask=False, verbose=False)["input_ids"]
         return [self._feature(i, *pair) for i, pair in enumerate(zip(sources, targets, strict=True))]
 
-    def _feature(self, row: int, source: list[int], target: list[int] | None) -> Feature:
+    def _feature(self, row: int, source: list[int], target: list[int] | None, seed: int | None = None) -> Feature:
         ids, cut = self._cut(source, self.card.max_length, "max_length")
         if target is None:
-            return Feature(ids, row, cut=cut)
+            return Feature(ids, row, cut=cut, extra=seed)
         labels, more = self._cut(target, self.card.max_new_tokens, "max_new_tokens")
         return Feature(ids, row, target=labels, cut=cut + more)
 
@@ -80,7 +81,8 @@ class Text2TextHead:
 
     def collate(self, features: Sequence[Feature], draw: int = 0) -> Batch:
         """-> input_ids and attention_mask (B, T); with targets also labels (B, U), -100 where padded, and decoder_input_ids
-        (B, U): the labels one place later, after the token with which the decoder begins."""
+        (B, U): the labels one place later, after the token with which the decoder begins. With seeds
+        also those (B,)."""
         pad = self.tokenizer.pad_token_id
         batch = collate_inputs(features, pad=pad, left=False)
         if features[0].target is not None:
@@ -89,7 +91,8 @@ class Text2TextHead:
             shifted = torch.full_like(labels, pad if start is None else start)
             shifted[:, 1:] = labels[:, :-1].masked_fill(labels[:, :-1] == IGNORED, pad)
             batch["labels"], batch["decoder_input_ids"] = labels, shifted
-        return batch
+            return batch
+        return {**batch, **seeds_of(features)}
 
     def loss(self, outputs: Outputs, batch: Batch) -> tuple[torch.Tensor, int]:
         """Cross-entropy of logits (B, U, V) against labels (B, U) -> (sum, tokens)."""

@@ -4,6 +4,9 @@ https://huggingface.co/docs/inference-providers/tasks/index
 """
 
 import math
+import random
+import secrets
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -14,6 +17,7 @@ from hftool.data.sources import Row, whole_characters
 from hftool.errors import DataError, UsageError, did_you_mean, listing
 
 Schema = Mapping[str, Any]  # JSON Schema, as OpenAPI 3.1 takes it
+SEED_BITS = 63  # of a number that a tensor holds
 LONGEST = 256  # characters of a stop string: each is looked for after each token
 WORDS_OF = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", list: "a list of texts"}
 TYPES = {int: "integer", float: "number", bool: "boolean", str: "string", list: "array"}
@@ -23,12 +27,13 @@ TYPES = {int: "integer", float: "number", bool: "boolean", str: "string", list: 
 class Asks:
     """What one input is. texts: the names of its texts in a request, each with the role that it has in a row; where there is
     one such name, a text by itself is an input, too. more: those that may be left out. blank: whether a text may be empty.
-    holds: one of these words must be in the text."""
+    holds: one of these words must be in the text. ids: whether token ids may stand for a text, where the protocol has them."""
 
     texts: Mapping[str, str]
     more: Mapping[str, str] = field(default_factory=dict)
     blank: bool = False
     holds: tuple[str, ...] = ()
+    ids: bool = False
 
     def text_schema(self, chars: int) -> dict[str, Any]:
         """The JSON Schema of a text of at most so many characters."""
@@ -129,7 +134,13 @@ WRITING: Mapping[str, Parameter] = MappingProxyType(
             goes="decoding.top_p",
         ),
         "do_sample": Parameter(kind=bool, help="False: draws nothing. True: draws, at temperature 1 unless told otherwise."),
-        "seed": Parameter(kind=int, help="Of the draws.", least=0, most=2**63 - 1, goes="decoding.seed"),
+        "seed": Parameter(
+            kind=int,
+            help="Of the draws; without it each request draws anew.",
+            least=0,
+            most=2**63 - 1,
+            goes="decoding.seed",
+        ),
         "num_beams": Parameter(kind=int, help="Above 1 searches with so many.", least=1, goes="decoding.beams"),
         "length_penalty": Parameter(
             kind=float, help="Of the search with beams.", least=-10, most=10, goes="decoding.length_penalty"
@@ -215,6 +226,28 @@ def settled(decoding: dict[str, Any]) -> dict[str, Any]:
     if samples > 1 and temperature == 0 and beams < samples:
         raise UsageError("several texts without a 'temperature' would all be the same", "Set it, or as many beams")
     return {k: v for k, v in decoding.items() if temperature > 0 or k not in ("top_k", "top_p", "seed", "temperature")}
+
+
+def with_seeds(rows: Sequence[Row], options: Mapping[str, Any]) -> tuple[Sequence[Row], Mapping[str, Any]]:
+    """Rows that are drawn for, each with a seed of its own, and the options without theirs: those who ask with other seeds, or
+    with none, can then share a batch.
+
+    The first of equal rows has the seed of the options, so that it is drawn as if it were alone; where there is none, one that
+    nobody knows. What draws nothing stays as it is.
+    """
+    decoding = dict(options.get("decoding", {}))
+    if not decoding.get("temperature"):
+        return rows, options
+    given = decoding.pop("seed", None)
+    seed = secrets.randbits(SEED_BITS) if given is None else given
+    made: list[Row] = []
+    seen: Counter[tuple[Any, ...]] = Counter()
+    for row in rows:
+        number = seen[key := tuple(row.items())]
+        seen[key] += 1
+        own = random.Random(f"{seed} {number}").getrandbits(SEED_BITS) if number else seed
+        made.append({**row, "seed": own})
+    return made, {**options, "decoding": decoding}
 
 
 def parameters_schema(parameters: Mapping[str, Parameter], most: Mapping[str, float]) -> dict[str, Any]:

@@ -89,7 +89,7 @@ def write(
     gone: Gone | None = None,
 ) -> list[list[Written]]:
     """Write after each row of input_ids and attention_mask (B, T) -> `decoding.samples` texts for each row, for beams the best
-    first.
+    first. Where the batch has seeds (B,), each row draws by its own instead of that of `decoding`.
 
     on_token: told of each token of a text as soon as it is certain, where one text is written for each row and without beams;
     tokens in which a stop string may have begun are held back. gone: asked of each row at each step; the texts of one that is
@@ -185,10 +185,11 @@ class _Line:
 def _begun(batch: Batch, decoding: Decoding, limits: Sequence[int]) -> list[_Line]:
     """A line for each sample of each row, side by side, with its own source of random numbers."""
     lines = []
+    seeds = batch["seeds"].tolist() if "seeds" in batch else [decoding.seed] * len(limits)
     for row, (ids, mask) in enumerate(zip(batch["input_ids"], batch["attention_mask"], strict=True)):
         prompt = ids[mask.bool()].tolist()
         for sample in range(decoding.samples):
-            lines.append(_Line(row, limits[row], random.Random(f"{decoding.seed} {sample} {prompt}")))
+            lines.append(_Line(row, limits[row], random.Random(f"{seeds[row]} {sample} {prompt}")))
     return lines
 
 

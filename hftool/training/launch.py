@@ -15,7 +15,7 @@ from typing import Any
 
 from hftool.machine import usable_cores
 from hftool.run import Run, read_json
-from hftool.workers import EXIT_FILE, is_worker
+from hftool.workers import EXIT_FILE, LAUNCHER, SHUTDOWN, is_worker
 
 AFTER_GRACE = 5  # seconds that a worker has to end in once its grace is over
 
@@ -66,9 +66,10 @@ def _environment(processes: int, left: Path, grace: float) -> Iterator[Path]:
     """What the workers read, for as long as they run. The cores are shared out: each would take all of them."""
     ours = {
         EXIT_FILE: str(left),
+        LAUNCHER: str(os.getpid()),
         # else workers that are started again find the addresses of the dead ones in the agent's store, and wait for them
         "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
-        "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(math.ceil(grace) + AFTER_GRACE),  # seconds; then the agent kills them
+        SHUTDOWN: str(math.ceil(grace) + AFTER_GRACE),  # seconds; then the agent kills them
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(max(1, usable_cores() // processes))),
     }
     before = {name: os.environ.get(name) for name in ours}

@@ -1,10 +1,11 @@
 """The word that lets others ask models: serve."""
 
+import contextlib
 import functools
 import hashlib
 import importlib.util
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -13,11 +14,12 @@ from typing import Any
 from hftool import DISTRIBUTION
 from hftool.deploy.server.address import bind, check_open, is_loopback
 from hftool.engines.apart import apart
-from hftool.errors import UsageError
+from hftool.errors import HftoolError, UsageError
 from hftool.heads import get_head
 from hftool.heads.protocol import Head
 from hftool.heads.wire import Asks
 from hftool.inference.predictor import Predictor
+from hftool.machine import bound_kernel_caches
 from hftool.models import Loaded
 from hftool.names import Place, check_word, find_place
 from hftool.progress import Progress, notice, silent
@@ -74,18 +76,20 @@ def serve(
     from hftool.deploy.server.running import event, run
     from hftool.deploy.server.stats import Stats
 
+    bound_kernel_caches()
     words = named(models)
     bounds = Limits(**(limits or {}))
     keys, hosts = _doors(host, key_file, allow_hosts, progress)
     with bind(host, port) as listening:
-        places = {
-            name: find_place(word, head=None, offline=offline, fallback=fallback, progress=progress)
-            for name, word in words.items()
-        }
+        places: dict[str, Place] = {}
+        for name, word in words.items():
+            with _named(name, words):
+                places[name] = find_place(word, head=None, offline=offline, fallback=fallback, progress=progress)
         stats, served, heads = Stats(), {}, {}
         for name, place in places.items():
-            loaded = apart(functools.partial(_load, place, device, progress))
-            served[name], heads[name] = _served(name, place, loaded, bounds, stats), loaded.card.head
+            with _named(name, words):
+                loaded = apart(functools.partial(_load, place, device, progress))
+                served[name], heads[name] = _served(name, place, loaded, bounds, stats), loaded.card.head
         first = next(iter(served.values()))
         address = Address(_url(host, listening.getsockname()[1]), heads, _example(first.head.asks))
 
@@ -96,6 +100,17 @@ def serve(
 
         release = version(DISTRIBUTION)
         run(Service(models=served, limits=bounds, stats=stats, keys=keys, hosts=hosts, release=release), listening, ready)
+
+
+@contextlib.contextmanager
+def _named(name: str, words: Mapping[str, str]) -> Iterator[None]:
+    """Within the block an error says which of several models it is about."""
+    try:
+        yield
+    except HftoolError as error:
+        if len(words) > 1:
+            error.detail = f"model '{name}' ({words[name]}): {error.detail}"
+        raise
 
 
 def _load(place: Place, device: str, progress: Progress) -> Loaded:
@@ -187,7 +202,7 @@ def _served(name: str, place: Place, loaded: Loaded, limits: Any, stats: Any) ->
     return Served(
         name=name,
         head=head,
-        batcher=Batcher(functools.partial(_predictor, loaded), limits, stats),
+        batcher=Batcher(functools.partial(_predictor, loaded), limits, stats, name=name),
         version=model_version,
         commit=commit,
         sha256=weights,

@@ -1,6 +1,10 @@
 """hftool serve on the command line: what is checked, in which order, before a model is loaded."""
 
+import json
+import shlex
+import shutil
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -91,6 +95,73 @@ def test_without_the_extra_the_way_to_it_is_named(cli, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if name == "uvicorn" else real(name, *more))
     code, _, err = cli("serve", "bert-mini")
     assert code == 2 and "pip install 'hftool-recipes[serve]'" in one_line(err)
+
+
+@pytest.fixture
+def ready_at_once(monkeypatch):
+    """A server that is told to end as soon as it is ready."""
+    monkeypatch.setattr("hftool.deploy.server.running.run", lambda service, listening, on_ready: on_ready())
+
+
+@pytest.mark.parametrize("models", [["bert-mini"], ["a=bert-mini", "b=gpt2-mini"]])
+@pytest.mark.parametrize("has_keys", [False, True])
+@pytest.mark.parametrize("more", [[], ["-q"]])
+def test_json_is_one_document_with_all_that_is_needed_to_ask(cli, ready_at_once, tmp_path, models, has_keys, more):
+    (tmp_path / "my keys").write_text("0123456789abcdef-secret\n")
+    (tmp_path / "my keys").chmod(0o600)
+    options = ["--api-key-file", tmp_path / "my keys"] if has_keys else []
+    code, out, _ = cli("serve", *models, "--port", 0, "--offline", "--json", *options, *more)
+    said = json.loads(one_line(out))
+    assert code == 0 and list(said["models"]) == [model.partition("=")[0] for model in models]
+    assert said["url"].startswith("http://127.0.0.1:") and said["key_needed"] is has_keys
+    words = shlex.split(said["try"].replace("$KEY", "the key"))
+    assert words[0] == "curl" and words[-1] == said["url"] + "/predict"
+    assert json.loads(words[words.index("-d") + 1])["inputs"]
+    assert ("Authorization: Bearer the key" in words) is has_keys and "secret" not in out
+    assert ('-H "Authorization: Bearer $KEY"' in said["try"]) is has_keys
+
+
+@pytest.mark.parametrize("has_keys", [False, True])
+@pytest.mark.parametrize("example", ["A warm film.", "it's", {"question": "Where's Ann?", "context": "a"}, "$HOME `ls`", "好"])
+def test_what_a_person_is_told_to_type_works_in_a_shell(monkeypatch, capsys, has_keys, example):
+    from hftool.cli.serve import _greet
+    from hftool.workflow.serve import Address
+
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    _greet(Address("http://127.0.0.1:9", {"film": "classify"}, example), has_keys=has_keys, as_json=False)
+    first, line, last = capsys.readouterr().out.splitlines()
+    assert first == "http://127.0.0.1:9  film (classify)" and last == "Ctrl-C ends it"
+    shown = subprocess.run(
+        ["sh", "-c", line.replace("curl", "printf '%s\\n'", 1)], env={"KEY": "abc"}, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    assert json.loads(shown[1]) == {"inputs": example}
+    assert ("Authorization: Bearer abc" in shown) is has_keys
+
+
+def test_in_a_pipe_nothing_is_said_without_json(cli, ready_at_once):
+    assert cli("serve", "bert-mini", "--port", 0, "--offline")[:2] == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("damage", "code", "said"),
+    [
+        (lambda path: path.write_bytes(path.read_bytes()[:-1000]), 65, "damaged"),
+        (lambda path: path.write_bytes(b""), 65, "model.safetensors"),
+        (lambda path: path.unlink(), 66, ""),
+        (lambda path: path.with_name("config.json").write_text("{"), 65, "config.json"),
+        (lambda path: path.with_name("config.json").unlink(), 66, ""),
+        (lambda path: path.with_name("pytorch_model.bin").write_bytes(b"x") and path.unlink(), 77, ""),
+    ],
+)
+def test_of_several_models_the_bad_one_is_named(cli, ready_at_once, tiny_run, tmp_path, damage, code, said):
+    folder = tmp_path / "broken one"
+    shutil.copytree(tiny_run / "model", folder)
+    (folder / "SHA256SUMS").unlink(missing_ok=True)
+    damage(folder / "model.safetensors")
+    made, out, err = cli("serve", f"good={tiny_run}", f"bad={folder}", "--port", 0, "--offline")
+    assert (made, out) == (code, "") and said in err
+    assert "model 'bad' (" in one_line(err) and "'good'" not in err
+    assert "model 'bad'" not in cli("serve", f"bad={folder}", "--port", 0, "--offline")[2]
 
 
 def test_names(tmp_path, monkeypatch):

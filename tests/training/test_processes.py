@@ -78,6 +78,25 @@ def test_one_process_with_restarts_ends_with_its_code(tmp_path):
     assert code == 0 and out.count("run   ") == 1, err
 
 
+@pytest.mark.slow
+@linux
+def test_workers_whose_launcher_is_killed_save_and_end(tmp_path):
+    """Then the run can be gone on with: nobody holds its lock, and nothing of it is lost."""
+    words = words_for(tmp_path, "run", "--batch-size", "4", "--epochs", "1000", "--save-steps", "2", "--patience", "0", "-q")
+    going = begin([*words, "--processes", "2"])
+    until(going, lambda: checkpoints(tmp_path / "run"))
+    workers = workers_of(going.pid)
+    assert sorted(workers) == [0, 1]
+    going.kill()
+    going.communicate()
+    deadline = time.monotonic() + 60
+    while any(os.path.exists(f"/proc/{pid}") for pid in workers.values()):
+        assert time.monotonic() < deadline, "the workers are left"
+        time.sleep(0.1)
+    with locked(tmp_path / "run"):
+        assert checkpoints(tmp_path / "run")
+
+
 # several processes, one of which fails
 
 

@@ -165,7 +165,7 @@ ASKED = (400, 401, 408, 413, 415, 421, 422, 429, 500, 503, 504)
 def _add_openai(app: FastAPI, service: Service) -> dict[str, Endpoint]:
     """Routes of OpenAI -> those that ask a model."""
     models, limits = service.models, service.limits
-    completion, embedding = openai.completion_body(limits), openai.embedding_body(limits)
+    completion, embedding = openai.completion_body(limits), openai.Embedding
 
     async def listed(request: Request) -> Response:
         return openai.list_models(models, service.started)

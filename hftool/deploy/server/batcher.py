@@ -62,11 +62,12 @@ class Batcher:
     """Answers rows of any number of requests with one model.
 
     make: the options of a head, among them "decoding" -> a predictor that answers with them. Nothing else may encode with its
-    tokenizer while the batcher lives, since the tokenizers library keeps its truncation in the tokenizer. fatal: None, or why
-    the model is given up for good; on_fatal, where it is set, is called with it, in a thread of the batcher.
+    tokenizer while the batcher lives, since the tokenizers library keeps its truncation in the tokenizer. name: of the model,
+    for the log. fatal: None, or why the model is given up for good, fatal_kind: the class of that error; on_fatal, where it is
+    set, is called with the reason, in a thread of the batcher.
     """
 
-    def __init__(self, make: Callable[[Mapping[str, Any]], Predictor], limits: Limits, stats: Stats) -> None:
+    def __init__(self, make: Callable[[Mapping[str, Any]], Predictor], limits: Limits, stats: Stats, *, name: str = "") -> None:
         self._make, self._limits, self._stats = make, limits, stats
         self._queue = RowQueue(limits, stats)
         self._predictors: OrderedDict[str, tuple[str, Predictor]] = OrderedDict()
@@ -79,7 +80,9 @@ class Batcher:
         self._draining = False
         self._stopping = threading.Event()
         self._start = START  # as in `pick`
+        self._who = f"model '{name}'" if name else "the model"
         self.fatal: str | None = None
+        self.fatal_kind: type[HftoolError] = HftoolError
         self.on_fatal: Callable[[str], None] | None = None
 
     def start(self) -> None:
@@ -215,7 +218,8 @@ class Batcher:
         try:
             job(crew)
         except BaseException as error:  # whatever it is, the thread ends with it
-            self._fall(crew, _reason(error))
+            kind = error.kind if isinstance(error, Poisoned) else type(error) if isinstance(error, HftoolError) else HftoolError
+            self._fall(crew, _reason(error), kind=kind)
 
     def _read(self, crew: Crew) -> None:
         crew.warm.wait()  # until then the worker encodes
@@ -256,7 +260,7 @@ class Batcher:
             if failed and words == 1:
                 raise failed
             if failed:
-                LOG.warning("the model fails on a text of %d words: %s", words, failed)
+                LOG.warning("%s fails on a text of %d words: %s", self._who, words, failed)
         if head.decoding is None:
             sizes = ((1, 1), (MEASURED_ROWS, MEASURED_WORDS))
             points = [min(_timed(crew.worker, kind, rows=n, words=words)[0] for _ in range(3)) for n, words in sizes]
@@ -281,7 +285,7 @@ class Batcher:
                 elif not thread.is_alive():
                     self._fall(crew, f"the thread {thread.name} ended")
 
-    def _fall(self, crew: Crew, reason: str, lost: float = 0.0) -> None:
+    def _fall(self, crew: Crew, reason: str, lost: float = 0.0, kind: type[HftoolError] = HftoolError) -> None:
         """The crew is given up: what it has in hand gets Unavailable, what waits is left to the next one."""
         with self._lock:
             if crew.retired or self._stopping.is_set():
@@ -294,9 +298,12 @@ class Batcher:
             count = len(self._falls)
             self._restart_at = now + FIRST_PAUSE * 2 ** (count - 1)
             if count >= FALLS:
-                self.fatal = f"the model's worker fell {count} times within {FALLS_WITHIN:g} s, the last time by: {reason}"
+                self.fatal_kind = kind
+                self.fatal = (
+                    f"the worker of {self._who} fell {count} times within {FALLS_WITHIN:g} s, the last time by: {reason}"
+                )
             self._retire(crew, Unavailable("the model's worker fell; it is started again"))
-        LOG.error("the model's worker fell: %s", reason)
+        LOG.error("the worker of %s fell: %s", self._who, reason)
         if self.fatal:
             self._queue.fail_all(Unavailable(self.fatal))
             if self.on_fatal is not None:

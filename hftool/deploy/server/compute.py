@@ -104,7 +104,7 @@ def _poisoned(error: Exception) -> Poisoned:
     frame = traceback.extract_tb(error.__traceback__)[-1]
     LOG.warning("a batch failed: %s at %s:%s", type(error).__name__, frame.filename, frame.lineno)
     if isinstance(error, HftoolError):
-        return Poisoned(error.detail)
+        return Poisoned(error.detail, type(error))
     if isinstance(error, MemoryError) or "out of memory" in str(error) or "can't allocate" in str(error):
         return Poisoned("the model has not enough memory for this text")
     return Poisoned("the model fails on this text")

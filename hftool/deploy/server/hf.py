@@ -70,10 +70,14 @@ def checked(kind: type[Any], document: Mapping[str, Any]) -> Any:
     try:
         return kind.model_validate(document)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        found = error.errors(include_url=False, include_input=False, include_context=False)
+        # a value that may be of several kinds has an error for each of them: what is wrong within its own kind says more than
+        # that it is of none of the others
+        own = [one for one in found if one["loc"][0] == found[0]["loc"][0] and not one["type"].endswith("_type")]
+        first = own[0] if own else found[0]
         place = ".".join(str(part) for part in first["loc"] if isinstance(part, int) or part in kind.model_fields)
         place = place or str(first["loc"][0])[:60]
-        raise Fault(422, f"'{place}': {first['msg'][:200]}", param=place) from None
+        raise Fault(422, f"'{place}': {first['msg'][:200]}", param=place.partition(".")[0]) from None
 
 
 def request_schema(served: Served, limits: Limits) -> dict[str, Any]:

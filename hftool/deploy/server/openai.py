@@ -23,11 +23,12 @@ from hftool.data.sources import Row, whole_characters
 from hftool.deploy.server.batcher import Poisoned, RowError
 from hftool.deploy.server.hf import checked
 from hftool.deploy.server.limits import Limits
+from hftool.deploy.server.prompts import prompt_rows, prompt_schema
 from hftool.deploy.server.protocols import NEVER_CACHED, Fault, as_response, fault_of, read_json
 from hftool.deploy.server.served import ClientGone, Served, ask, until_gone, while_there
 from hftool.errors import HftoolError
 from hftool.heads.protocol import Answer
-from hftool.heads.wire import LONGEST, rows_of, settled
+from hftool.heads.wire import LONGEST, settled
 from hftool.inference.pieces import Pieces
 
 MAX_TOKENS = 16  # where a request does not say: as OpenAI's
@@ -68,27 +69,21 @@ class Embedding(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid")
 
     model: str
+    input: Any  # see prompt_rows
     encoding_format: Literal["float", "base64"] | None = "float"
     user: str | None = None
 
 
 def completion_body(limits: Limits) -> type[BaseModel]:
     """The body of a completion, with the bounds of this server."""
-    text, word = _text(0, limits.text_chars), _text(1, LONGEST)
+    word = _text(1, LONGEST)
     fields: dict[str, Any] = {
-        "prompt": (text | _listed(text, 1, limits.inputs), ...),
+        "prompt": (Any, ...),  # see prompt_rows
         "n": (int | None, Field(default=1, ge=1, le=limits.samples)),
         "max_tokens": (int | None, Field(default=MAX_TOKENS, ge=1, le=limits.max_new_tokens)),
         "stop": (word | _listed(word, 0, limits.stops) | None, None),
     }
     return create_model("CompletionRequest", __base__=Completion, **fields)
-
-
-def embedding_body(limits: Limits) -> type[BaseModel]:
-    """The body of a request for embeddings, with the bounds of this server."""
-    text = _text(1, limits.text_chars)
-    fields: dict[str, Any] = {"input": (text | _listed(text, 1, limits.inputs), ...)}
-    return create_model("EmbeddingRequest", __base__=Embedding, **fields)
 
 
 def _text(least: int, most: int) -> Any:
@@ -107,8 +102,7 @@ def body_schema(kind: type[BaseModel], field: str, models: Sequence[Served], lim
     for name, row in inner.items():  # a reference to the schema's own root is none in an OpenAPI document
         for key, value in known.items():
             known[key] = json.loads(json.dumps(value).replace(json.dumps({"$ref": f"#/$defs/{name}"}), json.dumps(row)))
-    text = models[0].head.asks.text_schema(limits.text_chars)
-    known[field] = {"anyOf": [text, {"type": "array", "items": text, "minItems": 1, "maxItems": limits.inputs}]}
+    known[field] = prompt_schema(models[0].head.asks, most=limits.inputs, chars=limits.text_chars)
     known["model"] = {"type": "string", "enum": [served.name for served in models]}
     return schema
 
@@ -191,7 +185,7 @@ async def complete(models: Mapping[str, Served], request: Request, limits: Limit
     if not served.writes:
         raise Fault(422, f"'{served.name}' gives {served.head.gives} and writes nothing: POST /models/{served.name}/predict")
     try:
-        rows = rows_of(served.head.asks, body.prompt, most=limits.inputs, chars=limits.text_chars, name="prompt")
+        rows = prompt_rows(served.head.asks, body.prompt, name="prompt", most=limits.inputs, chars=limits.text_chars)
         options = {"decoding": settled(_decoding(body)), "ends": True}
     except HftoolError as error:
         raise fault_of(error, "prompt") from None
@@ -325,7 +319,7 @@ async def embed(models: Mapping[str, Served], request: Request, limits: Limits, 
     if served.head.gives != "vector":
         raise Fault(422, f"'{served.name}' gives {served.head.gives} and no vectors: POST /models/{served.name}/predict")
     try:
-        rows = rows_of(served.head.asks, body.input, most=limits.inputs, chars=limits.text_chars, name="input")
+        rows = prompt_rows(served.head.asks, body.input, name="input", most=limits.inputs, chars=limits.text_chars)
     except HftoolError as error:
         raise fault_of(error, "input") from None
     tokens = [0] * len(rows)

@@ -20,7 +20,12 @@ class Unavailable(Exception):
 
 
 class Poisoned(Exception):
-    """The model fails on this row, whatever stands beside it: NaN, out of memory, any other exception."""
+    """The model fails on this row, whatever stands beside it: NaN, out of memory, any other exception. kind: of the error of
+    ours that it was, for a server that ends over it."""
+
+    def __init__(self, text: str, kind: type[HftoolError] = HftoolError) -> None:
+        super().__init__(text)
+        self.kind = kind
 
 
 RowError = HftoolError | Poisoned  # in place of the answer of a row; an HftoolError says what is wrong with the row itself

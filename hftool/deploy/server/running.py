@@ -22,6 +22,7 @@ import uvicorn
 
 from hftool.deploy.server.access import write_refusal
 from hftool.deploy.server.app import Service, make_app
+from hftool.deploy.server.batcher import Batcher
 from hftool.deploy.server.guard import guarded, loop_settings
 from hftool.errors import HftoolError, Interrupted
 
@@ -63,6 +64,7 @@ class Process:
         self.server = _Uvicorn(config)
         self.signal = 0
         self.fatal = ""
+        self.fatal_kind = HftoolError
         self._ending = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -72,7 +74,7 @@ class Process:
         loop = self._loop = asyncio.get_running_loop()
         self._take_signals(loop)
         for served in self.service.models.values():
-            served.batcher.on_fatal = self._from_thread
+            served.batcher.on_fatal = functools.partial(self._from_thread, served.batcher)
             served.batcher.start()
         serving = asyncio.ensure_future(self.server.serve(sockets=[self.listening]))
         greeting = asyncio.ensure_future(self._greet())
@@ -112,11 +114,11 @@ class Process:
         return all(drained)
 
     def _end(self, *, clean: bool, stopped: bool) -> None:
-        code = 1 if self.fatal else 0 if clean else 128 + self.signal
+        code = self.fatal_kind.code if self.fatal else 0 if clean else 128 + self.signal
         if not stopped:  # a thread inside of a long batch: Python would abort over it
             atexit.register(os._exit, code)
         if self.fatal:
-            raise HftoolError(f"the server gave up: {self.fatal}", "The lines above say what happened")
+            raise self.fatal_kind(f"the server gave up: {self.fatal}", "The lines above say what happened")
         if not clean:
             grace = self.service.limits.grace
             detail = f"stopped after {grace:g} s with requests unanswered"
@@ -141,12 +143,12 @@ class Process:
         event("stopping", signal=int(number))
         self._ending.set()
 
-    def _from_thread(self, why: str) -> None:
+    def _from_thread(self, batcher: Batcher, why: str) -> None:
         if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._give_up, why)
+            self._loop.call_soon_threadsafe(self._give_up, why, batcher.fatal_kind)
 
-    def _give_up(self, why: str) -> None:
-        self.fatal = why
+    def _give_up(self, why: str, kind: type[HftoolError]) -> None:
+        self.fatal, self.fatal_kind = why, kind
         self._ending.set()
 
 

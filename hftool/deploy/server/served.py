@@ -15,7 +15,7 @@ from hftool.deploy.server.limits import Limits
 from hftool.deploy.server.protocols import Fault, fault_of
 from hftool.errors import HftoolError
 from hftool.heads.protocol import Answer, Head
-from hftool.heads.wire import parameters_schema
+from hftool.heads.wire import parameters_schema, with_seeds
 
 T = TypeVar("T")
 OnToken = Callable[[int, int], None]  # row of the request, and a token id or a number of tokens
@@ -116,6 +116,7 @@ async def ask(
     """Answers for the rows. Raises Fault: 422, 429, 503, 504. on_text: told of each token, on_read: of how many tokens a row
     has; both by the place of the row."""
     served.note(request).rows = len(rows)
+    rows, options = with_seeds(rows, options)
     try:
         return await served.batcher.submit(rows, options=options, timeout=timeout, on_text=on_text, on_read=on_read)
     except Overloaded as error:

@@ -151,10 +151,10 @@ class RowQueue:
         """Rows of one kind to be tokenized, as soon as there are some; none when the hand is retired."""
         with self._lock:
             hand.since = None
-            while not self._fresh:
-                if hand.retired:
-                    return []
+            while not self._fresh and not hand.retired:
                 self._fresh_came.wait()
+            if hand.retired:  # what it took now nobody would answer, and its places in the queue were lost
+                return []
             taken = [self._fresh.popleft()]
             chars = _chars(taken[0].row)
             while self._fresh and len(taken) < ROWS and self._fresh[0].kind is taken[0].kind:

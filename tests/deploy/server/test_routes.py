@@ -212,8 +212,9 @@ def test_a_completion():
     assert [(c["index"], c["text"]) for c in made["choices"]] == [(0, " b"), (1, " c"), (2, " b"), (3, " c")]
     assert [c["finish_reason"] for c in made["choices"]] == ["length", "stop"] * 2
     assert made["usage"] == {"prompt_tokens": 6, "completion_tokens": 16, "total_tokens": 22}
-    wanted = {"max_new_tokens": 5, "temperature": 1.0, "samples": 2, "top_p": 0.5, "seed": 4, "stop": (".",)}
-    assert model.batcher.asked[0][1] == {"decoding": wanted, "ends": True}
+    wanted = {"max_new_tokens": 5, "temperature": 1.0, "samples": 2, "top_p": 0.5, "stop": (".",)}
+    rows, options, _ = model.batcher.asked[0]
+    assert options == {"decoding": wanted, "ends": True} and rows == [{"prompt": "a", "seed": 4}, {"prompt": "d", "seed": 4}]
 
 
 def test_without_draws_one_text_is_written_and_given_as_often_as_was_asked():
@@ -282,7 +283,7 @@ def test_a_deadline_in_a_stream_is_told_in_it():
     [
         ({"model": "no"}, 404, "model"),
         ({"model": "film"}, 422, None),
-        ({"prompt": [1, 2]}, 422, "prompt"),
+        ({"prompt": [1, "a"]}, 422, "prompt"),
         ({"prompt": []}, 422, "prompt"),
         ({"prompt": None}, 422, "prompt"),
         ({"n": 9}, 422, "n"),
