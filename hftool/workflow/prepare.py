@@ -33,6 +33,7 @@ from hftool.safety import sha256
 from hftool.training.adapters import LEARNING_RATE, add_adapters
 from hftool.workers import world
 from hftool.workflow.ask import known_family, known_pooling
+from hftool.workflow.resume import relocate
 
 OF_HEADS = ("class_weights", "labels", "max_new_tokens", "prefix")  # knobs that mean something to some heads only
 BY_COLUMNS = ("tag", "answer", "text2text", "classify", "generate", "fill")  # the ones that ask for most first
@@ -179,8 +180,8 @@ def find_rows_again(run: Run, *, offline: bool, progress: Progress) -> tuple[Con
 
     A data file that has changed since is said. Raises what `find_task_data` raises.
     """
-    settings = knobs.make_config(knobs.read_config(str(run.config)))
-    made = read_json(run.manifest)
+    settings, made = knobs.make_config(knobs.read_config(str(run.config))), read_json(run.manifest)
+    settings = relocate(settings, settings, made, run.path, progress)
     task = made.get("stand_in", {}).get("data", "").split(" for ")[0] or settings.task
     for path, digest in made.get("data", {}).items():
         if Path(path).is_file() and sha256(Path(path)) != digest:
@@ -339,7 +340,8 @@ def versions() -> dict[str, str]:
 def manifest(job: Job) -> dict[str, Any]:
     """All that is needed to tell where a model came from."""
     found, settings, splits = job.found, job.settings, job.splits
-    files = {path: sha256(Path(path)) for t in found.data.tables.values() if Path(path := t.path).is_file()}
+    files = {split: Path(table.path).absolute() for split, table in found.data.tables.items() if Path(table.path).is_file()}
+    digests = {split: sha256(path) for split, path in files.items()}
     parts = {"train": splits.train, "validation": splits.validation, "test": splits.test}
     return {
         "hftool": version(DISTRIBUTION),
@@ -354,7 +356,8 @@ def manifest(job: Job) -> dict[str, Any]:
         "base": found.place.base,
         "revision": found.place.revision,
         "hashes": {path.name: sha256(path) for path in sorted(found.place.folder.iterdir()) if path.suffix in OF_MODELS},
-        "data": files,
+        "data": {str(path): digests[split] for split, path in files.items()},
+        "data_splits": digests,
         "data_revision": found.data.pinned,
         "rows": {name: len(part.rows) for name, part in parts.items() if part is not None},
         "rejected": sum(len(part.rejected) for part in parts.values() if part is not None),

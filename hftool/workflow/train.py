@@ -14,7 +14,7 @@ from hftool.errors import InputMissing, StorageError, UsageError
 from hftool.evaluation.report import make_report
 from hftool.inference.predictor import Predictor
 from hftool.machine import keep_freed_memory
-from hftool.models import Card, save_base
+from hftool.models import Card, read_card, save_base
 from hftool.models.page import Story
 from hftool.models.sums import write_sums
 from hftool.progress import Event, Progress, notice, silent
@@ -39,7 +39,7 @@ from hftool.workers import restarts
 from hftool.workflow.ask import make_predictor
 from hftool.workflow.measuring import score_together
 from hftool.workflow.prepare import Found, Job, choose_head, find, make_settings, manifest, prepare, split
-from hftool.workflow.resume import FREE, as_recorded, check_recorded, check_same, check_unchanged
+from hftool.workflow.resume import FREE, as_recorded, check_recorded, check_same, check_unchanged, relocate
 from hftool.workflow.save import save_folder
 
 LONG_RUN = 30 * 60  # seconds, above which it is said how to make a run shorter
@@ -124,6 +124,8 @@ def _is_left_over(run: Run) -> bool:
 def _resume(run: Run, settings: Config, team: Team, *, offline: bool, progress: Progress) -> Result:
     recorded, made = knobs.make_config(knobs.read_config(str(run.config))), read_json(run.manifest)
     check_recorded(made, recorded, run.path)
+    recorded = relocate(recorded, settings, made, run.path, progress)
+    settings = relocate(settings, recorded, made, run.path, silent)
     check_same(recorded, settings, run.path)
     if run.is_finished():
         notice(progress, f"the run '{run.path}' is finished: nothing is left to do")
@@ -132,7 +134,7 @@ def _resume(run: Run, settings: Config, team: Team, *, offline: bool, progress: 
     stood = bool(made["stand_in"])  # the same answers again, even if the real thing can be had by now
     with team.holding(run.path):
         found = find(recorded, offline=offline or stood, fallback=stood, progress=progress)
-        job = _prepared(found, progress)
+        job = _as_begun(_prepared(found, progress), run)
         check_unchanged(made, manifest(job), run.path)
         if not Store(run.checkpoints).steps():
             notice(progress, f"the run '{run.path}' has no checkpoint yet: it starts at step 0")
@@ -147,6 +149,15 @@ def _prepared(found: Found, progress: Progress) -> Job:
         notice(progress, sentence)
     seed_everything(found.settings.seed)
     return prepare(found, splits)
+
+
+def _as_begun(job: Job, run: Run) -> Job:
+    """The job with what the card of a run said when it began: where things lay, on which scale it learns, what decides."""
+    begun = read_card(run.base) if run.base.is_dir() else None
+    if begun is None:
+        return job
+    kept = {name: getattr(begun, name) for name in ("task", "base", "measures")}
+    return dataclasses.replace(job, loaded=dataclasses.replace(job.loaded, card=dataclasses.replace(job.loaded.card, **kept)))
 
 
 def _default_run(found: Found) -> Path:
@@ -208,7 +219,8 @@ def _begin(run: Run, job: Job, progress: Progress) -> None:
     remove_parts(run.path)
     if not run.is_run():
         write_text(run.config, knobs.dump_config(job.settings))
-        write_json(run.manifest, manifest(job) | {"cut": _cut_rows(job), "settings": as_recorded(job.settings)})
+        facts = {"cut": _cut_rows(job), "settings": as_recorded(job.settings), "run": str(run.path.absolute())}
+        write_json(run.manifest, manifest(job) | facts)
     if not run.base.is_dir():
         with whole_folder(run.base) as folder:
             save_base(job.loaded, folder)
