@@ -10,7 +10,6 @@ from typing import Any
 from hftool.config import FILES, Config
 from hftool.errors import ConfigError, listing
 from hftool.progress import Progress, notice
-from hftool.safety import sha256
 
 # they change when and where something is written, not what is learnt
 FREE = frozenset({"workers", "keep", "grace", "save_steps", "save_minutes"})
@@ -33,7 +32,7 @@ def check_same(recorded: Config, wanted: Config, run: Path) -> None:
             continue  # of several processes each has a GPU; how many there are is looked at elsewhere
         if name == "columns":
             was = {role: was.get(role) for role in now}
-        if name in PLACES and (_place(now) in (was, _place(was), str(was).partition("@")[0]) or _same_content(was, now)):
+        if name in PLACES and (_place(now) in (was, _place(was), str(was).partition("@")[0]) or _is_same(was, now)):
             continue
         if was != now:
             found.append(f"{name} was {_word(was)}, now {_word(now)}")
@@ -47,8 +46,9 @@ def check_same(recorded: Config, wanted: Config, run: Path) -> None:
 def relocate(recorded: Config, given: Config, made: Mapping[str, Any], run: Path, progress: Progress) -> Config:
     """The settings of a run whose files may have moved since it began.
 
-    A path that is gone is replaced by the one that is given now, or by the one at the same place relative to the run folder.
-    Whether the content is that of the recorded one is for `check_unchanged` to say.
+    A path that is gone is replaced by the one that is given now, or by the one at the same place relative to the run folder; in
+    a copy of the whole tree the given one replaces it, too. Whether the content is that of the recorded one is for
+    `check_unchanged` to say.
 
     Args:
         recorded: The settings of the run, with absolute paths.
@@ -62,13 +62,17 @@ def relocate(recorded: Config, given: Config, made: Mapping[str, Any], run: Path
     """
     changes: dict[str, str] = {}
     for name in PLACES:
-        was, now = getattr(recorded, name), getattr(given, name)
-        if not was or not Path(was).is_absolute() or Path(was).exists():
+        was, now = getattr(recorded, name), _place(getattr(given, name))
+        if not was or not Path(was).is_absolute():
             continue
-        found = _place(now) if now and now != was and Path(now).exists() else _beside(was, made, run)
-        if found and Path(found).exists():
+        moved = _beside(was, made, run)
+        if not Path(was).exists():
+            found = next((path for path in (now, moved) if path and Path(path).exists()), None)
+        else:
+            found = now if _is_same(moved, now) and not _is_same(was, now) else None
+        if found:
             changes[name] = found
-            notice(progress, f"{name}: '{was}' is gone, '{found}' is used")
+            notice(progress, f"{name}: '{found}' is used, which was '{was}'")
     return dataclasses.replace(recorded, **changes)  # type: ignore[arg-type]
 
 
@@ -102,17 +106,9 @@ def _place(word: str | None) -> str | None:
     return str(Path(word).expanduser().absolute()) if word and Path(word).expanduser().exists() else word
 
 
-def _same_content(was: str | None, now: str | None) -> bool:
-    """Whether two paths lead to the same file or folder, or to copies of it."""
-    if not was or not now or not Path(was).exists() or not Path(now).exists():
-        return False
-    return os.path.samefile(was, now) or _content(Path(was)) == _content(Path(now))
-
-
-def _content(path: Path) -> dict[str, str]:
-    """The hash of a file, or of each file that lies in a folder by its name."""
-    files = [path] if path.is_file() else [part for part in path.iterdir() if part.is_file()]
-    return {"" if part == path else part.name: sha256(part) for part in files}
+def _is_same(was: str | None, now: str | None) -> bool:
+    """Whether two paths lead to the same file or folder, such as one of them through a link."""
+    return bool(was and now and Path(was).exists() and Path(now).exists()) and os.path.samefile(str(was), str(now))
 
 
 def _word(value: Any) -> str:

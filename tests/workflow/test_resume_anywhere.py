@@ -116,9 +116,20 @@ def test_a_run_is_resumed_after_its_tree_has_moved(desk, tmp_path, monkeypatch, 
     monkeypatch.chdir(tmp_path)
     how(desk, tmp_path)
     said = resumed("moved/a")
-    assert any("is gone" in text for text in said if text) == (how is move)
+    assert any("is used, which was" in text for text in said if text) == (how is move)
     report = workflow.evaluate("moved/a", offline=True)
     assert report.metrics["rows"] > 0
+
+
+def test_in_a_copy_of_the_tree_the_same_words_go_on_with_its_own_files(desk, tmp_path, monkeypatch):
+    begin(model="./tiny")
+    shutil.copytree(desk, tmp_path / "copy")
+    monkeypatch.chdir(tmp_path / "copy")
+    again = {"config": KNOBS, "out": "a", "resume": True, "offline": True}
+    assert workflow.finetune("./tiny", "reviews.tsv", **again).run.is_finished()
+    write_tsv(desk / "other.tsv", film_rows(4))
+    with pytest.raises(ConfigError, match=r"task was .*reviews\.tsv, now .*other\.tsv"):
+        workflow.finetune("./tiny", str(desk / "other.tsv"), **again)
 
 
 def test_a_file_that_moved_alone_is_named_anew(desk, tmp_path):
