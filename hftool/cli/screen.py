@@ -63,6 +63,11 @@ def _stand_ins_only(event: Event) -> None:
         _say(event.text)
 
 
+def number_text(value: float) -> str:
+    """A metric with four decimals; one whose first digits would not show, such as an error in a small unit, with four digits."""
+    return f"{value:.4f}" if value == 0 or 0.01 <= abs(value) < 1e7 else f"{value:.4g}"
+
+
 def left(seconds: float) -> str:
     """Seconds as 1:05 or 2:03:04."""
     minutes, rest = divmod(max(0, round(seconds)), 60)
@@ -71,7 +76,8 @@ def left(seconds: float) -> str:
 
 
 def _measured(event: Event) -> str:
-    return "  ".join(f"{key} {value:.4f}" for key, value in event.values.items() if key != "step" and isinstance(value, float))
+    numbers = {key: value for key, value in event.values.items() if key != "step" and isinstance(value, float)}
+    return "  ".join(f"{key} {number_text(value)}" for key, value in numbers.items())
 
 
 def _plain_lines() -> Progress:

@@ -35,6 +35,7 @@ from hftool.training.guard import (
 )
 from hftool.training.optimizer import make_optimizer, schedule_factor
 from hftool.training.placement import autocast, by_first, gather_documents, largest, share_of, sum_gradients
+from hftool.training.position import Position
 from hftool.training.store import (
     Store,
     load_generators,
@@ -45,19 +46,6 @@ from hftool.training.store import (
 )
 
 Measured = Mapping[str, float]
-
-
-@dataclass
-class Position:
-    """Where a run stands; with weights, optimizer and generators it is all that there is to save."""
-
-    step: int = 0
-    epoch: int = 0
-    step_in_epoch: int = 0
-    best_value: float | None = None
-    best_step: int = 0
-    worse: int = 0
-    seconds: float = 0.0
 
 
 @dataclass
@@ -123,7 +111,7 @@ class Trainer:
         state = read_state(folder)
         load_weights(folder, self.model)
         unpack_optimizer(self.optimizer.optimizer, folder, state["optimizer"])
-        self.position = Position(**{f.name: state[f.name] for f in dataclasses.fields(Position)})
+        self.position = Position(**{f.name: state[f.name] for f in dataclasses.fields(Position) if f.name in state})
         self.meter.loss, self.meter.count = state["meter"]
         self.finite.in_a_row, self.finite.skipped = state["skipped"]
         self.micro, self.saving_seconds = state["micro"], state["seconds_saving"]
@@ -344,13 +332,7 @@ class Trainer:
         self.model.eval()
         measured = dict(self.evaluate())
         self.model.train()
-        spec = self.head.metrics()
-        value = measured[spec.best]
-        best = self.position.best_value
-        if best is None or (value > best if spec.higher_is_better else value < best):
-            self.position.best_value, self.position.best_step, self.position.worse = value, self.position.step, 0
-        else:
-            self.position.worse += 1
+        self.position.judge(measured, self.head.metrics())
         self._write_line({"step": self.position.step, "evaluation": measured})
         self.progress(Event("evaluation", values={"step": self.position.step, **measured}))
         self.meter.since = time.perf_counter()  # the time of an evaluation is not the time of the next steps

@@ -25,7 +25,7 @@ from hftool.heads.protocol import Feature
 from hftool.machine import choose_device, choose_precision, own_device, share_devices, this_machine
 from hftool.models import Card, Loaded, auto_class_of, family_of, length_limit, load_model, load_tokenizer, read_config
 from hftool.names import Place, TaskData, check_word, find_place, find_task_data
-from hftool.progress import Progress, notice
+from hftool.progress import Progress, notice, silent
 from hftool.registry.models import FAMILIES, Family, check_head, find_model
 from hftool.registry.tasks import Task, find_task
 from hftool.run import Run, read_json
@@ -34,6 +34,7 @@ from hftool.training.adapters import LEARNING_RATE, add_adapters
 from hftool.workers import world
 from hftool.workflow.ask import known_family, known_pooling
 from hftool.workflow.resume import relocate
+from hftool.workflow.targets import UNEVEN_METRICS, fit_head, is_uneven, scale_of, with_metric
 
 OF_HEADS = ("class_weights", "labels", "max_new_tokens", "prefix")  # knobs that mean something to some heads only
 BY_COLUMNS = ("tag", "answer", "text2text", "classify", "generate", "fill")  # the ones that ask for most first
@@ -223,7 +224,7 @@ def split(settings: Config, data: TaskData, head: str, *, labels: Labels | None 
     return build_splits(data.tables, choices)
 
 
-def prepare(found: Found, splits: Splits) -> Job:
+def prepare(found: Found, splits: Splits, progress: Progress = silent) -> Job:
     """Load the model with a fresh head for these labels, encode the splits, and resolve what the config left open.
 
     Raises what `load_model` raises, UsageError (device, family), DataError.
@@ -238,6 +239,7 @@ def prepare(found: Found, splits: Splits) -> Job:
     length = min(settings.max_length or (BLOCK if plain else limit), limit)
     most = _most_tokens(tokenizer, splits, settings.max_new_tokens, limit)
     card = dataclasses.replace(_new_card(found, splits, family), max_length=length, max_new_tokens=most)
+    card = with_metric(card, get_head(tokenizer, card, model_config).metrics(), settings.metric)
     encoded = _encode(tokenizer, card, model_config, splits)
     if not encoded["train"]:
         raise DataError(f"{splits.train.path} has no text to learn from", "Raise --limit, or add rows")
@@ -255,6 +257,7 @@ def prepare(found: Found, splits: Splits) -> Job:
         precision=choose_precision(settings.precision, device, family.safe_dtypes),
         columns=dict(splits.columns),
     )
+    fit_head(loaded, place.folder, encoded["train"], progress)
     adapted = add_adapters(loaded.model, settings.lora) if settings.lora else None
     return Job(_with_absolute_paths(resolved, place, found.data), found, splits, loaded, encoded, adapted)
 
@@ -269,6 +272,7 @@ def _new_card(found: Found, splits: Splits, family: Family) -> Card:
         raise UsageError(f"the order of the labels of {row.name} is fixed: its F1 is that of the second", "Leave labels out")
     balanced = settings.class_weights == "balanced" and "label" in splits.columns and classes
     prefix = settings.prefix if settings.prefix is not None else row.prefix if row and family.prefixed else ""
+    measures = row.measures if row and row.head == found.head else ()
     return Card(
         head=found.head,
         task=row.name if row else str(settings.task or settings.train),
@@ -276,12 +280,13 @@ def _new_card(found: Found, splits: Splits, family: Family) -> Card:
         labels=classes,
         label_values=splits.labels.values if classes else (),
         label_range=splits.labels.range,
+        label_scale=scale_of(train) if splits.labels.range and not head_class(found.head).numbers else (),
         problem_type=_problem_type(splits),
         prefix=prefix,
         base=place.base,
         revision=place.revision,
         class_weights=balanced_weights([row["label"] for row in train], len(classes)) if balanced else (),
-        measures=row.measures if row and row.head == found.head else (),
+        measures=measures or (UNEVEN_METRICS if is_uneven(splits) else ()),
         pooling=found.pooling,
         stand_in=found.stand_ins(),
         versions=versions(),

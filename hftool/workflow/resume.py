@@ -108,7 +108,7 @@ def _place(word: str | None) -> str | None:
 
 def _is_same(was: str | None, now: str | None) -> bool:
     """Whether two paths lead to the same file or folder, such as one of them through a link."""
-    return bool(was and now and Path(was).exists() and Path(now).exists()) and os.path.samefile(str(was), str(now))
+    return bool(was and now and Path(was).exists() and Path(now).exists() and Path(was).samefile(now))
 
 
 def _word(value: Any) -> str:

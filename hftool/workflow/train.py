@@ -1,6 +1,7 @@
 """The word that makes a model: finetune."""
 
 import dataclasses
+import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,9 +13,10 @@ from hftool.config import Config
 from hftool.disk import free_bytes, remove_file, remove_folder
 from hftool.errors import InputMissing, StorageError, UsageError
 from hftool.evaluation.report import make_report
+from hftool.evaluation.verdict import verdicts
 from hftool.inference.predictor import Predictor
 from hftool.machine import keep_freed_memory
-from hftool.models import Card, read_card, save_base
+from hftool.models import Card, save_base
 from hftool.models.page import Story
 from hftool.models.sums import write_sums
 from hftool.progress import Event, Progress, notice, silent
@@ -41,6 +43,7 @@ from hftool.workflow.measuring import score_together
 from hftool.workflow.prepare import Found, Job, choose_head, find, make_settings, manifest, prepare, split
 from hftool.workflow.resume import FREE, as_recorded, check_recorded, check_same, check_unchanged, relocate
 from hftool.workflow.save import save_folder
+from hftool.workflow.targets import UNEVEN_METRICS, as_begun
 
 LONG_RUN = 30 * 60  # seconds, above which it is said how to make a run shorter
 FEW_STEPS = 50  # with fewer a new head has hardly left where it began
@@ -148,16 +151,12 @@ def _prepared(found: Found, progress: Progress) -> Job:
     for sentence in splits.said:
         notice(progress, sentence)
     seed_everything(found.settings.seed)
-    return prepare(found, splits)
+    return prepare(found, splits, progress)
 
 
 def _as_begun(job: Job, run: Run) -> Job:
-    """The job with what the card of a run said when it began: where things lay, on which scale it learns, what decides."""
-    begun = read_card(run.base) if run.base.is_dir() else None
-    if begun is None:
-        return job
-    kept = {name: getattr(begun, name) for name in ("task", "base", "measures")}
-    return dataclasses.replace(job, loaded=dataclasses.replace(job.loaded, card=dataclasses.replace(job.loaded.card, **kept)))
+    """The job with what the card of a run said when it began."""
+    return dataclasses.replace(job, loaded=dataclasses.replace(job.loaded, card=as_begun(job.loaded.card, run.base)))
 
 
 def _default_run(found: Found) -> Path:
@@ -196,13 +195,23 @@ def _run(run: Run, job: Job, team: Team, progress: Progress) -> Result:
     metrics: dict[str, Any] = {
         "best_step": position.best_step,
         "steps": position.step,
+        "deciding": predictor.head.metrics().best,
         "seconds": position.seconds,
         "seconds_saving": trainer.saving_seconds,
         "skipped_steps": trainer.finite.skipped,
     }
     metrics |= {name: _measure(predictor, job, name, team) for name in MEASURED if name in job.encoded}
+    team.check(lambda: _judge(run, predictor, metrics))
     team.check(lambda: _end(run, job, predictor, metrics))
     return Result(run, metrics, position.seconds, job.found.stand_ins())
+
+
+def _judge(run: Run, predictor: Predictor, metrics: dict[str, Any]) -> None:
+    """Add to the metrics of a run what they mean: see `verdicts`."""
+    text = run.log.read_text(encoding="utf-8") if run.log.is_file() else ""
+    lines = map(json.loads, text.splitlines())
+    history = [line["evaluation"] for line in lines if "evaluation" in line]
+    metrics["verdicts"] = verdicts(metrics["validation"], predictor.head.metrics(), history)
 
 
 def _end(run: Run, job: Job, predictor: Predictor, metrics: dict[str, Any]) -> None:
@@ -296,6 +305,9 @@ def _say_plan(trainer: Trainer, job: Job, progress: Progress) -> None:
     if lost:
         what = f"{lost} of {rows} train rows have an answer that no window of {settings.max_length} tokens holds whole"
         notice(progress, f"{what}: they are learnt as rows without one. A larger --max-length holds more")
+    if settings.metric is None and job.loaded.card.measures == UNEVEN_METRICS:
+        what = f"the classes are uneven: {UNEVEN_METRICS[0]} chooses the best checkpoint"
+        notice(progress, f"{what}; --metric accuracy takes the share of right answers")
     if job.loaded.new_weights:
         notice(progress, f"new weights, to be trained: {', '.join(job.loaded.new_weights)}")
         if trainer.steps < FEW_STEPS and settings.max_steps is None:
