@@ -136,7 +136,7 @@ class Config:
     )
     precision: str = knob("auto", "number format of the arithmetic of training", choices=PRECISIONS)
     device: str = knob("auto", "where to compute: auto, cpu, cuda, cuda:1 or mps")
-    grace: float = knob(30.0, "seconds to finish a step and save after SIGTERM or SIGINT", least=0, most=86400)
+    grace: float = knob(30.0, "seconds to finish a step and save after SIGTERM, SIGINT or SIGHUP", least=0, most=86400)
     workers: int = knob(0, "processes that prepare batches", least=0, most=64)
     class_weights: str = knob("none", "weigh rare labels more", choices=WEIGHTINGS)
     validation_share: float = knob(

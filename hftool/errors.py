@@ -11,7 +11,7 @@
     ├── RunStopped          75   the run stopped itself and can be gone on with
     ├── Refused             77   refused for security
     ├── ConfigError         78   a config file or a checkpoint that does not fit
-    └── Interrupted  130 / 143   SIGINT or SIGTERM, after the checkpoint was saved
+    └── Interrupted         129 130 143  SIGHUP, SIGINT or SIGTERM, after the checkpoint was saved
 
 An error has two parts: `detail` (what is wrong and where: file and row, option, key) and `hint` (what to do).
 Anything else that escapes is a bug of ours: exit 1, with its traceback.
@@ -106,7 +106,7 @@ class ConfigError(HftoolError):
 
 
 class Interrupted(HftoolError):
-    """SIGINT (130) or SIGTERM (143) arrived; the checkpoint was saved first."""
+    """SIGINT (130), SIGTERM (143) or SIGHUP (129) arrived; the checkpoint was saved first."""
 
     kind = "interrupted"
 

@@ -30,7 +30,8 @@ def _constant(measured: Mapping[str, Any], metrics: Metrics) -> list[str]:
     if answer is None:
         return []
     shown = f"'{answer}'" if answer else "nothing"
-    weights = "--class-weights balanced, " if metrics.report == "classification" else ""
+    counts = [row["rows"] for row in measured.get("by_class", {}).values()]
+    weights = "--class-weights balanced, " if counts and min(counts) * len(counts) < sum(counts) / 2 else ""
     return [f"all {measured['rows']} validation rows are answered {shown}: try {weights}{MORE}"]
 
 

@@ -35,7 +35,7 @@ from hftool.run import (
 from hftool.training.adapters import learning_share, merge_adapters
 from hftool.training.estimate import estimate_seconds
 from hftool.training.loop import Trainer
-from hftool.training.placement import Team, seed_everything
+from hftool.training.placement import Team, generators_claimed, seed_everything
 from hftool.training.store import Store, checkpoint_bytes
 from hftool.workers import restarts
 from hftool.workflow.ask import make_predictor
@@ -77,11 +77,19 @@ def finetune(
     task: a name, a data file or folder, or a Hub data set. config: a Config, or a mapping of its keys, such as
     {"epochs": 1, "lr": 3e-5, "train": "train.tsv"}; unknown keys and values out of range are refused. resume: go on with the
     run in `out`, bitwise as if it had not stopped, or begin it. Starts the global generators of random, numpy and torch from
-    the seed. Works in each of several processes that torchrun or accelerate started. Raises any error of `hftool.errors`;
-    nothing is written before usage, output, inputs, data and model were checked.
+    the seed, so one thread of a process may train at a time. Works in each of several processes that torchrun or accelerate
+    started. Raises any error of `hftool.errors`; nothing is written before usage, output, inputs, data and model were checked.
     """
     settings = make_settings(config, model=model, task=task, head=head)
     choose_head(settings)
+    with generators_claimed():
+        return _finetune(settings, out, resume, offline=offline, fallback=fallback, progress=progress)
+
+
+def _finetune(
+    settings: Config, out: str | Path | None, resume: bool, *, offline: bool, fallback: bool, progress: Progress
+) -> Result:
+    """Begin a run, or go on with it."""
     team = Team(settings.device)
     progress = progress if team.is_first else silent
     again = resume or restarts() > 0
