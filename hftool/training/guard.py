@@ -26,8 +26,8 @@ NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")  # a
 
 class Signals:
     """Within the block, SIGINT, SIGTERM and SIGHUP only set a flag, so that the step is finished and saved; a second one ends
-    the process at once, and so does the end of the grace (seconds): older checkpoints are whole at any moment. Installed always:
-    a shell's background jobs inherit an ignored SIGINT. But a SIGHUP that is ignored, as under nohup, stays ignored.
+    the process at once, and so does the end of the grace (seconds): older checkpoints are whole at any moment. Installed
+    always: a shell's background jobs inherit an ignored SIGINT. But a SIGHUP that is ignored, as under nohup, stays so.
 
     A SIGHUP before or after another signal is no second one: kernel, shell and systemd each send one when a session ends.
 

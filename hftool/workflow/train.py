@@ -4,6 +4,7 @@ import dataclasses
 import json
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from hftool import config as knobs
 from hftool.config import Config
 from hftool.disk import free_bytes, remove_file, remove_folder
-from hftool.errors import InputMissing, StorageError, UsageError
+from hftool.errors import InputMissing, OutputUnavailable, StorageError, UsageError
 from hftool.evaluation.report import make_report
 from hftool.evaluation.verdict import verdicts
 from hftool.inference.predictor import Predictor
@@ -140,6 +141,7 @@ def _resume(run: Run, settings: Config, team: Team, *, offline: bool, progress: 
     check_same(recorded, settings, run.path)
     if run.is_finished():
         notice(progress, f"the run '{run.path}' is finished: nothing is left to do")
+        _tidy(run, recorded.keep, team, progress)
         metrics = read_json(run.metrics)
         return Result(run, metrics, metrics["seconds"], made["stand_in"])
     stood = bool(made["stand_in"])  # the same answers again, even if the real thing can be had by now
@@ -211,6 +213,7 @@ def _run(run: Run, job: Job, team: Team, progress: Progress) -> Result:
     metrics |= {name: _measure(predictor, job, name, team) for name in MEASURED if name in job.encoded}
     team.check(lambda: _judge(run, predictor, metrics))
     team.check(lambda: _end(run, job, predictor, metrics))
+    team.check(lambda: _release(trainer.store, progress))
     return Result(run, metrics, position.seconds, job.found.stand_ins())
 
 
@@ -229,6 +232,23 @@ def _end(run: Run, job: Job, predictor: Predictor, metrics: dict[str, Any]) -> N
         story = Story(read_json(run.manifest), metrics, dataclasses.asdict(job.settings))
         metrics["model"] = save_folder(job.loaded, _measured_card(job.loaded.card, metrics, predictor), folder, story)
     write_json(run.metrics, metrics)
+
+
+def _release(store: Store, progress: Progress) -> None:
+    """Remove from the checkpoints of a finished run what only training needs. The run is finished without it, too."""
+    try:
+        store.release()
+    except StorageError as error:
+        notice(progress, f"the optimizer states are kept: {error.detail}")
+
+
+def _tidy(run: Run, keep: int, team: Team, progress: Progress) -> None:
+    """`_release` for a run that was killed within it, or that an older version finished."""
+    store = Store(run.checkpoints, keep=keep)
+    if not store.with_optimizers() and not any(store.folder.glob(".tmp-*")):
+        return
+    with suppress(OutputUnavailable, OSError), team.holding(run.path):  # a run that cannot be written stays as it is
+        team.check(lambda: _release(store, progress))
 
 
 def _begin(run: Run, job: Job, progress: Progress) -> None:
