@@ -143,6 +143,7 @@ class Config:
         0.1, "share of train that is cut off when there is no validation split", least=0.001, most=0.5
     )
     allow_leak: bool = knob(False, "train although over 5 % of the validation rows are in train")
+    max_rejected: float = knob(0.01, "share of the rows of a file that may be unusable", least=0, most=1)
     encoding: str | None = knob(None, "encoding of text files; by default UTF-8", kind=str)
 
 

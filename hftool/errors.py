@@ -19,7 +19,8 @@ Anything else that escapes is a bug of ours: exit 1, with its traceback.
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 # what would break a line in two or command a terminal: names in files and folders are other people's words
 UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
@@ -97,6 +98,14 @@ class Refused(HftoolError):
     """Refused for security: nothing of it was executed."""
 
     code, kind = 77, "refused"
+
+
+class RowsRejected(DataError):
+    """More rows of a table cannot be used than may be. rows: those, one document each, with the reason."""
+
+    def __init__(self, detail: str, hint: str = "", *, rows: Sequence[Mapping[str, Any]] = ()) -> None:
+        super().__init__(detail, hint)
+        self.rows = rows
 
 
 class ConfigError(HftoolError):

@@ -9,7 +9,7 @@ from hftool.data.labels import Labels, are_numbers, find_labels, find_range, fin
 from hftool.data.passages import merge_lines
 from hftool.data.quality import Quality, check_quality, cut_validation
 from hftool.data.roles import Shape
-from hftool.data.rows import Prepared, prepare, sample_indices
+from hftool.data.rows import MAX_REJECTED, Prepared, prepare, sample_indices
 from hftool.data.sources import Table
 from hftool.errors import DataError
 
@@ -56,6 +56,7 @@ class Choices:
     allow_leak: bool
     numbers: bool | None = None
     labels: Labels | None = None
+    max_rejected: float = MAX_REJECTED
 
 
 def build_splits(tables: Mapping[str, Table], choices: Choices) -> Splits:
@@ -74,16 +75,16 @@ def build_splits(tables: Mapping[str, Table], choices: Choices) -> Splits:
         said.append(labels.sentence())
     if not shape.targets:
         tables = {split: merge_lines(table) if table.lines else table for split, table in tables.items()}
-    train = prepare(tables["train"], mapping, labels)
+    train = prepare(tables["train"], mapping, labels, max_rejected=choices.max_rejected)
     validation = test = None
     if "validation" in tables:
-        validation = _with_targets(tables["validation"], shape, mapping, labels, said)
+        validation = _with_targets(tables["validation"], shape, mapping, labels, said, choices.max_rejected)
     if validation is None:
         train, validation = cut_validation(train, choices.validation_share, choices.seed)
         how = " (same share of each label, seed {})" if "label" in mapping and not labels.range else " (seed {})"
         said.append(f"validation: {len(validation.rows)} rows cut from train" + how.format(choices.seed))
     if "test" in tables and all(has_column(tables["test"].columns, mapping[role]) for role in shape.targets):
-        test = _with_targets(tables["test"], shape, mapping, labels, said)
+        test = _with_targets(tables["test"], shape, mapping, labels, said, choices.max_rejected)
         test = _limited(test, choices) if test else None
     train, validation = _limited(train, choices), _limited(validation, choices)
     if "label" in mapping and not labels.range and len({row["label"] for row in train.rows}) < 2:
@@ -107,13 +108,15 @@ def name_labels(table: Table, mapping: Mapping[str, str], choices: Choices) -> L
     return find_labels(table, mapping["label"], known=known, ordered=ordered)
 
 
-def _with_targets(table: Table, shape: Shape, mapping: Mapping[str, str], labels: Labels, said: list[str]) -> Prepared | None:
+def _with_targets(
+    table: Table, shape: Shape, mapping: Mapping[str, str], labels: Labels, said: list[str], max_rejected: float
+) -> Prepared | None:
     """The rows of a split, or None when they have no targets, as the test splits of GLUE."""
     for role, column in mapping.items():
         if not has_column(table.columns, column):
             raise missing_column(table.path, table.columns, column, role)
     if all(has_targets(table, mapping[role]) for role in shape.targets):
-        return prepare(table, mapping, labels)
+        return prepare(table, mapping, labels, max_rejected=max_rejected)
     said.append(f"{table.split}: {table.path} has no labels and is left out")
     return None
 

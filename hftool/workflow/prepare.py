@@ -220,6 +220,7 @@ def split(settings: Config, data: TaskData, head: str, *, labels: Labels | None 
         validation_share=settings.validation_share,
         allow_leak=settings.allow_leak,
         labels=labels,
+        max_rejected=settings.max_rejected,
     )
     return build_splits(data.tables, choices)
 

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +11,9 @@ from typing import Any
 
 from hftool import config as knobs
 from hftool.config import Config
+from hftool.data.rows import documents
 from hftool.disk import free_bytes, remove_file, remove_folder
-from hftool.errors import InputMissing, OutputUnavailable, StorageError, UsageError
+from hftool.errors import DataError, InputMissing, OutputUnavailable, RowsRejected, StorageError, UsageError
 from hftool.evaluation.report import make_report
 from hftool.evaluation.verdict import verdicts
 from hftool.inference.predictor import Predictor
@@ -105,9 +106,9 @@ def _finetune(
         if again:
             notice(progress, f"there is no run to resume in '{path}': it starts at step 0")
     found = find(settings, offline=offline, fallback=fallback, progress=progress)
-    job = _prepared(found, progress)
-    run = run or Run(Path(team.agree(str(_default_run(found)))))
-    path = run.path
+    path = run.path if run is not None else Path(team.agree(str(_default_run(found))))
+    run = Run(path)
+    job = _with_rejected_kept(lambda: _prepared(found, progress), path, team)
     team.check(lambda: None if path.is_dir() else create_folder(path))
     with team.holding(run.path):
         return _run(run, job, team, progress)
@@ -167,6 +168,23 @@ def _prepared(found: Found, progress: Progress) -> Job:
 def _as_begun(job: Job, run: Run) -> Job:
     """The job with what the card of a run said when it began."""
     return dataclasses.replace(job, loaded=dataclasses.replace(job.loaded, card=as_begun(job.loaded.card, run.base)))
+
+
+def _with_rejected_kept(make: Callable[[], Job], path: Path, team: Team) -> Job:
+    """The job; where too many rows cannot be used, they are written beside the place of the run folder, and the error names the
+    file. Raises DataError."""
+    try:
+        return make()
+    except RowsRejected as error:
+        kept = path.with_name(f"{path.name}.rejected.jsonl")
+        hint = f"{error.hint}; or allow a larger share with --max-rejected"
+        with suppress(OutputUnavailable, StorageError):
+            if team.is_first:
+                if not kept.parent.is_dir():
+                    create_folder(kept.parent)
+                write_text(kept, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in error.rows))
+            hint += f". All are in {kept}"
+        raise DataError(error.detail, hint) from None
 
 
 def _default_run(found: Found) -> Path:
@@ -364,6 +382,5 @@ def _duration(seconds: float) -> str:
 def _write_rejected(run: Run, job: Job, progress: Progress) -> None:
     for part in (job.splits.train, job.splits.validation, job.splits.test):
         if part is not None and part.rejected:
-            lines = [{"split": part.split, "file": part.path, **row.as_dict()} for row in part.rejected]
-            append_lines(run.rejected, lines)
+            append_lines(run.rejected, documents(part.split, part.path, part.rejected))
             notice(progress, f"{len(part.rejected)} rows of {part.path} cannot be used: see {run.rejected}")

@@ -109,7 +109,11 @@ def operations(desk):
     return len(trace.read_text().splitlines())
 
 
-@pytest.mark.parametrize("share", [0.0, 0.1, 0.2, 0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0])
+OFTEN = (0.0, 0.4, 0.8)
+MORE = (0.1, 0.2, 0.3, 0.5, 0.6, 0.7, 0.9, 1.0)
+
+
+@pytest.mark.parametrize("share", [*OFTEN, *(pytest.param(share, marks=pytest.mark.slow) for share in MORE)])
 def test_killed_within_it_a_run_is_finished_and_whole(old, operations, tmp_path, share):
     at = 1 + round(share * (operations - 1))
     assert finish(tmp_path / "told", ["resume", old, "-q"], at=at).code == KILLED
