@@ -66,6 +66,17 @@ OPTIMIZERS = ("adamw", "adam", "sgd", "adafactor")
 SCHEDULES = ("linear", "cosine", "constant")
 PRECISIONS = ("auto", "fp32", "bf16")
 WEIGHTINGS = ("none", "balanced")
+# what may decide which checkpoint is the best, by the kind of report; the loss may under all of them
+METRICS = {
+    "classification": ("accuracy", "macro_f1", "mcc", "f1"),
+    "regression": ("mean_absolute_error", "pearson", "spearman"),
+    "tagging": ("entity_f1", "precision", "recall", "accuracy"),
+    "answers": ("f1", "exact_match"),
+    "texts": ("rougeL", "rouge1", "rouge2", "rougeLsum", "bleu", "chrf"),
+    "language": ("perplexity",),
+}
+LOSS = "loss"
+DECIDING = tuple(dict.fromkeys([LOSS, *(name for names in METRICS.values() for name in names)]))
 
 
 @dataclass(frozen=True)
@@ -119,16 +130,20 @@ class Config:
     save_minutes: float = knob(10.0, "save at least this often", least=0.01, most=1440)
     keep: int = knob(2, "checkpoints kept besides the best", least=1, most=1000)
     log_steps: int = knob(10, "write a line of log.jsonl each N steps", least=1)
-    patience: int = knob(3, "stop after N evaluations without a better one; 0 never stops", least=0, most=1000)
+    patience: int = knob(3, "stop after N evaluations that improve neither metric nor loss; 0 never stops", least=0, most=1000)
+    metric: str | None = knob(
+        None, "metric that chooses the best checkpoint; by default by the task and the labels", kind=str, choices=DECIDING
+    )
     precision: str = knob("auto", "number format of the arithmetic of training", choices=PRECISIONS)
     device: str = knob("auto", "where to compute: auto, cpu, cuda, cuda:1 or mps")
-    grace: float = knob(30.0, "seconds to finish a step and save after SIGTERM or SIGINT", least=0, most=86400)
+    grace: float = knob(30.0, "seconds to finish a step and save after SIGTERM, SIGINT or SIGHUP", least=0, most=86400)
     workers: int = knob(0, "processes that prepare batches", least=0, most=64)
     class_weights: str = knob("none", "weigh rare labels more", choices=WEIGHTINGS)
     validation_share: float = knob(
         0.1, "share of train that is cut off when there is no validation split", least=0.001, most=0.5
     )
     allow_leak: bool = knob(False, "train although over 5 % of the validation rows are in train")
+    max_rejected: float = knob(0.01, "share of the rows of a file that may be unusable", least=0, most=1)
     encoding: str | None = knob(None, "encoding of text files; by default UTF-8", kind=str)
 
 
@@ -155,6 +170,7 @@ TRAINER_NAMES = {
     "save_total_limit": "keep",
     "logging_steps": "log_steps",
     "early_stopping_patience": "patience",
+    "metric_for_best_model": "metric",
     "bf16": "precision",
     "fp16": "precision",
     "dataloader_num_workers": "workers",

@@ -11,7 +11,7 @@
     ├── RunStopped          75   the run stopped itself and can be gone on with
     ├── Refused             77   refused for security
     ├── ConfigError         78   a config file or a checkpoint that does not fit
-    └── Interrupted  130 / 143   SIGINT or SIGTERM, after the checkpoint was saved
+    └── Interrupted         129 130 143  SIGHUP, SIGINT or SIGTERM, after the checkpoint was saved
 
 An error has two parts: `detail` (what is wrong and where: file and row, option, key) and `hint` (what to do).
 Anything else that escapes is a bug of ours: exit 1, with its traceback.
@@ -19,7 +19,8 @@ Anything else that escapes is a bug of ours: exit 1, with its traceback.
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 # what would break a line in two or command a terminal: names in files and folders are other people's words
 UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
@@ -99,6 +100,14 @@ class Refused(HftoolError):
     code, kind = 77, "refused"
 
 
+class RowsRejected(DataError):
+    """More rows of a table cannot be used than may be. rows: those, one document each, with the reason."""
+
+    def __init__(self, detail: str, hint: str = "", *, rows: Sequence[Mapping[str, Any]] = ()) -> None:
+        super().__init__(detail, hint)
+        self.rows = rows
+
+
 class ConfigError(HftoolError):
     """A config file or a checkpoint that does not fit."""
 
@@ -106,7 +115,7 @@ class ConfigError(HftoolError):
 
 
 class Interrupted(HftoolError):
-    """SIGINT (130) or SIGTERM (143) arrived; the checkpoint was saved first."""
+    """SIGINT (130), SIGTERM (143) or SIGHUP (129) arrived; the checkpoint was saved first."""
 
     kind = "interrupted"
 

@@ -25,7 +25,7 @@ def test_every_class_has_its_exit_code_and_a_word_of_its_own():
         "ConfigError": 78,
     }
     assert len({cls.kind for cls in made.values()}) == len(made)
-    assert [errors.Interrupted("x", signal_number=n).code for n in (2, 15)] == [130, 143]
+    assert [errors.Interrupted("x", signal_number=n).code for n in (1, 2, 15)] == [129, 130, 143]
     for name, code in codes.items():
         assert f"{name} " in errors.__doc__ and f" {code} " in errors.__doc__
 

@@ -18,7 +18,7 @@ from hftool.cli.options import (
     number,
     reads_columns,
 )
-from hftool.cli.screen import print_json, screen
+from hftool.cli.screen import number_text, print_json, screen
 from hftool.config import KNOBS
 from hftool.errors import UsageError, did_you_mean
 
@@ -106,7 +106,7 @@ def _show(metrics: dict[str, Any]) -> None:
     for name, value in metrics.items():
         if isinstance(value, float):
             beside = f"  (always '{majority['label']}': {majority['accuracy']:.4f})" if majority and name == "accuracy" else ""
-            typer.echo(f"  {name:<20}{value:.4f}{beside}")
+            typer.echo(f"  {name:<20}{number_text(value)}{beside}")
     for title, key, count in (("label", "by_class", "rows"), ("type", "by_type", "entities")):
         if metrics.get(key):
             _show_table(metrics[key], title, count)

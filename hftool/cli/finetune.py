@@ -21,7 +21,7 @@ from hftool.cli.options import (
     with_knobs,
 )
 from hftool.cli.pages import DATA
-from hftool.cli.screen import print_json, screen
+from hftool.cli.screen import number_text, print_json, screen
 from hftool.config import Config as Settings
 from hftool.config import make_config, parse_assignments, read_config
 from hftool.errors import UsageError
@@ -154,15 +154,19 @@ def _print_lines(result: Any, *, quiet: bool) -> None:
             typer.echo(f"{split:<12}{_line(metrics[split])}")
     if not quiet:
         share = 100 * metrics["seconds_saving"] / max(result.seconds, 1e-9)
-        best = f"best at step {metrics['best_step']} of {metrics['steps']}"
+        by = f" by {metrics['deciding']}" if "deciding" in metrics else ""
+        best = f"best at step {metrics['best_step']} of {metrics['steps']}{by}"
         typer.echo(f"time        {result.seconds:.0f} s, {share:.1f} % of it saving; {best}")
+    for sentence in metrics.get("verdicts", ()):
+        typer.echo(f"verdict     {sentence}")
     typer.echo(f"next        {NEXT[_card(result)['head']].format(shlex.quote(str(path)))}")
 
 
 def _line(measured: dict[str, Any]) -> str:
     scores = {key: value for key, value in measured.items() if isinstance(value, float)}
     shown = {key: value for key, value in scores.items() if key != "loss"} if "perplexity" not in scores else scores
-    values = "  ".join(f"{key} {value:.4f}" for key, value in shown.items())
-    baseline = measured.get("majority_baseline")
-    beside = f", majority {baseline['accuracy']:.4f}" if baseline else ""
+    values = "  ".join(f"{key} {number_text(value)}" for key, value in shown.items())
+    majority, median = measured.get("majority_baseline"), measured.get("median_baseline")
+    beside = f", majority {majority['accuracy']:.4f}" if majority else ""
+    beside += f", median alone: error {number_text(median['mean_absolute_error'])}" if median else ""
     return f"{values}  ({measured['rows']} rows{beside})"

@@ -140,8 +140,8 @@ KNOB_HEADINGS = {
         ),
         *("optimizer", "schedule", "warmup", "weight_decay", "clip", "sort_steps"),
     ),
-    DATA: ("limit", "validation_share", "allow_leak", "encoding"),
-    EVALUATING: ("eval_steps", "patience", "save_steps", "save_minutes", "keep", "grace", "log_steps"),
+    DATA: ("limit", "validation_share", "allow_leak", "max_rejected", "encoding"),
+    EVALUATING: ("eval_steps", "patience", "metric", "save_steps", "save_minutes", "keep", "grace", "log_steps"),
     MACHINE: ("device", "precision", "workers"),
 }
 

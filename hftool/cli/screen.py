@@ -1,5 +1,6 @@
 """What is shown while a verb works: a live bar on a terminal, plain lines in a pipe; always on stderr."""
 
+import errno
 import json
 import logging
 import math
@@ -53,14 +54,30 @@ def _finite(value: Any) -> Any:
 def _say(text: str) -> None:
     try:
         typer.echo(as_line(text), err=True)
-    except BrokenPipeError:  # the reader of stderr has gone, as in `2>&1 | head`: that must not end a run
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+    except OSError as error:
+        _go_on_unseen(error)
+
+
+def _go_on_unseen(error: OSError) -> None:
+    """Where the reader of stderr has gone, as in `2>&1 | head`, or the terminal: that must not end a run. Raises any other."""
+    if error.errno not in (errno.EPIPE, errno.EIO):
+        raise error
+    _write_nowhere()
+
+
+def _write_nowhere() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
 def _stand_ins_only(event: Event) -> None:
     """Quiet still says the one thing that must never be missed: that another model or data set was used."""
     if event.kind == "notice" and event.text.startswith("stand-in:"):
         _say(event.text)
+
+
+def number_text(value: float) -> str:
+    """A metric with four decimals; one whose first digits would not show, such as a small error, with four digits."""
+    return f"{value:.4f}" if value == 0 or 0.01 <= abs(value) < 1e7 else f"{value:.4g}"
 
 
 def left(seconds: float) -> str:
@@ -71,7 +88,8 @@ def left(seconds: float) -> str:
 
 
 def _measured(event: Event) -> str:
-    return "  ".join(f"{key} {value:.4f}" for key, value in event.values.items() if key != "step" and isinstance(value, float))
+    numbers = {key: value for key, value in event.values.items() if key != "step" and isinstance(value, float)}
+    return "  ".join(f"{key} {number_text(value)}" for key, value in numbers.items())
 
 
 def _plain_lines() -> Progress:
@@ -113,7 +131,20 @@ def _bar() -> Iterator[Progress]:
         TextColumn("{task.fields[said]}"),
     )
     with RichProgress(*columns, console=console, transient=True) as bars:
-        yield _bar_events(bars, console.print)
+        show = _bar_events(bars, console.print)
+
+        def progress(event: Event) -> None:
+            """Draw an event as long as there is a terminal."""
+            try:
+                show(event)
+            except OSError as error:
+                _go_on_unseen(error)
+
+        try:
+            yield progress
+        finally:
+            if not sys.stderr.isatty():  # it was one: the terminal has gone
+                _write_nowhere()
 
 
 def _bar_events(bars: Any, show: Callable[..., None]) -> Progress:

@@ -10,7 +10,7 @@ from hftool.data.label_words import MARKS, fold, is_mark
 from hftool.data.labels import Labels, label_text, tag_texts
 from hftool.data.roles import TEXTS, answers_value, number_value, pair_lengths, text_value, tokens_value
 from hftool.data.sources import Rejected, Row, Table, whole_characters
-from hftool.errors import DataError, listing
+from hftool.errors import DataError, RowsRejected, listing
 
 MAX_REJECTED = 0.01  # share of rows
 NO_CLASS = "no label"
@@ -52,12 +52,12 @@ class Prepared:
         )
 
 
-def prepare(table: Table, mapping: Mapping[str, str], labels: Labels | None) -> Prepared:
+def prepare(table: Table, mapping: Mapping[str, str], labels: Labels | None, *, max_rejected: float = MAX_REJECTED) -> Prepared:
     """Rows under their roles. Rows that lack what a role needs are set aside.
 
     labels: of the label or the tags; None where the rows have neither, or they are not wanted. Raises DataError when labels are
-    unknown or over 1 % is set aside. Rows with a mark for no label are not counted there; -1 is one where classes are no
-    numbers.
+    unknown, RowsRejected when more than the share `max_rejected` is set aside. Rows with a mark for no label are not counted
+    there; -1 is one where classes are no numbers.
     """
     ids = _Ids(labels)
     counted = labels is not None and all(name.lstrip("-").isdigit() for name in labels.names)
@@ -74,7 +74,8 @@ def prepare(table: Table, mapping: Mapping[str, str], labels: Labels | None) -> 
             numbers.append(number)
     if labels and ids.unknown:
         raise _unknown_labels(table, ids.unknown, labels)
-    _check_rejected(table, rejected, len(rows), unnamed, amounts=labels is not None and bool(labels.range))
+    if not rows or len(rejected) - unnamed > max_rejected * (len(rejected) + len(rows)):
+        raise _too_many(table, rejected, len(rows), max_rejected, amounts=labels is not None and bool(labels.range))
     return Prepared(table.split, table.path, rows, numbers, rejected, ids.spelled)
 
 
@@ -162,17 +163,21 @@ def _unknown_labels(table: Table, unknown: Mapping[str, int], labels: Labels) ->
     )
 
 
-def _check_rejected(table: Table, rejected: list[Rejected], usable: int, unnamed: int, *, amounts: bool) -> None:
+def _too_many(table: Table, rejected: list[Rejected], usable: int, most: float, *, amounts: bool) -> RowsRejected:
     total = len(rejected) + usable
-    if usable and len(rejected) - unnamed <= MAX_REJECTED * total:
-        return
     first = rejected[0] if rejected else None
     where = f"; the first is line {first.row}: {first.reason}" if first else ""
-    raise DataError(
+    return RowsRejected(
         f"{table.path}: {len(rejected)} of {total} rows cannot be used{where}",
-        "At most 1 % may be unusable: mend the file or choose other columns"
+        f"At most {100 * most:g} % may be unusable: mend the file or choose other columns"
         + ("; --set labels=A,B,C if the labels are classes and no amounts" if amounts else ""),
+        rows=documents(table.split, table.path, rejected),
     )
+
+
+def documents(split: str, path: str, rejected: Iterable[Rejected]) -> list[dict[str, Any]]:
+    """Rows that cannot be used as the lines of rejected.jsonl."""
+    return [{"split": split, "file": path, **row.as_dict()} for row in rejected]
 
 
 def sample_indices(count: int, limit: int | None, seed: int) -> list[int]:

@@ -13,7 +13,7 @@ from hftool.data.leftovers import check_prompt, left_out_sentence
 from hftool.data.passages import merge_lines
 from hftool.data.quality import Quality, check_quality, cut_validation
 from hftool.data.roles import Shape
-from hftool.data.rows import Prepared, prepare, sample_indices
+from hftool.data.rows import MAX_REJECTED, Prepared, prepare, sample_indices
 from hftool.data.sources import Table
 from hftool.errors import DataError
 
@@ -60,6 +60,7 @@ class Choices:
     allow_leak: bool
     numbers: bool | None = None
     labels: Labels | None = None
+    max_rejected: float = MAX_REJECTED
 
 
 def build_splits(tables: Mapping[str, Table], choices: Choices) -> Splits:
@@ -75,7 +76,7 @@ def build_splits(tables: Mapping[str, Table], choices: Choices) -> Splits:
         said.append(labels.sentence())
     if not shape.targets:
         tables = {split: merge_lines(table) if table.lines else table for split, table in tables.items()}
-    train = prepare(tables["train"], mapping, labels)
+    train = prepare(tables["train"], mapping, labels, max_rejected=choices.max_rejected)
     validation = test = None
     if "validation" in tables:
         validation = _with_targets(tables["validation"], shape, mapping, labels, choices, said)
@@ -164,7 +165,7 @@ def _with_targets(
     if own is not None and own != mapping:
         said.append(mapping_sentence(own, of=table.split))
     if own is not None and all(has_targets(table, own[role]) for role in shape.targets):
-        return prepare(table, own, labels)
+        return prepare(table, own, labels, max_rejected=choices.max_rejected)
     said.append(f"{table.split}: {table.path} has no labels and is left out")
     return None
 

@@ -33,6 +33,7 @@ from hftool.safety import EXPORT, sha256
 TOLERANCE = 1e-3  # of the largest output: sums of fp32 numbers in another order differ by about 1e-6 of it
 LEAST_SAME = 0.95  # of the answers of int8 graphs; one answer may differ where that is more than the rest
 MOST_LOST = 0.01  # of the metric, or of 1 where it is less; one row may be lost where that is more
+ERROR = "mean_absolute_error"  # has a unit: there the scale of the numbers takes the place of 1
 FAULT = "This is a fault of the exporter: please report it with the model's name"
 PACKAGES = ("torch", "transformers", "onnx", "onnxscript", "onnxruntime")
 SAMPLE = (7, 4, 5)  # tokens of the texts that the model is traced with
@@ -184,9 +185,10 @@ def _measured(pair: Pair, job: Job, quantize: str | None) -> dict[str, Any]:
     before = parity.measure(pair.before, job.measured, labels)
     after = parity.measure(pair.after, job.measured, labels)
     change = after[metrics.best] - before[metrics.best]
-    lost = -change if metrics.higher_is_better else change
-    allowed = max(MOST_LOST * max(1.0, abs(before[metrics.best])), 1 / len(job.measured))
-    if lost > allowed + 1e-9:
+    lost = -change if metrics.rises else change
+    unit = job.loaded.card.label_scale[1] if metrics.best == ERROR and job.loaded.card.label_scale else 1.0
+    allowed = max(MOST_LOST * max(unit, abs(before[metrics.best])), unit / len(job.measured))
+    if lost > allowed + 1e-9 * unit:
         raise DataError(
             f"{metrics.best} goes from {before[metrics.best]:.4f} to {after[metrics.best]:.4f}: over {allowed:.4f} is lost",
             "Export it without --quantize" if quantize else FAULT,

@@ -2,7 +2,8 @@
 
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from hftool.data.sources import Row
@@ -39,6 +40,8 @@ REPORTS: dict[str, Report] = {
     "texts": texts_report,
     "language": _no_details,
 }
+GIVEN = ("label", "tags", "answer", "text")  # what an answer comes down to: the first of these parts that it has
+WANTED = ("label", "tags", "answers", "target")
 ERRORS: dict[str, Errors] = {
     "classification": missed_labels,
     "regression": distances,
@@ -54,9 +57,27 @@ def make_report(
 ) -> dict[str, Any]:
     """The report that a head asks for by `metrics.report`: the number of rows, each of `metrics.names` as a number, the loss,
     and what else belongs to the kind. A language model has no answers to measure, but its loss and its perplexity."""
-    details = REPORTS[metrics.report](answers, rows, metrics, labels)
-    report = {"rows": len(rows), **details, "loss": loss}
+    names = tuple(name for name in metrics.names if name != "loss")
+    details = REPORTS[metrics.report](answers, rows, replace(metrics, names=names), labels)
+    report = {"rows": len(rows), **details, **_only_answer(answers, rows), "loss": loss}
     return {**report, "perplexity": perplexity(loss)} if metrics.report == "language" else report
+
+
+def _only_answer(answers: Sequence[Answer], rows: Sequence[Row]) -> dict[str, str]:
+    """The answer of all rows under "only_answer", where it is one although the expected ones differ."""
+    given = {_word(answer, GIVEN) for answer in answers[: len(rows)]}
+    wanted = {_word(row, WANTED) for row in rows}
+    if len(given) != 1 or len(wanted) < 2 or None in given:
+        return {}
+    return {"only_answer": str(given.pop())}
+
+
+def _word(row: Mapping[str, Any], parts: Sequence[str]) -> str | None:
+    """The first of these parts that a row or an answer has, as a text; of tags the one that all words have."""
+    part = next((row[part] for part in parts if part in row), None)
+    if isinstance(part, (list, tuple)) and parts == GIVEN:
+        return str(part[0]) if len(set(part)) == 1 else repr(part)
+    return None if part is None else str(part)
 
 
 def error_rows(

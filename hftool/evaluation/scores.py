@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from hftool.data.sources import Row
@@ -25,7 +26,7 @@ def classification_report(
     every = list(range(len(labels)))
     precision, recall, f1, support = precision_recall_fscore_support(expected, predicted, labels=every, zero_division=0)
     majority, _ = Counter(expected).most_common(1)[0]
-    compared = ["accuracy", *(name for name in metrics.names if name == "f1")]
+    compared = list(dict.fromkeys(["accuracy", *metrics.names]))
     return {
         **measure_labels(metrics.names, predicted, expected, len(labels)),
         "majority_baseline": {
@@ -64,9 +65,13 @@ def missed_labels(
 def regression_report(
     answers: Sequence[Answer], rows: Sequence[Row], metrics: Metrics, labels: Sequence[str]
 ) -> dict[str, Any]:
-    """Metrics and the mean absolute error."""
+    """Metrics, the mean absolute error, and both of a model that always answers the median, which has the least error of all
+    that answer one number."""
     expected, predicted = [float(row["label"]) for row in rows], [float(answer["score"]) for answer in answers]
-    return measure_numbers([*metrics.names, "mean_absolute_error"], predicted, expected)
+    names = list(dict.fromkeys([*metrics.names, "mean_absolute_error"]))
+    median = float(np.median(expected))
+    baseline = {"score": median, **measure_numbers(names, [median] * len(expected), expected)}
+    return {**measure_numbers(names, predicted, expected), "median_baseline": baseline}
 
 
 def distances(

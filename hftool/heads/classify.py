@@ -16,7 +16,7 @@ from hftool.heads.wire import LABELS as WIRE_LABELS
 from hftool.heads.wire import Asks, Parameter, Schema
 from hftool.models import Card
 
-LABELS, NUMBER = ("accuracy", "macro_f1"), ("pearson", "spearman")
+LABELS, NUMBER = ("accuracy", "macro_f1"), ("mean_absolute_error", "pearson", "spearman")
 
 
 @dataclass(frozen=True)
@@ -73,16 +73,25 @@ class ClassifyHead:
         """-> input_ids and attention_mask (B, T), token_type_ids (B, T) for pairs, labels (B,) where rows have them."""
         batch = collate_inputs(features, pad=self.tokenizer.pad_token_id, left=self.tokenizer.padding_side == "left")
         if features[0].target is not None:
-            batch["labels"] = torch.tensor([feature.target for feature in features])
+            mean, scale = self._scale
+            targets = [feature.target for feature in features]
+            # in fp64, before they are tensors: of a large number with a small scale fp32 would keep nothing
+            batch["labels"] = torch.tensor([(target - mean) / scale for target in targets] if self._is_number else targets)
         return batch
 
     @property
     def _is_number(self) -> bool:
         return self.card.problem_type == "regression"
 
+    @property
+    def _scale(self) -> tuple[float, float]:
+        """Mean and scale of the numbers in training, in whose unit the logits are; cards of older versions have none."""
+        mean, scale = self.card.label_scale or (0.0, 1.0)
+        return mean, scale
+
     def loss(self, outputs: Outputs, batch: Batch) -> tuple[torch.Tensor, int]:
         """Cross-entropy of logits (B, C) against labels (B,), summed over rows, class weights averaging 1 over the data; or
-        squared distance of logits (B, 1)."""
+        squared distance of logits (B, 1) from standardised numbers."""
         logits, labels = _of_rows(outputs["logits"], batch["attention_mask"]).float(), batch["labels"]
         if self._is_number:
             return torch.nn.functional.mse_loss(logits[:, 0], labels.float(), reduction="sum"), len(labels)
@@ -94,7 +103,8 @@ class ClassifyHead:
         """Logits (B, C) -> label, its probability, and the probabilities of all labels by name; or the number as `score`."""
         logits = _of_rows(outputs["logits"], outputs["attention_mask"]).double()
         if self._is_number:
-            return [{"score": score} for score in logits[:, 0].tolist()]
+            mean, scale = self._scale
+            return [{"score": score * scale + mean} for score in logits[:, 0].tolist()]
         answers = []
         for row in torch.softmax(logits, dim=-1).tolist():
             best = max(range(len(row)), key=row.__getitem__)
@@ -112,7 +122,8 @@ class ClassifyHead:
         return parts[0]
 
     def metrics(self) -> Metrics:
-        """What the task is judged by; else accuracy, with macro-F1 to tell when rare labels are missed, or correlations."""
+        """What the task is judged by; else accuracy, with macro-F1 to tell when rare labels are missed, or the
+        error of numbers."""
         report = "regression" if self._is_number else "classification"
         return Metrics(self.card.measures or (NUMBER if self._is_number else LABELS), higher_is_better=True, report=report)
 

@@ -17,6 +17,7 @@ from hftool.heads.wire import Asks, Parameter, Schema
 Answer = dict[str, Any]
 Batch = dict[str, torch.Tensor]
 Outputs = Mapping[str, torch.Tensor]
+FALLING = ("loss", "perplexity", "mean_absolute_error")  # metrics of which less is better under every head
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,8 @@ class Feature:
 
 @dataclass(frozen=True)
 class Metrics:
-    """What to measure under a head: `names`, of which the first decides which checkpoint is best, and its direction.
+    """What to measure under a head: `names`, of which the first decides which checkpoint is best, and the direction of those
+    that are not FALLING.
 
     `report` names the kind of report that goes with it. answers: whether answers are needed to measure, or the loss will do.
     """
@@ -59,6 +61,15 @@ class Metrics:
     def best(self) -> str:
         """The metric that decides."""
         return self.names[0]
+
+    @property
+    def rises(self) -> bool:
+        """Whether a higher value of the metric that decides is better."""
+        return self.higher_is_better and self.best not in FALLING
+
+    def is_better(self, value: float, than: float) -> bool:
+        """Whether one value of the metric that decides is better than another."""
+        return value > than if self.rises else value < than
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,9 @@ class Card:
 
     labels: names in id order; label_values: what stood for them in the data. measures: the metrics of the task, the first of
     which decides; empty for those of the head. max_new_tokens: of an answer that is written. label_range: the least and the
-    largest number in the data, where the label is one. stand_in: which model answers in another's name, if one does.
+    largest number in the data, where the label is one. label_scale: the mean and the scale by which numbers were standardised
+    in training: an answer is the output times the scale plus the mean. stand_in: which model answers in another's name, if one
+    does.
     """
 
     head: str
@@ -37,6 +39,7 @@ class Card:
     measures: tuple[str, ...] = ()
     max_new_tokens: int = 0
     label_range: tuple[float, ...] = ()
+    label_scale: tuple[float, ...] = ()
     pooling: str = "mean"
     metrics: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)

@@ -143,6 +143,9 @@ def _facts(card: Card, model_class: str) -> list[str]:
         facts.append("Labels, in id order: " + ", ".join(map(_code, card.labels)) + ".")
     if card.label_range:
         facts.append(f"It was trained on numbers from {card.label_range[0]:g} to {card.label_range[1]:g}.")
+    if card.label_scale:
+        mean, scale = card.label_scale
+        facts.append(f"It was trained on standardised numbers: an answer is the model's output times {scale!r} plus {mean!r}.")
     if card.head == "classify" and model_class.endswith("ForTokenClassification"):
         facts.append("The score of a text is the mean of its tokens' logits.")
     if card.head == "embed":

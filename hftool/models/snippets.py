@@ -86,7 +86,8 @@ def _quoted(text: str) -> str:
 
 def _body(card: Card, model_class: str) -> str:
     mean = ".mean(0)" if model_class.endswith("ForTokenClassification") else ""  # T5 scores each token
-    score = "answer = float(logits)\n" if card.problem_type == "regression" else LABEL
+    unit = " * {1!r} + {0!r}".format(*card.label_scale) if card.label_scale else ""
+    score = f"answer = float(logits){unit}\n" if card.problem_type == "regression" else LABEL
     bodies = {
         "classify": f"{INPUTS}logits = outputs.logits[0]{mean}\n{score}",
         "tag": TAGS,

@@ -16,7 +16,8 @@ import torch
 from hftool.errors import Interrupted, RunStopped
 from hftool.workers import rank
 
-ENDING = (signal.SIGINT, signal.SIGTERM)
+HANG_UP: int | None = getattr(signal, "SIGHUP", None)  # the terminal has gone; Windows has no such signal
+ENDING = tuple(number for number in (signal.SIGINT, signal.SIGTERM, HANG_UP) if number is not None)
 MAX_SKIPPED = 5  # steps in a row with a loss or gradient that is no number
 TRY = "Try a lower --lr, or --precision fp32"
 LESS = "Try a smaller --max-length, or a smaller model"
@@ -24,9 +25,11 @@ NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")  # a
 
 
 class Signals:
-    """Within the block, SIGINT and SIGTERM only set a flag, so that the step is finished and saved; a second one ends the
-    process at once, and so does the end of the grace (seconds): older checkpoints are whole at any moment. Installed always:
-    a shell's background jobs inherit an ignored SIGINT.
+    """Within the block, SIGINT, SIGTERM and SIGHUP only set a flag, so that the step is finished and saved; a second one ends
+    the process at once, and so does the end of the grace (seconds): older checkpoints are whole at any moment. Installed
+    always: a shell's background jobs inherit an ignored SIGINT. But a SIGHUP that is ignored, as under nohup, stays so.
+
+    A SIGHUP before or after another signal is no second one: kernel, shell and systemd each send one when a session ends.
 
     The grace is counted by a thread, which Python tells of a signal at once: the main thread hears of it only when it has come
     back from what it waits for, such as another process of the run that hangs.
@@ -50,13 +53,14 @@ class Signals:
         with signals_held_back():  # the thread inherits the mask: signals are the main thread's
             self._listener.start()
         for number in ENDING:
-            self._before[number] = signal.signal(number, self._arrived)
+            if number != HANG_UP or signal.getsignal(number) != signal.SIG_IGN:
+                self._before[number] = signal.signal(number, self._arrived)
         return self
 
     def _arrived(self, number: int, frame: FrameType | None) -> None:
-        if self.pending is not None:
+        if _is_second(self.pending, number):
             os._exit(128 + number)
-        self.pending = number
+        self.pending = _stronger(self.pending, number)
 
     def _listen(self) -> None:
         """In the thread: end the process at the second signal, or at the end of the grace that the first one begins."""
@@ -69,10 +73,11 @@ class Signals:
                 _out_of_time(first, self.grace)
             if number is None:  # the block has ended
                 return
-            if number in ENDING and first:
+            if number not in ENDING:
+                continue
+            if _is_second(first or None, number):
                 os._exit(128 + number)
-            if number in ENDING:
-                first, end = number, time.monotonic() + self.grace
+            first, end = _stronger(first or None, number), end or time.monotonic() + self.grace
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self._listener is not None:
@@ -92,6 +97,16 @@ class Signals:
             f"Go on: hftool resume {shlex.quote(run)}",
             signal_number=number,
         )
+
+
+def _is_second(first: int | None, number: int) -> bool:
+    """Whether a signal is the second that means the same: to end."""
+    return first is not None and HANG_UP not in (first, number)
+
+
+def _stronger(first: int | None, number: int) -> int:
+    """Which of two signals a process ends by: not the SIGHUP, where the other is none."""
+    return number if first in (None, HANG_UP) else first
 
 
 def _out_of_time(number: int, grace: float) -> None:

@@ -8,6 +8,7 @@ import contextlib
 import logging
 import math
 import os
+import signal
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -48,7 +49,16 @@ def launch(words: Sequence[str], *, processes: int, max_restarts: int, grace: fl
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
     with tempfile.TemporaryDirectory() as folder, _environment(processes, Path(folder) / "code", grace) as left, _silence():
-        options = ["--standalone", "--nproc-per-node", str(processes), "--max-restarts", str(max_restarts), "-m", "hftool"]
+        options = [
+            "--standalone",
+            "--nproc-per-node",
+            str(processes),
+            "--max-restarts",
+            str(max_restarts),
+            *_heeded(),
+            "-m",
+            "hftool",
+        ]
         code = 0
         try:
             run: Any = agent.run  # neither has types
@@ -59,6 +69,13 @@ def launch(words: Sequence[str], *, processes: int, max_restarts: int, grace: fl
         except ChildFailedError as error:
             code = next((128 - c if c < 0 else c for c in (f.exitcode for f in error.failures.values())), 1)
         return int(left.read_text("ascii")) if left.is_file() else code
+
+
+def _heeded() -> list[str]:
+    """The option for the signals that the agent heeds: under nohup, which has SIGHUP ignored, it would heed that again."""
+    hang_up = getattr(signal, "SIGHUP", None)
+    is_ignored = hang_up is not None and signal.getsignal(hang_up) == signal.SIG_IGN
+    return ["--signals-to-handle", "SIGTERM,SIGINT,SIGQUIT"] if is_ignored else []
 
 
 @contextlib.contextmanager

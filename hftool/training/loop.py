@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 from hftool.config import Config
 from hftool.data.batches import split_step, step_batches
 from hftool.engines.torch import without_cache
-from hftool.errors import RunStopped
+from hftool.errors import ConfigError, RunStopped
 from hftool.heads.protocol import Feature, Head
 from hftool.progress import Event, Progress, notice
 from hftool.run import Run, append_lines, cut_log
@@ -33,31 +33,19 @@ from hftool.training.guard import (
     is_out_of_memory,
     signals_held_back,
 )
-from hftool.training.optimizer import make_optimizer, schedule_factor
+from hftool.training.optimizer import make_optimizer, schedule_factor, unpack_optimizer
 from hftool.training.placement import autocast, by_first, gather_documents, largest, share_of, sum_gradients
+from hftool.training.position import Position
 from hftool.training.store import (
+    OPTIMIZER,
     Store,
     load_generators,
     load_weights,
     pack_generators,
     read_state,
-    unpack_optimizer,
 )
 
 Measured = Mapping[str, float]
-
-
-@dataclass
-class Position:
-    """Where a run stands; with weights, optimizer and generators it is all that there is to save."""
-
-    step: int = 0
-    epoch: int = 0
-    step_in_epoch: int = 0
-    best_value: float | None = None
-    best_step: int = 0
-    worse: int = 0
-    seconds: float = 0.0
 
 
 @dataclass
@@ -122,12 +110,15 @@ class Trainer:
         """Go on from a verified checkpoint: everything is as it was after its last step. Raises ConfigError (does not fit)."""
         state = read_state(folder)
         load_weights(folder, self.model)
-        unpack_optimizer(self.optimizer.optimizer, folder, state["optimizer"])
-        self.position = Position(**{f.name: state[f.name] for f in dataclasses.fields(Position)})
+        if (folder / OPTIMIZER).is_file():  # else the run was finished, and only measures and saves again
+            unpack_optimizer(self.optimizer.optimizer, folder, state["optimizer"])
+        self.position = Position(**{f.name: state[f.name] for f in dataclasses.fields(Position) if f.name in state})
         self.meter.loss, self.meter.count = state["meter"]
         self.finite.in_a_row, self.finite.skipped = state["skipped"]
         self.micro, self.saving_seconds = state["micro"], state["seconds_saving"]
         self.norm, self.evaluated = state.get("norm", 0.0), state.get("evaluated", True)  # older checkpoints have neither
+        if not (folder / OPTIMIZER).is_file() and not self._is_over():
+            raise ConfigError(f"'{folder}' has no state of the optimizer to train on with", "Start again with another --out")
         by_first(self.accelerator, lambda: cut_log(self.run.log, state["log_bytes"]))
         load_generators(folder, self.accelerator.process_index)  # last: what is above may draw
 
@@ -344,13 +335,7 @@ class Trainer:
         self.model.eval()
         measured = dict(self.evaluate())
         self.model.train()
-        spec = self.head.metrics()
-        value = measured[spec.best]
-        best = self.position.best_value
-        if best is None or (value > best if spec.higher_is_better else value < best):
-            self.position.best_value, self.position.best_step, self.position.worse = value, self.position.step, 0
-        else:
-            self.position.worse += 1
+        self.position.judge(measured, self.head.metrics())
         self._write_line({"step": self.position.step, "evaluation": measured})
         self.progress(Event("evaluation", values={"step": self.position.step, **measured}))
         self.meter.since = time.perf_counter()  # the time of an evaluation is not the time of the next steps

@@ -1,9 +1,11 @@
 """How weights are updated, and how fast."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 
 NOT_DECAYED = ("bias", "layernorm", "layer_norm", "ln_1", "ln_2", "ln_f")  # parts of names; norms and biases
 MOMENTUM = 0.9  # of sgd
@@ -44,3 +46,26 @@ def schedule_factor(name: str, step: int, *, total: int, warmup: int) -> float:
         return 1.0
     left = (total - step) / max(1, total - warmup)
     return left if name == "linear" else 0.5 * (1 + math.cos(math.pi * (1 - left)))
+
+
+def pack_optimizer(optimizer: torch.optim.Optimizer) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """The state of an optimizer as tensors for safetensors and the rest for JSON; `unpack_optimizer` reverses it."""
+    state = optimizer.state_dict()
+    tensors: dict[str, torch.Tensor] = {}
+    scalars: dict[str, Any] = {}
+    for index, entries in state["state"].items():
+        for key, value in entries.items():
+            if isinstance(value, torch.Tensor):
+                tensors[f"{index}.{key}"] = value.detach().cpu().contiguous()
+            else:
+                scalars[f"{index}.{key}"] = value
+    return tensors, {"scalars": scalars}
+
+
+def unpack_optimizer(optimizer: torch.optim.Optimizer, folder: Path, plain: dict[str, Any]) -> None:
+    """Put back what `pack_optimizer` took; groups and their settings are those of the optimizer itself."""
+    state: dict[int, dict[str, Any]] = {}
+    for name, value in {**load_file(str(folder / "optimizer.safetensors")), **plain["scalars"]}.items():
+        index, _, key = name.partition(".")
+        state.setdefault(int(index), {})[key] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -2,6 +2,7 @@
 
 import json
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -9,11 +10,12 @@ from typing import Any
 
 import torch
 
-from hftool.errors import ConfigError, HftoolError
+from hftool.errors import ConfigError, HftoolError, UsageError
 from hftool.run import locked
 from hftool.workers import rank, several
 
 KINDS = ("NO", "MULTI_CPU", "MULTI_GPU")  # of accelerate: one process, or several that each hold the whole model
+_generators = threading.Lock()
 WISH = "ACCELERATE_TORCH_DEVICE"  # where accelerate reads it
 
 
@@ -89,6 +91,25 @@ class Team:
 def autocast(device: torch.device, precision: str) -> torch.autocast:
     """bf16 for the products while weights, sums and updates stay fp32; nothing for fp32."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+
+
+@contextmanager
+def generators_claimed() -> Iterator[None]:
+    """Within the block no other thread of this process trains: the generators are those of the process, and each run would
+    draw from the seed of the other.
+
+    Raises:
+        UsageError: Another thread trains.
+    """
+    if not _generators.acquire(blocking=False):
+        raise UsageError(
+            "another thread of this process trains a model, and both would draw from the same generators",
+            "Train one after the other, or in processes of their own",
+        )
+    try:
+        yield
+    finally:
+        _generators.release()
 
 
 def seed_everything(seed: int) -> None:

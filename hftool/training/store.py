@@ -12,6 +12,7 @@ import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,12 @@ from safetensors.torch import load_file, load_model, save_file, save_model
 from hftool import disk
 from hftool.errors import ConfigError, DataError, StorageError
 from hftool.safety import sha256
+from hftool.training.optimizer import pack_optimizer
 
 MANIFEST = "MANIFEST.json"
 PYTHON = "python_random"
-WEIGHTY = ("model.safetensors", "optimizer.safetensors")  # an evaluation leaves them as they are
+OPTIMIZER = "optimizer.safetensors"
+WEIGHTY = ("model.safetensors", OPTIMIZER)  # an evaluation leaves them as they are
 FILES = (*WEIGHTY, "rng.safetensors", "state.json")
 NAME = re.compile(r"step-(\d{6,})")
 Generators = dict[str, list[Any]]  # the states of the generators of a process, as numbers: they travel between processes
@@ -73,6 +76,18 @@ class Store:
             seal(part, {name: known[name] for name in WEIGHTY})
 
         return self._put(int(state["step"]), fill, 2**16)
+
+    def with_optimizers(self) -> list[int]:
+        """Steps whose checkpoints hold the state of the optimizer."""
+        return [step for step in self.steps() if (self.path(step) / OPTIMIZER).is_file()]
+
+    def release(self) -> None:
+        """Remove the state of the optimizer from every checkpoint of a finished run: training never goes on from them. Weights
+        and all else stay, and each checkpoint is whole at any moment. Raises StorageError."""
+        self._take_back()  # of a process that was killed here
+        for step in self.with_optimizers():
+            self._put(step, partial(_fill_without_optimizer, self.path(step)), 2**16)
+        self.rotate()
 
     def _put(self, step: int, fill: Callable[[Path], None], need: int) -> Path:
         """A checkpoint that `fill` writes, under its name; need: about how many bytes it takes."""
@@ -219,6 +234,14 @@ class Store:
         return places[wanted]
 
 
+def _fill_without_optimizer(source: Path, part: Path) -> None:
+    known = json.loads((source / MANIFEST).read_text(encoding="utf-8"))["files"]
+    kept = {name: row for name, row in known.items() if name != OPTIMIZER}
+    for name in kept:
+        disk.link(source / name, part / name)
+    seal(part, kept, released=True)
+
+
 def _write_tensors(folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     """Weights and optimizer as safetensors -> what of the optimizer goes into state.json."""
     tensors, plain = pack_optimizer(optimizer)
@@ -248,15 +271,16 @@ def checkpoint_bytes(model: torch.nn.Module) -> int:
     return weights + 2 * sum(p.numel() * 4 for p in model.parameters() if p.requires_grad) + 2**16
 
 
-def seal(folder: Path, known: Mapping[str, dict[str, Any]] | None = None) -> None:
+def seal(folder: Path, known: Mapping[str, dict[str, Any]] | None = None, *, released: bool = False) -> None:
     """Sync every file, then write MANIFEST.json with their sizes and SHA-256, then sync the folder. known: what it is to say of
-    files that were sealed before."""
+    files that were sealed before. released: whether the state of the optimizer is left out."""
     files = dict(known or {})
     for path in sorted(folder.iterdir()):
         if path.name not in files:
             files[path.name] = {"bytes": path.stat().st_size, "sha256": sha256(path)}
         disk.sync_file(path)
-    disk.write(folder / MANIFEST, json.dumps({"files": files}, indent=2).encode("utf-8"))
+    document = {"files": files, "released": True} if released else {"files": files}
+    disk.write(folder / MANIFEST, json.dumps(document, indent=2).encode("utf-8"))
     disk.sync_folder(folder)
 
 
@@ -265,8 +289,9 @@ def verify(folder: Path) -> None:
     if not folder.is_dir():
         raise ConfigError(f"the checkpoint '{folder}' is not there", "Use another one")
     try:
-        files = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
-        bad = sorted(set(FILES) - set(files)) or [
+        sealed = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        files = sealed["files"]
+        bad = sorted(set(FILES) - set(files) - ({OPTIMIZER} if sealed.get("released") else set())) or [
             name
             for name, row in files.items()
             if (folder / name).stat().st_size != row["bytes"] or sha256(folder / name) != row["sha256"]
@@ -305,29 +330,6 @@ def load_weights(folder: Path, model: torch.nn.Module) -> None:
         raise ConfigError(f"the checkpoint '{folder}' does not fit: {' '.join(str(error).split())[:300]}") from None
     if missing or unexpected:
         raise ConfigError(f"the checkpoint '{folder}' does not fit: {sorted([*missing, *unexpected])[:5]}")
-
-
-def pack_optimizer(optimizer: torch.optim.Optimizer) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """The state of an optimizer as tensors for safetensors and the rest for JSON; `unpack_optimizer` reverses it."""
-    state = optimizer.state_dict()
-    tensors: dict[str, torch.Tensor] = {}
-    scalars: dict[str, Any] = {}
-    for index, entries in state["state"].items():
-        for key, value in entries.items():
-            if isinstance(value, torch.Tensor):
-                tensors[f"{index}.{key}"] = value.detach().cpu().contiguous()
-            else:
-                scalars[f"{index}.{key}"] = value
-    return tensors, {"scalars": scalars}
-
-
-def unpack_optimizer(optimizer: torch.optim.Optimizer, folder: Path, plain: dict[str, Any]) -> None:
-    """Put back what `pack_optimizer` took; groups and their settings are those of the optimizer itself."""
-    state: dict[int, dict[str, Any]] = {}
-    for name, value in {**load_file(str(folder / "optimizer.safetensors")), **plain["scalars"]}.items():
-        index, _, key = name.partition(".")
-        state.setdefault(int(index), {})[key] = value
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
 def pack_generators() -> Generators:

@@ -35,7 +35,7 @@ from hftool.models import (
     read_config,
 )
 from hftool.names import Place, TaskData, check_word, find_place, find_task_data
-from hftool.progress import Progress, notice
+from hftool.progress import Progress, notice, silent
 from hftool.registry.models import FAMILIES, Family, check_head, find_model
 from hftool.registry.tasks import Task, find_task
 from hftool.run import Run, read_json
@@ -44,6 +44,8 @@ from hftool.training.adapters import LEARNING_RATE, add_adapters
 from hftool.workers import world
 from hftool.workflow.ask import known_family, known_pooling
 from hftool.workflow.choosing import infer_head
+from hftool.workflow.resume import relocate
+from hftool.workflow.targets import UNEVEN_METRICS, fit_head, is_uneven, scale_of, with_metric
 
 OF_HEADS = ("class_weights", "labels", "max_new_tokens", "prefix")  # knobs that mean something to some heads only
 BLOCK = 128  # tokens of a block of running text: what a laptop takes 32 of
@@ -169,8 +171,8 @@ def find_rows_again(run: Run, *, offline: bool, progress: Progress) -> tuple[Con
 
     A data file that has changed since is said. Raises what `find_task_data` raises.
     """
-    settings = knobs.make_config(knobs.read_config(str(run.config)))
-    made = read_json(run.manifest)
+    settings, made = knobs.make_config(knobs.read_config(str(run.config))), read_json(run.manifest)
+    settings = relocate(settings, settings, made, run.path, progress)
     task = made.get("stand_in", {}).get("data", "").split(" for ")[0] or settings.task
     for path, digest in made.get("data", {}).items():
         if Path(path).is_file() and sha256(Path(path)) != digest:
@@ -208,11 +210,12 @@ def split(settings: Config, data: TaskData, head: str, *, labels: Labels | None 
         validation_share=settings.validation_share,
         allow_leak=settings.allow_leak,
         labels=labels,
+        max_rejected=settings.max_rejected,
     )
     return build_splits(data.tables, choices)
 
 
-def prepare(found: Found, splits: Splits) -> Job:
+def prepare(found: Found, splits: Splits, progress: Progress = silent) -> Job:
     """Load the model with a fresh head for these labels, encode the splits, and resolve what the config left open.
 
     Raises what `load_model` raises, UsageError (device, family), DataError.
@@ -227,6 +230,7 @@ def prepare(found: Found, splits: Splits) -> Job:
     length = min(settings.max_length or (BLOCK if plain else limit), limit)
     most = _most_tokens(tokenizer, splits, settings.max_new_tokens, limit)
     card = dataclasses.replace(_new_card(found, splits, family), max_length=length, max_new_tokens=most)
+    card = with_metric(card, get_head(tokenizer, card, model_config).metrics(), settings.metric)
     encoded = _encode(tokenizer, card, model_config, splits)
     if not encoded["train"]:
         raise DataError(f"{splits.train.path} has no text to learn from", "Raise --limit, or add rows")
@@ -245,6 +249,7 @@ def prepare(found: Found, splits: Splits) -> Job:
         precision=choose_precision(settings.precision, device, family.safe_dtypes),
         columns=dict(splits.columns),
     )
+    fit_head(loaded, place.folder, encoded["train"], progress)
     adapted = add_adapters(loaded.model, settings.lora) if settings.lora else None
     return Job(_with_absolute_paths(resolved, place, found.data), found, splits, loaded, encoded, adapted)
 
@@ -259,6 +264,7 @@ def _new_card(found: Found, splits: Splits, family: Family) -> Card:
         raise UsageError(f"the order of the labels of {row.name} is fixed: its F1 is that of the second", "Leave labels out")
     balanced = settings.class_weights == "balanced" and "label" in splits.columns and classes
     prefix = settings.prefix if settings.prefix is not None else row.prefix if row and family.prefixed else ""
+    measures = row.measures if row and row.head == found.head else ()
     return Card(
         head=found.head,
         task=row.name if row else str(settings.task or settings.train),
@@ -266,12 +272,13 @@ def _new_card(found: Found, splits: Splits, family: Family) -> Card:
         labels=classes,
         label_values=splits.labels.values if classes else (),
         label_range=splits.labels.range,
+        label_scale=scale_of(train) if splits.labels.range and not head_class(found.head).numbers else (),
         problem_type=_problem_type(splits),
         prefix=prefix,
         base=place.base,
         revision=place.revision,
         class_weights=balanced_weights([row["label"] for row in train], len(classes)) if balanced else (),
-        measures=row.measures if row and row.head == found.head else (),
+        measures=measures or (UNEVEN_METRICS if is_uneven(splits) else ()),
         pooling=found.pooling,
         stand_in=found.stand_ins(),
         versions=versions(),
@@ -330,7 +337,8 @@ def versions() -> dict[str, str]:
 def manifest(job: Job) -> dict[str, Any]:
     """All that is needed to tell where a model came from."""
     found, settings, splits = job.found, job.settings, job.splits
-    files = {path: sha256(Path(path)) for t in found.data.tables.values() if Path(path := t.path).is_file()}
+    files = {split: Path(table.path).absolute() for split, table in found.data.tables.items() if Path(table.path).is_file()}
+    digests = {split: sha256(path) for split, path in files.items()}
     parts = {"train": splits.train, "validation": splits.validation, "test": splits.test}
     return {
         "hftool": version(DISTRIBUTION),
@@ -345,7 +353,8 @@ def manifest(job: Job) -> dict[str, Any]:
         "base": found.place.base,
         "revision": found.place.revision,
         "hashes": {path.name: sha256(path) for path in sorted(found.place.folder.iterdir()) if path.suffix in OF_MODELS},
-        "data": files,
+        "data": {str(path): digests[split] for split, path in files.items()},
+        "data_splits": digests,
         "data_revision": found.data.pinned,
         "rows": {name: len(part.rows) for name, part in parts.items() if part is not None},
         "rejected": sum(len(part.rejected) for part in parts.values() if part is not None),

@@ -2,12 +2,14 @@
 
 import dataclasses
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from hftool.config import FILES, Config
 from hftool.errors import ConfigError, listing
+from hftool.progress import Progress, notice
 
 # they change when and where something is written, not what is learnt
 FREE = frozenset({"workers", "keep", "grace", "save_steps", "save_minutes"})
@@ -30,7 +32,7 @@ def check_same(recorded: Config, wanted: Config, run: Path) -> None:
             continue  # of several processes each has a GPU; how many there are is looked at elsewhere
         if name == "columns":
             was = {role: was.get(role) for role in now}
-        if name in PLACES and _place(now) in (was, _place(was), str(was).partition("@")[0]):
+        if name in PLACES and (_place(now) in (was, _place(was), str(was).partition("@")[0]) or _is_same(was, now)):
             continue
         if was != now:
             found.append(f"{name} was {_word(was)}, now {_word(now)}")
@@ -39,6 +41,45 @@ def check_same(recorded: Config, wanted: Config, run: Path) -> None:
             f"the run '{run}' was made with other settings: {'; '.join(found)}",
             "Give the ones it began with, or another --out",
         )
+
+
+def relocate(recorded: Config, given: Config, made: Mapping[str, Any], run: Path, progress: Progress) -> Config:
+    """The settings of a run whose files may have moved since it began.
+
+    A path that is gone is replaced by the one that is given now, or by the one at the same place relative to the run folder; in
+    a copy of the whole tree the given one replaces it, too. Whether the content is that of the recorded one is for
+    `check_unchanged` to say.
+
+    Args:
+        recorded: The settings of the run, with absolute paths.
+        given: The settings it is resumed with.
+        made: The manifest of the run.
+        run: The run folder.
+        progress: Told of each path that was replaced.
+
+    Returns:
+        The recorded settings, each path as it is now.
+    """
+    changes: dict[str, str] = {}
+    for name in PLACES:
+        was, now = getattr(recorded, name), _place(getattr(given, name))
+        if not was or not Path(was).is_absolute():
+            continue
+        moved = _beside(was, made, run)
+        if not Path(was).exists():
+            found = next((path for path in (now, moved) if path and Path(path).exists()), None)
+        else:
+            found = now if _is_same(moved, now) and not _is_same(was, now) else None
+        if found:
+            changes[name] = found
+            notice(progress, f"{name}: '{found}' is used, which was '{was}'")
+    return dataclasses.replace(recorded, **changes)  # type: ignore[arg-type]
+
+
+def _beside(path: str, made: Mapping[str, Any], run: Path) -> str | None:
+    """Where a recorded path is if it moved together with the run folder; None where the run does not say where it was."""
+    old = made.get("run")
+    return os.path.normpath(run.absolute() / os.path.relpath(path, old)) if isinstance(old, str) and old else None
 
 
 def as_recorded(settings: Config) -> dict[str, Any]:
@@ -65,13 +106,18 @@ def _place(word: str | None) -> str | None:
     return str(Path(word).expanduser().absolute()) if word and Path(word).expanduser().exists() else word
 
 
+def _is_same(was: str | None, now: str | None) -> bool:
+    """Whether two paths lead to the same file or folder, such as one of them through a link."""
+    return bool(was and now and Path(was).exists() and Path(now).exists() and Path(was).samefile(now))
+
+
 def _word(value: Any) -> str:
     return "not given" if value is None or value in ((), []) else str(value)
 
 
 def check_unchanged(recorded: Mapping[str, Any], now: Mapping[str, Any], run: Path) -> None:
     """Raise ConfigError unless data and model are those of the manifest, byte for byte, and the same stand in for others."""
-    changed = [path for path, digest in recorded["data"].items() if now["data"].get(path) != digest]
+    changed = _changed_data(recorded, now)
     changed += [name for name, digest in recorded["hashes"].items() if now["hashes"].get(name) != digest]
     changed += [f"{key} ({recorded[key] or 'none'}, now {now[key] or 'none'})" for key in SAME if recorded[key] != now[key]]
     if changed:
@@ -79,6 +125,25 @@ def check_unchanged(recorded: Mapping[str, Any], now: Mapping[str, Any], run: Pa
             f"what the run '{run}' was made of has changed: {listing(changed)}",
             "Put it back, or start again with another --out",
         )
+
+
+def _changed_data(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """The data files that are not as they were, wherever they lie now: by their splits, or in the manifests of older versions,
+    which have paths as they were typed, by the end of the path."""
+    splits, paths = recorded.get("data_splits"), recorded["data"]
+    if splits is not None:
+        changed = {digest for split, digest in splits.items() if now["data_splits"].get(split) != digest}
+        return [path for path, digest in paths.items() if digest in changed] or sorted(changed)
+    return [path for path, digest in paths.items() if not _is_among(path, digest, now["data"])]
+
+
+def _is_among(path: str, digest: str, files: Mapping[str, str]) -> bool:
+    """Whether one of the files, by absolute path to hash, is this one."""
+    if path in files:
+        return files[path] == digest
+    end = Path(path).parts[-1:] if Path(path).is_absolute() else Path(os.path.normpath(path)).parts
+    end = tuple(part for part in end if part != os.pardir)
+    return any(known == digest and Path(place).parts[-len(end) :] == end for place, known in files.items())
 
 
 SAME = ("stand_in", "revision", "data_revision", "processes")

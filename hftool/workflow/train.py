@@ -1,17 +1,21 @@
 """The word that makes a model: finetune."""
 
 import dataclasses
+import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hftool import config as knobs
 from hftool.config import Config
+from hftool.data.rows import documents
 from hftool.disk import free_bytes, remove_file, remove_folder
-from hftool.errors import InputMissing, StorageError, UsageError
+from hftool.errors import DataError, InputMissing, OutputUnavailable, RowsRejected, StorageError, UsageError
 from hftool.evaluation.report import make_report
+from hftool.evaluation.verdict import verdicts
 from hftool.inference.predictor import Predictor
 from hftool.machine import keep_freed_memory
 from hftool.models import Card, save_base
@@ -33,14 +37,15 @@ from hftool.run import (
 from hftool.training.adapters import learning_share, merge_adapters
 from hftool.training.estimate import estimate_seconds
 from hftool.training.loop import Trainer
-from hftool.training.placement import Team, seed_everything
+from hftool.training.placement import Team, generators_claimed, seed_everything
 from hftool.training.store import Store, checkpoint_bytes
 from hftool.workers import restarts
 from hftool.workflow.ask import make_predictor
 from hftool.workflow.measuring import score_together
 from hftool.workflow.prepare import Found, Job, choose_head, find, make_settings, manifest, prepare, split
-from hftool.workflow.resume import FREE, as_recorded, check_recorded, check_same, check_unchanged
+from hftool.workflow.resume import FREE, as_recorded, check_recorded, check_same, check_unchanged, relocate
 from hftool.workflow.save import save_folder
+from hftool.workflow.targets import UNEVEN_METRICS, as_begun
 
 LONG_RUN = 30 * 60  # seconds, above which it is said how to make a run shorter
 FEW_STEPS = 50  # with fewer a new head has hardly left where it began
@@ -74,11 +79,19 @@ def finetune(
     task: a name, a data file or folder, or a Hub data set. config: a Config, or a mapping of its keys, such as
     {"epochs": 1, "lr": 3e-5, "train": "train.tsv"}; unknown keys and values out of range are refused. resume: go on with the
     run in `out`, bitwise as if it had not stopped, or begin it. Starts the global generators of random, numpy and torch from
-    the seed. Works in each of several processes that torchrun or accelerate started. Raises any error of `hftool.errors`;
-    nothing is written before usage, output, inputs, data and model were checked.
+    the seed, so one thread of a process may train at a time. Works in each of several processes that torchrun or accelerate
+    started. Raises any error of `hftool.errors`; nothing is written before usage, output, inputs, data and model were checked.
     """
     settings = make_settings(config, model=model, task=task, head=head)
     choose_head(settings)
+    with generators_claimed():
+        return _finetune(settings, out, resume, offline=offline, fallback=fallback, progress=progress)
+
+
+def _finetune(
+    settings: Config, out: str | Path | None, resume: bool, *, offline: bool, fallback: bool, progress: Progress
+) -> Result:
+    """Begin a run, or go on with it."""
     team = Team(settings.device)
     progress = progress if team.is_first else silent
     again = resume or restarts() > 0
@@ -93,9 +106,9 @@ def finetune(
         if again:
             notice(progress, f"there is no run to resume in '{path}': it starts at step 0")
     found = find(settings, offline=offline, fallback=fallback, progress=progress)
-    job = _prepared(found, progress)
-    run = run or Run(Path(team.agree(str(_default_run(found)))))
-    path = run.path
+    path = run.path if run is not None else Path(team.agree(str(_default_run(found))))
+    run = Run(path)
+    job = _with_rejected_kept(lambda: _prepared(found, progress), path, team)
     team.check(lambda: None if path.is_dir() else create_folder(path))
     with team.holding(run.path):
         return _run(run, job, team, progress)
@@ -124,15 +137,18 @@ def _is_left_over(run: Run) -> bool:
 def _resume(run: Run, settings: Config, team: Team, *, offline: bool, progress: Progress) -> Result:
     recorded, made = knobs.make_config(knobs.read_config(str(run.config))), read_json(run.manifest)
     check_recorded(made, recorded, run.path)
+    recorded = relocate(recorded, settings, made, run.path, progress)
+    settings = relocate(settings, recorded, made, run.path, silent)
     check_same(recorded, settings, run.path)
     if run.is_finished():
         notice(progress, f"the run '{run.path}' is finished: nothing is left to do")
+        _tidy(run, recorded.keep, team, progress)
         metrics = read_json(run.metrics)
         return Result(run, metrics, metrics["seconds"], made["stand_in"])
     stood = bool(made["stand_in"])  # the same answers again, even if the real thing can be had by now
     with team.holding(run.path):
         found = find(recorded, offline=offline or stood, fallback=stood, progress=progress)
-        job = _prepared(found, progress)
+        job = _as_begun(_prepared(found, progress), run)
         check_unchanged(made, manifest(job), run.path)
         if not Store(run.checkpoints).steps():
             notice(progress, f"the run '{run.path}' has no checkpoint yet: it starts at step 0")
@@ -146,7 +162,29 @@ def _prepared(found: Found, progress: Progress) -> Job:
     for sentence in splits.said:
         notice(progress, sentence)
     seed_everything(found.settings.seed)
-    return prepare(found, splits)
+    return prepare(found, splits, progress)
+
+
+def _as_begun(job: Job, run: Run) -> Job:
+    """The job with what the card of a run said when it began."""
+    return dataclasses.replace(job, loaded=dataclasses.replace(job.loaded, card=as_begun(job.loaded.card, run.base)))
+
+
+def _with_rejected_kept(make: Callable[[], Job], path: Path, team: Team) -> Job:
+    """The job; where too many rows cannot be used, they are written beside the place of the run folder, and the error names the
+    file. Raises DataError."""
+    try:
+        return make()
+    except RowsRejected as error:
+        kept = path.with_name(f"{path.name}.rejected.jsonl")
+        hint = f"{error.hint}; or allow a larger share with --max-rejected"
+        with suppress(OutputUnavailable, StorageError):
+            if team.is_first:
+                if not kept.parent.is_dir():
+                    create_folder(kept.parent)
+                write_text(kept, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in error.rows))
+            hint += f". All are in {kept}"
+        raise DataError(error.detail, hint) from None
 
 
 def _default_run(found: Found) -> Path:
@@ -185,13 +223,24 @@ def _run(run: Run, job: Job, team: Team, progress: Progress) -> Result:
     metrics: dict[str, Any] = {
         "best_step": position.best_step,
         "steps": position.step,
+        "deciding": predictor.head.metrics().best,
         "seconds": position.seconds,
         "seconds_saving": trainer.saving_seconds,
         "skipped_steps": trainer.finite.skipped,
     }
     metrics |= {name: _measure(predictor, job, name, team) for name in MEASURED if name in job.encoded}
+    team.check(lambda: _judge(run, predictor, metrics))
     team.check(lambda: _end(run, job, predictor, metrics))
+    team.check(lambda: _release(trainer.store, progress))
     return Result(run, metrics, position.seconds, job.found.stand_ins())
+
+
+def _judge(run: Run, predictor: Predictor, metrics: dict[str, Any]) -> None:
+    """Add to the metrics of a run what they mean: see `verdicts`."""
+    text = run.log.read_text(encoding="utf-8") if run.log.is_file() else ""
+    lines = map(json.loads, text.splitlines())
+    history = [line["evaluation"] for line in lines if "evaluation" in line]
+    metrics["verdicts"] = verdicts(metrics["validation"], predictor.head.metrics(), history)
 
 
 def _end(run: Run, job: Job, predictor: Predictor, metrics: dict[str, Any]) -> None:
@@ -203,12 +252,30 @@ def _end(run: Run, job: Job, predictor: Predictor, metrics: dict[str, Any]) -> N
     write_json(run.metrics, metrics)
 
 
+def _release(store: Store, progress: Progress) -> None:
+    """Remove from the checkpoints of a finished run what only training needs. The run is finished without it, too."""
+    try:
+        store.release()
+    except StorageError as error:
+        notice(progress, f"the optimizer states are kept: {error.detail}")
+
+
+def _tidy(run: Run, keep: int, team: Team, progress: Progress) -> None:
+    """`_release` for a run that was killed within it, or that an older version finished."""
+    store = Store(run.checkpoints, keep=keep)
+    if not store.with_optimizers() and not any(store.folder.glob(".tmp-*")):
+        return
+    with suppress(OutputUnavailable, OSError), team.holding(run.path):  # a run that cannot be written stays as it is
+        team.check(lambda: _release(store, progress))
+
+
 def _begin(run: Run, job: Job, progress: Progress) -> None:
     """What a run folder holds before the first step, or lacks of it since a process was killed."""
     remove_parts(run.path)
     if not run.is_run():
         write_text(run.config, knobs.dump_config(job.settings))
-        write_json(run.manifest, manifest(job) | {"cut": _cut_rows(job), "settings": as_recorded(job.settings)})
+        facts = {"cut": _cut_rows(job), "settings": as_recorded(job.settings), "run": str(run.path.absolute())}
+        write_json(run.manifest, manifest(job) | facts)
     if not run.base.is_dir():
         with whole_folder(run.base) as folder:
             save_base(job.loaded, folder)
@@ -286,6 +353,9 @@ def _say_plan(trainer: Trainer, job: Job, progress: Progress) -> None:
         notice(progress, f"{what}: they are learnt as rows without one. A larger --max-length holds more")
     for note in job.loaded.notes:
         notice(progress, note)
+    if settings.metric is None and job.loaded.card.measures == UNEVEN_METRICS:
+        what = f"the classes are uneven: {UNEVEN_METRICS[0]} chooses the best checkpoint"
+        notice(progress, f"{what}; --metric accuracy takes the share of right answers")
     if job.loaded.new_weights:
         notice(progress, f"new weights, to be trained: {', '.join(job.loaded.new_weights)}")
         if trainer.steps < FEW_STEPS and settings.max_steps is None:
@@ -314,6 +384,5 @@ def _duration(seconds: float) -> str:
 def _write_rejected(run: Run, job: Job, progress: Progress) -> None:
     for part in (job.splits.train, job.splits.validation, job.splits.test):
         if part is not None and part.rejected:
-            lines = [{"split": part.split, "file": part.path, **row.as_dict()} for row in part.rejected]
-            append_lines(run.rejected, lines)
+            append_lines(run.rejected, documents(part.split, part.path, part.rejected))
             notice(progress, f"{len(part.rejected)} rows of {part.path} cannot be used: see {run.rejected}")

@@ -47,7 +47,7 @@ def test_everything_equals_scikit_learn(seed):
 def test_the_matrix_has_a_row_for_each_true_label():
     report = report_of([answer("good")] * 3 + [answer("odd")], [0, 0, 0, 2])
     assert report["confusion"] == {"labels": list(LABELS), "matrix": [[0, 3, 0], [0, 0, 0], [0, 0, 1]]}
-    assert report["majority_baseline"] == {"label": "bad", "accuracy": 0.75}
+    assert report["majority_baseline"] == {"label": "bad", "accuracy": 0.75, "macro_f1": pytest.approx(3 / 7)}
     assert report["accuracy"] == 0.25
     assert report["by_class"]["good"] == {"precision": 0.0, "recall": 0.0, "f1": 0.0, "rows": 0}
 
@@ -82,6 +82,7 @@ def test_numbers_are_reported_with_their_mean_distance():
         "pearson": pytest.approx(3**0.5 / 2),
         "spearman": 1.0,
         "mean_absolute_error": 1.0,
+        "median_baseline": {"score": 3.0, "pearson": 0.0, "spearman": 0.0, "mean_absolute_error": 1.0},
         "loss": 0.25,
     }
 

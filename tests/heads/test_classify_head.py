@@ -118,7 +118,8 @@ def test_a_number_is_answered_and_its_squared_distance_is_learnt(tokenizer):
     assert head.decode(outputs, []) == [{"score": 1.0}, {"score": 4.5}]
     total, count = head.loss(outputs, {"labels": torch.tensor([0.5, 4.0]), "attention_mask": torch.ones(2, 1)})
     assert (float(total), count) == (0.5, 2)
-    assert head.metrics().names == ("pearson", "spearman") and head.metrics().report == "regression"
+    assert head.metrics().names == ("mean_absolute_error", "pearson", "spearman") and head.metrics().report == "regression"
+    assert not head.metrics().rises
 
 
 def test_scores_of_tokens_count_for_the_row_as_their_mean_without_padding(head):

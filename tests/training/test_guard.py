@@ -45,6 +45,7 @@ def test_signals_save_and_end_with_one_line(tiny_bert, film_files, cli):
     cases = [
         ("int", signal.SIGINT, os.kill, 130, ()),
         ("term", signal.SIGTERM, os.killpg, 143, ("--set", "workers=2")),
+        ("hup", signal.SIGHUP, os.killpg, 129, ()),
     ]
     started = [(case, start(tiny_bert, film_files, case[0], *case[4])) for case in cases]
     for (name, number, send, code, _), process in started:
@@ -82,6 +83,45 @@ def test_a_second_signal_ends_the_process_at_once():
     )
     made = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert (made.returncode, made.stdout) == (143, "still here\n")
+
+
+@pytest.mark.parametrize(
+    ("numbers", "code"),
+    [
+        (["SIGHUP", "SIGHUP"], "129 pending"),
+        (["SIGTERM", "SIGHUP"], "143 pending"),  # as systemd ends a session
+        (["SIGHUP", "SIGTERM"], "143 pending"),
+        (["SIGHUP", "SIGTERM", "SIGHUP"], "143 pending"),
+        (["SIGHUP", "SIGINT", "SIGINT"], 130),
+        (["SIGHUP", "SIGTERM", "SIGINT"], 130),
+    ],
+)
+def test_a_hang_up_is_no_second_signal(numbers, code):
+    program = (
+        "import os, signal, sys, time\n"
+        "from hftool.training.guard import Signals\n"
+        "with Signals() as signals:\n"
+        "    for name in sys.argv[1:]:\n"
+        "        os.kill(os.getpid(), getattr(signal, name))\n"
+        "        time.sleep(0.05)\n"  # the thread hears of each
+        "    print(128 + signals.pending, 'pending')\n"
+    )
+    made = subprocess.run([sys.executable, "-c", program, *numbers], capture_output=True, text=True)
+    assert (made.stdout.strip() or made.returncode) == code, made.stderr
+
+
+def test_under_nohup_a_hang_up_stays_ignored():
+    from hftool.training.launch import _heeded
+
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Signals() as signals:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert signals.pending is None and signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN and "SIGHUP" not in _heeded()[1]
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert _heeded() == []
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a mutex of zeros is one of Linux")

@@ -12,7 +12,7 @@ import torch
 
 from hftool import disk
 from hftool.errors import ConfigError, DataError, StorageError
-from hftool.training.optimizer import make_optimizer
+from hftool.training.optimizer import make_optimizer, unpack_optimizer
 from hftool.training.store import (
     FILES,
     MANIFEST,
@@ -20,7 +20,6 @@ from hftool.training.store import (
     load_generators,
     load_weights,
     read_state,
-    unpack_optimizer,
     verify,
 )
 

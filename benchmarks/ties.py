@@ -1,0 +1,192 @@
+"""Ten uneven or tied tasks: is the checkpoint that a run keeps the one that a test split prefers?
+
+    python benchmarks/ties.py [--only NAME ...] [--seed 0]
+
+Each run keeps all its checkpoints; each of them is measured on a test split that the run never saw. Beside the one that the
+run kept stands the one that the rule of version 427113a keeps, worked out from the same evaluations: accuracy for classes, a
+tie is no better, and three evaluations in a row that are no better end the run. Rows are made up: which words decide, and how
+rare they are, is all that there is to learn. What was measured goes to benchmarks/results/ties.json.
+"""
+
+import argparse
+import json
+import random
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hftool import workflow
+from hftool.heads.protocol import Metrics
+from hftool.machine import this_machine
+from hftool.run import Run
+from hftool.training.store import Store
+from hftool.workflow.ask import make_predictor
+from hftool.workflow.prepare import versions
+
+RESULTS = Path(__file__).parent / "results" / "ties.json"
+OLD_PATIENCE = 3
+OLD = {"macro_f1": "accuracy"}  # what decided about uneven classes then
+COMMON = (
+    "a {} from {} in {}",
+    ("note", "letter", "call", "form"),
+    ("Ann", "Bob", "Eve", "Tom", "Ida"),
+    ("May", "June", "July"),
+)
+Rows = list[dict[str, Any]]
+
+
+def sentence(rng: random.Random, number: int, word: str) -> str:
+    pattern, *lists = COMMON
+    return f"{pattern.format(*map(rng.choice, lists))}, {word}, number {number}"
+
+
+def classes(words: Mapping[str, Sequence[str]], shares: Sequence[float]) -> Callable[[random.Random, int], Rows]:
+    """Rows whose label is decided by a word, in these shares."""
+
+    def make(rng: random.Random, count: int) -> Rows:
+        names = [name for name, share in zip(words, shares, strict=True) for _ in range(max(2, round(share * count)))]
+        rng.shuffle(names)
+        return [{"text": sentence(rng, rng.randrange(10**6), rng.choice(words[name])), "label": name} for name in names]
+
+    return make
+
+
+def pairs(rng: random.Random, count: int) -> Rows:
+    rows = []
+    for i in range(count):
+        word, rare = rng.choice(["paid", "sent", "lost"]), i % 12 == 0
+        other = rng.choice(["refused", "returned"]) if rare else rng.choice(["kept", "filed", "read"])
+        number = rng.randrange(10**6)
+        rows.append({"text": f"{word}, number {number}", "text_pair": f"it was {other}", "label": "open" if rare else "done"})
+    return rows
+
+
+def tags(rng: random.Random, count: int) -> Rows:
+    """Of the words only a few names are entities."""
+    rows = []
+    for _ in range(count):
+        words = [rng.choice(["the", "a", "old", "man", "went", "home", "saw", "it", "and", "then"]) for _ in range(9)]
+        marks = ["O"] * 9
+        if rng.random() < 0.25:
+            place = rng.randrange(9)
+            words[place], marks[place] = rng.choice(["London", "Paris", "Rome"]), "B-LOC"
+        rows.append({"tokens": [*words, str(rng.randrange(10**5))], "tags": [*marks, "O"]})
+    return rows
+
+
+def questions(rng: random.Random, count: int) -> Rows:
+    """Most questions have no answer in their context: answering nothing is right for them."""
+    rows = []
+    for i in range(count):
+        town, number = rng.choice(["London", "Paris", "Rome", "Bath"]), rng.randrange(10**5)
+        context = f"The train number {number} goes to {town} today."
+        is_asked = i % 4 == 0
+        question = "Where does the train go?" if is_asked else "Who drives the bus?"
+        answers = {"text": [town], "answer_start": [context.index(town)]} if is_asked else {"text": [], "answer_start": []}
+        rows.append({"question": question, "context": context, "answers": answers})
+    return rows
+
+
+GOOD, BAD = ("thanks", "great", "fine", "hello"), ("refund", "broken", "angry")
+TOPICS = {"no": GOOD, "yes": BAD}
+WIDE = {"none": GOOD, "money": ("refund", "invoice"), "fault": ("broken", "cracked"), "law": ("lawyer", "court")}
+# name -> rows, epochs, further knobs
+TASKS: dict[str, tuple[Callable[[random.Random, int], Rows], int, dict[str, Any]]] = {
+    "5 % positive": (classes(TOPICS, (0.95, 0.05)), 14, {}),
+    "3 % positive": (classes(TOPICS, (0.97, 0.03)), 16, {}),
+    "10 % positive": (classes(TOPICS, (0.9, 0.1)), 10, {}),
+    "5 % positive, weighted": (classes(TOPICS, (0.95, 0.05)), 10, {"class_weights": "balanced"}),
+    "20 % positive, low rate": (classes(TOPICS, (0.8, 0.2)), 10, {"lr": 3e-5}),
+    "three classes, 90 7 3": (classes({k: WIDE[k] for k in ("none", "money", "fault")}, (0.9, 0.07, 0.03)), 14, {}),
+    "four classes, 70 20 6 4": (classes(WIDE, (0.7, 0.2, 0.06, 0.04)), 12, {}),
+    "pairs, 8 % open": (pairs, 14, {}),
+    "tags, few entities": (tags, 8, {}),
+    "questions, most without an answer": (questions, 8, {}),
+}
+RATE = 1e-4
+
+
+def old_choice(history: Sequence[Mapping[str, Any]], metrics: Metrics) -> int:
+    """The step that the rule of version 427113a keeps."""
+    name = OLD.get(metrics.best, metrics.best)
+    best, kept, worse = None, 0, 0
+    for line in history:
+        value = line["evaluation"][name]
+        if best is None or (value > best if metrics.rises else value < best):
+            best, kept, worse = value, line["step"], 0
+        else:
+            worse += 1
+        if worse >= OLD_PATIENCE:
+            break
+    return kept
+
+
+def measured(run: Run, test: Path, name: str) -> dict[int, dict[str, float]]:
+    """The deciding metric and the loss of each checkpoint on the test split."""
+    found = {}
+    for step in Store(run.checkpoints).steps():
+        saved = workflow.save(run.path, out=test.parent / f"step-{step}", checkpoint=f"step-{step:06d}")
+        report = workflow.evaluate(str(saved), str(test), offline=True).metrics
+        found[step] = {name: report[name], "loss": report["loss"]}
+    return found
+
+
+def one(name: str, work: Path, seed: int) -> dict[str, Any]:
+    make, epochs, more = TASKS[name]
+    rng = random.Random(f"{name}-{seed}")
+    files = {}
+    for split, count in (("train", 320), ("validation", 60), ("test", 300)):
+        files[split] = work / f"{split}.jsonl"
+        files[split].write_text("".join(json.dumps(row) + "\n" for row in make(rng, count)), encoding="utf-8")
+    knobs = {"lr": RATE, "epochs": epochs, "batch_size": 16, "keep": 1000, "seed": seed, "allow_leak": True, **more}
+    given = {"train": str(files["train"]), "validation": str(files["validation"])}
+    result = workflow.finetune("bert-mini", config={**knobs, **given}, out=work / "run", offline=True)
+    metrics = make_predictor(workflow.load(str(result.run.path))).head.metrics()
+    on_test = measured(result.run, files["test"], metrics.best)
+    history = [
+        line for line in map(json.loads, result.run.log.read_text(encoding="utf-8").splitlines()) if "evaluation" in line
+    ]
+    kept, before = result.metrics["best_step"], old_choice(history, metrics)
+    return {
+        "metric": metrics.best,
+        "evaluations": len(history),
+        "kept": {"step": kept, **on_test[kept]},
+        "kept_by_427113a": {"step": before, **on_test[before]},
+        "best_on_test": max(row[metrics.best] for row in on_test.values()),
+        "verdicts": result.metrics["verdicts"],
+    }
+
+
+def is_preferred(row: Mapping[str, Any]) -> bool:
+    """Whether the test split has no more for the checkpoint of the old rule, its loss deciding a tie."""
+    name, mine, theirs = row["metric"], row["kept"], row["kept_by_427113a"]
+    return (mine[name], -mine["loss"]) >= (theirs[name], -theirs["loss"])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="*", choices=TASKS, default=list(TASKS))
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    found: dict[str, Any] = {}
+    for name in given.only:
+        with tempfile.TemporaryDirectory() as place:
+            found[name] = one(name, Path(place), given.seed)
+        found[name]["preferred"] = is_preferred(found[name])
+        print(f"{name}: {found[name]}", file=sys.stderr, flush=True)
+    document = {
+        "command": " ".join(["python", f"benchmarks/{Path(__file__).name}", *sys.argv[1:]]),
+        "model": "bert-mini",
+        "preferred": sum(row["preferred"] for row in found.values()),
+        "tasks": found,
+        "machine": this_machine().as_dict(),
+        "versions": versions(),
+    }
+    RESULTS.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps({"preferred": document["preferred"], "of": len(found)}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,185 @@
+"""A run is resumed whatever way its files were named, and wherever they lie now."""
+
+import json
+import shutil
+
+import pytest
+from conftest import film_rows, write_tsv
+
+from hftool import workflow
+from hftool.errors import ConfigError, InputMissing
+
+KNOBS = {"batch_size": 8, "epochs": 2, "lr": 1e-3, "save_steps": 2}
+
+
+class Killed(BaseException):
+    """What ends a run in these tests, as a kill would: nothing of it is handled."""
+
+
+def kill(event):
+    if event.kind == "saved":
+        raise Killed
+
+
+@pytest.fixture
+def desk(tiny_bert, tmp_path, monkeypatch):
+    """The current folder, with a table, two splits, a folder of splits and a model."""
+    home = tmp_path / "home"
+    (home / "data").mkdir(parents=True)
+    rows = film_rows(48)
+    named = [{"text": row["sentence"], "label": row["label"]} for row in rows]
+    write_tsv(home / "reviews.tsv", named)
+    write_tsv(home / "train.tsv", named[:32])
+    write_tsv(home / "dev.tsv", named[32:])
+    write_tsv(home / "data" / "train.tsv", named[:32])
+    write_tsv(home / "data" / "validation.tsv", named[32:])
+    shutil.copytree(tiny_bert, home / "tiny")
+    monkeypatch.chdir(home)
+    return home
+
+
+def begin(out="a", task="reviews.tsv", model="tiny", **knobs):
+    """A run that was killed after its first checkpoint."""
+    with pytest.raises(Killed):
+        workflow.finetune(model, task, config=KNOBS | knobs, out=out, offline=True, progress=kill)
+
+
+def resumed(run, **more):
+    """What a resumed run says, when it went on from its checkpoint to its end."""
+    said = []
+    result = workflow.resume(run, offline=True, progress=lambda event: said.append(event.text), **more)
+    assert "going on after step 2 of " in "\n".join(said) and result.run.is_finished()
+    return said
+
+
+WAYS = {
+    "one file": {"task": "reviews.tsv"},
+    "dot and slash": {"task": "./reviews.tsv", "model": "./tiny"},
+    "two files": {"task": None, "train": "train.tsv", "validation": "dev.tsv"},
+    "a folder": {"task": "data"},
+    "through the parent": {"task": "../home/data", "model": "../home/tiny"},
+    "a file of a folder": {"task": "data/train.tsv", "validation": "dev.tsv"},
+    "a known task": {"task": "sst2-mini", "train": None, "limit": 40},
+    "files of a known task": {"task": "sst2-mini", "train": "sst/train.tsv", "validation": "sst/dev.tsv"},
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_run_of_files_named_by_relative_paths_is_resumed(desk, way, monkeypatch, tmp_path):
+    (desk / "sst").mkdir()
+    rows = film_rows(48)
+    write_tsv(desk / "sst" / "train.tsv", rows[:32])
+    write_tsv(desk / "sst" / "dev.tsv", rows[32:])
+    begin("runs/a", **WAYS[way])
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    resumed("../home/runs/a")
+
+
+def test_the_same_words_with_resume_go_on_with_it(desk, tmp_path):
+    begin()
+    link = tmp_path / "link"
+    link.symlink_to(desk)
+    for task in ("reviews.tsv", str(link / "reviews.tsv")):
+        again = {"config": KNOBS, "out": "a", "resume": True, "offline": True}
+        with pytest.raises(Killed):
+            workflow.finetune("tiny", task, progress=kill, **again)
+    assert workflow.finetune(str(link / "tiny"), "./reviews.tsv", **again).run.is_finished()
+
+
+def test_the_model_of_a_resumed_run_is_that_of_one_in_one_piece(desk):
+    begin()
+    resumed("a")
+    workflow.finetune("tiny", "reviews.tsv", config=KNOBS, out="b", offline=True)
+    for name in ("hftool.json", "model.safetensors"):
+        assert (desk / "a/model" / name).read_bytes() == (desk / "b/model" / name).read_bytes()
+
+
+def move(desk, tmp_path):
+    shutil.move(desk, tmp_path / "moved")
+
+
+def move_and_link(desk, tmp_path):
+    shutil.move(desk, tmp_path / "moved")
+    desk.symlink_to(tmp_path / "moved")
+
+
+def copy(desk, tmp_path):
+    shutil.copytree(desk, tmp_path / "moved")
+
+
+@pytest.mark.parametrize("how", [move, move_and_link, copy])
+@pytest.mark.parametrize("way", ["one file", "two files", "a folder"])
+def test_a_run_is_resumed_after_its_tree_has_moved(desk, tmp_path, monkeypatch, how, way):
+    begin(**WAYS[way])
+    monkeypatch.chdir(tmp_path)
+    how(desk, tmp_path)
+    said = resumed("moved/a")
+    assert any("is used, which was" in text for text in said if text) == (how is move)
+    report = workflow.evaluate("moved/a", offline=True)
+    assert report.metrics["rows"] > 0
+
+
+def test_in_a_copy_of_the_tree_the_same_words_go_on_with_its_own_files(desk, tmp_path, monkeypatch):
+    begin(model="./tiny")
+    shutil.copytree(desk, tmp_path / "copy")
+    monkeypatch.chdir(tmp_path / "copy")
+    again = {"config": KNOBS, "out": "a", "resume": True, "offline": True}
+    assert workflow.finetune("./tiny", "reviews.tsv", **again).run.is_finished()
+    write_tsv(desk / "other.tsv", film_rows(4))
+    with pytest.raises(ConfigError, match=r"task was .*reviews\.tsv, now .*other\.tsv"):
+        workflow.finetune("./tiny", str(desk / "other.tsv"), **again)
+
+
+def test_a_file_that_moved_alone_is_named_anew(desk, tmp_path):
+    begin()
+    shutil.move("reviews.tsv", tmp_path / "other.tsv")
+    with pytest.raises(InputMissing, match=r"reviews\.tsv"):
+        workflow.resume("a", offline=True)
+    again = {"config": KNOBS, "out": "a", "resume": True, "offline": True}
+    assert workflow.finetune("tiny", str(tmp_path / "other.tsv"), **again).run.is_finished()
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_other_content_is_refused_wherever_it_lies(desk, tmp_path, monkeypatch, moved):
+    begin()
+    monkeypatch.chdir(tmp_path)
+    if moved:
+        shutil.move(desk, tmp_path / "moved")
+    home = tmp_path / "moved" if moved else desk
+    with open(home / "reviews.tsv", "a", encoding="utf-8") as file:
+        file.write("one more\t1\n")
+    with pytest.raises(ConfigError, match=r"has changed: '[^']*reviews\.tsv'"):
+        workflow.resume(home / "a", offline=True)
+
+
+def test_splits_that_changed_places_are_refused(desk):
+    begin(task=None, train="train.tsv", validation="dev.tsv")
+    shutil.move("train.tsv", "was")
+    shutil.move("dev.tsv", "train.tsv")
+    shutil.move("was", "dev.tsv")
+    with pytest.raises(ConfigError, match="has changed"):
+        workflow.resume("a", offline=True)
+
+
+@pytest.mark.parametrize("key", ["reviews.tsv", "./reviews.tsv", "../home/reviews.tsv", "{}/reviews.tsv"])
+def test_runs_of_the_version_before_are_resumed(desk, key):
+    """Its manifest had paths as they were typed, and neither splits nor its own place."""
+    begin()
+    path = desk / "a" / "manifest.json"
+    made = json.loads(path.read_text(encoding="utf-8"))
+    (digest,) = made["data"].values()
+    del made["data_splits"], made["run"]
+    path.write_text(json.dumps(made | {"data": {key.format(desk): digest}}), encoding="utf-8")
+    resumed("a")
+
+
+def test_a_changed_file_of_a_run_of_the_version_before_is_refused(desk):
+    begin()
+    path = desk / "a" / "manifest.json"
+    made = json.loads(path.read_text(encoding="utf-8"))
+    del made["data_splits"], made["run"]
+    path.write_text(json.dumps(made | {"data": {"reviews.tsv": "0" * 64}}), encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"has changed: 'reviews\.tsv'"):
+        workflow.resume("a", offline=True)
