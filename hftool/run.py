@@ -13,7 +13,58 @@ from pathlib import Path
 from typing import IO, Any
 
 from hftool import disk
-from hftool.errors import InputMissing, OutputUnavailable, StorageError
+from hftool.documents import INSIDE, OBJECT, Schema, check_document, each, read_document
+from hftool.errors import DataError, InputMissing, OutputUnavailable, StorageError
+
+TEXTS: Schema = {"type": "object", "additionalProperties": {"type": "string"}}
+HASHES: Schema = {**TEXTS, "propertyNames": {"pattern": INSIDE}}
+COUNTS: Schema = {"type": "object", "additionalProperties": {"type": "integer", "minimum": 0}}
+COUNT: Schema = {"type": "integer", "minimum": 0}
+MANIFEST: Schema = {  # of manifest.json: what hftool reads of it
+    "type": "object",
+    "properties": {
+        "hftool": {"type": "string"},
+        "command": {"type": "array", "items": {"type": "string"}},
+        "created": {"type": "string"},
+        "python": {"type": "string"},
+        "versions": TEXTS,
+        "seed": {"type": "integer"},
+        "device": {"type": "string"},
+        "precision": {"type": "string"},
+        "base": {"type": "string"},
+        "revision": {"type": "string"},
+        "data_revision": {"type": "string"},
+        "hashes": TEXTS,
+        "data": TEXTS,
+        "stand_in": TEXTS,
+        "rows": COUNTS,
+        "cut": COUNTS,
+        **each(("rejected", "duplicates", "conflicts", "leaked"), COUNT),
+        "processes": {"type": "integer", "minimum": 1},
+        "settings": {"type": "object"},
+    },
+}
+NUMBERS_BY_NAME: Schema = {
+    "type": "object",
+    "additionalProperties": {"type": "object", "additionalProperties": {"type": "number"}},
+}
+SPLIT: Schema = {  # of metrics.json: what was measured on one split
+    "type": "object",
+    "properties": {
+        "rows": COUNT,
+        "by_class": NUMBERS_BY_NAME,
+        "by_type": NUMBERS_BY_NAME,
+        "majority_baseline": {
+            "type": ["object", "null"],
+            "required": ("label", "accuracy"),
+            "properties": {"accuracy": {"type": "number"}},
+        },
+    },
+}
+METRICS: Schema = {  # of metrics.json: what hftool reads of it
+    "type": "object",
+    "properties": {"seconds": {"type": "number"}, "model": HASHES, "validation": SPLIT, "test": SPLIT},
+}
 
 
 @dataclass(frozen=True)
@@ -61,6 +112,14 @@ class Run:
     def model(self) -> Path:
         """The finished model: Hugging Face files and hftool.json."""
         return self.path / "model"
+
+    def read_manifest(self) -> dict[str, Any]:
+        """The manifest. Raises InputMissing (there is none), DataError (damaged), Refused (no plain file)."""
+        return read_json(self.manifest, MANIFEST)
+
+    def read_metrics(self) -> dict[str, Any]:
+        """The final metrics. Raises what `read_manifest` raises."""
+        return read_json(self.metrics, METRICS)
 
     def is_run(self) -> bool:
         """True if this folder was made by a run, finished or not."""
@@ -208,14 +267,16 @@ def write_json(path: Path, document: Mapping[str, Any]) -> None:
     write_text(path, text + "\n")
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object. Raises InputMissing when there is none that can be read."""
+def read_json(path: Path, schema: Schema = OBJECT) -> dict[str, Any]:
+    """Read a JSON object of a schema.
+
+    Raises InputMissing (not there, or no JSON object), Refused (no plain file), DataError (a value does not fit the schema).
+    """
     try:
-        loaded = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputMissing(f"'{path}' cannot be read: {error}") from None
-    if not isinstance(loaded, dict):
-        raise InputMissing(f"'{path}' holds no JSON object")
+        loaded: dict[str, Any] = read_document(path)
+    except DataError as error:
+        raise InputMissing(error.detail.replace("is damaged", "cannot be read", 1)) from None
+    check_document(loaded, schema, path)
     return loaded
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from hftool.errors import ConfigError, DataError
+from hftool.models.sizes import check_settings
 from hftool.registry.models import Family, find_family
 from hftool.safety import check_folder, is_export
 
@@ -44,6 +45,7 @@ def read_config(folder: Path, *, weights: bool = True, exported: bool = False) -
     from transformers import AutoConfig
 
     check_folder(folder, weights=weights)
+    check_settings(folder)
     if weights and not exported and is_export(folder):
         raise ConfigError(
             f"'{folder}' is an export: its graphs answer, but have no weights to be trained or saved",

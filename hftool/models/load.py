@@ -12,6 +12,7 @@ from typing import Any
 from hftool.errors import ConfigError, DataError, InputMissing, StorageError
 from hftool.models.card import CARD, Card, read_card, write_card
 from hftool.models.families import auto_class_of, family_of, read_config
+from hftool.models.sizes import building_within
 from hftool.registry.models import Family
 
 UNLIMITED = 10**6  # tokens; tokenizers that were trained on the spot say 10**30
@@ -111,7 +112,7 @@ def load_model(folder: Path, auto_class: str, *, card: Card, new_head: bool, dev
     if getattr(config, "pad_token_id", None) is None:
         config.pad_token_id = tokenizer.pad_token_id
     _check_vocabulary(folder, tokenizer, config)
-    with quiet(), _without_warnings():
+    with quiet(), _without_warnings(), building_within(folder):
         try:
             model, info = getattr(transformers, auto_class).from_pretrained(
                 folder,
@@ -197,6 +198,6 @@ def load_base(folder: Path) -> Loaded:
         raise ConfigError(f"'{folder}' has no {CARD}", "The run was damaged, or made by another version of hftool")
     config = read_config(folder, weights=False)
     tokenizer = load_tokenizer(folder, config)
-    with quiet():
+    with quiet(), building_within(folder):
         model = getattr(transformers, auto_class_of(card.head, config)).from_config(config)
     return Loaded(model.eval(), tokenizer, card, family_of(config))

@@ -28,7 +28,7 @@ from hftool.names import Place, TaskData, check_word, find_place, find_task_data
 from hftool.progress import Progress, notice
 from hftool.registry.models import FAMILIES, Family, check_head, find_model
 from hftool.registry.tasks import Task, find_task
-from hftool.run import Run, read_json
+from hftool.run import Run
 from hftool.safety import sha256
 from hftool.training.adapters import LEARNING_RATE, add_adapters
 from hftool.workers import world
@@ -180,7 +180,7 @@ def find_rows_again(run: Run, *, offline: bool, progress: Progress) -> tuple[Con
     A data file that has changed since is said. Raises what `find_task_data` raises.
     """
     settings = knobs.make_config(knobs.read_config(str(run.config)))
-    made = read_json(run.manifest)
+    made = run.read_manifest()
     task = made.get("stand_in", {}).get("data", "").split(" for ")[0] or settings.task
     for path, digest in made.get("data", {}).items():
         if Path(path).is_file() and sha256(Path(path)) != digest:
