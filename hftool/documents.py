@@ -117,7 +117,8 @@ def fault_of(value: Any, schema: Schema, key: str = "") -> str:
         kinds = _kinds(schema["type"])
         return f"'{key}' must be {kinds}, not {_shown(value)}" if key else f"not {kinds} but {_shown(value)}"
     if "enum" in schema and value not in schema["enum"]:
-        return f"'{key}' must be one of {', '.join(map(str, schema['enum']))}, not {_shown(value)}"
+        known = ", ".join(map(_shown, schema["enum"]))
+        return f"'{key}' must be {f'one of {known}' if len(schema['enum']) > 1 else known}, not {_shown(value)}"
     if isinstance(value, str):
         return _fault_of_text(value, schema, key)
     if isinstance(value, (int, float)) and not isinstance(value, bool):

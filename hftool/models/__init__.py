@@ -5,6 +5,7 @@ from hftool.models.describe import describe, meta_model
 from hftool.models.families import AUTO_CLASSES, auto_class_of, family_of, natural_head_of, read_config
 from hftool.models.load import (
     Loaded,
+    check_length,
     length_limit,
     load_base,
     load_model,
@@ -22,6 +23,7 @@ __all__ = [
     "Card",
     "Loaded",
     "auto_class_of",
+    "check_length",
     "describe",
     "family_of",
     "length_limit",

@@ -32,7 +32,8 @@ SHARE: Schema = {"type": ["number", "null"], "minimum": 0, "maximum": 1}
 SWITCH: Schema = {"type": ["boolean", "null"]}
 TEXT: Schema = {"type": ["string", "null"]}
 TOKEN_ID: Schema = {"type": ["integer", "array", "null"], "items": {"type": "integer"}}
-TOKEN_IDS = each((f"{name}_token_id" for name in ("pad", "bos", "eos", "sep", "cls", "mask", "decoder_start")), TOKEN_ID)
+TOKEN_IDS = each((f"{name}_token_id" for name in ("bos", "eos", "sep", "cls", "mask", "decoder_start")), TOKEN_ID)
+TOKEN_IDS["pad_token_id"] = {"type": ["integer", "null"]}
 SIZES = (
     *("hidden_size", "d_model", "n_embd", "dim", "embedding_size", "vocab_size"),
     *("num_attention_heads", "n_head", "n_heads", "num_heads", "num_key_value_heads", "head_dim", "d_kv"),
@@ -56,12 +57,12 @@ CONFIG: Schema = {
         },
         "label2id": {"type": ["object", "null"], "additionalProperties": {"type": ["integer", "string"]}},
         "problem_type": TEXT,
-        "return_dict": {"enum": (True, None)},  # what a model answers is read by name
+        "return_dict": {"enum": (True,)},  # what a model answers is read by name
         "chunk_size_feed_forward": {"type": "integer", "minimum": 0, "maximum": MOST_CHUNK},
         **each(("is_encoder_decoder", "is_decoder", "add_cross_attention", "tie_word_embeddings"), SWITCH),
         **each(("output_attentions", "output_hidden_states", "use_cache"), SWITCH),
         **each(SIZES, SIZE),
-        **each(POSITIONS, {**SIZE, "minimum": -1}),  # -1 in DeBERTa: as many as there are tokens
+        **each(POSITIONS, {**SIZE, "type": ["integer", "null"]}),
         **each(LAYER_COUNTS, LAYERS),
         "type_vocab_size": LAYERS,
         **each(("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout", "dropout"), SHARE),
