@@ -13,7 +13,7 @@ from typing import Any
 
 import typer
 
-from hftool.errors import as_line
+from hftool.errors import as_line, without_credentials
 from hftool.progress import Event, Progress
 
 PLAIN_EVERY = 5.0  # seconds between plain lines
@@ -22,9 +22,9 @@ PLAIN_EVERY = 5.0  # seconds between plain lines
 @contextmanager
 def screen(*, quiet: bool, verbose: bool, as_json: bool = False) -> Iterator[Progress]:
     """The progress function for a verb. Within it the libraries' warnings are kept back unless verbose."""
-    logging.basicConfig(
-        level=logging.INFO if verbose else logging.ERROR, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s"
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_WithoutCredentials("%(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO if verbose else logging.ERROR, handlers=[handler])
     with warnings.catch_warnings():
         if not verbose:
             warnings.simplefilter("ignore")
@@ -35,6 +35,14 @@ def screen(*, quiet: bool, verbose: bool, as_json: bool = False) -> Iterator[Pro
                 yield progress
         else:
             yield _plain_lines()
+
+
+class _WithoutCredentials(logging.Formatter):
+    """Lines of the libraries' logs: httpx, for one, names the whole address of each request."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line of a record."""
+        return without_credentials(super().format(record))
 
 
 def print_json(value: Any) -> None:
@@ -52,7 +60,7 @@ def _finite(value: Any) -> Any:
 
 def _say(text: str) -> None:
     try:
-        typer.echo(as_line(text), err=True)
+        typer.echo(as_line(without_credentials(text)), err=True)
     except BrokenPipeError:  # the reader of stderr has gone, as in `2>&1 | head`: that must not end a run
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 

@@ -1,5 +1,6 @@
 """A fuzz of the JSON files of a model folder: every verb that begins with one ends in a line or an answer, soon and small."""
 
+import contextlib
 import importlib
 import json
 import random
@@ -85,21 +86,19 @@ def trouble(verb, folder, row, here, cli):
 
     if CLEAR.exists():
         CLEAR.write_text("5")
-    before, began = peak(), time.monotonic()
+    before, began = peak(), time.process_time()  # seconds of the processor: others may be busy, too
     err = ""
     if verb == "verify":
         write_sums(folder)
     if verb == "serve":
-        try:
+        with contextlib.suppress(HftoolError):
             begin_to_serve(folder)
-        except HftoolError:
-            pass
     else:
         code, _, err = cli(*words(verb, folder, row, here))
         lines = [line for line in err.splitlines() if line.startswith("hftool: ")]
         if code == 1 or "Traceback" in err or (code != 0 and len(lines) != 1):
             return f"exit {code}: {err[-600:]}"
-    took, grown = time.monotonic() - began, peak() - before
+    took, grown = time.process_time() - began, peak() - before
     slow = f"{took:.1f} s" if took > SECONDS else ""
     return slow or (f"{grown} MB more" if grown > CAUSES_OF_ITS_OWN else "")
 
@@ -117,8 +116,6 @@ def run(numbers, sources, here, cli):
             wrong = trouble(verb, here / "model", row, here, cli)
         except Exception as error:
             wrong = repr(error)
-        if wrong.endswith(" s"):  # of a machine that is busy, more likely than of the input
-            wrong = trouble(verb, here / "model", row, here, cli)
         found += [f"{number}: {verb} {source.name}, {said}: {wrong}"] if wrong else []
     return found
 
@@ -161,7 +158,7 @@ def test_the_check_of_a_verb_bites(tmp_path, cli, monkeypatch):
         return trouble("info", tmp_path / "model", {"text": "a"}, tmp_path, cli)
 
     assert "ZeroDivisionError" in ends(lambda: 1 // 0)
-    monkeypatch.setattr(importlib.import_module(__name__), "SECONDS", 0.01)
-    assert ends(lambda: time.sleep(0.05)).endswith(" s")
+    monkeypatch.setattr(importlib.import_module(__name__), "SECONDS", 0.001)
+    assert ends(lambda: sum(range(3_000_000)) and 0).endswith(" s")
     monkeypatch.setattr(importlib.import_module(__name__), "SECONDS", 2)
     assert ends(lambda: bytearray(b"x" * 200_000_000)[:0] and 0).endswith(" MB more") or not CLEAR.exists()
