@@ -84,6 +84,20 @@ def replace(path: Path, target: Path) -> None:
     os.replace(path, target)
 
 
+def publish(path: Path, target: Path) -> None:
+    """Give a file another name, which must be free. Raises FileExistsError."""
+    _tell("publish", target)
+    try:
+        os.link(path, target)
+    except FileExistsError:
+        raise
+    except OSError:  # a disk without links: the name is taken first, so that nobody else can
+        target.touch(exist_ok=False)
+        os.replace(path, target)
+    else:
+        path.unlink()
+
+
 def link(path: Path, target: Path) -> None:
     """Give a file a second name; where the disk knows no such thing, copy it."""
     _tell("link", target)

@@ -22,6 +22,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+# user and password of an address, such as https://user:password@host
+CREDENTIALS = re.compile(r"(?<=://)[^\s/?#'\"]*@")
 # what would break a line in two or command a terminal: names in files and folders are other people's words
 UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
@@ -33,9 +35,8 @@ class HftoolError(Exception):
     kind = "error"
 
     def __init__(self, detail: str, hint: str = "") -> None:
-        super().__init__(detail, hint)
-        self.detail = detail
-        self.hint = hint
+        self.detail, self.hint = without_credentials(detail), without_credentials(hint)
+        super().__init__(self.detail, self.hint)
 
     def __str__(self) -> str:
         stop = "" if self.detail.endswith((".", "?", "!")) else "."
@@ -135,6 +136,11 @@ def did_you_mean(word: str, known: Iterable[str], *, otherwise: str = "") -> str
     """The hint that names the nearest of `known`, or `otherwise` when none is near."""
     near = nearest(word, known)
     return f"Did you mean '{near}'?" if near else otherwise
+
+
+def without_credentials(text: str) -> str:
+    """`text` with the user and the password taken out of its addresses."""
+    return CREDENTIALS.sub("", text) if "://" in text else text
 
 
 def as_line(text: str) -> str:

@@ -26,6 +26,7 @@ SLOW = 20.0  # seconds until the answer must be there whole: some data sets have
 TRIES = 2  # for the same bytes of a file
 CHUNK = 2**16  # bytes; of less than a chunk nothing is kept when the network breaks off
 NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*(@(?!.*\.\.)\w[\w./+-]*)?", re.ASCII)  # a branch becomes a path below `refs`
+BEARER = re.compile(r"Bearer [^\s'\"]+")
 REVISION = re.compile(r"[0-9a-f]{40}")
 TOKENIZERS = (("tokenizer.json",), ("vocab.txt",), ("vocab.json", "merges.txt"), ("spiece.model",))
 MODEL_ENDINGS = (".json", ".txt", ".model", ".jinja", "README.md", "SHA256SUMS")  # and the safetensors beside config.json
@@ -97,6 +98,32 @@ def is_complete_model(folder: Path) -> bool:
         return False
 
 
+def address() -> str:
+    """The address of the Hub as it may be shown and written down: without the user and the password that it may have."""
+    from huggingface_hub import constants
+
+    scheme, separator, host = constants.ENDPOINT.rpartition("://")
+    return scheme + separator + host.rpartition("@")[2]
+
+
+def _reason(error: Exception) -> str:
+    """What an error of the network says, in short, without a secret: the libraries quote parts of what they were given."""
+    text = BEARER.sub("Bearer ***", repr(error))
+    secrets: set[str] = set()
+    with contextlib.suppress(Exception):  # the error may be of whoever reads the address, or gives the token
+        from huggingface_hub import constants
+
+        user = constants.ENDPOINT.rpartition("://")[2].rpartition("@")[0]
+        secrets = {user, *re.split("[:/@]", user)}
+
+        from huggingface_hub import get_token
+
+        secrets.add(get_token() or "")
+    for secret in sorted(secrets, key=len, reverse=True):
+        text = text.replace(secret, "***") if secret else text
+    return text[:160]
+
+
 def fetch(repo: str, revision: str = "", *, kind: str = "model", part: str = "") -> Snapshot:
     """Download a repository at a revision and return its folder. Whole files of a broken-off download are kept.
 
@@ -116,7 +143,7 @@ def fetch(repo: str, revision: str = "", *, kind: str = "model", part: str = "")
     except (HTTPError, OSError, ValueError) as error:
         if isinstance(error, OSError) and error.errno:  # errors of the network have none
             raise StorageError(f"the cache cannot be written: {error}", "Make room, or set HF_HOME elsewhere") from None
-        raise HubUnreachable(f"the download of {repo} broke off: {error!r:.160}", KEPT) from None
+        raise HubUnreachable(f"the download of {repo} broke off: {_reason(error)}", KEPT) from None
     return Snapshot(storage / "snapshots" / sha, sha)
 
 
@@ -203,7 +230,7 @@ def _ask(repo: str, revision: str, kind: str) -> tuple[str, list[str]]:
     try:
         status, body = _get(url)
     except Exception as error:  # of the network, of a bad HF_ENDPOINT, or of whoever gives the token: no answer
-        trouble = f"{what} is not in the cache and {constants.ENDPOINT} does not answer ({error!r:.160})"
+        trouble = f"{what} is not in the cache and {address()} does not answer ({_reason(error)})"
         raise HubUnreachable(trouble, "Connect once to fetch it, or use a local folder") from None
     if status in (401, 403, 404):
         raise HubUnreachable(f"the Hub has no {what}, or it is private (HTTP {status})", ACCESS)
@@ -267,12 +294,12 @@ def push(repo: str, files: Mapping[str, Path], *, public: bool, message: str) ->
         status = error.response.status_code
         if status in (401, 403):
             raise Refused(f"the Hub does not let this token write to {repo} (HTTP {status})", LOGIN) from None
-        raise HubUnreachable(f"the Hub answered HTTP {status}: {error!s:.160}", "Try again later") from None
+        raise HubUnreachable(f"the Hub answered HTTP {status}: {_reason(error)}", "Try again later") from None
     except (HTTPError, OSError, ValueError, LookupError, TypeError) as error:  # the last two: an answer of somebody else
-        raise HubUnreachable(f"pushing to {repo} broke off: {error!r:.160}", "Type the command again") from None
+        raise HubUnreachable(f"pushing to {repo} broke off: {_reason(error)}", "Type the command again") from None
     if not REVISION.fullmatch(str(made.oid)):
         raise HubUnreachable(f"the Hub named {str(made.oid)[:50]!r} as the revision of {repo}", "Check HF_ENDPOINT")
-    return Pushed(f"{constants.ENDPOINT}/{repo}", made.oid)
+    return Pushed(f"{address()}/{repo}", made.oid)
 
 
 def check_repo(repo: str) -> None:
@@ -290,9 +317,7 @@ def _is_there(repo: str, *, public: bool) -> bool:
         status, body = _get(f"{constants.ENDPOINT}/api/models/{repo}")
         private = json.loads(body)["private"] if status == 200 else True
     except Exception as error:  # of the network, of a bad HF_ENDPOINT, or an answer of somebody else
-        raise HubUnreachable(
-            f"{constants.ENDPOINT} does not answer ({error!r:.160})", "Check HF_ENDPOINT and network"
-        ) from None
+        raise HubUnreachable(f"{address()} does not answer ({_reason(error)})", "Check HF_ENDPOINT and network") from None
     if who in (401, 403):
         raise Refused(f"the Hub does not know this token (HTTP {who})", LOGIN)
     if who != 200 or status not in (200, 401, 403, 404):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from hftool import hub
 from hftool.data.sources import FORMATS, Table, read_hub_folder, read_table, split_files
+from hftool.documents import check_plain
 from hftool.errors import ConfigError, DataError, HubUnreachable, InputMissing, Refused, UsageError
 from hftool.lock import holding
 from hftool.models.sums import SUMS, check_sums
@@ -117,6 +118,8 @@ def find_snapshot(repo: str, revision: str = "", *, kind: str = "model", part: s
 
 
 def _place_of_folder(path: Path) -> Place:
+    for file in sorted(path.iterdir()) if path.is_dir() else []:
+        check_plain(file)
     run = Run(path)
     if run.is_run():
         if not run.is_finished():

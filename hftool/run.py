@@ -6,14 +6,66 @@ RUN/config.yaml  manifest.json  log.jsonl  metrics.json  rejected.jsonl  checkpo
 import contextlib
 import json
 import os
+import re
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from hftool import disk
-from hftool.errors import InputMissing, OutputUnavailable, StorageError
+from hftool.documents import INSIDE, OBJECT, Schema, check_document, each, read_document
+from hftool.errors import DataError, InputMissing, OutputUnavailable, StorageError
+
+TEXTS: Schema = {"type": "object", "additionalProperties": {"type": "string"}}
+HASHES: Schema = {**TEXTS, "propertyNames": {"pattern": INSIDE}}
+COUNTS: Schema = {"type": "object", "additionalProperties": {"type": "integer", "minimum": 0}}
+COUNT: Schema = {"type": "integer", "minimum": 0}
+MANIFEST: Schema = {  # of manifest.json: what hftool reads of it
+    "type": "object",
+    "properties": {
+        "hftool": {"type": "string"},
+        "command": {"type": "array", "items": {"type": "string"}},
+        "created": {"type": "string"},
+        "python": {"type": "string"},
+        "versions": TEXTS,
+        "seed": {"type": "integer"},
+        "device": {"type": "string"},
+        "precision": {"type": "string"},
+        "base": {"type": "string"},
+        "revision": {"type": "string"},
+        "data_revision": {"type": "string"},
+        "hashes": TEXTS,
+        "data": TEXTS,
+        "stand_in": TEXTS,
+        "rows": COUNTS,
+        "cut": COUNTS,
+        **each(("rejected", "duplicates", "conflicts", "leaked"), COUNT),
+        "processes": {"type": "integer", "minimum": 1},
+        "settings": {"type": "object"},
+    },
+}
+NUMBERS_BY_NAME: Schema = {
+    "type": "object",
+    "additionalProperties": {"type": "object", "additionalProperties": {"type": "number"}},
+}
+SPLIT: Schema = {  # of metrics.json: what was measured on one split
+    "type": "object",
+    "properties": {
+        "rows": COUNT,
+        "by_class": NUMBERS_BY_NAME,
+        "by_type": NUMBERS_BY_NAME,
+        "majority_baseline": {
+            "type": ["object", "null"],
+            "required": ("label", "accuracy"),
+            "properties": {"accuracy": {"type": "number"}},
+        },
+    },
+}
+METRICS: Schema = {  # of metrics.json: what hftool reads of it
+    "type": "object",
+    "properties": {"seconds": {"type": "number"}, "model": HASHES, "validation": SPLIT, "test": SPLIT},
+}
 
 
 @dataclass(frozen=True)
@@ -62,6 +114,14 @@ class Run:
         """The finished model: Hugging Face files and hftool.json."""
         return self.path / "model"
 
+    def read_manifest(self) -> dict[str, Any]:
+        """The manifest. Raises InputMissing (there is none), DataError (damaged), Refused (no plain file)."""
+        return read_json(self.manifest, MANIFEST)
+
+    def read_metrics(self) -> dict[str, Any]:
+        """The final metrics. Raises what `read_manifest` raises."""
+        return read_json(self.metrics, METRICS)
+
     def is_run(self) -> bool:
         """True if this folder was made by a run, finished or not."""
         return self.config.is_file() and self.manifest.is_file()
@@ -72,12 +132,19 @@ class Run:
 
 
 def check_output(path: Path) -> None:
-    """Raise OutputUnavailable unless `path` can be made: it must not exist, and its nearest parent must be a folder."""
-    if path.exists() or path.is_symlink():
-        raise OutputUnavailable(f"the output '{path}' exists already", "Choose another --out, or remove it")
+    """Raise OutputUnavailable unless `path` can be made: it must not exist, its nearest parent must be a folder, and no other
+    process may be writing it."""
+    _check_free(path)
     parent = next((p for p in path.absolute().parents if p.exists()), Path("/"))
     if not parent.is_dir() or not os.access(parent, os.W_OK):
         raise OutputUnavailable(f"the output '{path}' cannot be created: '{parent}' is not a folder that can be written")
+    if any(map(_is_held, _parts_of(path))):
+        raise OutputUnavailable(f"the output '{path}' is being written by another process", "Choose another --out, or wait")
+
+
+def _check_free(path: Path) -> None:
+    if path.exists() or path.is_symlink():
+        raise OutputUnavailable(f"the output '{path}' exists already", "Choose another --out, or remove it")
 
 
 def create_folder(path: Path) -> None:
@@ -95,6 +162,7 @@ def fresh_run_path(root: Path, name: str, stamp: str) -> Path:
 
 
 _held: set[IO[str]] = set()  # the locks of this process
+_descriptors: set[int] = set()  # and those of what it is writing
 
 
 def _let_go() -> None:
@@ -103,6 +171,7 @@ def _let_go() -> None:
     for handle in _held:
         handle.close()
     _held.clear()
+    _release(list(_descriptors))
 
 
 if hasattr(os, "register_at_fork"):
@@ -141,25 +210,23 @@ def locked(folder: Path) -> Iterator[None]:
 def whole_file(path: Path, *, binary: bool = False, overwrite: bool = True) -> Iterator[IO[Any]]:
     """Open a file that appears under its name whole or not at all: written beside it, synced, then renamed.
 
-    Raises OutputUnavailable if it cannot be created or exists and must not, StorageError when the disk is full.
+    Raises OutputUnavailable if it cannot be created, or must not be overwritten and exists or is being written by another
+    process; StorageError when the disk is full.
     """
-    if not overwrite and path.exists():
-        raise OutputUnavailable(f"the output '{path}' exists already", "Choose another --out, or remove it")
-    part = _part_of(path)
-    try:
+    if not overwrite:
+        check_output(path)
+    with _part_of(path, _create_file) as part:
         handle = open(part, "wb") if binary else open(part, "w", encoding="utf-8", newline="")
-    except OSError as error:
-        raise OutputUnavailable(f"the output '{path}' cannot be created: {error.strerror}") from None
-    try:
-        with handle, disk.writing(part):
-            yield handle
-            handle.flush()
-        disk.sync_file(part)
-        disk.replace(part, path)
-    except OSError as error:
-        raise StorageError(f"writing '{path}' failed: {error.strerror or error}") from error
-    finally:
-        part.unlink(missing_ok=True)
+        try:
+            with handle, disk.writing(part):
+                yield handle
+                handle.flush()
+            disk.sync_file(part)
+            (disk.replace if overwrite else disk.publish)(part, path)
+        except FileExistsError:
+            raise OutputUnavailable(f"the output '{path}' exists already", "Another process wrote it meanwhile") from None
+        except OSError as error:
+            raise StorageError(f"writing '{path}' failed: {error.strerror or error}") from error
 
 
 @contextlib.contextmanager
@@ -168,26 +235,112 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
     The name must be free: see `check_output`. Raises OutputUnavailable, StorageError.
     """
-    part = _part_of(path)
-    create_folder(part)
+    with _part_of(path, create_folder) as part:
+        try:
+            with disk.writing(part):
+                yield part
+            for file in sorted(p for p in part.rglob("*") if p.is_file()):
+                disk.sync_file(file)
+            disk.sync_folder(part)
+            _check_free(path)
+            disk.rename(part, path)
+            disk.sync_folder(path.absolute().parent)
+        except OSError as error:
+            raise StorageError(f"writing '{path}' failed: {error.strerror or error}") from error
+
+
+def _create_file(path: Path) -> None:
+    """Raises OutputUnavailable."""
     try:
-        with disk.writing(part):
-            yield part
-        for file in sorted(p for p in part.rglob("*") if p.is_file()):
-            disk.sync_file(file)
-        disk.sync_folder(part)
-        check_output(path)
-        disk.rename(part, path)
-        disk.sync_folder(path.absolute().parent)
+        path.touch(exist_ok=False)
     except OSError as error:
-        raise StorageError(f"writing '{path}' failed: {error.strerror or error}") from error
+        raise OutputUnavailable(f"the output '{path}' cannot be created: {error.strerror}") from None
+
+
+@contextlib.contextmanager
+def _part_of(path: Path, create: Callable[[Path], None]) -> Iterator[Path]:
+    """A file or folder in which `path` is written: beside it, held by this process until it is whole, removed if it never is.
+
+    What processes left behind that were killed while they wrote the same path is removed first.
+    """
+    _remove_left_over(path)
+    part, held = _held_part(path, create)
+    _descriptors.update(held)
+    try:
+        yield part
     finally:
-        disk.remove_folder(part)
+        _remove_part(part)
+        _release(held)
 
 
-def _part_of(path: Path) -> Path:
-    """What a file or folder is called until it is whole."""
-    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+def _held_part(path: Path, create: Callable[[Path], None]) -> tuple[Path, list[int]]:
+    """A new part of a path, and the descriptors that hold it. Another process that begins to write the same path may take it
+    for a left-over before it is held: then the next one is made."""
+    while True:
+        part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+        create(part)
+        with contextlib.suppress(FileNotFoundError, BlockingIOError):
+            held = _hold(part)
+            if all(os.path.samestat(os.fstat(one), part.stat()) for one in held):
+                return part, held
+            _release(held)
+
+
+def _hold(path: Path) -> list[int]:
+    """Hold a file or a folder for this process -> the descriptors that do; none where the system or the disk cannot.
+
+    Raises BlockingIOError (another process holds it), FileNotFoundError.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        return []
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        if isinstance(error, BlockingIOError):
+            raise
+        return []
+    return [descriptor]
+
+
+def _release(held: Iterable[int]) -> None:
+    for descriptor in held:
+        _descriptors.discard(descriptor)
+        os.close(descriptor)
+
+
+def _parts_of(path: Path) -> list[Path]:
+    """What is being written, or was left half written, under this path."""
+    name = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{8}}\.part")
+    try:
+        return sorted(part for part in path.parent.iterdir() if name.fullmatch(part.name))
+    except OSError:  # no such folder, or one that may not be listed
+        return []
+
+
+def _is_held(part: Path) -> bool:
+    try:
+        _release(_hold(part))
+    except OSError as error:
+        return isinstance(error, BlockingIOError)
+    return False
+
+
+def _remove_left_over(path: Path) -> None:
+    """Remove the parts of a path that no process holds; where nothing can be held, nobody knows, and they stay."""
+    for part in _parts_of(path):
+        with contextlib.suppress(OSError):
+            held = _hold(part)
+            if held:
+                _remove_part(part)
+            _release(held)
+
+
+def _remove_part(part: Path) -> None:
+    disk.remove_folder(part) if part.is_dir() else part.unlink(missing_ok=True)
 
 
 def remove_parts(folder: Path) -> None:
@@ -208,14 +361,16 @@ def write_json(path: Path, document: Mapping[str, Any]) -> None:
     write_text(path, text + "\n")
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object. Raises InputMissing when there is none that can be read."""
+def read_json(path: Path, schema: Schema = OBJECT) -> dict[str, Any]:
+    """Read a JSON object of a schema.
+
+    Raises InputMissing (not there, or no JSON object), Refused (no plain file), DataError (a value does not fit the schema).
+    """
     try:
-        loaded = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputMissing(f"'{path}' cannot be read: {error}") from None
-    if not isinstance(loaded, dict):
-        raise InputMissing(f"'{path}' holds no JSON object")
+        loaded: dict[str, Any] = read_document(path)
+    except DataError as error:
+        raise InputMissing(error.detail.replace("is damaged", "cannot be read", 1)) from None
+    check_document(loaded, schema, path)
     return loaded
 
 

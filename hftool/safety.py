@@ -7,12 +7,14 @@ boundary, refusing hostile files is. Weights come from safetensors, judged by co
 import hashlib
 import importlib.util
 import json
+import os
 import re
 import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from hftool.documents import MAX_BYTES, check_plain, open_plain, read_document
 from hftool.errors import DataError, InputMissing, Refused, UsageError
 
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".h5", ".msgpack", ".joblib")
@@ -46,8 +48,6 @@ ESCAPE = re.compile(
 )
 HARMLESS_PRIVATE_KEYS = frozenset({"_name_or_path", "_num_labels", "_commit_hash", "_from_model_config"})
 MAX_HEADER = 100_000_000  # bytes; the limit of the safetensors library itself
-MAX_CONFIG = 64_000_000  # bytes; real ones have under 10 MB
-MAX_DEPTH = 64  # of a config; real ones have under 10, and transformers copies them recursively
 EXPORT = "export.json"  # marks a folder whose weights are in graphs
 MAX_GRAPH = 2**31 - 1  # bytes; what protobuf can read
 # operators that onnxruntime brings itself; any other set needs a library, which is code
@@ -66,6 +66,7 @@ def check_folder(folder: Path, *, weights: bool = True) -> None:
 
     Raises InputMissing (no model), Refused (pickle only, hostile keys, links out of the folder), DataError (damaged).
     """
+    check_plain(folder / "config.json")
     if not (folder / "config.json").is_file():
         raise InputMissing(f"'{folder}' is no model folder: it has no config.json")
     check_links(folder)
@@ -95,7 +96,7 @@ def _check_weights(folder: Path) -> None:
 
 
 def check_links(folder: Path) -> None:
-    """Raise Refused if a file leads out of the folder.
+    """Raise Refused if a file leads out of the folder, or is none: a pipe, a socket, a device.
 
     In a Hub cache, snapshots lead to the `blobs` beside them, and from there, since huggingface_hub 2, to the cache's own.
     """
@@ -109,23 +110,11 @@ def check_links(folder: Path) -> None:
             raise Refused(f"'{path}' is a link that leads nowhere", "Copy the file itself into the folder") from None
         if not any(target.is_relative_to(place) for place in allowed):
             raise Refused(f"'{path}' is a link out of its folder", "Copy the file itself into the folder")
-
-
-def _read_object(path: Path) -> dict[str, Any]:
-    """A JSON object from a file that is not to be trusted. Raises DataError."""
-    if path.stat().st_size > MAX_CONFIG:
-        raise DataError(f"'{path}' is damaged: {path.stat().st_size} bytes are no config")
-    try:
-        loaded = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"'{path}' is damaged: not JSON ({error})") from None
-    if not isinstance(loaded, dict):
-        raise DataError(f"'{path}' is damaged: not a JSON object")
-    return loaded
+        check_plain(path)
 
 
 def _check_config(path: Path) -> None:
-    for depth, key, value in _entries(_read_object(path)):
+    for key, value in _entries(read_document(path)):
         private = key.startswith("_") and key.endswith("_internal")
         chosen = key in CHOICE_KEYS and any(isinstance(v, str) and "/" in v for v in _values(value))
         if ((key in HOSTILE_KEYS or private) and key not in HARMLESS_PRIVATE_KEYS) or chosen:
@@ -133,17 +122,15 @@ def _check_config(path: Path) -> None:
                 f"'{path}' has the key '{key}', which can make a library run foreign code",
                 "Remove the key if you trust its author",
             )
-        if depth > MAX_DEPTH:
-            raise DataError(f"'{path}' is damaged: nested deeper than {MAX_DEPTH} levels")
 
 
 def _check_templates(folder: Path) -> None:
     """A chat template is a program of Jinja. hftool renders none, but whoever serves the folder next may."""
     for path in sorted(folder.rglob("*.jinja")):
-        if path.stat().st_size > MAX_CONFIG or ESCAPE.search(path.read_text(encoding="utf-8", errors="replace")):
+        if path.stat().st_size > MAX_BYTES or ESCAPE.search(path.read_text(encoding="utf-8", errors="replace")):
             raise Refused(f"'{path}' is a template that reaches for Python's own objects", "Remove it if you trust its author")
     for path in (folder / name for name in TEMPLATES if (folder / name).is_file()):
-        for _, key, value in _entries(_read_object(path)):
+        for key, value in _entries(read_document(path)):
             if key in ("chat_template", "template") and any(isinstance(v, str) and ESCAPE.search(v) for v in _texts(value)):
                 raise Refused(
                     f"'{path}' has a {key} that reaches for Python's own objects", "Remove it if you trust its author"
@@ -157,7 +144,7 @@ def _texts(value: Any) -> list[Any]:
 
 def _check_index(path: Path) -> None:
     """The index of shards may name only safetensors files beside it: transformers unpickles whatever else it names."""
-    names = _read_object(path).get("weight_map")
+    names = read_document(path).get("weight_map")
     if not isinstance(names, dict):
         raise DataError(f"'{path}' is damaged: it has no weight_map")
     for name in sorted({str(name) for name in names.values()}):
@@ -167,15 +154,14 @@ def _check_index(path: Path) -> None:
             raise DataError(f"'{path}' names '{name}', which is not there", "Copy all shards of the model")
 
 
-def _entries(root: Any) -> Iterator[tuple[int, str, Any]]:
-    """(depth, key, value) of all objects at any depth, without recursion: depth is the attacker's to choose."""
-    pending = [(1, root)]
+def _entries(root: Any) -> Iterator[tuple[str, Any]]:
+    """(key, value) of all objects at any depth, without recursion."""
+    pending = [root]
     while pending:
-        depth, item = pending.pop()
+        item = pending.pop()
         if isinstance(item, dict):
-            yield from ((depth, key, value) for key, value in item.items())
-        inner = item.values() if isinstance(item, dict) else item if isinstance(item, list) else ()
-        pending.extend((depth + 1, value) for value in inner)
+            yield from item.items()
+        pending.extend(item.values() if isinstance(item, dict) else item if isinstance(item, list) else ())
 
 
 def _values(value: Any) -> list[Any]:
@@ -185,10 +171,18 @@ def _values(value: Any) -> list[Any]:
 
 def check_safetensors(path: Path) -> None:
     """Raise Refused if `path` is a pickle or an archive under another name, DataError if its header or size is wrong."""
-    if not path.is_file():  # opening a named pipe would wait for ever
+    safetensors_header(path)
+
+
+def safetensors_header(path: Path) -> dict[str, dict[str, Any]]:
+    """The rows of the header of a file of weights, by the names of its tensors; its numbers are not read.
+
+    Raises Refused (a pickle or an archive under another name, no plain file), DataError (a wrong header or size).
+    """
+    if path.is_dir():
         raise DataError(f"'{path}' is damaged: not a file")
-    size = path.stat().st_size
-    with open(path, "rb") as handle:
+    with open_plain(path) as handle:
+        size = os.fstat(handle.fileno()).st_size
         head, first = handle.read(8), handle.read(1)
         # 0x80 begins a pickle, but as well one in 32 headers: their length is a multiple of 8, its lowest byte first
         if first != b"{" and (head[:1] == b"\x80" or head[:4] == b"PK\x03\x04"):
@@ -199,13 +193,15 @@ def check_safetensors(path: Path) -> None:
         if not 0 < length <= min(MAX_HEADER, size - 8):
             raise DataError(f"'{path}' is damaged: its header claims {length} bytes of {size}")
         try:
-            header = json.loads(first + handle.read(length - len(first)))
-            ends = [row["data_offsets"][1] for key, row in header.items() if key != "__metadata__"]
-            expected = 8 + length + max(ends, default=0)
+            header: dict[str, Any] = json.loads(first + handle.read(length - len(first)))
+            rows = {key: row for key, row in header.items() if key != "__metadata__"}
+            expected = 8 + length + max((row["data_offsets"][1] for row in rows.values()), default=0)
+            whole = all(0 <= begin <= end for begin, end in (row["data_offsets"] for row in rows.values()))
         except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
             raise DataError(f"'{path}' is damaged: its header is not readable ({type(error).__name__})") from None
-    if expected != size:
+    if expected != size or not whole:
         raise DataError(f"'{path}' is damaged: {size} bytes where its header promises {expected}")
+    return rows
 
 
 def is_export(folder: Path) -> bool:
@@ -218,7 +214,7 @@ def check_export(folder: Path) -> None:
 
     Raises DataError (damaged, a graph is missing), UsageError (the extra is not installed), Refused as `check_onnx`.
     """
-    graphs = _read_object(folder / EXPORT).get("graphs")
+    graphs = read_document(folder / EXPORT).get("graphs")
     if not isinstance(graphs, dict) or not graphs:
         raise DataError(f"'{folder / EXPORT}' names no graphs", "Make the folder with `hftool export MODEL --out DIR`")
     for name in graphs.values():
@@ -307,8 +303,8 @@ def check_extra(*more: str) -> None:
 
 
 def sha256(path: Path) -> str:
-    """SHA-256 of a file, as 64 hex digits."""
-    with open(path, "rb") as handle:
+    """SHA-256 of a plain file, as 64 hex digits. Raises Refused for anything else, which may never end."""
+    with open_plain(path) as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 

@@ -20,11 +20,11 @@ ROWS = (
     ("hub", "machine"),
     ("safety",),
     ("run",),
-    ("registry", "config", "progress", "disk", "workers"),
+    ("registry", "config", "progress", "disk", "documents", "workers"),
     ("errors",),
 )
 LEVEL = {room: len(ROWS) - number for number, row in enumerate(ROWS) for room in row}
-LIGHT = {"errors", "registry", "config", "run", "progress", "disk", "workers", "cli"}
+LIGHT = {"errors", "registry", "config", "run", "progress", "disk", "documents", "workers", "cli"}
 STANDARD = {"typer"}
 
 

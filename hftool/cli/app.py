@@ -44,7 +44,16 @@ from hftool.cli.options import with_lock
 from hftool.cli.pages import Page, Tour
 from hftool.cli.screen import print_json
 from hftool.config import TRAINER_NAMES
-from hftool.errors import HftoolError, Interrupted, StorageError, UsageError, as_line, did_you_mean, nearest
+from hftool.errors import (
+    HftoolError,
+    Interrupted,
+    StorageError,
+    UsageError,
+    as_line,
+    did_you_mean,
+    nearest,
+    without_credentials,
+)
 from hftool.workers import become_worker, first_has_left, leave, rank
 
 TOUR = """hftool: BERT, RoBERTa, GPT-2 and T5, each job one command.
@@ -162,10 +171,10 @@ def _bug(error: Exception, words: Sequence[str]) -> int:
 
     if first_has_left():
         return 1
-    traceback.print_exception(error)
+    typer.echo(without_credentials("".join(traceback.format_exception(error))), err=True, nl=False)
     if _wants_json(words):
         hint = "This is a bug of hftool: please report it with the lines on stderr"
-        print_json({"code": 1, "kind": "bug", "detail": f"{type(error).__name__}: {error}", "hint": hint})
+        print_json({"code": 1, "kind": "bug", "detail": without_credentials(f"{type(error).__name__}: {error}"), "hint": hint})
     return 1
 
 

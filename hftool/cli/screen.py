@@ -14,7 +14,7 @@ from typing import Any
 
 import typer
 
-from hftool.errors import as_line
+from hftool.errors import as_line, without_credentials
 from hftool.progress import Event, Progress
 
 PLAIN_EVERY = 5.0  # seconds between plain lines
@@ -23,9 +23,9 @@ PLAIN_EVERY = 5.0  # seconds between plain lines
 @contextmanager
 def screen(*, quiet: bool, verbose: bool, as_json: bool = False) -> Iterator[Progress]:
     """The progress function for a verb. Within it the libraries' warnings are kept back unless verbose."""
-    logging.basicConfig(
-        level=logging.INFO if verbose else logging.ERROR, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s"
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_WithoutCredentials("%(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO if verbose else logging.ERROR, handlers=[handler])
     with warnings.catch_warnings():
         if not verbose:
             warnings.simplefilter("ignore")
@@ -36,6 +36,14 @@ def screen(*, quiet: bool, verbose: bool, as_json: bool = False) -> Iterator[Pro
                 yield progress
         else:
             yield _plain_lines()
+
+
+class _WithoutCredentials(logging.Formatter):
+    """Lines of the libraries' logs: httpx, for one, names the whole address of each request."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line of a record."""
+        return without_credentials(super().format(record))
 
 
 def print_json(value: Any) -> None:
@@ -53,7 +61,7 @@ def _finite(value: Any) -> Any:
 
 def _say(text: str) -> None:
     try:
-        typer.echo(as_line(text), err=True)
+        typer.echo(as_line(without_credentials(text)), err=True)
     except OSError as error:
         _go_on_unseen(error)
 

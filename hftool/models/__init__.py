@@ -6,6 +6,7 @@ from hftool.models.describe import describe, meta_model
 from hftool.models.families import AUTO_CLASSES, auto_class_of, family_of, natural_head_of, read_config
 from hftool.models.load import (
     Loaded,
+    check_length,
     length_limit,
     load_base,
     load_model,
@@ -23,6 +24,7 @@ __all__ = [
     "Card",
     "Loaded",
     "auto_class_of",
+    "check_length",
     "describe",
     "family_of",
     "keep_classes",

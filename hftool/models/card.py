@@ -6,10 +6,40 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hftool.errors import ConfigError
+from hftool.documents import Schema, check_document, each
+from hftool.errors import ConfigError, DataError
+from hftool.models.families import AUTO_CLASSES
 from hftool.run import read_json, write_json
 
 CARD = "hftool.json"
+DAMAGED = "Save the model again, or copy the file as it was written"
+MOST_TOKENS = 10**6
+NUMBER: Schema = {"type": "number"}
+# the schema of a field by its type
+OF_TYPES: Mapping[Any, Schema] = {
+    str: {"type": "string"},
+    int: {"type": "integer", "minimum": 0, "maximum": MOST_TOKENS},
+    tuple[str, ...]: {"type": "array", "items": {"type": "string"}},
+    tuple[float, ...]: {"type": "array", "items": NUMBER},
+    Mapping[str, str]: {"type": "object", "additionalProperties": {"type": "string"}},
+    Mapping[str, float]: {"type": "object", "additionalProperties": NUMBER},
+    Mapping[str, Any]: {"type": "object"},
+}
+# what a field must be besides its type
+NARROWER: Mapping[str, Schema] = {
+    "head": {"type": "string", "enum": tuple(AUTO_CLASSES)},
+    "problem_type": {
+        "type": "string",
+        "enum": ("single_label_classification", "multi_label_classification", "regression", "answer_or_none"),
+    },
+    "pooling": {"type": "string", "enum": ("mean", "cls", "max")},
+    "class_weights": {"type": "array", "items": {"type": "number", "minimum": 0}},
+    **each(("label_range", "label_scale"), {"type": "array", "items": NUMBER, "maxItems": 2}),
+    "metrics": {
+        "type": "object",
+        "additionalProperties": {"type": "object", "required": ("rows",), "additionalProperties": NUMBER},
+    },
+}
 
 
 @dataclass(frozen=True)
@@ -46,18 +76,54 @@ class Card:
 
 
 def read_card(folder: Path) -> Card | None:
-    """The card of a model folder, or None when it was not made by hftool. Raises ConfigError when it does not fit."""
-    if not (folder / CARD).is_file():
+    """Read the card of a model folder.
+
+    Returns:
+        The card, or None when the folder was not made by hftool.
+
+    Raises:
+        ConfigError: it has keys of another version of hftool, or no head.
+        DataError: it has a value that no card can have; the key is named.
+        InputMissing: it is no JSON object.
+        Refused: it is not a plain file.
+    """
+    path = folder / CARD
+    if not path.exists():
         return None
-    values = read_json(folder / CARD)
+    values = read_json(path)
     known = {f.name for f in dataclasses.fields(Card)}
     if "head" not in values or set(values) - known:
         wrong = f"unknown keys {sorted(set(values) - known)}" if "head" in values else "no key 'head'"
-        raise ConfigError(
-            f"'{folder / CARD}' does not fit this version: {wrong}", "It was written by another version of hftool"
-        )
-    made: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
-    return Card(**made)
+        raise ConfigError(f"'{path}' does not fit this version: {wrong}", "It was written by another version of hftool")
+    check_document(values, card_schema(), path)
+    card = Card(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+    fault = _contradiction(card)
+    if fault:
+        raise DataError(f"'{path}' is damaged: {fault}", DAMAGED)
+    return card
+
+
+def card_schema() -> Schema:
+    """The schema of hftool.json, made of the types of the fields of `Card`."""
+    fields = dataclasses.fields(Card)
+    return {"type": "object", "properties": {f.name: {**OF_TYPES[f.type], **NARROWER.get(f.name, {})} for f in fields}}
+
+
+def _contradiction(card: Card) -> str:
+    """What of a card does not go together with the rest of it; empty where all does."""
+    count = len(card.labels)
+    if count != len(set(card.labels)):
+        return "'labels' has a name twice"
+    if not count and card.head in ("classify", "tag") and card.problem_type != "regression":
+        return f"'labels' is empty, and a model that is to {card.head} has labels"
+    for name in ("label_values", "class_weights"):
+        if getattr(card, name) and len(getattr(card, name)) != count:
+            return f"'{name}' has {len(getattr(card, name))} items, and 'labels' {count}"
+    if card.label_range and (len(card.label_range) != 2 or card.label_range[0] > card.label_range[1]):
+        return "'label_range' must be the least and the largest number"
+    if card.label_scale and (len(card.label_scale) != 2 or card.label_scale[1] <= 0):
+        return "'label_scale' must be a mean and a scale above 0"
+    return ""
 
 
 def write_card(folder: Path, card: Card) -> None:

@@ -1,20 +1,33 @@
 """What a model is and needs, counted without loading its weights."""
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
+from hftool.errors import DataError
 from hftool.models.families import family_of, read_config
 from hftool.models.load import quiet
+from hftool.models.sizes import building_within
 from hftool.models.stored import read_stored, untie
 
 
-def meta_model(config: Any, auto_class: str) -> Any:
-    """The model's modules without weights (on the meta device): to count parameters and bytes in no time."""
+def meta_model(config: Any, auto_class: str, folder: Path | None = None) -> Any:
+    """The model's modules without weights (on the meta device): to count parameters and bytes in no time.
+
+    folder: where the config is from. Raises DataError when it describes no model, or one that its weights cannot be of.
+    """
     import torch
     import transformers
 
-    with torch.device("meta"), quiet():
-        return getattr(transformers, auto_class).from_config(config)
+    guard = building_within(folder) if folder else contextlib.nullcontext()
+    with guard, torch.device("meta"), quiet():
+        try:
+            return getattr(transformers, auto_class).from_config(config)
+        except Exception as error:  # whatever a class stumbles over: heads that do not divide a width, an unknown activation
+            fault = " ".join(str(error).split())[:200]
+            raise DataError(
+                f"the config of '{folder or type(config).__name__}' describes no model that can be built: {fault}"
+            ) from None
 
 
 def describe(folder: Path, auto_class: str, *, batch_size: int, length: int) -> dict[str, Any]:
@@ -25,7 +38,7 @@ def describe(folder: Path, auto_class: str, *, batch_size: int, length: int) -> 
     gradients and the two moments of AdamW. An estimate, good to about a third.
     """
     config = read_config(folder)
-    model = meta_model(config, auto_class)
+    model = meta_model(config, auto_class, folder)
     untie(model, read_stored(folder))
     body = model.base_model
     parts: dict[str, int] = {}

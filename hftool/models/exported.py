@@ -5,12 +5,38 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hftool.documents import Schema, each
 from hftool.errors import DataError
 from hftool.run import read_json
 from hftool.safety import EXPORT, sha256
 
+COUNT: Schema = {"type": "integer", "minimum": 0}
 COUNTS = ("layers", "hidden_size", "attention_heads", "vocabulary", "parameters")
-KNOWN = {"architecture": str, "family": str, **dict.fromkeys(COUNTS, int), "parameters_by_part": dict}
+FACTS: Schema = {  # of `describe`, as it was when the model was exported
+    "type": "object",
+    "required": ("architecture", "family", *COUNTS, "parameters_by_part"),
+    "properties": {
+        "architecture": {"type": "string"},
+        "family": {"type": "string"},
+        **each(COUNTS, COUNT),
+        "parameters_by_part": {"type": "object", "additionalProperties": COUNT},
+    },
+}
+KNOWN: tuple[str, ...] = FACTS["required"]
+GRAPH: Schema = {"type": "string", "pattern": r"\.onnx$"}
+REPORT: Schema = {  # of export.json: what is read of it
+    "type": "object",
+    "required": ("graphs", "files"),
+    "properties": {
+        "graphs": {
+            "type": "object",
+            "properties": each(("model", "encoder", "decoder"), GRAPH),
+            "additionalProperties": False,
+        },
+        "files": {"type": "object", "additionalProperties": {"type": "string", "pattern": "^[0-9a-f]{64}$"}},
+        "model": FACTS,
+    },
+}
 
 
 @dataclass(frozen=True)
@@ -27,9 +53,9 @@ def read_export(folder: Path) -> Export:
 
     Raises DataError when a file has changed or is missing.
     """
-    report = read_json(folder / EXPORT)
-    files = report.get("files")
-    if not isinstance(files, dict) or not set(report["graphs"].values()) <= set(files):
+    report = read_json(folder / EXPORT, REPORT)
+    files = report["files"]
+    if not set(report["graphs"].values()) <= set(files):
         raise DataError(f"'{folder / EXPORT}' is damaged: it has no SHA-256 of each graph", "Export the model again")
     for name, digest in files.items():
         path = folder / Path(name).name
@@ -44,7 +70,7 @@ def describe_export(export: Export, *, batch_size: int, length: int) -> dict[str
     Memory to train is 0: graphs cannot be trained. Raises DataError when export.json does not say what the model is.
     """
     facts = export.report.get("model")
-    if not isinstance(facts, dict) or not all(isinstance(facts.get(name), kind) for name, kind in KNOWN.items()):
+    if facts is None:
         raise DataError(f"'{export.folder / EXPORT}' is damaged: it does not say what the model is", "Export the model again")
     size = sum((export.folder / Path(name).name).stat().st_size for name in export.report["files"])
     return {

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from hftool.errors import ConfigError, DataError
+from hftool.models.sizes import check_settings
 from hftool.registry.models import Family, find_family
 from hftool.safety import check_folder, is_export
 
@@ -44,13 +45,17 @@ def read_config(folder: Path, *, weights: bool = True, exported: bool = False) -
     from transformers import AutoConfig
 
     check_folder(folder, weights=weights)
+    check_settings(folder)
     if weights and not exported and is_export(folder):
         raise ConfigError(
             f"'{folder}' is an export: its graphs answer, but have no weights to be trained or saved",
             "Take the run or the model folder that it was made of",
         )
     try:
-        return AutoConfig.from_pretrained(folder, local_files_only=True)
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        if getattr(config, "chunk_size_feed_forward", 0):
+            config.chunk_size_feed_forward = 0  # saves memory, changes no answer, and takes multiples of its length alone
+        return config
     except Exception as error:  # values of a wrong type raise whatever the class of the config stumbles over
         raise DataError(
             f"'{folder / 'config.json'}' is not a config that transformers knows: " + " ".join(str(error).split())[:200]

@@ -13,6 +13,7 @@ from typing import Any
 from hftool.errors import ConfigError, DataError, InputMissing, StorageError
 from hftool.models.card import CARD, Card, read_card, write_card
 from hftool.models.families import auto_class_of, family_of, read_config
+from hftool.models.sizes import building_within
 from hftool.models.stored import Stored, read_stored, untie
 from hftool.models.sums import check_loaded
 from hftool.registry.models import FAMILIES, Family
@@ -91,12 +92,26 @@ def _clear_lengths(tokenizer: Any) -> None:
 
 def length_limit(tokenizer: Any, config: Any) -> int:
     """The longest input in tokens that the model can take, special tokens included."""
+    limit = min(_positions(config), int(min(tokenizer.model_max_length, UNLIMITED)))
+    return limit if limit < UNLIMITED else family_of(config).length or limit
+
+
+def check_length(card: Card, config: Any, folder: Path) -> None:
+    """Raise DataError when a card lets a model read more tokens than it has positions."""
+    if card.max_length > _positions(config):
+        fault = f"'max_length' is {card.max_length}, and the model has {_positions(config)} positions"
+        raise DataError(f"'{folder / CARD}' does not fit the model: {fault}", "Put the file back as it was written")
+
+
+def _positions(config: Any) -> int:
+    """The tokens for which a model has positions. Raises DataError when there are none."""
+    count = int(getattr(config, "max_position_embeddings", 0) or UNLIMITED)
     offset = family_of(config).position_offset
     if offset and getattr(config, "pad_token_id", None) is not None:
         offset = int(config.pad_token_id) + 1  # such a family counts from there; its checkpoints, but not all, pad with 1
-    positions = int(getattr(config, "max_position_embeddings", 0) or UNLIMITED) - offset
-    limit = min(positions, int(min(tokenizer.model_max_length, UNLIMITED)))
-    return limit if limit < UNLIMITED else family_of(config).length or limit
+    if count <= offset:
+        raise DataError(f"the config has {count} positions, of which {offset} are none of a token", "Take the model's own")
+    return count - offset
 
 
 def load_model(folder: Path, auto_class: str, *, card: Card, new_head: bool, device: str = "cpu") -> Loaded:
@@ -123,7 +138,7 @@ def load_model(folder: Path, auto_class: str, *, card: Card, new_head: bool, dev
         config.pad_token_id = tokenizer.pad_token_id
     _check_vocabulary(folder, tokenizer, config)
     stored = read_stored(folder)
-    with quiet(), _without_warnings():
+    with quiet(), _without_warnings(), building_within(folder):
         try:
             model, info = getattr(transformers, auto_class).from_pretrained(
                 folder,
@@ -246,7 +261,7 @@ def load_base(folder: Path, weights: Path) -> Loaded:
         raise ConfigError(f"'{folder}' has no {CARD}", "The run was damaged, or made by another version of hftool")
     config = read_config(folder, weights=False)
     tokenizer = load_tokenizer(folder, config)
-    with quiet():
+    with quiet(), building_within(folder):
         model = getattr(transformers, auto_class_of(card.head, config)).from_config(config)
     untie(model, read_stored(weights))
     return Loaded(model.eval(), tokenizer, card, family_of(config))

@@ -3,11 +3,10 @@
 https://sbert.net/docs/sentence_transformer/usage/custom_models.html
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
-from hftool.errors import DataError
+from hftool.documents import Schema, each, read_document
 from hftool.models.card import read_card
 
 MODULES = "modules.json"
@@ -22,6 +21,25 @@ OLD = {  # before sentence-transformers 5 each had a switch of its own
     "pooling_mode_weightedmean_tokens": "weightedmean",
     "pooling_mode_lasttoken": "lasttoken",
 }
+LISTED: Schema = {  # modules.json
+    "type": "array",
+    "items": {
+        "type": "object",
+        "required": ("type",),
+        "properties": {"type": {"type": "string"}, "path": {"type": "string"}},
+    },
+}
+POOLING: Schema = {  # of config.json of the module that pools
+    "type": "object",
+    "properties": {
+        "pooling_mode": {"type": ["string", "array"], "items": {"type": "string"}},
+        **each(OLD, {"type": "boolean"}),
+    },
+}
+SETTINGS: Schema = {  # of sentence_bert_config.json: what is read of it
+    "type": "object",
+    "properties": {"max_seq_length": {"type": ["integer", "null"], "minimum": 1}},
+}
 
 
 def pooling_of(folder: Path) -> tuple[str, tuple[str, ...]]:
@@ -32,15 +50,15 @@ def pooling_of(folder: Path) -> tuple[str, tuple[str, ...]]:
     card = read_card(folder)
     if card is not None and card.head == "embed":
         return card.pooling, ()
-    modules = [module for module in _read(folder / MODULES, []) if isinstance(module, dict)]
-    kinds = {str(module.get("type")).rpartition(".")[2]: str(module.get("path")) for module in modules}
+    modules = _read(folder / MODULES, LISTED, [])
+    kinds = {module["type"].rpartition(".")[2]: module.get("path", "") for module in modules}
     missed = tuple(kind for kind in kinds if kind not in DONE)
     place = kinds.get("Pooling", "")
     if place in ("", "..") or Path(place).name != place:  # a plain name: no way out of the folder
         return "mean", missed
-    settings = _read(folder / place / "config.json", {})
+    settings = _read(folder / place / "config.json", POOLING, {})
     told = settings.get("pooling_mode", [mode for key, mode in OLD.items() if settings.get(key) is True])
-    modes = tuple(map(str, told)) if isinstance(told, list) else (str(told),)
+    modes = tuple(told) if isinstance(told, list) else (told,)
     if len(modes) == 1 and modes[0] in POOLINGS:
         return POOLINGS[modes[0]], missed
     return "mean", (*missed, *(f"pooling by {' and '.join(modes)}" for _ in modes[:1]))
@@ -49,18 +67,11 @@ def pooling_of(folder: Path) -> tuple[str, tuple[str, ...]]:
 def length_of(folder: Path) -> int:
     """The most tokens of a text, special ones included, that sentence-transformers lets such a model read; 0: it does not say.
 
-    Raises DataError.
+    Raises DataError, Refused.
     """
-    length = _read(folder / LENGTH, {}).get("max_seq_length")
-    return length if type(length) is int and length > 0 else 0
+    return _read(folder / LENGTH, SETTINGS, {}).get("max_seq_length") or 0
 
 
-def _read(path: Path, otherwise: Any) -> Any:
-    """A document of the kind of `otherwise`, which it is where there is no file. Raises DataError."""
-    if not path.is_file():
-        return otherwise
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"'{path}' cannot be read: {error}") from None
-    return found if isinstance(found, type(otherwise)) else otherwise
+def _read(path: Path, schema: Schema, otherwise: Any) -> Any:
+    """A document of the schema, or `otherwise` where there is no file. Raises DataError, Refused."""
+    return read_document(path, schema) if path.exists() else otherwise

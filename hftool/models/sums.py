@@ -10,6 +10,7 @@ import re
 import time
 from pathlib import Path
 
+from hftool.documents import MAX_BYTES, open_plain
 from hftool.errors import DataError, HftoolError, InputMissing
 from hftool.run import write_json, write_text
 from hftool.safety import check_links, sha256
@@ -41,10 +42,12 @@ def names_in(folder: Path) -> list[str]:
 
 
 def read_sums(folder: Path) -> dict[str, str]:
-    """Name -> hash. Raises InputMissing when there is no SHA256SUMS, DataError when it is damaged or names files elsewhere."""
+    """Name -> hash. Raises InputMissing when there is no SHA256SUMS, DataError when it is damaged or names files elsewhere,
+    Refused when it is no plain file."""
     path = folder / SUMS
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        with open_plain(path) as file:
+            lines = file.read(MAX_BYTES).decode("utf-8").splitlines()
     except FileNotFoundError:
         raise InputMissing(f"'{folder}' has no {SUMS}: nothing says how its files should be", SAVE) from None
     except (OSError, ValueError) as error:
@@ -59,10 +62,10 @@ def read_sums(folder: Path) -> dict[str, str]:
 def check_sums(folder: Path) -> dict[str, str]:
     """Raise DataError unless every file is there, as it was written, and no other is beside it. -> name to hash.
 
-    Raises what `read_sums` raises, Refused (a link out of the folder).
+    Raises what `read_sums` raises, Refused (a link out of the folder, a pipe or a device in it).
     """
-    sums = read_sums(folder)
     check_links(folder)
+    sums = read_sums(folder)
     present = set(names_in(folder))
     missing = sorted(set(sums) - present)
     changed = [name for name in sums if name in present and sha256(folder / name) != sums[name]]

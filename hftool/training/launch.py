@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from hftool.machine import usable_cores
-from hftool.run import Run, read_json
+from hftool.run import Run
 from hftool.workers import EXIT_FILE, LAUNCHER, SHUTDOWN, is_worker
 
 AFTER_GRACE = 5  # seconds that a worker has to end in once its grace is over
@@ -29,7 +29,7 @@ def wanted_processes(given: int | None, device: str, begun: Run | None = None) -
     if given is not None:
         return given
     if begun is not None and begun.is_run():
-        had = read_json(begun.manifest).get("processes")
+        had = begun.read_manifest().get("processes")
         return had if isinstance(had, int) and had > 0 and not begun.is_finished() else 1
     if device not in ("auto", "cuda") or not Path("/dev/nvidiactl").exists():  # torch takes a second to say the same
         return 1

@@ -22,12 +22,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, load_model, save_file, save_model
 
 from hftool import disk
-from hftool.errors import ConfigError, DataError, StorageError
+from hftool.documents import read_document
+from hftool.errors import ConfigError, DataError, HftoolError, InputMissing, Refused, StorageError
 from hftool.safety import sha256
 from hftool.training.optimizer import pack_optimizer
+from hftool.training.schemas import PYTHON, SEALED, STATE
 
 MANIFEST = "MANIFEST.json"
-PYTHON = "python_random"
 OPTIMIZER = "optimizer.safetensors"
 WEIGHTY = ("model.safetensors", OPTIMIZER)  # an evaluation leaves them as they are
 FILES = (*WEIGHTY, "rng.safetensors", "state.json")
@@ -289,15 +290,15 @@ def verify(folder: Path) -> None:
     if not folder.is_dir():
         raise ConfigError(f"the checkpoint '{folder}' is not there", "Use another one")
     try:
-        sealed = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        sealed = read_document(folder / MANIFEST, SEALED)
         files = sealed["files"]
         bad = sorted(set(FILES) - set(files) - ({OPTIMIZER} if sealed.get("released") else set())) or [
             name
             for name, row in files.items()
             if (folder / name).stat().st_size != row["bytes"] or sha256(folder / name) != row["sha256"]
         ]
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise ConfigError(f"the checkpoint '{folder}' is damaged: {error}", "Use another one") from None
+    except (OSError, InputMissing, DataError, Refused) as error:
+        raise ConfigError(f"the checkpoint '{folder}' is damaged: {_reason(error)}", "Use another one") from None
     if bad:
         raise ConfigError(
             f"the checkpoint '{folder}' is damaged: {', '.join(bad)} changed after it was written", "Use another one"
@@ -316,10 +317,15 @@ def _trouble_of(folder: Path) -> str:
 def read_state(folder: Path) -> dict[str, Any]:
     """The state.json of a checkpoint. Raises ConfigError."""
     try:
-        loaded: dict[str, Any] = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"the checkpoint '{folder}' is damaged: {error}", "Use another one") from None
+        loaded: dict[str, Any] = read_document(folder / "state.json", STATE)
+    except (InputMissing, DataError, Refused) as error:
+        raise ConfigError(f"the checkpoint '{folder}' is damaged: {_reason(error)}", "Use another one") from None
     return loaded
+
+
+def _reason(error: Exception) -> str:
+    """What an error says, without its hint: another one is given."""
+    return error.detail if isinstance(error, HftoolError) else str(error)
 
 
 def load_weights(folder: Path, model: torch.nn.Module) -> None:

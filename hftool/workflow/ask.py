@@ -21,6 +21,7 @@ from hftool.models import (
     Card,
     Loaded,
     auto_class_of,
+    check_length,
     describe,
     family_of,
     length_limit,
@@ -99,6 +100,7 @@ def load_place(place: Place, *, head: str | None, device: str, progress: Progres
         card = _card_of_stranger(place, config, chosen)
         if chosen == "embed":
             card = dataclasses.replace(card, pooling=known_pooling(place, progress))
+    check_length(card, config, place.folder)
     loaded = load_model(place.folder, auto_class_of(card.head, config), card=card, new_head=True, device=choose_device(device))
     for note in loaded.notes:
         notice(progress, note)
@@ -123,6 +125,7 @@ def _load_export(place: Place, config: Any, *, head: str | None, device: str) ->
         raise UsageError(f"'{place.folder}' was exported to {card.head}, not to {head}", f"Export its model with --head {head}")
     if device not in ("auto", "cpu"):
         raise UsageError(f"graphs run on the CPU, not on '{device}'", "Leave --device out")
+    check_length(card, config, place.folder)
     export = read_export(place.folder)
     model = open_model(place.folder, export.graphs, config)
     return Loaded(model, load_tokenizer(place.folder, config), card, family_of(config))

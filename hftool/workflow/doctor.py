@@ -13,7 +13,7 @@ from typing import Any
 from hftool import DISTRIBUTION
 from hftool.disk import free_bytes
 from hftool.errors import HubUnreachable
-from hftool.hub import ask_revision
+from hftool.hub import address, ask_revision
 from hftool.machine import (
     FAST_BF16_FLAGS,
     PRODUCT,
@@ -162,7 +162,7 @@ def _hub(offline: bool) -> dict[str, Any]:
     """Whether the Hub answers for the first model that is known by name: one question."""
     from huggingface_hub import constants
 
-    row: dict[str, Any] = {"address": constants.ENDPOINT, "asked": False, "answers": False, "seconds": 0.0, "detail": ""}
+    row: dict[str, Any] = {"address": address(), "asked": False, "answers": False, "seconds": 0.0, "detail": ""}
     if offline or constants.HF_HUB_OFFLINE:
         return row | {"detail": "not asked: --offline" if offline else "not asked: HF_HUB_OFFLINE is set"}
     started = time.perf_counter()

@@ -20,7 +20,7 @@ from hftool.models.page import NO_STORY, Story
 from hftool.names import Place, find_place, find_task_data
 from hftool.progress import Progress, notice, silent
 from hftool.registry.tasks import find_task
-from hftool.run import check_output, read_json, whole_folder
+from hftool.run import check_output, whole_folder
 from hftool.safety import check_extra, is_export
 from hftool.workflow import measure
 from hftool.workflow.answers import natural_options
@@ -121,7 +121,7 @@ def _hide(head: Head, rows: Sequence[Row]) -> list[Row]:
 def _story(place: Place) -> Story:
     if place.run is None:
         return NO_STORY
-    return Story(read_json(place.run.manifest), read_json(place.run.metrics), knobs.read_config(str(place.run.config)))
+    return Story(place.run.read_manifest(), place.run.read_metrics(), knobs.read_config(str(place.run.config)))
 
 
 def _measured_rows(place: Place, loaded: Loaded, progress: Progress) -> tuple[Loaded, Sequence[Row]]:

@@ -22,7 +22,7 @@ from hftool.inference.predictor import Predictor
 from hftool.models import Card, Loaded
 from hftool.names import Place, TaskData, find_place, find_task_data
 from hftool.progress import Event, Progress, notice, silent
-from hftool.run import check_output, read_json
+from hftool.run import check_output
 from hftool.workflow import prepare
 from hftool.workflow.answers import natural_options
 from hftool.workflow.ask import check_head_by_name, load_place, make_predictor, trained
@@ -155,7 +155,7 @@ def own_rows(place: Place, on: str | None, model: str, card: Card, *, offline: b
 
 def _stand_in_of(place: Place, task: str) -> str:
     """The task itself, or what stood in for it when the run was made."""
-    made = read_json(place.run.manifest).get("stand_in", {}).get("data", "") if place.run else ""
+    made = place.run.read_manifest().get("stand_in", {}).get("data", "") if place.run else ""
     used, _, asked = made.partition(" for ")
     return used if asked == task else task
 

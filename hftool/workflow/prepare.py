@@ -38,7 +38,7 @@ from hftool.names import Place, TaskData, check_word, find_place, find_task_data
 from hftool.progress import Progress, notice, silent
 from hftool.registry.models import FAMILIES, Family, check_head, find_model
 from hftool.registry.tasks import Task, find_task
-from hftool.run import Run, read_json
+from hftool.run import Run
 from hftool.safety import sha256
 from hftool.training.adapters import LEARNING_RATE, add_adapters
 from hftool.workers import world
@@ -171,7 +171,7 @@ def find_rows_again(run: Run, *, offline: bool, progress: Progress) -> tuple[Con
 
     A data file that has changed since is said. Raises what `find_task_data` raises.
     """
-    settings, made = knobs.make_config(knobs.read_config(str(run.config))), read_json(run.manifest)
+    settings, made = knobs.make_config(knobs.read_config(str(run.config))), run.read_manifest()
     settings = relocate(settings, settings, made, run.path, progress)
     task = made.get("stand_in", {}).get("data", "").split(" for ")[0] or settings.task
     for path, digest in made.get("data", {}).items():

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hftool import config as knobs
+from hftool.documents import check_plain
 from hftool.errors import ConfigError, DataError, InputMissing
 from hftool.models import Card, Loaded, load_base, save_model, write_readme
 from hftool.models.page import NO_STORY, Story
@@ -49,7 +50,7 @@ def save(run: str | Path, *, out: str | Path, checkpoint: str = "best") -> Path:
         raise InputMissing(f"'{run}' is no run folder: it has no config.yaml and manifest.json")
     if checkpoint == "best" and source.is_finished() and _is_whole(source):
         with whole_folder(target) as folder:
-            for name in read_json(source.metrics).get("model", {}) or [path.name for path in source.model.iterdir()]:
+            for name in source.read_metrics().get("model", {}) or [path.name for path in source.model.iterdir()]:
                 shutil.copyfile(source.model / name, folder / name)
             if not (folder / SUMS).is_file():  # a run of an hftool that wrote none
                 write_sums(folder)
@@ -62,7 +63,7 @@ def save(run: str | Path, *, out: str | Path, checkpoint: str = "best") -> Path:
     load_weights(weights, loaded.model)
     if adapted is not None:
         merge_adapters(adapted)
-    story = Story(read_json(source.manifest), {}, dataclasses.asdict(settings))
+    story = Story(source.read_manifest(), {}, dataclasses.asdict(settings))
     with whole_folder(target) as folder:
         save_folder(loaded, loaded.card, folder, story)
     return target
@@ -70,7 +71,7 @@ def save(run: str | Path, *, out: str | Path, checkpoint: str = "best") -> Path:
 
 def _is_whole(run: Run) -> bool:
     """Whether the model of a run is as it was written; where it is not, the verified checkpoint is taken instead."""
-    files = read_json(run.metrics).get("model", {})
+    files = run.read_metrics().get("model", {})
     return all((run.model / name).is_file() and sha256(run.model / name) == digest for name, digest in files.items())
 
 
@@ -83,6 +84,8 @@ def verify(folder: str | Path) -> Verified:
     path = Path(folder)
     if not path.is_dir():
         raise InputMissing(f"there is no folder '{folder}'")
+    for file in path.rglob("*"):
+        check_plain(file)
     if Run(path).is_run():
         return Verified(path, "run", _verify_run(Run(path)))
     if not (path / SUMS).is_file() and not (path / "config.json").is_file():
@@ -106,7 +109,7 @@ def _verify_run(run: Run) -> dict[str, str]:
     """The hashes of the model, of every checkpoint of a run and of what makes models of them, by their names in its folder."""
     files: dict[str, str] = {}
     if run.is_finished():
-        known = {name: str(digest) for name, digest in read_json(run.metrics).get("model", {}).items()}
+        known = {name: str(digest) for name, digest in run.read_metrics().get("model", {}).items()}
         if (run.model / SUMS).is_file():  # no run of an older hftool has one
             check_sums(run.model)
         for name, digest in known.items():

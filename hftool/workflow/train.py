@@ -28,7 +28,6 @@ from hftool.run import (
     check_output,
     create_folder,
     fresh_run_path,
-    read_json,
     remove_parts,
     whole_folder,
     write_json,
@@ -135,7 +134,7 @@ def _is_left_over(run: Run) -> bool:
 
 
 def _resume(run: Run, settings: Config, team: Team, *, offline: bool, progress: Progress) -> Result:
-    recorded, made = knobs.make_config(knobs.read_config(str(run.config))), read_json(run.manifest)
+    recorded, made = knobs.make_config(knobs.read_config(str(run.config))), run.read_manifest()
     check_recorded(made, recorded, run.path)
     recorded = relocate(recorded, settings, made, run.path, progress)
     settings = relocate(settings, recorded, made, run.path, silent)
@@ -143,7 +142,7 @@ def _resume(run: Run, settings: Config, team: Team, *, offline: bool, progress: 
     if run.is_finished():
         notice(progress, f"the run '{run.path}' is finished: nothing is left to do")
         _tidy(run, recorded.keep, team, progress)
-        metrics = read_json(run.metrics)
+        metrics = run.read_metrics()
         return Result(run, metrics, metrics["seconds"], made["stand_in"])
     stood = bool(made["stand_in"])  # the same answers again, even if the real thing can be had by now
     with team.holding(run.path):
@@ -247,7 +246,7 @@ def _end(run: Run, job: Job, predictor: Predictor, metrics: dict[str, Any]) -> N
     """What a run folder holds when all is done: the model, then the metrics."""
     remove_folder(run.model)  # of a run that was killed between its model and its metrics
     with whole_folder(run.model) as folder:
-        story = Story(read_json(run.manifest), metrics, dataclasses.asdict(job.settings))
+        story = Story(run.read_manifest(), metrics, dataclasses.asdict(job.settings))
         metrics["model"] = save_folder(job.loaded, _measured_card(job.loaded.card, metrics, predictor), folder, story)
     write_json(run.metrics, metrics)
 

@@ -1,0 +1,188 @@
+"""JSON documents that somebody else may have written: read from plain files only, of bounded size, checked against a schema.
+
+A schema is a JSON Schema (https://json-schema.org) of which these words are known: type, enum, minimum, maximum, minLength,
+pattern, maxItems, items, properties, required, propertyNames, additionalProperties.
+"""
+
+import contextlib
+import json
+import math
+import os
+import re
+import stat
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from hftool.errors import DataError, InputMissing, Refused
+
+Schema = Mapping[str, Any]
+OBJECT: Schema = {"type": "object"}
+MAX_BYTES = 64_000_000  # real ones have under 10 MB
+INSIDE = r"^(?!/)(?!(.*/)?\.\.(/|$))[^\\\0]+$"  # the name of a file in a folder or below it
+MAX_DEPTH = 64  # real ones have under 10 levels, and whoever copies one does so recursively
+SHOWN = 60  # characters of a value in an error
+TYPES: Mapping[str, tuple[type, ...]] = {
+    "string": (str,),
+    "integer": (int,),
+    "number": (int, float),
+    "boolean": (bool,),
+    "array": (list,),
+    "object": (dict,),
+    "null": (type(None),),
+}
+NAMES = {"string": "text", "array": "list", "null": "null"}  # of types, where JSON's own word is not plain English
+
+
+def each(names: Iterable[str], schema: Schema) -> dict[str, Schema]:
+    """The same schema for several properties."""
+    return dict.fromkeys(names, schema)
+
+
+def check_plain(path: Path) -> None:
+    """Raise Refused when `path` leads to a pipe, a socket or a device: to open one may wait for ever."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return  # not there: whoever opens it says so
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise Refused(f"'{path}' is not a plain file", "Put the file itself in its place")
+
+
+@contextlib.contextmanager
+def open_plain(path: Path) -> Iterator[IO[bytes]]:
+    """Open a plain file to read its bytes, without waiting for anything else. Raises Refused, OSError."""
+    check_plain(path)
+    # the file may have been exchanged since: opening never waits, and what was opened is looked at again
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    with open(handle, "rb") as file:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise Refused(f"'{path}' is not a plain file", "Put the file itself in its place")
+        yield file
+
+
+def read_document(path: Path, schema: Schema = OBJECT) -> Any:
+    """Read a JSON file.
+
+    Args:
+        path: the file.
+        schema: what it must be; by default an object of any content.
+
+    Returns:
+        The document: a dict, unless the schema allows something else.
+
+    Raises:
+        InputMissing: there is no such file, or it may not be read.
+        Refused: it is not a plain file.
+        DataError: it is too large, not JSON, nested too deeply, or does not fit the schema; the key is named.
+    """
+    try:
+        with open_plain(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            data = file.read() if size <= MAX_BYTES else b""
+    except OSError as error:
+        raise InputMissing(f"'{path}' cannot be read: {error.strerror or error}") from None
+    if size > MAX_BYTES:
+        raise DataError(f"'{path}' is damaged: {size} bytes are no config")
+    try:
+        document = json.loads(data.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"'{path}' is damaged: not JSON ({error})") from None
+    if any(depth > MAX_DEPTH for depth, _ in _nodes(document)):
+        raise DataError(f"'{path}' is damaged: nested deeper than {MAX_DEPTH} levels")
+    check_document(document, schema, path)
+    return document
+
+
+def check_document(document: Any, schema: Schema, path: Path) -> None:
+    """Raise DataError that names the file and the key unless a document fits a schema."""
+    fault = fault_of(document, schema)
+    if fault:
+        raise DataError(f"'{path}' is damaged: {fault}", "Put the file back as it was written")
+
+
+def _nodes(root: Any) -> Iterator[tuple[int, Any]]:
+    """(depth, value) of all that is in a document, without recursion: depth is the writer's to choose."""
+    pending = [(1, root)]
+    while pending:
+        depth, item = pending.pop()
+        yield depth, item
+        inner = item.values() if isinstance(item, dict) else item if isinstance(item, list) else ()
+        pending.extend((depth + 1, value) for value in inner if isinstance(value, (dict, list)))
+
+
+def fault_of(value: Any, schema: Schema, key: str = "") -> str:
+    """What is wrong with the first value that does not fit, such as "'labels[0]' must be a text, not a list"; else empty."""
+    if "type" in schema and not _is_of(value, schema["type"]):
+        kinds = _kinds(schema["type"])
+        return f"'{key}' must be {kinds}, not {_shown(value)}" if key else f"not {kinds} but {_shown(value)}"
+    if "enum" in schema and value not in schema["enum"]:
+        known = ", ".join(map(_shown, schema["enum"]))
+        return f"'{key}' must be {f'one of {known}' if len(schema['enum']) > 1 else known}, not {_shown(value)}"
+    if isinstance(value, str):
+        return _fault_of_text(value, schema, key)
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        least, most = schema.get("minimum", -math.inf), schema.get("maximum", math.inf)
+        return "" if least <= value <= most else f"'{key}' must be {_range(least, most)}, not {_shown(value)}"
+    if isinstance(value, list):
+        return _fault_of_list(value, schema, key)
+    return _fault_of_object(value, schema, key) if isinstance(value, dict) else ""
+
+
+def _fault_of_text(value: str, schema: Schema, key: str) -> str:
+    if len(value) < schema.get("minLength", 0):
+        return f"'{key}' must not be empty"
+    if "pattern" in schema and not re.search(schema["pattern"], value):
+        return f"'{key}' cannot be {_shown(value)}"
+    return ""
+
+
+def _fault_of_list(value: list[Any], schema: Schema, key: str) -> str:
+    if len(value) > schema.get("maxItems", math.inf):
+        return f"'{key}' must have at most {schema['maxItems']} items, not {len(value)}"
+    if "items" not in schema:
+        return ""
+    return next(filter(None, (fault_of(item, schema["items"], f"{key}[{i}]") for i, item in enumerate(value))), "")
+
+
+def _fault_of_object(value: dict[str, Any], schema: Schema, key: str) -> str:
+    missing = next((name for name in schema.get("required", ()) if name not in value), None)
+    if missing is not None:
+        return f"it has no key '{f'{key}.' * bool(key)}{missing}'"
+    known, others = schema.get("properties", {}), schema.get("additionalProperties", {})
+    for name, item in value.items():
+        inner = f"{key}.{name}" if key else name
+        if name not in known and others is False:
+            return f"unknown key '{inner}'"
+        fault = fault_of(name, schema.get("propertyNames", {}), inner) or fault_of(item, known.get(name, others), inner)
+        if fault:
+            return fault
+    return ""
+
+
+def _is_of(value: Any, types: str | list[str]) -> bool:
+    names = [types] if isinstance(types, str) else types
+    if isinstance(value, bool):
+        return "boolean" in names
+    if isinstance(value, float) and not math.isfinite(value):  # NaN and Infinity are no JSON, but Python reads them
+        return False
+    return any(isinstance(value, TYPES[name]) for name in names)
+
+
+def _kinds(types: str | list[str]) -> str:
+    names = [NAMES.get(name, name) for name in ([types] if isinstance(types, str) else types)]
+    return " or ".join(name if name == "null" else f"{'an' if name[0] in 'aeio' else 'a'} {name}" for name in names)
+
+
+def _range(least: float, most: float) -> str:
+    if most == math.inf:
+        return f"at least {least}"
+    return f"at most {most}" if least == -math.inf else f"from {least} to {most}"
+
+
+def _shown(value: Any) -> str:
+    """A value on one line, cut short."""
+    if isinstance(value, (dict, list)):
+        return f"{'an object' if isinstance(value, dict) else 'a list'} of {len(value)}"
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
