@@ -8,13 +8,13 @@ from hftool.models.load import (
     length_limit,
     load_base,
     load_model,
-    load_tokenizer,
-    quiet,
     save_base,
     save_model,
 )
 from hftool.models.page import write_readme
+from hftool.models.quiet import quiet
 from hftool.models.sentences import length_of, pooling_of
+from hftool.models.tokenizer import load_tokenizer
 
 __all__ = [
     "AUTO_CLASSES",
