@@ -17,7 +17,8 @@ from hftool.models.quiet import quiet
 FILE = "tokenizer.json"
 SETTINGS = "tokenizer_config.json"
 GENERIC = "PreTrainedTokenizerFast"  # the class that reads tokenizer.json as it is, in transformers 4 and 5
-VOCABULARIES = (FILE, "vocab.txt", "vocab.json", "spiece.model", "sentencepiece.bpe.model", "tokenizer.model")
+PIECES = ("spiece.model", "sentencepiece.bpe.model", "tokenizer.model")  # written by sentencepiece
+VOCABULARIES = (FILE, "vocab.txt", "vocab.json", *PIECES)
 # what tokenizers treat differently: case, accents, signs, digits, spaces, scripts with and without spaces, long words
 PROBES = (
     "The Quick Brown FOX, aged 12 (or 3.5), didn't jump: e-mail him at fox@example.org!",
@@ -52,12 +53,15 @@ def load_tokenizer(folder: Path, config: Any) -> Any:
         try:
             kind = _class_of(folder, config)
             own = _read_file(folder / FILE) if (folder / FILE).is_file() else None
+            pieces = None if own else _read_pieces(folder)
             tokenizer = _without_vocabulary(kind, folder) if own else kind.from_pretrained(folder, local_files_only=True)
             _name_inputs(tokenizer, config)
         except Exception as error:  # the tokenizers library raises bare Exception for a damaged tokenizer.json
             raise DataError(f"the tokenizer in '{folder}' is damaged: {' '.join(str(error).split())[:200]}") from error
     if own is not None:
         _take_over(tokenizer, own, folder)
+    elif pieces is not None:
+        _check_pieces(tokenizer, pieces, folder)
     clear_lengths(tokenizer)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token  # GPT-2 has none; padding is masked, so any token does
@@ -133,6 +137,36 @@ def _read_file(path: Path) -> Any:
     return own
 
 
+def _check_pieces(tokenizer: Any, pieces: Any, folder: Path) -> None:
+    """A model of sentencepiece is converted by transformers, which leaves out the normalizer for some classes.
+
+    Raises ConfigError where the pieces are not those of sentencepiece itself.
+    """
+    backend = getattr(tokenizer, "backend_tokenizer", None)  # the few tokenizers written in Python have none
+    if backend is None:
+        return
+    unknown = pieces.unk_id()
+    for text in PROBES:
+        normal = backend.normalizer.normalize_str(text) if backend.normalizer else text  # a class may lower-case on purpose
+        made = tokenizer.convert_ids_to_tokens(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+        right = pieces.encode(normal, out_type=str)
+        if made != [tokenizer.unk_token if pieces.piece_to_id(piece) == unknown else piece for piece in right]:
+            raise ConfigError(
+                f"the tokenizer in '{folder}' gives '{_short(text)}' other pieces than sentencepiece does",
+                f"transformers cannot convert this one: put a {FILE} beside it",
+            )
+
+
+def _read_pieces(folder: Path) -> Any:
+    """The model of sentencepiece in a folder, or None. transformers takes what is none for a file of tiktoken."""
+    for path in (folder / name for name in PIECES):
+        if path.is_file():
+            from sentencepiece import SentencePieceProcessor
+
+            return SentencePieceProcessor(model_file=str(path))
+    return None
+
+
 def _without_vocabulary(kind: Any, folder: Path) -> Any:
     """A tokenizer of a class with the settings of a folder, and no words yet: building its own pipeline would be in vain."""
     from tokenizers import Tokenizer, models
@@ -177,6 +211,10 @@ def _take_over(tokenizer: Any, own: Any, folder: Path) -> None:
     for text, ids in zip(PROBES, expected, strict=True):
         if tokenizer(text, verbose=False)["input_ids"] != ids:
             raise ConfigError(
-                f"the tokenizer in '{folder}' gives '{text[:30]}...' other ids than its {FILE} does",
+                f"the tokenizer in '{folder}' gives '{_short(text)}' other ids than its {FILE} does",
                 f"Take the tokens out of {SETTINGS} and added_tokens.json that {FILE} does not have",
             )
+
+
+def _short(text: str) -> str:
+    return " ".join(text.split())[:30] + "..."
