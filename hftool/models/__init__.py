@@ -13,14 +13,16 @@ from hftool.models.load import (
 )
 from hftool.models.page import write_readme
 from hftool.models.quiet import quiet
-from hftool.models.sentences import length_of, pooling_of
+from hftool.models.sentences import POOLINGS, SentenceSettings, length_of, sentence_settings
 from hftool.models.tokenizer import load_tokenizer
 
 __all__ = [
     "AUTO_CLASSES",
     "CARD",
+    "POOLINGS",
     "Card",
     "Loaded",
+    "SentenceSettings",
     "auto_class_of",
     "describe",
     "family_of",
@@ -31,12 +33,12 @@ __all__ = [
     "load_tokenizer",
     "meta_model",
     "natural_head_of",
-    "pooling_of",
     "quiet",
     "read_card",
     "read_config",
     "save_base",
     "save_model",
+    "sentence_settings",
     "write_card",
     "write_readme",
 ]

@@ -13,6 +13,7 @@ from typing import Any
 from hftool.errors import ConfigError, DataError, InputMissing
 from hftool.models.families import family_of
 from hftool.models.quiet import quiet
+from hftool.models.sentences import lower_cases
 
 FILE = "tokenizer.json"
 SETTINGS = "tokenizer_config.json"
@@ -62,6 +63,8 @@ def load_tokenizer(folder: Path, config: Any) -> Any:
         _take_over(tokenizer, own, folder)
     elif pieces is not None:
         _check_pieces(tokenizer, pieces, folder)
+    if lower_cases(folder):
+        _lower_case(tokenizer)
     clear_lengths(tokenizer)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token  # GPT-2 has none; padding is masked, so any token does
@@ -135,6 +138,16 @@ def _read_file(path: Path) -> Any:
     own.no_padding()
     own.no_truncation()
     return own
+
+
+def _lower_case(tokenizer: Any) -> None:
+    """Lower-case texts before anything else, as sentence-transformers does; a saved tokenizer then does so by itself."""
+    from tokenizers import normalizers
+
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is not None:
+        old = [backend.normalizer] if backend.normalizer else []
+        backend.normalizer = normalizers.Sequence([normalizers.Lowercase(), *old])
 
 
 def _check_pieces(tokenizer: Any, pieces: Any, folder: Path) -> None:

@@ -20,6 +20,7 @@ from hftool.models import (
     CARD,
     Card,
     Loaded,
+    SentenceSettings,
     auto_class_of,
     describe,
     family_of,
@@ -28,9 +29,9 @@ from hftool.models import (
     load_model,
     load_tokenizer,
     natural_head_of,
-    pooling_of,
     read_card,
     read_config,
+    sentence_settings,
 )
 from hftool.models.exported import describe_export, read_export
 from hftool.names import Place, find_place
@@ -97,7 +98,7 @@ def load_place(place: Place, *, head: str | None, device: str, progress: Progres
             )
         card = _card_of_stranger(place, config, chosen)
         if chosen == "embed":
-            card = dataclasses.replace(card, pooling=known_pooling(place, progress))
+            card = known_sentences(place, progress).on(card)
     loaded = load_model(place.folder, auto_class_of(card.head, config), card=card, new_head=True, device=choose_device(device))
     if card.max_length:
         return loaded
@@ -133,12 +134,13 @@ def known_family(config: Any, progress: Progress) -> Family:
     return family
 
 
-def known_pooling(place: Place, progress: Progress) -> str:
-    """How the model makes a vector of its tokens; what it does besides that is not done here is said."""
-    pooling, missed = pooling_of(place.folder)
-    if missed:
-        notice(progress, f"'{place.base}' was made with {', '.join(missed)}, which hftool does not do: its vectors are others")
-    return pooling
+def known_sentences(place: Place, progress: Progress) -> SentenceSettings:
+    """How the model makes a vector of a text; what it does besides that is not done here is said."""
+    settings = sentence_settings(place.folder)
+    if settings.missed:
+        what = ", ".join(settings.missed)
+        notice(progress, f"'{place.base}' was made with {what}, which hftool does not do: its vectors are others")
+    return settings
 
 
 def _card_of_stranger(place: Place, config: Any, head: str) -> Card:
@@ -187,7 +189,8 @@ def tokenize(
         tokenizer = load_tokenizer(place.folder, config)
         embeds = natural_head_of(place.folder, config) == "embed"
         limit = _most_tokens(place, tokenizer, config, embeds=embeds)
-        card = read_card(place.folder) or Card(head="classify", max_length=limit)
+        prefix = sentence_settings(place.folder).prefix if embeds else ""
+        card = read_card(place.folder) or Card(head="classify", max_length=limit, prefix=prefix)
     if max_length is not None:
         card = dataclasses.replace(card, max_length=max_length)
     uncut = ClassifyHead(tokenizer, dataclasses.replace(card, max_length=0)).encode(rows)

@@ -23,7 +23,18 @@ from hftool.heads import get_head, head_class
 from hftool.heads.classify import balanced_weights
 from hftool.heads.protocol import Feature
 from hftool.machine import choose_device, choose_precision, own_device, share_devices, this_machine
-from hftool.models import Card, Loaded, auto_class_of, family_of, length_limit, load_model, load_tokenizer, read_config
+from hftool.models import (
+    Card,
+    Loaded,
+    SentenceSettings,
+    auto_class_of,
+    family_of,
+    length_limit,
+    length_of,
+    load_model,
+    load_tokenizer,
+    read_config,
+)
 from hftool.names import Place, TaskData, check_word, find_place, find_task_data
 from hftool.progress import Progress, notice
 from hftool.registry.models import FAMILIES, Family, check_head, find_model
@@ -32,7 +43,7 @@ from hftool.run import Run, read_json
 from hftool.safety import sha256
 from hftool.training.adapters import LEARNING_RATE, add_adapters
 from hftool.workers import world
-from hftool.workflow.ask import known_family, known_pooling
+from hftool.workflow.ask import known_family, known_sentences
 
 OF_HEADS = ("class_weights", "labels", "max_new_tokens", "prefix")  # knobs that mean something to some heads only
 BY_COLUMNS = ("tag", "answer", "text2text", "classify", "generate", "fill")  # the ones that ask for most first
@@ -46,13 +57,13 @@ PACKAGES = ("torch", "transformers", "accelerate", "datasets", "tokenizers", "sa
 
 @dataclass(frozen=True)
 class Found:
-    """What the names of a config mean: its head, where the model lies, the tables of the task, and how vectors are pooled."""
+    """What the names of a config mean: its head, where the model lies, the tables of the task, and how vectors are made."""
 
     settings: Config
     head: str
     place: Place
     data: TaskData
-    pooling: str
+    sentences: SentenceSettings
 
     def stand_ins(self) -> dict[str, str]:
         """What answers in another's name: {"model": "minilm for bert", "data": "sst2-mini for sst2"}."""
@@ -160,10 +171,10 @@ def find(settings: Config, *, offline: bool, fallback: bool, progress: Progress)
         chosen = head_of_task(data.row, family, model) if data.row else infer_head(data, settings, family)
     check_head(family, chosen, model=model)
     _check_knobs(settings, chosen)
-    pooling = known_pooling(place, progress) if chosen == "embed" else Card.pooling
+    sentences = known_sentences(place, progress) if chosen == "embed" else SentenceSettings()
     if data.row is None and settings.head is None:
         notice(progress, f"head: {chosen}, by the columns; --head decides")
-    return Found(dataclasses.replace(settings, head=chosen), chosen, place, data, pooling)
+    return Found(dataclasses.replace(settings, head=chosen), chosen, place, data, sentences)
 
 
 def _check_knobs(settings: Config, head: str) -> None:
@@ -233,6 +244,8 @@ def prepare(found: Found, splits: Splits) -> Job:
     check_head(family, found.head, model=settings.model or "")
     tokenizer = load_tokenizer(place.folder, model_config)
     limit = length_limit(tokenizer, model_config)
+    if found.head == "embed" and settings.max_length is None:
+        limit = min(limit, length_of(place.folder) or limit)
     plain = set(splits.columns) == {"text"}  # running text is cut into blocks
     length = min(settings.max_length or (BLOCK if plain else limit), limit)
     most = _most_tokens(tokenizer, splits, settings.max_new_tokens, limit)
@@ -267,7 +280,8 @@ def _new_card(found: Found, splits: Splits, family: Family) -> Card:
     if row and settings.labels and "f1" in row.measures:
         raise UsageError(f"the order of the labels of {row.name} is fixed: its F1 is that of the second", "Leave labels out")
     balanced = settings.class_weights == "balanced" and "label" in splits.columns and classes
-    prefix = settings.prefix if settings.prefix is not None else row.prefix if row and family.prefixed else ""
+    usual = (row.prefix if row and family.prefixed else "") or found.sentences.prefix
+    prefix = settings.prefix if settings.prefix is not None else usual
     return Card(
         head=found.head,
         task=row.name if row else str(settings.task or settings.train),
@@ -281,7 +295,9 @@ def _new_card(found: Found, splits: Splits, family: Family) -> Card:
         revision=place.revision,
         class_weights=balanced_weights([row["label"] for row in train], len(classes)) if balanced else (),
         measures=row.measures if row and row.head == found.head else (),
-        pooling=found.pooling,
+        pooling=found.sentences.pooling,
+        normalize=found.sentences.normalize,
+        pool_prefix=found.sentences.pool_prefix,
         stand_in=found.stand_ins(),
         versions=versions(),
     )
