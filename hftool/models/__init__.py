@@ -14,7 +14,7 @@ from hftool.models.load import (
 from hftool.models.page import write_readme
 from hftool.models.quiet import quiet
 from hftool.models.sentences import POOLINGS, SentenceSettings, length_of, sentence_settings
-from hftool.models.tokenizer import load_tokenizer
+from hftool.models.tokenizer import load_tokenizer, tokenizer_notes
 
 __all__ = [
     "AUTO_CLASSES",
@@ -39,6 +39,7 @@ __all__ = [
     "save_base",
     "save_model",
     "sentence_settings",
+    "tokenizer_notes",
     "write_card",
     "write_readme",
 ]

@@ -6,6 +6,7 @@ lower-cased, without a word. Here the class supplies the names of the special to
 everything else.
 """
 
+import inspect
 import json
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from hftool.models.sentences import lower_cases
 
 FILE = "tokenizer.json"
 SETTINGS = "tokenizer_config.json"
+CAPITALS = 0.05  # more of a vocabulary than this with capitals: cased. BERT's cased one has 0.34, its uncased one none
 GENERIC = "PreTrainedTokenizerFast"  # the class that reads tokenizer.json as it is, in transformers 4 and 5
 PIECES = ("spiece.model", "sentencepiece.bpe.model", "tokenizer.model")  # written by sentencepiece
 VOCABULARIES = (FILE, "vocab.txt", "vocab.json", *PIECES)
@@ -55,7 +57,7 @@ def load_tokenizer(folder: Path, config: Any) -> Any:
             kind = _class_of(folder, config)
             own = _read_file(folder / FILE) if (folder / FILE).is_file() else None
             pieces = None if own else _read_pieces(folder)
-            tokenizer = _without_vocabulary(kind, folder) if own else kind.from_pretrained(folder, local_files_only=True)
+            tokenizer = _without_vocabulary(kind, folder) if own else _from_vocabulary(kind, folder)
             _name_inputs(tokenizer, config)
         except Exception as error:  # the tokenizers library raises bare Exception for a damaged tokenizer.json
             raise DataError(f"the tokenizer in '{folder}' is damaged: {' '.join(str(error).split())[:200]}") from error
@@ -99,8 +101,8 @@ def save_tokenizer(tokenizer: Any, folder: Path) -> None:
         again = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     alike = again.model_input_names == tokenizer.model_input_names
     if not alike or again.backend_tokenizer.to_str() != backend.to_str():
-        path = folder / SETTINGS
-        settings = json.loads(path.read_text(encoding="utf-8"))
+        path, pipeline = folder / SETTINGS, _parameters(type(tokenizer)) - set(tokenizer.SPECIAL_TOKENS_ATTRIBUTES)
+        settings = {key: value for key, value in _settings(folder).items() if key not in pipeline}
         settings |= {"tokenizer_class": GENERIC, "model_input_names": list(tokenizer.model_input_names)}
         path.write_text(json.dumps(settings, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
 
@@ -110,9 +112,7 @@ def _class_of(folder: Path, config: Any) -> Any:
     from transformers import TOKENIZER_MAPPING, TokenizersBackend
     from transformers.models.auto.tokenization_auto import tokenizer_class_from_name
 
-    path = folder / SETTINGS
-    settings = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    name = settings.get("tokenizer_class") or getattr(config, "tokenizer_class", None)
+    name = _settings(folder).get("tokenizer_class") or getattr(config, "tokenizer_class", None)
     kind: Any = tokenizer_class_from_name(str(name)) if name else None
     if kind is None:  # MT5Tokenizer, say, is gone from transformers 5
         kind = TOKENIZER_MAPPING.get(type(config), TokenizersBackend)
@@ -120,6 +120,34 @@ def _class_of(folder: Path, config: Any) -> Any:
     if not reads_files and ((folder / FILE).is_file() or getattr(kind, "__name__", "") == "PythonBackend"):
         return TokenizersBackend
     return kind
+
+
+def _parameters(kind: Any) -> set[str]:
+    """What the class builds its pipeline of, and its special tokens."""
+    return set(inspect.signature(kind.__init__).parameters)
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    """What tokenizer_config.json says."""
+    path = folder / SETTINGS
+    values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return values
+
+
+def tokenizer_notes(tokenizer: Any, folder: Path) -> tuple[str, ...]:
+    """What whoever uses the tokenizer of a folder should know of how it treats case."""
+    backend, said = getattr(tokenizer, "backend_tokenizer", None), _settings(folder).get("do_lower_case")
+    if backend is None or lower_cases(folder):
+        return ()
+    lowers = backend.normalizer is not None and backend.normalizer.normalize_str("A") == "a"
+    if (folder / FILE).is_file():
+        if not isinstance(said, bool) or said == lowers:
+            return ()
+        does = "lower-cases" if lowers else "keeps case"
+        return (f"'{folder}': {SETTINGS} says do_lower_case: {str(said).lower()}, but {FILE} {does}; {FILE} decides",)
+    if said is None and not lowers and getattr(tokenizer, "do_lower_case", True) is False:
+        return (f"'{folder}': nothing says whether case is kept; its vocab.txt has capitals, so it is",)
+    return ()
 
 
 def _name_inputs(tokenizer: Any, config: Any) -> None:
@@ -138,6 +166,31 @@ def _read_file(path: Path) -> Any:
     own.no_padding()
     own.no_truncation()
     return own
+
+
+def _from_vocabulary(kind: Any, folder: Path) -> Any:
+    """A tokenizer of a class from its vocabulary files, where there is no tokenizer.json."""
+    from tokenizers import AddedToken, pre_tokenizers
+
+    options = {"do_lower_case": False} if _keeps_case(kind, folder) else {}
+    tokenizer = kind.from_pretrained(folder, local_files_only=True, **options)
+    mask, declared = tokenizer.init_kwargs.get("mask_token"), tokenizer.init_kwargs.get("added_tokens_decoder") or {}
+    splitter = getattr(getattr(tokenizer, "backend_tokenizer", None), "pre_tokenizer", None)
+    if isinstance(splitter, pre_tokenizers.ByteLevel) and isinstance(mask, str) and mask not in map(str, declared.values()):
+        # RoBERTa, BART and the like: the mask stands for the space before it, too; transformers 5 has lost that
+        tokenizer.add_special_tokens({"mask_token": AddedToken(mask, lstrip=True, normalized=False, special=True)})
+    return tokenizer
+
+
+def _keeps_case(kind: Any, folder: Path) -> bool:
+    """Whether a vocab.txt of a class that lower-cases is a cased one, where no setting says so: it has words with capitals."""
+    path = folder / "vocab.txt"
+    reads = kind.vocab_files_names.get("vocab_file") == path.name and path.is_file()
+    if not reads or "do_lower_case" not in _parameters(kind) or "do_lower_case" in _settings(folder):
+        return False
+    lines = path.read_text(encoding="utf-8").splitlines()
+    words = [word for word in lines if word.lower() != word.upper() and word[0] not in "[<"]
+    return sum(word != word.lower() for word in words) > CAPITALS * len(words)
 
 
 def _lower_case(tokenizer: Any) -> None:

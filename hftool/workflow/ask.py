@@ -32,6 +32,7 @@ from hftool.models import (
     read_card,
     read_config,
     sentence_settings,
+    tokenizer_notes,
 )
 from hftool.models.exported import describe_export, read_export
 from hftool.names import Place, find_place
@@ -100,6 +101,7 @@ def load_place(place: Place, *, head: str | None, device: str, progress: Progres
         if chosen == "embed":
             card = known_sentences(place, progress).on(card)
     loaded = load_model(place.folder, auto_class_of(card.head, config), card=card, new_head=True, device=choose_device(device))
+    say_tokenizer(loaded.tokenizer, place, progress)
     if card.max_length:
         return loaded
     limit = _most_tokens(place, loaded.tokenizer, loaded.model.config, embeds=card.head == "embed")
@@ -132,6 +134,12 @@ def known_family(config: Any, progress: Progress) -> Family:
     if family not in FAMILIES:
         notice(progress, f"'{family.name}' is no family that hftool knows: its facts are taken from the model's config")
     return family
+
+
+def say_tokenizer(tokenizer: Any, place: Place, progress: Progress) -> None:
+    """Say what the files of a model leave open, or contradict each other in, about its tokenizer."""
+    for note in tokenizer_notes(tokenizer, place.folder):
+        notice(progress, note)
 
 
 def known_sentences(place: Place, progress: Progress) -> SentenceSettings:
@@ -187,6 +195,7 @@ def tokenize(
         place = find_place(model, head=None, offline=offline, fallback=fallback, progress=progress)
         config = read_config(place.folder, exported=True)
         tokenizer = load_tokenizer(place.folder, config)
+        say_tokenizer(tokenizer, place, progress)
         embeds = natural_head_of(place.folder, config) == "embed"
         limit = _most_tokens(place, tokenizer, config, embeds=embeds)
         prefix = sentence_settings(place.folder).prefix if embeds else ""

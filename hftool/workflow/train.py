@@ -36,7 +36,7 @@ from hftool.training.loop import Trainer
 from hftool.training.placement import Team, seed_everything
 from hftool.training.store import Store, checkpoint_bytes
 from hftool.workers import restarts
-from hftool.workflow.ask import make_predictor
+from hftool.workflow.ask import make_predictor, say_tokenizer
 from hftool.workflow.measuring import score_together
 from hftool.workflow.prepare import Found, Job, choose_head, find, make_settings, manifest, prepare, split
 from hftool.workflow.resume import FREE, as_recorded, check_recorded, check_same, check_unchanged
@@ -146,7 +146,9 @@ def _prepared(found: Found, progress: Progress) -> Job:
     for sentence in splits.said:
         notice(progress, sentence)
     seed_everything(found.settings.seed)
-    return prepare(found, splits)
+    job = prepare(found, splits)
+    say_tokenizer(job.loaded.tokenizer, found.place, progress)
+    return job
 
 
 def _default_run(found: Found) -> Path:
