@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from hftool.models.families import family_of, read_config
-from hftool.models.load import quiet
+from hftool.models.quiet import quiet
 
 
 def meta_model(config: Any, auto_class: str) -> Any:

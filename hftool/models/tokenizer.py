@@ -156,7 +156,8 @@ def _name_inputs(tokenizer: Any, config: Any) -> None:
     from transformers import TOKENIZER_MAPPING, TokenizersBackend
 
     if type(tokenizer) is TokenizersBackend and "model_input_names" not in tokenizer.init_kwargs:
-        tokenizer.model_input_names = list(TOKENIZER_MAPPING.get(type(config), TokenizersBackend).model_input_names)
+        own: Any = TOKENIZER_MAPPING.get(type(config), TokenizersBackend)
+        tokenizer.model_input_names = list(own.model_input_names)
 
 
 def _read_file(path: Path) -> Any:

@@ -105,8 +105,10 @@ def test_what_transformers_cannot_convert_is_78(kind, more, tmp_path):
 @pytest.mark.parametrize("name", ["spiece.model", "sentencepiece.bpe.model"])
 def test_a_damaged_one_is_65_and_nobody_speaks_of_tiktoken(name, data, tmp_path):
     (tmp_path / name).write_bytes(data)
+    config = transformers.T5Config() if name == "spiece.model" else transformers.XLMRobertaConfig()
+    config.save_pretrained(tmp_path)
     with pytest.raises(DataError, match="is damaged") as raised:
-        load_tokenizer(tmp_path, transformers.T5Config() if name == "spiece.model" else transformers.XLMRobertaConfig())
+        load_tokenizer(tmp_path, config)
     assert "tiktoken" not in str(raised.value)
 
 
