@@ -6,7 +6,7 @@ RUN = runs/quickstart
 # pinned first and alone: a range would fetch the newest build with gigabytes of CUDA
 TORCH = torch==2.13.0
 
-.PHONY: quickstart test lint types unit soak clean
+.PHONY: quickstart test lint types unit soak minis clean
 
 quickstart: $(RUN)/metrics.json
 	$(BIN)/hftool classify $(RUN) "A warm, funny film." "Two hours I will never get back." \
@@ -44,6 +44,11 @@ unit: | $(VENV)/dev.done
 
 soak: | $(VENV)/dev.done
 	$(BIN)/python -m pytest -m "not hub and not gpu" --override-ini addopts="--strict-markers"
+
+# the bundled models, from a folder with train.txt and valid.txt: make minis TEXT=DIR
+minis: | $(VENV)/dev.done
+	@test -n "$(TEXT)" || { echo "Which text? make minis TEXT=DIR with train.txt and valid.txt" >&2; exit 2; }
+	$(BIN)/python benchmarks/minis.py --text "$(TEXT)" --work build/minis
 
 clean:
 	rm -rf $(VENV) runs build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .coverage

@@ -1,10 +1,12 @@
 """Make the small models that hftool brings itself, from public-domain novels and through hftool's own loop.
 
-    python benchmarks/minis.py --text DIR --work DIR [--only gpt2] [--out hftool/assets/models]
+    make minis TEXT=DIR    or    python benchmarks/minis.py --text DIR --work DIR [--only gpt2] [--out hftool/assets/models]
 
-DIR holds train.txt and valid.txt: running text, paragraphs parted by blank lines. For each family a tokenizer is trained, a
-model drawn at random and pre-trained by `workflow.finetune`, and the result saved in fp16 as a plain Hugging Face folder.
-What was measured goes to benchmarks/results/minis.json. The seed is 0 throughout; on one machine a family comes out the same.
+DIR holds train.txt and valid.txt: running text, paragraphs parted by blank lines. For each family a model is drawn at random
+and pre-trained by `workflow.finetune`, and the result saved in fp16 as a plain Hugging Face folder. The tokenizers are those
+that lie in hftool/assets/models, file for file: training WordPiece gives another vocabulary in each process, on the same text.
+--new-tokenizers trains them anew. What was measured goes to benchmarks/results/minis.json, or with another --out there. The
+seed is 0 throughout; on one machine a family comes out the same.
 """
 
 import argparse
@@ -21,6 +23,8 @@ from hftool.progress import Event
 from hftool.workflow.prepare import versions
 
 ROOT = Path(__file__).parent.parent
+MODELS = ROOT / "hftool" / "assets" / "models"
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
 VOCABULARY = 6000
 PASSAGE = 1500  # characters
 WIDTH, LAYERS, HEADS = 192, 4, 4
@@ -84,11 +88,29 @@ def write_rows(path: Path, texts: list[str], family: str) -> None:
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
 
 
-def make_tokenizer(family: str, texts: list[str]) -> Any:
+def make_tokenizer(family: str, texts: list[str], folder: Path, *, new: bool) -> Any:
+    """Put the files of the family's tokenizer into a folder: those that are bundled, or new ones trained on the texts."""
+    from transformers import AutoConfig
+
+    from hftool.models import load_tokenizer
+
+    if new:
+        train_tokenizer(family, texts).save_pretrained(folder)
+    else:
+        for name in TOKENIZER_FILES:
+            shutil.copyfile(MODELS / f"{family}-mini" / name, folder / name)
+    return load_tokenizer(folder, AutoConfig.for_model(family))
+
+
+def train_tokenizer(family: str, texts: list[str]) -> Any:
+    from tokenizers import AddedToken
     from transformers import BertTokenizer, GPT2Tokenizer, RobertaTokenizer, T5Tokenizer
 
     kinds: dict[str, Any] = {"bert": BertTokenizer, "roberta": RobertaTokenizer, "gpt2": GPT2Tokenizer, "t5": T5Tokenizer}
     tokenizer = kinds[family]().train_new_from_iterator(texts[::4], VOCABULARY)
+    if family == "roberta":  # its mask stands for the space before it, too, which transformers 5 leaves out
+        mask = AddedToken(tokenizer.mask_token, lstrip=True, normalized=False, special=True)
+        tokenizer.add_special_tokens({"mask_token": mask})
     tokenizer.model_max_length = 512 if family == "t5" else 256
     return tokenizer
 
@@ -133,12 +155,11 @@ def build(family: str, args: argparse.Namespace) -> dict[str, Any]:
     shutil.rmtree(work, ignore_errors=True)
     (work / "start").mkdir(parents=True)
     train, valid = passages(args.text / "train.txt"), passages(args.text / "valid.txt")
-    tokenizer = make_tokenizer(family, train)
+    tokenizer = make_tokenizer(family, train, work / "start", new=args.new_tokenizers)
     model = make_model(family, tokenizer)
     model.save_pretrained(work / "start")
-    tokenizer.save_pretrained(work / "start")
     write_rows(work / "train.jsonl", train, family)
-    write_rows(work / "validation.jsonl", random.Random(0).sample(valid, 100), family)
+    write_rows(work / "validation.jsonl", random.Random(0).sample(valid, min(100, len(valid))), family)
     knobs = {"max_steps": args.steps, "epochs": 1000, "schedule": "cosine", "save_minutes": 5, "keep": 1, "patience": 0}
     knobs |= {"eval_steps": max(args.steps // 4, 1), "weight_decay": 0.01, "log_steps": 20, **KNOBS[family]}
     files = {"train": str(work / "train.jsonl"), "validation": str(work / "validation.jsonl")}
@@ -161,7 +182,8 @@ def save(family: str, facts: dict[str, Any], args: argparse.Namespace) -> int:
     kind = {"gpt2": "AutoModelForCausalLM", "t5": "AutoModelForSeq2SeqLM"}.get(family, "AutoModelForMaskedLM")
     model = getattr(transformers, kind).from_pretrained(source, dtype=torch.float16)
     model.half().save_pretrained(target)  # T5 keeps some of its weights in fp32 until it is told
-    transformers.AutoTokenizer.from_pretrained(source).save_pretrained(target)
+    for name in TOKENIZER_FILES:
+        shutil.copyfile(args.work / family / "start" / name, target / name)
     knobs = KNOBS[family]
     measured = f"On novels it was not trained on its loss is {facts['loss']:.2f} nats a token that it must guess."
     sizes = {"layers": "3 + 3", "width": 160} if family == "t5" else {"layers": LAYERS, "width": WIDTH}
@@ -192,11 +214,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--text", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--out", type=Path, default=ROOT / "hftool" / "assets" / "models")
+    parser.add_argument("--out", type=Path, default=MODELS)
+    parser.add_argument("--new-tokenizers", action="store_true", help="train the tokenizers anew; BERT's differs each time")
     parser.add_argument("--only", nargs="*", default=list(HEAD), choices=list(HEAD))
     parser.add_argument("--steps", type=int, default=800)
     args = parser.parse_args()
-    results = ROOT / "benchmarks" / "results" / "minis.json"
+    results = ROOT / "benchmarks" / "results" / "minis.json" if args.out == MODELS else args.out / "minis.json"
     made = json.loads(results.read_text())["models"] if results.exists() else {}
     for family in args.only:
         facts = build(family, args)

@@ -28,7 +28,10 @@ CHUNK = 2**16  # bytes; of less than a chunk nothing is kept when the network br
 NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*(@(?!.*\.\.)\w[\w./+-]*)?", re.ASCII)  # a branch becomes a path below `refs`
 BEARER = re.compile(r"Bearer [^\s'\"]+")
 REVISION = re.compile(r"[0-9a-f]{40}")
-TOKENIZERS = (("tokenizer.json",), ("vocab.txt",), ("vocab.json", "merges.txt"), ("spiece.model",))
+TOKENIZERS = (
+    *(("tokenizer.json",), ("vocab.txt",), ("vocab.json", "merges.txt")),
+    *(("spiece.model",), ("sentencepiece.bpe.model",), ("spm.model",)),
+)
 MODEL_ENDINGS = (".json", ".txt", ".model", ".jinja", "README.md", "SHA256SUMS")  # and the safetensors beside config.json
 DATA_ENDINGS = (".parquet", ".csv", ".tsv", ".json", ".jsonl", ".txt")
 ACCESS = "Check the name; for a private one, or one with terms to accept on its page, type `hf auth login`"

@@ -1,7 +1,11 @@
 """The small models that hftool brings: small, whole, in fp16, and better than chance at what they are for."""
 
+import importlib.util
 import json
+import shutil
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -58,3 +62,43 @@ def test_t5_mini_writes_words_for_a_sentinel():
     texts = ["The old man sat down <extra_id_0> the fire and looked at <extra_id_1> hands."]
     (answer,) = workflow.infer(loaded, texts, decoding={"max_new_tokens": 20})
     assert any(letter.isalpha() for letter in answer["text"])
+
+
+@pytest.fixture(scope="module")
+def builder():
+    """benchmarks/minis.py."""
+    spec = importlib.util.spec_from_file_location("minis", FOLDER.parents[2] / "benchmarks" / "minis.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta", "gpt2", "t5"])
+def test_the_builder_takes_the_tokenizer_that_is_bundled(family, builder, tmp_path):
+    tokenizer = builder.make_tokenizer(family, [], tmp_path, new=False)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        assert (tmp_path / name).read_bytes() == (FOLDER / f"{family}-mini" / name).read_bytes()
+    assert len(tokenizer) == json.loads((FOLDER / f"{family}-mini" / "config.json").read_text())["vocab_size"]
+
+
+def test_the_mask_of_roberta_takes_the_blank_before_it(builder, tmp_path):
+    made = builder.make_tokenizer("roberta", ["the red cat is warm . " * 20] * 8, tmp_path, new=True)
+    bundled = workflow.load("roberta-mini", offline=True).tokenizer
+    for tokenizer in (made, bundled):
+        assert tokenizer.added_tokens_decoder[tokenizer.mask_token_id].lstrip
+        assert "\u0120" not in tokenizer.tokenize("the <mask> cat")
+
+
+@pytest.mark.slow
+def test_two_builds_give_the_same_files(builder, tmp_path):
+    text = tmp_path / "text"
+    text.mkdir()
+    for split, name in (("train", "train"), ("validation", "valid")):
+        shutil.copy(FOLDER.parent / "data" / "stories-mini" / f"{split}.txt", text / f"{name}.txt")
+    made = []
+    for number in ("1", "2"):
+        words = ["--text", text, "--work", tmp_path / f"work{number}", "--out", tmp_path / number, "--only", "bert", "--steps", 2]
+        subprocess.run([sys.executable, builder.__file__, *map(str, words)], check=True, capture_output=True)
+        folder = tmp_path / number / "bert-mini"
+        made.append({path.name: path.read_bytes() for path in folder.iterdir()})
+    assert made[0] == made[1] and "model.safetensors" in made[0]

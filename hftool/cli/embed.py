@@ -12,7 +12,7 @@ from hftool.cli.screen import print_json, screen
 from hftool.errors import UsageError, did_you_mean
 
 NAME = "embed"
-POOLINGS = ("mean", "cls", "max")
+POOLINGS = ("mean", "cls", "max", "mean_sqrt_len_tokens")
 Pooling = Annotated[
     str | None,
     typer.Option("--pooling", metavar="WORD", help="mean, cls or max over the tokens; by default as the model was trained."),

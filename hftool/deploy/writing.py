@@ -28,7 +28,7 @@ from typing import Any, BinaryIO
 import torch
 
 from hftool.errors import ConfigError, HftoolError, UsageError
-from hftool.models.load import quiet
+from hftool.models.quiet import quiet
 
 WEIGHTS = "weights.data"
 SMALL = 1024  # bytes: a smaller tensor stays in its graph

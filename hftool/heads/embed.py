@@ -3,6 +3,7 @@
 Reimers and Gurevych, "Sentence-BERT: Sentence Embeddings using Siamese BERT-Networks", 2019, section 3.1.
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -16,17 +17,18 @@ from hftool.errors import UsageError, did_you_mean, listing
 from hftool.heads.batching import collate_inputs
 from hftool.heads.protocol import Answer, Batch, Feature, Metrics, Outputs
 from hftool.heads.wire import VECTOR, Asks, Parameter, Schema
-from hftool.models import Card
+from hftool.models import POOLINGS, Card
 
-POOLINGS = ("mean", "cls", "max")
+__all__ = ["POOLINGS", "EmbedHead"]
 
 
 @dataclass(frozen=True)
 class EmbedHead:
     """A vector for a text, and a score, the cosine of their vectors, for a pair of texts.
 
-    pooling: what stands for a text: the mean of its tokens, the first of them (cls), or the largest value of each dimension
-    (max); by default as the card says. Raises UsageError for any other.
+    pooling: what stands for a text: the mean of its tokens, the first of them (cls), the largest value of each dimension
+    (max), or the sum by the root of their number (mean_sqrt_len_tokens); by default as the card says. Raises UsageError for
+    any other.
     """
 
     tokenizer: Any
@@ -57,6 +59,14 @@ class EmbedHead:
     @property
     def _pooling(self) -> str:
         return self.pooling or self.card.pooling
+
+    @functools.cached_property
+    def _skipped(self) -> int:
+        """How many tokens at the beginning of a text are its prompt, and no part of its vector."""
+        if self.card.pool_prefix or not self.card.prefix:
+            return 0
+        [ids] = self._encoded([self.card.prefix])
+        return len(ids) - (ids[-1] in self.tokenizer.all_special_ids)
 
     def encode(self, rows: Sequence[Row]) -> list[Feature]:
         """Rows with text, and text_pair and label if they have them -> a feature each, whose extra is the second text (T2,)
@@ -112,23 +122,29 @@ class EmbedHead:
         return torch.nn.functional.mse_loss(_cosines(vectors), labels, reduction="sum"), len(labels)
 
     def decode(self, outputs: Outputs, features: Sequence[Feature]) -> list[Answer]:
-        """last_hidden_state (B, T, H) -> the embedding (H,) float32 of each text; of pairs (2B, T, H) -> the similarity of
-        each, which is its cosine, and the score, which is that on the scale of the labels."""
+        """last_hidden_state (B, T, H) -> the embedding (H,) float32 of each text, of length 1 where the card says so; of pairs
+        (2B, T, H) -> the similarity of each, which is its cosine, and the score, which is that on the scale of the labels."""
         vectors = self._pooled(outputs["last_hidden_state"], outputs["attention_mask"])
         if features[0].extra is not None:
             low, high = self.card.label_range or (0.0, 1.0)
             cosines = _cosines(vectors).tolist()
             return [{"score": low + (high - low) * cosine, "similarity": cosine} for cosine in cosines]
+        if self.card.normalize:
+            vectors = torch.nn.functional.normalize(vectors, dim=-1)
         return [{"embedding": vector} for vector in vectors.numpy()]
 
     def _pooled(self, states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """States (B, T, H) and mask (B, T) -> float32 (B, H), padding left out."""
+        """States (B, T, H) and mask (B, T) -> float32 (B, H), padding left out, and the prompt where the card says so."""
         states, real = states.float(), mask.to(states.device, torch.bool)[:, :, None]
+        if self._skipped:
+            real = real.clone()
+            real[:, : self._skipped] = False
         if self._pooling == "cls":
-            return states[:, 0]
+            return states[torch.arange(len(states)), real[:, :, 0].int().argmax(dim=1)]
         if self._pooling == "max":
             return states.masked_fill(~real, -torch.inf).amax(dim=1)
-        return (states * real).sum(dim=1) / real.sum(dim=1)
+        count = real.sum(dim=1).clamp(min=1)  # there may be nothing behind a prompt
+        return (states * real).sum(dim=1) / (count.sqrt() if self._pooling == "mean_sqrt_len_tokens" else count)
 
     def join(self, parts: Sequence[Answer]) -> Answer:
         """A row has one part."""

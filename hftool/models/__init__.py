@@ -10,19 +10,21 @@ from hftool.models.load import (
     length_limit,
     load_base,
     load_model,
-    load_tokenizer,
-    quiet,
     save_base,
     save_model,
 )
 from hftool.models.page import write_readme
-from hftool.models.sentences import length_of, pooling_of
+from hftool.models.quiet import quiet
+from hftool.models.sentences import POOLINGS, SentenceSettings, length_of, sentence_settings
+from hftool.models.tokenizer import load_tokenizer, tokenizer_notes
 
 __all__ = [
     "AUTO_CLASSES",
     "CARD",
+    "POOLINGS",
     "Card",
     "Loaded",
+    "SentenceSettings",
     "auto_class_of",
     "check_length",
     "describe",
@@ -35,12 +37,13 @@ __all__ = [
     "load_tokenizer",
     "meta_model",
     "natural_head_of",
-    "pooling_of",
     "quiet",
     "read_card",
     "read_config",
     "save_base",
     "save_model",
+    "sentence_settings",
+    "tokenizer_notes",
     "write_card",
     "write_readme",
 ]

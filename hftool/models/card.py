@@ -17,6 +17,7 @@ MOST_TOKENS = 10**6
 NUMBER: Schema = {"type": "number"}
 # the schema of a field by its type
 OF_TYPES: Mapping[Any, Schema] = {
+    bool: {"type": "boolean"},
     str: {"type": "string"},
     int: {"type": "integer", "minimum": 0, "maximum": MOST_TOKENS},
     tuple[str, ...]: {"type": "array", "items": {"type": "string"}},
@@ -32,7 +33,7 @@ NARROWER: Mapping[str, Schema] = {
         "type": "string",
         "enum": ("single_label_classification", "multi_label_classification", "regression", "answer_or_none"),
     },
-    "pooling": {"type": "string", "enum": ("mean", "cls", "max")},
+    "pooling": {"type": "string", "enum": ("mean", "cls", "max", "mean_sqrt_len_tokens")},
     "class_weights": {"type": "array", "items": {"type": "number", "minimum": 0}},
     **each(("label_range", "label_scale"), {"type": "array", "items": NUMBER, "maxItems": 2}),
     "metrics": {
@@ -50,7 +51,7 @@ class Card:
     which decides; empty for those of the head. max_new_tokens: of an answer that is written. label_range: the least and the
     largest number in the data, where the label is one. label_scale: the mean and the scale by which numbers were standardised
     in training: an answer is the output times the scale plus the mean. stand_in: which model answers in another's name, if one
-    does.
+    does. pooling, normalize, pool_prefix: how a vector is made, as `models/sentences.py` has it.
     """
 
     head: str
@@ -71,6 +72,8 @@ class Card:
     label_range: tuple[float, ...] = ()
     label_scale: tuple[float, ...] = ()
     pooling: str = "mean"
+    normalize: bool = False
+    pool_prefix: bool = True
     metrics: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
 

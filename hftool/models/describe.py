@@ -6,7 +6,7 @@ from typing import Any
 
 from hftool.errors import DataError
 from hftool.models.families import family_of, read_config
-from hftool.models.load import quiet
+from hftool.models.quiet import quiet
 from hftool.models.sizes import building_within
 from hftool.models.stored import read_stored, untie
 

@@ -10,16 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hftool.errors import ConfigError, DataError, InputMissing, StorageError
+from hftool.errors import ConfigError, DataError, StorageError
 from hftool.models.card import CARD, Card, read_card, write_card
 from hftool.models.families import auto_class_of, family_of, read_config
+from hftool.models.quiet import quiet
 from hftool.models.sizes import building_within
 from hftool.models.stored import Stored, read_stored, untie
 from hftool.models.sums import check_loaded
+from hftool.models.tokenizer import load_tokenizer, save_tokenizer
 from hftool.registry.models import FAMILIES, Family
 
 UNLIMITED = 10**6  # tokens; tokenizers that were trained on the spot say 10**30
-VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "sentencepiece.bpe.model", "tokenizer.model")
 # buffers that older releases of transformers wrote beside the weights, and parameters that only their wrappers have
 LEFT_OVER = re.compile(r"(^|\.)(position_ids|token_type_ids|inv_freq|masked_bias|_weight)$|(^|\.)attn\.bias$")
 LAYER = re.compile(r"\.\d+\.")
@@ -38,56 +39,6 @@ class Loaded:
     family: Family
     new_weights: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Keep transformers' tables, bars and warnings off stderr for a while: what matters of them we say ourselves."""
-    from transformers.utils import logging
-
-    noise: Any = logging  # its functions carry no types
-    level, bars = noise.get_verbosity(), noise.is_progress_bar_enabled()
-    noise.set_verbosity_error()
-    noise.disable_progress_bar()
-    try:
-        yield
-    finally:
-        noise.set_verbosity(level)
-        if bars:
-            noise.enable_progress_bar()
-
-
-def load_tokenizer(folder: Path, config: Any) -> Any:
-    """The tokenizer of a folder, with padding and truncation that its file may have baked in taken out, and a pad token.
-
-    Raises InputMissing when there is none, DataError when it cannot be read, ConfigError when nothing can pad.
-    """
-    from transformers import AutoTokenizer
-
-    # without any of these transformers makes up a tokenizer that knows no word, and says nothing
-    if not any((folder / name).is_file() for name in VOCABULARIES):
-        raise InputMissing(f"'{folder}' has no tokenizer", "Copy tokenizer.json, or vocab.txt, or vocab.json and merges.txt")
-    with quiet():
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        except Exception as error:  # the tokenizers library raises bare Exception for a damaged tokenizer.json
-            raise DataError(f"the tokenizer in '{folder}' is damaged: {' '.join(str(error).split())[:200]}") from error
-    _clear_lengths(tokenizer)
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token  # GPT-2 has none; padding is masked, so any token does
-    if tokenizer.pad_token is None:
-        raise ConfigError(f"the tokenizer in '{folder}' has neither a pad token nor an end token", "Add one to it")
-    tokenizer.padding_side = family_of(config).padding_side
-    return tokenizer
-
-
-def _clear_lengths(tokenizer: Any) -> None:
-    """Take padding and truncation out: all-MiniLM-L6-v2 pads everything to 128 and cuts at 128 by its tokenizer.json, and
-    every call that cuts leaves its own limit behind."""
-    backend = getattr(tokenizer, "backend_tokenizer", None)  # the few tokenizers written in Python have none
-    if backend is not None:
-        backend.no_padding()
-        backend.no_truncation()
 
 
 def length_limit(tokenizer: Any, config: Any) -> int:
@@ -230,22 +181,20 @@ def save_model(model: Any, tokenizer: Any, card: Card, folder: Path) -> None:
     """Write weights (safetensors), config, tokenizer and card into an existing folder. Raises StorageError."""
     from safetensors import SafetensorError
 
-    _clear_lengths(tokenizer)
     with quiet():
         try:
             model.save_pretrained(folder)
-            tokenizer.save_pretrained(folder)
         except SafetensorError as error:  # a full disk is no OSError there
             raise StorageError(f"the model could not be written into '{folder}': {error}", "Free some space") from error
+    save_tokenizer(tokenizer, folder)
     write_card(folder, card)
 
 
 def save_base(loaded: Loaded, folder: Path) -> None:
     """Write config, tokenizer and card, without weights, into an existing folder: `load_base` reverses it."""
-    _clear_lengths(loaded.tokenizer)
     with quiet():
         loaded.model.config.save_pretrained(folder)
-        loaded.tokenizer.save_pretrained(folder)
+    save_tokenizer(loaded.tokenizer, folder)
     write_card(folder, loaded.card)
 
 

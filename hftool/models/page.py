@@ -149,9 +149,11 @@ def _facts(card: Card, model_class: str) -> list[str]:
     if card.head == "classify" and model_class.endswith("ForTokenClassification"):
         facts.append("The score of a text is the mean of its tokens' logits.")
     if card.head == "embed":
-        facts.append(f"The vector of a text is the {card.pooling} of its tokens' last hidden states.")
+        length = ", brought to length 1" if card.normalize else ""
+        facts.append(f"The vector of a text is the {card.pooling} of its tokens' last hidden states{length}.")
     if card.prefix:
-        facts.append(f"Before each text stands {_code(card.prefix)}.")
+        alone = "" if card.pool_prefix else ", which is no part of its vector"
+        facts.append(f"Before each text stands {_code(card.prefix)}{alone}.")
     return [*facts, f"Texts are cut at {card.max_length} tokens."] if card.max_length else facts
 
 

@@ -3,16 +3,23 @@
 https://sbert.net/docs/sentence_transformer/usage/custom_models.html
 """
 
+import dataclasses
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hftool.documents import Schema, each, read_document
-from hftool.models.card import read_card
+from hftool.errors import DataError
+from hftool.models.card import Card, read_card
 
 MODULES = "modules.json"
-LENGTH = "sentence_bert_config.json"
-DONE = ("Transformer", "Pooling", "Normalize")  # the last leaves every cosine as it is
-POOLINGS = {"cls": "cls", "mean": "mean", "max": "max", "mean_sqrt_len_tokens": "mean"}  # the last is the mean, made longer
+PROMPTS = "config_sentence_transformers.json"
+# the settings of the module Transformer; before sentence-transformers 2 they were named by the architecture
+TRANSFORMER = tuple(
+    f"sentence_{kind}_config.json" for kind in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
+)
+DONE = ("Transformer", "Pooling", "Normalize")
+POOLINGS = ("mean", "cls", "max", "mean_sqrt_len_tokens")
 OLD = {  # before sentence-transformers 5 each had a switch of its own
     "pooling_mode_cls_token": "cls",
     "pooling_mode_max_tokens": "max",
@@ -38,30 +45,83 @@ POOLING: Schema = {  # of config.json of the module that pools
 }
 SETTINGS: Schema = {  # of sentence_bert_config.json: what is read of it
     "type": "object",
-    "properties": {"max_seq_length": {"type": ["integer", "null"], "minimum": 1}},
+    "properties": {
+        "max_seq_length": {"type": ["integer", "null"], "minimum": 1},
+        "do_lower_case": {"type": ["boolean", "null"]},
+    },
+}
+PROMPTED: Schema = {  # of config_sentence_transformers.json: what is read of it
+    "type": "object",
+    "properties": {
+        "default_prompt_name": {"type": ["string", "null"]},
+        "prompts": {"type": ["object", "null"], "additionalProperties": {"type": "string"}},
+        "truncate_dim": {"type": ["integer", "null"]},
+    },
 }
 
 
-def pooling_of(folder: Path) -> tuple[str, tuple[str, ...]]:
-    """How a checked folder's tokens become a vector: mean, cls or max, and what it does besides that hftool does not do.
+@dataclass(frozen=True)
+class SentenceSettings:
+    """How the vector of a text is made.
 
-    By the card of a model that embeds, else by what sentence-transformers wrote, else the mean. Raises DataError, ConfigError.
+    pooling: what stands for its tokens. normalize: whether its length is 1. prefix: the prompt before each text. pool_prefix:
+    whether the tokens of the prompt are pooled, too. missed: what the model does besides that hftool does not do.
     """
+
+    pooling: str = Card.pooling
+    normalize: bool = Card.normalize
+    prefix: str = Card.prefix
+    pool_prefix: bool = Card.pool_prefix
+    missed: tuple[str, ...] = ()
+
+    def on(self, card: Card) -> Card:
+        """The card with these settings."""
+        return dataclasses.replace(
+            card, pooling=self.pooling, normalize=self.normalize, prefix=self.prefix, pool_prefix=self.pool_prefix
+        )
+
+
+def sentence_settings(folder: Path) -> SentenceSettings:
+    """How a checked folder makes the vector of a text: by the card of a model that embeds, else by what sentence-transformers
+    wrote, else the mean of the tokens. Raises DataError, ConfigError."""
     card = read_card(folder)
     if card is not None and card.head == "embed":
-        return card.pooling, ()
+        return SentenceSettings(card.pooling, card.normalize, card.prefix, card.pool_prefix)
     modules = _read(folder / MODULES, LISTED, [])
+    if not modules:
+        return SentenceSettings()
     kinds = {module["type"].rpartition(".")[2]: module.get("path", "") for module in modules}
-    missed = tuple(kind for kind in kinds if kind not in DONE)
+    missed = [kind for kind in kinds if kind not in DONE]
+    prompts = _read(folder / PROMPTS, PROMPTED, {})
+    if prompts.get("truncate_dim"):
+        missed.append("truncate_dim")
+    found = SentenceSettings(normalize="Normalize" in kinds, prefix=_default_prompt(prompts, folder / PROMPTS))
     place = kinds.get("Pooling", "")
     if place in ("", "..") or Path(place).name != place:  # a plain name: no way out of the folder
-        return "mean", missed
+        return dataclasses.replace(found, missed=tuple(missed))
     settings = _read(folder / place / "config.json", POOLING, {})
     told = settings.get("pooling_mode", [mode for key, mode in OLD.items() if settings.get(key) is True])
     modes = tuple(told) if isinstance(told, list) else (told,)
-    if len(modes) == 1 and modes[0] in POOLINGS:
-        return POOLINGS[modes[0]], missed
-    return "mean", (*missed, *(f"pooling by {' and '.join(modes)}" for _ in modes[:1]))
+    pooling = modes[0] if len(modes) == 1 and modes[0] in POOLINGS else Card.pooling
+    if modes and modes != (pooling,):
+        missed.append(f"pooling by {' and '.join(modes)}")
+    pool_prefix = settings.get("include_prompt", True) is not False
+    return dataclasses.replace(found, pooling=pooling, pool_prefix=pool_prefix, missed=tuple(missed))
+
+
+def _default_prompt(values: dict[str, Any], path: Path) -> str:
+    """What stands before each text by default. Raises DataError when it is none of the prompts."""
+    name, prompts = values.get("default_prompt_name"), values.get("prompts") or {}
+    if name is None:
+        return ""
+    if name not in prompts:
+        raise DataError(f"'{path}' names '{name}' as the default prompt, and has no such text among its prompts")
+    return str(prompts[name])
+
+
+def lower_cases(folder: Path) -> bool:
+    """Whether sentence-transformers lower-cases each text before the tokenizer of such a model sees it. Raises DataError."""
+    return (folder / MODULES).is_file() and _transformer(folder).get("do_lower_case") is True
 
 
 def length_of(folder: Path) -> int:
@@ -69,7 +129,13 @@ def length_of(folder: Path) -> int:
 
     Raises DataError, Refused.
     """
-    return _read(folder / LENGTH, SETTINGS, {}).get("max_seq_length") or 0
+    return _transformer(folder).get("max_seq_length") or 0
+
+
+def _transformer(folder: Path) -> dict[str, Any]:
+    """The settings of the module Transformer."""
+    found: dict[str, Any] = next((values for name in TRANSFORMER if (values := _read(folder / name, SETTINGS, {}))), {})
+    return found
 
 
 def _read(path: Path, schema: Schema, otherwise: Any) -> Any:

@@ -58,7 +58,12 @@ POOLED = {
     "mean": "answer = (states * mask).sum(0) / mask.sum(0)",
     "cls": "answer = states[0]",
     "max": "answer = states[mask[:, 0] > 0].amax(0)",
+    "mean_sqrt_len_tokens": "answer = (states * mask).sum(0) / mask.sum(0).sqrt()",
 }
+UNPROMPTED = """prompt = len(tokenizer($prefix)["input_ids"]) - 1  # its end token is not there in the text
+states, mask = states[prompt:], mask[prompt:]
+"""
+LENGTH_1 = "answer = answer / answer.norm()\n"
 STATES = 'states, mask = outputs.last_hidden_state[0], inputs["attention_mask"][0][:, None]\n'
 
 
@@ -73,6 +78,7 @@ def snippet(card: Card, model_class: str) -> str:
         "model_class": model_class,
         "texts": ", ".join(map(_quoted, [card.prefix + text, *(["the red cat is cold ."] if pair else [])])),
         "question": _quoted(f"{card.prefix}where did ann go ?"),
+        "prefix": _quoted(card.prefix),
         "max_length": card.max_length or 512,
         "max_new_tokens": card.max_new_tokens or 20,
     }
@@ -93,8 +99,14 @@ def _body(card: Card, model_class: str) -> str:
         "tag": TAGS,
         "answer": SPAN + (NO_SPAN if card.problem_type == "answer_or_none" else ""),
         "fill": FILL,
-        "embed": f"{INPUTS}{STATES}{POOLED[card.pooling]}\n",
+        "embed": INPUTS + STATES + _vector(card),
         "text2text": f"{WRITE}answer = tokenizer.decode(written[0], skip_special_tokens=True)\n",
         "generate": f'{WRITE}answer = tokenizer.decode(written[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)\n',
     }
     return bodies[card.head]
+
+
+def _vector(card: Card) -> str:
+    """The lines that make a vector of states and mask."""
+    unprompted = UNPROMPTED if card.prefix and not card.pool_prefix else ""
+    return f"{unprompted}{POOLED[card.pooling]}\n{LENGTH_1 if card.normalize else ''}"

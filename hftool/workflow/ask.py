@@ -20,6 +20,7 @@ from hftool.models import (
     CARD,
     Card,
     Loaded,
+    SentenceSettings,
     auto_class_of,
     check_length,
     describe,
@@ -29,9 +30,10 @@ from hftool.models import (
     load_model,
     load_tokenizer,
     natural_head_of,
-    pooling_of,
     read_card,
     read_config,
+    sentence_settings,
+    tokenizer_notes,
 )
 from hftool.models.exported import describe_export, read_export
 from hftool.models.stored import read_stored
@@ -99,9 +101,10 @@ def load_place(place: Place, *, head: str | None, device: str, progress: Progres
             )
         card = _card_of_stranger(place, config, chosen)
         if chosen == "embed":
-            card = dataclasses.replace(card, pooling=known_pooling(place, progress))
+            card = known_sentences(place, progress).on(card)
     check_length(card, config, place.folder)
     loaded = load_model(place.folder, auto_class_of(card.head, config), card=card, new_head=True, device=choose_device(device))
+    say_tokenizer(loaded.tokenizer, place, progress)
     for note in loaded.notes:
         notice(progress, note)
     if card.max_length:
@@ -139,12 +142,19 @@ def known_family(config: Any, progress: Progress) -> Family:
     return family
 
 
-def known_pooling(place: Place, progress: Progress) -> str:
-    """How the model makes a vector of its tokens; what it does besides that is not done here is said."""
-    pooling, missed = pooling_of(place.folder)
-    if missed:
-        notice(progress, f"'{place.base}' was made with {', '.join(missed)}, which hftool does not do: its vectors are others")
-    return pooling
+def say_tokenizer(tokenizer: Any, place: Place, progress: Progress) -> None:
+    """Say what the files of a model leave open, or contradict each other in, about its tokenizer."""
+    for note in tokenizer_notes(tokenizer, place.folder):
+        notice(progress, note)
+
+
+def known_sentences(place: Place, progress: Progress) -> SentenceSettings:
+    """How the model makes a vector of a text; what it does besides that is not done here is said."""
+    settings = sentence_settings(place.folder)
+    if settings.missed:
+        what = ", ".join(settings.missed)
+        notice(progress, f"'{place.base}' was made with {what}, which hftool does not do: its vectors are others")
+    return settings
 
 
 def _card_of_stranger(place: Place, config: Any, head: str) -> Card:
@@ -191,9 +201,11 @@ def tokenize(
         place = find_place(model, head=None, offline=offline, fallback=fallback, progress=progress)
         config = read_config(place.folder, exported=True)
         tokenizer = load_tokenizer(place.folder, config)
+        say_tokenizer(tokenizer, place, progress)
         embeds = natural_head_of(place.folder, config) == "embed"
         limit = _most_tokens(place, tokenizer, config, embeds=embeds)
-        card = read_card(place.folder) or Card(head="classify", max_length=limit)
+        prefix = sentence_settings(place.folder).prefix if embeds else ""
+        card = read_card(place.folder) or Card(head="classify", max_length=limit, prefix=prefix)
     if max_length is not None:
         card = dataclasses.replace(card, max_length=max_length)
     uncut = ClassifyHead(tokenizer, dataclasses.replace(card, max_length=0)).encode(rows)

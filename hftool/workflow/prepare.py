@@ -26,10 +26,12 @@ from hftool.machine import choose_device, choose_precision, own_device, share_de
 from hftool.models import (
     Card,
     Loaded,
+    SentenceSettings,
     auto_class_of,
     family_of,
     keep_classes,
     length_limit,
+    length_of,
     load_model,
     load_tokenizer,
     read_config,
@@ -42,7 +44,7 @@ from hftool.run import Run
 from hftool.safety import sha256
 from hftool.training.adapters import LEARNING_RATE, add_adapters
 from hftool.workers import world
-from hftool.workflow.ask import known_family, known_pooling
+from hftool.workflow.ask import known_family, known_sentences
 from hftool.workflow.choosing import infer_head
 from hftool.workflow.resume import relocate
 from hftool.workflow.targets import UNEVEN_METRICS, fit_head, is_uneven, scale_of, with_metric
@@ -57,13 +59,13 @@ PACKAGES = ("torch", "transformers", "accelerate", "datasets", "tokenizers", "sa
 
 @dataclass(frozen=True)
 class Found:
-    """What the names of a config mean: its head, where the model lies, the tables of the task, and how vectors are pooled."""
+    """What the names of a config mean: its head, where the model lies, the tables of the task, and how vectors are made."""
 
     settings: Config
     head: str
     place: Place
     data: TaskData
-    pooling: str
+    sentences: SentenceSettings
 
     def stand_ins(self) -> dict[str, str]:
         """What answers in another's name: {"model": "minilm for bert", "data": "sst2-mini for sst2"}."""
@@ -152,10 +154,10 @@ def find(settings: Config, *, offline: bool, fallback: bool, progress: Progress)
         chosen = head_of_task(data.row, family, model) if data.row else infer_head(data, settings.columns, family)
     check_head(family, chosen, model=model)
     _check_knobs(settings, chosen)
-    pooling = known_pooling(place, progress) if chosen == "embed" else Card.pooling
+    sentences = known_sentences(place, progress) if chosen == "embed" else SentenceSettings()
     if data.row is None and settings.head is None:
         notice(progress, f"head: {chosen}, by the columns; --head decides")
-    return Found(dataclasses.replace(settings, head=chosen), chosen, place, data, pooling)
+    return Found(dataclasses.replace(settings, head=chosen), chosen, place, data, sentences)
 
 
 def _check_knobs(settings: Config, head: str) -> None:
@@ -226,6 +228,8 @@ def prepare(found: Found, splits: Splits, progress: Progress = silent) -> Job:
     check_head(family, found.head, model=settings.model or "")
     tokenizer = load_tokenizer(place.folder, model_config)
     limit = length_limit(tokenizer, model_config)
+    if found.head == "embed" and settings.max_length is None:
+        limit = min(limit, length_of(place.folder) or limit)
     plain = set(splits.columns) == {"text"}  # running text is cut into blocks
     length = min(settings.max_length or (BLOCK if plain else limit), limit)
     most = _most_tokens(tokenizer, splits, settings.max_new_tokens, limit)
@@ -263,7 +267,8 @@ def _new_card(found: Found, splits: Splits, family: Family) -> Card:
     if row and settings.labels and "f1" in row.measures:
         raise UsageError(f"the order of the labels of {row.name} is fixed: its F1 is that of the second", "Leave labels out")
     balanced = settings.class_weights == "balanced" and "label" in splits.columns and classes
-    prefix = settings.prefix if settings.prefix is not None else row.prefix if row and family.prefixed else ""
+    usual = (row.prefix if row and family.prefixed else "") or found.sentences.prefix
+    prefix = settings.prefix if settings.prefix is not None else usual
     measures = row.measures if row and row.head == found.head else ()
     return Card(
         head=found.head,
@@ -279,7 +284,9 @@ def _new_card(found: Found, splits: Splits, family: Family) -> Card:
         revision=place.revision,
         class_weights=balanced_weights([row["label"] for row in train], len(classes)) if balanced else (),
         measures=measures or (UNEVEN_METRICS if is_uneven(splits) else ()),
-        pooling=found.pooling,
+        pooling=found.sentences.pooling,
+        normalize=found.sentences.normalize,
+        pool_prefix=found.sentences.pool_prefix,
         stand_in=found.stand_ins(),
         versions=versions(),
     )

@@ -39,7 +39,7 @@ from hftool.training.loop import Trainer
 from hftool.training.placement import Team, generators_claimed, seed_everything
 from hftool.training.store import Store, checkpoint_bytes
 from hftool.workers import restarts
-from hftool.workflow.ask import make_predictor
+from hftool.workflow.ask import make_predictor, say_tokenizer
 from hftool.workflow.measuring import score_together
 from hftool.workflow.prepare import Found, Job, choose_head, find, make_settings, manifest, prepare, split
 from hftool.workflow.resume import FREE, as_recorded, check_recorded, check_same, check_unchanged, relocate
@@ -161,7 +161,9 @@ def _prepared(found: Found, progress: Progress) -> Job:
     for sentence in splits.said:
         notice(progress, sentence)
     seed_everything(found.settings.seed)
-    return prepare(found, splits, progress)
+    job = prepare(found, splits, progress)
+    say_tokenizer(job.loaded.tokenizer, found.place, progress)
+    return job
 
 
 def _as_begun(job: Job, run: Run) -> Job:

@@ -99,7 +99,7 @@ SWITCHES = {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}
         (SWITCHES, "cls"),
         ({"pooling_mode": "max"}, "max"),
         ({"pooling_mode": ["cls"]}, "cls"),
-        ({"pooling_mode": "mean_sqrt_len_tokens"}, "mean"),
+        ({"pooling_mode": "mean_sqrt_len_tokens"}, "mean_sqrt_len_tokens"),
     ],
 )
 def test_a_sentence_model_pools_as_it_was_trained(settings, pooling, tmp_path):
