@@ -99,7 +99,8 @@ def read_card(folder: Path) -> Card | None:
         wrong = f"unknown keys {sorted(set(values) - known)}" if "head" in values else "no key 'head'"
         raise ConfigError(f"'{path}' does not fit this version: {wrong}", "It was written by another version of hftool")
     check_document(values, card_schema(), path)
-    card = Card(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+    fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+    card = Card(**fields)
     fault = _contradiction(card)
     if fault:
         raise DataError(f"'{path}' is damaged: {fault}", DAMAGED)
