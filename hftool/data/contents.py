@@ -2,12 +2,14 @@
 
 import itertools
 import json
+import random
 import re
 import statistics
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from hftool.data.roles import is_blank, number_value
@@ -64,11 +66,17 @@ class Contents:
     rows: Sequence[Row]
     _known: dict[str, Content] = field(default_factory=dict)
 
+    @cached_property
+    def _sample(self) -> Sequence[Row]:
+        """Rows drawn at random, in their order: labels may come in turns."""
+        count = len(self.rows)
+        places = sorted(random.Random(0).sample(range(count), SAMPLE)) if count > SAMPLE else range(count)
+        return [self.rows[i] for i in places]
+
     def of(self, column: str) -> Content:
         """What this column holds."""
         if column not in self._known:
-            step = max(1, len(self.rows) // SAMPLE)
-            self._known[column] = judge([cell_of(row, column) for row in self.rows[::step]], column)
+            self._known[column] = judge([cell_of(row, column) for row in self._sample], column)
         return self._known[column]
 
 

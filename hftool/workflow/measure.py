@@ -255,7 +255,7 @@ def predict(
     loaded = trained(load_place(place, head=head, device=device, progress=progress) if place else model, head)
     if out is not None and check_ending(out) == "npy" and loaded.card.head != "embed":
         raise UsageError("an array holds vectors, and these answers are none", "Write .jsonl, .csv, .tsv or .parquet")
-    present = names or tuple(dict.fromkeys(name for record in sample for name in record.row))
+    present = names or tuple(sample[0].row)
     mapping = columns_to_answer(present, sample, loaded, column or {}, source, chosen=head is not None)
     notice(progress, mapping_sentence(mapping))
     answers = _Answered(loaded, mapping, present, {**natural_options(loaded), **(options or {})}, top_k, source, progress)

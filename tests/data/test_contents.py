@@ -82,6 +82,12 @@ def test_each_column_is_judged_once_and_by_a_sample():
     assert Cells.read <= 4000
 
 
+def test_labels_that_come_in_turns_are_no_constant():
+    rows = [{"label": i % 5, "id": i} for i in range(100_000)]
+    contents = Contents(rows)
+    assert (contents.of("label").kind, contents.of("label").values, contents.of("id").kind) == ("classes", 5, "identifiers")
+
+
 def test_what_is_left_out_is_said_with_what_it_holds():
     rows = [{"id": i, "text": text, "mark": i % 2, "source": "web"} for i, text in enumerate(TEXTS)]
     said = left_out_sentence(("id", "text", "mark", "source"), {"text": "text"}, Contents(rows))

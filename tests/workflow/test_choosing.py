@@ -282,7 +282,9 @@ def test_the_errors_of_roles_speak_of_roles():
     assert line_of(table, columns={"text": ["title", "body"]}) == (
         "2 the role 'text' takes the name of one column, not ['title', 'body']. Join columns in the file first"
     )
-    assert line_of(table, columns=["text"]) == "2 columns are pairs of role and column, not ['text']. Such as {'text': 'sentence'}"
+    assert (
+        line_of(table, columns=["text"]) == "2 columns are pairs of role and column, not ['text']. Such as {'text': 'sentence'}"
+    )
     for wrong in ({"label": None}, {"label": 3}, {"text": {"a": 1}}, {"text": ("sentence",)}):
         assert "takes the name of one column, not " in line_of(table, columns=wrong)
 
