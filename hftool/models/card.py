@@ -1,6 +1,7 @@
 """The card of a model: what it needs to be used as it was trained, written beside it as hftool.json."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,6 +57,9 @@ def read_card(folder: Path) -> Card | None:
         raise ConfigError(
             f"'{folder / CARD}' does not fit this version: {wrong}", "It was written by another version of hftool"
         )
+    scale = values.get("label_scale") or []
+    if not isinstance(scale, list) or [isinstance(n, float) and math.isfinite(n) for n in scale] not in ([], [True, True]):
+        raise ConfigError(f"'{folder / CARD}' must have two numbers as label_scale, not {scale!r}", "The file was damaged")
     made: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
     return Card(**made)
 
