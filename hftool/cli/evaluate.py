@@ -102,10 +102,12 @@ def _show(metrics: dict[str, Any]) -> None:
     """Metrics, then the tables that a report has: by class or type, and the confusion of classes."""
     wrong = f", {metrics['errors']} wrong" if {"accuracy", "exact_match"} & set(metrics) else ""
     typer.echo(f"{metrics['split']}: {metrics['rows']} rows{wrong}")
-    majority = metrics.get("majority_baseline")
+    majority, median = metrics.get("majority_baseline"), metrics.get("median_baseline")
     for name, value in metrics.items():
         if isinstance(value, float):
             beside = f"  (always '{majority['label']}': {majority['accuracy']:.4f})" if majority and name == "accuracy" else ""
+            if median and name == "mean_absolute_error":
+                beside = f"  (always {number_text(median['score'])}: {number_text(median[name])})"
             typer.echo(f"  {name:<20}{number_text(value)}{beside}")
     for title, key, count in (("label", "by_class", "rows"), ("type", "by_type", "entities")):
         if metrics.get(key):

@@ -50,13 +50,13 @@ def _baseline(measured: Mapping[str, Any], metrics: Metrics) -> list[str]:
 
 def _unfinished(metrics: Metrics, history: Sequence[Mapping[str, float]], *, is_poor: bool) -> list[str]:
     """Whether the last evaluation was the best of several; of a poor model, whether its loss fell to the end."""
-    if len(history) < 2:
-        return []
     name = metrics.best
     values, losses = ([one[key] for one in history if key in one] for key in (name, "loss"))
+    if len(values) < 2:
+        return []
     before = max(values[:-1]) if metrics.rises else min(values[:-1])
     if metrics.is_better(values[-1], before):
         return [f"{name} still improved at the last evaluation, from {before:.4g} to {values[-1]:.4g}: more --epochs may help"]
-    if is_poor and len(losses) == len(history) and losses[-1] < LEAST_FALL * min(losses[:-1]):
+    if is_poor and len(losses) == len(values) and losses[-1] < LEAST_FALL * min(losses[:-1]):
         return [f"the loss still fell at the last evaluation, from {min(losses[:-1]):.4g} to {losses[-1]:.4g}: more --epochs"]
     return []

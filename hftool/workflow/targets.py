@@ -1,7 +1,6 @@
 """What a run learns towards, and what it is judged by: the scale of numbers, and the metric that decides."""
 
 import dataclasses
-import math
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ import torch
 from hftool.config import LOSS, METRICS
 from hftool.data.sources import Row
 from hftool.data.splits import Splits
-from hftool.errors import ConfigError, UsageError
+from hftool.errors import UsageError
 from hftool.heads.protocol import Feature, Metrics
 from hftool.models import Card, Loaded, read_card
 from hftool.progress import Progress, notice
@@ -73,17 +72,12 @@ def fit_head(loaded: Loaded, folder: Path, features: Sequence[Feature], progress
         folder: Where it was loaded from.
         features: Train rows.
         progress: Told when the answers are moved.
-
-    Raises:
-        ConfigError: The card in `folder` has no valid scale.
     """
-    layer = _trained_output(loaded)
-    if layer is None or not loaded.card.label_scale:
+    layer = _trained_output(loaded) if loaded.card.label_scale else None
+    if layer is None:
         return
     begun = read_card(folder)
     was, now = (begun.label_scale if begun else ()) or (0.0, 1.0), loaded.card.label_scale
-    if len(was) != 2 or not all(isinstance(part, float) and math.isfinite(part) for part in was):
-        raise ConfigError(f"label_scale in the card of '{folder}' must be two numbers", "Its card was damaged")
     _transform(layer, was[1] / now[1], (was[0] - now[0]) / now[1])
     some = [dataclasses.replace(feature, row=i) for i, feature in enumerate(features[:ROWS_TO_COMPARE])]
     answers = np.array([answer["score"] for answer in make_predictor(loaded).answer_features(some)])

@@ -264,7 +264,7 @@ def _release(store: Store, progress: Progress) -> None:
 def _tidy(run: Run, keep: int, team: Team, progress: Progress) -> None:
     """`_release` for a run that was killed within it, or that an older version finished."""
     store = Store(run.checkpoints, keep=keep)
-    if not store.with_optimizers() and not any(store.folder.glob(".tmp-*")):
+    if not team.agree(bool(store.with_optimizers()) or any(store.folder.glob(".tmp-*"))):
         return
     with suppress(OutputUnavailable, OSError), team.holding(run.path):  # a run that cannot be written stays as it is
         team.check(lambda: _release(store, progress))

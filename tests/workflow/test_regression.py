@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from hftool import workflow
+from hftool.errors import ConfigError
 from hftool.models import read_card, write_card
 from hftool.models.snippets import snippet
 from hftool.workflow.targets import scale_of
@@ -129,13 +130,13 @@ def test_a_head_that_answers_on_another_scale_is_moved_and_that_is_said(tmp_path
     assert again.metrics["validation"]["mean_absolute_error"] < 1e-3
 
 
-@pytest.mark.parametrize("scale", [["a", "b"], [1.0], [1.0, None]])
+@pytest.mark.parametrize("scale", [["a", "b"], [1.0], [1.0, None], "ab", {"a": 1.0}, [1.0, float("inf")], [0.5, 1.0, 2.0]])
 def test_a_damaged_scale_is_an_error(plain, tmp_path, scale):
     saved = workflow.save(plain[0].run.path, out=tmp_path / "saved")
     card = json.loads((saved / "hftool.json").read_text())
     (saved / "hftool.json").write_text(json.dumps(card | {"label_scale": scale}))
-    with pytest.raises(Exception, match="label_scale"):
-        trained(tmp_path, rows_of(1.0, 0.0), saved, "again", epochs=1)
+    with pytest.raises(ConfigError, match="label_scale"):
+        workflow.classify(str(saved), ["a text"])
 
 
 @pytest.mark.parametrize("factor", [1e-300, 1e-3, 1.0, -1e6, 1e200])
