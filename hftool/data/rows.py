@@ -2,13 +2,14 @@
 
 import random
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hftool.data.columns import cell_of
 from hftool.data.labels import MISSING, Labels, label_text, tag_texts
 from hftool.data.roles import TEXTS, answers_value, number_value, pair_lengths, text_value, tokens_value
 from hftool.data.sources import Rejected, Row, Table, whole_characters
+from hftool.data.tagsets import TagIds
 from hftool.errors import DataError, listing
 
 MAX_REJECTED = 0.01  # share of rows
@@ -17,18 +18,20 @@ NO_CLASS = "no label"
 
 @dataclass
 class Prepared:
-    """Rows under their roles (label and tags as ids), with the lines they came from and those left out."""
+    """Rows under their roles (label and tags as ids), with the lines they came from and those left out. notes: labels that were
+    matched although they are written otherwise, a sentence each."""
 
     split: str
     path: str
     rows: list[Row]
     numbers: list[int]
     rejected: list[Rejected]
+    notes: tuple[str, ...] = ()
 
     def keep(self, indices: Iterable[int]) -> "Prepared":
         """Only these rows, in this order."""
         chosen = list(indices)
-        return Prepared(self.split, self.path, [self.rows[i] for i in chosen], [self.numbers[i] for i in chosen], self.rejected)
+        return replace(self, rows=[self.rows[i] for i in chosen], numbers=[self.numbers[i] for i in chosen])
 
 
 def prepare(table: Table, mapping: Mapping[str, str], labels: Labels | None) -> Prepared:
@@ -37,7 +40,7 @@ def prepare(table: Table, mapping: Mapping[str, str], labels: Labels | None) -> 
     labels: of the label or the tags; None where the rows have neither, or they are not wanted. Raises DataError when labels are
     unknown or over 1 % is set aside. Rows that the data set itself gives none of the classes it names are not counted there.
     """
-    ids = _Ids(labels)
+    ids = _Ids(labels, table.path)
     named = labels is not None and not labels.range and bool(table.label_names.get(mapping.get("label", "")))
     rows, numbers, rejected, unnamed = [], [], list(table.rejected), 0
     for row, number in zip(table.rows, table.numbers, strict=True):
@@ -52,7 +55,7 @@ def prepare(table: Table, mapping: Mapping[str, str], labels: Labels | None) -> 
     if labels and ids.unknown:
         raise _unknown_labels(table, ids.unknown, labels)
     _check_rejected(table, rejected, len(rows), unnamed, amounts=labels is not None and bool(labels.range))
-    return Prepared(table.split, table.path, rows, numbers, rejected)
+    return Prepared(table.split, table.path, rows, numbers, rejected, ids.tags.notes())
 
 
 def prepare_row(row: Row, mapping: Mapping[str, str], *, marked: Sequence[str] = ("context",)) -> tuple[Row, str]:
@@ -85,8 +88,9 @@ def prepare_row(row: Row, mapping: Mapping[str, str], *, marked: Sequence[str] =
 class _Ids:
     """Label and tags of rows as ids. `unknown` gathers the words that are no label, with the line of the first."""
 
-    def __init__(self, labels: Labels | None) -> None:
+    def __init__(self, labels: Labels | None, path: str) -> None:
         self.index = labels.index() if labels else {}
+        self.tags = TagIds(labels.names if labels else (), self.index, path)
         self.number = bool(labels and labels.range)
         self.unknown: dict[str, int] = {}
 
@@ -114,11 +118,12 @@ class _Ids:
         reason = reason or pair_lengths(made["tokens"], tags or [])
         if reason:
             return reason
-        strange = [tag for tag in tags or () if tag not in self.index]
-        for tag in strange:
-            self.unknown.setdefault(tag, number)
-        made["tags"] = [self.index.get(tag, 0) for tag in tags or ()]
-        return None if strange else ""
+        found = [self.tags.get(tag, number) for tag in tags or ()]
+        for tag, known in zip(tags or (), found, strict=True):
+            if known is None:
+                self.unknown.setdefault(tag, number)
+        made["tags"] = [known or 0 for known in found]
+        return None if None in found else ""
 
 
 def _unknown_labels(table: Table, unknown: Mapping[str, int], labels: Labels) -> DataError:

@@ -71,10 +71,11 @@ def build_splits(tables: Mapping[str, Table], choices: Choices) -> Splits:
     said.append("columns: " + ", ".join(f"{role}='{column}'" for role, column in mapping.items()))
     labels = choices.labels or name_labels(table, mapping, choices)
     if labels.names:
-        said.append(labels.sentence())
+        said += [labels.sentence(), *labels.notes]
     if not shape.targets:
         tables = {split: merge_lines(table) if table.lines else table for split, table in tables.items()}
     train = prepare(tables["train"], mapping, labels)
+    said += train.notes
     validation = test = None
     if "validation" in tables:
         validation = _with_targets(tables["validation"], shape, mapping, labels, said)
@@ -113,7 +114,9 @@ def _with_targets(table: Table, shape: Shape, mapping: Mapping[str, str], labels
         if not has_column(table.columns, column):
             raise missing_column(table.path, table.columns, column, role)
     if all(has_targets(table, mapping[role]) for role in shape.targets):
-        return prepare(table, mapping, labels)
+        prepared = prepare(table, mapping, labels)
+        said += prepared.notes
+        return prepared
     said.append(f"{table.split}: {table.path} has no labels and is left out")
     return None
 

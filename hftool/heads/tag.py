@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from hftool.data.roles import Shape
+from hftool.data.schemes import OUTSIDE, Scheme, scheme_of
 from hftool.data.sources import Row
 from hftool.errors import DataError, UsageError
 from hftool.heads.batching import IGNORED, collate_inputs, pad_rows, token_loss
@@ -19,10 +20,8 @@ from hftool.heads.windows import Frame, Pieces, cut_windows, frame_of, pieces_of
 from hftool.heads.wire import ENTITIES, Asks, Parameter, Schema
 from hftool.models import Card
 
-OUTSIDE = "O"
 MEASURES = ("entity_f1", "precision", "recall", "accuracy")
-PREFIXED = re.compile(r"[BIESLU]-.")  # B begins, I goes on, E or L ends, S or U is one word
-BEGINS, ENDS = ("B", "S", "U"), ("E", "L", "S", "U")
+BEGINS, ENDS = ("B", "S"), ("E", "S")
 
 
 @dataclass(frozen=True)
@@ -147,13 +146,14 @@ class TagHead:
         """
         sentence = parts[0].sentence
         assert sentence is not None  # features of a row come in order
-        tags, sure = [OUTSIDE] * len(sentence.words), np.ones(len(sentence.words))
+        scheme = scheme_of(tuple(self.card.labels))
+        tags, sure = [scheme.outside] * len(sentence.words), np.ones(len(sentence.words))
         for part in parts:
             sure[part.words] = part.probabilities
             for word, tag in zip(part.words.tolist(), part.tags.tolist(), strict=True):
                 tags[word] = self.card.labels[tag]
         entities = []
-        for kind, first, last in spans_of(tags, prefixed=has_prefixes(self.card.labels)):
+        for kind, first, last in spans_of(tags, scheme):
             start, end = int(sentence.starts[first]), int(sentence.ends[last])
             probability = float(sure[first : last + 1].mean())
             text = sentence.text[start:end]
@@ -172,20 +172,15 @@ class TagHead:
         ]
 
 
-def has_prefixes(labels: Sequence[str]) -> bool:
-    """Whether tags such as B-person and I-person say where an entity begins; else the tag is the type itself."""
-    return all(label == OUTSIDE or PREFIXED.match(label) for label in labels)
-
-
-def spans_of(tags: Sequence[str], *, prefixed: bool) -> list[tuple[str, int, int]]:
+def spans_of(tags: Sequence[str], scheme: Scheme) -> list[tuple[str, int, int]]:
     """Tags of words -> (type, first word, last word) of each entity, as seqeval reads them when no scheme is named.
 
-    An I- after another type begins an entity too. Without prefixes an entity is a run of equal tags.
+    An I- after another type begins an entity too. Where tags have no marks, an entity is a run of equal tags.
     """
     found: list[tuple[str, int, int]] = []
     before, kind_before = OUTSIDE, ""
     for i, tag in enumerate(tags):
-        mark, kind = (tag[:1], tag[2:]) if prefixed and tag != OUTSIDE else (OUTSIDE if tag == OUTSIDE else "I", tag)
+        mark, kind = scheme.read(tag)
         if mark != OUTSIDE:
             if mark in BEGINS or before == OUTSIDE or before in ENDS or kind != kind_before:
                 found.append((kind, i, i))

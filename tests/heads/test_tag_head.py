@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 import torch
 
+from hftool.data.schemes import scheme_of
 from hftool.errors import DataError, UsageError
 from hftool.heads import get_head
-from hftool.heads.tag import TagHead, has_prefixes, spans_of, split_words
+from hftool.heads.tag import TagHead, spans_of, split_words
 from hftool.models import Card
 
 LABELS = ("O", "B-person", "I-person", "B-place", "I-place")
@@ -317,17 +318,41 @@ def test_entities_are_those_of_seqeval():
     marks = [f"{mark}-{kind}" for mark in "BIES" for kind in ("per", "a-b")]
     for _ in range(500):
         tags = [rng.choice(["O", *marks]) for _ in range(12)]
-        assert spans_of(tags, prefixed=True) == sequence_labeling.get_entities(tags), tags
+        assert spans_of(tags, scheme_of(("O", *marks))) == sequence_labeling.get_entities(tags), tags
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        ("O", "B-person", "I-person", "b-person"),
+        ("O", "B-person", "I-person", "[PAD]"),
+        ("O", "B_person", "I_person"),
+        ("O", "person-B", "person-I"),
+        ("o", "b-person", "i-person"),
+        ("0", "B-person", "I-person"),
+    ],
+)
+def test_an_odd_label_does_not_turn_the_scheme_over(family, labels):
+    """A name of two words, a word outside, a name, and a word that the odd label is answered for."""
+    head = head_of(family, labels=labels)
+    features = head.encode([{"text": "Ann Lee met Bob"}])
+    tags = [1, 2, 0, 3 if len(labels) > 3 else 1]
+    told = [(e["type"], e["text"]) for e in head.join(head.decode(say(head, features, tags), features))["entities"]]
+    assert told == [("person", "Ann Lee"), *([] if "[PAD]" in labels else [("person", "Bob")])]
 
 
 def test_tags_without_prefixes_are_types():
-    assert has_prefixes(LABELS) and not has_prefixes(("NOUN", "VERB", "O")) and not has_prefixes(("B-x", "NOUN"))
-    assert spans_of(["NOUN", "NOUN", "O", "I-VERB", "NOUN"], prefixed=False) == [
+    assert (
+        scheme_of(LABELS).form == "prefix"
+        and scheme_of(("NOUN", "VERB", "O")).form == scheme_of(("B-x", "NOUN")).form == "types"
+    )
+    assert spans_of(["NOUN", "NOUN", "O", "I-VERB", "NOUN"], scheme_of(("NOUN", "VERB", "O"))) == [
         ("NOUN", 0, 1),
         ("I-VERB", 3, 3),
         ("NOUN", 4, 4),
     ]
-    assert spans_of(["B-x", "I-x", "L-x", "U-x", "I-x"], prefixed=True) == [("x", 0, 2), ("x", 3, 3), ("x", 4, 4)]
+    tags = ["B-x", "I-x", "L-x", "U-x", "I-x"]
+    assert spans_of(tags, scheme_of(tuple(tags))) == [("x", 0, 2), ("x", 3, 3), ("x", 4, 4)]
 
 
 def test_sixteen_sentences_are_learnt(family):
