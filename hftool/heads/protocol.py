@@ -48,12 +48,14 @@ class Metrics:
     """What to measure under a head: `names`, of which the first decides which checkpoint is best, and its direction.
 
     `report` names the kind of report that goes with it. answers: whether answers are needed to measure, or the loss will do.
+    language: of the texts to be written, in two letters, where the data say so.
     """
 
     names: tuple[str, ...]
     higher_is_better: bool
     report: str
     answers: bool = True
+    language: str = ""
 
     @property
     def best(self) -> str:

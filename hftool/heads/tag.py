@@ -12,6 +12,7 @@ import torch
 
 from hftool.data.roles import Shape
 from hftool.data.schemes import OUTSIDE, Scheme, scheme_of
+from hftool.data.scripts import UNIT, UNSPACED
 from hftool.data.sources import Row
 from hftool.errors import DataError, UsageError
 from hftool.heads.batching import IGNORED, collate_inputs, pad_rows, token_loss
@@ -214,10 +215,10 @@ def _joined(words: Sequence[str]) -> Sentence:
 def split_words(text: str) -> Sentence:
     """A text as words, each with its characters in it.
 
-    White space separates. One word each: an ideograph or kana; a URL, an @name, a #tag; letters and digits with the accents
-    on them and with apostrophes and hyphens inside, but not with an 's, which is a word; a number with its points and commas;
-    letters with a point after each (U.S.); any other character, with what joins it to one emoji. A mark U+FEFF, as at the front
-    of a file, is none.
+    White space separates. One word each: an ideograph or kana; a unit of Thai, Lao, Khmer, Burmese and their kin, as
+    hftool.data.scripts has them; a URL, an @name, a #tag; letters and digits with the accents on them and with apostrophes and
+    hyphens inside, but not with an 's, which is a word; a number with its points and commas; letters with a point after each
+    (U.S.); any other character, with what joins it to one emoji. A mark U+FEFF, as at the front of a file, is none.
     """
     spans = [found.span() for found in _pattern().finditer(text)]
     starts, ends = np.array(spans, np.int64).reshape(-1, 2).T
@@ -226,7 +227,7 @@ def split_words(text: str) -> Sentence:
 
 # ideographs with their repetition marks, and kana of both widths
 ALONE = "\u3005-\u3007\u3041-\u3096\u309d-\u309f\u30a1-\u30fa\u30fc-\u30ff\u31f0-\u31ff\uff66-\uff9f"
-ALONE += "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+ALONE += "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff" + UNSPACED
 JOINERS = "\u00ad\u200c\u200d"  # soft hyphen and what Persian and emoji join with: no letters, yet inside of words
 
 
@@ -246,7 +247,7 @@ def _pattern() -> re.Pattern[str]:
         rf"(?:(?<={letter})|(?<=[{marks}])){of_it}",
         rf"(?:(?![\d_]){letter}\.){{2,}}",
         rf"{run}(?:(?!{of_it})['’\-‐‑]{run}|(?<=\d)[.,](?=\d){run})*",
-        rf"[{ALONE}][{marks}]*",
+        rf"(?:{UNIT}|[{ALONE}])[{marks}]*",
         r"[\U0001F1E6-\U0001F1FF]{2}",
         rf"[^\s\ufeff](?:\u200d[^\s\w]|[{marks}\U0001F3FB-\U0001F3FF\U000E0020-\U000E007F])*",
     )

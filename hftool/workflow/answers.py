@@ -20,6 +20,7 @@ from hftool.heads.protocol import Answer, Decoding
 from hftool.inference.pieces import Pieces
 from hftool.models import Loaded
 from hftool.progress import Progress, silent
+from hftool.registry.languages import language_of
 from hftool.run import check_output
 from hftool.workflow.ask import answers_of, load, text_rows, trained
 
@@ -137,7 +138,7 @@ def as_summarizer(loaded: Loaded) -> Loaded:
 def translate(
     model: str | Loaded, texts: Sequence[str], *, to: str | None = None, source: str = "en", decoding: Settings = None
 ) -> list[Answer]:
-    """A translation of each text: {"text", "finish"}. to and source: two-letter codes of languages.
+    """A translation of each text: {"text", "finish"}. to and source: codes of languages, such as de, deu or de-AT.
 
     A model that was fine-tuned translates as it was trained; another one is told the languages by its prefix, and needs `to`.
     Raises UsageError for a language that is not known, or not the one that the model was trained for.
@@ -158,11 +159,11 @@ def as_translator(loaded: Loaded, *, to: str | None, source: str) -> Loaded:
     card = loaded.card
     if card.prefix.startswith("summarize"):
         raise UsageError("the model was trained to summarize", "hftool summarize MODEL TEXT")
-    if to == source:
+    if to is not None and language_of(to) == language_of(source):
         raise UsageError(f"that is from {_language(source)} to {_language(source)}", "Name two languages: --from en --to de")
     if card.task:
-        target = str(card.columns.get("target", "")).rpartition(".")[2]
-        fixed = card.prefix.startswith("translate") or target != to
+        target = language_of(str(card.columns.get("target", "")).rpartition(".")[2])
+        fixed = card.prefix.startswith("translate") or to is None or target != language_of(to)
         if to is not None and card.prefix != wanted and fixed:
             raise UsageError(f"the model was trained on {card.task} and takes no other language", "Leave --to out")
         return loaded
@@ -175,12 +176,12 @@ def as_translator(loaded: Loaded, *, to: str | None, source: str) -> Loaded:
 
 
 def _language(code: str) -> str:
-    if code not in LANGUAGES:
+    if language_of(code) not in LANGUAGES:
         named = nearest(code, LANGUAGES.values())
         codes = [known for known, name in LANGUAGES.items() if name == named]
         hint = f"Did you mean '{codes[0]}'?" if codes else "Languages: " + ", ".join(LANGUAGES)
         raise UsageError(f"unknown language '{code}'", hint)
-    return LANGUAGES[code]
+    return LANGUAGES[language_of(code)]
 
 
 def _with_prefix(loaded: Loaded, prefix: str) -> Loaded:

@@ -23,6 +23,8 @@ STRANGE = {
     "emoji": "Ann 😀 likes 👨‍👩‍👧, 👍🏽 and 🇩🇪!",
     "right to left": "שלום Ann, עולם (Bob)",
     "chinese": "我在北京见到Ann，好。",
+    "thai": "สมชาย ไปเชียงใหม่กับ Ann 2 คน ๆ",
+    "khmer and burmese": "លោក សុខា ទៅ ភ្នំពេញ។ ကိုအောင်မန္တလေး၊",
     "combining": "the cafe\u0301's e\u0301clair नमस्ते",
     "byte order mark": "\ufeffAnn met\u200b Bob\x00 .",
     "spaces": "  Ann\u00a0Lee \t\n\u3000met  Bob ",
@@ -108,6 +110,11 @@ def test_words_as_in_the_data_that_taggers_learn_from():
     words = "Hana 's well-known friend ( O'Brien ) paid 1,000.50 in the U.S. : don't tell @tiny_b #joy at https://x.com/a?b=1 ."
     assert list(split_words(text).words) == words.split()
     assert split_words("我在东京タワーABC大。").words == (*"我在东京タワー", "ABC", *"大。")
+    assert split_words("ไปน้ำตกกับAnn 2.5กม.").words == (*["ไ", "ป", "น้ำ", "ต", "ก", "กั", "บ", "Ann", "2.5", "ก", "ม", "."],)
+    assert split_words("ភ្នំពេញ။မန္တလေး ພາສາ བོད་སྐད").words == (
+        *["ភ្នំ", "ពេ", "ញ", "။", "မ", "န္တ", "လေး", "ພ", "າ", "ສ", "າ", "བོད", "་", "སྐད"],
+    )
+    assert split_words("ที่https://x.com/ไทย ok").words == ("ที่", "https://x.com/", "ไ", "ท", "ย", "ok")
     assert split_words("看https://x.com，好").words == ("看", "https://x.com", "，", "好")
     assert split_words("cafe\u0301s नमस्ते می\u200cخواهم").words == ("cafe\u0301s", "नमस्ते", "می\u200cخواهم")
     assert split_words("a@b 👍🏽👨‍👩‍👧🇩🇪❤️").words == ("a", "@", "b", "👍🏽", "👨‍👩‍👧", "🇩🇪", "❤️")
@@ -121,7 +128,7 @@ def test_every_character_but_white_space_and_marks_is_in_exactly_one_word(text):
     assert covered == [i for i, char in enumerate(text) if not char.isspace() and char != "\ufeff"]
 
 
-@pytest.mark.parametrize("bad", ["a.bc", "www. ", "a's", "http://.", "1,", "😀\u200d", "."])
+@pytest.mark.parametrize("bad", ["a.bc", "ก\u0e48", "က\u1039", "www. ", "a's", "http://.", "1,", "😀\u200d", "."])
 def test_no_text_is_slow_to_split(bad):
     """Patterns that fail after a long way are tried again from each character on it: seconds become hours."""
     begin = time.perf_counter()
