@@ -7,6 +7,7 @@ WB4 keeps marks; a dictionary is needed for more); Annex #14, "Unicode Line Brea
 
 import re
 import unicodedata
+from collections.abc import Iterable, Sequence
 
 # class SA: Thai, Lao, Myanmar, Khmer, Tai Le, New Tai Lue, Tai Tham, Myanmar Extended, Tai Viet, Ahom
 RANGES = (
@@ -16,8 +17,19 @@ RANGES = (
     *((0xA9FA, 0xA9FE), (0xAA60, 0xAAC2), (0xAADB, 0xAADF), (0x11700, 0x1172B), (0x1173A, 0x1173B), (0x1173F, 0x11746)),
 )
 UNSPACED = "".join(f"{chr(first)}-{chr(last)}" for first, last in RANGES)  # as they stand in a class of a pattern
+SHARE = 4  # where tokens are words, more than one to so many single units is longer
 STACKERS = "\u1039\u17d2\u1a60"  # the consonant after one stands below the one before
 AM = "\u0e33\u0eb3"
 _AFTER = AM + "".join(chr(c) for a, b in RANGES for c in range(a, b + 1) if unicodedata.category(chr(c))[0] == "M")
 UNIT = rf"[{UNSPACED}][{_AFTER}]*(?:(?<=[{STACKERS}])[{UNSPACED}][{_AFTER}]*)*"  # the source of a pattern that matches one
 UNITS = re.compile(UNIT)
+
+
+def are_words(sentences: Iterable[Sequence[str]]) -> bool:
+    """Whether tokens in these scripts are words, as a dictionary finds them, and not units one by one."""
+    single = several = 0
+    for tokens in sentences:
+        if UNITS.search("".join(tokens)):
+            counts = [len(UNITS.findall(token)) for token in tokens]
+            single, several = single + counts.count(1), several + sum(count > 1 for count in counts)
+    return SHARE * several > single

@@ -84,7 +84,8 @@ class TagHead:
         room = self.card.max_length - frame.length
         if self.card.max_length and room < 1:
             raise UsageError(f"max_length must be over {frame.length} for this model, not {self.card.max_length}")
-        sentences = [split_words(row["text"]) if "tokens" not in row else _joined(row["tokens"]) for row in rows]
+        units = self.card.split_units
+        sentences = [_joined(row["tokens"]) if "tokens" in row else split_words(row["text"], units=units) for row in rows]
         # the words of a text go the way of words that were given: what was trained is what is answered
         joined = [_joined(sentence.words) for sentence in sentences]
         made = pieces_of(self.tokenizer, [one.text for one in joined]) if rows else []
@@ -212,42 +213,45 @@ def _joined(words: Sequence[str]) -> Sentence:
     return Sentence(" ".join(words), tuple(words), starts, ends)
 
 
-def split_words(text: str) -> Sentence:
-    """A text as words, each with its characters in it.
+def split_words(text: str, *, units: bool = True) -> Sentence:
+    """A text as words, each with its characters in it. units: whether those of Thai, Lao, Khmer, Burmese and their kin are
+    words, or what stands between spaces.
 
     White space separates. One word each: an ideograph or kana; a unit of Thai, Lao, Khmer, Burmese and their kin, as
     hftool.data.scripts has them; a URL, an @name, a #tag; letters and digits with the accents on them and with apostrophes and
     hyphens inside, but not with an 's, which is a word; a number with its points and commas; letters with a point after each
     (U.S.); any other character, with what joins it to one emoji. A mark U+FEFF, as at the front of a file, is none.
     """
-    spans = [found.span() for found in _pattern().finditer(text)]
+    spans = [found.span() for found in _pattern(units).finditer(text)]
     starts, ends = np.array(spans, np.int64).reshape(-1, 2).T
     return Sentence(text, tuple(text[a:b] for a, b in spans), starts, ends)
 
 
 # ideographs with their repetition marks, and kana of both widths
 ALONE = "\u3005-\u3007\u3041-\u3096\u309d-\u309f\u30a1-\u30fa\u30fc-\u30ff\u31f0-\u31ff\uff66-\uff9f"
-ALONE += "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff" + UNSPACED
+ALONE += "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 JOINERS = "\u00ad\u200c\u200d"  # soft hyphen and what Persian and emoji join with: no letters, yet inside of words
 
 
 @functools.cache
-def _pattern() -> re.Pattern[str]:
-    """The words of a text. No part of it may fail after a long way: it would be tried again from every character on the way."""
+def _pattern(units: bool) -> re.Pattern[str]:
+    """The words of a text. units: as above. No part of it may fail after a long way: it would be tried again from every
+    character on the way."""
     # Python's \w has no accents that stand by themselves, nor the vowel signs of Hindi; all are in these two ranges
     codes = [*range(0x300, 0x20000), *range(0xE0100, 0xE01F0)]
     marks = JOINERS + "".join(chr(code) for code in codes if unicodedata.category(chr(code))[0] == "M")
-    letter = rf"[^\W{ALONE}]"
+    alone = ALONE + UNSPACED if units else ALONE
+    letter = rf"[^\W{alone}]"
     run = rf"{letter}(?:{letter}|[{marks}])*"
     of_it = rf"['’][sS](?!{letter})"
-    web = rf"[^\s<>\"{ALONE}\u3000-\u303f\uff00-\uff65]"  # a Chinese sentence goes on right after it
+    web = rf"[^\s<>\"{alone}\u3000-\u303f\uff00-\uff65]"  # a Chinese sentence goes on right after it
     parts = (
         rf"(?i:https?://|www\.){web}*(?<![.,;:!?'’)\]}}…])",
         rf"(?<!{letter})[@#]{run}",
         rf"(?:(?<={letter})|(?<=[{marks}])){of_it}",
         rf"(?:(?![\d_]){letter}\.){{2,}}",
         rf"{run}(?:(?!{of_it})['’\-‐‑]{run}|(?<=\d)[.,](?=\d){run})*",
-        rf"(?:{UNIT}|[{ALONE}])[{marks}]*",
+        rf"(?:[{ALONE}]{'|' + UNIT if units else ''})[{marks}]*",
         r"[\U0001F1E6-\U0001F1FF]{2}",
         rf"[^\s\ufeff](?:\u200d[^\s\w]|[{marks}\U0001F3FB-\U0001F3FF\U000E0020-\U000E007F])*",
     )

@@ -19,6 +19,8 @@ class Card:
     labels: names in id order; label_values: what stood for them in the data. measures: the metrics of the task, the first of
     which decides; empty for those of the head. max_new_tokens: of an answer that is written. label_range: the least and the
     largest number in the data, where the label is one. stand_in: which model answers in another's name, if one does.
+    split_units: whether a text to be tagged is split where Thai, Lao, Khmer or Burmese have no spaces; not where words of them
+    were learnt.
     """
 
     head: str
@@ -38,6 +40,7 @@ class Card:
     max_new_tokens: int = 0
     label_range: tuple[float, ...] = ()
     pooling: str = "mean"
+    split_units: bool = True
     metrics: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
 

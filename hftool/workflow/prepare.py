@@ -17,6 +17,7 @@ from hftool import config as knobs
 from hftool.config import Config
 from hftool.data.columns import map_columns, present_roles
 from hftool.data.labels import Labels
+from hftool.data.scripts import are_words
 from hftool.data.splits import Choices, Splits, build_splits
 from hftool.errors import DataError, UsageError
 from hftool.heads import get_head, head_class
@@ -282,6 +283,7 @@ def _new_card(found: Found, splits: Splits, family: Family) -> Card:
         class_weights=balanced_weights([row["label"] for row in train], len(classes)) if balanced else (),
         measures=row.measures if row and row.head == found.head else (),
         pooling=found.pooling,
+        split_units=not are_words(row["tokens"] for row in train if "tokens" in row),
         stand_in=found.stand_ins(),
         versions=versions(),
     )

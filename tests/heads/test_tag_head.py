@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from hftool.data.schemes import scheme_of
+from hftool.data.scripts import are_words
 from hftool.errors import DataError, UsageError
 from hftool.heads import get_head
 from hftool.heads.tag import TagHead, spans_of, split_words
@@ -120,9 +121,34 @@ def test_words_as_in_the_data_that_taggers_learn_from():
     assert split_words("a@b 👍🏽👨‍👩‍👧🇩🇪❤️").words == ("a", "@", "b", "👍🏽", "👨‍👩‍👧", "🇩🇪", "❤️")
 
 
+@pytest.mark.parametrize(
+    ("tokens", "words"),
+    [
+        ("สมชาย ไป เชียงใหม่", True),
+        ("ส ม ชา ย ไ ป", False),
+        ("အောင် မန္တလေး", True),
+        ("ត្រី Ann ភ្នំពេញ", True),
+        ("ພ າ ສ າ ລ າ ວ", False),
+        ("我们 在 北京 工作", False),  # Chinese is split at each character, however it was learnt
+        ("Ann Lee met Bob", False),
+    ],
+)
+def test_what_was_learnt_in_words_is_asked_in_words(family, tokens, words):
+    assert are_words([tokens.split(), ["and", "Latin"]]) is words
+    head = head_of(family, split_units=not words)
+    features = head.encode([{"text": tokens}])
+    told = head.join(head.decode(say(head, features, [0] * 20), features))["tokens"]
+    assert told == (tokens.split() if words or tokens.isascii() else list(split_words(tokens).words))
+    assert split_words("\ufeffAnn's b.", units=False).words == ("Ann", "'s", "b", ".")
+
+
 @pytest.mark.parametrize("text", STRANGE.values(), ids=STRANGE.keys())
 def test_every_character_but_white_space_and_marks_is_in_exactly_one_word(text):
-    sentence = split_words(text)
+    for sentence in (split_words(text), split_words(text, units=False)):
+        check_words(text, sentence)
+
+
+def check_words(text, sentence):
     assert [text[a:b] for a, b in zip(sentence.starts, sentence.ends, strict=True)] == list(sentence.words)
     covered = [i for a, b in zip(sentence.starts, sentence.ends, strict=True) for i in range(a, b)]
     assert covered == [i for i, char in enumerate(text) if not char.isspace() and char != "\ufeff"]
