@@ -28,6 +28,10 @@ class Prepared:
     rejected: list[Rejected]
     notes: tuple[str, ...] = ()
 
+    def sentences(self) -> list[str]:
+        """What is to be known about the labels."""
+        return list(self.notes)
+
     def keep(self, indices: Iterable[int]) -> "Prepared":
         """Only these rows, in this order."""
         chosen = list(indices)

@@ -76,7 +76,6 @@ def build_splits(tables: Mapping[str, Table], choices: Choices) -> Splits:
     if not shape.targets:
         tables = {split: merge_lines(table) if table.lines else table for split, table in tables.items()}
     train = prepare(tables["train"], mapping, labels)
-    said += train.notes
     if are_words(row["tokens"] for row in train.rows if "tokens" in row):
         said.append("tokens: words of a script without spaces; a text to be tagged needs spaces between its words, too")
     validation = test = None
@@ -92,6 +91,8 @@ def build_splits(tables: Mapping[str, Table], choices: Choices) -> Splits:
     train, validation = _limited(train, choices), _limited(validation, choices)
     if "label" in mapping and not labels.range and len({row["label"] for row in train.rows}) < 2:
         raise DataError(f"the train rows of {train.path} that are left have only one class", "Raise --limit")
+    for part in (train, validation, test):
+        said += part.sentences() if part else []
     quality = check_quality(train, validation, allow_leak=choices.allow_leak)
     return Splits(train, validation, test, mapping, labels, quality, (*said, *quality.sentences()))
 
@@ -117,9 +118,7 @@ def _with_targets(table: Table, shape: Shape, mapping: Mapping[str, str], labels
         if not has_column(table.columns, column):
             raise missing_column(table.path, table.columns, column, role)
     if all(has_targets(table, mapping[role]) for role in shape.targets):
-        prepared = prepare(table, mapping, labels)
-        said += prepared.notes
-        return prepared
+        return prepare(table, mapping, labels)
     said.append(f"{table.split}: {table.path} has no labels and is left out")
     return None
 

@@ -82,8 +82,8 @@ def evaluate(
         data = find_task_data(used, {}, encoding=encoding, offline=offline, fallback=False, progress=progress)
         loaded = _as_the_task_wants(loaded, data, head)
         part = rows_to_measure(data, task, split, loaded.card, column or {})
-        for note in part.notes:
-            notice(progress, note)
+        for sentence in part.sentences():
+            notice(progress, sentence)
     part = part.keep(sample_indices(len(part.rows), limit, seed))
     loaded = on_the_scale_of(part, loaded)
     target = _errors_file(errors, place, loaded)
