@@ -4,6 +4,7 @@ Nothing is written here. Training, saving a checkpoint and measuring a run again
 """
 
 import dataclasses
+import os
 import sys
 import time
 from collections.abc import Mapping
@@ -82,7 +83,8 @@ def make_settings(
         values = dict(config or {})
         for key, value in values.items():
             knobs.check_key(key)
-            values[key] = knobs.parse(key, value) if key in knobs.KNOBS else value
+            raw = os.fspath(value) if isinstance(value, os.PathLike) else value
+            values[key] = knobs.parse(key, raw) if key in knobs.KNOBS else knobs.parse_plain(key, raw)
         config = knobs.make_config(values)
     config = dataclasses.replace(config, model=model or config.model, task=task or config.task, head=head or config.head)
     if config.model is None:
