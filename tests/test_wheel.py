@@ -75,5 +75,3 @@ def test_an_editable_install_is_found_from_the_folder_that_holds_the_clone(tmp_p
     # -ES: without the hftool of this environment
     done = subprocess.run([sys.executable, "-ES", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.stdout.split() == [str(source / name / "__init__.py") for name in ("hftool", "recipes")], done.stderr
-
-
