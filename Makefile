@@ -11,6 +11,7 @@ TORCH = torch==2.13.0
 quickstart: $(RUN)/metrics.json
 	$(BIN)/hftool classify $(RUN) "A warm, funny film." "Two hours I will never get back." \
 		"The plot is thin, but the cast is a joy."
+	@echo "hftool export and hftool serve need more: $(BIN)/pip install -c constraints.txt -e '.[offline,export,serve]'"
 
 $(RUN)/metrics.json: | $(VENV)/quickstart.done
 	rm -rf $(RUN)

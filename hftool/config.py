@@ -246,13 +246,13 @@ def parse_assignments(pairs: list[str]) -> dict[str, Any]:
         if not equals:
             raise UsageError(f"--set takes key=value, not '{pair}'")
         check_key(key)
-        value = parse(key, raw) if key in KNOBS else _parse_plain(key, raw)
+        value = parse(key, raw) if key in KNOBS else parse_plain(key, raw)
         if values.setdefault(key, value) != value:
             raise UsageError(f"--set {key} is given two values: '{values[key]}' and '{value}'", "Give it once")
     return values
 
 
-def _parse_plain(key: str, raw: object) -> Any:
+def parse_plain(key: str, raw: object) -> Any:
     """The keys that are no knobs: texts, the mapping of columns, the list of labels. Raises UsageError."""
     if raw is None:
         return {} if key == "columns" else () if key == "labels" else None
@@ -263,8 +263,9 @@ def _parse_plain(key: str, raw: object) -> Any:
         return tuple(str(part).strip() for part in parts)
     if key == "columns":
         pairs = dict(raw) if isinstance(raw, Mapping) else dict(p.partition("=")[::2] for p in str(raw).split(","))
-        if isinstance(raw, list) or not all(_is_word(name) and str(name) for name in pairs.values()):
-            raise UsageError("columns must be pairs of role and column", "Such as {text: sentence, label: stars}")
+        if isinstance(raw, (list, tuple)) or not all(_is_word(name) and str(name) for name in pairs.values()):
+            wrong = next((f": '{role}' is {name!r}"[:80] for role, name in pairs.items() if not _is_word(name)), "")
+            raise UsageError(f"columns must be pairs of role and column{wrong}", "Such as {text: sentence, label: stars}")
         return {str(role).strip(): str(column).strip() for role, column in pairs.items()}
     if not _is_word(raw):
         raise UsageError(f"{key} must be a text, not '{raw}'")
@@ -285,7 +286,7 @@ def read_config(path: str) -> dict[str, Any]:
             check_key(key)
             if key in values:
                 raise UsageError(f"the key '{key}' is there twice")
-            values[key] = parse(key, raw) if key in KNOBS else _parse_plain(key, raw)
+            values[key] = parse(key, raw) if key in KNOBS else parse_plain(key, raw)
         except HftoolError as error:
             raise ConfigError(f"{path}: {error.detail}", error.hint) from None
     return values

@@ -24,7 +24,7 @@ def load(
 
     A model whose head is not trained yet can be looked at, but does not answer.
     """
-    return workflow.load(str(model), head=head, device=device, offline=offline, fallback=fallback)
+    return workflow.load(model, head=head, device=device, offline=offline, fallback=fallback)
 
 
 def tokenize(model: Loaded, texts: Sequence[str], *, max_length: int | None = None) -> list[Tokens]:
@@ -50,12 +50,12 @@ def finetune(
 ) -> Result:
     """Train on a task and keep the best checkpoint. knobs: epochs, lr, batch_size, seed, all of `hftool.config`."""
     config = {**knobs, "columns": columns or {}}
-    return workflow.finetune(str(model), str(task), config=config, head=head, out=out, offline=offline, fallback=fallback)
+    return workflow.finetune(model, task, config=config, head=head, out=out, offline=offline, fallback=fallback)
 
 
 def evaluate(model: str | Path, task: str | None = None, *, split: str | None = None) -> Report:
     """Metrics with their counts, and the rows that went wrong, worst first. Without a task: the run's own data."""
-    return workflow.evaluate(str(model), task, split=split)
+    return workflow.evaluate(model, task, split=split)
 
 
 def save(run: str | Path, out: str | Path, *, checkpoint: str = "best") -> Path:
@@ -65,7 +65,7 @@ def save(run: str | Path, out: str | Path, *, checkpoint: str = "best") -> Path:
 
 def deploy(run: str | Path, *, to: str = "onnx", quantize: str | None = None, out: str | Path | None = None) -> Path:
     """Write what runs elsewhere: onnx (quantize: int8), docker or kubernetes; by default into the run. Extra [export]."""
-    return workflow.deploy(str(run), to=to, quantize=quantize, out=out).path
+    return workflow.deploy(run, to=to, quantize=quantize, out=out).path
 
 
 def serve(*models: str | Path, port: int = 8000) -> None:

@@ -55,3 +55,23 @@ def test_bundled_data_and_copy_work_from_the_wheel(installed, tmp_path):
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "bert.py").read_text() == (ROOT / "recipes" / "bert.py").read_text()
     assert run(installed, tmp_path, "-m", "hftool", "--version").stdout.startswith("hftool 0.")
+
+
+def test_an_editable_install_is_found_from_the_folder_that_holds_the_clone(tmp_path):
+    """There the clone itself, a folder called hftool without __init__.py, comes first on the path."""
+    source, site = tmp_path / "hftool", tmp_path / "site"
+    for name in ("hftool", "recipes"):
+        (source / name).mkdir(parents=True)
+        (source / name / "__init__.py").write_text("", encoding="utf-8")
+    for name in ("pyproject.toml", "README.md"):
+        shutil.copy(ROOT / name, source)
+    site.mkdir()
+    build = f"from setuptools import build_meta; build_meta.build_editable({str(site)!r})"
+    done = subprocess.run([sys.executable, "-c", build], cwd=source, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    with zipfile.ZipFile(next(site.glob("*.whl"))) as wheel:
+        wheel.extractall(site)
+    code = f"import site; site.addsitedir({str(site)!r}); import hftool, recipes; print(hftool.__file__, recipes.__file__)"
+    # -ES: without the hftool of this environment
+    done = subprocess.run([sys.executable, "-ES", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == [str(source / name / "__init__.py") for name in ("hftool", "recipes")], done.stderr

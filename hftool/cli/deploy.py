@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from hftool.cli.next_command import next_command, read_facts
 from hftool.cli.options import Json, Model, Offline, Quiet, Verbose, go_offline, number
 from hftool.cli.screen import print_json, screen
 
@@ -71,7 +72,7 @@ def command(
         return
     typer.echo(f"written     {made.path}")
     if to == "onnx":
-        typer.echo(f'next        hftool infer {shlex.quote(str(made.path))} "TEXT"')
+        typer.echo(f"next        {next_command(made.path, read_facts(made.path))}")
         return
     typer.echo(f"next        docker build -t {made.image} {shlex.quote(str(made.path))}")
     typer.echo(f"then        {made.path / 'README.md'} says how to run and try it")

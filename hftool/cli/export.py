@@ -1,10 +1,11 @@
 """hftool export"""
 
-import shlex
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from hftool.cli.next_command import next_command, read_facts
 from hftool.cli.options import Head, Json, Model, NoFallback, Offline, Quiet, Verbose, go_offline
 from hftool.cli.screen import print_json, screen
 
@@ -70,7 +71,7 @@ def _show(path: str, report: Any) -> None:
         f"latency     {latency['before_ms']:.1f} ms before, {latency['after_ms']:.1f} ms after  "
         f"(one text, {latency['threads']} threads)"
     )
-    typer.echo(f'next        hftool infer {shlex.quote(path)} "TEXT"')
+    typer.echo(f"next        {next_command(path, read_facts(Path(path)))}")
 
 
 def _parity(parity: Any) -> str:

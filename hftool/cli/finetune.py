@@ -1,13 +1,12 @@
 """hftool finetune"""
 
-import json
-import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from hftool.cli.next_command import next_command, read_facts
 from hftool.cli.options import (
     Json,
     MaxRestarts,
@@ -29,15 +28,6 @@ from hftool.run import Run
 from hftool.workers import is_worker
 
 NAME = "finetune"
-NEXT = {
-    "classify": 'hftool classify {} "TEXT"',
-    "tag": 'hftool tag {} "TEXT"',
-    "answer": 'hftool answer {} --question "TEXT" --context "TEXT"',
-    "text2text": 'hftool infer {} "TEXT"',
-    "generate": 'hftool generate {} "TEXT"',
-    "fill": 'hftool fill {} "TEXT with a [MASK]"',
-    "embed": 'hftool embed {} "TEXT"',
-}
 OF_A_TASK = ("head", "train", "validation", "test", "columns", "labels")
 Model = Annotated[
     str | None, typer.Argument(metavar="MODEL", help="A name of `hftool models`, a Hub id or a folder.", show_default=False)
@@ -137,13 +127,8 @@ def print_result(result: Any, *, quiet: bool, as_json: bool) -> None:
 
 
 def _print_json(result: Any) -> None:
-    facts = {"run": str(result.run.path), "seconds": result.seconds, "stand_in": _card(result)["stand_in"]}
+    facts = {"run": str(result.run.path), "seconds": result.seconds, "stand_in": read_facts(result.run.model)["stand_in"]}
     print_json({**facts, "metrics": dict(result.metrics)})
-
-
-def _card(result: Any) -> dict[str, Any]:
-    card: dict[str, Any] = json.loads((result.run.model / "hftool.json").read_text(encoding="utf-8"))
-    return card
 
 
 def _print_lines(result: Any, *, quiet: bool) -> None:
@@ -159,7 +144,7 @@ def _print_lines(result: Any, *, quiet: bool) -> None:
         typer.echo(f"time        {result.seconds:.0f} s, {share:.1f} % of it saving; {best}")
     for sentence in metrics.get("verdicts", ()):
         typer.echo(f"verdict     {sentence}")
-    typer.echo(f"next        {NEXT[_card(result)['head']].format(shlex.quote(str(path)))}")
+    typer.echo(f"next        {next_command(path, read_facts(result.run.model))}")
 
 
 def _line(measured: dict[str, Any]) -> str:

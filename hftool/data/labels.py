@@ -9,7 +9,9 @@ from typing import Any
 from hftool.data.contents import cell_of, judge
 from hftool.data.label_words import find_joined, fold, is_mark, listed_labels, merge_spellings, without_marks
 from hftool.data.roles import number_value, tags_value
+from hftool.data.schemes import OUTSIDE, scheme_of
 from hftool.data.sources import Table, text_of, whole_characters
+from hftool.data.tagsets import Seen, tag_notes
 from hftool.errors import DataError, UsageError, listing
 from hftool.registry.tasks import Task
 
@@ -35,12 +37,14 @@ def tag_texts(cell: Any) -> tuple[list[str] | None, str]:
 
 @dataclass(frozen=True)
 class Labels:
-    """The classes of a task: `values` as they stand in the data, `names` as they stand in every answer, in id order."""
+    """The classes of a task: `values` as they stand in the data, `names` as they stand in every answer, in id order. notes:
+    what of them is unusual, a sentence each."""
 
     values: tuple[str, ...]
     names: tuple[str, ...]
     origin: str
     range: tuple[float, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def index(self) -> dict[str, int]:
         """Value or name -> id. Where a value of one class is the name of another, the value wins."""
@@ -208,36 +212,53 @@ def find_tags(table: Table, column: str, *, known: Sequence[tuple[str, str]] = (
     their order.
 
     Those that occur: whole numbers as numbers; else O first, then by type, B- before I-, and an I- for each B-, since a longer
-    name may come. Raises DataError for one tag only, more tags than any task has, or one that `ordered` lacks.
+    name may come; tags that say the same in other letters are one. Raises DataError for one tag only, more tags than any task
+    has, none that marks an entity, or one that `ordered` lacks.
     """
-    found = {tag for row in table.rows for tag in tag_texts(cell_of(row, column))[0] or ()}
+    seen = Seen(table.path)
+    for row, number in zip(table.rows, table.numbers, strict=True):
+        seen.add(tag_texts(cell_of(row, column))[0] or (), number)
     labels = Labels((), (), "")
     if table.label_names.get(column):
         names = table.label_names[column]
         labels = Labels(tuple(str(i) for i in range(len(names))), names, "as the data set names them")
-    elif known and found <= {word for pair in known for word in pair}:
+    elif known and _spelled(seen, [word for pair in known for word in pair]) <= {word for pair in known for word in pair}:
         labels = Labels(tuple(v for v, _ in known), tuple(n for _, n in known), "as the task names them")
     if ordered:
+        found = _spelled(seen, ordered)
         labels = _in_order(labels, ordered, found)
         _check_listed(table, found, labels)
-    return labels if labels.names else _sorted_tags(found, table, column)
+    return labels if labels.names else _sorted_tags(seen, table, column)
 
 
-def _sorted_tags(found: set[str], table: Table, column: str) -> Labels:
-    if not found:
+def _spelled(seen: Seen, names: Sequence[str]) -> set[str]:
+    """The tags that occur, in the letters of `names` where one of these says the same."""
+    scheme = scheme_of(tuple(names))
+    return {tag if tag in names or (other := scheme.canonical(tag)) not in names else other for tag in seen.counts}
+
+
+def _sorted_tags(seen: Seen, table: Table, column: str) -> Labels:
+    if not seen.counts:
         raise DataError(f"{table.path} has no tags in column '{column}'", "Choose the column with --column tags=NAME")
-    found = found | {"I-" + tag[2:] for tag in found if tag.startswith("B-")}
+    scheme = seen.scheme()
+    found = {scheme.canonical(tag) for tag in seen.counts}
+    found |= {scheme.inside(tag) for tag in found if scheme.has_mark(tag) and scheme.read(tag)[0] == "B"}
     try:
         names = tuple(sorted(found, key=int))
     except ValueError:
-        names = tuple(sorted(found, key=lambda tag: (tag != "O", tag[2:] if tag[1:2] == "-" else tag, tag)))
+        names = tuple(sorted(found, key=lambda tag: (tag != scheme.outside, scheme.read(tag)[1], tag)))
     if len(names) < 2:
-        raise DataError(f"{table.path} has only one tag in column '{column}': {listing(names)}", "A tagger needs two")
+        raise DataError(f"{table.path} has only one tag in column '{column}': {listing(seen.counts)}", "A tagger needs two")
     if len(names) > MAX_LABELS:
         raise DataError(
             f"column '{column}' of {table.path} has {len(names)} different tags", "Choose another --column tags=NAME"
         )
-    return Labels(names, names, "as they occur; --set labels=A,B sets the order")
+    if all(scheme.read(name)[0] == OUTSIDE for name in names):
+        raise DataError(
+            f"no tag in column '{column}' of {table.path} marks an entity: {listing(names)}",
+            "A tagger needs tags such as B-PER or PER besides O",
+        )
+    return Labels(names, names, "as they occur; --set labels=A,B sets the order", notes=tag_notes(seen, scheme))
 
 
 def own_names(table: Table, column: str, row: Task | None) -> dict[str, str]:

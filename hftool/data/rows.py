@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hftool.data.contents import cell_of
@@ -10,6 +10,7 @@ from hftool.data.label_words import MARKS, fold, is_mark
 from hftool.data.labels import Labels, label_text, tag_texts
 from hftool.data.roles import TEXTS, answers_value, number_value, pair_lengths, text_value, tokens_value
 from hftool.data.sources import Rejected, Row, Table, whole_characters
+from hftool.data.tagsets import TagIds
 from hftool.errors import DataError, RowsRejected, listing
 
 MAX_REJECTED = 0.01  # share of rows
@@ -19,7 +20,7 @@ NO_CLASS = "no label"
 @dataclass
 class Prepared:
     """Rows under their roles (label and tags as ids), with the lines they came from and those left out. spelled: labels that
-    were known by another spelling -> as the model names them."""
+    were known by another spelling -> as the model names them. notes: what is to be known about tags, a sentence each."""
 
     split: str
     path: str
@@ -27,10 +28,11 @@ class Prepared:
     numbers: list[int]
     rejected: list[Rejected]
     spelled: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def sentences(self) -> list[str]:
         """What is to be known about the labels."""
-        said = []
+        said = list(self.notes)
         if self.spelled:
             pairs = ", ".join(f"'{word}' as '{name}'" for word, name in self.spelled.items())
             said.append(f"labels of {self.split} are read by another spelling: {pairs}; --set labels=A,B keeps spellings apart")
@@ -42,14 +44,7 @@ class Prepared:
     def keep(self, indices: Iterable[int]) -> "Prepared":
         """Only these rows, in this order."""
         chosen = list(indices)
-        return Prepared(
-            self.split,
-            self.path,
-            [self.rows[i] for i in chosen],
-            [self.numbers[i] for i in chosen],
-            self.rejected,
-            self.spelled,
-        )
+        return replace(self, rows=[self.rows[i] for i in chosen], numbers=[self.numbers[i] for i in chosen])
 
 
 def prepare(table: Table, mapping: Mapping[str, str], labels: Labels | None, *, max_rejected: float = MAX_REJECTED) -> Prepared:
@@ -59,7 +54,7 @@ def prepare(table: Table, mapping: Mapping[str, str], labels: Labels | None, *, 
     unknown, RowsRejected when more than the share `max_rejected` is set aside. Rows with a mark for no label are not counted
     there; -1 is one where classes are no numbers.
     """
-    ids = _Ids(labels)
+    ids = _Ids(labels, table.path)
     counted = labels is not None and all(name.lstrip("-").isdigit() for name in labels.names)
     unlabelled = MARKS - {"-1"} if counted else MARKS
     rows, numbers, rejected, unnamed = [], [], list(table.rejected), 0
@@ -76,7 +71,7 @@ def prepare(table: Table, mapping: Mapping[str, str], labels: Labels | None, *, 
         raise _unknown_labels(table, ids.unknown, labels)
     if not rows or len(rejected) - unnamed > max_rejected * (len(rejected) + len(rows)):
         raise _too_many(table, rejected, len(rows), max_rejected, amounts=labels is not None and bool(labels.range))
-    return Prepared(table.split, table.path, rows, numbers, rejected, ids.spelled)
+    return Prepared(table.split, table.path, rows, numbers, rejected, ids.spelled, ids.tags.notes())
 
 
 def prepare_row(row: Row, mapping: Mapping[str, str], *, marked: Sequence[str] = ("context",)) -> tuple[Row, str]:
@@ -110,10 +105,11 @@ class _Ids:
     """Label and tags of rows as ids. `unknown` gathers the words that are no label, with the line of the first; `spelled` those
     that are one in another spelling, with its name."""
 
-    def __init__(self, labels: Labels | None) -> None:
+    def __init__(self, labels: Labels | None, path: str) -> None:
         self.index = labels.index() if labels else {}
         self.folded = labels.folded() if labels else {}
         self.names = labels.names if labels else ()
+        self.tags = TagIds(labels.names if labels else (), self.index, path)
         self.number = bool(labels and labels.range)
         self.unknown: dict[str, int] = {}
         self.spelled: dict[str, str] = {}
@@ -147,11 +143,12 @@ class _Ids:
         reason = reason or pair_lengths(made["tokens"], tags or [])
         if reason:
             return reason
-        strange = [tag for tag in tags or () if tag not in self.index]
-        for tag in strange:
-            self.unknown.setdefault(tag, number)
-        made["tags"] = [self.index.get(tag, 0) for tag in tags or ()]
-        return None if strange else ""
+        found = [self.tags.get(tag, number) for tag in tags or ()]
+        for tag, known in zip(tags or (), found, strict=True):
+            if known is None:
+                self.unknown.setdefault(tag, number)
+        made["tags"] = [known or 0 for known in found]
+        return None if None in found else ""
 
 
 def _unknown_labels(table: Table, unknown: Mapping[str, int], labels: Labels) -> DataError:

@@ -14,6 +14,7 @@ from hftool.data.passages import merge_lines
 from hftool.data.quality import Quality, check_quality, cut_validation
 from hftool.data.roles import Shape
 from hftool.data.rows import MAX_REJECTED, Prepared, prepare, sample_indices
+from hftool.data.scripts import are_words
 from hftool.data.sources import Table
 from hftool.errors import DataError
 
@@ -73,10 +74,12 @@ def build_splits(tables: Mapping[str, Table], choices: Choices) -> Splits:
     shape, mapping = _columns_of_train(table, choices, said)
     labels = choices.labels or name_labels(table, mapping, choices)
     if labels.names:
-        said.append(labels.sentence())
+        said += [labels.sentence(), *labels.notes]
     if not shape.targets:
         tables = {split: merge_lines(table) if table.lines else table for split, table in tables.items()}
     train = prepare(tables["train"], mapping, labels, max_rejected=choices.max_rejected)
+    if are_words(row["tokens"] for row in train.rows if "tokens" in row):
+        said.append("tokens: words of a script without spaces; a text to be tagged needs spaces between its words, too")
     validation = test = None
     if "validation" in tables:
         validation = _with_targets(tables["validation"], shape, mapping, labels, choices, said)

@@ -5,7 +5,8 @@ best over the expected answers; a question without an answer counts 1 when nothi
 
 Rows in Chinese, Japanese and Korean are measured as the evaluation of CMRC 2018 does, by character: without case and its set
 of punctuation, F1 from the longest run of characters that both have; words in other letters between them are one token each,
-as nltk splits them. That evaluation knows Chinese characters only; here kana and hangul count by character too.
+as nltk splits them. That evaluation knows Chinese characters only; here kana and hangul count by character too, and Thai, Lao,
+Khmer, Burmese and their kin by the units of hftool.data.scripts.
 """
 
 import re
@@ -17,13 +18,14 @@ from typing import Any
 
 from hftool.data.sources import Row
 from hftool.evaluation.metrics import harmonic
-from hftool.evaluation.words import EASTERN, words
+from hftool.evaluation.words import EASTERN, REST, words
 from hftool.heads.protocol import Answer, Metrics
 
 ARTICLES = re.compile(r"\b(a|an|the)\b")
 PUNCTUATION = str.maketrans("", "", string.punctuation)
-EASTERN_PUNCTUATION = str.maketrans("", "", "-:_*^/\\~`+=，。：？！“”；’《》·、「」（）－～『』")  # that of CMRC 2018, no more
-STRETCHES = re.compile(f"{EASTERN.pattern}|{EASTERN.pattern.replace('[', '[^', 1)}+")
+# that of CMRC 2018, no more; and that of Burmese, Khmer and Thai
+EASTERN_PUNCTUATION = str.maketrans("", "", "-:_*^/\\~`+=，。：？！“”；’《》·、「」（）－～『』၊။។៕៖៚๏๚๛")
+STRETCHES = re.compile(f"{EASTERN.pattern}|{REST.pattern}")
 
 Score = tuple[float, float]  # exact match, F1
 
@@ -78,7 +80,8 @@ def score(answer: Answer, row: Row) -> Score:
 
 
 def is_by_character(row: Row) -> bool:
-    """Whether the question, or it and the expected answers, have more Chinese, Japanese and Korean characters than other words.
+    """Whether the question, or it and the expected answers, have more Chinese, Japanese and Korean characters, and units of
+    Thai, Lao, Khmer, Burmese and their kin, than other words.
 
     The question counts so that "1998" is compared by character where "1998 年" is; and one name in Chinese does not turn an
     English row, for which SQuAD has its own numbers.

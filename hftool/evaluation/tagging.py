@@ -1,19 +1,18 @@
 """Reports on heads that answer with a tag for each word.
 
 What an entity is follows seqeval 1.2.2 in its default mode, which is that of conlleval: B-X begins one, I-X goes on with it or
-begins one where none of its type is open; E-X or L-X ends one and S-X or U-X is one alone. Where any tag other than O has no
-such letter, as in NOUN, a run of equal tags is an entity, as the head answers it.
+begins one where none of its type is open; E-X ends one and S-X is one alone. Tags of other schemes are put in these letters
+first, as the head reads them: see hftool.data.schemes. Where tags are types alone, such as NOUN, a run of equal tags is an
+entity.
 """
 
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from hftool.data.schemes import OUTSIDE, scheme_of
 from hftool.data.sources import Row
 from hftool.evaluation.metrics import harmonic, share
 from hftool.heads.protocol import Answer, Metrics
-from hftool.heads.tag import has_prefixes, spans_of
-
-SAME = {"L": "E", "U": "S"}  # BILOU in the letters of IOBES
 
 Entity = tuple[str, int, int]  # type, first word, last word
 
@@ -63,11 +62,11 @@ def missed_tags(
 
 def entities(tags: Sequence[str], labels: Sequence[str]) -> list[Entity]:
     """The entities of one row; `labels` are all tags there are, which tell the scheme."""
-    if not has_prefixes(labels):
-        return spans_of(tags, prefixed=False)
     from seqeval.metrics.sequence_labeling import get_entities
 
-    found: list[Entity] = get_entities([SAME.get(tag[0], tag[0]) + tag[1:] for tag in tags])
+    scheme = scheme_of(tuple(labels))
+    readings = [scheme.read(tag) for tag in tags]
+    found: list[Entity] = get_entities([OUTSIDE if mark == OUTSIDE else f"{mark}-{kind}" for mark, kind in readings])
     return found
 
 

@@ -3,17 +3,23 @@
 import re
 import unicodedata
 
+from hftool.data.scripts import UNIT, UNITS
+from hftool.data.scripts import UNSPACED as COMPLEX
+
 HAN = "\u3005\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 KANA = "\u3040-\u30ff\u31f0-\u31ff\uff66-\uff9f"
 HANGUL = "\u1100-\u11ff\u3130-\u318f\uac00-\ud7a3"
 IDEOGRAPH = re.compile(f"[{HAN}]")
 UNSPACED = re.compile(f"[{HAN}{KANA}]")  # written without spaces
-EASTERN = re.compile(f"[{HAN}{KANA}{HANGUL}]")
+EASTERN = re.compile(f"[{HAN}{KANA}{HANGUL}]|{UNIT}")
+REST = re.compile(f"[^{HAN}{KANA}{HANGUL}{COMPLEX}]+")  # what is none of these
+SPELLED = re.compile(f"{UNIT}|[^{COMPLEX}]+")
 JAPANESE = re.compile(f"[{KANA}]")
 
 
 def words(text: str) -> list[str]:
-    """Runs of letters, digits and their marks, in lower case; each ideograph and each kana is a word of its own."""
+    """Runs of letters, digits and their marks, in lower case. A word of its own is each ideograph, each kana, and each unit of
+    Thai, Lao, Khmer, Burmese and their kin (see hftool.data.scripts)."""
     found, run = [], ""
     for char in unicodedata.normalize("NFC", text.lower()):
         single = UNSPACED.match(char) is not None
@@ -21,11 +27,17 @@ def words(text: str) -> list[str]:
             run += char
             continue
         if run:
-            found.append(run)
+            found += SPELLED.findall(run)
             run = ""
         if single:
             found.append(char)
-    return [*found, run] if run else found
+    return found + SPELLED.findall(run)
+
+
+def has_units(text: str) -> bool:
+    """Whether a text has more units of Thai, Lao, Khmer, Burmese and their kin than other words."""
+    units = len(UNITS.findall(text))
+    return units > 0 and units > len(words(UNITS.sub(" ", text)))
 
 
 def is_foreign(text: str) -> bool:

@@ -50,12 +50,14 @@ class Metrics:
     that are not FALLING.
 
     `report` names the kind of report that goes with it. answers: whether answers are needed to measure, or the loss will do.
+    language: of the texts to be written, in two letters, where the data say so.
     """
 
     names: tuple[str, ...]
     higher_is_better: bool
     report: str
     answers: bool = True
+    language: str = ""
 
     @property
     def best(self) -> str:

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 
 from hftool.data.roles import Shape
+from hftool.data.schemes import OUTSIDE, Scheme, scheme_of
+from hftool.data.scripts import UNIT, UNSPACED
 from hftool.data.sources import Row
 from hftool.errors import DataError, UsageError
 from hftool.heads.batching import IGNORED, collate_inputs, pad_rows, token_loss
@@ -19,10 +21,8 @@ from hftool.heads.windows import Frame, Pieces, cut_windows, frame_of, pieces_of
 from hftool.heads.wire import ENTITIES, Asks, Parameter, Schema
 from hftool.models import Card
 
-OUTSIDE = "O"
 MEASURES = ("entity_f1", "precision", "recall", "accuracy")
-PREFIXED = re.compile(r"[BIESLU]-.")  # B begins, I goes on, E or L ends, S or U is one word
-BEGINS, ENDS = ("B", "S", "U"), ("E", "L", "S", "U")
+BEGINS, ENDS = ("B", "S"), ("E", "S")
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,8 @@ class TagHead:
         room = self.card.max_length - frame.length
         if self.card.max_length and room < 1:
             raise UsageError(f"max_length must be over {frame.length} for this model, not {self.card.max_length}")
-        sentences = [split_words(row["text"]) if "tokens" not in row else _joined(row["tokens"]) for row in rows]
+        units = self.card.split_units
+        sentences = [_joined(row["tokens"]) if "tokens" in row else split_words(row["text"], units=units) for row in rows]
         # the words of a text go the way of words that were given: what was trained is what is answered
         joined = [_joined(sentence.words) for sentence in sentences]
         made = pieces_of(self.tokenizer, [one.text for one in joined]) if rows else []
@@ -147,13 +148,14 @@ class TagHead:
         """
         sentence = parts[0].sentence
         assert sentence is not None  # features of a row come in order
-        tags, sure = [OUTSIDE] * len(sentence.words), np.ones(len(sentence.words))
+        scheme = scheme_of(tuple(self.card.labels))
+        tags, sure = [scheme.outside] * len(sentence.words), np.ones(len(sentence.words))
         for part in parts:
             sure[part.words] = part.probabilities
             for word, tag in zip(part.words.tolist(), part.tags.tolist(), strict=True):
                 tags[word] = self.card.labels[tag]
         entities = []
-        for kind, first, last in spans_of(tags, prefixed=has_prefixes(self.card.labels)):
+        for kind, first, last in spans_of(tags, scheme):
             start, end = int(sentence.starts[first]), int(sentence.ends[last])
             probability = float(sure[first : last + 1].mean())
             text = sentence.text[start:end]
@@ -172,20 +174,15 @@ class TagHead:
         ]
 
 
-def has_prefixes(labels: Sequence[str]) -> bool:
-    """Whether tags such as B-person and I-person say where an entity begins; else the tag is the type itself."""
-    return all(label == OUTSIDE or PREFIXED.match(label) for label in labels)
-
-
-def spans_of(tags: Sequence[str], *, prefixed: bool) -> list[tuple[str, int, int]]:
+def spans_of(tags: Sequence[str], scheme: Scheme) -> list[tuple[str, int, int]]:
     """Tags of words -> (type, first word, last word) of each entity, as seqeval reads them when no scheme is named.
 
-    An I- after another type begins an entity too. Without prefixes an entity is a run of equal tags.
+    An I- after another type begins an entity too. Where tags have no marks, an entity is a run of equal tags.
     """
     found: list[tuple[str, int, int]] = []
     before, kind_before = OUTSIDE, ""
     for i, tag in enumerate(tags):
-        mark, kind = (tag[:1], tag[2:]) if prefixed and tag != OUTSIDE else (OUTSIDE if tag == OUTSIDE else "I", tag)
+        mark, kind = scheme.read(tag)
         if mark != OUTSIDE:
             if mark in BEGINS or before == OUTSIDE or before in ENDS or kind != kind_before:
                 found.append((kind, i, i))
@@ -216,15 +213,16 @@ def _joined(words: Sequence[str]) -> Sentence:
     return Sentence(" ".join(words), tuple(words), starts, ends)
 
 
-def split_words(text: str) -> Sentence:
-    """A text as words, each with its characters in it.
+def split_words(text: str, *, units: bool = True) -> Sentence:
+    """A text as words, each with its characters in it. units: whether those of Thai, Lao, Khmer, Burmese and their kin are
+    words, or what stands between spaces.
 
-    White space separates. One word each: an ideograph or kana; a URL, an @name, a #tag; letters and digits with the accents
-    on them and with apostrophes and hyphens inside, but not with an 's, which is a word; a number with its points and commas;
-    letters with a point after each (U.S.); any other character, with what joins it to one emoji. A mark U+FEFF, as at the front
-    of a file, is none.
+    White space separates. One word each: an ideograph or kana; a unit of Thai, Lao, Khmer, Burmese and their kin, as
+    hftool.data.scripts has them; a URL, an @name, a #tag; letters and digits with the accents on them and with apostrophes and
+    hyphens inside, but not with an 's, which is a word; a number with its points and commas; letters with a point after each
+    (U.S.); any other character, with what joins it to one emoji. A mark U+FEFF, as at the front of a file, is none.
     """
-    spans = [found.span() for found in _pattern().finditer(text)]
+    spans = [found.span() for found in _pattern(units).finditer(text)]
     starts, ends = np.array(spans, np.int64).reshape(-1, 2).T
     return Sentence(text, tuple(text[a:b] for a, b in spans), starts, ends)
 
@@ -236,22 +234,24 @@ JOINERS = "\u00ad\u200c\u200d"  # soft hyphen and what Persian and emoji join wi
 
 
 @functools.cache
-def _pattern() -> re.Pattern[str]:
-    """The words of a text. No part of it may fail after a long way: it would be tried again from every character on the way."""
+def _pattern(units: bool) -> re.Pattern[str]:
+    """The words of a text. units: as above. No part of it may fail after a long way: it would be tried again from every
+    character on the way."""
     # Python's \w has no accents that stand by themselves, nor the vowel signs of Hindi; all are in these two ranges
     codes = [*range(0x300, 0x20000), *range(0xE0100, 0xE01F0)]
     marks = JOINERS + "".join(chr(code) for code in codes if unicodedata.category(chr(code))[0] == "M")
-    letter = rf"[^\W{ALONE}]"
+    alone = ALONE + UNSPACED if units else ALONE
+    letter = rf"[^\W{alone}]"
     run = rf"{letter}(?:{letter}|[{marks}])*"
     of_it = rf"['’][sS](?!{letter})"
-    web = rf"[^\s<>\"{ALONE}\u3000-\u303f\uff00-\uff65]"  # a Chinese sentence goes on right after it
+    web = rf"[^\s<>\"{alone}\u3000-\u303f\uff00-\uff65]"  # a Chinese sentence goes on right after it
     parts = (
         rf"(?i:https?://|www\.){web}*(?<![.,;:!?'’)\]}}…])",
         rf"(?<!{letter})[@#]{run}",
         rf"(?:(?<={letter})|(?<=[{marks}])){of_it}",
         rf"(?:(?![\d_]){letter}\.){{2,}}",
         rf"{run}(?:(?!{of_it})['’\-‐‑]{run}|(?<=\d)[.,](?=\d){run})*",
-        rf"[{ALONE}][{marks}]*",
+        rf"(?:[{ALONE}]{'|' + UNIT if units else ''})[{marks}]*",
         r"[\U0001F1E6-\U0001F1FF]{2}",
         rf"[^\s\ufeff](?:\u200d[^\s\w]|[{marks}\U0001F3FB-\U0001F3FF\U000E0020-\U000E007F])*",
     )

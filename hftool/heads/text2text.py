@@ -15,6 +15,7 @@ from hftool.heads.generate import written_answer
 from hftool.heads.protocol import Answer, Batch, Decoding, Feature, Metrics, Outputs, Written
 from hftool.heads.wire import TEXTS, WRITING, Asks, Parameter, Schema, texts_reply
 from hftool.models import Card
+from hftool.registry.languages import language_of
 
 MAX_NEW_TOKENS = 128
 
@@ -108,7 +109,9 @@ class Text2TextHead:
 
     def metrics(self) -> Metrics:
         """What the task is judged by; else ROUGE. Lin, "ROUGE: A Package for Automatic Evaluation of Summaries", 2004."""
-        return Metrics(self.card.measures or ("rougeL", "rouge1", "rouge2"), higher_is_better=True, report="texts")
+        names = self.card.measures or ("rougeL", "rouge1", "rouge2")
+        language = language_of(self.card.columns.get("target", "").rpartition(".")[2])  # of translation.zh-CN
+        return Metrics(names, higher_is_better=True, report="texts", language=language)
 
     def reply(self, row: Row, answer: Answer, parameters: Mapping[str, Any]) -> list[dict[str, str]]:
         """The texts."""

@@ -51,7 +51,8 @@ class Card:
     which decides; empty for those of the head. max_new_tokens: of an answer that is written. label_range: the least and the
     largest number in the data, where the label is one. label_scale: the mean and the scale by which numbers were standardised
     in training: an answer is the output times the scale plus the mean. stand_in: which model answers in another's name, if one
-    does. pooling, normalize, pool_prefix: how a vector is made, as `models/sentences.py` has it.
+    does. pooling, normalize, pool_prefix: how a vector is made, as `models/sentences.py` has it. split_units: whether a text to
+    be tagged is split where Thai, Lao, Khmer or Burmese have no spaces; not where words of them were learnt.
     """
 
     head: str
@@ -74,6 +75,7 @@ class Card:
     pooling: str = "mean"
     normalize: bool = False
     pool_prefix: bool = True
+    split_units: bool = True
     metrics: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
 

@@ -20,8 +20,10 @@ from hftool.heads.protocol import Answer, Decoding
 from hftool.inference.pieces import Pieces
 from hftool.models import Loaded
 from hftool.progress import Progress, silent
+from hftool.registry.languages import language_of
 from hftool.run import check_output
 from hftool.workflow.ask import answers_of, load, text_rows, trained
+from hftool.workflow.given import Model
 
 LANGUAGES = {
     "cs": "Czech",
@@ -45,7 +47,7 @@ Settings = Decoding | Mapping[str, Any] | None  # how a text is written, or what
 
 
 def infer(
-    model: str | Loaded,
+    model: Model | Loaded,
     texts: Sequence[str],
     *,
     pairs: Sequence[str] | None = None,
@@ -96,13 +98,13 @@ def rows_for(loaded: Loaded, texts: Sequence[str], pairs: Sequence[str] | None) 
     return rows
 
 
-def classify(model: str | Loaded, texts: Sequence[str], *, pairs: Sequence[str] | None = None) -> list[Answer]:
+def classify(model: Model | Loaded, texts: Sequence[str], *, pairs: Sequence[str] | None = None) -> list[Answer]:
     """The label of each text: {"label", "probability", "probabilities"}, or {"score"} of a model that answers a number."""
     loaded = trained(model, "classify")
     return list(answers_of(loaded, rows_for(loaded, texts, pairs)))
 
 
-def tag(model: str | Loaded, texts: Sequence[str]) -> list[Answer]:
+def tag(model: Model | Loaded, texts: Sequence[str]) -> list[Answer]:
     """The entities of each text: {"entities": [{"text", "type", "start", "end", "probability"}], "tokens", "tags"}.
 
     start and end are character offsets in the text as it was given.
@@ -111,7 +113,7 @@ def tag(model: str | Loaded, texts: Sequence[str]) -> list[Answer]:
     return list(answers_of(loaded, rows_for(loaded, texts, None)))
 
 
-def answer(model: str | Loaded, questions: Sequence[str], contexts: Sequence[str]) -> list[Answer]:
+def answer(model: Model | Loaded, questions: Sequence[str], contexts: Sequence[str]) -> list[Answer]:
     """The span of each context that answers its question: {"answer", "start", "end", "probability", "candidates"}.
 
     start and end are character offsets in the context; both are None where a model that may say so finds no answer.
@@ -120,7 +122,7 @@ def answer(model: str | Loaded, questions: Sequence[str], contexts: Sequence[str
     return list(answers_of(loaded, rows_for(loaded, questions, contexts)))
 
 
-def summarize(model: str | Loaded, texts: Sequence[str], *, decoding: Settings = None) -> list[Answer]:
+def summarize(model: Model | Loaded, texts: Sequence[str], *, decoding: Settings = None) -> list[Answer]:
     """A summary of each text: {"text", "finish"}. decoding: how it is written; by default the most probable tokens."""
     loaded = as_summarizer(trained(model, "text2text"))
     return list(answers_of(loaded, rows_for(loaded, texts, None), _options(decoding)))
@@ -135,9 +137,9 @@ def as_summarizer(loaded: Loaded) -> Loaded:
 
 
 def translate(
-    model: str | Loaded, texts: Sequence[str], *, to: str | None = None, source: str = "en", decoding: Settings = None
+    model: Model | Loaded, texts: Sequence[str], *, to: str | None = None, source: str = "en", decoding: Settings = None
 ) -> list[Answer]:
-    """A translation of each text: {"text", "finish"}. to and source: two-letter codes of languages.
+    """A translation of each text: {"text", "finish"}. to and source: codes of languages, such as de, deu or de-AT.
 
     A model that was fine-tuned translates as it was trained; another one is told the languages by its prefix, and needs `to`.
     Raises UsageError for a language that is not known, or not the one that the model was trained for.
@@ -146,7 +148,7 @@ def translate(
     return list(answers_of(loaded, rows_for(loaded, texts, None), _options(decoding)))
 
 
-def write(model: str | Loaded, texts: Sequence[str], *, decoding: Settings = None) -> list[Answer]:
+def write(model: Model | Loaded, texts: Sequence[str], *, decoding: Settings = None) -> list[Answer]:
     """What a text-to-text model makes of each text, without a prefix but its own: {"text", "finish"}."""
     loaded = trained(model, "text2text")
     return list(answers_of(loaded, rows_for(loaded, texts, None), _options(decoding)))
@@ -158,11 +160,11 @@ def as_translator(loaded: Loaded, *, to: str | None, source: str) -> Loaded:
     card = loaded.card
     if card.prefix.startswith("summarize"):
         raise UsageError("the model was trained to summarize", "hftool summarize MODEL TEXT")
-    if to == source:
+    if to is not None and language_of(to) == language_of(source):
         raise UsageError(f"that is from {_language(source)} to {_language(source)}", "Name two languages: --from en --to de")
     if card.task:
-        target = str(card.columns.get("target", "")).rpartition(".")[2]
-        fixed = card.prefix.startswith("translate") or target != to
+        target = language_of(str(card.columns.get("target", "")).rpartition(".")[2])
+        fixed = card.prefix.startswith("translate") or to is None or target != language_of(to)
         if to is not None and card.prefix != wanted and fixed:
             raise UsageError(f"the model was trained on {card.task} and takes no other language", "Leave --to out")
         return loaded
@@ -175,12 +177,12 @@ def as_translator(loaded: Loaded, *, to: str | None, source: str) -> Loaded:
 
 
 def _language(code: str) -> str:
-    if code not in LANGUAGES:
+    if language_of(code) not in LANGUAGES:
         named = nearest(code, LANGUAGES.values())
         codes = [known for known, name in LANGUAGES.items() if name == named]
         hint = f"Did you mean '{codes[0]}'?" if codes else "Languages: " + ", ".join(LANGUAGES)
         raise UsageError(f"unknown language '{code}'", hint)
-    return LANGUAGES[code]
+    return LANGUAGES[language_of(code)]
 
 
 def _with_prefix(loaded: Loaded, prefix: str) -> Loaded:
@@ -192,7 +194,7 @@ def _options(decoding: Settings) -> dict[str, Any]:
 
 
 def generate(
-    model: str | Loaded,
+    model: Model | Loaded,
     prompts: Sequence[str] = ("",),
     *,
     decoding: Settings = None,
@@ -214,7 +216,7 @@ def generate(
     return made
 
 
-def fill(model: str | Loaded, texts: Sequence[str], *, top_k: int = 5) -> list[Answer]:
+def fill(model: Model | Loaded, texts: Sequence[str], *, top_k: int = 5) -> list[Answer]:
     """The words for each mask: {"text", "masks": [{"start", "end", "fills": [{"token", "probability"}]}]}.
 
     A mask is written [MASK], or as the model writes it. Raises DataError for a text without one.
@@ -223,7 +225,7 @@ def fill(model: str | Loaded, texts: Sequence[str], *, top_k: int = 5) -> list[A
     return list(answers_of(loaded, rows_for(loaded, texts, None), {"asking": True, "top_k": top_k}))
 
 
-def embed(model: str | Loaded, texts: Sequence[str], *, pooling: str | None = None) -> np.ndarray:
+def embed(model: Model | Loaded, texts: Sequence[str], *, pooling: str | None = None) -> np.ndarray:
     """Texts to vectors (N, H) float32. pooling: mean, cls or max over the tokens; by default as the model was trained."""
     loaded = trained(model, "embed")
     made = [answer["embedding"] for answer in vectors(loaded, texts, pooling=pooling)]
@@ -232,7 +234,7 @@ def embed(model: str | Loaded, texts: Sequence[str], *, pooling: str | None = No
 
 
 def vectors(
-    model: str | Loaded, texts: Sequence[str], *, pairs: Sequence[str] | None = None, pooling: str | None = None
+    model: Model | Loaded, texts: Sequence[str], *, pairs: Sequence[str] | None = None, pooling: str | None = None
 ) -> list[Answer]:
     """What `embed` and `similar` tell: {"embedding"} of a text, {"similarity", "score"} of a pair, `cut` of one too long."""
     loaded = trained(model, "embed")
@@ -256,7 +258,7 @@ def save_vectors(out: str | Path, vectors: Iterable[np.ndarray | None]) -> None:
     write_rows(Path(out), ({"embedding": vector} for vector in vectors))
 
 
-def similar(model: str | Loaded, first: str, second: str, *, pooling: str | None = None) -> float:
+def similar(model: Model | Loaded, first: str, second: str, *, pooling: str | None = None) -> float:
     """The cosine similarity of two texts, -1 to 1."""
     (made,) = vectors(model, [first], pairs=[second], pooling=pooling)
     return float(made["similarity"])

@@ -41,6 +41,7 @@ from hftool.names import Place, find_place
 from hftool.progress import Progress, notice, silent
 from hftool.registry.models import FAMILIES, Family, check_head, find_model, natural_head
 from hftool.safety import is_export
+from hftool.workflow.given import Model, model_word, text_list
 
 LEAST_TOKENS = 2  # a beginning and an end
 
@@ -56,7 +57,7 @@ class Tokens:
 
 
 def load(
-    model: str,
+    model: Model,
     *,
     head: str | None = None,
     device: str = "auto",
@@ -64,22 +65,23 @@ def load(
     fallback: bool = False,
     progress: Progress = silent,
 ) -> Loaded:
-    """A model with its tokenizer and card. MODEL: a name, a Hub id, a model folder or a run folder.
+    """A model with its tokenizer and card. model: a name, a Hub id, a model folder or a run folder, a Run, or a Result.
 
     head: what it is to do; by default what it was trained for, or what it does naturally. A model whose head is not trained yet
     loads, with the parts that are missing in `new_weights`; it never answers. Raises UsageError (a family that cannot do it),
     InputMissing, HubUnreachable, Refused, DataError, ConfigError.
     """
+    model = model_word(model)
     if head is not None:
         check_head_by_name(model, head)
     place = find_place(model, head=head, offline=offline, fallback=fallback, progress=progress)
     return load_place(place, head=head, device=device, progress=progress)
 
 
-def check_head_by_name(model: str, head: str) -> None:
+def check_head_by_name(model: Model, head: str) -> None:
     """As far as names tell, before anything is read or fetched. Raises UsageError that names the families that can."""
     head_class(head)
-    known = find_model(model)
+    known = find_model(model_word(model))
     if known is not None:
         check_head(next(f for f in FAMILIES if f.name == known.family), head, model=known.name)
 
@@ -178,7 +180,7 @@ def _card_of_stranger(place: Place, config: Any, head: str) -> Card:
 
 
 def tokenize(
-    model: str | Loaded,
+    model: Model | Loaded,
     texts: Sequence[str],
     *,
     pairs: Sequence[str] | None = None,
@@ -198,7 +200,7 @@ def tokenize(
     if isinstance(model, Loaded):
         tokenizer, card = model.tokenizer, model.card
     else:
-        place = find_place(model, head=None, offline=offline, fallback=fallback, progress=progress)
+        place = find_place(model_word(model), head=None, offline=offline, fallback=fallback, progress=progress)
         config = read_config(place.folder, exported=True)
         tokenizer = load_tokenizer(place.folder, config)
         say_tokenizer(tokenizer, place, progress)
@@ -230,9 +232,8 @@ def _tokens(tokenizer: Any, whole: Feature, feature: Feature) -> Tokens:
 def text_rows(texts: Sequence[str], pairs: Sequence[str] | None, *, roles: Sequence[str] = ("text", "text_pair")) -> list[Row]:
     """Texts as rows under the first role, and pairs under the second. Raises UsageError for anything but lists of texts of one
     length."""
-    for name, values in (("texts", texts), ("pairs", pairs or [])):
-        if isinstance(values, str) or not all(isinstance(value, str) for value in values):
-            raise UsageError(f"{name} must be a list of texts")
+    texts = text_list(texts)
+    pairs = text_list(pairs, "pairs") if pairs is not None else None
     if pairs is not None and len(pairs) != len(texts):
         raise UsageError(f"there are {len(texts)} texts and {len(pairs)} second texts")
     rows: list[Row] = [{roles[0]: whole_characters(text)} for text in texts]
@@ -282,7 +283,7 @@ def _stops(value: Any) -> tuple[str, ...]:
     return tuple(texts)
 
 
-def trained(model: str | Loaded, head: str | None) -> Loaded:
+def trained(model: Model | Loaded, head: str | None) -> Loaded:
     """The model, loaded if it is a word, and sure to answer under `head`.
 
     Raises what `load` raises, UsageError, ConfigError.
@@ -309,7 +310,7 @@ def read_lines(handle: Iterable[str]) -> list[str]:
 
 
 def info(
-    model: str,
+    model: Model,
     *,
     batch_size: int = 32,
     length: int = 128,
@@ -318,6 +319,7 @@ def info(
     progress: Progress = silent,
 ) -> dict[str, Any]:
     """What a model is and what it needs: parameters by part, bytes, memory to infer and to train. Loads no weights."""
+    model = model_word(model)
     place = find_place(model, head=None, offline=offline, fallback=fallback, progress=progress)
     card = read_card(place.folder)
     config = read_config(place.folder, exported=True)

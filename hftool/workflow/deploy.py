@@ -21,6 +21,7 @@ from hftool.run import Run, check_output, whole_folder
 from hftool.safety import EXPORT, PICKLES, sha256
 from hftool.workflow.ask import load_place, trained
 from hftool.workflow.export import export
+from hftool.workflow.given import Model, model_word
 
 TARGETS = ("onnx", "docker", "kubernetes")
 MOST_REPLICAS = 100
@@ -41,7 +42,7 @@ class Deployment:
 
 
 def deploy(
-    model: str,
+    model: Model,
     *,
     to: str,
     out: str | Path | None = None,
@@ -61,6 +62,7 @@ def deploy(
     loaded once, so that what cannot answer is not built. Nothing stands in for a model that cannot be had. Raises UsageError,
     OutputUnavailable, InputMissing, HubUnreachable, Refused, DataError, ConfigError, StorageError.
     """
+    model = model_word(model)
     _check(to, name=name, image=image, replicas=replicas)
     target = Path(out) if out is not None else _beside(model, to)
     if to == "onnx":

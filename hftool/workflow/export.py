@@ -25,6 +25,7 @@ from hftool.safety import check_extra, is_export
 from hftool.workflow import measure
 from hftool.workflow.answers import natural_options
 from hftool.workflow.ask import check_head_by_name, load_place, trained
+from hftool.workflow.given import Model, model_word
 
 FORMATS = ("onnx",)
 NUMBERS = ("int8",)
@@ -41,7 +42,7 @@ class Exported:
 
 
 def export(
-    model: str,
+    model: Model,
     *,
     out: str | Path,
     to: str = "onnx",
@@ -57,6 +58,7 @@ def export(
     naturally. The folder appears whole, and only when the graphs answer as the model does: else DataError. Raises what `load`
     raises, OutputUnavailable, ConfigError (an export, a head that is not trained, a model that the exporter cannot follow).
     """
+    model = model_word(model)
     _check_words(to, quantize)
     check_output(Path(out))
     check_extra("onnxscript")

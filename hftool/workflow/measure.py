@@ -1,6 +1,7 @@
 """The words that put a model to work on files: evaluate, predict."""
 
 import itertools
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -27,6 +28,7 @@ from hftool.workflow import prepare
 from hftool.workflow.answers import natural_options
 from hftool.workflow.ask import check_head_by_name, load_place, make_predictor, trained
 from hftool.workflow.choosing import columns_to_answer, columns_to_measure
+from hftool.workflow.given import Model, model_word, task_word
 
 ROWS_AT_A_TIME = 4096
 JUDGED = 256  # rows by which the columns of a file are judged
@@ -44,8 +46,8 @@ class Report:
 
 
 def evaluate(
-    model: str,
-    task: str | None = None,
+    model: Model,
+    task: str | os.PathLike[str] | None = None,
     *,
     split: str | None = None,
     column: Mapping[str, str] | None = None,
@@ -65,6 +67,7 @@ def evaluate(
     split: train, validation or test; by default test if it has labels, else validation. errors: where the misclassified rows
     go, worst first; by default errors.jsonl in the run folder. Raises what `load` raises, DataError, UsageError.
     """
+    model, task = model_word(model), task if task is None else task_word(task)
     _check_split(split)
     if task is None and (column or encoding):
         raise UsageError("columns and an encoding go with a task or a file", f"hftool evaluate {model} FILE ...")
@@ -215,8 +218,8 @@ def _labels_of(card: Card, names: Mapping[str, str]) -> Labels:
 
 
 def predict(
-    model: str | Loaded,
-    source: str | None,
+    model: Model | Loaded,
+    source: str | os.PathLike[str] | None,
     *,
     out: str | Path | None = None,
     column: Mapping[str, str] | None = None,
@@ -237,8 +240,7 @@ def predict(
     them. out: a CSV, TSV, JSON Lines or Parquet file by its ending; without one JSON Lines go to `handle`. A row without a text
     keeps its line, with nothing in the new columns. Raises what `load` raises, DataError, OutputUnavailable.
     """
-    if source is None:
-        raise UsageError("which file?", "hftool predict MODEL FILE --out OUT.csv")
+    source = _file_to_answer(source)
     if out is not None:
         check_ending(out)
         check_output(Path(out))
@@ -246,7 +248,7 @@ def predict(
     if not isinstance(model, Loaded):
         if head is not None:
             check_head_by_name(model, head)
-        place = find_place(model, head=head, offline=offline, fallback=fallback, progress=progress)
+        place = find_place(model_word(model), head=head, offline=offline, fallback=fallback, progress=progress)
     rejected: list[Rejected] = []
     names, records = stream(source, encoding=encoding, rejected=rejected)
     sample = list(itertools.islice(records, JUDGED))
@@ -261,6 +263,12 @@ def predict(
     answers = _Answered(loaded, mapping, present, {**natural_options(loaded), **(options or {})}, top_k, source, progress)
     rows = answers.rows(itertools.chain(sample, records), rejected)
     return write_lines(handle or sys.stdout, rows) if out is None else write_rows(Path(out), rows)
+
+
+def _file_to_answer(source: str | os.PathLike[str] | None) -> str:
+    if source is None:
+        raise UsageError("which file?", "hftool predict MODEL FILE --out OUT.csv")
+    return task_word(source)
 
 
 def _one_by_one(predictor: Predictor, rows: Sequence[Row], refused: dict[int, str]) -> list[Answer]:

@@ -4,6 +4,7 @@ Nothing is written here. Training, saving a checkpoint and measuring a run again
 """
 
 import dataclasses
+import os
 import sys
 import time
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ from hftool import config as knobs
 from hftool.config import Config
 from hftool.data.columns import check_roles
 from hftool.data.labels import Labels
+from hftool.data.scripts import are_words
 from hftool.data.splits import Choices, Splits, build_splits
 from hftool.errors import DataError, UsageError
 from hftool.heads import get_head, head_class
@@ -95,7 +97,8 @@ def make_settings(
         check_roles(values.get("columns") or {})
         for key, value in values.items():
             knobs.check_key(key)
-            values[key] = knobs.parse(key, value) if key in knobs.KNOBS else value
+            raw = os.fspath(value) if isinstance(value, os.PathLike) else value
+            values[key] = knobs.parse(key, raw) if key in knobs.KNOBS else knobs.parse_plain(key, raw)
         config = knobs.make_config(values)
     config = dataclasses.replace(config, model=model or config.model, task=task or config.task, head=head or config.head)
     if config.model is None:
@@ -287,6 +290,7 @@ def _new_card(found: Found, splits: Splits, family: Family) -> Card:
         pooling=found.sentences.pooling,
         normalize=found.sentences.normalize,
         pool_prefix=found.sentences.pool_prefix,
+        split_units=not are_words(row["tokens"] for row in train if "tokens" in row),
         stand_in=found.stand_ins(),
         versions=versions(),
     )

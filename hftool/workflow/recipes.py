@@ -35,10 +35,12 @@ def recipe_text(name: str) -> str:
     return paths[name].read_text(encoding="utf-8")
 
 
-def copy(recipe: str, *, folder: str | Path = ".") -> Path:
-    """Write the recipe called `recipe` into a folder: now it is yours. Raises UsageError, OutputUnavailable."""
-    target = Path(folder) / f"{recipe}.py"
+def copy(recipe: str, *, folder: str | Path = ".", out: str | Path | None = None) -> Path:
+    """Write the recipe called `recipe` into a folder, or to the file `out`: now it is yours. Raises UsageError,
+    OutputUnavailable."""
+    target = Path(folder) / f"{recipe}.py" if out is None else Path(out)
     text = recipe_text(recipe)
     check_output(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(text, encoding="utf-8")
     return target

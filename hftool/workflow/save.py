@@ -17,6 +17,7 @@ from hftool.safety import is_export, sha256
 from hftool.training import store
 from hftool.training.adapters import add_adapters, merge_adapters
 from hftool.training.store import Store, load_weights
+from hftool.workflow.given import Model, model_word
 
 
 @dataclass(frozen=True)
@@ -35,13 +36,14 @@ def save_folder(loaded: Loaded, card: Card, folder: Path, story: Story = NO_STOR
     return {**write_sums(folder), SUMS: sha256(folder / SUMS)}
 
 
-def save(run: str | Path, *, out: str | Path, checkpoint: str = "best") -> Path:
+def save(run: Model, *, out: str | Path, checkpoint: str = "best") -> Path:
     """Write the model of a run, finished or not, as a plain Hugging Face folder with its card, its page and the hashes of its
     files. Needs no network.
 
     checkpoint: best, last or step-000400. Raises InputMissing, OutputUnavailable, ConfigError (no such checkpoint, damaged),
     DataError (the best is damaged).
     """
+    run = model_word(run)
     source, target = Run(Path(run)), Path(out)
     check_output(target)
     if not source.path.is_dir():

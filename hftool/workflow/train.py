@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -40,6 +41,7 @@ from hftool.training.placement import Team, generators_claimed, seed_everything
 from hftool.training.store import Store, checkpoint_bytes
 from hftool.workers import restarts
 from hftool.workflow.ask import make_predictor, say_tokenizer
+from hftool.workflow.given import Model, model_word, refuse_unknown, task_word
 from hftool.workflow.measuring import score_together
 from hftool.workflow.prepare import Found, Job, choose_head, find, make_settings, manifest, prepare, split
 from hftool.workflow.resume import FREE, as_recorded, check_recorded, check_same, check_unchanged, relocate
@@ -62,8 +64,8 @@ class Result:
 
 
 def finetune(
-    model: str | None = None,
-    task: str | None = None,
+    model: Model | None = None,
+    task: str | os.PathLike[str] | None = None,
     *,
     config: Config | Mapping[str, Any] | None = None,
     out: str | Path | None = None,
@@ -72,6 +74,7 @@ def finetune(
     offline: bool = False,
     fallback: bool = False,
     progress: Progress = silent,
+    **unknown: object,
 ) -> Result:
     """Train a model on a task and write the run folder; its `model/` holds the best checkpoint.
 
@@ -81,6 +84,8 @@ def finetune(
     the seed, so one thread of a process may train at a time. Works in each of several processes that torchrun or accelerate
     started. Raises any error of `hftool.errors`; nothing is written before usage, output, inputs, data and model were checked.
     """
+    refuse_unknown(finetune, unknown)
+    model, task = None if model is None else model_word(model), None if task is None else task_word(task)
     settings = make_settings(config, model=model, task=task, head=head)
     choose_head(settings)
     with generators_claimed():
@@ -113,12 +118,13 @@ def _finetune(
         return _run(run, job, team, progress)
 
 
-def resume(run: str | Path, *, offline: bool = False, progress: Progress = silent) -> Result:
+def resume(run: Model, *, offline: bool = False, progress: Progress = silent) -> Result:
     """Go on with a run, bitwise as if it had not stopped; a finished one is left as it is.
 
     Raises InputMissing (no run folder), ConfigError (settings, data or model have changed), DataError (every checkpoint is
     damaged, or the best), and what `finetune` raises.
     """
+    run = model_word(run)
     source = Run(Path(run))
     if not source.is_run():
         what = "is no run folder: it has no config.yaml and manifest.json" if source.path.is_dir() else "is not there"

@@ -3,10 +3,13 @@
 import io
 import json
 import os
+import shlex
 import sys
 
 import pytest
 from conftest import one_line
+
+from hftool.cli.next_command import next_command
 
 
 def document(answer):
@@ -101,11 +104,45 @@ def test_info_save_and_copy(cli, tiny_run, tmp_path):
     assert (code, out) == (73, "") and one_line(err).startswith("hftool: the output 'bert.py' exists already")
     (tmp_path / "bert.py").unlink()
     assert cli("copy", "bert")[1] == "bert.py is yours now. Run it: python bert.py\n"
+    assert (
+        cli("copy", "bert", "--out", "b/my own.py", "-q")[:2] == (0, "b/my own.py\n") and (tmp_path / "b/my own.py").is_file()
+    )
+    assert cli("copy", "t5", "--out", "my t5.py")[1] == "my t5.py is yours now. Run it: python 'my t5.py'\n"
+    code, out, err = cli("copy", "t5", "--out", "my t5.py")
+    assert (code, out) == (73, "") and one_line(err).endswith("Choose another --out, or remove it")
     code, out, err = cli("save", tiny_run, "--out", "n")
     assert (code, out) == (73, "") and one_line(err).startswith("hftool: the output 'n' exists already")
 
 
+@pytest.mark.parametrize(
+    ("head", "columns", "line"),
+    [
+        ("classify", {"text": "a", "label": "c"}, 'hftool classify "TEXT"'),
+        ("classify", {"text": "a", "text_pair": "b", "label": "c"}, 'hftool classify "TEXT" --pair "TEXT"'),
+        ("embed", {"text": "a", "text_pair": "b", "label": "c"}, 'hftool embed "TEXT"'),
+        ("answer", {}, 'hftool answer --question "TEXT" --context "TEXT"'),
+        ("fill", {}, 'hftool fill "TEXT with a [MASK]"'),
+        ("tag", {}, 'hftool tag "TEXT"'),
+    ],
+)
+def test_the_next_command_is_one_that_works(head, columns, line):
+    assert next_command("my run", {"head": head, "columns": columns}).replace(" 'my run'", "") == line
+
+
+def test_the_next_command_of_a_model_of_pairs_can_be_typed(cli, tiny_bert, tmp_path):
+    rows = [f"a film number {i}\tit is {('cold', 'warm')[i % 2]} {i}\t{i % 2}" for i in range(24)]
+    (tmp_path / "pairs.tsv").write_text("\n".join(["sentence1\tsentence2\tlabel", *rows]) + "\n", encoding="utf-8")
+    code, out, err = cli("finetune", tiny_bert, "pairs.tsv", "--out", "p q", "--epochs", "1", "--offline")
+    assert code == 0, err
+    [line] = [line.removeprefix("next").strip() for line in out.splitlines() if line.startswith("next")]
+    assert line == 'hftool classify \'p q\' "TEXT" --pair "TEXT"'
+    assert cli(*shlex.split(line)[1:])[0] == 0
+
+
 def test_models_and_tasks_for_a_person_and_a_program(cli):
+    for verb in ("models", "tasks"):
+        whole, rows = cli(verb)[1], cli(verb, "-q")[1]
+        assert whole.startswith("name") and rows in whole and not rows.startswith("name") and "untrained:" not in rows
     for verb in ("models", "tasks"):
         rows = document(cli(verb, "--json"))
         table, _, families = cli(verb)[1].partition("\n\n")

@@ -110,6 +110,25 @@ def test_characters_by_hand(given, expected, exact, f1):
     assert report["by_character"] == 1
 
 
+@pytest.mark.parametrize(
+    ("given", "expected", "exact", "f1"),
+    [
+        ("กรุงเทพมหานคร", ["กรุงเทพ"], 0, 2 / 3),  # ก รุ ง เ ท พ: 6 of 12 and 6 of 6
+        ("กรุงเทพ", ["กรุงเทพ"], 1, 1),
+        ("ปี 2567", ["2567"], 0, 2 / 3),
+        ("iPhone 15", ["iPhone 15"], 1, 1),
+        ("ວຽງຈັນ", ["ນະຄອນວຽງຈັນ"], 0, None),
+        ("ភ្នំពេញ។", ["ភ្នំពេញ"], 1, 1),
+        ("ရန်ကုန်မြို့", ["ရန်ကုန်"], 0, None),
+        ("ลาว", ["ภูเก็ต"], 0, 0),
+    ],
+)
+def test_units_by_hand(given, expected, exact, f1):
+    report = report_of([given], [row(*expected, question="เมืองหลวงของไทยคืออะไร")])
+    assert report["exact_match"] == exact and report["by_character"] == 1
+    assert report["f1"] == pytest.approx(f1) if f1 is not None else 0.6 < report["f1"] < 1
+
+
 def test_it_is_decided_row_by_row_what_a_word_is():
     rows = [
         row("Peking", question="Where?"),

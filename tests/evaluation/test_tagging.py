@@ -3,6 +3,7 @@ import random
 import pytest
 from seqeval import metrics as theirs
 
+from hftool.data.schemes import scheme_of
 from hftool.evaluation.report import error_rows, make_report
 from hftool.evaluation.tagging import entities
 from hftool.heads.protocol import Metrics
@@ -62,6 +63,44 @@ def test_the_other_letters_of_the_same_scheme_measure_the_same():
     assert report_of(renamed(answered), renamed(expected), tuple(renamed([iobes])[0])) == report_of(answered, expected, iobes)
 
 
+@pytest.mark.parametrize("odd", ["[PAD]", "X", "<START>", "[SEP]", "b-PER", "B_LOC", "0", "o"])
+def test_a_label_that_no_other_is_like_changes_no_figure(odd):
+    answered, expected = drawn(random.Random(3), TAGS)
+    assert report_of(answered, expected, (*TAGS, odd)) == report_of(answered, expected, TAGS)
+
+
+@pytest.mark.parametrize("way", ["B_{}", "{1}-{0}", "lower", "0 for O", "o for O", "BMES"])
+@pytest.mark.parametrize("seed", range(2))
+def test_tags_written_otherwise_measure_the_same(seed, way):
+    """As seqeval measures the same tags in its own letters."""
+    labels = ("O", "B-X", "I-X", "B-Y", "I-Y", *(("E-X", "S-X") if way == "BMES" else ()))
+    answered, expected = drawn(random.Random(seed), labels)
+
+    def written(tag):
+        if tag == "O":
+            return {"0 for O": "0", "o for O": "o", "lower": "o"}.get(way, tag)
+        mark, kind = tag.split("-")
+        ways = {"B_{}": f"{mark}_{kind}", "{1}-{0}": f"{kind}-{mark}", "lower": tag.lower()}
+        return ways.get(way, tag.replace("I-", "M-") if way == "BMES" else tag)
+
+    rows = [[[written(tag) for tag in tags] for tags in side] for side in (answered, expected)]
+    report = report_of(*rows, tuple(map(written, labels)))
+    assert report["entity_f1"] == pytest.approx(theirs.f1_score(expected, answered))
+    assert report["precision"] == pytest.approx(theirs.precision_score(expected, answered))
+    assert {name.upper() for name in report["by_type"]} == {"X", "Y"}
+
+
+def test_plain_marks_are_measured_as_seqeval_does():
+    answered, expected = drawn(random.Random(1), ("O", "B", "I"))
+    report = report_of(answered, expected, ("O", "B", "I"))
+    assert report["entity_f1"] == pytest.approx(theirs.f1_score(expected, answered)) and set(report["by_type"]) == {"_"}
+
+
+def test_words_outside_written_0_are_no_entity():
+    assert report_of([["0", "0"]], [["B-X", "0"]], ("0", "B-X", "I-X"))["entity_f1"] == 0.0
+    assert report_of([["0", "B-X"]], [["0", "0"]], ("0", "B-X", "I-X"))["entities"] == 0
+
+
 def test_a_type_that_is_never_found_is_zero_and_warns_nobody():
     report = report_of([["O", "O"]], [["B-PER", "O"]])
     assert (report["entity_f1"], report["precision"], report["recall"], report["accuracy"]) == (0.0, 0.0, 0.0, 0.5)
@@ -79,7 +118,7 @@ def test_plain_tags_are_measured_as_they_are_answered_a_run_at_a_time():
     report = report_of(answered, expected, labels)
     assert (report["entity_f1"], report["precision"], report["recall"], report["accuracy"]) == (0.5, 0.5, 0.5, 0.75)
     assert report["by_type"]["NOUN"] == {"precision": 0.5, "recall": 1.0, "f1": pytest.approx(2 / 3), "entities": 1}
-    assert entities(expected[0], labels) == spans_of(expected[0], prefixed=False) == [("NOUN", 0, 1), ("VERB", 3, 3)]
+    assert entities(expected[0], labels) == spans_of(expected[0], scheme_of(labels)) == [("NOUN", 0, 1), ("VERB", 3, 3)]
 
 
 def test_a_row_with_another_number_of_tags_is_a_bug_and_not_a_low_score():

@@ -8,14 +8,17 @@ import pytest
 
 from hftool.evaluation.report import error_rows, make_report
 from hftool.heads.protocol import Metrics
+from hftool.heads.text2text import Text2TextHead
+from hftool.models import Card
+from hftool.registry.languages import language_of
 
 NAMES = ("rouge1", "rouge2", "rougeL", "bleu", "chrf")
 WORDS = ["the", "cat", "sat", "on", "a", "mat", "don't", "U.S.", "1,000", "Running", "runs", "well-known", "--", "snake_case"]
 
 
-def report_of(given, expected, names=NAMES):
+def report_of(given, expected, names=NAMES, **named):
     rows = [{"source": "s", "target": text} for text in expected]
-    return make_report([{"text": text} for text in given], rows, Metrics(names, True, "texts"), (), 0.5)
+    return make_report([{"text": text} for text in given], rows, Metrics(names, True, "texts", **named), (), 0.5)
 
 
 def drawn(seed, count=30):
@@ -101,6 +104,64 @@ def test_bleu_sees_more_than_one_word_in_a_sentence_without_spaces(text, tokeniz
     assert f"|tok:{tokenizer}|" in report["signatures"]["bleu"]
     if tokenizer != "13a":
         assert 60 < report["bleu"] < 100
+
+
+UNSPACED = [
+    ("วันนี้อากาศที่กรุงเทพดีมากครับ", "วันนี้อากาศที่กรุงเทพดีมากค่ะ"),
+    ("ມື້ນີ້ອາກາດຢູ່ວຽງຈັນດີຫຼາຍ", "ມື້ນີ້ອາກາດຢູ່ວຽງຈັນດີ"),
+    ("ថ្ងៃនេះអាកាសធាតុនៅភ្នំពេញល្អណាស់", "ថ្ងៃនេះអាកាសធាតុនៅភ្នំពេញល្អ"),
+    ("ယနေ့ရန်ကုန်ရာသီဥတုအရမ်းကောင်းပါတယ်", "ယနေ့ရန်ကုန်ရာသီဥတုကောင်းပါတယ်"),
+    ("ซื้อ iPhone 15 Pro ที่ Central World วันนี้", "ซื้อ iPhone 15 Pro ที่ Central World เมื่อวาน"),
+    ("๒๕๖๗ เป็นปีที่ดีมาก", "๒๕๖๗ เป็นปีที่ดี"),
+]
+
+
+@pytest.mark.parametrize(("given", "expected"), UNSPACED)
+def test_nearly_the_same_text_in_a_script_without_spaces_is_nearly_right(given, expected):
+    report = report_of([given], [expected])
+    assert report["rouge1"] > 0.7 and report["rouge2"] > 0.6 and report["rougeL"] > 0.7 and report["bleu"] > 40
+    assert report["tokenizer"] == "unicode-units" and "|tok:13a-units|" in report["signatures"]["bleu"]
+    assert 0.5 < report["length_ratio"] < 2
+
+
+def test_latin_words_and_numbers_within_thai_stay_whole():
+    report = report_of(["ใช้ Python 3.14 ครับ"], ["ใช้ Pythonic 3.15 ครับ"], ("rouge1", "bleu"))
+    assert report["rouge1"] == pytest.approx(2 * 6 / (8 + 8))  # ใ ช้ ค รั บ and 3 of 8 each: not Python, not 14
+    assert report_of(["ใช้ Python 3.14 ครับ"] * 2, ["ใช้ Python 3.14 ครับ"] * 2, ("bleu",))["bleu"] == pytest.approx(100)
+
+
+@pytest.mark.parametrize(
+    "code", ["zh", "zh-CN", "zh-TW", "zh_TW", "zh-Hans-CN", "zho", "zho_Hans", "chi", "cmn", "yue", "ZH-cn"]
+)
+def test_the_language_of_the_target_chooses_the_tokenizer(code):
+    texts = ["CUDA 和 PyTorch Lightning 框架"]  # mostly in Latin letters
+    assert "|tok:13a|" in report_of(texts, texts, ("bleu",))["signatures"]["bleu"]
+    assert "|tok:zh|" in report_of(texts, texts, ("bleu",), language=language_of(code))["signatures"]["bleu"]
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "tokenizer"),
+    [
+        ("ja-JP", "PyTorch Lightning の使い方", "char"),
+        ("jpn_Jpan", "PyTorch Lightning の使い方", "char"),
+        ("ko-KR", "PyTorch Lightning 사용법", "char"),
+        ("kor", "서울의 날씨가 좋다", "char"),
+        ("", "서울의 날씨가 좋다", "char"),
+        ("th-TH", "PyTorch Lightning for deep learning คือ", "13a-units"),
+        ("mya_Mymr", "PyTorch Lightning for deep learning က", "13a-units"),
+        ("de-AT", "Ein schöner Tag", "13a"),
+        ("zh-CN", "never translated", "13a"),  # none of its letters are there
+    ],
+)
+def test_kin_of_other_languages(code, text, tokenizer):
+    report = report_of([text], [text], ("bleu",), language=language_of(code))
+    assert f"|tok:{tokenizer}|" in report["signatures"]["bleu"]
+
+
+def test_the_head_tells_the_language_by_its_column():
+    for column, language in {"translation.zh-TW": "zh", "ja_JP": "ja", "summary": "summary"}.items():
+        head = Text2TextHead(None, Card(head="text2text", columns={"source": "en", "target": column}))
+        assert head.metrics().language == language
 
 
 def test_nothing_answered_is_zero_without_a_warning():

@@ -5,9 +5,11 @@ import numpy as np
 import pytest
 import torch
 
+from hftool.data.schemes import scheme_of
+from hftool.data.scripts import are_words
 from hftool.errors import DataError, UsageError
 from hftool.heads import get_head
-from hftool.heads.tag import TagHead, has_prefixes, spans_of, split_words
+from hftool.heads.tag import TagHead, spans_of, split_words
 from hftool.models import Card
 
 LABELS = ("O", "B-person", "I-person", "B-place", "I-place")
@@ -22,6 +24,8 @@ STRANGE = {
     "emoji": "Ann 😀 likes 👨‍👩‍👧, 👍🏽 and 🇩🇪!",
     "right to left": "שלום Ann, עולם (Bob)",
     "chinese": "我在北京见到Ann，好。",
+    "thai": "สมชาย ไปเชียงใหม่กับ Ann 2 คน ๆ",
+    "khmer and burmese": "លោក សុខា ទៅ ភ្នំពេញ។ ကိုအောင်မန္တလေး၊",
     "combining": "the cafe\u0301's e\u0301clair नमस्ते",
     "byte order mark": "\ufeffAnn met\u200b Bob\x00 .",
     "spaces": "  Ann\u00a0Lee \t\n\u3000met  Bob ",
@@ -107,20 +111,50 @@ def test_words_as_in_the_data_that_taggers_learn_from():
     words = "Hana 's well-known friend ( O'Brien ) paid 1,000.50 in the U.S. : don't tell @tiny_b #joy at https://x.com/a?b=1 ."
     assert list(split_words(text).words) == words.split()
     assert split_words("我在东京タワーABC大。").words == (*"我在东京タワー", "ABC", *"大。")
+    assert split_words("ไปน้ำตกกับAnn 2.5กม.").words == (*["ไ", "ป", "น้ำ", "ต", "ก", "กั", "บ", "Ann", "2.5", "ก", "ม", "."],)
+    assert split_words("ភ្នំពេញ။မန္တလေး ພາສາ བོད་སྐད").words == (
+        *["ភ្នំ", "ពេ", "ញ", "။", "မ", "န္တ", "လေး", "ພ", "າ", "ສ", "າ", "བོད", "་", "སྐད"],
+    )
+    assert split_words("ที่https://x.com/ไทย ok").words == ("ที่", "https://x.com/", "ไ", "ท", "ย", "ok")
     assert split_words("看https://x.com，好").words == ("看", "https://x.com", "，", "好")
     assert split_words("cafe\u0301s नमस्ते می\u200cخواهم").words == ("cafe\u0301s", "नमस्ते", "می\u200cخواهم")
     assert split_words("a@b 👍🏽👨‍👩‍👧🇩🇪❤️").words == ("a", "@", "b", "👍🏽", "👨‍👩‍👧", "🇩🇪", "❤️")
 
 
+@pytest.mark.parametrize(
+    ("tokens", "words"),
+    [
+        ("สมชาย ไป เชียงใหม่", True),
+        ("ส ม ชา ย ไ ป", False),
+        ("အောင် မန္တလေး", True),
+        ("ត្រី Ann ភ្នំពេញ", True),
+        ("ພ າ ສ າ ລ າ ວ", False),
+        ("我们 在 北京 工作", False),  # Chinese is split at each character, however it was learnt
+        ("Ann Lee met Bob", False),
+    ],
+)
+def test_what_was_learnt_in_words_is_asked_in_words(family, tokens, words):
+    assert are_words([tokens.split(), ["and", "Latin"]]) is words
+    head = head_of(family, split_units=not words)
+    features = head.encode([{"text": tokens}])
+    told = head.join(head.decode(say(head, features, [0] * 20), features))["tokens"]
+    assert told == (tokens.split() if words or tokens.isascii() else list(split_words(tokens).words))
+    assert split_words("\ufeffAnn's b.", units=False).words == ("Ann", "'s", "b", ".")
+
+
 @pytest.mark.parametrize("text", STRANGE.values(), ids=STRANGE.keys())
 def test_every_character_but_white_space_and_marks_is_in_exactly_one_word(text):
-    sentence = split_words(text)
+    for sentence in (split_words(text), split_words(text, units=False)):
+        check_words(text, sentence)
+
+
+def check_words(text, sentence):
     assert [text[a:b] for a, b in zip(sentence.starts, sentence.ends, strict=True)] == list(sentence.words)
     covered = [i for a, b in zip(sentence.starts, sentence.ends, strict=True) for i in range(a, b)]
     assert covered == [i for i, char in enumerate(text) if not char.isspace() and char != "\ufeff"]
 
 
-@pytest.mark.parametrize("bad", ["a.bc", "www. ", "a's", "http://.", "1,", "😀\u200d", "."])
+@pytest.mark.parametrize("bad", ["a.bc", "ก\u0e48", "က\u1039", "www. ", "a's", "http://.", "1,", "😀\u200d", "."])
 def test_no_text_is_slow_to_split(bad):
     """Patterns that fail after a long way are tried again from each character on it: seconds become hours."""
     begin = time.perf_counter()
@@ -317,17 +351,41 @@ def test_entities_are_those_of_seqeval():
     marks = [f"{mark}-{kind}" for mark in "BIES" for kind in ("per", "a-b")]
     for _ in range(500):
         tags = [rng.choice(["O", *marks]) for _ in range(12)]
-        assert spans_of(tags, prefixed=True) == sequence_labeling.get_entities(tags), tags
+        assert spans_of(tags, scheme_of(("O", *marks))) == sequence_labeling.get_entities(tags), tags
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        ("O", "B-person", "I-person", "b-person"),
+        ("O", "B-person", "I-person", "[PAD]"),
+        ("O", "B_person", "I_person"),
+        ("O", "person-B", "person-I"),
+        ("o", "b-person", "i-person"),
+        ("0", "B-person", "I-person"),
+    ],
+)
+def test_an_odd_label_does_not_turn_the_scheme_over(family, labels):
+    """A name of two words, a word outside, a name, and a word that the odd label is answered for."""
+    head = head_of(family, labels=labels)
+    features = head.encode([{"text": "Ann Lee met Bob"}])
+    tags = [1, 2, 0, 3 if len(labels) > 3 else 1]
+    told = [(e["type"], e["text"]) for e in head.join(head.decode(say(head, features, tags), features))["entities"]]
+    assert told == [("person", "Ann Lee"), *([] if "[PAD]" in labels else [("person", "Bob")])]
 
 
 def test_tags_without_prefixes_are_types():
-    assert has_prefixes(LABELS) and not has_prefixes(("NOUN", "VERB", "O")) and not has_prefixes(("B-x", "NOUN"))
-    assert spans_of(["NOUN", "NOUN", "O", "I-VERB", "NOUN"], prefixed=False) == [
+    assert (
+        scheme_of(LABELS).form == "prefix"
+        and scheme_of(("NOUN", "VERB", "O")).form == scheme_of(("B-x", "NOUN")).form == "types"
+    )
+    assert spans_of(["NOUN", "NOUN", "O", "I-VERB", "NOUN"], scheme_of(("NOUN", "VERB", "O"))) == [
         ("NOUN", 0, 1),
         ("I-VERB", 3, 3),
         ("NOUN", 4, 4),
     ]
-    assert spans_of(["B-x", "I-x", "L-x", "U-x", "I-x"], prefixed=True) == [("x", 0, 2), ("x", 3, 3), ("x", 4, 4)]
+    tags = ["B-x", "I-x", "L-x", "U-x", "I-x"]
+    assert spans_of(tags, scheme_of(tuple(tags))) == [("x", 0, 2), ("x", 3, 3), ("x", 4, 4)]
 
 
 def test_sixteen_sentences_are_learnt(family):

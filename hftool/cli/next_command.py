@@ -1,0 +1,29 @@
+"""The command to type next: one that works with the model that was just written."""
+
+import json
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+ASK = {
+    "classify": 'classify {} "TEXT"',
+    "tag": 'tag {} "TEXT"',
+    "answer": 'answer {} --question "TEXT" --context "TEXT"',
+    "text2text": 'infer {} "TEXT"',
+    "generate": 'generate {} "TEXT"',
+    "fill": 'fill {} "TEXT with a [MASK]"',
+    "embed": 'embed {} "TEXT"',
+}
+
+
+def read_facts(folder: Path) -> dict[str, Any]:
+    """The card of a model folder, hftool.json, as it stands there."""
+    card: dict[str, Any] = json.loads((folder / "hftool.json").read_text(encoding="utf-8"))
+    return card
+
+
+def next_command(path: str | Path, card: Mapping[str, Any]) -> str:
+    """How to ask the model at `path`, by its card: a classifier of pairs takes two texts."""
+    pair = ' --pair "TEXT"' if card["head"] == "classify" and "text_pair" in card["columns"] else ""
+    return f"hftool {ASK[card['head']].format(shlex.quote(str(path)))}{pair}"
