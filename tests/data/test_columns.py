@@ -195,3 +195,36 @@ def test_the_hint_names_the_column_that_it_most_likely_is():
     assert missing_column("reviews.csv", ("sentence", "stars"), "star", "label").hint == "Try --label stars"
     assert missing_column("reviews.csv", ("a", "b"), "txt", "text").hint == "Try --text COLUMN"
     assert missing_column("a.csv", ("dialog", "b"), "zzz", "source").hint == "Try --source dialog"
+
+
+# ---- names and hints as they are written
+
+
+@pytest.mark.parametrize(
+    ("columns", "known", "expected"),
+    [
+        (("no", "Ticket Body"), {"text": "ticket_body"}, "Ticket Body"),
+        (("ticketbody", "text"), {"text": "ticket_body"}, "ticketbody"),
+        (("TICKET-BODY",), {"text": "ticket_body"}, "TICKET-BODY"),
+        (("Message", "no"), {"text": "ticket_body"}, "Message"),
+        (("SMS",), {}, "SMS"),
+        (("q text",), {}, "q text"),
+    ],
+)
+def test_case_spaces_underscores_and_hyphens_make_no_other_name(columns, known, expected):
+    assert mapped(columns, known=known, answering=True) == {"text": expected}
+
+
+@pytest.mark.parametrize(
+    ("column", "typed", "hint"),
+    [
+        ("#1 String", "#1 Strng", "Try --text '#1 String'"),
+        ("Review Text", "review_txt", "Try --text 'Review Text'"),
+        ("it's", "its", "Try --text 'it'\"'\"'s'"),
+        ("$HOME", "$HOM", "Try --text '$HOME'"),
+        ("a;b", "ab", "Try --text 'a;b'"),
+        ("(text)", "text)", "Try --text '(text)'"),
+    ],
+)
+def test_hints_are_quoted_for_the_shell(column, typed, hint):
+    assert missing_column("a.csv", (column, "zzzz"), typed, "text").hint == hint
