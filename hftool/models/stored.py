@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hftool.errors import DataError
+
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 # what torch.compile, DistributedDataParallel, FSDP and activation checkpointing put around a module, and so into its names
@@ -58,13 +60,19 @@ class Stored:
 
 
 def read_stored(folder: Path) -> Stored:
-    """The weights of a folder that `check_folder` has passed, as transformers would choose its files; none of an adapter."""
-    from safetensors import safe_open
+    """The weights of a folder that `check_folder` has passed, as transformers would choose its files; none of an adapter.
+
+    Raises DataError for a header that safetensors refuses.
+    """
+    from safetensors import SafetensorError, safe_open
 
     raw: dict[str, Path] = {}
     for path in _files_of(folder):
-        with safe_open(path, framework="pt") as file:
-            raw |= dict.fromkeys(file.keys(), path)
+        try:
+            with safe_open(path, framework="pt") as file:
+                raw |= dict.fromkeys(file.keys(), path)
+        except SafetensorError as error:
+            raise DataError(f"the weights in '{folder}' cannot be read: {' '.join(str(error).split())[:200]}") from error
     clean = {name: ".".join(part for part in name.split(".") if part not in WRAPPERS) for name in raw}
     if len(set(clean.values())) < len(clean):
         clean = {name: name for name in raw}

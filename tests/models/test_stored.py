@@ -89,12 +89,11 @@ def test_heads_of_others_and_old_buffers_are_no_fault(kind, tmp_path):
         assert torch.equal(more.model.state_dict()[name], tensor) or "pooler" in name
 
 
-@pytest.mark.parametrize("wrapper", WRAPPED)
-@pytest.mark.parametrize("kind", ["bert", "gpt2"])
+@pytest.mark.parametrize(
+    ("kind", "wrapper"), [*(("bert", name) for name in WRAPPED), *(("gpt2", name) for name in list(WRAPPED)[:-1])]
+)
 def test_the_names_that_wrappers_leave_are_read_and_saved_without(kind, wrapper, tmp_path):
     folder = copy(kind, tmp_path / "model", lambda weights: {WRAPPED[wrapper](name): t for name, t in weights.items()})
-    if set(load_file(folder / "model.safetensors")) == set(load_file(families.folder(kind) / "model.safetensors")):
-        pytest.skip("the family has no such part")
     events = []
     loaded = workflow.load(str(folder), progress=events.append)
     assert loaded.new_weights == () and any("left by a wrapper of torch" in event.text for event in events)
