@@ -5,6 +5,7 @@ pattern, maxItems, items, properties, required, propertyNames, additionalPropert
 """
 
 import contextlib
+import io
 import json
 import math
 import os
@@ -12,7 +13,7 @@ import re
 import stat
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from hftool.errors import DataError, InputMissing, Refused
 
@@ -50,7 +51,7 @@ def check_plain(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def open_plain(path: Path) -> Iterator[IO[bytes]]:
+def open_plain(path: Path) -> Iterator[io.BufferedReader]:
     """Open a plain file to read its bytes, without waiting for anything else. Raises Refused, OSError."""
     check_plain(path)
     # the file may have been exchanged since: opening never waits, and what was opened is looked at again

@@ -67,6 +67,7 @@ def export(
     place = find_place(model, head=head, offline=offline, fallback=fallback, progress=progress)
     if is_export(place.folder):
         raise ConfigError(f"'{model}' is an export already", "Take the run or the model folder that it was made of")
+    _story(place)  # files of the run that are damaged are named now, and not when all else is done
     loaded = trained(load_place(place, head=head, device="cpu", progress=progress), None)
     loaded, measured = _measured_rows(place, loaded, progress)
     job = make_job(place, loaded, measured)

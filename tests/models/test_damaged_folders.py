@@ -1,0 +1,404 @@
+"""Model folders whose JSON files say what cannot be: a line that names the file and the key, before anything is built."""
+
+import json
+import os
+import shutil
+import socket
+import time
+
+import families
+import pytest
+import torch
+from conftest import one_line
+
+from hftool.errors import DataError, Refused
+from hftool.models import Card, describe, load_model, meta_model, pooling_of, read_card, read_config, write_card
+from hftool.models.sizes import building_within, held_by
+from hftool.models.sums import check_sums, read_sums
+from hftool.names import find_place
+from hftool.progress import silent
+
+SOON = 1.0  # seconds of the processor
+
+
+@pytest.fixture
+def folder(tiny_run, tmp_path):
+    """A copy of a trained model to damage, without the hashes that would tell."""
+    return shutil.copytree(tiny_run / "model", tmp_path / "model", ignore=shutil.ignore_patterns("SHA256SUMS"))
+
+
+def change(path, **values):
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+def ends(cli, *words):
+    began = time.process_time()
+    code, _, err = cli(*words)
+    assert time.process_time() - began < SOON
+    return code, one_line(err)
+
+
+CARDS = [
+    ("labels", [["x"], ["y"]]),
+    ("max_length", -1),
+    ("max_length", 1.5),
+    ("max_length", "x"),
+    ("prefix", 5),
+    ("stand_in", "x"),
+    ("metrics", {"validation": 5}),
+    ("pooling", 5),
+    ("base", 5),
+    ("versions", 5),
+    ("label_range", ["a", "b"]),
+    # others of the kind
+    ("labels", ["x"]),
+    ("labels", ["x", "x"]),
+    ("labels", []),
+    ("labels", {"0": "x"}),
+    ("label_values", ["0", "1", "2"]),
+    ("head", "nonesuch"),
+    ("head", ["classify"]),
+    ("problem_type", "guess"),
+    ("columns", ["text"]),
+    ("columns", {"text": ["a", "b"]}),
+    ("pooling", "median"),
+    ("max_length", 10**9),
+    ("max_length", 1000),  # of a model that has 64 positions
+    ("max_length", True),
+    ("class_weights", [1.0]),
+    ("class_weights", [-1.0, 1.0]),
+    ("label_range", [2.0, 1.0]),
+    ("metrics", {"validation": {"accuracy": 1.0}}),
+    ("metrics", {"validation": {"rows": 5, "accuracy": "high"}}),
+    ("measures", "accuracy"),
+    ("thresholds", {"x": "y"}),
+    ("max_new_tokens", None),
+]
+
+
+@pytest.mark.parametrize(("key", "value"), CARDS, ids=[f"{key}={value}"[:40] for key, value in CARDS])
+@pytest.mark.parametrize("verb", ["classify", "export"])
+def test_a_card_with_a_wrong_value_is_65_at_once_with_the_key(folder, cli, verb, key, value):
+    change(folder / "hftool.json", **{key: value})
+    code, line = ends(cli, verb, folder, *(["a warm film"] if verb == "classify" else ["--out", folder.parent / "out"]))
+    assert code == 65 and f"'{folder / 'hftool.json'}'" in line and f"'{key}" in line.replace("'labels' is", "'labels'")
+    assert not (folder.parent / "out").exists()
+
+
+@pytest.mark.parametrize(("key", "value"), CARDS[:11])
+def test_info_says_the_same(folder, cli, key, value):
+    change(folder / "hftool.json", **{key: value})
+    code, line = ends(cli, "info", folder)
+    assert code == 65 and f"'{key}" in line
+
+
+def test_every_field_of_a_card_has_a_schema_and_every_card_that_is_written_is_read(tmp_path):
+    cards = [
+        Card(head="fill"),
+        Card(head="classify", problem_type="regression", label_range=(-1.5, 2.0)),
+        Card(head="answer", problem_type="answer_or_none", max_length=384),
+        Card(head="tag", labels=("O", "B-PER"), class_weights=(0.5, 0.0), measures=("f1",)),
+        Card(head="text2text", prefix="summarize: ", max_new_tokens=64, thresholds={"a": 0.5}, revision="0" * 40),
+        Card(head="embed", pooling="cls", metrics={"test": {"rows": 3, "spearman": -0.5}}, stand_in={"model": "a for b"}),
+    ]
+    for card in cards:
+        write_card(tmp_path, card)
+        assert read_card(tmp_path) == card
+
+
+TOKENIZERS = [
+    ("model_max_length", "x"),
+    ("model_max_length", -1),
+    ("model_max_length", [5]),
+    ("model_max_length", float("nan")),
+    ("padding_side", "middle"),
+    ("added_tokens_decoder", 5),
+    ("added_tokens_decoder", {"99999999999999999999": {"content": "x"}}),
+    ("pad_token", 7),
+    ("do_lower_case", "yes"),
+]
+
+
+@pytest.mark.parametrize(("key", "value"), TOKENIZERS)
+@pytest.mark.parametrize("verb", ["classify", "tokenize"])
+def test_a_tokenizer_config_with_a_wrong_value_is_65(folder, cli, verb, key, value):
+    change(folder / "tokenizer_config.json", **{key: value})
+    code, line = ends(cli, verb, folder, "a warm film")
+    assert code == 65 and "tokenizer_config.json' is damaged: '" + key in line
+
+
+CONFIGS = [
+    ("num_hidden_layers", 10**6),
+    ("num_hidden_layers", -1),
+    ("num_labels", 10**9),
+    ("num_labels", -3),
+    ("chunk_size_feed_forward", 10**9),
+    ("chunk_size_feed_forward", -1),
+    ("return_dict", False),
+    ("vocab_size", 0),
+    # others of the kind
+    ("vocab_size", 10**12),
+    ("hidden_size", 10**6),
+    ("num_attention_heads", -2),
+    ("num_attention_heads", 10**6),
+    ("intermediate_size", 10**8),
+    ("max_position_embeddings", 10**8),
+    ("max_position_embeddings", -64),
+    ("type_vocab_size", 10**8),
+    ("id2label", {"x": "y"}),
+    ("id2label", {"99999999999": "y"}),
+    ("pad_token_id", [0]),
+    ("hidden_dropout_prob", 5),
+    ("output_attentions", "yes"),
+    ("problem_type", 5),
+    ("layer_norm_eps", "small"),
+]
+
+
+@pytest.mark.parametrize(("key", "value"), CONFIGS, ids=[f"{key}={value}"[:40] for key, value in CONFIGS])
+@pytest.mark.parametrize("verb", ["classify", "info"])
+def test_a_config_far_beyond_its_weights_is_65_at_once(folder, cli, verb, key, value):
+    change(folder / "config.json", **{key: value})
+    code, line = ends(cli, verb, folder, *(["a warm film"] if verb == "classify" else []))
+    assert code == 65 and f"'{folder / 'config.json'}'" in line
+    assert f"'{key}" in line or "far larger than its weights (" in line
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        ("gpt2", {"n_layer": 10**7}),
+        ("gpt2", {"n_positions": 10**7}),
+        ("gpt2", {"n_head": -1}),
+        ("t5", {"num_decoder_layers": 10**7}),
+        ("t5", {"d_ff": 10**8}),
+        ("t5", {"relative_attention_num_buckets": 0}),
+        ("roberta", {"max_position_embeddings": 2}),
+        ("electra", {"embedding_size": 10**7}),
+        ("xlm-roberta", {"num_hidden_layers": 500}),
+    ],
+)
+def test_every_family(kind, values, tmp_path, cli):
+    folder = shutil.copytree(families.folder(kind), tmp_path / kind)
+    assert cli("tokenize", folder, "the cat")[0] == cli("info", folder)[0] == 0  # as it is; its classes are imported now
+    change(folder / "config.json", **values)
+    assert ends(cli, "infer", folder, "the [MASK] cat")[0] in (65, 78)  # 78: the weights of a size have another size
+    if kind != "roberta":
+        assert ends(cli, "info", folder)[0] == 65
+
+
+def test_a_model_that_is_built_in_part_by_sizes_that_no_schema_knows_is_stopped(folder):
+    """The guard counts what is built, whatever it is called."""
+    held = held_by(folder)
+    assert held.tensors == 41 and held.numbers == sum(t.numel() for t in _weights(folder).values())
+    with pytest.raises(DataError, match="far larger than its weights"), building_within(folder), torch.device("meta"):
+        torch.nn.Linear(10_000, 10_000)
+    with pytest.raises(DataError, match="far larger"), building_within(folder), torch.device("meta"):
+        [torch.nn.LayerNorm(2) for _ in range(10_000)]
+    with pytest.raises(ZeroDivisionError), building_within(folder):
+        raise ZeroDivisionError
+    before = torch.nn.Linear(2, 2).state_dict().keys()
+    assert before == {"weight", "bias"}  # nothing is counted any more
+
+
+def _weights(folder):
+    from safetensors.torch import load_file
+
+    return load_file(folder / "model.safetensors")
+
+
+def test_a_chunk_of_the_feed_forward_changes_no_answer(folder, cli):
+    """It saves memory, and takes texts of multiples of its length alone."""
+    asked = ["classify", folder, "a warm film", "a warm funny film", "--json"]
+    before = cli(*asked)
+    change(folder / "config.json", chunk_size_feed_forward=4)
+    assert cli(*asked)[:2] == before[:2]
+
+
+# -- no false alarm ---------------------------------------------------------------------------------------------------
+
+
+def _tiny(name, **values):
+    import transformers
+
+    known = {"vocab_size": 50, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+    return getattr(transformers, name)(**{**known, **values})
+
+
+BERT = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
+OTHERS = {
+    # twelve layers that share one set of weights, and 12 in one group
+    "albert": lambda: _tiny("AlbertConfig", **{**BERT, "num_hidden_layers": 12}, embedding_size=4, num_hidden_groups=1),
+    "albert-inner": lambda: _tiny("AlbertConfig", **{**BERT, "num_hidden_layers": 48}, embedding_size=4, inner_group_num=2),
+    "distilbert": lambda: _tiny("DistilBertConfig", dim=8, n_layers=2, n_heads=2, hidden_dim=16),
+    "bart": lambda: _tiny(
+        "BartConfig",
+        d_model=8,
+        **dict.fromkeys(("encoder_layers", "decoder_layers"), 2),
+        **dict.fromkeys(("encoder_attention_heads", "decoder_attention_heads"), 2),
+        **dict.fromkeys(("encoder_ffn_dim", "decoder_ffn_dim"), 16),
+    ),
+    "deberta": lambda: _tiny("DebertaV2Config", **BERT, relative_attention=True, max_relative_positions=-1, type_vocab_size=0),
+    "mpnet": lambda: _tiny("MPNetConfig", **BERT),
+    "modernbert": lambda: _tiny("ModernBertConfig", **BERT, cls_token_id=1, sep_token_id=2),
+    "t5-deep-decoder": lambda: _tiny("T5Config", d_model=8, d_kv=4, d_ff=16, num_layers=1, num_decoder_layers=4, num_heads=2),
+    "llama-long": lambda: _tiny("LlamaConfig", **BERT, max_position_embeddings=1_000_000, num_key_value_heads=1),
+    "opt": lambda: _tiny(
+        "OPTConfig", hidden_size=8, num_hidden_layers=2, num_attention_heads=2, ffn_dim=16, word_embed_proj_dim=8
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_architectures_are_what_they_say(name, tmp_path):
+    import transformers
+
+    config = OTHERS[name]()
+    torch.manual_seed(0)
+    transformers.AutoModel.from_config(config).save_pretrained(tmp_path)
+    read = read_config(tmp_path)
+    assert read.model_type == config.model_type
+    for auto_class in ("AutoModel", "AutoModelForSequenceClassification"):
+        assert meta_model(read, auto_class, tmp_path) is not None
+    assert describe(tmp_path, "AutoModel", batch_size=1, length=8)["parameters"] > 0
+
+
+def test_a_head_of_a_thousand_labels_on_a_small_body_is_none_too_many(tiny_bert):
+    labels = tuple(f"label {i}" for i in range(1000))
+    card = Card(head="classify", labels=labels)
+    loaded = load_model(tiny_bert, "AutoModelForSequenceClassification", card=card, new_head=True)
+    assert loaded.model.config.num_labels == 1000
+
+
+# -- the files of sentence-transformers and of a run ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "document"),
+    [
+        ("modules.json", {"0": "x"}),
+        ("modules.json", [5]),
+        ("modules.json", [{"type": 5}]),
+        ("modules.json", [{"path": "1_Pooling"}]),
+        ("modules.json", [{"type": "x.Pooling", "path": ["1_Pooling"]}]),
+        ("1_Pooling/config.json", {"pooling_mode": 5}),
+        ("1_Pooling/config.json", {"pooling_mode_cls_token": "yes"}),
+    ],
+)
+def test_how_vectors_are_pooled_is_read_through_a_schema(tiny_bert, tmp_path, name, document):
+    folder = shutil.copytree(tiny_bert, tmp_path / "model")
+    (folder / "1_Pooling").mkdir()
+    (folder / "modules.json").write_text(json.dumps([{"type": "sentence_transformers.models.Pooling", "path": "1_Pooling"}]))
+    (folder / name).write_text(json.dumps(document))
+    with pytest.raises(DataError, match="is damaged"):
+        pooling_of(folder)
+
+
+@pytest.mark.parametrize("length", ["x", -1, 0, 1.5, [128], True])
+def test_the_length_of_sentence_transformers(tiny_bert, tmp_path, cli, length):
+    folder = shutil.copytree(tiny_bert, tmp_path / "model")
+    (folder / "modules.json").write_text("[]")
+    (folder / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": length}))
+    code, line = ends(cli, "embed", folder, "a warm film")
+    assert code == 65 and "'max_seq_length'" in line
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("manifest.json", {"stand_in": "x"}),
+        ("manifest.json", {"data": ["a"]}),
+        ("manifest.json", {"command": "hftool"}),
+        ("manifest.json", {"rows": {"train": "64"}}),
+        ("manifest.json", {"versions": {"torch": 2}}),
+        ("metrics.json", {"model": {"../outside": "0"}}),
+        ("metrics.json", {"model": {"/etc/passwd": "0"}}),
+        ("metrics.json", {"model": 5}),
+        ("metrics.json", {"validation": 5}),
+        ("metrics.json", {"validation": {"by_class": {"x": 5}}}),
+        ("metrics.json", {"seconds": "long"}),
+    ],
+)
+def test_the_files_of_a_run(tiny_run, tmp_path, cli, name, values):
+    run = shutil.copytree(tiny_run, tmp_path / "run")
+    change(run / name, **values)
+    code, line = ends(cli, "export", run, "--out", tmp_path / "out")
+    assert code == 65 and f"'{run / name}' is damaged: '{next(iter(values))}" in line
+    if name == "metrics.json" and values.get("model"):
+        assert ends(cli, "save", run, "--out", tmp_path / "out")[0] == 65
+        assert ends(cli, "verify", run)[0] == 65
+
+
+# -- no plain files ---------------------------------------------------------------------------------------------------
+
+
+def pipe(path):
+    os.mkfifo(path)
+
+
+def a_socket(path):
+    here = os.getcwd()
+    os.chdir(path.parent)
+    try:
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind(path.name)
+    finally:
+        os.chdir(here)
+
+
+VERBS = {
+    "verify": ["verify", "{}"],
+    "classify": ["classify", "{}", "a warm film"],
+    "info": ["info", "{}"],
+    "tokenize": ["tokenize", "{}", "a warm film"],
+    "export": ["export", "{}", "--out", "out"],
+    "deploy": ["deploy", "{}", "--to", "docker", "--out", "out"],
+    "evaluate": ["evaluate", "{}", "rows.tsv"],
+    "predict": ["predict", "{}", "rows.tsv", "--out", "out.csv"],
+    "finetune": ["finetune", "{}", "rows.tsv", "--out", "out"],
+}
+NAMES = (
+    "config.json",
+    "hftool.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "model.safetensors",
+    "SHA256SUMS",
+    "more/x.txt",
+)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no pipes there")
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("name", NAMES)
+def test_a_pipe_in_the_place_of_a_file_is_77_and_never_waited_for(tiny_run, tmp_path, cli, name):
+    folder = shutil.copytree(tiny_run / "model", tmp_path / "model")
+    (folder / "more").mkdir()
+    (folder / name).unlink(missing_ok=True)
+    (pipe if name != "hftool.json" else a_socket)(folder / name)
+    (tmp_path / "rows.tsv").write_text("sentence\tlabel\n" + "".join(f"a film {i}\t{i % 2}\n" for i in range(9)))
+    for verb, words in VERBS.items():
+        code, line = ends(cli, *[word.format(folder) for word in words])
+        assert code == 77 and "is not a plain file" in line, verb
+    with pytest.raises(Refused):
+        check_sums(folder)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no pipes there")
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("name", ["SHA256SUMS", "manifest.json", "metrics.json", "checkpoints/x", "base/config.json"])
+def test_a_pipe_in_a_run(tiny_run, tmp_path, cli, name):
+    run = shutil.copytree(tiny_run, tmp_path / "run")
+    (run / name).unlink(missing_ok=True)
+    pipe(run / name)
+    assert ends(cli, "verify", run)[0] == 77
+    if "/" not in name:
+        with pytest.raises(Refused, match="not a plain file"):
+            find_place(str(run), head=None, offline=True, fallback=False, progress=silent)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no pipes there")
+def test_hashes_in_a_pipe(tmp_path):
+    pipe(tmp_path / "SHA256SUMS")
+    with pytest.raises(Refused, match="SHA256SUMS' is not a plain file"):
+        read_sums(tmp_path)
