@@ -48,8 +48,14 @@ class Caller:
         self.connection = Connection(self.port)
 
     async def status_of(self, message: bytes) -> int:
-        """Ask and read the whole answer."""
-        return (await self.connection.ask(message)).status
+        """Ask and read the whole answer. A connection that the server closed meanwhile, since it was idle, is opened anew."""
+        kept = self.connection.writer is not None
+        try:
+            return (await self.connection.ask(message)).status
+        except CLOSED:
+            if not kept:
+                raise
+            return (await self.connection.ask(message)).status
 
     async def leave(self, message: bytes, events: int) -> int:
         """Ask on a connection of its own, and hang up after so many events of the answer; 0: at once."""

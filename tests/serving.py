@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-PATIENCE = 60.0  # s until it answers; three heavy imports on a busy machine
+PATIENCE = 240.0  # s until it answers; three heavy imports beside others who want the cores
 
 
 @dataclasses.dataclass

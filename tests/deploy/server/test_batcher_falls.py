@@ -9,7 +9,7 @@ from fake_predictor import FakeHead, FakePredictor, ask, opened, queued, serving
 from hftool.deploy.server.batcher import Batcher, Poisoned, Unavailable
 from hftool.deploy.server.limits import Limits
 from hftool.deploy.server.stats import Stats
-from hftool.errors import DataError
+from hftool.errors import DataError, HftoolError
 from hftool.heads.protocol import Decoding
 
 # ---- rows at fault
@@ -149,6 +149,7 @@ def test_three_falls_are_the_end():
                     await ask(batcher, "killer")
             await until(lambda: ends)
             assert "fell 3 times" in batcher.fatal and ends == [batcher.fatal]
+            assert batcher.fatal_kind is HftoolError
             await asyncio.sleep(0.6)  # longer than the next pause would be
             assert not batcher.ready
             with pytest.raises(Unavailable, match="fell 3 times"):
@@ -220,12 +221,13 @@ def test_a_model_that_fails_on_all_is_never_ready_and_says_why():
         raise DataError("the model answers with NaN or infinite numbers: its weights are damaged")
 
     async def scene():
-        batcher = Batcher(lambda options: opened(reaction=react), Limits(), Stats())
+        batcher = Batcher(lambda options: opened(reaction=react), Limits(), Stats(), name="bad one")
         ready = []
         batcher.on_fatal = lambda why: ready.append(why)
         batcher.start()
         await until(lambda: ready)
         assert "NaN" in batcher.fatal and not batcher.ready
+        assert "model 'bad one'" in batcher.fatal and batcher.fatal_kind is DataError
         assert batcher.stop()
 
     asyncio.run(scene())

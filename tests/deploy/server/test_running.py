@@ -14,7 +14,8 @@ from families import learnt
 from serving import started
 
 from hftool.deploy.server.address import bind
-from hftool.errors import HftoolError, OutputUnavailable
+from hftool.deploy.server.running import Process
+from hftool.errors import ConfigError, DataError, HftoolError, InputMissing, OutputUnavailable, UsageError
 
 WRITER_BODY = {"model": "writer", "prompt": "the red cat is", "max_tokens": 30, "temperature": 1, "stop": ["\x00"]}
 
@@ -89,6 +90,18 @@ def test_a_port_for_root_alone(monkeypatch):
 
 
 # ---- the process
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"), [(HftoolError, 1), (DataError, 65), (ConfigError, 78), (UsageError, 2), (InputMissing, 66)]
+)
+def test_a_server_that_gives_up_ends_with_the_code_of_the_fault(kind, code):
+    process = object.__new__(Process)
+    process.fatal, process.fatal_kind, process.signal, process._ending = "", HftoolError, 0, asyncio.Event()
+    process._give_up("the worker of model 'bad' fell", kind)
+    with pytest.raises(kind, match="model 'bad'") as caught:
+        process._end(clean=False, stopped=True)
+    assert caught.value.code == code
 
 
 @pytest.fixture(scope="module")
