@@ -15,8 +15,8 @@ from hftool.errors import DataError, UsageError, did_you_mean, listing
 COMMON_NAMES = {
     "text": ("text", "sentence", "review", "content", "comment", "document", "message", "body", "tweet", "headline"),
     "label": ("label", "labels", "class", "category", "sentiment", "stars", "rating", "polarity", "score", "target"),
-    "tokens": ("tokens", "words"),
-    "tags": ("tags", "ner_tags", "ner", "labels"),
+    "tokens": ("tokens", "words", "token", "word"),
+    "tags": ("tags", "ner_tags", "ner", "labels", "tag", "ner_tag", "pos_tags", "pos"),
     "context": ("context", "passage", "paragraph"),
     "question": ("question", "query"),
     "answers": ("answers", "answer"),

@@ -11,7 +11,7 @@ SAMPLE = 1 << 16  # bytes that a guess is made from
 KNOWN = "Try utf-8, utf-16, gb18030, cp1252, latin-1"
 
 
-def check_encoding(path: Path, encoding: str | None) -> str:
+def check_encoding(path: Path, encoding: str | None, notes: list[str]) -> str:
     """The codec to read a text file with, after a look at every byte of it: never mojibake, never half a file.
 
     Raises DataError with the byte offset and a guess, UsageError when there is no such encoding.

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from hftool.data.columns import map_columns
+from hftool.data.content import check_running_text
 from hftool.data.labels import Labels, own_names
 from hftool.data.passages import merge_lines
 from hftool.data.roles import Shape
 from hftool.data.rows import MAX_REJECTED, Prepared, prepare_row, sample_indices
 from hftool.data.rows import prepare as prepare_rows
 from hftool.data.sinks import check_ending, write_lines, write_rows
-from hftool.data.sources import Record, Rejected, Row, stream
+from hftool.data.sources import Record, Rejected, Row, file_format, stream
 from hftool.data.splits import has_targets
 from hftool.errors import DataError, UsageError
 from hftool.evaluation.report import error_rows, make_report
@@ -30,6 +31,7 @@ from hftool.workflow.answers import natural_options
 from hftool.workflow.ask import check_head_by_name, load_place, make_predictor, trained
 
 ROWS_AT_A_TIME = 4096
+ROWS_LOOKED_AT = 1000  # of a text, before it is taken for one
 SPLITS = ("train", "validation", "test")
 PLACED = ("entities", "words")  # what a head gives where its answer is places in a text
 
@@ -80,6 +82,8 @@ def evaluate(
     else:
         used = _stand_in_of(place, task)
         data = find_task_data(used, {}, encoding=encoding, offline=offline, fallback=False, progress=progress)
+        if head is None:
+            prepare.check_texts(data)
         loaded = _as_the_task_wants(loaded, data, head)
         part = rows_to_measure(data, task, split, loaded.card, column or {})
     part = part.keep(sample_indices(len(part.rows), limit, seed))
@@ -232,21 +236,26 @@ def predict(
             check_head_by_name(model, head)
         place = find_place(model, head=head, offline=offline, fallback=fallback, progress=progress)
     rejected: list[Rejected] = []
-    names, records = stream(source, encoding=encoding, rejected=rejected)
-    first = next(records, None)
-    if first is None:
+    notes: list[str] = []
+    names, records = stream(source, encoding=encoding, rejected=rejected, notes=notes)
+    begun = list(itertools.islice(records, ROWS_LOOKED_AT))
+    if not begun:
         raise DataError(f"'{source}' has no rows")
+    if head is None and file_format(source) == "txt":
+        check_running_text((record.row["text"] for record in begun), source)
+    for note in notes:
+        notice(progress, note)
     loaded = trained(load_place(place, head=head, device=device, progress=progress) if place else model, head)
     if out is not None and check_ending(out) == "npy" and loaded.card.head != "embed":
         raise UsageError("an array holds vectors, and these answers are none", "Write .jsonl, .csv, .tsv or .parquet")
-    present = names or tuple(first.row)
+    present = names or tuple(begun[0].row)
     known, given = loaded.card.columns, column or {}
     answered = [shape for shape in head_class(loaded.card.head).shapes if shape.answered]
     shapes = _shapes_of(loaded.card, {*known, *given}, answered)
     _, mapping = map_columns(present, shapes, given=given, known=known, path=source, answering=True)
     notice(progress, "columns: " + ", ".join(f"{role}='{name}'" for role, name in mapping.items()))
     answers = _Answered(loaded, mapping, present, {**natural_options(loaded), **(options or {})}, top_k, source, progress)
-    rows = answers.rows(itertools.chain([first], records), rejected)
+    rows = answers.rows(itertools.chain(begun, records), rejected)
     return write_lines(handle or sys.stdout, rows) if out is None else write_rows(Path(out), rows)
 
 

@@ -16,6 +16,7 @@ from hftool import DISTRIBUTION
 from hftool import config as knobs
 from hftool.config import Config
 from hftool.data.columns import map_columns, present_roles
+from hftool.data.content import check_running_text
 from hftool.data.labels import Labels
 from hftool.data.splits import Choices, Splits, build_splits
 from hftool.errors import DataError, UsageError
@@ -151,6 +152,8 @@ def find(settings: Config, *, offline: bool, fallback: bool, progress: Progress)
         fallback=fallback,
         progress=progress,
     )
+    if settings.head not in PLAIN:
+        check_texts(data)
     known = find_model(model)
     if chosen is None and known is not None:
         chosen = infer_head(data, settings, next(f for f in FAMILIES if f.name == known.family))
@@ -164,6 +167,13 @@ def find(settings: Config, *, offline: bool, fallback: bool, progress: Progress)
     if data.row is None and settings.head is None:
         notice(progress, f"head: {chosen}, by the columns; --head decides")
     return Found(dataclasses.replace(settings, head=chosen), chosen, place, data, pooling)
+
+
+def check_texts(data: TaskData) -> None:
+    """Raise DataError for a table, tags or labels in a file that is called a text."""
+    for table in data.tables.values():
+        if table.lines:
+            check_running_text((row["text"] for row in table.rows), table.path)
 
 
 def _check_knobs(settings: Config, head: str) -> None:
