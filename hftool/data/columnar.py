@@ -75,7 +75,7 @@ def _damaged(path: Path, kind: str, error: Exception) -> DataError:
 
 
 def class_names(metadata: bytes) -> dict[str, tuple[str, ...]]:
-    """Column -> class names in id order, from the features that `datasets` writes; {} when there are none or they are damaged."""
+    """Column -> class names in id order, from the features that `datasets` writes; {} when there are none."""
     try:
         features = json.loads(metadata)["info"]["features"] if metadata else {}
     except (ValueError, KeyError, TypeError, RecursionError):
@@ -130,9 +130,11 @@ def check_shards(paths: list[Path]) -> None:
     """Raise DataError when shards of one split are missing: train-00001-of-00003 alone, or two sets of them together."""
     counts = {(SHARD.sub("", _stem(path)), int(found[2])) for path in paths if (found := SHARD.search(_stem(path)))}
     for stem, count in counts:
-        there = sum(_stem(path).startswith(f"{stem}-") and _stem(path).endswith(f"-of-{count:05d}") for path in paths)
+        there = sum(_stem(path).startswith(f"{stem}-") for path in paths)
         if there != count:
-            raise DataError(f"'{paths[0].parent}' has {there} of the {count} files of {stem}", "Fetch the others")
+            raise DataError(
+                f"'{paths[0].parent}' has {there} of the {count} files of {stem}", "Fetch the others, or name one file"
+            )
 
 
 def _stem(path: Path) -> str:

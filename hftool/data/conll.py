@@ -102,9 +102,9 @@ def _add(sentence: Sentence, layout: Layout, text: str, number: int) -> None:
 def find_layout(lines: Iterable[str]) -> tuple[Layout, list[str]]:
     """How a file is read, by its first lines, and the sentences for the user on what is not as usual.
 
-    The first line with a token decides on the columns: when it has a tab, tabs alone part them, so that a token may hold spaces;
-    otherwise any run of spaces and tabs does. A first column that counts tokens is no token, and a language that begins every
-    token is none of its characters.
+    The first line with a token decides on the columns: when it has a tab, tabs alone part them, so that a token may hold
+    spaces; otherwise any run of spaces and tabs does. A first column that counts tokens is no token, and a language that begins
+    every token is none of its characters.
     """
     parted = itertools.groupby(lines, key=lambda line: not line.strip(BLANK) or line.startswith("-DOCSTART-"))
     groups = [[line.rstrip(BLANK) for line in group] for blank, group in parted if not blank]

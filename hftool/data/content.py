@@ -125,9 +125,7 @@ def _is_table(rows: Sequence[Sequence[str]], delimiter: str) -> bool:
     later = [cell for row in rows for cell in row[1:]]
     if sum(cell[:1].isspace() for cell in later) > 0.1 * len(later) or not all(later[: len(columns) - 1]):
         return False  # punctuation, with a space after it or at the end of a line
-    return all(HEADER_CELL.fullmatch(cell) for cell in rows[0]) or any(
-        len(set(column)) <= len(rows) / 2 for column in columns
-    )
+    return all(HEADER_CELL.fullmatch(cell) for cell in rows[0]) or any(len(set(column)) <= len(rows) / 2 for column in columns)
 
 
 def _are_speakers(column: Sequence[str]) -> bool:

@@ -26,12 +26,15 @@ class Cells(NamedTuple):
     reason: str = ""
 
 
-def read_delimited(path: Path, *, quoted: bool, codec: str) -> tuple[tuple[str, ...], Iterator[Cells]]:
+def read_delimited(
+    path: Path, *, quoted: bool, codec: str, notes: list[str] | None = None
+) -> tuple[tuple[str, ...], Iterator[Cells]]:
     """The columns and a lazy iterator of rows, blank lines left out.
 
     quoted: CSV; its delimiter may be a comma, a semicolon, a tab or a bar, or what a first line "sep=;" says. Without quotes:
     TSV as GLUE has it, where a lone quotation mark in a sentence must stay one, unless its header or its cells are quoted as
-    those of CSV. Blank lines come without cells. Raises DataError for a header that cannot be used.
+    those of CSV, of which a sentence in `notes` tells. Blank lines come without cells. Raises DataError for a header that
+    cannot be used.
     """
     csv.field_size_limit(MAX_FIELD)
     with open(path, encoding=codec, newline="") as handle:
@@ -39,7 +42,10 @@ def read_delimited(path: Path, *, quoted: bool, codec: str) -> tuple[tuple[str, 
         said = SEPARATOR.fullmatch(first)
         header = handle.readline() if said else first
         delimiter = said[1] if said else _delimiter(header) if quoted else "\t"
-        quoted = quoted or _is_quoted(header, handle.read(SAMPLE))
+        if not quoted and _is_quoted(header, handle.read(SAMPLE)):
+            quoted = True
+            if notes is not None:
+                notes.append(f"'{path}' has its cells in quotation marks, as CSV: they are no part of the texts")
     records = _records(path, delimiter, quoted=quoted, codec=codec)
     if said:
         next(records)

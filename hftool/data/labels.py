@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from hftool.data.columns import cell_of
-from hftool.data.roles import number_value, tags_value
+from hftool.data.roles import holds_list, number_value, shown, tags_value
 from hftool.data.sources import Table, text_of, whole_characters
 from hftool.errors import DataError, UsageError, listing
 from hftool.registry.tasks import Task
 
 WHOLE_NUMBER = re.compile(r"^(-?[0-9]+)\.0+$")  # pandas writes 1.0 where a cell of the column is empty
 MAX_LABELS = 1000
+LEAST_IDENTIFIERS = 3  # names from which on it is no accident that all look alike
+IDENTIFIER = re.compile(r"[A-Za-z]+[-_]?[0-9]{3,}|[0-9]{5,}|(?=[a-f-]*[0-9])[0-9a-f]{8,}(-[0-9a-f]{4,}){0,4}")
 MISSING = "-1"  # what `datasets` writes where a row has none of the classes it names, as in SNLI
 MOSTLY = 0.95  # share of the labels that are numbers, from which on the others are mistakes
 
@@ -53,7 +55,13 @@ class Labels:
             return f"labels: numbers from {self.range[0]:g} to {self.range[1]:g} ({self.origin})"
         pairs = ", ".join(f"{i}={name}" for i, name in enumerate(self.names[:10]))
         more = f" and {len(self.names) - 10} more" if len(self.names) > 10 else ""
-        return f"labels: {pairs}{more} ({self.origin})"
+        odd = "; they look like identifiers: is that the column of classes?" if are_identifiers(self.names) else ""
+        return f"labels: {pairs}{more} ({self.origin}{odd})"
+
+
+def are_identifiers(names: Sequence[str]) -> bool:
+    """Whether the names of classes look like keys of a data base: user_1024, 7f3a9c1e, 100482."""
+    return len(names) >= LEAST_IDENTIFIERS and sum(IDENTIFIER.fullmatch(name) is not None for name in names) >= 0.9 * len(names)
 
 
 def find_labels(table: Table, column: str, *, known: Sequence[tuple[str, str]] = (), ordered: Sequence[str] = ()) -> Labels:
@@ -62,10 +70,7 @@ def find_labels(table: Table, column: str, *, known: Sequence[tuple[str, str]] =
     Whole numbers are sorted as numbers (0- or 1-based), false before true, anything else by the alphabet.
     Raises DataError for one class only, numbers that are no classes, or more classes than any task has.
     """
-    if any(isinstance(cell_of(row, column), (list, tuple, dict, bytes)) for row in table.rows):
-        raise DataError(
-            f"column '{column}' of {table.path} holds lists or bytes, not classes", "Choose the column with --label"
-        )
+    _check_cells([cell_of(row, column) for row in table.rows], table, column)
     counts = Counter(label for row in table.rows if (label := label_text(cell_of(row, column))) is not None)
     if table.label_names.get(column):
         counts.pop(MISSING, None)
@@ -87,6 +92,18 @@ def find_labels(table: Table, column: str, *, known: Sequence[tuple[str, str]] =
             "A classifier needs two; choose the column with --label",
         )
     return labels
+
+
+def _check_cells(cells: Sequence[Any], table: Table, column: str) -> None:
+    """Raise DataError for lists, also where a cell holds one as a text."""
+    labels = [cell for cell in cells if not isinstance(cell, str) or cell.strip()]
+    written = [cell for cell in labels if isinstance(cell, str) and holds_list(cell)]
+    other = [cell for cell in labels if isinstance(cell, (list, tuple, dict, bytes))]
+    if other or (written and len(written) >= len(labels) / 2):
+        raise DataError(
+            f"column '{column}' of {table.path} holds lists or bytes, not classes",
+            f"Choose the column with --label; {shown(str((other or written)[0]))} would be several labels for one row",
+        )
 
 
 def _check_listed(table: Table, words: Iterable[str], labels: Labels) -> None:

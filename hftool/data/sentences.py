@@ -1,6 +1,7 @@
 """Tables with one word a row to sentences: the words and tags of a sentence become lists in one row."""
 
 import itertools
+import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -90,7 +91,7 @@ def _is_word(cell: Any) -> bool:
 
 def _is_gap(cell: Any) -> bool:
     """Whether a cell says nothing: the row belongs to the sentence of the row before."""
-    return cell is None or cell == "" or cell != cell  # NaN
+    return cell is None or cell == "" or (isinstance(cell, float) and math.isnan(cell))
 
 
 def _borders(cells: Iterable[Any]) -> int:

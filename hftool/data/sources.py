@@ -154,7 +154,7 @@ def _open(path: str | Path, encoding: str | None, rejected: list[Rejected], note
         return _Opened(columns, _records(numbered, columns, path, notes), names)
     codec = check_encoding(path, encoding, notes)
     if kind in ("csv", "tsv"):
-        columns, lines = read_delimited(path, quoted=kind == "csv", codec=codec)
+        columns, lines = read_delimited(path, quoted=kind == "csv", codec=codec, notes=notes)
         cells = _with_columns(lines, columns, "," if kind == "csv" else "\t", rejected)
         return _Opened(columns, _records(cells, columns, path, notes))
     if kind == "txt":
@@ -282,10 +282,10 @@ def split_files(folder: Path) -> dict[str, Path]:
         split = _split_called(next((name for name, paths in saved.items() if path in paths), stem))
         if split is None or path.suffix.lower() not in FORMATS or not path.is_file():
             continue
-        path = _shards_of(path)
-        if found.setdefault(split, path) != path:
+        whole = _shards_of(path)
+        if found.setdefault(split, whole) != whole:
             raise DataError(
-                f"'{folder}' has two files for {split}: '{found[split].name}' and '{path.name}'", f"Name one with --{split}"
+                f"'{folder}' has two files for {split}: '{found[split].name}' and '{whole.name}'", f"Name one with --{split}"
             )
     if not found:
         raise DataError(

@@ -1,9 +1,10 @@
 """From the tables of a task to its splits: columns mapped, labels named, rows checked, a validation split cut."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from hftool.data.amounts import plain_amounts
 from hftool.data.columns import cell_of, has_column, map_columns, missing_column
 from hftool.data.labels import Labels, are_numbers, find_labels, find_range, find_tags, label_text
 from hftool.data.passages import merge_lines
@@ -57,6 +58,13 @@ class Choices:
     numbers: bool | None = None
     labels: Labels | None = None
 
+    @property
+    def may_be_amounts(self) -> bool:
+        """Whether labels can be numbers: nothing has named classes."""
+        if self.labels is not None:
+            return bool(self.labels.range)
+        return bool(self.numbers) or not (self.known_labels or self.ordered_labels)
+
 
 def build_splits(tables: Mapping[str, Table], choices: Choices) -> Splits:
     """Map, name, check, sample and cut. The same tables and choices give the same splits.
@@ -69,7 +77,12 @@ def build_splits(tables: Mapping[str, Table], choices: Choices) -> Splits:
         table.columns, choices.shapes, given=choices.columns, known=choices.known_columns, path=table.path
     )
     said.append("columns: " + ", ".join(f"{role}='{column}'" for role, column in mapping.items()))
-    labels = choices.labels or name_labels(table, mapping, choices)
+    if "label" in mapping and choices.may_be_amounts:
+        plain = {split: plain_amounts(table, mapping["label"]) for split, table in tables.items()}
+        tables = {split: table for split, (table, _) in plain.items()}
+        said += [note for _, note in plain.values() if note]
+        choices = replace(choices, numbers=True) if plain["train"][1] else choices
+    labels = choices.labels or name_labels(tables["train"], mapping, choices)
     if labels.names:
         said.append(labels.sentence())
     if not shape.targets:

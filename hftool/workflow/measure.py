@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from hftool.data.amounts import plain_amounts
 from hftool.data.columns import map_columns
 from hftool.data.content import check_running_text
 from hftool.data.labels import Labels, own_names
@@ -182,7 +183,10 @@ def rows_to_measure(data: TaskData, task: str, on: str | None, card: Card, given
         if all(has_targets(table, mapping[role]) for role in shape.targets):
             names = own_names(table, mapping.get("label", mapping.get("tags", "")), row)
             table = merge_lines(table) if table.lines and not shape.targets else table
-            part = prepare_rows(table, mapping, _labels_of(card, names))
+            labels = _labels_of(card, names)
+            if labels.range and "label" in mapping:
+                table, _ = plain_amounts(table, mapping["label"])
+            part = prepare_rows(table, mapping, labels)
             return replace(part, split=Path(task).name) if is_file else part
         if is_file:  # there is no other table
             role = next(role for role in shape.targets if not has_targets(table, mapping[role]))
