@@ -22,6 +22,7 @@ from hftool.data.splits import Choices, Splits, build_splits
 from hftool.errors import DataError, UsageError
 from hftool.heads import get_head, head_class
 from hftool.heads.classify import balanced_weights
+from hftool.heads.long_texts import groups, shorten
 from hftool.heads.protocol import Feature
 from hftool.machine import choose_device, choose_precision, own_device, share_devices, this_machine
 from hftool.models import Card, Loaded, auto_class_of, family_of, length_limit, load_model, load_tokenizer, read_config
@@ -310,9 +311,10 @@ def _most_tokens(tokenizer: Any, splits: Splits, given: int | None, limit: int) 
     texts = [text for row in splits.train.rows if (text := row.get("target", row.get("completion"))) is not None]
     if not texts:
         return given or 0
-    encoded = tokenizer(text_target=texts, add_special_tokens=True, verbose=False)["input_ids"]
     room = limit // 2 if "completion" in splits.columns else limit
-    return given or min(max(map(len, encoded)), MOST_NEW_TOKENS, room)
+    texts = [shorten(tokenizer, text, MOST_NEW_TOKENS)[0] for text in texts]
+    encoded = (tokenizer(text_target=texts[some], add_special_tokens=True, verbose=False) for some in groups(texts))
+    return given or min(max(len(ids) for some in encoded for ids in some["input_ids"]), MOST_NEW_TOKENS, room)
 
 
 def _encode(tokenizer: Any, card: Card, model_config: Any, splits: Splits) -> dict[str, list[Feature]]:
