@@ -17,6 +17,7 @@ from hftool.heads.wire import LABELS as WIRE_LABELS
 from hftool.heads.wire import Asks, Parameter, Schema
 from hftool.models import Card
 
+FEW = 16  # characters a token, more than most have
 LABELS, NUMBER = ("accuracy", "macro_f1"), ("pearson", "spearman")
 
 
@@ -79,8 +80,14 @@ class ClassifyHead:
             yield ids, segments, cut
 
     def _cut(self, text: str, pair: str | None) -> tuple[list[int], list[int] | None]:
-        """The longer text of a pair is cut first."""
-        encoded = self.tokenizer(text, pair, truncation=True, max_length=self.card.max_length, return_attention_mask=False)
+        """The longer text of a pair is cut first.
+
+        What lies far beyond the limit is left out before: tokenizers makes an encoding of each two windows of a pair.
+        """
+        limit, size = self.card.max_length, FEW * self.card.max_length
+        text = shorten(self.tokenizer, text, limit, size=size)[0]
+        pair = None if pair is None else shorten(self.tokenizer, pair, limit, size=size)[0]
+        encoded = self.tokenizer(text, pair, truncation=True, max_length=limit, return_attention_mask=False)
         return encoded["input_ids"], encoded.get("token_type_ids") if pair is not None else None
 
     def collate(self, features: Sequence[Feature], draw: int = 0) -> Batch:

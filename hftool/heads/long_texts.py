@@ -9,6 +9,7 @@ from typing import Any
 GROUP = 1 << 20  # characters that go through the tokenizer at a time
 LONG = 1 << 17  # characters of a text that goes through it whole
 LONGEST = 1 << 21  # characters among which the first tokens of a text are looked for
+MARGIN = 32  # tokens before the end of a part that its end could have changed
 NEAR = 1 << 12  # characters before the end of a part among which a border is looked for first
 BETWEEN_WORDS = re.compile(r"(?<=\S)[ \n](?=\S)")
 
@@ -33,22 +34,23 @@ def groups(*texts: Sequence[str]) -> Iterator[slice]:
         yield slice(start, len(texts[0]))
 
 
-def shorten(tokenizer: Any, text: str, limit: int) -> tuple[str, int]:
+def shorten(tokenizer: Any, text: str, limit: int, *, size: int = 0) -> tuple[str, int]:
     """As much of a text as decides on its first tokens.
 
     Args:
         tokenizer: The tokenizer of the model.
         text: The text.
         limit: How many tokens the model reads; 0 is all.
+        size: How many characters are tried first; by default LONG.
 
     Returns:
         The text, or a beginning of it that has more than `limit` tokens (or LONGEST characters), and about how many tokens the
-        rest has.
+        rest has. A tokenizer that cuts the beginning of a text gets all of it.
     """
-    if not limit or len(text) <= LONG:
+    size = size or LONG
+    if not limit or len(text) <= size or tokenizer.truncation_side == "left":
         return text, 0
-    size = LONG
-    while size < min(len(text), LONGEST) and _count(tokenizer, text[: border(text, 0, size)]) <= limit:
+    while size < min(len(text), LONGEST) and _count(tokenizer, text[: border(text, 0, size)]) <= limit + MARGIN:
         size *= 2
     if size >= len(text):
         return text, 0
