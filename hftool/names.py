@@ -221,7 +221,7 @@ def find_task_data(
 
     Raises UsageError (unknown name), InputMissing, DataError, HubUnreachable.
     """
-    tables = {split: read_table(path, split, encoding=encoding) for split, path in files.items()}
+    tables = {split: _read(path, split, encoding, progress) for split, path in files.items()}
     row = find_task(word) if word else None
     if row is not None:
         if "train" in tables:
@@ -231,7 +231,7 @@ def find_task_data(
     if word and is_own_data(word):
         path = _path_of(word)
         own = split_files(path) if path.is_dir() else {"train": path}
-        read = {s: read_table(p, s, encoding=encoding) for s, p in own.items() if s not in tables}
+        read = {s: _read(p, s, encoding, progress) for s, p in own.items() if s not in tables}
         return TaskData({**read, **tables})
     if word and "/" in word:
         data = _hub_data(word, offline=offline)
@@ -239,6 +239,14 @@ def find_task_data(
     if word:
         get_task(word)  # raises, with the nearest name
     return TaskData(tables)
+
+
+def _read(path: str | Path, split: str, encoding: str | None, progress: Progress) -> Table:
+    """A file as a table; what is unusual in how it was read is passed on to the user."""
+    table = read_table(path, split, encoding=encoding)
+    for note in table.notes:
+        notice(progress, note)
+    return table
 
 
 def is_own_data(word: str) -> bool:

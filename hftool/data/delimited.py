@@ -12,6 +12,10 @@ from hftool.errors import DataError
 MAX_FIELD = 2**31 - 1  # characters; the csv module's own limit of 131,072 is too short for documents
 MAX_QUOTED = 1 << 24  # characters of a row over several lines; beyond it a quotation mark was never closed
 UNCLOSED = "a quotation mark is opened and not closed"
+SAMPLE = 1 << 20  # characters that tell how a file is quoted
+SEPARATOR = re.compile(r'\ufeff?"?sep=(.)"?[\r\n]*', re.IGNORECASE)  # Excel's own first line
+QUOTED = re.compile(r'"(?:[^"]|"")*"')
+QUOTED_CELL = re.compile(r'(?:^|(?<=\t))"(?:[^"]|"")*"(?=[\t\r\n]|\Z)', re.MULTILINE)
 
 
 class Cells(NamedTuple):
@@ -22,32 +26,63 @@ class Cells(NamedTuple):
     reason: str = ""
 
 
-def read_delimited(path: Path, *, quoted: bool, codec: str) -> tuple[tuple[str, ...], Iterator[Cells]]:
+def read_delimited(
+    path: Path, *, quoted: bool, codec: str, notes: list[str] | None = None
+) -> tuple[tuple[str, ...], Iterator[Cells]]:
     """The columns and a lazy iterator of rows, blank lines left out.
 
-    quoted: CSV; its delimiter may be a comma, a semicolon, a tab or a bar. Without quotes: TSV as GLUE has it, where a
-    lone quotation mark in a sentence must stay one. Raises DataError for a header that cannot be used.
+    quoted: CSV; its delimiter may be a comma, a semicolon, a tab or a bar, or what a first line "sep=;" says. Without quotes:
+    TSV as GLUE has it, where a lone quotation mark in a sentence must stay one, unless its header or its cells are quoted as
+    those of CSV, of which a sentence in `notes` tells. Blank lines come without cells. Raises DataError for a header that
+    cannot be used.
     """
     csv.field_size_limit(MAX_FIELD)
     with open(path, encoding=codec, newline="") as handle:
-        delimiter = _delimiter(handle.readline()) if quoted else "\t"
+        first = handle.readline()
+        said = SEPARATOR.fullmatch(first)
+        header = handle.readline() if said else first
+        delimiter = said[1] if said else _delimiter(header) if quoted else "\t"
+        if not quoted and _is_quoted(header, handle.read(SAMPLE)):
+            quoted = True
+            if notes is not None:
+                notes.append(f"'{path}' has its cells in quotation marks, as CSV: they are no part of the texts")
     records = _records(path, delimiter, quoted=quoted, codec=codec)
-    _, header, reason = next(records, Cells(1, []))
+    if said:
+        next(records)
+    _, header_cells, reason = next(records, Cells(1, []))
     if reason:
         raise DataError(f"'{path}' has a header that cannot be read: {reason}")
-    names = [name.strip("\ufeff \t\r\n") for name in header]
+    names = [name.strip("\ufeff \t\r\n") for name in header_cells]
     if not any(names):
         raise DataError(f"'{path}' has no header: its first line is empty")
     columns = tuple(name or f"column {place}" for place, name in enumerate(names, start=1))  # pandas' index has no name
     twice = sorted({name for name in columns if columns.count(name) > 1})
     if twice:
         raise DataError(f"'{path}' has the column '{twice[0]}' more than once", "Rename one of them")
-    return columns, (row for row in records if row.cells)
+    return columns, records
 
 
 def _delimiter(header: str) -> str:
     """The delimiter of a CSV file, by its header: exported files use ; and tab as well."""
     return max(",;\t|", key=re.sub('"[^"]*"', "", header).count)
+
+
+def _is_quoted(header: str, sample: str) -> bool:
+    """Whether a TSV file quotes its cells as CSV does: all of its header, or each cell that has a quotation mark.
+
+    The latter is certain only where a cell holds a doubled mark, or where lines have another number of cells otherwise.
+    """
+    names = header.strip("\ufeff\r\n").split("\t")
+    if all(QUOTED.fullmatch(name) for name in names):
+        return True
+    if len(sample) == SAMPLE:  # up to the last line end outside of quotes
+        ends = (found.end() for found in re.finditer("\n", sample))
+        sample = sample[: max((end for end in list(ends)[-100:] if sample.count('"', 0, end) % 2 == 0), default=0)]
+    cells = QUOTED_CELL.findall(sample)
+    if not cells or '"' in QUOTED_CELL.sub("", sample):
+        return False
+    ragged = any(line.strip("\r") and line.count("\t") != len(names) - 1 for line in sample.split("\n"))
+    return ragged or any('""' in cell[1:-1] for cell in cells)
 
 
 class _Lines:

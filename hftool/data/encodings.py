@@ -4,6 +4,7 @@ import codecs
 import re
 from pathlib import Path
 
+from hftool.data.certain import certain_encoding
 from hftool.errors import DataError, UsageError
 
 BLOCK = 1 << 20  # bytes read at a time
@@ -11,12 +12,31 @@ SAMPLE = 1 << 16  # bytes that a guess is made from
 KNOWN = "Try utf-8, utf-16, gb18030, cp1252, latin-1"
 
 
-def check_encoding(path: Path, encoding: str | None) -> str:
+def check_encoding(path: Path, encoding: str | None, notes: list[str]) -> str:
     """The codec to read a text file with, after a look at every byte of it: never mojibake, never half a file.
 
-    Raises DataError with the byte offset and a guess, UsageError when there is no such encoding.
+    Args:
+        path: The file.
+        encoding: What the user says; by default UTF-8, or what the file certainly is.
+        notes: A sentence for the user is added where the file is read in another encoding than UTF-8 unasked.
+
+    Raises:
+        DataError: Not in that encoding, with the byte offset and a guess.
+        UsageError: There is no such encoding.
     """
     codec = _find_codec(encoding or "utf-8")
+    try:
+        return _checked(path, codec)
+    except DataError:
+        certain = None if encoding else certain_encoding(path)
+        if certain is None:
+            raise
+        notes.append(f"'{path}' is not UTF-8 and is read as {certain}; --encoding decides")
+        return certain
+
+
+def _checked(path: Path, codec: str) -> str:
+    """The codec, once every byte of the file can be read with it. Raises DataError."""
     with open(path, "rb") as handle:
         sample = handle.read(SAMPLE)
         if codec == "utf-8" and _zeros(sample) > len(sample) // 8 and _byte_order(sample) and _reads(sample, codec):

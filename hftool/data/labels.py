@@ -8,7 +8,7 @@ from typing import Any
 
 from hftool.data.contents import cell_of, judge
 from hftool.data.label_words import find_joined, fold, is_mark, listed_labels, merge_spellings, without_marks
-from hftool.data.roles import number_value, tags_value
+from hftool.data.roles import holds_list, number_value, shown, tags_value
 from hftool.data.schemes import OUTSIDE, scheme_of
 from hftool.data.sources import Table, text_of, whole_characters
 from hftool.data.tagsets import Seen, tag_notes
@@ -17,6 +17,8 @@ from hftool.registry.tasks import Task
 
 WHOLE_NUMBER = re.compile(r"^(-?[0-9]+)\.0+$")  # pandas writes 1.0 where a cell of the column is empty
 MAX_LABELS = 1000
+LEAST_IDENTIFIERS = 3  # names from which on it is no accident that all look alike
+IDENTIFIER = re.compile(r"[A-Za-z]+[-_]?[0-9]{3,}|[0-9]{5,}|(?=[a-f-]*[0-9])[0-9a-f]{8,}(-[0-9a-f]{4,}){0,4}")
 MOSTLY = 0.95  # share of the labels that are numbers, from which on the others are mistakes
 
 
@@ -69,7 +71,13 @@ class Labels:
             return f"labels: numbers from {self.range[0]:g} to {self.range[1]:g} ({self.origin})"
         pairs = ", ".join(f"{i}={name}" for i, name in enumerate(self.names[:10]))
         more = f" and {len(self.names) - 10} more" if len(self.names) > 10 else ""
-        return f"labels: {pairs}{more} ({self.origin})"
+        odd = "; they look like identifiers: is that the column of classes?" if are_identifiers(self.names) else ""
+        return f"labels: {pairs}{more} ({self.origin}{odd})"
+
+
+def are_identifiers(names: Sequence[str]) -> bool:
+    """Whether the names of classes look like keys of a data base: user_1024, 7f3a9c1e, 100482."""
+    return len(names) >= LEAST_IDENTIFIERS and sum(IDENTIFIER.fullmatch(name) is not None for name in names) >= 0.9 * len(names)
 
 
 def find_labels(table: Table, column: str, *, known: Sequence[tuple[str, str]] = (), ordered: Sequence[str] = ()) -> Labels:
@@ -109,9 +117,12 @@ def _count_labels(table: Table, column: str) -> Counter[str]:
         raise DataError(f"column '{column}' of {table.path} holds places in a text, not classes", hint)
     if several:
         raise _several_labels(table, column, several, "in a list")
-    if nested:
+    labels = [cell for cell in cells if not isinstance(cell, str) or cell.strip()]
+    written = [cell for cell in labels if isinstance(cell, str) and holds_list(cell)]
+    if nested or (written and len(written) >= len(labels) / 2):
         raise DataError(
-            f"column '{column}' of {table.path} holds lists or bytes, not classes", "Choose the column with --label"
+            f"column '{column}' of {table.path} holds lists or bytes, not classes",
+            f"Choose the column with --label; {shown(str((nested or written)[0]))} would be several labels for one row",
         )
     return Counter(label for cell in cells if (label := label_text(cell)) is not None)
 

@@ -69,7 +69,7 @@ def number_value(cell: Any) -> tuple[float | None, str]:
         number = math.nan if isinstance(value, bool) or "_" in text else float(text.strip(AROUND))
     except ValueError:
         number = math.nan
-    return (number, "") if math.isfinite(number) else (None, f"'{_shown(text)}' is not a number")
+    return (number, "") if math.isfinite(number) else (None, f"'{shown(text)}' is not a number")
 
 
 def tokens_value(cell: Any) -> tuple[list[str] | None, str]:
@@ -117,7 +117,7 @@ def answers_value(cell: Any, start_cell: Any, context: str) -> tuple[dict[str, l
     full = [(text, start) for text, start in found if not is_blank(text)]  # some write "no answer" without a letter
     placed = [_place(whole_characters(text), _whole_number(start), context) for text, start in full]
     if placed and all(at < 0 for at, _ in placed):
-        return None, f"its answer is not in its context: '{_shown(full[0][0])}'"
+        return None, f"its answer is not in its context: '{shown(full[0][0])}'"
     placed.sort(key=lambda pair: pair[0] < 0)
     return {"text": [answer for _, answer in placed], "answer_start": [at for at, _ in placed]}, ""
 
@@ -173,16 +173,16 @@ def _texts(cell: Any, what: str) -> tuple[list[str] | None, str]:
         value = _list_in(stripped) if stripped.startswith("[") and stripped.endswith("]") else stripped.split()
         if value is None:
             if stripped[1:].lstrip().startswith(("'", '"')):
-                return None, f"a list of {what}s that cannot be read: {_shown(stripped)}"
+                return None, f"a list of {what}s that cannot be read: {shown(stripped)}"
             value = stripped.split()  # words, of which the first and the last are brackets
     elif text_of(value) is None:
         value = []
     if not isinstance(value, (list, tuple)):
-        return None, f"not a list of {what}s: {_shown(str(value))}"
+        return None, f"not a list of {what}s: {shown(str(value))}"
     texts = []
     for place, item in enumerate(map(_plain, value), start=1):
         if isinstance(item, (list, tuple, Mapping, bytes)):
-            return None, f"{what} {place} is not a text: {_shown(str(item))}"
+            return None, f"{what} {place} is not a text: {shown(str(item))}"
         texts.append(whole_characters(text_of(item) or ""))
     return texts, ""
 
@@ -231,6 +231,12 @@ def is_blank(text: str) -> bool:
     return all(letter.isspace() or letter in IGNORED for letter in text)
 
 
-def _shown(text: str) -> str:
+def holds_list(cell: str) -> bool:
+    """Whether a text is a list as JSON, Python or numpy writes it."""
+    text = cell.strip(AROUND)
+    return text.startswith("[") and text.endswith("]") and _list_in(text) is not None
+
+
+def shown(text: str) -> str:
     """As much of a text as a reason can hold, on one line."""
     return as_line(text[:80] + "..." * (len(text) > 80))

@@ -14,9 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hftool.data.columnar import SHARD, check_shards, read_columnar, saved_splits
 from hftool.data.conll import read_conll
-from hftool.data.delimited import read_delimited
+from hftool.data.delimited import Cells, read_delimited
 from hftool.data.encodings import check_encoding
+from hftool.data.sentences import Numbered, group_words
 from hftool.data.squad import flatten, is_nested
 from hftool.errors import DataError, HftoolError, InputMissing, Refused, UsageError, listing
 
@@ -29,13 +31,14 @@ FORMATS = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
     ".parquet": "parquet",
+    ".arrow": "arrow",
     ".txt": "txt",
     ".conll": "conll",
     ".bio": "conll",
     ".iob": "conll",
 }
 SPLIT_NAMES = {"train": ("train", "training"), "validation": ("validation", "valid", "val", "dev"), "test": ("test",)}
-SHARD = re.compile(r"-\d+-of-\d+$")  # as the Hub names its Parquet files
+SHARDS = re.compile(r"-\*-of-\d+$")  # the end of a stem that stands for all files of a split: train-*-of-00002
 OUTSIDE = re.compile(r"://|^[/~].|(^|[/\\])\.\.([/\\]|$)")  # an address, or a path out of the folder
 
 
@@ -63,7 +66,8 @@ class Record:
 @dataclass
 class Table:
     """The rows of one split in memory. `numbers[i]` is the line of `rows[i]`; `label_names` is set when the source
-    itself names the classes, in id order; `lines` when each row is a line of running text, as in .txt."""
+    itself names the classes, in id order; `lines` when each row is a line of running text, as in .txt; `notes` are
+    sentences for the user on how the file was read."""
 
     split: str
     path: str
@@ -73,6 +77,7 @@ class Table:
     rejected: list[Rejected] = field(default_factory=list)
     label_names: dict[str, tuple[str, ...]] = field(default_factory=dict)
     lines: bool = False
+    notes: list[str] = field(default_factory=list)
 
 
 def file_format(path: str | Path) -> str:
@@ -84,42 +89,107 @@ def file_format(path: str | Path) -> str:
 
 
 def read_table(path: str | Path, split: str, *, encoding: str | None = None) -> Table:
-    """Read a whole file. Raises InputMissing, UsageError, or DataError when it has no rows."""
+    """Read a whole file, or the files of a split under a name such as train-*-of-00002.parquet.
+
+    Raises InputMissing, UsageError, or DataError when it has no rows.
+    """
     rejected: list[Rejected] = []
-    columns, records = stream(path, encoding=encoding, rejected=rejected)
+    notes: list[str] = []
+    opened = _open(path, encoding, rejected, notes)
     rows, numbers = [], []
-    for record in records:
+    for record in opened.records:
         rows.append(record.row)
         numbers.append(record.number)
     if not rows and rejected:
         first = rejected[0]
         raise DataError(f"'{path}': none of {len(rejected)} rows can be read; the first is line {first.row}: {first.reason}")
     if not rows:
-        raise DataError(f"'{path}' has a header but no rows" if columns else f"'{path}' has no rows")
-    columns = columns or tuple(dict.fromkeys(key for row in rows for key in row))
-    return Table(split, str(path), columns, rows, numbers, rejected, lines=file_format(path) == "txt")
+        raise DataError(f"'{path}' has a header but no rows" if opened.columns else f"'{path}' has no rows")
+    columns = opened.columns or tuple(dict.fromkeys(key for row in rows for key in row))
+    is_text = file_format(path) == "txt"
+    return Table(split, str(path), columns, rows, numbers, rejected, opened.label_names, lines=is_text, notes=notes)
 
 
 def stream(
-    path: str | Path, *, encoding: str | None = None, rejected: list[Rejected]
+    path: str | Path, *, encoding: str | None = None, rejected: list[Rejected], notes: list[str] | None = None
 ) -> tuple[tuple[str, ...], Iterator[Record]]:
-    """Columns and a lazy iterator of records, in bounded memory. Rows that cannot be read are added to `rejected`.
+    """Columns and a lazy iterator of records, in bounded memory.
 
-    All but CSV, TSV and Parquet have no columns but those of their rows: (). A .json file is read whole. Raises
-    InputMissing, UsageError (ending, encoding), DataError.
+    Args:
+        path: A file, or the files of a split under a name such as train-*-of-00002.parquet. A .json file is read whole.
+        encoding: Of a text file; by default UTF-8, or what the file certainly is.
+        rejected: Rows that cannot be read are added to it.
+        notes: Sentences for the user on how the file is read are added to it, the last ones with the first record.
+
+    Returns:
+        The columns, () where the file has none but those of its rows, and the records.
+
+    Raises:
+        InputMissing: There is no such file.
+        UsageError: The ending or the encoding is unknown.
+        DataError: The file is damaged or in another encoding.
     """
+    opened = _open(path, encoding, rejected, [] if notes is None else notes)
+    return opened.columns, opened.records
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """A file that is being read."""
+
+    columns: tuple[str, ...]
+    records: Iterator[Record]
+    label_names: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+def _open(path: str | Path, encoding: str | None, rejected: list[Rejected], notes: list[str]) -> _Opened:
     path = Path(path)
+    files = shard_files(path)
+    if files != [path]:
+        return _open_shards(path, [_open(file, encoding, rejected, notes) for file in files])
     kind = _check_file(path)
-    if kind == "parquet":
-        return _stream_parquet(path)
-    codec = check_encoding(path, encoding)
+    if kind in ("parquet", "arrow"):
+        columns, names, rows = read_columnar(path, kind)
+        numbered = (Numbered(number, row) for number, row in enumerate(rows, start=1))
+        return _Opened(columns, _records(numbered, columns, path, notes), names)
+    codec = check_encoding(path, encoding, notes)
     if kind in ("csv", "tsv"):
-        return _stream_delimited(path, kind, codec, rejected)
+        columns, lines = read_delimited(path, quoted=kind == "csv", codec=codec, notes=notes)
+        cells = _with_columns(lines, columns, "," if kind == "csv" else "\t", rejected)
+        return _Opened(columns, _records(cells, columns, path, notes))
     if kind == "txt":
-        return (), _stream_text(path, codec)
+        return _Opened((), _stream_text(path, codec))
     if kind == "conll":
-        return (), _stream_conll(path, codec, rejected)
-    return (), _stream_lines(path, codec, rejected) if kind == "jsonl" else _stream_json(path, codec)
+        return _Opened((), _stream_conll(path, codec, rejected, notes))
+    found = _stream_lines(path, codec, rejected) if kind == "jsonl" else _stream_json(path, codec)
+    return _Opened((), _records(found, (), path, notes))
+
+
+def _records(rows: Iterator[Numbered], columns: tuple[str, ...], path: Path, notes: list[str]) -> Iterator[Record]:
+    """Records of a table, one for each sentence where its rows are words."""
+    return (Record(number, row) for number, row in group_words(rows, columns, str(path), notes))
+
+
+def shard_files(path: Path) -> list[Path]:
+    """The files that a path stands for: itself, or the shards of train-*-of-00002.parquet in their order.
+
+    Raises DataError when some are missing.
+    """
+    if not SHARDS.search(path.name.split(".")[0]) or path.exists():
+        return [path]
+    found = sorted(path.parent.glob(path.name))
+    check_shards(found)
+    return found or [path]
+
+
+def _open_shards(path: Path, parts: list[_Opened]) -> _Opened:
+    """The parts of a split as one file, its rows counted through."""
+    other = next((part for part in parts if set(part.columns) != set(parts[0].columns)), None)
+    if other is not None:
+        raise DataError(f"the files of '{path}' have other columns: {listing(parts[0].columns)}; {listing(other.columns)}")
+    rows = (record.row for part in parts for record in part.records)
+    records = (Record(number, row) for number, row in enumerate(rows, start=1))
+    return _Opened(parts[0].columns, records, parts[0].label_names)
 
 
 def _check_file(path: Path) -> str:
@@ -139,19 +209,16 @@ def _check_file(path: Path) -> str:
     return kind
 
 
-def _stream_delimited(path: Path, kind: str, codec: str, rejected: list[Rejected]) -> tuple[tuple[str, ...], Iterator[Record]]:
-    columns, rows = read_delimited(path, quoted=kind == "csv", codec=codec)
-
-    def records() -> Iterator[Record]:
-        """Each row with its number, or with why it cannot be used."""
-        for number, cells, reason in rows:
-            if not reason and len(cells) == len(columns):
-                yield Record(number, dict(zip(columns, cells, strict=True)))
-            else:
-                why = reason or f"{len(cells)} fields where the header has {len(columns)}"
-                rejected.append(Rejected(number, why, ("," if kind == "csv" else "\t").join(cells)[:1000]))
-
-    return columns, records()
+def _with_columns(
+    rows: Iterator[Cells], columns: tuple[str, ...], delimiter: str, rejected: list[Rejected]
+) -> Iterator[Numbered]:
+    """Each row of a table under its columns, {} for a blank line; one that cannot be used goes into `rejected`."""
+    for number, cells, reason in rows:
+        if not reason and (len(cells) == len(columns) or not cells):
+            yield Numbered(number, dict(zip(columns, cells, strict=True)) if cells else None)
+        else:
+            why = reason or f"{len(cells)} fields where the header has {len(columns)}"
+            rejected.append(Rejected(number, why, delimiter.join(cells)[:1000]))
 
 
 def _stream_text(path: Path, codec: str) -> Iterator[Record]:
@@ -161,8 +228,8 @@ def _stream_text(path: Path, codec: str) -> Iterator[Record]:
             yield Record(number, {"text": line.removesuffix("\n")})
 
 
-def _stream_conll(path: Path, codec: str, rejected: list[Rejected]) -> Iterator[Record]:
-    for sentence in read_conll(path, codec):
+def _stream_conll(path: Path, codec: str, rejected: list[Rejected], notes: list[str]) -> Iterator[Record]:
+    for sentence in read_conll(path, codec, notes):
         if sentence.reason:
             rejected.append(Rejected(sentence.number, sentence.reason, " ".join(sentence.tokens)[:1000]))
         else:
@@ -170,7 +237,7 @@ def _stream_conll(path: Path, codec: str, rejected: list[Rejected]) -> Iterator[
             yield Record(sentence.number, {"tokens": sentence.tokens, **tags})
 
 
-def _stream_lines(path: Path, codec: str, rejected: list[Rejected]) -> Iterator[Record]:
+def _stream_lines(path: Path, codec: str, rejected: list[Rejected]) -> Iterator[Numbered]:
     with open(path, encoding=codec, newline="") as handle:  # a line end inside a JSON text is written \\n
         for number, line in enumerate(handle, start=1):
             if not line.strip():
@@ -181,12 +248,12 @@ def _stream_lines(path: Path, codec: str, rejected: list[Rejected]) -> Iterator[
                 rejected.append(Rejected(number, f"not JSON: {error}", line[:1000]))
                 continue
             if isinstance(row, dict):
-                yield Record(number, row)
+                yield Numbered(number, row)
             else:
                 rejected.append(Rejected(number, f"a JSON {type(row).__name__}, not an object", line[:1000]))
 
 
-def _stream_json(path: Path, codec: str) -> Iterator[Record]:
+def _stream_json(path: Path, codec: str) -> Iterator[Numbered]:
     try:
         loaded = json.loads(path.read_text(encoding=codec))
     except (ValueError, RecursionError) as error:
@@ -198,61 +265,46 @@ def _stream_json(path: Path, codec: str) -> Iterator[Record]:
     if odd is not None:
         raise DataError(f"'{path}': row {odd} is a JSON {type(rows[odd - 1]).__name__}, not an object")
     found = flatten(rows, str(path)) if is_nested(rows) else rows
-    return (Record(number, row) for number, row in enumerate(found, start=1))
-
-
-def _stream_parquet(path: Path) -> tuple[tuple[str, ...], Iterator[Record]]:
-    import pyarrow
-    import pyarrow.parquet
-
-    def damaged(error: Exception) -> DataError:
-        """What a reader's own error becomes."""
-        return DataError(f"'{path}' is not a Parquet file, or damaged: {' '.join(str(error).split())[:160]}")
-
-    try:
-        file = pyarrow.parquet.ParquetFile(path)
-    except (pyarrow.ArrowException, OSError) as error:
-        raise damaged(error) from None
-    columns = tuple(file.schema_arrow.names)
-    twice = next((name for name in columns if columns.count(name) > 1), None)
-    if twice is not None:
-        raise DataError(f"'{path}' has the column '{twice}' more than once", "Rename one of them")
-
-    def records() -> Iterator[Record]:
-        """Each row with its number."""
-        number = 0
-        try:
-            for batch in file.iter_batches(batch_size=4096):
-                for row in batch.to_pylist():
-                    number += 1
-                    yield Record(number, row)
-        except (pyarrow.ArrowException, OSError) as error:
-            raise damaged(error) from None
-
-    return columns, records()
+    return (Numbered(number, row) for number, row in enumerate(found, start=1))
 
 
 def split_files(folder: Path) -> dict[str, Path]:
     """The files of a folder by split, found by their names: train.csv, dev.tsv, train-00000-of-00001.parquet.
 
-    Raises DataError when there are none, or two of one split.
+    Several shards of a split come as train-*-of-00002.parquet; so do the files of a folder that `save_to_disk` wrote. Raises
+    DataError when there are none, or two of one split.
     """
     found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
+    saved = {name: paths for name, paths in saved_splits(folder).items() if _split_called(name)}
+    there = [path for paths in saved.values() for path in paths] if saved else sorted(folder.iterdir())
+    for path in there:
         stem = SHARD.sub("", path.name.split(".")[0].lower())
-        split = next((s for s, names in SPLIT_NAMES.items() if stem in names), None)
+        split = _split_called(next((name for name, paths in saved.items() if path in paths), stem))
         if split is None or path.suffix.lower() not in FORMATS or not path.is_file():
             continue
-        if split in found:
+        whole = _shards_of(path)
+        if found.setdefault(split, whole) != whole:
             raise DataError(
-                f"'{folder}' has two files for {split}: '{found[split].name}' and '{path.name}'", f"Name one with --{split}"
+                f"'{folder}' has two files for {split}: '{found[split].name}' and '{whole.name}'", f"Name one with --{split}"
             )
-        found[split] = path
     if not found:
         raise DataError(
             f"'{folder}' has no files called train, validation or test with one of the endings " + " ".join(FORMATS)
         )
     return found
+
+
+def _split_called(name: str) -> str | None:
+    return next((split for split, names in SPLIT_NAMES.items() if name.lower() in names), None)
+
+
+def _shards_of(path: Path) -> Path:
+    """A file, or what stands for it and the others of its set: train-00000-of-00002.parquet -> train-*-of-00002.parquet."""
+    stem, dot, ending = path.name.partition(".")
+    found = SHARD.search(stem)
+    if found is None or int(found[2]) < 2:
+        return path
+    return path.with_name(f"{SHARD.sub('', stem)}-*-of-{found[2]}{dot}{ending}")
 
 
 def read_hub_folder(folder: Path, name: str, splits: Iterable[str], *, config: str = "") -> dict[str, Table]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from hftool.data.amounts import plain_amounts
 from hftool.data.column_names import is_named
 from hftool.data.columns import has_column, map_columns, missing_column
 from hftool.data.contents import Contents, cell_of
@@ -63,6 +64,13 @@ class Choices:
     labels: Labels | None = None
     max_rejected: float = MAX_REJECTED
 
+    @property
+    def may_be_amounts(self) -> bool:
+        """Whether labels can be numbers: nothing has named classes."""
+        if self.labels is not None:
+            return bool(self.labels.range)
+        return bool(self.numbers) or not (self.known_labels or self.ordered_labels)
+
 
 def build_splits(tables: Mapping[str, Table], choices: Choices) -> Splits:
     """Map, name, check, sample and cut. The same tables and choices give the same splits.
@@ -72,7 +80,12 @@ def build_splits(tables: Mapping[str, Table], choices: Choices) -> Splits:
     said: list[str] = []
     table = tables["train"]
     shape, mapping = _columns_of_train(table, choices, said)
-    labels = choices.labels or name_labels(table, mapping, choices)
+    if "label" in mapping and choices.may_be_amounts:
+        plain = {split: plain_amounts(table, mapping["label"]) for split, table in tables.items()}
+        tables = {split: table for split, (table, _) in plain.items()}
+        said += [note for _, note in plain.values() if note]
+        choices = replace(choices, numbers=True) if plain["train"][1] else choices
+    labels = choices.labels or name_labels(tables["train"], mapping, choices)
     if labels.names:
         said += [labels.sentence(), *labels.notes]
     if not shape.targets:

@@ -5,15 +5,23 @@ from typing import Any
 
 import numpy as np
 
-CHUNK = 1000  # texts that are Python lists of numbers at a time: a number there takes ten times the memory of an array's
+from hftool.heads.long_texts import groups, parts
 
 
 def token_ids(tokenizer: Any, texts: Sequence[str]) -> Iterator[np.ndarray]:
-    """The token ids (T,) int32 of each text, without special tokens of the tokenizer's own adding."""
-    for start in range(0, len(texts), CHUNK):
-        encoded = tokenizer(
-            list(texts[start : start + CHUNK]), add_special_tokens=False, return_attention_mask=False, verbose=False
-        )
+    """The token ids (T,) int32 of each text, without special tokens of the tokenizer's own adding.
+
+    A few texts at a time are Python lists of numbers: a number there takes ten times the memory of an array's.
+    """
+    for row in groups(texts):
+        cut = [[part for _, part in parts(text)] for text in texts[row]]
+        found = _ids_of_parts(tokenizer, [part for text in cut for part in text])
+        yield from (np.concatenate([next(found) for _ in text]) for text in cut)
+
+
+def _ids_of_parts(tokenizer: Any, texts: Sequence[str]) -> Iterator[np.ndarray]:
+    for rows in groups(texts):
+        encoded = tokenizer(list(texts[rows]), add_special_tokens=False, return_attention_mask=False, verbose=False)
         yield from (np.array(ids, np.int32) for ids in encoded["input_ids"])
 
 

@@ -1,6 +1,6 @@
 """One label, or one number, for a text or a pair of texts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -11,11 +11,13 @@ from hftool.data.roles import Shape
 from hftool.data.sources import Row
 from hftool.errors import UsageError
 from hftool.heads.batching import collate_inputs
+from hftool.heads.long_texts import groups, shorten
 from hftool.heads.protocol import Answer, Batch, Feature, Metrics, Outputs
 from hftool.heads.wire import LABELS as WIRE_LABELS
 from hftool.heads.wire import Asks, Parameter, Schema
 from hftool.models import Card
 
+FEW = 16  # characters a token, more than most have
 LABELS, NUMBER = ("accuracy", "macro_f1"), ("mean_absolute_error", "pearson", "spearman")
 
 
@@ -49,24 +51,43 @@ class ClassifyHead:
             return []
         texts = [self.card.prefix + row["text"] for row in rows]
         pairs = [row["text_pair"] for row in rows] if "text_pair" in rows[0] else None
+        encoded = (
+            one
+            for some in (groups(texts) if pairs is None else groups(texts, pairs))
+            for one in self._encoded(texts[some], None if pairs is None else pairs[some])
+        )
+        return [
+            Feature(np.array(ids, np.int32), i, _array(segments), row.get("label"), cut)
+            for i, (row, (ids, segments, cut)) in enumerate(zip(rows, encoded, strict=True))
+        ]
+
+    def _encoded(self, texts: list[str], pairs: list[str] | None) -> Iterator[tuple[list[int], list[int] | None, int]]:
+        """Token ids, segments where the family has them, and how many tokens are cut, of each row."""
+        limit = self.card.max_length
+        short = [shorten(self.tokenizer, text, limit) for text in texts]
+        others = [shorten(self.tokenizer, text, limit) for text in pairs] if pairs is not None else [("", 0)] * len(texts)
+        texts, pairs = [text for text, _ in short], [text for text, _ in others] if pairs is not None else None
         encoded = self.tokenizer(texts, pairs, return_attention_mask=False, verbose=False)
-        ids, segments = encoded["input_ids"], encoded.get("token_type_ids")
-        features = []
-        for i, row in enumerate(rows):
-            row_ids, row_segments, cut = ids[i], segments[i] if segments and pairs else None, 0
-            if self.card.max_length and len(row_ids) > self.card.max_length:
-                row_ids, row_segments = self._cut(texts[i], pairs[i] if pairs else None)
-                cut = len(ids[i]) - len(row_ids)
-                if len(row_ids) > self.card.max_length:
-                    least = self.tokenizer.num_special_tokens_to_add(pair=bool(pairs))
-                    raise UsageError(f"max_length must be over {least} for this model, not {self.card.max_length}")
-            ids_of_row = np.array(row_ids, np.int32)
-            features.append(Feature(ids_of_row, i, _array(row_segments), row.get("label"), cut))
-        return features
+        types = encoded.get("token_type_ids") if pairs is not None else None
+        for i, whole in enumerate(encoded["input_ids"]):
+            ids, segments, cut = whole, types[i] if types else None, short[i][1] + others[i][1]
+            if limit and len(whole) > limit:
+                ids, segments = self._cut(texts[i], pairs[i] if pairs is not None else None)
+                cut += len(whole) - len(ids)
+                if len(ids) > limit:
+                    least = self.tokenizer.num_special_tokens_to_add(pair=pairs is not None)
+                    raise UsageError(f"max_length must be over {least} for this model, not {limit}")
+            yield ids, segments, cut
 
     def _cut(self, text: str, pair: str | None) -> tuple[list[int], list[int] | None]:
-        """The longer text of a pair is cut first."""
-        encoded = self.tokenizer(text, pair, truncation=True, max_length=self.card.max_length, return_attention_mask=False)
+        """The longer text of a pair is cut first.
+
+        What lies far beyond the limit is left out before: tokenizers makes an encoding of each two windows of a pair.
+        """
+        limit, size = self.card.max_length, FEW * self.card.max_length
+        text = shorten(self.tokenizer, text, limit, size=size)[0]
+        pair = None if pair is None else shorten(self.tokenizer, pair, limit, size=size)[0]
+        encoded = self.tokenizer(text, pair, truncation=True, max_length=limit, return_attention_mask=False)
         return encoded["input_ids"], encoded.get("token_type_ids") if pair is not None else None
 
     def collate(self, features: Sequence[Feature], draw: int = 0) -> Batch:

@@ -15,6 +15,7 @@ from hftool.data.roles import Shape
 from hftool.data.sources import Row
 from hftool.errors import UsageError, did_you_mean, listing
 from hftool.heads.batching import collate_inputs
+from hftool.heads.long_texts import groups, shorten
 from hftool.heads.protocol import Answer, Batch, Feature, Metrics, Outputs
 from hftool.heads.wire import VECTOR, Asks, Parameter, Schema
 from hftool.models import POOLINGS, Card
@@ -84,17 +85,19 @@ class EmbedHead:
 
     def _ids(self, texts: list[str]) -> list[tuple[np.ndarray, int]]:
         """Each text as its token ids (T,), and how many of them were cut."""
-        texts = [self.card.prefix + text for text in texts]
-        found = self._encoded(texts)
-        made, limit = [], self.card.max_length
-        for text, whole in zip(texts, found, strict=True):
+        limit = self.card.max_length
+        short = [shorten(self.tokenizer, self.card.prefix + text, limit) for text in texts]
+        texts = [text for text, _ in short]
+        found = (ids for some in groups(texts) for ids in self._encoded(texts[some]))
+        made = []
+        for (text, rest), whole in zip(short, found, strict=True):
             ids = whole
             if limit and len(whole) > limit:
                 [ids] = self._encoded([text], truncation=True, max_length=limit)
             if limit and len(ids) > limit:  # the tokenizers library cuts nothing then
                 least = self.tokenizer.num_special_tokens_to_add()
                 raise UsageError(f"max_length must be over {least} for this model, not {limit}")
-            made.append((np.array(ids, np.int32), len(whole) - len(ids)))
+            made.append((np.array(ids, np.int32), len(whole) - len(ids) + rest))
         return made
 
     def _encoded(self, texts: list[str], **limits: Any) -> list[list[int]]:

@@ -12,6 +12,7 @@ from hftool.data.sources import Row
 from hftool.errors import UsageError
 from hftool.heads.batching import IGNORED, collate_inputs, pad_rows, seeds_of, token_loss
 from hftool.heads.generate import written_answer
+from hftool.heads.long_texts import groups, shorten
 from hftool.heads.protocol import Answer, Batch, Decoding, Feature, Metrics, Outputs, Written
 from hftool.heads.wire import TEXTS, WRITING, Asks, Parameter, Schema, texts_reply
 from hftool.models import Card
@@ -55,21 +56,25 @@ class Text2TextHead:
         """
         if not rows:
             return []
-        sources = self.tokenizer(
-            [self.card.prefix + row["source"] for row in rows], return_attention_mask=False, verbose=False
-        )["input_ids"]
+        sources = self._ids([self.card.prefix + row["source"] for row in rows], self.card.max_length, "max_length")
         if "target" not in rows[0]:
-            return [self._feature(i, ids, None, rows[i].get("seed")) for i, ids in enumerate(sources)]
-        texts = [row["target"] for row in rows]
-        targets = self.tokenizer(text_target=texts, return_attention_mask=False, verbose=False)["input_ids"]
-        return [self._feature(i, *pair) for i, pair in enumerate(zip(sources, targets, strict=True))]
+            return [Feature(ids, i, cut=cut, extra=rows[i].get("seed")) for i, (ids, cut) in enumerate(sources)]
+        targets = self._ids([row["target"] for row in rows], self.card.max_new_tokens, "max_new_tokens", target=True)
+        return [
+            Feature(ids, i, target=labels, cut=cut + more)
+            for i, ((ids, cut), (labels, more)) in enumerate(zip(sources, targets, strict=True))
+        ]
 
-    def _feature(self, row: int, source: list[int], target: list[int] | None, seed: int | None = None) -> Feature:
-        ids, cut = self._cut(source, self.card.max_length, "max_length")
-        if target is None:
-            return Feature(ids, row, cut=cut, extra=seed)
-        labels, more = self._cut(target, self.card.max_new_tokens, "max_new_tokens")
-        return Feature(ids, row, target=labels, cut=cut + more)
+    def _ids(self, texts: list[str], limit: int, name: str, *, target: bool = False) -> list[tuple[np.ndarray, int]]:
+        """Token ids of each text, at most `limit` of them, and how many are lost. name: of the limit, for the error."""
+        short = [shorten(self.tokenizer, text, limit) for text in texts]
+        texts = [text for text, _ in short]
+        made = []
+        for some in groups(texts):
+            given = {"text_target" if target else "text": texts[some]}
+            encoded = self.tokenizer(**given, return_attention_mask=False, verbose=False)
+            made += [self._cut(ids, limit, name) for ids in encoded["input_ids"]]
+        return [(ids, cut + rest) for (ids, cut), (_, rest) in zip(made, short, strict=True)]
 
     def _cut(self, ids: list[int], limit: int, name: str) -> tuple[np.ndarray, int]:
         """-> at most `limit` ids (0: all), the last of them the last that there was, and how many are lost."""

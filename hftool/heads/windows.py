@@ -1,6 +1,6 @@
 """Texts longer than the model: pieces with the characters they stand for, and windows over them that overlap."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from hftool.errors import ConfigError
+from hftool.heads.long_texts import groups, parts
 
 PROBE = "a1.的"  # at least one character that every vocabulary knows
 
@@ -53,14 +54,28 @@ class Pieces:
 def pieces_of(tokenizer: Any, texts: Sequence[str]) -> list[Pieces]:
     """Each text whole, however long. Raises ConfigError when the tokenizer knows no characters."""
     _check_offsets(tokenizer)
-    encoded = tokenizer(
-        list(texts), add_special_tokens=False, return_offsets_mapping=True, return_attention_mask=False, verbose=False
-    )
-    made = []
-    for ids, offsets in zip(encoded["input_ids"], encoded["offset_mapping"], strict=True):
-        spans = np.array(offsets, np.int32).reshape(-1, 2)
-        made.append(Pieces(np.array(ids, np.int32), spans[:, 0].copy(), spans[:, 1].copy()))
-    return made
+    cut = [list(parts(text)) for text in texts]
+    found = _pieces_of_parts(tokenizer, [part for text in cut for part in text])
+    return [_run_together([next(found) for _ in text]) for text in cut]
+
+
+def _pieces_of_parts(tokenizer: Any, placed: Sequence[tuple[int, str]]) -> Iterator[Pieces]:
+    """Parts of texts with their places -> the pieces of each, their characters counted from the beginning of its text."""
+    texts = [part for _, part in placed]
+    for rows in groups(texts):
+        encoded = tokenizer(
+            texts[rows], add_special_tokens=False, return_offsets_mapping=True, return_attention_mask=False, verbose=False
+        )
+        for (place, _), ids, offsets in zip(placed[rows], encoded["input_ids"], encoded["offset_mapping"], strict=True):
+            spans = np.array(offsets, np.int32).reshape(-1, 2) + np.int32(place)
+            yield Pieces(np.array(ids, np.int32), spans[:, 0].copy(), spans[:, 1].copy())
+
+
+def _run_together(pieces: Sequence[Pieces]) -> Pieces:
+    if len(pieces) == 1:
+        return pieces[0]
+    ids, starts, ends = zip(*((one.ids, one.starts, one.ends) for one in pieces), strict=True)
+    return Pieces(np.concatenate(ids), np.concatenate(starts), np.concatenate(ends))
 
 
 def _check_offsets(tokenizer: Any) -> None:

@@ -8,12 +8,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from hftool.data.amounts import plain_amounts
 from hftool.data.labels import Labels, own_names
 from hftool.data.passages import merge_lines
 from hftool.data.rows import MAX_REJECTED, Prepared, prepare_row, sample_indices
 from hftool.data.rows import prepare as prepare_rows
+from hftool.data.running_text import check_running_text
 from hftool.data.sinks import check_ending, write_lines, write_rows
-from hftool.data.sources import Record, Rejected, Row, stream
+from hftool.data.sources import Record, Rejected, Row, file_format, stream
 from hftool.data.splits import has_targets, mapping_sentence
 from hftool.errors import DataError, UsageError
 from hftool.evaluation.report import error_rows, make_report
@@ -31,7 +33,7 @@ from hftool.workflow.choosing import columns_to_answer, columns_to_measure
 from hftool.workflow.given import Model, model_word, task_word
 
 ROWS_AT_A_TIME = 4096
-JUDGED = 256  # rows by which the columns of a file are judged
+SAMPLED = 1000  # rows by which a file is judged before it is read on
 SPLITS = ("train", "validation", "test")
 PLACED = ("entities", "words")  # what a head gives where its answer is places in a text
 
@@ -83,6 +85,8 @@ def evaluate(
     else:
         used = _stand_in_of(place, task)
         data = find_task_data(used, {}, encoding=encoding, offline=offline, fallback=False, progress=progress)
+        if head is None:
+            prepare.check_texts(data)
         loaded = _as_the_task_wants(loaded, data, head)
         part = rows_to_measure(data, task, split, loaded.card, column or {}, chosen=head is not None, progress=progress)
     part = part.keep(sample_indices(len(part.rows), limit, seed))
@@ -186,7 +190,10 @@ def rows_to_measure(
         if all(has_targets(table, mapping[role]) for role in shape.targets):
             names = own_names(table, mapping.get("label", mapping.get("tags", "")), row)
             table = merge_lines(table) if table.lines and not shape.targets else table
-            part = prepare_rows(table, mapping, _labels_of(card, names))
+            labels = _labels_of(card, names)
+            if labels.range and "label" in mapping:
+                table, _ = plain_amounts(table, mapping["label"])
+            part = prepare_rows(table, mapping, labels)
             part = replace(part, split=Path(task).name) if is_file else part
             _say_what_is_left_out(part, progress)
             return part
@@ -250,10 +257,15 @@ def predict(
             check_head_by_name(model, head)
         place = find_place(model_word(model), head=head, offline=offline, fallback=fallback, progress=progress)
     rejected: list[Rejected] = []
-    names, records = stream(source, encoding=encoding, rejected=rejected)
-    sample = list(itertools.islice(records, JUDGED))
+    notes: list[str] = []
+    names, records = stream(source, encoding=encoding, rejected=rejected, notes=notes)
+    sample = list(itertools.islice(records, SAMPLED))
     if not sample:
         raise DataError(f"'{source}' has no rows")
+    if head is None and file_format(source) == "txt":
+        check_running_text((record.row["text"] for record in sample), source)
+    for note in notes:
+        notice(progress, note)
     loaded = trained(load_place(place, head=head, device=device, progress=progress) if place else model, head)
     if out is not None and check_ending(out) == "npy" and loaded.card.head != "embed":
         raise UsageError("an array holds vectors, and these answers are none", "Write .jsonl, .csv, .tsv or .parquet")

@@ -18,11 +18,13 @@ from hftool import config as knobs
 from hftool.config import Config
 from hftool.data.columns import check_roles
 from hftool.data.labels import Labels
+from hftool.data.running_text import check_running_text
 from hftool.data.scripts import are_words
 from hftool.data.splits import Choices, Splits, build_splits
 from hftool.errors import DataError, UsageError
 from hftool.heads import get_head, head_class
 from hftool.heads.classify import balanced_weights
+from hftool.heads.long_texts import groups, shorten
 from hftool.heads.protocol import Feature
 from hftool.machine import choose_device, choose_precision, own_device, share_devices, this_machine
 from hftool.models import (
@@ -47,7 +49,7 @@ from hftool.safety import sha256
 from hftool.training.adapters import LEARNING_RATE, add_adapters
 from hftool.workers import world
 from hftool.workflow.ask import known_family, known_sentences
-from hftool.workflow.choosing import infer_head
+from hftool.workflow.choosing import PLAIN, infer_head
 from hftool.workflow.resume import relocate
 from hftool.workflow.targets import UNEVEN_METRICS, fit_head, is_uneven, scale_of, with_metric
 
@@ -148,6 +150,8 @@ def find(settings: Config, *, offline: bool, fallback: bool, progress: Progress)
         fallback=fallback,
         progress=progress,
     )
+    if settings.head not in PLAIN:
+        check_texts(data)
     known = find_model(model)
     if chosen is None and known is not None:
         chosen = infer_head(data, settings.columns, next(f for f in FAMILIES if f.name == known.family))
@@ -161,6 +165,13 @@ def find(settings: Config, *, offline: bool, fallback: bool, progress: Progress)
     if data.row is None and settings.head is None:
         notice(progress, f"head: {chosen}, by the columns; --head decides")
     return Found(dataclasses.replace(settings, head=chosen), chosen, place, data, sentences)
+
+
+def check_texts(data: TaskData) -> None:
+    """Raise DataError for a table, tags or labels in a file that is called a text."""
+    for table in data.tables.values():
+        if table.lines:
+            check_running_text((row["text"] for row in table.rows), table.path)
 
 
 def _check_knobs(settings: Config, head: str) -> None:
@@ -309,9 +320,10 @@ def _most_tokens(tokenizer: Any, splits: Splits, given: int | None, limit: int) 
     texts = [text for row in splits.train.rows if (text := row.get("target", row.get("completion"))) is not None]
     if not texts:
         return given or 0
-    encoded = tokenizer(text_target=texts, add_special_tokens=True, verbose=False)["input_ids"]
     room = limit // 2 if "completion" in splits.columns else limit
-    return given or min(max(map(len, encoded)), MOST_NEW_TOKENS, room)
+    texts = [shorten(tokenizer, text, MOST_NEW_TOKENS)[0] for text in texts]
+    encoded = (tokenizer(text_target=texts[some], add_special_tokens=True, verbose=False) for some in groups(texts))
+    return given or min(max(len(ids) for some in encoded for ids in some["input_ids"]), MOST_NEW_TOKENS, room)
 
 
 def _encode(tokenizer: Any, card: Card, model_config: Any, splits: Splits) -> dict[str, list[Feature]]:

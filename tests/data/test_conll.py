@@ -78,3 +78,98 @@ def test_a_long_token_and_many_sentences(tmp_path):
 def test_nothing_but_marks_and_blank_lines(tmp_path):
     with pytest.raises(DataError, match="has no rows"):
         read(tmp_path, "-DOCSTART- O\n\n \t\n")
+
+
+# ---- columns and characters that are no part of the tokens
+
+COUNTED = "the first column counts the tokens and is left out; "
+ADA = {"tokens": ["Ada", "met", "Bob"], "tags": ["B-PER", "O", "B-PER"]}
+RAIN = {"tokens": ["It", "rains"], "tags": ["O", "O"]}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1 Ada B-PER\n2 met O\n3 Bob B-PER\n\n1 It O\n2 rains O\n",
+        "1\tAda\tB-PER\n2\tmet\tO\n3\tBob\tB-PER\n\n\n1\tIt\tO\n2\trains\tO",
+        "0\tAda\tNN\tB-PER\n1\tmet\tVB\tO\n2\tBob\tNN\tB-PER\n\n0\tIt\tPP\tO\n1\trains\tVB\tO\n",
+        "1 Ada B-PER\n2 met O\n3 Bob B-PER\n\n4 It O\n5 rains O\n",
+        "-DOCSTART- O O\n\n1 Ada B-PER\n2 met O\n3 Bob B-PER\n\n1 It O\n2 rains O\n",
+        "# sentence 1\n1 Ada B-PER\n2 met O\n3 Bob B-PER\n\n# sentence 2\n1 It O\n2 rains O\n",
+    ],
+)
+def test_a_column_that_counts_the_tokens_is_left_out(tmp_path, text):
+    table = read(tmp_path, text)
+    assert table.rows == [ADA, RAIN] and not table.rejected
+    assert table.notes == [f"'{tmp_path / 'train.conll'}': {COUNTED}tags are the last column"]
+
+
+def test_a_counted_file_may_have_no_tags(tmp_path):
+    table = read(tmp_path, "1\tIt\n2\trains\n\n1\tAda\n2\tmet\n3\tBob\n")
+    assert table.rows == [{"tokens": RAIN["tokens"]}, {"tokens": ADA["tokens"]}]
+    assert table.notes[0].endswith(f"{COUNTED}there are no tags")
+
+
+@pytest.mark.parametrize("inner", ["O", "B-PER"])
+def test_germeval_has_comments_with_tabs_and_entities_inside_of_entities(tmp_path, inner):
+    head = "#\thttp://example.org/a\t[2009-10-17]\n"
+    text = f"{head}1\tAda\tB-PER\t{inner}\n2\tmet\tO\tO\n3\tBob\tB-PER\tO\n\n{head}1\tIt\tO\tO\n2\trains\tO\tO\n"
+    table = read(tmp_path, text)
+    assert table.rows == [ADA, RAIN] and table.notes[0].endswith(
+        "tags are column 3, since column 4 has entities inside of those"
+    )
+
+
+def test_conll_u_gives_parts_of_speech_and_no_word_twice(tmp_path):
+    more = "\t_\t_\t0\troot\t_\tSpaceAfter=No"
+    text = "# newpar\n# text = vámonos ya\n1-2\tvámonos" + "\t_" * 8 + f"\n1\tvamos\tir\tVERB{more}\n2\tnos\tyo\tPRON{more}\n"
+    table = read(tmp_path, f"{text}3\tya\tya\tADV{more}\n3.1\tx\tx\tX{more}\n\n1\tSí\tsí\tINTJ{more}\n2\t.\t.\tPUNCT{more}\n")
+    assert table.rows == [
+        {"tokens": ["vamos", "nos", "ya"], "tags": ["VERB", "PRON", "ADV"]},
+        {"tokens": ["Sí", "."], "tags": ["INTJ", "PUNCT"]},
+    ]
+    assert table.notes[0].endswith("tags are column 4, the parts of speech of CoNLL-U")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1 O\n2 O\n",  # too little to tell
+        "1 CD O\n2 CD O\n\nIt PP O\n",
+        "3 CD O\n1 CD O\n2 CD O\n\n1 CD O\n",
+        "1\n2\n3\n",
+        "1 CD O\n\n1 CD O\n\n1 CD O\n",
+    ],
+)
+def test_numbers_that_count_nothing_are_tokens(tmp_path, text):
+    table = read(tmp_path, text)
+    assert table.rows[0]["tokens"][0] in ("1", "3") and not table.notes
+
+
+@pytest.mark.parametrize("codes", [("en",), ("en", "de"), ("zh-min-nan",), ("als",), ("fiu-vro", "no")])
+def test_a_language_before_each_token_is_left_out(tmp_path, codes):
+    tokens = ["Sioux", "Falls", ":", "a:b", "SD", "."]
+    text = "".join(f"{codes[i % len(codes)]}:{token}\tO\n" for i, token in enumerate(tokens))
+    table = read(tmp_path, text)
+    assert table.rows == [{"tokens": tokens, "tags": ["O"] * 6}]
+    first = f"{codes[0]}:Sioux"
+    assert table.notes == [
+        f"'{tmp_path / 'train.conll'}': each token begins with its language, as '{first}', which is left out"
+    ]
+
+
+def test_colons_in_tokens_are_no_languages(tmp_path):
+    table = read(tmp_path, "re:you\tO\nat:10\tO\nno:x\tO\nso:y\tO\nit\tO\n")
+    assert table.rows[0]["tokens"][0] == "re:you" and not table.notes
+
+
+@pytest.mark.parametrize(
+    ("text", "note"),
+    [
+        ("".join(f"w{i}\tO\n\n" for i in range(9)), "every sentence is one token: a blank line stands after each"),
+        ("".join(f"w{i}\tO\n" for i in range(300)), "no blank lines part sentences: 300 tokens and more are read as one"),
+    ],
+)
+def test_sentences_that_are_none_are_said(tmp_path, text, note):
+    (said,) = read(tmp_path, text).notes
+    assert note in said

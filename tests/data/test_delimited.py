@@ -116,3 +116,60 @@ def test_a_field_of_ten_megabytes(tmp_path):
 def test_texts_that_look_like_nothing_stay_texts(tmp_path):
     words = ["NA", "null", "None", "nan", "true", "1.0", "😀", "שלום", "a\ufeffb"]
     assert [row["text"] for row in read(tmp_path, "text,label\n" + "".join(f"{w},1\n" for w in words)).rows] == words
+
+
+# ---- what spreadsheets and other writers of TSV do
+
+
+@pytest.mark.parametrize("first", ["sep=;", "SEP=;", '"sep=;"', "\ufeffsep=;", "\ufeffsep=;\r"])
+def test_excels_own_first_line_is_no_header(tmp_path, first):
+    table = read(tmp_path, f"{first}\ntext;label\na, b;1\nc;0\n")
+    assert table.columns == ("text", "label") and values(table) == [("a, b", "1"), ("c", "0")] and table.numbers == [3, 4]
+
+
+@pytest.mark.parametrize("mark", ["^", "\t", "|", ","])
+def test_the_first_line_says_which_delimiter(tmp_path, mark):
+    table = read(tmp_path, f"sep={mark}\ntext{mark}label; x\na{mark}1\n")
+    assert table.columns == ("text", "label; x") and values(table) == [("a", "1")]
+
+
+QUOTED = {
+    "all": '"text"\t"label"\n"he said ""yes"""\t"1"\n"b"\t"0"\n',
+    "texts only": '"text"\t"label"\n"he said ""yes"""\t1\n"b"\t0\n',
+    "doubled": 'text\tlabel\n"he said ""yes"""\t1\nb\t0\n',
+    "tab inside": 'text\tlabel\n"he said\tyes"\t1\nb\t0\n',
+    "line end inside": 'text\tlabel\n"he said\nyes"\t1\nb\t0\n',
+    "line ends": '"text"\t"label"\r\n"he said ""yes"""\t"1"\r\n"b"\t"0"\r\n',
+}
+
+
+@pytest.mark.parametrize("name", QUOTED)
+def test_a_tsv_file_may_be_quoted_as_csv(tmp_path, name):
+    table = read(tmp_path, QUOTED[name], "train.tsv")
+    said = {"tab inside": "he said\tyes", "line end inside": "he said\nyes"}.get(name, 'he said "yes"')
+    assert table.columns == ("text", "label") and values(table) == [(said, "1"), ("b", "0")] and not table.rejected
+    path = tmp_path / "train.tsv"
+    assert table.notes == [f"'{path}' has its cells in quotation marks, as CSV: they are no part of the texts"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'text\tlabel\n"a mess\t0\nb\t1\n',
+        'text\tlabel\n"a mess"\t0\nb\t1\n',  # a sentence that is all said
+        'text\tlabel\n"a mess\t0\nof a film"\t1\n',
+        'text\tlabel\n5" tall ""\t0\n"b ""c"""\t1\n',
+        '"text\tlabel\na\t0\n"b"\t1\n',
+    ],
+)
+def test_marks_that_quote_nothing_stay_in_the_texts(tmp_path, text):
+    table = read(tmp_path, text, "train.tsv")
+    assert [f"{row}" for row in values(table)] == [f"{tuple(line.split(chr(9)))}" for line in text.splitlines()[1:]]
+    assert not table.notes
+
+
+def test_a_long_quoted_tsv_file_whose_sample_ends_in_a_cell(tmp_path, monkeypatch):
+    monkeypatch.setattr("hftool.data.delimited.SAMPLE", 1000)
+    rows = "".join(f'"row {i}\nhas ""marks"""\t{i % 2}\n' for i in range(200))
+    table = read(tmp_path, f"text\tlabel\n{rows}", "train.tsv")
+    assert len(table.rows) == 200 and table.rows[199]["text"] == 'row 199\nhas "marks"'

@@ -24,11 +24,8 @@ def line_of(path, encoding=None):
     ("text", "stored", "offset", "hint"),
     [
         (CHINESE, "gbk", 15, "gbk"),
-        (CHINESE, "utf-16", 0, "utf-16"),
-        (ENGLISH, "utf-16", 0, "utf-16"),
         (ENGLISH, "utf-16-le", 1, "utf-16"),  # no mark: valid UTF-8, with a NUL after every letter
         (ENGLISH, "utf-16-be", 0, "utf-16"),
-        (ENGLISH, "utf-32", 0, "utf-32"),
         (GERMAN, "cp1252", 18, "cp1252"),
         (GERMAN.replace("ö", "\x81"), "latin-1", 18, "latin-1"),
     ],
@@ -98,3 +95,73 @@ def test_a_nul_in_a_text_is_no_utf_16(tmp_path):
     path = tmp_path / "train.csv"
     path.write_bytes(b"text,label\na\0b,1\nc,0\n")
     assert [row["text"] for row in read(path).rows] == ["a\0b", "c"]
+
+
+# ---- encodings that are certain are used, and it is said
+
+TAGS = "".join(f"{word}\tB-PER\nist\tO\n\n" for word in ("Jörg", "Größe", "Straße", "Maß", "Süß", "Göttingen"))
+FRENCH = "text,label\n" + "il a déjà été très gêné par ça,1\nun café à l’hôtel où l’on rêve,0\n" * 3
+SPANISH = "text,label\n" + "el niño está aquí, ¿qué más?,1\n".replace("aquí,", "aquí") * 6
+SYMBOLS = "text,label\nit’s “fine” – for £5,1\ndon’t… it’s €3,0\n"
+CERTAIN = [
+    ("a.conll", TAGS, "cp1252", "cp1252"),
+    ("a.csv", FRENCH, "cp1252", "cp1252"),
+    ("a.csv", SPANISH, "latin-1", "cp1252"),
+    ("a.csv", SYMBOLS, "cp1252", "cp1252"),
+    ("a.csv", ENGLISH.replace("warm", "café"), "cp1252", "cp1252"),
+    ("a.csv", CHINESE, "utf-16", "utf-16"),
+    ("a.csv", ENGLISH, "utf-16", "utf-16"),
+    ("a.conll", TAGS, "utf-16", "utf-16"),
+    ("a.csv", "\ufeff" + ENGLISH, "utf-16-be", "utf-16"),
+    ("a.txt", "Ein schöner Film.\n", "utf-16", "utf-16"),
+    ("a.csv", ENGLISH, "utf-32", "utf-32"),
+]
+
+
+@pytest.mark.parametrize(("name", "text", "stored", "codec"), CERTAIN)
+def test_what_is_certain_is_used_and_said(tmp_path, name, text, stored, codec):
+    path = tmp_path / name
+    path.write_bytes(text.encode(stored))
+    table = read(path)
+    assert table.notes == [f"'{path}' is not UTF-8 and is read as {codec}; --encoding decides"]
+    path.write_text(text, encoding="utf-8")
+    assert table.rows == read(path).rows and not read(path).notes
+
+
+UNCERTAIN = [
+    ("Zażółć gęślą jaźń, świat", "cp1250"),
+    ("Příliš žluťoučký kůň úpěl ďábelské ódy", "cp1250"),
+    ("Árvíztűrő tükörfúrógép, őszi idő", "cp1250"),
+    ("şehirde çok güzel, ığdır iyi günler", "cp1254"),
+    ("Šiandien yra gražus oras, ačiū", "cp1257"),
+    ("Привет, мир", "cp1251"),
+    ("Привет, мир", "koi8-r"),
+    ("Καλημέρα κόσμε", "cp1253"),
+    ("こんにちは世界、部屋は広い", "shift_jis"),
+    ("방이 크고 좋았습니다", "euc_kr"),
+    ("房间很大，服务也很好", "gbk"),
+    ("房間很大，服務也很好", "big5"),
+    ("Größe und Straße, schön für uns", "cp850"),
+    ("Größe und Straße, schön für uns", "mac_roman"),
+    ("don’t, it’s a café", "mac_roman"),
+    ("Größe und Straße\x81", "latin-1"),
+]
+
+
+@pytest.mark.parametrize(("text", "stored"), UNCERTAIN)
+def test_what_could_be_several_encodings_stays_an_error(tmp_path, text, stored):
+    path = tmp_path / "a.txt"
+    path.write_bytes(f"{text}\n".encode(stored) * 20)
+    assert line_of(path).startswith("65 FILE is not UTF-8: byte ")
+
+
+def test_a_file_with_the_mark_of_an_encoding_that_it_is_not_in(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"\xff\xfe" + ENGLISH.encode("utf-16-le") + b"\x00")
+    assert line_of(path).startswith("65 FILE is not UTF-8: byte 0 cannot be read; it looks like utf-16")
+
+
+def test_what_the_user_says_is_not_overruled(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_bytes(FRENCH.encode("cp1252"))
+    assert line_of(path, "utf-8").startswith("65 FILE is not UTF-8")

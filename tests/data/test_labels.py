@@ -111,6 +111,50 @@ def test_columns_that_are_no_classes(values, named, line):
     assert line_of(find_labels, table(values), "label", **named).startswith(line)
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        ["[1, 0]", "[0, 1]"],
+        ["['positive', 'film']", "['negative']"],
+        ['["a"]', '["b", "c"]'],
+        ["[1 0]", "[0 1]"],
+        ["[]", "[1]", ""],
+        [" ['a'] ", "['b']", "c"],
+    ],
+)
+def test_lists_that_a_cell_holds_as_a_text_are_lists(values):
+    line = line_of(find_labels, table(values), "label")
+    assert line.startswith("65 column 'label' of reviews.csv holds lists or bytes, not classes. Choose the column with --label")
+    assert f"; {values[0]} would be several labels for one row" in line
+    assert line.replace(values[0], "") == line_of(find_labels, table([[1], [2]]), "label").replace("[1]", "")
+
+
+@pytest.mark.parametrize("values", [["[good]", "[bad]"], ["[UNK]", "a"], ["[1]", "a", "b"], ["[a, b]", "c"]])
+def test_classes_in_brackets_are_classes(values):
+    assert find_labels(table(values), "label").names == tuple(sorted(values))
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["user_1001", "user_1002", "user_1003"],
+        ["100482", "100483", "100484"],
+        ["Q4201", "Q4202", "Q4203"],
+        ["7f3a9c10-1b2c-4d5e-8f90-abcdef123456", "7f3a9c11-1b2c-4d5e-8f90-abcdef123456", "7f3a9c1200112233"],
+        ["NN-0001", "NN-0002", "NN-0003"],
+    ],
+)
+def test_class_names_that_look_like_identifiers_are_said(names):
+    assert "they look like identifiers: is that the column of classes?" in find_labels(table(names), "label").sentence()
+
+
+@pytest.mark.parametrize(
+    "names", [["1", "2", "3"], ["LABEL_0", "LABEL_1", "LABEL_2"], ["B2B", "B2C", "C2C"], ["u1001", "u1002"]]
+)
+def test_usual_class_names_are_no_identifiers(names):
+    assert "identifiers" not in find_labels(table(names), "label").sentence()
+
+
 def test_labels_in_a_part_of_a_column():
     rows = Table("train", "a.jsonl", ("text", "mark"), [{"mark": {"sure": "b"}}, {"mark": {"sure": "a"}}], [1, 2])
     assert find_labels(rows, "mark.sure").names == ("a", "b")
