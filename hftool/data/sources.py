@@ -18,8 +18,8 @@ from hftool.data.columnar import SHARD, check_shards, read_columnar, saved_split
 from hftool.data.conll import read_conll
 from hftool.data.delimited import Cells, read_delimited
 from hftool.data.encodings import check_encoding
-from hftool.data.sentences import Numbered, group_words
 from hftool.data.squad import flatten, is_nested
+from hftool.data.word_rows import Numbered, group_words
 from hftool.errors import DataError, HftoolError, InputMissing, Refused, UsageError, listing
 
 Row = dict[str, Any]

@@ -12,7 +12,7 @@ import torch
 from conftest import one_line
 
 from hftool.errors import DataError, Refused
-from hftool.models import Card, describe, load_model, meta_model, pooling_of, read_card, read_config, write_card
+from hftool.models import Card, describe, load_model, meta_model, read_card, read_config, sentence_settings, write_card
 from hftool.models.sizes import building_within, held_by
 from hftool.models.sums import check_sums, read_sums
 from hftool.names import find_place
@@ -291,7 +291,7 @@ def test_how_vectors_are_pooled_is_read_through_a_schema(tiny_bert, tmp_path, na
     (folder / "modules.json").write_text(json.dumps([{"type": "sentence_transformers.models.Pooling", "path": "1_Pooling"}]))
     (folder / name).write_text(json.dumps(document))
     with pytest.raises(DataError, match="is damaged"):
-        pooling_of(folder)
+        sentence_settings(folder)
 
 
 @pytest.mark.parametrize("length", ["x", -1, 0, 1.5, [128], True])

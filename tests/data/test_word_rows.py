@@ -1,4 +1,4 @@
-"""hftool/data/sentences.py: tables with one word a row are read as sentences, in every verb."""
+"""hftool/data/word_rows.py: tables with one word a row are read as sentences, in every verb."""
 
 import io
 import json
