@@ -81,10 +81,7 @@ def serve(
     bounds = Limits(**(limits or {}))
     keys, hosts = _doors(host, key_file, allow_hosts, progress)
     with bind(host, port) as listening:
-        places: dict[str, Place] = {}
-        for name, word in words.items():
-            with _named(name, words):
-                places[name] = find_place(word, head=None, offline=offline, fallback=fallback, progress=progress)
+        places = _places(words, offline=offline, fallback=fallback, progress=progress)
         stats, served, heads = Stats(), {}, {}
         for name, place in places.items():
             with _named(name, words):
@@ -100,6 +97,15 @@ def serve(
 
         release = version(DISTRIBUTION)
         run(Service(models=served, limits=bounds, stats=stats, keys=keys, hosts=hosts, release=release), listening, ready)
+
+
+def _places(words: Mapping[str, str], *, offline: bool, fallback: bool, progress: Progress) -> dict[str, Place]:
+    """Where each model is."""
+    places = {}
+    for name, word in words.items():
+        with _named(name, words):
+            places[name] = find_place(word, head=None, offline=offline, fallback=fallback, progress=progress)
+    return places
 
 
 @contextlib.contextmanager

@@ -5,11 +5,13 @@ takes 0.5 s, while `slow` is there a step of writing takes 0.2 s, and `die` ends
 turns `hold` on. Words in a text for the classifier do the rest, by their token ids in HFTOOL_POISON: "raise", "memory", "nan".
 HFTOOL_HANG are the seconds after which a batch hangs, HFTOOL_BEFORE is a command to run it all under. It writes there:
 `computed`, the rows of each batch; `steps`, a line for each step of writing; `sockets`, each connection out that is tried;
-`read`, the bytes that were taken from each connection.
+`read`, the bytes that were taken from each connection; after SIGUSR1 `census`, how many objects of requests there are.
 """
 
+import gc
 import json
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -100,6 +102,16 @@ def count_bytes():
     GuardedProtocol.data_received, GuardedProtocol.connection_lost = counted, told
 
 
+OF_REQUESTS = ("Ticket", "Waiting", "Writing", "Pieces", "Visit", "Note", "RequestResponseCycle", "TorchSteps", "DynamicCache")
+
+
+def count_objects(number, frame):
+    """Each is there once a request, or once a batch, and should go with it."""
+    gc.collect()
+    names = [type(one).__name__ for one in gc.get_objects()]
+    note("census", json.dumps({name: names.count(name) for name in (*OF_REQUESTS, "Task")}))
+
+
 def hang_after(seconds):
     from hftool.deploy.server.limits import Limits
 
@@ -113,6 +125,7 @@ if __name__ == "__main__":
     sys.addaudithook(watch)
     spoil_engine()
     count_bytes()
+    signal.signal(signal.SIGUSR1, count_objects)
     if "HFTOOL_HANG" in os.environ:
         hang_after(float(os.environ["HFTOOL_HANG"]))
     from hftool.cli.app import entry
