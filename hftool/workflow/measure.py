@@ -240,27 +240,37 @@ def predict(
             check_head_by_name(model, head)
         place = find_place(model, head=head, offline=offline, fallback=fallback, progress=progress)
     rejected: list[Rejected] = []
-    notes: list[str] = []
-    names, records = stream(source, encoding=encoding, rejected=rejected, notes=notes)
-    begun = list(itertools.islice(records, ROWS_LOOKED_AT))
-    if not begun:
-        raise DataError(f"'{source}' has no rows")
-    if head is None and file_format(source) == "txt":
-        check_running_text((record.row["text"] for record in begun), source)
-    for note in notes:
-        notice(progress, note)
+    present, records = _opened(source, encoding, rejected, is_text=head is not None, progress=progress)
     loaded = trained(load_place(place, head=head, device=device, progress=progress) if place else model, head)
     if out is not None and check_ending(out) == "npy" and loaded.card.head != "embed":
         raise UsageError("an array holds vectors, and these answers are none", "Write .jsonl, .csv, .tsv or .parquet")
-    present = names or tuple(begun[0].row)
     known, given = loaded.card.columns, column or {}
     answered = [shape for shape in head_class(loaded.card.head).shapes if shape.answered]
     shapes = _shapes_of(loaded.card, {*known, *given}, answered)
     _, mapping = map_columns(present, shapes, given=given, known=known, path=source, answering=True)
     notice(progress, "columns: " + ", ".join(f"{role}='{name}'" for role, name in mapping.items()))
     answers = _Answered(loaded, mapping, present, {**natural_options(loaded), **(options or {})}, top_k, source, progress)
-    rows = answers.rows(itertools.chain(begun, records), rejected)
+    rows = answers.rows(records, rejected)
     return write_lines(handle or sys.stdout, rows) if out is None else write_rows(Path(out), rows)
+
+
+def _opened(
+    source: str, encoding: str | None, rejected: list[Rejected], *, is_text: bool, progress: Progress
+) -> tuple[tuple[str, ...], Iterator[Record]]:
+    """The columns and the records of a file to answer; how it is read is passed on to the user.
+
+    is_text: whether lines are text, whatever they look like. Raises what `stream` raises, DataError.
+    """
+    notes: list[str] = []
+    names, records = stream(source, encoding=encoding, rejected=rejected, notes=notes)
+    begun = list(itertools.islice(records, ROWS_LOOKED_AT))
+    if not begun:
+        raise DataError(f"'{source}' has no rows")
+    if not is_text and file_format(source) == "txt":
+        check_running_text((record.row["text"] for record in begun), source)
+    for note in notes:
+        notice(progress, note)
+    return names or tuple(begun[0].row), itertools.chain(begun, records)
 
 
 def _shapes_of(card: Card, known: Container[str], shapes: Sequence[Shape]) -> list[Shape]:
