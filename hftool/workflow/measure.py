@@ -257,19 +257,10 @@ def predict(
             check_head_by_name(model, head)
         place = find_place(model_word(model), head=head, offline=offline, fallback=fallback, progress=progress)
     rejected: list[Rejected] = []
-    notes: list[str] = []
-    names, records = stream(source, encoding=encoding, rejected=rejected, notes=notes)
-    sample = list(itertools.islice(records, SAMPLED))
-    if not sample:
-        raise DataError(f"'{source}' has no rows")
-    if head is None and file_format(source) == "txt":
-        check_running_text((record.row["text"] for record in sample), source)
-    for note in notes:
-        notice(progress, note)
+    sample, present, records = _opened(source, encoding, rejected, is_text=head is not None, progress=progress)
     loaded = trained(load_place(place, head=head, device=device, progress=progress) if place else model, head)
     if out is not None and check_ending(out) == "npy" and loaded.card.head != "embed":
         raise UsageError("an array holds vectors, and these answers are none", "Write .jsonl, .csv, .tsv or .parquet")
-    present = names or tuple(sample[0].row)
     mapping = columns_to_answer(present, sample, loaded, column or {}, source, chosen=head is not None)
     notice(progress, mapping_sentence(mapping))
     answers = _Answered(loaded, mapping, present, {**natural_options(loaded), **(options or {})}, top_k, source, progress)
@@ -281,6 +272,25 @@ def _file_to_answer(source: str | os.PathLike[str] | None) -> str:
     if source is None:
         raise UsageError("which file?", "hftool predict MODEL FILE --out OUT.csv")
     return task_word(source)
+
+
+def _opened(
+    source: str, encoding: str | None, rejected: list[Rejected], *, is_text: bool, progress: Progress
+) -> tuple[list[Record], tuple[str, ...], Iterator[Record]]:
+    """The first records of a file to answer, its columns, and the rest; how it is read is passed on to the user.
+
+    is_text: whether lines are text, whatever they look like. Raises what `stream` raises, DataError.
+    """
+    notes: list[str] = []
+    names, records = stream(source, encoding=encoding, rejected=rejected, notes=notes)
+    sample = list(itertools.islice(records, SAMPLED))
+    if not sample:
+        raise DataError(f"'{source}' has no rows")
+    if not is_text and file_format(source) == "txt":
+        check_running_text((record.row["text"] for record in sample), source)
+    for note in notes:
+        notice(progress, note)
+    return sample, names or tuple(sample[0].row), records
 
 
 def _one_by_one(predictor: Predictor, rows: Sequence[Row], refused: dict[int, str]) -> list[Answer]:

@@ -104,6 +104,8 @@ PAIRS += [{"text": long_text(2), "text_pair": long_text(3)}]
 @pytest.mark.parametrize("limit", [8, 64])
 def test_what_is_read_of_a_long_text_is_the_same(tokenizer, monkeypatch, name, limit):
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+    if name == "text2text" and not tokenizer.num_special_tokens_to_add():
+        pytest.skip("a decoder's tokenizer puts no end token after a source")
     card = Card(head="classify" if name == "pairs" else name, max_length=limit, max_new_tokens=limit, labels=("a", "b"))
     rows = PAIRS if name == "pairs" else ROWS[name]
     whole = get_head(tokenizer, card, None).encode(rows)
