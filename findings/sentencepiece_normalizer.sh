@@ -15,6 +15,7 @@
 #   DebertaV2Tokenizer    other pieces
 # Exits 0 while this is so, 1 when it has changed.
 set -euo pipefail
+unset PYTHONPATH
 place=$(mktemp -d)
 trap 'rm -rf "$place"' EXIT
 python3.11 -m venv "$place/venv"
