@@ -30,7 +30,7 @@ BEARER = re.compile(r"Bearer [^\s'\"]+")
 REVISION = re.compile(r"[0-9a-f]{40}")
 TOKENIZERS = (
     *(("tokenizer.json",), ("vocab.txt",), ("vocab.json", "merges.txt")),
-    *(("spiece.model",), ("sentencepiece.bpe.model",), ("spm.model",)),
+    *(("spiece.model",), ("sentencepiece.bpe.model",)),
 )
 MODEL_ENDINGS = (".json", ".txt", ".model", ".jinja", "README.md", "SHA256SUMS")  # and the safetensors beside config.json
 DATA_ENDINGS = (".parquet", ".csv", ".tsv", ".json", ".jsonl", ".txt")
