@@ -82,6 +82,7 @@ TOKENIZER: Schema = {
             (f"{name}_token" for name in ("unk", "pad", "bos", "eos", "sep", "cls", "mask")),
             {"type": ["string", "object", "null"]},
         ),
+        **each(("pad_token", "mask_token"), {"type": ["string", "object", "null"], "minLength": 1}),
         "added_tokens_decoder": {
             "type": ["object", "null"],
             "propertyNames": {"pattern": r"^[0-9]{1,9}$"},

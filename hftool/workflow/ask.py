@@ -9,7 +9,7 @@ from hftool.data.sources import Row, whole_characters
 from hftool.engines.onnx import OnnxEngine, OnnxModel, open_model
 from hftool.engines.packed import can_pack
 from hftool.engines.torch import TorchEngine
-from hftool.errors import ConfigError, UsageError, did_you_mean
+from hftool.errors import ConfigError, DataError, UsageError, did_you_mean
 from hftool.heads import get_head, head_class
 from hftool.heads.classify import ClassifyHead
 from hftool.heads.protocol import Answer, Decoding, Feature
@@ -131,6 +131,9 @@ def _load_export(place: Place, config: Any, *, head: str | None, device: str) ->
     if device not in ("auto", "cpu"):
         raise UsageError(f"graphs run on the CPU, not on '{device}'", "Leave --device out")
     check_length(card, config, place.folder)
+    if card.labels and len(card.labels) != config.num_labels:
+        fault = f"'labels' has {len(card.labels)} names, and the graph answers with {config.num_labels}"
+        raise DataError(f"'{place.folder / CARD}' does not fit the export: {fault}", "Copy the whole folder again")
     export = read_export(place.folder)
     model = open_model(place.folder, export.graphs, config)
     return Loaded(model, load_tokenizer(place.folder, config), card, family_of(config))

@@ -106,6 +106,16 @@ def test_every_field_of_a_card_has_a_schema_and_every_card_that_is_written_is_re
         assert read_card(tmp_path) == card
 
 
+@pytest.mark.parametrize("labels", [["a", "b"], ["a", "b", "c", "d"]])
+def test_the_card_of_an_export_has_the_labels_of_its_graph(tmp_path, cli, labels):
+    import exports
+
+    folder = shutil.copytree(exports.exported("bert", "classify")[0], tmp_path / "export")
+    change(folder / "hftool.json", labels=labels, label_values=[])
+    code, line = ends(cli, "classify", folder, "the red cat")
+    assert code == 65 and f"'labels' has {len(labels)} names, and the graph answers with 3" in line
+
+
 TOKENIZERS = [
     ("model_max_length", "x"),
     ("model_max_length", -1),
@@ -115,6 +125,7 @@ TOKENIZERS = [
     ("added_tokens_decoder", 5),
     ("added_tokens_decoder", {"99999999999999999999": {"content": "x"}}),
     ("pad_token", 7),
+    ("mask_token", ""),
     ("do_lower_case", "yes"),
 ]
 
