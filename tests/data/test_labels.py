@@ -114,9 +114,8 @@ def test_columns_that_are_no_classes(values, named, line):
 @pytest.mark.parametrize(
     "values",
     [
-        ["[1, 0]", "[0, 1]"],
         ["['positive', 'film']", "['negative']"],
-        ['["a"]', '["b", "c"]'],
+        ['["a"]', '["b"]'],
         ["[1 0]", "[0 1]"],
         ["[]", "[1]", ""],
         [" ['a'] ", "['b']", "c"],
@@ -127,6 +126,13 @@ def test_lists_that_a_cell_holds_as_a_text_are_lists(values):
     assert line.startswith("65 column 'label' of reviews.csv holds lists or bytes, not classes. Choose the column with --label")
     assert f"; {values[0]} would be several labels for one row" in line
     assert line.replace(values[0], "") == line_of(find_labels, table([[1], [2]]), "label").replace("[1]", "")
+
+
+@pytest.mark.parametrize(("values", "first"), [(["[1, 0]", "[0, 1]"], 0), (['["a"]', '["b", "c"]'], 1)])
+def test_lists_of_several_classes_that_a_cell_holds_as_a_text_are_counted(values, first):
+    line = line_of(find_labels, table(values), "label")
+    assert f"{len(values) - first} of 2 rows of reviews.csv have several classes in column 'label', in a list" in line
+    assert f"the first is line {first + 2}: {values[first]}" in line
 
 
 @pytest.mark.parametrize("values", [["[good]", "[bad]"], ["[UNK]", "a"], ["[1]", "a", "b"], ["[a, b]", "c"]])
