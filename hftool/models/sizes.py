@@ -76,6 +76,7 @@ TOKENIZER: Schema = {
     "properties": {
         **each(("model_max_length", "max_len"), {"type": ["number", "null"], "minimum": 1}),
         **each(("tokenizer_class", "name_or_path"), TEXT),
+        "extra_ids": {"type": ["integer", "null"], "minimum": 0, "maximum": 10_000},  # T5 has 100; each is a token
         **each(("padding_side", "truncation_side"), {"enum": ("left", "right", None)}),
         **each(("do_lower_case", "add_prefix_space", "clean_up_tokenization_spaces", "strip_accents"), SWITCH),
         **each(

@@ -117,6 +117,8 @@ def test_the_card_of_an_export_has_the_labels_of_its_graph(tmp_path, cli, labels
 
 
 TOKENIZERS = [
+    ("extra_ids", 10**18),
+    ("extra_ids", -1),
     ("model_max_length", "x"),
     ("model_max_length", -1),
     ("model_max_length", [5]),
