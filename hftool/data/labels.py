@@ -244,6 +244,8 @@ def find_tags(table: Table, column: str, *, known: Sequence[tuple[str, str]] = (
 
 def _spelled(seen: Seen, names: Sequence[str]) -> set[str]:
     """The tags that occur, in the letters of `names` where one of these says the same."""
+    if all(tag.isdecimal() for tag in seen.counts):  # ids, whatever a name says
+        return set(seen.counts)
     scheme = scheme_of(tuple(names))
     return {tag if tag in names or (other := scheme.canonical(tag)) not in names else other for tag in seen.counts}
 

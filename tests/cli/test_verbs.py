@@ -163,7 +163,7 @@ def test_flag_wins_over_set_and_set_over_the_file(cli, tiny_bert, film_files):
     words = ("--config", "c.yaml", "--set", "seed=2", "--set", "lr=2e-3", "--seed", "3", "--text", "sentence", "--out", "r")
     code, out, err = cli("finetune", tiny_bert, "--train", "train.tsv", "--validation", "dev.tsv", "--max-steps", "2", *words)
     assert code == 0, err
-    assert [line.split()[0] for line in out.splitlines()] == ["run", "validation", "time", "next"]
+    assert [line.split()[0] for line in out.splitlines()] == ["run", "validation", "time", "verdict", "next"]
     from hftool.config import read_config
 
     made = read_config("r/config.yaml")

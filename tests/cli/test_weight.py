@@ -49,6 +49,7 @@ LIGHT = (
     "hftool.progress",
     "hftool.run",
     "hftool.disk",
+    "hftool.documents",
     "hftool.workers",
 )
 PYDANTIC = {"pydantic", "pydantic_core", "annotated_types", "typing_inspection"}

@@ -1,8 +1,8 @@
 """Tables outside of heads/ that speak of each head: a new head is a line in each of them, and none may be forgotten."""
 
 from hftool.cli.asking import KEYS
-from hftool.cli.finetune import NEXT
 from hftool.cli.lines import LINES
+from hftool.cli.next_command import NEXT
 from hftool.heads import HEADS, head_class
 from hftool.models import AUTO_CLASSES
 from hftool.models.page import PIPELINES

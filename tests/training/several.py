@@ -5,6 +5,7 @@ import os
 import socket
 
 import families
+from command_words import last_wins
 
 
 def free_port():
@@ -19,7 +20,7 @@ def words_for(folder, out, *more):
         families.write_jsonl(path, families.tag_rows(41))
     knobs = ("--epochs", 2, "--lr", 0.1, "--optimizer", "sgd", "--log-steps", 1, "--precision", "fp32")
     files = ("--train", path, "--validation", path, "--allow-leak", "--out", folder / out)
-    return [str(word) for word in ("finetune", families.folder("bert"), *files, *knobs, "--offline", "--device", "cpu", *more)]
+    return last_wins(["finetune", families.folder("bert"), *files, *knobs, "--offline", "--device", "cpu", *more])
 
 
 def log_of(run):

@@ -12,6 +12,7 @@ import time
 
 import pytest
 import torch
+from command_words import last_wins
 from conftest import film_rows, one_line, write_tsv
 from crashing import KILLED, finish, leftovers, result, start
 from making import make_trainer
@@ -42,7 +43,7 @@ class Desk:
     def words(self, out, *more):
         files = ("--train", self.folder / "train.tsv", "--validation", self.folder / "dev.tsv", "--out", out)
         knobs = ("--epochs", 2, "--batch-size", 4, "--accumulate", 2, "--save-steps", 2, "--lr", 0.001, "--log-steps", 1)
-        return ["finetune", self.model, "sst2", *files, *knobs, "--offline", "-q", *more]
+        return last_wins(["finetune", self.model, "sst2", *files, *knobs, "--offline", "-q", *more])
 
     def told(self, out):
         return self.folder / f"told-{out.name}"
@@ -228,7 +229,7 @@ def same_but_for_times_of_saving(desk, run):
     """A checkpoint more, at the signal, is all that may differ; rotation has taken it by the end, or keeps it in another's place."""
     found, wanted = result(run), desk.whole()
     common = [key for key in wanted if key in found]
-    assert {"log", "metrics", "model", "step-000012/optimizer.safetensors", "step-000012/rng.safetensors"} <= set(common)
+    assert {"log", "metrics", "model", "step-000012/model.safetensors", "step-000012/rng.safetensors"} <= set(common)
     return all(found[key] == wanted[key] for key in common)
 
 
@@ -443,7 +444,7 @@ def test_a_disk_that_fills_is_74_and_the_run_goes_on_bitwise_when_there_is_room(
     desk.again(run)
     assert leftovers(run) == [] and json.loads((run / "metrics.json").read_text())["steps"] == 12
     assert result(run)["model"] == desk.whole()["model"]
-    assert result(run)["step-000012/optimizer.safetensors"] == desk.whole()["step-000012/optimizer.safetensors"]
+    assert result(run)["step-000012/model.safetensors"] == desk.whole()["step-000012/model.safetensors"]
 
 
 def test_a_log_that_cannot_be_written_is_74_too(desk, small_disk):

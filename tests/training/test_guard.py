@@ -16,6 +16,14 @@ from hftool.errors import RunStopped
 from hftool.training.guard import MAX_SKIPPED, FiniteGuard, Signals, all_finite
 
 
+@pytest.fixture(autouse=True)
+def hang_up_is_heeded():
+    """Whatever these tests were started under: children inherit from nohup that SIGHUP is ignored."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 def start(tiny_bert, folder, name, *more):
     """A run that would take for ever, as a process group of its own."""
     words = ["finetune", tiny_bert, "sst2", "--train", folder / "train.tsv", "--validation", folder / "dev.tsv"]

@@ -24,8 +24,8 @@ def rare(folder, every=10, count=80):
     return ["--train", folder / "train.tsv", "--validation", folder / "dev.tsv"]
 
 
-def begin(cli, tiny_bert, files, *more):
-    common = ("--out", "run", "--batch-size", 16, "--epochs", 2, "--lr", 1e-5, "--offline")
+def begin(cli, tiny_bert, files, *more, out="run"):
+    common = ("--out", out, "--batch-size", 16, "--epochs", 2, "--lr", 1e-5, "--offline")
     return cli("finetune", tiny_bert, *files, *common, *more)
 
 
@@ -84,7 +84,7 @@ def test_the_verdict_is_printed_and_in_the_json(cli, tiny_bert, tmp_path):
     assert code == 0, err
     said = [line for line in out.splitlines() if line.startswith("verdict     ")]
     assert "validation rows are answered 'no': try --class-weights balanced" in said[0]
-    code, out, err = begin(cli, tiny_bert, rare(tmp_path), "--json", "--out", "again")
+    code, out, err = begin(cli, tiny_bert, rare(tmp_path), "--json", out="again")
     assert code == 0 and json.loads(out)["metrics"]["verdicts"] == [line.removeprefix("verdict     ") for line in said]
 
 

@@ -88,8 +88,8 @@ def test_a_model_whose_hashes_were_changed_with_it_differs_from_its_run(run):
 
 def test_a_damaged_checkpoint_is_named(run):
     place = next((run / "checkpoints").iterdir())
-    flip(place / "optimizer.safetensors")
-    with pytest.raises(DataError, match=f"'{place}' is damaged: optimizer.safetensors changed"):
+    flip(place / "model.safetensors")
+    with pytest.raises(DataError, match=f"'{place}' is damaged: model.safetensors changed"):
         workflow.verify(run)
 
 

@@ -140,7 +140,7 @@ def test_a_sentence_model_that_is_damaged_or_leaves_its_folder(tmp_path):
         (folder / "modules.json").write_text(json.dumps(modules))
         assert workflow.load(str(folder)).card.pooling == "mean"
     (folder / "modules.json").write_text("[")
-    with pytest.raises(DataError, match="modules.json' cannot be read"):
+    with pytest.raises(DataError, match="modules.json' is damaged"):
         workflow.load(str(folder))
 
 
@@ -155,7 +155,7 @@ def _sentence_model(folder, pooling, *kinds):
     return folder
 
 
-@pytest.mark.parametrize(("told", "expected"), [(8, 8), (4096, 64), ("8", 64), (True, 64)])
+@pytest.mark.parametrize(("told", "expected"), [(8, 8), (4096, 64), (None, 64)])
 def test_a_sentence_model_reads_as_much_as_it_says(told, expected, tmp_path):
     folder = _sentence_model(tmp_path / "model", SWITCHES, "Transformer", "Pooling")
     assert workflow.load(str(folder)).card.max_length == 64

@@ -145,7 +145,7 @@ def test_row_30_the_openai_routes_refuse_in_their_own_shape(shared, name):
     [
         {"prompt": 5},
         {"prompt": []},
-        {"prompt": [1, 2]},
+        {"prompt": [1, "a"]},
         {"prompt": None},
         {"max_tokens": 0},
         {"max_tokens": 10**9},
