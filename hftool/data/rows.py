@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hftool.data.contents import cell_of
-from hftool.data.label_words import MARKS, fold, is_mark
+from hftool.data.label_words import MARKS, fold, is_mark, may_be_minus_one
 from hftool.data.labels import Labels, label_text, tag_texts
 from hftool.data.roles import TEXTS, answers_value, number_value, pair_lengths, text_value, tokens_value
 from hftool.data.sources import Rejected, Row, Table, whole_characters
@@ -52,10 +52,10 @@ def prepare(table: Table, mapping: Mapping[str, str], labels: Labels | None, *, 
 
     labels: of the label or the tags; None where the rows have neither, or they are not wanted. Raises DataError when labels are
     unknown, RowsRejected when more than the share `max_rejected` is set aside. Rows with a mark for no label are not counted
-    there; -1 is one where classes are no numbers.
+    there; -1 is one where it can be no class.
     """
     ids = _Ids(labels, table.path)
-    counted = labels is not None and all(name.lstrip("-").isdigit() for name in labels.names)
+    counted = labels is not None and may_be_minus_one(labels.names)
     unlabelled = MARKS - {"-1"} if counted else MARKS
     rows, numbers, rejected, unnamed = [], [], list(table.rejected), 0
     for row, number in zip(table.rows, table.numbers, strict=True):
@@ -123,7 +123,7 @@ class _Ids:
         cell = cell_of(row, mapping["label"])
         if self.number:
             made["label"], reason = number_value(cell)
-            return reason
+            return NO_CLASS if reason and is_mark(label_text(cell) or "") else reason
         value = label_text(cell)
         if value is None:
             return NO_CLASS

@@ -81,10 +81,10 @@ def build_splits(tables: Mapping[str, Table], choices: Choices) -> Splits:
     table = tables["train"]
     shape, mapping = _columns_of_train(table, choices, said)
     if "label" in mapping and choices.may_be_amounts:
-        plain = {split: plain_amounts(table, mapping["label"]) for split, table in tables.items()}
-        tables = {split: table for split, (table, _) in plain.items()}
-        said += [note for _, note in plain.values() if note]
-        choices = replace(choices, numbers=True) if plain["train"][1] else choices
+        table, note = plain_amounts(table, mapping["label"])
+        tables = {**tables, "train": table}
+        said += [note] if note else []
+        choices = replace(choices, numbers=True) if note else choices
     labels = choices.labels or name_labels(tables["train"], mapping, choices)
     if labels.names:
         said += [labels.sentence(), *labels.notes]
@@ -181,6 +181,8 @@ def _with_targets(
     if own is not None and own != mapping:
         said.append(mapping_sentence(own, of=table.split))
     if own is not None and all(has_targets(table, own[role]) for role in shape.targets):
+        table, note = plain_amounts(table, own["label"]) if labels.range else (table, "")
+        said += [note] if note else []
         return prepare(table, own, labels, max_rejected=choices.max_rejected)
     said.append(f"{table.split}: {table.path} has no labels and is left out")
     return None
