@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hftool.data.contents import cell_of, judge
@@ -11,7 +11,7 @@ from hftool.data.label_words import find_joined, fold, is_mark, listed_labels, m
 from hftool.data.roles import is_amount, number_value, shown, tags_value, written_value
 from hftool.data.schemes import OUTSIDE, scheme_of
 from hftool.data.sources import Table, text_of, whole_characters
-from hftool.data.tagsets import Seen, tag_notes
+from hftool.data.tagsets import Seen, outside_notes, tag_notes
 from hftool.errors import DataError, UsageError, listing
 from hftool.registry.tasks import Task
 
@@ -243,11 +243,13 @@ def find_tags(table: Table, column: str, *, known: Sequence[tuple[str, str]] = (
         found = _spelled(seen, ordered)
         labels = _in_order(labels, ordered, found)
         _check_listed(table, found, labels)
-    return labels if labels.names else _sorted_tags(seen, table, column)
+    return replace(labels, notes=outside_notes(labels.names)) if labels.names else _sorted_tags(seen, table, column)
 
 
 def _spelled(seen: Seen, names: Sequence[str]) -> set[str]:
-    """The tags that occur, in the letters of `names` where one of these says the same."""
+    """The tags that occur, in the letters of `names` where one of these says the same; where all are numbers, 0 is no O."""
+    if all(tag.isdecimal() for tag in seen.counts):
+        return set(seen.counts)
     scheme = scheme_of(tuple(names))
     return {tag if tag in names or (other := scheme.canonical(tag)) not in names else other for tag in seen.counts}
 

@@ -332,3 +332,13 @@ def test_rows_that_the_data_set_gives_no_class_are_not_held_against_it():
     gaps = table("validation", [*[0, 1] * 90, *[-1] * 4])
     line = line_of(build, table("train", [0, 1] * 90), gaps)
     assert "4 of 184 rows cannot be used; the first is line 182: no label" in line
+
+
+@pytest.mark.parametrize("odd", ["[PAD]", "[CLS]", "<pad>", "[SEP]", "<unk>"])
+def test_a_named_tag_that_marks_no_entity_is_said(odd):
+    """Class names that came with the file, as those of Parquet, or in the user's order."""
+    tables = [tagged("train", [[1, 0], [2, 0], [3, 0]] * 4), tagged("validation", [[1, 0], [2, 0]])]
+    names = ("O", "B-PER", "I-PER", odd)
+    named = [table_of(part.split, part.rows, label_names={"tags": names}) for part in tables]
+    for splits in (build(*named, head="tag"), build(*tables, head="tag", ordered_labels=names)):
+        assert splits.labels.names == names and f"tags: '{odd}': outside of all entities, as O" in splits.said
