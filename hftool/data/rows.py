@@ -30,12 +30,12 @@ class Prepared:
     spelled: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
-    def sentences(self) -> list[str]:
-        """What is to be known about the labels."""
+    def sentences(self, *, way_out: str = "") -> list[str]:
+        """What is to be known about the labels. way_out: how spellings are kept apart, where they can be."""
         said = list(self.notes)
         if self.spelled:
             pairs = ", ".join(f"'{word}' as '{name}'" for word, name in self.spelled.items())
-            said.append(f"labels of {self.split} are read by another spelling: {pairs}; --set labels=A,B keeps spellings apart")
+            said.append(f"labels of {self.split} are read by another spelling: {pairs}{way_out}")
         without = sum(row.reason == NO_CLASS for row in self.rejected)
         if without:
             said.append(f"{without} rows of {self.split} have no label and are left out")

@@ -19,6 +19,7 @@ from hftool.data.scripts import are_words
 from hftool.data.sources import Table
 from hftool.errors import DataError
 
+KEEP_APART = "; --set labels=A,B keeps spellings apart"
 NO_LABELS = Labels((), (), "")
 
 
@@ -107,7 +108,7 @@ def build_splits(tables: Mapping[str, Table], choices: Choices) -> Splits:
     if "label" in mapping and not labels.range and len({row["label"] for row in train.rows}) < 2:
         raise DataError(f"the train rows of {train.path} that are left have only one class", "Raise --limit")
     for part in (train, validation, test):
-        said += part.sentences() if part else []
+        said += part.sentences(way_out=KEEP_APART) if part else []
     quality = check_quality(train, validation, allow_leak=choices.allow_leak)
     return Splits(train, validation, test, mapping, labels, quality, (*said, *quality.sentences()))
 

@@ -342,3 +342,9 @@ def test_a_named_tag_that_marks_no_entity_is_said(odd):
     named = [table_of(part.split, part.rows, label_names={"tags": names}) for part in tables]
     for splits in (build(*named, head="tag"), build(*tables, head="tag", ordered_labels=names)):
         assert splits.labels.names == names and f"tags: '{odd}': outside of all entities, as O" in splits.said
+
+
+def test_only_where_it_can_be_given_a_flag_keeps_spellings_apart():
+    splits = build(table("train", ["good", "bad", "Good", "bad", "good", "BAD"] * 6))
+    assert any(said.endswith("; --set labels=A,B keeps spellings apart") for said in splits.said)
+    assert splits.train.spelled and not any("--set" in said for said in splits.train.sentences())  # as evaluate says them
