@@ -5,13 +5,12 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from hftool.data.columns import cell_of
-from hftool.data.roles import AROUND, number_value
+from hftool.data.label_words import is_mark
+from hftool.data.roles import AROUND, DECIMAL, THOUSANDS, number_value
 from hftool.data.sources import Table
 from hftool.errors import DataError
 
 MOSTLY = 0.95  # share of the cells that must be numbers
-DECIMAL = re.compile(r"[-+]?(\d{1,3}(\.\d{3})+|\d+),\d+")  # 3,75 or 1.204,50
-THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2}(,\d{3})+(\.\d+)?")  # 1,204 or 1,204.50
 POINTS = re.compile(r"[-+]?[1-9]\d{0,2}(\.\d{3})+")  # 1.204, which is 1204 beside 3,75
 
 
@@ -29,7 +28,8 @@ def plain_amounts(table: Table, column: str) -> tuple[Table, str]:
     Raises:
         DataError: The commas may part decimals or thousands, as those of 1,204.
     """
-    texts = [cell.strip(AROUND) for row in table.rows if isinstance(cell := cell_of(row, column), str) and cell.strip(AROUND)]
+    cells = (cell.strip(AROUND) for row in table.rows if isinstance(cell := cell_of(row, column), str))
+    texts = [text for text in cells if text and (number_value(text)[0] is not None or not is_mark(text))]
     commas = [text for text in texts if "," in text and (DECIMAL.fullmatch(text) or THOUSANDS.fullmatch(text))]
     others = [text for text in texts if "," not in text and number_value(text)[0] is not None]
     if not commas or len(commas) + len(others) < MOSTLY * len(texts):
@@ -41,7 +41,8 @@ def plain_amounts(table: Table, column: str) -> tuple[Table, str]:
             f"column '{column}' of {table.path} holds numbers such as {commas[0]}, whose comma may part decimals or thousands",
             "Write them without it, or with a decimal point; --set labels=A,B,C if they are classes",
         )
-    if (decimals and thousands) or (decimals and not all(text.isdecimal() or POINTS.fullmatch(text) for text in others)):
+    whole = all(text.lstrip("+-").isdecimal() or POINTS.fullmatch(text) for text in others)
+    if decimals and (thousands or not whole):
         return table, ""
     if decimals:
         note = f"commas in column '{column}' of {table.path} are decimal: '{decimals[0]}' is {_from_decimal(decimals[0])}"

@@ -14,7 +14,10 @@ COMMON_NAMES = {
         *("intent", "emotion", "quality", "is_duplicate"),
     ),
     "tokens": ("tokens", "words", "token", "word"),
-    "tags": ("tags", "ner_tags", "ner", "labels", "tag", "ner_tag", "pos_tags", "pos"),
+    "tags": (
+        *("tags", "ner_tags", "ner", "labels", "tag", "ner_tag", "iob", "bio", "pos_tags", "pos_tag", "pos", "upos"),
+        *("gold", "label"),
+    ),
     "context": ("context", "passage", "paragraph"),
     "question": ("question", "query"),
     "answers": ("answers", "answer"),
@@ -33,6 +36,7 @@ COMMON_PAIRS = (
     ("sentence_a", "sentence_b"),
     ("question", "sentence"),
 )
+LISTS_ONLY = ("gold", "label")  # names of tags where the cells are lists: else of a class
 NUMBERED = (("1", "2"), ("a", "b"), ("first", "second"), ("left", "right"))
 
 

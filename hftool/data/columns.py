@@ -7,7 +7,7 @@ import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from hftool.data.column_names import COMMON_NAMES, SURE, by_name, by_words, common_pair, normal, numbered_pair
+from hftool.data.column_names import COMMON_NAMES, LISTS_ONLY, SURE, by_name, by_words, common_pair, normal, numbered_pair
 from hftool.data.contents import Content, Contents, cell_of
 from hftool.data.roles import ROLES, TEXTS, Shape
 from hftool.errors import DataError, UsageError, did_you_mean, listing
@@ -146,7 +146,8 @@ class _Search:
             return named[0] if named else None
         fitting = [name for name in named if fits(role, self._of(name))]
         if role in ("tokens", "tags"):
-            return fitting[0] if fitting else None
+            lists = [name for name in (*named, *by_words(free, role)) if self._of(name).kind == "lists"]
+            return next(iter([*(name for name in fitting if normal(name) not in LISTS_ONLY), *lists]), None)
         if role == "label":
             return self._label(named, fitting, free)
         if named or role != "text":
@@ -197,17 +198,20 @@ def missing_column(path: str, columns: Sequence[str], column: str, role: str, *,
     """The error that lists the columns there are, with the flag to type."""
     flag = _flag(role)
     detail = f"{path} has no column '{column}'; it has {listing(columns)}"
-    if "=" in flag:
-        return DataError(detail, f"Try {flag}")
     likely = _likely(columns, column, role, contents)
     if not likely and contents is not None and role == "text":
         return DataError(detail, f"None of them holds texts; {flag} COLUMN takes one all the same")
+    if "=" in flag:
+        ways = [f"--column {shlex.quote(f'{role}={name}')}" for name in likely[:SHOWN]]
+        return DataError(detail, "Try " + (" or ".join(ways) or flag))
     ways = [f"{flag} {shlex.quote(name)}" for name in likely[:SHOWN]]
     return DataError(detail, "Try " + (" or ".join(ways) or f"{flag} COLUMN"))
 
 
 def _likely(columns: Sequence[str], column: str, role: str, contents: Contents | None) -> list[str]:
     """The columns that may be meant: by what they hold, where that is known, else by their names."""
+    if contents is not None and role in ("tokens", "tags"):
+        return [name for name in columns if contents.of(name).kind == "lists"]
     if contents is not None and role in ("text", "text_pair"):
         return [name for name in columns if contents.of(name).kind == "text"]
     if contents is not None and role == "label":

@@ -1,7 +1,6 @@
 """What the columns of a table hold, judged by a sample of their cells and not by their names."""
 
 import itertools
-import json
 import random
 import re
 import statistics
@@ -12,7 +11,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from hftool.data.roles import is_blank, number_value
+from hftool.data.label_words import is_mark
+from hftool.data.roles import is_amount, is_blank, number_value, written_value
 from hftool.data.sources import Row, text_of
 
 SAMPLE = 2000  # rows that are looked at
@@ -98,6 +98,7 @@ def judge(cells: Sequence[Any], name: str = "") -> Content:
     if 2 * len(nested) > len(values):
         return _judge_nested(nested)
     texts = [value for value in values if isinstance(value, str)]
+    texts = [text for text in texts if not is_mark(text) or number_value(text)[0] is not None] or texts
     counts = Counter(texts)
     if len(counts) == 1 and len(texts) > 2:
         return Content("constant", 1)
@@ -106,6 +107,8 @@ def judge(cells: Sequence[Any], name: str = "") -> Content:
     numbers = [number for text in texts if (number := number_value(text)[0]) is not None]
     if len(numbers) >= MOSTLY * len(texts):
         return _judge_numbers(numbers, name)
+    if sum(map(is_amount, texts)) >= MOSTLY * len(texts):
+        return Content("amounts", len(counts))
     content = _judge_texts(texts, counts)
     is_name = content.kind == "words" and content.words == 1 and IDENTIFIER.search(name)
     return Content("identifiers", content.values) if is_name else content
@@ -115,11 +118,9 @@ def _value(cell: Any) -> Any:
     """A cell as a text, a list or an object; None where there is nothing."""
     convert = getattr(cell, "tolist", None)
     value = convert() if convert else cell
-    if isinstance(value, str) and value.strip()[:1] in ("[", "{"):
-        try:
-            value = json.loads(value)
-        except (ValueError, RecursionError):
-            value = [value] if value.strip().endswith("]") else value
+    if isinstance(value, str):
+        written = written_value(value)
+        value = value if written is None else written
     if isinstance(value, (list, tuple, Mapping, bytes)):
         return value or None
     text = text_of(value)

@@ -1,10 +1,11 @@
 """What stands in a column of classes: one class in several spellings, several classes in one cell, marks for none."""
 
-import json
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
+
+from hftool.data.roles import written_value
 
 # what stands where a row has no label: SNLI has -, `datasets` has -1
 MARKS = frozenset(("-", "--", "-1", "?", "n/a", "#n/a", "na", "nan"))
@@ -24,6 +25,14 @@ def is_mark(word: str) -> bool:
     return word.casefold() in MARKS
 
 
+def may_be_minus_one(classes: Iterable[str]) -> bool:
+    """Whether -1 can be one of these classes: beside 0 and 1, or beside other negative numbers, it is a number as they are."""
+    words = list(classes)
+    return all(word.lstrip("-").isdecimal() for word in words) and (
+        max(map(int, words), default=0) <= 1 or min(map(int, words)) < 0
+    )
+
+
 def without_marks(counts: Counter[str], listed: Collection[str]) -> Counter[str]:
     """The labels without those that stand for none: no class of a list, or rarer than every class.
 
@@ -35,7 +44,7 @@ def without_marks(counts: Counter[str], listed: Collection[str]) -> Counter[str]
     least = min(others.values(), default=0)
     none = set()
     for word in counts.keys() - others.keys():
-        of_numbers = word == "-1" and all(other.lstrip("-").isdigit() for other in others)
+        of_numbers = word == "-1" and may_be_minus_one(others)
         most = min((RARE_SIGN if word in SIGNS else RARE) * counts.total(), least - 1)
         rare = len(others) > 1 and counts[word] <= most and not of_numbers and not (word == "-" and "+" in others)
         if word not in listed if listed else rare:
@@ -80,12 +89,7 @@ def _is_joined(text: str, separator: str, words: Collection[str]) -> bool:
 
 def listed_labels(cell: Any) -> list[str]:
     """The labels of a cell that holds a list of at least two, or {"choices": [...]} as Label Studio writes it; else []."""
-    value = cell
-    if isinstance(cell, str) and cell.lstrip()[:1] in ("{", "["):
-        try:
-            value = json.loads(cell)
-        except (ValueError, RecursionError):
-            return []
+    value = written_value(cell) if isinstance(cell, str) else cell
     if isinstance(value, Mapping):
         value = value.get("choices")
     several = isinstance(value, (list, tuple)) and len(value) > 1 and all(isinstance(item, (str, int)) for item in value)

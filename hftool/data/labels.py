@@ -3,15 +3,15 @@
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hftool.data.contents import cell_of, judge
 from hftool.data.label_words import find_joined, fold, is_mark, listed_labels, merge_spellings, without_marks
-from hftool.data.roles import holds_list, number_value, shown, tags_value
+from hftool.data.roles import is_amount, number_value, shown, tags_value, written_value
 from hftool.data.schemes import OUTSIDE, scheme_of
 from hftool.data.sources import Table, text_of, whole_characters
-from hftool.data.tagsets import Seen, tag_notes
+from hftool.data.tagsets import Seen, outside_notes, tag_notes
 from hftool.errors import DataError, UsageError, listing
 from hftool.registry.tasks import Task
 
@@ -115,10 +115,10 @@ def _count_labels(table: Table, column: str) -> Counter[str]:
     if nested and judge(nested).kind == "spans":
         hint = "A tagger learns from two columns, tokens and tags; choose the column of classes with --label"
         raise DataError(f"column '{column}' of {table.path} holds places in a text, not classes", hint)
+    labels = [cell for cell in cells if not isinstance(cell, str) or cell.strip()]
+    written = [cell for cell in labels if isinstance(cell, str) and isinstance(written_value(cell), list)]
     if several:
         raise _several_labels(table, column, several, "in a list")
-    labels = [cell for cell in cells if not isinstance(cell, str) or cell.strip()]
-    written = [cell for cell in labels if isinstance(cell, str) and holds_list(cell)]
     if nested or (written and len(written) >= len(labels) / 2):
         raise DataError(
             f"column '{column}' of {table.path} holds lists or bytes, not classes",
@@ -191,10 +191,12 @@ def _sorted_labels(counts: Counter[str], table: Table, column: str) -> Labels:
                 "Choose the column of classes with --label",
             ) from None
     if len(values) > MAX_LABELS or (len(values) > 20 and len(values) > 0.5 * sum(counts.values())):
+        amounts = sum(map(is_amount, values)) >= MOSTLY * len(values)
+        plainly = "If they are amounts, write each as a plain number: 12.5, without a currency or a percent sign"
         raise DataError(
             f"column '{column}' of {table.path} has {len(values)} different values in {sum(counts.values())} "
             "rows: that is no class",
-            "Choose the column of classes with --label",
+            plainly if amounts else "Choose the column of classes with --label",
         )
     return Labels(tuple(values), tuple(values), origin)
 
@@ -206,7 +208,9 @@ def are_numbers(table: Table, column: str) -> bool:
     """
     texts = Counter(label for row in table.rows if (label := label_text(cell_of(row, column))) is not None)
     values = {text: value for text in texts if (value := number_value(text)[0]) is not None}
-    mostly = sum(texts[text] for text in values) >= MOSTLY * texts.total()
+    amounts = sum(texts[text] for text in values)
+    marks = sum(count for text, count in texts.items() if text not in values and is_mark(text))
+    mostly = marks < amounts and amounts >= MOSTLY * (texts.total() - marks)
     return mostly and not all(value.is_integer() for value in values.values())
 
 
@@ -239,12 +243,12 @@ def find_tags(table: Table, column: str, *, known: Sequence[tuple[str, str]] = (
         found = _spelled(seen, ordered)
         labels = _in_order(labels, ordered, found)
         _check_listed(table, found, labels)
-    return labels if labels.names else _sorted_tags(seen, table, column)
+    return replace(labels, notes=outside_notes(labels.names)) if labels.names else _sorted_tags(seen, table, column)
 
 
 def _spelled(seen: Seen, names: Sequence[str]) -> set[str]:
-    """The tags that occur, in the letters of `names` where one of these says the same."""
-    if all(tag.isdecimal() for tag in seen.counts):  # ids, whatever a name says
+    """The tags that occur, in the letters of `names` where one of these says the same; where all are numbers, 0 is no O."""
+    if all(tag.isdecimal() for tag in seen.counts):
         return set(seen.counts)
     scheme = scheme_of(tuple(names))
     return {tag if tag in names or (other := scheme.canonical(tag)) not in names else other for tag in seen.counts}

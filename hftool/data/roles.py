@@ -32,6 +32,10 @@ AROUND = " \t\r\n\ufeff\u00a0"  # what may stand around a value and is no part o
 # an item of a list as Python writes it; numpy leaves out the commas
 ITEM = re.compile(r"""\s*('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|-?[0-9]+|None)\s*(?:,|(?=[\s\]'"]))""", re.DOTALL)
 
+DECIMAL = re.compile(r"[-+]?(\d{1,3}(\.\d{3})+|\d+),\d+")  # 3,75 or 1.204,50
+THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2}(,\d{3})+(\.\d+)?")  # 1,204 or 1,204.50
+SIGNS = "$\u20ac\u00a3\u00a5\u20b9%"  # what stands before or after an amount: of money, or of a hundred
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -231,10 +235,20 @@ def is_blank(text: str) -> bool:
     return all(letter.isspace() or letter in IGNORED for letter in text)
 
 
-def holds_list(cell: str) -> bool:
-    """Whether a text is a list as JSON, Python or numpy writes it."""
+def written_value(cell: str) -> list[Any] | dict[str, Any] | None:
+    """The list or object that a text is, as JSON, Python or (of a list) numpy writes it; None where it is neither."""
     text = cell.strip(AROUND)
-    return text.startswith("[") and text.endswith("]") and _list_in(text) is not None
+    if text[:1] + text[-1:] not in ("[]", "{}"):
+        return None
+    found = _list_in(text) if text[0] == "[" else None
+    found = _object_in(text) if found is None else found
+    return found if isinstance(found, (list, dict)) else None
+
+
+def is_amount(text: str) -> bool:
+    """Whether a text is a number as people write it: with commas for decimals or thousands, of money or in percent."""
+    bare = text.strip(AROUND + SIGNS)
+    return bool(DECIMAL.fullmatch(bare) or THOUSANDS.fullmatch(bare)) or number_value(bare)[0] is not None
 
 
 def shown(text: str) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hftool.data.contents import cell_of
-from hftool.data.label_words import MARKS, fold, is_mark
+from hftool.data.label_words import MARKS, fold, is_mark, may_be_minus_one
 from hftool.data.labels import Labels, label_text, tag_texts
 from hftool.data.roles import TEXTS, answers_value, number_value, pair_lengths, text_value, tokens_value
 from hftool.data.sources import Rejected, Row, Table, whole_characters
@@ -30,12 +30,12 @@ class Prepared:
     spelled: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
-    def sentences(self) -> list[str]:
-        """What is to be known about the labels."""
+    def sentences(self, *, way_out: str = "") -> list[str]:
+        """What is to be known about the labels. way_out: how spellings are kept apart, where they can be."""
         said = list(self.notes)
         if self.spelled:
             pairs = ", ".join(f"'{word}' as '{name}'" for word, name in self.spelled.items())
-            said.append(f"labels of {self.split} are read by another spelling: {pairs}; --set labels=A,B keeps spellings apart")
+            said.append(f"labels of {self.split} are read by another spelling: {pairs}{way_out}")
         without = sum(row.reason == NO_CLASS for row in self.rejected)
         if without:
             said.append(f"{without} rows of {self.split} have no label and are left out")
@@ -52,10 +52,10 @@ def prepare(table: Table, mapping: Mapping[str, str], labels: Labels | None, *, 
 
     labels: of the label or the tags; None where the rows have neither, or they are not wanted. Raises DataError when labels are
     unknown, RowsRejected when more than the share `max_rejected` is set aside. Rows with a mark for no label are not counted
-    there; -1 is one where classes are no numbers.
+    there; -1 is one where it can be no class.
     """
     ids = _Ids(labels, table.path)
-    counted = labels is not None and all(name.lstrip("-").isdigit() for name in labels.names)
+    counted = labels is not None and may_be_minus_one(labels.names)
     unlabelled = MARKS - {"-1"} if counted else MARKS
     rows, numbers, rejected, unnamed = [], [], list(table.rejected), 0
     for row, number in zip(table.rows, table.numbers, strict=True):
@@ -123,7 +123,7 @@ class _Ids:
         cell = cell_of(row, mapping["label"])
         if self.number:
             made["label"], reason = number_value(cell)
-            return reason
+            return NO_CLASS if reason and is_mark(label_text(cell) or "") else reason
         value = label_text(cell)
         if value is None:
             return NO_CLASS

@@ -19,6 +19,7 @@ from hftool.data.scripts import are_words
 from hftool.data.sources import Table
 from hftool.errors import DataError
 
+KEEP_APART = "; --set labels=A,B keeps spellings apart"
 NO_LABELS = Labels((), (), "")
 
 
@@ -81,10 +82,10 @@ def build_splits(tables: Mapping[str, Table], choices: Choices) -> Splits:
     table = tables["train"]
     shape, mapping = _columns_of_train(table, choices, said)
     if "label" in mapping and choices.may_be_amounts:
-        plain = {split: plain_amounts(table, mapping["label"]) for split, table in tables.items()}
-        tables = {split: table for split, (table, _) in plain.items()}
-        said += [note for _, note in plain.values() if note]
-        choices = replace(choices, numbers=True) if plain["train"][1] else choices
+        table, note = plain_amounts(table, mapping["label"])
+        tables = {**tables, "train": table}
+        said += [note] if note else []
+        choices = replace(choices, numbers=True) if note else choices
     labels = choices.labels or name_labels(tables["train"], mapping, choices)
     if labels.names:
         said += [labels.sentence(), *labels.notes]
@@ -107,7 +108,7 @@ def build_splits(tables: Mapping[str, Table], choices: Choices) -> Splits:
     if "label" in mapping and not labels.range and len({row["label"] for row in train.rows}) < 2:
         raise DataError(f"the train rows of {train.path} that are left have only one class", "Raise --limit")
     for part in (train, validation, test):
-        said += part.sentences() if part else []
+        said += part.sentences(way_out=KEEP_APART) if part else []
     quality = check_quality(train, validation, allow_leak=choices.allow_leak)
     return Splits(train, validation, test, mapping, labels, quality, (*said, *quality.sentences()))
 
@@ -181,6 +182,8 @@ def _with_targets(
     if own is not None and own != mapping:
         said.append(mapping_sentence(own, of=table.split))
     if own is not None and all(has_targets(table, own[role]) for role in shape.targets):
+        table, note = plain_amounts(table, own["label"]) if labels.range else (table, "")
+        said += [note] if note else []
         return prepare(table, own, labels, max_rejected=choices.max_rejected)
     said.append(f"{table.split}: {table.path} has no labels and is left out")
     return None

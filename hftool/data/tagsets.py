@@ -51,6 +51,13 @@ def tag_notes(seen: Seen, scheme: Scheme) -> tuple[str, ...]:
     return tuple(note for note in notes if note)
 
 
+def outside_notes(names: Sequence[str]) -> tuple[str, ...]:
+    """A sentence on the tags of a list that mark no entity, though they are not O: padding has one in many lists."""
+    scheme = scheme_of(tuple(names))
+    found = [f"'{name}'" for name in names if name != OUTSIDE and scheme.read(name)[0] == OUTSIDE]
+    return (f"tags: {', '.join(found)}: outside of all entities, as O",) if found else ()
+
+
 def _form_note(scheme: Scheme, tags: Sequence[str]) -> str:
     if tags and all(tag.isdecimal() for tag in tags):
         return "tags: numbers without names, each a type, 0 too; --set labels=O,B-X,I-X names them from 0 on"

@@ -6,9 +6,10 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+from hftool.data.column_names import by_name, by_words
+
 SAMPLE = 256  # rows that are looked at before the first is given
-WORDS = ("word", "words", "token", "tokens", "form")
-TAGS = ("tag", "tags", "label", "labels", "ner", "ner_tag", "ner_tags", "iob", "bio", "pos", "pos_tag", "pos_tags", "upos")
+FORM = "form"  # a word as CoNLL-U calls it
 # sentence_id, "Sentence #", sent_no, sentence: what counts sentences, or gives them a name
 SENTENCE = re.compile(r"(sentence|sent|sentences)([ _.-]?(#|id|ids|no|nr|num|number|idx|index|key))?", re.IGNORECASE)
 OTHER = re.compile(r"(id|idx|index|doc(ument)?[ _]?(id)?|text[ _]?id|example[ _]?id|guid)", re.IGNORECASE)
@@ -56,11 +57,10 @@ def group_words(
 
 def find_grouping(rows: Sequence[dict[str, Any]], columns: Sequence[str], *, gaps: bool) -> Grouping | None:
     """How the rows of a table with a word each are sentences; None when they are not. gaps: whether blank lines part some."""
-    lower = {str(name).lower(): name for name in reversed(columns)}
-    word = next((lower[name] for name in WORDS if name in lower), None)
+    word = next(iter((*by_name(columns, "tokens"), *by_name(columns, FORM))), None)
     if word is None or len(rows) < LEAST_ROWS or not _are_words(rows, word):
         return None
-    tag = next((lower[name] for name in TAGS if name in lower), None)
+    tag = next(iter((*by_name(columns, "tags"), *by_words(columns, "tags"))), None)
     if tag is not None and not _are_words(rows, tag):
         return None
     named = [name for name in columns if SENTENCE.fullmatch(str(name).strip()) and name not in (word, tag)]

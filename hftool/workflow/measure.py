@@ -192,7 +192,9 @@ def rows_to_measure(
             table = merge_lines(table) if table.lines and not shape.targets else table
             labels = _labels_of(card, names)
             if labels.range and "label" in mapping:
-                table, _ = plain_amounts(table, mapping["label"])
+                table, note = plain_amounts(table, mapping["label"])
+                if note:
+                    notice(progress, note)
             part = prepare_rows(table, mapping, labels)
             part = replace(part, split=Path(task).name) if is_file else part
             _say_what_is_left_out(part, progress)

@@ -50,7 +50,7 @@ from hftool.training.adapters import LEARNING_RATE, add_adapters
 from hftool.workers import world
 from hftool.workflow.ask import known_family, known_sentences
 from hftool.workflow.choosing import PLAIN, infer_head
-from hftool.workflow.resume import relocate
+from hftool.workflow.resume import data_files, relocate
 from hftool.workflow.targets import UNEVEN_METRICS, fit_head, is_uneven, scale_of, with_metric
 
 OF_HEADS = ("class_weights", "labels", "max_new_tokens", "prefix")  # knobs that mean something to some heads only
@@ -360,8 +360,8 @@ def versions() -> dict[str, str]:
 def manifest(job: Job) -> dict[str, Any]:
     """All that is needed to tell where a model came from."""
     found, settings, splits = job.found, job.settings, job.splits
-    files = {split: Path(table.path).absolute() for split, table in found.data.tables.items() if Path(table.path).is_file()}
-    digests = {split: sha256(path) for split, path in files.items()}
+    files = data_files(found.data.tables)
+    digests = {key: sha256(path) for key, path in files.items()}
     parts = {"train": splits.train, "validation": splits.validation, "test": splits.test}
     return {
         "hftool": version(DISTRIBUTION),
@@ -376,7 +376,7 @@ def manifest(job: Job) -> dict[str, Any]:
         "base": found.place.base,
         "revision": found.place.revision,
         "hashes": {path.name: sha256(path) for path in sorted(found.place.folder.iterdir()) if path.suffix in OF_MODELS},
-        "data": {str(path): digests[split] for split, path in files.items()},
+        "data": {str(path): digests[key] for key, path in files.items()},
         "data_splits": digests,
         "data_revision": found.data.pinned,
         "rows": {name: len(part.rows) for name, part in parts.items() if part is not None},

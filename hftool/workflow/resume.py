@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hftool.config import FILES, Config
+from hftool.data.sources import Table, shard_files
 from hftool.errors import ConfigError, listing
 from hftool.progress import Progress, notice
 
@@ -125,6 +126,15 @@ def check_unchanged(recorded: Mapping[str, Any], now: Mapping[str, Any], run: Pa
             f"what the run '{run}' was made of has changed: {listing(changed)}",
             "Put it back, or start again with another --out",
         )
+
+
+def data_files(tables: Mapping[str, Table]) -> dict[str, Path]:
+    """The files that tables were read from, by split; of a split in several files by split and name."""
+    found: dict[str, Path] = {}
+    for split, table in tables.items():
+        files = [path.absolute() for path in shard_files(Path(table.path)) if path.is_file()]
+        found |= {split if len(files) == 1 else f"{split}/{path.name}": path for path in files}
+    return found
 
 
 def _changed_data(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

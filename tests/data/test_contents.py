@@ -29,6 +29,16 @@ SPAN = {"start": 0, "end": 3, "label": "PER"}
         ("classes", ["Credit reporting or other personal reports", "Mortgage", "Loan"] * 3),
         ("amounts", ["3.25", "4.5", "0.125"]),
         ("amounts", [1204, 3, 77, 1208, 15]),
+        ("amounts", ["3,25", "1.204,50", "-7,5", "12"]),
+        ("amounts", ["1,204", "1,204.50", "17"]),
+        ("amounts", ["$12.50", "$ 9", "\u20ac1,204.50", "3,5 \u20ac", "\u00a3-4"]),
+        ("amounts", ["12.5%", "3 %", "100%"]),
+        ("amounts", ["3.25", "n/a", "4.5", "-", "0.125", "NA", "?"]),
+        ("amounts", ["3,25", "n/a", "4,5", "-", "0,125", "-1"]),
+        ("classes", ["3,5", "4,5", "?"] * 4 + ["good", "bad"]),
+        ("classes", [*["yes", "no"] * 9, "-", "?", "n/a"]),
+        ("spans", ["[(0, 3, 'PER')]", "[]"]),  # as pandas writes it
+        ("spans", ["[{'start': 0, 'end': 3, 'label': 'PER'}]", ""]),
         ("identifiers", [1, 2, 3, 4, 5]),
         ("identifiers", [702876, 1702977, 2222, 14, 999, 702876]),  # by the name of its column
         ("identifiers", ["a3f09b17c2d4e5f60718", "b3f09b17c2d4e5f60718"]),

@@ -114,9 +114,7 @@ def test_columns_that_are_no_classes(values, named, line):
 @pytest.mark.parametrize(
     "values",
     [
-        ["['positive', 'film']", "['negative']"],
         ['["a"]', '["b"]'],
-        ["[1 0]", "[0 1]"],
         ["[]", "[1]", ""],
         [" ['a'] ", "['b']", "c"],
     ],
@@ -128,10 +126,27 @@ def test_lists_that_a_cell_holds_as_a_text_are_lists(values):
     assert line.replace(values[0], "") == line_of(find_labels, table([[1], [2]]), "label").replace("[1]", "")
 
 
-@pytest.mark.parametrize(("values", "first"), [(["[1, 0]", "[0, 1]"], 0), (['["a"]', '["b", "c"]'], 1)])
-def test_lists_of_several_classes_that_a_cell_holds_as_a_text_are_counted(values, first):
+@pytest.mark.parametrize("form", ["${}.50", "{}.5 \u20ac", "\u00a3{},204", "{} %", "$ 1,{}00"])
+def test_amounts_with_a_sign_are_said_to_be_none_that_can_be_read(form):
+    line = line_of(find_labels, table([form.format(i) for i in range(100, 160)]), "label")
+    assert "has 60 different values in 60 rows: that is no class. If they are amounts, write each as a plain number" in line
+
+
+LISTS = [  # as JSON, Python and numpy write them, in few cells or in all
+    (["[1, 0]", "[0, 1]"], 0, 2),
+    (['["a"]', '["b", "c"]'], 1, 1),
+    (["['positive', 'film']", "['negative']"], 0, 1),
+    (["[1 0]", "[0 1]"], 0, 2),
+    (["a", "b", "a", "b", "a", "['a', 'b']"], 5, 1),
+    (["a", "b", "a", "b", "('a', 'b')", "{'choices': ['a', 'b']}"], 5, 1),
+    (["a", "b", "a", "b", " ['a' 'b'] "], 4, 1),
+]
+
+
+@pytest.mark.parametrize(("values", "first", "several"), LISTS)
+def test_lists_of_several_classes_that_a_cell_holds_as_a_text_are_counted(values, first, several):
     line = line_of(find_labels, table(values), "label")
-    assert f"{len(values) - first} of 2 rows of reviews.csv have several classes in column 'label', in a list" in line
+    assert f"{several} of {len(values)} rows of reviews.csv have several classes in column 'label', in a list" in line
     assert f"the first is line {first + 2}: {values[first]}" in line
 
 

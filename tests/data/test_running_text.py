@@ -33,6 +33,7 @@ MISNAMED = {
     "bars": (lines("{text} | {label} | x"), "a table: 40 of 40 lines have 3 cells between bars"),
     "conll": (conll("{word}\t{tag}"), "CoNLL, a token and its tag a line ('Ada B-PER')"),
     "conll of four columns": ("-DOCSTART- -X- O O\n\n" + conll("{word} NNP I-NP {tag}"), "CoNLL"),
+    "word/TAG with abbreviations": ("Mr./NNP Orsa/NNP left/VBD the/DT U.S./NNP ./.\n" * 10, "words with their tags ('Mr./NNP')"),
     "word/TAG": ((" ".join(f"{word}/{tag}" for word, tag in SPEECH) + "\n") * 10, "words with their tags ('The/DT')"),
     "word_TAG": ((" ".join(f"{word}_{tag}" for word, tag in SPEECH) + "\n") * 10, "words with their tags ('The_DT')"),
     "chinese/TAG": ("迈向/v 充满/v 希望/n 的/u 新/a 世纪/n\n" * 10, "words with their tags"),

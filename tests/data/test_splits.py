@@ -255,7 +255,7 @@ def test_a_prompt_and_what_follows_come_before_plain_text():
     assert check_quality(splits.train, splits.validation, allow_leak=False).leaked == 0
 
 
-@pytest.mark.parametrize("stray", ["3,5", "n/a", "NA"])
+@pytest.mark.parametrize("stray", ["3,5", "unknown", "3;5"])
 def test_a_stray_word_does_not_make_classes_of_amounts(stray):
     """It is set aside like any row that cannot be used, or said with its line where there are too many."""
     amounts = [f"{i % 5}.5" for i in range(200)]
@@ -267,6 +267,45 @@ def test_a_stray_word_does_not_make_classes_of_amounts(stray):
     assert line.endswith("--set labels=A,B,C if the labels are classes and no amounts")
     words = build(table("train", ["1.5", "2.0", "other"] * 20))
     assert words.labels.names == ("1.5", "2", "other") and not words.labels.range
+
+
+@pytest.mark.parametrize("mark", ["-", "n/a", "NA", "?", "nan"])
+def test_a_mark_for_no_label_among_amounts_is_counted_and_left_out(mark):
+    amounts = [mark if i % 6 == 0 else f"{i % 5}.5" for i in range(60)]
+    splits = build(table("train", amounts), table("validation", amounts))
+    assert splits.labels.range == (0.5, 4.5)
+    for part in (splits.train, splits.validation):
+        assert len(part.rows) == 50 and {one.reason for one in part.rejected} == {"no label"}
+        assert f"10 rows of {part.split} have no label and are left out" in splits.said
+
+
+@pytest.mark.parametrize("classes", [(0, 1, 2), (1, 2, 3, 4, 5), (0, 1, 2, 3), (3, 4), (0, 7)])
+def test_a_rare_minus_one_beside_larger_numbers_is_no_class(classes):
+    values = [*classes * 60, *[-1] * 4]
+    splits = build(table("train", values), table("validation", values))
+    assert splits.labels.names == tuple(map(str, classes))
+    assert "4 rows of train have no label and are left out" in splits.said and len(splits.validation.rejected) == 4
+    assert build(table("train", [*(-1, 0, 1) * 20, *[1, 0] * 100])).labels.names == ("-1", "0", "1")
+
+
+DECIMALS = [  # the label of validation, what its cells are, and the first as a number
+    ("price", [f"{i},25" for i in range(20)], 0.25),
+    ("score", [f"{i},25" for i in range(20)], 0.25),
+    ("score", [f"{i}.25" for i in range(20)], 0.25),
+    ("price", [f"-{i + 1},5" for i in range(20)], -1.5),
+    ("rating", [str(i) for i in range(20)], 0),
+    ("score", [f"{i + 1}.204,50" for i in range(20)], 1204.5),
+]
+
+
+@pytest.mark.parametrize(("column", "cells", "first"), DECIMALS)
+def test_each_file_writes_its_amounts_in_its_own_way(column, cells, first):
+    """Amounts with decimal commas are read in every split, also where the columns have other names there."""
+    train = table_of("train", [{"text": f"train {i}", "price": f"{i},5" if i else "-3"} for i in range(40)])
+    other = table_of("validation", [{"comment": f"other {i}", column: cell} for i, cell in enumerate(cells)])
+    splits = build(train, other, columns={"label": "price"})
+    assert splits.labels.range == (-3, 39.5) and splits.validation.rows[0]["label"] == first
+    assert sum("decimal" in said for said in splits.said) == 1 + ("," in cells[0])
 
 
 def test_a_row_that_has_none_of_the_named_classes_is_set_aside():
@@ -281,7 +320,7 @@ def test_a_row_that_has_none_of_the_named_classes_is_set_aside():
 
 
 def test_rows_that_the_data_set_gives_no_class_are_not_held_against_it():
-    """176 of the 10,000 test rows of SNLI; a file that names no classes does not say that -1 is none."""
+    """176 of the 10,000 test rows of SNLI; a file that names no classes does not say that -1 beside 0 and 1 is none."""
     named = {"label": ("entailment", "neutral", "contradiction")}
     tables = [table(split, [*[0, 1, 2] * 60, *[-1] * 4]).rows for split in ("train", "validation", "test")]
     made = zip(("train", "validation", "test"), tables, strict=True)
@@ -289,6 +328,23 @@ def test_rows_that_the_data_set_gives_no_class_are_not_held_against_it():
     for part in (splits.train, splits.validation, splits.test):
         assert (len(part.rows), len(part.rejected)) == (180, 4)
     empty = table_of("train", table("train", [*[0, 1, 2] * 60, *[None] * 4]).rows, label_names=named)
-    gaps = table("validation", [*[0, 1, 2] * 60, *[-1] * 4])
-    for tables in ([empty], [table("train", [0, 1, 2] * 60), gaps]):
-        assert "4 of 184 rows cannot be used; the first is line 182: no label" in line_of(build, *tables)
+    assert "4 of 184 rows cannot be used; the first is line 182: no label" in line_of(build, empty)
+    gaps = table("validation", [*[0, 1] * 90, *[-1] * 4])
+    line = line_of(build, table("train", [0, 1] * 90), gaps)
+    assert "4 of 184 rows cannot be used; the first is line 182: no label" in line
+
+
+@pytest.mark.parametrize("odd", ["[PAD]", "[CLS]", "<pad>", "[SEP]", "<unk>"])
+def test_a_named_tag_that_marks_no_entity_is_said(odd):
+    """Class names that came with the file, as those of Parquet, or in the user's order."""
+    tables = [tagged("train", [[1, 0], [2, 0], [3, 0]] * 4), tagged("validation", [[1, 0], [2, 0]])]
+    names = ("O", "B-PER", "I-PER", odd)
+    named = [table_of(part.split, part.rows, label_names={"tags": names}) for part in tables]
+    for splits in (build(*named, head="tag"), build(*tables, head="tag", ordered_labels=names)):
+        assert splits.labels.names == names and f"tags: '{odd}': outside of all entities, as O" in splits.said
+
+
+def test_only_where_it_can_be_given_a_flag_keeps_spellings_apart():
+    splits = build(table("train", ["good", "bad", "Good", "bad", "good", "BAD"] * 6))
+    assert any(said.endswith("; --set labels=A,B keeps spellings apart") for said in splits.said)
+    assert splits.train.spelled and not any("--set" in said for said in splits.train.sentences())  # as evaluate says them

@@ -6,7 +6,10 @@ import json
 import pytest
 
 from hftool import workflow
+from hftool.data.columns import map_columns
+from hftool.data.contents import Contents
 from hftool.data.sources import read_table, stream
+from hftool.heads import head_class
 
 SENTENCES = [[("Ada", "B-PER"), ("met", "O"), ("Bob", "B-PER")], [("Paris", "B-LOC"), ("is", "O"), ("big", "O"), (".", "O")]]
 WORDS = [[word for word, _ in sentence] for sentence in SENTENCES]
@@ -87,3 +90,34 @@ def test_every_verb_reads_sentences(tmp_path, tiny_bert):
     handle = io.StringIO()
     assert workflow.predict(str(tmp_path / "run"), str(path), handle=handle) == 20
     assert json.loads(handle.getvalue().splitlines()[1])["tokens"] == WORDS[1]
+
+
+HEADERS = [
+    ("sentence_id,words,labels", "words", "labels"),
+    ("Sentence #,Word,Tag", "Word", "Tag"),
+    ("sentence_id,word,gold", "word", "gold"),
+    ("sentence_id,word,gold_label", "word", "gold_label"),
+    ("sentence_id,word,ner_gold", "word", "ner_gold"),
+    ("Sentence ID,Token,BIO Tag", "Token", "BIO Tag"),
+    ("sent_id,token,label", "token", "label"),
+    ("sent_id,Form,UPOS", "Form", "UPOS"),
+]
+
+
+@pytest.mark.parametrize(("header", "tokens", "tags"), HEADERS)
+def test_the_tags_of_grouped_words_are_found_whatever_names_they_have(header, tokens, tags, tmp_path):
+    lines = [f"{i},{word},{tag}" for i in range(9) for word, tag in ((f"Ada{i}", "B-PER"), ("met", "O"), ("Bob", "B-PER"))]
+    path = tmp_path / "words.csv"
+    path.write_text("\n".join([header, *lines, ""]), encoding="utf-8")
+    table = read_table(path, "train")
+    given = {"tokens": tokens} if tokens == "Form" else {}
+    shapes = head_class("tag").shapes
+    _, found = map_columns(table.columns, shapes, given=given, known={}, path="f", contents=Contents(table.rows))
+    assert (found["tokens"], found["tags"]) == (tokens, tags) and len(table.rows) == 9
+
+
+@pytest.mark.parametrize("header", ["doc_id,word_count,label", "doc_id,tokens_used,tag", "doc_id,max_token,gold"])
+def test_counts_of_words_are_no_words(header, tmp_path):
+    path = tmp_path / "counts.csv"
+    path.write_text("\n".join([header, *(f"{i // 4},{i},{i % 2}" for i in range(24)), ""]), encoding="utf-8")
+    assert len(read_table(path, "train").rows) == 24

@@ -183,3 +183,34 @@ def test_a_changed_file_of_a_run_of_the_version_before_is_refused(desk):
     path.write_text(json.dumps(made | {"data": {"reviews.tsv": "0" * 64}}), encoding="utf-8")
     with pytest.raises(ConfigError, match=r"has changed: 'reviews\.tsv'"):
         workflow.resume("a", offline=True)
+
+
+@pytest.fixture
+def shards(desk):
+    """A folder whose train split is in two files."""
+    folder = desk / "shards"
+    folder.mkdir()
+    lines = [json.dumps({"text": row["sentence"], "label": row["label"]}) + "\n" for row in film_rows(48)]
+    for place, part in enumerate((lines[:20], lines[20:40])):
+        (folder / f"train-0000{place}-of-00002.jsonl").write_text("".join(part), encoding="utf-8")
+    (folder / "validation.jsonl").write_text("".join(lines[40:]), encoding="utf-8")
+    return folder
+
+
+def test_the_files_of_a_split_in_several_are_in_the_manifest_and_are_resumed(shards, desk, monkeypatch, tmp_path):
+    begin(task="shards")
+    made = json.loads((desk / "a" / "manifest.json").read_text(encoding="utf-8"))
+    assert sorted(made["data"]) == sorted(map(str, shards.iterdir()))
+    assert len(made["data_splits"]) == 3
+    monkeypatch.chdir(tmp_path)
+    resumed("home/a")
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_changed_file_of_a_split_in_several_is_seen(shards, place):
+    begin(task="shards")
+    path = shards / f"train-0000{place}-of-00002.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    path.write_text("".join([*lines[1:], lines[0]]), encoding="utf-8")
+    with pytest.raises(ConfigError, match=rf"has changed: .*train-0000{place}-of-00002\.jsonl"):
+        workflow.resume("a", offline=True)
