@@ -71,6 +71,8 @@ CONFIG: Schema = {
         **TOKEN_IDS,
     },
 }
+# of a special token: a text, or, since transformers 3, an object of its settings
+TOKEN: Schema = {"type": ["string", "object", "null"], "required": ("content",), "properties": {"content": {"type": "string"}}}
 TOKENIZER: Schema = {
     "type": "object",
     "properties": {
@@ -78,15 +80,14 @@ TOKENIZER: Schema = {
         **each(("tokenizer_class", "name_or_path"), TEXT),
         **each(("padding_side", "truncation_side"), {"enum": ("left", "right", None)}),
         **each(("do_lower_case", "add_prefix_space", "clean_up_tokenization_spaces", "strip_accents"), SWITCH),
-        **each(
-            (f"{name}_token" for name in ("unk", "pad", "bos", "eos", "sep", "cls", "mask")),
-            {"type": ["string", "object", "null"]},
-        ),
-        **each(("pad_token", "mask_token"), {"type": ["string", "object", "null"], "minLength": 1}),
+        **each((f"{name}_token" for name in ("unk", "bos", "eos", "sep", "cls")), TOKEN),
+        **each(("pad_token", "mask_token"), {**TOKEN, "minLength": 1}),
+        **each(("additional_special_tokens", "extra_special_tokens"), {"type": ["array", "object", "null"]}),
+        "model_input_names": {"type": "array", "items": {"type": "string"}},
         "added_tokens_decoder": {
             "type": ["object", "null"],
             "propertyNames": {"pattern": r"^[0-9]{1,9}$"},
-            "additionalProperties": {"type": ["object", "string"]},
+            "additionalProperties": {**TOKEN, "type": ["object", "string"]},
         },
     },
 }
