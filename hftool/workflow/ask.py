@@ -253,9 +253,11 @@ def make_predictor(
 ) -> Predictor:
     """What answers with this model: the engine and the head that its card names. options: fields of that head, such as top_k;
     under `decoding` a Decoding, or those of its fields that are not to be as usual. Raises UsageError."""
-    engine: Engine = TorchEngine(loaded.model, str(loaded.model.device), precision, packed and can_pack(loaded.model))
+    engine: Engine
     if isinstance(loaded.model, OnnxModel):
         engine = OnnxEngine(loaded.model)
+    else:
+        engine = TorchEngine(loaded.model, str(loaded.model.device), precision, packed and can_pack(loaded.model))
     head: Any = get_head(loaded.tokenizer, loaded.card, loaded.model.config)
     given = dict(options or {})
     decoding = given.pop("decoding", None)
