@@ -1,6 +1,8 @@
 """hftool/workflow/given.py: what Python callers give, taken or refused by name; never [] or an error of another thing."""
 
+import importlib
 import io
+from pathlib import Path
 
 import numpy as np
 import pandas
@@ -98,6 +100,27 @@ def test_a_run_and_a_result_are_models(tiny_run, expected):
     assert bert.evaluate(result, split="validation").metrics["rows"] == 16
 
 
+def test_a_run_is_verified_pushed_and_served_as_its_folder_is(tiny_run):
+    named = importlib.import_module("hftool.workflow.serve").named
+    assert workflow.verify(Run(tiny_run)).kind == "run"
+    assert workflow.push(Run(tiny_run), "me/film", dry_run=True).repo == "me/film"
+    assert named([Run(tiny_run)]) == named([tiny_run]) == {tiny_run.name: str(tiny_run)}
+
+
+@pytest.mark.parametrize("models", ["bert-mini", Run(Path("run")), 5, None])
+def test_models_to_serve_are_a_list(models):
+    with pytest.raises(UsageError, match="models must be a list of models, not") as caught:
+        workflow.serve(models)
+    assert caught.value.hint == "Put it in a list: [MODEL]"
+
+
+@pytest.mark.parametrize("call", [workflow.verify, lambda model: workflow.push(model, "me/film"), lambda one: workflow.serve([one])])
+@pytest.mark.parametrize("model", [None, 5, ["bert"]])
+def test_what_is_no_model_is_named_by_each(call, model):
+    with pytest.raises(UsageError, match="the model is "):
+        call(model)
+
+
 @pytest.mark.parametrize("call", [bert.load, workflow.info, bert.evaluate, bert.finetune, workflow.resume])
 def test_a_loaded_model_is_no_name(loaded, call):
     with pytest.raises(UsageError, match=r"a model that is loaded is given where its name or folder is wanted. A name of"):
@@ -146,7 +169,7 @@ def test_paths_are_taken(tmp_path):
         ({"outt": "x"}, "unknown argument 'outt'. Did you mean 'out'?"),
         (
             {"config": {"columns": {"text": ["title", "body"]}}},
-            "columns must be pairs of role and column: 'text' is ['title', 'body']. Such as {text: sentence, label: stars}",
+            "the role 'text' takes the name of one column, not ['title', 'body']. Join columns in the file first",
         ),
         ({"config": {"max_stepz": 2}}, "unknown key 'max_stepz'. Did you mean 'max_steps'?"),
     ],
@@ -158,5 +181,5 @@ def test_knobs_are_told_from_arguments(given, line):
 
 
 def test_the_recipe_says_the_same():
-    with pytest.raises(UsageError, match=r"columns must be pairs of role and column: 'text' is \['title', 'body'\]"):
+    with pytest.raises(UsageError, match=r"the role 'text' takes the name of one column, not \['title', 'body'\]"):
         bert.finetune("bert-mini", "sst2-mini", columns={"text": ["title", "body"]})
