@@ -130,11 +130,11 @@ def _check_extra() -> None:
         raise UsageError(f"the server needs {' and '.join(missing)}", "pip install 'hftool-recipes[serve]'")
 
 
-def named(words: Sequence[Model]) -> dict[str, str]:
+def named(models: Sequence[Model]) -> dict[str, str]:
     """Names -> models, of MODEL or NAME=MODEL. Raises UsageError: no model, a name twice or that no address can hold."""
-    if isinstance(words, str) or not isinstance(words, Iterable):
-        raise UsageError(f"models must be a list of models, not {shown(words)}", "Put it in a list: [MODEL]")
-    words = [model_word(word) for word in words]
+    if isinstance(models, str) or not isinstance(models, Iterable):
+        raise UsageError(f"models must be a list of models, not {shown(models)}", "Put it in a list: [MODEL]")
+    words = [model_word(model) for model in models]
     if not words:
         raise UsageError("which model?", "hftool serve RUN, or NAME=RUN NAME2=RUN2")
     made: dict[str, str] = {}
