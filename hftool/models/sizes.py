@@ -148,7 +148,10 @@ def _beyond(config: Mapping[str, Any], held: Held | None) -> str:
                 return fault
     most_layers = max(held.tensors, MOST_LAYERS) if held else MOST_LAYERS
     most = held.numbers if held else LARGEST
-    bounds = [*((name, most_layers) for name in LAYER_COUNTS), *((name, most) for name in SIZES)]
+    bounds = [*((name, most_layers) for name in LAYER_COUNTS), *((name, most) for name in (*SIZES, "num_labels"))]
+    labels = len(config.get("id2label") or ())
+    if labels > min(most, MOST_LABELS):
+        return f"'id2label' has {labels} names" + (f", and the weights {held.numbers} numbers" if held else "")
     for name, bound in bounds:
         value = config.get(name)
         if type(value) is int and value > bound:

@@ -165,6 +165,8 @@ CONFIGS = [
     ("max_position_embeddings", -64),
     ("type_vocab_size", 10**8),
     ("id2label", {"x": "y"}),
+    ("id2label", {str(i): str(i) for i in range(100_001)}),
+    ("num_labels", 90_000),
     ("id2label", {"99999999999": "y"}),
     ("pad_token_id", [0]),
     ("hidden_dropout_prob", 5),
