@@ -7,7 +7,7 @@ import typer
 
 from hftool.cli.next_command import next_command, read_facts
 from hftool.cli.options import Head, Json, Model, NoFallback, Offline, Quiet, Verbose, go_offline
-from hftool.cli.screen import print_json, screen
+from hftool.cli.screen import number_text, print_json, screen
 
 NAME = "export"
 Out = Annotated[str, typer.Option("--out", metavar="DIR", help="The folder to write.")]
@@ -65,7 +65,7 @@ def _show(path: str, report: Any) -> None:
         measured = report["metrics"]
         name = measured["deciding"]
         before, after = measured["before"][name], measured["after"][name]
-        typer.echo(f"{name:<12}{before:.4f} before, {after:.4f} after  ({measured['rows']} rows)")
+        typer.echo(f"{name:<11} {number_text(before)} before, {number_text(after)} after  ({measured['rows']} rows)")
     typer.echo(f"size        {size['before'] / 1e6:.1f} MB before, {size['after'] / 1e6:.1f} MB after")
     typer.echo(
         f"latency     {latency['before_ms']:.1f} ms before, {latency['after_ms']:.1f} ms after  "

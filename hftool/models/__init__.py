@@ -1,6 +1,6 @@
 """Checkpoints: a folder to a model with its tokenizer and card, and back; what its config says; its page."""
 
-from hftool.models.card import CARD, Card, read_card, write_card
+from hftool.models.card import CARD, POOLINGS, Card, read_card, write_card
 from hftool.models.classes import keep_classes
 from hftool.models.describe import describe, meta_model
 from hftool.models.families import AUTO_CLASSES, auto_class_of, family_of, natural_head_of, read_config
@@ -15,7 +15,7 @@ from hftool.models.load import (
 )
 from hftool.models.page import write_readme
 from hftool.models.quiet import quiet
-from hftool.models.sentences import POOLINGS, SentenceSettings, length_of, sentence_settings
+from hftool.models.sentences import SentenceSettings, length_of, sentence_settings
 from hftool.models.tokenizer import load_tokenizer, tokenizer_notes
 
 __all__ = [

@@ -14,6 +14,7 @@ from hftool.run import read_json, write_json
 CARD = "hftool.json"
 DAMAGED = "Save the model again, or copy the file as it was written"
 MOST_TOKENS = 10**6
+POOLINGS = ("mean", "cls", "max", "mean_sqrt_len_tokens")
 NUMBER: Schema = {"type": "number"}
 # the schema of a field by its type
 OF_TYPES: Mapping[Any, Schema] = {
@@ -33,7 +34,7 @@ NARROWER: Mapping[str, Schema] = {
         "type": "string",
         "enum": ("single_label_classification", "multi_label_classification", "regression", "answer_or_none"),
     },
-    "pooling": {"type": "string", "enum": ("mean", "cls", "max", "mean_sqrt_len_tokens")},
+    "pooling": {"type": "string", "enum": POOLINGS},
     "class_weights": {"type": "array", "items": {"type": "number", "minimum": 0}},
     **each(("label_range", "label_scale"), {"type": "array", "items": NUMBER, "maxItems": 2}),
     "metrics": {

@@ -10,7 +10,7 @@ from typing import Any
 
 from hftool.documents import Schema, each, read_document
 from hftool.errors import DataError
-from hftool.models.card import Card, read_card
+from hftool.models.card import POOLINGS, Card, read_card
 
 MODULES = "modules.json"
 PROMPTS = "config_sentence_transformers.json"
@@ -19,7 +19,6 @@ TRANSFORMER = tuple(
     f"sentence_{kind}_config.json" for kind in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
 )
 DONE = ("Transformer", "Pooling", "Normalize")
-POOLINGS = ("mean", "cls", "max", "mean_sqrt_len_tokens")
 OLD = {  # before sentence-transformers 5 each had a switch of its own
     "pooling_mode_cls_token": "cls",
     "pooling_mode_max_tokens": "max",

@@ -71,6 +71,8 @@ CONFIG: Schema = {
         **TOKEN_IDS,
     },
 }
+# of a special token: a text, or, since transformers 3, an object of its settings
+TOKEN: Schema = {"type": ["string", "object", "null"], "required": ("content",), "properties": {"content": {"type": "string"}}}
 TOKENIZER: Schema = {
     "type": "object",
     "properties": {
@@ -79,15 +81,14 @@ TOKENIZER: Schema = {
         "extra_ids": {"type": ["integer", "null"], "minimum": 0, "maximum": 10_000},  # T5 has 100; each is a token
         **each(("padding_side", "truncation_side"), {"enum": ("left", "right", None)}),
         **each(("do_lower_case", "add_prefix_space", "clean_up_tokenization_spaces", "strip_accents"), SWITCH),
-        **each(
-            (f"{name}_token" for name in ("unk", "pad", "bos", "eos", "sep", "cls", "mask")),
-            {"type": ["string", "object", "null"]},
-        ),
-        **each(("pad_token", "mask_token"), {"type": ["string", "object", "null"], "minLength": 1}),
+        **each((f"{name}_token" for name in ("unk", "bos", "eos", "sep", "cls")), TOKEN),
+        **each(("pad_token", "mask_token"), {**TOKEN, "minLength": 1}),
+        **each(("additional_special_tokens", "extra_special_tokens"), {"type": ["array", "object", "null"]}),
+        "model_input_names": {"type": "array", "items": {"type": "string"}},
         "added_tokens_decoder": {
             "type": ["object", "null"],
             "propertyNames": {"pattern": r"^[0-9]{1,9}$"},
-            "additionalProperties": {"type": ["object", "string"]},
+            "additionalProperties": {**TOKEN, "type": ["object", "string"]},
         },
     },
 }
@@ -148,7 +149,10 @@ def _beyond(config: Mapping[str, Any], held: Held | None) -> str:
                 return fault
     most_layers = max(held.tensors, MOST_LAYERS) if held else MOST_LAYERS
     most = held.numbers if held else LARGEST
-    bounds = [*((name, most_layers) for name in LAYER_COUNTS), *((name, most) for name in SIZES)]
+    bounds = [*((name, most_layers) for name in LAYER_COUNTS), *((name, most) for name in (*SIZES, "num_labels"))]
+    labels = len(config.get("id2label") or ())
+    if labels > min(most, MOST_LABELS):
+        return f"'id2label' has {labels} names" + (f", and the weights {held.numbers} numbers" if held else "")
     for name, bound in bounds:
         value = config.get(name)
         if type(value) is int and value > bound:

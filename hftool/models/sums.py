@@ -18,7 +18,8 @@ from hftool.safety import check_links, sha256
 SUMS = "SHA256SUMS"
 LINE = re.compile(r"([0-9a-f]{64}) [ *](.+)")  # "*" where sha256sum was told that a file is binary
 NOT_OURS = (".gitattributes", ".lock")  # what git, or a Hub, or a run that is open lays beside the files
-DECIDE = (".safetensors", ".json", ".txt", ".model")  # what answers depend on; a page, a licence or notes may be edited
+SETTINGS = (".json", ".txt", ".model")  # config, tokenizer and card
+DECIDE = (".safetensors", *SETTINGS)  # what answers depend on; a page, a licence or notes may be edited
 HASHES = "hashes.json"  # below $HF_HOME/hftool: path to what the disk said of a file, and its hash
 MOST_HASHES = 500  # files; the ones that were hashed last are kept
 SETTLED = 10**9  # nanoseconds after a change, until which another could come with the same time
@@ -80,15 +81,20 @@ def check_sums(folder: Path) -> dict[str, str]:
     return sums
 
 
-def check_loaded(folder: Path) -> None:
+def check_loaded(folder: Path, *, weights: bool = True) -> None:
     """Raise DataError when a file that answers depend on is no longer as SHA256SUMS says; a folder without one passes.
 
     What SHA256SUMS says in another form than `sha256sum` writes is passed over: it may be a stranger's.
+
+    Args:
+        folder: A checked model folder.
+        weights: Whether to compare the weights, too: not where only the tokenizer or the config is used.
     """
+    decide = DECIDE if weights else SETTINGS
     if not (folder / SUMS).is_file():
         return
     lines = (folder / SUMS).read_text(encoding="utf-8", errors="replace").splitlines()
-    sums = {found[2]: found[1] for line in lines if (found := LINE.fullmatch(line)) and found[2].endswith(DECIDE)}
+    sums = {found[2]: found[1] for line in lines if (found := LINE.fullmatch(line)) and found[2].endswith(decide)}
     paths = {name: folder / name for name in sums if ".." not in name.split("/") and not name.startswith(("/", "\\"))}
     hashes = hashes_of([path for path in paths.values() if path.is_file()])
     changed = [name for name, path in paths.items() if hashes.get(path, sums[name]) != sums[name]]

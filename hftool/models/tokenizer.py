@@ -11,10 +11,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from hftool.errors import ConfigError, DataError, InputMissing
+from hftool.documents import read_document
+from hftool.errors import ConfigError, DataError, HftoolError, InputMissing
 from hftool.models.families import family_of
 from hftool.models.quiet import quiet
 from hftool.models.sentences import lower_cases
+from hftool.models.sizes import SCHEMAS
 
 FILE = "tokenizer.json"
 SETTINGS = "tokenizer_config.json"
@@ -59,6 +61,8 @@ def load_tokenizer(folder: Path, config: Any) -> Any:
             pieces = None if own else _read_pieces(folder)
             tokenizer = _without_vocabulary(kind, folder) if own else _from_vocabulary(kind, folder)
             _name_inputs(tokenizer, config)
+        except HftoolError:
+            raise
         except Exception as error:  # the tokenizers library raises bare Exception for a damaged tokenizer.json
             raise DataError(f"the tokenizer in '{folder}' is damaged: {' '.join(str(error).split())[:200]}") from error
     if own is not None:
@@ -128,9 +132,9 @@ def _parameters(kind: Any) -> set[str]:
 
 
 def _settings(folder: Path) -> dict[str, Any]:
-    """What tokenizer_config.json says."""
+    """What tokenizer_config.json says. Raises DataError that names the key, Refused."""
     path = folder / SETTINGS
-    values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    values: dict[str, Any] = read_document(path, SCHEMAS[SETTINGS]) if path.is_file() else {}
     return values
 
 

@@ -37,6 +37,7 @@ from hftool.models import (
 )
 from hftool.models.exported import describe_export, read_export
 from hftool.models.stored import read_stored
+from hftool.models.sums import check_loaded
 from hftool.names import Place, find_place
 from hftool.progress import Progress, notice, silent
 from hftool.registry.models import FAMILIES, Family, check_head, find_model, natural_head
@@ -123,6 +124,7 @@ def _most_tokens(place: Place, tokenizer: Any, config: Any, *, embeds: bool) -> 
 
 def _load_export(place: Place, config: Any, *, head: str | None, device: str) -> Loaded:
     """Graphs do the one thing that they were exported for, on the CPU. Raises UsageError, ConfigError, DataError."""
+    check_loaded(place.folder)  # the graphs themselves are compared by `read_export`
     card = read_card(place.folder)
     if card is None:
         raise ConfigError(f"the export in '{place.folder}' has no {CARD}", "Export the model again")
@@ -205,6 +207,7 @@ def tokenize(
     else:
         place = find_place(model_word(model), head=None, offline=offline, fallback=fallback, progress=progress)
         config = read_config(place.folder, exported=True)
+        check_loaded(place.folder, weights=False)
         tokenizer = load_tokenizer(place.folder, config)
         say_tokenizer(tokenizer, place, progress)
         embeds = natural_head_of(place.folder, config) == "embed"
@@ -250,9 +253,11 @@ def make_predictor(
 ) -> Predictor:
     """What answers with this model: the engine and the head that its card names. options: fields of that head, such as top_k;
     under `decoding` a Decoding, or those of its fields that are not to be as usual. Raises UsageError."""
-    engine: Engine = TorchEngine(loaded.model, str(loaded.model.device), precision, packed and can_pack(loaded.model))
+    engine: Engine
     if isinstance(loaded.model, OnnxModel):
         engine = OnnxEngine(loaded.model)
+    else:
+        engine = TorchEngine(loaded.model, str(loaded.model.device), precision, packed and can_pack(loaded.model))
     head: Any = get_head(loaded.tokenizer, loaded.card, loaded.model.config)
     given = dict(options or {})
     decoding = given.pop("decoding", None)
@@ -326,6 +331,7 @@ def info(
     place = find_place(model, head=None, offline=offline, fallback=fallback, progress=progress)
     card = read_card(place.folder)
     config = read_config(place.folder, exported=True)
+    check_loaded(place.folder, weights=False)
     head = card.head if card else natural_head(place.row) if place.row else natural_head_of(place.folder, config)
     if is_export(place.folder):
         facts = describe_export(read_export(place.folder), batch_size=batch_size, length=length)

@@ -12,6 +12,7 @@ from hftool.models.sums import SUMS, check_sums
 from hftool.progress import Progress, notice, silent
 from hftool.run import Run, append_lines
 from hftool.safety import check_folder, sha256
+from hftool.workflow.given import Model, model_word
 
 RECORD = "pushed.jsonl"  # in a run folder: where its model has gone, one line a push
 
@@ -35,7 +36,7 @@ class Push:
     revision: str = ""
 
 
-def push(folder: str | Path, repo: str, *, public: bool = False, dry_run: bool = False, progress: Progress = silent) -> Push:
+def push(folder: Model, repo: str, *, public: bool = False, dry_run: bool = False, progress: Progress = silent) -> Push:
     """Put the model of a finished run, or a model folder, on the Hub as owner/name, in one commit, private unless `public`.
 
     Only the files that SHA256SUMS lists go, and only if they are as they were written: no checkpoint, log or rejected row.
@@ -43,7 +44,7 @@ def push(folder: str | Path, repo: str, *, public: bool = False, dry_run: bool =
     InputMissing, DataError (changed since), Refused (hostile, no token, not allowed), HubUnreachable.
     """
     hub.check_repo(repo)
-    path = Path(folder)
+    path = Path(model_word(folder))
     run = Run(path) if Run(path).is_run() else None
     model = _model_of(path, run)
     sums = {**check_sums(model), SUMS: sha256(model / SUMS)}

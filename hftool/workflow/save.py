@@ -77,21 +77,21 @@ def _is_whole(run: Run) -> bool:
     return all((run.model / name).is_file() and sha256(run.model / name) == digest for name, digest in files.items())
 
 
-def verify(folder: str | Path) -> Verified:
+def verify(folder: Model) -> Verified:
     """Check every file of a model folder or of an export against the hash that was written beside it: none missing, changed or
     added; of a run its model, its checkpoints, and the config and tokenizer that go with them.
 
     Raises InputMissing (no such folder, no hashes), DataError that names the files, Refused (a link out of the folder).
     """
-    path = Path(folder)
+    path = Path(model_word(folder))
     if not path.is_dir():
-        raise InputMissing(f"there is no folder '{folder}'")
+        raise InputMissing(f"there is no folder '{path}'")
     for file in path.rglob("*"):
         check_plain(file)
     if Run(path).is_run():
         return Verified(path, "run", _verify_run(Run(path)))
     if not (path / SUMS).is_file() and not (path / "config.json").is_file():
-        raise InputMissing(f"'{folder}' is no run, model or export: it has no config.json")
+        raise InputMissing(f"'{path}' is no run, model or export: it has no config.json")
     return Verified(path, "export" if is_export(path) else "model", check_sums(path))
 
 

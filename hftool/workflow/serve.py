@@ -5,7 +5,7 @@ import functools
 import hashlib
 import importlib.util
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -27,6 +27,7 @@ from hftool.registry.models import find_model
 from hftool.safety import sha256
 from hftool.workflow.answers import natural_options
 from hftool.workflow.ask import load_place, make_predictor, trained
+from hftool.workflow.given import Model, model_word, shown
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 WEIGHTS = (".safetensors", ".onnx", ".onnx.data", ".onnx_data")
@@ -49,7 +50,7 @@ class Address:
 
 
 def serve(
-    models: Sequence[str],
+    models: Sequence[Model],
     *,
     host: str = "127.0.0.1",
     port: int = 8000,
@@ -64,8 +65,8 @@ def serve(
 ) -> None:
     """Answer over HTTP until the process is told to end: the routes of Hugging Face's tasks and OpenAI's, see /openapi.json.
 
-    models: MODEL or NAME=MODEL. port: 0 takes any that is free. key_file: one key a line; needed unless `host` is this machine
-    alone. allow_hosts: names under which it may be asked besides those of this machine, where it listens to nothing
+    models: MODEL or NAME=MODEL, a Run. port: 0 takes any that is free. key_file: one key a line; needed unless `host` is this
+    machine alone. allow_hosts: names under which it may be asked besides those of this machine, where it listens to nothing
     else. limits: fields of deploy.server.limits.Limits. on_ready: called when all models answer. Raises UsageError,
     InputMissing, DataError (a key file that holds none), PortTaken, OutputUnavailable, and what `load`
     raises; Interrupted when requests had to be cut off.
@@ -129,8 +130,11 @@ def _check_extra() -> None:
         raise UsageError(f"the server needs {' and '.join(missing)}", "pip install 'hftool-recipes[serve]'")
 
 
-def named(words: Sequence[str]) -> dict[str, str]:
+def named(models: Sequence[Model]) -> dict[str, str]:
     """Names -> models, of MODEL or NAME=MODEL. Raises UsageError: no model, a name twice or that no address can hold."""
+    if isinstance(models, str) or not isinstance(models, Iterable):
+        raise UsageError(f"models must be a list of models, not {shown(models)}", "Put it in a list: [MODEL]")
+    words = [model_word(model) for model in models]
     if not words:
         raise UsageError("which model?", "hftool serve RUN, or NAME=RUN NAME2=RUN2")
     made: dict[str, str] = {}

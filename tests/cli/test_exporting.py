@@ -1,9 +1,12 @@
+import dataclasses
 import json
 import shutil
 import sys
 
 import pytest
 from conftest import one_line
+
+from hftool.cli.screen import number_text
 
 TEXTS = ["a warm funny film", "a cold dull film"]
 
@@ -28,6 +31,18 @@ def test_the_verb_tells_what_was_checked(cli, tiny_run, monkeypatch, export):
     assert "products" in lines["int8"] and "(16 rows)" in lines["accuracy"] and lines["next"].endswith('"TEXT"')
     code, out, _ = cli("export", tiny_run, "--out", "x", "--json")
     assert json.loads(out)["quantize"] == "int8"
+
+
+def test_a_long_name_of_a_metric_stands_apart_from_its_value(cli, tiny_run, monkeypatch, export):
+    from hftool import workflow
+
+    name = "mean_absolute_error"
+    metrics = {"deciding": name, "before": {name: 1234.5678}, "after": {name: 0.00012}, "rows": 16}
+    changed = dataclasses.replace(export, report={**export.report, "metrics": metrics})
+    monkeypatch.setattr(workflow, "export", lambda *_, **__: changed)
+    _, out, _ = cli("export", tiny_run, "--out", "x")
+    line = next(line for line in out.splitlines() if line.startswith(name))
+    assert line.split()[1] == number_text(1234.5678) and number_text(0.00012) in line
 
 
 def test_an_export_answers_as_the_run_does(cli, tiny_run, export):

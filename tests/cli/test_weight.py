@@ -46,6 +46,7 @@ LIGHT = (
     "hftool.registry",
     "hftool.config",
     "hftool.errors",
+    "hftool.documents",
     "hftool.progress",
     "hftool.run",
     "hftool.disk",

@@ -5,6 +5,7 @@ import os
 import shutil
 import time
 
+import exports
 import pytest
 from huggingface_hub import constants
 
@@ -71,6 +72,25 @@ def test_what_answers_depend_on_is_compared(name, old, new, saved):
         workflow.load(str(saved))
     (saved / SUMS).unlink()
     assert workflow.load(str(saved)).new_weights == ()
+
+
+@pytest.mark.parametrize("name", ["config.json", "hftool.json", "tokenizer.json", "tokenizer_config.json"])
+def test_verbs_without_weights_compare_the_rest(name, saved, hashed):
+    with open(saved / name, "a") as file:
+        file.write(" ")
+    for verb in (workflow.info, lambda model: workflow.tokenize(model, ["a film"])):
+        with pytest.raises(DataError, match=f"is not as it was written: {name} changed"):
+            verb(str(saved))
+    assert "model.safetensors" not in hashed
+
+
+@pytest.mark.parametrize("name", ["config.json", "hftool.json", "tokenizer.json", "tokenizer_config.json"])
+def test_the_settings_of_an_export_are_compared(name, tmp_path):
+    folder = shutil.copytree(exports.exported("bert", "classify")[0], tmp_path / "export")
+    with open(folder / name, "a") as file:
+        file.write(" ")
+    with pytest.raises(DataError, match=f"is not as it was written: {name} changed"):
+        workflow.load(str(folder))
 
 
 @pytest.mark.parametrize("name", ["README.md", "notes.txt", ".gitattributes"])

@@ -1,6 +1,8 @@
 """hftool/workflow/given.py: what Python callers give, taken or refused by name; never [] or an error of another thing."""
 
+import importlib
 import io
+from pathlib import Path
 
 import numpy as np
 import pandas
@@ -96,6 +98,27 @@ def test_a_run_and_a_result_are_models(tiny_run, expected):
     assert bert.load(result).card.labels == ("negative", "positive")
     assert workflow.info(result)["head"] == "classify"
     assert bert.evaluate(result, split="validation").metrics["rows"] == 16
+
+
+def test_a_run_is_verified_pushed_and_served_as_its_folder_is(tiny_run):
+    named = importlib.import_module("hftool.workflow.serve").named
+    assert workflow.verify(Run(tiny_run)).kind == "run"
+    assert workflow.push(Run(tiny_run), "me/film", dry_run=True).repo == "me/film"
+    assert named([Run(tiny_run)]) == named([tiny_run]) == {tiny_run.name: str(tiny_run)}
+
+
+@pytest.mark.parametrize("models", ["bert-mini", Run(Path("run")), 5, None])
+def test_models_to_serve_are_a_list(models):
+    with pytest.raises(UsageError, match="models must be a list of models, not") as caught:
+        workflow.serve(models)
+    assert caught.value.hint == "Put it in a list: [MODEL]"
+
+
+@pytest.mark.parametrize("call", [workflow.verify, lambda model: workflow.push(model, "me/film"), lambda one: workflow.serve([one])])
+@pytest.mark.parametrize("model", [None, 5, ["bert"]])
+def test_what_is_no_model_is_named_by_each(call, model):
+    with pytest.raises(UsageError, match="the model is "):
+        call(model)
 
 
 @pytest.mark.parametrize("call", [bert.load, workflow.info, bert.evaluate, bert.finetune, workflow.resume])
