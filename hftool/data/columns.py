@@ -156,7 +156,7 @@ class _Search:
             return next(iter(fitting or named), None)
         worded = [name for name in by_words(free, role) if self._of(name).kind in ("text", "words")]
         texts = worded or [name for name in free if self._of(name).kind == "text"]
-        return texts[0] if len(texts) == 1 else None
+        return texts[0] if len(texts) == 1 and not common_pair(free) else None
 
     def _label(self, named: Sequence[str], fitting: Sequence[str], free: Sequence[str]) -> str | None:
         """One that is surely meant; else the only one with a common name; else the only one that looks like a target."""
