@@ -14,6 +14,7 @@ from hftool.errors import DataError, UsageError, did_you_mean, listing
 
 __all__ = ["COMMON_NAMES", "cell_of", "check_roles", "has_column", "map_columns", "missing_column"]
 SHOWN = 3  # columns that a hint offers
+NESTED = ("empty", "lists", "objects", "scores", "spans")
 NO_TEXT = ("empty", "amounts", "spans", "scores", "dates", "identifiers", "objects")
 
 
@@ -130,7 +131,8 @@ class _Search:
                 mapping[role] = found
             elif role not in shape.optional:
                 column = self.known.get(role, COMMON_NAMES.get(role, (role,))[0])
-                raise missing_column(self.path, self.columns, column, role, contents=self.contents)
+                free = [name for name in self.columns if name not in mapping.values()]
+                raise missing_column(self.path, self.columns, column, role, contents=self.contents, free=free)
         return mapping
 
     def _pair(self) -> tuple[str, str] | None:
@@ -154,7 +156,7 @@ class _Search:
             return next(iter(fitting or named), None)
         worded = [name for name in by_words(free, role) if self._of(name).kind in ("text", "words")]
         texts = worded or [name for name in free if self._of(name).kind == "text"]
-        return texts[0] if len(texts) == 1 else None
+        return texts[0] if len(texts) == 1 and not common_pair(free) else None
 
     def _label(self, named: Sequence[str], fitting: Sequence[str], free: Sequence[str]) -> str | None:
         """One that is surely meant; else the only one with a common name; else the only one that looks like a target."""
@@ -194,13 +196,23 @@ def _flag(role: str) -> str:
     return "--" + role.replace("_", "-") if role in short else f"--column {role}=NAME"
 
 
-def missing_column(path: str, columns: Sequence[str], column: str, role: str, *, contents: Contents | None = None) -> DataError:
-    """The error that lists the columns there are, with the flag to type."""
+def missing_column(
+    path: str,
+    columns: Sequence[str],
+    column: str,
+    role: str,
+    *,
+    contents: Contents | None = None,
+    free: Sequence[str] | None = None,
+) -> DataError:
+    """The error that lists the columns there are, with the flag to type. free: those that have no other role."""
     flag = _flag(role)
     detail = f"{path} has no column '{column}'; it has {listing(columns)}"
-    likely = _likely(columns, column, role, contents)
+    likely = _likely(columns if free is None else free, column, role, contents)
     if not likely and contents is not None and role == "text":
-        return DataError(detail, f"None of them holds texts; {flag} COLUMN takes one all the same")
+        nested = all(contents.of(name).kind in NESTED for name in columns)
+        rest = ": lists and objects are none" if nested else f"; {flag} COLUMN takes one all the same"
+        return DataError(detail, f"None of them holds texts{rest}")
     if "=" in flag:
         ways = [f"--column {shlex.quote(f'{role}={name}')}" for name in likely[:SHOWN]]
         return DataError(detail, "Try " + (" or ".join(ways) or flag))
@@ -212,8 +224,9 @@ def _likely(columns: Sequence[str], column: str, role: str, contents: Contents |
     """The columns that may be meant: by what they hold, where that is known, else by their names."""
     if contents is not None and role in ("tokens", "tags"):
         return [name for name in columns if contents.of(name).kind == "lists"]
-    if contents is not None and role in ("text", "text_pair"):
-        return [name for name in columns if contents.of(name).kind == "text"]
+    if contents is not None and role in ("text", "text_pair", "source", "target"):
+        parts = [*columns, *(f"{name}.{part}" for name in columns for part in contents.parts(name))]
+        return [name for name in parts if contents.of(name).kind == "text"]
     if contents is not None and role == "label":
         return [name for name in columns if contents.of(name).is_target]
     near = did_you_mean(column, columns).removeprefix("Did you mean '").removesuffix("'?")

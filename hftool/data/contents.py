@@ -79,6 +79,11 @@ class Contents:
             self._known[column] = judge([cell_of(row, column) for row in self._sample], column)
         return self._known[column]
 
+    def parts(self, column: str) -> tuple[str, ...]:
+        """The parts of a column of objects, as translation has en and de."""
+        first = next((cell for row in self.rows[:1] if isinstance(cell := row.get(column), Mapping)), {})
+        return tuple(map(str, first))
+
 
 def cell_of(row: Row, column: str) -> Any:
     """The cell of a column, or the part of it that translation.de names; None where there is none."""

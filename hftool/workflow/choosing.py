@@ -42,6 +42,7 @@ def infer_head(data: TaskData, given: Mapping[str, str], family: Family) -> str:
     contents = Contents(table.rows)
     trouble: DataError | None = None
     most, unclear = -1, {}
+    labelled = "text2text" not in family.heads or any(contents.of(name).is_target for name in table.columns)
     for head in (name for name in BY_COLUMNS if name in family.heads):
         shapes = head_class(head).shapes
         try:
@@ -50,7 +51,7 @@ def infer_head(data: TaskData, given: Mapping[str, str], family: Family) -> str:
             continue
         except DataError as error:  # the one that is raised is of the head that lacks least
             fit = max(_present(table.columns, shape, given, contents) for shape in shapes)
-            if fit > most or (fit == most and head == "classify"):
+            if fit > most or (fit == most and head == "classify" and labelled):
                 trouble, most = error, fit
             continue
         if shape.targets and is_clear(shape, mapping, given):

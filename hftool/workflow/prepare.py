@@ -96,12 +96,12 @@ def make_settings(
     """One Config from what the caller gave, its device chosen. Raises UsageError."""
     if config is None or isinstance(config, Mapping):
         values = dict(config or {})
-        check_roles(values.get("columns") or {})
         for key, value in values.items():
             knobs.check_key(key)
             raw = os.fspath(value) if isinstance(value, os.PathLike) else value
             values[key] = knobs.parse(key, raw) if key in knobs.KNOBS else knobs.parse_plain(key, raw)
         config = knobs.make_config(values)
+        check_roles(config.columns)
     config = dataclasses.replace(config, model=model or config.model, task=task or config.task, head=head or config.head)
     if config.model is None:
         raise UsageError("which model?", "hftool finetune MODEL TASK, such as: hftool finetune bert sst2")

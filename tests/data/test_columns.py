@@ -3,8 +3,9 @@
 import pytest
 
 from hftool.data.columns import COMMON_NAMES, cell_of, has_column, map_columns, missing_column
+from hftool.data.contents import Contents
 from hftool.data.roles import ROLES
-from hftool.errors import HftoolError
+from hftool.errors import DataError, HftoolError
 from hftool.heads import HEADS, head_class
 
 TASK = {"text": "sentence", "label": "label"}
@@ -228,3 +229,23 @@ def test_case_spaces_underscores_and_hyphens_make_no_other_name(columns, known, 
 )
 def test_hints_are_quoted_for_the_shell(column, typed, hint):
     assert missing_column("a.csv", (column, "zzzz"), typed, "text").hint == hint
+
+
+TRANSLATED = [{"en": f"the {i} warm films of a day", "de": f"die {i} warmen Filme des Tages", "no": i} for i in range(9)]
+NESTED = [{"translation": row} for row in TRANSLATED]
+HINTS = [
+    ("text2text", TRANSLATED, {}, "Try --source en or --source de"),
+    ("text2text", TRANSLATED, {"source": "en"}, "Try --target de"),
+    ("text2text", NESTED, {}, "Try --source translation.en or --source translation.de"),
+    ("classify", NESTED, {}, "Try --text translation.en or --text translation.de"),
+    ("classify", [{"messages": [{"role": "user"}]}] * 9, {}, "None of them holds texts: lists and objects are none"),
+    ("tag", [{"words": ["a", "b"], "x": ["O", "O"]}] * 9, {"tokens": "words"}, "Try --column tags=x"),
+    ("tag", [{"my words": ["a", "b"], "t": ["O", "O"]}] * 9, {}, "Try --column tags=t"),
+]
+
+
+@pytest.mark.parametrize(("head", "rows", "given", "hint"), HINTS)
+def test_a_hint_names_columns_that_can_be_taken(head, rows, given, hint):
+    with pytest.raises(DataError) as caught:
+        map_columns(tuple(rows[0]), head_class(head).shapes, given=given, known={}, path="f", contents=Contents(rows))
+    assert caught.value.hint == hint

@@ -2,7 +2,7 @@
 
 from hftool.cli.asking import KEYS
 from hftool.cli.lines import LINES
-from hftool.cli.next_command import NEXT
+from hftool.cli.next_command import ASK
 from hftool.heads import HEADS, head_class
 from hftool.models import AUTO_CLASSES
 from hftool.models.page import PIPELINES
@@ -10,7 +10,7 @@ from hftool.registry.models import FAMILIES
 
 
 def test_every_table_has_every_head_and_no_other():
-    for table in (KEYS, NEXT, LINES, AUTO_CLASSES, PIPELINES):
+    for table in (KEYS, ASK, LINES, AUTO_CLASSES, PIPELINES):
         assert set(table) == set(HEADS)
 
 
