@@ -40,8 +40,9 @@ lint: | $(VENV)/dev.done
 types: | $(VENV)/dev.done
 	$(BIN)/mypy
 
+# two processes of one thread each: most tests wait for nothing but the processor
 unit: | $(VENV)/dev.done
-	$(BIN)/python -m pytest --cov
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --cov
 
 soak: | $(VENV)/dev.done
 	$(BIN)/python -m pytest -m "not hub and not gpu" --override-ini addopts="--strict-markers"
