@@ -169,7 +169,7 @@ def test_paths_are_taken(tmp_path):
         ({"outt": "x"}, "unknown argument 'outt'. Did you mean 'out'?"),
         (
             {"config": {"columns": {"text": ["title", "body"]}}},
-            "the role 'text' takes the name of one column, not ['title', 'body']. Join columns in the file first",
+            "columns must be pairs of role and column: 'text' is ['title', 'body']. Such as {text: sentence, label: stars}",
         ),
         ({"config": {"max_stepz": 2}}, "unknown key 'max_stepz'. Did you mean 'max_steps'?"),
     ],
@@ -181,5 +181,5 @@ def test_knobs_are_told_from_arguments(given, line):
 
 
 def test_the_recipe_says_the_same():
-    with pytest.raises(UsageError, match=r"the role 'text' takes the name of one column, not \['title', 'body'\]"):
+    with pytest.raises(UsageError, match=r"columns must be pairs of role and column: 'text' is \['title', 'body'\]"):
         bert.finetune("bert-mini", "sst2-mini", columns={"text": ["title", "body"]})
