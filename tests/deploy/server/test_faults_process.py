@@ -153,9 +153,9 @@ async def ask_until_it_ends(port, message, met, stop):
         before = not stop["signalled"]
         try:
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            writer.write(message)
-            status, _ = await reply_on(reader)
-            writer.close()
+            with contextlib.closing(writer):
+                writer.write(message)
+                status, _ = await reply_on(reader)
         except (OSError, asyncio.IncompleteReadError) as error:
             status = type(error).__name__
         met["under way" if before else "later"][status] += 1
