@@ -21,8 +21,8 @@ COMMON_NAMES = {
     "context": ("context", "passage", "paragraph"),
     "question": ("question", "query"),
     "answers": ("answers", "answer"),
-    "source": ("source", "src", "input", "dialogue", "dialog", "document", "article", "text", "instruction"),
-    "target": ("target", "tgt", "summary", "highlights", "output", "translation"),
+    "source": ("source", "src", "input", "dialogue", "dialog", "document", "article", "text", "instruction", "prompt"),
+    "target": ("target", "tgt", "summary", "highlights", "output", "translation", "response", "completion"),
     "prompt": ("prompt", "instruction", "text"),
     "completion": ("completion", "response", "output"),
 }

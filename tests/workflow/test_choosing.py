@@ -1,6 +1,7 @@
 """hftool/workflow/choosing.py: whatever rows come in, the job is named, and nothing that looks like a target goes unsaid."""
 
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
@@ -58,9 +59,9 @@ def table_of(count=48, path="rows.csv", **columns):
     return table_from(columns, count=count, path=path)
 
 
-def table_from(columns, *, count=48, path="rows.csv"):
+def table_from(columns, *, count=48, path="rows.csv", split="train"):
     rows = [{name: make(i) for name, make in columns.items()} for i in range(count)]
-    return Table("train", path, tuple(columns), rows, list(range(2, count + 2)))
+    return Table(split, path, tuple(columns), rows, list(range(2, count + 2)))
 
 
 def family(name):
@@ -305,8 +306,6 @@ def test_the_errors_of_roles_speak_of_roles():
     ],
 )
 def test_a_prompt_in_two_columns_is_named_and_neither_is_dropped(kind, one, other, answer):
-    if kind == "t5":  # which learns a target from a source
-        one, other, answer = "instruction", "input", "output" if answer == "response" else "summary"
     sometimes = texts(4)
     columns = {one: texts(1), other: lambda i: sometimes(i) if i % 2 else "", answer: texts(3)}
     line = line_of(table_from(columns), kind)
@@ -318,6 +317,52 @@ def test_a_prompt_in_two_columns_is_named_and_neither_is_dropped(kind, one, othe
     assert splits.columns[role] == one and any(f"'{other}' (" in text for text in splits.said)
     _, alone = job(table_from({**columns, other: lambda i: ""}), kind)
     assert alone.columns[role] == one
+
+
+# ---- columns under other names in each split
+
+SECOND = texts(7)
+LABEL = one_of("0", "1", "2")
+TAGGED = lambda i: ["B-PER", "O", "O"]  # noqa: E731
+TOKENS = lambda i: ["Ada", "met", str(i)]  # noqa: E731
+ANSWERS = lambda i: {"text": ["film"], "answer_start": [4]}  # noqa: E731
+ABOUT = lambda i: f"the film number {i} was warm"  # noqa: E731
+
+
+@pytest.mark.parametrize(
+    ("kind", "train", "dev"),
+    [
+        ("bert", {"text": TEXT, "label": LABEL}, {"SMS": SECOND, "gold_label": LABEL}),
+        ("bert", {"sentence1": TEXT, "sentence2": SECOND, "label": LABEL}, {"premise": TEXT, "hypothesis": SECOND, "class": LABEL}),
+        ("bert", {"text_a": TEXT, "text_b": SECOND, "label": FLAG}, {"#1 String": TEXT, "#2 String": SECOND, "Quality": FLAG}),
+        ("bert", {"tokens": TOKENS, "ner_tags": TAGGED}, {"words": TOKENS, "bio": TAGGED}),
+        ("bert", {"question": TEXT, "context": ABOUT, "answers": ANSWERS}, {"query": TEXT, "passage": ABOUT, "answer": ANSWERS}),
+        ("t5", {"article": TEXT, "highlights": SECOND}, {"document": TEXT, "summary": SECOND}),
+        ("t5", {"src": TEXT, "tgt": SECOND}, {"input": TEXT, "output": SECOND}),
+        ("gpt2", {"prompt": TEXT, "completion": SECOND}, {"instruction": TEXT, "response": SECOND}),
+    ],
+)
+@pytest.mark.parametrize("turned", [False, True])
+def test_each_split_may_name_its_columns_otherwise(kind, train, dev, turned):
+    if turned:
+        train, dev = dev, train
+    table = table_from(dev, count=12, path="dev.csv", split="validation")
+    splits = splits_of(kind, table_from(train), table)
+    said = [line for line in splits.said if line.startswith("columns of validation")]
+    assert len(said) == 1 and all(f"='{name}'" in said[0] for name in dev), splits.said
+    names = dict(zip(dev, train, strict=True))
+    rows = [{names[name]: cell for name, cell in row.items()} for row in table.rows]
+    again = splits_of(kind, table_from(train), replace(table, columns=tuple(train), rows=rows))
+    assert splits.validation.rows == again.validation.rows and len(splits.validation.rows) == 12
+    assert not [line for line in again.said if line.startswith("columns of validation")]
+
+
+def splits_of(kind, *tables):
+    """What a run of such a model makes of a file for each split."""
+    by_split = {table.split: table for table in tables}
+    head = infer_head(TaskData(by_split), {}, family(kind))
+    known = {"known_columns": {}, "known_labels": (), "ordered_labels": (), "limit": None, "seed": 0}
+    return build_splits(by_split, Choices(head_class(head).shapes, {}, **known, validation_share=0.2, allow_leak=True))
 
 
 # ---- whatever rows come in
