@@ -50,7 +50,7 @@ from hftool.training.adapters import LEARNING_RATE, add_adapters
 from hftool.workers import world
 from hftool.workflow.ask import known_family, known_sentences
 from hftool.workflow.choosing import PLAIN, infer_head
-from hftool.workflow.resume import data_files, relocate
+from hftool.workflow.resume import absolute_path, data_files, relocate
 from hftool.workflow.targets import UNEVEN_METRICS, fit_head, is_uneven, scale_of, with_metric
 
 OF_HEADS = ("class_weights", "labels", "max_new_tokens", "prefix")  # knobs that mean something to some heads only
@@ -334,17 +334,13 @@ def _encode(tokenizer: Any, card: Card, model_config: Any, splits: Splits) -> di
 
 def _with_absolute_paths(settings: Config, place: Place, data: TaskData) -> Config:
     """So that `--config` on the run's own file works from any folder, and a Hub id means the same revision for ever."""
-
-    def absolute(word: str | None) -> str | None:
-        return str(Path(word).expanduser().absolute()) if word and Path(word).expanduser().exists() else word
-
     return dataclasses.replace(
         settings,
-        model=settings.model if place.row is not None else _pinned(place) or absolute(settings.model),
-        task=settings.task if find_task(settings.task or "") else data.pinned or absolute(settings.task),
-        train=absolute(settings.train),
-        validation=absolute(settings.validation),
-        test=absolute(settings.test),
+        model=settings.model if place.row is not None else _pinned(place) or absolute_path(settings.model),
+        task=settings.task if find_task(settings.task or "") else data.pinned or absolute_path(settings.task),
+        train=absolute_path(settings.train),
+        validation=absolute_path(settings.validation),
+        test=absolute_path(settings.test),
     )
 
 

@@ -33,7 +33,8 @@ def check_same(recorded: Config, wanted: Config, run: Path) -> None:
             continue  # of several processes each has a GPU; how many there are is looked at elsewhere
         if name == "columns":
             was = {role: was.get(role) for role in now}
-        if name in PLACES and (_place(now) in (was, _place(was), str(was).partition("@")[0]) or _is_same(was, now)):
+        same = (was, absolute_path(was), str(was).partition("@")[0])
+        if name in PLACES and (absolute_path(now) in same or _is_same(was, now)):
             continue
         if was != now:
             found.append(f"{name} was {_word(was)}, now {_word(now)}")
@@ -63,12 +64,12 @@ def relocate(recorded: Config, given: Config, made: Mapping[str, Any], run: Path
     """
     changes: dict[str, str] = {}
     for name in PLACES:
-        was, now = getattr(recorded, name), _place(getattr(given, name))
+        was, now = getattr(recorded, name), absolute_path(getattr(given, name))
         if not was or not Path(was).is_absolute():
             continue
         moved = _beside(was, made, run)
-        if not Path(was).exists():
-            found = next((path for path in (now, moved) if path and Path(path).exists()), None)
+        if not _exists(was):
+            found = next((path for path in (now, moved) if path and _exists(path)), None)
         else:
             found = now if _is_same(moved, now) and not _is_same(was, now) else None
         if found:
@@ -102,9 +103,14 @@ def check_recorded(made: Mapping[str, Any], written: Config, run: Path) -> None:
         )
 
 
-def _place(word: str | None) -> str | None:
-    """A path as a run writes it down; other words as they are."""
-    return str(Path(word).expanduser().absolute()) if word and Path(word).expanduser().exists() else word
+def absolute_path(word: str | None) -> str | None:
+    """The path of something that exists as a run records it, so that it holds from any folder; other words as they are."""
+    return str(Path(word).expanduser().absolute()) if word and _exists(word) else word
+
+
+def _exists(path: str) -> bool:
+    """Whether there is such a file or folder, or any shard of a split such as train-*-of-00002.parquet."""
+    return any(part.exists() for part in shard_files(Path(path).expanduser()))
 
 
 def _is_same(was: str | None, now: str | None) -> bool:
