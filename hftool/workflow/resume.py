@@ -33,8 +33,7 @@ def check_same(recorded: Config, wanted: Config, run: Path) -> None:
             continue  # of several processes each has a GPU; how many there are is looked at elsewhere
         if name == "columns":
             was = {role: was.get(role) for role in now}
-        same = (was, absolute_path(was), str(was).partition("@")[0])
-        if name in PLACES and (absolute_path(now) in same or _is_same(was, now)):
+        if name in PLACES and _is_same_source(was, now):
             continue
         if was != now:
             found.append(f"{name} was {_word(was)}, now {_word(now)}")
@@ -111,6 +110,11 @@ def absolute_path(word: str | None) -> str | None:
 def _exists(path: str) -> bool:
     """Whether there is such a file or folder, or any shard of a split such as train-*-of-00002.parquet."""
     return any(part.exists() for part in shard_files(Path(path).expanduser()))
+
+
+def _is_same_source(was: str | None, now: str | None) -> bool:
+    """Whether a recorded word and the one given now name the same thing: a path, or a model of the Hub without its revision."""
+    return absolute_path(now) in (was, absolute_path(was), str(was).partition("@")[0]) or _is_same(was, now)
 
 
 def _is_same(was: str | None, now: str | None) -> bool:
