@@ -46,10 +46,10 @@ def make_desk(folder):
     from transformers import BertConfig, BertModel
 
     from hftool.models import load_tokenizer, read_config
-    from hftool.names import find_place
     from hftool.progress import silent
+    from hftool.resolve import resolve_model
 
-    place = find_place("bert-mini", head="fill", offline=True, fallback=False, progress=silent).folder
+    place = resolve_model("bert-mini", head="fill", offline=True, fallback=False, progress=silent).folder
     tokenizer = load_tokenizer(place, read_config(place))
     torch.manual_seed(SEED)
     size = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
@@ -64,10 +64,10 @@ def make_desk(folder):
 
 def run_hftool(desk, out, at, points, resume):
     """-> the exit code. `points` is called with what each point is."""
-    from hftool import disk
     from hftool.cli.app import main
+    from hftool.storage import atomic
 
-    disk.watch = lambda operation, path: points(f"{operation} {path.relative_to(out) if path.is_relative_to(out) else path}")
+    atomic.watch = lambda operation, path: points(f"{operation} {path.relative_to(out) if path.is_relative_to(out) else path}")
     knobs = {"batch_size": BATCH, "accumulate": ACCUMULATE, "save_steps": SAVE, "keep": KEEP, "lr": LR, "seed": SEED}
     knobs |= {"max_steps": STEPS, "log_steps": 1, "device": "cpu", "precision": "fp32", "patience": 0}
     words = ["finetune", str(desk / "model"), "sst2", "--train", str(desk / "train.tsv"), "--validation", str(desk / "dev.tsv")]

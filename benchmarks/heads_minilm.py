@@ -23,7 +23,7 @@ from typing import Any
 from hftool import workflow
 from hftool.machine import this_machine
 from hftool.progress import Event
-from hftool.workflow.prepare import versions
+from hftool.workflow.plan import versions
 
 RESULTS = Path(__file__).parent / "results" / "heads_minilm.json"
 MODEL = "minilm"

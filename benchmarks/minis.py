@@ -20,7 +20,7 @@ from typing import Any
 from hftool import workflow
 from hftool.machine import this_machine
 from hftool.progress import Event
-from hftool.workflow.prepare import versions
+from hftool.workflow.plan import versions
 
 ROOT = Path(__file__).parent.parent
 MODELS = ROOT / "hftool" / "assets" / "models"

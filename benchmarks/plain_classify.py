@@ -24,9 +24,9 @@ from sklearn.metrics import accuracy_score, f1_score
 
 from hftool.config import make_config
 from hftool.machine import this_machine
-from hftool.names import find_place, find_task_data
 from hftool.progress import silent
-from hftool.workflow.prepare import split, versions
+from hftool.resolve import resolve_model, resolve_task
+from hftool.workflow.plan import split, versions
 
 RESULTS = Path(__file__).parent / "results" / "plain_classify.json"
 CUT = {"mrpc": 128}  # tokens, where the job does not say
@@ -76,9 +76,9 @@ def plain(name: str, files: dict[str, str], seed: int, work: str) -> dict[str, A
     knobs, metric = job["knobs"], job["measure"][1]
     columns = knobs.get("columns", {})
     config = make_config({"model": MODEL, "task": job["task"], "seed": seed, "columns": columns, **files})
-    tables = find_task_data(job["task"], files, encoding=None, offline=True, fallback=False, progress=silent)
+    tables = resolve_task(job["task"], files, encoding=None, offline=True, fallback=False, progress=silent)
     splits = split(config, tables, "classify")
-    folder = find_place(MODEL, head="classify", offline=True, fallback=False, progress=silent).folder
+    folder = resolve_model(MODEL, head="classify", offline=True, fallback=False, progress=silent).folder
     tokenizer = AutoTokenizer.from_pretrained(folder)
     tokenizer.backend_tokenizer.no_padding()
     most = knobs.get("max_length") or CUT[name]

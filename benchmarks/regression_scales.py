@@ -23,10 +23,10 @@ from typing import Any
 from hftool import workflow
 from hftool.data.batches import step_batches
 from hftool.machine import this_machine
-from hftool.models import Card, load_model
-from hftool.names import find_place
+from hftool.models import HeadConfig, load_model
 from hftool.progress import silent
-from hftool.workflow.prepare import versions
+from hftool.resolve import resolve_model
+from hftool.workflow.plan import versions
 
 RESULTS = Path(__file__).parent / "results" / "regression_scales.json"
 BAR = 1.02  # of the error of plain code
@@ -65,8 +65,8 @@ def plain(folder: Path, parts: dict[str, Rows], epochs: int, seed: int) -> float
 
     set_seed(seed)
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    card = Card(head="classify", problem_type="regression")
-    model: Any = load_model(folder, "AutoModelForSequenceClassification", card=card, new_head=True).model
+    head_config = HeadConfig(head="classify", problem_type="regression")
+    model: Any = load_model(folder, "AutoModelForSequenceClassification", head_config=head_config, new_head=True).model
     labels = [row["label"] for row in parts["train"]]
     mean, scale = statistics.fmean(labels), statistics.pstdev(labels)
     bare = [p for n, p in model.named_parameters() if "bias" in n or "LayerNorm" in n]
@@ -118,7 +118,7 @@ def ours(folder: Path, parts: dict[str, Rows], epochs: int, seed: int, work: Pat
 
 
 def without_dropout(model: str, target: Path) -> Path:
-    source = find_place(model, head="classify", offline=True, fallback=False, progress=silent).folder
+    source = resolve_model(model, head="classify", offline=True, fallback=False, progress=silent).folder
     shutil.copytree(source, target)
     config = json.loads((target / "config.json").read_text(encoding="utf-8"))
     config |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}

@@ -153,10 +153,10 @@ def plain_folder(model: str) -> str:
 
 async def through_batcher(loaded: Any, rows: Sequence[Any], submitters: int) -> tuple[float, list[Any]]:
     """Seconds for the rows, one a submission, and the answers."""
-    from hftool.deploy.server.batcher import Batcher
-    from hftool.deploy.server.limits import Limits
-    from hftool.deploy.server.stats import Stats
-    from hftool.workflow.ask import make_predictor
+    from hftool.server.batching.batcher import Batcher
+    from hftool.server.limits import Limits
+    from hftool.server.metrics import Stats
+    from hftool.workflow._load import make_predictor
 
     made: list[Any] = [None] * len(rows)
     held = Batcher(lambda given: make_predictor(loaded, options=given, packed=True), Limits(queue_items=1024), Stats())
@@ -178,9 +178,9 @@ async def through_batcher(loaded: Any, rows: Sequence[Any], submitters: int) -> 
 def batcher(model: str, options: argparse.Namespace) -> dict[str, Any]:
     """Rows a second, raw and through the batcher."""
     from hftool import workflow
-    from hftool.data.sources import Row
+    from hftool.data.readers.tables import Row
     from hftool.engines.apart import apart
-    from hftool.workflow.ask import make_predictor
+    from hftool.workflow._load import make_predictor
 
     loaded = apart(lambda: workflow.load(model, offline=True))
     rows: list[Row] = [{"text": text} for text in mixed_texts(options.rows)]

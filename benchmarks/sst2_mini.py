@@ -20,9 +20,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
 from hftool import workflow
-from hftool.data.sources import read_table
+from hftool.data.readers.tables import read_table
 from hftool.machine import this_machine
-from hftool.names import ASSETS
+from hftool.resolve import ASSETS
 
 
 def texts_and_labels(split):

@@ -20,10 +20,10 @@ from typing import Any
 from hftool import workflow
 from hftool.heads.protocol import Metrics
 from hftool.machine import this_machine
-from hftool.run import Run
-from hftool.training.store import Store
-from hftool.workflow.ask import make_predictor
-from hftool.workflow.prepare import versions
+from hftool.storage.run_folder import Run
+from hftool.training.checkpoints import CheckpointManager
+from hftool.workflow._load import make_predictor
+from hftool.workflow.plan import versions
 
 RESULTS = Path(__file__).parent / "results" / "ties.json"
 OLD_PATIENCE = 3
@@ -126,7 +126,7 @@ def old_choice(history: Sequence[Mapping[str, Any]], metrics: Metrics) -> int:
 def measured(run: Run, test: Path, name: str) -> dict[int, dict[str, float]]:
     """The deciding metric and the loss of each checkpoint on the test split."""
     found = {}
-    for step in Store(run.checkpoints).steps():
+    for step in CheckpointManager(run.checkpoints).steps():
         saved = workflow.save(run.path, out=test.parent / f"step-{step}", checkpoint=f"step-{step:06d}")
         report = workflow.evaluate(str(saved), str(test), offline=True).metrics
         found[step] = {name: report[name], "loss": report["loss"]}

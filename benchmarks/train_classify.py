@@ -91,10 +91,10 @@ def run_trainer(path, steps, best):
         TrainingArguments,
     )
 
-    from hftool.names import find_place
     from hftool.progress import silent
+    from hftool.resolve import resolve_model
 
-    folder = find_place("minilm", head="classify", offline=True, fallback=False, progress=silent).folder
+    folder = resolve_model("minilm", head="classify", offline=True, fallback=False, progress=silent).folder
     tokenizer = AutoTokenizer.from_pretrained(folder)
     tokenizer.backend_tokenizer.no_padding()
     rows = encode(path, steps, tokenizer)

@@ -18,8 +18,8 @@ from typing import Any
 from urllib.parse import quote
 
 from hftool.errors import HubUnreachable, Refused, StorageError, UsageError, did_you_mean, listing
-from hftool.run import whole_file
 from hftool.safety import CONVERT, PICKLES
+from hftool.storage.run_folder import whole_file
 
 TIMEOUT = 3.0  # seconds until the one question must begin to be answered
 SLOW = 20.0  # seconds until the answer must be there whole: some data sets have 100 000 file names

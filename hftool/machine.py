@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hftool.errors import UsageError
-from hftool.workers import local_rank, local_world, several, world
+from hftool.processes import local_rank, local_world, several, world
 
 FAST_BF16_FLAGS = ("avx512_bf16", "amx_bf16", "bf16")  # x86 and Arm, as Linux spells them in /proc/cpuinfo
 DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}  # as hftool and as torch calls them

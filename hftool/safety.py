@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from hftool.documents import MAX_BYTES, check_plain, open_plain, read_document
 from hftool.errors import DataError, InputMissing, Refused, UsageError
+from hftool.storage.json_documents import MAX_BYTES, check_plain, open_plain, read_document
 
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".h5", ".msgpack", ".joblib")
 CONFIGS = (

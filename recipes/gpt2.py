@@ -32,12 +32,12 @@ def tokenize(model: Loaded, texts: Sequence[str], *, max_length: int | None = No
     return workflow.tokenize(model, texts, max_length=max_length)
 
 
-def infer(model: Loaded, texts: Sequence[str], **decoding: float | str) -> list[dict[str, Any]]:
+def infer(model: Loaded, texts: Sequence[str], **sampling: float | str) -> list[dict[str, Any]]:
     """What the model writes after each text; the most probable tokens unless told otherwise.
 
     decoding: max_new_tokens, temperature, top_k, top_p, beams, samples, seed, all of `hftool.workflow.Decoding`.
     """
-    return workflow.infer(model, texts, decoding=decoding)
+    return workflow.infer(model, texts, sampling=sampling)
 
 
 def finetune(

@@ -17,25 +17,27 @@ def random_head(kind, head):
     import families
     import torch
 
-    from hftool.models import Card, auto_class_of, length_limit, load_model, read_config
-    from hftool.names import Place
+    from hftool.models import HeadConfig, auto_class_of, length_limit, load_model, read_config
+    from hftool.resolve import ModelSource
 
     folder = families.folder(kind)
     config = read_config(folder)
     labels = ("a", "b", "c") if head in ("classify", "tag") else ()
     torch.manual_seed(0)
-    made = load_model(folder, auto_class_of(head, config), card=Card(head=head, labels=labels, base=kind), new_head=True)
-    card = dataclasses.replace(made.card, max_length=length_limit(made.tokenizer, config))
-    return dataclasses.replace(made, card=card, new_weights=()), Place(folder, kind)
+    made = load_model(
+        folder, auto_class_of(head, config), head_config=HeadConfig(head=head, labels=labels, base=kind), new_head=True
+    )
+    head_config = dataclasses.replace(made.head_config, max_length=length_limit(made.tokenizer, config))
+    return dataclasses.replace(made, head_config=head_config, new_weights=()), ModelSource(folder, kind)
 
 
 @functools.cache
 def exported(kind, head, quantize=None):
     """-> the folder of an export of `random_head`, the model itself, and its report."""
-    from hftool.deploy.export import export
+    from hftool.onnx_export.export_job import export
 
     loaded, place = random_head(kind, head)
-    job = importlib.import_module("hftool.workflow.export").make_job(place, loaded, ())
+    job = importlib.import_module("hftool.workflow._export").make_job(place, loaded, ())
     folder = HOME / f"{kind}-{head}-{quantize}"
     folder.mkdir(exist_ok=True)
     return folder, loaded, export(job, folder, quantize=quantize)

@@ -6,11 +6,11 @@ from itertools import pairwise, product
 
 import pytest
 
-from hftool.data.sources import read_table, split_files
-from hftool.names import ASSETS, find_task_data
+from hftool.data.readers.tables import read_table, split_files
 from hftool.progress import silent
 from hftool.registry.tasks import TASKS, get_task
-from hftool.workflow import prepare
+from hftool.resolve import ASSETS, resolve_task
+from hftool.workflow import plan
 
 COUNTS = {
     "sst2-mini": {"train": 1060, "validation": 220, "test": 250},
@@ -89,10 +89,10 @@ def test_counts_are_those_of_the_readme(name):
 def test_hftool_reads_them_whole_and_finds_nothing_suspicious(name):
     """As finetune does: no row is set aside, none repeats another or stands in train and validation."""
     row = get_task(name)
-    data = find_task_data(name, {}, encoding=None, offline=True, fallback=False, progress=silent)
-    settings = prepare.make_settings(None, model="bert", task=name)
+    data = resolve_task(name, {}, encoding=None, offline=True, fallback=False, progress=silent)
+    settings = plan.make_settings(None, model="bert", task=name)
     for head in (row.head, *row.also):
-        splits = prepare.split(settings, data, head)
+        splits = plan.split(settings, data, head)
         parts = {"train": splits.train, "validation": splits.validation, "test": splits.test}
         assert dict(splits.columns) == dict(row.columns)
         assert not any(part.rejected for part in parts.values())

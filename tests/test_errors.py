@@ -10,7 +10,9 @@ def subclasses(cls):
 
 
 def test_every_class_has_its_exit_code_and_a_word_of_its_own():
-    made = {cls.__name__: cls for cls in subclasses(errors.HftoolError) if cls.__module__ == errors.__name__ and "kind" in vars(cls)}
+    made = {
+        cls.__name__: cls for cls in subclasses(errors.HftoolError) if cls.__module__ == errors.__name__ and "kind" in vars(cls)
+    }
     codes = {name: cls.code for name, cls in made.items() if name not in ("HftoolError", "Interrupted")}
     assert codes == {
         "UsageError": 2,

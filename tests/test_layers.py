@@ -8,23 +8,23 @@ ROOT = Path(__file__).parent.parent
 ROWS = (
     ("cli", "recipes"),
     ("workflow",),
-    ("names",),
-    ("deploy",),
+    ("resolve",),
+    ("server", "onnx_export", "packaging"),
     ("training",),
     ("evaluation",),
     ("inference",),
     ("heads",),
     ("engines",),
     ("data", "models"),
-    ("lock",),
+    ("lockfile",),
     ("hub", "machine"),
     ("safety",),
-    ("run",),
-    ("registry", "config", "progress", "disk", "documents", "workers"),
+    ("storage",),
+    ("registry", "config", "progress", "processes"),
     ("errors",),
 )
 LEVEL = {room: len(ROWS) - number for number, row in enumerate(ROWS) for room in row}
-LIGHT = {"errors", "registry", "config", "run", "progress", "disk", "documents", "workers", "cli"}
+LIGHT = {"errors", "registry", "config", "storage", "progress", "processes", "cli"}
 STANDARD = {"typer"}
 
 

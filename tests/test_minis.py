@@ -60,7 +60,7 @@ def test_it_knows_english_prose_that_it_was_not_trained_on(name, most):
 def test_t5_mini_writes_words_for_a_sentinel():
     loaded = workflow.load("t5-mini", offline=True)
     texts = ["The old man sat down <extra_id_0> the fire and looked at <extra_id_1> hands."]
-    (answer,) = workflow.infer(loaded, texts, decoding={"max_new_tokens": 20})
+    (answer,) = workflow.infer(loaded, texts, sampling={"max_new_tokens": 20})
     assert any(letter.isalpha() for letter in answer["text"])
 
 
@@ -97,7 +97,18 @@ def test_two_builds_give_the_same_files(builder, tmp_path):
         shutil.copy(FOLDER.parent / "data" / "stories-mini" / f"{split}.txt", text / f"{name}.txt")
     made = []
     for number in ("1", "2"):
-        words = ["--text", text, "--work", tmp_path / f"work{number}", "--out", tmp_path / number, "--only", "bert", "--steps", 2]
+        words = [
+            "--text",
+            text,
+            "--work",
+            tmp_path / f"work{number}",
+            "--out",
+            tmp_path / number,
+            "--only",
+            "bert",
+            "--steps",
+            2,
+        ]
         subprocess.run([sys.executable, builder.__file__, *map(str, words)], check=True, capture_output=True)
         folder = tmp_path / number / "bert-mini"
         made.append({path.name: path.read_bytes() for path in folder.iterdir()})

@@ -12,21 +12,21 @@ from safetensors.torch import load_file, save_file
 
 from hftool.errors import ConfigError, DataError, InputMissing
 from hftool.models import (
-    Card,
+    HeadConfig,
     describe,
     length_limit,
     load_model,
     load_tokenizer,
     meta_model,
-    read_card,
     read_config,
+    read_head_config,
     save_model,
-    write_card,
+    write_head_config,
     write_readme,
 )
 
 AUTO = "AutoModelForSequenceClassification"
-CARD = Card(head="classify", labels=("bad", "good"), max_length=32)
+HEAD_CONFIG = HeadConfig(head="classify", labels=("bad", "good"), max_length=32)
 CORPUS = [text for group in SENTENCES.values() for text in group] + [
     "number 0 1 2 3 4 5 6 7 8 9",
     *"abcdefghijklmnopqrstuvwxyz",
@@ -77,8 +77,8 @@ def tiny_roberta(tmp_path_factory):
     return folder
 
 
-def load(folder, card=CARD, new_head=True):
-    return load_model(folder, AUTO, card=card, new_head=new_head)
+def load(folder, head_config=HEAD_CONFIG, new_head=True):
+    return load_model(folder, AUTO, head_config=head_config, new_head=new_head)
 
 
 def rewrite(folder, change):
@@ -106,14 +106,14 @@ def test_a_saved_model_loads_with_plain_transformers_and_answers_bitwise_alike(f
     assert loaded.new_weights and not loaded.model.training
     out = tmp_path / "saved"
     out.mkdir()
-    save_model(loaded.model, loaded.tokenizer, CARD, out)
+    save_model(loaded.model, loaded.tokenizer, HEAD_CONFIG, out)
     model, tokenizer = AutoModelForSequenceClassification.from_pretrained(out), AutoTokenizer.from_pretrained(out)
     texts = ["a warm film", "a cold dull film with a cast", "joy"]
     assert torch.equal(logits(model, tokenizer, texts), logits(loaded.model, loaded.tokenizer, texts))
     assert model.config.id2label == {0: "bad", 1: "good"} and model.config.label2id == {"bad": 0, "good": 1}
     assert not [p.name for p in out.iterdir() if p.suffix not in (".json", ".safetensors")]
-    again = load(out, card=read_card(out), new_head=False)
-    assert again.card == CARD and again.new_weights == ()
+    again = load(out, head_config=read_head_config(out), new_head=False)
+    assert again.head_config == HEAD_CONFIG and again.new_weights == ()
     assert torch.equal(logits(again.model, again.tokenizer, texts), logits(loaded.model, loaded.tokenizer, texts))
 
 
@@ -155,10 +155,10 @@ def test_a_missing_layer_is_78_even_where_the_head_may_be_new(folder):
 
 
 def test_a_head_of_three_labels_is_not_used_for_two(folder, tmp_path):
-    three = load(folder, card=Card(head="classify", labels=("a", "b", "c")))
+    three = load(folder, head_config=HeadConfig(head="classify", labels=("a", "b", "c")))
     out = tmp_path / "saved"
     out.mkdir()
-    save_model(three.model, three.tokenizer, three.card, out)
+    save_model(three.model, three.tokenizer, three.head_config, out)
     with pytest.raises(ConfigError, match="do not fit"):
         load(out, new_head=False)
     assert load(out).new_weights == ("classifier.bias", "classifier.weight")
@@ -223,13 +223,13 @@ def test_padding_and_truncation_baked_into_a_tokenizer_are_taken_out(folder, tmp
     assert loaded.tokenizer.backend_tokenizer.padding is None and loaded.tokenizer.backend_tokenizer.truncation is None
     text = "a warm funny film number 1 2 3"
     assert 4 < len(loaded.tokenizer(text)["input_ids"]) < 20
-    from hftool.heads.classify import ClassifyHead
+    from hftool.heads.classify.head import ClassifyHead
 
-    short = ClassifyHead(loaded.tokenizer, Card(head="classify", labels=("a", "b"), max_length=5))
+    short = ClassifyHead(loaded.tokenizer, HeadConfig(head="classify", labels=("a", "b"), max_length=5))
     assert short.encode([{"text": text}])[0].length == 5  # a call that cuts leaves its limit in the tokenizer
     out = tmp_path / "saved"
     out.mkdir()
-    save_model(loaded.model, loaded.tokenizer, CARD, out)
+    save_model(loaded.model, loaded.tokenizer, HEAD_CONFIG, out)
     saved = json.loads((out / "tokenizer.json").read_text())
     assert saved["padding"] is None and saved["truncation"] is None
 
@@ -332,7 +332,7 @@ def test_the_memory_estimate_is_within_a_factor_of_two(tmp_path, tiny_bert, batc
 
 
 def test_a_card_comes_back_as_it_was_written(tmp_path):
-    card = Card(
+    head_config = HeadConfig(
         head="classify",
         task="sst2",
         columns={"text": "sentence"},
@@ -342,9 +342,9 @@ def test_a_card_comes_back_as_it_was_written(tmp_path):
         class_weights=(0.5, 1.5),
         metrics={"test": {"rows": 3, "accuracy": 0.5}},
     )
-    write_card(tmp_path, card)
-    assert read_card(tmp_path) == card
-    assert read_card(tmp_path / "elsewhere") is None
+    write_head_config(tmp_path, head_config)
+    assert read_head_config(tmp_path) == head_config
+    assert read_head_config(tmp_path / "elsewhere") is None
 
 
 @pytest.mark.parametrize(
@@ -354,21 +354,21 @@ def test_a_card_comes_back_as_it_was_written(tmp_path):
 def test_a_card_of_another_version_is_78(tmp_path, text, said):
     (tmp_path / "hftool.json").write_text(text)
     with pytest.raises(ConfigError, match=f"does not fit this version: {said}"):
-        read_card(tmp_path)
+        read_head_config(tmp_path)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{"])
 def test_a_card_that_is_no_json_object_is_66(tmp_path, text):
     (tmp_path / "hftool.json").write_text(text)
     with pytest.raises(InputMissing):
-        read_card(tmp_path)
+        read_head_config(tmp_path)
 
 
 def test_the_readme_tells_what_was_measured(tmp_path):
     measured = {"validation": {"rows": 10, "accuracy": 0.9, "macro_f1": 0.85}}
     write_readme(
         tmp_path,
-        Card(
+        HeadConfig(
             head="classify",
             task="sst2",
             labels=("a", "b"),
@@ -383,6 +383,6 @@ def test_the_readme_tells_what_was_measured(tmp_path):
     assert "| split | rows | accuracy | macro_f1 |\n|---|---|---|---|\n| validation | 10 | 0.9000 | 0.8500 |" in text
     assert "pipeline_tag: text-classification\n" in text and "import BertForSequenceClassification, AutoTokenizer\n" in text
     assert "base_model: o/n\n" in text and "A stand-in was used: x for y (model)" in text and "revision `abc`" in text
-    write_readme(tmp_path, Card(head="classify", task="sst2", base="/a/b"), "BertForSequenceClassification")
+    write_readme(tmp_path, HeadConfig(head="classify", task="sst2", base="/a/b"), "BertForSequenceClassification")
     text = (tmp_path / "README.md").read_text()
     assert "Not measured." in text and "base_model" not in text

@@ -15,7 +15,7 @@ import pytest
 from hftool import workflow
 from hftool.config import KNOBS
 from hftool.errors import OutputUnavailable, UsageError
-from hftool.heads.protocol import Decoding
+from hftool.heads.protocol import SamplingParams
 from hftool.models import Loaded
 from hftool.registry.models import FAMILIES, get_model
 from hftool.registry.tasks import get_task
@@ -68,7 +68,7 @@ def test_the_same_word_takes_and_says_the_same_in_every_recipe(name, word):
     ours, theirs = (inspect.signature(getattr(recipe(one), word)) for one in (name, "bert"))
     if word == "infer":
         assert list(ours.parameters)[:2] == ["model", "texts"]
-        assert list(ours.parameters)[2:] in (["pairs"], ["decoding"])
+        assert list(ours.parameters)[2:] in (["pairs"], ["sampling"])
         assert ours.return_annotation == theirs.return_annotation
         return
     plain = [
@@ -108,7 +108,7 @@ def test_the_main_block_says_each_word_and_nothing_that_is_not_there(name):
         words = {word.arg: None for word in call.keywords}
         known[call.func.id].bind(*call.args, **words)
         more = set(words) - set(known[call.func.id].parameters)
-        assert more <= (set(KNOBS) if call.func.id == "finetune" else set(Decoding.__dataclass_fields__))
+        assert more <= (set(KNOBS) if call.func.id == "finetune" else set(SamplingParams.__dataclass_fields__))
     assert set(called) == set(WORDS) - WITH_EXTRAS
 
 
@@ -126,12 +126,12 @@ def test_a_step_alone_with_the_recipes_own_words(name, lesson, tmp_path):
     assert report.metrics["rows"] == result.metrics["validation"]["rows"]
     assert here.evaluate(result.run.path, str(path)).metrics["rows"] == 64
     model = here.load(here.save(result.run.path, tmp_path / "saved"))
-    assert isinstance(model, Loaded) and model.card.head == lesson
+    assert isinstance(model, Loaded) and model.head_config.head == lesson
     texts, _ = families.asked(lesson, families.LESSONS[lesson][1](2))
     tokens = here.tokenize(model, texts, max_length=4)
     assert [len(one.ids) for one in tokens] == [min(4, len(one.ids) + len(one.cut)) for one in tokens]
-    more = {"max_new_tokens": 3} if "decoding" in inspect.signature(here.infer).parameters else {}
-    assert here.infer(model, texts, **more) == workflow.infer(model, texts, decoding=more or None)
+    more = {"max_new_tokens": 3} if "sampling" in inspect.signature(here.infer).parameters else {}
+    assert here.infer(model, texts, **more) == workflow.infer(model, texts, sampling=more or None)
 
 
 def test_a_recipe_takes_pairs_and_settings():

@@ -12,10 +12,10 @@ from conftest import one_line
 from safetensors.torch import load_file, save_file
 
 from hftool.errors import DataError, HftoolError, InputMissing, Refused
-from hftool.models import Card, load_model
+from hftool.models import HeadConfig, load_model
 from hftool.safety import check_folder, check_hash, check_safetensors, sha256
 
-CARD = Card(head="classify", labels=("a", "b"))
+HEAD_CONFIG = HeadConfig(head="classify", labels=("a", "b"))
 
 
 class Evil:
@@ -35,7 +35,7 @@ def folder(tiny_bert, tmp_path):
 
 
 def load(folder):
-    return load_model(folder, "AutoModelForSequenceClassification", card=CARD, new_head=True)
+    return load_model(folder, "AutoModelForSequenceClassification", head_config=HEAD_CONFIG, new_head=True)
 
 
 def change(path, **values):
@@ -223,10 +223,10 @@ def test_deep_nesting_is_65_and_no_crash(folder, file, depth):
 
 def test_deep_nesting_of_other_files(folder):
     (folder / "hftool.json").write_text(nested(10_000))
-    from hftool.models import read_card
+    from hftool.models import read_head_config
 
     with pytest.raises(InputMissing, match=r"hftool.json' cannot be read"):
-        read_card(folder)
+        read_head_config(folder)
     (folder / "hftool.json").unlink()
     header = nested(10_000).encode()
     (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)

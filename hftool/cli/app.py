@@ -11,7 +11,10 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from hftool import DISTRIBUTION
-from hftool.cli import (
+from hftool.cli.help import Page, Tour
+from hftool.cli.options import with_lock
+from hftool.cli.progress import print_json
+from hftool.cli.verbs import (
     answer,
     classify,
     copy,
@@ -40,9 +43,6 @@ from hftool.cli import (
     translate,
     verify,
 )
-from hftool.cli.options import with_lock
-from hftool.cli.pages import Page, Tour
-from hftool.cli.screen import print_json
 from hftool.config import TRAINER_NAMES
 from hftool.errors import (
     HftoolError,
@@ -54,7 +54,7 @@ from hftool.errors import (
     nearest,
     without_credentials,
 )
-from hftool.workers import become_worker, first_has_left, leave, rank
+from hftool.processes import become_worker, first_has_left, leave, rank
 
 TOUR = """hftool: BERT, RoBERTa, GPT-2 and T5, each job one command.
 

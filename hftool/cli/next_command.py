@@ -19,11 +19,11 @@ ASK = {
 
 def read_facts(folder: Path) -> dict[str, Any]:
     """The card of a model folder, hftool.json, as it stands there."""
-    card: dict[str, Any] = json.loads((folder / "hftool.json").read_text(encoding="utf-8"))
-    return card
+    head_config: dict[str, Any] = json.loads((folder / "hftool.json").read_text(encoding="utf-8"))
+    return head_config
 
 
-def next_command(path: str | Path, card: Mapping[str, Any]) -> str:
+def next_command(path: str | Path, head_config: Mapping[str, Any]) -> str:
     """How to ask the model at `path`, by its card: a classifier of pairs takes two texts."""
-    pair = ' --pair "TEXT"' if card["head"] == "classify" and "text_pair" in card["columns"] else ""
-    return f"hftool {ASK[card['head']].format(shlex.quote(str(path)))}{pair}"
+    pair = ' --pair "TEXT"' if head_config["head"] == "classify" and "text_pair" in head_config["columns"] else ""
+    return f"hftool {ASK[head_config['head']].format(shlex.quote(str(path)))}{pair}"

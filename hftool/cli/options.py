@@ -11,7 +11,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from hftool.cli.pages import COMMON, DATA, EVALUATING, MACHINE, TRAINING
+from hftool.cli.help import COMMON, DATA, EVALUATING, MACHINE, TRAINING
 from hftool.config import KNOBS, Config, Knob, parse_as
 from hftool.errors import DataError, UsageError, did_you_mean
 
@@ -36,7 +36,7 @@ Offline = Annotated[
 def _hold_lock(wanted: bool) -> bool:
     """From now on the lock of this folder, or the one that HFTOOL_LOCK names, holds in this process."""
     if wanted:
-        from hftool.lock import NAME, VARIABLE, read_lock
+        from hftool.lockfile import NAME, VARIABLE, read_lock
 
         path = os.environ.get(VARIABLE) or str(Path(NAME).absolute())
         read_lock(Path(path))
@@ -164,7 +164,7 @@ def column_mapping(columns: list[str] | None, **short: str | None) -> dict[str, 
             raise UsageError(f"--column takes role=name, not '{pair}'", "Such as --column text=sentence")
         _add_role(mapping, role.strip(), name)
     if mapping:
-        from hftool.data.roles import ROLES
+        from hftool.data.schema import ROLES
 
         for role in mapping:
             if role not in ROLES:
@@ -185,10 +185,12 @@ def _add_role(mapping: dict[str, str], role: str, name: str) -> None:
 def reads_columns(*short: str) -> Callable[[Command], Command]:
     """Add --column and the short forms of these roles; they reach the command as the mapping `columns`."""
     more = {name: (kind, None) for name, kind in COLUMNS.items() if name in (*short, "column")}
-    return lambda command: with_more(command, more, "columns", lambda given: column_mapping(given.pop("column"), **given))
+    return lambda command: extend_signature(
+        command, more, "columns", lambda given: column_mapping(given.pop("column"), **given)
+    )
 
 
-def with_more(
+def extend_signature(
     command: Command, more: Mapping[str, tuple[Any, Any]], name: str, make: Callable[[dict[str, Any]], Any]
 ) -> Command:
     """The command with more parameters, which it gets together as `name`."""

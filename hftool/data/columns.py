@@ -7,9 +7,9 @@ import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
+from hftool.data.column_contents import Content, Contents, cell_of
 from hftool.data.column_names import COMMON_NAMES, LISTS_ONLY, SURE, by_name, by_words, common_pair, normal, numbered_pair
-from hftool.data.contents import Content, Contents, cell_of
-from hftool.data.roles import ROLES, TEXTS, Shape
+from hftool.data.schema import ROLES, TEXTS, RowSchema
 from hftool.errors import DataError, UsageError, did_you_mean, listing
 
 __all__ = ["COMMON_NAMES", "cell_of", "check_roles", "has_column", "map_columns", "missing_column"]
@@ -20,14 +20,14 @@ NO_TEXT = ("empty", "amounts", "spans", "scores", "dates", "identifiers", "objec
 
 def map_columns(
     columns: Sequence[str],
-    shapes: Sequence[Shape],
+    row_schemas: Sequence[RowSchema],
     *,
     given: Mapping[str, str],
     known: Mapping[str, str],
     path: str,
     answering: bool = False,
     contents: Contents | None = None,
-) -> tuple[Shape, dict[str, str]]:
+) -> tuple[RowSchema, dict[str, str]]:
     """The first shape whose columns are all there, and role -> column: by the user's flags, else by the task, else by common
     names, else by what the columns hold.
 
@@ -44,11 +44,11 @@ def map_columns(
         UsageError: A role that does not exist or that the head does not have, or roles that do not go together.
         DataError: No shape fits; it lists the columns there are.
     """
-    shapes = shapes if answering else _learnt(shapes)
-    _check_given(given, shapes, columns, path)
-    fitting = [shape for shape in shapes if set(given) <= set(shape.wanted)]
+    row_schemas = row_schemas if answering else _learnt(row_schemas)
+    _check_given(given, row_schemas, columns, path)
+    fitting = [shape for shape in row_schemas if set(given) <= set(shape.wanted)]
     if not fitting:
-        together = "; or ".join(", ".join(shape.wanted) for shape in shapes)
+        together = "; or ".join(", ".join(shape.wanted) for shape in row_schemas)
         raise UsageError(f"the roles {listing(given)} do not go together", f"Roles: {together}")
     trouble: DataError | None = None
     search = _Search(columns, given=given, known=known, path=path, contents=contents)
@@ -64,10 +64,10 @@ def map_columns(
     raise trouble
 
 
-def _learnt(shapes: Sequence[Shape]) -> list[Shape]:
+def _learnt(row_schemas: Sequence[RowSchema]) -> list[RowSchema]:
     """The shapes to train on: where a head learns towards targets, rows without any that can be answered are only answered."""
-    towards = any(shape.targets for shape in shapes)
-    return [shape for shape in shapes if shape.targets or not shape.answered or not towards]
+    towards = any(shape.targets for shape in row_schemas)
+    return [shape for shape in row_schemas if shape.targets or not shape.for_inference or not towards]
 
 
 def check_roles(given: Mapping[str, str]) -> None:
@@ -83,9 +83,9 @@ def check_roles(given: Mapping[str, str]) -> None:
             )
 
 
-def _check_given(given: Mapping[str, str], shapes: Sequence[Shape], columns: Sequence[str], path: str) -> None:
+def _check_given(given: Mapping[str, str], row_schemas: Sequence[RowSchema], columns: Sequence[str], path: str) -> None:
     check_roles(given)
-    possible = list(dict.fromkeys(role for shape in shapes for role in shape.wanted))
+    possible = list(dict.fromkeys(role for shape in row_schemas for role in shape.wanted))
     for role in given:
         if role not in possible:
             raise UsageError(f"there is no role '{role}' here", "Roles: " + ", ".join(possible))
@@ -116,7 +116,7 @@ class _Search:
         self.sure = {role: column for role, column in {**known, **given}.items() if has_column(columns, column)}
         self.contents = contents
 
-    def map_shape(self, shape: Shape, *, answering: bool) -> dict[str, str]:
+    def map_shape(self, shape: RowSchema, *, answering: bool) -> dict[str, str]:
         """Role -> column. Raises DataError for a role that the shape needs and that no column has."""
         wanted = (*shape.inputs, *shape.optional) if answering else shape.wanted
         mapping = {role: column for role, column in self.sure.items() if role in wanted}

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from hftool.data.contents import cell_of, judge
-from hftool.data.label_words import find_joined, fold, is_mark, listed_labels, merge_spellings, without_marks
-from hftool.data.roles import is_amount, number_value, shown, tags_value, written_value
-from hftool.data.schemes import OUTSIDE, scheme_of
-from hftool.data.sources import Table, text_of, whole_characters
-from hftool.data.tagsets import Seen, outside_notes, tag_notes
+from hftool.data.column_contents import cell_of, judge
+from hftool.data.label_cells import find_joined, fold, is_mark, listed_labels, merge_spellings, without_marks
+from hftool.data.readers.tables import Table, text_of, whole_characters
+from hftool.data.schema import is_decimal_number, number_value, shown, tags_value, written_value
+from hftool.data.tag_ids import Seen, outside_notes, tag_notes
+from hftool.data.tag_schemes import OUTSIDE, scheme_of
 from hftool.errors import DataError, UsageError, listing
 from hftool.registry.tasks import Task
 
@@ -191,7 +191,7 @@ def _sorted_labels(counts: Counter[str], table: Table, column: str) -> Labels:
                 "Choose the column of classes with --label",
             ) from None
     if len(values) > MAX_LABELS or (len(values) > 20 and len(values) > 0.5 * sum(counts.values())):
-        amounts = sum(map(is_amount, values)) >= MOSTLY * len(values)
+        amounts = sum(map(is_decimal_number, values)) >= MOSTLY * len(values)
         plainly = "If they are amounts, write each as a plain number: 12.5, without a currency or a percent sign"
         raise DataError(
             f"column '{column}' of {table.path} has {len(values)} different values in {sum(counts.values())} "

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from hftool.data.roles import is_blank
-from hftool.data.sources import Table
+from hftool.data.readers.tables import Table
+from hftool.data.schema import is_blank
 from hftool.errors import DataError
 
 LONGEST = 20  # times the length of a passage: a line beyond it is cut

@@ -5,8 +5,8 @@ import unicodedata
 from dataclasses import dataclass
 from typing import Any
 
-from hftool.data.rows import Prepared
-from hftool.data.sources import Row
+from hftool.data.readers.tables import Row
+from hftool.data.rows import SplitRows
 from hftool.errors import DataError
 
 MAX_LEAKED = 0.05  # share of validation rows, of those that are long enough to be learnt by heart
@@ -17,7 +17,7 @@ ASKED = ("text", "text_pair", "tokens", "question", "context", "source", "prompt
 LEARNT = ("label", "tags", "answers", "target", "completion")
 
 
-def cut_validation(train: Prepared, share: float, seed: int) -> tuple[Prepared, Prepared]:
+def cut_validation(train: SplitRows, share: float, seed: int) -> tuple[SplitRows, SplitRows]:
     """Cut a validation split off train: seeded, the same share of each label, at least one row where there are two texts.
 
     Rows of the same text, and questions about the same context, stay together: a copy in both would be a leak of our own
@@ -47,7 +47,7 @@ def cut_validation(train: Prepared, share: float, seed: int) -> tuple[Prepared, 
         raise DataError(f"{train.path} has too few rows to cut a validation split off", "Name one with --validation")
     rest = train.keep(i for i in range(len(train.rows)) if i not in cut)
     validation = train.keep(sorted(cut))
-    return rest, Prepared("validation", train.path, validation.rows, validation.numbers, [])
+    return rest, SplitRows("validation", train.path, validation.rows, validation.numbers, [])
 
 
 @dataclass(frozen=True)
@@ -61,17 +61,17 @@ class Quality:
 
     def sentences(self) -> list[str]:
         """One sentence for each count that is not zero."""
-        said = []
+        notices = []
         if self.duplicates:
-            said.append(f"{self.duplicates} rows of train repeat an earlier one")
+            notices.append(f"{self.duplicates} rows of train repeat an earlier one")
         if self.conflicts:
-            said.append(f"{self.conflicts} texts of train have more than one label")
+            notices.append(f"{self.conflicts} texts of train have more than one label")
         if self.leaked:
             share = 100 * self.leaked / self.validation_rows
-            said.append(
+            notices.append(
                 f"{self.leaked} of {self.validation_rows} validation rows are in train ({share:.1f} %): the metrics flatter"
             )
-        return said
+        return notices
 
 
 def _key(row: Row) -> tuple[str, ...] | None:
@@ -91,7 +91,7 @@ def _is_long(key: tuple[str, ...] | None) -> bool:
     return sum(map(len, texts)) + wide >= LEAST_LEARNT
 
 
-def check_quality(train: Prepared, validation: Prepared, *, allow_leak: bool) -> Quality:
+def check_quality(train: SplitRows, validation: SplitRows, *, allow_leak: bool) -> Quality:
     """Count duplicates, conflicting labels and leaks.
 
     Raises:

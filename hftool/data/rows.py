@@ -5,12 +5,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from hftool.data.contents import cell_of
-from hftool.data.label_words import MARKS, fold, is_mark, may_be_minus_one
+from hftool.data.column_contents import cell_of
+from hftool.data.label_cells import MARKS, fold, is_mark, may_be_minus_one
 from hftool.data.labels import Labels, label_text, tag_texts
-from hftool.data.roles import TEXTS, answers_value, number_value, pair_lengths, text_value, tokens_value
-from hftool.data.sources import Rejected, Row, Table, whole_characters
-from hftool.data.tagsets import TagIds
+from hftool.data.readers.tables import Rejected, Row, Table, whole_characters
+from hftool.data.schema import TEXTS, answers_value, number_value, pair_lengths, text_value, tokens_value
+from hftool.data.tag_ids import TagIds
 from hftool.errors import DataError, RowsRejected, listing
 
 MAX_REJECTED = 0.01  # share of rows
@@ -18,7 +18,7 @@ NO_CLASS = "no label"
 
 
 @dataclass
-class Prepared:
+class SplitRows:
     """Rows under their roles (label and tags as ids), with the lines they came from and those left out. spelled: labels that
     were known by another spelling -> as the model names them. notes: what is to be known about tags, a sentence each."""
 
@@ -32,29 +32,31 @@ class Prepared:
 
     def sentences(self, *, way_out: str = "") -> list[str]:
         """What is to be known about the labels. way_out: how spellings are kept apart, where they can be."""
-        said = list(self.notes)
+        notices = list(self.notes)
         if self.spelled:
             pairs = ", ".join(f"'{word}' as '{name}'" for word, name in self.spelled.items())
-            said.append(f"labels of {self.split} are read by another spelling: {pairs}{way_out}")
+            notices.append(f"labels of {self.split} are read by another spelling: {pairs}{way_out}")
         without = sum(row.reason == NO_CLASS for row in self.rejected)
         if without:
-            said.append(f"{without} rows of {self.split} have no label and are left out")
-        return said
+            notices.append(f"{without} rows of {self.split} have no label and are left out")
+        return notices
 
-    def keep(self, indices: Iterable[int]) -> "Prepared":
+    def keep(self, indices: Iterable[int]) -> "SplitRows":
         """Only these rows, in this order."""
         chosen = list(indices)
         return replace(self, rows=[self.rows[i] for i in chosen], numbers=[self.numbers[i] for i in chosen])
 
 
-def prepare(table: Table, mapping: Mapping[str, str], labels: Labels | None, *, max_rejected: float = MAX_REJECTED) -> Prepared:
+def prepare(
+    table: Table, mapping: Mapping[str, str], labels: Labels | None, *, max_rejected: float = MAX_REJECTED
+) -> SplitRows:
     """Rows under their roles. Rows that lack what a role needs are set aside.
 
     labels: of the label or the tags; None where the rows have neither, or they are not wanted. Raises DataError when labels are
     unknown, RowsRejected when more than the share `max_rejected` is set aside. Rows with a mark for no label are not counted
     there; -1 is one where it can be no class.
     """
-    ids = _Ids(labels, table.path)
+    ids = _LabelEncoder(labels, table.path)
     counted = labels is not None and may_be_minus_one(labels.names)
     unlabelled = MARKS - {"-1"} if counted else MARKS
     rows, numbers, rejected, unnamed = [], [], list(table.rejected), 0
@@ -71,7 +73,7 @@ def prepare(table: Table, mapping: Mapping[str, str], labels: Labels | None, *, 
         raise _unknown_labels(table, ids.unknown, labels)
     if not rows or len(rejected) - unnamed > max_rejected * (len(rejected) + len(rows)):
         raise _too_many(table, rejected, len(rows), max_rejected, amounts=labels is not None and bool(labels.range))
-    return Prepared(table.split, table.path, rows, numbers, rejected, ids.spelled, ids.tags.notes())
+    return SplitRows(table.split, table.path, rows, numbers, rejected, ids.spelled, ids.tags.notes())
 
 
 def prepare_row(row: Row, mapping: Mapping[str, str], *, marked: Sequence[str] = ("context",)) -> tuple[Row, str]:
@@ -101,7 +103,7 @@ def prepare_row(row: Row, mapping: Mapping[str, str], *, marked: Sequence[str] =
     return made, ""
 
 
-class _Ids:
+class _LabelEncoder:
     """Label and tags of rows as ids. `unknown` gathers the words that are no label, with the line of the first; `spelled` those
     that are one in another spelling, with its name."""
 

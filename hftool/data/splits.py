@@ -4,19 +4,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from hftool.data.amounts import plain_amounts
+from hftool.data.column_contents import Contents, cell_of
 from hftool.data.column_names import is_named
 from hftool.data.columns import has_column, map_columns, missing_column
-from hftool.data.contents import Contents, cell_of
-from hftool.data.label_words import is_mark
+from hftool.data.decimal_commas import parse_decimal_commas
+from hftool.data.label_cells import is_mark
 from hftool.data.labels import Labels, are_numbers, find_labels, find_range, find_tags, label_text
-from hftool.data.leftovers import check_prompt, left_out_sentence
 from hftool.data.passages import merge_lines
 from hftool.data.quality import Quality, check_quality, cut_validation
-from hftool.data.roles import Shape
-from hftool.data.rows import MAX_REJECTED, Prepared, prepare, sample_indices
-from hftool.data.scripts import are_words
-from hftool.data.sources import Table
+from hftool.data.readers.tables import Table
+from hftool.data.rows import MAX_REJECTED, SplitRows, prepare, sample_indices
+from hftool.data.schema import RowSchema
+from hftool.data.unspaced_scripts import are_words
+from hftool.data.unused_columns import check_prompt, left_out_sentence
 from hftool.errors import DataError
 
 KEEP_APART = "; --set labels=A,B keeps spellings apart"
@@ -25,18 +25,18 @@ NO_LABELS = Labels((), (), "")
 
 @dataclass(frozen=True)
 class Splits:
-    """What a run trains and is measured on. `said` are the choices that were made, a sentence each. labels: empty where
+    """What a run trains and is measured on. `notices` are the choices that were made, a sentence each. labels: empty where
     nothing is labelled."""
 
-    train: Prepared
-    validation: Prepared
-    test: Prepared | None
+    train: SplitRows
+    validation: SplitRows
+    test: SplitRows | None
     columns: Mapping[str, str]
     labels: Labels
     quality: Quality
-    said: tuple[str, ...]
+    notices: tuple[str, ...]
 
-    def get(self, split: str) -> Prepared:
+    def get(self, split: str) -> SplitRows:
         """The split called so. Raises DataError when the task has none."""
         found = {"train": self.train, "validation": self.validation, "test": self.test}[split]
         if found is None:
@@ -45,14 +45,14 @@ class Splits:
 
 
 @dataclass(frozen=True)
-class Choices:
+class SplitOptions:
     """What the head, the task, the user and the config say about a data set.
 
     shapes: the ways in which rows may come. numbers: whether labels are amounts; None looks at them. labels: of a model that is
     trained already.
     """
 
-    shapes: Sequence[Shape]
+    row_schemas: Sequence[RowSchema]
     columns: Mapping[str, str]
     known_columns: Mapping[str, str]
     known_labels: Sequence[tuple[str, str]]
@@ -66,54 +66,54 @@ class Choices:
     max_rejected: float = MAX_REJECTED
 
     @property
-    def may_be_amounts(self) -> bool:
+    def may_be_numbers(self) -> bool:
         """Whether labels can be numbers: nothing has named classes."""
         if self.labels is not None:
             return bool(self.labels.range)
         return bool(self.numbers) or not (self.known_labels or self.ordered_labels)
 
 
-def build_splits(tables: Mapping[str, Table], choices: Choices) -> Splits:
+def build_splits(tables: Mapping[str, Table], choices: SplitOptions) -> Splits:
     """Map, name, check, sample and cut. The same tables and choices give the same splits.
 
     Raises DataError, UsageError. Labels come from train alone: one that only validation has is an error.
     """
-    said: list[str] = []
+    notices: list[str] = []
     table = tables["train"]
-    shape, mapping = _columns_of_train(table, choices, said)
-    if "label" in mapping and choices.may_be_amounts:
-        table, note = plain_amounts(table, mapping["label"])
+    shape, mapping = _columns_of_train(table, choices, notices)
+    if "label" in mapping and choices.may_be_numbers:
+        table, note = parse_decimal_commas(table, mapping["label"])
         tables = {**tables, "train": table}
-        said += [note] if note else []
+        notices += [note] if note else []
         choices = replace(choices, numbers=True) if note else choices
     labels = choices.labels or name_labels(tables["train"], mapping, choices)
     if labels.names:
-        said += [labels.sentence(), *labels.notes]
+        notices += [labels.sentence(), *labels.notes]
     if not shape.targets:
         tables = {split: merge_lines(table) if table.lines else table for split, table in tables.items()}
     train = prepare(tables["train"], mapping, labels, max_rejected=choices.max_rejected)
     if are_words(row["tokens"] for row in train.rows if "tokens" in row):
-        said.append("tokens: words of a script without spaces; a text to be tagged needs spaces between its words, too")
+        notices.append("tokens: words of a script without spaces; a text to be tagged needs spaces between its words, too")
     validation = test = None
     if "validation" in tables:
-        validation = _with_targets(tables["validation"], shape, mapping, labels, choices, said)
+        validation = _with_targets(tables["validation"], shape, mapping, labels, choices, notices)
     if validation is None:
         train, validation = cut_validation(train, choices.validation_share, choices.seed)
         how = " (same share of each label, seed {})" if "label" in mapping and not labels.range else " (seed {})"
-        said.append(f"validation: {len(validation.rows)} rows cut from train" + how.format(choices.seed))
+        notices.append(f"validation: {len(validation.rows)} rows cut from train" + how.format(choices.seed))
     if "test" in tables:
-        test = _with_targets(tables["test"], shape, mapping, labels, choices, said)
+        test = _with_targets(tables["test"], shape, mapping, labels, choices, notices)
         test = _limited(test, choices) if test else None
     train, validation = _limited(train, choices), _limited(validation, choices)
     if "label" in mapping and not labels.range and len({row["label"] for row in train.rows}) < 2:
         raise DataError(f"the train rows of {train.path} that are left have only one class", "Raise --limit")
     for part in (train, validation, test):
-        said += part.sentences(way_out=KEEP_APART) if part else []
+        notices += part.sentences(way_out=KEEP_APART) if part else []
     quality = check_quality(train, validation, allow_leak=choices.allow_leak)
-    return Splits(train, validation, test, mapping, labels, quality, (*said, *quality.sentences()))
+    return Splits(train, validation, test, mapping, labels, quality, (*notices, *quality.sentences()))
 
 
-def name_labels(table: Table, mapping: Mapping[str, str], choices: Choices) -> Labels:
+def name_labels(table: Table, mapping: Mapping[str, str], choices: SplitOptions) -> Labels:
     """The labels or tags of train, or the range of its numbers; none where the rows are not labelled."""
     known, ordered = choices.known_labels, choices.ordered_labels
     if "tags" in mapping:
@@ -128,13 +128,15 @@ def name_labels(table: Table, mapping: Mapping[str, str], choices: Choices) -> L
     return find_labels(table, mapping["label"], known=known, ordered=ordered)
 
 
-def _columns_of_train(table: Table, choices: Choices, said: list[str]) -> tuple[Shape, dict[str, str]]:
+def _columns_of_train(table: Table, choices: SplitOptions, notices: list[str]) -> tuple[RowSchema, dict[str, str]]:
     contents = Contents(table.rows)
     given, known = choices.columns, choices.known_columns
-    shape, mapping = map_columns(table.columns, choices.shapes, given=given, known=known, path=table.path, contents=contents)
+    shape, mapping = map_columns(
+        table.columns, choices.row_schemas, given=given, known=known, path=table.path, contents=contents
+    )
     check_prompt(table.path, table.columns, mapping, {**known, **given}, contents)
-    said.append(mapping_sentence(mapping))
-    said.extend(filter(None, [left_out_sentence(table.columns, mapping, contents)]))
+    notices.append(mapping_sentence(mapping))
+    notices.extend(filter(None, [left_out_sentence(table.columns, mapping, contents)]))
     return shape, mapping
 
 
@@ -144,7 +146,7 @@ def mapping_sentence(mapping: Mapping[str, str], *, of: str = "") -> str:
 
 
 def map_again(
-    table: Table, shape: Shape, mapping: Mapping[str, str], given: Mapping[str, str], *, targets: bool = True
+    table: Table, shape: RowSchema, mapping: Mapping[str, str], given: Mapping[str, str], *, targets: bool = True
 ) -> dict[str, str]:
     """The columns of another table of the same task: as they are called in train, else found as there. A target is taken by
     its name alone: labels of a stranger would make another measurement.
@@ -169,8 +171,8 @@ def map_again(
 
 
 def _with_targets(
-    table: Table, shape: Shape, mapping: Mapping[str, str], labels: Labels, choices: Choices, said: list[str]
-) -> Prepared | None:
+    table: Table, shape: RowSchema, mapping: Mapping[str, str], labels: Labels, choices: SplitOptions, notices: list[str]
+) -> SplitRows | None:
     """The rows of a split, or None when they have no targets, as the test splits of GLUE."""
     own = None
     try:
@@ -180,12 +182,12 @@ def _with_targets(
             raise
         map_again(table, shape, mapping, choices.columns, targets=False)
     if own is not None and own != mapping:
-        said.append(mapping_sentence(own, of=table.split))
+        notices.append(mapping_sentence(own, of=table.split))
     if own is not None and all(has_targets(table, own[role]) for role in shape.targets):
-        table, note = plain_amounts(table, own["label"]) if labels.range else (table, "")
-        said += [note] if note else []
+        table, note = parse_decimal_commas(table, own["label"]) if labels.range else (table, "")
+        notices += [note] if note else []
         return prepare(table, own, labels, max_rejected=choices.max_rejected)
-    said.append(f"{table.split}: {table.path} has no labels and is left out")
+    notices.append(f"{table.split}: {table.path} has no labels and is left out")
     return None
 
 
@@ -205,5 +207,5 @@ def _is_target(cell: Any) -> bool:
     return text is not None and text != "[]" and not is_mark(text)
 
 
-def _limited(split: Prepared, choices: Choices) -> Prepared:
+def _limited(split: SplitRows, choices: SplitOptions) -> SplitRows:
     return split.keep(sample_indices(len(split.rows), choices.limit, choices.seed))

@@ -7,7 +7,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def apart(work: Callable[[], T]) -> T:
+def run_in_thread(work: Callable[[], T]) -> T:
     """What work() returns or raises, out of a thread that ends.
 
     OpenMP gives each thread that computes in parallel helpers of its own, and keeps them until that thread ends. With more of

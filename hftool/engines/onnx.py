@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from hftool.engines.onnx_steps import OnnxSteps, forward_writing
+from hftool.engines.onnx_generation import OnnxGenerationState, forward_writing
 from hftool.errors import DataError
 
 Batch = Mapping[str, torch.Tensor]
@@ -76,9 +76,9 @@ class OnnxEngine:
         made = forward_writing(self.model, batch) if session is None else _run(session, batch, outputs)
         return {"attention_mask": batch["attention_mask"], **{name: made[name].float() for name in outputs}}
 
-    def begin(self, batch: Batch) -> OnnxSteps:
+    def begin(self, batch: Batch) -> OnnxGenerationState:
         """Begin to write after each row of the batch: input_ids and attention_mask (B, T), padded on the left for a decoder."""
-        return OnnxSteps(self.model, {key: batch[key] for key in ("input_ids", "attention_mask")})
+        return OnnxGenerationState(self.model, {key: batch[key] for key in ("input_ids", "attention_mask")})
 
 
 def _run(session: Any, batch: Batch, outputs: Sequence[str]) -> dict[str, torch.Tensor]:

@@ -9,8 +9,8 @@ from typing import Any, cast
 
 import torch
 
-from hftool.engines.packed import packing
-from hftool.engines.steps import TorchSteps
+from hftool.engines.generation_state import TorchGenerationState
+from hftool.engines.unpadded import packing
 
 Batch = Mapping[str, torch.Tensor]
 
@@ -36,10 +36,10 @@ class TorchEngine:
             made = self.model(**inputs, **without_cache(self.model))
         return {"attention_mask": batch["attention_mask"], **{name: made[name].float().cpu() for name in outputs}}
 
-    def begin(self, batch: Batch) -> TorchSteps:
+    def begin(self, batch: Batch) -> TorchGenerationState:
         """Begin to write after each row of the batch: input_ids and attention_mask (B, T), padded on the left for a decoder."""
         inputs = {key: value.to(self.device) for key, value in batch.items() if key in ("input_ids", "attention_mask")}
-        return TorchSteps(self.model, inputs, self.precision)
+        return TorchGenerationState(self.model, inputs, self.precision)
 
 
 def without_cache(model: Any) -> dict[str, bool]:

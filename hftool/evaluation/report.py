@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from hftool.data.sources import Row
-from hftool.evaluation.answers import answers_report, missed_answers
-from hftool.evaluation.scores import classification_report, distances, missed_labels, regression_report
-from hftool.evaluation.tagging import missed_tags, tagging_report
-from hftool.evaluation.texts import poor_texts, texts_report
+from hftool.data.readers.tables import Row
+from hftool.heads.answer.report import answers_report, missed_answers
+from hftool.heads.classify.report import classification_report, distances, missed_labels, regression_report
 from hftool.heads.protocol import Answer, Metrics
+from hftool.heads.tag.report import missed_tags, tagging_report
+from hftool.heads.text_report import poor_texts, texts_report
 
 Report = Callable[[Sequence[Answer], Sequence[Row], Metrics, Sequence[str]], dict[str, Any]]
 Errors = Callable[[Sequence[Answer], Sequence[Row], Sequence[int], Sequence[str]], list[dict[str, Any]]]

@@ -5,7 +5,7 @@ from typing import Any
 
 from hftool.errors import UsageError, did_you_mean
 from hftool.heads.protocol import Head
-from hftool.models import Card
+from hftool.models import HeadConfig
 
 CLASSES = {
     "classify": "ClassifyHead",
@@ -23,10 +23,10 @@ def head_class(name: str) -> Any:
     """The class of the head called `name`. Raises UsageError with the nearest name."""
     if name not in CLASSES:
         raise UsageError(f"unknown head '{name}'", did_you_mean(name, HEADS, otherwise="Heads: " + ", ".join(HEADS)))
-    return getattr(importlib.import_module(f"hftool.heads.{name}"), CLASSES[name])
+    return getattr(importlib.import_module(f"hftool.heads.{name}.head"), CLASSES[name])
 
 
-def get_head(tokenizer: Any, card: Card, config: Any = None) -> Head:
+def get_head(tokenizer: Any, head_config: HeadConfig, config: Any = None) -> Head:
     """The head that the card names, with its tokenizer and card, and the transformers config of its model."""
-    head: Head = head_class(card.head)(tokenizer=tokenizer, card=card, config=config)
+    head: Head = head_class(head_config.head)(tokenizer=tokenizer, head_config=head_config, config=config)
     return head

@@ -10,8 +10,8 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 import torch
 
-from hftool.data.roles import Shape
-from hftool.data.sources import Row
+from hftool.data.readers.tables import Row
+from hftool.data.schema import RowSchema
 from hftool.heads.wire import Asks, Parameter, Schema
 
 Answer = dict[str, Any]
@@ -75,7 +75,7 @@ class Metrics:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Decoding:
+class SamplingParams:
     """How a text is written, token by token.
 
     max_new_tokens: at most so many. temperature: 0 takes the most probable token; above 0 draws, from the top_k most probable
@@ -96,7 +96,7 @@ class Decoding:
 
 
 @dataclass(frozen=True)
-class Written:
+class GeneratedText:
     """What was written for a prompt: token ids without the end token, why it ended ("stop" or "length"), the sum of the
     log-probabilities of its tokens, and the characters that the next token has before a stop string that begins in it."""
 
@@ -119,7 +119,7 @@ class Head(Protocol):
 
     numbers: ClassVar[bool]
     knobs: ClassVar[tuple[str, ...]]
-    shapes: ClassVar[tuple[Shape, ...]]
+    row_schemas: ClassVar[tuple[RowSchema, ...]]
     outputs: ClassVar[tuple[str, ...]]
     batch_tokens: ClassVar[int]
     gives: ClassVar[str]
@@ -132,7 +132,7 @@ class Head(Protocol):
         ...
 
     @property
-    def decoding(self) -> Decoding | None:
+    def sampling(self) -> SamplingParams | None:
         """How texts are written; None where the answer is read off the outputs."""
         ...
 
@@ -150,7 +150,7 @@ class Head(Protocol):
         ...
 
     def decode(self, outputs: Any, features: Sequence[Feature]) -> list[Any]:
-        """Outputs (or what was written: a list of `Written` for each feature) -> a part of an answer for each feature."""
+        """Outputs (or what was written: a list of `GeneratedText` for each feature) -> a part of an answer for each feature."""
         ...
 
     def join(self, parts: Sequence[Any]) -> Answer:

@@ -40,7 +40,7 @@ def cut_windows(length: int, size: int, overlap: int) -> list[Window]:
 
 
 @dataclass(frozen=True)
-class Pieces:
+class TokenOffsets:
     """A text as token ids (T,) int32 without special ones, and the characters starts to ends (T,) of each."""
 
     ids: np.ndarray
@@ -51,15 +51,15 @@ class Pieces:
         return len(self.ids)
 
 
-def pieces_of(tokenizer: Any, texts: Sequence[str]) -> list[Pieces]:
+def token_offsets(tokenizer: Any, texts: Sequence[str]) -> list[TokenOffsets]:
     """Each text whole, however long. Raises ConfigError when the tokenizer knows no characters."""
     _check_offsets(tokenizer)
     cut = [list(parts(text)) for text in texts]
-    found = _pieces_of_parts(tokenizer, [part for text in cut for part in text])
+    found = _token_offsets_of_parts(tokenizer, [part for text in cut for part in text])
     return [_run_together([next(found) for _ in text]) for text in cut]
 
 
-def _pieces_of_parts(tokenizer: Any, placed: Sequence[tuple[int, str]]) -> Iterator[Pieces]:
+def _token_offsets_of_parts(tokenizer: Any, placed: Sequence[tuple[int, str]]) -> Iterator[TokenOffsets]:
     """Parts of texts with their places -> the pieces of each, their characters counted from the beginning of its text."""
     texts = [part for _, part in placed]
     for rows in groups(texts):
@@ -68,14 +68,14 @@ def _pieces_of_parts(tokenizer: Any, placed: Sequence[tuple[int, str]]) -> Itera
         )
         for (place, _), ids, offsets in zip(placed[rows], encoded["input_ids"], encoded["offset_mapping"], strict=True):
             spans = np.array(offsets, np.int32).reshape(-1, 2) + np.int32(place)
-            yield Pieces(np.array(ids, np.int32), spans[:, 0].copy(), spans[:, 1].copy())
+            yield TokenOffsets(np.array(ids, np.int32), spans[:, 0].copy(), spans[:, 1].copy())
 
 
-def _run_together(pieces: Sequence[Pieces]) -> Pieces:
+def _run_together(pieces: Sequence[TokenOffsets]) -> TokenOffsets:
     if len(pieces) == 1:
         return pieces[0]
     ids, starts, ends = zip(*((one.ids, one.starts, one.ends) for one in pieces), strict=True)
-    return Pieces(np.concatenate(ids), np.concatenate(starts), np.concatenate(ends))
+    return TokenOffsets(np.concatenate(ids), np.concatenate(starts), np.concatenate(ends))
 
 
 def _check_offsets(tokenizer: Any) -> None:
@@ -86,7 +86,7 @@ def _check_offsets(tokenizer: Any) -> None:
 
 
 @dataclass(frozen=True)
-class Frame:
+class SpecialTokenTemplate:
     """The special ids that a tokenizer puts before, between and after N texts: N + 1 runs. types: the token types of these
     runs and, at odd places, of the texts: 2 N + 1; empty where the family has none."""
 
@@ -110,7 +110,7 @@ class Frame:
         return ids, np.concatenate(kinds)
 
 
-def frame_of(tokenizer: Any, texts: int = 1) -> Frame:
+def special_token_template(tokenizer: Any, texts: int = 1) -> SpecialTokenTemplate:
     """What the tokenizer puts around `texts` texts (1 or 2), read off an example: no function of transformers tells it.
 
     Raises ConfigError when the tokenizer knows no characters.
@@ -126,4 +126,4 @@ def frame_of(tokenizer: Any, texts: int = 1) -> Frame:
     slices = [slice(a, b) for a, b in pairwise(borders)]
     types = encoded["token_type_ids"][0] if "token_type_ids" in encoded else None
     kinds = tuple(tuple(types[part]) for part in slices) if types else ()
-    return Frame(tuple(tuple(ids[part]) for part in slices[::2]), kinds)
+    return SpecialTokenTemplate(tuple(tuple(ids[part]) for part in slices[::2]), kinds)

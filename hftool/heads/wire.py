@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from hftool.data.roles import IGNORED, is_blank
-from hftool.data.sources import Row, whole_characters
+from hftool.data.readers.tables import Row, whole_characters
+from hftool.data.schema import IGNORED, is_blank
 from hftool.errors import DataError, UsageError, did_you_mean, listing
 
 Schema = Mapping[str, Any]  # JSON Schema, as OpenAPI 3.1 takes it
@@ -198,7 +198,7 @@ def options_of(
     most: bounds of the server for some of them. Raises UsageError: an unknown one, a value out of range, a contradiction.
     """
     options: dict[str, Any] = {}
-    decoding: dict[str, Any] = {}
+    sampling: dict[str, Any] = {}
     reply: dict[str, Any] = {}
     for name, raw in given.items():
         if name not in parameters:
@@ -207,25 +207,25 @@ def options_of(
         row = parameters[name]
         value = row.check(name, raw, most.get(name))
         room, _, last = row.goes.rpartition(".")
-        (decoding if room else options if last else reply)[last or name] = value
+        (sampling if room else options if last else reply)[last or name] = value
     if drawing := reply.pop("do_sample", None):
-        decoding.setdefault("temperature", 1.0)
+        sampling.setdefault("temperature", 1.0)
     elif drawing is False:
-        decoding["temperature"] = 0.0
-    if decoding:
-        options["decoding"] = settled(decoding)
+        sampling["temperature"] = 0.0
+    if sampling:
+        options["sampling"] = settled(sampling)
     return options, reply
 
 
-def settled(decoding: dict[str, Any]) -> dict[str, Any]:
+def settled(sampling: dict[str, Any]) -> dict[str, Any]:
     """The fields of a Decoding without those that mean nothing: nothing is drawn at temperature 0. Raises UsageError where two
     of them contradict each other."""
-    beams, samples, temperature = decoding.get("beams", 1), decoding.get("samples", 1), decoding.get("temperature", 0)
+    beams, samples, temperature = sampling.get("beams", 1), sampling.get("samples", 1), sampling.get("temperature", 0)
     if beams > 1 and temperature > 0:
         raise UsageError("'num_beams' searches and 'temperature' draws: one excludes the other")
     if samples > 1 and temperature == 0 and beams < samples:
         raise UsageError("several texts without a 'temperature' would all be the same", "Set it, or as many beams")
-    return {k: v for k, v in decoding.items() if temperature > 0 or k not in ("top_k", "top_p", "seed", "temperature")}
+    return {k: v for k, v in sampling.items() if temperature > 0 or k not in ("top_k", "top_p", "seed", "temperature")}
 
 
 def with_seeds(rows: Sequence[Row], options: Mapping[str, Any]) -> tuple[Sequence[Row], Mapping[str, Any]]:
@@ -235,10 +235,10 @@ def with_seeds(rows: Sequence[Row], options: Mapping[str, Any]) -> tuple[Sequenc
     The first of equal rows has the seed of the options, so that it is drawn as if it were alone; where there is none, one that
     nobody knows. What draws nothing stays as it is.
     """
-    decoding = dict(options.get("decoding", {}))
-    if not decoding.get("temperature"):
+    sampling = dict(options.get("sampling", {}))
+    if not sampling.get("temperature"):
         return rows, options
-    given = decoding.pop("seed", None)
+    given = sampling.pop("seed", None)
     seed = secrets.randbits(SEED_BITS) if given is None else given
     made: list[Row] = []
     seen: Counter[tuple[Any, ...]] = Counter()
@@ -247,7 +247,7 @@ def with_seeds(rows: Sequence[Row], options: Mapping[str, Any]) -> tuple[Sequenc
         seen[key] += 1
         own = random.Random(f"{seed} {number}").getrandbits(SEED_BITS) if number else seed
         made.append({**row, "seed": own})
-    return made, {**options, "decoding": decoding}
+    return made, {**options, "sampling": sampling}
 
 
 def parameters_schema(parameters: Mapping[str, Parameter], most: Mapping[str, float]) -> dict[str, Any]:

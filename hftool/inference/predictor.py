@@ -8,11 +8,11 @@ from typing import Any, Protocol
 import torch
 
 from hftool.data.batches import budget_batches
-from hftool.data.sources import Row
-from hftool.engines.steps import Steps
+from hftool.data.readers.tables import Row
+from hftool.engines.generation_state import GenerationState
 from hftool.errors import DataError
 from hftool.heads.protocol import Answer, Batch, Feature, Head, Outputs
-from hftool.inference.decoding import Gone, OnToken, write
+from hftool.inference.generation import IsCancelled, OnToken, generate
 
 CHUNK = 4096  # rows held at a time: large enough to sort by length, small enough for any machine
 
@@ -32,7 +32,7 @@ class Engine(Protocol):
         """Inputs (B, T) -> the named outputs (B, ...) as float32 on the CPU, and the attention mask beside them."""
         ...
 
-    def begin(self, batch: Batch) -> Steps:
+    def begin(self, batch: Batch) -> GenerationState:
         """input_ids and attention_mask (B, T) -> the steps of their texts."""
         ...
 
@@ -65,7 +65,9 @@ class Predictor:
         features."""
         return self._joined(features, self.parts(features, on_token))
 
-    def parts(self, features: Sequence[Feature], on_token: OnToken | None = None, gone: Gone | None = None) -> list[Any]:
+    def parts(
+        self, features: Sequence[Feature], on_token: OnToken | None = None, is_cancelled: IsCancelled | None = None
+    ) -> list[Any]:
         """The part of an answer that each feature gives, in their order.
 
         on_token: told of each token, gone: asked before each batch and at each step of writing, both by the places of the
@@ -73,26 +75,28 @@ class Predictor:
         """
         parts: list[Any] = [None] * len(features)
         for places, members, batch in self._batches(features):
-            if gone is not None and all([gone(place) for place in places]):
+            if is_cancelled is not None and all([is_cancelled(place) for place in places]):
                 continue
-            if self.head.decoding is None:
+            if self.head.sampling is None:
                 read: Any = self._forward(batch)
             else:
-                read = self._written(batch, places, on_token, gone)
+                read = self._generated(batch, places, on_token, is_cancelled)
             _put(parts, places, self.head.decode(read, members))
         return parts
 
-    def _written(self, batch: Batch, places: Sequence[int], on_token: OnToken | None, gone: Gone | None) -> Any:
+    def _generated(
+        self, batch: Batch, places: Sequence[int], on_token: OnToken | None, is_cancelled: IsCancelled | None
+    ) -> Any:
         """What was written for a batch, whose rows are the features at these places."""
-        writing = self.head.decoding
+        writing = self.head.sampling
         assert writing is not None
-        return write(
+        return generate(
             self.engine,
             batch,
             writing,
             tokenizer=self.head.tokenizer,
             on_token=None if on_token is None else lambda row, token: on_token(places[row], token),
-            gone=None if gone is None else lambda row: gone(places[row]),
+            is_cancelled=None if is_cancelled is None else lambda row: is_cancelled(places[row]),
         )
 
     def join(self, features: Sequence[Feature], parts: Sequence[Any]) -> Answer:
@@ -117,11 +121,11 @@ class Predictor:
             outputs = self._forward(batch)
             loss, n = self.head.loss(outputs, batch)
             total, count = total + float(loss), count + n
-            if wanted and self.head.decoding is None:
+            if wanted and self.head.sampling is None:
                 _put(parts, places, self.head.decode(outputs, members))
         if not wanted:
             return [], total, count
-        return self.answer_features(features) if self.head.decoding else self._joined(features, parts), total, count
+        return self.answer_features(features) if self.head.sampling else self._joined(features, parts), total, count
 
     def _joined(self, features: Sequence[Feature], parts: Sequence[Any]) -> list[Answer]:
         """One answer a row."""
@@ -130,7 +134,7 @@ class Predictor:
 
     def _batches(self, features: Sequence[Feature]) -> Iterator[Batched]:
         lengths = [feature.length for feature in features]
-        writing = self.head.decoding
+        writing = self.head.sampling
         copies = max(writing.beams, writing.samples) if writing else 1  # each prompt is there so many times
         tokens = (self.batch_tokens or self.head.batch_tokens) // copies
         for places in budget_batches(lengths, tokens=tokens, packed=self.packs):

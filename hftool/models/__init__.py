@@ -1,9 +1,9 @@
 """Checkpoints: a folder to a model with its tokenizer and card, and back; what its config says; its page."""
 
-from hftool.models.card import CARD, POOLINGS, Card, read_card, write_card
-from hftool.models.classes import keep_classes
+from hftool.models.class_rows import keep_classes
 from hftool.models.describe import describe, meta_model
 from hftool.models.families import AUTO_CLASSES, auto_class_of, family_of, natural_head_of, read_config
+from hftool.models.head_config import HEAD_CONFIG, POOLINGS, HeadConfig, read_head_config, write_head_config
 from hftool.models.load import (
     Loaded,
     check_length,
@@ -13,16 +13,16 @@ from hftool.models.load import (
     save_base,
     save_model,
 )
-from hftool.models.page import write_readme
+from hftool.models.model_card import write_readme
 from hftool.models.quiet import quiet
-from hftool.models.sentences import SentenceSettings, length_of, sentence_settings
+from hftool.models.sentence_transformers import SentenceSettings, length_of, sentence_settings
 from hftool.models.tokenizer import load_tokenizer, tokenizer_notes
 
 __all__ = [
     "AUTO_CLASSES",
-    "CARD",
+    "HEAD_CONFIG",
     "POOLINGS",
-    "Card",
+    "HeadConfig",
     "Loaded",
     "SentenceSettings",
     "auto_class_of",
@@ -38,12 +38,12 @@ __all__ = [
     "meta_model",
     "natural_head_of",
     "quiet",
-    "read_card",
     "read_config",
+    "read_head_config",
     "save_base",
     "save_model",
     "sentence_settings",
     "tokenizer_notes",
-    "write_card",
+    "write_head_config",
     "write_readme",
 ]

@@ -7,8 +7,8 @@ from typing import Any
 from hftool.errors import DataError
 from hftool.models.families import family_of, read_config
 from hftool.models.quiet import quiet
-from hftool.models.sizes import building_within
-from hftool.models.stored import read_stored, untie
+from hftool.models.size_limits import building_within
+from hftool.models.stored_weights import read_stored, untie
 
 
 def meta_model(config: Any, auto_class: str, folder: Path | None = None) -> Any:

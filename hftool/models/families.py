@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from hftool.errors import ConfigError, DataError
-from hftool.models.sizes import check_settings
+from hftool.models.size_limits import check_settings
 from hftool.registry.models import Family, find_family
 from hftool.safety import check_folder, is_export
 

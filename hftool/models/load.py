@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from hftool.errors import ConfigError, DataError, StorageError
-from hftool.models.card import CARD, Card, read_card, write_card
+from hftool.models.checksums import check_loaded
 from hftool.models.families import auto_class_of, family_of, read_config
+from hftool.models.head_config import HEAD_CONFIG, HeadConfig, read_head_config, write_head_config
 from hftool.models.quiet import quiet
-from hftool.models.sizes import building_within
-from hftool.models.stored import Stored, read_stored, untie
-from hftool.models.sums import check_loaded
+from hftool.models.size_limits import building_within
+from hftool.models.stored_weights import Stored, read_stored, untie
 from hftool.models.tokenizer import load_tokenizer, save_tokenizer
 from hftool.registry.models import FAMILIES, Family
 
@@ -35,7 +35,7 @@ class Loaded:
 
     model: Any
     tokenizer: Any
-    card: Card
+    head_config: HeadConfig
     family: Family
     new_weights: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -47,11 +47,11 @@ def length_limit(tokenizer: Any, config: Any) -> int:
     return limit if limit < UNLIMITED else family_of(config).length or limit
 
 
-def check_length(card: Card, config: Any, folder: Path) -> None:
+def check_length(head_config: HeadConfig, config: Any, folder: Path) -> None:
     """Raise DataError when a card lets a model read more tokens than it has positions."""
-    if card.max_length > _positions(config):
-        fault = f"'max_length' is {card.max_length}, and the model has {_positions(config)} positions"
-        raise DataError(f"'{folder / CARD}' does not fit the model: {fault}", "Put the file back as it was written")
+    if head_config.max_length > _positions(config):
+        fault = f"'max_length' is {head_config.max_length}, and the model has {_positions(config)} positions"
+        raise DataError(f"'{folder / HEAD_CONFIG}' does not fit the model: {fault}", "Put the file back as it was written")
 
 
 def _positions(config: Any) -> int:
@@ -65,7 +65,7 @@ def _positions(config: Any) -> int:
     return count - offset
 
 
-def load_model(folder: Path, auto_class: str, *, card: Card, new_head: bool, device: str = "cpu") -> Loaded:
+def load_model(folder: Path, auto_class: str, *, head_config: HeadConfig, new_head: bool, device: str = "cpu") -> Loaded:
     """Load with fp32 weights, whatever the checkpoint holds, in eval mode.
 
     auto_class: the class of transformers that the head asks for, such as AutoModelForSequenceClassification.
@@ -78,13 +78,13 @@ def load_model(folder: Path, auto_class: str, *, card: Card, new_head: bool, dev
     config = read_config(folder)
     check_loaded(folder)
     tokenizer = load_tokenizer(folder, config)
-    if card.problem_type == "regression":
+    if head_config.problem_type == "regression":
         config.num_labels, config.problem_type = 1, "regression"
-    elif card.labels:
-        config.num_labels = len(card.labels)
-        config.id2label = dict(enumerate(card.labels))
-        config.label2id = {name: i for i, name in enumerate(card.labels)}
-        config.problem_type = card.problem_type
+    elif head_config.labels:
+        config.num_labels = len(head_config.labels)
+        config.id2label = dict(enumerate(head_config.labels))
+        config.label2id = {name: i for i, name in enumerate(head_config.labels)}
+        config.problem_type = head_config.problem_type
     if getattr(config, "pad_token_id", None) is None:
         config.pad_token_id = tokenizer.pad_token_id
     _check_vocabulary(folder, tokenizer, config)
@@ -106,13 +106,15 @@ def load_model(folder: Path, auto_class: str, *, card: Card, new_head: bool, dev
         except Exception as error:  # SafetensorError is a bare Exception
             raise DataError(f"the weights in '{folder}' cannot be read: {' '.join(str(error).split())[:200]}") from error
     new = tuple(sorted({*info["missing_keys"], *(row[0] for row in info["mismatched_keys"])}))
-    if card.head == "embed":  # vectors are made of the last hidden states: the pooler, which many checkpoints lack, is no part
+    if (
+        head_config.head == "embed"
+    ):  # vectors are made of the last hidden states: the pooler, which many checkpoints lack, is no part
         new = tuple(name for name in new if "pooler." not in name)
     _check_new_weights(folder, model, new, new_head=new_head)
     _check_unused(folder, model, info["unexpected_keys"])
     _forget_wrappers(model, stored)
     notes = (stored.note,) if stored.note else ()
-    return Loaded(model.to(device).eval(), tokenizer, card, family_of(config), new, notes)
+    return Loaded(model.to(device).eval(), tokenizer, head_config, family_of(config), new, notes)
 
 
 def _forget_wrappers(model: Any, stored: Stored) -> None:
@@ -177,7 +179,7 @@ def _without_warnings() -> Iterator[None]:
         yield
 
 
-def save_model(model: Any, tokenizer: Any, card: Card, folder: Path) -> None:
+def save_model(model: Any, tokenizer: Any, head_config: HeadConfig, folder: Path) -> None:
     """Write weights (safetensors), config, tokenizer and card into an existing folder. Raises StorageError."""
     from safetensors import SafetensorError
 
@@ -187,7 +189,7 @@ def save_model(model: Any, tokenizer: Any, card: Card, folder: Path) -> None:
         except SafetensorError as error:  # a full disk is no OSError there
             raise StorageError(f"the model could not be written into '{folder}': {error}", "Free some space") from error
     save_tokenizer(tokenizer, folder)
-    write_card(folder, card)
+    write_head_config(folder, head_config)
 
 
 def save_base(loaded: Loaded, folder: Path) -> None:
@@ -195,7 +197,7 @@ def save_base(loaded: Loaded, folder: Path) -> None:
     with quiet():
         loaded.model.config.save_pretrained(folder)
     save_tokenizer(loaded.tokenizer, folder)
-    write_card(folder, loaded.card)
+    write_head_config(folder, loaded.head_config)
 
 
 def load_base(folder: Path, weights: Path) -> Loaded:
@@ -205,12 +207,12 @@ def load_base(folder: Path, weights: Path) -> Loaded:
     """
     import transformers
 
-    card = read_card(folder)
-    if card is None:
-        raise ConfigError(f"'{folder}' has no {CARD}", "The run was damaged, or made by another version of hftool")
+    head_config = read_head_config(folder)
+    if head_config is None:
+        raise ConfigError(f"'{folder}' has no {HEAD_CONFIG}", "The run was damaged, or made by another version of hftool")
     config = read_config(folder, weights=False)
     tokenizer = load_tokenizer(folder, config)
     with quiet(), building_within(folder):
-        model = getattr(transformers, auto_class_of(card.head, config)).from_config(config)
+        model = getattr(transformers, auto_class_of(head_config.head, config)).from_config(config)
     untie(model, read_stored(weights))
-    return Loaded(model.eval(), tokenizer, card, family_of(config))
+    return Loaded(model.eval(), tokenizer, head_config, family_of(config))

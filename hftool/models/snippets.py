@@ -3,7 +3,7 @@
 import json
 from string import Template
 
-from hftool.models.card import Card
+from hftool.models.head_config import HeadConfig
 
 BEGIN = """import torch
 from transformers import $model_class, AutoTokenizer
@@ -67,22 +67,22 @@ LENGTH_1 = "answer = answer / answer.norm()\n"
 STATES = 'states, mask = outputs.last_hidden_state[0], inputs["attention_mask"][0][:, None]\n'
 
 
-def snippet(card: Card, model_class: str) -> str:
+def snippet(head_config: HeadConfig, model_class: str) -> str:
     """The lines of Python that load the folder and put an answer to an example into `answer`.
 
     model_class: the class of transformers that the folder holds, such as BertForSequenceClassification.
     """
     text = "the red cat is warm and fine ."
-    pair = "text_pair" in card.columns and card.head != "embed"
+    pair = "text_pair" in head_config.columns and head_config.head != "embed"
     values = {
         "model_class": model_class,
-        "texts": ", ".join(map(_quoted, [card.prefix + text, *(["the red cat is cold ."] if pair else [])])),
-        "question": _quoted(f"{card.prefix}where did ann go ?"),
-        "prefix": _quoted(card.prefix),
-        "max_length": card.max_length or 512,
-        "max_new_tokens": card.max_new_tokens or 20,
+        "texts": ", ".join(map(_quoted, [head_config.prefix + text, *(["the red cat is cold ."] if pair else [])])),
+        "question": _quoted(f"{head_config.prefix}where did ann go ?"),
+        "prefix": _quoted(head_config.prefix),
+        "max_length": head_config.max_length or 512,
+        "max_new_tokens": head_config.max_new_tokens or 20,
     }
-    return Template(BEGIN + "\n" + _body(card, model_class) + "print(answer)").substitute(values)
+    return Template(BEGIN + "\n" + _body(head_config, model_class) + "print(answer)").substitute(values)
 
 
 def _quoted(text: str) -> str:
@@ -90,23 +90,23 @@ def _quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
-def _body(card: Card, model_class: str) -> str:
+def _body(head_config: HeadConfig, model_class: str) -> str:
     mean = ".mean(0)" if model_class.endswith("ForTokenClassification") else ""  # T5 scores each token
-    unit = " * {1!r} + {0!r}".format(*card.label_scale) if card.label_scale else ""
-    score = f"answer = float(logits){unit}\n" if card.problem_type == "regression" else LABEL
+    unit = " * {1!r} + {0!r}".format(*head_config.label_scale) if head_config.label_scale else ""
+    score = f"answer = float(logits){unit}\n" if head_config.problem_type == "regression" else LABEL
     bodies = {
         "classify": f"{INPUTS}logits = outputs.logits[0]{mean}\n{score}",
         "tag": TAGS,
-        "answer": SPAN + (NO_SPAN if card.problem_type == "answer_or_none" else ""),
+        "answer": SPAN + (NO_SPAN if head_config.problem_type == "answer_or_none" else ""),
         "fill": FILL,
-        "embed": INPUTS + STATES + _vector(card),
+        "embed": INPUTS + STATES + _vector(head_config),
         "text2text": f"{WRITE}answer = tokenizer.decode(written[0], skip_special_tokens=True)\n",
         "generate": f'{WRITE}answer = tokenizer.decode(written[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)\n',
     }
-    return bodies[card.head]
+    return bodies[head_config.head]
 
 
-def _vector(card: Card) -> str:
+def _vector(head_config: HeadConfig) -> str:
     """The lines that make a vector of states and mask."""
-    unprompted = UNPROMPTED if card.prefix and not card.pool_prefix else ""
-    return f"{unprompted}{POOLED[card.pooling]}\n{LENGTH_1 if card.normalize else ''}"
+    unprompted = UNPROMPTED if head_config.prefix and not head_config.pool_prefix else ""
+    return f"{unprompted}{POOLED[head_config.pooling]}\n{LENGTH_1 if head_config.normalize else ''}"

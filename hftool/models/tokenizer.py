@@ -11,12 +11,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from hftool.documents import read_document
 from hftool.errors import ConfigError, DataError, HftoolError, InputMissing
 from hftool.models.families import family_of
 from hftool.models.quiet import quiet
-from hftool.models.sentences import lower_cases
-from hftool.models.sizes import SCHEMAS
+from hftool.models.sentence_transformers import lower_cases
+from hftool.models.size_limits import SCHEMAS
+from hftool.storage.json_documents import read_document
 
 FILE = "tokenizer.json"
 SETTINGS = "tokenizer_config.json"

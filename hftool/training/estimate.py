@@ -3,7 +3,7 @@
 import dataclasses
 import time
 
-from hftool.training.guard import generators_kept, is_out_of_memory
+from hftool.training.guard import is_out_of_memory, rng_state_preserved
 from hftool.training.loop import Trainer
 
 
@@ -19,7 +19,7 @@ def estimate_seconds(trainer: Trainer) -> float | None:
     middle = order[len(order) // 2 :][: trainer.micro] or order
     seconds, meter = None, dataclasses.replace(trainer.meter)
     trainer.model.train()
-    with generators_kept(trainer.accelerator.device) as rewind:
+    with rng_state_preserved(trainer.accelerator.device) as rewind:
         while seconds is None and middle:
             try:
                 seconds = _seconds_of(trainer, middle)

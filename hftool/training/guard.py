@@ -14,13 +14,13 @@ from typing import Any
 import torch
 
 from hftool.errors import Interrupted, RunStopped
-from hftool.workers import rank
+from hftool.processes import rank
 
 HANG_UP: int | None = getattr(signal, "SIGHUP", None)  # the terminal has gone; Windows has no such signal
 ENDING = tuple(number for number in (signal.SIGINT, signal.SIGTERM, HANG_UP) if number is not None)
 MAX_SKIPPED = 5  # steps in a row with a loss or gradient that is no number
-TRY = "Try a lower --lr, or --precision fp32"
-LESS = "Try a smaller --max-length, or a smaller model"
+HINT_DIVERGED = "Try a lower --lr, or --precision fp32"
+HINT_OUT_OF_MEMORY = "Try a smaller --max-length, or a smaller model"
 NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")  # as CUDA, Linux and Windows say it
 
 
@@ -50,7 +50,7 @@ class Signals:
         self._ears[0].setblocking(False)
         self._wakeup = signal.set_wakeup_fd(self._ears[0].fileno(), warn_on_full_buffer=False)
         self._listener = threading.Thread(target=self._listen, daemon=True)
-        with signals_held_back():  # the thread inherits the mask: signals are the main thread's
+        with signals_deferred():  # the thread inherits the mask: signals are the main thread's
             self._listener.start()
         for number in ENDING:
             if number != HANG_UP or signal.getsignal(number) != signal.SIG_IGN:
@@ -120,7 +120,7 @@ def _out_of_time(number: int, grace: float) -> None:
 
 
 @contextlib.contextmanager
-def signals_held_back() -> Iterator[None]:
+def signals_deferred() -> Iterator[None]:
     """Around the start of processes that prepare batches. They inherit the mask and keep it: a signal to the whole group
     (Ctrl-C, `timeout`) is the main process's to heed. Here what came meanwhile arrives when the block ends."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
@@ -155,7 +155,7 @@ class FiniteGuard:
             raise RunStopped(
                 f"the loss or its gradient is NaN or infinite for {MAX_SKIPPED} steps in a row, at step {step} "
                 f"with learning rate {lr:.2g} ({self.name(rows)})",
-                TRY,
+                HINT_DIVERGED,
             )
         return False
 
@@ -180,7 +180,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 @contextlib.contextmanager
-def generators_kept(device: torch.device) -> Iterator[Callable[[], None]]:
+def rng_state_preserved(device: torch.device) -> Iterator[Callable[[], None]]:
     """Give a function that puts torch's generators back to where they are now, so that dropout is drawn the same again."""
     cpu = torch.get_rng_state()
     cuda = torch.cuda.get_rng_state(device) if device.type == "cuda" else None

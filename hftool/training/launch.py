@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from hftool.machine import usable_cores
-from hftool.run import Run
-from hftool.workers import EXIT_FILE, LAUNCHER, SHUTDOWN, is_worker
+from hftool.processes import EXIT_FILE, LAUNCHER, SHUTDOWN, is_worker
+from hftool.storage.run_folder import Run
 
 AFTER_GRACE = 5  # seconds that a worker has to end in once its grace is over
 

@@ -22,28 +22,28 @@ from hftool.engines.torch import without_cache
 from hftool.errors import ConfigError, RunStopped
 from hftool.heads.protocol import Feature, Head
 from hftool.progress import Event, Progress, notice
-from hftool.run import Run, append_lines, cut_log
-from hftool.training.guard import (
-    LESS,
-    TRY,
-    FiniteGuard,
-    Signals,
-    all_finite,
-    generators_kept,
-    is_out_of_memory,
-    signals_held_back,
-)
-from hftool.training.optimizer import make_optimizer, schedule_factor, unpack_optimizer
-from hftool.training.placement import autocast, by_first, gather_documents, largest, share_of, sum_gradients
-from hftool.training.position import Position
-from hftool.training.store import (
+from hftool.storage.run_folder import Run, append_lines, cut_log
+from hftool.training.checkpoints import (
     OPTIMIZER,
-    Store,
+    CheckpointManager,
     load_generators,
     load_weights,
     pack_generators,
     read_state,
 )
+from hftool.training.distributed import all_gather_json, autocast, largest, on_main_process, share_of, sum_gradients
+from hftool.training.guard import (
+    HINT_DIVERGED,
+    HINT_OUT_OF_MEMORY,
+    FiniteGuard,
+    Signals,
+    all_finite,
+    is_out_of_memory,
+    rng_state_preserved,
+    signals_deferred,
+)
+from hftool.training.optimizer import make_optimizer, schedule_factor, unpack_optimizer
+from hftool.training.training_state import TrainingState
 
 Measured = Mapping[str, float]
 
@@ -94,9 +94,9 @@ class Trainer:
         self.arguments = without_cache(model)
         # not wrapped for several processes: what wraps takes means, and of counts that differ a mean of means is wrong
         self.model, self.optimizer = model.to(accelerator.device), accelerator.prepare(optimizer)
-        self.store = Store(run.checkpoints, keep=config.keep)
+        self.store = CheckpointManager(run.checkpoints, keep=config.keep)
         self.lengths = [feature.length for feature in features]
-        self.position, self.meter, self.finite = Position(), Meter(), FiniteGuard(lines)
+        self.position, self.meter, self.finite = TrainingState(), Meter(), FiniteGuard(lines)
         self.rows_a_step = config.batch_size * config.accumulate * accelerator.num_processes
         self.micro = config.batch_size  # rows computed at once: fewer when memory has run out
         self.steps_an_epoch = math.ceil(len(features) / self.rows_a_step)
@@ -112,17 +112,17 @@ class Trainer:
         load_weights(folder, self.model)
         if (folder / OPTIMIZER).is_file():  # else the run was finished, and only measures and saves again
             unpack_optimizer(self.optimizer.optimizer, folder, state["optimizer"])
-        self.position = Position(**{f.name: state[f.name] for f in dataclasses.fields(Position) if f.name in state})
+        self.position = TrainingState(**{f.name: state[f.name] for f in dataclasses.fields(TrainingState) if f.name in state})
         self.meter.loss, self.meter.count = state["meter"]
         self.finite.in_a_row, self.finite.skipped = state["skipped"]
         self.micro, self.saving_seconds = state["micro"], state["seconds_saving"]
         self.norm, self.evaluated = state.get("norm", 0.0), state.get("evaluated", True)  # older checkpoints have neither
         if not (folder / OPTIMIZER).is_file() and not self._is_over():
             raise ConfigError(f"'{folder}' has no state of the optimizer to train on with", "Start again with another --out")
-        by_first(self.accelerator, lambda: cut_log(self.run.log, state["log_bytes"]))
+        on_main_process(self.accelerator, lambda: cut_log(self.run.log, state["log_bytes"]))
         load_generators(folder, self.accelerator.process_index)  # last: what is above may draw
 
-    def train(self) -> Position:
+    def train(self) -> TrainingState:
         """Run to the last step, to the end of patience, or to a signal; then put the best weights into the model.
 
         Raises Interrupted, RunStopped, StorageError, DataError (the best of them was damaged meanwhile).
@@ -183,7 +183,7 @@ class Trainer:
             num_workers=self.config.workers,
             generator=draws,
         )
-        with signals_held_back():
+        with signals_deferred():
             loader = iter(batches)
         for rows, step in zip(plan, parts, strict=True):
             self.position.step_in_epoch += 1
@@ -241,14 +241,14 @@ class Trainer:
 
         Raises RunStopped when there is no memory for one row, here or in another process of the run.
         """
-        with generators_kept(self.accelerator.device) as rewind:
+        with rng_state_preserved(self.accelerator.device) as rewind:
             made = self._backward_in_parts(rows, batches, rewind)
             (failed,) = largest(self.accelerator, [int(made is None)])
             if made is None or failed:
                 self.optimizer.zero_grad()
                 rewind()
                 self.position.step_in_epoch -= 1  # it was not taken: what goes on from here begins with it
-                raise RunStopped(f"there is no memory for one row at step {self.position.step + 1}", LESS)
+                raise RunStopped(f"there is no memory for one row at step {self.position.step + 1}", HINT_OUT_OF_MEMORY)
             return made
 
     def _backward_in_parts(
@@ -295,7 +295,7 @@ class Trainer:
         self.progress(Event("step", values=values))
 
     def _write_line(self, line: dict[str, Any]) -> None:
-        by_first(self.accelerator, lambda: append_lines(self.run.log, [line]))
+        on_main_process(self.accelerator, lambda: append_lines(self.run.log, [line]))
 
     def _evaluate_or_save(self, rows: Sequence[int], *, saving: bool, leaving: bool) -> None:
         """Saved is first, as an evaluation may take longer than the grace of a signal; when leaving, the run that goes on
@@ -317,7 +317,7 @@ class Trainer:
         if evaluating and not leaving:
             self._evaluate_saved()
 
-    def _stopped(self, detail: str, hint: str = TRY) -> RunStopped:
+    def _stopped(self, detail: str, hint: str = HINT_DIVERGED) -> RunStopped:
         """The error to raise when the numbers ran away. Weights that are finite are saved; others would push out good ones."""
         if all_finite(self.model):
             self._save()
@@ -343,7 +343,7 @@ class Trainer:
     def _save(self, *, amending: bool = False) -> None:
         started = time.perf_counter()
         self.position.seconds = started - self.started
-        generators = gather_documents(self.accelerator, pack_generators())
+        generators = all_gather_json(self.accelerator, pack_generators())
         path = self.store.path(self.position.step)
         store = self.store
 
@@ -353,7 +353,7 @@ class Trainer:
             else:
                 store.save(self.model, self.optimizer.optimizer, self._state(), generators)
 
-        by_first(self.accelerator, write)
+        on_main_process(self.accelerator, write)
         self.saved_at = time.perf_counter()
         spent = self.saved_at - started
         self.saving_seconds += spent

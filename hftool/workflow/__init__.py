@@ -4,8 +4,14 @@ Here names become rows and folders, and the rooms below are put together; nowher
 call these functions, and so may you. From Python nothing stands in for what cannot be had unless `fallback=True`.
 """
 
-from hftool.heads.protocol import Decoding
-from hftool.workflow.answers import (
+from hftool.heads.protocol import SamplingParams
+from hftool.workflow._copy import copy
+from hftool.workflow._deploy import Deployment, deploy
+from hftool.workflow._doctor import doctor
+from hftool.workflow._evaluate import Report, evaluate, predict
+from hftool.workflow._export import Exported, export
+from hftool.workflow._finetune import Result, finetune, resume
+from hftool.workflow._infer import (
     answer,
     as_summarizer,
     as_translator,
@@ -23,27 +29,21 @@ from hftool.workflow.answers import (
     vectors,
     write,
 )
-from hftool.workflow.ask import Tokens, info, load, read_lines, tokenize
-from hftool.workflow.deploy import Deployment, deploy
-from hftool.workflow.doctor import doctor
-from hftool.workflow.export import Exported, export
-from hftool.workflow.fetch import Fetched, prefetch
-from hftool.workflow.measure import Report, evaluate, predict
-from hftool.workflow.push import Push, push
-from hftool.workflow.recipes import copy
-from hftool.workflow.save import Verified, save, verify
-from hftool.workflow.serve import Address, serve
-from hftool.workflow.train import Result, finetune, resume
+from hftool.workflow._load import Tokens, info, load, read_lines, tokenize
+from hftool.workflow._prefetch import Fetched, prefetch
+from hftool.workflow._push import Push, push
+from hftool.workflow._save import Verified, save, verify
+from hftool.workflow._serve import Address, serve
 
 __all__ = [
     "Address",
-    "Decoding",
     "Deployment",
     "Exported",
     "Fetched",
     "Push",
     "Report",
     "Result",
+    "SamplingParams",
     "Tokens",
     "Verified",
     "answer",

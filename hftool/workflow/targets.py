@@ -10,13 +10,13 @@ import numpy as np
 import torch
 
 from hftool.config import LOSS, METRICS
-from hftool.data.sources import Row
+from hftool.data.readers.tables import Row
 from hftool.data.splits import Splits
 from hftool.errors import UsageError
 from hftool.heads.protocol import Feature, Metrics
-from hftool.models import Card, Loaded, read_card
+from hftool.models import HeadConfig, Loaded, read_head_config
 from hftool.progress import Progress, notice
-from hftool.workflow.ask import make_predictor
+from hftool.workflow._load import make_predictor
 
 UNEVEN = 0.5  # a class with less than this share of an even part of the rows makes them uneven
 UNEVEN_METRICS = ("macro_f1", "accuracy")
@@ -41,26 +41,26 @@ def is_uneven(splits: Splits) -> bool:
     return min(counts.values()) * len(counts) < UNEVEN * counts.total()
 
 
-def with_metric(card: Card, metrics: Metrics, metric: str | None) -> Card:
+def with_metric(head_config: HeadConfig, metrics: Metrics, metric: str | None) -> HeadConfig:
     """The card with the metric that the user chose to decide. Raises UsageError when the head has no such metric."""
     if metric is None:
-        return card
+        return head_config
     names = (*METRICS[metrics.report], LOSS)
     if metric not in names:
         raise UsageError(f"metric must be one of {', '.join(names)} for this task, not '{metric}'", "Mend --metric")
-    return dataclasses.replace(card, measures=(metric, *(name for name in metrics.names if name != metric)))
+    return dataclasses.replace(head_config, measures=(metric, *(name for name in metrics.names if name != metric)))
 
 
-def as_begun(card: Card, base: Path) -> Card:
+def restore_targets(head_config: HeadConfig, base: Path) -> HeadConfig:
     """The card of a resumed run with what the one in `base` said when the run began: where things lay, on which scale it
     learns, and what decides."""
-    begun = read_card(base) if base.is_dir() else None
+    begun = read_head_config(base) if base.is_dir() else None
     if begun is None:
-        return card
+        return head_config
     kept = {name: getattr(begun, name) for name in ("task", "base", "measures", "label_scale")}
-    if card.label_scale and not begun.label_scale:  # it was begun by an older version
+    if head_config.label_scale and not begun.label_scale:  # it was begun by an older version
         kept["measures"] = begun.measures or OLD_NUMBERS
-    return dataclasses.replace(card, **kept)
+    return dataclasses.replace(head_config, **kept)
 
 
 def fit_head(loaded: Loaded, folder: Path, features: Sequence[Feature], progress: Progress) -> None:
@@ -73,11 +73,11 @@ def fit_head(loaded: Loaded, folder: Path, features: Sequence[Feature], progress
         features: Train rows.
         progress: Told when the answers are moved.
     """
-    layer = _trained_output(loaded) if loaded.card.label_scale else None
+    layer = _trained_output(loaded) if loaded.head_config.label_scale else None
     if layer is None:
         return
-    begun = read_card(folder)
-    was, now = (begun.label_scale if begun else ()) or (0.0, 1.0), loaded.card.label_scale
+    begun = read_head_config(folder)
+    was, now = (begun.label_scale if begun else ()) or (0.0, 1.0), loaded.head_config.label_scale
     _transform(layer, was[1] / now[1], (was[0] - now[0]) / now[1])
     some = [dataclasses.replace(feature, row=i) for i, feature in enumerate(features[:ROWS_TO_COMPARE])]
     answers = np.array([answer["score"] for answer in make_predictor(loaded).answer_features(some)])

@@ -88,12 +88,18 @@ USAGE = [
     (["embed", "run", "a", "--encoding", "gbk"], "--encoding goes with --file. Leave it out, or name the file with --file"),
     (["fill", "run", "a", "--file", "f.csv"], "--file takes the place of TEXT. Leave one of them out"),
     (["fill", "run", "a", "--top-k", "0"], "--top-k must be a whole number of at least 1, not '0'"),
-    (["embed", "run", "a", "--pooling", "men"], "--pooling must be one of mean, cls, max, mean_sqrt_len_tokens, not 'men'. Did you mean 'mean'?"),
+    (
+        ["embed", "run", "a", "--pooling", "men"],
+        "--pooling must be one of mean, cls, max, mean_sqrt_len_tokens, not 'men'. Did you mean 'mean'?",
+    ),
     (
         ["embed", "run", "a", "--out", "x.csv"],
         "vectors of texts go into an array, not into 'x.csv'. Name it .npy, or use --file and --out",
     ),
-    (["similar", "run", "a", "b", "--pooling", "x y"], "--pooling must be one of mean, cls, max, mean_sqrt_len_tokens, not 'x y'"),
+    (
+        ["similar", "run", "a", "b", "--pooling", "x y"],
+        "--pooling must be one of mean, cls, max, mean_sqrt_len_tokens, not 'x y'",
+    ),
     (["generate", "run", "a", "--temperature", "-1"], "--temperature must be a number from 0 to 100, not '-1'"),
     (["generate", "run", "a", "--top-p", "2"], "--top-p must be a number from 1e-06 to 1, not '2'"),
     (["generate", "run", "a", "--max-new-tokens", "0"], "--max-new-tokens must be a whole number from 1 to 100000, not '0'"),
@@ -175,7 +181,7 @@ def test_the_page_of_finetune_has_every_knob_under_a_heading(cli, monkeypatch):
 
 
 def test_a_fault_of_ours_is_1_with_its_traceback_and_still_a_document(cli, monkeypatch):
-    monkeypatch.setattr("hftool.cli.models.MODELS", [object()])
+    monkeypatch.setattr("hftool.cli.verbs.models.MODELS", [object()])
     code, out, err = cli("models", "--json")
     assert code == 1 and "Traceback" in err and json.loads(out)["kind"] == "bug"
 
@@ -184,7 +190,7 @@ def test_an_interrupt_is_130_and_one_line(cli, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("hftool.cli.models.print_json", interrupted)
+    monkeypatch.setattr("hftool.cli.verbs.models.print_json", interrupted)
     code, out, err = cli("models", "--json")
     assert code == 130 and one_line(err) == "hftool: interrupted" and json.loads(out)["code"] == 130
 

@@ -12,7 +12,7 @@ from huggingface_hub import constants
 from hftool import machine, workflow
 from hftool.machine import devices, memory_limit, speeds
 
-MODULE = sys.modules["hftool.workflow.doctor"]  # the name in the package is the function's
+MODULE = sys.modules["hftool.workflow._doctor"]  # the name in the package is the function's
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ def test_on_a_terminal_lines_are_broken_at_its_width(cli, monkeypatch, width):
     import os
 
     monkeypatch.setattr(workflow, "doctor", lambda **options: FACTS)
-    monkeypatch.setattr("hftool.cli.doctor.shutil.get_terminal_size", lambda: os.terminal_size((width, 24)))
+    monkeypatch.setattr("hftool.cli.verbs.doctor.shutil.get_terminal_size", lambda: os.terminal_size((width, 24)))
     monkeypatch.setattr(sys.stdout, "isatty", lambda: width > 0, raising=False)
     code, out, _ = cli("doctor")
     assert code == 0

@@ -13,7 +13,7 @@ import pytest
 from conftest import one_line
 
 from hftool.errors import DataError
-from hftool.workflow.serve import named
+from hftool.workflow._serve import named
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def no_models(monkeypatch):
     def load(*words, **more):
         raise AssertionError("a model was loaded")
 
-    monkeypatch.setattr(sys.modules["hftool.workflow.serve"], "load_place", load)  # the name is that of the function, too
+    monkeypatch.setattr(sys.modules["hftool.workflow._serve"], "load_place", load)  # the name is that of the function, too
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_models_are_loaded_in_a_thread_that_ends(cli, monkeypatch):
         seen.append(threading.current_thread())
         raise DataError("enough")
 
-    monkeypatch.setattr(sys.modules["hftool.workflow.serve"], "load_place", load)
+    monkeypatch.setattr(sys.modules["hftool.workflow._serve"], "load_place", load)
     code, _, err = cli("serve", "bert-mini", "--port", 0)
     assert (code, "enough" in one_line(err)) == (65, True)
     assert seen[0] is not threading.main_thread() and not seen[0].is_alive()
@@ -100,7 +100,7 @@ def test_without_the_extra_the_way_to_it_is_named(cli, monkeypatch):
 @pytest.fixture
 def ready_at_once(monkeypatch):
     """A server that is told to end as soon as it is ready."""
-    monkeypatch.setattr("hftool.deploy.server.running.run", lambda service, listening, on_ready: on_ready())
+    monkeypatch.setattr("hftool.server.process.run", lambda service, listening, on_ready: on_ready())
 
 
 @pytest.mark.parametrize("models", [["bert-mini"], ["a=bert-mini", "b=gpt2-mini"]])
@@ -124,8 +124,8 @@ def test_json_is_one_document_with_all_that_is_needed_to_ask(cli, ready_at_once,
 @pytest.mark.parametrize("has_keys", [False, True])
 @pytest.mark.parametrize("example", ["A warm film.", "it's", {"question": "Where's Ann?", "context": "a"}, "$HOME `ls`", "好"])
 def test_what_a_person_is_told_to_type_works_in_a_shell(monkeypatch, capsys, has_keys, example):
-    from hftool.cli.serve import _greet
-    from hftool.workflow.serve import Address
+    from hftool.cli.verbs.serve import _greet
+    from hftool.workflow._serve import Address
 
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
     _greet(Address("http://127.0.0.1:9", {"film": "classify"}, example), has_keys=has_keys, as_json=False)

@@ -172,7 +172,7 @@ def test_flag_wins_over_set_and_set_over_the_file(cli, tiny_bert, film_files):
 
 
 def test_another_task_leaves_the_files_of_the_config_behind():
-    from hftool.cli.finetune import _settings
+    from hftool.cli.verbs.finetune import _settings
 
     made = _settings(None, ["task=sst2"], {}, {})
     assert made.task == "sst2" and made.columns == {}

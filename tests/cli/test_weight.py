@@ -46,12 +46,12 @@ LIGHT = (
     "hftool.registry",
     "hftool.config",
     "hftool.errors",
-    "hftool.documents",
+    "hftool.storage.json_documents",
     "hftool.progress",
-    "hftool.run",
-    "hftool.disk",
-    "hftool.documents",
-    "hftool.workers",
+    "hftool.storage.run_folder",
+    "hftool.storage.atomic",
+    "hftool.storage.json_documents",
+    "hftool.processes",
 )
 PYDANTIC = {"pydantic", "pydantic_core", "annotated_types", "typing_inspection"}
 SCRIPT = """

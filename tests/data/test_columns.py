@@ -2,9 +2,9 @@
 
 import pytest
 
+from hftool.data.column_contents import Contents
 from hftool.data.columns import COMMON_NAMES, cell_of, has_column, map_columns, missing_column
-from hftool.data.contents import Contents
-from hftool.data.roles import ROLES
+from hftool.data.schema import ROLES
 from hftool.errors import DataError, HftoolError
 from hftool.heads import HEADS, head_class
 
@@ -13,8 +13,8 @@ SQUAD = {"question": "question", "context": "context", "answers": "answers"}
 
 
 def mapped(columns, head="classify", given=None, known=None, **named):
-    shapes = head_class(head).shapes
-    return map_columns(columns, shapes, given=given or {}, known=known or {}, path="reviews.csv", **named)[1]
+    row_schemas = head_class(head).row_schemas
+    return map_columns(columns, row_schemas, given=given or {}, known=known or {}, path="reviews.csv", **named)[1]
 
 
 def line_of(call, *words, **named):
@@ -72,7 +72,7 @@ def test_each_head_finds_its_columns(head, columns, expected):
 def test_every_role_is_found_by_its_own_name():
     assert set(COMMON_NAMES) <= set(ROLES) and all(names[0] == role for role, names in COMMON_NAMES.items())
     for head in HEADS:
-        for shape in head_class(head).shapes:
+        for shape in head_class(head).row_schemas:
             columns = tuple(f"{role}".upper() for role in shape.wanted)
             given = {role: role.upper() for role in shape.wanted}
             assert mapped(columns, head, answering=head in ("tag", "embed") and not shape.targets) == given
@@ -102,9 +102,9 @@ def test_the_first_shape_that_fits_is_taken():
 
 
 def test_the_shape_comes_with_its_columns():
-    shapes = head_class("generate").shapes
-    for columns, shape in ((("prompt", "completion"), shapes[0]), (("text",), shapes[1])):
-        assert map_columns(columns, shapes, given={}, known={}, path="a.csv")[0] is shape
+    row_schemas = head_class("generate").row_schemas
+    for columns, shape in ((("prompt", "completion"), row_schemas[0]), (("text",), row_schemas[1])):
+        assert map_columns(columns, row_schemas, given={}, known={}, path="a.csv")[0] is shape
 
 
 def test_the_users_roles_choose_the_shape():
@@ -247,5 +247,5 @@ HINTS = [
 @pytest.mark.parametrize(("head", "rows", "given", "hint"), HINTS)
 def test_a_hint_names_columns_that_can_be_taken(head, rows, given, hint):
     with pytest.raises(DataError) as caught:
-        map_columns(tuple(rows[0]), head_class(head).shapes, given=given, known={}, path="f", contents=Contents(rows))
+        map_columns(tuple(rows[0]), head_class(head).row_schemas, given=given, known={}, path="f", contents=Contents(rows))
     assert caught.value.hint == hint

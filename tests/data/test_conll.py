@@ -1,8 +1,8 @@
-"""hftool/data/conll.py, through read_table: sentences with their lines, and what is ragged named."""
+"""hftool/data/readers/conll.py, through read_table: sentences with their lines, and what is ragged named."""
 
 import pytest
 
-from hftool.data.sources import read_table
+from hftool.data.readers.tables import read_table
 from hftool.errors import DataError
 
 

@@ -3,8 +3,8 @@
 import pytest
 
 from hftool.data.labels import Labels, are_numbers, find_labels, find_range, find_tags, label_text, own_names, tag_texts
+from hftool.data.readers.tables import Table
 from hftool.data.rows import prepare
-from hftool.data.sources import Table
 from hftool.errors import HftoolError
 from hftool.registry.tasks import get_task
 

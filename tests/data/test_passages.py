@@ -5,7 +5,7 @@ import random
 import pytest
 
 from hftool.data.passages import merge_lines
-from hftool.data.sources import Table, read_table
+from hftool.data.readers.tables import Table, read_table
 from hftool.errors import DataError
 
 

@@ -5,12 +5,12 @@ from collections import Counter
 import pytest
 
 from hftool.data.quality import LEAST_PASSAGE, Quality, check_quality, cut_validation
-from hftool.data.rows import Prepared
+from hftool.data.rows import SplitRows
 from hftool.errors import HftoolError
 
 
 def prepared(rows, name="train"):
-    return Prepared(name, f"{name}.csv", rows, list(range(2, len(rows) + 2)), [])
+    return SplitRows(name, f"{name}.csv", rows, list(range(2, len(rows) + 2)), [])
 
 
 def split(rows, name="train"):

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from hftool.data.labels import Labels
+from hftool.data.readers.tables import Rejected, Table
 from hftool.data.rows import prepare, prepare_row, sample_indices
-from hftool.data.sources import Rejected, Table
 from hftool.errors import HftoolError
 
 TWO = Labels(("0", "1"), ("negative", "positive"), "")

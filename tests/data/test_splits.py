@@ -4,8 +4,8 @@ import pytest
 
 from hftool.data.labels import Labels
 from hftool.data.quality import check_quality
-from hftool.data.sources import Table
-from hftool.data.splits import Choices, build_splits, has_targets
+from hftool.data.readers.tables import Table
+from hftool.data.splits import SplitOptions, build_splits, has_targets
 from hftool.errors import HftoolError
 from hftool.heads import head_class
 
@@ -40,8 +40,8 @@ def running(name, lines):
 
 def build(*tables, head="classify", **named):
     defaults = {"columns": {}, "known_columns": {}, "known_labels": (), "ordered_labels": (), "limit": None, "seed": 0}
-    shapes = head_class(head).shapes
-    choices = Choices(**{"shapes": shapes, **defaults, "validation_share": 0.1, "allow_leak": False, **named})
+    row_schemas = head_class(head).row_schemas
+    choices = SplitOptions(**{"shapes": row_schemas, **defaults, "validation_share": 0.1, "allow_leak": False, **named})
     return build_splits({part.split: part for part in tables}, choices)
 
 
@@ -60,7 +60,7 @@ def texts(part):
 
 def test_choices_are_said_and_splits_are_had_by_name():
     splits = build(table("train", [0, 1] * 20), table("validation", [0, 1]), table("test", [-1, -1]))
-    assert splits.said == (
+    assert splits.notices == (
         "columns: text='text', label='label'",
         "labels: 0=0, 1=1 (sorted as numbers; --set labels=A,B sets the order)",
         "test: test.csv has no labels and is left out",
@@ -76,7 +76,7 @@ def test_a_test_split_with_labels_is_kept_and_one_without_the_column_left_out():
 
 def test_a_validation_split_without_labels_is_replaced_and_that_is_said():
     splits = build(table("train", ["no", "yes"] * 20), table("validation", [None, "-1"]))
-    assert splits.said[2:] == (
+    assert splits.notices[2:] == (
         "validation: validation.csv has no labels and is left out",
         "validation: 4 rows cut from train (same share of each label, seed 0)",
     )
@@ -88,8 +88,8 @@ def test_a_split_with_columns_under_other_names_is_mapped_and_that_is_said():
     splits = build(
         train, table("validation", [0, 1], columns=("text", "stars")), table("test", [1, 1], columns=("SMS", "label"))
     )
-    assert "columns of validation: text='text', label='stars'" in splits.said
-    assert "columns of test: text='SMS', label='label'" in splits.said
+    assert "columns of validation: text='text', label='stars'" in splits.notices
+    assert "columns of test: text='SMS', label='label'" in splits.notices
     assert [row["label"] for row in splits.validation.rows] == [0, 1] and len(splits.test.rows) == 2
 
 
@@ -129,7 +129,7 @@ def test_a_limit_samples_each_split_and_may_leave_one_class():
 def test_amounts_are_known_by_themselves_and_said():
     splits = build(table("train", [i / 4 for i in range(21)]), table("test", [-1.0, -1]))
     assert splits.labels.range == (0.0, 5.0) and splits.train.rows[1]["label"] == 0.25
-    assert splits.said == (
+    assert splits.notices == (
         "columns: text='text', label='label'",
         "labels: numbers from 0 to 5 (the model will answer a number)",
         "validation: 2 rows cut from train (seed 0)",
@@ -155,7 +155,7 @@ def test_a_decimal_comma_is_set_aside_and_not_guessed_at():
 def test_tags_are_named_cut_and_checked():
     train = tagged("train", [["B-PER", "O"], ["O", "B-LOC"]] * 20)
     splits = build(train, tagged("test", [["O", "I-LOC"]]), head="tag")
-    assert splits.said == (
+    assert splits.notices == (
         "columns: tokens='tokens', tags='tags'",
         "labels: 0=O, 1=B-LOC, 2=I-LOC, 3=B-PER, 4=I-PER (as they occur; --set labels=A,B sets the order)",
         "validation: 4 rows cut from train (seed 0)",
@@ -170,7 +170,7 @@ def test_tags_are_named_cut_and_checked():
 
 def test_a_cut_leaves_all_questions_about_a_context_together():
     splits = build(asked("train", [["Lyon"]] * 90), head="answer")
-    assert splits.said[1] == "validation: 9 rows cut from train (seed 0)" and splits.labels.names == ()
+    assert splits.notices[1] == "validation: 9 rows cut from train (seed 0)" and splits.labels.names == ()
     assert not {row["context"] for row in splits.train.rows} & {row["context"] for row in splits.validation.rows}
 
 
@@ -178,7 +178,7 @@ def test_parts_of_a_column_go_through():
     given = {"source": "translation.en", "target": "translation.de"}
     splits = build(translated("train", ["ja"] * 40), head="text2text", known_columns=given)
     assert splits.columns == given and splits.train.rows[0] == {"source": "train 0", "target": "ja"}
-    assert splits.said[0] == "columns: source='translation.en', target='translation.de'"
+    assert splits.notices[0] == "columns: source='translation.en', target='translation.de'"
     wrong = {**given, "target": "translation.fr"}
     assert line_of(build, translated("train", ["ja"] * 40), head="text2text", columns=wrong).startswith(
         "65 train.csv: 40 of 40 rows cannot be used; the first is line 2: no text in column 'translation.fr'."
@@ -206,7 +206,7 @@ def test_a_test_split_without_targets_is_left_out_and_that_is_said(head, make, l
     for targets in unlabelled:
         splits = build(train, make("test", targets), head=head, known_columns=known)
         assert splits.test is None, targets
-        assert splits.said[-1] == "test: test.csv has no labels and is left out"
+        assert splits.notices[-1] == "test: test.csv has no labels and is left out"
     assert len(build(train, make("test", labelled), head=head, known_columns=known).test.rows) == 2
 
 
@@ -224,13 +224,13 @@ def test_targets_are_known_by_one_row_that_has_one():
 def test_lines_of_running_text_become_passages_each_side_for_itself():
     lines = [f"{i}. {PASSAGE}" for i in range(100)]
     splits = build(running("train", lines), running("validation", ["Yes."] * 3), head="generate")
-    assert splits.said == ("columns: text='text'",)
+    assert splits.notices == ("columns: text='text'",)
     assert 4 <= len(splits.train.rows) <= 6 and splits.train.numbers[0] == 2
     assert all(len(text) <= 2000 for text in texts(splits.train))
     assert "\n".join(texts(splits.train)).split() == " ".join(lines).split()
     assert texts(splits.validation) == ["Yes.\nYes.\nYes."]
     cut = build(running("train", lines), head="fill")
-    assert cut.said[1] == "validation: 1 rows cut from train (seed 0)"
+    assert cut.notices[1] == "validation: 1 rows cut from train (seed 0)"
     assert not set(texts(cut.train)) & set(texts(cut.validation))
 
 
@@ -276,7 +276,7 @@ def test_a_mark_for_no_label_among_amounts_is_counted_and_left_out(mark):
     assert splits.labels.range == (0.5, 4.5)
     for part in (splits.train, splits.validation):
         assert len(part.rows) == 50 and {one.reason for one in part.rejected} == {"no label"}
-        assert f"10 rows of {part.split} have no label and are left out" in splits.said
+        assert f"10 rows of {part.split} have no label and are left out" in splits.notices
 
 
 @pytest.mark.parametrize("classes", [(0, 1, 2), (1, 2, 3, 4, 5), (0, 1, 2, 3), (3, 4), (0, 7)])
@@ -284,7 +284,7 @@ def test_a_rare_minus_one_beside_larger_numbers_is_no_class(classes):
     values = [*classes * 60, *[-1] * 4]
     splits = build(table("train", values), table("validation", values))
     assert splits.labels.names == tuple(map(str, classes))
-    assert "4 rows of train have no label and are left out" in splits.said and len(splits.validation.rejected) == 4
+    assert "4 rows of train have no label and are left out" in splits.notices and len(splits.validation.rejected) == 4
     assert build(table("train", [*(-1, 0, 1) * 20, *[1, 0] * 100])).labels.names == ("-1", "0", "1")
 
 
@@ -305,7 +305,7 @@ def test_each_file_writes_its_amounts_in_its_own_way(column, cells, first):
     other = table_of("validation", [{"comment": f"other {i}", column: cell} for i, cell in enumerate(cells)])
     splits = build(train, other, columns={"label": "price"})
     assert splits.labels.range == (-3, 39.5) and splits.validation.rows[0]["label"] == first
-    assert sum("decimal" in said for said in splits.said) == 1 + ("," in cells[0])
+    assert sum("decimal" in said for said in splits.notices) == 1 + ("," in cells[0])
 
 
 def test_a_row_that_has_none_of_the_named_classes_is_set_aside():
@@ -341,10 +341,10 @@ def test_a_named_tag_that_marks_no_entity_is_said(odd):
     names = ("O", "B-PER", "I-PER", odd)
     named = [table_of(part.split, part.rows, label_names={"tags": names}) for part in tables]
     for splits in (build(*named, head="tag"), build(*tables, head="tag", ordered_labels=names)):
-        assert splits.labels.names == names and f"tags: '{odd}': outside of all entities, as O" in splits.said
+        assert splits.labels.names == names and f"tags: '{odd}': outside of all entities, as O" in splits.notices
 
 
 def test_only_where_it_can_be_given_a_flag_keeps_spellings_apart():
     splits = build(table("train", ["good", "bad", "Good", "bad", "good", "BAD"] * 6))
-    assert any(said.endswith("; --set labels=A,B keeps spellings apart") for said in splits.said)
+    assert any(said.endswith("; --set labels=A,B keeps spellings apart") for said in splits.notices)
     assert splits.train.spelled and not any("--set" in said for said in splits.train.sentences())  # as evaluate says them

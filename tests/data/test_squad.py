@@ -1,10 +1,10 @@
-"""hftool/data/squad.py, through read_table: nested articles become a row for each question."""
+"""hftool/data/readers/squad.py, through read_table: nested articles become a row for each question."""
 
 import json
 
 import pytest
 
-from hftool.data.sources import read_table
+from hftool.data.readers.tables import read_table
 from hftool.data.splits import has_targets
 from hftool.errors import DataError
 

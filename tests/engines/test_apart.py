@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from hftool.engines.apart import apart
+from hftool.engines.apart import run_in_thread
 
 
 def test_what_was_made_comes_back_and_the_thread_has_ended():
@@ -14,7 +14,7 @@ def test_what_was_made_comes_back_and_the_thread_has_ended():
         threads.append(threading.current_thread())
         return "made"
 
-    assert apart(work) == "made"
+    assert run_in_thread(work) == "made"
     assert threads[0] is not threading.current_thread()
     assert not threads[0].is_alive()
 
@@ -24,6 +24,6 @@ def test_what_was_raised_is_raised():
         raise KeyError("lost")
 
     with pytest.raises(KeyError, match="lost"):
-        apart(work)
+        run_in_thread(work)
     with pytest.raises(SystemExit):
-        apart(lambda: exit(3))
+        run_in_thread(lambda: exit(3))

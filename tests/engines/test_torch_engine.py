@@ -2,12 +2,14 @@ import pytest
 import torch
 
 from hftool.engines.torch import TorchEngine
-from hftool.models import Card, load_model
+from hftool.models import HeadConfig, load_model
 
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 0.0), ("bf16", 0.05)])
 def test_logits_are_those_of_the_model_as_fp32_without_a_gradient(tiny_bert, precision, tolerance):
-    model = load_model(tiny_bert, "AutoModelForSequenceClassification", card=Card(head="classify"), new_head=True).model
+    model = load_model(
+        tiny_bert, "AutoModelForSequenceClassification", head_config=HeadConfig(head="classify"), new_head=True
+    ).model
     batch = {"input_ids": torch.tensor([[2, 7, 8, 3]]), "attention_mask": torch.ones(1, 4, dtype=torch.long)}
     expected = model(**batch).logits.detach()
     made = TorchEngine(model, precision=precision).forward({**batch, "labels": torch.tensor([99])}, ("logits",))

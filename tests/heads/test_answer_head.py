@@ -10,9 +10,9 @@ import torch
 
 from hftool.errors import UsageError
 from hftool.heads import get_head
-from hftool.heads.answer import LONGEST, AnswerHead, Scores, best_spans
-from hftool.heads.answer import Context as Text
-from hftool.models import Card
+from hftool.heads.answer.head import LONGEST, AnswerHead, SpanScores, best_spans
+from hftool.heads.answer.head import Context as Text
+from hftool.models import HeadConfig
 
 TEXTS = [
     "Ann Lee met Bob in New York .",
@@ -62,7 +62,7 @@ def family(request):
 
 
 def head_of(family, **values):
-    return AnswerHead(family[0], Card(**{"head": "answer", "max_length": 64, **values}))
+    return AnswerHead(family[0], HeadConfig(**{"head": "answer", "max_length": 64, **values}))
 
 
 def labelled(question, context, start=None, text=""):
@@ -102,8 +102,8 @@ def read(head, features, **values):
 
 
 def test_the_registry_finds_it(family):
-    card = Card(head="answer")
-    assert get_head(family[0], card, None) == AnswerHead(family[0], card)
+    head_config = HeadConfig(head="answer")
+    assert get_head(family[0], head_config, None) == AnswerHead(family[0], head_config)
 
 
 def test_question_first_then_context_as_the_tokenizer_pairs_them(family):
@@ -158,7 +158,7 @@ def test_white_space_inside_of_tokens_is_not_of_an_answer():
     backend = Tokenizer(models.WordLevel({"[PAD]": 0, "a": 1, "[UNK]": 2}, unk_token="[UNK]"))
     backend.pre_tokenizer = pre_tokenizers.Split("\n", "merged_with_previous")
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="[PAD]", unk_token="[UNK]")
-    head = AnswerHead(tokenizer, Card(head="answer", max_length=16))
+    head = AnswerHead(tokenizer, HeadConfig(head="answer", max_length=16))
     features = head.encode([labelled("who ?", "Ann\nBob\nMax", 4, "Bob")])
     answer = read(head, features)
     assert (answer["answer"], answer["start"], answer["end"]) == ("Bob", 4, 7)
@@ -332,7 +332,7 @@ def test_answers_end_after_thirty_tokens_and_never_before_they_begin():
     context = Text("x" * size, np.arange(size), np.arange(1, size + 1))
     begins, ends = np.zeros(size), np.zeros(size)
     begins[50], ends[10], ends[79], ends[80] = 9, 9, 5, 8
-    best, total = best_spans([Scores(context, 0, begins, ends, 0.0)])
+    best, total = best_spans([SpanScores(context, 0, begins, ends, 0.0)])
     assert best[0] == (14.0, 50, 79) and all(0 <= last - first < LONGEST for _, first, last in best)
     spans = [begins[i] + ends[j] for i in range(size) for j in range(i, min(i + LONGEST, size))]
     assert total == pytest.approx(np.logaddexp.reduce(spans))
@@ -341,9 +341,9 @@ def test_answers_end_after_thirty_tokens_and_never_before_they_begin():
 def test_blocks_of_a_very_long_context_make_no_difference(monkeypatch):
     rng = np.random.default_rng(0)
     context = Text("x" * 300, np.arange(300), np.arange(1, 301))
-    parts = [Scores(context, a, rng.normal(size=150), rng.normal(size=150), 0.0) for a in (0, 100, 150)]
+    parts = [SpanScores(context, a, rng.normal(size=150), rng.normal(size=150), 0.0) for a in (0, 100, 150)]
     whole = best_spans(parts)
-    monkeypatch.setattr("hftool.heads.answer.BLOCK", 7)
+    monkeypatch.setattr("hftool.heads.answer.head.BLOCK", 7)
     pieces = best_spans(parts)
     assert pieces[0] == whole[0] and pieces[1] == pytest.approx(whole[1])
 

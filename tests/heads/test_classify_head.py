@@ -4,10 +4,10 @@ import torch
 
 from hftool.errors import UsageError
 from hftool.heads import get_head, head_class
-from hftool.heads.classify import ClassifyHead, balanced_weights
-from hftool.models import Card, load_tokenizer, read_config
+from hftool.heads.classify.head import ClassifyHead, balanced_weights
+from hftool.models import HeadConfig, load_tokenizer, read_config
 
-CARD = Card(head="classify", labels=("bad", "good", "odd"), max_length=16)
+HEAD_CONFIG = HeadConfig(head="classify", labels=("bad", "good", "odd"), max_length=16)
 
 
 @pytest.fixture(scope="module")
@@ -17,11 +17,11 @@ def tokenizer(tiny_bert):
 
 @pytest.fixture
 def head(tokenizer):
-    return ClassifyHead(tokenizer, CARD)
+    return ClassifyHead(tokenizer, HEAD_CONFIG)
 
 
 def test_a_head_by_name(tokenizer):
-    assert get_head(tokenizer, CARD) == ClassifyHead(tokenizer, CARD)
+    assert get_head(tokenizer, HEAD_CONFIG) == ClassifyHead(tokenizer, HEAD_CONFIG)
     with pytest.raises(UsageError, match=r"unknown head 'clasify'. Did you mean 'classify'\?"):
         head_class("clasify")
 
@@ -52,7 +52,7 @@ def test_of_a_pair_the_longer_text_is_cut(head, tokenizer):
 @pytest.mark.parametrize(("limit", "least", "row"), [(1, 2, {"text": "joy"}), (2, 3, {"text": "joy", "text_pair": "joy"})])
 def test_a_limit_that_holds_no_text_is_refused(tokenizer, limit, least, row):
     """The tokenizers library cuts nothing then, and the model would be given a row longer than it was promised."""
-    head = ClassifyHead(tokenizer, Card(head="classify", labels=("a", "b"), max_length=limit))
+    head = ClassifyHead(tokenizer, HeadConfig(head="classify", labels=("a", "b"), max_length=limit))
     with pytest.raises(UsageError, match=f"max_length must be over {least} for this model, not {limit}"):
         head.encode([row])
 
@@ -80,7 +80,7 @@ def test_class_weights_are_torchs_summed_and_counted_by_rows(tokenizer):
     torch.manual_seed(0)
     outputs, labels = torch.randn(7, 3), torch.tensor([0, 1, 2, 0, 0, 1, 0])
     weights = balanced_weights(labels.tolist(), 3)
-    head = ClassifyHead(tokenizer, Card(head="classify", labels=("a", "b", "c"), class_weights=weights))
+    head = ClassifyHead(tokenizer, HeadConfig(head="classify", labels=("a", "b", "c"), class_weights=weights))
     mask = torch.ones(7, 1)
     total, count = head.loss({"logits": outputs}, {"labels": labels, "attention_mask": mask})
     theirs = torch.nn.functional.cross_entropy(outputs, labels, weight=torch.tensor(weights), reduction="sum")
@@ -113,7 +113,7 @@ def test_answers_have_names_and_probabilities(head):
 
 
 def test_a_number_is_answered_and_its_squared_distance_is_learnt(tokenizer):
-    head = ClassifyHead(tokenizer, Card(head="classify", problem_type="regression", label_range=(0.0, 5.0)))
+    head = ClassifyHead(tokenizer, HeadConfig(head="classify", problem_type="regression", label_range=(0.0, 5.0)))
     outputs = {"logits": torch.tensor([[1.0], [4.5]]), "attention_mask": torch.ones(2, 1)}
     assert head.decode(outputs, []) == [{"score": 1.0}, {"score": 4.5}]
     total, count = head.loss(outputs, {"labels": torch.tensor([0.5, 4.0]), "attention_mask": torch.ones(2, 1)})
@@ -130,5 +130,5 @@ def test_scores_of_tokens_count_for_the_row_as_their_mean_without_padding(head):
 
 
 def test_the_metrics_of_the_task_come_before_those_of_the_head(tokenizer):
-    card = Card(head="classify", labels=("a", "b"), measures=("mcc", "accuracy"))
-    assert ClassifyHead(tokenizer, card).metrics().best == "mcc"
+    head_config = HeadConfig(head="classify", labels=("a", "b"), measures=("mcc", "accuracy"))
+    assert ClassifyHead(tokenizer, head_config).metrics().best == "mcc"

@@ -8,8 +8,8 @@ from transformers import BertConfig, BertModel, BertTokenizer, RobertaTokenizer,
 
 from hftool.errors import UsageError
 from hftool.heads import get_head
-from hftool.heads.embed import EmbedHead
-from hftool.models import Card
+from hftool.heads.embed.head import EmbedHead
+from hftool.models import HeadConfig
 
 AWKWARD = ["", "🙂 🏳️‍🌈", "مرحبا שלום", "\ufeff", "\ufeffa film", " ", "\n", "a" * 100_000, "a warm film " * 8_000]
 TEXTS = [
@@ -20,7 +20,7 @@ TEXTS = [
     "flat and empty",
     "i loved every minute of it",
 ]
-CARD = Card(head="embed", max_length=24)
+HEAD_CONFIG = HeadConfig(head="embed", max_length=24)
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def tokenizer(tokenizers):
 
 @pytest.fixture
 def head(tokenizer):
-    return EmbedHead(tokenizer, CARD)
+    return EmbedHead(tokenizer, HEAD_CONFIG)
 
 
 @pytest.fixture
@@ -61,25 +61,27 @@ def answered(head, model, rows):
 
 
 def test_the_head_is_found_by_its_name(tokenizer):
-    assert get_head(tokenizer, CARD, None) == EmbedHead(tokenizer, CARD)
+    assert get_head(tokenizer, HEAD_CONFIG, None) == EmbedHead(tokenizer, HEAD_CONFIG)
 
 
 @pytest.mark.parametrize("family", ["bert", "roberta", "t5"])
 def test_features_are_what_the_tokenizer_gives(tokenizers, family):
     tokenizer = tokenizers[family]
-    features = EmbedHead(tokenizer, CARD).encode([{"text": text} for text in TEXTS[:3]])
+    features = EmbedHead(tokenizer, HEAD_CONFIG).encode([{"text": text} for text in TEXTS[:3]])
     assert [f.input_ids.tolist() for f in features] == tokenizer(TEXTS[:3])["input_ids"]
     assert all(f.extra is None and f.target is None and f.segments is None for f in features)
     long = "a warm funny film " * 20
-    [feature] = EmbedHead(tokenizer, CARD).encode([{"text": long, "text_pair": long}])
+    [feature] = EmbedHead(tokenizer, HEAD_CONFIG).encode([{"text": long, "text_pair": long}])
     whole = tokenizer(long)["input_ids"]
     assert feature.length == len(feature.extra) == 24 and feature.cut == 2 * (len(whole) - 24)
     assert feature.input_ids[-1] == whole[-1]
-    assert EmbedHead(tokenizer, CARD).encode([]) == []
+    assert EmbedHead(tokenizer, HEAD_CONFIG).encode([]) == []
 
 
 def test_a_prefix_stands_before_each_text(tokenizer):
-    [feature] = EmbedHead(tokenizer, dataclasses.replace(CARD, prefix="a ")).encode([{"text": "film", "text_pair": "cast"}])
+    [feature] = EmbedHead(tokenizer, dataclasses.replace(HEAD_CONFIG, prefix="a ")).encode(
+        [{"text": "film", "text_pair": "cast"}]
+    )
     assert tokenizer.decode(feature.input_ids, skip_special_tokens=True) == "a film"
     assert tokenizer.decode(feature.extra, skip_special_tokens=True) == "a cast"
 
@@ -98,7 +100,7 @@ def test_a_batch_of_pairs_is_all_first_texts_then_all_second_ones(head, tokenize
     [((0.0, 5.0), [0, 0.2, 0.4, 0.6, 0.8, 1]), ((1.0, 6.0), [-0.2, 0, 0.2, 0.4, 0.6, 0.8]), ((2.0, 2.0), None)],
 )
 def test_labels_are_scaled_by_the_range_of_the_card(tokenizer, span, expected):
-    head = EmbedHead(tokenizer, dataclasses.replace(CARD, label_range=span))
+    head = EmbedHead(tokenizer, dataclasses.replace(HEAD_CONFIG, label_range=span))
     labels = head.collate(head.encode(pairs()))["labels"]
     assert torch.isfinite(labels).all()
     assert expected is None or labels.tolist() == pytest.approx(expected)
@@ -125,7 +127,7 @@ def test_the_loss_is_the_squared_distance_of_cosine_and_label(head, model):
 @pytest.mark.parametrize("pooling", ["mean", "cls", "max"])
 def test_a_text_has_the_same_vector_alone_and_in_a_batch(tokenizer, model, pooling):
     """Padding is no part of a text: without that, the answer depends on its neighbours."""
-    head = EmbedHead(tokenizer, CARD, pooling=pooling)
+    head = EmbedHead(tokenizer, HEAD_CONFIG, pooling=pooling)
     together = answered(head, model, [{"text": text} for text in TEXTS])
     for text, answer in zip(TEXTS, together, strict=True):
         [alone] = answered(head, model, [{"text": text}])
@@ -148,15 +150,15 @@ def test_the_score_of_a_pair_is_the_cosine_of_their_embeddings(head, model):
 
 def test_what_it_does_not_know_is_refused(tokenizer):
     with pytest.raises(UsageError, match="unknown pooling 'men'. Did you mean 'mean'"):
-        EmbedHead(tokenizer, CARD, pooling="men")
+        EmbedHead(tokenizer, HEAD_CONFIG, pooling="men")
     with pytest.raises(UsageError, match="max_length must be over 2 for this model, not 1"):
-        EmbedHead(tokenizer, Card(head="embed", max_length=1)).encode([{"text": "a film"}])
+        EmbedHead(tokenizer, HeadConfig(head="embed", max_length=1)).encode([{"text": "a film"}])
 
 
 def test_it_is_measured_by_correlation(head, tokenizer):
     metrics = head.metrics()
     assert metrics.best == "spearman" and metrics.higher_is_better and metrics.report == "regression" and metrics.answers
-    assert EmbedHead(tokenizer, Card(head="embed", measures=("pearson",))).metrics().best == "pearson"
+    assert EmbedHead(tokenizer, HeadConfig(head="embed", measures=("pearson",))).metrics().best == "pearson"
 
 
 def test_awkward_texts_have_vectors_and_scores(head, model, tokenizers):
@@ -165,13 +167,13 @@ def test_awkward_texts_have_vectors_and_scores(head, model, tokenizers):
     assert all(np.isfinite(a["embedding"]).all() for a in answered(head, model, [{"text": text} for text in AWKWARD]))
     torch.manual_seed(0)
     t5 = T5EncoderModel(T5Config(vocab_size=300, d_model=32, d_kv=16, d_ff=64, num_layers=1, num_heads=2)).eval()
-    answers = answered(EmbedHead(tokenizers["t5"], CARD), t5, [{"text": text} for text in AWKWARD])
+    answers = answered(EmbedHead(tokenizers["t5"], HEAD_CONFIG), t5, [{"text": text} for text in AWKWARD])
     assert all(np.isfinite(answer["embedding"]).all() for answer in answers)
 
 
 def test_sixteen_pairs_are_learnt(tokenizer, model):
     """Pairs that mean the same come close and others apart, from encode to decode."""
-    head = EmbedHead(tokenizer, dataclasses.replace(CARD, label_range=(0.0, 5.0)))
+    head = EmbedHead(tokenizer, dataclasses.replace(HEAD_CONFIG, label_range=(0.0, 5.0)))
     found = [*itertools.combinations(TEXTS, 2), (TEXTS[0], TEXTS[0])]
     rows = [{"text": a, "text_pair": b, "label": 5.0 if i % 3 == 0 else 1.0} for i, (a, b) in enumerate(found)]
     batch, optimizer = head.collate(head.encode(rows)), torch.optim.AdamW(model.parameters(), lr=3e-3)

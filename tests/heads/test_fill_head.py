@@ -17,8 +17,8 @@ from transformers import (
 from hftool.data.batches import budget_batches
 from hftool.errors import ConfigError, DataError, UsageError
 from hftool.heads import get_head
-from hftool.heads.fill import FillHead
-from hftool.models import Card
+from hftool.heads.fill.head import FillHead
+from hftool.models import HeadConfig
 
 AWKWARD = ["", "🙂 🏳️‍🌈", "مرحبا שלום", "\ufeff", "\ufeffa film", " ", "\n", "a" * 100_000, "a warm film " * 8_000]
 THINGS = [
@@ -58,7 +58,7 @@ COLOURS = [
     "sand",
 ]
 SENTENCES = [f"the {thing} is {colour} ." for thing, colour in zip(THINGS, COLOURS, strict=True)]
-CARD = Card(head="fill", max_length=32)
+HEAD_CONFIG = HeadConfig(head="fill", max_length=32)
 
 
 def small(family, vocabulary, pad):
@@ -91,7 +91,7 @@ def tokenizer(tokenizers, family):
 
 @pytest.fixture
 def head(tokenizer):
-    return FillHead(tokenizer, CARD)
+    return FillHead(tokenizer, HEAD_CONFIG)
 
 
 @pytest.fixture
@@ -115,7 +115,7 @@ def answers_for(head, logits_of, *texts):
 
 
 def test_the_head_is_found_by_its_name(tokenizer):
-    assert get_head(tokenizer, CARD, None) == FillHead(tokenizer, CARD)
+    assert get_head(tokenizer, HEAD_CONFIG, None) == FillHead(tokenizer, HEAD_CONFIG)
 
 
 def test_a_corpus_becomes_framed_blocks(head, tokenizer):
@@ -241,7 +241,7 @@ def test_a_part_of_a_word_joins_the_word(tokenizers, name, token, text, filled, 
     tokenizer = tokenizers[name]
     if token not in tokenizer.get_vocab():
         tokenizer.add_tokens([token])
-    [answer] = answers_for(FillHead(tokenizer, CARD), {token: 9.0}, text)
+    [answer] = answers_for(FillHead(tokenizer, HEAD_CONFIG), {token: 9.0}, text)
     assert (answer["text"], answer["masks"][0]["fills"][0]["token"]) == (filled, shown)
 
 
@@ -276,9 +276,9 @@ def test_masks_too_far_apart_are_refused(head):
 
 def test_models_and_limits_that_cannot_do_it_are_refused(head, tokenizer):
     with pytest.raises(UsageError, match="max_length must be over 2 for this model, not 2"):
-        FillHead(tokenizer, Card(head="fill", max_length=2)).encode(corpus())
+        FillHead(tokenizer, HeadConfig(head="fill", max_length=2)).encode(corpus())
     with pytest.raises(ConfigError, match="no mask token"):
-        FillHead(GPT2Tokenizer().train_new_from_iterator(SENTENCES, 300), CARD).encode(corpus())
+        FillHead(GPT2Tokenizer().train_new_from_iterator(SENTENCES, 300), HEAD_CONFIG).encode(corpus())
 
 
 def test_it_is_measured_by_its_loss_alone(head):

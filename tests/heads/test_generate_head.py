@@ -7,9 +7,9 @@ from transformers import BertTokenizer, GPT2Config, GPT2LMHeadModel, GPT2Tokeniz
 
 from hftool.errors import ConfigError, DataError, UsageError
 from hftool.heads import get_head
-from hftool.heads.generate import GenerateHead
-from hftool.heads.protocol import Decoding, Written
-from hftool.models import Card
+from hftool.heads.generate.head import GenerateHead
+from hftool.heads.protocol import GeneratedText, SamplingParams
+from hftool.models import HeadConfig
 
 AWKWARD = ["", "🙂 🏳️‍🌈", "مرحبا שלום", "\ufeff", "\ufeffa film", " ", "\n", "a" * 100_000, "a warm film " * 8_000]
 THINGS = [
@@ -71,12 +71,12 @@ def model(config):
 
 @pytest.fixture
 def head(tokenizer, config):
-    return GenerateHead(tokenizer, Card(head="generate", max_length=16), config)
+    return GenerateHead(tokenizer, HeadConfig(head="generate", max_length=16), config)
 
 
 def test_the_head_is_found_by_its_name(tokenizer, config):
-    card = Card(head="generate")
-    assert get_head(tokenizer, card, config) == GenerateHead(tokenizer, card, config)
+    head_config = HeadConfig(head="generate")
+    assert get_head(tokenizer, head_config, config) == GenerateHead(tokenizer, head_config, config)
 
 
 def test_texts_run_together_with_an_end_after_each(head, tokenizer):
@@ -159,42 +159,46 @@ def test_prompts_are_padded_on_the_left_and_have_no_labels(head, tokenizer):
 
 
 def test_a_prompt_is_refused_where_model_and_text_do_not_fit(tokenizer, config):
-    head = GenerateHead(tokenizer, Card(head="generate", max_new_tokens=24), config)
+    head = GenerateHead(tokenizer, HeadConfig(head="generate", max_new_tokens=24), config)
     fits = " is" * 40
     assert head.encode([{"prompt": fits}])[0].length == 40  # and 24 are 64
     with pytest.raises(DataError, match=r"prompt 2 has 41 tokens: with 24 to write .* more than the 64.* to 40 tokens"):
         head.encode([{"prompt": fits}, {"prompt": fits + " is"}])
     with pytest.raises(UsageError, match="max_new_tokens 64 leaves no room"):
-        GenerateHead(tokenizer, Card(head="generate"), config, Decoding(max_new_tokens=64)).encode([{"prompt": "the"}])
-    assert GenerateHead(tokenizer, Card(head="generate")).encode([{"prompt": fits * 9}])[0].length > 64  # no limit is known
+        GenerateHead(tokenizer, HeadConfig(head="generate"), config, SamplingParams(max_new_tokens=64)).encode(
+            [{"prompt": "the"}]
+        )
+    assert (
+        GenerateHead(tokenizer, HeadConfig(head="generate")).encode([{"prompt": fits * 9}])[0].length > 64
+    )  # no limit is known
 
 
 def test_what_cannot_be_learnt_from_is_refused(tokenizer):
     with pytest.raises(UsageError, match="max_length must be over 1"):
-        GenerateHead(tokenizer, Card(head="generate", max_length=1)).encode([{"text": "the film"}])
+        GenerateHead(tokenizer, HeadConfig(head="generate", max_length=1)).encode([{"text": "the film"}])
     endless = BertTokenizer().train_new_from_iterator(["the film"], 50)
     with pytest.raises(ConfigError, match="no end-of-text token"):
-        GenerateHead(endless, Card(head="generate", max_length=8)).encode([{"text": "the film"}])
+        GenerateHead(endless, HeadConfig(head="generate", max_length=8)).encode([{"text": "the film"}])
 
 
 def test_how_it_writes_is_the_cards_unless_it_is_said(tokenizer):
-    assert GenerateHead(tokenizer, Card(head="generate")).decoding == Decoding(max_new_tokens=64)
-    assert GenerateHead(tokenizer, Card(head="generate", max_new_tokens=9)).decoding.max_new_tokens == 9
-    settings = Decoding(temperature=0.7)
-    assert GenerateHead(tokenizer, Card(head="generate"), None, settings).decoding is settings
+    assert GenerateHead(tokenizer, HeadConfig(head="generate")).sampling == SamplingParams(max_new_tokens=64)
+    assert GenerateHead(tokenizer, HeadConfig(head="generate", max_new_tokens=9)).sampling.max_new_tokens == 9
+    settings = SamplingParams(temperature=0.7)
+    assert GenerateHead(tokenizer, HeadConfig(head="generate"), None, settings).sampling is settings
 
 
 def test_what_was_written_becomes_an_answer(head, tokenizer):
     def written(text, finish):
-        return Written(tuple(tokenizer(text)["input_ids"]), finish, -1.0)
+        return GeneratedText(tuple(tokenizer(text)["input_ids"]), finish, -1.0)
 
     one = [[written(" is red , is it ?<|endoftext|>", "stop")]]
     assert head.decode(one, []) == [{"text": " is red , is it ?", "finish": "stop"}]  # spaces as they were written
     two = [[written(" blue", "length"), written(" red", "stop")]]
     [answer] = head.decode(two, [])
     assert head.join([answer]) == {"text": " blue", "finish": "length", "samples": [" blue", " red"]}
-    assert head.decode([[Written((), "stop", 0.0)]], []) == [{"text": "", "finish": "stop"}]
-    stopping = GenerateHead(tokenizer, head.card, None, Decoding(stop=("gold", " and")))
+    assert head.decode([[GeneratedText((), "stop", 0.0)]], []) == [{"text": "", "finish": "stop"}]
+    stopping = GenerateHead(tokenizer, head.head_config, None, SamplingParams(stop=("gold", " and")))
     assert stopping.decode([[written(" blue and gold", "stop")]], [])[0]["text"] == " blue"
     begun = dataclasses.replace(written(" blue", "stop"), rest=" .")  # of a token in which a stop string begins
     assert stopping.decode([[begun]], [])[0]["text"] == " blue ."
@@ -203,7 +207,7 @@ def test_what_was_written_becomes_an_answer(head, tokenizer):
 def test_it_is_measured_by_its_loss_alone(head, tokenizer):
     metrics = head.metrics()
     assert metrics.best == "loss" and not metrics.higher_is_better and not metrics.answers and metrics.report == "language"
-    assert GenerateHead(tokenizer, Card(head="generate", measures=("perplexity",))).metrics().best == "perplexity"
+    assert GenerateHead(tokenizer, HeadConfig(head="generate", measures=("perplexity",))).metrics().best == "perplexity"
 
 
 @pytest.mark.parametrize("shape", ["text", "pair"])
@@ -245,5 +249,5 @@ def test_sixteen_examples_are_learnt_and_said_again(head, model, tokenizer):
     made = model.generate(**prompts, max_new_tokens=8, do_sample=False, pad_token_id=tokenizer.pad_token_id)
     made = made[:, prompts["input_ids"].shape[1] :]
     assert (made == tokenizer.eos_token_id).any(dim=1).all()  # all of them end
-    answers = head.decode([[Written(tuple(row.tolist()), "stop", 0.0)] for row in made], [])
+    answers = head.decode([[GeneratedText(tuple(row.tolist()), "stop", 0.0)] for row in made], [])
     assert [answer["text"] for answer in answers] == [b for _, b in pairs]

@@ -9,10 +9,10 @@ import pytest
 from memory import PEAK
 
 from hftool.heads import get_head, long_texts
-from hftool.heads.blocks import token_ids
 from hftool.heads.long_texts import border, groups, parts
-from hftool.heads.windows import pieces_of
-from hftool.models import Card
+from hftool.heads.packing import token_ids
+from hftool.heads.windows import token_offsets
+from hftool.models import HeadConfig
 
 WORDS = [
     "a warm",
@@ -82,10 +82,10 @@ def test_a_text_without_a_border_is_cut_where_it_must_be(small, text):
 
 def test_tokens_and_offsets_in_parts_are_those_of_the_whole(tokenizer, monkeypatch):
     texts = [long_text(0), "short", "", long_text(1)]
-    whole, ids = pieces_of(tokenizer, texts), list(token_ids(tokenizer, texts))
+    whole, ids = token_offsets(tokenizer, texts), list(token_ids(tokenizer, texts))
     monkeypatch.setattr(long_texts, "LONG", 500)
     monkeypatch.setattr(long_texts, "GROUP", 2000)
-    for one, other in zip(whole, pieces_of(tokenizer, texts), strict=True):
+    for one, other in zip(whole, token_offsets(tokenizer, texts), strict=True):
         for name in ("ids", "starts", "ends"):
             assert np.array_equal(getattr(one, name), getattr(other, name))
     assert all(map(np.array_equal, ids, token_ids(tokenizer, texts)))
@@ -106,12 +106,14 @@ def test_what_is_read_of_a_long_text_is_the_same(tokenizer, monkeypatch, name, l
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
     if name == "text2text" and not tokenizer.num_special_tokens_to_add():
         pytest.skip("a decoder's tokenizer puts no end token after a source")
-    card = Card(head="classify" if name == "pairs" else name, max_length=limit, max_new_tokens=limit, labels=("a", "b"))
+    head_config = HeadConfig(
+        head="classify" if name == "pairs" else name, max_length=limit, max_new_tokens=limit, labels=("a", "b")
+    )
     rows = PAIRS if name == "pairs" else ROWS[name]
-    whole = get_head(tokenizer, card, None).encode(rows)
+    whole = get_head(tokenizer, head_config, None).encode(rows)
     monkeypatch.setattr(long_texts, "LONG", 500)
     monkeypatch.setattr(long_texts, "GROUP", 5000)
-    short = get_head(tokenizer, card, None).encode(rows)
+    short = get_head(tokenizer, head_config, None).encode(rows)
     for one, other in zip(whole, short, strict=True):
         assert np.array_equal(one.input_ids, other.input_ids) and one.row == other.row
         assert np.array_equal(one.segments, other.segments) if one.segments is not None else other.segments is None
@@ -122,7 +124,9 @@ def test_what_is_read_of_a_long_text_is_the_same(tokenizer, monkeypatch, name, l
 def test_a_text_that_begins_with_white_space_is_read_all_the_same(tiny_bert, small):
     from transformers import AutoTokenizer
 
-    head = get_head(AutoTokenizer.from_pretrained(tiny_bert), Card(head="classify", max_length=8, labels=("a", "b")), None)
+    head = get_head(
+        AutoTokenizer.from_pretrained(tiny_bert), HeadConfig(head="classify", max_length=8, labels=("a", "b")), None
+    )
     (feature,) = head.encode([{"text": " " * 5000 + "a warm film " * 500}])
     (bare,) = head.encode([{"text": "a warm film " * 30}])
     assert feature.input_ids.tolist() == bare.input_ids.tolist() and feature.cut > 1000
@@ -134,9 +138,9 @@ MEASURE = (
 import sys
 from transformers import AutoTokenizer
 from hftool.heads import get_head
-from hftool.models import Card
+from hftool.models import HeadConfig
 tokenizer = AutoTokenizer.from_pretrained(sys.argv[1])
-head = get_head(tokenizer, Card(head=sys.argv[2], max_length=32, labels=("O", "B-PER")), None)
+head = get_head(tokenizer, HeadConfig(head=sys.argv[2], max_length=32, labels=("O", "B-PER")), None)
 row = lambda text: {"context": text, "question": "who"} if sys.argv[2] == "answer" else {"text": text}
 head.encode([row("short")])
 first = peak()

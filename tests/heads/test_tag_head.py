@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 import torch
 
-from hftool.data.schemes import scheme_of
-from hftool.data.scripts import are_words
+from hftool.data.tag_schemes import scheme_of
+from hftool.data.unspaced_scripts import are_words
 from hftool.errors import DataError, UsageError
 from hftool.heads import get_head
-from hftool.heads.tag import TagHead, spans_of, split_words
-from hftool.models import Card
+from hftool.heads.tag.head import TagHead, spans_of, split_words
+from hftool.models import HeadConfig
 
 LABELS = ("O", "B-person", "I-person", "B-place", "I-place")
 SENTENCES = [
@@ -70,7 +70,7 @@ def family(request):
 
 
 def head_of(family, **values):
-    return TagHead(family[0], Card(**{"head": "tag", "labels": LABELS, "max_length": 64, **values}))
+    return TagHead(family[0], HeadConfig(**{"head": "tag", "labels": LABELS, "max_length": 64, **values}))
 
 
 def forward(head, model, features):
@@ -84,7 +84,7 @@ def say(head, features, tag_of):
     """Outputs that give word w the tag tag_of[w] with the logit 9, wherever the word is answered, and rubbish elsewhere."""
     rng = torch.Generator().manual_seed(0)
     length = max(feature.length for feature in features)
-    logits = torch.randn(len(features), length, len(head.card.labels), generator=rng)
+    logits = torch.randn(len(features), length, len(head.head_config.labels), generator=rng)
     for i, feature in enumerate(features):
         for place, word in zip(feature.extra.positions, feature.extra.words, strict=True):
             logits[i, place] = 0
@@ -102,8 +102,8 @@ def answers(head, model, rows):
 
 
 def test_the_registry_finds_it(family):
-    card = Card(head="tag", labels=LABELS)
-    assert get_head(family[0], card, None) == TagHead(family[0], card)
+    head_config = HeadConfig(head="tag", labels=LABELS)
+    assert get_head(family[0], head_config, None) == TagHead(family[0], head_config)
 
 
 def test_words_as_in_the_data_that_taggers_learn_from():

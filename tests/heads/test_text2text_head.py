@@ -4,9 +4,9 @@ from transformers import T5Config, T5ForConditionalGeneration, T5Tokenizer
 
 from hftool.errors import UsageError
 from hftool.heads import get_head
-from hftool.heads.protocol import Decoding, Written
-from hftool.heads.text2text import Text2TextHead
-from hftool.models import Card
+from hftool.heads.protocol import GeneratedText, SamplingParams
+from hftool.heads.text2text.head import Text2TextHead
+from hftool.models import HeadConfig
 
 AWKWARD = ["", "🙂 🏳️‍🌈", "مرحبا שלום", "\ufeff", "\ufeffa film", " ", "\n", "a" * 100_000, "a warm film " * 8_000]
 ENGLISH = [
@@ -74,7 +74,7 @@ def model(config):
 
 @pytest.fixture
 def head(tokenizer, config):
-    return Text2TextHead(tokenizer, Card(head="text2text", prefix="translate: ", max_length=24, max_new_tokens=8), config)
+    return Text2TextHead(tokenizer, HeadConfig(head="text2text", prefix="translate: ", max_length=24, max_new_tokens=8), config)
 
 
 def pairs():
@@ -82,8 +82,8 @@ def pairs():
 
 
 def test_the_head_is_found_by_its_name(tokenizer, config):
-    card = Card(head="text2text")
-    assert get_head(tokenizer, card, config) == Text2TextHead(tokenizer, card, config)
+    head_config = HeadConfig(head="text2text")
+    assert get_head(tokenizer, head_config, config) == Text2TextHead(tokenizer, head_config, config)
 
 
 def test_features_are_what_the_tokenizer_gives(head, tokenizer):
@@ -102,7 +102,7 @@ def test_long_texts_are_cut_and_keep_their_end(head, tokenizer):
     assert feature.target.tolist() == [*target[:7], tokenizer.eos_token_id]
     assert feature.cut == len(source) - 24 + len(target) - 8
     assert feature.input_ids.tolist() == tokenizer("translate: " + long, truncation=True, max_length=24)["input_ids"]
-    whole = Text2TextHead(tokenizer, Card(head="text2text"))  # no limit
+    whole = Text2TextHead(tokenizer, HeadConfig(head="text2text"))  # no limit
     [feature] = whole.encode([{"source": long, "target": long}])
     assert feature.length == len(target) == len(feature.target) and feature.cut == 0
 
@@ -110,7 +110,7 @@ def test_long_texts_are_cut_and_keep_their_end(head, tokenizer):
 @pytest.mark.parametrize("name", ["max_length", "max_new_tokens"])
 def test_a_limit_that_holds_no_text_is_refused(tokenizer, name):
     with pytest.raises(UsageError, match=f"{name} must be over 1 for this model, not 1"):
-        Text2TextHead(tokenizer, Card(head="text2text", **{name: 1})).encode(pairs())
+        Text2TextHead(tokenizer, HeadConfig(head="text2text", **{name: 1})).encode(pairs())
 
 
 def test_the_batch_is_that_of_the_model_itself(head, tokenizer, model):
@@ -124,9 +124,9 @@ def test_the_batch_is_that_of_the_model_itself(head, tokenizer, model):
 
 @pytest.mark.parametrize("start", [0, 2])
 def test_the_decoder_begins_as_its_config_says(head, tokenizer, start):
-    other = Text2TextHead(tokenizer, head.card, T5Config(decoder_start_token_id=start))
+    other = Text2TextHead(tokenizer, head.head_config, T5Config(decoder_start_token_id=start))
     assert set(other.collate(other.encode(pairs()))["decoder_input_ids"][:, 0].tolist()) == {start}
-    unknown = Text2TextHead(tokenizer, head.card)
+    unknown = Text2TextHead(tokenizer, head.head_config)
     assert unknown.collate(unknown.encode(pairs()))["decoder_input_ids"][0, 0] == tokenizer.pad_token_id
 
 
@@ -147,7 +147,7 @@ def test_what_is_asked_has_no_labels(head):
 
 def test_what_was_written_becomes_an_answer(head, tokenizer):
     def written(text, finish):
-        return Written(tuple(tokenizer(text)["input_ids"]), finish, -1.0)
+        return GeneratedText(tuple(tokenizer(text)["input_ids"]), finish, -1.0)
 
     assert head.decode([[written("zwei", "stop")]], []) == [{"text": "zwei", "finish": "stop"}]  # without its end token
     [answer] = head.decode([[written("zwei", "length"), written("drei", "stop")]], [])
@@ -155,16 +155,16 @@ def test_what_was_written_becomes_an_answer(head, tokenizer):
 
 
 def test_how_it_writes_is_the_cards_unless_it_is_said(head, tokenizer):
-    assert head.decoding == Decoding(max_new_tokens=8)
-    assert Text2TextHead(tokenizer, Card(head="text2text")).decoding.max_new_tokens == 128
-    settings = Decoding(beams=4)
-    assert Text2TextHead(tokenizer, head.card, None, settings).decoding is settings
+    assert head.sampling == SamplingParams(max_new_tokens=8)
+    assert Text2TextHead(tokenizer, HeadConfig(head="text2text")).sampling.max_new_tokens == 128
+    settings = SamplingParams(beams=4)
+    assert Text2TextHead(tokenizer, head.head_config, None, settings).sampling is settings
 
 
 def test_it_is_measured_by_the_task_or_by_rouge(head, tokenizer):
     assert head.metrics().best == "rougeL" and head.metrics().higher_is_better and head.metrics().answers
-    card = Card(head="text2text", measures=("bleu", "chrf"))
-    assert Text2TextHead(tokenizer, card).metrics().names == ("bleu", "chrf") and head.metrics().report == "texts"
+    head_config = HeadConfig(head="text2text", measures=("bleu", "chrf"))
+    assert Text2TextHead(tokenizer, head_config).metrics().names == ("bleu", "chrf") and head.metrics().report == "texts"
 
 
 def test_awkward_texts_are_learnt_from(head, model):
@@ -187,5 +187,5 @@ def test_sixteen_pairs_are_learnt_and_said_again(head, model):
         optimizer.zero_grad()
     asked = head.collate(head.encode([{"source": word} for word in ENGLISH]))
     made = model.generate(**asked, max_new_tokens=8, do_sample=False)
-    answers = head.decode([[Written(tuple(row.tolist()), "stop", 0.0)] for row in made], [])
+    answers = head.decode([[GeneratedText(tuple(row.tolist()), "stop", 0.0)] for row in made], [])
     assert [answer["text"] for answer in answers] == GERMAN

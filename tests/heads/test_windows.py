@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hftool.errors import ConfigError
-from hftool.heads.windows import Window, cut_windows, frame_of, pieces_of
+from hftool.heads.windows import Window, cut_windows, special_token_template, token_offsets
 
 TEXTS = [
     "a warm funny film, isn't it",
@@ -55,17 +55,17 @@ def test_windows_that_do_not_move_are_refused(size, overlap):
 
 
 def test_a_frame_is_what_the_tokenizer_puts_around_texts(tokenizer):
-    a, b = pieces_of(tokenizer, ["a warm film", "joy 你好"])
-    assert frame_of(tokenizer).around(a.ids)[0].tolist() == tokenizer("a warm film")["input_ids"]
-    ids, segments = frame_of(tokenizer, 2).around(a.ids, b.ids)
+    a, b = token_offsets(tokenizer, ["a warm film", "joy 你好"])
+    assert special_token_template(tokenizer).around(a.ids)[0].tolist() == tokenizer("a warm film")["input_ids"]
+    ids, segments = special_token_template(tokenizer, 2).around(a.ids, b.ids)
     whole = tokenizer("a warm film", "joy 你好")
     assert ids.tolist() == whole["input_ids"] and ids.dtype == np.int32
     assert (None if segments is None else segments.tolist()) == whole.get("token_type_ids")
-    assert frame_of(tokenizer, 2).length == tokenizer.num_special_tokens_to_add(pair=True)
+    assert special_token_template(tokenizer, 2).length == tokenizer.num_special_tokens_to_add(pair=True)
 
 
 def test_a_tokenizer_without_characters_is_refused():
     slow = SimpleNamespace(is_fast=False)
-    for wanted in (lambda: frame_of(slow), lambda: pieces_of(slow, ["a"])):
+    for wanted in (lambda: special_token_template(slow), lambda: token_offsets(slow, ["a"])):
         with pytest.raises(ConfigError, match="which characters"):
             wanted()

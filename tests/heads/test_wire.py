@@ -9,7 +9,7 @@ from families import KINDS
 from hftool.errors import DataError, UsageError
 from hftool.heads import HEADS, head_class
 from hftool.heads.wire import WRITING, Asks, options_of, rows_of
-from hftool.models import Card
+from hftool.models import HeadConfig
 
 TEXT = Asks(texts={"text": "text"})
 PAIR = Asks(texts={"text": "text"}, more={"text_pair": "text_pair"})
@@ -67,7 +67,7 @@ def test_parameters_become_fields_of_the_head_and_of_its_decoding():
     given = {"max_new_tokens": 5, "temperature": 0.5, "num_return_sequences": 2, "stop": ["."], "seed": 3}
     options, reply = options_of(WRITING, given, {})
     wanted = {"max_new_tokens": 5, "temperature": 0.5, "samples": 2, "stop": (".",), "seed": 3}
-    assert (options, reply) == ({"decoding": wanted}, {})
+    assert (options, reply) == ({"sampling": wanted}, {})
     known = head_class("fill").parameters
     assert options_of(known, {"top_k": 3}, {}) == ({"top_k": 3}, {})
     assert options_of(head_class("classify").parameters, {"top_k": 1}, {}) == ({}, {"top_k": 1})
@@ -75,9 +75,9 @@ def test_parameters_become_fields_of_the_head_and_of_its_decoding():
 
 
 def test_what_means_nothing_without_draws_is_left_out_and_do_sample_says_whether_there_are_any():
-    assert options_of(WRITING, {"top_p": 0.5, "temperature": 0}, {})[0] == {"decoding": {}}
-    assert options_of(WRITING, {"do_sample": True, "top_k": 4}, {})[0] == {"decoding": {"temperature": 1.0, "top_k": 4}}
-    assert options_of(WRITING, {"do_sample": False, "temperature": 2}, {})[0] == {"decoding": {}}
+    assert options_of(WRITING, {"top_p": 0.5, "temperature": 0}, {})[0] == {"sampling": {}}
+    assert options_of(WRITING, {"do_sample": True, "top_k": 4}, {})[0] == {"sampling": {"temperature": 1.0, "top_k": 4}}
+    assert options_of(WRITING, {"do_sample": False, "temperature": 2}, {})[0] == {"sampling": {}}
 
 
 @pytest.mark.parametrize(
@@ -106,10 +106,10 @@ def test_parameters_out_of_range_are_named(given, said):
     assert said in str(caught.value)
 
 
-def head(name, **card):
+def head(name, **head_config):
     kind = {"generate": "gpt2", "text2text": "t5"}.get(name, "bert")
     tokenizer = KINDS[kind][0]()
-    return head_class(name)(tokenizer=tokenizer, card=Card(head=name, **card))
+    return head_class(name)(tokenizer=tokenizer, head_config=HeadConfig(head=name, **head_config))
 
 
 SPAN = {"answer": "Oslo", "start": 3, "end": 7, "probability": 0.5}

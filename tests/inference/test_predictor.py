@@ -7,8 +7,8 @@ import torch
 from hftool.errors import DataError
 from hftool.inference import predictor as module
 from hftool.inference.predictor import Predictor
-from hftool.models import Card, load_model
-from hftool.workflow.ask import load, make_predictor
+from hftool.models import HeadConfig, load_model
+from hftool.workflow._load import load, make_predictor
 
 WORDS = [
     "a",
@@ -35,8 +35,8 @@ WORDS = [
 @pytest.fixture(scope="module")
 def predictor(tiny_bert):
     torch.manual_seed(1)
-    card = Card(head="classify", labels=("bad", "good"), max_length=64)
-    loaded = load_model(tiny_bert, "AutoModelForSequenceClassification", card=card, new_head=True)
+    head_config = HeadConfig(head="classify", labels=("bad", "good"), max_length=64)
+    loaded = load_model(tiny_bert, "AutoModelForSequenceClassification", head_config=head_config, new_head=True)
     return make_predictor(loaded)
 
 
@@ -88,8 +88,8 @@ def test_the_loss_is_the_mean_over_rows_whatever_the_batches(predictor, alone, t
 
 
 def test_a_model_of_nan_gives_no_answers(tiny_bert):
-    card = Card(head="classify", labels=("bad", "good"), max_length=64)
-    loaded = load_model(tiny_bert, "AutoModelForSequenceClassification", card=card, new_head=True)
+    head_config = HeadConfig(head="classify", labels=("bad", "good"), max_length=64)
+    loaded = load_model(tiny_bert, "AutoModelForSequenceClassification", head_config=head_config, new_head=True)
     with torch.no_grad():
         loaded.model.classifier.weight[0, 0] = math.nan
     with pytest.raises(DataError, match="answers with NaN or infinite numbers: its weights are damaged"):
@@ -100,7 +100,7 @@ def test_parts_are_of_the_features_and_those_given_up_are_not_computed(predictor
     features = predictor.head.encode(rows(60))
     small = Predictor(predictor.engine, predictor.head, batch_tokens=40)
     left = set(range(0, 60, 3))
-    parts = small.parts(features, gone=lambda place: place in left or features[place].length < 9)
+    parts = small.parts(features, is_cancelled=lambda place: place in left or features[place].length < 9)
     for place, (part, one) in enumerate(zip(parts, alone, strict=True)):
         if part is not None:
             assert small.join([features[place]], [part])["label"] == one["label"]
@@ -111,7 +111,7 @@ def test_parts_are_of_the_features_and_those_given_up_are_not_computed(predictor
 
 def test_tokens_are_told_by_the_places_of_the_features():
     loaded = load(str(families.folder("gpt2")))
-    head = make_predictor(loaded, options={"decoding": {"max_new_tokens": 3}})
+    head = make_predictor(loaded, options={"sampling": {"max_new_tokens": 3}})
     texts = ["the red cat is warm and fine .", "who", "where is the car ?"]  # batches are sorted by length
     told = {}
     features = head.head.encode([{"prompt": text} for text in texts])

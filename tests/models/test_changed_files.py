@@ -11,8 +11,8 @@ from huggingface_hub import constants
 
 from hftool import workflow
 from hftool.errors import DataError
-from hftool.models import sums
-from hftool.models.sums import SUMS, check_loaded, write_sums
+from hftool.models import checksums
+from hftool.models.checksums import SUMS, check_loaded, write_checksums
 
 HOUR = 3600 * 10**9
 
@@ -27,15 +27,15 @@ def home(tmp_path, monkeypatch):
     """A cache of its own, and files that have not changed for an hour."""
     monkeypatch.setattr(constants, "HF_HOME", str(tmp_path / "home"))
     real = time.time_ns
-    monkeypatch.setattr(sums.time, "time_ns", lambda: real() + HOUR)
+    monkeypatch.setattr(checksums.time, "time_ns", lambda: real() + HOUR)
     return tmp_path / "home" / "hftool" / "hashes.json"
 
 
 @pytest.fixture
 def hashed(monkeypatch):
     """The names of the files that are hashed, in order."""
-    names, real = [], sums.sha256
-    monkeypatch.setattr(sums, "sha256", lambda path: names.append(path.name) or real(path))
+    names, real = [], checksums.sha256
+    monkeypatch.setattr(checksums, "sha256", lambda path: names.append(path.name) or real(path))
     return names
 
 
@@ -108,7 +108,7 @@ def test_what_a_stranger_calls_sums_is_no_fault(text, saved):
 def test_files_below_the_folder_are_compared(tmp_path):
     (tmp_path / "1_Pooling").mkdir()
     (tmp_path / "1_Pooling" / "config.json").write_text("{}")
-    write_sums(tmp_path)
+    write_checksums(tmp_path)
     check_loaded(tmp_path)
     (tmp_path / "1_Pooling" / "config.json").write_text("[]")
     with pytest.raises(DataError, match=r"1_Pooling/config\.json changed"):
@@ -152,8 +152,8 @@ def test_without_a_place_for_notes_all_is_compared(saved, tmp_path, monkeypatch,
 
 
 def test_the_notes_stay_short(tmp_path, home, monkeypatch):
-    monkeypatch.setattr(sums, "MOST_HASHES", 3)
+    monkeypatch.setattr(checksums, "MOST_HASHES", 3)
     for name in "abcde":
         (tmp_path / name).write_text(name)
-        sums.hashes_of([tmp_path / name])
+        checksums.hashes_of([tmp_path / name])
     assert [path.rpartition("/")[2] for path in json.loads(home.read_text())] == ["c", "d", "e"]

@@ -12,11 +12,20 @@ import torch
 from conftest import one_line
 
 from hftool.errors import DataError, Refused
-from hftool.models import Card, describe, load_model, meta_model, read_card, read_config, sentence_settings, write_card
-from hftool.models.sizes import building_within, held_by
-from hftool.models.sums import check_sums, read_sums
-from hftool.names import find_place
+from hftool.models import (
+    HeadConfig,
+    describe,
+    load_model,
+    meta_model,
+    read_config,
+    read_head_config,
+    sentence_settings,
+    write_head_config,
+)
+from hftool.models.checksums import read_checksums, verify_checksums
+from hftool.models.size_limits import building_within, held_by
 from hftool.progress import silent
+from hftool.resolve import resolve_model
 
 SOON = 2.0  # seconds of the processor: twice the second that is promised, since coverage watches each line
 
@@ -94,16 +103,16 @@ def test_info_says_the_same(folder, cli, key, value):
 
 def test_every_field_of_a_card_has_a_schema_and_every_card_that_is_written_is_read(tmp_path):
     cards = [
-        Card(head="fill"),
-        Card(head="classify", problem_type="regression", label_range=(-1.5, 2.0)),
-        Card(head="answer", problem_type="answer_or_none", max_length=384),
-        Card(head="tag", labels=("O", "B-PER"), class_weights=(0.5, 0.0), measures=("f1",)),
-        Card(head="text2text", prefix="summarize: ", max_new_tokens=64, thresholds={"a": 0.5}, revision="0" * 40),
-        Card(head="embed", pooling="cls", metrics={"test": {"rows": 3, "spearman": -0.5}}, stand_in={"model": "a for b"}),
+        HeadConfig(head="fill"),
+        HeadConfig(head="classify", problem_type="regression", label_range=(-1.5, 2.0)),
+        HeadConfig(head="answer", problem_type="answer_or_none", max_length=384),
+        HeadConfig(head="tag", labels=("O", "B-PER"), class_weights=(0.5, 0.0), measures=("f1",)),
+        HeadConfig(head="text2text", prefix="summarize: ", max_new_tokens=64, thresholds={"a": 0.5}, revision="0" * 40),
+        HeadConfig(head="embed", pooling="cls", metrics={"test": {"rows": 3, "spearman": -0.5}}, stand_in={"model": "a for b"}),
     ]
-    for card in cards:
-        write_card(tmp_path, card)
-        assert read_card(tmp_path) == card
+    for head_config in cards:
+        write_head_config(tmp_path, head_config)
+        assert read_head_config(tmp_path) == head_config
 
 
 @pytest.mark.parametrize("labels", [["a", "b"], ["a", "b", "c", "d"]])
@@ -288,8 +297,8 @@ def test_other_architectures_are_what_they_say(name, tmp_path):
 
 def test_a_head_of_a_thousand_labels_on_a_small_body_is_none_too_many(tiny_bert):
     labels = tuple(f"label {i}" for i in range(1000))
-    card = Card(head="classify", labels=labels)
-    loaded = load_model(tiny_bert, "AutoModelForSequenceClassification", card=card, new_head=True)
+    head_config = HeadConfig(head="classify", labels=labels)
+    loaded = load_model(tiny_bert, "AutoModelForSequenceClassification", head_config=head_config, new_head=True)
     assert loaded.model.config.num_labels == 1000
 
 
@@ -404,7 +413,7 @@ def test_a_pipe_in_the_place_of_a_file_is_77_and_never_waited_for(tiny_run, tmp_
         code, line = ends(cli, *[word.format(folder) for word in words])
         assert code == 77 and "is not a plain file" in line, verb
     with pytest.raises(Refused):
-        check_sums(folder)
+        verify_checksums(folder)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no pipes there")
@@ -417,11 +426,11 @@ def test_a_pipe_in_a_run(tiny_run, tmp_path, cli, name):
     assert ends(cli, "verify", run)[0] == 77
     if "/" not in name:
         with pytest.raises(Refused, match="not a plain file"):
-            find_place(str(run), head=None, offline=True, fallback=False, progress=silent)
+            resolve_model(str(run), head=None, offline=True, fallback=False, progress=silent)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no pipes there")
 def test_hashes_in_a_pipe(tmp_path):
     pipe(tmp_path / "SHA256SUMS")
     with pytest.raises(Refused, match="SHA256SUMS' is not a plain file"):
-        read_sums(tmp_path)
+        read_checksums(tmp_path)

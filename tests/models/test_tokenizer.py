@@ -9,10 +9,10 @@ from odd_tokenizers import ODD, TEXTS, odd_folder
 from tokenizers import Tokenizer
 
 from hftool import workflow
-from hftool.data.sources import Row
+from hftool.data.readers.tables import Row
 from hftool.errors import ConfigError
 from hftool.heads import get_head
-from hftool.models import Card, load_tokenizer, read_config
+from hftool.models import HeadConfig, load_tokenizer, read_config
 from hftool.models.tokenizer import save_tokenizer
 from hftool.registry.models import FAMILIES
 
@@ -34,8 +34,8 @@ def odd(name, tmp_path):
 
 def features(head, tokenizer, config, rows):
     labels = ("a", "b") if head in ("classify", "tag") else ()
-    card = Card(head=head, labels=labels, max_length=60, max_new_tokens=8 if head == "generate" else 100)
-    return get_head(tokenizer, card, config).encode(rows)
+    head_config = HeadConfig(head=head, labels=labels, max_length=60, max_new_tokens=8 if head == "generate" else 100)
+    return get_head(tokenizer, head_config, config).encode(rows)
 
 
 @pytest.mark.parametrize("name", ODD)
@@ -113,7 +113,15 @@ def copied(kind, tmp_path, **files):
 
 
 def flags(token, **more):
-    return {"content": token, "lstrip": False, "rstrip": False, "single_word": False, "normalized": False, "special": False, **more}
+    return {
+        "content": token,
+        "lstrip": False,
+        "rstrip": False,
+        "single_word": False,
+        "normalized": False,
+        "special": False,
+        **more,
+    }
 
 
 def declares(token, number):
@@ -181,7 +189,10 @@ def test_any_class_that_the_config_names_reads_the_file(name, tmp_path):
 def case_rows(count=64):
     """A label that the case of a word decides: nothing for a tokenizer that lower-cases."""
     words = ("the", "THE")
-    return [{"text": f"{words[i % 2]} {families.THINGS[i // 2 % 8]} {families.COLOURS[i // 16]}", "label": "ab"[i % 2]} for i in range(count)]
+    return [
+        {"text": f"{words[i % 2]} {families.THINGS[i // 2 % 8]} {families.COLOURS[i // 16]}", "label": "ab"[i % 2]}
+        for i in range(count)
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -201,7 +212,9 @@ def cased(tmp_path_factory):
 def answers_as_trained(place, rows, folder):
     answers = workflow.infer(workflow.load(str(place)), [row["text"] for row in rows])
     [tokens] = workflow.tokenize(str(place), ["THE cat"])
-    return [answer["label"] for answer in answers] == [row["label"] for row in rows] and tokens.ids == file_ids(folder, "THE cat")
+    return [answer["label"] for answer in answers] == [row["label"] for row in rows] and tokens.ids == file_ids(
+        folder, "THE cat"
+    )
 
 
 def test_a_cased_model_learns_case_and_keeps_it_in_the_run_and_its_model(cased):

@@ -85,9 +85,13 @@ def test_fill_learns_and_answers_from_such_a_folder(tmp_path):
     config.save_pretrained(folder)
     (folder / "tokenizer.json").unlink()
     (folder / "tokenizer_config.json").unlink()
-    whole = [answer["masks"] for answer in workflow.infer(workflow.load(str(families.folder("roberta"))), ["the <mask> cat is"])]
+    whole = [
+        answer["masks"] for answer in workflow.infer(workflow.load(str(families.folder("roberta"))), ["the <mask> cat is"])
+    ]
     right = json.loads((families.folder("roberta") / "tokenizer.json").read_text())
-    assert [one["lstrip"] for one in right["added_tokens"] if one["content"] == "<mask>"] == [False]  # trained by transformers 5
+    assert [one["lstrip"] for one in right["added_tokens"] if one["content"] == "<mask>"] == [
+        False
+    ]  # trained by transformers 5
     made = [answer["masks"] for answer in workflow.infer(workflow.load(str(folder)), ["the <mask> cat is"])]
     assert len(made[0]) == len(whole[0]) == 1
     [tokens] = workflow.tokenize(str(folder), ["the <mask> cat"])
@@ -132,7 +136,9 @@ def test_a_vocabulary_with_capitals_keeps_case_where_nothing_else_is_said(words,
     made = tokenizer.decode(tokenizer(text, add_special_tokens=False)["input_ids"])
     assert made == (text if keeps else text.lower())
     said = tokenizer_notes(tokenizer, tmp_path)
-    assert len(said) == (keeps and "do_lower_case" not in (settings or {})) and all("its vocab.txt has capitals" in one for one in said)
+    assert len(said) == (keeps and "do_lower_case" not in (settings or {})) and all(
+        "its vocab.txt has capitals" in one for one in said
+    )
 
 
 def test_it_is_said_and_kept(tmp_path, cli):
@@ -144,9 +150,13 @@ def test_it_is_said_and_kept(tmp_path, cli):
     families._bert([None] * config.vocab_size).save_pretrained(folder)
     (folder / "tokenizer.json").unlink()
     code, out, err = cli("tokenize", folder, "The Cat")
-    assert code == 0 and "The" in out and err.count("nothing says whether case is kept; its vocab.txt has capitals, so it is") == 1
+    assert (
+        code == 0 and "The" in out and err.count("nothing says whether case is kept; its vocab.txt has capitals, so it is") == 1
+    )
     rows = families.write_jsonl(tmp_path / "rows.jsonl", families.classify_rows(16))
-    code, out, err = cli("finetune", folder, rows, "--set", "max_steps=1", "--set", "allow_leak=true", "--out", tmp_path / "run")
+    code, out, err = cli(
+        "finetune", folder, rows, "--set", "max_steps=1", "--set", "allow_leak=true", "--out", tmp_path / "run"
+    )
     assert code == 0 and err.count("its vocab.txt has capitals, so it is") == 1
     code, out, err = cli("tokenize", tmp_path / "run", "The Cat")
     assert code == 0 and "The" in out and "capitals" not in err
@@ -165,4 +175,7 @@ def test_where_the_config_contradicts_tokenizer_json_that_is_said(said, does, tm
     assert (tokenizer("THE")["input_ids"] == tokenizer("the")["input_ids"]) == does
     [note] = tokenizer_notes(tokenizer, folder)
     assert "says do_lower_case" in note and "tokenizer.json decides" in note
-    assert tokenizer_notes(load_tokenizer(families.folder("bert"), read_config(families.folder("bert"))), families.folder("bert")) == ()
+    assert (
+        tokenizer_notes(load_tokenizer(families.folder("bert"), read_config(families.folder("bert"))), families.folder("bert"))
+        == ()
+    )

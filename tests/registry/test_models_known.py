@@ -11,9 +11,9 @@ from transformers import AutoConfig, AutoModel
 from hftool.errors import UsageError
 from hftool.heads import HEADS
 from hftool.models.families import AUTO_CLASSES
-from hftool.names import ASSETS, find_place
 from hftool.progress import silent
 from hftool.registry.models import FAMILIES, MODELS, check_head, find_family, find_model, get_model, natural_head
+from hftool.resolve import ASSETS, resolve_model
 from hftool.safety import check_folder
 
 BY_NAME = {family.name: family for family in FAMILIES}
@@ -96,8 +96,8 @@ def test_a_bundled_model_is_there_and_has_the_parameters_that_its_row_says(name)
     config = AutoConfig.from_pretrained(folder)
     assert config.model_type == BY_NAME[row.family].model_type
     assert count(config) == row.parameters
-    card = json.loads((folder / "hftool.json").read_text(encoding="utf-8")) if (folder / "hftool.json").exists() else {}
-    assert card.get("head", natural_head(row)) == natural_head(row)
+    head_config = json.loads((folder / "hftool.json").read_text(encoding="utf-8")) if (folder / "hftool.json").exists() else {}
+    assert head_config.get("head", natural_head(row)) == natural_head(row)
 
 
 def test_names_are_found_or_the_nearest_is_named():
@@ -166,7 +166,7 @@ def test_a_stand_in_is_of_the_family_that_it_stands_for_and_there_without_a_netw
     ],
 )
 def test_a_stand_in_is_at_hand_without_a_network(name, head, used):
-    place = find_place(name, head=head, offline=True, fallback=True, progress=silent)
+    place = resolve_model(name, head=head, offline=True, fallback=True, progress=silent)
     assert place.stand_in == {"asked": name, "used": used} and place.row is get_model(used)
     assert (place.folder / "model.safetensors").is_file() and (place.folder / "config.json").is_file()
 

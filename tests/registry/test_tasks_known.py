@@ -5,14 +5,14 @@ import re
 import pytest
 
 from hftool.data.columns import map_columns
-from hftool.data.sources import split_files
+from hftool.data.readers.tables import split_files
 from hftool.errors import UsageError
 from hftool.evaluation.report import make_report
 from hftool.heads import HEADS, get_head, head_class
-from hftool.models import Card
-from hftool.names import ASSETS
+from hftool.models import HeadConfig
 from hftool.registry.models import FAMILIES
 from hftool.registry.tasks import TASKS, find_task, get_task
+from hftool.resolve import ASSETS
 
 LABELS = {
     "sst2": ("negative", "positive"),
@@ -66,8 +66,8 @@ def test_labels_are_in_the_order_of_their_ids():
 def test_what_a_task_is_judged_by_can_be_measured(row):
     names = tuple(name for _, name in row.labels)
     kind = "regression" if row.numbers else "single_label_classification"
-    card = Card(head=row.head, labels=names, measures=row.measures, problem_type=kind, max_new_tokens=4)
-    metrics = get_head(None, card).metrics()
+    head_config = HeadConfig(head=row.head, labels=names, measures=row.measures, problem_type=kind, max_new_tokens=4)
+    metrics = get_head(None, head_config).metrics()
     assert metrics.names == row.measures and metrics.higher_is_better
     if row.numbers:
         rows, answers = [{"label": 1.5}, {"label": 2.0}], [{"score": 1.0}, {"score": 3.0}]

@@ -9,7 +9,7 @@ from conftest import one_line
 from safetensors import safe_open
 
 from hftool import workflow
-from hftool.models import Card, auto_class_of, load_model, read_config
+from hftool.models import HeadConfig, auto_class_of, load_model, read_config
 from hftool.registry.models import FAMILIES
 from hftool.training.adapters import add_adapters, learning_share, merge_adapters
 
@@ -23,9 +23,9 @@ def seeded():
 
 
 def load(kind, head):
-    card = Card(head=head, labels=LABELS.get(head, ()), max_length=64)
+    head_config = HeadConfig(head=head, labels=LABELS.get(head, ()), max_length=64)
     folder = families.folder(kind)
-    return load_model(folder, auto_class_of(head, read_config(folder)), card=card, new_head=True).model
+    return load_model(folder, auto_class_of(head, read_config(folder)), head_config=head_config, new_head=True).model
 
 
 def outputs_of(model):
@@ -103,7 +103,7 @@ def run(request, tmp_path_factory):
     }
     said = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("hftool.workflow.train._release", lambda store, progress: None)  # what it would remove is looked at
+        patch.setattr("hftool.workflow._finetune._release", lambda store, progress: None)  # what it would remove is looked at
         result = workflow.finetune(
             str(families.folder(kind)), config=config, head=head, out=folder / "run", progress=lambda e: said.append(e.text)
         )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from conftest import film_rows, write_tsv
-from crashing import KILLED, finish, leftovers, result, start
+from crash_injection import KILLED, finish, leftovers, result, start
 
 SAMPLE = 12
 

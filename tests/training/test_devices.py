@@ -6,14 +6,14 @@ import os
 
 import families
 import pytest
-from crashing import SERVER
-from several import environments, free_port
+from crash_injection import SERVER
+from multiprocess import environments, free_port
 
 from hftool import machine
 from hftool.config import make_config
 from hftool.errors import UsageError
 from hftool.machine import own_device, share_devices
-from hftool.workflow.resume import check_same
+from hftool.workflow.resume_checks import check_same
 
 
 def with_gpus(count):
@@ -34,8 +34,8 @@ def with_gpus(count):
 
 def places(target, rows, environment, wish):
     """In a process of its own: where the run is said to be, and where its parts are."""
-    from hftool.training.placement import Team
-    from hftool.workflow import prepare
+    from hftool.training.distributed import ProcessGroup
+    from hftool.workflow import plan
 
     os.environ.update(environment)
     os.environ["ACCELERATE_TORCH_DEVICE"] = "cuda:0"  # of a machine that was set up for one
@@ -45,13 +45,13 @@ def places(target, rows, environment, wish):
         loaded.append(device)
         raise StopIteration
 
-    prepare.load_model = load
+    plan.load_model = load
     knobs = {"train": rows, "validation": rows, "allow_leak": True, "device": wish}
-    settings = prepare.make_settings(knobs, model=str(families.folder("bert")), task=None, head="tag")
-    found = prepare.find(settings, offline=True, fallback=False, progress=lambda event: None)
+    settings = plan.make_settings(knobs, model=str(families.folder("bert")), task=None, head="tag")
+    found = plan.find(settings, offline=True, fallback=False, progress=lambda event: None)
     with contextlib.suppress(StopIteration):
-        prepare.prepare(found, prepare.split(found.settings, found.data, found.head))
-    accelerator = Team(settings.device).accelerator
+        plan.prepare(found, plan.split(found.settings, found.data, found.head))
+    accelerator = ProcessGroup(settings.device).accelerator
     made = {"settings": settings.device, "loaded": loaded, "accelerator": str(accelerator.device), "torch": told}
     target.write_text(json.dumps(made))
 

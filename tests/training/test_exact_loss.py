@@ -11,9 +11,9 @@ import time
 import families
 import pytest
 import torch
-from crashing import SERVER, start
+from crash_injection import SERVER, start
+from multiprocess import environments, free_port, log_of, words_for, workers_of
 from safetensors.torch import load_file, save_file
-from several import environments, free_port, log_of, words_for, workers_of
 
 ROWS = 33  # steps of 16, 16 and 1: in the last one a second process has nothing to do
 DEALT = {  # name -> rows in a batch, batches added up, processes
@@ -36,11 +36,11 @@ OFTEN = ("classify", "tag", "text2text", "fill")
 
 def gradients(plan, name, rank, port, target):
     """In a process of its own: the summed loss, the count and the clipped gradient of each step of an epoch, into `target`."""
-    from hftool.run import Run
+    from hftool.storage.run_folder import Run
+    from hftool.training.distributed import ProcessGroup, seed_everything, sum_gradients
     from hftool.training.loop import Trainer
-    from hftool.training.placement import Team, seed_everything, sum_gradients
-    from hftool.workflow.ask import make_predictor
-    from hftool.workflow.prepare import find, make_settings, prepare, split
+    from hftool.workflow._load import make_predictor
+    from hftool.workflow.plan import find, make_settings, prepare, split
 
     torch.set_num_threads(1)
     batch, accumulate, processes = DEALT[name]
@@ -59,7 +59,7 @@ def gradients(plan, name, rank, port, target):
         features=job.encoded["train"],
         config=job.settings,
         precision="fp32",
-        accelerator=Team("cpu").accelerator,
+        accelerator=ProcessGroup("cpu").accelerator,
         evaluate=dict,
         run=Run(target.parent),
         progress=lambda event: None,
@@ -187,7 +187,7 @@ def test_torchrun_starts_it_and_a_run_of_two_goes_on_with_two(tmp_path):
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="workers are found in /proc")
 def test_a_worker_that_is_killed_is_started_again_and_the_run_ends_bitwise_the_same(tmp_path):
     """hftool starts the processes itself: --processes 2 --max-restarts 2; dropout is on."""
-    from crashing import result
+    from crash_injection import result
 
     def begin(out):
         words = words_for(tmp_path, out, "--batch-size", "4", "--epochs", "40", "--save-steps", "5", "--patience", "0")

@@ -14,12 +14,12 @@ import pytest
 import torch
 from command_words import last_wins
 from conftest import film_rows, one_line, write_tsv
-from crashing import KILLED, finish, leftovers, result, start
-from making import make_trainer
+from crash_injection import KILLED, finish, leftovers, result, start
+from trainer_factory import make_trainer
 
 from hftool.errors import RunStopped
 from hftool.safety import sha256
-from hftool.training.store import FILES, MANIFEST, Store
+from hftool.training.checkpoints import FILES, MANIFEST, CheckpointManager
 
 EVERY = [*FILES, MANIFEST]
 
@@ -167,7 +167,7 @@ def test_a_checkpoint_that_was_cut_short_is_damaged(desk, cut):
 def filled_store(folder, best):
     """Checkpoints of a small model: step -> the best that it names."""
     net = torch.nn.Linear(4, 2)
-    store, optimizer = Store(folder, keep=9), torch.optim.AdamW(net.parameters())
+    store, optimizer = CheckpointManager(folder, keep=9), torch.optim.AdamW(net.parameters())
     for step, named in best.items():
         store.save(net, optimizer, {"step": step, "best_step": named})
     return store, (net, optimizer)
@@ -474,7 +474,7 @@ def test_a_disk_that_can_only_be_read_is_told(desk, small_disk):
 @pytest.mark.parametrize("free", [1000, 1_000_000])
 def test_room_is_looked_for_before_the_first_step(desk, cli, monkeypatch, tmp_path, free):
     """74 when one checkpoint and the model do not fit, a notice when not all that is to be kept does."""
-    monkeypatch.setattr("hftool.workflow.train.free_bytes", lambda folder: free)
+    monkeypatch.setattr("hftool.workflow._finetune.free_bytes", lambda folder: free)
     run = tmp_path / "run"
     words = [word for word in desk.words(run, "--max-steps", 1, "--keep", 9) if word != "-q"]
     code, _, err = cli(*words)

@@ -7,13 +7,13 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from making import make_trainer, rows_of_many_lengths, same, weights_of
 from safetensors.torch import load_file
+from trainer_factory import make_trainer, rows_of_many_lengths, same, weights_of
 
 from hftool.errors import RunStopped
+from hftool.training.checkpoints import read_state
+from hftool.training.distributed import autocast, make_accelerator
 from hftool.training.estimate import estimate_seconds
-from hftool.training.placement import autocast, make_accelerator
-from hftool.training.store import read_state
 
 
 def log_of(trainer):

@@ -9,10 +9,10 @@ import time
 
 import pytest
 from conftest import one_line
-from crashing import result, start
-from several import environments, free_port, log_of, words_for, workers_of
+from crash_injection import result, start
+from multiprocess import environments, free_port, log_of, words_for, workers_of
 
-from hftool.run import Run, locked
+from hftool.storage.run_folder import Run, locked
 from hftool.training.launch import _environment, wanted_processes
 
 linux = pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="workers are found in /proc")
@@ -190,7 +190,7 @@ def test_a_full_disk_ends_what_hftool_started_with_74_and_nothing_is_started_aga
 
 def test_what_befalls_a_worker_that_the_first_has_left_is_no_reason_to_start_again(tmp_path, monkeypatch, capsys):
     from hftool.cli.app import _bug
-    from hftool.workers import EXIT_FILE, become_worker, leave
+    from hftool.processes import EXIT_FILE, become_worker, leave
 
     for name, value in environments(1)[1].items():
         monkeypatch.setenv(name, value)

@@ -5,12 +5,12 @@ import shutil
 
 import pytest
 from conftest import film_rows, write_tsv
-from crashing import KILLED, finish, leftovers
+from crash_injection import KILLED, finish, leftovers
 
 from hftool import workflow
 from hftool.errors import ConfigError
+from hftool.training.checkpoints import CheckpointManager, verify
 from hftool.training.loop import Trainer
-from hftool.training.store import Store, verify
 
 KNOBS = {"epochs": 3, "batch_size": 16, "lr": 1e-3, "keep": 3}
 
@@ -22,7 +22,7 @@ def desk(tiny_bert, tmp_path_factory):
     write_tsv(folder / "train.tsv", film_rows(48))
     knobs = KNOBS | {"train": str(folder / "train.tsv")}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("hftool.workflow.train._release", lambda store, progress: None)
+        patch.setattr("hftool.workflow._finetune._release", lambda store, progress: None)
         workflow.finetune(str(tiny_bert), "sst2", config=knobs, out=folder / "old", offline=True)
     return folder
 
@@ -40,7 +40,7 @@ def check_whole(run, tmp_path, name="saved"):
     """The run is finished and verified, and every checkpoint makes a model."""
     assert optimizers(run) == [] and leftovers(run) == []
     files = workflow.verify(run).files
-    steps = [f"step-{step:06d}" for step in Store(run / "checkpoints").steps()]
+    steps = [f"step-{step:06d}" for step in CheckpointManager(run / "checkpoints").steps()]
     assert len(steps) == 3 and all(f"checkpoints/{step}/model.safetensors" in files for step in steps)
     for checkpoint in ("best", "last", *steps):
         saved = workflow.save(run, out=tmp_path / f"{name}-{checkpoint}", checkpoint=checkpoint)
@@ -51,7 +51,7 @@ def test_a_finished_run_has_no_state_of_the_optimizer(tiny_bert, desk, tmp_path)
     knobs = KNOBS | {"train": str(desk / "train.tsv")}
     run = workflow.finetune(str(tiny_bert), "sst2", config=knobs, out=tmp_path / "run", offline=True).run.path
     check_whole(run, tmp_path)
-    for step in Store(run / "checkpoints").steps():
+    for step in CheckpointManager(run / "checkpoints").steps():
         state = json.loads((run / "checkpoints" / f"step-{step:06d}" / "state.json").read_text())
         assert state["step"] == step and "optimizer" in state
 
@@ -88,7 +88,7 @@ def test_training_never_goes_on_without_it(old, monkeypatch):
 
 
 def test_a_checkpoint_that_lost_it_otherwise_is_damaged(old):
-    folder = Store(old / "checkpoints").path(Store(old / "checkpoints").steps()[0])
+    folder = CheckpointManager(old / "checkpoints").path(CheckpointManager(old / "checkpoints").steps()[0])
     (folder / "optimizer.safetensors").unlink()
     with pytest.raises(ConfigError, match="is damaged"):
         verify(folder)
@@ -130,7 +130,7 @@ def test_a_run_that_cannot_be_written_stays_as_it_is(old, monkeypatch):
     def refuse(path, target):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("hftool.disk.link", refuse)
+    monkeypatch.setattr("hftool.storage.atomic.link", refuse)
     said = []
     assert workflow.resume(old, progress=lambda event: said.append(event.text)).metrics["best_step"]
     assert "the optimizer states are kept" in said[1] and len(optimizers(old)) == 3

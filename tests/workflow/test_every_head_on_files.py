@@ -152,11 +152,11 @@ def test_predict_takes_the_settings_of_each_head(tmp_path):
     assert "label_2" in best and "label_3" not in best and best["probability"] > best["probability_2"]
     [filled] = lines("fill", [{"text": "cat cat [MASK] cat"}], options={"top_k": 3})
     assert [len(mask["fills"]) for mask in filled["masks"]] == [3]
-    drawn = {"decoding": {"samples": 2, "temperature": 1.0, "max_new_tokens": 3}}
+    drawn = {"sampling": {"samples": 2, "temperature": 1.0, "max_new_tokens": 3}}
     assert [len(line["samples"]) for line in lines("generate", rows_of("generate", 2), options=drawn)] == [2, 2]
-    assert lines("text2text", rows_of("text2text", 1), options={"decoding": {"max_new_tokens": 1}})[0]["finish"] == "length"
+    assert lines("text2text", rows_of("text2text", 1), options={"sampling": {"max_new_tokens": 1}})[0]["finish"] == "length"
     with pytest.raises(UsageError, match="unknown setting 'beam'"):
-        lines("text2text", rows_of("text2text", 1), options={"decoding": {"beam": 2}})
+        lines("text2text", rows_of("text2text", 1), options={"sampling": {"beam": 2}})
 
 
 def test_vectors_go_into_an_array(tmp_path):

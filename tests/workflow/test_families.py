@@ -92,9 +92,9 @@ def test_plain_transformers_give_the_same_outputs(kind, lesson):
     assert type(plain) is type(loaded.model)
     texts, pairs = families.asked(lesson, families.LESSONS[lesson][1](1))
     [answer] = workflow.infer(loaded, texts, pairs=pairs)
-    text = loaded.card.prefix + texts[0].replace("[MASK]", tokenizer.mask_token or "")
+    text = loaded.head_config.prefix + texts[0].replace("[MASK]", tokenizer.mask_token or "")
     with torch.inference_mode():
-        more = {"scale": loaded.card.label_scale} if loaded.card.label_scale else {}
+        more = {"scale": loaded.head_config.label_scale} if loaded.head_config.label_scale else {}
         BY_HAND[lesson](plain.eval(), tokenizer, text, pairs[0] if pairs else None, answer, **more)
 
 

@@ -45,9 +45,9 @@ def test_minilm_learns_the_bundled_task_and_answers(tmp_path):
     said = [event.text for event in events if event.kind == "notice"]
     assert {said[0].split("'")[1], said[1].split("'")[1]} == {"sst2", "bert"}
     assert all(text.startswith("stand-in: ") for text in said[:2])
-    card = json.loads((result.run.model / "hftool.json").read_text())
-    assert card["stand_in"] == {"model": "minilm for bert", "data": "sst2-mini for sst2"}
-    assert json.loads(result.run.manifest.read_text())["stand_in"] == card["stand_in"]
+    head_config = json.loads((result.run.model / "hftool.json").read_text())
+    assert head_config["stand_in"] == {"model": "minilm for bert", "data": "sst2-mini for sst2"}
+    assert json.loads(result.run.manifest.read_text())["stand_in"] == head_config["stand_in"]
     good, bad = workflow.infer(str(tmp_path / "run"), ["A wonderful, moving film.", "A dreadful, tedious mess."])
     assert (good["label"], bad["label"]) == ("positive", "negative")
     assert sum(good["probabilities"].values()) == pytest.approx(1)

@@ -17,8 +17,8 @@ def train(kind, path, tmp_path, *, head=None, **knobs):
     result = workflow.finetune(
         str(families.folder(kind)), str(path), config=config, head=head, out=tmp_path / "run", progress=events.append
     )
-    card = json.loads((result.run.model / "hftool.json").read_text())
-    return card, [event.text for event in events if event.kind == "notice"], result
+    head_config = json.loads((result.run.model / "hftool.json").read_text())
+    return head_config, [event.text for event in events if event.kind == "notice"], result
 
 
 def rows(lesson):
@@ -46,8 +46,8 @@ def rows(lesson):
 )
 def test_the_columns_decide_and_it_is_said(kind, lesson, head, tmp_path):
     path = families.write_jsonl(tmp_path / "rows.jsonl", rows(lesson))
-    card, said, _ = train(kind, path, tmp_path)
-    assert card["head"] == head
+    head_config, said, _ = train(kind, path, tmp_path)
+    assert head_config["head"] == head
     assert f"head: {head}, by the columns; --head decides" in said
 
 
@@ -57,8 +57,8 @@ def test_the_columns_decide_and_it_is_said(kind, lesson, head, tmp_path):
 def test_head_decides(kind, lesson, head, tmp_path):
     """Labelled texts are texts, too; and pairs with a number can be embedded."""
     made = rows("embed" if head == "embed" else lesson)
-    card, said, _ = train(kind, families.write_jsonl(tmp_path / "rows.jsonl", made), tmp_path, head=head)
-    assert card["head"] == head
+    head_config, said, _ = train(kind, families.write_jsonl(tmp_path / "rows.jsonl", made), tmp_path, head=head)
+    assert head_config["head"] == head
     assert not [text for text in said if text.startswith("head: ")]
 
 
@@ -71,7 +71,7 @@ def test_a_family_that_can_do_nothing_with_the_columns_says_what_is_missing(tmp_
         train("bert", path, tmp_path, head="generate")
 
 
-def story(lines, seed=0):
+def provenance(lines, seed=0):
     """Lines as in wikitext: headings, blank lines, paragraphs of one line each."""
     draw = random.Random(seed)
     made = []
@@ -84,11 +84,11 @@ def story(lines, seed=0):
 @pytest.mark.parametrize(("kind", "head"), [("gpt2", "generate"), ("bert", "fill")])
 def test_running_text_is_learnt_in_blocks_across_its_lines(kind, head, tmp_path):
     path = tmp_path / "wiki.txt"
-    path.write_text(story(120), encoding="utf-8")
+    path.write_text(provenance(120), encoding="utf-8")
     held = tmp_path / "held.txt"
-    held.write_text(story(30, seed=1), encoding="utf-8")
-    card, _, result = train(kind, path, tmp_path, max_length=32)
-    assert (card["head"], card["columns"], card["max_length"]) == (head, {"text": "text"}, 32)
+    held.write_text(provenance(30, seed=1), encoding="utf-8")
+    head_config, _, result = train(kind, path, tmp_path, max_length=32)
+    assert (head_config["head"], head_config["columns"], head_config["max_length"]) == (head, {"text": "text"}, 32)
     measured = result.metrics["validation"]
     assert measured["rows"] < 30  # passages, not the 480 lines
     report = workflow.evaluate(str(result.run.path), str(held))
@@ -100,8 +100,8 @@ def test_the_parts_of_a_column_go_by_dotted_names(tmp_path):
     made = [{"id": i, "translation": {"en": row["source"], "de": row["target"]}} for i, row in enumerate(rows("text2text"))]
     path = families.write_jsonl(tmp_path / "wmt.jsonl", made)
     columns = {"source": "translation.en", "target": "translation.de"}
-    card, _, result = train("t5", path, tmp_path, columns=columns, prefix="translate English to German: ")
-    assert (card["head"], card["columns"]) == ("text2text", columns)
+    head_config, _, result = train("t5", path, tmp_path, columns=columns, prefix="translate English to German: ")
+    assert (head_config["head"], head_config["columns"]) == ("text2text", columns)
     run = str(result.run.path)
     assert workflow.evaluate(run, str(path), limit=4).metrics["rows"] == 4
     assert workflow.predict(run, str(path), out=tmp_path / "out.jsonl") == 64
@@ -117,9 +117,9 @@ def test_pairs_with_scores_are_embedded_on_the_scale_of_the_labels(tmp_path):
     path = tmp_path / "stsb.csv"
     path.write_text("\n".join(["sentence1,sentence2,score", *lines]) + "\n", encoding="utf-8")
     knobs = {"epochs": 15, "lr": 1e-3, "batch_size": 8, "max_steps": None, "eval_steps": 1000, "validation": str(path)}
-    card, said, result = train("bert", path, tmp_path, head="embed", **knobs)
+    head_config, said, result = train("bert", path, tmp_path, head="embed", **knobs)
     assert "labels: numbers from 1 to 5 (the model will answer a number)" in said
-    assert (card["label_range"], card["labels"]) == ([1.0, 5.0], [])
+    assert (head_config["label_range"], head_config["labels"]) == ([1.0, 5.0], [])
     assert result.metrics["validation"]["spearman"] > 0.8
     run = str(result.run.path)
     same, other = workflow.infer(run, ["the red cat"] * 2, pairs=["a red cat", "a blue cat"])

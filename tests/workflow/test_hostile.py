@@ -15,7 +15,7 @@ import pytest
 from conftest import film_rows, write_tsv
 
 from hftool.cli.app import app_verbs
-from hftool.models.sums import write_sums
+from hftool.models.checksums import write_checksums
 from hftool.safety import HOSTILE_KEYS
 
 DRIVER = """
@@ -171,7 +171,7 @@ def results(tiny_run, tmp_path_factory):
         folder = root / name / "model"
         shutil.copytree(tiny_run / "model", folder)
         make(folder, str(root / "canary"))
-        write_sums(folder)  # whoever makes such a folder makes its hashes, too
+        write_checksums(folder)  # whoever makes such a folder makes its hashes, too
         for verb in set(VERBS) & set(app_verbs()):
             cases[f"{verb} {name}"] = [word.format(folder) for word in VERBS[verb]]
     (root / "cases.json").write_text(json.dumps(cases))

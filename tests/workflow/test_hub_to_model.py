@@ -12,7 +12,7 @@ from conftest import film_rows
 from fake_hub import fake_hub
 
 GLUE = "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c"  # the revision that the registry names for sst2
-CARD = """---
+HEAD_CONFIG = """---
 configs:
 - config_name: sst2
   data_files:
@@ -35,7 +35,7 @@ def parquet(folder, rows):
 def hub(tiny_bert, tmp_path):
     rows = film_rows(80)
     data = {
-        "README.md": CARD.encode(),
+        "README.md": HEAD_CONFIG.encode(),
         "sst2/train-00000-of-00001.parquet": parquet(tmp_path, rows[:64]),
         "sst2/validation-00000-of-00001.parquet": parquet(tmp_path, rows[64:]),
         "cola/train-00000-of-00001.parquet": b"not asked for",

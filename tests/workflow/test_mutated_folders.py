@@ -63,13 +63,13 @@ def words(verb, folder, row, here):
 
 def begin_to_serve(folder):
     """What `serve` does until it listens. Raises HftoolError."""
-    from hftool.deploy.server.limits import Limits
-    from hftool.deploy.server.stats import Stats
-    from hftool.names import find_place
     from hftool.progress import silent
+    from hftool.resolve import resolve_model
+    from hftool.server.limits import Limits
+    from hftool.server.metrics import Stats
 
-    serving = importlib.import_module("hftool.workflow.serve")
-    place = find_place(str(folder), head=None, offline=True, fallback=False, progress=silent)
+    serving = importlib.import_module("hftool.workflow._serve")
+    place = resolve_model(str(folder), head=None, offline=True, fallback=False, progress=silent)
     serving._served("m", place, serving._load(place, "cpu", silent), Limits(), Stats())
 
 
@@ -82,14 +82,14 @@ def peak():
 
 def trouble(verb, folder, row, here, cli):
     """What is wrong with how a verb ends; empty where nothing is."""
-    from hftool.models.sums import write_sums
+    from hftool.models.checksums import write_checksums
 
     if CLEAR.exists():
         CLEAR.write_text("5")
     before, began = peak(), time.process_time()  # seconds of the processor: others may be busy, too
     err = ""
     if verb == "verify":
-        write_sums(folder)
+        write_checksums(folder)
     if verb == "serve":
         with contextlib.suppress(HftoolError):
             begin_to_serve(folder)
@@ -125,7 +125,7 @@ def quick_export(monkeypatch):
     def begun(*given, **options):
         raise Begun("the export has begun")
 
-    monkeypatch.setattr(importlib.import_module("hftool.workflow.export").graphs, "export", begun)
+    monkeypatch.setattr(importlib.import_module("hftool.workflow._export").graphs, "export", begun)
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ import sys
 
 import pytest
 from conftest import film_rows, one_line, write_tsv
-from led_hub import led_hub
+from hub_env import led_hub
 
-from hftool import lock, workflow
+from hftool import lockfile, workflow
 from hftool.errors import ConfigError, HubUnreachable, InputMissing, Refused, UsageError
 
 MODEL, DATA = ("model", "ann/tiny"), ("dataset", "ann/films")
@@ -33,17 +33,19 @@ def table(rows):
 def repos(tiny_bert):
     rows = film_rows(48)
     model = {path.name: path.read_bytes() for path in tiny_bert.iterdir()}
-    card = b"---\nconfigs:\n- config_name: sst2\n  data_files:\n  - split: train\n    path: sst2/train.csv\n---\n"
+    head_config = b"---\nconfigs:\n- config_name: sst2\n  data_files:\n  - split: train\n    path: sst2/train.csv\n---\n"
     return {
         MODEL: {"main": model, "dev": {**model, "README.md": b"# dev"}},
         DATA: {"main": {"train.csv": table(rows[:32]), "validation.csv": table(rows[32:])}},
-        ("dataset", "nyu-mll/glue"): {GLUE: {"README.md": card, "sst2/train.csv": table(rows), "cola/train.csv": table(rows)}},
+        ("dataset", "nyu-mll/glue"): {
+            GLUE: {"README.md": head_config, "sst2/train.csv": table(rows), "cola/train.csv": table(rows)}
+        },
     }
 
 
 @pytest.fixture
 def hub(repos, monkeypatch, tmp_path):
-    monkeypatch.setenv(lock.VARIABLE, "")
+    monkeypatch.setenv(lockfile.VARIABLE, "")
     monkeypatch.chdir(tmp_path)
     with led_hub(repos, monkeypatch, tmp_path / "home") as running:
         yield running
@@ -53,7 +55,7 @@ def hub(repos, monkeypatch, tmp_path):
 def held(hub, monkeypatch):
     """The lock of model and data, which holds."""
     workflow.prefetch("ann/tiny", ["ann/films"], lock="hftool.lock")
-    monkeypatch.setenv(lock.VARIABLE, "hftool.lock")
+    monkeypatch.setenv(lockfile.VARIABLE, "hftool.lock")
     hub.requests.clear()
     return hub
 
@@ -110,7 +112,7 @@ def test_what_cannot_be_had_is_69_and_nothing_stands_in(hub, cli):
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "said"),
+    ("words", "code", "message"),
     [
         (["brt"], 2, "Did you mean 'bert'?"),
         (["ann/tiny", "sst"], 2, "Did you mean"),
@@ -118,9 +120,9 @@ def test_what_cannot_be_had_is_69_and_nothing_stands_in(hub, cli):
         (["./none"], 66, "there is no folder './none'"),
     ],
 )
-def test_wrong_words(hub, cli, words, code, said):
+def test_wrong_words(hub, cli, words, code, message):
     found, _, err = cli("prefetch", *words)
-    assert found == code and said in one_line(err)
+    assert found == code and message in one_line(err)
 
 
 def test_a_hostile_model_is_told_at_once(hub, repos, cli):
@@ -132,7 +134,7 @@ def test_a_hostile_model_is_told_at_once(hub, repos, cli):
 def test_offline_no_socket_is_opened_afterwards(hub, tmp_path):
     """Fine-tuning, which loads most, in a process of its own in which every socket is seen."""
     environment = {**os.environ, **hub.environment(tmp_path / "fresh")}
-    for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", lock.VARIABLE):
+    for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", lockfile.VARIABLE):
         environment.pop(name, None)
 
     def hftool(*words):
@@ -140,12 +142,12 @@ def test_offline_no_socket_is_opened_afterwards(hub, tmp_path):
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
         return done.stdout, json.loads(done.stderr.splitlines()[-1])
 
-    _, said = hftool("prefetch", "ann/tiny", "ann/films", "--lock")
-    assert said["code"] == 0 and "socket.connect" in said["sockets"]
+    _, message = hftool("prefetch", "ann/tiny", "ann/films", "--lock")
+    assert message["code"] == 0 and "socket.connect" in message["sockets"]
     hub.close()
     words = ("--max-steps", "1", "--text", "sentence", "--label", "label", "--out", "run", "--offline", "--locked", "--json")
-    _, said = hftool("finetune", "ann/tiny", "ann/films", *words)
-    assert said == {"code": 0, "sockets": []}
+    _, message = hftool("finetune", "ann/tiny", "ann/films", *words)
+    assert message == {"code": 0, "sockets": []}
     manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
     fetched = json.loads((tmp_path / "hftool.lock").read_text())
     assert manifest["revision"] == fetched["model"]["ann/tiny"]["revision"]
@@ -174,7 +176,7 @@ def test_the_lock_has_revision_and_hash_of_each_file(held):
 
 
 def test_the_lock_is_extended_and_a_repository_replaced(held, monkeypatch):
-    monkeypatch.setenv(lock.VARIABLE, "")
+    monkeypatch.setenv(lockfile.VARIABLE, "")
     workflow.prefetch("ann/tiny@dev", ["sst2"], lock="hftool.lock")
     document = read()
     assert document["model"]["ann/tiny"]["asked"] == "dev"
@@ -199,13 +201,13 @@ def test_when_the_branch_moves_the_locked_revision_stays(held):
 
 
 def test_another_repository_or_branch_or_revision_is_77(held):
-    for word, said in {
+    for word, message in {
         "ann/other": "the model 'ann/other' is not in 'hftool.lock'",
         "ann/tiny@dev": "is locked at .* and 'dev' is asked for",
         f"ann/tiny@{held.revision(*MODEL, 'dev')}": "is asked for",
         "gpt2": "the model 'openai-community/gpt2' is not in",
     }.items():
-        with pytest.raises(Refused, match=said):
+        with pytest.raises(Refused, match=message):
             workflow.tokenize(word, ["a"], fallback=True)
     assert held.requests == []
 
@@ -219,7 +221,7 @@ def test_data_that_is_not_locked_is_77(held, tmp_path):
 
 def test_another_part_of_locked_data_is_77(hub, monkeypatch, tmp_path):
     workflow.prefetch("ann/tiny", ["sst2"], lock="hftool.lock")
-    monkeypatch.setenv(lock.VARIABLE, "hftool.lock")
+    monkeypatch.setenv(lockfile.VARIABLE, "hftool.lock")
     with pytest.raises(Refused, match="has no files of 'nyu-mll/glue' in 'cola'"):
         workflow.finetune("ann/tiny", "cola", out=tmp_path / "run")
 
@@ -280,7 +282,7 @@ def test_a_changed_lock_is_77(held):
 def test_a_damaged_lock_is_78(hub, monkeypatch, text):
     with open("hftool.lock", "w") as handle:
         handle.write(text)
-    monkeypatch.setenv(lock.VARIABLE, "hftool.lock")
+    monkeypatch.setenv(lockfile.VARIABLE, "hftool.lock")
     with pytest.raises(ConfigError, match="is no lock file"):
         workflow.tokenize("ann/tiny", ["a"])
 
@@ -331,6 +333,6 @@ def test_a_folder_of_ones_own_passes_unless_it_has_changed(held, tiny_run, tmp_p
 
 
 def test_a_missing_lock_file_is_66(hub, monkeypatch):
-    monkeypatch.setenv(lock.VARIABLE, "none.lock")
+    monkeypatch.setenv(lockfile.VARIABLE, "none.lock")
     with pytest.raises(InputMissing, match="there is no lock file 'none.lock'"):
         workflow.tokenize("ann/tiny", ["a"])

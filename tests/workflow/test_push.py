@@ -5,11 +5,11 @@ import shutil
 
 import pytest
 from conftest import one_line
-from led_hub import led_hub
+from hub_env import led_hub
 
 from hftool import workflow
 from hftool.errors import DataError, HubUnreachable, Refused, UsageError
-from hftool.models.sums import SUMS, check_sums
+from hftool.models.checksums import SUMS, verify_checksums
 from hftool.safety import sha256
 
 REPO = ("model", "ann/films")
@@ -54,7 +54,7 @@ def test_what_was_pushed_can_be_fetched_asked_and_verified(run, hub, tmp_path):
     assert workflow.infer(f"ann/films@{done.revision}", texts) == expected
     folder = workflow.info(f"ann/films@{done.revision}", offline=True)["folder"]
     shutil.copytree(folder, tmp_path / "clone")
-    missing = set(check_sums(run / "model")) - {path.name for path in (tmp_path / "clone").iterdir()}
+    missing = set(verify_checksums(run / "model")) - {path.name for path in (tmp_path / "clone").iterdir()}
     assert missing == set()
 
 
@@ -72,7 +72,7 @@ def test_a_second_push_is_a_second_commit(run, hub, tmp_path):
     done = workflow.push(saved, "ann/films")
     assert len(hub.commits) == 2 and done.revision == hub.revision(*REPO)
     assert not (saved / "pushed.jsonl").exists()
-    check_sums(saved)
+    verify_checksums(saved)
 
 
 def test_dry_run_shows_all_and_opens_no_socket(run, hub, cli):

@@ -9,7 +9,7 @@ import pytest
 
 from hftool import workflow
 from hftool.errors import ConfigError, DataError
-from hftool.models import read_card, write_card
+from hftool.models import read_head_config, write_head_config
 from hftool.models.snippets import snippet
 from hftool.workflow.targets import scale_of
 
@@ -91,7 +91,7 @@ def test_every_verb_answers_in_the_unit_of_the_file(tmp_path, monkeypatch):
     assert graphs is not None
     saved = workflow.save(run, out=tmp_path / "last", checkpoint="last")
     assert answers(saved, tmp_path / "run.jsonl") == pytest.approx(scores, rel=1e-6)
-    code = snippet(read_card(saved), "BertForSequenceClassification").replace("the red cat is warm and fine .", text)
+    code = snippet(read_head_config(saved), "BertForSequenceClassification").replace("the red cat is warm and fine .", text)
     monkeypatch.chdir(saved)
     names = {}
     exec(code, names)
@@ -102,9 +102,9 @@ def test_every_verb_answers_in_the_unit_of_the_file(tmp_path, monkeypatch):
 def test_a_card_of_the_version_before_has_no_scale_and_answers_the_output(plain, tmp_path):
     result, scores, _ = plain
     saved = workflow.save(result.run.path, out=tmp_path / "old")
-    card = read_card(saved)
-    mean, scale = card.label_scale
-    write_card(saved, dataclasses.replace(card, label_scale=()))
+    head_config = read_head_config(saved)
+    mean, scale = head_config.label_scale
+    write_head_config(saved, dataclasses.replace(head_config, label_scale=()))
     (saved / "SHA256SUMS").unlink()
     path = families.write_jsonl(tmp_path / "rows.jsonl", rows_of(1.0, 0.0))
     assert answers(saved, path) * scale + mean == pytest.approx(scores)
@@ -120,7 +120,7 @@ def test_training_goes_on_from_the_answers_of_a_trained_model(tmp_path, kind):
         assert np.corrcoef(same, scores)[0, 1] > 0.9999
     else:
         assert same == pytest.approx(scores, rel=1e-3)
-    assert read_card(again.run.model).label_scale != read_card(first.run.model).label_scale
+    assert read_head_config(again.run.model).label_scale != read_head_config(first.run.model).label_scale
 
 
 def test_a_head_that_answers_on_another_scale_is_moved_and_that_is_said(tmp_path):
@@ -134,8 +134,8 @@ def test_a_head_that_answers_on_another_scale_is_moved_and_that_is_said(tmp_path
 @pytest.mark.parametrize("scale", [["a", "b"], [1.0], [1.0, None], "ab", {"a": 1.0}, [1.0, float("inf")], [0.5, 1.0, 2.0]])
 def test_a_damaged_scale_is_an_error(plain, tmp_path, scale):
     saved = workflow.save(plain[0].run.path, out=tmp_path / "saved")
-    card = json.loads((saved / "hftool.json").read_text())
-    (saved / "hftool.json").write_text(json.dumps(card | {"label_scale": scale}))
+    head_config = json.loads((saved / "hftool.json").read_text())
+    (saved / "hftool.json").write_text(json.dumps(head_config | {"label_scale": scale}))
     (saved / "SHA256SUMS").unlink()
     with pytest.raises((ConfigError, DataError), match="label_scale"):
         workflow.classify(str(saved), ["a text"])

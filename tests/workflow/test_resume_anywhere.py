@@ -206,7 +206,9 @@ def test_the_files_of_a_split_in_several_are_in_the_manifest_and_are_resumed(sha
     resumed("home/a")
 
 
-def test_a_split_in_several_files_by_a_relative_name_is_resumed_from_elsewhere_and_when_moved(shards, desk, monkeypatch, tmp_path):
+def test_a_split_in_several_files_by_a_relative_name_is_resumed_from_elsewhere_and_when_moved(
+    shards, desk, monkeypatch, tmp_path
+):
     """As `--train 'shards/train-*-of-00002.jsonl'` names it."""
     begin(task=None, train="shards/train-*-of-00002.jsonl", validation="shards/validation.jsonl")
     monkeypatch.chdir(tmp_path)

@@ -8,7 +8,7 @@ from conftest import one_line
 
 from hftool import workflow
 from hftool.errors import DataError, InputMissing
-from hftool.models.sums import SUMS, check_sums
+from hftool.models.checksums import SUMS, verify_checksums
 from hftool.safety import sha256
 
 
@@ -28,7 +28,7 @@ def test_every_model_that_is_written_has_its_hashes(run, tmp_path):
     best = workflow.save(run, out=tmp_path / "best")
     first = workflow.save(run, out=tmp_path / "first", checkpoint="step-000004")
     for folder in (run / "model", best, first):
-        assert set(check_sums(folder)) == {path.name for path in folder.iterdir()} - {SUMS}
+        assert set(verify_checksums(folder)) == {path.name for path in folder.iterdir()} - {SUMS}
     assert (best / SUMS).read_text() == (run / "model" / SUMS).read_text()
 
 
@@ -48,7 +48,7 @@ def test_a_run_of_an_older_hftool_gets_its_hashes_when_it_is_saved(run, tmp_path
     (run / "metrics.json").write_text(json.dumps(metrics))
     (run / "model" / SUMS).unlink()
     assert workflow.verify(run).kind == "run"
-    check_sums(workflow.save(run, out=tmp_path / "saved"))
+    verify_checksums(workflow.save(run, out=tmp_path / "saved"))
 
 
 def test_verify_names_each_file_and_what_it_is(run, tmp_path, cli):
@@ -81,7 +81,7 @@ def test_a_model_whose_hashes_were_changed_with_it_differs_from_its_run(run):
     (run / "model" / SUMS).write_text(
         "".join(f"{digest}  config.json\n" if r[66:] == "config.json" else r + "\n" for r in lines)
     )
-    check_sums(run / "model")
+    verify_checksums(run / "model")
     with pytest.raises(DataError, match="is not as '.*metrics.json' says it was written"):
         workflow.verify(run)
 

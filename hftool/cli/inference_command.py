@@ -1,0 +1,255 @@
+"""What the verbs that ask a model share: the options of all of them, texts or lines or a file, one answer a text."""
+
+import inspect
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import typer
+
+from hftool.cli.help import DATA, WRITING
+from hftool.cli.options import (
+    Column,
+    Command,
+    Device,
+    Encoding,
+    Json,
+    Model,
+    NoFallback,
+    Offline,
+    Quiet,
+    Verbose,
+    column_mapping,
+    extend_signature,
+    go_offline,
+    number,
+    on_terminal,
+    texts_or_stdin,
+)
+from hftool.cli.progress import print_json, screen
+from hftool.config import KNOBS, Knob, parse_as
+from hftool.errors import UsageError
+from hftool.progress import notice
+
+Answer = dict[str, Any]
+KEYS = {  # in the document of --json: a text, and what is null where it is empty. What is written is a text, too
+    "classify": ("text", "label"),
+    "tag": ("text", "entities"),
+    "answer": ("question", "answer"),
+    "text2text": ("input", "text"),
+    "generate": ("input", "text"),
+    "fill": ("input", "masks"),
+    "embed": ("text", "embedding"),
+}
+File = Annotated[
+    str | None, typer.Option("--file", metavar="FILE", help="Answer each row of this file instead.", rich_help_panel=DATA)
+]
+Out = Annotated[
+    str | None,
+    typer.Option(
+        "--out",
+        metavar="FILE",
+        help="Where the rows of --file go, with their answers: .csv .tsv .jsonl .parquet; or .npy for vectors.",
+        rich_help_panel=DATA,
+    ),
+]
+COMMON: dict[str, tuple[Any, Any]] = {
+    "model": (Model, inspect.Parameter.empty),
+    "file": (File, None),
+    "out": (Out, None),
+    "column": (Column, None),
+    "encoding": (Encoding, None),
+    "device": (Device, "auto"),
+    "offline": (Offline, False),
+    "no_fallback": (NoFallback, False),
+    "as_json": (Json, False),
+    "quiet": (Quiet, False),
+    "verbose": (Verbose, False),
+}
+
+
+def decimal(option: str, *, least: float, most: float) -> Any:
+    """A number for an option of a verb; its error names the option and the range."""
+    row = Knob(float, "", least=least, most=most)
+    return lambda raw: parse_as(row, raw, name=option)
+
+
+def _sampling(name: str, text: str, parser: Any, metavar: str) -> Any:
+    return Annotated[Any, typer.Option(f"--{name}", metavar=metavar, parser=parser, help=text, rich_help_panel=WRITING)]
+
+
+DECODING: dict[str, Any] = {
+    "max_new_tokens": _sampling(
+        "max-new-tokens",
+        "At most so many tokens; by default as in training, else 64, or 128 from text to text.",
+        number("--max-new-tokens", least=1, most=100_000),
+        "N",
+    ),
+    "temperature": _sampling(
+        "temperature", "0 takes the most probable token, above 0 draws.", decimal("--temperature", least=0, most=100), "X"
+    ),
+    "top_k": _sampling("top-k", "Draw from the K most probable tokens; 0: all.", number("--top-k", least=0), "K"),
+    "top_p": _sampling(
+        "top-p", "Draw from the fewest tokens that together reach this.", decimal("--top-p", least=1e-6, most=1), "X"
+    ),
+    "beams": _sampling("beams", "Search with so many hypotheses.  [default: 1]", number("--beams", least=1, most=1000), "N"),
+    "samples": _sampling("samples", "Texts a prompt.  [default: 1]", number("--samples", least=1, most=1000), "N"),
+    "seed": _sampling(
+        "seed",
+        "Of the draws; without them it changes nothing.  [default: 0]",
+        number("--seed", least=0, most=KNOBS["seed"].most),
+        "N",
+    ),
+    "stop": Annotated[
+        list[str] | None,
+        typer.Option("--stop", metavar="TEXT", help="End before this text; may be repeated.", rich_help_panel=WRITING),
+    ],
+}
+
+
+@dataclass(frozen=True)
+class Common:
+    """What was given to a verb that asks, besides its own options."""
+
+    model: str
+    file: str | None
+    out: str | None
+    columns: Mapping[str, str]
+    encoding: str | None
+    device: str
+    offline: bool
+    fallback: bool
+    as_json: bool
+    quiet: bool
+    verbose: bool
+
+    def load(self, head: str | None, progress: Any) -> Any:
+        """The model, to answer under `head`."""
+        from hftool import workflow
+
+        return workflow.load(
+            self.model, head=head, device=self.device, offline=self.offline, fallback=self.fallback, progress=progress
+        )
+
+
+def inference_options(command: Command) -> Command:
+    """Add the options that all verbs that ask share; they reach the command as `common`."""
+    return extend_signature(command, COMMON, "common", _common)
+
+
+def generation_options(command: Command) -> Command:
+    """Add the options of how a text is written; those that were given reach the command as the mapping `sampling`."""
+    return extend_signature(command, {name: (kind, None) for name, kind in DECODING.items()}, "sampling", _given)
+
+
+def _given(values: Mapping[str, Any]) -> dict[str, Any]:
+    given = {name: value for name, value in values.items() if value is not None and value != []}
+    return given | ({"stop": tuple(given["stop"])} if "stop" in given else {})
+
+
+def _common(values: Mapping[str, Any]) -> Common:
+    rest = {name: value for name, value in values.items() if name not in ("column", "no_fallback")}
+    return Common(**rest, columns=column_mapping(values["column"]), fallback=not values["no_fallback"])
+
+
+def wants_help(context: typer.Context, texts: Sequence[str] | None, common: Common) -> bool:
+    """Print the help when a person typed nothing to answer."""
+    if texts or common.file is not None or not on_terminal():
+        return False
+    typer.echo(context.get_help())
+    return True
+
+
+def ask(
+    texts: list[str] | None,
+    common: Common,
+    *,
+    head: str | None,
+    answer: Callable[[Any, list[str]], list[Answer]],
+    line: Callable[[str, Answer | None, Any], str],
+    options: Mapping[str, Any] | None = None,
+    top_k: int | None = None,
+    adapt: Callable[[Any], Any] = lambda loaded: loaded,
+    document: Callable[[Answer], Answer] = lambda answer: answer,
+    blanks: bool = False,
+) -> None:
+    """Answer texts, the lines of stdin, or each row of a file.
+
+    answer: a model and texts -> answers. line: text, answer (None for an empty text) and model -> what is printed. adapt: what
+    is done to the model before. document: an answer as it stands in the document of --json. blanks: whether an empty text is
+    answered like any other; else its line is empty.
+    """
+    go_offline(common.offline)
+    if common.file is not None:
+        return _ask_file(texts, common, head=head, options=options, top_k=top_k, adapt=adapt)
+    if common.out is not None:
+        raise UsageError("--out goes with --file", "To keep the answers to texts: > FILE")
+    check_of_file(common)
+    from hftool.data.schema import is_blank
+
+    given = texts_or_stdin(texts)
+    with screen(quiet=common.quiet, verbose=common.verbose, as_json=common.as_json) as progress:
+        loaded = adapt(common.load(head, progress))
+        full = [text for text in given if blanks or not is_blank(text)]
+        answered = iter(answer(loaded, full))
+        answers = [next(answered) if blanks or not is_blank(text) else None for text in given]  # every input has its line
+        notify_truncated(answers, loaded, progress)
+    if common.as_json:
+        key, null = KEYS[loaded.head_config.head]
+        made = [document(answer) if answer is not None else {null: None} for answer in answers]
+        rows = [{key: text, **answer} for text, answer in zip(given, made, strict=True)]
+        print_json({"answers": rows, "stand_in": dict(loaded.head_config.stand_in)})
+        return None
+    for text, given_answer in zip(given, answers, strict=True):
+        typer.echo(line(text, given_answer, loaded))
+    return None
+
+
+def notify_truncated(answers: Sequence[Answer | None], loaded: Any, progress: Any) -> None:
+    """Tell how many texts were too long to be read whole."""
+    cut = sum("cut" in made for made in answers if made is not None)
+    if cut:
+        length = loaded.head_config.max_length
+        notice(progress, f"{cut} of {len(answers)} texts are longer than {length} tokens: what is over is not read")
+
+
+def check_of_file(common: Common) -> None:
+    """Raise UsageError for an option that says how a file is read where no file is."""
+    for option, given in (("--column", common.columns), ("--encoding", common.encoding)):
+        if given:
+            raise UsageError(f"{option} goes with --file", "Leave it out, or name the file with --file")
+
+
+def _ask_file(
+    texts: list[str] | None,
+    common: Common,
+    *,
+    head: str | None,
+    options: Mapping[str, Any] | None,
+    top_k: int | None,
+    adapt: Callable[[Any], Any],
+) -> None:
+    from hftool import workflow
+
+    if texts:
+        raise UsageError("--file takes the place of TEXT", "Leave one of them out")
+    if common.as_json and common.out is None:
+        raise UsageError("--json prints one document, and --file writes rows", "Add --out FILE, or leave --json out")
+    with screen(quiet=common.quiet, verbose=common.verbose, as_json=common.as_json) as progress:
+        loaded = adapt(common.load(head, progress))
+        count = workflow.predict(
+            loaded,
+            common.file,
+            out=common.out,
+            column=common.columns,
+            options=options,
+            top_k=top_k,
+            encoding=common.encoding,
+            progress=progress,
+            handle=sys.stdout,
+        )
+    if common.as_json:
+        print_json({"out": common.out, "rows": count, "stand_in": dict(loaded.head_config.stand_in)})
+    elif common.out is not None:
+        typer.echo(f"{count} rows in {common.out}")

@@ -1,0 +1,41 @@
+"""hftool answer"""
+
+from functools import partial
+from typing import Annotated, Any
+
+import typer
+
+from hftool.cli.inference_command import Answer, Common, ask, inference_options
+from hftool.cli.options import on_terminal
+from hftool.cli.render import span_line
+from hftool.errors import UsageError
+
+NAME = "answer"
+Question = Annotated[
+    list[str] | None,
+    typer.Option("--question", metavar="TEXT", help="A question; may be repeated. Without any: the lines of stdin."),
+]
+Context = Annotated[str | None, typer.Option("--context", metavar="TEXT", help="The text that holds the answer.")]
+
+
+@inference_options
+def command(typed: typer.Context, *, question: Question = None, context: Context = None, common: Common) -> None:
+    """The words of a context that answer a question about it.
+
+    \b
+    hftool answer runs/a --question "Who rang?" --context "At noon Ada rang the bell."
+    """
+    if not question and common.file is None and on_terminal():
+        typer.echo(typed.get_help())
+        return
+    if common.file is None and context is None:
+        raise UsageError("a question needs a context to be answered from", "Give it with --context TEXT")
+    if common.file is not None and context is not None:
+        raise UsageError("--file has contexts of its own", "Leave --context out")
+    ask(question, common, head=NAME, answer=partial(_answer, context), line=span_line)
+
+
+def _answer(context: str | None, loaded: Any, questions: list[str]) -> list[Answer]:
+    from hftool import workflow
+
+    return workflow.answer(loaded, questions, [context or ""] * len(questions))

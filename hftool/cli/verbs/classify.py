@@ -1,0 +1,59 @@
+"""hftool classify"""
+
+from functools import partial
+from typing import Annotated, Any
+
+import typer
+
+from hftool.cli.inference_command import Answer, Common, ask, inference_options, wants_help
+from hftool.cli.options import Texts, number
+from hftool.cli.render import label_line
+from hftool.errors import UsageError
+
+NAME = "classify"
+Pair = Annotated[str | None, typer.Option("--pair", metavar="TEXT", help="The second text, for a model of text pairs.")]
+TopK = Annotated[
+    int | None,
+    typer.Option(
+        "--top-k",
+        metavar="K",
+        parser=number("--top-k", least=1),
+        help="The K most probable labels of each text; by default one, with --json all.",
+    ),
+]
+
+
+@inference_options
+def command(context: typer.Context, *, texts: Texts = None, pair: Pair = None, top_k: TopK = None, common: Common) -> None:
+    """The label of each text, with its probability.
+
+    \b
+    hftool classify runs/a "A warm, funny film." "Two hours I will never get back."
+    """
+    if wants_help(context, texts, common):
+        return
+    if pair is not None and len(texts or []) != 1:
+        raise UsageError("--pair takes one TEXT beside it", "For many pairs: --file FILE --column text=A --column text_pair=B")
+    ask(
+        texts,
+        common,
+        head=NAME,
+        answer=partial(_answer, pair),
+        line=partial(label_line, top_k=top_k or 1),
+        top_k=top_k,
+        document=partial(_best, top_k),
+    )
+
+
+def _answer(pair: str | None, loaded: Any, texts: list[str]) -> list[Answer]:
+    from hftool import workflow
+
+    return workflow.classify(loaded, texts, pairs=[pair] * len(texts) if pair is not None else None)
+
+
+def _best(top_k: int | None, answer: Answer) -> Answer:
+    """An answer as it stands in the document: its labels ranked, the K best of them."""
+    if "probabilities" not in answer:
+        return answer
+    ranked = sorted(answer["probabilities"].items(), key=lambda item: -item[1])
+    return answer | {"probabilities": dict(ranked[:top_k]) if top_k else answer["probabilities"]}

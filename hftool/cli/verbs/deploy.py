@@ -1,0 +1,78 @@
+"""hftool deploy"""
+
+import shlex
+from typing import Annotated
+
+import typer
+
+from hftool.cli.next_command import next_command, read_facts
+from hftool.cli.options import Json, Model, Offline, Quiet, Verbose, go_offline, number
+from hftool.cli.progress import print_json, screen
+
+NAME = "deploy"
+To = Annotated[
+    str, typer.Option("--to", metavar="WORD", help="docker: an image; kubernetes: an image and what runs it; onnx: graphs.")
+]
+Out = Annotated[
+    str | None, typer.Option("--out", metavar="DIR", help="The folder to write; by default one in the run, called as --to.")
+]
+Quantize = Annotated[str | None, typer.Option("--quantize", metavar="WORD", help="int8, for --to onnx.")]
+Name = Annotated[
+    str | None, typer.Option("--name", metavar="WORD", help="Name of the service and its model; by default that of the run.")
+]
+Image = Annotated[
+    str | None,
+    typer.Option("--image", metavar="REFERENCE", help="Name of the image, with a tag; by default NAME:VERSION-HASH."),
+]
+Replicas = Annotated[
+    int,
+    typer.Option("--replicas", metavar="N", parser=number("--replicas", least=1, most=100), help="The least number of pods."),
+]
+
+
+def command(
+    model: Model,
+    to: To,
+    out: Out = None,
+    quantize: Quantize = None,
+    name: Name = None,
+    image: Image = None,
+    replicas: Replicas = 2,
+    offline: Offline = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Write what others need to run a model as a service: a Dockerfile with all that goes in, and Kubernetes objects.
+
+    The folder holds the model and hftool itself, so that building needs nothing but a package index, and running no network. No
+    key is written: README.md in the folder says how to make one, how to build, run and try it.
+
+    \b
+    hftool deploy runs/a --to docker --out image
+    hftool deploy runs/a --to kubernetes --image registry.example.org/team/reviews:1 --out cluster
+    """
+    go_offline(offline)
+    from hftool import workflow
+
+    with screen(quiet=quiet, verbose=verbose, as_json=as_json) as progress:
+        made = workflow.deploy(
+            model,
+            to=to,
+            out=out,
+            quantize=quantize,
+            name=name,
+            image=image,
+            replicas=replicas,
+            offline=offline,
+            progress=progress,
+        )
+    if as_json:
+        print_json({"path": str(made.path), "to": made.to, "name": made.name, "image": made.image})
+        return
+    typer.echo(f"written     {made.path}")
+    if to == "onnx":
+        typer.echo(f"next        {next_command(made.path, read_facts(made.path))}")
+        return
+    typer.echo(f"next        docker build -t {made.image} {shlex.quote(str(made.path))}")
+    typer.echo(f"then        {made.path / 'README.md'} says how to run and try it")

@@ -1,0 +1,79 @@
+"""hftool embed"""
+
+from functools import partial
+from typing import Annotated, Any
+
+import typer
+
+from hftool.cli.inference_command import Answer, Common, ask, check_of_file, inference_options, notify_truncated, wants_help
+from hftool.cli.options import Texts, go_offline, texts_or_stdin
+from hftool.cli.progress import print_json, screen
+from hftool.cli.render import vector_line
+from hftool.errors import UsageError, did_you_mean
+
+NAME = "embed"
+POOLINGS = ("mean", "cls", "max", "mean_sqrt_len_tokens")
+Pooling = Annotated[
+    str | None,
+    typer.Option("--pooling", metavar="WORD", help="mean, cls or max over the tokens; by default as the model was trained."),
+]
+
+
+def check_pooling(word: str | None) -> None:
+    """Raise UsageError for a word that is none."""
+    if word is not None and word not in POOLINGS:
+        raise UsageError(f"--pooling must be one of {', '.join(POOLINGS)}, not '{word}'", did_you_mean(word, POOLINGS))
+
+
+@inference_options
+def command(context: typer.Context, *, texts: Texts = None, pooling: Pooling = None, common: Common) -> None:
+    """Each text as a vector.
+
+    With --out x.npy the vectors of all texts go there as one array of float32, a row a text, NaN where it is empty.
+
+    \b
+    hftool embed minilm "A warm, funny film." "A cold one." --out films.npy
+    """
+    check_pooling(pooling)
+    if wants_help(context, texts, common):
+        return
+    if common.out is not None and common.file is None:
+        _save(texts, pooling, common)
+        return
+    options = {"pooling": pooling} if pooling is not None else None
+    ask(texts, common, head=NAME, answer=partial(_answer, pooling), line=vector_line, options=options, document=_plain)
+
+
+def _save(texts: list[str] | None, pooling: str | None, common: Common) -> None:
+    """The vectors of texts, or of the lines of stdin, as one array."""
+    check_of_file(common)
+    go_offline(common.offline)
+    import numpy as np
+
+    from hftool import workflow
+    from hftool.data.schema import is_blank
+
+    given = texts_or_stdin(texts)
+    with screen(quiet=common.quiet, verbose=common.verbose, as_json=common.as_json) as progress:
+        workflow.check_vectors(common.out or "")
+        loaded = common.load(NAME, progress)
+        made = iter(workflow.vectors(loaded, [text for text in given if not is_blank(text)], pooling=pooling))
+        width = loaded.model.config.hidden_size
+        nothing: Answer = {"embedding": np.full(width, np.nan)}
+        answers = [nothing if is_blank(text) else next(made) for text in given]
+        workflow.save_vectors(common.out or "", [answer["embedding"] for answer in answers])
+        notify_truncated(answers, loaded, progress)
+    if common.as_json:
+        print_json({"out": common.out, "rows": len(given), "stand_in": dict(loaded.head_config.stand_in)})
+    else:
+        typer.echo(f"{len(given)} vectors of {width} numbers in {common.out}")
+
+
+def _answer(pooling: str | None, loaded: Any, texts: list[str]) -> list[Answer]:
+    from hftool import workflow
+
+    return workflow.vectors(loaded, texts, pooling=pooling)
+
+
+def _plain(answer: Answer) -> Answer:
+    return {**answer, "embedding": [float(value) for value in answer["embedding"]]}

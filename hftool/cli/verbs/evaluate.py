@@ -1,0 +1,131 @@
+"""hftool evaluate"""
+
+from typing import Annotated, Any
+
+import typer
+
+from hftool.cli.options import (
+    Device,
+    Encoding,
+    Head,
+    Json,
+    Model,
+    NoFallback,
+    Offline,
+    Quiet,
+    Verbose,
+    go_offline,
+    number,
+    reads_columns,
+)
+from hftool.cli.progress import number_text, print_json, screen
+from hftool.config import KNOBS
+from hftool.errors import UsageError, did_you_mean
+
+NAME = "evaluate"
+SPLITS = ("train", "validation", "test")
+CORNER = "true, answered"
+Task = Annotated[
+    str | None, typer.Argument(metavar="TASK", help="A task or a file; by default the run's own data.", show_default=False)
+]
+Split = Annotated[
+    str | None,
+    typer.Option("--split", metavar="WORD", help="train, validation or test; by default test if it has labels."),
+]
+Limit = Annotated[
+    int | None,
+    typer.Option("--limit", metavar="N", parser=number("--limit", least=1), help="Measure on a seeded sample of N rows."),
+]
+Seed = Annotated[
+    int,
+    typer.Option("--seed", metavar="N", parser=number("--seed", least=0, most=KNOBS["seed"].most), help="Of the sample."),
+]
+Out = Annotated[
+    str | None,
+    typer.Option("--out", metavar="FILE", help="Where the misclassified rows go; by default errors.jsonl in the run folder."),
+]
+
+
+@reads_columns("text", "text_pair", "label", "source", "target")
+def command(
+    *,
+    model: Model,
+    task: Task = None,
+    split: Split = None,
+    head: Head = None,
+    encoding: Encoding = None,
+    limit: Limit = None,
+    seed: Seed = 0,
+    out: Out = None,
+    device: Device = "auto",
+    offline: Offline = False,
+    no_fallback: NoFallback = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    columns: dict[str, str],
+) -> None:
+    """Measure a model on rows whose answers are known.
+
+    What fits the head: accuracy and F1 by class with the confusion, correlation, entity F1 by type, exact match, ROUGE,
+    BLEU, perplexity; and the rows that went wrong, worst first.
+
+    \b
+    hftool evaluate runs/a --split validation
+    """
+    if split is not None and split not in SPLITS:
+        raise UsageError(f"--split must be one of {', '.join(SPLITS)}, not '{split}'", did_you_mean(split, SPLITS))
+    go_offline(offline)
+    from hftool import workflow
+
+    with screen(quiet=quiet, verbose=verbose, as_json=as_json) as progress:
+        report = workflow.evaluate(
+            model,
+            task,
+            split=split,
+            column=columns,
+            head=head,
+            limit=limit,
+            seed=seed,
+            device=device,
+            encoding=encoding,
+            errors=out,
+            offline=offline,
+            fallback=not no_fallback,
+            progress=progress,
+        )
+    show = print_json if as_json else _show
+    show({"split": report.split, **report.metrics, "errors": len(report.errors)})
+
+
+def _show(metrics: dict[str, Any]) -> None:
+    """Metrics, then the tables that a report has: by class or type, and the confusion of classes."""
+    wrong = f", {metrics['errors']} wrong" if {"accuracy", "exact_match"} & set(metrics) else ""
+    typer.echo(f"{metrics['split']}: {metrics['rows']} rows{wrong}")
+    majority, median = metrics.get("majority_baseline"), metrics.get("median_baseline")
+    for name, value in metrics.items():
+        if isinstance(value, float):
+            beside = f"  (always '{majority['label']}': {majority['accuracy']:.4f})" if majority and name == "accuracy" else ""
+            if median and name == "mean_absolute_error":
+                beside = f"  (always {number_text(median['score'])}: {number_text(median[name])})"
+            typer.echo(f"  {name:<20}{number_text(value)}{beside}")
+    for title, key, count in (("label", "by_class", "rows"), ("type", "by_type", "entities")):
+        if metrics.get(key):
+            _show_table(metrics[key], title, count)
+    if "confusion" in metrics:
+        _show_confusion(metrics["confusion"])
+
+
+def _show_table(rows: dict[str, Any], title: str, count: str) -> None:
+    width = max(len(title), *map(len, rows)) + 2
+    typer.echo(f"\n  {title:<{width}}precision  recall      f1{count:>10}")
+    for name, values in rows.items():
+        typer.echo(f"  {name:<{width}}{values['precision']:9.4f}{values['recall']:8.4f}{values['f1']:8.4f}{values[count]:10d}")
+
+
+def _show_confusion(confusion: dict[str, Any]) -> None:
+    labels = confusion["labels"]
+    width = max(16, len("label") + 2, *(len(name) + 2 for name in labels))
+    typer.echo(f"\n  {CORNER:<{width}}" + "".join(f"{name[:10]:>12}" for name in labels))
+    for name, row in zip(labels, confusion["matrix"], strict=True):
+        typer.echo(f"  {name:<{width}}" + "".join(f"{count:12d}" for count in row))

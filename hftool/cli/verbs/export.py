@@ -1,0 +1,83 @@
+"""hftool export"""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hftool.cli.next_command import next_command, read_facts
+from hftool.cli.options import Head, Json, Model, NoFallback, Offline, Quiet, Verbose, go_offline
+from hftool.cli.progress import number_text, print_json, screen
+
+NAME = "export"
+Out = Annotated[str, typer.Option("--out", metavar="DIR", help="The folder to write.")]
+To = Annotated[str, typer.Option("--to", metavar="WORD", help="The format: onnx.")]
+Quantize = Annotated[
+    str | None, typer.Option("--quantize", metavar="WORD", help="int8: weights of 8 bits, a quarter of the size.")
+]
+
+
+def command(
+    model: Model,
+    out: Out,
+    to: To = "onnx",
+    quantize: Quantize = None,
+    head: Head = None,
+    offline: Offline = False,
+    no_fallback: NoFallback = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Write a model as ONNX graphs, after comparing their answers with the model's.
+
+    The folder works wherever a model does: classify, predict, evaluate, serve.
+
+    \b
+    hftool export runs/a --to onnx --quantize int8 --out a-int8
+    """
+    go_offline(offline)
+    from hftool import workflow
+
+    with screen(quiet=quiet, verbose=verbose, as_json=as_json) as progress:
+        made = workflow.export(
+            model, out=out, to=to, quantize=quantize, head=head, offline=offline, fallback=not no_fallback, progress=progress
+        )
+    if as_json:
+        print_json({"path": str(made.path), **made.report})
+    else:
+        _show(str(made.path), made.report)
+
+
+def _show(path: str, report: Any) -> None:
+    """What was checked, and what the export costs and saves."""
+    parity, size, latency = report["parity"], report["bytes"], report["latency"]
+    typer.echo(f"export      {path}: {', '.join(report['graphs'].values())}")
+    typer.echo(f"parity      {_parity(parity)}")
+    if report["quantize"]:
+        converted, agreed = report["converted"], report["agreement"]
+        same, count = agreed.get("same", agreed.get("same_tokens")), agreed.get("of", agreed.get("tokens"))
+        tables = f" and {converted['tables']} tables" if converted["tables"] else ""
+        typer.echo(
+            f"{report['quantize']:<12}{converted['products']} products{tables} converted; {same} of {count} answers the same"
+        )
+    if report["metrics"]:
+        measured = report["metrics"]
+        name = measured["deciding"]
+        before, after = measured["before"][name], measured["after"][name]
+        typer.echo(f"{name:<11} {number_text(before)} before, {number_text(after)} after  ({measured['rows']} rows)")
+    typer.echo(f"size        {size['before'] / 1e6:.1f} MB before, {size['after'] / 1e6:.1f} MB after")
+    typer.echo(
+        f"latency     {latency['before_ms']:.1f} ms before, {latency['after_ms']:.1f} ms after  "
+        f"(one text, {latency['threads']} threads)"
+    )
+    typer.echo(f"next        {next_command(path, read_facts(Path(path)))}")
+
+
+def _parity(parity: Any) -> str:
+    outputs, texts = parity["outputs"], parity["random"].get("texts")
+    worst = max(outputs["relative"], parity["random"].get("relative", 0.0))
+    said = f"outputs differ by at most {worst:.1e} of the largest ({parity['tolerance']:g} is allowed)"
+    if texts:
+        return f"{said}; {parity['random']['same_texts']} of {texts} texts the same"
+    return f"{said}; {parity['answers']['same']} of {parity['answers']['of']} answers the same"

@@ -1,0 +1,32 @@
+"""hftool fill"""
+
+from functools import partial
+from typing import Annotated, Any
+
+import typer
+
+from hftool.cli.inference_command import Answer, Common, ask, inference_options, wants_help
+from hftool.cli.options import Texts, number
+from hftool.cli.render import fill_line
+
+NAME = "fill"
+TopK = Annotated[
+    int, typer.Option("--top-k", metavar="K", parser=number("--top-k", least=1), help="The K most probable words a mask.")
+]
+
+
+@inference_options
+def command(context: typer.Context, *, texts: Texts = None, top_k: TopK = 5, common: Common) -> None:
+    """The words that may stand for [MASK] in each text.
+
+    \b
+    hftool fill bert "The [MASK] opened the door." --top-k 3
+    """
+    if not wants_help(context, texts, common):
+        ask(texts, common, head=NAME, answer=partial(_answer, top_k), line=fill_line, options={"top_k": top_k})
+
+
+def _answer(top_k: int, loaded: Any, texts: list[str]) -> list[Answer]:
+    from hftool import workflow
+
+    return workflow.fill(loaded, texts, top_k=top_k)

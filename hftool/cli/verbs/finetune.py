@@ -1,0 +1,157 @@
+"""hftool finetune"""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hftool.cli.help import DATA
+from hftool.cli.next_command import next_command, read_facts
+from hftool.cli.options import (
+    Json,
+    MaxRestarts,
+    NoFallback,
+    Offline,
+    Processes,
+    Quiet,
+    Verbose,
+    go_offline,
+    reads_columns,
+    with_knobs,
+)
+from hftool.cli.progress import number_text, print_json, screen
+from hftool.config import Config as Settings
+from hftool.config import make_config, parse_assignments, read_config
+from hftool.errors import UsageError
+from hftool.processes import is_worker
+from hftool.storage.run_folder import Run
+
+NAME = "finetune"
+OF_A_TASK = ("head", "train", "validation", "test", "columns", "labels")
+Model = Annotated[
+    str | None, typer.Argument(metavar="MODEL", help="A name of `hftool models`, a Hub id or a folder.", show_default=False)
+]
+Task = Annotated[
+    str | None,
+    typer.Argument(metavar="TASK", help="A name of `hftool tasks`, a data file or folder, a Hub data set.", show_default=False),
+]
+Train = Annotated[str | None, typer.Option("--train", metavar="FILE", help="Train rows.", rich_help_panel=DATA)]
+Validation = Annotated[str | None, typer.Option("--validation", metavar="FILE", help="Validation rows.", rich_help_panel=DATA)]
+Test = Annotated[str | None, typer.Option("--test", metavar="FILE", help="Test rows.", rich_help_panel=DATA)]
+Out = Annotated[str | None, typer.Option("--out", metavar="DIR", help="The run folder; by default runs/MODEL-TASK-TIME.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in --out, or begin it there.")]
+Config = Annotated[str | None, typer.Option("--config", metavar="FILE", help="Knobs from a YAML file.")]
+Assignments = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any knob; wins over --config.")]
+Head = Annotated[str | None, typer.Option("--head", metavar="WORD", help="What the model is to do; by default from the task.")]
+
+
+@with_knobs
+@reads_columns("text", "text_pair", "label", "source", "target")
+def command(
+    context: typer.Context,
+    *,
+    model: Model = None,
+    task: Task = None,
+    train: Train = None,
+    validation: Validation = None,
+    test: Test = None,
+    out: Out = None,
+    resume: Resume = False,
+    config: Config = None,
+    assignments: Assignments = None,
+    head: Head = None,
+    offline: Offline = False,
+    no_fallback: NoFallback = False,
+    processes: Processes = None,
+    max_restarts: MaxRestarts = 0,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    columns: dict[str, str],
+    knobs: dict[str, Any],
+) -> None:
+    """Train a model on a task, keep the best checkpoint, measure it.
+
+    \b
+    hftool finetune bert sst2
+    hftool finetune bert reviews.csv --text sentence --label stars --class-weights balanced
+    """
+    files = {"model": model, "task": task, "head": head, "train": train, "validation": validation, "test": test}
+    given = {key: value for key, value in files.items() if value is not None} | ({"columns": columns} if columns else {})
+    settings = _settings(config, assignments or [], given, knobs)
+    go_offline(offline)
+    from hftool import workflow
+
+    started_by_torch(context.obj, settings, out=out, resume=resume, processes=processes, max_restarts=max_restarts)
+    with screen(quiet=quiet, verbose=verbose, as_json=as_json) as progress:
+        result = workflow.finetune(
+            config=settings, out=out, resume=resume, offline=offline, fallback=not no_fallback, progress=progress
+        )
+    print_result(result, quiet=quiet, as_json=as_json)
+
+
+def started_by_torch(
+    words: list[str], settings: Settings, *, out: str | None, resume: bool, processes: int | None, max_restarts: int
+) -> None:
+    """Where several processes are wanted, start them with the same words and end as they do. Raises UsageError, InputMissing.
+
+    resume: whether the run in `out`, if there is one, is gone on with: it needs as many processes as it had.
+    """
+    from hftool.training.launch import launch, wanted_processes
+
+    begun = Run(Path(out)) if resume and out is not None else None
+    count = wanted_processes(processes, settings.device, begun)
+    if is_worker() or (count == 1 and not max_restarts):
+        return
+    if max_restarts and out is None:
+        raise UsageError("which run is to be gone on with after a restart?", "--max-restarts needs --out RUN")
+    sys.exit(launch(words, processes=count, max_restarts=max_restarts, grace=settings.grace))
+
+
+def _settings(file: str | None, assignments: list[str], given: dict[str, Any], knobs: dict[str, Any]) -> Settings:
+    """Flag over --set over file, columns role by role; with another task the files and columns of the file stay behind."""
+    layers = [read_config(file) if file else {}, parse_assignments(assignments), given | knobs]
+    if any("task" in layer for layer in layers[1:]):
+        layers[0] = {key: value for key, value in layers[0].items() if key not in OF_A_TASK}
+    columns = {role: name for layer in layers for role, name in layer.get("columns", {}).items()}
+    return make_config(*layers, {"columns": columns})
+
+
+def print_result(result: Any, *, quiet: bool, as_json: bool) -> None:
+    """The run folder, its metrics and the next command; or one JSON document."""
+    if as_json:
+        _print_json(result)
+    else:
+        _print_lines(result, quiet=quiet)
+
+
+def _print_json(result: Any) -> None:
+    facts = {"run": str(result.run.path), "seconds": result.seconds, "stand_in": read_facts(result.run.model)["stand_in"]}
+    print_json({**facts, "metrics": dict(result.metrics)})
+
+
+def _print_lines(result: Any, *, quiet: bool) -> None:
+    path, metrics = result.run.path, result.metrics
+    typer.echo(f"run         {path}")
+    for split in ("validation", "test"):
+        if split in metrics:
+            typer.echo(f"{split:<12}{_line(metrics[split])}")
+    if not quiet:
+        share = 100 * metrics["seconds_saving"] / max(result.seconds, 1e-9)
+        by = f" by {metrics['deciding']}" if "deciding" in metrics else ""
+        best = f"best at step {metrics['best_step']} of {metrics['steps']}{by}"
+        typer.echo(f"time        {result.seconds:.0f} s, {share:.1f} % of it saving; {best}")
+    for sentence in metrics.get("verdicts", ()):
+        typer.echo(f"verdict     {sentence}")
+    typer.echo(f"next        {next_command(path, read_facts(result.run.model))}")
+
+
+def _line(measured: dict[str, Any]) -> str:
+    scores = {key: value for key, value in measured.items() if isinstance(value, float)}
+    shown = {key: value for key, value in scores.items() if key != "loss"} if "perplexity" not in scores else scores
+    values = "  ".join(f"{key} {number_text(value)}" for key, value in shown.items())
+    majority, median = measured.get("majority_baseline"), measured.get("median_baseline")
+    beside = f", majority {majority['accuracy']:.4f}" if majority else ""
+    beside += f", median alone: error {number_text(median['mean_absolute_error'])}" if median else ""
+    return f"{values}  ({measured['rows']} rows{beside})"

@@ -1,0 +1,90 @@
+"""hftool predict"""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from hftool.cli.options import (
+    Device,
+    Encoding,
+    Head,
+    Json,
+    Model,
+    NoFallback,
+    Offline,
+    Quiet,
+    Verbose,
+    go_offline,
+    number,
+    reads_columns,
+)
+from hftool.cli.progress import print_json, screen
+
+NAME = "predict"
+File = Annotated[
+    str | None, typer.Argument(metavar="FILE", help="CSV, TSV, JSON, JSON Lines, Parquet, CoNLL or text.", show_default=False)
+]
+Out = Annotated[
+    str | None,
+    typer.Option(
+        "--out", metavar="FILE", help="CSV, TSV, JSON Lines or Parquet, by its ending; by default JSON Lines on stdout."
+    ),
+]
+TopK = Annotated[
+    int | None,
+    typer.Option("--top-k", metavar="K", parser=number("--top-k", least=1), help="Only the K most probable labels."),
+]
+
+
+@reads_columns("text", "text_pair", "source")
+def command(
+    *,
+    model: Model,
+    file: File = None,
+    out: Out = None,
+    top_k: TopK = None,
+    head: Head = None,
+    encoding: Encoding = None,
+    device: Device = "auto",
+    offline: Offline = False,
+    no_fallback: NoFallback = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    columns: dict[str, str],
+) -> None:
+    """Answer every row of a file, of any size, in order.
+
+    A line is the row's own columns, then the parts of its answer: label and probabilities, entities, a text.
+
+    \b
+    hftool predict runs/a reviews.csv --out scored.csv
+    """
+    go_offline(offline)
+    from hftool import workflow
+    from hftool.errors import UsageError
+
+    if as_json and out is None:
+        raise UsageError(
+            "--json prints one document, and predict writes rows", "Add --out FILE, or leave --json out for JSON Lines"
+        )
+    with screen(quiet=quiet, verbose=verbose, as_json=as_json) as progress:
+        count = workflow.predict(
+            model,
+            file,
+            out=out,
+            column=columns,
+            head=head,
+            top_k=top_k,
+            device=device,
+            encoding=encoding,
+            offline=offline,
+            fallback=not no_fallback,
+            progress=progress,
+            handle=sys.stdout,
+        )
+    if as_json:
+        print_json({"out": out, "rows": count})
+    elif out is not None:
+        typer.echo(f"{count} rows in {out}")

@@ -1,0 +1,49 @@
+"""hftool push"""
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from hftool.cli.options import Json, Quiet, Verbose, go_offline
+from hftool.cli.progress import print_json, screen
+
+NAME = "push"
+Folder = Annotated[str, typer.Argument(metavar="RUN", help="A finished run, or a model folder.")]
+Repo = Annotated[str, typer.Argument(metavar="OWNER/NAME", help="Where it goes on the Hub.")]
+Public = Annotated[bool, typer.Option("--public", help="For everybody to see; else private.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would go. Opens no socket.")]
+
+
+def command(
+    folder: Folder,
+    repo: Repo,
+    public: Public = False,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Put a model on the Hugging Face Hub, in one commit, private unless --public.
+
+    Only the model's own files go, and only as they were written.
+
+    \b
+    hftool push runs/a ann/reviews --dry-run
+    """
+    go_offline(dry_run)
+    from hftool import workflow
+
+    with screen(quiet=quiet, verbose=verbose, as_json=as_json) as progress:
+        done = workflow.push(folder, repo, public=public, dry_run=dry_run, progress=progress)
+    if as_json:
+        print_json({**asdict(done), "public": public, "dry_run": dry_run})
+        return
+    if dry_run or not quiet:
+        for file in done.files:
+            typer.echo(f"{file.sha256}  {file.size:>13,}  {file.name}")
+    seen = "public" if public else "private"
+    if dry_run:
+        typer.echo(f"would go to {repo} ({seen}): {len(done.files)} files; nothing was sent")
+    else:
+        typer.echo(f"pushed    {done.url}\nrevision  {done.revision}")

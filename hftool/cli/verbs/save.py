@@ -1,0 +1,37 @@
+"""hftool save"""
+
+from typing import Annotated
+
+import typer
+
+from hftool.cli.options import Json, Quiet, Verbose, go_offline
+from hftool.cli.progress import print_json, screen
+
+NAME = "save"
+Run = Annotated[str, typer.Argument(metavar="RUN", help="A run folder, finished or not.")]
+Out = Annotated[str, typer.Option("--out", metavar="DIR", help="The model folder to write.")]
+Checkpoint = Annotated[str, typer.Option("--checkpoint", metavar="NAME", help="best, last, or a name such as step-000400.")]
+
+
+def command(
+    run: Run,
+    out: Out,
+    checkpoint: Checkpoint = "best",
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Write a run's model as a plain Hugging Face folder. Needs no network.
+
+    \b
+    hftool save runs/a --out my-model
+    """
+    go_offline(True)
+    from hftool import workflow
+
+    with screen(quiet=quiet, verbose=verbose, as_json=as_json):
+        path = workflow.save(run, out=out, checkpoint=checkpoint)
+    if as_json:
+        print_json({"path": str(path)})
+    else:
+        typer.echo(f"saved in {path}")

@@ -1,0 +1,203 @@
+"""hftool serve"""
+
+import collections
+import functools
+import json
+import logging
+import shlex
+import sys
+import threading
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import typer
+
+from hftool.cli.options import Device, Json, NoFallback, Offline, Quiet, Verbose, go_offline, number
+from hftool.cli.progress import print_json, screen
+
+NAME = "serve"
+Models = Annotated[
+    list[str],
+    typer.Argument(metavar="MODEL", help="Names, Hub ids, model or run folders; NAME=MODEL says under which name."),
+]
+Host = Annotated[
+    str,
+    typer.Option(
+        "--host",
+        metavar="HOST",
+        help="The address to listen at. On 127.0.0.1 only requests to localhost or 127.0.0.1 are answered, so that no page of "
+        "a stranger can ask through your browser; any other address needs --api-key-file.",
+    ),
+]
+Port = Annotated[
+    int, typer.Option("--port", metavar="N", parser=number("--port", least=0, most=65535), help="0 takes any that is free.")
+]
+KeyFile = Annotated[
+    str | None,
+    typer.Option(
+        "--api-key-file",
+        metavar="FILE",
+        help="One key a line. All routes but /livez, /readyz, /health and the page at / then need it: "
+        "Authorization: Bearer KEY.",
+        show_default=False,
+    ),
+]
+AllowHost = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow-host",
+        metavar="NAME",
+        help="A name under which it is asked on 127.0.0.1, too, such as that of a proxy before it.",
+        show_default=False,
+    ),
+]
+Timeout = Annotated[float, typer.Option("--timeout", metavar="SECONDS", help="Until a request is given up (504).")]
+Queue = Annotated[
+    int,
+    typer.Option(
+        "--queue",
+        metavar="N",
+        parser=number("--queue", least=1),
+        help="Texts of a model that may wait or be computed; above it requests are refused at once (429).",
+    ),
+]
+Grace = Annotated[float, typer.Option("--grace", metavar="SECONDS", help="In which requests may end after SIGTERM or Ctrl-C.")]
+
+
+def command(
+    *,
+    models: Models,
+    host: Host = "127.0.0.1",
+    port: Port = 8000,
+    api_key_file: KeyFile = None,
+    allow_host: AllowHost = None,
+    timeout: Timeout = 30.0,
+    queue: Queue = 512,
+    grace: Grace = 30.0,
+    device: Device = "auto",
+    offline: Offline = False,
+    no_fallback: NoFallback = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Answer over HTTP: any head, one model or several, with a page at / to try them.
+
+    POST /predict and /models/NAME/predict take the JSON of Hugging Face's tasks, "inputs" and "parameters";
+    /v1/completions and /v1/embeddings are OpenAI's. /info names the models and what they take, /openapi.json all routes,
+    /metrics counts for Prometheus. A log of one JSON line a request goes to stderr, without texts and keys; --quiet
+    leaves it out. --json prints the address, the models and a request to try when all models answer, and serves on.
+
+    \b
+    hftool serve runs/a
+    hftool serve film=runs/a writer=gpt2 --port 9000
+    """
+    go_offline(offline)
+    _check_address(host, port, has_keys=api_key_file is not None)
+    from hftool import workflow
+
+    lines = Lines(quiet=quiet)
+    try:
+        with screen(quiet=quiet, verbose=verbose, as_json=as_json) as progress:
+            workflow.serve(
+                models,
+                host=host,
+                port=port,
+                key_file=api_key_file,
+                allow_hosts=allow_host or (),
+                limits={"timeout": timeout, "queue_items": queue, "grace": grace},
+                device=device,
+                offline=offline,
+                fallback=not no_fallback,
+                progress=progress,
+                on_ready=functools.partial(_greet, has_keys=api_key_file is not None, as_json=as_json),
+            )
+    finally:
+        lines.close()
+
+
+def _check_address(host: str, port: int, *, has_keys: bool) -> None:
+    """An address that cannot be had is said at once: what follows imports for seconds."""
+    from hftool.server.http.address import bind, check_open
+
+    check_open(host, has_keys=has_keys)
+    bind(host, port).close()
+
+
+def _greet(address: Any, *, has_keys: bool, as_json: bool) -> None:
+    """What a person, or a program that asks for JSON, needs to go on. Others read the line about it in the log."""
+    request = _request(address, has_keys=has_keys)
+    if as_json:
+        print_json({"url": address.url, "models": address.models, "key_needed": has_keys, "try": request})
+    if as_json or sys.stdout is None or not sys.stdout.isatty():
+        return
+    models = ", ".join(f"{name} ({head})" for name, head in address.models.items())
+    typer.echo(f"{address.url}  {models}")
+    typer.echo(request)
+    typer.echo("Ctrl-C ends it")
+
+
+def _request(address: Any, *, has_keys: bool) -> str:
+    """A request to try, for a shell, which has the key as KEY where one is needed: the key itself is printed nowhere."""
+    body = json.dumps({"inputs": address.example}, ensure_ascii=False)
+    key = '-H "Authorization: Bearer $KEY" ' if has_keys else ""
+    return f"curl -d {shlex.quote(body)} -H 'Content-Type: application/json' {key}{address.url}/predict"
+
+
+class Lines(logging.Handler):
+    """The log of the server, written to stderr by a thread of its own: a pipe that nobody reads must not hold the requests."""
+
+    KEPT = 10_000  # lines; what comes when so many wait is not written
+
+    def __init__(self, *, quiet: bool) -> None:
+        super().__init__(logging.WARNING if quiet else logging.INFO)
+        self._waiting: collections.deque[str] = collections.deque()
+        self._came = threading.Event()
+        self._closing = False
+        self._thread = threading.Thread(target=self._write, daemon=True, name="hftool-log")
+        self._thread.start()
+        log = logging.getLogger("hftool")
+        log.setLevel(self.level)
+        log.addHandler(self)
+        log.propagate = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Put a line into the queue."""
+        if len(self._waiting) < self.KEPT:
+            self._waiting.append(_line(record))
+            self._came.set()
+
+    def close(self) -> None:
+        """Write what waits, for at most a second, and leave the log as it was."""
+        log = logging.getLogger("hftool")
+        log.removeHandler(self)
+        log.propagate = True
+        log.setLevel(logging.NOTSET)
+        self._closing = True
+        self._came.set()
+        self._thread.join(1.0)
+        super().close()
+
+    def _write(self) -> None:
+        while True:
+            self._came.wait()
+            self._came.clear()
+            made = []
+            while self._waiting:
+                made.append(self._waiting.popleft() + "\n")
+            if made and sys.stderr is not None:
+                try:
+                    sys.stderr.write("".join(made))
+                    sys.stderr.flush()
+                except (OSError, ValueError):
+                    return
+            if self._closing and not self._waiting:
+                return
+
+
+def _line(record: logging.LogRecord) -> str:
+    """One line of JSON: requests come as such, whatever else is logged becomes one."""
+    if record.name == "hftool.serve":
+        return record.getMessage()
+    time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+    return json.dumps({"time": time, "event": "log", "level": record.levelname.lower(), "text": record.getMessage()})

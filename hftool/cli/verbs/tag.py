@@ -1,0 +1,28 @@
+"""hftool tag"""
+
+from typing import Any
+
+import typer
+
+from hftool.cli.inference_command import Answer, Common, ask, inference_options, wants_help
+from hftool.cli.options import Texts
+from hftool.cli.render import entity_line
+
+NAME = "tag"
+
+
+@inference_options
+def command(context: typer.Context, *, texts: Texts = None, common: Common) -> None:
+    """The entities of each text, with type, probability and place.
+
+    \b
+    hftool tag runs/a "Amina Okafor flew to Lisbon."
+    """
+    if not wants_help(context, texts, common):
+        ask(texts, common, head=NAME, answer=_answer, line=entity_line)
+
+
+def _answer(loaded: Any, texts: list[str]) -> list[Answer]:
+    from hftool import workflow
+
+    return workflow.tag(loaded, texts)

@@ -1,0 +1,1 @@
+"""File formats to rows: CSV, TSV, JSON, Parquet, Arrow, CoNLL, SQuAD and plain text."""

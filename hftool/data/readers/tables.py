@@ -1,0 +1,378 @@
+"""Files to rows: CSV, TSV, JSON, JSON Lines, Parquet, lines of text, CoNLL, and folders with a file for each split.
+
+Text formats are read by the standard library and not by `datasets`: a row that cannot be used must be named with its
+line and its reason, "NA" and "null" must stay text, and any size of file must stream. Hub data sets and their
+folders are read by `datasets`.
+"""
+
+import json
+import logging
+import math
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hftool.data.readers.conll import read_conll
+from hftool.data.readers.csv_tsv import Cells, read_delimited
+from hftool.data.readers.encoding import check_encoding
+from hftool.data.readers.parquet_arrow import SHARD, check_shards, read_columnar, saved_splits
+from hftool.data.readers.squad import flatten, is_nested
+from hftool.data.readers.token_per_row import Numbered, group_words
+from hftool.errors import DataError, HftoolError, InputMissing, Refused, UsageError, listing
+
+Row = dict[str, Any]
+
+FORMATS = {
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".json": "json",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".parquet": "parquet",
+    ".arrow": "arrow",
+    ".txt": "txt",
+    ".conll": "conll",
+    ".bio": "conll",
+    ".iob": "conll",
+}
+SPLIT_NAMES = {"train": ("train", "training"), "validation": ("validation", "valid", "val", "dev"), "test": ("test",)}
+SHARDS = re.compile(r"-\*-of-\d+$")  # the end of a stem that stands for all files of a split: train-*-of-00002
+OUTSIDE = re.compile(r"://|^[/~].|(^|[/\\])\.\.([/\\]|$)")  # an address, or a path out of the folder
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A row that cannot be used: where it begins (1 is the first line of the file), why, and what was there."""
+
+    row: int
+    reason: str
+    raw: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """For rejected.jsonl."""
+        return {"row": self.row, "reason": self.reason, "raw": self.raw}
+
+
+@dataclass(frozen=True)
+class Record:
+    """A row and the line on which it begins (in Parquet and JSON: its position, counted from 1)."""
+
+    number: int
+    row: Row
+
+
+@dataclass
+class Table:
+    """The rows of one split in memory. `numbers[i]` is the line of `rows[i]`; `label_names` is set when the source
+    itself names the classes, in id order; `lines` when each row is a line of running text, as in .txt; `notes` are
+    sentences for the user on how the file was read."""
+
+    split: str
+    path: str
+    columns: tuple[str, ...]
+    rows: list[Row]
+    numbers: list[int]
+    rejected: list[Rejected] = field(default_factory=list)
+    label_names: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    lines: bool = False
+    notes: list[str] = field(default_factory=list)
+
+
+def file_format(path: str | Path) -> str:
+    """csv, tsv, json, jsonl, parquet, txt or conll, by the file's ending. Raises UsageError that lists the endings."""
+    suffix = Path(path).suffix.lower()
+    if suffix not in FORMATS:
+        raise UsageError(f"'{path}' has no ending that says what it is", "Use one of " + " ".join(FORMATS))
+    return FORMATS[suffix]
+
+
+def read_table(path: str | Path, split: str, *, encoding: str | None = None) -> Table:
+    """Read a whole file, or the files of a split under a name such as train-*-of-00002.parquet.
+
+    Raises InputMissing, UsageError, or DataError when it has no rows.
+    """
+    rejected: list[Rejected] = []
+    notes: list[str] = []
+    opened = _open(path, encoding, rejected, notes)
+    rows, numbers = [], []
+    for record in opened.records:
+        rows.append(record.row)
+        numbers.append(record.number)
+    if not rows and rejected:
+        first = rejected[0]
+        raise DataError(f"'{path}': none of {len(rejected)} rows can be read; the first is line {first.row}: {first.reason}")
+    if not rows:
+        raise DataError(f"'{path}' has a header but no rows" if opened.columns else f"'{path}' has no rows")
+    columns = opened.columns or tuple(dict.fromkeys(key for row in rows for key in row))
+    is_text = file_format(path) == "txt"
+    return Table(split, str(path), columns, rows, numbers, rejected, opened.label_names, lines=is_text, notes=notes)
+
+
+def stream(
+    path: str | Path, *, encoding: str | None = None, rejected: list[Rejected], notes: list[str] | None = None
+) -> tuple[tuple[str, ...], Iterator[Record]]:
+    """Columns and a lazy iterator of records, in bounded memory.
+
+    Args:
+        path: A file, or the files of a split under a name such as train-*-of-00002.parquet. A .json file is read whole.
+        encoding: Of a text file; by default UTF-8, or what the file certainly is.
+        rejected: Rows that cannot be read are added to it.
+        notes: Sentences for the user on how the file is read are added to it, the last ones with the first record.
+
+    Returns:
+        The columns, () where the file has none but those of its rows, and the records.
+
+    Raises:
+        InputMissing: There is no such file.
+        UsageError: The ending or the encoding is unknown.
+        DataError: The file is damaged or in another encoding.
+    """
+    opened = _open(path, encoding, rejected, [] if notes is None else notes)
+    return opened.columns, opened.records
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """A file that is being read."""
+
+    columns: tuple[str, ...]
+    records: Iterator[Record]
+    label_names: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+def _open(path: str | Path, encoding: str | None, rejected: list[Rejected], notes: list[str]) -> _Opened:
+    path = Path(path)
+    files = shard_files(path)
+    if files != [path]:
+        return _open_shards(path, [_open(file, encoding, rejected, notes) for file in files])
+    kind = _check_file(path)
+    if kind in ("parquet", "arrow"):
+        columns, names, rows = read_columnar(path, kind)
+        numbered = (Numbered(number, row) for number, row in enumerate(rows, start=1))
+        return _Opened(columns, _records(numbered, columns, path, notes), names)
+    codec = check_encoding(path, encoding, notes)
+    if kind in ("csv", "tsv"):
+        columns, lines = read_delimited(path, quoted=kind == "csv", codec=codec, notes=notes)
+        cells = _with_columns(lines, columns, "," if kind == "csv" else "\t", rejected)
+        return _Opened(columns, _records(cells, columns, path, notes))
+    if kind == "txt":
+        return _Opened((), _stream_text(path, codec))
+    if kind == "conll":
+        return _Opened((), _stream_conll(path, codec, rejected, notes))
+    found = _stream_lines(path, codec, rejected) if kind == "jsonl" else _stream_json(path, codec)
+    return _Opened((), _records(found, (), path, notes))
+
+
+def _records(rows: Iterator[Numbered], columns: tuple[str, ...], path: Path, notes: list[str]) -> Iterator[Record]:
+    """Records of a table, one for each sentence where its rows are words."""
+    return (Record(number, row) for number, row in group_words(rows, columns, str(path), notes))
+
+
+def shard_files(path: Path) -> list[Path]:
+    """The files that a path stands for: itself, or the shards of train-*-of-00002.parquet in their order.
+
+    Raises DataError when some are missing.
+    """
+    if not SHARDS.search(path.name.split(".")[0]) or path.exists():
+        return [path]
+    found = sorted(path.parent.glob(path.name))
+    check_shards(found)
+    return found or [path]
+
+
+def _open_shards(path: Path, parts: list[_Opened]) -> _Opened:
+    """The parts of a split as one file, its rows counted through."""
+    other = next((part for part in parts if set(part.columns) != set(parts[0].columns)), None)
+    if other is not None:
+        raise DataError(f"the files of '{path}' have other columns: {listing(parts[0].columns)}; {listing(other.columns)}")
+    rows = (record.row for part in parts for record in part.records)
+    records = (Record(number, row) for number, row in enumerate(rows, start=1))
+    return _Opened(parts[0].columns, records, parts[0].label_names)
+
+
+def _check_file(path: Path) -> str:
+    """The format of a file that is there, can be read and is not empty."""
+    try:
+        if path.is_dir():
+            raise InputMissing(f"'{path}' is a folder, not a file")
+        if not path.is_file():
+            raise InputMissing(f"there is no file '{path}'")
+        kind = file_format(path)
+        with open(path, "rb") as handle:
+            empty = not handle.read(1)
+    except OSError as error:  # no permission, or a name that is too long
+        raise InputMissing(f"'{path}' cannot be read: {error.strerror}") from None
+    if empty:
+        raise DataError(f"'{path}' is empty")
+    return kind
+
+
+def _with_columns(
+    rows: Iterator[Cells], columns: tuple[str, ...], delimiter: str, rejected: list[Rejected]
+) -> Iterator[Numbered]:
+    """Each row of a table under its columns, {} for a blank line; one that cannot be used goes into `rejected`."""
+    for number, cells, reason in rows:
+        if not reason and (len(cells) == len(columns) or not cells):
+            yield Numbered(number, dict(zip(columns, cells, strict=True)) if cells else None)
+        else:
+            why = reason or f"{len(cells)} fields where the header has {len(columns)}"
+            rejected.append(Rejected(number, why, delimiter.join(cells)[:1000]))
+
+
+def _stream_text(path: Path, codec: str) -> Iterator[Record]:
+    """Each line is a row, blank ones too: they part paragraphs."""
+    with open(path, encoding=codec) as handle:
+        for number, line in enumerate(handle, start=1):
+            yield Record(number, {"text": line.removesuffix("\n")})
+
+
+def _stream_conll(path: Path, codec: str, rejected: list[Rejected], notes: list[str]) -> Iterator[Record]:
+    for sentence in read_conll(path, codec, notes):
+        if sentence.reason:
+            rejected.append(Rejected(sentence.number, sentence.reason, " ".join(sentence.tokens)[:1000]))
+        else:
+            tags = {"tags": sentence.tags} if sentence.tags else {}
+            yield Record(sentence.number, {"tokens": sentence.tokens, **tags})
+
+
+def _stream_lines(path: Path, codec: str, rejected: list[Rejected]) -> Iterator[Numbered]:
+    with open(path, encoding=codec, newline="") as handle:  # a line end inside a JSON text is written \\n
+        for number, line in enumerate(handle, start=1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                rejected.append(Rejected(number, f"not JSON: {error}", line[:1000]))
+                continue
+            if isinstance(row, dict):
+                yield Numbered(number, row)
+            else:
+                rejected.append(Rejected(number, f"a JSON {type(row).__name__}, not an object", line[:1000]))
+
+
+def _stream_json(path: Path, codec: str) -> Iterator[Numbered]:
+    try:
+        loaded = json.loads(path.read_text(encoding=codec))
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"'{path}' is not JSON: {error}", "One object a line? Then call it .jsonl") from None
+    rows = loaded.get("data") if isinstance(loaded, dict) else loaded
+    if not isinstance(rows, list):
+        raise DataError(f"'{path}' must hold a list of objects, or an object with one under \"data\"")
+    odd = next((i for i, row in enumerate(rows, start=1) if not isinstance(row, dict)), None)
+    if odd is not None:
+        raise DataError(f"'{path}': row {odd} is a JSON {type(rows[odd - 1]).__name__}, not an object")
+    found = flatten(rows, str(path)) if is_nested(rows) else rows
+    return (Numbered(number, row) for number, row in enumerate(found, start=1))
+
+
+def split_files(folder: Path) -> dict[str, Path]:
+    """The files of a folder by split, found by their names: train.csv, dev.tsv, train-00000-of-00001.parquet.
+
+    Several shards of a split come as train-*-of-00002.parquet; so do the files of a folder that `save_to_disk` wrote. Raises
+    DataError when there are none, or two of one split.
+    """
+    found: dict[str, Path] = {}
+    saved = {name: paths for name, paths in saved_splits(folder).items() if _split_called(name)}
+    there = [path for paths in saved.values() for path in paths] if saved else sorted(folder.iterdir())
+    for path in there:
+        stem = SHARD.sub("", path.name.split(".")[0].lower())
+        split = _split_called(next((name for name, paths in saved.items() if path in paths), stem))
+        if split is None or path.suffix.lower() not in FORMATS or not path.is_file():
+            continue
+        whole = _shards_of(path)
+        if found.setdefault(split, whole) != whole:
+            raise DataError(
+                f"'{folder}' has two files for {split}: '{found[split].name}' and '{whole.name}'", f"Name one with --{split}"
+            )
+    if not found:
+        raise DataError(
+            f"'{folder}' has no files called train, validation or test with one of the endings " + " ".join(FORMATS)
+        )
+    return found
+
+
+def _split_called(name: str) -> str | None:
+    return next((split for split, names in SPLIT_NAMES.items() if name.lower() in names), None)
+
+
+def _shards_of(path: Path) -> Path:
+    """A file, or what stands for it and the others of its set: train-00000-of-00002.parquet -> train-*-of-00002.parquet."""
+    stem, dot, ending = path.name.partition(".")
+    found = SHARD.search(stem)
+    if found is None or int(found[2]) < 2:
+        return path
+    return path.with_name(f"{SHARD.sub('', stem)}-*-of-{found[2]}{dot}{ending}")
+
+
+def read_hub_folder(folder: Path, name: str, splits: Iterable[str], *, config: str = "") -> dict[str, Table]:
+    """The splits of a downloaded data set, read by `datasets` from its folder; class names come with it.
+
+    Raises DataError when `datasets` cannot read it, UsageError that lists the configurations when one must be named,
+    Refused when its README leads to files elsewhere.
+    """
+    import datasets
+
+    datasets.disable_progress_bars()
+    logging.getLogger("huggingface_hub.repocard").setLevel(logging.ERROR)  # a README without metadata is no news
+    try:
+        _check_readme(folder, name)
+        known = datasets.get_dataset_config_names(str(folder))
+        if config not in known and (config or (len(known) > 1 and "default" not in known)):
+            what = f"no configuration '{config}'" if config else "several configurations"
+            raise UsageError(
+                f"the data set {name} has {what}; it has {listing(known)}", f"Try {name.partition(':')[0]}:{known[0]}"
+            )
+        loaded = datasets.load_dataset(str(folder), config or None)
+    except HftoolError:
+        raise
+    except Exception as error:  # a dozen classes, most of them datasets' own; what they say is what we can say
+        raise DataError(f"the data set {name} cannot be read: {' '.join(str(error).split())[:300]}") from error
+    return {split: _table_of(loaded[split], f"{name}:{split}", split) for split in splits if split in loaded}
+
+
+def _check_readme(folder: Path, name: str) -> None:
+    """`datasets` follows a README to any file of this machine, and to any address even when we are offline."""
+    import yaml
+    from huggingface_hub import DatasetCard
+
+    readme, more = folder / "README.md", folder / ".huggingface.yaml"
+    pending: list[Any] = []
+    if readme.is_file():
+        pending.append(DatasetCard(readme.read_text(encoding="utf-8"), ignore_metadata_errors=True).data.get("configs"))
+    if more.is_file():
+        pending.append(yaml.safe_load(more.read_text(encoding="utf-8")))
+    while pending:
+        item = pending.pop()
+        if isinstance(item, (list, dict)):
+            pending.extend(item.values() if isinstance(item, dict) else item)
+        elif isinstance(item, str) and OUTSIDE.search(item):
+            what = f"the data set {name} leads out of its folder, to '{item}'"
+            raise Refused(what, "Download that file yourself if you trust it, and name it with --train FILE")
+
+
+def _table_of(data: Any, path: str, split: str) -> Table:
+    import datasets
+
+    kinds = {key: getattr(kind, "feature", kind) for key, kind in data.features.items()}  # of a list: what it is a list of
+    names = {key: tuple(kind.names) for key, kind in kinds.items() if isinstance(kind, datasets.ClassLabel)}
+    rows = data.with_format("arrow")[:].to_pylist()  # undecoded: an image could be an address
+    return Table(split, path, tuple(data.column_names), rows, list(range(1, len(rows) + 1)), [], names)
+
+
+def whole_characters(text: str) -> str:
+    """The text with lone surrogates (half a character, from "\\ud83d" in JSON) replaced: no tokenizer or file takes them."""
+    return text.encode("utf-8", errors="replace").decode("utf-8")
+
+
+def text_of(value: Any) -> str | None:
+    """A cell as a text: None when there is none. Numbers are written as they would be in a file: 1, not 1.0."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return None
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return str(int(value))
+    return value if isinstance(value, str) else str(value)

@@ -1,0 +1,99 @@
+"""The tags of a data set: which of them say the same in other letters, and which are odd among the rest."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from hftool.data.tag_schemes import OUTSIDE, UNTYPED, Scheme, scheme_of
+
+MOST_SHOWN = 5  # odd tags that a sentence names
+
+
+@dataclass
+class Seen:
+    """How often each tag occurs, and the line where it first does."""
+
+    path: str
+    counts: Counter[str] = field(default_factory=Counter)
+    lines: dict[str, int] = field(default_factory=dict)
+
+    def add(self, tags: Iterable[str], line: int) -> None:
+        """Count the tags of a row."""
+        for tag in tags:
+            self.counts[tag] += 1
+            self.lines.setdefault(tag, line)
+
+    def scheme(self) -> Scheme:
+        """How the tags are read; of equal numbers of tags the more frequent decide."""
+        return scheme_of(tuple(tag for tag, _ in self.counts.most_common()))
+
+    def named(self, tags: Sequence[str]) -> str:
+        """Tags with their counts and first lines, for a sentence."""
+        shown = [f"'{tag}' ({self.counts[tag]}, first at {self.path}:{self.lines[tag]})" for tag in tags[:MOST_SHOWN]]
+        more = f" and {len(tags) - MOST_SHOWN} more" if len(tags) > MOST_SHOWN else ""
+        return ", ".join(shown) + more
+
+
+def tag_notes(seen: Seen, scheme: Scheme) -> tuple[str, ...]:
+    """A sentence for each way in which tags are not those that the word "tags" brings to mind: B-PER, I-PER and O, or types."""
+    tags = [tag for tag in seen.counts if scheme.canonical(tag) == tag]
+    notes = [_form_note(scheme, tags)]
+    outside = [tag for tag in tags if scheme.read(tag)[0] == OUTSIDE and tag != OUTSIDE]
+    if outside:
+        notes.append(f"tags: {seen.named(outside)}: outside of all entities, as O")
+    if scheme.form == "types":
+        folded = Counter(tag.casefold() for tag in tags)
+        alike = [tag for tag in tags if folded[tag.casefold()] > 1]
+        notes.append(f"tags: {seen.named(alike)} differ in case only, and stay tags of their own" if alike else "")
+    else:
+        bare = [tag for tag in tags if tag not in outside and tag != OUTSIDE and not scheme.has_mark(tag)]
+        notes.append(f"tags: {seen.named(bare)}: without the mark that most have, a run of one is an entity" if bare else "")
+    return tuple(note for note in notes if note)
+
+
+def outside_notes(names: Sequence[str]) -> tuple[str, ...]:
+    """A sentence on the tags of a list that mark no entity, though they are not O: padding has one in many lists."""
+    scheme = scheme_of(tuple(names))
+    found = [f"'{name}'" for name in names if name != OUTSIDE and scheme.read(name)[0] == OUTSIDE]
+    return (f"tags: {', '.join(found)}: outside of all entities, as O",) if found else ()
+
+
+def _form_note(scheme: Scheme, tags: Sequence[str]) -> str:
+    if tags and all(tag.isdecimal() for tag in tags):
+        return "tags: numbers without names, each a type, 0 too; --set labels=O,B-X,I-X names them from 0 on"
+    usual = scheme.form == "types" or (scheme.form == "prefix" and scheme.separator == "-" and scheme.upper)
+    example = next((tag for tag in tags if scheme.has_mark(tag) and scheme.read(tag)[0] == "B"), "")
+    kind = scheme.read(example)[1] if example else UNTYPED
+    what = "without a type" if kind == UNTYPED else f"of type '{kind}'"
+    return "" if usual or not example else f"tags: '{example}' begins an entity {what}"
+
+
+class TagIds:
+    """Tag -> id, also where a tag is written in other letters than the label: those are kept, to be said."""
+
+    def __init__(self, names: Sequence[str], index: Mapping[str, int], path: str) -> None:
+        self.index = index
+        self.scheme = scheme_of(tuple(names))
+        folded = Counter(name.casefold() for name in index)
+        self.folded = {name.casefold(): i for name, i in index.items() if folded[name.casefold()] == 1}
+        self.names, self.matched = names, Seen(path)
+
+    def get(self, tag: str, line: int) -> int | None:
+        """The id of a tag, or None when no label says the same. line: where it stands."""
+        known = self.index.get(tag)
+        if known is not None:
+            return known
+        known = self._match(tag)
+        if known is not None:
+            self.matched.add([tag], line)
+        return known
+
+    def _match(self, tag: str) -> int | None:
+        return self.index.get(self.scheme.canonical(tag), self.folded.get(tag.casefold()))
+
+    def notes(self) -> tuple[str, ...]:
+        """What was read as what."""
+        tags = list(self.matched.counts)
+        notices = [f"{self.matched.named([tag])} is read as '{self.names[self._match(tag) or 0]}'" for tag in tags[:MOST_SHOWN]]
+        more = [f"{len(tags) - MOST_SHOWN} other tags likewise"] if len(tags) > MOST_SHOWN else []
+        return ("tags: " + "; ".join([*notices, *more]),) if notices else ()

@@ -1,0 +1,191 @@
+"""Rows to files: CSV, TSV, JSON Lines and Parquet, streamed, in order, whole or not at all."""
+
+import json
+import math
+import re
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain, islice
+from pathlib import Path
+from typing import IO, Any
+
+from hftool.data.readers.tables import FORMATS, Row, whole_characters
+from hftool.errors import DataError, UsageError
+from hftool.storage.run_folder import whole_file
+
+BLOCK = 4096  # rows held at a time
+WRITTEN = ("csv", "tsv", "jsonl", "parquet")
+ARRAY = ".npy"  # of vectors alone: what a model that embeds answers
+SURROGATE = re.compile("[\ud800-\udfff]")
+NEEDS_QUOTES = re.compile('[,"\r\n]')
+
+
+def check_ending(path: str | Path) -> str:
+    """The format of an output file by its ending. Raises UsageError that lists the endings that can be written."""
+    if Path(path).suffix.lower() == ARRAY:
+        return "npy"
+    kind = FORMATS.get(Path(path).suffix.lower())
+    if kind not in WRITTEN:
+        what = f"cannot write '{path}'" if kind else f"'{path}' has no ending that says what it is"
+        raise UsageError(what, "Use .csv, .tsv, .jsonl or .parquet")
+    return kind
+
+
+def write_rows(path: Path, rows: Iterable[Row], *, overwrite: bool = False) -> int:
+    """Write rows as the file's ending says and return how many. The columns of CSV and TSV are those of the first 4096.
+
+    Raises UsageError (ending), DataError (a column that comes later), OutputUnavailable (exists, cannot be created),
+    StorageError (disk full).
+    """
+    writers: dict[str, Callable[[IO[Any], Iterable[Row]], int]] = {
+        "csv": lambda handle, it: _write_delimited(handle, it, ","),
+        "tsv": lambda handle, it: _write_delimited(handle, it, "\t"),
+        "jsonl": write_lines,
+        "parquet": _write_parquet,
+        "npy": _write_vectors,
+    }
+    kind = check_ending(path)
+    with whole_file(path, binary=kind in ("parquet", "npy"), overwrite=overwrite) as handle:
+        return writers[kind](handle, rows)
+
+
+def write_lines(handle: IO[str], rows: Iterable[Row]) -> int:
+    """Write rows as JSON Lines to an open file or stdout. NaN and Infinity, which JSON does not have, become null."""
+    count = 0
+    for row in rows:
+        try:
+            line = json.dumps(row, ensure_ascii=False, allow_nan=False, default=str)
+        except ValueError:
+            line = json.dumps(_finite(row), ensure_ascii=False, default=str)
+        if not line.isascii() and SURROGATE.search(line):  # half a character cannot be encoded, but JSON can name it
+            line = SURROGATE.sub(lambda match: f"\\u{ord(match[0]):04x}", line)
+        handle.write(line + "\n")
+        count += 1
+    return count
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    return [_finite(inner) for inner in value] if isinstance(value, (list, tuple)) else value
+
+
+def _write_vectors(handle: IO[bytes], rows: Iterable[Row]) -> int:
+    """The column `embedding` as one array (N, H) of float32; a row without one is NaN."""
+    import numpy as np
+
+    vectors = [row.get("embedding") for row in rows]
+    width = next((len(vector) for vector in vectors if vector is not None), 0)
+    if not width:
+        raise UsageError("an array holds vectors, and these answers are none", "Write .jsonl, .csv, .tsv or .parquet")
+    blank = [math.nan] * width
+    np.save(handle, np.array([blank if v is None else v for v in vectors], np.float32), allow_pickle=False)
+    return len(vectors)
+
+
+def _cell(value: Any) -> str:
+    """A value as the text of a cell; lists and objects as JSON."""
+    if value is None:
+        return ""
+    text = json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, (list, tuple, dict)) else str(value)
+    return whole_characters(text)
+
+
+def _write_delimited(handle: IO[str], rows: Iterable[Row], delimiter: str) -> int:
+    """CSV quotes. TSV has no quoting: a tab or a line end inside a cell becomes a space."""
+    write_line = _tsv_line if delimiter == "\t" else _csv_line
+    source = iter(rows)
+    block = list(islice(source, BLOCK))
+    columns = list(dict.fromkeys(column for row in block for column in row))
+    if block:
+        handle.write(write_line([_cell(column) for column in columns]))
+    count = 0
+    for row in chain(block, source):
+        count += 1
+        more = [column for column in row if column not in columns] if len(row) != len(columns) or count > BLOCK else []
+        if more:
+            raise DataError(
+                f"row {count} has the column '{more[0]}', which the first {len(block)} rows lack", "Write .jsonl or .parquet"
+            )
+        handle.write(write_line([_cell(row.get(column)) for column in columns]))
+    return count
+
+
+def _tsv_line(cells: Sequence[str]) -> str:
+    return "\t".join(" ".join(cell.replace("\t", " ").splitlines()) for cell in cells) + "\n"
+
+
+def _csv_line(cells: Sequence[str]) -> str:
+    """As csv.writer, which leaves a carriage return inside a cell unquoted when lines end in a line feed."""
+    quoted = ['"' + cell.replace('"', '""') + '"' if NEEDS_QUOTES.search(cell) else cell for cell in cells]
+    return (",".join(quoted) if quoted != [""] else '""') + "\n"
+
+
+def _write_parquet(handle: IO[bytes], rows: Iterable[Row]) -> int:
+    """The type of a column may show late (None in the first 4096 rows), so blocks wait in a nameless file beside `handle`."""
+    import pyarrow
+    import pyarrow.parquet
+
+    source = iter(rows)
+    schema = pyarrow.schema([])
+    count = 0
+    with tempfile.TemporaryFile(dir=Path(handle.name).parent) as spill:
+        while block := list(islice(source, BLOCK)):
+            count += len(block)
+            table = _table(block)
+            schema = _common_schema(schema, table.schema)
+            with pyarrow.ipc.new_stream(spill, table.schema) as stream:
+                stream.write_table(table)
+        spill.seek(0)
+        with pyarrow.parquet.ParquetWriter(handle, schema) as writer:
+            for _ in range(0, count, BLOCK):
+                writer.write_table(_as_schema(pyarrow.ipc.open_stream(spill).read_all(), schema))
+    return count
+
+
+def _table(block: list[Row]) -> Any:
+    import pyarrow
+
+    columns = dict.fromkeys(column for row in block for column in row)
+    return pyarrow.table({whole_characters(column): _array([row.get(column) for row in block]) for column in columns})
+
+
+def _array(values: list[Any]) -> Any:
+    """Values of one type as they are; of several types, or with half characters in them, as texts."""
+    import pyarrow
+
+    try:
+        return pyarrow.array(values)
+    except (pyarrow.ArrowException, TypeError, ValueError, OverflowError):
+        return pyarrow.array([None if value is None else _cell(value) for value in values], pyarrow.string())
+
+
+def _common_schema(one: Any, other: Any) -> Any:
+    """The columns of both; where their types do not go together, text."""
+    import pyarrow
+
+    fields = {field.name: field for field in one}
+    for field in other:
+        try:
+            pair = [pyarrow.schema([fields.get(field.name, field)]), pyarrow.schema([field])]
+            fields[field.name] = pyarrow.unify_schemas(pair, promote_options="permissive").field(0)
+        except pyarrow.ArrowException:
+            fields[field.name] = pyarrow.field(field.name, pyarrow.string())
+    return pyarrow.schema(fields.values())
+
+
+def _as_schema(table: Any, schema: Any) -> Any:
+    import pyarrow
+
+    columns = []
+    for field in schema:
+        if field.name not in table.column_names:
+            columns.append(pyarrow.nulls(len(table), field.type))
+        elif field.type == pyarrow.string() != table.column(field.name).type:
+            values = table.column(field.name).to_pylist()
+            columns.append(pyarrow.array([None if value is None else _cell(value) for value in values], field.type))
+        else:
+            columns.append(table.column(field.name).cast(field.type))
+    return pyarrow.table(columns, schema=schema)

@@ -1,0 +1,187 @@
+"""One label, or one number, for a text or a pair of texts."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+
+from hftool.data.readers.tables import Row
+from hftool.data.schema import RowSchema
+from hftool.errors import UsageError
+from hftool.heads.collate import collate_inputs
+from hftool.heads.long_texts import groups, shorten
+from hftool.heads.protocol import Answer, Batch, Feature, Metrics, Outputs
+from hftool.heads.wire import LABELS as WIRE_LABELS
+from hftool.heads.wire import Asks, Parameter, Schema
+from hftool.models import HeadConfig
+
+FEW = 16  # characters a token, more than most have
+LABELS, NUMBER = ("accuracy", "macro_f1"), ("mean_absolute_error", "pearson", "spearman")
+
+
+@dataclass(frozen=True)
+class ClassifyHead:
+    """Scores C labels for each row, or one number under the problem type "regression"; label names and the length limit come
+    from the card. T5 scores each token of its encoder; the mean over the tokens is the score of the row."""
+
+    tokenizer: Any
+    head_config: HeadConfig
+    config: Any = None
+
+    numbers: ClassVar[bool] = False
+    knobs: ClassVar[tuple[str, ...]] = ("class_weights", "labels", "prefix")
+    row_schemas: ClassVar[tuple[RowSchema, ...]] = (RowSchema(("text",), ("label",), ("text_pair",)),)
+    outputs: ClassVar[tuple[str, ...]] = ("logits",)
+    batch_tokens: ClassVar[int] = 4096
+    sampling: ClassVar[None] = None
+    gives: ClassVar[str] = "labels"
+    parameters: ClassVar[Mapping[str, Parameter]] = {
+        "top_k": Parameter(kind=int, help="Only the K most probable labels.", least=1, most=2**31)
+    }
+    replies: ClassVar[Schema] = WIRE_LABELS
+
+    def encode(self, rows: Sequence[Row]) -> list[Feature]:
+        """Rows with text, and text_pair and label if they have them -> features, cut at the card's max_length.
+
+        Raises UsageError when not even the special tokens fit into it.
+        """
+        if not rows:
+            return []
+        texts = [self.head_config.prefix + row["text"] for row in rows]
+        pairs = [row["text_pair"] for row in rows] if "text_pair" in rows[0] else None
+        encoded = (
+            one
+            for some in (groups(texts) if pairs is None else groups(texts, pairs))
+            for one in self._encoded(texts[some], None if pairs is None else pairs[some])
+        )
+        return [
+            Feature(np.array(ids, np.int32), i, _array(segments), row.get("label"), cut)
+            for i, (row, (ids, segments, cut)) in enumerate(zip(rows, encoded, strict=True))
+        ]
+
+    def _encoded(self, texts: list[str], pairs: list[str] | None) -> Iterator[tuple[list[int], list[int] | None, int]]:
+        """Token ids, segments where the family has them, and how many tokens are cut, of each row."""
+        limit = self.head_config.max_length
+        short = [shorten(self.tokenizer, text, limit) for text in texts]
+        others = [shorten(self.tokenizer, text, limit) for text in pairs] if pairs is not None else [("", 0)] * len(texts)
+        texts, pairs = [text for text, _ in short], [text for text, _ in others] if pairs is not None else None
+        encoded = self.tokenizer(texts, pairs, return_attention_mask=False, verbose=False)
+        types = encoded.get("token_type_ids") if pairs is not None else None
+        for i, whole in enumerate(encoded["input_ids"]):
+            ids, segments, cut = whole, types[i] if types else None, short[i][1] + others[i][1]
+            if limit and len(whole) > limit:
+                ids, segments = self._cut(texts[i], pairs[i] if pairs is not None else None)
+                cut += len(whole) - len(ids)
+                if len(ids) > limit:
+                    least = self.tokenizer.num_special_tokens_to_add(pair=pairs is not None)
+                    raise UsageError(f"max_length must be over {least} for this model, not {limit}")
+            yield ids, segments, cut
+
+    def _cut(self, text: str, pair: str | None) -> tuple[list[int], list[int] | None]:
+        """The longer text of a pair is cut first.
+
+        What lies far beyond the limit is left out before: tokenizers makes an encoding of each two windows of a pair.
+        """
+        limit, size = self.head_config.max_length, FEW * self.head_config.max_length
+        text = shorten(self.tokenizer, text, limit, size=size)[0]
+        pair = None if pair is None else shorten(self.tokenizer, pair, limit, size=size)[0]
+        encoded = self.tokenizer(text, pair, truncation=True, max_length=limit, return_attention_mask=False)
+        return encoded["input_ids"], encoded.get("token_type_ids") if pair is not None else None
+
+    def collate(self, features: Sequence[Feature], draw: int = 0) -> Batch:
+        """-> input_ids and attention_mask (B, T), token_type_ids (B, T) for pairs, labels (B,) where rows have them."""
+        batch = collate_inputs(features, pad=self.tokenizer.pad_token_id, left=self.tokenizer.padding_side == "left")
+        if features[0].target is not None:
+            mean, scale = self._scale
+            targets = [feature.target for feature in features]
+            # in fp64, before they are tensors: of a large number with a small scale fp32 would keep nothing
+            batch["labels"] = torch.tensor([(target - mean) / scale for target in targets] if self._is_number else targets)
+        return batch
+
+    @property
+    def _is_number(self) -> bool:
+        return self.head_config.problem_type == "regression"
+
+    @property
+    def _scale(self) -> tuple[float, float]:
+        """Mean and scale of the numbers in training, in whose unit the logits are; cards of older versions have none."""
+        mean, scale = self.head_config.label_scale or (0.0, 1.0)
+        return mean, scale
+
+    def loss(self, outputs: Outputs, batch: Batch) -> tuple[torch.Tensor, int]:
+        """Cross-entropy of logits (B, C) against labels (B,), summed over rows, class weights averaging 1 over the data; or
+        squared distance of logits (B, 1) from standardised numbers."""
+        logits, labels = _of_rows(outputs["logits"], batch["attention_mask"]).float(), batch["labels"]
+        if self._is_number:
+            return torch.nn.functional.mse_loss(logits[:, 0], labels.float(), reduction="sum"), len(labels)
+        weights = self.head_config.class_weights
+        weight = torch.tensor(weights, device=logits.device) if weights else None
+        return torch.nn.functional.cross_entropy(logits, labels, weight=weight, reduction="sum"), len(labels)
+
+    def decode(self, outputs: Outputs, features: Sequence[Feature]) -> list[Answer]:
+        """Logits (B, C) -> label, its probability, and the probabilities of all labels by name; or the number as `score`."""
+        logits = _of_rows(outputs["logits"], outputs["attention_mask"]).double()
+        if self._is_number:
+            mean, scale = self._scale
+            return [{"score": score * scale + mean} for score in logits[:, 0].tolist()]
+        answers = []
+        for row in torch.softmax(logits, dim=-1).tolist():
+            best = max(range(len(row)), key=row.__getitem__)
+            answers.append(
+                {
+                    "label": self.head_config.labels[best],
+                    "probability": row[best],
+                    "probabilities": dict(zip(self.head_config.labels, row, strict=True)),
+                }
+            )
+        return answers
+
+    def join(self, parts: Sequence[Answer]) -> Answer:
+        """A row has one part."""
+        return parts[0]
+
+    def metrics(self) -> Metrics:
+        """What the task is judged by; else accuracy, with macro-F1 to tell when rare labels are missed, or the
+        error of numbers."""
+        report = "regression" if self._is_number else "classification"
+        return Metrics(
+            self.head_config.measures or (NUMBER if self._is_number else LABELS), higher_is_better=True, report=report
+        )
+
+    @property
+    def asks(self) -> Asks:
+        """A text, or a pair, or both where the card does not know what it was trained on."""
+        first, second = {"text": "text"}, {"text_pair": "text_pair"}
+        if not self.head_config.columns:
+            return Asks(texts=first, more=second)
+        return Asks(texts={**first, **second} if "text_pair" in self.head_config.columns else first)
+
+    def reply(self, row: Row, answer: Answer, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Labels with their scores, the best first; a number has the label LABEL_0, as it has in transformers."""
+        if "score" in answer:
+            return [{"label": "LABEL_0", "score": answer["score"]}]
+        best = sorted(answer["probabilities"].items(), key=lambda pair: pair[1], reverse=True)
+        return [{"label": label, "score": score} for label, score in best[: parameters.get("top_k")]]
+
+
+def _of_rows(logits: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Logits (B, C) as they are; logits of tokens (B, T, C) as their mean over the tokens of each row."""
+    if logits.ndim == 2:
+        return logits
+    weights = mask.to(logits.device, logits.dtype)[:, :, None]
+    return (logits * weights).sum(dim=1) / weights.sum(dim=1)
+
+
+def _array(values: list[int] | None) -> np.ndarray | None:
+    return None if values is None else np.array(values, np.int32)
+
+
+def balanced_weights(labels: Sequence[int], count: int) -> tuple[float, ...]:
+    """Weight of each of `count` classes: n / (count * n_c), so that the mean over the rows is 1.
+
+    King and Zeng, "Logistic Regression in Rare Events Data", 2001; as scikit-learn's class_weight="balanced".
+    """
+    totals = np.bincount(np.asarray(labels), minlength=count)
+    return tuple(float(len(labels) / (count * n)) if n else 0.0 for n in totals)

@@ -1,0 +1,173 @@
+"""A text as a point in space: texts that mean the same lie close together, measured by the cosine between them.
+
+Reimers and Gurevych, "Sentence-BERT: Sentence Embeddings using Siamese BERT-Networks", 2019, section 3.1.
+"""
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+
+from hftool.data.readers.tables import Row
+from hftool.data.schema import RowSchema
+from hftool.errors import UsageError, did_you_mean, listing
+from hftool.heads.collate import collate_inputs
+from hftool.heads.long_texts import groups, shorten
+from hftool.heads.protocol import Answer, Batch, Feature, Metrics, Outputs
+from hftool.heads.wire import VECTOR, Asks, Parameter, Schema
+from hftool.models import POOLINGS, HeadConfig
+
+__all__ = ["POOLINGS", "EmbedHead"]
+
+
+@dataclass(frozen=True)
+class EmbedHead:
+    """A vector for a text, and a score, the cosine of their vectors, for a pair of texts.
+
+    pooling: what stands for a text: the mean of its tokens, the first of them (cls), the largest value of each dimension
+    (max), or the sum by the root of their number (mean_sqrt_len_tokens); by default as the card says. Raises UsageError for
+    any other.
+    """
+
+    tokenizer: Any
+    head_config: HeadConfig
+    config: Any = None
+    pooling: str = ""
+
+    numbers: ClassVar[bool] = True
+    knobs: ClassVar[tuple[str, ...]] = ("prefix",)
+    row_schemas: ClassVar[tuple[RowSchema, ...]] = (RowSchema(("text", "text_pair"), ("label",)), RowSchema(("text",)))
+    outputs: ClassVar[tuple[str, ...]] = ("last_hidden_state",)
+    batch_tokens: ClassVar[int] = 4096
+    sampling: ClassVar[None] = None
+    gives: ClassVar[str] = "vector"
+    parameters: ClassVar[Mapping[str, Parameter]] = {
+        "pooling": Parameter(kind=str, help="What stands for a text.", choices=POOLINGS, goes="pooling"),
+        "normalize": Parameter(kind=bool, help="True: vectors of length 1."),
+    }
+    replies: ClassVar[Schema] = VECTOR
+    asks: ClassVar[Asks] = Asks(texts={"text": "text"}, more={"text_pair": "text_pair"})
+
+    def __post_init__(self) -> None:
+        word = self._pooling
+        if word not in POOLINGS:
+            hint = did_you_mean(word, POOLINGS, otherwise=f"Poolings: {listing(POOLINGS)}")
+            raise UsageError(f"unknown pooling '{word}'", hint)
+
+    @property
+    def _pooling(self) -> str:
+        return self.pooling or self.head_config.pooling
+
+    @functools.cached_property
+    def _skipped(self) -> int:
+        """How many tokens at the beginning of a text are its prompt, and no part of its vector."""
+        if self.head_config.pool_prefix or not self.head_config.prefix:
+            return 0
+        [ids] = self._encoded([self.head_config.prefix])
+        return len(ids) - (ids[-1] in self.tokenizer.all_special_ids)
+
+    def encode(self, rows: Sequence[Row]) -> list[Feature]:
+        """Rows with text, and text_pair and label if they have them -> a feature each, whose extra is the second text (T2,)
+        int32, each text cut at the card's max_length. Raises UsageError when not even the special tokens fit into it."""
+        if not rows:
+            return []
+        firsts = self._ids([row["text"] for row in rows])
+        if "text_pair" not in rows[0]:
+            return [Feature(ids, i, cut=cut) for i, (ids, cut) in enumerate(firsts)]
+        seconds = self._ids([row["text_pair"] for row in rows])
+        return [
+            Feature(ids, i, target=row.get("label"), cut=cut + more, extra=second)
+            for i, (row, (ids, cut), (second, more)) in enumerate(zip(rows, firsts, seconds, strict=True))
+        ]
+
+    def _ids(self, texts: list[str]) -> list[tuple[np.ndarray, int]]:
+        """Each text as its token ids (T,), and how many of them were cut."""
+        limit = self.head_config.max_length
+        short = [shorten(self.tokenizer, self.head_config.prefix + text, limit) for text in texts]
+        texts = [text for text, _ in short]
+        found = (ids for some in groups(texts) for ids in self._encoded(texts[some]))
+        made = []
+        for (text, rest), whole in zip(short, found, strict=True):
+            ids = whole
+            if limit and len(whole) > limit:
+                [ids] = self._encoded([text], truncation=True, max_length=limit)
+            if limit and len(ids) > limit:  # the tokenizers library cuts nothing then
+                least = self.tokenizer.num_special_tokens_to_add()
+                raise UsageError(f"max_length must be over {least} for this model, not {limit}")
+            made.append((np.array(ids, np.int32), len(whole) - len(ids) + rest))
+        return made
+
+    def _encoded(self, texts: list[str], **limits: Any) -> list[list[int]]:
+        quiet = {"return_attention_mask": False, "return_token_type_ids": False, "verbose": False}
+        ids: list[list[int]] = self.tokenizer(texts, **quiet, **limits)["input_ids"]
+        return ids
+
+    def collate(self, features: Sequence[Feature], draw: int = 0) -> Batch:
+        """-> input_ids and attention_mask (B, T). Of pairs (2B, T): all first texts, then all second ones; and labels (B,)
+        where rows have them, from 0 to 1 where the card knows their range."""
+        texts = list(features)
+        if features[0].extra is not None:
+            texts += [Feature(feature.extra) for feature in features]
+        batch = collate_inputs(texts, pad=self.tokenizer.pad_token_id, left=False)
+        if features[0].target is not None:
+            low, high = self.head_config.label_range or (0.0, 1.0)
+            labels = torch.tensor([float(feature.target) for feature in features])
+            batch["labels"] = (labels - low) / ((high - low) or 1.0)
+        return batch
+
+    def loss(self, outputs: Outputs, batch: Batch) -> tuple[torch.Tensor, int]:
+        """Squared distance between the cosines of last_hidden_state (2B, T, H) and labels (B,) -> (sum, B)."""
+        vectors = self._pooled(outputs["last_hidden_state"], batch["attention_mask"])
+        labels = batch["labels"]
+        return torch.nn.functional.mse_loss(_cosines(vectors), labels, reduction="sum"), len(labels)
+
+    def decode(self, outputs: Outputs, features: Sequence[Feature]) -> list[Answer]:
+        """last_hidden_state (B, T, H) -> the embedding (H,) float32 of each text, of length 1 where the card says so; of pairs
+        (2B, T, H) -> the similarity of each, which is its cosine, and the score, which is that on the scale of the labels."""
+        vectors = self._pooled(outputs["last_hidden_state"], outputs["attention_mask"])
+        if features[0].extra is not None:
+            low, high = self.head_config.label_range or (0.0, 1.0)
+            cosines = _cosines(vectors).tolist()
+            return [{"score": low + (high - low) * cosine, "similarity": cosine} for cosine in cosines]
+        if self.head_config.normalize:
+            vectors = torch.nn.functional.normalize(vectors, dim=-1)
+        return [{"embedding": vector} for vector in vectors.numpy()]
+
+    def _pooled(self, states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """States (B, T, H) and mask (B, T) -> float32 (B, H), padding left out, and the prompt where the card says so."""
+        states, real = states.float(), mask.to(states.device, torch.bool)[:, :, None]
+        if self._skipped:
+            real = real.clone()
+            real[:, : self._skipped] = False
+        if self._pooling == "cls":
+            return states[torch.arange(len(states)), real[:, :, 0].int().argmax(dim=1)]
+        if self._pooling == "max":
+            return states.masked_fill(~real, -torch.inf).amax(dim=1)
+        count = real.sum(dim=1).clamp(min=1)  # there may be nothing behind a prompt
+        return (states * real).sum(dim=1) / (count.sqrt() if self._pooling == "mean_sqrt_len_tokens" else count)
+
+    def join(self, parts: Sequence[Answer]) -> Answer:
+        """A row has one part."""
+        return parts[0]
+
+    def metrics(self) -> Metrics:
+        """How well the scores of pairs go with their labels: by rank, and by value."""
+        return Metrics(self.head_config.measures or ("spearman", "pearson"), higher_is_better=True, report="regression")
+
+    def reply(self, row: Row, answer: Answer, parameters: Mapping[str, Any]) -> Any:
+        """The vector of a text; of a pair its score."""
+        if "score" in answer:
+            return {"score": answer["score"]}
+        vector = answer["embedding"]
+        if parameters.get("normalize"):
+            vector = vector / max(float(np.linalg.norm(vector)), 1e-12)
+        return vector.tolist()
+
+
+def _cosines(vectors: torch.Tensor) -> torch.Tensor:
+    """Vectors (2B, H), first texts before second ones -> the cosine of each pair (B,)."""
+    first, second = vectors.chunk(2)
+    return torch.nn.functional.cosine_similarity(first, second)

@@ -1,0 +1,91 @@
+"""Reports on heads that answer with a tag for each word.
+
+What an entity is follows seqeval 1.2.2 in its default mode, which is that of conlleval: B-X begins one, I-X goes on with it or
+begins one where none of its type is open; E-X ends one and S-X is one alone. Tags of other schemes are put in these letters
+first, as the head reads them: see hftool.data.tag_schemes. Where tags are types alone, such as NOUN, a run of equal tags is an
+entity.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from hftool.data.readers.tables import Row
+from hftool.data.tag_schemes import OUTSIDE, scheme_of
+from hftool.heads.metrics import harmonic, share
+from hftool.heads.protocol import Answer, Metrics
+
+Entity = tuple[str, int, int]  # type, first word, last word
+
+
+def tagging_report(answers: Sequence[Answer], rows: Sequence[Row], metrics: Metrics, labels: Sequence[str]) -> dict[str, Any]:
+    """Entity F1, precision and recall over all entities, accuracy over all words, and the same by type.
+
+    An entity is right when its type, its first and its last word are. All 0 to 1.
+    """
+    pairs = _pairs(answers, rows, labels)
+    expected = {(i, *entity) for i, (wanted, _) in enumerate(pairs) for entity in entities(wanted, labels)}
+    answered = {(i, *entity) for i, (_, given) in enumerate(pairs) for entity in entities(given, labels)}
+    right = sum(a == b for wanted, given in pairs for a, b in zip(wanted, given, strict=True))
+    f1, precision, recall = _rates(expected, answered)
+    measured = {
+        "entity_f1": f1,
+        "precision": precision,
+        "recall": recall,
+        "accuracy": share(right, sum(len(wanted) for wanted, _ in pairs)),
+    }
+    by_type = {}
+    for name in sorted({entity[1] for entity in expected | answered}):
+        of_type = [{entity for entity in side if entity[1] == name} for side in (expected, answered)]
+        f1, precision, recall = _rates(*of_type)
+        by_type[name] = {"precision": precision, "recall": recall, "f1": f1, "entities": len(of_type[0])}
+    return {**{name: measured[name] for name in metrics.names}, **measured, "entities": len(expected), "by_type": by_type}
+
+
+def missed_tags(
+    answers: Sequence[Answer], rows: Sequence[Row], numbers: Sequence[int], labels: Sequence[str]
+) -> list[dict[str, Any]]:
+    """The rows whose tags differ from the expected ones, those with most wrong words first."""
+    wrong: list[tuple[int, dict[str, Any]]] = []
+    for (wanted, given), row, number in zip(_pairs(answers, rows, labels), rows, numbers, strict=True):
+        count = sum(a != b for a, b in zip(wanted, given, strict=True))
+        if count:
+            tokens = row["tokens"]
+            error = {
+                "row": number,
+                "expected": _named(entities(wanted, labels), tokens),
+                "answered": _named(entities(given, labels), tokens),
+                "text": " ".join(tokens),
+            }
+            wrong.append((count, error))
+    return [error for _, error in sorted(wrong, key=lambda pair: -pair[0])]
+
+
+def entities(tags: Sequence[str], labels: Sequence[str]) -> list[Entity]:
+    """The entities of one row; `labels` are all tags there are, which tell the scheme."""
+    from seqeval.metrics.sequence_labeling import get_entities
+
+    scheme = scheme_of(tuple(labels))
+    readings = [scheme.read(tag) for tag in tags]
+    found: list[Entity] = get_entities([OUTSIDE if mark == OUTSIDE else f"{mark}-{kind}" for mark, kind in readings])
+    return found
+
+
+def _pairs(answers: Sequence[Answer], rows: Sequence[Row], labels: Sequence[str]) -> list[tuple[list[str], list[str]]]:
+    """Expected and answered tags of each row."""
+    pairs = []
+    for answer, row in zip(answers, rows, strict=True):
+        wanted, given = [labels[tag] for tag in row["tags"]], list(answer["tags"])
+        assert len(wanted) == len(given), f"{len(given)} tags answered for {len(wanted)} words"
+        pairs.append((wanted, given))
+    return pairs
+
+
+def _rates(expected: set[Any], answered: set[Any]) -> tuple[float, float, float]:
+    """F1, precision, recall."""
+    right = len(expected & answered)
+    precision, recall = share(right, len(answered)), share(right, len(expected))
+    return harmonic(precision, recall), precision, recall
+
+
+def _named(found: Iterable[Entity], tokens: Sequence[str]) -> list[str]:
+    return [f"{kind}: {' '.join(tokens[first : last + 1])}" for kind, first, last in found]

@@ -1,0 +1,125 @@
+"""A text rewritten as another: translated, summed up, answered. An encoder reads it, a decoder writes."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+
+from hftool.data.readers.tables import Row
+from hftool.data.schema import RowSchema
+from hftool.errors import UsageError
+from hftool.heads.collate import IGNORED, collate_inputs, pad_rows, seeds_of, token_loss
+from hftool.heads.generate.head import generated_answer
+from hftool.heads.long_texts import groups, shorten
+from hftool.heads.protocol import Answer, Batch, Feature, GeneratedText, Metrics, Outputs, SamplingParams
+from hftool.heads.wire import TEXTS, WRITING, Asks, Parameter, Schema, texts_reply
+from hftool.models import HeadConfig
+from hftool.registry.languages import language_of
+
+MAX_NEW_TOKENS = 128
+
+
+@dataclass(frozen=True)
+class Text2TextHead:
+    """Reads the card's prefix and a source, writes a target. settings: how; by default the most probable tokens. ends: whether
+    answers tell of each text how it ended."""
+
+    tokenizer: Any
+    head_config: HeadConfig
+    config: Any = None
+    settings: SamplingParams | None = None
+    ends: bool = False
+
+    numbers: ClassVar[bool] = False
+    knobs: ClassVar[tuple[str, ...]] = ("max_new_tokens", "prefix")
+    row_schemas: ClassVar[tuple[RowSchema, ...]] = (RowSchema(("source",), ("target",)),)
+    outputs: ClassVar[tuple[str, ...]] = ("logits",)
+    batch_tokens: ClassVar[int] = 2048
+    gives: ClassVar[str] = "text"
+    parameters: ClassVar[Mapping[str, Parameter]] = WRITING
+    replies: ClassVar[Schema] = TEXTS
+    asks: ClassVar[Asks] = Asks(texts={"text": "source"})
+
+    @property
+    def sampling(self) -> SamplingParams:
+        """How texts are written."""
+        return self.settings or SamplingParams(max_new_tokens=self.head_config.max_new_tokens or MAX_NEW_TOKENS)
+
+    def encode(self, rows: Sequence[Row]) -> list[Feature]:
+        """Rows with a source, and a target if they have one -> features; targets are (U,) int32, their end token included.
+        Without a target a row may have a seed, of its draws.
+
+        Sources are cut at the card's max_length and targets at its max_new_tokens, the end token kept, as T5 was trained.
+        Raises UsageError when that leaves no token of a text.
+        """
+        if not rows:
+            return []
+        sources = self._ids(
+            [self.head_config.prefix + row["source"] for row in rows], self.head_config.max_length, "max_length"
+        )
+        if "target" not in rows[0]:
+            return [Feature(ids, i, cut=cut, extra=rows[i].get("seed")) for i, (ids, cut) in enumerate(sources)]
+        targets = self._ids([row["target"] for row in rows], self.head_config.max_new_tokens, "max_new_tokens", target=True)
+        return [
+            Feature(ids, i, target=labels, cut=cut + more)
+            for i, ((ids, cut), (labels, more)) in enumerate(zip(sources, targets, strict=True))
+        ]
+
+    def _ids(self, texts: list[str], limit: int, name: str, *, target: bool = False) -> list[tuple[np.ndarray, int]]:
+        """Token ids of each text, at most `limit` of them, and how many are lost. name: of the limit, for the error."""
+        short = [shorten(self.tokenizer, text, limit) for text in texts]
+        texts = [text for text, _ in short]
+        made = []
+        for some in groups(texts):
+            given = {"text_target" if target else "text": texts[some]}
+            encoded = self.tokenizer(**given, return_attention_mask=False, verbose=False)
+            made += [self._cut(ids, limit, name) for ids in encoded["input_ids"]]
+        return [(ids, cut + rest) for (ids, cut), (_, rest) in zip(made, short, strict=True)]
+
+    def _cut(self, ids: list[int], limit: int, name: str) -> tuple[np.ndarray, int]:
+        """-> at most `limit` ids (0: all), the last of them the last that there was, and how many are lost."""
+        if limit and len(ids) > limit:
+            least = self.tokenizer.num_special_tokens_to_add()
+            if limit <= least:
+                raise UsageError(f"{name} must be over {least} for this model, not {limit}")
+            return np.array([*ids[: limit - 1], ids[-1]], np.int32), len(ids) - limit
+        return np.array(ids, np.int32), 0
+
+    def collate(self, features: Sequence[Feature], draw: int = 0) -> Batch:
+        """-> input_ids and attention_mask (B, T); with targets also labels (B, U), -100 where padded, and decoder_input_ids
+        (B, U): the labels one place later, after the token with which the decoder begins. With seeds
+        also those (B,)."""
+        pad = self.tokenizer.pad_token_id
+        batch = collate_inputs(features, pad=pad, left=False)
+        if features[0].target is not None:
+            labels = pad_rows([feature.target for feature in features], fill=IGNORED)
+            start = getattr(self.config, "decoder_start_token_id", None)
+            shifted = torch.full_like(labels, pad if start is None else start)
+            shifted[:, 1:] = labels[:, :-1].masked_fill(labels[:, :-1] == IGNORED, pad)
+            batch["labels"], batch["decoder_input_ids"] = labels, shifted
+            return batch
+        return {**batch, **seeds_of(features)}
+
+    def loss(self, outputs: Outputs, batch: Batch) -> tuple[torch.Tensor, int]:
+        """Cross-entropy of logits (B, U, V) against labels (B, U) -> (sum, tokens)."""
+        return token_loss(outputs["logits"], batch["labels"])
+
+    def decode(self, outputs: Sequence[Sequence[GeneratedText]], features: Sequence[Feature]) -> list[Answer]:
+        """What was written for each source -> text, finish, and samples where there is more than one."""
+        return [generated_answer(self.tokenizer, self.sampling, texts, ends=self.ends) for texts in outputs]
+
+    def join(self, parts: Sequence[Answer]) -> Answer:
+        """A row has one part."""
+        return parts[0]
+
+    def metrics(self) -> Metrics:
+        """What the task is judged by; else ROUGE. Lin, "ROUGE: A Package for Automatic Evaluation of Summaries", 2004."""
+        names = self.head_config.measures or ("rougeL", "rouge1", "rouge2")
+        language = language_of(self.head_config.columns.get("target", "").rpartition(".")[2])  # of translation.zh-CN
+        return Metrics(names, higher_is_better=True, report="texts", language=language)
+
+    def reply(self, row: Row, answer: Answer, parameters: Mapping[str, Any]) -> list[dict[str, str]]:
+        """The texts."""
+        return texts_reply(answer)

@@ -1,0 +1,1 @@
+"""A model as ONNX graphs, compared with the original before they are kept."""

@@ -1,0 +1,1 @@
+"""Dynamic batching: a queue of rows from many requests, computed together."""

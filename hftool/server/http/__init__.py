@@ -1,0 +1,1 @@
+"""The HTTP layer: routes, middleware, authentication, limits on slow clients."""

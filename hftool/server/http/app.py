@@ -1,0 +1,222 @@
+"""The routes of the server, and what every request passes through on its way to them."""
+
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from hftool.server.http.access_log import GONE, AccessLogMiddleware
+from hftool.server.http.auth import HostGuard, KeyGuard
+from hftool.server.http.openapi import described, errors, ok
+from hftool.server.http.slow_clients import BodyGuard
+from hftool.server.http.web_page import page_headers, read_page
+from hftool.server.limits import Limits
+from hftool.server.metrics import CONTENT_TYPE, Stats
+from hftool.server.protocols import openai, tasks
+from hftool.server.protocols.requests import NEVER_CACHED, Fault, as_response
+from hftool.server.protocols.served_model import ClientGone, ServedModel, limits_info
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+@dataclass(kw_only=True)
+class Service:
+    """What the server is made of. models: by name, the first of them answers /predict. hosts: names under which it may be
+    asked, empty: any. stopping: it takes nothing more. release: of hftool."""
+
+    models: Mapping[str, ServedModel]
+    limits: Limits
+    stats: Stats
+    keys: Sequence[str] = ()
+    hosts: Sequence[str] = ()
+    release: str = ""
+    started: int = field(default_factory=lambda: int(time.time()))
+    stopping: bool = False
+
+    @property
+    def ready(self) -> bool:
+        """Whether a request would be taken now."""
+        return not self.stopping and all(served.batcher.ready for served in self.models.values())
+
+
+def make_app(service: Service) -> ASGIApp:
+    """The application, with everything around it: who is outermost sees a request first."""
+    inner = FastAPI(
+        title="hftool", version=service.release, docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False
+    )
+    inner.add_exception_handler(Fault, _fault)
+    inner.add_exception_handler(HTTPException, _http)
+    inner.add_exception_handler(ClientGone, _client_closed)
+    inner.add_exception_handler(Exception, _bug)
+    _add_health(inner, service)
+    asked = {**_add_predict(inner, service), **_add_openai(inner, service)}
+    _add_facts(inner, service)
+    guarded = BodyGuard(FastPathMiddleware(inner, asked), limit=service.limits.body_bytes, slow=service.limits.slow)
+    keyed = KeyGuard(guarded, keys=service.keys)
+    known = {route.path for route in inner.routes if isinstance(route, Route)}
+    return AccessLogMiddleware(HostGuard(keyed, names=service.hosts), stats=service.stats, routes=known)
+
+
+class FastPathMiddleware:
+    """The way to those who ask a model, past the layers of FastAPI: these endpoints use none of them, and they take time that
+    the model could have. FastAPI still describes the routes, and has all others. asked: endpoints of POST, by path."""
+
+    def __init__(self, app: ASGIApp, asked: Mapping[str, Endpoint]) -> None:
+        self.app = app
+        self.asked = asked
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer the request, or pass it on."""
+        endpoint = self.asked.get(scope["path"]) if scope["type"] == "http" and scope["method"] == "POST" else None
+        if endpoint is None:
+            await self.app(scope, receive, send)
+            return
+        request = Request(scope, receive)
+        try:
+            response = await endpoint(request)
+        except Fault as fault:
+            response = await _fault(request, fault)
+        except ClientGone as is_cancelled:
+            response = await _client_closed(request, is_cancelled)
+        await response(scope, receive, send)
+
+
+async def _fault(request: Request, error: Any) -> Response:
+    return error.response(request.scope)  # type: ignore[no-any-return]
+
+
+async def _http(request: Request, error: Any) -> Response:
+    """What the routes do not know."""
+    texts = {404: "there is nothing here; see /openapi.json", 405: "this path has no such method"}
+    text = texts.get(error.status_code, str(error.detail))
+    return Fault(error.status_code, text, headers=error.headers).response(request.scope)
+
+
+async def _bug(request: Request, error: Any) -> Response:
+    """What went wrong is for the log."""
+    return Fault(500, "the server failed on this request").response(request.scope)
+
+
+async def _client_closed(request: Request, error: Any) -> Response:
+    return Response(status_code=GONE)
+
+
+def _add(app: FastAPI, path: str, endpoint: Endpoint, **more: Any) -> None:
+    """A route, by its path."""
+    method = more.pop("method", "GET")
+    name = f"{method.lower()}{path}".replace("/", "_").replace("{", "").replace("}", "")
+    app.add_api_route(path, endpoint, methods=[method], operation_id=name, response_model=None, **more)
+    if method == "GET":
+        app.add_api_route(path, endpoint, methods=["HEAD"], include_in_schema=False, response_model=None)
+
+
+def _add_health(app: FastAPI, service: Service) -> None:
+    async def live(request: Request) -> Response:
+        return as_response({"status": "alive"})
+
+    async def ready(request: Request) -> Response:
+        service.stats.set("hftool_ready", float(service.ready))
+        if not service.ready:
+            raise Fault(503, "the server is about to stop" if service.stopping else "a model does not answer yet, or no more")
+        return as_response({"status": "ready"})
+
+    state = ok({"type": "object", "properties": {"status": {"type": "string"}}, "required": ["status"]})
+    _add(app, "/livez", live, summary="The process runs.", responses={**state, **errors(421)})
+    for path in ("/readyz", "/health"):
+        _add(app, path, ready, summary="All models answer.", responses={**state, **errors(421, 503)})
+
+
+def _add_predict(app: FastAPI, service: Service) -> dict[str, Endpoint]:
+    """Routes of Hugging Face's tasks -> those that ask a model."""
+    limits = service.limits
+
+    def to(served: ServedModel) -> Endpoint:
+        async def predict(request: Request) -> Response:
+            return await tasks.predict(served, request, limits)
+
+        return predict
+
+    async def unknown(request: Request) -> Response:
+        raise Fault(404, f"there is no model '{request.path_params['name'][:80]}' here; see /info")
+
+    first = next(iter(service.models))
+    paths = {"/predict": first, **{f"/models/{name}/predict": name for name in service.models}}
+    asked: dict[str, Endpoint] = {}
+    for path, name in paths.items():
+        served = service.models[name]
+        asked[path] = to(served)
+        known = {**ok(tasks.reply_schema(served)), **errors(*ASKED)}
+        extra = described(tasks.request_schema(served, limits))
+        _add(app, path, asked[path], method="POST", summary=f"Ask {name}.", responses=known, openapi_extra=extra)
+    _add(app, "/models/{name}/predict", unknown, method="POST", include_in_schema=False)
+    return asked
+
+
+ASKED = (400, 401, 408, 413, 415, 421, 422, 429, 500, 503, 504)
+
+
+def _add_openai(app: FastAPI, service: Service) -> dict[str, Endpoint]:
+    """Routes of OpenAI -> those that ask a model."""
+    models, limits = service.models, service.limits
+    completion, embedding = openai.completion_body(limits), openai.Embedding
+
+    async def listed(request: Request) -> Response:
+        return openai.list_models(models, service.started)
+
+    async def model(request: Request) -> Response:
+        request.scope["hftool"].route = "/v1/models/{name}"
+        served = openai.find(models, request.path_params["name"])
+        return as_response(openai.model_object(served.name, service.started))
+
+    async def complete(request: Request) -> Response:
+        return await openai.complete(models, request, limits, completion)
+
+    async def embed(request: Request) -> Response:
+        return await openai.embed(models, request, limits, embedding)
+
+    _add(app, "/v1/models", listed, summary="The models.", responses={**ok({"type": "object"}), **errors(401, 421)})
+    _add(app, "/v1/models/{name}", model, include_in_schema=False)
+    writers = [served for served in models.values() if served.writes]
+    givers = [served for served in models.values() if served.head.gives == "vector"]
+    jobs: tuple[tuple[str, Endpoint, Any, str, list[ServedModel]], ...] = (
+        ("/v1/completions", complete, completion, "prompt", writers),
+        ("/v1/embeddings", embed, embedding, "input", givers),
+    )
+    for path, endpoint, kind, name, able in jobs:
+        more: dict[str, Any] = {"include_in_schema": bool(able)}
+        if able:
+            more["openapi_extra"] = described(openai.body_schema(kind, name, able, limits))
+            more["responses"] = {**ok({"type": "object"}, streams=able is writers), **errors(*ASKED, 404, openai=True)}
+        _add(app, path, endpoint, method="POST", **more)
+    return {path: endpoint for path, endpoint, *_ in jobs}
+
+
+def _add_facts(app: FastAPI, service: Service) -> None:
+    page = read_page()
+
+    async def info(request: Request) -> Response:
+        known = [served.info(service.limits) for served in service.models.values()]
+        return as_response({"hftool": service.release, "models": known, "limits": limits_info(service.limits)})
+
+    async def metrics(request: Request) -> Response:
+        service.stats.set("hftool_ready", float(service.ready))
+        return Response(service.stats.render(), headers=NEVER_CACHED, media_type=CONTENT_TYPE)
+
+    async def paper(request: Request) -> Response:
+        return as_response(app.openapi())
+
+    async def front(request: Request) -> Response:
+        return Response(page, headers=page_headers(page), media_type="text/html; charset=utf-8")
+
+    _add(app, "/info", info, summary="The models and the limits.", responses={**ok({"type": "object"}), **errors(401, 421)})
+    plain = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "In the format of Prometheus."}}
+    _add(app, "/metrics", metrics, summary="The metrics.", responses={**plain, **errors(401, 421)})
+    _add(app, "/openapi.json", paper, include_in_schema=False)
+    _add(app, "/", front, include_in_schema=False)

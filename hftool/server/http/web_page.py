@@ -1,0 +1,33 @@
+"""The page at /: one file, and the headers under which a browser runs what it holds and nothing else."""
+
+import base64
+import hashlib
+import re
+from importlib.resources import files
+
+from hftool.server.protocols.requests import NEVER_CACHED
+
+INLINE = re.compile(rb"<(script|style)\b[^>]*>(.*?)</\1>", re.DOTALL | re.IGNORECASE)
+
+
+def read_page() -> bytes:
+    """The page as it is in the package."""
+    return files("hftool.server").joinpath("page.html").read_bytes()
+
+
+def page_headers(page: bytes) -> dict[str, str]:
+    """Its headers: the policy allows the script and the style of this very page by their hashes, requests to this server, and
+    nothing from anywhere else. https://www.w3.org/TR/CSP3/"""
+    hashes: dict[str, list[str]] = {"script": [], "style": []}
+    for kind, text in INLINE.findall(page):
+        digest = base64.b64encode(hashlib.sha256(text).digest()).decode("ascii")
+        hashes[kind.decode("ascii").lower()].append(f"'sha256-{digest}'")
+    rules = [f"{kind}-src {' '.join(known)}" for kind, known in hashes.items()]
+    closed = ["default-src 'none'", "connect-src 'self'", "img-src data:", "base-uri 'none'", "form-action 'none'"]
+    policy = "; ".join([*closed, "frame-ancestors 'none'", *rules])
+    return {
+        **NEVER_CACHED,
+        "content-security-policy": policy,
+        "referrer-policy": "no-referrer",
+        "x-frame-options": "DENY",
+    }

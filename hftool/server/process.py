@@ -1,0 +1,182 @@
+"""The server as a process: its address, its signals, and how it ends."""
+
+import asyncio
+import atexit
+import contextlib
+import functools
+import gc
+import json
+import logging
+import math
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import uvicorn
+
+from hftool.errors import HftoolError, Interrupted
+from hftool.server.batching.batcher import Batcher
+from hftool.server.http.access_log import write_refusal
+from hftool.server.http.app import Service, make_app
+from hftool.server.http.slow_clients import guarded, loop_settings
+
+LOG = logging.getLogger("hftool.serve")
+IDLE = 5  # s that a connection may stay open without a request
+TICK = 0.02  # s between two looks at what is in flight
+FILES = 8192  # open at the same time, where the machine allows it: each connection is one
+AFTER = 1.0  # s beyond the grace, to send what is made
+
+
+class _Uvicorn(uvicorn.Server):
+    """uvicorn without its own signal handlers: it would raise the signal again at its end, which kills the process."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Nothing is captured."""
+        yield
+
+
+class Process:
+    """One run of the server. on_ready: called once, when all models answer."""
+
+    def __init__(self, service: Service, listening: socket.socket, on_ready: Callable[[], None]) -> None:
+        self.service, self.listening, self.on_ready = service, listening, on_ready
+        limits = service.limits
+        config = uvicorn.Config(
+            make_app(service),
+            http=guarded(limits.slow, functools.partial(write_refusal, service.stats)),
+            lifespan="off",
+            log_config=None,
+            log_level="critical",  # what it would say of an exception is in our own log, without its words
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=IDLE,
+            timeout_graceful_shutdown=math.ceil(limits.grace + AFTER),
+            **loop_settings(),
+        )
+        self.server = _Uvicorn(config)
+        self.signal = 0
+        self.fatal = ""
+        self.fatal_kind = HftoolError
+        self._ending = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def run(self) -> None:
+        """Serve until a signal or the end of a model's worker. Raises Interrupted when requests had to be cut off, HftoolError
+        when a worker is given up for good."""
+        loop = self._loop = asyncio.get_running_loop()
+        self._take_signals(loop)
+        for served in self.service.models.values():
+            served.batcher.on_fatal = functools.partial(self._from_thread, served.batcher)
+            served.batcher.start()
+        serving = asyncio.ensure_future(self.server.serve(sockets=[self.listening]))
+        greeting = asyncio.ensure_future(self._greet())
+        await asyncio.wait({serving, asyncio.ensure_future(self._ending.wait())}, return_when=asyncio.FIRST_COMPLETED)
+        greeting.cancel()
+        clean = await self._drain()
+        stopped: list[bool] = []
+        threads = [
+            threading.Thread(target=lambda b=served.batcher: stopped.append(b.stop()), daemon=True)
+            for served in self.service.models.values()
+        ]
+        for thread in threads:  # what is still in flight gets its 503 from this
+            thread.start()
+        await asyncio.sleep(TICK)
+        self.server.should_exit = True
+        await serving
+        until = time.monotonic() + AFTER
+        for thread in threads:
+            thread.join(max(0.0, until - time.monotonic()))
+        self._end(clean=clean, stopped=len(stopped) == len(threads) and all(stopped))
+
+    async def _greet(self) -> None:
+        while not (self.service.ready and self.server.started):
+            await asyncio.sleep(TICK)
+        self.on_ready()
+
+    async def _drain(self) -> bool:
+        """Nothing new is taken, what is in flight may end. -> whether all of it did."""
+        self.service.stopping = True
+        grace = 0.0 if self.fatal else self.service.limits.grace
+        until = time.monotonic() + grace
+        drained = await asyncio.gather(*(served.batcher.drain(grace) for served in self.service.models.values()))
+        while self.server.server_state.tasks and time.monotonic() < until:
+            await asyncio.sleep(TICK)
+        left = max(0.0, until - time.monotonic())
+        self.server.config.timeout_graceful_shutdown = math.ceil(min(left, AFTER)) or 1
+        return all(drained)
+
+    def _end(self, *, clean: bool, stopped: bool) -> None:
+        code = self.fatal_kind.code if self.fatal else 0 if clean else 128 + self.signal
+        if not stopped:  # a thread inside of a long batch: Python would abort over it
+            atexit.register(os._exit, code)
+        if self.fatal:
+            raise self.fatal_kind(f"the server gave up: {self.fatal}", "The lines above say what happened")
+        if not clean:
+            grace = self.service.limits.grace
+            detail = f"stopped after {grace:g} s with requests unanswered"
+            raise Interrupted(detail, "A longer --grace lets them end", signal_number=self.signal)
+
+    def _take_signals(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Also as the first process of a container, which ignores what it has no handler for."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            try:
+                loop.add_signal_handler(number, self._on_signal, number)
+            except NotImplementedError:  # on Windows
+                signal.signal(number, lambda n, _: loop.call_soon_threadsafe(self._on_signal, n))
+
+    def _on_signal(self, number: int) -> None:
+        if self.signal:  # the second one: at once
+            event("stopped", signal=number)
+            with contextlib.suppress(OSError, ValueError):
+                sys.stderr.flush()
+            os._exit(128 + number)
+        self.signal = int(number)
+        self.service.stopping = True
+        event("stopping", signal=int(number))
+        self._ending.set()
+
+    def _from_thread(self, batcher: Batcher, why: str) -> None:
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._give_up, why, batcher.fatal_kind)
+
+    def _give_up(self, why: str, kind: type[HftoolError]) -> None:
+        self.fatal, self.fatal_kind = why, kind
+        self._ending.set()
+
+
+def run(service: Service, listening: socket.socket, on_ready: Callable[[], None]) -> None:
+    """Serve until the process is told to end. Raises what `Process.run` raises."""
+    _allow_files()
+
+    async def main() -> None:
+        await Process(service, listening, on_ready).run()
+
+    gc.freeze()  # what is loaded stays to the end: no collection looks at it again, which takes seconds at exit
+    try:
+        asyncio.run(main())
+    finally:
+        gc.freeze()
+
+
+def event(name: str, **more: Any) -> None:
+    """A line in the log that is about the server and not about a request."""
+    if LOG.isEnabledFor(logging.INFO):
+        LOG.info(json.dumps({"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": name, **more}))
+
+
+def _allow_files() -> None:
+    with contextlib.suppress(ImportError, ValueError, OSError):
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
+        if soft < wanted:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

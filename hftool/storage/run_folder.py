@@ -1,0 +1,394 @@
+"""The run folder: where everything lies that made a model, and the lock that keeps a second process out.
+
+RUN/config.yaml  manifest.json  log.jsonl  metrics.json  rejected.jsonl  checkpoints/step-000400/  model/
+"""
+
+import contextlib
+import json
+import os
+import re
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from hftool.errors import DataError, InputMissing, OutputUnavailable, StorageError
+from hftool.storage import atomic
+from hftool.storage.json_documents import INSIDE, OBJECT, Schema, check_document, each, read_document
+
+TEXTS: Schema = {"type": "object", "additionalProperties": {"type": "string"}}
+HASHES: Schema = {**TEXTS, "propertyNames": {"pattern": INSIDE}}
+COUNTS: Schema = {"type": "object", "additionalProperties": {"type": "integer", "minimum": 0}}
+COUNT: Schema = {"type": "integer", "minimum": 0}
+MANIFEST: Schema = {  # of manifest.json: what hftool reads of it
+    "type": "object",
+    "properties": {
+        "hftool": {"type": "string"},
+        "command": {"type": "array", "items": {"type": "string"}},
+        "created": {"type": "string"},
+        "python": {"type": "string"},
+        "versions": TEXTS,
+        "seed": {"type": "integer"},
+        "device": {"type": "string"},
+        "precision": {"type": "string"},
+        "base": {"type": "string"},
+        "revision": {"type": "string"},
+        "data_revision": {"type": "string"},
+        "hashes": TEXTS,
+        "data": TEXTS,
+        "stand_in": TEXTS,
+        "rows": COUNTS,
+        "cut": COUNTS,
+        **each(("rejected", "duplicates", "conflicts", "leaked"), COUNT),
+        "processes": {"type": "integer", "minimum": 1},
+        "settings": {"type": "object"},
+    },
+}
+NUMBERS_BY_NAME: Schema = {
+    "type": "object",
+    "additionalProperties": {"type": "object", "additionalProperties": {"type": "number"}},
+}
+SPLIT: Schema = {  # of metrics.json: what was measured on one split
+    "type": "object",
+    "properties": {
+        "rows": COUNT,
+        "by_class": NUMBERS_BY_NAME,
+        "by_type": NUMBERS_BY_NAME,
+        "majority_baseline": {
+            "type": ["object", "null"],
+            "required": ("label", "accuracy"),
+            "properties": {"accuracy": {"type": "number"}},
+        },
+    },
+}
+METRICS: Schema = {  # of metrics.json: what hftool reads of it
+    "type": "object",
+    "properties": {"seconds": {"type": "number"}, "model": HASHES, "validation": SPLIT, "test": SPLIT},
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder by its path. Nothing is read or written until a method is called."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """Every knob, resolved: `--config` on it repeats the run."""
+        return self.path / "config.yaml"
+
+    @property
+    def manifest(self) -> Path:
+        """Versions, command, machine, fingerprints of the data, revision, hashes, stand-ins."""
+        return self.path / "manifest.json"
+
+    @property
+    def log(self) -> Path:
+        """One JSON line a logged step."""
+        return self.path / "log.jsonl"
+
+    @property
+    def metrics(self) -> Path:
+        """Final metrics by split; written last, so its presence means that the run is finished."""
+        return self.path / "metrics.json"
+
+    @property
+    def rejected(self) -> Path:
+        """Rows that could not be used, one JSON line each, with the reason."""
+        return self.path / "rejected.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folders called step-000400."""
+        return self.path / "checkpoints"
+
+    @property
+    def base(self) -> Path:
+        """Config, tokenizer and card, written before the first step: with any checkpoint's weights they are a model."""
+        return self.path / "base"
+
+    @property
+    def model(self) -> Path:
+        """The finished model: Hugging Face files and hftool.json."""
+        return self.path / "model"
+
+    def read_manifest(self) -> dict[str, Any]:
+        """The manifest. Raises InputMissing (there is none), DataError (damaged), Refused (no plain file)."""
+        return read_json(self.manifest, MANIFEST)
+
+    def read_metrics(self) -> dict[str, Any]:
+        """The final metrics. Raises what `read_manifest` raises."""
+        return read_json(self.metrics, METRICS)
+
+    def is_run(self) -> bool:
+        """True if this folder was made by a run, finished or not."""
+        return self.config.is_file() and self.manifest.is_file()
+
+    def is_finished(self) -> bool:
+        """True if the run reached its end and its model was written."""
+        return self.metrics.is_file() and self.model.is_dir()
+
+
+def check_output(path: Path) -> None:
+    """Raise OutputUnavailable unless `path` can be made: it must not exist, its nearest parent must be a folder, and no other
+    process may be writing it."""
+    _check_free(path)
+    parent = next((p for p in path.absolute().parents if p.exists()), Path("/"))
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise OutputUnavailable(f"the output '{path}' cannot be created: '{parent}' is not a folder that can be written")
+    if any(map(_is_held, _parts_of(path))):
+        raise OutputUnavailable(f"the output '{path}' is being written by another process", "Choose another --out, or wait")
+
+
+def _check_free(path: Path) -> None:
+    if path.exists() or path.is_symlink():
+        raise OutputUnavailable(f"the output '{path}' exists already", "Choose another --out, or remove it")
+
+
+def create_folder(path: Path) -> None:
+    """Make a folder and its parents. Raises OutputUnavailable."""
+    try:
+        atomic.make_folder(path)
+    except OSError as error:
+        raise OutputUnavailable(f"the output '{path}' cannot be created: {error.strerror}") from None
+
+
+def fresh_run_path(root: Path, name: str, stamp: str) -> Path:
+    """`root/name-stamp`, with a number behind it when two runs start in the same second."""
+    first = root / f"{name}-{stamp}"
+    return next(p for n in range(10_000) if not (p := first if n == 0 else Path(f"{first}-{n}")).exists())
+
+
+_held: set[IO[str]] = set()  # the locks of this process
+_descriptors: set[int] = set()  # and those of what it is writing
+
+
+def _let_go() -> None:
+    """In a process that was forked, such as one that prepares batches: it would hold the locks until it has ended, too, even
+    when the one that took them is dead. To close them here releases nothing there."""
+    for handle in _held:
+        handle.close()
+    _held.clear()
+    _release(list(_descriptors))
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go)
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the folder for this process. flock, not a pid file: pids are reused, and the kernel releases a dead one's.
+
+    Raises OutputUnavailable that names the pid of the holder. Where flock does not exist (Windows) nothing is held.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    with open(folder / ".lock", "a+", encoding="ascii") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            handle.seek(0)
+            holder = handle.read().strip() or "unknown"
+            raise OutputUnavailable(f"the run folder '{folder}' is locked by process {holder}") from None
+        handle.truncate(0)
+        handle.write(str(os.getpid()))
+        handle.flush()
+        _held.add(handle)
+        try:
+            yield
+        finally:
+            _held.discard(handle)
+
+
+@contextlib.contextmanager
+def whole_file(path: Path, *, binary: bool = False, overwrite: bool = True) -> Iterator[IO[Any]]:
+    """Open a file that appears under its name whole or not at all: written beside it, synced, then renamed.
+
+    Raises OutputUnavailable if it cannot be created, or must not be overwritten and exists or is being written by another
+    process; StorageError when the disk is full.
+    """
+    if not overwrite:
+        check_output(path)
+    with _part_of(path, _create_file) as part:
+        handle = open(part, "wb") if binary else open(part, "w", encoding="utf-8", newline="")
+        try:
+            with handle, atomic.writing(part):
+                yield handle
+                handle.flush()
+            atomic.sync_file(part)
+            (atomic.replace if overwrite else atomic.publish)(part, path)
+        except FileExistsError:
+            raise OutputUnavailable(f"the output '{path}' exists already", "Another process wrote it meanwhile") from None
+        except OSError as error:
+            raise StorageError(f"writing '{path}' failed: {error.strerror or error}") from error
+
+
+@contextlib.contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Give a folder to fill that appears under the name `path`, synced, when the block ends without an error.
+
+    The name must be free: see `check_output`. Raises OutputUnavailable, StorageError.
+    """
+    with _part_of(path, create_folder) as part:
+        try:
+            with atomic.writing(part):
+                yield part
+            for file in sorted(p for p in part.rglob("*") if p.is_file()):
+                atomic.sync_file(file)
+            atomic.sync_folder(part)
+            _check_free(path)
+            atomic.rename(part, path)
+            atomic.sync_folder(path.absolute().parent)
+        except OSError as error:
+            raise StorageError(f"writing '{path}' failed: {error.strerror or error}") from error
+
+
+def _create_file(path: Path) -> None:
+    """Raises OutputUnavailable."""
+    try:
+        path.touch(exist_ok=False)
+    except OSError as error:
+        raise OutputUnavailable(f"the output '{path}' cannot be created: {error.strerror}") from None
+
+
+@contextlib.contextmanager
+def _part_of(path: Path, create: Callable[[Path], None]) -> Iterator[Path]:
+    """A file or folder in which `path` is written: beside it, held by this process until it is whole, removed if it never is.
+
+    What processes left behind that were killed while they wrote the same path is removed first.
+    """
+    _remove_left_over(path)
+    part, held = _held_part(path, create)
+    _descriptors.update(held)
+    try:
+        yield part
+    finally:
+        _remove_part(part)
+        _release(held)
+
+
+def _held_part(path: Path, create: Callable[[Path], None]) -> tuple[Path, list[int]]:
+    """A new part of a path, and the descriptors that hold it. Another process that begins to write the same path may take it
+    for a left-over before it is held: then the next one is made."""
+    while True:
+        part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+        create(part)
+        with contextlib.suppress(FileNotFoundError, BlockingIOError):
+            held = _hold(part)
+            if all(os.path.samestat(os.fstat(one), part.stat()) for one in held):
+                return part, held
+            _release(held)
+
+
+def _hold(path: Path) -> list[int]:
+    """Hold a file or a folder for this process -> the descriptors that do; none where the system or the disk cannot.
+
+    Raises BlockingIOError (another process holds it), FileNotFoundError.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        return []
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        if isinstance(error, BlockingIOError):
+            raise
+        return []
+    return [descriptor]
+
+
+def _release(held: Iterable[int]) -> None:
+    for descriptor in held:
+        _descriptors.discard(descriptor)
+        os.close(descriptor)
+
+
+def _parts_of(path: Path) -> list[Path]:
+    """What is being written, or was left half written, under this path."""
+    name = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{8}}\.part")
+    try:
+        return sorted(part for part in path.parent.iterdir() if name.fullmatch(part.name))
+    except OSError:  # no such folder, or one that may not be listed
+        return []
+
+
+def _is_held(part: Path) -> bool:
+    try:
+        _release(_hold(part))
+    except OSError as error:
+        return isinstance(error, BlockingIOError)
+    return False
+
+
+def _remove_left_over(path: Path) -> None:
+    """Remove the parts of a path that no process holds; where nothing can be held, nobody knows, and they stay."""
+    for part in _parts_of(path):
+        with contextlib.suppress(OSError):
+            held = _hold(part)
+            if held:
+                _remove_part(part)
+            _release(held)
+
+
+def _remove_part(part: Path) -> None:
+    atomic.remove_folder(part) if part.is_dir() else part.unlink(missing_ok=True)
+
+
+def remove_parts(folder: Path) -> None:
+    """Remove what a process that was killed left half written in a folder. Hold its lock: another's parts look the same."""
+    for part in sorted(folder.glob(".*.part")):
+        atomic.remove_folder(part) if part.is_dir() else atomic.remove_file(part)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all."""
+    with whole_file(path) as handle:
+        handle.write(text)
+
+
+def write_json(path: Path, document: Mapping[str, Any]) -> None:
+    """Write a JSON file, whole or not at all. NaN and Infinity are refused: they are not JSON."""
+    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
+    write_text(path, text + "\n")
+
+
+def read_json(path: Path, schema: Schema = OBJECT) -> dict[str, Any]:
+    """Read a JSON object of a schema.
+
+    Raises InputMissing (not there, or no JSON object), Refused (no plain file), DataError (a value does not fit the schema).
+    """
+    try:
+        loaded: dict[str, Any] = read_document(path)
+    except DataError as error:
+        raise InputMissing(error.detail.replace("is damaged", "cannot be read", 1)) from None
+    check_document(loaded, schema, path)
+    return loaded
+
+
+def append_lines(path: Path, documents: list[dict[str, Any]]) -> None:
+    """Append JSON lines. Raises StorageError."""
+    text = "".join(json.dumps(document, ensure_ascii=False) + "\n" for document in documents)
+    try:
+        atomic.append(path, text.encode("utf-8"))
+    except OSError as error:
+        raise StorageError(f"writing '{path}' failed: {error.strerror}") from error
+
+
+def cut_log(path: Path, size: int) -> None:
+    """Take back the lines that were written after a log had this many bytes. Raises StorageError."""
+    if not path.is_file() or path.stat().st_size <= size:
+        return
+    try:
+        atomic.cut(path, size)
+        atomic.sync_file(path)
+    except OSError as error:
+        raise StorageError(f"writing '{path}' failed: {error.strerror}") from error

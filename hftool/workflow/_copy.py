@@ -1,0 +1,46 @@
+"""The word copy. A recipe is found through the metadata of the installed distribution: hftool never imports `recipes`."""
+
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+
+from hftool import DISTRIBUTION
+from hftool.errors import InputMissing, UsageError, did_you_mean
+from hftool.storage.run_folder import check_output
+
+
+def recipe_paths() -> dict[str, Path]:
+    """Name -> file of every recipe: of a checkout those that lie in it, else those that the installed wheel lists."""
+    root = Path(__file__).parents[2]
+    paths = sorted((root / "recipes").glob("*.py"))
+    if not (root / "pyproject.toml").is_file():  # beside an installed hftool may lie anybody's `recipes`
+        paths = _installed_paths()
+    return {path.stem: path for path in paths if path.stem != "__init__" and path.is_file()}
+
+
+def _installed_paths() -> list[Path]:
+    try:
+        files = distribution(DISTRIBUTION).files or []
+    except PackageNotFoundError:
+        return []
+    return [Path(str(file.locate())) for file in files if file.parts[:1] == ("recipes",) and file.suffix == ".py"]
+
+
+def recipe_text(name: str) -> str:
+    """The source of a recipe. Raises UsageError with the nearest name, InputMissing when the installation has none."""
+    paths = recipe_paths()
+    if not paths:
+        raise InputMissing("this installation of hftool has no recipes", "Install it again: pip install hftool-recipes")
+    if name not in paths:
+        raise UsageError(f"unknown recipe '{name}'", did_you_mean(name, paths, otherwise="Recipes: " + ", ".join(paths)))
+    return paths[name].read_text(encoding="utf-8")
+
+
+def copy(recipe: str, *, folder: str | Path = ".", out: str | Path | None = None) -> Path:
+    """Write the recipe called `recipe` into a folder, or to the file `out`: now it is yours. Raises UsageError,
+    OutputUnavailable."""
+    target = Path(folder) / f"{recipe}.py" if out is None else Path(out)
+    text = recipe_text(recipe)
+    check_output(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(text, encoding="utf-8")
+    return target

@@ -1,0 +1,146 @@
+"""The word that hands a model to others: deploy."""
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from hftool.errors import UsageError, did_you_mean
+from hftool.heads import get_head
+from hftool.models import HeadConfig, Loaded, write_head_config
+from hftool.models.checksums import SUMS, names_in, verify_checksums, write_checksums
+from hftool.models.head_config import HEAD_CONFIG
+from hftool.packaging.docker import write_context
+from hftool.packaging.kubernetes import SCALE, write_objects
+from hftool.packaging.packages import version
+from hftool.packaging.readme import write_readme
+from hftool.packaging.service import Service, check_image, check_name, name_of, weights_of
+from hftool.progress import Progress, silent
+from hftool.resolve import ModelSource, resolve_model
+from hftool.safety import EXPORT, PICKLES, sha256
+from hftool.storage.run_folder import Run, check_output, whole_folder
+from hftool.workflow._export import export
+from hftool.workflow._load import load_place, trained
+from hftool.workflow.arguments import Model, model_word
+
+TARGETS = ("onnx", "docker", "kubernetes")
+MOST_REPLICAS = 100
+EXAMPLES = {  # what stands under a name in the example of README.md
+    "question": "Where does Amina live?",
+    "context": "Amina Okafor moved to Lisbon in 2019.",
+}
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """What `deploy` wrote: the folder, what it is for, the service's name and its image (neither for onnx)."""
+
+    path: Path
+    to: str
+    name: str = ""
+    image: str = ""
+
+
+def deploy(
+    model: Model,
+    *,
+    to: str,
+    out: str | Path | None = None,
+    quantize: str | None = None,
+    name: str | None = None,
+    image: str | None = None,
+    replicas: int = 2,
+    offline: bool = False,
+    progress: Progress = silent,
+) -> Deployment:
+    """Write a folder from which others build an image that serves the model, and for Kubernetes the objects that run it; or
+    its graphs.
+
+    to: onnx (what `export` writes, where quantize may be int8), docker or kubernetes. out: by default a folder called as `to`
+    in the run. name: of the service and the model in it; by default that of the run. image: reference with a tag;
+    by default NAME:VERSION-HASH, so that another model is another image. replicas: the least number of pods. The model is
+    loaded once, so that what cannot answer is not built. Nothing stands in for a model that cannot be had. Raises UsageError,
+    OutputUnavailable, InputMissing, HubUnreachable, Refused, DataError, ConfigError, StorageError.
+    """
+    model = model_word(model)
+    _check(to, name=name, image=image, replicas=replicas)
+    target = Path(out) if out is not None else _beside(model, to)
+    if to == "onnx":
+        return Deployment(export(model, quantize=quantize, out=target, offline=offline, progress=progress).path, to)
+    if quantize is not None:
+        raise UsageError("quantize is for --to onnx", "Export first, then deploy the folder that was written")
+    check_output(target)
+    place = resolve_model(model, head=None, offline=offline, fallback=False, progress=progress)
+    known_as = name or name_of(_word(model, place))
+    if (place.folder / SUMS).is_file():
+        verify_checksums(place.folder)
+    loaded = trained(load_place(place, head=None, device="cpu", progress=progress), None)
+    with whole_folder(target) as folder:
+        digest = _copy_model(place.folder, loaded.head_config, folder / "model")
+        service = Service(
+            name=known_as,
+            image=image or f"{known_as}:{version()}-{digest[:12]}",
+            head=loaded.head_config.head,
+            weights=weights_of(folder / "model"),
+            exported=(folder / "model" / EXPORT).is_file(),
+            replicas=replicas,
+        )
+        write_context(service, folder)
+        if to == "kubernetes":
+            (folder / to).mkdir()
+            write_objects(service, folder / to)
+        write_readme(service, folder, body=_body(loaded), most=SCALE * replicas if to == "kubernetes" else None)
+    return Deployment(target, to, known_as, service.image)
+
+
+def _check(to: str, *, name: str | None, image: str | None, replicas: int) -> None:
+    if to not in TARGETS:
+        raise UsageError(f"unknown target '{to}'", did_you_mean(to, TARGETS, otherwise="Targets: " + ", ".join(TARGETS)))
+    if name is not None:
+        check_name(name)
+    if image is not None:
+        check_image(image)
+    if not 1 <= replicas <= MOST_REPLICAS:
+        raise UsageError(f"replicas must be a whole number from 1 to {MOST_REPLICAS}, not {replicas}")
+
+
+def _beside(model: str, to: str) -> Path:
+    run = Run(Path(model))
+    if not run.is_run():
+        raise UsageError(f"where is what is written for {to} to go?", "Name a folder with --out DIR")
+    return run.path / to
+
+
+def _word(model: str, place: ModelSource) -> str:
+    """What people call the model: its registry name, its run's folder, the last part of its Hub id or path."""
+    if place.row is not None:
+        return place.row.name
+    return (place.run.path if place.run else Path(model.partition("@")[0])).absolute().name
+
+
+def _copy_model(source: Path, head_config: HeadConfig, target: Path) -> str:
+    """Copy a model folder, its files readable by any user and its links as files. -> SHA-256 that stands for all of them.
+
+    Pickles stay behind. A model without a card gets that under which it was loaded, so that it is served as it was meant.
+    """
+    target.mkdir()
+    for name in names_in(source):
+        if Path(name).suffix in PICKLES:
+            continue
+        copied = target / name
+        copied.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source / name, copied)
+    if not (target / HEAD_CONFIG).is_file():
+        write_head_config(target, head_config)
+    write_checksums(target)
+    for path in (target, *target.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)  # the user of the image is a stranger to whoever wrote them
+    return sha256(target / SUMS)
+
+
+def _body(loaded: Loaded) -> str:
+    """JSON that the model takes at /predict, for the example."""
+    asks = get_head(loaded.tokenizer, loaded.head_config, loaded.model.config).asks
+    text = f"The {asks.holds[0]} opened the door." if asks.holds else "A warm, funny film."
+    texts = {name: EXAMPLES.get(name, text) for name in asks.texts}
+    return json.dumps({"inputs": texts if len(texts) > 1 else next(iter(texts.values()))})

@@ -1,0 +1,147 @@
+"""The word that makes a model run without torch: export."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hftool import config as knobs
+from hftool.data.readers.tables import Row
+from hftool.data.rows import sample_indices
+from hftool.errors import ConfigError, HftoolError, UsageError, did_you_mean
+from hftool.heads import get_head
+from hftool.heads.protocol import Head
+from hftool.models import Loaded, auto_class_of, describe
+from hftool.models.export_folder import KNOWN
+from hftool.models.model_card import NO_PROVENANCE, RunProvenance
+from hftool.onnx_export import export_job as graphs
+from hftool.onnx_export.sample_texts import own_rows, pairs_as_rows, texts_as_rows
+from hftool.progress import Progress, notice, silent
+from hftool.registry.tasks import find_task
+from hftool.resolve import ModelSource, resolve_model, resolve_task
+from hftool.safety import check_extra, is_export
+from hftool.storage.run_folder import check_output, whole_folder
+from hftool.workflow import _evaluate
+from hftool.workflow._infer import natural_options
+from hftool.workflow._load import check_head_by_name, load_place, trained
+from hftool.workflow.arguments import Model, model_word
+
+FORMATS = ("onnx",)
+NUMBERS = ("int8",)
+COMPARED, MEASURED = 200, 1000  # rows
+COMPARED_WRITING, MEASURED_WRITING = 24, 50  # what is written takes a hundred times as long
+
+
+@dataclass(frozen=True)
+class Exported:
+    """An export: its folder, and what stands in its export.json."""
+
+    path: Path
+    report: Mapping[str, Any]
+
+
+def export(
+    model: Model,
+    *,
+    out: str | Path,
+    to: str = "onnx",
+    quantize: str | None = None,
+    head: str | None = None,
+    offline: bool = False,
+    fallback: bool = False,
+    progress: Progress = silent,
+) -> Exported:
+    """Write a model as a folder of ONNX graphs that works wherever a model does, after comparing them with the model.
+
+    to: onnx. quantize: int8, for weights of 8 bits. head: what it is to do; by default what it was trained for, or does
+    naturally. The folder appears whole, and only when the graphs answer as the model does: else DataError. Raises what `load`
+    raises, OutputUnavailable, ConfigError (an export, a head that is not trained, a model that the exporter cannot follow).
+    """
+    model = model_word(model)
+    _check_words(to, quantize)
+    check_output(Path(out))
+    check_extra("onnxscript")
+    if head is not None:
+        check_head_by_name(model, head)
+    place = resolve_model(model, head=head, offline=offline, fallback=fallback, progress=progress)
+    if is_export(place.folder):
+        raise ConfigError(f"'{model}' is an export already", "Take the run or the model folder that it was made of")
+    _provenance(place)  # files of the run that are damaged are named now, and not when all else is done
+    loaded = trained(load_place(place, head=head, device="cpu", progress=progress), None)
+    loaded, measured = _measured_rows(place, loaded, progress)
+    job = make_job(place, loaded, measured)
+    with whole_folder(Path(out)) as folder:
+        report = graphs.export(job, folder, quantize=quantize)
+    return Exported(Path(out), report)
+
+
+def _check_words(to: str, quantize: str | None) -> None:
+    for name, word, known in (("to", to, FORMATS), ("quantize", quantize, NUMBERS)):
+        if word is not None and word not in known:
+            choices = "One of: " + ", ".join(known)
+            raise UsageError(f"{name} cannot be '{word}'", did_you_mean(word, known, otherwise=choices))
+
+
+def make_job(place: ModelSource, loaded: Loaded, measured: Sequence[Row]) -> graphs.ExportJob:
+    """What is exported, and the rows that it is tried on: of its own task if any are at hand.
+
+    measured: rows with known answers, or none.
+    """
+    head = get_head(loaded.tokenizer, loaded.head_config, loaded.model.config)
+    options = natural_options(loaded)
+    asked: Any = dataclasses.replace(head, **options)  # type: ignore[type-var]
+    hidden = _hide if options.get("asking") else lambda head, rows: list(rows)
+    most = COMPARED if head.sampling is None else COMPARED_WRITING
+    rows, origin = own_rows(asked, hidden(head, measured))[:most], "the rows of its task"
+    if not rows:
+        texts = hidden(head, texts_as_rows(head))
+        rows, origin = own_rows(asked, texts), "texts of hftool"
+    facts = describe(place.folder, auto_class_of(loaded.head_config.head, loaded.model.config), batch_size=1, length=1)
+    return graphs.ExportJob(
+        loaded,
+        facts={name: facts[name] for name in KNOWN},
+        size=facts["bytes_on_disk"],
+        asked=rows,
+        origin=origin,
+        options=options,
+        pairs=pairs_as_rows(head),
+        measured=measured,
+        provenance=_provenance(place),
+    )
+
+
+def _hide(head: Head, rows: Sequence[Row]) -> list[Row]:
+    """Texts with their middle word hidden, for a model that fills masks."""
+    hidden = []
+    for row in rows:
+        words = str(row["text"]).split()
+        words[len(words) // 2 : len(words) // 2 + 1] = [head.tokenizer.mask_token]
+        hidden.append({**row, "text": " ".join(words)})
+    return hidden
+
+
+def _provenance(place: ModelSource) -> RunProvenance:
+    if place.run is None:
+        return NO_PROVENANCE
+    return RunProvenance(place.run.read_manifest(), place.run.read_metrics(), knobs.read_config(str(place.run.config)))
+
+
+def _measured_rows(place: ModelSource, loaded: Loaded, progress: Progress) -> tuple[Loaded, Sequence[Row]]:
+    """Rows with known answers, where they can be had without a network: of the run, or of the task that the card names. The
+    model is told their scale, where it needs one."""
+    task = find_task(loaded.head_config.task) if loaded.head_config.task else None
+    try:
+        if place.run is not None:
+            part = _evaluate.own_rows(place, None, str(place.folder), loaded.head_config, offline=True, progress=progress)
+        elif task is not None:
+            data = resolve_task(task.name, {}, encoding=None, offline=True, fallback=False, progress=progress)
+            part = _evaluate.rows_to_measure(data, task.name, None, loaded.head_config, {})
+        else:
+            return loaded, ()
+    except HftoolError as error:
+        notice(progress, f"the metric is not measured: {error.detail}")
+        return loaded, ()
+    writes = get_head(loaded.tokenizer, loaded.head_config, loaded.model.config).sampling is not None
+    part = part.keep(sample_indices(len(part.rows), MEASURED_WRITING if writes else MEASURED, 0))
+    return _evaluate.on_the_scale_of(part, loaded), part.rows

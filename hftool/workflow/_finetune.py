@@ -1,0 +1,399 @@
+"""The word that makes a model: finetune."""
+
+import dataclasses
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hftool import config as knobs
+from hftool.config import Config
+from hftool.data.rows import documents
+from hftool.errors import DataError, InputMissing, OutputUnavailable, RowsRejected, StorageError, UsageError
+from hftool.evaluation.report import make_report
+from hftool.evaluation.verdict import verdicts
+from hftool.inference.predictor import Predictor
+from hftool.machine import keep_freed_memory
+from hftool.models import HeadConfig, save_base
+from hftool.models.checksums import write_checksums
+from hftool.models.model_card import RunProvenance
+from hftool.processes import restarts
+from hftool.progress import Event, Progress, notice, silent
+from hftool.storage.atomic import free_bytes, remove_file, remove_folder
+from hftool.storage.run_folder import (
+    Run,
+    append_lines,
+    check_output,
+    create_folder,
+    fresh_run_path,
+    remove_parts,
+    whole_folder,
+    write_json,
+    write_text,
+)
+from hftool.training.adapters import learning_share, merge_adapters
+from hftool.training.checkpoints import CheckpointManager, checkpoint_bytes
+from hftool.training.distributed import ProcessGroup, generators_claimed, seed_everything
+from hftool.training.estimate import estimate_seconds
+from hftool.training.loop import Trainer
+from hftool.workflow._load import make_predictor, notify_tokenizer
+from hftool.workflow._save import save_folder
+from hftool.workflow.arguments import Model, model_word, refuse_unknown, task_word
+from hftool.workflow.distributed_scoring import score_together
+from hftool.workflow.plan import FinetuneJob, ResolvedInputs, choose_head, find, make_settings, manifest, prepare, split
+from hftool.workflow.resume_checks import FREE, as_recorded, check_recorded, check_same, check_unchanged, relocate
+from hftool.workflow.targets import UNEVEN_METRICS, restore_targets
+
+LONG_RUN = 30 * 60  # seconds, above which it is said how to make a run shorter
+FEW_STEPS = 50  # with fewer a new head has hardly left where it began
+MEASURED = ("validation", "test")
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished run: its folder, its metrics by split, how long it took in seconds, and what stood in for what."""
+
+    run: Run
+    metrics: Mapping[str, Any]
+    seconds: float
+    stand_in: Mapping[str, str]
+
+
+def finetune(
+    model: Model | None = None,
+    task: str | os.PathLike[str] | None = None,
+    *,
+    config: Config | Mapping[str, Any] | None = None,
+    out: str | Path | None = None,
+    head: str | None = None,
+    resume: bool = False,
+    offline: bool = False,
+    fallback: bool = False,
+    progress: Progress = silent,
+    **unknown: object,
+) -> Result:
+    """Train a model on a task and write the run folder; its `model/` holds the best checkpoint.
+
+    task: a name, a data file or folder, or a Hub data set. config: a Config, or a mapping of its keys, such as
+    {"epochs": 1, "lr": 3e-5, "train": "train.tsv"}; unknown keys and values out of range are refused. resume: go on with the
+    run in `out`, bitwise as if it had not stopped, or begin it. Starts the global generators of random, numpy and torch from
+    the seed, so one thread of a process may train at a time. Works in each of several processes that torchrun or accelerate
+    started. Raises any error of `hftool.errors`; nothing is written before usage, output, inputs, data and model were checked.
+    """
+    refuse_unknown(finetune, unknown)
+    model, task = None if model is None else model_word(model), None if task is None else task_word(task)
+    settings = make_settings(config, model=model, task=task, head=head)
+    choose_head(settings)
+    with generators_claimed():
+        return _finetune(settings, out, resume, offline=offline, fallback=fallback, progress=progress)
+
+
+def _finetune(
+    settings: Config, out: str | Path | None, resume: bool, *, offline: bool, fallback: bool, progress: Progress
+) -> Result:
+    """Begin a run, or go on with it."""
+    team = ProcessGroup(settings.device)
+    progress = progress if team.is_first else silent
+    again = resume or restarts() > 0
+    run = Run(Path(out)) if out is not None else None
+    if again and run is None:
+        raise UsageError("which run?", "--resume needs --out RUN; or: hftool resume RUN")
+    if run is not None and again and team.agree(run.is_run()):
+        return _resume(run, settings, team, offline=offline, progress=progress)
+    if run is not None:
+        path = run.path
+        team.check(lambda: None if again and _is_incomplete(Run(path)) else check_output(path))
+        if again:
+            notice(progress, f"there is no run to resume in '{path}': it starts at step 0")
+    found = find(settings, offline=offline, fallback=fallback, progress=progress)
+    path = run.path if run is not None else Path(team.agree(str(_default_run(found))))
+    run = Run(path)
+    job = _with_rejected_kept(lambda: _prepared(found, progress), path, team)
+    team.check(lambda: None if path.is_dir() else create_folder(path))
+    with team.holding(run.path):
+        return _run(run, job, team, progress)
+
+
+def resume(run: Model, *, offline: bool = False, progress: Progress = silent) -> Result:
+    """Go on with a run, bitwise as if it had not stopped; a finished one is left as it is.
+
+    Raises InputMissing (no run folder), ConfigError (settings, data or model have changed), DataError (every checkpoint is
+    damaged, or the best), and what `finetune` raises.
+    """
+    run = model_word(run)
+    source = Run(Path(run))
+    if not source.is_run():
+        what = "is no run folder: it has no config.yaml and manifest.json" if source.path.is_dir() else "is not there"
+        raise InputMissing(f"'{run}' {what}", "Begin it: hftool finetune MODEL TASK --out RUN")
+    settings = knobs.make_config(knobs.read_config(str(source.config)))
+    return finetune(config=settings, out=run, resume=True, offline=offline, progress=progress)
+
+
+def _is_incomplete(run: Run) -> bool:
+    """Whether a folder is what a process left that was killed before its first line: nothing of a user's is in it."""
+    known = (run.config.name, run.manifest.name, run.base.name, run.rejected.name)
+    return run.path.is_dir() and all(p.name.startswith(".") or p.name in known for p in run.path.iterdir())
+
+
+def _resume(run: Run, settings: Config, team: ProcessGroup, *, offline: bool, progress: Progress) -> Result:
+    recorded, made = knobs.make_config(knobs.read_config(str(run.config))), run.read_manifest()
+    check_recorded(made, recorded, run.path)
+    recorded = relocate(recorded, settings, made, run.path, progress)
+    settings = relocate(settings, recorded, made, run.path, silent)
+    check_same(recorded, settings, run.path)
+    if run.is_finished():
+        notice(progress, f"the run '{run.path}' is finished: nothing is left to do")
+        _prune_checkpoints(run, recorded.keep, team, progress)
+        metrics = run.read_metrics()
+        return Result(run, metrics, metrics["seconds"], made["stand_in"])
+    stood = bool(made["stand_in"])  # the same answers again, even if the real thing can be had by now
+    with team.holding(run.path):
+        found = find(recorded, offline=offline or stood, fallback=stood, progress=progress)
+        job = _restore_settings(_prepared(found, progress), run)
+        check_unchanged(made, manifest(job), run.path)
+        if not CheckpointManager(run.checkpoints).steps():
+            notice(progress, f"the run '{run.path}' has no checkpoint yet: it starts at step 0")
+        free = {name: getattr(settings, name) for name in FREE}
+        return _run(run, dataclasses.replace(job, settings=dataclasses.replace(job.settings, **free)), team, progress)
+
+
+def _prepared(found: ResolvedInputs, progress: Progress) -> FinetuneJob:
+    """The job, with the seed's own new head: the first that is drawn of the seed."""
+    splits = split(found.settings, found.data, found.head)
+    for sentence in splits.notices:
+        notice(progress, sentence)
+    seed_everything(found.settings.seed)
+    job = prepare(found, splits, progress)
+    notify_tokenizer(job.loaded.tokenizer, found.place, progress)
+    return job
+
+
+def _restore_settings(job: FinetuneJob, run: Run) -> FinetuneJob:
+    """The job with what the card of a run said when it began."""
+    return dataclasses.replace(
+        job, loaded=dataclasses.replace(job.loaded, head_config=restore_targets(job.loaded.head_config, run.base))
+    )
+
+
+def _with_rejected_kept(make: Callable[[], FinetuneJob], path: Path, team: ProcessGroup) -> FinetuneJob:
+    """The job; where too many rows cannot be used, they are written beside the place of the run folder, and the error names the
+    file. Raises DataError."""
+    try:
+        return make()
+    except RowsRejected as error:
+        kept = path.with_name(f"{path.name}.rejected.jsonl")
+        hint = f"{error.hint}; or allow a larger share with --max-rejected"
+        with suppress(OutputUnavailable, StorageError):
+            if team.is_first:
+                if not kept.parent.is_dir():
+                    create_folder(kept.parent)
+                write_text(kept, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in error.rows))
+            hint += f". All are in {kept}"
+        raise DataError(error.detail, hint) from None
+
+
+def _default_run(found: ResolvedInputs) -> Path:
+    """runs/bert-sst2-20261122-101530; a stand-in is named in it: runs/minilm-for-bert-sst2-mini-for-sst2-..."""
+    settings, place, data = found.settings, found.place, found.data
+    model = place.row.name if place.row else Path(settings.model or "model").name
+    task = data.row.name if data.row else Path(settings.task or settings.train or "task").stem
+    model += f"-for-{place.stand_in['asked']}" if place.stand_in else ""
+    task += f"-for-{data.stand_in['asked']}" if data.stand_in else ""
+    name = f"{model}-{task}".replace("/", "-").replace(":", "-")
+    return fresh_run_path(Path("runs"), name, time.strftime("%Y%m%d-%H%M%S"))
+
+
+def _run(run: Run, job: FinetuneJob, team: ProcessGroup, progress: Progress) -> Result:
+    """Inside the locked run folder: write down what is done, train, measure, save."""
+    team.check(lambda: _begin(run, job, progress))
+    keep_freed_memory()
+    predictor = make_predictor(job.loaded)
+    trainer = Trainer(
+        model=job.loaded.model,
+        head=predictor.head,
+        features=job.encoded["train"],
+        lines=_lines(job),
+        config=job.settings,
+        precision=job.settings.precision,
+        accelerator=team.accelerator,
+        evaluate=lambda: _deciding(predictor, job, team),
+        run=run,
+        progress=progress,
+    )
+    _restore(trainer, team, progress)
+    _notify_plan(trainer, job, progress)  # after it: how many rows there is memory for may be known
+    position = trainer.train()
+    if job.adapted is not None:
+        merge_adapters(job.adapted)  # what is measured is what is saved
+    metrics: dict[str, Any] = {
+        "best_step": position.best_step,
+        "steps": position.step,
+        "deciding": predictor.head.metrics().best,
+        "seconds": position.seconds,
+        "seconds_saving": trainer.saving_seconds,
+        "skipped_steps": trainer.finite.skipped,
+    }
+    metrics |= {name: _measure(predictor, job, name, team) for name in MEASURED if name in job.encoded}
+    team.check(lambda: _judge(run, predictor, metrics))
+    team.check(lambda: _end(run, job, predictor, metrics))
+    team.check(lambda: _release(trainer.store, progress))
+    return Result(run, metrics, position.seconds, job.found.stand_ins())
+
+
+def _judge(run: Run, predictor: Predictor, metrics: dict[str, Any]) -> None:
+    """Add to the metrics of a run what they mean: see `verdicts`."""
+    text = run.log.read_text(encoding="utf-8") if run.log.is_file() else ""
+    lines = map(json.loads, text.splitlines())
+    history = [line["evaluation"] for line in lines if "evaluation" in line]
+    metrics["verdicts"] = verdicts(metrics["validation"], predictor.head.metrics(), history)
+
+
+def _end(run: Run, job: FinetuneJob, predictor: Predictor, metrics: dict[str, Any]) -> None:
+    """What a run folder holds when all is done: the model, then the metrics."""
+    remove_folder(run.model)  # of a run that was killed between its model and its metrics
+    with whole_folder(run.model) as folder:
+        provenance = RunProvenance(run.read_manifest(), metrics, dataclasses.asdict(job.settings))
+        metrics["model"] = save_folder(
+            job.loaded, _with_metrics(job.loaded.head_config, metrics, predictor), folder, provenance
+        )
+    write_json(run.metrics, metrics)
+
+
+def _release(store: CheckpointManager, progress: Progress) -> None:
+    """Remove from the checkpoints of a finished run what only training needs. The run is finished without it, too."""
+    try:
+        store.release()
+    except StorageError as error:
+        notice(progress, f"the optimizer states are kept: {error.detail}")
+
+
+def _prune_checkpoints(run: Run, keep: int, team: ProcessGroup, progress: Progress) -> None:
+    """`_release` for a run that was killed within it, or that an older version finished."""
+    store = CheckpointManager(run.checkpoints, keep=keep)
+    if not team.agree(bool(store.with_optimizers()) or any(store.folder.glob(".tmp-*"))):
+        return
+    with suppress(OutputUnavailable, OSError), team.holding(run.path):  # a run that cannot be written stays as it is
+        team.check(lambda: _release(store, progress))
+
+
+def _begin(run: Run, job: FinetuneJob, progress: Progress) -> None:
+    """What a run folder holds before the first step, or lacks of it since a process was killed."""
+    remove_parts(run.path)
+    if not run.is_run():
+        write_text(run.config, knobs.dump_config(job.settings))
+        facts = {"cut": _cut_rows(job), "settings": as_recorded(job.settings), "run": str(run.path.absolute())}
+        write_json(run.manifest, manifest(job) | facts)
+    if not run.base.is_dir():
+        with whole_folder(run.base) as folder:
+            save_base(job.loaded, folder)
+            write_checksums(folder)
+    remove_file(run.rejected)
+    _write_rejected(run, job, progress)
+
+
+def _restore(trainer: Trainer, team: ProcessGroup, progress: Progress) -> None:
+    """Put a trainer where its newest whole checkpoint was; the first process chooses it, and sets damaged ones aside."""
+    chosen: list[Path | None] = []
+    team.check(lambda: chosen.append(trainer.store.newest(lambda text: notice(progress, text))))
+    found = next(iter(chosen), None)
+    if team.is_first:
+        trainer.store.rotate()  # a process that was killed in the middle of it may have been the last that saved
+    step = team.agree(found.name if found else "")
+    if step:
+        trainer.restore(trainer.store.folder / step)
+        notice(progress, f"going on after step {trainer.position.step} of {trainer.steps}")
+        return
+    if team.is_first:
+        remove_file(trainer.run.log)  # lines of steps that no checkpoint holds
+    team.spread(trainer.config.seed)
+    team.check(lambda: check_room(trainer, progress))
+
+
+def check_room(trainer: Trainer, progress: Progress) -> None:
+    """Before the first step: is there room on the disk for all that the run will write? Raises StorageError when there is none
+    for one checkpoint and the model."""
+    one = checkpoint_bytes(trainer.model)
+    need, free = (trainer.config.keep + 2) * one, free_bytes(trainer.run.path)  # the best, and one that is being written
+    notices = f"{need} bytes are needed for checkpoints and model in '{trainer.run.path}', {free} are free"
+    if free < 2 * one:
+        raise StorageError(notices, "Free some space, or choose another --out")
+    if free < need:
+        notice(progress, f"{notices}: the run may end with a full disk")
+
+
+def _cut_rows(job: FinetuneJob) -> dict[str, int]:
+    """How many rows of each split are longer than what is read of them."""
+    return {name: sum(feature.cut > 0 for feature in features) for name, features in job.encoded.items()}
+
+
+def _lines(job: FinetuneJob) -> list[int]:
+    """The line in the file of each feature; none for running text, whose blocks are no rows."""
+    numbers = job.splits.train.numbers
+    return [] if set(job.splits.columns) == {"text"} else [numbers[feature.row] for feature in job.encoded["train"]]
+
+
+def _measure(predictor: Predictor, job: FinetuneJob, name: str, team: ProcessGroup) -> dict[str, Any]:
+    answers, loss = score_together(team, predictor, job.encoded[name])
+    rows = job.splits.get(name).rows
+    return make_report(answers, rows, predictor.head.metrics(), job.loaded.head_config.labels, loss)
+
+
+def _deciding(predictor: Predictor, job: FinetuneJob, team: ProcessGroup) -> dict[str, float]:
+    """What the loop decides by: the head's metrics on validation, and the loss."""
+    report = _measure(predictor, job, "validation", team)
+    return {name: report[name] for name in dict.fromkeys((*predictor.head.metrics().names, "loss"))}
+
+
+def _with_metrics(head_config: HeadConfig, metrics: Mapping[str, Any], predictor: Predictor) -> HeadConfig:
+    names = ("rows", *predictor.head.metrics().names)
+    return dataclasses.replace(head_config, metrics={s: {n: metrics[s][n] for n in names} for s in MEASURED if s in metrics})
+
+
+def _notify_plan(trainer: Trainer, job: FinetuneJob, progress: Progress) -> None:
+    settings, features = job.settings, job.encoded["train"]
+    cut, rows = _cut_rows(job)["train"], len(job.splits.train.rows)
+    if cut:
+        notice(progress, f"{cut} of {rows} train rows are longer than {settings.max_length} tokens and are cut")
+    lost = sum(feature.lost for feature in features)
+    if lost:
+        what = f"{lost} of {rows} train rows have an answer that no window of {settings.max_length} tokens holds whole"
+        notice(progress, f"{what}: they are learnt as rows without one. A larger --max-length holds more")
+    for note in job.loaded.notes:
+        notice(progress, note)
+    if settings.metric is None and job.loaded.head_config.measures == UNEVEN_METRICS:
+        what = f"the classes are uneven: {UNEVEN_METRICS[0]} chooses the best checkpoint"
+        notice(progress, f"{what}; --metric accuracy takes the share of right answers")
+    if job.loaded.new_weights:
+        notice(progress, f"new weights, to be trained: {', '.join(job.loaded.new_weights)}")
+        if trainer.steps < FEW_STEPS and settings.max_steps is None:
+            notice(progress, f"{trainer.steps} steps are few to train them: --epochs N or --batch-size 8 gives more")
+    if settings.lora:
+        share = learning_share(trainer.model)
+        notice(progress, f"{share:.1%} of the weights learn: the head, and adapters of rank {settings.lora}")
+    seconds = estimate_seconds(trainer)
+    took = "time unknown, as memory ran out" if seconds is None else f"about {_duration(seconds)}, evaluations and saving aside"
+    took += "; to make it shorter: --limit N, --epochs 1, --max-length N" if (seconds or 0) > LONG_RUN else ""
+    notice(
+        progress,
+        f"{trainer.steps} steps of {trainer.rows_a_step} rows on {settings.device} in {settings.precision}, "
+        f"{settings.optimizer} at {settings.lr:g} ({settings.schedule}, {settings.warmup:.0%} warm-up), clipping at "
+        f"{settings.clip:g}, at most {settings.max_length} tokens, patience {settings.patience}, seed {settings.seed}: {took}",
+    )
+    progress(Event("plan", values={"steps": trainer.steps, "rows": len(features)}))
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _write_rejected(run: Run, job: FinetuneJob, progress: Progress) -> None:
+    for part in (job.splits.train, job.splits.validation, job.splits.test):
+        if part is not None and part.rejected:
+            append_lines(run.rejected, documents(part.split, part.path, part.rejected))
+            notice(progress, f"{len(part.rejected)} rows of {part.path} cannot be used: see {run.rejected}")

@@ -1,0 +1,139 @@
+"""The words that keep a model: save, verify."""
+
+import dataclasses
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from hftool import config as knobs
+from hftool.errors import ConfigError, DataError, InputMissing
+from hftool.models import HeadConfig, Loaded, load_base, save_model, write_readme
+from hftool.models.checksums import SUMS, verify_checksums, write_checksums
+from hftool.models.model_card import NO_PROVENANCE, RunProvenance
+from hftool.safety import is_export, sha256
+from hftool.storage.json_documents import check_plain
+from hftool.storage.run_folder import Run, check_output, read_json, whole_folder
+from hftool.training.adapters import add_adapters, merge_adapters
+from hftool.training.checkpoints import MANIFEST, CheckpointManager, load_weights
+from hftool.training.checkpoints import verify as verify_checkpoint
+from hftool.workflow.arguments import Model, model_word
+
+
+@dataclass(frozen=True)
+class Verified:
+    """A folder whose files are as they were written. kind: run, model or export. files: name in the folder to SHA-256."""
+
+    folder: Path
+    kind: str
+    files: Mapping[str, str]
+
+
+def save_folder(
+    loaded: Loaded, head_config: HeadConfig, folder: Path, provenance: RunProvenance = NO_PROVENANCE
+) -> dict[str, str]:
+    """Write model, tokenizer, card, README.md and SHA256SUMS into an existing folder. -> file name to SHA-256."""
+    save_model(loaded.model, loaded.tokenizer, head_config, folder)
+    write_readme(folder, head_config, type(loaded.model).__name__, provenance)
+    return {**write_checksums(folder), SUMS: sha256(folder / SUMS)}
+
+
+def save(run: Model, *, out: str | Path, checkpoint: str = "best") -> Path:
+    """Write the model of a run, finished or not, as a plain Hugging Face folder with its card, its page and the hashes of its
+    files. Needs no network.
+
+    checkpoint: best, last or step-000400. Raises InputMissing, OutputUnavailable, ConfigError (no such checkpoint, damaged),
+    DataError (the best is damaged).
+    """
+    run = model_word(run)
+    source, target = Run(Path(run)), Path(out)
+    check_output(target)
+    if not source.path.is_dir():
+        raise InputMissing(f"there is no run folder '{run}'")
+    if not source.is_run():
+        raise InputMissing(f"'{run}' is no run folder: it has no config.yaml and manifest.json")
+    if checkpoint == "best" and source.is_finished() and _is_whole(source):
+        with whole_folder(target) as folder:
+            for name in source.read_metrics().get("model", {}) or [path.name for path in source.model.iterdir()]:
+                shutil.copyfile(source.model / name, folder / name)
+            if not (folder / SUMS).is_file():  # a run of an hftool that wrote none
+                write_checksums(folder)
+        return target
+    weights = CheckpointManager(source.checkpoints).find(checkpoint)
+    _check_base(source)
+    loaded = load_base(source.base, weights)
+    settings = knobs.make_config(knobs.read_config(str(source.config)))
+    adapted = add_adapters(loaded.model, settings.lora) if settings.lora else None
+    load_weights(weights, loaded.model)
+    if adapted is not None:
+        merge_adapters(adapted)
+    provenance = RunProvenance(source.read_manifest(), {}, dataclasses.asdict(settings))
+    with whole_folder(target) as folder:
+        save_folder(loaded, loaded.head_config, folder, provenance)
+    return target
+
+
+def _is_whole(run: Run) -> bool:
+    """Whether the model of a run is as it was written; where it is not, the verified checkpoint is taken instead."""
+    files = run.read_metrics().get("model", {})
+    return all((run.model / name).is_file() and sha256(run.model / name) == digest for name, digest in files.items())
+
+
+def verify(folder: Model) -> Verified:
+    """Check every file of a model folder or of an export against the hash that was written beside it: none missing, changed or
+    added; of a run its model, its checkpoints, and the config and tokenizer that go with them.
+
+    Raises InputMissing (no such folder, no hashes), DataError that names the files, Refused (a link out of the folder).
+    """
+    path = Path(model_word(folder))
+    if not path.is_dir():
+        raise InputMissing(f"there is no folder '{path}'")
+    for file in path.rglob("*"):
+        check_plain(file)
+    if Run(path).is_run():
+        return Verified(path, "run", _verify_run(Run(path)))
+    if not (path / SUMS).is_file() and not (path / "config.json").is_file():
+        raise InputMissing(f"'{path}' is no run, model or export: it has no config.json")
+    return Verified(path, "export" if is_export(path) else "model", verify_checksums(path))
+
+
+def _check_base(run: Run) -> dict[str, str]:
+    """The hashes of what makes a model of a checkpoint: config, tokenizer and card; none where an older hftool began the run.
+
+    Raises DataError when they are not as they were written.
+    """
+    try:
+        return verify_checksums(run.base) if (run.base / SUMS).is_file() else {}
+    except DataError as error:
+        new = f"Remove that folder: hftool resume {run.path} writes it again"
+        raise DataError(error.detail, f"Its model needs none: {_again(run)}" if run.is_finished() else new) from None
+
+
+def _verify_run(run: Run) -> dict[str, str]:
+    """The hashes of the model, of every checkpoint of a run and of what makes models of them, by their names in its folder."""
+    files: dict[str, str] = {}
+    if run.is_finished():
+        known = {name: str(digest) for name, digest in run.read_metrics().get("model", {}).items()}
+        if (run.model / SUMS).is_file():  # no run of an older hftool has one
+            verify_checksums(run.model)
+        for name, digest in known.items():
+            if not (run.model / name).is_file() or sha256(run.model / name) != digest:
+                notices = f"'{run.model / name}' is not as '{run.metrics}' says it was written"
+                raise DataError(notices, f"Its checkpoints may be whole: {_again(run)}")
+        files = {f"{run.model.name}/{name}": digest for name, digest in known.items()}
+    checkpoints = CheckpointManager(run.checkpoints)
+    for step in checkpoints.steps():
+        place = checkpoints.path(step)
+        try:
+            verify_checkpoint(place)
+        except ConfigError as error:
+            raise DataError(error.detail, "Any other: hftool save RUN --checkpoint NAME --out DIR") from None
+        whole = read_json(place / MANIFEST)["files"]
+        files |= {f"{run.checkpoints.name}/{place.name}/{name}": row["sha256"] for name, row in whole.items()}
+    if not files:
+        raise InputMissing(f"the run '{run.path}' has neither a model nor a checkpoint yet", "Let it go on first")
+    return files | {f"{run.base.name}/{name}": digest for name, digest in _check_base(run).items()}
+
+
+def _again(run: Run) -> str:
+    return f"hftool save {run.path} --out DIR"

@@ -1,0 +1,245 @@
+"""The word that lets others ask models: serve."""
+
+import contextlib
+import functools
+import hashlib
+import importlib.util
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from hftool import DISTRIBUTION
+from hftool.engines.apart import run_in_thread
+from hftool.errors import HftoolError, UsageError
+from hftool.heads import get_head
+from hftool.heads.protocol import Head
+from hftool.heads.wire import Asks
+from hftool.inference.predictor import Predictor
+from hftool.machine import bound_kernel_caches
+from hftool.models import Loaded
+from hftool.progress import Progress, notice, silent
+from hftool.registry.models import find_model
+from hftool.resolve import ModelSource, check_word, resolve_model
+from hftool.safety import sha256
+from hftool.server.http.address import bind, check_open, is_loopback
+from hftool.workflow._infer import natural_options
+from hftool.workflow._load import load_place, make_predictor, trained
+from hftool.workflow.arguments import Model, model_word, shown
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
+WEIGHTS = (".safetensors", ".onnx", ".onnx.data", ".onnx_data")
+EXAMPLES = {
+    "text": "A warm, funny film.",
+    "text_pair": "I liked it.",
+    "question": "Where does Ann live?",
+    "context": "Ann lives in Oslo.",
+}
+TOLD_ELSEWHERE = ("README.md", "SHA256SUMS")  # no part of what a model answers
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where the server is. models: the name of each with its head. example: inputs that the first of them can answer."""
+
+    url: str
+    models: Mapping[str, str]
+    example: Any
+
+
+def serve(
+    models: Sequence[Model],
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    key_file: str | Path | None = None,
+    allow_hosts: Sequence[str] = (),
+    limits: Mapping[str, Any] | None = None,
+    device: str = "auto",
+    offline: bool = False,
+    fallback: bool = False,
+    progress: Progress = silent,
+    on_ready: Callable[[Address], None] | None = None,
+) -> None:
+    """Answer over HTTP until the process is told to end: the routes of Hugging Face's tasks and OpenAI's, see /openapi.json.
+
+    models: MODEL or NAME=MODEL, a Run. port: 0 takes any that is free. key_file: one key a line; needed unless `host` is this
+    machine alone. allow_hosts: names under which it may be asked besides those of this machine, where it listens to nothing
+    else. limits: fields of deploy.server.limits.Limits. on_ready: called when all models answer. Raises UsageError,
+    InputMissing, DataError (a key file that holds none), PortTaken, OutputUnavailable, and what `load`
+    raises; Interrupted when requests had to be cut off.
+    """
+    _check_extra()
+    from hftool.server.http.app import Service
+    from hftool.server.limits import Limits
+    from hftool.server.metrics import Stats
+    from hftool.server.process import event, run
+
+    bound_kernel_caches()
+    words = named(models)
+    bounds = Limits(**(limits or {}))
+    keys, hosts = _doors(host, key_file, allow_hosts, progress)
+    with bind(host, port) as listening:
+        places = _places(words, offline=offline, fallback=fallback, progress=progress)
+        stats, served, heads = Stats(), {}, {}
+        for name, place in places.items():
+            with _named(name, words):
+                loaded = run_in_thread(functools.partial(_load, place, device, progress))
+                served[name], heads[name] = _served(name, place, loaded, bounds, stats), loaded.head_config.head
+        first = next(iter(served.values()))
+        address = Address(_url(host, listening.getsockname()[1]), heads, _example(first.head.asks))
+
+        def ready() -> None:
+            event("ready", url=address.url, models=list(served))
+            if on_ready is not None:
+                on_ready(address)
+
+        release = version(DISTRIBUTION)
+        run(Service(models=served, limits=bounds, stats=stats, keys=keys, hosts=hosts, release=release), listening, ready)
+
+
+def _places(words: Mapping[str, str], *, offline: bool, fallback: bool, progress: Progress) -> dict[str, ModelSource]:
+    """Where each model is."""
+    places = {}
+    for name, word in words.items():
+        with _named(name, words):
+            places[name] = resolve_model(word, head=None, offline=offline, fallback=fallback, progress=progress)
+    return places
+
+
+@contextlib.contextmanager
+def _named(name: str, words: Mapping[str, str]) -> Iterator[None]:
+    """Within the block an error says which of several models it is about."""
+    try:
+        yield
+    except HftoolError as error:
+        if len(words) > 1:
+            error.detail = f"model '{name}' ({words[name]}): {error.detail}"
+        raise
+
+
+def _load(place: ModelSource, device: str, progress: Progress) -> Loaded:
+    return trained(load_place(place, head=None, device=device, progress=progress), None)
+
+
+def _check_extra() -> None:
+    missing = [name for name in ("fastapi", "uvicorn") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UsageError(f"the server needs {' and '.join(missing)}", "pip install 'hftool-recipes[serve]'")
+
+
+def named(models: Sequence[Model]) -> dict[str, str]:
+    """Names -> models, of MODEL or NAME=MODEL. Raises UsageError: no model, a name twice or that no address can hold."""
+    if isinstance(models, str) or not isinstance(models, Iterable):
+        raise UsageError(f"models must be a list of models, not {shown(models)}", "Put it in a list: [MODEL]")
+    words = [model_word(model) for model in models]
+    if not words:
+        raise UsageError("which model?", "hftool serve RUN, or NAME=RUN NAME2=RUN2")
+    made: dict[str, str] = {}
+    for word in words:
+        name, equals, model = word.partition("=")
+        if not equals or "/" in name or find_model(word) is not None or Path(word).exists():
+            name, model = _name_of(word), word
+        if not NAME.fullmatch(name):
+            hint = "Give it a letter or digit, then letters, digits and . _ - : NAME=MODEL"
+            raise UsageError(f"a model cannot be called '{name}'", hint)
+        if name in made:
+            raise UsageError(f"two models are called '{name}'", f"Name them: {name}={made[name]} {name}-2={model}")
+        check_word(model)
+        made[name] = model
+    return made
+
+
+def _name_of(word: str) -> str:
+    """The last part of a path or a Hub id, without its revision."""
+    if find_model(word) is not None:
+        return word
+    last = Path(word).expanduser().resolve().name if Path(word).exists() else word.rsplit("/", maxsplit=1)[-1].partition("@")[0]
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", last)[:64]
+
+
+def _doors(
+    host: str, key_file: str | Path | None, allow_hosts: Sequence[str], progress: Progress
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The keys, and the names under which the server may be asked (none: any)."""
+    from hftool.server.http.auth import is_open_to_others, read_keys
+
+    check_open(host, has_keys=key_file is not None)
+    local = is_loopback(host)
+    if key_file is None:
+        return (), ("localhost", *allow_hosts)
+    keys = read_keys(key_file)
+    if is_open_to_others(key_file):
+        notice(progress, f"other users of this machine can read the key file '{key_file}': chmod 600 it")
+    return keys, ("localhost", *allow_hosts) if local else ()
+
+
+def _example(asks: Asks) -> Any:
+    texts = {name: EXAMPLES.get(name, EXAMPLES["text"]) for name in asks.texts}
+    if asks.holds:
+        texts = dict.fromkeys(texts, f"The capital of France is {asks.holds[0]}.")
+    return texts if len(texts) > 1 else next(iter(texts.values()))
+
+
+def _url(host: str, port: int) -> str:
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def _served(name: str, place: ModelSource, loaded: Loaded, limits: Any, stats: Any) -> Any:
+    """The model as the server holds it, its batcher not started."""
+    from hftool.server.batching.batcher import Batcher
+    from hftool.server.protocols.served_model import ServedModel
+
+    weights, everything = _hashes(place.folder)
+    head_config = loaded.head_config
+    commit = place.revision or head_config.revision
+    model_version = everything[:12]
+    stats.set("hftool_model_info", 1, model=name, version=model_version, commit=commit, sha256=weights)
+    facts = {
+        "head": head_config.head,
+        "family": loaded.family.name,
+        "labels": list(head_config.labels),
+        "task": head_config.task,
+        "base": _public(head_config.base or place.base),
+        "max_length": head_config.max_length,
+        **({"stand_in": dict(head_config.stand_in)} if head_config.stand_in else {}),
+    }
+    head = _head(loaded)
+    if head.sampling is not None:
+        facts["max_new_tokens"] = head.sampling.max_new_tokens
+    return ServedModel(
+        name=name,
+        head=head,
+        batcher=Batcher(functools.partial(_predictor, loaded), limits, stats, name=name),
+        version=model_version,
+        commit=commit,
+        sha256=weights,
+        facts=facts,
+    )
+
+
+def _predictor(loaded: Loaded, options: Mapping[str, Any]) -> Predictor:
+    return make_predictor(loaded, options={**natural_options(loaded), **options}, packed=True)
+
+
+def _head(loaded: Loaded) -> Head:
+    return get_head(loaded.tokenizer, loaded.head_config, loaded.model.config)
+
+
+def _public(base: str) -> str:
+    """A path of this machine is nothing for clients: of a folder only its name is told."""
+    return Path(base).name if Path(base).is_absolute() else base
+
+
+def _hashes(folder: Path) -> tuple[str, str]:
+    """-> the SHA-256 of the weights, and one over the names and hashes of all files that a model answers by.
+
+    Several files of weights have the hash of their lines as sha256sum writes them, in the order of their names.
+    """
+    files = sorted(p for p in folder.iterdir() if p.is_file() and p.name not in TOLD_ELSEWHERE and not p.name.startswith("."))
+    lines = {p.name: f"{sha256(p)}  {p.name}\n" for p in files}
+    weights = [line for name, line in lines.items() if name.endswith(WEIGHTS)]
+    total = hashlib.sha256("".join(lines.values()).encode()).hexdigest()
+    return weights[0][:64] if len(weights) == 1 else hashlib.sha256("".join(weights).encode()).hexdigest(), total

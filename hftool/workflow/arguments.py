@@ -1,0 +1,105 @@
+"""What a caller from Python gives: models, tasks and texts as the functions of the workflow take them, or refused by name."""
+
+import io
+import os
+from collections.abc import Iterable, Mapping, Sized
+from inspect import signature
+from typing import Any, Protocol
+
+from hftool import config as knobs
+from hftool.errors import UsageError, as_line, nearest
+from hftool.models import Loaded
+from hftool.storage.run_folder import Run
+
+MOST_SHOWN = 60  # characters of a value that an error repeats
+
+
+class HasRun(Protocol):
+    """What `finetune` gives back."""
+
+    @property
+    def run(self) -> Run:
+        """The run folder."""
+        ...
+
+
+Model = str | os.PathLike[str] | Run | HasRun  # what is found by its name or its folder
+
+
+def shown(value: object) -> str:
+    """A value as an error names it: what it is, and a short one itself."""
+    if isinstance(value, str):
+        text = as_line(value)
+        return f"the text '{text[:MOST_SHOWN]}{'...' if len(text) > MOST_SHOWN else ''}'"
+    if value is None or isinstance(value, (int, float)):
+        return str(value)
+    name = type(value).__name__
+    size = f" of {len(value)}" if isinstance(value, Sized) and not isinstance(value, bytes) else ""
+    article = "" if isinstance(value, bytes) else "an " if name[0].lower() in "aeiou" else "a "
+    return f"{article}{name}{size}"
+
+
+def model_word(model: object) -> str:
+    """The name or the folder of a model that is given as a word, a path, a Run, or what `finetune` gave back.
+
+    Raises:
+        UsageError: it is anything else.
+    """
+    given = getattr(model, "run", model)
+    if isinstance(given, Run):
+        return str(given.path)
+    if isinstance(model, (str, os.PathLike)):
+        return os.fspath(model) if isinstance(os.fspath(model), str) else os.fsdecode(model)
+    takes = "A name of `hftool models`, a Hub id, a folder, a Run or the Result of finetune"
+    if isinstance(model, Loaded):
+        raise UsageError("a model that is loaded is given where its name or folder is wanted", takes)
+    raise UsageError(f"the model is {shown(model)}", takes)
+
+
+def task_word(task: object) -> str:
+    """The name or the path of a task.
+
+    Raises:
+        UsageError: it is anything else, such as rows.
+    """
+    if isinstance(task, (str, os.PathLike)):
+        return os.fsdecode(task)
+    to_file = "Write them to a file first, such as rows.jsonl with one JSON object a line"
+    if hasattr(task, "to_json") and hasattr(task, "columns"):
+        to_file = "Write it to a file first: frame.to_json('rows.jsonl', orient='records', lines=True)"
+    takes = "a task is a name of `hftool tasks`, a Hub data set, a file or a folder"
+    raise UsageError(f"{takes}, not {shown(task)}", to_file)
+
+
+def text_list(texts: object, name: str = "texts") -> list[str]:
+    """The texts of any iterable that has an order: a list, an array, a column, a generator, the lines of an open file.
+
+    Raises:
+        UsageError: one text, a table, a mapping, a set, or something among the texts that is none.
+    """
+    takes = f"Give {name} as a list of texts"
+    if isinstance(texts, str):
+        raise UsageError(f"{name} must be a list of texts, not {shown(texts)}", "Put it in a list: [TEXT]")
+    columns = getattr(texts, "column_names", getattr(texts, "columns", None))
+    if columns is not None:  # its items are the names of the columns, or rows
+        hint = f"Give one column of it, such as list(table['{next(iter(columns), 'text')}'])"
+        raise UsageError(f"{name} must be a list of texts, not {shown(texts)}", hint)
+    if isinstance(texts, (bytes, Mapping, set, frozenset)) or not isinstance(texts, Iterable):
+        raise UsageError(f"{name} must be a list of texts, not {shown(texts)}", takes)
+    lines = isinstance(texts, io.TextIOBase)
+    found = [value.rstrip("\r\n") if lines else value for value in texts]
+    for number, value in enumerate(found):
+        if not isinstance(value, str):
+            raise UsageError(f"{name} must be a list of texts, but {name}[{number}] is {shown(value)}", takes)
+    return [str(value) for value in found]  # numpy has a str of its own
+
+
+def refuse_unknown(function: Any, unknown: Mapping[str, object]) -> None:
+    """Raise UsageError for arguments that `function` does not have: knobs among them go into `config`."""
+    for name, value in unknown.items():
+        if name in knobs.KEYS:
+            raise UsageError(f"'{name}' is a knob and no argument", f"Give it in config: config={{'{name}': {value!r}}}")
+        own = [word for word in signature(function).parameters if word != "unknown"]
+        known = knobs.TRAINER_NAMES.get(name) or nearest(name, [*own, *knobs.KEYS])
+        hint = f"Did you mean '{known}'?" if known else "Arguments: " + ", ".join(own)
+        raise UsageError(f"unknown argument '{name}'", hint)

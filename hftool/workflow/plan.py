@@ -1,0 +1,385 @@
+"""From a config to a job that is ready to run: names found, rows checked, model loaded, everything left open resolved.
+
+Nothing is written here. Training, saving a checkpoint and measuring a run again all start from the same job.
+"""
+
+import dataclasses
+import os
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from hftool import DISTRIBUTION
+from hftool import config as knobs
+from hftool.config import Config
+from hftool.data.columns import check_roles
+from hftool.data.labels import Labels
+from hftool.data.readers.plain_text import check_running_text
+from hftool.data.splits import SplitOptions, Splits, build_splits
+from hftool.data.unspaced_scripts import are_words
+from hftool.errors import DataError, UsageError
+from hftool.heads import get_head, head_class
+from hftool.heads.classify.head import balanced_weights
+from hftool.heads.long_texts import groups, shorten
+from hftool.heads.protocol import Feature
+from hftool.machine import choose_device, choose_precision, own_device, share_devices, this_machine
+from hftool.models import (
+    HeadConfig,
+    Loaded,
+    SentenceSettings,
+    auto_class_of,
+    family_of,
+    keep_classes,
+    length_limit,
+    length_of,
+    load_model,
+    load_tokenizer,
+    read_config,
+)
+from hftool.processes import world
+from hftool.progress import Progress, notice, silent
+from hftool.registry.models import FAMILIES, Family, check_head, find_model
+from hftool.registry.tasks import Task, find_task
+from hftool.resolve import ModelSource, TaskSource, check_word, resolve_model, resolve_task
+from hftool.safety import sha256
+from hftool.storage.run_folder import Run
+from hftool.training.adapters import LEARNING_RATE, add_adapters
+from hftool.workflow._load import known_family, known_sentences
+from hftool.workflow.choose_head import PLAIN, infer_head
+from hftool.workflow.resume_checks import absolute_path, data_files, relocate
+from hftool.workflow.targets import UNEVEN_METRICS, fit_head, is_uneven, scale_of, with_metric
+
+OF_HEADS = ("class_weights", "labels", "max_new_tokens", "prefix")  # knobs that mean something to some heads only
+BLOCK = 128  # tokens of a block of running text: what a laptop takes 32 of
+MOST_NEW_TOKENS = 512  # tokens of a target, unless the config says more
+LEAST_MAX_LENGTH = 128  # tokens: texts to come may be longer than the ones trained on
+OF_MODELS = (".safetensors", ".json", ".txt", ".model")  # the files of a model folder that its answers depend on
+PACKAGES = ("torch", "transformers", "accelerate", "datasets", "tokenizers", "safetensors", "numpy", "scikit-learn")
+
+
+@dataclass(frozen=True)
+class ResolvedInputs:
+    """What the names of a config mean: its head, where the model lies, the tables of the task, and how vectors are made."""
+
+    settings: Config
+    head: str
+    place: ModelSource
+    data: TaskSource
+    sentences: SentenceSettings
+
+    def stand_ins(self) -> dict[str, str]:
+        """What answers in another's name: {"model": "minilm for bert", "data": "sst2-mini for sst2"}."""
+        kinds = {"model": self.place.stand_in, "data": self.data.stand_in}
+        return {kind: f"{pair['used']} for {pair['asked']}" for kind, pair in kinds.items() if pair}
+
+
+@dataclass(frozen=True)
+class FinetuneJob:
+    """A run that is ready to start. `settings` has no open ends; `encoded` holds the features of each split, `adapted` the
+    adapters that learn, where some do."""
+
+    settings: Config
+    found: ResolvedInputs
+    splits: Splits
+    loaded: Loaded
+    encoded: Mapping[str, list[Feature]]
+    adapted: Any = None
+
+
+def make_settings(
+    config: Config | Mapping[str, Any] | None, *, model: str | None, task: str | None, head: str | None = None
+) -> Config:
+    """One Config from what the caller gave, its device chosen. Raises UsageError."""
+    if config is None or isinstance(config, Mapping):
+        values = dict(config or {})
+        for key, value in values.items():
+            knobs.check_key(key)
+            raw = os.fspath(value) if isinstance(value, os.PathLike) else value
+            values[key] = knobs.parse(key, raw) if key in knobs.KNOBS else knobs.parse_plain(key, raw)
+        config = knobs.make_config(values)
+        check_roles(config.columns)
+    config = dataclasses.replace(config, model=model or config.model, task=task or config.task, head=head or config.head)
+    if config.model is None:
+        raise UsageError("which model?", "hftool finetune MODEL TASK, such as: hftool finetune bert sst2")
+    if config.task is None and config.train is None:
+        raise UsageError("which task?", "Name one of `hftool tasks`, a file, or --train FILE")
+    return dataclasses.replace(config, device=share_devices(choose_device(config.device), wish=config.device))
+
+
+def choose_head(settings: Config) -> str | None:
+    """The head as the user or the task says, checked against the family as far as names tell before anything is read; None
+    when the columns of the data must decide. Raises UsageError."""
+    row, head = find_task(settings.task) if settings.task else None, settings.head
+    if head is not None:
+        head_class(head)
+    known = find_model(settings.model or "")
+    family = next((f for f in FAMILIES if f.name == known.family), None) if known else None
+    if row is None or head is not None:
+        if family is not None and head is not None:
+            check_head(family, head, model=settings.model or "")
+        return head
+    return head_of_task(row, family, settings.model or "") if family is not None or not row.also else None
+
+
+def head_of_task(row: Task, family: Family | None, model: str) -> str:
+    """The task's own head, or another that can learn from it where the family cannot do that one. Raises UsageError."""
+    if family is None:
+        return row.head
+    able = next((head for head in (row.head, *row.also) if head in family.heads), row.head)
+    check_head(family, able, model=model)
+    return able
+
+
+def find(settings: Config, *, offline: bool, fallback: bool, progress: Progress) -> ResolvedInputs:
+    """Read the tables and find the model: the data first, so that a typo in it costs no download.
+
+    Raises what `resolve_task` and `resolve_model` raise.
+    """
+    chosen = choose_head(settings)
+    model = settings.model or ""
+    check_word(model)
+    data = resolve_task(
+        settings.task,
+        files_of(settings),
+        encoding=settings.encoding,
+        offline=offline,
+        fallback=fallback,
+        progress=progress,
+    )
+    if settings.head not in PLAIN:
+        check_texts(data)
+    known = find_model(model)
+    if chosen is None and known is not None:
+        chosen = infer_head(data, settings.columns, next(f for f in FAMILIES if f.name == known.family))
+    place = resolve_model(model, head=chosen, offline=offline, fallback=fallback, progress=progress)
+    family = known_family(read_config(place.folder), progress)
+    if chosen is None:
+        chosen = head_of_task(data.row, family, model) if data.row else infer_head(data, settings.columns, family)
+    check_head(family, chosen, model=model)
+    _check_knobs(settings, chosen)
+    sentences = known_sentences(place, progress) if chosen == "embed" else SentenceSettings()
+    if data.row is None and settings.head is None:
+        notice(progress, f"head: {chosen}, by the columns; --head decides")
+    return ResolvedInputs(dataclasses.replace(settings, head=chosen), chosen, place, data, sentences)
+
+
+def check_texts(data: TaskSource) -> None:
+    """Raise DataError for a table, tags or labels in a file that is called a text."""
+    for table in data.tables.values():
+        if table.lines:
+            check_running_text((row["text"] for row in table.rows), table.path)
+
+
+def _check_knobs(settings: Config, head: str) -> None:
+    """A knob that changes nothing is a mistake of whoever turned it. Raises UsageError."""
+    usual = Config()
+    for name in OF_HEADS:
+        if getattr(settings, name) != getattr(usual, name) and name not in head_class(head).knobs:
+            raise UsageError(f"{name} means nothing when a model learns to {head}", "Leave it out")
+
+
+def find_rows_again(run: Run, *, offline: bool, progress: Progress) -> tuple[Config, TaskSource]:
+    """The data that a run was made of, found again: the same stand-in as then, even if the real thing can be had by now.
+
+    A data file that has changed since is said. Raises what `resolve_task` raises.
+    """
+    settings, made = knobs.make_config(knobs.read_config(str(run.config))), run.read_manifest()
+    settings = relocate(settings, settings, made, run.path, progress)
+    task = made.get("stand_in", {}).get("data", "").split(" for ")[0] or settings.task
+    for path, digest in made.get("data", {}).items():
+        if Path(path).is_file() and sha256(Path(path)) != digest:
+            notice(progress, f"{path} has changed since the run was made")
+    data = resolve_task(
+        task, files_of(settings), encoding=settings.encoding, offline=offline, fallback=False, progress=progress
+    )
+    return settings, data
+
+
+def files_of(settings: Config) -> dict[str, str]:
+    """Split -> file, for the splits that were given as files."""
+    return {split: path for split in knobs.FILES if (path := getattr(settings, split)) is not None}
+
+
+def split(settings: Config, data: TaskSource, head: str, *, labels: Labels | None = None) -> Splits:
+    """The splits of a run from its tables, for a head. labels: those of a model that is there already; by default found in
+    train.
+
+    Raises DataError, UsageError.
+    """
+    row = data.row
+    if "train" not in data.tables:
+        raise DataError(f"the task '{settings.task}' has no train split", "Name one with --train FILE")
+    kind = head_class(head)
+    choices = SplitOptions(
+        row_schemas=kind.row_schemas,
+        numbers=True if kind.numbers or (row is not None and row.numbers) else None,
+        columns=settings.columns,
+        known_columns=dict(row.columns) if row else {},
+        known_labels=row.labels if row else (),
+        ordered_labels=settings.labels,
+        limit=settings.limit,
+        seed=settings.seed,
+        validation_share=settings.validation_share,
+        allow_leak=settings.allow_leak,
+        labels=labels,
+        max_rejected=settings.max_rejected,
+    )
+    return build_splits(data.tables, choices)
+
+
+def prepare(found: ResolvedInputs, splits: Splits, progress: Progress = silent) -> FinetuneJob:
+    """Load the model with a fresh head for these labels, encode the splits, and resolve what the config left open.
+
+    Raises what `load_model` raises, UsageError (device, family), DataError.
+    """
+    settings, place, device = found.settings, found.place, own_device(found.settings.device)
+    model_config = read_config(place.folder)
+    family = family_of(model_config)
+    check_head(family, found.head, model=settings.model or "")
+    tokenizer = load_tokenizer(place.folder, model_config)
+    limit = length_limit(tokenizer, model_config)
+    if found.head == "embed" and settings.max_length is None:
+        limit = min(limit, length_of(place.folder) or limit)
+    plain = set(splits.columns) == {"text"}  # running text is cut into blocks
+    length = min(settings.max_length or (BLOCK if plain else limit), limit)
+    most = _most_tokens(tokenizer, splits, settings.max_new_tokens, limit)
+    head_config = dataclasses.replace(_new_head_config(found, splits, family), max_length=length, max_new_tokens=most)
+    head_config = with_metric(head_config, get_head(tokenizer, head_config, model_config).metrics(), settings.metric)
+    encoded = _encode(tokenizer, head_config, model_config, splits)
+    if not encoded["train"]:
+        raise DataError(f"{splits.train.path} has no text to learn from", "Raise --limit, or add rows")
+    if settings.max_length is None:
+        longest = max(feature.length for feature in encoded["train"])
+        head_config = dataclasses.replace(head_config, max_length=min(limit, max(longest, LEAST_MAX_LENGTH)))
+    auto_class = auto_class_of(found.head, model_config)
+    loaded = load_model(place.folder, auto_class, head_config=head_config, new_head=True, device=device)
+    loaded = keep_classes(loaded, place.folder, model_config, in_order=bool(settings.labels))
+    resolved = dataclasses.replace(
+        settings,
+        lr=settings.lr or (LEARNING_RATE if settings.lora else family.learning_rate),
+        max_length=head_config.max_length,
+        max_new_tokens=head_config.max_new_tokens or None,
+        prefix=head_config.prefix or settings.prefix,
+        precision=choose_precision(settings.precision, device, family.safe_dtypes),
+        columns=dict(splits.columns),
+    )
+    fit_head(loaded, place.folder, encoded["train"], progress)
+    adapted = add_adapters(loaded.model, settings.lora) if settings.lora else None
+    return FinetuneJob(_with_absolute_paths(resolved, place, found.data), found, splits, loaded, encoded, adapted)
+
+
+def _new_head_config(found: ResolvedInputs, splits: Splits, family: Family) -> HeadConfig:
+    settings, place, row, train = found.settings, found.place, found.data.row, splits.train.rows
+    classes = splits.labels.names if not splits.labels.range else ()
+    for knob in ("class_weights", "labels"):
+        if splits.labels.range and getattr(settings, knob) != getattr(Config(), knob):
+            raise UsageError(f"{knob} means nothing where labels are amounts", "Leave it out")
+    if row and settings.labels and "f1" in row.measures:
+        raise UsageError(f"the order of the labels of {row.name} is fixed: its F1 is that of the second", "Leave labels out")
+    balanced = settings.class_weights == "balanced" and "label" in splits.columns and classes
+    usual = (row.prefix if row and family.prefixed else "") or found.sentences.prefix
+    prefix = settings.prefix if settings.prefix is not None else usual
+    measures = row.measures if row and row.head == found.head else ()
+    return HeadConfig(
+        head=found.head,
+        task=row.name if row else str(settings.task or settings.train),
+        columns=splits.columns,
+        labels=classes,
+        label_values=splits.labels.values if classes else (),
+        label_range=splits.labels.range,
+        label_scale=scale_of(train) if splits.labels.range and not head_class(found.head).numbers else (),
+        problem_type=_problem_type(splits),
+        prefix=prefix,
+        base=place.base,
+        revision=place.revision,
+        class_weights=balanced_weights([row["label"] for row in train], len(classes)) if balanced else (),
+        measures=measures or (UNEVEN_METRICS if is_uneven(splits) else ()),
+        pooling=found.sentences.pooling,
+        normalize=found.sentences.normalize,
+        pool_prefix=found.sentences.pool_prefix,
+        split_units=not are_words(row["tokens"] for row in train if "tokens" in row),
+        stand_in=found.stand_ins(),
+        versions=versions(),
+    )
+
+
+def _problem_type(splits: Splits) -> str:
+    if splits.labels.range:
+        return "regression"
+    unanswerable = any(not row["answers"]["text"] for row in splits.train.rows if "answers" in row)
+    return "answer_or_none" if unanswerable else "single_label_classification"
+
+
+def _most_tokens(tokenizer: Any, splits: Splits, given: int | None, limit: int) -> int:
+    """The most tokens that an answer is written in: as the config says, else those of the longest text to be written in train,
+    within reason, and so that half of what the model takes is left to a prompt; 0 where nothing is written."""
+    texts = [text for row in splits.train.rows if (text := row.get("target", row.get("completion"))) is not None]
+    if not texts:
+        return given or 0
+    room = limit // 2 if "completion" in splits.columns else limit
+    texts = [shorten(tokenizer, text, MOST_NEW_TOKENS)[0] for text in texts]
+    encoded = (tokenizer(text_target=texts[some], add_special_tokens=True, verbose=False) for some in groups(texts))
+    return given or min(max(len(ids) for some in encoded for ids in some["input_ids"]), MOST_NEW_TOKENS, room)
+
+
+def _encode(tokenizer: Any, head_config: HeadConfig, model_config: Any, splits: Splits) -> dict[str, list[Feature]]:
+    head = get_head(tokenizer, head_config, model_config)
+    parts = {"train": splits.train, "validation": splits.validation, "test": splits.test}
+    return {name: head.encode(part.rows) for name, part in parts.items() if part is not None}
+
+
+def _with_absolute_paths(settings: Config, place: ModelSource, data: TaskSource) -> Config:
+    """So that `--config` on the run's own file works from any folder, and a Hub id means the same revision for ever."""
+    return dataclasses.replace(
+        settings,
+        model=settings.model if place.row is not None else _pinned(place) or absolute_path(settings.model),
+        task=settings.task if find_task(settings.task or "") else data.pinned or absolute_path(settings.task),
+        train=absolute_path(settings.train),
+        validation=absolute_path(settings.validation),
+        test=absolute_path(settings.test),
+    )
+
+
+def _pinned(place: ModelSource) -> str:
+    return f"{place.base}@{place.revision}" if place.revision else ""
+
+
+def versions() -> dict[str, str]:
+    """Versions of the packages that a result depends on."""
+    return {name: version(name) for name in PACKAGES}
+
+
+def manifest(job: FinetuneJob) -> dict[str, Any]:
+    """All that is needed to tell where a model came from."""
+    found, settings, splits = job.found, job.settings, job.splits
+    files = data_files(found.data.tables)
+    digests = {key: sha256(path) for key, path in files.items()}
+    parts = {"train": splits.train, "validation": splits.validation, "test": splits.test}
+    return {
+        "hftool": version(DISTRIBUTION),
+        "command": sys.argv,
+        "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "python": sys.version.split()[0],
+        "versions": versions(),
+        "machine": this_machine().as_dict(),
+        "seed": settings.seed,
+        "device": settings.device,
+        "precision": settings.precision,
+        "base": found.place.base,
+        "revision": found.place.revision,
+        "hashes": {path.name: sha256(path) for path in sorted(found.place.folder.iterdir()) if path.suffix in OF_MODELS},
+        "data": {str(path): digests[key] for key, path in files.items()},
+        "data_splits": digests,
+        "data_revision": found.data.pinned,
+        "rows": {name: len(part.rows) for name, part in parts.items() if part is not None},
+        "rejected": sum(len(part.rejected) for part in parts.values() if part is not None),
+        "duplicates": splits.quality.duplicates,
+        "conflicts": splits.quality.conflicts,
+        "leaked": splits.quality.leaked,
+        "stand_in": found.stand_ins(),
+        "processes": world(),
+    }

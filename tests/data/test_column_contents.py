@@ -1,0 +1,111 @@
+"""hftool/data/column_contents.py: what a column holds, whatever it is called."""
+
+import json
+
+import pytest
+
+from hftool.data.column_contents import Contents, judge
+from hftool.data.unused_columns import left_out, left_out_sentence
+
+TEXTS = [f"the {word} film of day {i} was a joy" for i, word in enumerate(["warm", "cold", "dull", "long", "fine", "odd"] * 5)]
+SPAN = {"start": 0, "end": 3, "label": "PER"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "cells"),
+    [
+        ("empty", [None, "", "  ", float("nan"), []]),
+        ("constant", ["accept"] * 9),
+        ("constant", [1.0, "1", 1] * 3),
+        ("text", TEXTS),
+        ("text", ["酒店的房间很大而且早餐也不错下次还会住", "商务大床房房间很大床有两米宽整体感觉经济"]),
+        ("text", ["โรงแรมนี้สะอาดและพนักงานบริการดีมากครับ", "อาหารเช้าไม่อร่อยและห้องพักก็เล็กเกินไป"]),
+        ("words", ["Ada Lovelace", "Grace Hopper", "Alan Turing"]),
+        ("words", ["Berlin", "Lima", "Oslo"]),
+        ("classes", ["book", "cancel", "ask"] * 4),
+        ("classes", ["0", "1"] * 5),
+        ("classes", [True, False, True]),
+        ("classes", [1, 2, 3, 4, 5, 5, 4]),
+        ("classes", ["Credit reporting or other personal reports", "Mortgage", "Loan"] * 3),
+        ("amounts", ["3.25", "4.5", "0.125"]),
+        ("amounts", [1204, 3, 77, 1208, 15]),
+        ("amounts", ["3,25", "1.204,50", "-7,5", "12"]),
+        ("amounts", ["1,204", "1,204.50", "17"]),
+        ("amounts", ["$12.50", "$ 9", "\u20ac1,204.50", "3,5 \u20ac", "\u00a3-4"]),
+        ("amounts", ["12.5%", "3 %", "100%"]),
+        ("amounts", ["3.25", "n/a", "4.5", "-", "0.125", "NA", "?"]),
+        ("amounts", ["3,25", "n/a", "4,5", "-", "0,125", "-1"]),
+        ("classes", ["3,5", "4,5", "?"] * 4 + ["good", "bad"]),
+        ("classes", [*["yes", "no"] * 9, "-", "?", "n/a"]),
+        ("spans", ["[(0, 3, 'PER')]", "[]"]),  # as pandas writes it
+        ("spans", ["[{'start': 0, 'end': 3, 'label': 'PER'}]", ""]),
+        ("identifiers", [1, 2, 3, 4, 5]),
+        ("identifiers", [702876, 1702977, 2222, 14, 999, 702876]),  # by the name of its column
+        ("identifiers", ["a3f09b17c2d4e5f60718", "b3f09b17c2d4e5f60718"]),
+        ("identifiers", [f"https://example.org/{i}" for i in range(9)]),
+        ("dates", ["2024-01-05", "2024-02-28T12:00:00Z"]),
+        ("dates", ["05.01.2024", "28/02/24"]),
+        ("dates", [1700000000, 1700000100, 1600000000]),
+        ("dates", [1998, 2003, 2003, 2020]),
+        ("spans", [[SPAN], [], [SPAN, SPAN]]),
+        ("spans", [[[0, 3, "PER"]], [[4, 7, "LOC"]]]),
+        ("spans", [[{"start_offset": 0, "end_offset": 3, "label": "PER"}]]),
+        ("spans", [json.dumps([SPAN]), "[]"]),  # as a CSV file holds it
+        ("lists", [["a", "b"], ["a"]]),
+        ("lists", ["['positive', 'film']", "['negative']"]),
+        ("lists", [{"choices": ["a", "b"]}]),
+        ("scores", [{"POS": 1.0, "NEG": 0.0}, {"POS": 0.2, "NEG": 0.8}]),
+        ("objects", [{"pile_set_name": "books"}] * 3),
+    ],
+)
+def test_a_column_is_judged_by_its_cells(kind, cells):
+    named = judge(cells, "#1 ID" if kind == "identifiers" else "column")
+    assert named.kind == kind
+    assert named.is_target == (kind in ("classes", "amounts", "spans", "lists", "scores")) and named.phrase()
+
+
+def test_a_name_that_ends_in_id_makes_no_identifiers_of_classes():
+    assert judge([0, 1, 2] * 9, "intent_id").kind == "classes"
+    assert judge([5, 9, 5, 7, 1, 4, 3], "user_id").kind == judge(["x9", "k2", "p1"], "UserId").kind == "identifiers"
+    assert judge(["red", "paid", "valid"] * 4, "paid").kind == "classes"
+
+
+def test_each_column_is_judged_once_and_by_a_sample():
+    class Cells(dict):
+        """Counts how often a row is read."""
+
+        read = 0
+
+        def get(self, key, default=None):
+            Cells.read += 1
+            return super().get(key, default)
+
+        def __contains__(self, key):
+            return True
+
+        def __getitem__(self, key):
+            Cells.read += 1
+            return super().__getitem__(key)
+
+    contents = Contents([Cells(text=f"a film number {i}") for i in range(10_000)])
+    assert contents.of("text") is contents.of("text") and contents.of("text").kind == "text"
+    assert Cells.read <= 4000
+
+
+def test_labels_that_come_in_turns_are_no_constant():
+    rows = [{"label": i % 5, "id": i} for i in range(100_000)]
+    contents = Contents(rows)
+    assert (contents.of("label").kind, contents.of("label").values, contents.of("id").kind) == ("classes", 5, "identifiers")
+
+
+def test_what_is_left_out_is_said_with_what_it_holds():
+    rows = [{"id": i, "text": text, "mark": i % 2, "source": "web"} for i, text in enumerate(TEXTS)]
+    said = left_out_sentence(("id", "text", "mark", "source"), {"text": "text"}, Contents(rows))
+    assert said == "columns left out: 'id' (identifiers), 'mark' (2 different values), 'source' (one value)"
+    assert left_out_sentence(("text",), {"text": "text"}, Contents(rows)) == ""
+    columns = ("translation", "context", "question", "answers", "answer_start", "en")
+    assert left_out(columns, {"source": "translation.en", "target": "translation.de"}) == list(columns[1:])
+    assert left_out(columns, {role: role for role in ("context", "question", "answers")}) == ["translation", "en"]
+    many = [{f"e{i}": row % 2 for i in range(20)} for row in range(8)]
+    said = left_out_sentence(tuple(many[0]), {}, Contents(many))
+    assert said.endswith("'e11' and 8 more (2 different values each)")

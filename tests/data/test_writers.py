@@ -1,0 +1,173 @@
+"""hftool/data/tiny_generators.py: what is written is read again as it was, and a file appears whole or not at all."""
+
+import datetime
+import io
+import subprocess
+import sys
+
+import pyarrow.parquet
+import pytest
+from memory import PEAK
+
+from hftool.data.readers.tables import read_table
+from hftool.data.writers import check_ending, write_lines, write_rows
+from hftool.errors import HftoolError
+
+ODD = [
+    "a, b",
+    'say "hi"',
+    '"',
+    "two\nlines",
+    "cr\ronly",
+    "crlf\r\nend",
+    " spaces ",
+    "tab\there",
+    "NA",
+    "null",
+    "1.0",
+    "😀 שלום \u2028 \x85",
+    "x" * 200_000,
+    "a\0b",
+    "",
+]
+
+
+def line_of(call, *words, **named):
+    with pytest.raises(HftoolError) as caught:
+        call(*words, **named)
+    return f"{caught.value.code} {caught.value}"
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
+def test_odd_texts_come_back_in_order(tmp_path, ending):
+    rows = [{"id": str(i), "a, name": text, "label": "1"} for i, text in enumerate(ODD)]
+    path = tmp_path / f"out.{ending}"
+    assert write_rows(path, iter(rows)) == len(rows)
+    table = read_table(path, "train")
+    assert table.rows == rows and table.columns == ("id", "a, name", "label") and not table.rejected
+
+
+def test_tsv_has_no_quoting_so_tabs_and_line_ends_become_spaces(tmp_path):
+    path = tmp_path / "out.tsv"
+    write_rows(path, [{"text": text, "label": 1} for text in ODD])
+    table = read_table(path, "train")
+    assert [row["text"].split() for row in table.rows] == [text.split() for text in ODD] and not table.rejected
+    assert table.rows[1]["text"] == 'say "hi"'
+
+
+def test_one_column_with_an_empty_cell_keeps_its_line(tmp_path):
+    path = tmp_path / "out.csv"
+    write_rows(path, [{"text": "a"}, {"text": ""}, {"text": None}, {"text": "b"}])
+    assert [row["text"] for row in read_table(path, "train").rows] == ["a", "", "", "b"]
+
+
+def test_values_keep_their_type_where_the_format_has_types(tmp_path):
+    row = {"text": "a", "n": 3, "p": 0.1, "yes": True, "none": None, "list": ["x", 1.5], "map": {"k": [1]}}
+    write_rows(tmp_path / "out.jsonl", [row])
+    assert read_table(tmp_path / "out.jsonl", "train").rows == [row]
+    row["list"] = ["x", "y"]
+    write_rows(tmp_path / "out.parquet", [row | {"day": datetime.date(2026, 1, 2)}])
+    assert read_table(tmp_path / "out.parquet", "train").rows == [row | {"day": datetime.date(2026, 1, 2)}]
+    write_rows(tmp_path / "out.csv", [row])
+    cells = read_table(tmp_path / "out.csv", "train").rows[0]
+    assert cells == {"text": "a", "n": "3", "p": "0.1", "yes": "True", "none": "", "list": '["x", "y"]', "map": '{"k": [1]}'}
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv", "jsonl", "parquet"])
+def test_half_a_character_is_no_reason_to_lose_the_file(tmp_path, ending):
+    path = tmp_path / f"out.{ending}"
+    write_rows(path, [{"text": "half \ud83d", "label": "1"}, {"text": "whole 😀", "label": "\udc00"}])
+    kept = {"jsonl": ["half \ud83d", "whole 😀"]}.get(ending, ["half ?", "whole 😀"])
+    assert [row["text"] for row in read_table(path, "train").rows] == kept
+
+
+def test_nan_is_null_in_json_lines():
+    handle = io.StringIO()
+    assert write_lines(handle, [{"p": float("nan"), "q": [float("inf"), {"r": -float("inf")}], "s": 1.5, "text": "é"}]) == 1
+    assert handle.getvalue() == '{"p": null, "q": [null, {"r": null}], "s": 1.5, "text": "é"}\n'
+
+
+def test_parquet_learns_a_type_that_shows_late(tmp_path):
+    rows = [{"text": f"t{i}", "p": None if i < 5000 else i / 7, "n": i if i < 5000 else i + 0.5} for i in range(9000)]
+    write_rows(tmp_path / "out.parquet", rows)
+    assert read_table(tmp_path / "out.parquet", "train").rows == rows
+    schema = pyarrow.parquet.read_schema(tmp_path / "out.parquet")
+    assert [str(kind) for kind in schema.types] == ["string", "double", "double"]
+
+
+def test_parquet_takes_columns_that_come_late_and_types_that_do_not_go_together(tmp_path):
+    rows = [{"id": 1, "x": [1]} if i < 4500 else {"id": "b", "x": "text", "late": i} for i in range(9000)]
+    rows[3]["x"] = "mixed"  # within a block as well
+    write_rows(tmp_path / "out.parquet", rows)
+    found = read_table(tmp_path / "out.parquet", "train").rows
+    assert found[0] == {"id": "1", "x": "[1]", "late": None} and found[3]["x"] == "mixed"
+    assert found[8999] == {"id": "b", "x": "text", "late": 8999} and len(found) == 9000
+
+
+def test_csv_has_the_columns_of_all_early_rows_and_never_drops_a_late_one(tmp_path):
+    path = tmp_path / "out.csv"
+    write_rows(path, [{"a": "1"}, {"a": "2", "b": "3"}])
+    assert read_table(path, "train").rows == [{"a": "1", "b": ""}, {"a": "2", "b": "3"}]
+    rows = [{"a": i} for i in range(5000)] + [{"b": 1}]
+    assert line_of(write_rows, tmp_path / "late.csv", rows) == (
+        "65 row 5001 has the column 'b', which the first 4096 rows lack. Write .jsonl or .parquet"
+    )
+    assert [p.name for p in tmp_path.iterdir()] == ["out.csv"]
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv", "jsonl", "parquet"])
+def test_an_exception_in_the_middle_leaves_nothing(tmp_path, ending):
+    def rows():
+        yield from ({"text": "a", "label": i} for i in range(10_000))
+        raise RuntimeError("the model broke")
+
+    with pytest.raises(RuntimeError, match="the model broke"):
+        write_rows(tmp_path / f"out.{ending}", rows())
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
+def test_no_rows_is_a_file_too(tmp_path, ending):
+    path = tmp_path / f"out.{ending}"
+    assert write_rows(path, []) == 0 and path.is_file()
+    if ending == "parquet":
+        assert pyarrow.parquet.read_table(path).num_rows == 0
+
+
+def test_an_output_that_exists_is_kept_unless_it_may_be_overwritten(tmp_path):
+    path = tmp_path / "out.csv"
+    path.write_text("precious")
+    assert line_of(write_rows, path, [{"a": 1}]).startswith(f"73 the output '{path}' exists already")
+    assert path.read_text() == "precious"
+    assert write_rows(path, [{"a": 1}], overwrite=True) == 1 and path.read_text() == "a\n1\n"
+
+
+def test_endings_that_cannot_be_written():
+    assert line_of(check_ending, "out.json") == "2 cannot write 'out.json'. Use .csv, .tsv, .jsonl or .parquet"
+    assert line_of(check_ending, "out").startswith("2 'out' has no ending that says what it is")
+    assert check_ending("out.NDJSON") == "jsonl"
+
+
+MEASURE = (
+    PEAK
+    + """
+import json, sys
+from pathlib import Path
+import pyarrow.parquet
+from hftool.data.writers import write_rows
+def rows(n):
+    return ({"text": f"{i} " + "x" * 1000, "p": None if i < 5000 else 0.5} for i in range(n))
+out = Path(sys.argv[1])
+write_rows(out.with_name("warm" + out.suffix), rows(9000))
+first = peak()
+write_rows(out, rows(80_000))
+print(peak() - first)
+"""
+)
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_eighty_megabytes_of_rows_are_written_in_a_fraction_of_the_memory(tmp_path, ending):
+    command = [sys.executable, "-c", MEASURE, tmp_path / f"out.{ending}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 30 << 10  # KiB

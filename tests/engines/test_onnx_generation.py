@@ -1,0 +1,207 @@
+from collections import Counter
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from tiny_generators import V, exported
+from transformers import GenerationConfig
+
+from hftool.engines.generation_state import TorchGenerationState
+from hftool.engines.onnx_generation import OnnxGenerationState, forward_writing
+from hftool.engines.torch import TorchEngine
+from hftool.errors import ConfigError, DataError
+from hftool.heads.protocol import SamplingParams
+from hftool.inference.generation import generate
+
+
+@pytest.fixture(params=["gpt2", "t5"])
+def pair(request):
+    """A model in torch, and its graphs."""
+    return exported(request.param)[:2]
+
+
+class Graphs:
+    """What `generate` asks for, over graphs."""
+
+    def __init__(self, graphs):
+        self.graphs = graphs
+
+    def begin(self, batch):
+        return OnnxGenerationState(self.graphs, batch)
+
+
+def prompts(seed, *, left, rows=5, longest=12):
+    """A batch of random prompts of different lengths, none with the padding 0 in it."""
+    draws = torch.Generator().manual_seed(seed)
+    ids = torch.randint(2, V, (rows, longest), generator=draws)
+    lengths = torch.randint(1, longest + 1, (rows, 1), generator=draws)
+    places = torch.arange(longest)[None]
+    mask = (places >= longest - lengths) if left else (places < lengths)
+    wide = int(lengths.max())
+    batch = {"input_ids": ids * mask, "attention_mask": mask.long()}
+    return {key: value[:, -wide:] if left else value[:, :wide] for key, value in batch.items()}
+
+
+def given(model, seed=0, **sizes):
+    return prompts(seed, left=not model.config.is_encoder_decoder, **sizes)
+
+
+def ending(model, ends):
+    """A model, or graphs, whose texts end with these tokens: the same one, until it is asked again."""
+    model.generation_config = GenerationConfig(pad_token_id=0, decoder_start_token_id=0, eos_token_id=ends or None)
+    return model
+
+
+ASKED = [
+    {},
+    {"beams": 4, "samples": 4},
+    {"beams": 4, "length_penalty": 0.0},
+    {"temperature": 1.3, "samples": 3},
+    {"temperature": 0.8, "top_k": 20, "top_p": 0.9, "seed": 7},
+]
+
+
+SIZES = [(1, 1), (1, 9), (2, 3), (5, 12), (8, 7)]  # rows, tokens of the longest prompt
+
+
+@pytest.mark.parametrize("asked", ASKED)
+def test_texts_are_those_of_the_model_token_by_token(pair, asked):
+    model, graphs = pair
+    sampling, finishes = SamplingParams(max_new_tokens=9, **asked), Counter()
+    for seed, (rows, longest) in enumerate(SIZES):
+        batch = given(model, seed, rows=rows, longest=longest)
+        free = generate(TorchEngine(ending(model, [])), batch, sampling, tokenizer=None)
+        ends = [free[0][0].ids[4]]  # a token that ends some texts early: rows leave the batch
+        expected = generate(TorchEngine(ending(model, ends)), batch, sampling, tokenizer=None)
+        made = generate(Graphs(ending(graphs, ends)), batch, sampling, tokenizer=None)
+        for texts, others in zip(made, expected, strict=True):
+            assert [(text.ids, text.finish) for text in texts] == [(other.ids, other.finish) for other in others]
+            assert [text.score for text in texts] == pytest.approx([other.score for other in others], abs=1e-3)
+            finishes.update(text.finish for text in texts)
+    assert min(finishes["stop"], finishes["length"]) > 1  # both ways to end were seen
+
+
+def test_rows_leave_double_and_change_places(pair):
+    model, graphs = pair
+    batch = given(model, 3, rows=3)
+    ours, theirs = OnnxGenerationState(graphs, batch), TorchGenerationState(model, batch)
+    assert ours.room == theirs.room
+    torch.testing.assert_close(ours.first(2), theirs.first(2), atol=1e-4, rtol=1e-4)
+    for rows in (None, [1, 0, 3, 3, 5, 4], [4, 4, 0], [2, 1, 0, 1], [3]):
+        count = 6 if rows is None else len(rows)
+        step = torch.arange(10, 10 + count), None if rows is None else torch.tensor(rows)
+        made = ours.next(*step)
+        assert made.shape == (count, V) and made.dtype == torch.float32
+        torch.testing.assert_close(made, theirs.next(*step), atol=1e-4, rtol=1e-4)
+
+
+def test_what_the_beams_of_a_prompt_know_of_it_is_not_copied_when_they_change_places():
+    _, graphs = exported("t5")[:2]
+    steps = OnnxGenerationState(graphs, prompts(3, left=False, rows=2))
+    steps.first(2)
+    source = steps._source
+    steps.next(torch.tensor([5, 6, 7, 8]), torch.tensor([1, 0, 3, 3]))
+    assert steps._source is source
+    steps.next(torch.tensor([5, 6]), torch.tensor([1, 3]))
+    assert {len(array) for array in steps._source.values()} == {2}
+
+
+@pytest.mark.parametrize("rows", [1, 4])
+def test_logits_of_known_texts_are_those_of_the_model_at_every_place(pair, rows):
+    model, graphs = pair
+    batch = prompts(rows, left=False, rows=rows)  # to be scored, both are padded on the right
+    if model.config.is_encoder_decoder:
+        batch["decoder_input_ids"] = torch.randint(0, V, (rows, 6), generator=torch.Generator().manual_seed(1))
+    expected = TorchEngine(model).forward({**batch, "labels": batch["input_ids"]})["logits"]
+    made = forward_writing(graphs, {**batch, "labels": batch["input_ids"]})["logits"]
+    assert made.dtype == torch.float32
+    torch.testing.assert_close(made, expected, atol=1e-4, rtol=1e-4)
+    if not model.config.is_encoder_decoder:
+        shifted = {**batch, "position_ids": torch.arange(3, 3 + batch["input_ids"].shape[1]).expand(rows, -1)}
+        expected = TorchEngine(model).forward(shifted)["logits"]
+        torch.testing.assert_close(forward_writing(graphs, shifted)["logits"], expected, atol=1e-4, rtol=1e-4)
+
+
+def test_prompts_that_cannot_be_gone_on_with():
+    _, graphs = exported("gpt2")[:2]
+    with pytest.raises(DataError, match="a prompt has no tokens"):
+        OnnxGenerationState(graphs, {"input_ids": torch.tensor([[5], [0]]), "attention_mask": torch.tensor([[1], [0]])})
+    with pytest.raises(ValueError, match="pad them on the left"):
+        OnnxGenerationState(graphs, {"input_ids": torch.tensor([[5, 0]]), "attention_mask": torch.tensor([[1, 0]])})
+    long = torch.full((1, 65), 5)
+    with pytest.raises(DataError, match="a prompt has 65 tokens and this model reads 64"):
+        OnnxGenerationState(graphs, {"input_ids": long, "attention_mask": torch.ones_like(long)})
+
+
+def test_all_positions_can_be_written(pair):
+    model, graphs = pair
+    batch = given(model, 0, rows=2, longest=60)
+    made = generate(Graphs(ending(graphs, [])), batch, SamplingParams(max_new_tokens=90), tokenizer=None)
+    lengths = batch["attention_mask"].sum(dim=1).tolist()
+    room = [90, 90] if model.config.is_encoder_decoder else [64 - length for length in lengths]
+    assert [len(texts[0].ids) for texts in made] == room
+
+
+def test_an_encoder_decoder_starts_with_its_own_token_and_not_without_one():
+    model, graphs = exported("t5")[:2]
+    batch = prompts(0, left=False, rows=2)
+    config = SimpleNamespace(is_encoder_decoder=True, decoder_start_token_id=9, eos_token_id=None)
+    bare = SimpleNamespace(sessions=graphs.sessions, config=config, generation_config=None)
+    made = OnnxGenerationState(bare, batch).first()
+    with torch.no_grad():
+        expected = model(**batch, decoder_input_ids=torch.tensor([[9], [9]])).logits[:, -1]
+    torch.testing.assert_close(made, expected, atol=1e-4, rtol=1e-4)
+    config.decoder_start_token_id = None
+    with pytest.raises(ConfigError, match="neither decoder_start_token_id nor pad_token_id"):
+        OnnxGenerationState(bare, batch).first()
+
+
+class Session:
+    """A graph as a stranger may have made it."""
+
+    def __init__(self, inputs, outputs, made=()):
+        self.inputs, self.outputs, self.made = inputs, outputs, made
+
+    def get_inputs(self):
+        return [SimpleNamespace(name=name, shape=shape) for name, shape in self.inputs.items()]
+
+    def get_outputs(self):
+        return [SimpleNamespace(name=name, shape=[]) for name in self.outputs]
+
+    def run(self, wanted, feeds):
+        if not self.made:
+            raise RuntimeError("[ONNXRuntimeError] : 2 : INVALID_ARGUMENT")
+        return list(self.made)
+
+
+KEPT = {"past.0.key": ["rows", 2, "past", 4]}
+
+
+@pytest.mark.parametrize(
+    ("sessions", "words"),
+    [
+        ({"model": Session({}, ["logits"])}, "no graph called 'decoder'"),
+        ({"decoder": Session({"past.0.key": ["a", "b", "c", "d"]}, ["logits", "present.0.key"])}, "how many numbers it keeps"),
+        ({"decoder": Session({"past.0.key": [1]}, ["logits", "present.0.key"])}, "how many numbers it keeps"),
+        ({"decoder": Session(KEPT, ["logits"])}, "does not give 'present.0.key'"),
+        ({"decoder": Session(KEPT, ["present.0.key"])}, "does not give 'logits'"),
+        ({"decoder": Session(KEPT, ["logits", "present.0.key"])}, "the graph cannot answer: .*INVALID_ARGUMENT"),
+        (
+            {"decoder": Session(KEPT, ["logits", "present.0.key"], (np.zeros((1, 9)), np.zeros((1, 2, 1, 4))))},
+            r"logits of the shape \(1, 9\)",
+        ),
+    ],
+)
+def test_graphs_that_are_no_writer_end_in_one_line(sessions, words):
+    _, graphs = exported("gpt2")[:2]
+    strange = SimpleNamespace(**{**vars(graphs), "sessions": sessions})
+    with pytest.raises(DataError, match=words):
+        OnnxGenerationState(strange, {"input_ids": torch.tensor([[5]]), "attention_mask": torch.tensor([[1]])}).first()
+
+
+def test_an_encoder_decoder_without_its_encoder_is_damaged():
+    _, graphs = exported("t5")[:2]
+    alone = SimpleNamespace(**{**vars(graphs), "sessions": {"decoder": graphs.sessions["decoder"]}})
+    with pytest.raises(DataError, match="no graph called 'encoder'"):
+        OnnxGenerationState(alone, prompts(0, left=False)).first()

@@ -1,0 +1,130 @@
+"""Padding left out: the same answers, whatever the head, and nothing changed for whoever does not pack."""
+
+import threading
+
+import families
+import pytest
+import torch
+
+from hftool.engines import unpadded
+from hftool.engines.unpadded import packing, supports_unpadding
+from hftool.heads.protocol import Answer
+from hftool.workflow._load import load, make_predictor
+
+TEXTS = ["the red cat", "ann went to rome with a cat .", "is", "the red cat is warm and fine .", "the blue dog", "bob " * 20]
+
+
+def numbers(answer):
+    """All numbers of an answer, in their order, and the rest of it."""
+    if isinstance(answer, dict):
+        answer = [item for pair in sorted(answer.items()) for item in pair]
+    if isinstance(answer, list | tuple):
+        found = [numbers(item) for item in answer]
+        return [n for ns, _ in found for n in ns], [rest for _, rest in found]
+    if isinstance(answer, float):
+        return [answer], None
+    return (answer.tolist(), None) if hasattr(answer, "tolist") else ([], answer)
+
+
+def rows_for(head):
+    if head == "answer":
+        return [{"question": "who went to rome ?", "context": text} for text in TEXTS]
+    holds = " [MASK]" if head == "fill" else ""
+    return [{"text": text + holds} for text in TEXTS]
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta"])
+@pytest.mark.parametrize("lesson", ["classify", "tag", "answer", "fill", "embed"])
+def test_answers_are_those_with_padding(kind, lesson):
+    options = {"asking": True} if lesson == "fill" else {}
+    model = load(str(families.learnt(kind, lesson)[0].run.path))
+    rows = rows_for(lesson)
+    plain, fast = (make_predictor(model, options=options, packed=wanted) for wanted in (False, True))
+    assert fast.engine.packs and not plain.engine.packs
+    before: list[Answer] = list(plain.answer(rows))
+    for one, other in zip(before, fast.answer(rows), strict=True):
+        (a, rest_a), (b, rest_b) = numbers(one), numbers(other)
+        assert rest_a == rest_b and a == pytest.approx(b, abs=1e-5)
+    # a model that can be packed still answers as it did, to the last bit
+    assert [numbers(one) for one in plain.answer(rows)] == [numbers(one) for one in before]
+
+
+def test_rows_do_not_see_each_other():
+    """Each alone and among others: with packing, as without."""
+    model = load(str(families.learnt("bert", "classify")[0].run.path))
+    fast = make_predictor(model, packed=True)
+    together = list(fast.answer([{"text": text} for text in TEXTS]))
+    for text, answer in zip(TEXTS, together, strict=True):
+        [alone] = fast.answer([{"text": text}])
+        assert alone["probabilities"] == pytest.approx(answer["probabilities"], abs=1e-5)
+
+
+@pytest.mark.parametrize(("kind", "head"), [("gpt2", "classify"), ("t5", "embed")])
+def test_others_are_left_as_they_are(kind, head):
+    model = load(str(families.folder(kind)), head=head)
+    assert not supports_unpadding(model.model) and model.model.config._attn_implementation == "sdpa"
+    assert not make_predictor(model, packed=True).engine.packs
+
+
+def test_a_model_that_would_answer_otherwise_is_left_as_it_was(monkeypatch):
+    model = load(str(families.learnt("bert", "classify")[0].run.path))
+    before = list(make_predictor(model).answer([{"text": text} for text in TEXTS]))
+    monkeypatch.setattr(unpadded, "_agrees", lambda model: False)
+    assert not supports_unpadding(model.model) and model.model.config._attn_implementation == "sdpa"
+    assert list(make_predictor(model, packed=True).answer([{"text": text} for text in TEXTS])) == before
+
+
+def test_the_trial_finds_rows_that_see_each_other(monkeypatch):
+    model = load(str(families.learnt("bert", "classify")[0].run.path))
+    monkeypatch.setattr(unpadded, "_groups", lambda lengths: [(1, sum(lengths))])
+    assert not supports_unpadding(model.model)
+
+
+def test_a_thread_packs_for_itself_alone():
+    model = load(str(families.learnt("bert", "classify")[0].run.path)).model
+    assert supports_unpadding(model)
+    batch = {
+        "input_ids": torch.tensor([[5, 6, 7, 8], [5, 6, 7, 0]]),
+        "attention_mask": torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]]),
+    }
+    with torch.no_grad():
+        expected = model(**batch).logits
+        seen = []
+        with packing(torch.ones(1, 2)):
+            thread = threading.Thread(target=lambda: seen.append(model(**batch).logits.detach()))
+            thread.start()
+            thread.join()
+    assert torch.equal(seen[0], expected)
+
+
+def shortened(model):
+    """Whether the last layer leaves tokens out."""
+    return unpadded._first in model.model.base_model.encoder.layer[-1].attention.output._forward_pre_hooks.values()
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta"])
+@pytest.mark.parametrize("lesson", ["classify", "regression", "tag", "answer", "fill", "embed"])
+def test_the_last_layer_is_shortened_where_the_first_token_alone_is_read(kind, lesson):
+    model = load(str(families.learnt(kind, lesson)[0].run.path))
+    assert supports_unpadding(model.model)
+    assert shortened(model) == (lesson in ("classify", "regression"))
+
+
+def test_rows_of_one_token_are_no_exception():
+    """There the first tokens are all tokens."""
+    model = load(str(families.learnt("bert", "classify")[0].run.path)).model
+    batch = {"input_ids": torch.tensor([[5], [6], [7]]), "attention_mask": torch.ones(3, 1, dtype=torch.long)}
+    with torch.no_grad():
+        expected = model(**batch).logits
+        assert supports_unpadding(model)
+        with packing(batch["attention_mask"]):
+            torch.testing.assert_close(model(**batch).logits, expected, atol=1e-5, rtol=0)
+
+
+def test_a_model_that_reads_every_token_is_not_shortened(monkeypatch):
+    """A pooler that adds up a row: only the trial can tell. Its rows have 9, 4, 4 and 1 tokens."""
+    model = load(str(families.learnt("bert", "classify")[0].run.path))
+    pooler = model.model.base_model.pooler
+    mask = (torch.arange(9)[None] < torch.tensor([9, 4, 4, 1])[:, None])[..., None]
+    monkeypatch.setattr(pooler, "forward", lambda states: torch.tanh(pooler.dense((states * mask).sum(dim=1))))
+    assert supports_unpadding(model.model) and not shortened(model)

@@ -1,0 +1,165 @@
+"""The page of a model: true to its run, valid for the Hub, and with a snippet that answers as hftool does."""
+
+import functools
+import re
+
+import families
+import numpy as np
+import pytest
+import yaml
+from huggingface_hub import ModelCard
+
+from hftool import workflow
+from hftool.models import HeadConfig
+from hftool.models.model_card import PIPELINES, RunProvenance, page
+from hftool.storage.run_folder import read_json
+
+CAT, COLD = "the red cat is warm and fine .", "the red cat is cold ."
+ANN, WHERE = "Ann Lee went to Rome with a hat .", "where did ann go ?"
+LESSONS = [
+    *(("bert", lesson) for lesson in ("classify", "regression", "pairs", "tag", "answer", "fill", "embed")),
+    *(("gpt2", lesson) for lesson in ("classify", "tag", "generate")),
+    *(("t5", lesson) for lesson in ("classify", "text2text")),
+    ("roberta", "answer"),
+]
+
+
+@functools.cache
+def made(kind, lesson):
+    """A run of some steps: how good it is does not matter here."""
+    head, rows, _ = families.LESSONS[lesson]
+    path = families.write_jsonl(families.HOME / f"page-{kind}-{lesson}.jsonl", rows())
+    config = {"train": str(path), "validation": str(path), "allow_leak": True, "max_steps": 4, "batch_size": 16, "lr": 3e-3}
+    return workflow.finetune(str(families.folder(kind)), config=config, head=head, out=path.with_suffix(".run")).run
+
+
+def readme(run):
+    return (run.model / "README.md").read_text(encoding="utf-8")
+
+
+def answered(run, monkeypatch, capsys):
+    """What the snippet of the page puts into `answer`, run as it stands in the folder."""
+    monkeypatch.chdir(run.model)
+    names = {}
+    exec(re.search(r"```python\n(.*?)```", readme(run), flags=re.DOTALL)[1], names)
+    assert capsys.readouterr().out.strip() == str(names["answer"]).strip()
+    return names["answer"]
+
+
+def ours(run, lesson):
+    """What hftool answers to the texts of the snippet, in the form of the snippet."""
+    model = str(run.path)
+    if lesson == "pairs":
+        return workflow.infer(model, [CAT], pairs=[COLD])[0]["probabilities"]
+    if lesson == "answer":
+        return workflow.infer(model, [WHERE], pairs=[ANN])[0]["answer"]
+    if lesson == "tag":
+        found = workflow.infer(model, ["Ann Lee went to Rome ."])[0]
+        return list(zip(found["tokens"], found["tags"], strict=True))
+    if lesson == "fill":
+        return [fill["token"].strip() for fill in workflow.infer(model, ["the [MASK] cat"])[0]["masks"][0]["fills"]]
+    found = workflow.infer(model, [CAT])[0]
+    return found[{"classify": "probabilities", "regression": "score", "embed": "embedding"}.get(lesson, "text")]
+
+
+@pytest.mark.parametrize(("kind", "lesson"), LESSONS)
+def test_the_snippet_answers_as_hftool_does(kind, lesson, monkeypatch, capsys):
+    run = made(kind, lesson)
+    answer, expected = answered(run, monkeypatch, capsys), ours(run, lesson)
+    if lesson in ("classify", "pairs"):
+        assert answer == pytest.approx(expected, abs=1e-5)
+    elif lesson == "regression":
+        assert answer == pytest.approx(expected, abs=1e-4)
+    elif lesson == "embed":
+        assert np.allclose(answer.numpy(), expected, atol=1e-5)
+    elif lesson in ("generate", "text2text"):
+        assert answer.strip() == expected.strip()
+    else:
+        assert answer == expected
+
+
+@pytest.mark.parametrize(("kind", "lesson"), LESSONS)
+def test_the_head_of_the_page_is_what_the_hub_reads(kind, lesson):
+    run = made(kind, lesson)
+    facts = ModelCard(readme(run)).data.to_dict()
+    assert facts["library_name"] == "transformers" and facts["tags"] == ["hftool"]
+    assert facts["pipeline_tag"] == PIPELINES[families.LESSONS[lesson][0]]
+    assert "base_model" not in facts  # a folder of this machine is no repository
+
+
+def test_it_tells_the_run(monkeypatch):
+    run = made("bert", "classify")
+    text, manifest, metrics = readme(run), read_json(run.manifest), read_json(run.metrics)
+    (path, digest), *_ = manifest["data"].items()
+    measured = metrics["validation"]
+    assert f"| `page-bert-classify.jsonl` | `{digest}` |" in text and path not in text
+    assert "| train | 64 |" in text and "| validation | 64 |" in text
+    assert "64 of train were in validation or test as well" in text
+    assert f"| validation | 64 | {measured['accuracy']:.4f} | {measured['macro_f1']:.4f} |" in text
+    assert f"has an accuracy of {measured['majority_baseline']['accuracy']:.4f} on validation" in text
+    assert f"| `good` | {measured['by_class']['good']['rows']} |" in text
+    assert "no train row was longer" in text and "from 64 rows" in text
+    assert "seed 0" in text and "max_steps 4" in text and f"transformers {manifest['versions']['transformers']}" in text
+    assert str(families.HOME) not in text
+
+
+def test_rows_that_were_cut_are_counted(tmp_path):
+    rows = [{"text": f"{'the red cat ' * (20 if i < 8 else 1)}{i}", "label": "ab"[i % 2]} for i in range(32)]
+    path = families.write_jsonl(tmp_path / "rows.jsonl", rows)
+    config = {"train": str(path), "max_steps": 1, "max_length": 16, "limit": 30}
+    run = workflow.finetune(str(families.folder("bert")), config=config, out=tmp_path / "run").run
+    cut = read_json(run.manifest)["cut"]["train"]
+    train = read_json(run.manifest)["rows"]["train"]
+    assert 0 < cut <= 8
+    assert f"{cut} of the {train} train rows ({100 * cut / train:.1f} %) were longer" in readme(run)
+
+
+STORY = RunProvenance(
+    {
+        "command": ["/home/ann/bin/hftool", "finetune", "bert", "my file.csv"],
+        "data_revision": f"nyu-mll/glue@{'a' * 40}:sst2",
+        "data": {"/home/ann/train.csv": "b" * 64},
+        "rows": {"train": 10},
+        "rejected": 2,
+        "seed": 7,
+    }
+)
+
+
+def test_the_hub_is_told_where_model_and_data_come_from():
+    text = page(HeadConfig(head="classify", task="sst2", base="o/n", revision="c" * 40), "BertForSequenceClassification", STORY)
+    facts = yaml.safe_load(text.split("---")[1])
+    assert facts["base_model"] == "o/n" and facts["datasets"] == ["nyu-mll/glue"]
+    assert f"at revision `{'c' * 40}`" in text and f"`nyu-mll/glue@{'a' * 40}:sst2`" in text
+    assert "hftool finetune bert 'my file.csv'" in text and "2 could not be used" in text
+    assert "/home/ann" not in text
+
+
+def test_a_script_is_told_as_a_script():
+    text = page(
+        HeadConfig(head="classify", task="a"), "BertModel", RunProvenance({"command": ["/home/ann/train.py", "--fast"]})
+    )
+    assert "```\npython train.py --fast\n```" in text
+
+
+@pytest.mark.parametrize("head", PIPELINES)
+def test_without_a_run_it_claims_nothing(head):
+    text = page(HeadConfig(head=head, base="/home/ann/bert"), "BertModel")
+    assert "Not measured." in text and "hftool has not trained it" in text and "Fine-tuned" not in text
+    assert "Nothing is recorded about the data." in text and "Nothing is recorded about how it was made." in text
+    assert yaml.safe_load(text.split("---")[1])["pipeline_tag"] == PIPELINES[head] and "/home/ann" not in text
+
+
+def test_words_from_files_cannot_break_the_page():
+    head_config = HeadConfig(
+        head="classify", task="a\n# b", labels=("x`\n", "|y"), base="o/n\nlicense: mit", prefix='say "hi": '
+    )
+    text = page(head_config, "BertForSequenceClassification", RunProvenance({"data": {"/a/b|c`.csv\n": "0"}, "rows": {}}))
+    assert set(yaml.safe_load(text.split("---")[1])) == {"library_name", "pipeline_tag", "tags"}
+    assert "\n# b" not in text and "`x'\\n`, `¦y`" in text and "`b¦c'.csv\\n`" in text
+    compile(re.search(r"```python\n(.*?)```", text, flags=re.DOTALL)[1], "snippet", "exec")
+
+
+def test_sections_of_others_stand_before_how_it_was_made():
+    text = page(HeadConfig(head="fill"), "BertForMaskedLM", sections=["## As a graph\n\nRun it."])
+    assert text.index("## Use") < text.index("## As a graph") < text.index("## How it was made")

@@ -1,0 +1,117 @@
+"""Who may ask."""
+
+import pytest
+from asgi_calls import FakeBatcher, ask, served, service
+
+from hftool.errors import DataError, InputMissing
+from hftool.heads.classify.head import ClassifyHead
+from hftool.models import HeadConfig
+from hftool.server.http.address import is_loopback
+from hftool.server.http.auth import is_open_to_others, read_keys
+
+KEY, OTHER = "0123456789abcdef", "fedcba9876543210"
+OPEN = ("/livez", "/readyz", "/health", "/")
+CLOSED = (
+    "/info",
+    "/metrics",
+    "/openapi.json",
+    "/v1/models",
+    "//v1/models",
+    "/livez/",
+    "/Livez",
+    "//livez",
+    "/nope",
+    "/x/../livez",
+)
+
+
+def model(name="m"):
+    return served(ClassifyHead(None, HeadConfig(head="classify")), FakeBatcher(), name)
+
+
+def status(path, *headers, method="GET", made=None):
+    return ask(made or service(model(), keys=(KEY, OTHER)), path, method=method, headers=list(headers))[0]
+
+
+@pytest.mark.parametrize("path", OPEN)
+def test_what_is_public_needs_no_key(path):
+    assert status(path) == 200
+    assert status(path, method="HEAD") == 200
+    assert status(path, method="POST") == status(path, method="OPTIONS") == 401
+
+
+@pytest.mark.parametrize("path", CLOSED)
+def test_all_else_needs_one_whatever_it_is(path):
+    for method in ("GET", "HEAD", "OPTIONS", "POST", "DELETE"):
+        assert status(path, method=method) == 401, method
+
+
+@pytest.mark.parametrize("value", [f"Bearer {KEY}", f"bearer {KEY}", f"BEARER {OTHER}"])
+def test_a_key_opens(value):
+    assert status("/info", ("authorization", value)) == 200
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["", "Bearer", "Bearer ", KEY, f"Basic {KEY}", f"Bearer {KEY.upper()}", f"Bearer {KEY}0", f"Bearer {KEY[:-1]}", "Bearer é"],
+)
+def test_anything_else_does_not(value):
+    code, headers, body, _ = ask(service(model(), keys=(KEY,)), "/info", headers=[("authorization", value)])
+    assert (code, headers["www-authenticate"], body["error_type"]) == (401, "Bearer", "unauthorized")
+    assert KEY not in str(body)
+
+
+def test_two_headers_are_none():
+    assert status("/info", ("authorization", f"Bearer {KEY}"), ("authorization", f"Bearer {KEY}")) == 401
+
+
+def test_without_keys_all_is_open():
+    assert status("/info", made=service(model())) == 200
+
+
+def test_foreign_names_are_not_answered_where_names_are_checked():
+    made = service(model(), hosts=("localhost", "my.proxy"))
+    for host, code in [
+        ("localhost", 200),
+        ("LOCALHOST:8000", 200),
+        ("127.0.0.1:8000", 200),
+        ("127.9.9.9", 200),
+        ("[::1]:8000", 200),
+        ("my.proxy", 200),
+        ("evil.example", 421),
+        ("localhost.evil.example", 421),
+        ("127.0.0.1.evil.example", 421),
+        ("10.0.0.1", 421),
+        ("", 421),
+    ]:
+        assert status("/livez", ("host", host), made=made) == code, host
+    assert status("/livez", ("host", "localhost"), ("host", "localhost"), made=made) == 421
+    assert status("/livez", ("host", "evil.example"), made=service(model())) == 200
+
+
+def test_keys_of_a_file(tmp_path):
+    path = tmp_path / "keys"
+    path.write_text(f"# ours\n{KEY}\r\n\n  {OTHER}  \n", encoding="ascii")
+    assert read_keys(path) == (KEY, OTHER)
+    path.chmod(0o644)
+    assert is_open_to_others(path)
+    path.chmod(0o600)
+    assert not is_open_to_others(path)
+
+
+@pytest.mark.parametrize(
+    "text", [b"", b"# only\n", b"short\n", b"with a blank in it\n", "schlüssel-schlüssel\n".encode(), b"\0" * 20]
+)
+def test_a_file_that_holds_no_key_is_an_error_that_does_not_tell_it(tmp_path, text):
+    path = tmp_path / "keys"
+    path.write_bytes(text)
+    with pytest.raises(DataError) as caught:
+        read_keys(path)
+    assert "blank in" not in str(caught.value) and "short\n" not in str(caught.value)
+    with pytest.raises(InputMissing):
+        read_keys(tmp_path / "none")
+
+
+def test_what_is_loopback():
+    assert all(map(is_loopback, ("127.0.0.1", "127.1.2.3", "::1", "localhost", "LocalHost")))
+    assert not any(map(is_loopback, ("0.0.0.0", "::", "10.0.0.1", "example.org", "")))

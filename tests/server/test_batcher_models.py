@@ -1,0 +1,154 @@
+"""The batcher with real models: what it answers is what the predictor answers to the row alone."""
+
+import asyncio
+import math
+import random
+
+import families
+import pytest
+import torch
+from fake_predictor import serving, until
+
+from hftool.errors import DataError
+from hftool.models import HeadConfig, auto_class_of, load_model, read_config
+from hftool.server.batching.batcher import RowFailed
+from hftool.server.metrics import Stats
+from hftool.workflow._infer import natural_options
+from hftool.workflow._load import load, make_predictor
+
+LABELS = {"labels": ("bad", "good"), "max_length": 64}
+CARDS = {  # head -> family, its card, the role that is asked
+    "classify": ("bert", LABELS, ("text",)),
+    "tag": ("roberta", {"labels": ("O", "B-X"), "max_length": 24}, ("text",)),
+    "answer": ("bert", {"max_length": 24}, ("context", "question")),
+    "embed": ("bert", {"max_length": 64}, ("text",)),
+    "fill": ("bert", {"max_length": 64}, ("text",)),
+    "generate": ("gpt2", {"max_new_tokens": 4}, ("prompt",)),
+    "text2text": ("t5", {"max_new_tokens": 12}, ("source",)),
+}
+
+
+def loaded(head):
+    kind, known, roles = CARDS[head]
+    folder = families.folder(kind)
+    head_config = HeadConfig(head=head, **known)
+    torch.manual_seed(0)
+    return load_model(folder, auto_class_of(head, read_config(folder)), head_config=head_config, new_head=True), roles
+
+
+def texts(count, mask=""):
+    draws = random.Random(1)
+    return [" ".join([*draws.choices(families.WORDS, k=draws.randint(1, 30)), mask]).strip() for _ in range(count)]
+
+
+def same(one, other):
+    """Whether two answers are alike: numbers within 1e-5, all else equal."""
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(same, one, other))
+    if isinstance(one, float) or hasattr(one, "shape"):
+        return bool((abs(torch.as_tensor(one) - torch.as_tensor(other)) <= 1e-5).all())
+    return one == other
+
+
+@pytest.mark.parametrize("head", CARDS)
+def test_the_answers_are_those_of_each_row_alone(head):
+    model, roles = loaded(head)
+    asked = [dict.fromkeys(roles, text) for text in texts(40, "[MASK]" if head == "fill" else "")]
+    predictor = make_predictor(model, options=natural_options(model))
+    alone = [next(predictor.answer([row])) for row in asked]
+
+    async def scene():
+        stats = Stats()
+        async with serving_model(model, stats=stats) as batcher:
+            requests = [asked[:1], asked[1:4], *([row] for row in asked[4:30]), asked[30:]]
+            made = await asyncio.gather(*(batcher.submit(rows, options={}, timeout=30) for rows in requests))
+            assert stats.count("hftool_batch_items") < 20  # so that batches were made
+            return [answer for answers in made for answer in answers]
+
+    for one, other in zip(asyncio.run(scene()), alone, strict=True):
+        assert same(one, other), (one, other)
+
+
+def serving_model(model, **more):
+    class Gate:
+        def set(self):
+            pass
+
+    fake = type("Fake", (), {"gate": Gate()})()
+    return serving(
+        fake, make=lambda options: make_predictor(model, options={**natural_options(model), **options}, packed=True), **more
+    )
+
+
+def test_a_text_that_makes_nan_fails_alone():
+    model, _ = loaded("classify")
+    word = model.tokenizer.convert_tokens_to_ids("cat")
+    with torch.no_grad():
+        model.model.get_input_embeddings().weight[word] = math.nan
+
+    async def scene():
+        async with serving_model(model) as batcher:
+            asked = ["a dog", "the box is red", "a cat", "a car"]
+            made = await batcher.submit([{"text": text} for text in asked], options={}, timeout=30)
+            assert [isinstance(one, RowFailed) for one in made] == [False, False, True, False]
+            assert "NaN" in str(made[2])
+
+    asyncio.run(scene())
+
+
+@pytest.mark.parametrize("beams", [1, 4])
+def test_a_client_that_goes_ends_its_text(beams):
+    model = load(str(families.folder("t5")))
+    steps, told = [], []
+
+    async def scene():
+        async with serving_model(model) as batcher:
+            forward = model.model.forward
+
+            def counted(**inputs):
+                steps.append(1)
+                return forward(**inputs)
+
+            model.model.forward = counted
+            options = {"sampling": {"max_new_tokens": 5000, "beams": beams}}
+            asked = batcher.submit(
+                [{"source": "red cat"}], options=options, timeout=30, on_text=lambda row, token: told.append(token)
+            )
+            task = asyncio.create_task(asked)
+            await until(lambda: len(steps) > 10)
+            task.cancel()
+            before = len(steps)
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            await until(lambda: batcher.waiting == 0)
+            assert len(steps) - before <= 2
+            assert (len(told) > 5) == (beams == 1)
+
+    asyncio.run(scene())
+
+
+def test_tokens_are_told_in_order_before_the_answer_and_make_its_text():
+    model, _ = loaded("generate")
+
+    async def scene():
+        async with serving_model(model) as batcher:
+            told = {0: [], 1: []}
+            rows = [{"prompt": "the red cat is warm"}, {"prompt": "who"}]
+            made = await batcher.submit(rows, options={}, timeout=30, on_text=lambda row, token: told[row].append(token))
+            for row in (0, 1):
+                assert model.tokenizer.decode(told[row]) == made[row]["text"]
+
+    asyncio.run(scene())
+
+
+def test_a_prompt_that_does_not_fit_fails_alone():
+    model, _ = loaded("generate")
+
+    async def scene():
+        async with serving_model(model) as batcher:
+            made = await batcher.submit([{"prompt": "the cat"}, {"prompt": "cat " * 90}], options={}, timeout=30)
+            assert made[0]["text"] and isinstance(made[1], DataError)
+
+    asyncio.run(scene())

@@ -1,0 +1,282 @@
+"""Clients that are slow, too many, or gone: a real server process, and what its other clients notice of them."""
+
+import asyncio
+import contextlib
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections import Counter
+
+import pytest
+from fault_server import KEY, QUEUE, reply_on
+
+pytest_plugins = ("shared_server",)
+
+BODY = json.dumps({"inputs": "a warm funny film"}).encode()
+SLOW, SOONER_OR_LATER = 5.0, 4.0  # s: the deadline, and what a busy machine may add
+KINDS = ("silent", "headers", "body", "idle")
+
+
+# ---- a client that can be many
+
+
+async def one_client(port, message, until, pause, met, seconds):
+    """Ask on one connection until the time is over, at least once."""
+    try:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        first = True
+        while first or time.monotonic() < until:
+            first = False
+            began = time.monotonic()
+            writer.write(message)
+            status, headers = await reply_on(reader)
+            met[status] += 1
+            seconds.setdefault(status, []).append(time.monotonic() - began)
+            if status == 429:
+                met["no retry-after"] += not headers.get("retry-after", "").isdigit()
+                await asyncio.sleep(pause)
+        writer.close()
+    except (OSError, asyncio.IncompleteReadError) as error:
+        met[type(error).__name__] += 1
+
+
+def load(shared, *, clients, seconds, pause=0.25):
+    """Many clients at once -> what they met, and the seconds by status."""
+    met, times = Counter(), {}
+
+    async def all_of_them():
+        until = time.monotonic() + seconds
+        message = shared.message(BODY)
+        await asyncio.gather(*(one_client(shared.port, message, until, pause, met, times) for _ in range(clients)))
+
+    asyncio.run(all_of_them())
+    return {word: count for word, count in met.items() if count}, times
+
+
+def share(values, part):
+    """The value that this part of them does not exceed."""
+    return sorted(values)[min(len(values) - 1, int(len(values) * part))]
+
+
+# ---- row 27
+
+
+async def slow_client(shared, kind):
+    """Seconds from the first byte until the server hangs up, and the status that it says, if any."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", shared.port)
+    began = time.monotonic()
+    if kind == "headers":
+        writer.write(shared.head() + b"X-Long: ")
+    elif kind == "body":
+        writer.write(shared.head("/models/film/predict", "Content-Type: application/json", "Content-Length: 500") + b"\r\n{")
+    elif kind == "idle":
+        writer.write(b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        assert (await reply_on(reader))[0] == 200
+        began = time.monotonic()
+    said = asyncio.ensure_future(reader.read())
+    while not said.done():
+        if kind in ("headers", "body"):
+            writer.write(b"a")
+        await asyncio.wait({said}, timeout=0.5)
+        assert time.monotonic() - began < 30, f"{kind}: still connected"
+    writer.close()
+    head = b"" if said.exception() else said.result()
+    return time.monotonic() - began, int(head.split(b" ")[1]) if head else 0
+
+
+NORMAL = """
+import json, socket, sys, time
+made = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+message, seconds = sys.argv[2].encode(), []
+print("begun", flush=True)
+while not seconds or sum(seconds) + 0.02 * len(seconds) < float(sys.argv[3]):
+    began = time.monotonic()
+    made.sendall(message)
+    reply = b""
+    while b"\\r\\n\\r\\n" not in reply or not reply.endswith(b"]"):
+        reply += made.recv(65536) or exit(1)
+    assert reply.startswith(b"HTTP/1.1 200")
+    seconds.append(time.monotonic() - began)
+    time.sleep(0.02)
+print(json.dumps(seconds))
+"""
+
+
+@contextlib.contextmanager
+def normal_client(shared, seconds, made):
+    """For so many seconds a client that asks again and again, in a process of its own. made: gets the seconds of its answers."""
+    words = [sys.executable, "-c", NORMAL, str(shared.port), shared.message(BODY).decode(), str(seconds)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "begun\n"
+        yield
+        made += json.loads(process.communicate()[0])
+    assert process.returncode == 0
+
+
+def hold(shared, count):
+    """So many slow clients of four kinds, which come within 2 s -> what became of them by kind, and the seconds of a normal client
+    meanwhile."""
+
+    async def late(number):
+        await asyncio.sleep(2 * number / count)
+        return await slow_client(shared, KINDS[number % 4])
+
+    async def all_of_them():
+        return await asyncio.gather(*map(late, range(count)))
+
+    normal = []
+    with normal_client(shared, 2 + SLOW, normal):
+        ends = asyncio.run(all_of_them())
+    return {kind: ends[i::4] for i, kind in enumerate(KINDS)}, normal
+
+
+def check_held(ends):
+    for kind, those in ends.items():
+        assert all(SLOW - 1 < seconds < SLOW + SOONER_OR_LATER for seconds, _ in those), (kind, max(those))
+        assert {status for _, status in those} <= ({0} if kind == "idle" else {0, 408}), kind
+
+
+def test_row_27_slow_clients_are_cut_off_and_others_do_not_wait_for_them(shared):
+    ends, normal = hold(shared, 120)
+    check_held(ends)
+    assert len(normal) > 20 and statistics.median(normal) < 0.5
+
+
+@pytest.mark.slow
+def test_row_27_500_held_sockets_do_not_stop_a_normal_client(shared):
+    idle = []
+    with normal_client(shared, 5, idle):
+        pass
+    ends, normal = hold(shared, 500)
+    check_held(ends)
+    assert share(normal, 0.99) < 2 * share(idle, 0.99) + 0.02
+
+
+def test_row_27_who_does_not_read_is_cut_off(shared):
+    """Requests one behind the other, and no reply is read: the server has at some time nowhere to put them."""
+
+    async def deaf():
+        reader, writer = await asyncio.open_connection("127.0.0.1", shared.port, limit=1024)
+        reader._transport.pause_reading()
+        document = f"GET /openapi.json HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {KEY}\r\n\r\n".encode()
+        began = time.monotonic()
+        while not writer.transport.is_closing():
+            assert time.monotonic() - began < 30, "still connected"
+            writer.write(document * 20)
+            await asyncio.sleep(0.02)
+        return time.monotonic() - began
+
+    assert asyncio.run(deaf()) < 20
+    assert shared.predict("a warm funny film")[0] == 200
+
+
+# ---- rows 28 and 29
+
+
+def test_row_28_many_connections_meet_200_and_429_alone(shared):
+    met, _ = load(shared, clients=150, seconds=3)
+    assert set(met) <= {200, 429} and met[200] > 50, met
+    assert shared.predict("a warm funny film")[0] == 200
+
+
+@pytest.mark.slow
+def test_row_28_a_thousand_connections_for_a_minute(shared):
+    met, _ = load(shared, clients=1000, seconds=60, pause=1.0)  # how soon 429 comes: benchmarks/serve_load.py
+    assert set(met) <= {200, 429} and met[200] > 1000, met
+
+
+def test_row_29_beyond_the_queue_it_is_429_at_once_and_what_was_taken_is_answered(shared):
+    met, times = Counter(), {}
+
+    async def ask(message):
+        await one_client(shared.port, message, 0, 0, met, times)
+
+    async def all_of_them():
+        taken = [asyncio.ensure_future(ask(shared.message(BODY))) for _ in range(QUEUE)]
+        await asyncio.to_thread(shared.wait_for_rows, QUEUE)
+        before = dict(+met)
+        await asyncio.gather(*(ask(shared.message(BODY)) for _ in range(40)))
+        refused = dict(+met)
+        assert (await asyncio.to_thread(shared.metrics))["hftool_queue_size"] == QUEUE
+        assert (await asyncio.to_thread(shared.ask, "/livez"))[0] == 200
+        (shared.switches / "hold").unlink()
+        await asyncio.gather(*taken)
+        return before, refused
+
+    rejected = shared.metrics().get('hftool_rejected_total{reason="queue_full"}', 0)
+    with shared.switched("hold"):
+        before, refused = asyncio.run(all_of_them())
+    assert before == {} and refused == {429: 40}
+    assert +met == {429: 40, 200: QUEUE}
+    assert statistics.median(times[429]) < 3  # while nothing is computed; how fast on a machine that is free: serve_load.py
+    assert shared.metrics()['hftool_rejected_total{reason="queue_full"}'] == rejected + 40
+
+
+@pytest.mark.slow
+def test_row_29_ten_times_too_much_does_not_make_it_slower(shared):
+    with shared.switched("heavy"):
+        alone, _ = load(shared, clients=QUEUE, seconds=15)
+        crowded, _ = load(shared, clients=QUEUE * 10, seconds=15, pause=3.0)
+    assert set(crowded) == {200, 429}
+    assert crowded[200] > 0.9 * alone[200], (alone, crowded)
+
+
+# ---- row 33
+
+
+def test_row_33_what_is_queued_for_a_client_that_has_gone_is_never_computed(shared):
+    before = len(shared.noted("computed"))
+    lines = []
+    with shared.switched("hold"):
+        lines.append(shared.server.raw(shared.message(BODY)))
+        shared.until(lambda: len(shared.noted("computed")) > before)
+        lines += [shared.server.raw(shared.message(BODY)) for _ in range(20)]
+        shared.wait_for_rows(len(lines))
+        for line in lines[1:]:
+            line.close()
+        shared.wait_for_rows(1)
+    assert lines[0].recv(65536).startswith(b"HTTP/1.1 200")
+    lines[0].close()
+    assert shared.predict("another funny film")[0] == 200
+    assert [int(rows) for rows in shared.noted("computed")[before:]] == [1, 1]
+
+
+STREAM = {"model": "writer", "prompt": "the red cat", "max_tokens": 50, "temperature": 0, "stream": True}
+
+
+def test_row_33_a_stream_ends_at_most_two_tokens_after_its_client(shared):
+    whole = shared.ask("/v1/completions", {**STREAM, "stream": False})[2]
+    assert whole["choices"][0]["finish_reason"] == "length", "a text that ends by itself shows nothing"
+    with shared.switched("slow"):
+        line = shared.server.raw(shared.message(json.dumps(STREAM).encode(), "/v1/completions"))
+        text = b""
+        while text.count(b"data: ") < 3:
+            text += line.recv(4096)
+        line.close()
+        gone_at = len(shared.noted("steps"))
+        shared.wait_for_rows(0)
+        time.sleep(0.6)
+        assert len(shared.noted("steps")) <= gone_at + 2
+
+
+def test_row_33_clients_that_come_and_go_leave_nothing_behind(shared):
+    """As vLLM tests it: many short-lived clients, in waves."""
+
+    async def come_and_go():
+        _, writer = await asyncio.open_connection("127.0.0.1", shared.port)
+        writer.write(shared.message(json.dumps(STREAM).encode(), "/v1/completions"))
+        await asyncio.sleep(0.01)
+        writer.close()
+
+    async def waves():
+        for _ in range(5):
+            await asyncio.gather(*(come_and_go() for _ in range(40)))
+
+    asyncio.run(waves())
+    shared.wait_for_rows(0)
+    began = time.monotonic()
+    assert shared.ask("/v1/completions", {**STREAM, "stream": False})[0] == 200
+    assert time.monotonic() - began < 5

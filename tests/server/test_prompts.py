@@ -1,0 +1,232 @@
+"""What OpenAI's clients send as prompts and inputs, and what is drawn for them: token ids, lists, nothing, seeds."""
+
+import numpy as np
+import pytest
+from asgi_calls import FakeBatcher, ask, served, service
+from families import folder
+
+from hftool import workflow
+from hftool.errors import DataError, HftoolError
+from hftool.heads.wire import with_seeds
+from hftool.workflow._load import make_predictor
+
+
+@pytest.fixture(scope="module")
+def gpt2():
+    return workflow.load(str(folder("gpt2")), offline=True)
+
+
+def head_of(loaded, **options):
+    return make_predictor(loaded, options=options).head
+
+
+class Model(FakeBatcher):
+    """A batcher that answers with the model itself, one row after the other."""
+
+    def __init__(self, loaded):
+        super().__init__()
+        self.loaded = loaded
+
+    async def submit(self, rows, *, options, timeout, on_text=None, on_read=None):
+        self.asked.append((list(rows), dict(options), timeout))
+        predictor, made = make_predictor(self.loaded, options=options), []
+        for i, row in enumerate(rows):
+            try:
+                [feature] = predictor.head.encode([row])
+            except HftoolError as error:
+                made.append(error)
+                continue
+            if on_read:
+                on_read(i, feature.length)
+            made += predictor.answer_features([feature])
+        return made
+
+
+@pytest.fixture
+def writer(gpt2):
+    return served(head_of(gpt2), Model(gpt2), "writer")
+
+
+def embedder(tiny_bert):
+    from hftool.heads import head_class
+    from hftool.models import HeadConfig
+
+    loaded = workflow.load(str(tiny_bert), offline=True)
+    head = head_class("embed")(tokenizer=loaded.tokenizer, head_config=HeadConfig(head="embed"))
+    return served(head, FakeBatcher(lambda row: {"embedding": np.array([1, -2], np.float32)}), "vectors")
+
+
+def complete(model, **body):
+    return ask(service(model), "/v1/completions", {"model": "writer", "max_tokens": 12, **body})
+
+
+def texts_of(model, **body):
+    status, _, made, _ = complete(model, **body)
+    assert status == 200, made
+    return [choice["text"] for choice in made["choices"]]
+
+
+# ---- token ids
+
+
+@pytest.mark.parametrize("text", ["the red cat is", "a", "who went to rome ?", " ", "naïve \U0001f642", "the cup is warm and"])
+def test_token_ids_are_gone_on_with_as_their_text(writer, text):
+    ids = writer.tokenizer(text)["input_ids"]
+    wanted = complete(writer, prompt=text, temperature=0)[2]
+    for prompt in (ids, [ids]):
+        made = complete(writer, prompt=prompt, temperature=0)[2]
+        assert made["choices"] == wanted["choices"]
+        assert made["usage"] == wanted["usage"] and made["usage"]["prompt_tokens"] == len(ids)
+    several = complete(writer, prompt=[ids, [7], ids], temperature=0)[2]
+    assert [c["index"] for c in several["choices"]] == [0, 1, 2]
+    assert several["choices"][2]["text"] == wanted["choices"][0]["text"]
+    assert several["usage"]["prompt_tokens"] == 2 * len(ids) + 1
+
+
+def test_token_ids_are_taken_as_they_are_also_where_no_text_gives_them(writer):
+    """A text of these would be cut into other tokens."""
+    ids = [writer.tokenizer(letter)["input_ids"][0] for letter in "the"]
+    assert writer.tokenizer("the")["input_ids"] != ids
+    assert writer.head.encode([{"prompt": tuple(ids)}])[0].input_ids.tolist() == ids
+    assert complete(writer, prompt=ids)[2]["usage"]["prompt_tokens"] == 3
+
+
+@pytest.mark.parametrize(
+    ("prompt", "words"),
+    [
+        ([5, 10**6], "token id 1000000: the vocabulary of this model has 0 to"),
+        ([[5], [10**6]], "token id 1000000"),
+        ([-1], "neither a text nor a list of token ids"),
+        ([5, "a"], "neither a text nor a list of token ids"),
+        ([5, 2.5], "neither a text nor a list of token ids"),
+        ([True], "neither a text nor a list of token ids"),
+        ([[5], "a"], "texts and lists of token ids"),
+        ([[[5]]], "neither a text nor a list of token ids"),
+        ({"text": "a"}, "neither a text nor a list of token ids"),
+        ([{"text": "a"}], "neither a text nor a list of token ids"),
+        (7, "neither a text nor a list of token ids"),
+        ([2**31], "neither a text nor a list of token ids"),
+        ([5] * 64, "has 64 tokens"),
+        (None, "'prompt' is null"),
+        ([], "'prompt' is an empty list"),
+        (["a"] * 300, "has 300 texts and at most 256 are taken"),
+        ([[5]] * 300, "has 300 texts and at most 256 are taken"),
+        (["a", None], "'prompt[1]' is neither"),
+        ("a" * 100_001, "at most 100000"),
+        ([5] * 100_001, "at most 100000"),
+    ],
+)
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_is_no_prompt_says_what_it_is(writer, prompt, words, stream):
+    status, _, made, _ = complete(writer, prompt=prompt, stream=stream)
+    assert status == 422 and made["error"]["param"] == "prompt"
+    assert words in made["error"]["message"] and "valid string" not in made["error"]["message"]
+
+
+EMPTY_LIST, NULL, IDS = "'input' is an empty list", "'input' is null", "holds token ids"
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ([], EMPTY_LIST),
+        ("", "'input' is empty"),
+        (" ", "'input' is empty"),
+        (None, NULL),
+        (["a", ""], "'input[1]' is empty"),
+        ([[]], IDS),
+        ([5, 6], IDS),
+        ([[5, 6], [7]], IDS),
+        ([[100_257]], IDS),
+        ([[5], "a"], IDS),
+        (["a"] * 300, "has 300 texts and at most 256 are taken"),
+        ([1.5], "neither a text nor"),
+        ({"text": "a", "text_pair": "b"}, "neither a text nor"),
+    ],
+)
+@pytest.mark.parametrize("encoding", ["float", "base64"])
+def test_what_is_no_input_says_what_it_is(tiny_bert, given, words, encoding):
+    body = {"model": "vectors", "input": given, "encoding_format": encoding}
+    status, _, made, _ = ask(service(embedder(tiny_bert)), "/v1/embeddings", body)
+    assert (status, made["error"]["param"]) == (422, "input")
+    assert words in made["error"]["message"] and "valid string" not in made["error"]["message"]
+    if words == IDS:
+        assert "check_embedding_ctx_length=False" in made["error"]["message"]
+
+
+def test_a_list_that_is_too_long_says_so_wherever_it_may_be_a_text_too(writer):
+    message = complete(writer, prompt="a", stop=["a"] * 5)[2]["error"]["message"]
+    assert message.startswith("'stop'") and "at most 4" in message
+
+
+# ---- draws
+
+
+def test_without_a_seed_each_request_draws_anew(writer):
+    for body in ({"prompt": "the red cat is"}, {"prompt": [5, 6]}, {"prompt": "", "n": 2}, {"prompt": "a", "seed": None}):
+        assert len({tuple(texts_of(writer, **body)) for _ in range(4)}) == 4
+    for parameters in ({"do_sample": True}, {"temperature": 1.0}, {"do_sample": True, "top_k": 50}):
+        body = {"inputs": "the red cat is", "parameters": {**parameters, "max_new_tokens": 12}}
+        drawn = [ask(service(writer), "/predict", body)[2] for _ in range(4)]
+        assert len({one[0]["generated_text"] for one in drawn}) == 4
+
+
+@pytest.mark.parametrize("seed", [None, 0, 7])
+@pytest.mark.parametrize("n", [1, 2])
+def test_equal_prompts_and_several_texts_differ(writer, seed, n):
+    made = texts_of(writer, prompt=["the red cat is"] * 3, n=n, seed=seed)
+    assert len(set(made)) == 3 * n
+    body = {
+        "inputs": ["the red cat is"] * 3,
+        "parameters": {"do_sample": True, "max_new_tokens": 12, "num_return_sequences": n},
+    }
+    if seed is not None:
+        body["parameters"]["seed"] = seed
+    replies = ask(service(writer), "/predict", body)[2]
+    assert len({one["generated_text"] for reply in replies for one in reply}) == 3 * n
+
+
+@pytest.mark.parametrize("prompt", ["the red cat is", ["a", "b"], ["a", "a", "a"], [5, 6], [[5], [5], [6]]])
+@pytest.mark.parametrize("seed", [0, 3, 2**63 - 1])
+def test_with_a_seed_the_same_is_drawn_again(writer, prompt, seed):
+    first = texts_of(writer, prompt=prompt, seed=seed, n=2)
+    assert texts_of(writer, prompt=prompt, seed=seed, n=2) == first
+    assert texts_of(writer, prompt=prompt, seed=seed + 1 if seed < 9 else 4, n=2) != first
+
+
+def test_a_prompt_has_the_same_draws_beside_others(writer, gpt2):
+    """The seed of a request and its prompt decide, not the place; and they are those of the command line."""
+    alone = texts_of(writer, prompt="the red cat is", seed=3)
+    assert texts_of(writer, prompt=["a", "the red cat is", "the red cat is"], seed=3)[1] == alone[0]
+    settings = {"max_new_tokens": 12, "temperature": 1.0, "seed": 3}
+    assert workflow.infer(gpt2, ["the red cat is"], sampling=settings)[0]["text"] == alone[0]
+
+
+def test_what_is_not_drawn_has_no_seed(writer):
+    assert len({tuple(texts_of(writer, prompt=["a", "a"], temperature=0)) for _ in range(3)}) == 1
+    assert [row for row in writer.batcher.asked[0][0] if "seed" in row] == []
+
+
+def test_those_who_draw_with_other_seeds_share_a_batch(gpt2):
+    kinds = []
+    for seed in (None, 1, 2):
+        rows, options = with_seeds([{"prompt": "a"}], {"sampling": {"temperature": 1.0, "seed": seed}})
+        kinds.append((sorted(rows[0]), options))
+    assert kinds[0] == kinds[1] == kinds[2]
+    assert head_of(gpt2, **kinds[0][1]).sampling.seed == 0
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "t5"])
+def test_rows_of_one_batch_draw_by_their_own_seeds(kind):
+    loaded = workflow.load(str(folder(kind)), offline=True)
+    predictor = make_predictor(loaded, options={"sampling": {"temperature": 1.0, "max_new_tokens": 12}})
+    role = {"gpt2": "prompt", "t5": "source"}[kind]
+    rows = [{role: "the red cat is", "seed": seed} for seed in (1, 2, 1, 2**63 - 1)]
+    texts = [answer["text"] for answer in predictor.answer(rows)]
+    assert texts[0] == texts[2] and len(set(texts)) == 3
+    assert [next(iter(predictor.answer([row])))["text"] for row in rows] == texts
+
+
+def test_an_id_outside_of_the_vocabulary_is_named(gpt2):
+    with pytest.raises(DataError, match=f"0 to {gpt2.model.config.vocab_size - 1}"):
+        head_of(gpt2).encode([{"prompt": (gpt2.model.config.vocab_size,)}])

@@ -1,0 +1,108 @@
+"""The queue by itself, without threads: who may take rows of it, and that each of them leaves it again."""
+
+import asyncio
+import threading
+import time
+
+import pytest
+from fake_predictor import FakeHead, FakePredictor, ask, opened, serving, texts, until
+
+from hftool.heads.protocol import Feature
+from hftool.server.batching.batcher import Unavailable, batch_key_of
+from hftool.server.batching.queue import PendingRequest, QueuedRow, RowQueue, WorkerLease
+from hftool.server.limits import Limits
+from hftool.server.metrics import Stats
+
+
+class Scene:
+    """A queue, and requests of so many rows in it."""
+
+    def __init__(self, loop, *requests):
+        self.stats = Stats()
+        self.queue, kind = RowQueue(Limits(), self.stats), batch_key_of(opened(), None)
+        now = time.monotonic()
+        self.tickets = [PendingRequest(loop, loop.create_future(), now + 60, [None] * rows, rows) for rows in requests]
+        for ticket in self.tickets:
+            rows = [QueuedRow(ticket, i, {"text": f"row {i}"}, kind, now) for i in range(ticket.open)]
+            self.queue.admit(rows)
+
+    def read(self, hand, rows):
+        """Tokenize rows of the hand."""
+        head = FakeHead()
+        self.queue.put_read(hand, [(row, [Feature(one.input_ids, 0)]) for row in rows for one in head.encode([row.row])])
+
+    def settle(self, hand):
+        """Take and answer all that waits, as a crew would -> rows that were answered."""
+        count = 0
+        while self.queue.held:
+            if self.queue._fresh:
+                self.read(hand, self.queue.next_fresh(hand))
+            batch = self.queue.next_batch(hand)
+            self.queue.answers(hand, [(row, {"text": "answer"}) for row in batch])
+            self.queue.worked(hand, batch, 0.01)
+            count += len(batch)
+        return count
+
+
+@pytest.mark.parametrize("requests", [(1,), (16,), (1, 1, 1), (8, 8), (300,), (1, 260, 1)])
+@pytest.mark.parametrize("busy", [False, True])
+def test_a_retired_hand_takes_no_row_and_the_next_one_answers_them_all(requests, busy):
+    """A reader whose worker fell comes back, as from a batch that it read meanwhile, and rows wait."""
+
+    async def scene():
+        made = Scene(asyncio.get_running_loop(), *([3] if busy else []), *requests)
+        old, lost = WorkerLease(), 0
+        if busy:
+            taken = made.queue.next_fresh(old)
+            lost = len({row.ticket for row in taken})
+        made.queue.retire(old, Unavailable("fell"))
+        if busy:
+            made.read(old, taken)  # comes too late
+        before = made.queue.held
+        assert made.queue.next_fresh(old) == [] and made.queue.next_batch(old) == []
+        assert made.queue.held == before == made.stats.value("hftool_queue_size")
+        assert made.settle(WorkerLease()) == before
+        await asyncio.sleep(0)
+        ends = [ticket.future.exception() for ticket in made.tickets if ticket.future.done()]
+        assert len(ends) == len(made.tickets)
+        assert sum(end is None for end in ends) == len(made.tickets) - lost
+        assert made.queue.held == 0
+
+    asyncio.run(scene())
+
+
+def test_a_worker_that_falls_while_the_reader_is_reading_loses_nothing_of_what_waits():
+    """The order of the fall, forced: the reader is inside of the tokenizer, requests wait, the worker falls."""
+
+    async def scene():
+        entered, leave = threading.Event(), threading.Event()
+
+        class Slow(FakeHead):
+            def encode(self, rows):
+                if any("slow to read" in row["text"] for row in rows):
+                    entered.set()
+                    leave.wait(10)
+                return super().encode(rows)
+
+        def react(batch):
+            if "killer" in batch:
+                raise SystemExit
+
+        fake = FakePredictor(head=Slow(), reaction=react)
+        async with serving(fake) as batcher:
+            killer = ask(batcher, "killer")
+            await fake.inside()
+            slow = ask(batcher, "slow to read")
+            await asyncio.to_thread(entered.wait, 10)
+            waiting = [ask(batcher, f"good {i}") for i in range(16)]
+            await until(lambda: batcher.waiting == 18)
+            fake.gate.set()
+            for task in (killer, slow):
+                with pytest.raises(Unavailable):
+                    await task
+            leave.set()  # the old reader comes back, and finds a queue with rows in it
+            assert [texts(await task) for task in waiting] == [[f"good {i}"] for i in range(16)]
+            await until(lambda: batcher.ready)
+            assert batcher.waiting == 0
+
+    asyncio.run(scene())

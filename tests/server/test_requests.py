@@ -1,0 +1,103 @@
+"""Bodies are read strictly, and errors have the shape of their protocol."""
+
+import json
+import time
+
+import pytest
+
+from hftool.server.protocols.requests import DEEPEST, Fault, as_response, check_media, read_json
+
+NESTED = b'{"a":' + b"[" * (DEEPEST - 1) + b"]" * (DEEPEST - 1) + b"}"
+
+
+@pytest.mark.parametrize(
+    ("body", "made"),
+    [
+        (b'{"a": [1, 2.5, "\\u00e9", null, true]}', {"a": [1, 2.5, "é", None, True]}),
+        (b'{"a": 9223372036854775807}', {"a": 2**63 - 1}),
+        (b'{"a": "\\ud83d\\ude42"}', {"a": "🙂"}),
+        (b"{}", {}),
+    ],
+)
+def test_json_is_read(body, made):
+    assert read_json(body) == made
+
+
+def test_as_deep_as_allowed_is_allowed():
+    assert read_json(NESTED)
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "said"),
+    [
+        (b"", 400, "not JSON"),
+        (b'{"a": ', 400, "line 1, column 7"),
+        (b"{'a': 1}", 400, "not JSON"),
+        (b'{"a": 1} x', 400, "not JSON"),
+        (b'\xef\xbb\xbf{"a": 1}', 400, "not JSON"),
+        (b'{"a": "\xff"}', 400, "byte 0xff at offset 7"),
+        (b'{"a": NaN}', 400, "NaN"),
+        (b'{"a": -Infinity}', 400, "-Infinity"),
+        (b'{"a": 1e400}', 400, "too large"),
+        (b'{"a": ' + b"9" * 5000 + b"}", 400, "too large"),
+        (b'{"a": 1, "a": 2}', 400, "'a' twice"),
+        (b'{"b": {"a": 1, "a": 2}}', 400, "'a' twice"),
+        (b'{"b": {' + b",".join(b'"%d": 1' % i for i in range(1001)) + b"}}", 400, "more than 1000 names"),
+        (NESTED.replace(b"[]", b"[[]]"), 400, "nested deeper than 32"),
+        (b'{"a":' + b"[" * 200_000, 400, ""),
+        (b"[" * 200_000 + b"]" * 200_000, 400, "nested deeper"),
+        (b"[]", 422, "must be a JSON object"),
+        (b"null", 422, "must be a JSON object"),
+    ],
+)
+def test_anything_else_is_refused(body, status, said):
+    with pytest.raises(Fault) as caught:
+        read_json(body)
+    assert caught.value.status == status
+    assert said in caught.value.message
+
+
+@pytest.mark.parametrize("kind", ["application/json", "application/json; charset=utf-8", 'Application/JSON;charset="UTF-8"'])
+def test_json_passes(kind):
+    check_media({"content-type": kind, "content-encoding": "identity"})
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"content-type": "text/plain"},
+        {"content-type": "application/x-www-form-urlencoded"},
+        {"content-type": "application/json; charset=latin-1"},
+        {"content-type": "application/json", "content-encoding": "gzip"},
+    ],
+)
+def test_what_a_page_of_another_site_can_send_without_asking_is_refused(headers):
+    with pytest.raises(Fault) as caught:
+        check_media(headers)
+    assert caught.value.status == 415
+
+
+def test_errors_have_the_shape_of_the_protocol():
+    fault = Fault(422, "no\nway", param="n")
+    assert fault.as_json("/predict") == {"error": "no\\nway", "error_type": "validation"}
+    wanted = {"message": "no\\nway", "type": "invalid_request_error", "param": "n", "code": "invalid_value"}
+    assert fault.as_json("/v1/completions") == {"error": wanted}
+    assert Fault(429, "x").as_json("/v1/x")["error"]["type"] == "rate_limit_error"
+    assert Fault(503, "x").as_json("/v10")["error_type"] == "unavailable"
+
+
+def test_half_characters_and_nan_do_not_leave_the_server():
+    assert json.loads(as_response({"a": "\ud83d"}).body) == {"a": "?"}
+    with pytest.raises(ValueError, match="NaN|Out of range"):
+        as_response({"a": float("nan")})
+
+
+@pytest.mark.parametrize("more", [b"", b', "7": 1'])
+def test_many_names_take_no_time(more):
+    """Nobody else is answered meanwhile."""
+    body = b"{" + b",".join(b'"%d": 1' % i for i in range(120_000)) + more + b"}"
+    began = time.perf_counter()
+    with pytest.raises(Fault):
+        read_json(body)
+    assert time.perf_counter() - began < 2

@@ -1,0 +1,468 @@
+"""The routes: what they answer, with models that are not there."""
+
+import asyncio
+import base64
+import json
+import logging
+import re
+
+import jsonschema
+import numpy as np
+import pytest
+from asgi_calls import FakeBatcher, ask, call, served, service
+from families import KINDS
+from starlette.requests import Request
+
+from hftool.errors import DataError, UsageError
+from hftool.heads import head_class
+from hftool.models import HeadConfig
+from hftool.server.batching.batcher import Expired, Overloaded, RowFailed, Unavailable
+from hftool.server.http import app as app_module
+from hftool.server.http.app import make_app
+from hftool.server.protocols.served_model import ClientGone, cancel_on_disconnect
+
+POSITIVE = {"label": "good", "probability": 0.75, "probabilities": {"bad": 0.25, "good": 0.75}}
+REPLY = [{"label": "good", "score": 0.75}, {"label": "bad", "score": 0.25}]
+
+
+def head(name, **head_config):
+    kind = {"generate": "gpt2", "text2text": "t5"}.get(name, "bert")
+    return head_class(name)(tokenizer=KINDS[kind][0](), head_config=HeadConfig(head=name, **head_config))
+
+
+def classifier(make=lambda row: POSITIVE, name="film", **more):
+    return served(head("classify"), FakeBatcher(make, **more), name)
+
+
+def writer(make=lambda row: {"text": " warm", "finish": "stop", "ends": [("stop", 1)]}, **more):
+    return served(head("generate"), FakeBatcher(make, **more), "writer")
+
+
+def vectors():
+    return served(head("embed"), FakeBatcher(lambda row: {"embedding": np.array([1, -2], np.float32)}), "vectors")
+
+
+# ---- Hugging Face's tasks
+
+
+def test_one_input_has_one_reply_and_a_list_a_list():
+    made = service(classifier(), writer())
+    code, headers, body, _ = ask(made, "/predict", {"inputs": "a"})
+    assert (code, body, headers["x-hftool-model"], headers["x-hftool-version"]) == (200, [REPLY], "film", "v1")
+    assert ask(made, "/models/film/predict", {"inputs": ["a", "b"], "parameters": {"top_k": 1}})[2] == [REPLY[:1]] * 2
+    assert ask(made, "/models/writer/predict", {"inputs": ""})[2] == [{"generated_text": " warm"}]
+
+
+def test_parameters_reach_the_batcher_as_options_and_the_deadline_with_them():
+    model = writer()
+    ask(service(model, timeout=7.0), "/predict", {"inputs": "a", "parameters": {"max_new_tokens": 5, "num_beams": 2}})
+    assert model.batcher.asked == [([{"prompt": "a"}], {"sampling": {"max_new_tokens": 5, "beams": 2}}, 7.0)]
+
+
+def test_a_text_that_was_cut_says_so():
+    made = service(classifier(lambda row: {**POSITIVE, "cut": 7}))
+    assert ask(made, "/predict", {"inputs": ["a", "b"]})[1]["x-hftool-cut"] == "14"
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        (b"{", 400),
+        ({}, 422),
+        ({"inputs": 1}, 422),
+        ({"inputs": "a", "more": 1}, 422),
+        ({"inputs": "a", "parameters": {"top_k": 0}}, 422),
+        ({"inputs": "a", "parameters": {"top": 1}}, 422),
+        ({"inputs": "a", "parameters": []}, 422),
+        ({"inputs": " "}, 422),
+        ({"inputs": ["a"] * 5}, 422),
+        ({"inputs": "a" * 51}, 422),
+        (b'{"inputs": "' + b"a" * 2000 + b'"}', 413),
+    ],
+)
+def test_what_is_wrong_is_refused_before_it_is_queued(content, code):
+    model = classifier()
+    made = service(model, inputs=4, text_chars=50, body_bytes=1000)
+    status, _, body, _ = ask(made, "/predict", content)
+    assert (status, set(body), model.batcher.asked) == (code, {"error", "error_type"}, [])
+
+
+@pytest.mark.parametrize(
+    ("raises", "code", "retry"),
+    [
+        (Overloaded(9), 429, "9"),
+        (Expired("late"), 504, None),
+        (Unavailable("loads"), 503, "1"),
+        (UsageError("no such field"), 422, None),
+    ],
+)
+def test_the_batchers_refusals_have_their_status_in_both_protocols(raises, code, retry):
+    made = service(writer(raises=raises))
+    for path, content in (("/predict", {"inputs": "a"}), ("/v1/completions", {"model": "writer", "prompt": "a"})):
+        status, headers, _, _ = ask(made, path, content)
+        assert (status, headers.get("retry-after")) == (code, retry)
+    streamed = ask(made, "/v1/completions", {"model": "writer", "prompt": "a", "stream": True})
+    assert streamed[0] == code and streamed[2]["error"]["message"]
+
+
+def test_a_poison_text_fails_alone_and_one_that_cannot_be_read_names_its_place():
+    poison = service(classifier(lambda row: RowFailed("it fails") if row["text"] == "p" else POSITIVE))
+    failed = {"error": "it fails", "error_type": "model"}
+    assert ask(poison, "/predict", {"inputs": ["a", "p"]})[:3:2] == (200, [REPLY, failed])
+    assert ask(poison, "/predict", {"inputs": "p"})[:3:2] == (500, {"error": "it fails", "error_type": "internal"})
+    unread = service(classifier(lambda row: DataError("no mask") if row["text"] == "p" else POSITIVE))
+    assert ask(unread, "/predict", {"inputs": ["a", "p"]})[:3:2] == (
+        422,
+        {"error": "inputs[1]: no mask", "error_type": "validation"},
+    )
+
+
+def test_a_bug_is_an_error_of_the_protocol_and_its_words_are_not_logged(caplog):
+    with caplog.at_level(logging.INFO, logger="hftool.serve"):
+        code, _, body, _ = ask(service(classifier(raises=RuntimeError("secret text"))), "/predict", {"inputs": "a"})
+    assert (code, body["error_type"]) == (500, "internal")
+    said = json.loads(caplog.messages[-1])
+    assert said["failed"].startswith("RuntimeError at ") and "secret" not in caplog.text
+
+
+def test_who_leaves_is_not_computed_for(caplog):
+    model = classifier()
+
+    async def leave():
+        model.batcher.gate = asyncio.Event()
+        await asyncio.wait_for(call(make_app(made), "/predict", {"inputs": "a"}, leave_after=0), 5)
+        await asyncio.sleep(0.01)
+        return model.batcher.cancelled  # seen here: the end of the loop cancels everything
+
+    made = service(model)
+    with caplog.at_level(logging.INFO, logger="hftool.serve"):
+        assert asyncio.run(leave())
+    assert json.loads(caplog.messages[-1])["status"] == 499
+
+
+def test_what_is_cancelled_by_others_is_not_taken_for_a_client_that_left():
+    async def receive():
+        await asyncio.Event().wait()
+
+    async def scene(of_client):
+        never = asyncio.Event()
+        came = asyncio.Event()
+
+        async def is_cancelled():
+            await came.wait()
+            return {"type": "http.disconnect"}
+
+        request = Request({"type": "http"}, is_cancelled if of_client else receive)
+        task = asyncio.ensure_future(cancel_on_disconnect(request, never.wait()))
+        await asyncio.sleep(0)
+        came.set()
+        await asyncio.sleep(0)
+        if not of_client:
+            task.cancel()
+        await asyncio.wait([task])
+        assert len(asyncio.all_tasks()) == 1  # nothing is left that waits for the client
+        return type(task.exception()) if not task.cancelled() else asyncio.CancelledError
+
+    assert asyncio.run(scene(of_client=True)) is ClientGone
+    assert asyncio.run(scene(of_client=False)) is asyncio.CancelledError
+
+
+def test_a_client_that_leaves_as_the_answer_comes_cancels_nothing_later():
+    async def scene():
+        came, answer = asyncio.Event(), asyncio.get_running_loop().create_future()
+
+        async def is_cancelled():
+            await came.wait()
+            return {"type": "http.disconnect"}
+
+        async def handler():
+            made = await cancel_on_disconnect(Request({"type": "http"}, is_cancelled), asyncio.wait_for(answer, None))
+            await asyncio.sleep(0.01)
+            return made
+
+        task = asyncio.ensure_future(handler())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        came.set()  # in one turn: first the client goes, then the answer is there
+        answer.set_result("made")
+        return await task
+
+    assert asyncio.run(scene()) == "made"
+
+
+def test_those_who_ask_a_model_pass_no_layer_of_fastapi(monkeypatch):
+    async def never(*words):
+        raise AssertionError("FastAPI was asked")
+
+    monkeypatch.setattr("fastapi.FastAPI.__call__", never)
+    assert ask(service(classifier()), "/predict", {"inputs": "a"})[0] == 200
+    assert ask(service(writer()), "/v1/completions", {"model": "writer", "prompt": "a"})[0] == 200
+    assert ask(service(classifier()), "/models/film/predict", {"inputs": 3})[0] == 422
+
+
+# ---- OpenAI
+
+
+def test_a_completion():
+    ends = [("length", 5), ("stop", 3)]
+    model = writer(lambda row: {"text": " b", "finish": "length", "samples": [" b", " c"], "ends": ends})
+    body = {"model": "writer", "prompt": ["a", "d"], "n": 2, "max_tokens": 5, "stop": ".", "top_p": 0.5, "seed": 4}
+    code, _, made, _ = ask(service(classifier(), model), "/v1/completions", body)
+    assert code == 200 and made["object"] == "text_completion" and made["model"] == "writer" and made["id"].startswith("cmpl-")
+    assert [(c["index"], c["text"]) for c in made["choices"]] == [(0, " b"), (1, " c"), (2, " b"), (3, " c")]
+    assert [c["finish_reason"] for c in made["choices"]] == ["length", "stop"] * 2
+    assert made["usage"] == {"prompt_tokens": 6, "completion_tokens": 16, "total_tokens": 22}
+    wanted = {"max_new_tokens": 5, "temperature": 1.0, "samples": 2, "top_p": 0.5, "stop": (".",)}
+    rows, options, _ = model.batcher.asked[0]
+    assert options == {"sampling": wanted, "ends": True} and rows == [{"prompt": "a", "seed": 4}, {"prompt": "d", "seed": 4}]
+
+
+def test_without_draws_one_text_is_written_and_given_as_often_as_was_asked():
+    model = writer()
+    made = ask(service(model), "/v1/completions", {"model": "writer", "prompt": "a", "n": 3, "temperature": 0})[2]
+    assert [c["text"] for c in made["choices"]] == [" warm"] * 3
+    assert model.batcher.asked[0][1] == {"sampling": {"max_new_tokens": 16, "samples": 1}, "ends": True}
+    assert made["usage"]["completion_tokens"] == 3
+
+
+def events(text):
+    parts = text.split("\n\n")
+    assert parts[-1] == "" and parts[-2] == "data: [DONE]"
+    return [json.loads(part.removeprefix("data: ")) for part in parts[:-2]]
+
+
+def test_a_stream_is_the_text_in_pieces_and_says_how_it_ended():
+    made = head("generate")
+    ids = made.tokenizer(" naïve 🙂.")["input_ids"]
+    answer = {"text": " naïve 🙂.!", "finish": "stop", "ends": [("stop", len(ids))]}
+    model = served(made, FakeBatcher(lambda row: answer, tokens=ids), "writer")
+    body = {"model": "writer", "prompt": ["a", "b"], "stream": True, "stream_options": {"include_usage": True}}
+    code, headers, text, parts = ask(service(model), "/v1/completions", body)
+    assert (code, headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
+    sent = events(text)
+    for i in range(2):
+        own = [e["choices"][0] for e in sent if e["choices"] and e["choices"][0]["index"] == i]
+        assert "".join(c["text"] for c in own) == " naïve 🙂.!"
+        assert [c["finish_reason"] for c in own][-1] == "stop" and len(own) > 5
+        assert not any("\ufffd" in c["text"] for c in own)
+    assert sent[-1]["choices"] == [] and sent[-1]["usage"]["prompt_tokens"] == 6
+    assert len({e["id"] for e in sent}) == 1 and len(parts) > 10
+
+
+def test_who_leaves_a_stream_ends_the_writing():
+    made = head("generate")
+    model = served(made, FakeBatcher(tokens=made.tokenizer("a b c d e")["input_ids"]), "writer")
+
+    async def leave():
+        model.batcher.gate = asyncio.Event()
+        body = {"model": "writer", "prompt": "a", "stream": True}
+        await asyncio.wait_for(call(make_app(service(model)), "/v1/completions", body, leave_after=2), 5)
+        await asyncio.sleep(0.01)
+        return model.batcher.cancelled
+
+    assert asyncio.run(leave())
+
+
+def test_a_deadline_in_a_stream_is_told_in_it():
+    made = head("generate")
+
+    class Late(FakeBatcher):
+        async def submit(self, rows, **more):
+            more["on_text"](0, made.tokenizer("a")["input_ids"][0])
+            await asyncio.sleep(0.01)
+            raise Expired("not answered within 1 s")
+
+    text = ask(service(served(made, Late(), "writer")), "/v1/completions", {"model": "writer", "prompt": "a", "stream": True})[
+        2
+    ]
+    assert events(text)[-1]["error"]["code"] == "timeout"
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "param"),
+    [
+        ({"model": "no"}, 404, "model"),
+        ({"model": "film"}, 422, None),
+        ({"prompt": [1, "a"]}, 422, "prompt"),
+        ({"prompt": []}, 422, "prompt"),
+        ({"prompt": None}, 422, "prompt"),
+        ({"n": 9}, 422, "n"),
+        ({"max_tokens": 2000}, 422, "max_tokens"),
+        ({"max_tokens": "5"}, 422, "max_tokens"),
+        ({"temperature": 3}, 422, "temperature"),
+        ({"echo": True}, 422, "echo"),
+        ({"stop": ["a"] * 5}, 422, "stop"),
+        ({"other": 1}, 422, "other"),
+    ],
+)
+def test_a_wrong_completion_is_an_error_of_openais(change, code, param):
+    body = {"model": "writer", "prompt": "a", **change}
+    status, _, made, _ = ask(service(classifier(), writer()), "/v1/completions", body)
+    assert (status, made["error"]["param"]) == (code, param)
+    assert set(made["error"]) == {"message", "type", "param", "code"}
+
+
+def test_embeddings_as_numbers_and_as_bytes():
+    made = service(classifier(), vectors())
+    body = {"model": "vectors", "input": ["a", "b"]}
+    data = ask(made, "/v1/embeddings", body)[2]
+    assert [row["embedding"] for row in data["data"]] == [[1.0, -2.0]] * 2 and data["usage"]["prompt_tokens"] == 6
+    packed = ask(made, "/v1/embeddings", {**body, "encoding_format": "base64", "input": "a"})[2]["data"][0]["embedding"]
+    assert np.frombuffer(base64.b64decode(packed), "<f4").tolist() == [1.0, -2.0]
+    assert ask(made, "/v1/embeddings", {"model": "film", "input": "a"})[0] == 422
+    assert ask(made, "/v1/embeddings", {"model": "vectors", "input": ""})[0] == 422
+
+
+def test_models_are_listed():
+    made = service(classifier(), writer())
+    assert [row["id"] for row in ask(made, "/v1/models")[2]["data"]] == ["film", "writer"]
+    assert ask(made, "/v1/models/film")[2]["id"] == "film" and ask(made, "/v1/models/no")[0] == 404
+
+
+# ---- what is around them
+
+
+def test_health_follows_the_models():
+    model = classifier()
+    made = service(model)
+    assert [ask(made, path)[0] for path in ("/livez", "/readyz", "/health")] == [200, 200, 200]
+    model.batcher.ready = False
+    assert [ask(made, path)[0] for path in ("/livez", "/readyz", "/health")] == [200, 503, 503]
+    model.batcher.ready, made.stopping = True, True
+    assert [ask(made, path)[0] for path in ("/livez", "/readyz", "/health")] == [200, 503, 503]
+
+
+def test_what_is_not_there_has_the_shape_of_its_protocol():
+    made = service(classifier())
+    assert ask(made, "/nope")[2]["error_type"] == "not_found"
+    assert ask(made, "/models/..%2f/predict", {"inputs": "a"})[0] == 404
+    assert ask(made, "/models/no/predict", {"inputs": "a"})[:3:2][1]["error"].startswith("there is no model 'no'")
+    assert ask(made, "/v1/nope")[2]["error"]["code"] == "not_found"
+    code, headers, body, _ = ask(made, "/predict", method="GET")
+    assert (code, headers["allow"], body["error_type"]) == (405, "POST", "not_allowed")
+
+
+def test_info_says_what_the_page_needs():
+    made = ask(service(classifier(), served(head("fill"), FakeBatcher(), "fill"), timeout=7.0), "/info")[2]
+    film, fill = made["models"]
+    assert (film["name"], film["gives"], film["takes"], film["may_take"], film["head"]) == (
+        "film",
+        "labels",
+        ["text"],
+        ["text_pair"],
+        "x",
+    )
+    assert (film["version"], film["commit"], film["sha256"], film["mask"]) == ("v1", "c" * 40, "s" * 64, None)
+    assert fill["mask"] == "[MASK]" and fill["parameters"]["properties"]["top_k"]["maximum"] == 100
+    assert made["limits"]["timeout"] == 7.0
+
+
+def test_ids_are_taken_where_they_can_break_no_line():
+    made = service(classifier())
+    assert ask(made, "/livez", headers=[("x-request-id", "a.B-9_")])[1]["x-request-id"] == "a.B-9_"
+    for bad in ("a b", "", "a" * 129, "a\r\nb", "é"):
+        assert re.fullmatch(r"[0-9a-f]{32}", ask(made, "/livez", headers=[("x-request-id", bad)])[1]["x-request-id"]), bad
+
+
+def test_the_log_has_one_line_a_request_without_texts_and_keys(caplog):
+    made = service(classifier(), keys=("0123456789abcdef",))
+    key = ("authorization", "Bearer 0123456789abcdef")
+    with caplog.at_level(logging.INFO, logger="hftool.serve"):
+        ask(made, "/predict", {"inputs": ["hidden words", "b"]}, headers=[key, ("x-request-id", "r1")])
+        ask(made, "/predict", {"inputs": "hidden words"}, headers=[("authorization", "Bearer wrong-and-hidden")])
+        ask(made, "/models/hidden/predict", {"inputs": "a"}, headers=[key])
+    first, second, third = map(json.loads, caplog.messages)
+    assert (first["id"], first["route"], first["model"], first["status"], first["rows"]) == ("r1", "/predict", "film", 200, 2)
+    assert (second["status"], second["model"], third["status"], third["route"]) == (401, "", 404, "other")
+    assert "hidden" not in caplog.text and "0123456789abcdef" not in caplog.text
+
+
+def test_metrics_count_what_was_answered():
+    made = service(classifier())
+    for _ in range(3):
+        ask(made, "/predict", {"inputs": "a"})
+    for content in ({"inputs": 1}, b"{"):
+        ask(made, "/predict", content)
+    for i in range(4):
+        ask(made, f"/nope/{i}")
+    code, headers, text, _ = ask(made, "/metrics")
+    assert (code, headers["content-type"]) == (200, "text/plain; version=0.0.4; charset=utf-8")
+    stats = made.stats
+    assert stats.value("hftool_requests_total", route="/predict", code=200, model="film", version="v1") == 3
+    assert stats.value("hftool_requests_total", route="/predict", code=422, model="film", version="v1") == 1
+    assert stats.value("hftool_requests_total", route="/predict", code=400, model="film", version="v1") == 1
+    assert stats.value("hftool_requests_total", route="other", code=404, model="", version="") == 4
+    assert stats.count("hftool_request_duration_seconds", route="/predict") == 5
+    assert "hftool_ready 1" in text and "nope" not in text
+
+
+def test_the_page_runs_what_it_holds_and_nothing_else(monkeypatch):
+    page = b"<style>a{}</style><script>\nlet a = 1;\n</script>"
+    monkeypatch.setattr(app_module, "read_page", lambda: page)
+    code, headers, text, _ = ask(service(classifier()), "/")
+    policy = headers["content-security-policy"]
+    assert (code, text.encode()) == (200, page)
+    assert "default-src 'none'" in policy and "frame-ancestors 'none'" in policy and "unsafe" not in policy
+    assert "script-src 'sha256-" in policy and "http" not in policy and headers["x-content-type-options"] == "nosniff"
+
+
+def test_the_openapi_document_is_true_of_what_is_served():
+    made = service(classifier(), writer(), vectors(), inputs=2)
+    paper = ask(made, "/openapi.json")[2]
+    assert paper["openapi"].startswith("3.1")
+    wanted = {"/predict", "/models/film/predict", "/models/writer/predict", "/models/vectors/predict", "/v1/completions"}
+    assert wanted | {"/v1/embeddings", "/v1/models", "/info", "/metrics", "/livez", "/readyz", "/health"} == set(paper["paths"])
+    assert '"$ref"' not in json.dumps(paper)
+
+    def schema(path):
+        return paper["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"]
+
+    bodies = {
+        "/predict": ({"inputs": "a"}, {"inputs": ["a"] * 3}),
+        "/v1/completions": ({"model": "writer", "prompt": "a", "n": 2}, {"model": "film", "prompt": "a"}),
+        "/v1/embeddings": ({"model": "vectors", "input": ["a"]}, {"model": "vectors", "input": [1]}),
+    }
+    for path, (good, bad) in bodies.items():
+        jsonschema.validate(good, schema(path))
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(bad, schema(path))
+        code, _, body, _ = ask(made, path, good)
+        assert code == 200
+        known = paper["paths"][path]["post"]["responses"]["200"]["content"]["application/json"]["schema"]
+        jsonschema.validate(body, known)
+        assert ask(made, path, bad)[0] in (404, 422)
+
+
+def test_a_server_without_writers_has_no_completions_in_its_document():
+    assert "/v1/completions" not in ask(service(classifier()), "/openapi.json")[2]["paths"]
+    assert ask(service(classifier()), "/v1/completions", {"model": "film", "prompt": "a"})[0] == 422
+
+
+def test_what_is_refused_before_a_model_is_asked_is_counted_with_its_model():
+    made = service(classifier(), writer())
+    ask(made, "/v1/completions", {"model": "writer", "prompt": 1})
+    ask(made, "/v1/completions", {"model": "film", "prompt": "a"})
+    ask(made, "/v1/models/film")
+    ask(made, "/v1/models/nope")
+    stats = made.stats
+    assert stats.value("hftool_requests_total", route="/v1/completions", code=422, model="film", version="v1") == 1
+    assert stats.value("hftool_requests_total", route="/v1/models/{name}", code=200, model="", version="") == 1
+    assert stats.value("hftool_requests_total", route="/v1/models/{name}", code=404, model="", version="") == 1
+
+
+@pytest.mark.parametrize("more", [{"logprobs": 0}, {"logit_bias": {"5": 1}}, {"stop": "a" * 257}, {"stop": ["b", "a" * 257]}])
+def test_what_is_not_done_is_refused_and_not_left_out(more):
+    code, _, made, _ = ask(service(writer()), "/v1/completions", {"model": "writer", "prompt": "a", **more})
+    assert code == 422 and made["error"]["param"] == next(iter(more))
+
+
+def test_what_means_that_nothing_is_wanted_is_taken():
+    more = {"logprobs": None, "logit_bias": {}, "suffix": "", "best_of": 1, "echo": False, "stop": "a" * 256}
+    assert ask(service(writer()), "/v1/completions", {"model": "writer", "prompt": "a", **more})[0] == 200
+
+
+def test_who_wants_a_stream_is_told_where_there_is_one():
+    made = service(writer())
+    code, _, body, _ = ask(made, "/predict", {"inputs": "a", "stream": True})
+    assert code == 422 and "/v1/completions" in body["error"]
+    assert ask(made, "/predict", {"inputs": "a", "stream": False})[0] == 200

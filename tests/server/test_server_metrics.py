@@ -1,0 +1,80 @@
+"""What /metrics shows, read back as Prometheus reads it."""
+
+import re
+import threading
+
+import pytest
+
+from hftool.server.metrics import METRICS, Stats
+
+LINE = re.compile(r'^(?P<name>[a-z_]+)(?:\{(?P<labels>(?:[a-z0-9_]+="(?:[^"\\\n]|\\.)*",?)*)\})? (?P<value>\S+)$')
+
+
+def samples(text):
+    made = {}
+    for line in text.splitlines():
+        if not line.startswith("#"):
+            found = LINE.match(line)
+            assert found, line
+            made[found["name"], found["labels"] or ""] = float(found["value"])
+    return made
+
+
+def test_what_was_counted_is_shown():
+    stats = Stats()
+    stats.add("hftool_queue_size", 3)
+    stats.add("hftool_queue_size", -1)
+    stats.set("hftool_ready", 1)
+    for _ in range(2):
+        stats.add("hftool_requests_total", route="/predict", code=200, model="a", version="1")
+    shown = samples(stats.render())
+    assert shown["hftool_queue_size", ""] == 2
+    assert shown["hftool_ready", ""] == 1
+    assert shown["hftool_requests_total", 'route="/predict",code="200",model="a",version="1"'] == 2
+
+
+def test_a_histogram_adds_up():
+    stats = Stats()
+    stats.observe("hftool_batch_items", 1, 2, 2, 300)
+    shown = samples(stats.render())
+    buckets = {labels: value for (name, labels), value in shown.items() if name == "hftool_batch_items_bucket"}
+    assert [buckets[f'le="{border}"'] for border in ("1", "2", "256", "+Inf")] == [1, 3, 3, 4]
+    assert list(buckets.values()) == sorted(buckets.values())
+    assert (shown["hftool_batch_items_sum", ""], shown["hftool_batch_items_count", ""]) == (305, 4)
+
+
+def test_a_name_that_is_no_word_cannot_break_the_page():
+    stats = Stats()
+    stats.set("hftool_model_info", 1, model='a"b\\c\nhftool_ready 0', version="1", commit="", sha256="")
+    text = stats.render()
+    assert 'model="a\\"b\\\\c\\nhftool_ready 0"' in text
+    samples(text)
+
+
+def test_all_metrics_are_there_before_anything_happened():
+    text = Stats().render()
+    for name, metric in METRICS.items():
+        assert f"# TYPE {name} {metric.kind}\n" in text
+    assert "hftool_ready 0\n" in text and "hftool_batch_items_count 0\n" in text
+
+
+def test_labels_that_there_are_not_are_a_mistake():
+    for labels in ({}, {"reason": "x", "more": "y"}, {"cause": "x"}):
+        with pytest.raises(KeyError):
+            Stats().add("hftool_dropped_total", **labels)
+
+
+def test_threads_lose_nothing():
+    stats = Stats()
+
+    def count():
+        for _ in range(2000):
+            stats.add("hftool_dropped_total", reason="gone")
+            stats.observe("hftool_batch_items", 1)
+
+    threads = [threading.Thread(target=count) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert stats.value("hftool_dropped_total", reason="gone") == stats.count("hftool_batch_items") == 8000

@@ -1,0 +1,265 @@
+"""Clients that are slow or greedy, against a real uvicorn on loopback, with deadlines of a fraction of a second."""
+
+import asyncio
+import contextlib
+import socket
+import threading
+import time
+
+import pytest
+import uvicorn
+
+from hftool.server.http.access_log import AccessLogMiddleware
+from hftool.server.http.slow_clients import BodyGuard, guarded, loop_settings
+from hftool.server.metrics import Stats
+
+SLOW, LIMIT = 0.4, 100_000
+SIZES = {"/big": 20_000_000, "/small": 30_000}
+POST = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+
+
+async def _echo(scope, receive, send):
+    """Says how long the body was; /big and /small answer with more than a client takes that does not read."""
+    message = await receive()
+    size = len(message.get("body", b""))
+    body = b"x" * SIZES[scope["path"]] if scope["path"] in SIZES else str(size).encode()
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", str(len(body)).encode())]})
+    for start in range(0, len(body), 1_000_000):
+        part = body[start : start + 1_000_000]
+        await send({"type": "http.response.body", "body": part, "more_body": start + 1_000_000 < len(body)})
+
+
+REFUSED = []  # statuses
+
+
+def refused(status):
+    REFUSED.append(status)
+    return "an-id"
+
+
+@contextlib.contextmanager
+def running(buffer=None):
+    """The server and its port. buffer: bytes that the system holds for a client that does not read."""
+    app = AccessLogMiddleware(BodyGuard(_echo, limit=LIMIT, slow=SLOW), stats=Stats(), routes=())
+    listening = socket.create_server(("127.0.0.1", 0))
+    if buffer:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer)
+    known = {"lifespan": "off", "log_config": None, "timeout_keep_alive": 1, **loop_settings()}
+    server = uvicorn.Server(uvicorn.Config(app, http=guarded(SLOW, refused), **known))
+    thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listening])), daemon=True)
+    thread.start()
+    yield server, listening.getsockname()[1]
+    server.should_exit = True
+    thread.join(10)
+
+
+@pytest.fixture(scope="module")
+def port():
+    with running() as (_, number):
+        yield number
+
+
+@contextlib.contextmanager
+def connected(port, *, buffer=None):
+    made = socket.socket()
+    if buffer:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+    made.settimeout(10)
+    made.connect(("127.0.0.1", port))
+    with made:
+        yield made
+
+
+def rest(made):
+    """What comes until the server closes, and after how many seconds that was."""
+    began, parts = time.monotonic(), []
+    with contextlib.suppress(ConnectionError):
+        while part := made.recv(1_000_000):
+            parts.append(part)
+    return b"".join(parts), time.monotonic() - began
+
+
+def one(made, body):
+    """The answer to one request, whose body is this."""
+    reply = b""
+    while not reply.endswith(b"\r\n\r\n" + body) and (part := made.recv(1000)):
+        reply += part
+    return reply
+
+
+def status(reply):
+    return int(reply.split(b" ")[1])
+
+
+def test_a_request_in_time_is_answered_and_the_connection_goes_on(port):
+    with connected(port) as made:
+        for body in (b'{"a": 1}', b"{}"):
+            made.sendall(POST + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+            assert b"200 OK" in one(made, b"%d" % len(body))
+
+
+def test_who_says_that_nothing_more_comes_is_answered_all_the_same(port):
+    for _ in range(50):
+        with connected(port) as made:
+            made.sendall(POST + b"Content-Length: 2\r\n\r\n{}")
+            made.shutdown(socket.SHUT_WR)
+            assert status(rest(made)[0]) == 200
+
+
+def test_a_connection_without_a_byte_is_closed(port):
+    REFUSED.clear()
+    with connected(port) as made:
+        reply, seconds = rest(made)
+    assert status(reply) == 408 and seconds < 3
+    assert REFUSED == [408] and b"x-request-id: an-id\r\n" in reply
+
+
+@pytest.mark.parametrize("answers", [1, 2, 3, 4])
+def test_who_leaves_the_last_answer_of_a_connection_unread_is_cut_off(answers):
+    """Less than uvicorn waits to be read before it goes on writing: it would close, and wait for ever."""
+    with running(buffer=4096) as (server, port), connected(port, buffer=2048) as made:
+        get = b"GET /small HTTP/1.1\r\nHost: localhost\r\n"
+        made.sendall((get + b"\r\n") * (answers - 1) + get + b"Connection: close\r\n\r\n")
+        began = time.monotonic()
+        while not server.server_state.connections and time.monotonic() - began < 5:
+            time.sleep(0.01)
+        while server.server_state.connections and time.monotonic() - began < 10:
+            time.sleep(0.05)
+        assert SLOW / 2 < time.monotonic() - began < 8
+
+
+def drip(made, data, pause=0.1, most=40):
+    """Send byte by byte until the server hangs up -> seconds."""
+    began = time.monotonic()
+    with contextlib.suppress(OSError):  # hung up, or the test is over
+        for byte in data[:most]:
+            made.sendall(bytes([byte]))
+            time.sleep(pause)
+    return time.monotonic() - began
+
+
+def test_headers_that_come_byte_by_byte_are_cut_off(port):
+    with connected(port) as made:
+        threading.Thread(target=drip, args=(made, POST), daemon=True).start()
+        reply, seconds = rest(made)
+    assert status(reply) == 408 and SLOW / 2 < seconds < 3
+
+
+def test_also_in_the_second_request_of_a_connection(port):
+    with connected(port) as made:
+        made.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert b"200 OK" in one(made, b"0")
+        threading.Thread(target=drip, args=(made, POST), daemon=True).start()
+        reply, seconds = rest(made)
+    assert status(reply) == 408 and seconds < 3
+
+
+@pytest.mark.parametrize("headers", [b"Content-Length: 1000\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n3e8\r\n"])
+def test_a_body_that_comes_byte_by_byte_is_cut_off(port, headers):
+    with connected(port) as made:
+        made.sendall(POST + headers)
+        threading.Thread(target=drip, args=(made, b"a" * 100), daemon=True).start()
+        reply, seconds = rest(made)
+    assert status(reply) == 408 and SLOW / 2 < seconds < 3 and b'"too_slow"' in reply
+
+
+def test_an_idle_connection_is_closed(port):
+    with connected(port) as made:
+        made.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert b"200 OK" in one(made, b"0")
+        reply, seconds = rest(made)
+    assert reply == b"" and seconds < 4
+
+
+def test_who_does_not_read_is_cut_off(port):
+    with connected(port, buffer=4096) as made:
+        made.sendall(b"GET /big HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        time.sleep(4 * SLOW)
+        reply, _ = rest(made)
+    assert 0 < len(reply) < 20_000_000
+
+
+def test_who_reads_slowly_but_reads_is_served(port):
+    with connected(port) as made:
+        made.sendall(b"GET /big HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        size = 0
+        while part := made.recv(1_000_000):
+            size += len(part)
+            time.sleep(0.02)
+    assert size > 20_000_000
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        POST + b"Content-Length: 100001\r\n\r\n" + b"a" * 1000,
+        POST + b"Content-Length: 99999999999999999999\r\n\r\n",
+        POST + b"Transfer-Encoding: chunked\r\n\r\n" + b"fffff\r\n" + b"a" * 0xFFFFF + b"\r\n0\r\n\r\n",
+        POST + b"Transfer-Encoding: chunked\r\n\r\n" + b"".join(b"4000\r\n" + b"a" * 0x4000 + b"\r\n" for _ in range(20)),
+    ],
+    ids=["said", "said, huge", "one chunk", "chunks"],
+)
+def test_a_body_over_the_limit_is_refused_and_ends_the_connection(port, request_):
+    with connected(port) as made:
+        with contextlib.suppress(ConnectionError):
+            made.sendall(request_)
+        reply, seconds = rest(made)
+    assert status(reply) == 413 and b"connection: close" in reply and seconds < 3
+
+
+def test_an_endless_body_is_not_read_on(port):
+    """What the server took is at most the limit and a little, whatever the buffers of the kernel take after it."""
+    sent = 0
+    with connected(port) as made:
+        made.sendall(POST + b"Transfer-Encoding: chunked\r\n\r\n")
+        with contextlib.suppress(ConnectionError, TimeoutError):
+            for _ in range(2000):
+                made.sendall(b"4000\r\n" + b"a" * 0x4000 + b"\r\n")
+                sent += 0x4000
+    assert sent < 20_000_000
+
+
+def test_a_body_shorter_than_it_said_waits_no_longer_than_the_deadline(port):
+    with connected(port) as made:
+        made.sendall(POST + b"Content-Length: 10\r\n\r\n{}")
+        reply, seconds = rest(made)
+    assert status(reply) == 408 and seconds < 3
+
+
+def test_more_than_was_said_is_another_request_and_a_bad_one(port):
+    with connected(port) as made:
+        made.sendall(POST + b"Content-Length: 2\r\n\r\n{}garbage\r\n\r\n")
+        reply, _ = rest(made)
+    assert b"200 OK" in reply and b" 400 " in reply
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 100_000, 431),
+        (b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\n", 431),
+        (b"\x16\x03\x01\x02\x00\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\n\r\n", 400),
+        (POST + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\n{}", 400),
+        (POST + b"Content-Length: -1\r\n\r\n", 400),
+        (POST + b"Transfer-Encoding: gzip\r\n\r\n", 501),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\nA: b\x00c\r\n\r\n", 400),
+    ],
+)
+def test_what_is_no_request_is_an_error_in_json(port, data, code):
+    with connected(port) as made:
+        with contextlib.suppress(ConnectionError):
+            made.sendall(data)
+        reply, _ = rest(made)
+    assert status(reply) == code and b'{"error":' in reply
+
+
+def test_a_hundred_held_connections_do_not_hold_anybody_else(port):
+    with contextlib.ExitStack() as held:
+        for _ in range(100):
+            held.enter_context(connected(port)).sendall(b"POST / HT")
+        began = time.monotonic()
+        with connected(port) as made:
+            made.sendall(POST + b"Content-Length: 2\r\n\r\n{}")
+            assert b"200 OK" in one(made, b"2")
+        assert time.monotonic() - began < 1

@@ -1,0 +1,323 @@
+"""The page at /: what can be told of the file itself, and what a person sees in a browser of the server's own answers."""
+
+import hashlib
+import re
+from base64 import b64encode
+from html.parser import HTMLParser
+
+import pytest
+
+pytest.importorskip("fastapi", reason="the extra [serve] is not installed")
+pytest.importorskip("uvicorn", reason="the extra [serve] is not installed")
+
+from browser import CHROMIUM, browser
+from stub_app import MODELS, answering
+
+from hftool.server.http.web_page import page_headers, read_page
+
+PAGE = read_page().decode("utf-8")
+KEY = "0123456789abcdef"
+
+
+class Elements(HTMLParser):
+    """Every element of a page with its attributes."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.found = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+
+
+ELEMENTS = Elements(PAGE).found
+SCRIPT = re.search(r"<script>(.*?)</script>", PAGE, re.DOTALL)[1]
+IDS = [known["id"] for _, known in ELEMENTS if "id" in known]
+
+
+# ---- the file
+
+
+def test_nothing_comes_from_outside():
+    assert not re.search(r"https?:|//[a-z]|\burl\(|@import", PAGE)
+    for tag, known in ELEMENTS:
+        assert tag not in ("iframe", "object", "embed", "base", "img", "video")
+        assert "src" not in known and known.get("href", "data:,") == "data:,", (tag, known)
+
+
+def test_what_the_server_says_never_becomes_markup():
+    for word in (
+        "innerHTML",
+        "outerHTML",
+        "insertAdjacentHTML",
+        "document.write",
+        "eval(",
+        "new Function",
+        "createContextualFrag",
+    ):
+        assert word not in SCRIPT
+    for word in ("localStorage", "sessionStorage", "document.cookie", "indexedDB"):
+        assert word not in SCRIPT  # where the key would outlive the page
+
+
+def test_the_policy_allows_this_script_and_this_style_and_nothing_else():
+    policy = page_headers(PAGE.encode())["content-security-policy"]
+    for kind in ("script", "style"):
+        (text,) = re.findall(rf"<{kind}>(.*?)</{kind}>", PAGE, re.DOTALL)
+        digest = b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        assert f"{kind}-src 'sha256-{digest}'" in policy
+    assert "default-src 'none'" in policy and "unsafe" not in policy
+    assert not [known for _, known in ELEMENTS if any(name == "style" or name.startswith("on") for name in known)]
+
+
+def test_every_id_that_is_used_is_there_once():
+    used = set(re.findall(r'\$\("([\w-]+)"\)', SCRIPT)) | set(re.findall(r'boxes\("([\w-]+)"', SCRIPT))
+    assert used and used <= set(IDS)
+    assert len(IDS) == len(set(IDS))
+    pointing = [
+        known[name] for _, known in ELEMENTS for name in ("for", "aria-labelledby", "aria-describedby") if name in known
+    ]
+    assert pointing and set(pointing) <= set(IDS)
+
+
+def test_every_box_has_a_label_and_every_button_a_kind():
+    labelled = {known["for"] for tag, known in ELEMENTS if tag == "label"}
+    assert {known["id"] for tag, known in ELEMENTS if tag in ("input", "select", "textarea")} <= labelled
+    assert all(known.get("type") in ("submit", "button") for tag, known in ELEMENTS if tag == "button")
+    assert ("html", {"lang": "en"}) in ELEMENTS
+
+
+def test_it_stays_small_enough_to_read():
+    assert len(PAGE.splitlines()) < 400
+    assert max(map(len, PAGE.splitlines())) <= 128
+
+
+# ---- what a person sees
+
+needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine: apt-get install chromium")
+SHOWN = "document.getElementById('answer').innerText"
+DONE = "!document.getElementById('ask').disabled && !document.getElementById('{}').hidden"
+
+
+@pytest.fixture(scope="module")
+def open_browser(tmp_path_factory):
+    with browser(tmp_path_factory.mktemp("browser")) as page:
+        yield page
+
+
+@pytest.fixture(scope="module")
+def server():
+    with answering(MODELS) as found:
+        yield found
+
+
+@pytest.fixture
+def page(open_browser, server):
+    """The page, opened anew; nothing may have been said in its console at the end."""
+    open_browser.said.clear()
+    open_browser.open(server[0])
+    open_browser.until("!document.getElementById('form').hidden")
+    yield open_browser
+    assert open_browser.said == []
+
+
+def choose(page, name):
+    script = f"const box = document.getElementById('model'); box.value = '{name}'; box.dispatchEvent(new Event('change'))"
+    page.run("{ " + script + " }")
+
+
+def fill_in(page, **texts):
+    for name, text in texts.items():
+        page.run(f"document.getElementById('field-{name}').focus()")
+        page.write(text)
+
+
+def answered(page, name, **texts):
+    """What the page shows after the texts were typed and the button was pressed."""
+    choose(page, name)
+    fill_in(page, **texts)
+    page.run("document.getElementById('ask').click()")
+    page.until(DONE.format("result"))
+    return page.run(SHOWN).split("\n")
+
+
+@needs_browser
+def test_labels_have_bars_as_long_as_they_are_probable(page):
+    shown = [line for line in answered(page, "films", text="a warm film") if line]
+    assert shown == ["positive", "90.0 %", "negative", "10.0 %"]
+    shares = page.run("[...document.querySelectorAll('.fill')].map((e) => e.clientWidth / e.parentElement.clientWidth)")
+    assert shares == pytest.approx([0.9, 0.1], abs=0.01)
+    assert page.run("document.getElementById('facts').textContent") == "films · classify · bert · positive, negative"
+    assert page.run("document.getElementById('took').textContent").startswith("answered in ")
+
+
+@needs_browser
+def test_what_did_not_fit_is_said(page):
+    answered(page, "films", text="a long warm film")
+    assert "7 tokens of it were not read" in page.run("document.getElementById('took').textContent")
+
+
+@needs_browser
+def test_a_number_two_texts_and_vectors(page, server):
+    assert answered(page, "stars", text="a film") == ["3.2500"]
+    assert answered(page, "pairs", text="a warm film", text_pair="a second")[0] == "positive"
+    assert server[1]["pairs"].asked[-1][0] == [{"text": "a warm film", "text_pair": "a second"}]
+    assert answered(page, "vectors", text="a film")[0] == "3 numbers"
+    assert "length 1.0000" in page.run(SHOWN) and "[0.6000, 0.8000, 0.0000, …]" in page.run(SHOWN)
+    assert answered(page, "vectors", text="a film", text_pair="another")[0] == "0.5000"
+
+
+@needs_browser
+def test_spans_stand_where_they_are_also_after_an_emoji(page):
+    answered(page, "names", text="👩‍🚀 ann 😀 went to rome")
+    marks = page.run("[...document.querySelectorAll('mark')].map((e) => e.firstChild.textContent)")
+    assert marks == ["ann", "rome"]
+    assert page.run("document.querySelectorAll('mark b')[0].textContent") == "<i>ann"  # a label is a text as well
+    answered(page, "where", question="where is ann", context="😀 ann went to rome .")
+    assert page.run("document.querySelector('.big').textContent") == "rome"
+    assert page.run("document.querySelector('mark').textContent") == "rome"
+    answered(page, "where", question="where is ann", context="nobody knows")
+    assert page.run("document.querySelector('.big').textContent") == "The context does not say."
+
+
+@needs_browser
+def test_words_for_a_mask(page):
+    shown = [line for line in answered(page, "gaps", text="the [MASK] is warm") if line]
+    assert shown == ["the cat is warm", "cat", "50.0 %", "dog", "25.0 %"]
+    page.run("document.getElementById('example').click()")
+    assert "[MASK]" in page.run("document.getElementById('field-text').value")
+
+
+@needs_browser
+def test_a_text_comes_token_by_token_and_can_be_stopped(page, server):
+    batcher = server[1]["stories"]
+    batcher.gate.clear()
+    choose(page, "stories")
+    fill_in(page, text="ann")
+    page.run("document.getElementById('ask').click()")
+    page.until(f"{SHOWN}.length > 'ann'.length")
+    assert page.run(SHOWN) != "ann" + batcher.text and not page.run("document.getElementById('stop').hidden")
+    batcher.gate.set()
+    page.until(DONE.format("result"))
+    assert page.run(SHOWN) == "ann" + batcher.text  # its <b> is a text, too
+    assert server[1]["stories"].asked[-1][1]["sampling"]["max_new_tokens"] == 64
+    batcher.gate.clear()
+    page.run("document.getElementById('ask').click()")
+    page.until(f"{SHOWN}.length > 'ann'.length && {SHOWN}.length < 12")
+    page.run("document.getElementById('stop').click()")
+    page.until("document.getElementById('took').textContent === 'stopped'")
+    batcher.gate.set()
+    assert page.run("document.getElementById('error').hidden")
+
+
+@needs_browser
+def test_settings_reach_the_model(page, server):
+    choose(page, "films")
+    fill_in(page, text="a warm film")
+    page.run("document.getElementById('setting-top_k').value = '1'")
+    page.run("document.getElementById('ask').click()")
+    page.until(DONE.format("result"))
+    assert page.run("document.querySelectorAll('.bars li').length") == 1
+    choose(page, "stories")
+    fill_in(page, text="ann")
+    for name, value in (("temperature", "0.5"), ("max_new_tokens", "5"), ("stop", ".")):
+        page.run(f"document.getElementById('setting-{name}').value = '{value}'")
+    page.run("document.getElementById('ask').click()")
+    page.until(DONE.format("result"))
+    told = server[1]["stories"].asked[-1][1]["sampling"]
+    assert (told["temperature"], told["max_new_tokens"], told["stop"]) == (0.5, 5, (".",))
+
+
+@needs_browser
+def test_it_can_be_used_without_a_mouse(page):
+    """Tab to the box, type, Ctrl-Enter; what has the focus shows it."""
+    page.run("document.activeElement.blur(); document.getElementById('model').focus()")
+    page.press("Tab", 9)
+    assert page.run("document.activeElement.id") == "field-text"
+    page.write("a warm film")
+    page.press("Enter", 13, ctrl=True)
+    page.until(DONE.format("result"))
+    assert page.run("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    assert page.run("document.getElementById('answer').getAttribute('aria-live')") == "polite"
+
+
+@needs_browser
+def test_errors_are_said_in_words(page, server):
+    from hftool.server.batching.batcher import Expired, Overloaded, Unavailable
+
+    batcher = server[1]["films"]
+    choose(page, "films")
+    fill_in(page, text="a warm film")
+    told = {
+        Overloaded(7): "The server is busy. Try again in 7 seconds.",
+        Expired("late"): "It took too long",
+        Unavailable("gone"): "The server is starting, stopping",
+    }
+    try:
+        for fault, words_of_it in told.items():
+            batcher.fault = fault
+            page.run("document.getElementById('ask').click()")
+            page.until(DONE.format("error"))
+            assert page.run("document.getElementById('error').textContent").startswith(words_of_it)
+            assert page.run("document.getElementById('result').hidden")
+    finally:
+        batcher.fault = None
+    page.said.clear()  # the browser itself tells of every status from 400 on
+    page.run("document.getElementById('ask').click()")
+    page.until(DONE.format("result"))
+    assert page.run("document.getElementById('error').hidden")
+    page.run("document.getElementById('field-text').value = ' '")
+    page.run("document.getElementById('ask').click()")
+    page.until(DONE.format("error"))
+    assert "empty" in page.run("document.getElementById('error').textContent")
+    page.said.clear()
+
+
+@needs_browser
+def test_a_key_is_asked_for_used_and_forgotten(open_browser):
+    with answering(["films"], keys=(KEY,)) as (url, _):
+        for _ in range(2):  # the second time as if nobody had been there
+            open_browser.open(url)
+            open_browser.until("document.activeElement.id === 'key'")
+            assert open_browser.run("document.getElementById('form').hidden && document.getElementById('error').hidden")
+        open_browser.write("wrong-key")
+        open_browser.press("Enter", 13, text="\r")
+        open_browser.until("!document.getElementById('error').hidden")
+        assert open_browser.run("document.getElementById('error').textContent") == "The server does not know this key."
+        open_browser.run("document.getElementById('key').select()")
+        open_browser.write(KEY)
+        open_browser.press("Enter", 13, text="\r")
+        open_browser.until("!document.getElementById('form').hidden")
+        fill_in(open_browser, text="a warm film")
+        open_browser.press("Enter", 13, ctrl=True)
+        open_browser.until(DONE.format("result"))
+        shown = open_browser.run("document.documentElement.outerHTML") + open_browser.run("location.href")
+        assert KEY not in shown  # nor in the line for a terminal
+    open_browser.said.clear()
+
+
+@needs_browser
+def test_nothing_is_wider_than_a_telephone(open_browser, server):
+    for width in (320, 900):
+        for dark in (False, True):
+            open_browser.open(server[0], width=width, dark=dark)
+            open_browser.until("!document.getElementById('form').hidden")
+            answered(open_browser, "names", text="ann went to rome " + "x" * 300)
+            assert open_browser.run("document.documentElement.scrollWidth") <= width
+            colours = open_browser.run("getComputedStyle(document.body).backgroundColor")
+            assert (sum(map(int, re.findall(r"\d+", colours))) < 384) is dark
+
+
+@needs_browser
+def test_a_server_that_has_gone_is_said(open_browser):
+    with answering(["films"]) as (url, _):
+        open_browser.open(url)
+        open_browser.until("!document.getElementById('form').hidden")
+        fill_in(open_browser, text="a warm film")
+    open_browser.run("document.getElementById('ask').click()")
+    open_browser.until(DONE.format("error"))
+    assert (
+        open_browser.run("document.getElementById('error').textContent") == "The server does not answer. Is it still running?"
+    )
+    open_browser.said.clear()

@@ -1,0 +1,158 @@
+"""evaluate and predict: files in, files out, in order, honest."""
+
+import csv
+import json
+
+import pytest
+from conftest import film_rows, write_tsv
+
+from hftool import workflow
+from hftool.errors import DataError, OutputUnavailable, UsageError
+
+
+def test_evaluate_a_run_measures_its_own_validation(tiny_run):
+    report = workflow.evaluate(str(tiny_run))
+    metrics = json.loads((tiny_run / "metrics.json").read_text())
+    assert report.split == "validation"
+    assert report.metrics["accuracy"] == metrics["validation"]["accuracy"]
+    assert report.metrics["loss"] == pytest.approx(metrics["validation"]["loss"])
+    errors = [json.loads(line) for line in (tiny_run / "errors.jsonl").read_text().splitlines()]
+    assert len(errors) == round((1 - report.metrics["accuracy"]) * 16)
+    (tiny_run / "errors.jsonl").unlink()
+
+
+def test_errors_are_worst_first_and_name_the_line(tiny_run, tmp_path):
+    rows = [{**row, "label": "1"} for row in film_rows(20)]
+    rows[0]["label"] = "0"
+    path = write_tsv(tmp_path / "test.tsv", rows)
+    report = workflow.evaluate(str(tiny_run), str(path), errors=tmp_path / "wrong.jsonl")
+    chances = [error["probability_of_expected"] for error in report.errors]
+    assert chances == sorted(chances)
+    texts = {row["sentence"]: number for number, row in enumerate(rows, start=2)}
+    assert all(texts[error["text"]] == error["row"] for error in report.errors)
+
+
+def test_evaluate_understands_names_and_values(tiny_run, tmp_path):
+    """The same rows with 0/1 and with negative/positive measure the same; never by position."""
+    rows = film_rows(20)
+    named = [{**row, "label": ("negative", "positive")[int(row["label"])]} for row in rows]
+    by_value = workflow.evaluate(str(tiny_run), str(write_tsv(tmp_path / "a.tsv", rows)))
+    by_name = workflow.evaluate(str(tiny_run), str(write_tsv(tmp_path / "b.tsv", named)))
+    assert by_value.metrics["accuracy"] == by_name.metrics["accuracy"]
+    assert by_value.metrics["confusion"] == by_name.metrics["confusion"]
+
+
+def test_a_label_that_the_model_lacks_is_named_with_its_line(tiny_run, tmp_path):
+    rows = film_rows(8)
+    rows[3]["label"] = "mixed"
+    with pytest.raises(DataError, match=r"a\.tsv:5: the label 'mixed' is not one of"):
+        workflow.evaluate(str(tiny_run), str(write_tsv(tmp_path / "a.tsv", rows)))
+
+
+def test_evaluate_of_a_bare_model_needs_data(tiny_run):
+    with pytest.raises(UsageError, match="Name a task or a file"):
+        workflow.evaluate(str(tiny_run / "model"))
+
+
+def test_predict_keeps_rows_order_and_columns(tiny_run, tmp_path):
+    rows = [{"id": str(i), **row} for i, row in enumerate(film_rows(50))]
+    source = tmp_path / "in.csv"
+    with open(source, "w", newline="", encoding="utf-8") as handle:
+        writer = csv.DictWriter(handle, ["id", "sentence", "label"])
+        writer.writeheader()
+        writer.writerows(rows)
+    assert workflow.predict(str(tiny_run), str(source), out=tmp_path / "out.csv") == 50
+    with open(tmp_path / "out.csv", newline="", encoding="utf-8") as handle:
+        made = list(csv.DictReader(handle))
+    assert list(made[0]) == [
+        "id",
+        "sentence",
+        "label",
+        "predicted_label",
+        "probability",
+        "probability_negative",
+        "probability_positive",
+    ]
+    answers = workflow.infer(str(tiny_run), [row["sentence"] for row in rows])
+    for row, line, answer in zip(rows, made, answers, strict=True):
+        assert [line[key] for key in row] == list(row.values())
+        assert line["predicted_label"] == answer["label"]
+        assert float(line["probability"]) == pytest.approx(answer["probability"], abs=1e-6)
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "tsv", "parquet"])
+def test_predict_writes_what_the_ending_says(ending, tiny_run, film_files, tmp_path):
+    from hftool.data.readers.tables import read_table
+
+    out = tmp_path / f"out.{ending}"
+    workflow.predict(str(tiny_run), str(film_files / "dev.tsv"), out=out, top_k=2)
+    table = read_table(out, "test")
+    assert len(table.rows) == 16
+    assert {"predicted_label", "probability", "label_2", "probability_2"} <= set(table.columns)
+
+
+def test_predict_leaves_no_half_file(tiny_run, tmp_path):
+    source = tmp_path / "bad.csv"
+    source.write_text("sentence\n" + "fine\n" * 50 + "one,two\n" * 5, encoding="utf-8")
+    with pytest.raises(DataError, match=r"5 of 55 rows of .* cannot be read; the first is line 52"):
+        workflow.predict(str(tiny_run), str(source), out=tmp_path / "out.csv")
+    assert [path.name for path in tmp_path.iterdir()] == ["bad.csv"]
+
+
+def test_predict_gives_a_row_without_text_its_line(tiny_run, tmp_path):
+    source = tmp_path / "in.csv"
+    source.write_text('sentence\na warm film\n""\na dull film\n', encoding="utf-8")
+    workflow.predict(str(tiny_run), str(source), out=tmp_path / "out.jsonl")
+    lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert [line["label"] is None for line in lines] == [False, True, False]
+    assert lines[1]["probability_positive"] is None
+
+
+def test_predict_refuses_an_output_that_exists_before_loading(tmp_path):
+    (tmp_path / "out.csv").write_text("mine")
+    with pytest.raises(OutputUnavailable):
+        workflow.predict("no/such/folder", "in.csv", out=tmp_path / "out.csv")
+    assert (tmp_path / "out.csv").read_text() == "mine"
+
+
+def test_a_changed_file_is_said(tiny_bert, film_files, tmp_path):
+    from hftool.progress import Event
+
+    knobs = {"train": str(film_files / "train.tsv"), "validation": str(film_files / "dev.tsv"), "max_steps": 1}
+    run = workflow.finetune(str(tiny_bert), "sst2", config=knobs, out=tmp_path / "run").run
+    with open(film_files / "dev.tsv", "a", encoding="utf-8") as handle:
+        handle.write("one more film\t1\n")
+    events: list[Event] = []
+    report = workflow.evaluate(str(run.path), progress=events.append)
+    assert report.metrics["rows"] == 17
+    assert [e.text for e in events if "has changed since the run was made" in e.text]
+
+
+def test_a_run_on_a_stand_in_is_measured_on_the_same_stand_in(tiny_bert, tmp_path):
+    """Even where nothing may stand in: what the manifest names is what the run was made of."""
+    run = workflow.finetune(
+        str(tiny_bert), "sst2", config={"max_steps": 1, "limit": 32}, out=tmp_path / "run", offline=True, fallback=True
+    ).run
+    report = workflow.evaluate(str(run.path), split="validation", offline=True)
+    assert report.metrics["rows"] == 32
+
+
+def test_a_row_that_the_head_refuses_is_blank_and_its_neighbours_are_answered(tmp_path):
+    import families
+
+    from hftool.progress import Event
+
+    model = families.learnt("bert", "fill")[0].run.path
+    texts = ["the red [MASK]", "no blank here", "", "[MASK] red cat"]
+    source = families.write_jsonl(tmp_path / "ask.jsonl", [{"text": text} for text in texts])
+    said: list[Event] = []
+    workflow.predict(str(model), str(source), out=tmp_path / "out.jsonl", progress=said.append)
+    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [row["text"] for row in rows] == texts
+    assert [row["masks"] is None for row in rows] == [False, True, True, False]
+    (notice,) = [event.text for event in said if "cannot be answered" in event.text]
+    assert "2 of 4 rows of" in notice and "the first is line 2: no [MASK] in 'no blank here'" in notice
+    families.write_jsonl(source, [{"text": "none"}])
+    with pytest.raises(DataError, match="no .MASK. in 'none'"):
+        workflow.predict(str(model), str(source), out=tmp_path / "other.jsonl")
+    assert not (tmp_path / "other.jsonl").exists()

@@ -1,0 +1,180 @@
+"""An architecture that the registry has no row for: its facts come from its config, and that is said."""
+
+import json
+import shutil
+
+import families
+import numpy as np
+import pytest
+
+from hftool import workflow
+from hftool.errors import ConfigError, DataError, UsageError
+
+FACTS = "'electra' is no family that hftool knows: its facts are taken from the model's config"
+
+
+@pytest.mark.parametrize("lesson", ["classify", "regression", "pairs", "tag", "answer", "fill", "embed"])
+def test_it_learns_by_the_same_heads(lesson):
+    result, said = families.learnt("electra", lesson)
+    measured = result.metrics["validation"]
+    assert measured["perplexity"] < 3 if lesson == "fill" else measured["loss"] < 0.05
+    assert said.count(FACTS) == 1
+    texts, pairs = families.asked(lesson, families.LESSONS[lesson][1](4))
+    events = []
+    assert len(workflow.infer(str(result.run.path), texts, pairs=pairs, progress=events.append)) == 4
+    assert FACTS in [event.text for event in events]
+
+
+@pytest.mark.parametrize(("head", "able"), [("text2text", "'t5', 'mt5'"), ("generate", "'gpt2'")])
+def test_a_head_that_it_cannot_do_is_refused(head, able, tmp_path):
+    """Generating, too: transformers has a class for it, in which each token sees those that it is to predict."""
+    folder = str(families.folder("electra"))
+    rows = families.write_jsonl(tmp_path / "rows.jsonl", families.LESSONS[head][1]())
+    with pytest.raises(UsageError, match=f"family electra, which cannot do '{head}'") as caught:
+        workflow.load(folder, head=head)
+    assert caught.value.code == 2
+    assert caught.value.hint == f"Families that can: {able}"
+    with pytest.raises(UsageError, match=f"cannot do '{head}'"):
+        workflow.finetune(folder, str(rows), head=head, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_it_does_what_its_config_says(tmp_path):
+    loaded = workflow.load(str(families.folder("electra")))
+    assert loaded.head_config.head == "fill" and not loaded.new_weights
+    assert len(workflow.infer(loaded, ["the [MASK] cat"])[0]["masks"][0]["fills"]) == 5
+
+
+def test_an_encoder_with_a_class_that_writes_is_no_writer():
+    """Every family of four, too, has such classes in transformers; only the decoder is offered to write."""
+    assert {kind: "generate" in workflow.info(str(families.folder(kind)))["heads"] for kind in families.KINDS} == {
+        "bert": False,
+        "roberta": False,
+        "gpt2": True,
+        "t5": False,
+        "electra": False,
+        "xlm-roberta": False,
+    }
+
+
+@pytest.fixture(scope="module")
+def camembert(tmp_path_factory):
+    """An encoder that AutoModelForTextEncoding does not know, which counts its positions as RoBERTa does; and a tokenizer that
+    knows no limit."""
+    from transformers import AutoTokenizer, CamembertConfig, CamembertForMaskedLM
+
+    folder = tmp_path_factory.mktemp("camembert") / "camembert"
+    tokenizer = AutoTokenizer.from_pretrained(families.folder("xlm-roberta"))
+    known = {
+        "vocab_size": len(tokenizer),
+        "pad_token_id": tokenizer.pad_token_id,
+        "max_position_embeddings": 66,
+        "type_vocab_size": 1,
+    }
+    CamembertForMaskedLM(CamembertConfig(**known, **families.SIZE)).save_pretrained(folder)
+    tokenizer.model_max_length = 10**30
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def test_any_encoder_embeds(camembert):
+    assert "embed" in workflow.info(str(camembert))["heads"]
+    loaded = workflow.load(str(camembert), head="embed")
+    assert type(loaded.model).__name__ == "CamembertModel" and not loaded.new_weights
+    vectors = workflow.embed(loaded, ["the red cat", "ann went to rome with a cat ."])
+    assert np.allclose(vectors[0], workflow.embed(loaded, ["the red cat"])[0], atol=1e-5)
+
+
+def test_positions_that_are_counted_from_the_pad_token_are_no_room(camembert):
+    [answer] = workflow.infer(workflow.load(str(camembert), head="embed"), ["the red cat " * 50])
+    assert answer["cut"] == 3 * 50 + 2 - 64 and np.isfinite(answer["embedding"]).all()
+
+
+SWITCHES = {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}
+
+
+@pytest.mark.parametrize(
+    ("settings", "pooling"),
+    [
+        (SWITCHES, "cls"),
+        ({"pooling_mode": "max"}, "max"),
+        ({"pooling_mode": ["cls"]}, "cls"),
+        ({"pooling_mode": "mean_sqrt_len_tokens"}, "mean_sqrt_len_tokens"),
+    ],
+)
+def test_a_sentence_model_pools_as_it_was_trained(settings, pooling, tmp_path):
+    folder = str(_sentence_model(tmp_path / "model", settings, "Transformer", "Pooling", "Normalize"))
+    texts, said = ["the red cat", "a blue dog ."], []
+    loaded = workflow.load(folder, progress=said.append)
+    assert (loaded.head_config.head, loaded.head_config.pooling) == ("embed", pooling) and not said
+    assert np.array_equal(workflow.embed(loaded, texts), workflow.embed(folder, texts, pooling=pooling))
+    rows = families.write_jsonl(tmp_path / "rows.jsonl", families.LESSONS["embed"][1](16))
+    config = {"train": str(rows), "validation": str(rows), "allow_leak": True, "max_steps": 1}
+    made = workflow.finetune(folder, config=config, head="embed", out=tmp_path / "run")
+    assert workflow.load(str(made.run.path)).head_config.pooling == pooling
+    again = workflow.finetune(str(made.run.model), config=config, head="embed", out=tmp_path / "again")
+    assert workflow.load(str(again.run.path)).head_config.pooling == pooling
+
+
+@pytest.mark.parametrize(
+    ("settings", "last", "missed"),
+    [
+        ({"pooling_mode": "lasttoken"}, "Normalize", "pooling by lasttoken"),
+        ({"pooling_mode": ["cls", "max"]}, "Normalize", "pooling by cls and max"),
+        (SWITCHES, "Dense", "Dense"),
+    ],
+)
+def test_what_is_not_done_of_a_sentence_model_is_said(settings, last, missed, tmp_path):
+    said = []
+    workflow.load(str(_sentence_model(tmp_path / "model", settings, "Transformer", "Pooling", last)), progress=said.append)
+    [notice] = [event.text for event in said if event.kind == "notice"]
+    assert f"was made with {missed}, which hftool does not do: its vectors are others" in notice
+
+
+def test_a_sentence_model_that_is_damaged_or_leaves_its_folder(tmp_path):
+    folder = _sentence_model(tmp_path / "model", SWITCHES, "Transformer", "Pooling")
+    (tmp_path / "elsewhere").mkdir()
+    for place in ("../elsewhere", ".."):
+        (folder / place / "config.json").write_text(json.dumps(SWITCHES))
+        modules = [{"type": "sentence_transformers.models.Pooling", "path": place}]
+        (folder / "modules.json").write_text(json.dumps(modules))
+        assert workflow.load(str(folder)).head_config.pooling == "mean"
+    (folder / "modules.json").write_text("[")
+    with pytest.raises(DataError, match="modules.json' is damaged"):
+        workflow.load(str(folder))
+
+
+def _sentence_model(folder, pooling, *kinds):
+    """A model folder as sentence-transformers writes it."""
+    shutil.copytree(families.folder("bert"), folder)
+    paths = ["", *(f"{i}_{kind}" for i, kind in enumerate(kinds) if i)]
+    modules = [{"type": f"sentence_transformers.models.{k}", "path": p} for k, p in zip(kinds, paths, strict=True)]
+    (folder / "modules.json").write_text(json.dumps(modules))
+    (folder / "1_Pooling").mkdir()
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
+    return folder
+
+
+@pytest.mark.parametrize(("told", "expected"), [(8, 8), (4096, 64), (None, 64)])
+def test_a_sentence_model_reads_as_much_as_it_says(told, expected, tmp_path):
+    folder = _sentence_model(tmp_path / "model", SWITCHES, "Transformer", "Pooling")
+    assert workflow.load(str(folder)).head_config.max_length == 64
+    (folder / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": told}))
+    loaded = workflow.load(str(folder))
+    assert loaded.head_config.max_length == expected
+    (made,) = workflow.vectors(loaded, ["red " * 20])
+    assert made.get("cut") == (20 + 2 - 8 if expected == 8 else None)
+    (tokens,) = workflow.tokenize(str(folder), ["red " * 20])  # what it reads
+    assert len(tokens.cut) == made.get("cut", 0)
+
+
+def test_a_model_without_keys_and_values_does_not_write(tmp_path):
+    from transformers import AutoTokenizer, MambaConfig, MambaForCausalLM
+
+    tokenizer = AutoTokenizer.from_pretrained(families.folder("gpt2"))
+    ends = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"), tokenizer.eos_token_id)
+    config = MambaConfig(vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=1, state_size=4, **ends)
+    MambaForCausalLM(config).save_pretrained(tmp_path / "mamba")
+    tokenizer.save_pretrained(tmp_path / "mamba")
+    with pytest.raises(ConfigError, match="a mamba keeps no keys and values to write on from"):
+        workflow.generate(str(tmp_path / "mamba"), ["the"])
