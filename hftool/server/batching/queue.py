@@ -36,8 +36,8 @@ LONGEST_RETRY = 60  # s
 class BatchKey:
     """Rows that may share a batch: the same options, the same roles.
 
-    batch_tokens: tokens of a batch after padding, already divided by the sequences generated for each row. new: tokens generated
-    for each. start: as in `select_batch`. packed: padding costs nothing.
+    batch_tokens: tokens of a batch after padding, already divided by the sequences generated for each row. new: tokens
+    generated for each. start: as in `select_batch`. packed: padding costs nothing.
     """
 
     predictor: Predictor
