@@ -5,8 +5,11 @@ BIN = $(VENV)/bin
 RUN = runs/quickstart
 # pinned first and alone: a range would fetch the newest build with gigabytes of CUDA
 TORCH = torch==2.13.0
+# empty: the newest releases that pyproject.toml allows
+CONSTRAINTS = --constraint constraints.txt
+NEWEST = build/newest
 
-.PHONY: quickstart test lint types unit soak minis clean
+.PHONY: quickstart test lint types unit soak newest minis clean
 
 quickstart: $(RUN)/metrics.json
 	$(BIN)/hftool classify $(RUN) "A warm, funny film." "Two hours I will never get back." \
@@ -21,15 +24,15 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/torch.done: | $(VENV)/bin/python
-	$(BIN)/pip install --quiet --constraint constraints.txt $(TORCH)
+	$(BIN)/pip install --quiet $(CONSTRAINTS) $(TORCH)
 	touch $@
 
 $(VENV)/quickstart.done: pyproject.toml constraints.txt | $(VENV)/torch.done
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[offline]"
+	$(BIN)/pip install --quiet $(CONSTRAINTS) --editable ".[offline]"
 	touch $@
 
 $(VENV)/dev.done: pyproject.toml constraints.txt | $(VENV)/torch.done
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	$(BIN)/pip install --quiet $(CONSTRAINTS) --editable ".[dev]"
 	touch $@
 
 test: lint types unit
@@ -46,6 +49,13 @@ unit: | $(VENV)/dev.done
 
 soak: | $(VENV)/dev.done
 	$(BIN)/python -m pytest -m "not hub and not gpu" --override-ini addopts="--strict-markers"
+
+# the suite on the newest releases that pyproject.toml allows; torch stays pinned unless asked: make newest TORCH=torch
+newest:
+	rm -rf $(NEWEST)
+	$(MAKE) $(NEWEST)/dev.done VENV=$(NEWEST) CONSTRAINTS=
+	$(NEWEST)/bin/pip freeze --exclude-editable
+	$(MAKE) --keep-going unit types lint VENV=$(NEWEST) CONSTRAINTS=
 
 # the bundled models, from a folder with train.txt and valid.txt: make minis TEXT=DIR
 minis: | $(VENV)/dev.done

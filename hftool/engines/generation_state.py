@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import torch
 
+from hftool.engines.cache import cache_name, cache_of
 from hftool.errors import ConfigError, DataError
 
 
@@ -98,7 +99,7 @@ class TorchGenerationState:
 
     def _forward(self, tokens: torch.Tensor) -> torch.Tensor:
         """tokens (N, T) after those that are remembered -> logits (N, V) after the last of them."""
-        given: dict[str, Any] = {"attention_mask": self._mask, "past_key_values": self._cache, "use_cache": True}
+        given: dict[str, Any] = {"attention_mask": self._mask, cache_name(): self._cache, "use_cache": True}
         if self._encoded is not None:
             given |= {"decoder_input_ids": tokens, "encoder_outputs": (self._encoded,)}
         else:
@@ -109,7 +110,7 @@ class TorchGenerationState:
             wanted = {"position_ids": positions, "logits_to_keep": 1}
             given |= {"input_ids": tokens} | {name: value for name, value in wanted.items() if name in known}
         made = self._model(**given)
-        self._cache = getattr(made, "past_key_values", None)
+        self._cache = cache_of(made)
         if self._cache is None:  # Mamba and its like remember a state instead
             kind = self._model.config.model_type
             raise ConfigError(f"a {kind} keeps no keys and values to write on from", "Write with plain transformers")

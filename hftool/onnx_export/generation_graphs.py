@@ -27,6 +27,7 @@ from typing import Any, BinaryIO
 
 import torch
 
+from hftool.engines.cache import cache_name, cache_of
 from hftool.errors import ConfigError, HftoolError, UsageError
 from hftool.models.quiet import quiet
 
@@ -152,9 +153,9 @@ class _Decoder(torch.nn.Module):
         """-> logits and what is kept."""
         if _takes(self.model, "logits_to_keep"):
             inputs["logits_to_keep"] = keep
-        made = self.model(**inputs, past_key_values=_cache(past), use_cache=True)
+        made = self.model(**inputs, **{cache_name(): _cache(past)}, use_cache=True)
         logits = made.logits if "logits_to_keep" in inputs else made.logits.index_select(1, keep)
-        return {"logits": logits, "present": _state(made.past_key_values)}
+        return {"logits": logits, "present": _state(cache_of(made))}
 
 
 class _Encoder(torch.nn.Module):
@@ -169,7 +170,7 @@ class _Encoder(torch.nn.Module):
         """-> the keys and values of the source."""
         begin = torch.zeros_like(inputs["input_ids"][:, :1])
         made = self.model(**inputs, decoder_input_ids=begin, use_cache=True)
-        return {"cross": _state(made.past_key_values.cross_attention_cache)}
+        return {"cross": _state(cache_of(made).cross_attention_cache)}
 
 
 class _DecoderOfPair(torch.nn.Module):
@@ -192,10 +193,10 @@ class _DecoderOfPair(torch.nn.Module):
             encoder_outputs=(unread,),
             attention_mask=attention_mask,
             decoder_input_ids=input_ids,
-            past_key_values=cache,
             use_cache=True,
+            **{cache_name(): cache},
         )
-        return {"logits": made.logits.index_select(1, keep), "present": _state(made.past_key_values.self_attention_cache)}
+        return {"logits": made.logits.index_select(1, keep), "present": _state(cache_of(made).self_attention_cache)}
 
 
 def _cache(state: State) -> Any:
@@ -226,7 +227,7 @@ def _decoder(model: Any) -> Any:
     """The program of a decoder alone."""
     ids, mask = _texts(KEPT + NEW, left=True)
     with torch.no_grad():
-        past = _state(model(input_ids=ids[:, :KEPT], attention_mask=mask[:, :KEPT], use_cache=True).past_key_values)
+        past = _state(cache_of(model(input_ids=ids[:, :KEPT], attention_mask=mask[:, :KEPT], use_cache=True)))
     sample = {"input_ids": ids[:, KEPT:], "attention_mask": mask, "keep": torch.arange(WANTED) % NEW, "past": past}
     if _takes(model, "position_ids"):
         sample["position_ids"] = (mask.cumsum(dim=1) - 1).clamp(min=0)[:, KEPT:]
@@ -238,7 +239,7 @@ def _pair(model: Any) -> dict[str, Any]:
     source, mask = _texts(SOURCE, left=False)
     ids, _ = _texts(KEPT + NEW, left=False)
     with torch.no_grad():
-        made = model(input_ids=source, attention_mask=mask, decoder_input_ids=ids[:, :KEPT], use_cache=True).past_key_values
+        made = cache_of(model(input_ids=source, attention_mask=mask, decoder_input_ids=ids[:, :KEPT], use_cache=True))
     past, cross = _state(made.self_attention_cache), _state(made.cross_attention_cache)
     sample = {"input_ids": ids[:, KEPT:], "attention_mask": mask, "keep": torch.arange(WANTED) % NEW}
     return {
