@@ -18,7 +18,7 @@ from hftool import DISTRIBUTION
 from hftool.errors import UsageError
 
 PACKAGE = Path(__file__).parents[2]  # the folder hftool/
-# What serving imports; what only training and reading data need stays out. tests/deploy/test_docker.py serves with these alone
+# What serving imports; what only training and reading data need stays out. tests/packaging/test_docker.py serves with these alone
 SERVING = (
     *("torch", "transformers", "accelerate", "safetensors", "huggingface-hub", "numpy", "scikit-learn", "pyyaml", "typer"),
     *("sentencepiece", "protobuf", "fastapi", "uvicorn"),

@@ -49,7 +49,7 @@ def test_rows_are_whole(row):
 def test_the_columns_of_a_task_fit_its_heads(row):
     columns = tuple(dict.fromkeys(column.split(".")[0] for _, column in row.columns))
     for head in (row.head, *row.also):
-        shape, mapping = map_columns(columns, head_class(head).shapes, given={}, known=dict(row.columns), path=row.name)
+        shape, mapping = map_columns(columns, head_class(head).row_schemas, given={}, known=dict(row.columns), path=row.name)
         assert mapping == dict(row.columns)
         assert set(shape.inputs) <= set(mapping)
     assert row.lines == (columns == ("text",))
