@@ -6,7 +6,7 @@ RUN = runs/quickstart
 # pinned first and alone: a range would fetch the newest build with gigabytes of CUDA
 TORCH = torch==2.13.0
 
-.PHONY: quickstart test lint types unit soak minis clean
+.PHONY: quickstart test lint types unit soak docs minis clean
 
 quickstart: $(RUN)/metrics.json
 	$(BIN)/hftool classify $(RUN) "A warm, funny film." "Two hours I will never get back." \
@@ -32,6 +32,10 @@ $(VENV)/dev.done: pyproject.toml constraints.txt | $(VENV)/torch.done
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	touch $@
 
+$(VENV)/docs.done: pyproject.toml constraints.txt | $(VENV)/torch.done
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[docs]"
+	touch $@
+
 test: lint types unit
 
 lint: | $(VENV)/dev.done
@@ -46,6 +50,10 @@ unit: | $(VENV)/dev.done
 
 soak: | $(VENV)/dev.done
 	$(BIN)/python -m pytest -m "not hub and not gpu" --override-ini addopts="--strict-markers"
+
+# the documentation as a site in build/site; a warning is an error
+docs: | $(VENV)/docs.done
+	$(BIN)/mkdocs build --strict
 
 # the bundled models, from a folder with train.txt and valid.txt: make minis TEXT=DIR
 minis: | $(VENV)/dev.done

@@ -1,0 +1,149 @@
+"""Pages of the documentation that mkdocs generates from the code: the command line, the settings, the modules, the project files."""
+
+import ast
+import contextlib
+import io
+import os
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+PROJECT = ("ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")  # of the repository's root
+EXCLUDED = {"assets"}  # packages without code
+
+
+def on_files(files: Any, config: Any) -> Any:
+    """mkdocs' event: add the generated pages to those in the folder."""
+    from mkdocs.structure.files import File
+
+    for path, text in pages().items():
+        files.append(File.generated(config, path, content=text))
+    return files
+
+
+def pages() -> dict[str, str]:
+    """Path below docs/ -> Markdown of each generated page."""
+    project = {f"project/{name}": project_page(name) for name in PROJECT}
+    return {
+        "reference/cli.md": cli_page(),
+        "reference/settings.md": settings_page(),
+        "reference/modules.md": modules_page(),
+        **project,
+    }
+
+
+def cli_page() -> str:
+    """The help of every verb, as the command line prints it."""
+    verbs = _app().app_verbs()
+    parts = [
+        "# Command line\n\nGenerated from `hftool VERB --help`. Every verb has `--json` (exactly one document on stdout, errors "
+        "too) and `-q`. Answers go to stdout, everything else to stderr.\n",
+        _fence(help_text()),
+    ]
+    parts += [f"## hftool {verb}\n\n{_fence(help_text(verb))}" for verb in verbs]
+    return "\n".join(parts)
+
+
+def help_text(*verb: str) -> str:
+    """What `hftool [VERB] --help` prints on a terminal of 110 columns.
+
+    Raises:
+        RuntimeError: the command failed.
+    """
+    out = io.StringIO()
+    columns, os.environ["COLUMNS"] = os.environ.get("COLUMNS"), "110"
+    try:
+        with contextlib.redirect_stdout(out):
+            code = _app().main([*verb, "--help"])
+    finally:
+        os.environ.pop("COLUMNS")
+        if columns is not None:
+            os.environ["COLUMNS"] = columns
+    if code:
+        raise RuntimeError(f"hftool {' '.join(verb)} --help ended with {code}")
+    return "\n".join(line.rstrip() for line in out.getvalue().strip().splitlines())
+
+
+def _app() -> Any:
+    if str(ROOT) not in sys.path:
+        sys.path.insert(0, str(ROOT))  # the code beside these pages, whatever is installed
+    from hftool.cli import app
+
+    return app
+
+
+def settings_page() -> str:
+    """The settings of a training run, with defaults and ranges."""
+    _app()
+    from hftool.config import KNOBS, Config
+
+    lines = [
+        "# Training settings",
+        "",
+        "Generated from `hftool.config`. Each setting is a flag of `hftool finetune` (`--batch-size 8`), a key of the file "
+        "that `--config` reads, an argument of `--set batch_size=8`, and a keyword of `workflow.finetune(config={...})`.",
+        "",
+        "| setting | type | default | range | what it does |",
+        "|---|---|---|---|---|",
+    ]
+    for name, knob in KNOBS.items():
+        default = Config.__dataclass_fields__[name].default
+        shown = "" if default is None else f"`{default}`"
+        lines.append(f"| `{name}` | {knob.kind.__name__} | {shown} | {_range(knob)} | {_cell(knob.help)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _range(knob: Any) -> str:
+    """The values that a setting may have, such as 'at least 1'."""
+    if knob.choices:
+        return ", ".join(f"`{choice}`" for choice in knob.choices)
+    low, high = knob.least > float("-inf"), knob.most < float("inf")
+    if low and high:
+        return f"{knob.least:g} to {knob.most:g}"
+    return f"at least {knob.least:g}" if low else f"at most {knob.most:g}" if high else ""
+
+
+def modules_page() -> str:
+    """Each module of the package with the first sentence of its docstring."""
+    lines = ["# Modules", "", "Generated from the docstrings of the modules.", ""]
+    package = None
+    for path in _modules():
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        top = ".".join(parts[:2]) if len(parts) > 2 else "hftool"
+        if top != package:
+            lines += [] if package is None else [""]
+            lines += [f"## {top}", "", "| module | contents |", "|---|---|"]
+            package = top
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        lines.append(f"| `{name}` | {_cell(_summary(path))} |")
+    return "\n".join(lines) + "\n"
+
+
+def _modules() -> Iterator[Path]:
+    """The files of the package: those at its root first."""
+    found = [path for path in (ROOT / "hftool").rglob("*.py") if not EXCLUDED & set(path.parts)]
+    yield from sorted(found, key=lambda path: (len(path.relative_to(ROOT).parts) > 2, path.as_posix()))
+
+
+def _summary(path: Path) -> str:
+    """The first paragraph of a module's docstring, on one line."""
+    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    return " ".join(docstring.partition("\n\n")[0].split())
+
+
+def project_page(name: str) -> str:
+    """A file of the repository's root as a page, its links into docs/ made relative to the page."""
+    text = (ROOT / name).read_text(encoding="utf-8")
+    return re.sub(r"\]\(docs/", "](../", text)
+
+
+def _fence(text: str) -> str:
+    return f"```text\n{text}\n```\n"
+
+
+def _cell(text: str) -> str:
+    """Text for a cell of a Markdown table."""
+    return text.replace("|", "\\|").replace("<", "&lt;")
