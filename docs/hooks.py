@@ -1,4 +1,4 @@
-"""Pages of the documentation that mkdocs generates from the code: the command line, the settings, the modules, the project files."""
+"""Pages of the documentation that mkdocs generates from the code: the command line, the modules, the project files."""
 
 import ast
 import contextlib
@@ -29,7 +29,6 @@ def pages() -> dict[str, str]:
     project = {f"project/{name}": project_page(name) for name in PROJECT}
     return {
         "reference/cli.md": cli_page(),
-        "reference/settings.md": settings_page(),
         "reference/modules.md": modules_page(),
         **project,
     }
@@ -73,37 +72,6 @@ def _app() -> Any:
     from hftool.cli import app
 
     return app
-
-
-def settings_page() -> str:
-    """The settings of a training run, with defaults and ranges."""
-    _app()
-    from hftool.config import KNOBS, Config
-
-    lines = [
-        "# Training settings",
-        "",
-        "Generated from `hftool.config`. Each setting is a flag of `hftool finetune` (`--batch-size 8`), a key of the file "
-        "that `--config` reads, an argument of `--set batch_size=8`, and a keyword of `workflow.finetune(config={...})`.",
-        "",
-        "| setting | type | default | range | what it does |",
-        "|---|---|---|---|---|",
-    ]
-    for name, knob in KNOBS.items():
-        default = Config.__dataclass_fields__[name].default
-        shown = "" if default is None else f"`{default}`"
-        lines.append(f"| `{name}` | {knob.kind.__name__} | {shown} | {_range(knob)} | {_cell(knob.help)} |")
-    return "\n".join(lines) + "\n"
-
-
-def _range(knob: Any) -> str:
-    """The values that a setting may have, such as 'at least 1'."""
-    if knob.choices:
-        return ", ".join(f"`{choice}`" for choice in knob.choices)
-    low, high = knob.least > float("-inf"), knob.most < float("inf")
-    if low and high:
-        return f"{knob.least:g} to {knob.most:g}"
-    return f"at least {knob.least:g}" if low else f"at most {knob.most:g}" if high else ""
 
 
 def modules_page() -> str:
