@@ -53,7 +53,7 @@ soak: | $(VENV)/dev.done
 
 # the documentation as a site in build/site; a warning is an error
 docs: | $(VENV)/docs.done
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 # the bundled models, from a folder with train.txt and valid.txt: make minis TEXT=DIR
 minis: | $(VENV)/dev.done

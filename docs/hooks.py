@@ -38,8 +38,8 @@ def cli_page() -> str:
     """The help of every verb, as the command line prints it."""
     verbs = _app().app_verbs()
     parts = [
-        "# Command line\n\nGenerated from `hftool VERB --help`. Every verb has `--json` (exactly one document on stdout, errors "
-        "too) and `-q`. Answers go to stdout, everything else to stderr.\n",
+        "# Command line\n\nGenerated from `hftool VERB --help`. Every verb has `--json` (exactly one document on stdout, "
+        "errors too) and `-q`. Answers go to stdout, everything else to stderr.\n",
         _fence(help_text()),
     ]
     parts += [f"## hftool {verb}\n\n{_fence(help_text(verb))}" for verb in verbs]
