@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
+FUNCTIONS = "<!-- functions -->"  # where reference/python.md has the public functions and classes
 PROJECT = ("ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")  # of the repository's root
 EXCLUDED = {"assets"}  # packages without code
 
@@ -22,6 +23,26 @@ def on_files(files: Any, config: Any) -> Any:
     for path, text in pages().items():
         files.append(File.generated(config, path, content=text))
     return files
+
+
+def on_page_markdown(markdown: str, **context: Any) -> str:
+    """mkdocs' event: put the public functions and classes where a page has the mark for them."""
+    return markdown.replace(FUNCTIONS, public_objects()) if FUNCTIONS in markdown else markdown
+
+
+def public_objects() -> str:
+    """A reference of mkdocstrings for each name that `hftool.workflow` exports: functions first, then classes.
+
+    Each is named by the module that defines it: `hftool.workflow.serve` is a function to Python, and a module to mkdocstrings.
+    """
+    tree = ast.parse((ROOT / "hftool" / "workflow" / "__init__.py").read_text(encoding="utf-8"))
+    imports = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
+    paths = {alias.asname or alias.name: f"{node.module}.{alias.name}" for node in imports for alias in node.names}
+    functions = sorted(name for name in paths if name.islower())
+    classes = sorted(set(paths) - set(functions))
+    parts = ["## Functions", *(f"::: {paths[name]}" for name in functions)]
+    parts += ["## Classes", *(f"::: {paths[name]}" for name in classes)]
+    return "\n\n".join(parts)
 
 
 def pages() -> dict[str, str]:
@@ -47,13 +68,13 @@ def cli_page() -> str:
 
 
 def help_text(*verb: str) -> str:
-    """What `hftool [VERB] --help` prints on a terminal of 110 columns.
+    """What `hftool [VERB] --help` prints on a terminal of 100 columns.
 
     Raises:
         RuntimeError: the command failed.
     """
     out = io.StringIO()
-    columns, os.environ["COLUMNS"] = os.environ.get("COLUMNS"), "110"
+    columns, os.environ["COLUMNS"] = os.environ.get("COLUMNS"), "100"
     try:
         with contextlib.redirect_stdout(out):
             code = _app().main([*verb, "--help"])

@@ -40,7 +40,7 @@ result = workflow.finetune(
         "columns": {"text": "message", "label": "team"},
         "epochs": 10,
         "batch_size": 4,
-        "lr": 5e-4,
+        "lr": 1e-3,
         "patience": 0,
     },
     out=folder / "run",

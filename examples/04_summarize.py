@@ -24,7 +24,7 @@ lines = [json.dumps({"note": note, "title": title}) for note, title in NOTES]
 result = workflow.finetune(
     "t5-mini",
     folder / "notes.jsonl",
-    config={"columns": {"source": "note", "target": "title"}, "max_steps": 20, "batch_size": 4, "lr": 1e-3},
+    config={"columns": {"source": "note", "target": "title"}, "max_steps": 60, "batch_size": 4, "lr": 1e-3},
     out=folder / "run",
     offline=True,
 )
