@@ -317,6 +317,14 @@ def test_the_page_of_modules_has_every_module_and_its_purpose(hooks):
     assert len(rows) == len(there) and all(rows.values())
 
 
+def test_the_page_of_the_python_interface_has_every_public_name(hooks):
+    from hftool import workflow
+
+    shown = re.findall(r"^::: [\w.]+\.(\w+)$", hooks.public_objects(), flags=re.MULTILINE)
+    assert sorted(shown) == sorted(workflow.__all__)
+    assert hooks.FUNCTIONS in (DOCS / "reference/python.md").read_text(encoding="utf-8")
+
+
 def test_the_pages_of_the_menu_are_the_pages(hooks):
     import yaml
 
