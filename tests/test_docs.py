@@ -39,6 +39,23 @@ def joined(text):
     return re.sub(r"\s*\\\n\s*", " ", text).splitlines()
 
 
+def chunks(text):
+    """The parts of a block, in order: ("hftool", words) for a plain command of ours, ("bash", text) for all between them."""
+    lines, shell, here = joined(text), [], ""
+    for line in lines:
+        if not here and line.startswith("hftool ") and not SHELL.search(line):
+            if shell:
+                yield "bash", "\n".join(shell)
+            shell = []
+            yield "hftool", shlex.split(line)[1:]
+            continue
+        shell.append(line)
+        begins = re.search(r"<<'(\w+)'", line)
+        here = begins[1] if begins else "" if line == here else here
+    if shell:
+        yield "bash", "\n".join(shell)
+
+
 class Desk:
     """Runs the blocks of pages in one folder. `hftool` commands run in this process, for its imports take seconds.
 
@@ -57,11 +74,9 @@ class Desk:
             for kind, text in found:
                 if kind == "python":
                     self.python(text, page)
-                elif all(line.startswith("hftool ") and not SHELL.search(line) for line in joined(text)):
-                    for line in joined(text):
-                        self.hftool(shlex.split(line)[1:])
                 else:
-                    self.shell(text)
+                    for program, part in chunks(text):
+                        getattr(self, program)(part)
         return len(found)
 
     def hftool(self, words):
@@ -77,15 +92,6 @@ class Desk:
         started = serving.started(words[:count], *words[count:], folder=self.folder)
         server = self.servers.enter_context(started)
         self.url = f"http://127.0.0.1:{server.port}"
-
-    def shell(self, text):
-        """Run a block of shell code; a server that its last line starts stays until the page is over."""
-        *lines, last = text.splitlines()
-        if last.startswith("hftool serve "):
-            self.bash("\n".join(lines))
-            self.serve(shlex.split(last)[2:])
-        else:
-            self.bash(text)
 
     def bash(self, text):
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
@@ -264,6 +270,13 @@ def wrong(words):
     except Exception as error:
         return str(error)
     return ""
+
+
+def test_a_block_is_cut_at_the_commands_of_ours():
+    text = "cat > a.csv <<'END'\nhftool no command\nEND\nhftool info \\\n    bert\nhftool info x | cat\nhead -1 a.csv\n"
+    first, second, third = chunks(text)
+    assert first == ("bash", "cat > a.csv <<'END'\nhftool no command\nEND") and second == ("hftool", ["info", "bert"])
+    assert third == ("bash", "hftool info x | cat\nhead -1 a.csv")
 
 
 def test_every_command_shown_has_a_verb_and_options_that_there_are(monkeypatch):
