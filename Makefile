@@ -9,7 +9,7 @@ TORCH = torch==2.13.0
 CONSTRAINTS = --constraint constraints.txt
 NEWEST = build/newest
 
-.PHONY: quickstart test lint types unit soak newest minis clean
+.PHONY: quickstart test lint types unit soak newest docs minis clean
 
 quickstart: $(RUN)/metrics.json
 	$(BIN)/hftool classify $(RUN) "A warm, funny film." "Two hours I will never get back." \
@@ -35,6 +35,10 @@ $(VENV)/dev.done: pyproject.toml constraints.txt | $(VENV)/torch.done
 	$(BIN)/pip install --quiet $(CONSTRAINTS) --editable ".[dev]"
 	touch $@
 
+$(VENV)/docs.done: pyproject.toml constraints.txt | $(VENV)/torch.done
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[docs]"
+	touch $@
+
 test: lint types unit
 
 lint: | $(VENV)/dev.done
@@ -56,6 +60,10 @@ newest:
 	$(MAKE) $(NEWEST)/dev.done VENV=$(NEWEST) CONSTRAINTS=
 	$(NEWEST)/bin/pip freeze --exclude-editable
 	$(MAKE) --keep-going unit types lint VENV=$(NEWEST) CONSTRAINTS=
+
+# the documentation as a site in build/site; a warning is an error
+docs: | $(VENV)/docs.done
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 # the bundled models, from a folder with train.txt and valid.txt: make minis TEXT=DIR
 minis: | $(VENV)/dev.done

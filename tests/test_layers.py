@@ -4,7 +4,7 @@ import ast
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-# downwards only, and a row never imports its own neighbours; see README, "The house"
+# downwards only, and a row never imports its own neighbours; see ARCHITECTURE.md
 ROWS = (
     ("cli", "recipes"),
     ("workflow",),

@@ -19,7 +19,7 @@ def installed(tmp_path_factory):
     source = folder / "source"  # a copy: setuptools leaves a build folder, whose old files would be in the next wheel
     for name in ("hftool", "recipes"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md"):
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(source)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -63,7 +63,7 @@ def test_an_editable_install_is_found_from_the_folder_that_holds_the_clone(tmp_p
     for name in ("hftool", "recipes"):
         (source / name).mkdir(parents=True)
         (source / name / "__init__.py").write_text("", encoding="utf-8")
-    for name in ("pyproject.toml", "README.md"):
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     site.mkdir()
     build = f"from setuptools import build_meta; build_meta.build_editable({str(site)!r})"

@@ -1,0 +1,109 @@
+"""The figures of docs/benchmarks.md and docs/concepts/stand-ins.md are those of benchmarks/results/."""
+
+import json
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+PAGE = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+STAND_INS = (ROOT / "docs" / "concepts" / "stand-ins.md").read_text(encoding="utf-8")
+
+
+def result(name):
+    """The document that a script of benchmarks/ wrote."""
+    return json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def table(page):
+    """The rows of all tables of a page: lists of cells, without heads and rules."""
+    rows = [re.split(r"(?<!\\)\|", line.strip("|\n")) for line in page.splitlines() if line.startswith("|")]
+    cells = [[cell.strip() for cell in row] for row in rows]
+    return [row for row in cells if not set(row[0]) <= {"-"} and row[0] not in ("what", "model", "asked for")]
+
+
+def fixed(value, digits=4):
+    return f"{value:.{digits}f}"
+
+
+def training():
+    sst2, speed, heads = result("accuracy_sst2"), result("train_classify"), result("heads_minilm")
+    scales, ties, mini = result("regression_scales"), result("ties"), result("sst2_mini")
+    runs = ", ".join(fixed(run["accuracy"]) for run in sst2["runs"])
+    assert [run["seed"] for run in sst2["runs"]] == [0, 1, 2] == [run["seed"] for run in mini["minilm"]]
+    assert sst2["same_seed_same_weights"] is True
+    assert scales["bar"] == 1.02 and len(scales["scales"]) == 5 and len(ties["tasks"]) == 10
+    yield f"{runs}; mean {fixed(sst2['mean_accuracy'])}"
+    yield "the same weights, bit for bit"
+    yield f"{fixed(speed['times_trainer'], 2)} times"
+    yield f"{fixed(speed['times_trainer_best'], 2)} times"
+    for name in ("mrpc", "stsb", "embeddings", "wnut17", "squad", "chnsenticorp_htl"):
+        yield fixed(heads[name]["value"])
+    yield fixed(scales["worst_ratio"], 7)
+    yield str(sum(task["preferred"] for task in ties["tasks"].values()))
+    yield ", ".join(fixed(run["test"]) for run in mini["minilm"])
+    yield fixed(mini["bag_of_words"]["test"])
+
+
+def crashes():
+    arms = result("crash_points")["arms"]
+    assert arms["hftool"]["points"] == arms["hftool"]["resumed"] and arms["trainer"]["points"] == 50
+    yield str(arms["hftool"]["bitwise"])
+    yield str(arms["trainer"]["bitwise"])
+
+
+def exports():
+    document = result("export_parity")
+    models, sst2 = document["families"]["models"], document["sst2"]
+    parities = [model["fp32"]["parity"] for model in models.values()]
+    worst = max(part["relative"] for p in parities for part in (p["outputs"], p["random"]) if "relative" in part)
+    assert len(models) == 38
+    yield fixed(worst, 7)
+    after = (sst2["torch"]["accuracy"], sst2["fp32"]["accuracy"], sst2["int8"]["metrics"]["after"]["accuracy"])
+    yield ", ".join(map(fixed, after))
+    size, latency = sst2["int8"]["bytes"], sst2["int8"]["latency"]
+    sizes = f"{size['before'] / 1e6:.1f}, {size['after'] / 1e6:.1f}"
+    yield f"{sizes}; {latency['after_ms'] / latency['before_ms']:.2f}"
+
+
+def serving():
+    load, faults = result("serve_load"), result("serve_faults")["faults"]
+    beside, flood = load["beside"], load["flood"]["loads"]
+    first, full = flood["queue by default"], flood["queue of 32"]
+    assert list(first["statuses"]) == ["200"] and first["resets"] == {} and beside["clients"] == 64
+    yield f"{fixed(beside['times_def'], 2)} times; {fixed(beside['times_async'], 2)} times"
+    yield f"{first['statuses']['200']:,} answers; no 5xx, no reset"
+    yield f"{full['milliseconds']['429']['p99']:.0f} ms at the client"
+    yield f"{100 * load['batcher']['cost']['batcher of 512']:.1f} % more time"
+    servers = ("hftool, classifier", "LitServe, classifier", "transformers serve, GPT-2")
+    yield "; ".join(faults["malformed"][name]["shown"].partition(" of 18")[0] for name in servers)
+    shares = ("hftool, classifier", "LitServe, classifier", "hftool, GPT-2", "transformers serve, GPT-2")
+    yield "; ".join(f"{100 * faults['gone'][name]['share']:.0f} %" for name in shares)
+    held = [faults["slow"][name]["seconds"]["headers"] for name in servers]
+    yield "; ".join("never" if seconds is None else f"{seconds:.0f} s" for seconds in held)
+
+
+def test_each_figure_of_the_page_is_the_one_of_its_result():
+    expected = [*training(), *crashes(), *exports(), *serving()]
+    assert [figure for _, figure, _ in table(PAGE)] == expected
+
+
+def test_each_row_names_a_script_that_left_a_result():
+    for what, _, script in table(PAGE):
+        name = script.strip("`")
+        assert (ROOT / "benchmarks" / name).is_file(), what
+        assert (ROOT / "benchmarks" / "results" / name).with_suffix(".json").is_file(), what
+
+
+def test_the_figures_of_the_bundled_models_are_those_of_their_training():
+    models = result("minis")["models"]
+    shown = {name: figure for name, figure in (row for row in table(STAND_INS) if row[0].endswith("-mini"))}
+    assert shown == {
+        "gpt2-mini": f"perplexity {models['gpt2-mini']['perplexity']:.0f} over a vocabulary of 6,000",
+        "bert-mini": f"perplexity {models['bert-mini']['perplexity']:.0f} on masked tokens",
+        "roberta-mini": f"perplexity {models['roberta-mini']['perplexity']:.0f} on masked tokens",
+        "t5-mini": f"loss {models['t5-mini']['loss']:.2f} a token",
+    }
+
+
+def test_the_check_bites():
+    assert [row[1] for row in table(PAGE.replace("0.8645", "0.8646"))] != [*training(), *crashes(), *exports(), *serving()]
