@@ -1,7 +1,7 @@
 """The settings of a training run, declared once: name, type, default, range and help text.
 
-Flags, `--set key=value`, `--config file.yaml`, the Python functions and `config.yaml` in a run folder all use this table; unknown
-keys are refused. A flag overrides `--set`, and `--set` the file.
+Flags, `--set key=value`, `--config file.yaml`, the Python functions and `config.yaml` in a run folder all use this table, and
+refuse unknown keys. A flag overrides `--set`, and `--set` the file.
 """
 
 import dataclasses
@@ -22,9 +22,7 @@ class Knob:
 
     Args:
         kind: int, float, str or bool.
-        help: The help text.
-        least: The smallest value, inclusive.
-        most: The largest value, inclusive.
+        least, most: The range, inclusive.
         choices: The allowed texts; empty for any.
         optional: Whether None is allowed.
         verbatim: Whether leading and trailing white space is kept.
@@ -108,9 +106,7 @@ class Config:
     max_steps: int | None = knob(None, "maximum number of steps; overrides epochs", kind=int, least=1)
     batch_size: int = knob(32, "batch size per device, in rows", least=1, most=65536)
     accumulate: int = knob(1, "gradient accumulation: batches per step", least=1, most=65536)
-    sort_steps: int = knob(
-        50, "steps whose rows are sorted by length together, for less padding; 1 shuffles only", least=1, most=10**6
-    )
+    sort_steps: int = knob(50, "sort the rows of N steps by length, for less padding; 1: shuffle only", least=1, most=10**6)
     lr: float | None = knob(None, "learning rate; by default that of the family", kind=float, least=1e-9, most=10)
     lora: int = knob(0, "rank of LoRA adapters, trained instead of the body's weights; 0 for none", least=0, most=1024)
     optimizer: str = knob("adamw", "optimizer", choices=OPTIMIZERS)
@@ -119,14 +115,10 @@ class Config:
     weight_decay: float = knob(0.01, "weight decay, not applied to biases and norms", least=0, most=1)
     clip: float = knob(1.0, "maximum gradient norm; 0 turns clipping off", least=0, most=1e6)
     max_length: int | None = knob(
-        None,
-        "maximum input length in tokens; by default from the data, up to the model's limit; 128 for running text",
-        kind=int,
-        least=2,
-        most=1_000_000,
+        None, "maximum input length in tokens; by default from the data; 128 for running text", kind=int, least=2, most=10**6
     )
     max_new_tokens: int | None = knob(
-        None, "maximum tokens of a generated text; by default from the data", kind=int, least=1, most=100_000
+        None, "maximum length of generated texts in tokens; by default from the data", kind=int, least=1, most=100_000
     )
     prefix: str | None = knob(None, "text put before each input; by default T5's prefix for the task", kind=str, verbatim=True)
     limit: int | None = knob(None, "use a random sample of N rows of each split", kind=int, least=1)
@@ -136,20 +128,14 @@ class Config:
     save_minutes: float = knob(10.0, "save at least every N minutes", least=0.01, most=1440)
     keep: int = knob(2, "checkpoints to keep in addition to the best", least=1, most=1000)
     log_steps: int = knob(10, "log every N steps to log.jsonl", least=1)
-    patience: int = knob(
-        3, "early stopping: stop after N evaluations without a better metric or loss; 0 for never", least=0, most=1000
-    )
-    metric: str | None = knob(
-        None, "metric that chooses the best checkpoint; by default that of the task", kind=str, choices=DECIDING
-    )
+    patience: int = knob(3, "stop after N evaluations without a better metric or loss; 0: never", least=0, most=1000)
+    metric: str | None = knob(None, "metric of the best checkpoint; by default that of the task", kind=str, choices=DECIDING)
     precision: str = knob("auto", "number format for training", choices=PRECISIONS)
     device: str = knob("auto", "device: auto, cpu, cuda, cuda:1 or mps")
     grace: float = knob(30.0, "seconds to finish a step and save after SIGTERM, SIGINT or SIGHUP", least=0, most=86400)
     workers: int = knob(0, "data loader processes", least=0, most=64)
     class_weights: str = knob("none", "weight of each class in the loss; balanced: rare classes weigh more", choices=WEIGHTINGS)
-    validation_share: float = knob(
-        0.1, "share of train that is split off when there is no validation split", least=0.001, most=0.5
-    )
+    validation_share: float = knob(0.1, "share of train to split off where there is no validation", least=0.001, most=0.5)
     allow_leak: bool = knob(False, "train although over 5 % of the validation rows are in train")
     max_rejected: float = knob(0.01, "largest share of unusable rows in a file", least=0, most=1)
     encoding: str | None = knob(None, "encoding of text files; by default UTF-8", kind=str)
@@ -191,15 +177,9 @@ def parse(key: str, raw: object) -> Value:
 
 
 def parse_as(row: Knob, raw: object, *, name: str) -> Value:
-    """Parse a value.
+    """Parse `raw`, a text from the command line or YAML or a value from Python.
 
-    Args:
-        row: The type and range.
-        raw: A text from the command line or YAML, or a value from Python.
-        name: Its name in errors.
-
-    Raises:
-        UsageError: The value is of another type or out of range; the range is named.
+    Raises UsageError with `name` and the range when it is of another type or out of range.
     """
     if row.optional and (raw is None or raw == "none"):
         return None

@@ -32,7 +32,7 @@ class Entry:
 
     Args:
         requested: The requested branch, tag or revision; "asked" in the file.
-        revision: The commit it led to, 40 hex digits.
+        revision: The commit, 40 hex digits.
         files: File name in the repository to SHA-256.
     """
 
@@ -49,16 +49,7 @@ class Lock:
     entries: Mapping[tuple[str, str], Entry]
 
     def pin(self, repo: str, revision: str, kind: str) -> str:
-        """The locked revision of a repository.
-
-        Args:
-            repo: owner/name.
-            revision: The requested revision, or "".
-            kind: model or dataset.
-
-        Raises:
-            Refused: The repository is not locked, or at another revision.
-        """
+        """The locked revision of a repository. Raises Refused when it is not locked, or at another than `revision`."""
         entry = self.entries.get((kind, repo))
         if entry is None:
             raise Refused(f"the {kind} '{repo}' is not in '{self.path}'", f"Add it: hftool prefetch {repo} --lock")
@@ -72,16 +63,9 @@ class Lock:
         return all((folder / name).is_file() for name in _of_part(self.entries[kind, repo].files, part))
 
     def check(self, repo: str, folder: Path, *, kind: str, part: str = "") -> None:
-        """Check that the folder has exactly the locked files, among those that could be read.
+        """Raise Refused unless the snapshot has exactly the locked files, among those that could be read.
 
-        Args:
-            repo: owner/name.
-            folder: The snapshot in the cache.
-            kind: model or dataset.
-            part: A folder of a data set; the rest is not checked.
-
-        Raises:
-            Refused: A file is missing, changed or not locked.
+        part: A folder of a data set; the rest is not checked.
         """
         known = _of_part(self.entries[kind, repo].files, part)
         # `datasets` reads every file it knows, more than hftool fetches; transformers only what `is_read` names

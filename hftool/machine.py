@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hftool.errors import UsageError
-from hftool.processes import local_rank, local_world, several, world
+from hftool.processes import local_rank, local_world_size, several, world
 
 FAST_BF16_FLAGS = ("avx512_bf16", "amx_bf16", "bf16")  # x86 and Arm, as in /proc/cpuinfo
 DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}  # hftool's name to torch's
@@ -162,8 +162,8 @@ def share_devices(device: str, *, wish: str = "auto") -> str:
             f"'{wish}' is one GPU, and each of {world()} processes takes one", "Use --device cuda, or --processes 1"
         )
     gpus = len([name for name in devices() if name.startswith("cuda")])
-    if local_world() > gpus:
-        raise UsageError(f"{local_world()} processes cannot share {gpus} GPUs", f"Use --processes {gpus}, or --device cpu")
+    if local_world_size() > gpus:
+        raise UsageError(f"{local_world_size()} processes cannot share {gpus} GPUs", f"Use --processes {gpus}, or --device cpu")
     return "cuda"
 
 

@@ -28,7 +28,7 @@ def local_rank() -> int:
     return int(os.environ.get("LOCAL_RANK", "0"))
 
 
-def local_world() -> int:
+def local_world_size() -> int:
     """The number of processes of this run on this machine."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", str(world())))
 

@@ -19,25 +19,14 @@ from hftool.storage.json_documents import MAX_BYTES, check_plain, open_plain, re
 
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".h5", ".msgpack", ".joblib")
 CONFIGS = (
-    "config.json",
-    "tokenizer_config.json",
-    "generation_config.json",
-    "adapter_config.json",
-    "processor_config.json",
-    "preprocessor_config.json",
+    *("config.json", "tokenizer_config.json", "generation_config.json", "adapter_config.json"),
+    *("processor_config.json", "preprocessor_config.json"),
 )
-HOSTILE_KEYS = frozenset(
-    {
-        "auto_map",
-        "trust_remote_code",
-        "custom_pipelines",
-        "custom_generate",
-        "_attn_implementation",
-        "_attn_implementation_internal",
-        "_experts_implementation_internal",
-        "transformers_weights",  # may name adapter_model.bin, which is unpickled
-    }
-)
+HOSTILE_KEYS = frozenset({
+    *("auto_map", "trust_remote_code", "custom_pipelines", "custom_generate"),
+    *("_attn_implementation", "_attn_implementation_internal", "_experts_implementation_internal"),
+    "transformers_weights",  # may name adapter_model.bin, which is unpickled
+})  # fmt: skip
 # with the value "owner/name" these make transformers fetch a kernel from the Hub and run it
 CHOICE_KEYS = frozenset({"attn_implementation", "experts_implementation"})
 TEMPLATES = ("tokenizer_config.json", "processor_config.json", "chat_template.json")
@@ -63,7 +52,6 @@ def check_folder(folder: Path, *, weights: bool = True) -> None:
     """Check that `folder` holds a model that can be loaded without executing any of its content.
 
     Args:
-        folder: The model folder.
         weights: Whether it must hold weights; config and tokenizer alone are checked as strictly.
 
     Raises:
@@ -182,9 +170,7 @@ def check_safetensors(path: Path) -> None:
 def safetensors_header(path: Path) -> dict[str, dict[str, Any]]:
     """The header of a safetensors file: tensor name to dtype, shape and data_offsets. The data is not read.
 
-    Raises:
-        Refused: It is a pickle or an archive in disguise, or not a regular file.
-        DataError: The header or the file size is wrong.
+    Raises Refused (a pickle or an archive in disguise, not a regular file), DataError (a wrong header or file size).
     """
     if path.is_dir():
         raise DataError(f"'{path}' is damaged: not a file")
@@ -217,13 +203,7 @@ def is_export(folder: Path) -> bool:
 
 
 def check_export(folder: Path) -> None:
-    """Check that onnxruntime may load each graph that export.json names.
-
-    Raises:
-        DataError: A file is damaged or missing.
-        UsageError: The extra `export` is not installed.
-        Refused: As in `check_onnx`.
-    """
+    """Check each graph that export.json names. Raises DataError (damaged, a graph is missing), and what `check_onnx` raises."""
     graphs = read_document(folder / EXPORT).get("graphs")
     if not isinstance(graphs, dict) or not graphs:
         raise DataError(f"'{folder / EXPORT}' names no graphs", "Make the folder with `hftool export MODEL --out DIR`")

@@ -30,14 +30,7 @@ SAVE = "`hftool save RUN --out DIR` writes a folder that has one"
 
 
 def write_checksums(folder: Path) -> dict[str, str]:
-    """Write SHA256SUMS, the last file of a model folder.
-
-    Returns:
-        File name, relative and with "/", to SHA-256.
-
-    Raises:
-        StorageError: The file cannot be written.
-    """
+    """Write SHA256SUMS, the last file of a model folder. Returns file name to SHA-256. Raises StorageError."""
     sums = {name: sha256(folder / name) for name in names_in(folder)}
     write_text(folder / SUMS, "".join(f"{digest}  {name}\n" for name, digest in sums.items()))
     return sums
@@ -80,10 +73,7 @@ def _leaves_folder(name: str) -> bool:
 
 
 def verify_checksums(folder: Path) -> dict[str, str]:
-    """Verify that a folder has exactly the files of its SHA256SUMS, unchanged.
-
-    Returns:
-        File name to hash.
+    """Verify that a folder has exactly the files of its SHA256SUMS, unchanged. Returns file name to hash.
 
     Raises:
         DataError: A file is missing, changed or not listed.
@@ -103,7 +93,6 @@ def check_loaded(folder: Path, *, weights: bool = True) -> None:
     Lines in another format than `sha256sum` writes are ignored: the file may come from another tool.
 
     Args:
-        folder: A folder that `check_folder` has passed.
         weights: Whether to check the weights; not needed where only the tokenizer or the config is used.
 
     Raises:

@@ -25,12 +25,7 @@ DEVIATION = 0.02  # standard deviation of the weights of a new class, as in BERT
 
 @dataclass(frozen=True)
 class Classes:
-    """The classes of a head.
-
-    Args:
-        names: Names in id order.
-        values: Their values in the training data, where known.
-    """
+    """The names of a head's classes in id order, and their values in the training data, where known."""
 
     names: tuple[str, ...]
     values: tuple[str, ...] = ()
@@ -48,8 +43,7 @@ def keep_classes(loaded: Loaded, folder: Path, config: Any, *, in_order: bool = 
 
     Args:
         loaded: The model, loaded with the new classes in its head config.
-        folder: Its folder.
-        config: The config of the folder, with the old classes.
+        config: The config of its folder, with the old classes.
         in_order: Whether the user listed the new classes, which is the only way to know what LABEL_0 means.
     """
     head_config, stored = loaded.head_config, read_stored(folder)

@@ -15,8 +15,6 @@ def meta_model(config: Any, auto_class: str, folder: Path | None = None) -> Any:
     """The model's modules on the meta device, without weights, to count parameters and bytes quickly.
 
     Args:
-        config: The transformers config.
-        auto_class: The auto class of transformers to build.
         folder: The folder of the config, whose weights limit the size of the model.
 
     Raises:

@@ -41,13 +41,7 @@ REPORT: Schema = {  # the keys of export.json that are read
 
 @dataclass(frozen=True)
 class Export:
-    """An exported folder.
-
-    Args:
-        folder: The folder.
-        graphs: The file of each graph by its name.
-        report: The content of export.json.
-    """
+    """An exported folder: the file of each graph by its name, and the content of export.json."""
 
     folder: Path
     graphs: Mapping[str, str]
@@ -55,11 +49,7 @@ class Export:
 
 
 def read_export(folder: Path) -> Export:
-    """Read the export in a folder that `check_folder` has passed, and verify the hashes of its files.
-
-    Raises:
-        DataError: A file has changed or is missing.
-    """
+    """Read the export in a checked folder, and verify its files. Raises DataError when one has changed or is missing."""
     report = read_json(folder / EXPORT, REPORT)
     files = report["files"]
     if not set(report["graphs"].values()) <= set(files):
@@ -73,10 +63,7 @@ def read_export(folder: Path) -> Export:
 def describe_export(export: Export, *, batch_size: int, length: int) -> dict[str, Any]:
     """What `describe` returned when the model was exported, with the bytes of the graphs as those of the weights.
 
-    `memory_to_train` is 0: graphs cannot be trained.
-
-    Raises:
-        DataError: export.json has no description of the model.
+    `memory_to_train` is 0: graphs cannot be trained. Raises DataError when export.json has no description.
     """
     facts = export.report.get("model")
     if facts is None:

@@ -41,15 +41,12 @@ def read_config(folder: Path, *, weights: bool = True, exported: bool = False) -
     """The transformers config of a folder, after all safety checks; no code of the folder is executed.
 
     Args:
-        folder: The model folder.
         weights: Whether it must hold weights.
         exported: Whether ONNX graphs count as weights.
 
     Raises:
-        Refused: The folder is hostile.
-        DataError: A file is damaged.
-        InputMissing: There is no model.
         ConfigError: There are graphs where weights are needed.
+        HftoolError: What `check_folder` and `check_settings` raise.
     """
     from transformers import AutoConfig
 

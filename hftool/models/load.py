@@ -28,13 +28,9 @@ LAYER = re.compile(r"\.\d+\.")
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model in eval mode with fp32 weights, and all that is needed to use it.
+    """A transformers model in eval mode with fp32 weights, and all that is needed to use it.
 
     Args:
-        model: The transformers model.
-        tokenizer: Its tokenizer.
-        head_config: Its head and settings.
-        family: Its family.
         new_weights: The names of weights that are randomly initialized.
         notes: Notes for the user on how it was loaded, one sentence each.
     """
@@ -75,11 +71,9 @@ def load_model(folder: Path, auto_class: str, *, head_config: HeadConfig, new_he
     """Load a model in eval mode, with fp32 weights whatever the checkpoint holds.
 
     Args:
-        folder: The model folder.
         auto_class: The auto class of the head, such as AutoModelForSequenceClassification.
         head_config: Labels and problem type, which go into the transformers config.
         new_head: Whether head weights may be missing, because they are to be trained.
-        device: The torch device.
 
     Raises:
         ConfigError: Weights are missing or left over, or the parts of the folder do not fit together.
@@ -216,15 +210,9 @@ def save_base(loaded: Loaded, folder: Path) -> None:
 
 
 def load_base(folder: Path, weights: Path) -> Loaded:
-    """Build the model that `save_base` saved, with random weights.
+    """Build the model that `save_base` saved, with random weights, tied as in the folder `weights`, which are loaded later.
 
-    Args:
-        folder: The folder of `save_base`.
-        weights: The folder of the weights that will be loaded, which decide which weights are tied.
-
-    Raises:
-        ConfigError: There is no hftool.json.
-        HftoolError: What `read_config` raises.
+    Raises ConfigError (there is no hftool.json), and what `read_config` raises.
     """
     import transformers
 

@@ -87,9 +87,7 @@ class SentenceSettings:
 def sentence_settings(folder: Path) -> SentenceSettings:
     """The settings in a checked folder: from hftool.json, else from sentence-transformers' files, else mean pooling.
 
-    Raises:
-        DataError: A file has an invalid value.
-        ConfigError: hftool.json is of another version.
+    Raises DataError (an invalid value), ConfigError (hftool.json is of another version).
     """
     head_config = read_head_config(folder)
     if head_config is not None and head_config.head == "embed":
@@ -132,10 +130,7 @@ def lower_cases(folder: Path) -> bool:
 
 
 def length_of(folder: Path) -> int:
-    """The max_seq_length of a sentence-transformers model, special tokens included; 0 if it is not set.
-
-    Raises DataError, Refused.
-    """
+    """The max_seq_length of a sentence-transformers model, special tokens included; 0 if not set. Raises DataError, Refused."""
     return _transformer(folder).get("max_seq_length") or 0
 
 

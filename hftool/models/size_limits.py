@@ -127,11 +127,7 @@ def _bits(dtype: str) -> int:
 
 
 def check_settings(folder: Path) -> None:
-    """Check the JSON files of a checked folder: types, ranges, and sizes that the weights can fill.
-
-    Raises:
-        DataError: A value does not fit; the file and the key are named.
-    """
+    """Check the types, ranges and sizes in the JSON files of a checked folder. Raises DataError with the file and the key."""
     for name, schema in SCHEMAS.items():
         path = folder / name
         if not path.exists():
@@ -166,12 +162,9 @@ def _size_fault(config: Mapping[str, Any], stored: StoredSize | None) -> str:
 
 @contextlib.contextmanager
 def building_within(folder: Path) -> Iterator[None]:
-    """While a model is built: stop as soon as it has far more numbers or tensors than the weights of the folder.
+    """While a model is built, raise DataError as soon as it has far more numbers or tensors than the weights of the folder.
 
     Without weights only the number of tensors is limited; memory is up to the caller.
-
-    Raises:
-        DataError: The model is too large.
     """
     from torch.nn.modules import module as registry
 

@@ -62,11 +62,7 @@ class Stored:
 
 
 def read_stored(folder: Path) -> Stored:
-    """The weights in the files that transformers would load from a checked folder; adapters are left out.
-
-    Raises:
-        DataError: safetensors refuses a header.
-    """
+    """The weights in the files that transformers would load from a checked folder, without adapters. Raises DataError."""
     from safetensors import SafetensorError, safe_open
 
     raw: dict[str, Path] = {}

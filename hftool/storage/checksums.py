@@ -7,18 +7,10 @@ from pathlib import Path
 
 from hftool.storage.json_documents import open_plain
 
-MOST_NAMES = 5  # of each kind that a message lists
-
 
 @dataclass(frozen=True)
 class FolderDiff:
-    """How a folder differs from a list of hashes; false when it does not.
-
-    Args:
-        missing: Listed files that the folder lacks.
-        changed: Listed files with another hash, and the hash found.
-        added: Files of the folder that are not listed.
-    """
+    """How a folder differs from a list of hashes: file names, and the hash found of each changed file."""
 
     missing: tuple[str, ...] = ()
     changed: Mapping[str, str] = field(default_factory=dict)
@@ -28,22 +20,14 @@ class FolderDiff:
         return bool(self.missing or self.changed or self.added)
 
     def __str__(self) -> str:
-        """For messages: "config.json missing; a.txt, b.txt changed"."""
+        """At most five names of each kind, such as "config.json missing; a.txt, b.txt changed"."""
         kinds = {"missing": self.missing, "changed": tuple(self.changed), "added": self.added}
-        return "; ".join(f"{_shortened(names)} {kind}" for kind, names in kinds.items() if names)
-
-
-def _shortened(names: tuple[str, ...]) -> str:
-    more = len(names) - MOST_NAMES
-    return ", ".join(names[:MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
+        more = {kind: f" and {len(names) - 5} more" if len(names) > 5 else "" for kind, names in kinds.items()}
+        return "; ".join(f"{', '.join(names[:5])}{more[kind]} {kind}" for kind, names in kinds.items() if names)
 
 
 def sha256(path: Path) -> str:
-    """SHA-256 of a regular file, as 64 hex digits.
-
-    Raises:
-        Refused: It is a pipe, a socket or a device, which may never end.
-    """
+    """SHA-256 of a regular file, as 64 hex digits. Raises Refused for a pipe, a socket or a device, which may never end."""
     with open_plain(path) as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
@@ -63,7 +47,6 @@ def compare_folder(
     """Compare the files of a folder with their expected hashes.
 
     Args:
-        folder: The folder.
         expected: File name, relative to the folder, to SHA-256.
         present: The files of the folder that count; by default those of `expected`, so that no file counts as added.
         hasher: Computes the hashes.
@@ -73,8 +56,5 @@ def compare_folder(
     """
     found = {name for name in expected if (folder / name).is_file()} if present is None else set(present)
     hashes = hasher([folder / name for name in expected if name in found])
-    return FolderDiff(
-        tuple(sorted(set(expected) - found)),
-        {n: hashes[folder / n] for n in expected if n in found and hashes[folder / n] != expected[n]},
-        tuple(sorted(found - set(expected))),
-    )
+    changed = {n: hashes[folder / n] for n in expected if n in found and hashes[folder / n] != expected[n]}
+    return FolderDiff(tuple(sorted(set(expected) - found)), changed, tuple(sorted(found - set(expected))))
