@@ -59,10 +59,7 @@ def this_machine() -> Machine:
 
 
 def _cpuinfo(key: str) -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return ""
+    lines = _read(Path("/proc/cpuinfo")).splitlines()
     return next((line.partition(":")[2].strip() for line in lines if line.split(":")[0].strip() == key), "")
 
 
@@ -115,7 +112,7 @@ def _used(limit: Path) -> int:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="ascii")
+        return path.read_text(encoding="utf-8")
     except OSError:
         return ""
 

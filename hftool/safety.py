@@ -15,7 +15,7 @@ from typing import Any
 
 from hftool.errors import DataError, InputMissing, Refused, UsageError
 from hftool.storage.checksums import sha256 as sha256  # noqa: PLC0414
-from hftool.storage.json_documents import MAX_BYTES, check_plain, open_plain, read_document
+from hftool.storage.json_documents import MAX_BYTES, check_plain, containers, open_plain, read_document
 
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".h5", ".msgpack", ".joblib")
 CONFIGS = (
@@ -148,13 +148,8 @@ def _check_index(path: Path) -> None:
 
 
 def _entries(root: Any) -> Iterator[tuple[str, Any]]:
-    """(key, value) of all objects at any depth, without recursion."""
-    pending = [root]
-    while pending:
-        item = pending.pop()
-        if isinstance(item, dict):
-            yield from item.items()
-        pending.extend(item.values() if isinstance(item, dict) else item if isinstance(item, list) else ())
+    """(key, value) of all objects at any depth."""
+    return (entry for _, item in containers(root) if isinstance(item, dict) for entry in item.items())
 
 
 def _values(value: Any) -> list[Any]:
@@ -189,7 +184,7 @@ def safetensors_header(path: Path) -> dict[str, dict[str, Any]]:
             header: dict[str, Any] = json.loads(first + handle.read(length - len(first)))
             rows = {key: row for key, row in header.items() if key != "__metadata__"}
             expected = 8 + length + max((row["data_offsets"][1] for row in rows.values()), default=0)
-            whole = all(0 <= begin <= end for begin, end in (row["data_offsets"] for row in rows.values()))
+            whole = all(0 <= start <= end for start, end in (row["data_offsets"] for row in rows.values()))
         except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
             raise DataError(f"'{path}' is damaged: its header is not readable ({type(error).__name__})") from None
     if expected != size or not whole:

@@ -11,14 +11,14 @@ import pytest
 
 CHILD = """
 import os, signal, sys, time
-from hftool import workers
-workers.LOOK = 0.02
+from hftool import processes
+processes.LOOK = 0.02
 heard = {heard}
 if heard == "hears":
     signal.signal(signal.SIGTERM, lambda number, frame: (open({file!r}, "w").write("saved"), os._exit(0)))
 elif heard == "deaf":
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-workers.become_worker()
+processes.become_worker()
 os.write(1, b"%d\\n" % os.getpid())  # in one piece: two write here
 time.sleep(60)
 """

@@ -17,7 +17,7 @@ from hftool.errors import DataError
 from hftool.safety import safetensors_header
 from hftool.storage.json_documents import Schema, each, fault_of, read_document
 
-HINT = "Put the files of one and the same model back"
+HINT = "Restore the files of one model"
 LARGEST = 2**31 - 1
 MOST_LABELS = 100_000
 MOST_CHUNK = 2**16
@@ -114,9 +114,9 @@ def stored_size(folder: Path) -> StoredSize | None:
     tensors = numbers = 0
     for path in files:
         for row in safetensors_header(path).values():
-            begin, end = row["data_offsets"]
+            start, end = row["data_offsets"]
             tensors += 1
-            numbers += (end - begin) * 8 // _bits(str(row.get("dtype")))
+            numbers += (end - start) * 8 // _bits(str(row.get("dtype")))
     return StoredSize(tensors, numbers) if files else None
 
 

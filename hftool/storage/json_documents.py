@@ -90,7 +90,7 @@ def read_document(path: Path, schema: Schema = OBJECT) -> Any:
         document = json.loads(data.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise DataError(f"'{path}' is damaged: not JSON ({error})") from None
-    if any(depth > MAX_DEPTH for depth, _ in _nodes(document)):
+    if any(depth > MAX_DEPTH for depth, _ in containers(document)):
         raise DataError(f"'{path}' is damaged: nested deeper than {MAX_DEPTH} levels")
     check_document(document, schema, path)
     return document
@@ -103,8 +103,8 @@ def check_document(document: Any, schema: Schema, path: Path) -> None:
         raise DataError(f"'{path}' is damaged: {fault}", "Put the file back as it was written")
 
 
-def _nodes(root: Any) -> Iterator[tuple[int, Any]]:
-    """(depth, value) of every node of a document, without recursion, since an attacker chooses the depth."""
+def containers(root: Any) -> Iterator[tuple[int, Any]]:
+    """(depth, value) of the root and every object and list in it, without recursion, since an attacker chooses the depth."""
     pending = [(1, root)]
     while pending:
         depth, item = pending.pop()
