@@ -65,7 +65,8 @@ class Lock:
     def check(self, repo: str, folder: Path, *, kind: str, part: str = "") -> None:
         """Raise Refused unless the snapshot has exactly the locked files, among those that could be read.
 
-        part: A folder of a data set; the rest is not checked.
+        Args:
+            part: A folder of a data set; the rest is not checked.
         """
         known = _of_part(self.entries[kind, repo].files, part)
         # `datasets` reads every file it knows, more than hftool fetches; transformers only what `is_read` names
