@@ -115,6 +115,11 @@ def test_every_field_of_a_card_has_a_schema_and_every_card_that_is_written_is_re
         assert read_head_config(tmp_path) == head_config
 
 
+def test_a_head_config_of_an_older_version_is_read(tmp_path):
+    (tmp_path / "hftool.json").write_text('{"head": "fill", "thresholds": {"a": 0.5}}')
+    assert read_head_config(tmp_path) == HeadConfig(head="fill")
+
+
 @pytest.mark.parametrize("labels", [["a", "b"], ["a", "b", "c", "d"]])
 def test_the_card_of_an_export_has_the_labels_of_its_graph(tmp_path, cli, labels):
     import exports
