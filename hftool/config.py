@@ -1,7 +1,7 @@
-"""Every knob of a training run, declared once: name, type, default, range and help line.
+"""The settings of a training run, declared once: name, type, default, range and help text.
 
-The command line's flags, `--set key=value`, `--config file.yaml`, the Python functions and `config.yaml` in a run
-folder all read this table; a key that is not in it is refused. Flag wins over `--set`, `--set` over the file.
+Flags, `--set key=value`, `--config file.yaml`, the Python functions and `config.yaml` in a run folder all use this table, and
+refuse unknown keys. A flag overrides `--set`, and `--set` the file.
 """
 
 import dataclasses
@@ -18,8 +18,15 @@ Value = int | float | str | bool | None
 
 @dataclass(frozen=True)
 class Knob:
-    """What may be written for one key. `kind` is int, float, str or bool; `least` and `most` include themselves. verbatim: the
-    white space around it is meant."""
+    """The type and range of one setting.
+
+    Args:
+        kind: int, float, str or bool.
+        least, most: The range, inclusive.
+        choices: The allowed texts; empty for any.
+        optional: Whether None is allowed.
+        verbatim: Whether leading and trailing white space is kept.
+    """
 
     kind: type
     help: str
@@ -30,19 +37,19 @@ class Knob:
     verbatim: bool = False
 
     def range_text(self) -> str:
-        """What may be written, in words: for help lines and errors."""
+        """The allowed values, for help texts and errors."""
         if self.choices:
             return "one of " + ", ".join(self.choices)
         if self.kind is bool:
             return "true or false"
-        word = {int: "a whole number", float: "a number", str: "a text"}[self.kind]
+        noun = {int: "a whole number", float: "a number", str: "a text"}[self.kind]
         if self.least > -math.inf and self.most < math.inf:
-            return f"{word} from {_plain_number(self.least)} to {_plain_number(self.most)}"
-        return f"{word} of at least {_plain_number(self.least)}" if self.least > -math.inf else word
+            return f"{noun} from {_plain_number(self.least)} to {_plain_number(self.most)}"
+        return f"{noun} of at least {_plain_number(self.least)}" if self.least > -math.inf else noun
 
 
 def _plain_number(value: float) -> str:
-    """A number as a person writes it: 4294967295, not 4.29497e+09."""
+    """A number without an exponent: 4294967295, not 4.29497e+09."""
     return str(int(value)) if float(value).is_integer() else f"{value:g}"
 
 
@@ -56,9 +63,9 @@ def knob(
     choices: tuple[str, ...] = (),
     verbatim: bool = False,
 ) -> Any:
-    """A dataclass field that carries its Knob; without a default its kind must be named."""
-    chosen = kind or type(default)
-    row = Knob(chosen, help, least=least, most=most, choices=choices, optional=default is None, verbatim=verbatim)
+    """A dataclass field with a Knob in its metadata; `kind` is needed where the default is None."""
+    optional, kind = default is None, kind or type(default)
+    row = Knob(kind, help, least=least, most=most, choices=choices, optional=optional, verbatim=verbatim)
     return field(default=default, metadata={"knob": row})
 
 
@@ -66,7 +73,7 @@ OPTIMIZERS = ("adamw", "adam", "sgd", "adafactor")
 SCHEDULES = ("linear", "cosine", "constant")
 PRECISIONS = ("auto", "fp32", "bf16")
 WEIGHTINGS = ("none", "balanced")
-# what may decide which checkpoint is the best, by the kind of report; the loss may under all of them
+# the metrics that can choose the best checkpoint, by report; the loss always can
 METRICS = {
     "classification": ("accuracy", "macro_f1", "mcc", "f1"),
     "regression": ("mean_absolute_error", "pearson", "spearman"),
@@ -81,8 +88,10 @@ DECIDING = tuple(dict.fromkeys([LOSS, *(name for names in METRICS.values() for n
 
 @dataclass(frozen=True)
 class Config:
-    """What a run is made of: the model, the task and its files, the head, then the knobs. `None` means: chosen from the family,
-    the data or the machine, and written back before the run starts."""
+    """The configuration of a run: the model, the task and its files, the head, and the settings.
+
+    `None` means a default from the family, the data or the machine, which is stored before the run starts.
+    """
 
     model: str | None = None
     task: str | None = None
@@ -94,63 +103,48 @@ class Config:
     labels: tuple[str, ...] = ()
 
     epochs: float = knob(3.0, "passes over the training rows", least=0.001, most=1000)
-    max_steps: int | None = knob(None, "stop after N steps, whatever the epochs say", kind=int, least=1)
-    batch_size: int = knob(32, "rows in a batch on one device", least=1, most=65536)
-    accumulate: int = knob(1, "batches added up before each step", least=1, most=65536)
-    sort_steps: int = knob(
-        50,
-        "steps whose rows are sorted by length together, for less padding; 1: every step is drawn at random",
-        least=1,
-        most=10**6,
-    )
-    lr: float | None = knob(None, "learning rate; by default what suits the family", kind=float, least=1e-9, most=10)
-    lora: int = knob(0, "rank of low-rank adapters that learn in place of the body's weights; 0 for none", least=0, most=1024)
-    optimizer: str = knob("adamw", "how weights are updated", choices=OPTIMIZERS)
-    schedule: str = knob("linear", "how the learning rate changes", choices=SCHEDULES)
-    warmup: float = knob(0.06, "share of the steps in which the learning rate rises", least=0, most=1)
-    weight_decay: float = knob(0.01, "decay of weights, not of biases and norms", least=0, most=1)
-    clip: float = knob(1.0, "largest norm of the gradient; 0 turns clipping off", least=0, most=1e6)
+    max_steps: int | None = knob(None, "maximum number of steps; overrides epochs", kind=int, least=1)
+    batch_size: int = knob(32, "batch size per device, in rows", least=1, most=65536)
+    accumulate: int = knob(1, "gradient accumulation: batches per step", least=1, most=65536)
+    sort_steps: int = knob(50, "sort the rows of N steps by length, for less padding; 1: shuffle only", least=1, most=10**6)
+    lr: float | None = knob(None, "learning rate; by default that of the family", kind=float, least=1e-9, most=10)
+    lora: int = knob(0, "rank of LoRA adapters, trained instead of the body's weights; 0 for none", least=0, most=1024)
+    optimizer: str = knob("adamw", "optimizer", choices=OPTIMIZERS)
+    schedule: str = knob("linear", "learning rate schedule", choices=SCHEDULES)
+    warmup: float = knob(0.06, "share of the steps for learning rate warmup", least=0, most=1)
+    weight_decay: float = knob(0.01, "weight decay, not applied to biases and norms", least=0, most=1)
+    clip: float = knob(1.0, "maximum gradient norm; 0 turns clipping off", least=0, most=1e6)
     max_length: int | None = knob(
-        None,
-        "longest text in tokens; by default from the data, up to the model's limit; 128 for running text",
-        kind=int,
-        least=2,
-        most=1_000_000,
+        None, "maximum input length in tokens; by default from the data; 128 for running text", kind=int, least=2, most=10**6
     )
     max_new_tokens: int | None = knob(
-        None, "most tokens of a text that the model writes; by default from the data", kind=int, least=1, most=100_000
+        None, "maximum length of generated texts in tokens; by default from the data", kind=int, least=1, most=100_000
     )
-    prefix: str | None = knob(
-        None, "what is written before each text; by default what the task wants of T5", kind=str, verbatim=True
-    )
-    limit: int | None = knob(None, "use a seeded sample of N rows of each split", kind=int, least=1)
-    seed: int = knob(0, "start of every random choice", least=0, most=2**32 - 1)
-    eval_steps: int | None = knob(None, "evaluate each N steps; by default after each epoch", kind=int, least=1)
-    save_steps: int | None = knob(None, "save each N steps, besides each evaluation", kind=int, least=1)
-    save_minutes: float = knob(10.0, "save at least this often", least=0.01, most=1440)
-    keep: int = knob(2, "checkpoints kept besides the best", least=1, most=1000)
-    log_steps: int = knob(10, "write a line of log.jsonl each N steps", least=1)
-    patience: int = knob(3, "stop after N evaluations that improve neither metric nor loss; 0 never stops", least=0, most=1000)
-    metric: str | None = knob(
-        None, "metric that chooses the best checkpoint; by default by the task and the labels", kind=str, choices=DECIDING
-    )
-    precision: str = knob("auto", "number format of the arithmetic of training", choices=PRECISIONS)
-    device: str = knob("auto", "where to compute: auto, cpu, cuda, cuda:1 or mps")
+    prefix: str | None = knob(None, "text put before each input; by default T5's prefix for the task", kind=str, verbatim=True)
+    limit: int | None = knob(None, "use a random sample of N rows of each split", kind=int, least=1)
+    seed: int = knob(0, "random seed", least=0, most=2**32 - 1)
+    eval_steps: int | None = knob(None, "evaluate every N steps; by default after each epoch", kind=int, least=1)
+    save_steps: int | None = knob(None, "save every N steps, in addition to each evaluation", kind=int, least=1)
+    save_minutes: float = knob(10.0, "save at least every N minutes", least=0.01, most=1440)
+    keep: int = knob(2, "checkpoints to keep in addition to the best", least=1, most=1000)
+    log_steps: int = knob(10, "log every N steps to log.jsonl", least=1)
+    patience: int = knob(3, "stop after N evaluations without a better metric or loss; 0: never", least=0, most=1000)
+    metric: str | None = knob(None, "metric of the best checkpoint; by default that of the task", kind=str, choices=DECIDING)
+    precision: str = knob("auto", "number format for training", choices=PRECISIONS)
+    device: str = knob("auto", "device: auto, cpu, cuda, cuda:1 or mps")
     grace: float = knob(30.0, "seconds to finish a step and save after SIGTERM, SIGINT or SIGHUP", least=0, most=86400)
-    workers: int = knob(0, "processes that prepare batches", least=0, most=64)
-    class_weights: str = knob("none", "weigh rare labels more", choices=WEIGHTINGS)
-    validation_share: float = knob(
-        0.1, "share of train that is cut off when there is no validation split", least=0.001, most=0.5
-    )
+    workers: int = knob(0, "data loader processes", least=0, most=64)
+    class_weights: str = knob("none", "weight of each class in the loss; balanced: rare classes weigh more", choices=WEIGHTINGS)
+    validation_share: float = knob(0.1, "share of train to split off where there is no validation", least=0.001, most=0.5)
     allow_leak: bool = knob(False, "train although over 5 % of the validation rows are in train")
-    max_rejected: float = knob(0.01, "share of the rows of a file that may be unusable", least=0, most=1)
+    max_rejected: float = knob(0.01, "largest share of unusable rows in a file", least=0, most=1)
     encoding: str | None = knob(None, "encoding of text files; by default UTF-8", kind=str)
 
 
 KNOBS: dict[str, Knob] = {f.name: f.metadata["knob"] for f in dataclasses.fields(Config) if "knob" in f.metadata}
 FILES = ("train", "validation", "test")
 KEYS = tuple(f.name for f in dataclasses.fields(Config))
-# what users of transformers' Trainer will type: https://huggingface.co/docs/transformers/main_classes/trainer
+# the names of transformers' Trainer: https://huggingface.co/docs/transformers/main_classes/trainer
 TRAINER_NAMES = {
     "learning_rate": "lr",
     "num_train_epochs": "epochs",
@@ -178,14 +172,14 @@ TRAINER_NAMES = {
 
 
 def parse(key: str, raw: object) -> Value:
-    """`raw` as the type that `key` declares. Raises UsageError that names the range."""
+    """`raw` as the type of the setting `key`. Raises UsageError that names the range."""
     return parse_as(KNOBS[key], raw, name=key)
 
 
 def parse_as(row: Knob, raw: object, *, name: str) -> Value:
-    """`raw` as `row` wants it; `name` is what it is called in the error. Raises UsageError that names the range.
+    """Parse `raw`, a text from the command line or YAML or a value from Python.
 
-    Texts come from the command line and from YAML, values from Python.
+    Raises UsageError with `name` and the range when it is of another type or out of range.
     """
     if row.optional and (raw is None or raw == "none"):
         return None
@@ -226,20 +220,20 @@ def _out_of_range(row: Knob, raw: object, name: str) -> UsageError:
 
 
 def check_key(key: str) -> None:
-    """Raise UsageError with the nearest key when there is no such key."""
+    """Raise UsageError with the closest match for an unknown key."""
     if key not in KEYS:
         raise UsageError(f"unknown key '{key}'", nearest_key(key, otherwise="See `hftool finetune --help`"))
 
 
-def nearest_key(word: str, *, otherwise: str = "") -> str:
-    """The hint that names the key nearest to `word`, which may be what transformers' Trainer calls it."""
-    word = word.replace("-", "_").lower()
-    ours = TRAINER_NAMES.get(word, word)
-    return f"Did you mean '{ours}'?" if ours in KEYS else did_you_mean(ours, KEYS, otherwise=otherwise)
+def nearest_key(name: str, *, otherwise: str = "") -> str:
+    """A hint with the key closest to `name`, which may be a name of transformers' Trainer."""
+    name = name.replace("-", "_").lower()
+    key = TRAINER_NAMES.get(name, name)
+    return f"Did you mean '{key}'?" if key in KEYS else did_you_mean(key, KEYS, otherwise=otherwise)
 
 
 def parse_assignments(pairs: list[str]) -> dict[str, Any]:
-    """`--set key=value ...` as a dictionary of parsed values. Raises UsageError."""
+    """The parsed values of `--set key=value ...`. Raises UsageError."""
     values: dict[str, Any] = {}
     for pair in pairs:
         key, equals, raw = pair.partition("=")
@@ -253,35 +247,35 @@ def parse_assignments(pairs: list[str]) -> dict[str, Any]:
 
 
 def parse_plain(key: str, raw: object) -> Any:
-    """The keys that are no knobs: texts, the mapping of columns, the list of labels. Raises UsageError."""
+    """Parse a key without a Knob: a text, the mapping `columns` or the list `labels`. Raises UsageError."""
     if raw is None:
         return {} if key == "columns" else () if key == "labels" else None
     if key == "labels":
         parts = raw if isinstance(raw, (list, tuple)) else str(raw).split(",")
-        if isinstance(raw, Mapping) or not all(_is_word(part) for part in parts):
+        if isinstance(raw, Mapping) or not all(_is_scalar(part) for part in parts):
             raise UsageError("labels must be a list of names in the order of their ids, such as [negative, positive]")
         return tuple(str(part).strip() for part in parts)
     if key == "columns":
         pairs = dict(raw) if isinstance(raw, Mapping) else dict(p.partition("=")[::2] for p in str(raw).split(","))
-        if isinstance(raw, (list, tuple)) or not all(_is_word(name) and str(name) for name in pairs.values()):
-            wrong = next((f": '{role}' is {name!r}"[:80] for role, name in pairs.items() if not _is_word(name)), "")
+        if isinstance(raw, (list, tuple)) or not all(_is_scalar(name) and str(name) for name in pairs.values()):
+            wrong = next((f": '{role}' is {name!r}"[:80] for role, name in pairs.items() if not _is_scalar(name)), "")
             raise UsageError(f"columns must be pairs of role and column{wrong}", "Such as {text: sentence, label: stars}")
         return {str(role).strip(): str(column).strip() for role, column in pairs.items()}
-    if not _is_word(raw):
+    if not _is_scalar(raw):
         raise UsageError(f"{key} must be a text, not '{raw}'")
     return str(raw)
 
 
-def _is_word(value: object) -> bool:
+def _is_scalar(value: object) -> bool:
     return isinstance(value, (str, int, float))
 
 
 def read_config(path: str) -> dict[str, Any]:
-    """The values of a YAML file. Raises InputMissing, or ConfigError that names the file and the key."""
+    """The parsed values of a YAML file. Raises InputMissing, or ConfigError that names the file and the key."""
     if not Path(path).is_file():
         raise InputMissing(f"there is no config file '{path}'")
     values: dict[str, Any] = {}
-    for key, raw in _read_words(path):
+    for key, raw in _read_texts(path):
         try:
             check_key(key)
             if key in values:
@@ -292,22 +286,22 @@ def read_config(path: str) -> dict[str, Any]:
     return values
 
 
-def _read_words(path: str) -> list[tuple[str, Any]]:
-    """The pairs of a YAML mapping, every scalar but null as the text that was written.
+def _read_texts(path: str) -> list[tuple[str, Any]]:
+    """The pairs of a YAML mapping, with every scalar but null as its text.
 
-    The knob's type decides what a text means: YAML itself takes `no` for False, 3e-5 for a text and 1:30 for 90.
+    The type of the setting decides how a text is parsed: YAML itself reads `no` as False, 3e-5 as a text and 1:30 as 90.
     """
     import yaml
 
-    class Words(yaml.SafeLoader):
+    class TextLoader(yaml.SafeLoader):
         pass
 
-    Words.yaml_implicit_resolvers = {
+    TextLoader.yaml_implicit_resolvers = {
         first: [pair for pair in pairs if pair[0] == "tag:yaml.org,2002:null"]
         for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
     try:
-        loader = Words(Path(path).read_text(encoding="utf-8-sig"))
+        loader = TextLoader(Path(path).read_text(encoding="utf-8-sig"))
         node = loader.get_single_node()
         if not isinstance(node, yaml.MappingNode):
             raise ConfigError(f"{path} must hold `key: value` lines", "See config.yaml in any run folder")
@@ -317,7 +311,7 @@ def _read_words(path: str) -> list[tuple[str, Any]]:
 
 
 def dump_config(config: Config) -> str:
-    """The config as YAML that `read_config` gives back unchanged."""
+    """The config as YAML, which `read_config` reads back unchanged."""
     import yaml
 
     values = {key: _plain(value) for key, value in dataclasses.asdict(config).items()}
@@ -329,7 +323,7 @@ def _plain(value: Any) -> Any:
 
 
 def make_config(*layers: Mapping[str, Any]) -> Config:
-    """A Config from layers of values, the later ones winning. Values must have been parsed."""
+    """A Config from layers of parsed values; later layers override earlier ones."""
     merged: dict[str, Any] = {}
     for layer in layers:
         merged.update(layer)

@@ -1,20 +1,20 @@
-"""Every error that a user can mend, and the exit code with which each one ends a command.
+"""The errors that a user can fix, and their exit codes.
 
     HftoolError
     ├── UsageError           2   unknown verb, name, option, key or value; a family that cannot do the task
     ├── DataError           65   empty, no such column, one class, encoding, labels, damaged model
-    ├── InputMissing        66   an input that is not there, a folder that is no model
-    ├── HubUnreachable      69   the Hub does not answer, or has no such repository
-    ├── PortTaken           69   another process has the port
+    ├── InputMissing        66   a missing input, a folder that is no model
+    ├── HubUnreachable      69   the Hub does not respond, or has no such repository
+    ├── PortTaken           69   another process uses the port
     ├── OutputUnavailable   73   the output exists, is locked or cannot be created
     ├── StorageError        74   disk full, read or write failed
-    ├── RunStopped          75   the run stopped itself and can be gone on with
+    ├── RunStopped          75   the run stopped itself and can be resumed
     ├── Refused             77   refused for security
     ├── ConfigError         78   a config file or a checkpoint that does not fit
     └── Interrupted         129 130 143  SIGHUP, SIGINT or SIGTERM, after the checkpoint was saved
 
-An error has two parts: `detail` (what is wrong and where: file and row, option, key) and `hint` (what to do).
-Anything else that escapes is a bug of ours: exit 1, with its traceback.
+An error has a `detail` (what is wrong and where: file and row, option, key) and a `hint` (what to do).
+Any other exception is a bug in hftool: exit 1, with a traceback.
 """
 
 import difflib
@@ -22,14 +22,14 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-# user and password of an address, such as https://user:password@host
+# user and password of a URL, such as https://user:password@host
 CREDENTIALS = re.compile(r"(?<=://)[^\s/?#'\"]*@")
-# what would break a line in two or command a terminal: names in files and folders are other people's words
+# characters that would break a line or control a terminal: names in files and folders are untrusted
 UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 class HftoolError(Exception):
-    """The one class to catch. `code` is the exit code, `kind` a stable word for `--json`."""
+    """The base class of all errors. `code` is the exit code, `kind` a stable identifier for `--json`."""
 
     code = 1
     kind = "error"
@@ -43,7 +43,7 @@ class HftoolError(Exception):
         return f"{self.detail}{stop} {self.hint}" if self.hint else self.detail
 
     def as_json(self) -> dict[str, object]:
-        """The error as the one JSON document that `--json` promises."""
+        """The error as the JSON document of `--json`."""
         return {"code": self.code, "kind": self.kind, "detail": self.detail, "hint": self.hint}
 
 
@@ -60,19 +60,19 @@ class DataError(HftoolError):
 
 
 class InputMissing(HftoolError):
-    """An input that is not there, or a folder that holds no model."""
+    """A missing input, or a folder without a model."""
 
     code, kind = 66, "input_missing"
 
 
 class HubUnreachable(HftoolError):
-    """The Hub does not answer, or does not have what was asked for."""
+    """The Hub does not respond, or does not have the requested repository."""
 
     code, kind = 69, "hub_unreachable"
 
 
 class PortTaken(HftoolError):
-    """Another process listens there."""
+    """Another process uses the port."""
 
     code, kind = 69, "port_taken"
 
@@ -90,19 +90,19 @@ class StorageError(HftoolError):
 
 
 class RunStopped(HftoolError):
-    """The run stopped itself; what it had reached is kept."""
+    """The run stopped itself; its checkpoint is kept, and it can be resumed."""
 
     code, kind = 75, "stopped"
 
 
 class Refused(HftoolError):
-    """Refused for security: nothing of it was executed."""
+    """Refused for security; nothing was executed."""
 
     code, kind = 77, "refused"
 
 
 class RowsRejected(DataError):
-    """More rows of a table cannot be used than may be. rows: those, one document each, with the reason."""
+    """More rows of a table are unusable than allowed. rows: one document per rejected row, with the reason."""
 
     def __init__(self, detail: str, hint: str = "", *, rows: Sequence[Mapping[str, Any]] = ()) -> None:
         super().__init__(detail, hint)
@@ -126,30 +126,30 @@ class Interrupted(HftoolError):
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
-    """The one of `known` that is nearest to `word`, or None when none is near."""
+    """The closest match to `word` in `known`, or None."""
     folded = {name.lower(): name for name in known}
     near = difflib.get_close_matches(word.lower(), list(folded), n=1, cutoff=0.5)
     return folded[near[0]] if near else None
 
 
 def did_you_mean(word: str, known: Iterable[str], *, otherwise: str = "") -> str:
-    """The hint that names the nearest of `known`, or `otherwise` when none is near."""
+    """A hint with the closest match in `known`, or `otherwise`."""
     near = nearest(word, known)
     return f"Did you mean '{near}'?" if near else otherwise
 
 
 def without_credentials(text: str) -> str:
-    """`text` with the user and the password taken out of its addresses."""
+    """`text` without the user and password of its URLs."""
     return CREDENTIALS.sub("", text) if "://" in text else text
 
 
 def as_line(text: str) -> str:
-    """`text` on one line: line ends, control characters and half characters as their escapes, such as \\n."""
+    """`text` on one line: line ends, control characters and surrogates as escapes, such as \\n."""
     return UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 
 
 def listing(names: Iterable[object], *, most: int = 12) -> str:
-    """Names as they stand in an error: quoted, comma separated, at most `most` of them."""
+    """Names for an error message: quoted, comma separated, at most `most` of them."""
     shown = [f"'{name}'" for name in names]
     more = f" and {len(shown) - most} more" if len(shown) > most else ""
     return ", ".join(shown[:most]) + more

@@ -1,4 +1,4 @@
-"""What this machine is: cores, memory, devices, and the number formats that it is fast at, by its own word."""
+"""Facts of the machine: cores, memory, devices, and which number formats are fast."""
 
 import ctypes
 import os
@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from hftool.errors import UsageError
-from hftool.processes import local_rank, local_world, several, world
+from hftool.processes import local_rank, local_world_size, several, world
 
-FAST_BF16_FLAGS = ("avx512_bf16", "amx_bf16", "bf16")  # x86 and Arm, as Linux spells them in /proc/cpuinfo
-DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}  # as hftool and as torch calls them
-PRODUCT = 2.0  # seconds in which one product is timed, at most
+FAST_BF16_FLAGS = ("avx512_bf16", "amx_bf16", "bf16")  # x86 and Arm, as in /proc/cpuinfo
+DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}  # hftool's name to torch's
+PRODUCT = 2.0  # seconds to time one matrix product, at most
 PRODUCTS = 5.0  # seconds for all of them
-LEAST_SIDE, MOST_SIDE = 128, {"cpu": 2048, "mps": 4096, "cuda": 8192}  # of the matrices, by kind of device
+LEAST_SIDE, MOST_SIDE = 128, {"cpu": 2048, "mps": 4096, "cuda": 8192}  # sizes of the matrices, by device type
 KERNEL_CACHES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")  # of oneDNN, and of torch's layer above it
-KERNELS = 16  # kept in each: more than a layer has
+KERNELS = 16  # capacity of each: more than a layer needs
 CGROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")  # version 2, version 1
-# by the name of the limit: the file beside it that says how much is in use, and which line of memory.stat can be had back of it
+# by limit file: the file with the memory in use, and the key of memory.stat for the part that the kernel can reclaim
 USED = {
     "memory.max": ("memory.current", "inactive_file"),
     "memory.limit_in_bytes": ("memory.usage_in_bytes", "total_inactive_file"),
@@ -28,7 +28,7 @@ USED = {
 
 @dataclass(frozen=True)
 class Machine:
-    """A machine as it is written into a manifest. memory in bytes."""
+    """The machine, as in a manifest; memory in bytes."""
 
     system: str
     processor: str
@@ -44,7 +44,7 @@ class Machine:
 
 
 def this_machine() -> Machine:
-    """Look at this machine. Imports torch."""
+    """The facts of this machine. Imports torch."""
     import torch
 
     return Machine(
@@ -59,10 +59,7 @@ def this_machine() -> Machine:
 
 
 def _cpuinfo(key: str) -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return ""
+    lines = _read(Path("/proc/cpuinfo")).splitlines()
     return next((line.partition(":")[2].strip() for line in lines if line.split(":")[0].strip() == key), "")
 
 
@@ -71,66 +68,63 @@ def _processor() -> str:
 
 
 def usable_cores() -> int:
-    """Cores that this process may use, which may be fewer than the machine has."""
+    """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def total_memory() -> int:
-    """Main memory in bytes; 0 where the system does not say."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return 0
+    """Main memory in bytes."""
+    import psutil
+
+    return int(psutil.virtual_memory().total)
 
 
 def free_memory() -> int:
-    """Main memory in bytes that can still be had, by the limit of a container too; 0 where the system does not say."""
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return 0
-    free = next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), 0)
+    """Available main memory in bytes, within the limit of a container."""
+    import psutil
+
+    free = int(psutil.virtual_memory().available)
     path, limit = _limit()
     return min(free, max(0, limit - _used(path))) if path else free
 
 
 def memory_limit() -> int:
-    """Main memory in bytes that a container leaves to this process; 0 where there is no such limit."""
+    """The memory limit of the container in bytes; 0 if there is none."""
     return _limit()[1]
 
 
 def _limit() -> tuple[Path | None, int]:
-    """The file that says what a container may have, and what it says; none and 0 where there is no such limit."""
+    """The cgroup file with the memory limit, and the limit in bytes; None and 0 if there is none."""
     for path in map(Path, CGROUPS):
-        word = _read(path).strip()
-        if word.isdigit() and 0 < int(word) < (total_memory() or 2**62):
-            return path, int(word)
+        text = _read(path).strip()
+        if text.isdigit() and 0 < int(text) < total_memory():
+            return path, int(text)
     return None, 0
 
 
 def _used(limit: Path) -> int:
-    """What a container uses of its limit, but for files that are cached and no longer in use: the kernel gives those up."""
+    """Bytes that the container uses of its limit, without inactive cached files, which the kernel reclaims."""
     current, idle = USED[limit.name]
-    word = _read(limit.with_name(current)).strip()
+    text = _read(limit.with_name(current)).strip()
     cached = [line.split()[1] for line in _read(limit.with_name("memory.stat")).splitlines() if line.startswith(f"{idle} ")]
-    return int(word) - int(cached[0] if cached else 0) if word.isdigit() else 0
+    return int(text) - int(cached[0] if cached else 0) if text.isdigit() else 0
 
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="ascii")
+        return path.read_text(encoding="utf-8")
     except OSError:
         return ""
 
 
 def cpu_has_fast_bf16() -> bool:
-    """True if the processor multiplies bfloat16 in hardware. Read from its flags, never timed: timing is not repeatable."""
+    """Whether the processor multiplies bfloat16 in hardware, by its flags: timings are not repeatable."""
     flags = (_cpuinfo("flags") or _cpuinfo("Features")).split()
     return any(flag in flags for flag in FAST_BF16_FLAGS)
 
 
 def devices() -> list[str]:
-    """The devices that are there, such as cpu, cuda:0, cuda:1, mps."""
+    """The available devices, such as cpu, cuda:0, cuda:1, mps."""
     import torch
 
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
@@ -138,20 +132,26 @@ def devices() -> list[str]:
 
 
 def choose_device(wish: str) -> str:
-    """`auto`, `cpu`, `cuda`, `cuda:1` or `mps` -> a device that is there. Raises UsageError that lists those that are."""
-    there = devices()
+    """The available device for `auto`, `cpu`, `cuda`, `cuda:1` or `mps`. Raises UsageError that lists the available ones."""
+    available = devices()
     if wish == "auto":
-        return next((d for d in ("cuda:0", "mps") if d in there), "cpu")
+        return next((d for d in ("cuda:0", "mps") if d in available), "cpu")
     name = "cuda:0" if wish == "cuda" else wish
-    if name not in there:
-        raise UsageError(f"device '{wish}' is not there", "This machine has " + ", ".join(there))
+    if name not in available:
+        raise UsageError(f"device '{wish}' is not there", "This machine has " + ", ".join(available))
     return name
 
 
 def share_devices(device: str, *, wish: str = "auto") -> str:
-    """What a run computes on, as all its processes say it: of several on GPUs each has one of its own, and the run is on
-    `cuda`. wish: what was asked for. Raises UsageError where there are fewer GPUs than processes, or one was asked for by its
-    number."""
+    """The device of a run as a whole: `cuda` where each of several processes has its own GPU.
+
+    Args:
+        device: The chosen device.
+        wish: The requested device.
+
+    Raises:
+        UsageError: There are fewer GPUs than processes, or one GPU was requested by its number.
+    """
     if not several() or not device.startswith("cuda"):
         return device
     if wish.startswith("cuda:"):
@@ -159,18 +159,18 @@ def share_devices(device: str, *, wish: str = "auto") -> str:
             f"'{wish}' is one GPU, and each of {world()} processes takes one", "Use --device cuda, or --processes 1"
         )
     gpus = len([name for name in devices() if name.startswith("cuda")])
-    if local_world() > gpus:
-        raise UsageError(f"{local_world()} processes cannot share {gpus} GPUs", f"Use --processes {gpus}, or --device cpu")
+    if local_world_size() > gpus:
+        raise UsageError(f"{local_world_size()} processes cannot share {gpus} GPUs", f"Use --processes {gpus}, or --device cpu")
     return "cuda"
 
 
 def own_device(device: str) -> str:
-    """The device of this process, where the run is on this one."""
+    """The device of this process in a run on `device`."""
     return f"cuda:{local_rank()}" if several() and device.startswith("cuda") else device
 
 
 def choose_precision(wish: str, device: str, safe_dtypes: tuple[str, ...]) -> str:
-    """`auto` -> bf16 where the device says that it is fast at it and the family bears it, else fp32."""
+    """The precision for `auto`: bf16 where the device is fast at it and the family supports it, else fp32."""
     if wish != "auto":
         return wish
     if "bfloat16" not in safe_dtypes:
@@ -183,66 +183,63 @@ def choose_precision(wish: str, device: str, safe_dtypes: tuple[str, ...]) -> st
 
 
 def speeds(device: str, seconds: float = PRODUCT) -> dict[str, float | None]:
-    """How fast a device multiplies matrices: billions of operations a second, for fp32, bf16 and fp16; None: it cannot.
+    """The speed of matrix products in GFLOPS, for fp32, bf16 and fp16; None where the device does not support them.
 
-    seconds: for each of the three. A picture of this moment: other work on the machine makes it smaller.
+    Args:
+        device: The torch device.
+        seconds: The time for each of the three. Other work on the machine lowers the result.
     """
     return {name: _product_speed(device, dtype, seconds) for name, dtype in DTYPES.items()}
 
 
 def _product_speed(device: str, dtype: str, seconds: float) -> float | None:
-    """The best of products whose sides double for as long as one of them is short beside the time that there is."""
+    """The best speed over products whose size doubles while the time allows."""
     import torch
 
     side, most, best = LEAST_SIDE, MOST_SIDE[device.partition(":")[0]], 0.0
     end = time.perf_counter() + seconds
     try:
         while True:
-            one = torch.ones(side, side, device=device, dtype=getattr(torch, dtype))
-            _timed_product(one)  # the first of a size sets up what the others use
-            took = _timed_product(one)
+            matrix = torch.ones(side, side, device=device, dtype=getattr(torch, dtype))
+            _timed_product(matrix)  # the first of a size compiles its kernel
+            took = _timed_product(matrix)
             best = max(best, 2 * side**3 / took)
             left = end - time.perf_counter()
             if side < most and 3 * 8 * took < left:  # the next size takes eight times as long
                 side *= 2
             elif took > left:
                 return best / 1e9
-    except (RuntimeError, TypeError):  # torch has no such product there, or there is no memory for it
+    except (RuntimeError, TypeError):  # not supported on the device, or out of memory
         return best / 1e9 or None
 
 
-def _timed_product(one: Any) -> float:
-    import torch
-
+def _timed_product(matrix: Any) -> float:
     started = time.perf_counter()
-    made = one @ one
-    float(made[0, 0])  # waits until the device is done
-    assert isinstance(made, torch.Tensor)
+    float((matrix @ matrix)[0, 0])  # waits until the device is done
     return max(time.perf_counter() - started, 1e-9)
 
 
 def bound_kernel_caches() -> None:
-    """Keep few compiled kernels of oneDNN, for a process that computes batches of ever other sizes until it is ended.
+    """Let oneDNN cache few compiled kernels, for a process that computes batches of many shapes, such as a server.
 
-    oneDNN compiles a kernel for each shape that it multiplies and keeps 1,024 of them, and torch as many descriptions of them.
-    Each shape of a batch is a new one. Kernels are small, but they lie between tensors that are freed, and the memory around
-    them cannot be used again: hundreds of MB before the first of them is let go. A forward needs a handful.
-    Read at the first product: call it before. What is set in the environment is left as it is.
+    oneDNN compiles a kernel per shape and caches 1,024 of them, and torch as many descriptors. Kernels are small, but they
+    fragment the memory between freed tensors, which costs hundreds of MB before the first is evicted. A forward needs a few.
+    Call it before the first product. Variables that are set in the environment are kept.
     """
     for name in KERNEL_CACHES:
         os.environ.setdefault(name, str(KERNELS))
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep the memory that tensors free, instead of giving it back to the kernel after each step.
+    """Let glibc keep freed memory instead of returning it to the kernel after each step; does nothing without glibc.
 
-    Each step allocates and frees a dense gradient of the embeddings (47 MB for MiniLM); returned to the kernel, its
-    pages are faulted in and zeroed again every time. See mallopt(3). Elsewhere than on glibc this does nothing.
+    Each step allocates and frees a dense gradient of the embeddings (47 MB for MiniLM), whose pages would be faulted in and
+    zeroed again every time. See mallopt(3).
     """
     m_trim_threshold, m_mmap_max, largest = -1, -4, 2**31 - 1
     try:
         mallopt = ctypes.CDLL("libc.so.6").mallopt
     except (OSError, AttributeError):
         return
-    mallopt(m_mmap_max, 0)  # blocks over 32 MB are mapped, and unmapped when freed, whatever the threshold says
+    mallopt(m_mmap_max, 0)  # without this, blocks over 32 MB are mapped, and unmapped when freed, whatever the threshold
     mallopt(m_trim_threshold, largest)

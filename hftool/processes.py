@@ -1,4 +1,4 @@
-"""What a process knows of its place among several of one run, by the environment that torchrun or accelerate gave it."""
+"""Rank, world size and life cycle of a process in a distributed run, from the environment of torchrun or accelerate."""
 
 import os
 import signal
@@ -8,59 +8,58 @@ import time
 from pathlib import Path
 
 LAUNCHER = "HFTOOL_LAUNCHER"  # the process id of the hftool that started this worker
-LOOK = 1.0  # s between two looks whether it is still there
-SHUTDOWN = "TORCH_ELASTIC_SHUTDOWN_TIMEOUT"  # s that workers have to save in, as torch's agent has it
-EXIT_FILE = "HFTOOL_EXIT_FILE"  # where the first worker leaves its exit code, when hftool started the workers
+LOOK = 1.0  # seconds between checks that it is alive
+SHUTDOWN = "TORCH_ELASTIC_SHUTDOWN_TIMEOUT"  # seconds that torch's agent gives workers to save
+EXIT_FILE = "HFTOOL_EXIT_FILE"  # file for the exit code of rank 0, when hftool started the workers
 
 
 def rank() -> int:
-    """The number of this process among those that torchrun or accelerate started; 0 alone."""
+    """The rank of this process; 0 without torchrun or accelerate."""
     return int(os.environ.get("RANK", "0"))
 
 
 def world() -> int:
-    """How many processes make this run."""
+    """The number of processes of this run."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def local_rank() -> int:
-    """The number of this process among those of this machine; 0 alone."""
+    """The rank of this process on its machine; 0 without torchrun or accelerate."""
     return int(os.environ.get("LOCAL_RANK", "0"))
 
 
-def local_world() -> int:
-    """How many of the processes of this run are on this machine."""
+def local_world_size() -> int:
+    """The number of processes of this run on this machine."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", str(world())))
 
 
 def several() -> bool:
-    """Whether this process is one of several of the same run."""
+    """Whether the run has more than one process."""
     return world() > 1
 
 
 def is_worker() -> bool:
-    """Whether this process was started by torchrun, or by hftool through it: even a worker that is alone starts no others."""
+    """Whether torchrun started this process, or hftool through it: even a single worker starts no others."""
     return several() or EXIT_FILE in os.environ or "TORCHELASTIC_RUN_ID" in os.environ
 
 
 def restarts() -> int:
-    """How often torch's elastic agent has started the processes of this run anew."""
+    """How often torch's elastic agent has restarted the processes of this run."""
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
 
 
 def become_worker() -> None:
-    """At the start of a command: of several processes all but the first are silent."""
+    """Set up a worker at the start of a command: only rank 0 prints, and a worker ends with its launcher."""
     if EXIT_FILE in os.environ and rank() == 0:
-        Path(os.environ[EXIT_FILE]).unlink(missing_ok=True)  # of workers that were there before these
+        Path(os.environ[EXIT_FILE]).unlink(missing_ok=True)  # from workers before a restart
     if several() and os.environ.get("RANK") != "0":
         sys.stdout = open(os.devnull, "w", encoding="utf-8")
     if LAUNCHER in os.environ:
-        threading.Thread(target=_end_with, args=(int(os.environ[LAUNCHER]),), daemon=True, name="hftool-launcher").start()
+        threading.Thread(target=_watch_launcher, args=(int(os.environ[LAUNCHER]),), daemon=True, name="hftool-launcher").start()
 
 
-def _end_with(launcher: int) -> None:
-    """End when the process that started this one is gone, killed without a chance to end its workers: save as after SIGTERM,
-    and after the time for that end at once."""
+def _watch_launcher(launcher: int) -> None:
+    """End this process when its launcher was killed: save as after SIGTERM, and exit when the time for that is over."""
     while os.getppid() == launcher:
         time.sleep(LOOK)
     os.kill(os.getpid(), signal.SIGTERM)
@@ -69,12 +68,12 @@ def _end_with(launcher: int) -> None:
 
 
 def first_has_left() -> bool:
-    """Whether the first worker has told its exit code: what befalls another one from then on is that it is alone."""
+    """Whether rank 0 has stored its exit code; errors of other ranks after that only come from its absence."""
     return rank() > 0 and EXIT_FILE in os.environ and Path(os.environ[EXIT_FILE]).is_file()
 
 
 def leave(code: int) -> int:
-    """The code with which a worker ends when hftool would end with `code`."""
+    """The exit code of a worker, where hftool alone would end with `code`; rank 0 stores it for the launcher."""
     path = os.environ.get(EXIT_FILE)
     if path is None or (code == 1 and not first_has_left()):
         return code

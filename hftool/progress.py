@@ -1,6 +1,6 @@
-"""How the library tells its caller what it is doing: one function, called with one small value.
+"""Progress events: the library calls one function with an `Event` for each.
 
-The command line draws these as a progress bar; a notebook or a service may print or drop them.
+The command line draws them as a progress bar; a notebook or a service may print or ignore them.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,14 +12,14 @@ Kind = Literal["notice", "plan", "step", "evaluation", "saved", "rows"]
 
 @dataclass(frozen=True)
 class Event:
-    """Something happened. `text` is for a person, `values` for a machine.
+    """One progress event. `text` is for people, `values` for code.
 
-    notice      text only: a choice that was made for the user
+    notice      text only: a default that was chosen for the user
     plan        values: steps, epochs, rows
     step        values: step, steps, loss, learning_rate, grad_norm, tokens_per_second, seconds_left, logged
     evaluation  values: step and the metrics by name
     saved       values: step, path
-    rows        values: done (rows answered so far)
+    rows        values: done (rows processed so far)
     """
 
     kind: Kind
@@ -31,9 +31,9 @@ Progress = Callable[[Event], None]
 
 
 def silent(event: Event) -> None:
-    """The default: nobody listens."""
+    """Ignore events; the default."""
 
 
 def notice(progress: Progress, text: str) -> None:
-    """Say one line."""
+    """Send a notice of one line."""
     progress(Event("notice", text))

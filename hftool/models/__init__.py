@@ -1,4 +1,4 @@
-"""Checkpoints: a folder to a model with its tokenizer and card, and back; what its config says; its page."""
+"""Model folders: loading and saving the model, tokenizer and head config; the facts of a config; the model card."""
 
 from hftool.models.class_rows import keep_classes
 from hftool.models.describe import describe, meta_model

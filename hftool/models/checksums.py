@@ -1,7 +1,7 @@
-"""SHA256SUMS: the hash of every other file of a model folder, in the form that `sha256sum -c` checks without hftool.
+"""SHA256SUMS: the hash of every other file of a model folder, in the format of `sha256sum -c`.
 
-When a folder is loaded, the files that its answers depend on are compared: each is hashed once, and again when it has changed
-since by what the disk says of it. `hftool verify` and `--locked` compare every file, whatever was compared before.
+Loading a folder compares the files that its output depends on. Hashes are cached by size, times and inode, so an unchanged file
+is hashed once. `hftool verify` and `--locked` always hash every file.
 """
 
 import contextlib
@@ -11,40 +11,46 @@ import time
 from pathlib import Path
 
 from hftool.errors import DataError, HftoolError, InputMissing
-from hftool.safety import check_links, sha256
+from hftool.safety import check_links
+from hftool.storage.checksums import FolderDiff, compare_folder, sha256
 from hftool.storage.json_documents import MAX_BYTES, open_plain
 from hftool.storage.run_folder import write_json, write_text
 
 SUMS = "SHA256SUMS"
-LINE = re.compile(r"([0-9a-f]{64}) [ *](.+)")  # "*" where sha256sum was told that a file is binary
-NOT_OURS = (".gitattributes", ".lock")  # what git, or a Hub, or a run that is open lays beside the files
-SETTINGS = (".json", ".txt", ".model")  # config, tokenizer and card
-DECIDE = (".safetensors", *SETTINGS)  # what answers depend on; a page, a licence or notes may be edited
-HASHES = "hashes.json"  # below $HF_HOME/hftool: path to what the disk said of a file, and its hash
-MOST_HASHES = 500  # files; the ones that were hashed last are kept
-SETTLED = 10**9  # nanoseconds after a change, until which another could come with the same time
+LINE = re.compile(r"([0-9a-f]{64}) [ *](.+)")  # "*": sha256sum in binary mode
+NOT_LISTED = (".gitattributes", ".lock")  # added by git, the Hub or an open run
+SETTINGS = (".json", ".txt", ".model")  # config, tokenizer and head config
+CHECKED_ON_LOAD = (".safetensors", *SETTINGS)  # output depends on these; model cards, licences and notes may be edited
+HASHES = "hashes.json"  # below $HF_HOME/hftool: path to [*stat fields, SHA-256]
+MOST_HASHES = 500  # entries of the cache; the newest are kept
+SETTLED = 10**9  # nanoseconds after a change during which another change could get the same mtime
 AGAIN = "Save it again, or fetch it again"
-MEANT = f"if the change is meant, remove its {SUMS}"
+IF_INTENDED = f"if the change is meant, remove its {SUMS}"
 SAVE = "`hftool save RUN --out DIR` writes a folder that has one"
 
 
 def write_checksums(folder: Path) -> dict[str, str]:
-    """Write SHA256SUMS, the last file of a model folder. -> name, with / between folders, to hash. Raises StorageError."""
+    """Write SHA256SUMS, the last file of a model folder. Returns file name to SHA-256. Raises StorageError."""
     sums = {name: sha256(folder / name) for name in names_in(folder)}
     write_text(folder / SUMS, "".join(f"{digest}  {name}\n" for name, digest in sums.items()))
     return sums
 
 
 def names_in(folder: Path) -> list[str]:
-    """The files that SHA256SUMS lists: all but itself and what is not the model's, sorted."""
+    """The files that SHA256SUMS lists, sorted: all but itself and the files of git and locks."""
     paths = (path for path in folder.rglob("*") if path.is_file())
     names = (path.relative_to(folder).as_posix() for path in paths)
-    return sorted(name for name in names if name != SUMS and not name.startswith(".git/") and name not in NOT_OURS)
+    return sorted(name for name in names if name != SUMS and not name.startswith(".git/") and name not in NOT_LISTED)
 
 
 def read_checksums(folder: Path) -> dict[str, str]:
-    """Name -> hash. Raises InputMissing when there is no SHA256SUMS, DataError when it is damaged or names files elsewhere,
-    Refused when it is no plain file."""
+    """Read SHA256SUMS: file name to hash.
+
+    Raises:
+        InputMissing: There is no SHA256SUMS.
+        DataError: It is damaged, or names files outside the folder.
+        Refused: It is not a regular file.
+    """
     path = folder / SUMS
     try:
         with open_plain(path) as file:
@@ -53,96 +59,96 @@ def read_checksums(folder: Path) -> dict[str, str]:
         raise InputMissing(f"'{folder}' has no {SUMS}: nothing says how its files should be", SAVE) from None
     except (OSError, ValueError) as error:
         raise DataError(f"'{path}' is damaged: {error}", SAVE) from None
-    found = [LINE.fullmatch(line) for line in lines]
-    for number, line in enumerate(found, start=1):
-        if line is None or line[2].startswith(("/", "\\")) or ".." in line[2].split("/"):
-            raise DataError(f"'{path}' is damaged: line {number} is not a SHA-256 and the name of a file beside it", SAVE)
-    return {line[2]: line[1] for line in found if line is not None}
+    sums: dict[str, str] = {}
+    for number, line in enumerate(lines, start=1):
+        found = LINE.fullmatch(line)
+        if found is None or _leaves_folder(found[2]):
+            raise DataError(f"'{path}' is damaged: line {number} is not a SHA-256 and a file name inside the folder", SAVE)
+        sums[found[2]] = found[1]
+    return sums
+
+
+def _leaves_folder(name: str) -> bool:
+    return name.startswith(("/", "\\")) or ".." in name.split("/")
 
 
 def verify_checksums(folder: Path) -> dict[str, str]:
-    """Raise DataError unless every file is there, as it was written, and no other is beside it. -> name to hash.
+    """Verify that a folder has exactly the files of its SHA256SUMS, unchanged. Returns file name to hash.
 
-    Raises what `read_checksums` raises, Refused (a link out of the folder, a pipe or a device in it).
+    Raises:
+        DataError: A file is missing, changed or not listed.
+        Refused: A link leads out of the folder, or there is a pipe or a device in it.
+        InputMissing: There is no SHA256SUMS.
     """
     check_links(folder)
     sums = read_checksums(folder)
-    present = set(names_in(folder))
-    missing = sorted(set(sums) - present)
-    changed = [name for name in sums if name in present and sha256(folder / name) != sums[name]]
-    added = sorted(present - set(sums))
-    said = [
-        f"{', '.join(names[:5])}{f' and {len(names) - 5} more' if len(names) > 5 else ''} {what}"
-        for names, what in ((missing, "missing"), (changed, "changed"), (added, "added"))
-        if names
-    ]
-    if said:
-        raise DataError(f"'{folder}' is not as it was written: {'; '.join(said)}", AGAIN)
+    if diff := compare_folder(folder, sums, present=names_in(folder)):
+        raise DataError(f"'{folder}' is not as it was written: {diff}", AGAIN)
     return sums
 
 
 def check_loaded(folder: Path, *, weights: bool = True) -> None:
-    """Raise DataError when a file that answers depend on is no longer as SHA256SUMS says; a folder without one passes.
+    """Check the files that the model's output depends on; a folder without SHA256SUMS passes.
 
-    What SHA256SUMS says in another form than `sha256sum` writes is passed over: it may be a stranger's.
+    Lines in another format than `sha256sum` writes are ignored: the file may come from another tool.
 
     Args:
-        folder: A checked model folder.
-        weights: Whether to compare the weights, too: not where only the tokenizer or the config is used.
+        weights: Whether to check the weights; not needed where only the tokenizer or the config is used.
+
+    Raises:
+        DataError: A file differs from SHA256SUMS.
     """
-    decide = DECIDE if weights else SETTINGS
+    suffixes = CHECKED_ON_LOAD if weights else SETTINGS
     if not (folder / SUMS).is_file():
         return
-    lines = (folder / SUMS).read_text(encoding="utf-8", errors="replace").splitlines()
-    sums = {found[2]: found[1] for line in lines if (found := LINE.fullmatch(line)) and found[2].endswith(decide)}
-    paths = {name: folder / name for name in sums if ".." not in name.split("/") and not name.startswith(("/", "\\"))}
-    hashes = hashes_of([path for path in paths.values() if path.is_file()])
-    changed = [name for name, path in paths.items() if hashes.get(path, sums[name]) != sums[name]]
-    if changed:
-        more = f" and {len(changed) - 5} more" if len(changed) > 5 else ""
-        raise DataError(f"'{folder}' is not as it was written: {', '.join(changed[:5])}{more} changed", f"{AGAIN}; {MEANT}")
+    lines = map(LINE.fullmatch, (folder / SUMS).read_text(encoding="utf-8", errors="replace").splitlines())
+    sums = {found[2]: found[1] for found in lines if found and found[2].endswith(suffixes) and not _leaves_folder(found[2])}
+    diff = compare_folder(folder, sums, hasher=hashes_of)
+    if diff.changed:
+        changed = FolderDiff(changed=diff.changed)
+        raise DataError(f"'{folder}' is not as it was written: {changed}", f"{AGAIN}; {IF_INTENDED}")
 
 
 def hashes_of(paths: list[Path]) -> dict[Path, str]:
-    """The SHA-256 of files; of one that has not changed since it was last hashed, from $HF_HOME/hftool/hashes.json.
+    """SHA-256 of files, from the cache $HF_HOME/hftool/hashes.json where a file has not changed since.
 
-    A file that cannot be noted there, for want of a place to write or because it changed this second, is hashed each time.
+    A file is hashed every time if the cache cannot be written or the file changed within the last second.
     """
-    notes = _notes()
-    found: dict[Path, str] = {}
+    cache = _read_cache()
+    hashes: dict[Path, str] = {}
     new: dict[str, list[object]] = {}
     for path in paths:
         key, state = str(path.absolute()), _state(path)
-        noted = notes.get(key)
-        if isinstance(noted, list) and noted[:-1] == state:
-            found[path] = str(noted[-1])
+        entry = cache.get(key)
+        if isinstance(entry, list) and entry[:-1] == state:
+            hashes[path] = str(entry[-1])
             continue
-        found[path] = sha256(path)
+        hashes[path] = sha256(path)
         if _state(path) == state and time.time_ns() - max(state[1:3]) > SETTLED:
-            new[key] = [*state, found[path]]
+            new[key] = [*state, hashes[path]]
     if new:
-        kept = {key: noted for key, noted in notes.items() if key not in new} | new
+        kept = {key: entry for key, entry in cache.items() if key not in new} | new
         with contextlib.suppress(OSError, HftoolError):
-            _place().parent.mkdir(parents=True, exist_ok=True)
-            write_json(_place(), dict(list(kept.items())[-MOST_HASHES:]))
-    return found
+            _cache_path().parent.mkdir(parents=True, exist_ok=True)
+            write_json(_cache_path(), dict(list(kept.items())[-MOST_HASHES:]))
+    return hashes
 
 
 def _state(path: Path) -> list[int]:
-    """What changes with a file: its size, its times (mtime can be set back, ctime cannot), and which one it is."""
+    """The stat fields that change with a file; mtime can be set back, ctime cannot."""
     stat = path.stat()
     return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino, stat.st_dev]
 
 
-def _place() -> Path:
+def _cache_path() -> Path:
     from huggingface_hub import constants
 
     return Path(constants.HF_HOME) / "hftool" / HASHES
 
 
-def _notes() -> dict[str, object]:
+def _read_cache() -> dict[str, object]:
     try:
-        notes = json.loads(_place().read_text(encoding="utf-8"))
+        cache = json.loads(_cache_path().read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return {}
-    return notes if isinstance(notes, dict) else {}
+    return cache if isinstance(cache, dict) else {}

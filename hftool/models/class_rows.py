@@ -1,7 +1,7 @@
-"""The classes of a trained head that is trained on: each keeps what it has learnt, wherever the new list puts it.
+"""Transfers the rows of a trained head to a new list of classes, matched by name.
 
-A head has one row of weights, and perhaps one bias, for each class, in the order of its own list. Another list of the same
-length would load without an error and give each class the weights of another.
+A head has one row of weights, and perhaps one bias, per class, in the order of its class list. Another list of the same length
+would load without an error and give each class the weights of another.
 """
 
 import dataclasses
@@ -17,67 +17,70 @@ from hftool.models.head_config import read_head_config
 from hftool.models.load import Loaded
 from hftool.models.stored_weights import Stored, read_stored
 
-NUMBERED = re.compile(r"LABEL_(\d+)")  # what transformers calls the classes of a model that was given no names
-NUMBER = "regression"
-TRAINED = {"classify": "classify", "tag": "tag", "answer": "answer", NUMBER: "give a number"}  # heads that a task made
-DEVIATION = 0.02  # of the weights of a new class: what BERT, RoBERTa and GPT-2 begin with
+NUMBERED = re.compile(r"LABEL_(\d+)")  # the default names of classes in transformers
+REGRESSION = "regression"
+TRAINED = {"classify": "classify", "tag": "tag", "answer": "answer", REGRESSION: "give a number"}  # heads trained on a task
+DEVIATION = 0.02  # standard deviation of the weights of a new class, as in BERT, RoBERTa and GPT-2
 
 
 @dataclass(frozen=True)
 class Classes:
-    """The classes of a head in id order. values: what stood for them in the data, where that is known."""
+    """The names of a head's classes in id order, and their values in the training data, where known."""
 
     names: tuple[str, ...]
     values: tuple[str, ...] = ()
 
     @property
     def are_numbered(self) -> bool:
-        """Whether the names say no more than the place of each class."""
+        """Whether the names are LABEL_0, LABEL_1 and so on."""
         return all((found := NUMBERED.fullmatch(name)) and int(found[1]) == i for i, name in enumerate(self.names))
 
 
 def keep_classes(loaded: Loaded, folder: Path, config: Any, *, in_order: bool = False) -> Loaded:
-    """Give each class of a model that is to be trained the row of the class of the same name in the head of its folder, and the
-    others new rows, drawn from torch's generator. A head for another kind of answer is replaced whole. Each is told in `notes`.
+    """Copy the stored row of each class with a known name into the head; other classes get random rows.
+
+    A head of another type is replaced as a whole. The notes of the result say what happened.
 
     Args:
-        loaded: the model as `load_model` gave it for a card with the new classes.
-        config: that of the folder, with its own classes.
-        in_order: whether the new classes were listed by hand, which is the only way to tell what LABEL_0 means.
+        loaded: The model, loaded with the new classes in its head config.
+        config: The config of its folder, with the old classes.
+        in_order: Whether the user listed the new classes, which is the only way to know what LABEL_0 means.
     """
     head_config, stored = loaded.head_config, read_stored(folder)
     name = _last_layer(loaded.model, len(head_config.labels)) if head_config.labels else None
-    there = name is not None and f"{name}.weight" in stored.files
-    old, gave = _classes_of(folder, config)
-    wanted = NUMBER if head_config.head == "classify" and head_config.problem_type == NUMBER else head_config.head
-    found: tuple[int | None, ...] = (None,) * len(head_config.labels)
+    is_stored = name is not None and f"{name}.weight" in stored.files
+    old, old_type = _classes_of(folder, config)
+    regression = head_config.head == "classify" and head_config.problem_type == REGRESSION
+    new_type = REGRESSION if regression else head_config.head
+    sources: tuple[int | None, ...] = (None,) * len(head_config.labels)
     note = ""
-    if gave == wanted and there:
-        found = match(old, Classes(head_config.labels, head_config.label_values), in_order=in_order)
-        note = _sentence(old, head_config.labels, found)
-    elif gave == wanted and name is not None and stored.files:
+    if old_type == new_type and is_stored:
+        sources = match(old, Classes(head_config.labels, head_config.label_values), in_order=in_order)
+        note = _sentence(old, head_config.labels, sources)
+    elif old_type == new_type and name is not None and stored.files:
         note = f"the head of the model has other parts than that of {type(loaded.model).__name__}: it is not used"
-    elif gave != wanted and gave in TRAINED:
-        note = f"the head of the model, which was trained to {TRAINED[gave]}, is not used"
+    elif old_type != new_type and old_type in TRAINED:
+        note = f"the head of the model, which was trained to {TRAINED[old_type]}, is not used"
     loaded = dataclasses.replace(loaded, notes=(*loaded.notes, *([note] if note else [])))
-    return _with_rows(loaded, str(name), stored, found) if there else loaded
+    return _with_rows(loaded, str(name), stored, sources) if is_stored else loaded
 
 
-def _with_rows(loaded: Loaded, name: str, stored: Stored, found: Sequence[int | None]) -> Loaded:
-    """The model with the rows that were found, and what is new of its last layer among its new weights."""
-    _put_rows(loaded.model, name, stored, found)
+def _with_rows(loaded: Loaded, name: str, stored: Stored, sources: Sequence[int | None]) -> Loaded:
+    """The model with the copied rows; if there are none, its last layer counts as new."""
+    _copy_rows(loaded.model, name, stored, sources)
     rows = {f"{name}.weight", f"{name}.bias"} & set(loaded.model.state_dict())
-    missing = set(loaded.new_weights) - rows
-    if not any(place is not None for place in found):
-        missing |= rows
-    return dataclasses.replace(loaded, new_weights=tuple(sorted(missing)))
+    new = set(loaded.new_weights) - rows
+    if all(source is None for source in sources):
+        new |= rows
+    return dataclasses.replace(loaded, new_weights=tuple(sorted(new)))
 
 
 def match(old: Classes, new: Classes, *, in_order: bool = False) -> tuple[int | None, ...]:
-    """For each new class the old one that it goes on with, or None.
+    """For each new class the id of the old class whose row it gets, or None.
 
-    By name, else by name without case and outer blanks; by their values where both lists have the same ones. LABEL_0, LABEL_1
-    and so on are the values 0, 1 and so on, where the data have just these; `in_order` takes them in the order of the new list.
+    Classes match by name, else by name without case and outer blanks; if none does, by their values where both lists have the
+    same ones. LABEL_0, LABEL_1 ... stand for the values 0, 1 ... if the data has exactly these; with `in_order` they are taken
+    in the order of the new list.
     """
     if old.are_numbered and not {*old.names} & {*new.names}:
         values = tuple(str(i) for i in range(len(old.names)))
@@ -85,13 +88,13 @@ def match(old: Classes, new: Classes, *, in_order: bool = False) -> tuple[int | 
             return tuple(range(len(old.names)))
         old = Classes(values, values) if {*new.names} == {*values} or {*new.values} == {*values} else Classes(())
     found = dict(_pairs(old.names, new.names))
-    left = [place for place in range(len(old.names)) if place not in found.values()]
-    open_ = [place for place in range(len(new.names)) if place not in found]
-    alike = _pairs([_fold(old.names[place]) for place in left], [_fold(new.names[place]) for place in open_])
-    found |= {open_[new_place]: left[old_place] for new_place, old_place in alike}
+    old_left = [i for i in range(len(old.names)) if i not in found.values()]
+    new_left = [i for i in range(len(new.names)) if i not in found]
+    alike = _pairs([_fold(old.names[i]) for i in old_left], [_fold(new.names[i]) for i in new_left])
+    found |= {new_left[i]: old_left[j] for i, j in alike}
     if not found and {*old.values} == {*new.values}:
         found = dict(_pairs(old.values, new.values))
-    return tuple(found.get(place) for place in range(len(new.names)))
+    return tuple(found.get(i) for i in range(len(new.names)))
 
 
 def _fold(name: str) -> str:
@@ -99,22 +102,22 @@ def _fold(name: str) -> str:
 
 
 def _pairs(old: Sequence[str], new: Sequence[str]) -> list[tuple[int, int]]:
-    """(new place, old place) of the words that stand once in each list."""
-    return [(i, old.index(word)) for i, word in enumerate(new) if old.count(word) == 1 == new.count(word)]
+    """(new index, old index) of the names that occur exactly once in each list."""
+    return [(i, old.index(name)) for i, name in enumerate(new) if old.count(name) == 1 == new.count(name)]
 
 
 def _classes_of(folder: Path, config: Any) -> tuple[Classes, str]:
-    """The classes of a folder's head, and what it does: one that gives a number has no classes."""
+    """The classes of a folder's head, and its type: the name of the head, or `REGRESSION`."""
     head_config = read_head_config(folder)
     head = head_config.head if head_config else natural_head_of(folder, config)
     if head_config is not None and head_config.labels:
         return Classes(head_config.labels, head_config.label_values), head
     names = tuple(str(config.id2label[i]) for i in sorted(config.id2label))
-    return Classes(names), NUMBER if head == "classify" and len(names) == 1 else head
+    return Classes(names), REGRESSION if head == "classify" and len(names) == 1 else head
 
 
 def _last_layer(model: Any, classes: int) -> str | None:
-    """The name of the layer that scores the classes: the last one outside of the body that has as many outputs."""
+    """The name of the output layer: the last layer outside the body with one output per class."""
     import torch
 
     body = {id(module) for module in model.base_model.modules()}
@@ -126,14 +129,14 @@ def _last_layer(model: Any, classes: int) -> str | None:
     return layers[-1] if layers else None
 
 
-def _put_rows(model: Any, name: str, stored: Stored, found: Sequence[int | None]) -> None:
-    """Fill the layer: rows of the stored one at the places that were found, new ones elsewhere."""
+def _copy_rows(model: Any, name: str, stored: Stored, sources: Sequence[int | None]) -> None:
+    """Fill the layer: copies of stored rows where there is a source, random rows elsewhere."""
     import torch
 
     layer, weight = model.get_submodule(name), stored.tensor(f"{name}.weight")
-    kept = [(new, old) for new, old in enumerate(found) if old is not None and old < len(weight)]
-    in_place = len(weight) == len(found)  # then the rows were loaded as they are, else drawn by the class of the model
-    if (in_place and [old for _, old in kept] == list(range(len(found)))) or (not in_place and not kept):
+    kept = [(new, old) for new, old in enumerate(sources) if old is not None and old < len(weight)]
+    same_size = len(weight) == len(sources)  # then from_pretrained loaded the rows as stored, else it initialized them
+    if (same_size and [old for _, old in kept] == list(range(len(sources)))) or (not same_size and not kept):
         return
     for kind, deviation in (("weight", DEVIATION), ("bias", 0.0)):
         target = getattr(layer, kind)
@@ -146,12 +149,12 @@ def _put_rows(model: Any, name: str, stored: Stored, found: Sequence[int | None]
             target.copy_(rows)
 
 
-def _sentence(old: Classes, names: Sequence[str], found: Sequence[int | None]) -> str:
-    """What became of the classes; empty where all are as they were."""
-    if list(found) == list(range(len(old.names))) and tuple(names) == old.names:
+def _sentence(old: Classes, names: Sequence[str], sources: Sequence[int | None]) -> str:
+    """A note on kept, renamed, new and dropped classes; "" if nothing changed."""
+    if list(sources) == list(range(len(old.names))) and tuple(names) == old.names:
         return ""
-    kept = [(names[i], old.names[place]) for i, place in enumerate(found) if place is not None]
-    new = [name for name, place in zip(names, found, strict=True) if place is None]
+    kept = [(names[i], old.names[source]) for i, source in enumerate(sources) if source is not None]
+    new = [name for name, source in zip(names, sources, strict=True) if source is None]
     if not kept and old.are_numbered:
         return (
             f"the model calls its classes {old.names[0]} to {old.names[-1]}, which does not say which is which: the head is "
@@ -159,9 +162,9 @@ def _sentence(old: Classes, names: Sequence[str], found: Sequence[int | None]) -
         )
     if not kept:
         return f"no class of the model ({listing(old.names)}) is called like one of the data: the head is new"
-    same = [one for one, other in kept if one == other]
-    renamed = [f"'{one}' for '{other}'" for one, other in kept if one != other]
-    dropped = [name for place, name in enumerate(old.names) if place not in found]
+    same = [name for name, before in kept if name == before]
+    renamed = [f"'{name}' for '{before}'" for name, before in kept if name != before]
+    dropped = [name for i, name in enumerate(old.names) if i not in sources]
     parts = [
         f"keeps {listing(same)}" if same else "",
         f"takes {', '.join(renamed[:12])}{f' and {len(renamed) - 12} more' if len(renamed) > 12 else ''}" if renamed else "",

@@ -1,4 +1,4 @@
-"""What a model is and needs, counted without loading its weights."""
+"""Architecture, parameter counts and memory estimates of a model, without loading its weights."""
 
 import contextlib
 from pathlib import Path
@@ -12,9 +12,13 @@ from hftool.models.stored_weights import read_stored, untie
 
 
 def meta_model(config: Any, auto_class: str, folder: Path | None = None) -> Any:
-    """The model's modules without weights (on the meta device): to count parameters and bytes in no time.
+    """The model's modules on the meta device, without weights, to count parameters and bytes quickly.
 
-    folder: where the config is from. Raises DataError when it describes no model, or one that its weights cannot be of.
+    Args:
+        folder: The folder of the config, whose weights limit the size of the model.
+
+    Raises:
+        DataError: The config describes no model, or one far larger than the weights.
     """
     import torch
     import transformers
@@ -23,19 +27,18 @@ def meta_model(config: Any, auto_class: str, folder: Path | None = None) -> Any:
     with guard, torch.device("meta"), quiet():
         try:
             return getattr(transformers, auto_class).from_config(config)
-        except Exception as error:  # whatever a class stumbles over: heads that do not divide a width, an unknown activation
+        except Exception as error:  # any class may fail its own way: heads that do not divide a width, an unknown activation
             fault = " ".join(str(error).split())[:200]
-            raise DataError(
-                f"the config of '{folder or type(config).__name__}' describes no model that can be built: {fault}"
-            ) from None
+            name = folder or type(config).__name__
+            raise DataError(f"the config of '{name}' describes no model that can be built: {fault}") from None
 
 
 def describe(folder: Path, auto_class: str, *, batch_size: int, length: int) -> dict[str, Any]:
-    """Architecture, parameters by part, bytes, and memory at a batch of (batch_size, length) tokens, without weights.
+    """Architecture, parameters by part, bytes, and memory for a batch of shape (batch_size, length), without weights.
 
     Activations by Korthikanti et al., "Reducing Activation Recomputation in Large Transformer Models", 2022, eq. 2, which
-    counts 2 bytes a number: s*b*h*(34 + 5*a*s/h) a layer; fp32 holds twice that. Training adds, besides the weights,
-    gradients and the two moments of AdamW. An estimate, good to about a third.
+    counts 2 bytes per number: s*b*h*(34 + 5*a*s/h) per layer; fp32 needs twice that. Training adds gradients and the two
+    moments of AdamW to the weights. The estimate is good to about a third.
     """
     config = read_config(folder)
     model = meta_model(config, auto_class, folder)
@@ -49,7 +52,7 @@ def describe(folder: Path, auto_class: str, *, batch_size: int, length: int) -> 
     total = sum(parts.values())
     layers = int(getattr(config, "num_hidden_layers", 0))
     hidden, heads = int(getattr(config, "hidden_size", 0)), int(getattr(config, "num_attention_heads", 0))
-    a_layer = 2 * length * batch_size * (34 * hidden + 5 * heads * length)
+    layer_bytes = 2 * length * batch_size * (34 * hidden + 5 * heads * length)
     weights = 4 * total
     return {
         "architecture": type(body).__name__,
@@ -64,6 +67,6 @@ def describe(folder: Path, auto_class: str, *, batch_size: int, length: int) -> 
         "bytes_in_memory": weights,
         "batch_size": batch_size,
         "length": length,
-        "memory_to_infer": weights + a_layer,
-        "memory_to_train": 4 * weights + layers * a_layer,
+        "memory_to_infer": weights + layer_bytes,
+        "memory_to_train": 4 * weights + layers * layer_bytes,
     }

@@ -1,4 +1,4 @@
-"""A model folder whose weights are in graphs: what export.json says of it, and what it is, without opening a graph."""
+"""An exported model folder, whose weights are in ONNX graphs: its export.json, and its description without opening a graph."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from hftool.errors import DataError
-from hftool.safety import EXPORT, sha256
+from hftool.safety import EXPORT
+from hftool.storage.checksums import compare_folder
 from hftool.storage.json_documents import Schema, each
-from hftool.storage.run_folder import read_json
+from hftool.storage.run_folder import COUNT, read_json
 
-COUNT: Schema = {"type": "integer", "minimum": 0}
 COUNTS = ("layers", "hidden_size", "attention_heads", "vocabulary", "parameters")
-FACTS: Schema = {  # of `describe`, as it was when the model was exported
+FACTS: Schema = {  # the result of `describe` when the model was exported
     "type": "object",
     "required": ("architecture", "family", *COUNTS, "parameters_by_part"),
     "properties": {
@@ -24,7 +24,7 @@ FACTS: Schema = {  # of `describe`, as it was when the model was exported
 }
 KNOWN: tuple[str, ...] = FACTS["required"]
 GRAPH: Schema = {"type": "string", "pattern": r"\.onnx$"}
-REPORT: Schema = {  # of export.json: what is read of it
+REPORT: Schema = {  # the keys of export.json that are read
     "type": "object",
     "required": ("graphs", "files"),
     "properties": {
@@ -41,7 +41,7 @@ REPORT: Schema = {  # of export.json: what is read of it
 
 @dataclass(frozen=True)
 class Export:
-    """An exported folder. graphs: the file of each graph by its name. report: all of export.json."""
+    """An exported folder: the file of each graph by its name, and the content of export.json."""
 
     folder: Path
     graphs: Mapping[str, str]
@@ -49,29 +49,25 @@ class Export:
 
 
 def read_export(folder: Path) -> Export:
-    """The export in a folder that `check_folder` has passed, each of its files as it was written.
-
-    Raises DataError when a file has changed or is missing.
-    """
+    """Read the export in a checked folder, and verify its files. Raises DataError when one has changed or is missing."""
     report = read_json(folder / EXPORT, REPORT)
     files = report["files"]
     if not set(report["graphs"].values()) <= set(files):
         raise DataError(f"'{folder / EXPORT}' is damaged: it has no SHA-256 of each graph", "Export the model again")
-    for name, digest in files.items():
-        path = folder / Path(name).name
-        if not path.is_file() or sha256(path) != digest:
-            raise DataError(f"'{path}' is damaged: not the file that was exported", "Copy the whole folder again")
+    diff = compare_folder(folder, {Path(name).name: digest for name, digest in files.items()})
+    for name in (*diff.missing, *diff.changed):
+        raise DataError(f"'{folder / name}' is damaged: not the file that was exported", "Copy the whole folder again")
     return Export(folder, report["graphs"], report)
 
 
 def describe_export(export: Export, *, batch_size: int, length: int) -> dict[str, Any]:
-    """What `describe` tells of a model, as it was when it was exported, and the bytes of its graphs in place of its weights.
+    """What `describe` returned when the model was exported, with the bytes of the graphs as those of the weights.
 
-    Memory to train is 0: graphs cannot be trained. Raises DataError when export.json does not say what the model is.
+    `memory_to_train` is 0: graphs cannot be trained. Raises DataError when export.json has no description.
     """
     facts = export.report.get("model")
     if facts is None:
-        raise DataError(f"'{export.folder / EXPORT}' is damaged: it does not say what the model is", "Export the model again")
+        raise DataError(f"'{export.folder / EXPORT}' is damaged: it does not describe the model", "Export the model again")
     size = sum((export.folder / Path(name).name).stat().st_size for name in export.report["files"])
     return {
         **{name: facts[name] for name in KNOWN},
@@ -79,7 +75,7 @@ def describe_export(export: Export, *, batch_size: int, length: int) -> dict[str
         "bytes_in_memory": size,
         "batch_size": batch_size,
         "length": length,
-        # as `describe` counts activations
+        # activations as in `describe`
         "memory_to_infer": size + 2 * length * batch_size * (34 * facts["hidden_size"] + 5 * facts["attention_heads"] * length),
         "memory_to_train": 0,
     }

@@ -1,4 +1,4 @@
-"""What a checkpoint's config says of it: its family, what it does, and the class of transformers that does it."""
+"""Facts from a checkpoint's config: its family, its natural head, and the auto class of transformers for a head."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ AUTO_CLASSES = {
     "fill": "AutoModelForMaskedLM",
     "embed": "AutoModelForTextEncoding",
 }
-# how the classes of transformers end, and what their models do
+# suffixes of transformers' model classes, and the head that they have
 ENDINGS = {
     "ForSequenceClassification": "classify",
     "ForTokenClassification": "tag",
@@ -29,7 +29,8 @@ ENDINGS = {
     "ForPreTraining": "fill",
     "Model": "embed",
 }
-# without a row; they count positions from the pad token's on, as RoBERTa does: by create_position_ids_from_input_ids
+# architectures without a registry row that count positions from the pad token's id on, as RoBERTa does
+# (create_position_ids_from_input_ids)
 COUNT_FROM_PAD = (
     *("camembert", "data2vec-text", "esm", "ibert", "lilt", "longformer", "luke", "markuplm", "mpnet"),
     *("roberta-prelayernorm", "xlm-roberta-xl", "xmod"),
@@ -37,10 +38,15 @@ COUNT_FROM_PAD = (
 
 
 def read_config(folder: Path, *, weights: bool = True, exported: bool = False) -> Any:
-    """The transformers config of a checked folder, nothing of it executed.
+    """The transformers config of a folder, after all safety checks; no code of the folder is executed.
 
-    weights: whether it must hold weights. exported: whether graphs will do in their place. Raises Refused, DataError,
-    InputMissing, ConfigError (graphs where weights are needed).
+    Args:
+        weights: Whether it must hold weights.
+        exported: Whether ONNX graphs count as weights.
+
+    Raises:
+        ConfigError: There are graphs where weights are needed.
+        HftoolError: What `check_folder` and `check_settings` raise.
     """
     from transformers import AutoConfig
 
@@ -48,15 +54,15 @@ def read_config(folder: Path, *, weights: bool = True, exported: bool = False) -
     check_settings(folder)
     if weights and not exported and is_export(folder):
         raise ConfigError(
-            f"'{folder}' is an export: its graphs answer, but have no weights to be trained or saved",
-            "Take the run or the model folder that it was made of",
+            f"'{folder}' is an export: its graphs run, but have no weights to be trained or saved",
+            "Use the run or the model folder that was exported",
         )
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
         if getattr(config, "chunk_size_feed_forward", 0):
-            config.chunk_size_feed_forward = 0  # saves memory, changes no answer, and takes multiples of its length alone
+            config.chunk_size_feed_forward = 0  # it only saves memory, and fails unless the length is a multiple of it
         return config
-    except Exception as error:  # values of a wrong type raise whatever the class of the config stumbles over
+    except Exception as error:  # values of a wrong type raise any error
         raise DataError(
             f"'{folder / 'config.json'}' is not a config that transformers knows: " + " ".join(str(error).split())[:200]
         ) from None
@@ -65,23 +71,23 @@ def read_config(folder: Path, *, weights: bool = True, exported: bool = False) -
 def family_of(config: Any) -> Family:
     """The family of a checkpoint, by the `model_type` of its config.
 
-    An architecture without a row gets facts from its own config, bf16 aside: nobody has tried it here.
+    An architecture without a registry row gets a family from its config, in fp32 only: bf16 is untested for it.
     """
     kind = str(config.model_type)
     found = find_family(kind)
     if found is not None:
         return found
     natural = "text2text" if config.is_encoder_decoder else "generate" if _is_decoder(config) else "fill"
-    # nearly every encoder has a class that writes, which sees the very tokens that it is to predict, and so learns nothing
-    able = [head for head in AUTO_CLASSES if head != "generate" or natural == "generate"]
-    heads = tuple(head for head in able if _auto_class_knows(AUTO_CLASSES[head], config))
+    # nearly every encoder has a causal class, but without a causal mask it sees the tokens it predicts, and learns nothing
+    candidates = [head for head in AUTO_CLASSES if head != "generate" or natural == "generate"]
+    heads = tuple(head for head in candidates if _auto_class_knows(AUTO_CLASSES[head], config))
     own: tuple[tuple[str, str], ...] = ()
-    if natural == "fill" and "fill" in heads and "embed" not in heads:  # MPNet and ModernBERT are not in the class of encoders
+    if natural == "fill" and "fill" in heads and "embed" not in heads:  # AutoModelForTextEncoding lacks MPNet and ModernBERT
         heads, own = (*heads, "embed"), (("embed", "AutoModel"),)
     side = "left" if natural == "generate" else "right"
     offset = 2 if kind in COUNT_FROM_PAD else 0
-    only = ("float32",)
-    return Family(kind, kind, heads, natural, safe_dtypes=only, writing_side=side, position_offset=offset, auto_classes=own)
+    dtypes = ("float32",)
+    return Family(kind, kind, heads, natural, safe_dtypes=dtypes, writing_side=side, position_offset=offset, auto_classes=own)
 
 
 def _auto_class_knows(auto_class: str, config: Any) -> bool:
@@ -91,14 +97,14 @@ def _auto_class_knows(auto_class: str, config: Any) -> bool:
 
 
 def _is_decoder(config: Any) -> bool:
-    """Whether it writes: architectures that fill masks are known as such, whatever else they could do."""
+    """Whether it is a causal language model; architectures that also fill masks count as encoders."""
     return _auto_class_knows("AutoModelForCausalLM", config) and not _auto_class_knows("AutoModelForMaskedLM", config)
 
 
 def natural_head_of(folder: Path, config: Any) -> str:
-    """What a checkpoint does that hftool did not make: by the class that its config names, else by its family.
+    """The head of a checkpoint without hftool.json: by the class that its config names, else by its family.
 
-    modules.json is how sentence-transformers marks a model that embeds, whatever class it was trained from.
+    A modules.json marks a sentence-transformers model, which embeds, whatever class its config names.
     """
     family = family_of(config)
     if (folder / "modules.json").is_file() and "embed" in family.heads:
@@ -109,5 +115,5 @@ def natural_head_of(folder: Path, config: Any) -> str:
 
 
 def auto_class_of(head: str, config: Any) -> str:
-    """The class of transformers under which a model of this config does `head`."""
+    """The auto class of transformers that loads a model of this config with `head`."""
     return family_of(config).auto_class(head, AUTO_CLASSES[head])

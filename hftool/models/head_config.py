@@ -1,4 +1,4 @@
-"""The card of a model: what it needs to be used as it was trained, written beside it as hftool.json."""
+"""hftool.json: the head, labels and settings with which a model was trained, stored in its folder."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ DAMAGED = "Save the model again, or copy the file as it was written"
 MOST_TOKENS = 10**6
 POOLINGS = ("mean", "cls", "max", "mean_sqrt_len_tokens")
 NUMBER: Schema = {"type": "number"}
-# the schema of a field by its type
+# the schema of each field type
 OF_TYPES: Mapping[Any, Schema] = {
     bool: {"type": "boolean"},
     str: {"type": "string"},
@@ -24,36 +24,38 @@ OF_TYPES: Mapping[Any, Schema] = {
     tuple[str, ...]: {"type": "array", "items": {"type": "string"}},
     tuple[float, ...]: {"type": "array", "items": NUMBER},
     Mapping[str, str]: {"type": "object", "additionalProperties": {"type": "string"}},
-    Mapping[str, float]: {"type": "object", "additionalProperties": NUMBER},
     Mapping[str, Any]: {"type": "object"},
 }
-# what a field must be besides its type
+# keys that older versions wrote, which are checked and ignored
+UNUSED: Mapping[str, Schema] = {"thresholds": {"type": "object", "additionalProperties": NUMBER}}
+# what a field must fulfil besides the schema of its type
 NARROWER: Mapping[str, Schema] = {
-    "head": {"type": "string", "enum": tuple(AUTO_CLASSES)},
-    "problem_type": {
-        "type": "string",
-        "enum": ("single_label_classification", "multi_label_classification", "regression", "answer_or_none"),
-    },
-    "pooling": {"type": "string", "enum": POOLINGS},
-    "class_weights": {"type": "array", "items": {"type": "number", "minimum": 0}},
-    **each(("label_range", "label_scale"), {"type": "array", "items": NUMBER, "maxItems": 2}),
-    "metrics": {
-        "type": "object",
-        "additionalProperties": {"type": "object", "required": ("rows",), "additionalProperties": NUMBER},
-    },
+    "head": {"enum": tuple(AUTO_CLASSES)},
+    "problem_type": {"enum": ("single_label_classification", "multi_label_classification", "regression", "answer_or_none")},
+    "pooling": {"enum": POOLINGS},
+    "class_weights": {"items": {"type": "number", "minimum": 0}},
+    **each(("label_range", "label_scale"), {"maxItems": 2}),
+    "metrics": {"additionalProperties": {"type": "object", "required": ("rows",), "additionalProperties": NUMBER}},
 }
 
 
 @dataclass(frozen=True)
 class HeadConfig:
-    """What a model needs to be used as it was trained.
+    """The settings with which a model must be used to give the output it was trained for.
 
-    labels: names in id order; label_values: what stood for them in the data. measures: the metrics of the task, the first of
-    which decides; empty for those of the head. max_new_tokens: of an answer that is written. label_range: the least and the
-    largest number in the data, where the label is one. label_scale: the mean and the scale by which numbers were standardised
-    in training: an answer is the output times the scale plus the mean. stand_in: which model answers in another's name, if one
-    does. pooling, normalize, pool_prefix: how a vector is made, as `models/sentences.py` has it. split_units: whether a text to
-    be tagged is split where Thai, Lao, Khmer or Burmese have no spaces; not where words of them were learnt.
+    Args:
+        labels: Label names in id order.
+        label_values: The values of the labels in the training data.
+        max_length: The most tokens of an input.
+        prefix: The text put before each input.
+        stand_in: Kind ("model", "data") to "USED for REQUESTED", where a stand-in was used.
+        measures: The metrics of the task, the deciding one first; empty for those of the head.
+        max_new_tokens: The most tokens of a generated text.
+        label_range: The smallest and the largest label, for regression.
+        label_scale: The mean and the scale of the standardised labels: prediction = output * scale + mean.
+        pooling, normalize, pool_prefix: How an embedding is computed, see `SentenceSettings`.
+        split_units: Whether texts to tag are split where Thai, Lao, Khmer or Burmese has no spaces; not if whole words were
+            trained on.
     """
 
     head: str
@@ -64,7 +66,7 @@ class HeadConfig:
     max_length: int = 0
     prefix: str = ""
     problem_type: str = "single_label_classification"
-    thresholds: Mapping[str, float] = field(default_factory=dict)
+
     base: str = ""
     revision: str = ""
     stand_in: Mapping[str, str] = field(default_factory=dict)
@@ -82,27 +84,27 @@ class HeadConfig:
 
 
 def read_head_config(folder: Path) -> HeadConfig | None:
-    """Read the card of a model folder.
+    """Read the hftool.json of a model folder.
 
     Returns:
-        The card, or None when the folder was not made by hftool.
+        The head config, or None when there is no hftool.json.
 
     Raises:
-        ConfigError: it has keys of another version of hftool, or no head.
-        DataError: it has a value that no card can have; the key is named.
-        InputMissing: it is no JSON object.
-        Refused: it is not a plain file.
+        ConfigError: It has keys of another version of hftool, or no head.
+        DataError: It has an invalid value; the key is named.
+        InputMissing: It is no JSON object.
+        Refused: It is not a regular file.
     """
     path = folder / HEAD_CONFIG
     if not path.exists():
         return None
     values = read_json(path)
-    known = {f.name for f in dataclasses.fields(HeadConfig)}
+    known = {f.name for f in dataclasses.fields(HeadConfig)} | set(UNUSED)
     if "head" not in values or set(values) - known:
         wrong = f"unknown keys {sorted(set(values) - known)}" if "head" in values else "no key 'head'"
         raise ConfigError(f"'{path}' does not fit this version: {wrong}", "It was written by another version of hftool")
     check_document(values, head_config_schema(), path)
-    fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+    fields: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items() if key not in UNUSED}
     head_config = HeadConfig(**fields)
     fault = _contradiction(head_config)
     if fault:
@@ -111,28 +113,26 @@ def read_head_config(folder: Path) -> HeadConfig | None:
 
 
 def head_config_schema() -> Schema:
-    """The schema of hftool.json, made of the types of the fields of `HeadConfig`."""
+    """The schema of hftool.json, from the field types of `HeadConfig`."""
     fields = dataclasses.fields(HeadConfig)
-    return {"type": "object", "properties": {f.name: {**OF_TYPES[f.type], **NARROWER.get(f.name, {})} for f in fields}}
+    properties = {f.name: {**OF_TYPES[f.type], **NARROWER.get(f.name, {})} for f in fields}
+    return {"type": "object", "properties": {**properties, **UNUSED}}
 
 
 def _contradiction(head_config: HeadConfig) -> str:
-    """What of a card does not go together with the rest of it; empty where all does."""
-    count = len(head_config.labels)
+    """How the values of a head config contradict each other; "" if they do not."""
+    count, span, scale = len(head_config.labels), head_config.label_range, head_config.label_scale
     if count != len(set(head_config.labels)):
         return "'labels' has a name twice"
     if not count and head_config.head in ("classify", "tag") and head_config.problem_type != "regression":
         return f"'labels' is empty, and a model that is to {head_config.head} has labels"
     for name in ("label_values", "class_weights"):
-        if getattr(head_config, name) and len(getattr(head_config, name)) != count:
-            return f"'{name}' has {len(getattr(head_config, name))} items, and 'labels' {count}"
-    if head_config.label_range and (
-        len(head_config.label_range) != 2 or head_config.label_range[0] > head_config.label_range[1]
-    ):
+        items = len(getattr(head_config, name))
+        if items not in (0, count):
+            return f"'{name}' has {items} items, and 'labels' {count}"
+    if span and (len(span) != 2 or span[0] > span[1]):
         return "'label_range' must be the least and the largest number"
-    if head_config.label_scale and (len(head_config.label_scale) != 2 or head_config.label_scale[1] <= 0):
-        return "'label_scale' must be a mean and a scale above 0"
-    return ""
+    return "'label_scale' must be a mean and a scale above 0" if scale and (len(scale) != 2 or scale[1] <= 0) else ""
 
 
 def write_head_config(folder: Path, head_config: HeadConfig) -> None:

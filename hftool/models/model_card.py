@@ -1,4 +1,4 @@
-"""The README.md of a model folder, filled from its card and from the run that made it. What is not known is not said."""
+"""The model card: the README.md of a model folder, from its head config and the run that trained it."""
 
 import re
 import shlex
@@ -21,7 +21,7 @@ PIPELINES = {  # https://huggingface.co/docs/hub/models-tasks
     "embed": "feature-extraction",
 }
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
-MOST_CLASSES = 30  # rows of the table by class; more would bury the page
+MOST_CLASSES = 30  # above this the table by class is left out
 KNOBS = (
     *("epochs", "max_steps", "batch_size", "accumulate", "lr", "lora"),
     *("optimizer", "schedule", "warmup", "weight_decay", "limit"),
@@ -54,26 +54,28 @@ pipeline_tag: {pipeline}
 
 ## Use
 
-With transformers alone, in this folder:
-
-```python
-{snippet}
-```
-
-With hftool: `hftool infer . "TEXT"`.{sections}
+{usage}
 
 ## How it was made
 
-{made}
+{training}
 
 `SHA256SUMS` has the hash of every file: `sha256sum -c SHA256SUMS` checks them, and so does `hftool verify .`.
 """
 
 
+USAGE = """With transformers alone, in this folder:
+
+```python
+{snippet}
+```
+
+With hftool: `hftool infer . "TEXT"`."""
+
+
 @dataclass(frozen=True)
 class RunProvenance:
-    """How a model came to be: the manifest, the metrics and the knobs of its run, as they stand in its files; all may be
-    empty."""
+    """The manifest, the metrics and the settings of the run that trained a model, as in its files; each may be empty."""
 
     manifest: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
@@ -83,26 +85,22 @@ class RunProvenance:
 NO_PROVENANCE = RunProvenance()
 
 
-def write_readme(
-    folder: Path,
-    head_config: HeadConfig,
-    model_class: str,
-    provenance: RunProvenance = NO_PROVENANCE,
-    *,
-    sections: Sequence[str] = (),
-) -> None:
-    """Write the README.md.
-
-    model_class: the class of transformers that loads the folder. sections: more of the page, Markdown with headings of the
-    second level, such as how an export is run.
-    """
-    (folder / "README.md").write_text(page(head_config, model_class, provenance, sections=sections), encoding="utf-8")
+def write_readme(folder: Path, head_config: HeadConfig, model_class: str, provenance: RunProvenance = NO_PROVENANCE) -> None:
+    """Write the README.md of a model folder; for the arguments see `page`."""
+    (folder / "README.md").write_text(page(head_config, model_class, provenance), encoding="utf-8")
 
 
 def page(
-    head_config: HeadConfig, model_class: str, provenance: RunProvenance = NO_PROVENANCE, *, sections: Sequence[str] = ()
+    head_config: HeadConfig, model_class: str, provenance: RunProvenance = NO_PROVENANCE, *, usage: str | None = None
 ) -> str:
-    """The text of the README.md; see `write_readme`."""
+    """The text of a model card.
+
+    Args:
+        head_config: The head config of the model.
+        model_class: The class of transformers that loads the folder, such as BertForSequenceClassification.
+        provenance: The run that trained the model.
+        usage: Markdown of the section "Use"; by default how the folder is used with transformers and with hftool.
+    """
     return PAGE.format(
         pipeline=PIPELINES[head_config.head],
         ids="".join(_ids(head_config, provenance)),
@@ -113,24 +111,23 @@ def page(
         data="\n".join(_data(provenance)) or "Nothing is recorded about the data.",
         metrics=_metrics(head_config, provenance.metrics),
         limits="\n".join(f"- {line}" for line in _limits(head_config, provenance)),
-        snippet=snippet(head_config, model_class),
-        sections="".join(f"\n\n{text.strip()}" for text in sections),
-        made="\n\n".join(_made(head_config, provenance)) or "Nothing is recorded about how it was made.",
+        usage=USAGE.format(snippet=snippet(head_config, model_class)) if usage is None else usage,
+        training="\n\n".join(_training(head_config, provenance)) or "Nothing is recorded about how it was made.",
     )
 
 
-def _short(word: str) -> str:
-    """A path as its last part: where a file lay on somebody's machine is nobody's business."""
-    return PurePath(word).name if word.startswith(("/", "~", "\\")) or re.match(r"[A-Za-z]:\\", word) else word
+def _short(name: str) -> str:
+    """The last part of a path: folders of the author's machine are private. Other names stay."""
+    return PurePath(name).name if name.startswith(("/", "~", "\\")) or re.match(r"[A-Za-z]:\\", name) else name
 
 
 def _code(value: object) -> str:
-    """Somebody's word as code within a line or a table of Markdown."""
+    """Untrusted text as code in a line or a table of Markdown."""
     return "`" + as_line(str(value)).replace("`", "'").replace("|", "¦") + "`"
 
 
 def _ids(head_config: HeadConfig, provenance: RunProvenance) -> Iterator[str]:
-    """The lines of the head of the page by which the Hub links models and data sets."""
+    """The metadata lines by which the Hub links the base model and the data set."""
     if HUB_ID.fullmatch(head_config.base):
         yield f"base_model: {head_config.base}\n"
     data = str(provenance.manifest.get("data_revision", "")).partition("@")[0]
@@ -139,16 +136,15 @@ def _ids(head_config: HeadConfig, provenance: RunProvenance) -> Iterator[str]:
 
 
 def _origin(head_config: HeadConfig) -> str:
-    base = _code(_short(head_config.base) or "a model without a name") + (
-        f" at revision {_code(head_config.revision)}" * bool(head_config.revision)
-    )
+    revision = f" at revision {_code(head_config.revision)}" if head_config.revision else ""
+    base = _code(_short(head_config.base) or "a model without a name") + revision
     if not head_config.task:
-        return f"{base}, written by hftool for `{head_config.head}`; hftool has not trained it."
+        return f"{base}, saved by hftool for `{head_config.head}`; hftool has not trained it."
     return f"Fine-tuned from {base} with hftool for `{head_config.head}` on {_code(_short(head_config.task))}."
 
 
 def _facts(head_config: HeadConfig, model_class: str) -> list[str]:
-    """What whoever loads it plainly must know to get the same answers."""
+    """What users of plain transformers must know to get the same output."""
     facts = []
     if head_config.labels:
         facts.append("Labels, in id order: " + ", ".join(map(_code, head_config.labels)) + ".")
@@ -156,32 +152,32 @@ def _facts(head_config: HeadConfig, model_class: str) -> list[str]:
         facts.append(f"It was trained on numbers from {head_config.label_range[0]:g} to {head_config.label_range[1]:g}.")
     if head_config.label_scale:
         mean, scale = head_config.label_scale
-        facts.append(f"It was trained on standardised numbers: an answer is the model's output times {scale!r} plus {mean!r}.")
+        facts.append(f"It was trained on standardised labels: the prediction is the model's output * {scale!r} + {mean!r}.")
     if head_config.head == "classify" and model_class.endswith("ForTokenClassification"):
         facts.append("The score of a text is the mean of its tokens' logits.")
     if head_config.head == "embed":
-        length = ", brought to length 1" if head_config.normalize else ""
-        facts.append(f"The vector of a text is the {head_config.pooling} of its tokens' last hidden states{length}.")
+        length = ", normalized to length 1" if head_config.normalize else ""
+        facts.append(f"The embedding of a text is the {head_config.pooling} of its tokens' last hidden states{length}.")
     if head_config.prefix:
-        alone = "" if head_config.pool_prefix else ", which is no part of its vector"
-        facts.append(f"Before each text stands {_code(head_config.prefix)}{alone}.")
-    return [*facts, f"Texts are cut at {head_config.max_length} tokens."] if head_config.max_length else facts
+        unpooled = "" if head_config.pool_prefix else ", which is not pooled"
+        facts.append(f"Each text gets the prefix {_code(head_config.prefix)}{unpooled}.")
+    return [*facts, f"Texts are truncated to {head_config.max_length} tokens."] if head_config.max_length else facts
 
 
 def _data(provenance: RunProvenance) -> Iterator[str]:
-    made = provenance.manifest
-    if made.get("data_revision"):
-        yield f"From the Hub: {_code(made['data_revision'])}.\n"
-    if made.get("rows"):
+    manifest = provenance.manifest
+    if manifest.get("data_revision"):
+        yield f"From the Hub: {_code(manifest['data_revision'])}.\n"
+    if manifest.get("rows"):
         yield "| split | rows |\n|---|---|"
-        yield from (f"| {split} | {count} |" for split, count in made["rows"].items())
-    faults = [f"{made[key]} {what}" for key, what in FAULTS if made.get(key)]
-    faults += [f"{made['leaked']} of train were in validation or test as well"] if made.get("leaked") else []
-    if "rows" in made:
+        yield from (f"| {split} | {count} |" for split, count in manifest["rows"].items())
+    faults = [f"{manifest[key]} {what}" for key, what in FAULTS if manifest.get(key)]
+    faults += [f"{manifest['leaked']} of train were in validation or test as well"] if manifest.get("leaked") else []
+    if "rows" in manifest:
         yield "\n" + (f"Of the rows that were read {', '.join(faults)}." if faults else "No row was rejected.")
-    if made.get("data"):
+    if manifest.get("data"):
         yield "\n| file | SHA-256 |\n|---|---|"
-        yield from (f"| {_code(PurePath(path).name)} | {_code(digest)} |" for path, digest in made["data"].items())
+        yield from (f"| {_code(PurePath(path).name)} | {_code(digest)} |" for path, digest in manifest["data"].items())
 
 
 def _metrics(head_config: HeadConfig, metrics: Mapping[str, Any]) -> str:
@@ -197,15 +193,15 @@ def _metrics(head_config: HeadConfig, metrics: Mapping[str, Any]) -> str:
 
 
 def _of_split(split: str, measured: Mapping[str, Any]) -> list[str]:
-    """What goes beside the table: the majority, and each class or type with its count."""
+    """The majority baseline, and the table by class or entity type."""
     lines, majority = [], measured.get("majority_baseline")
     if majority:
-        what = f"Always {_code(majority['label'])} has an accuracy of {majority['accuracy']:.4f} on {split}."
+        what = f"Always predicting {_code(majority['label'])} has an accuracy of {majority['accuracy']:.4f} on {split}."
         lines += ["", what]
-    for key, word, count in (("by_class", "label", "rows"), ("by_type", "type", "entities")):
+    for key, kind, count in (("by_class", "label", "rows"), ("by_type", "type", "entities")):
         rows = list(measured.get(key, {}).items())
         if rows and len(rows) <= MOST_CLASSES:
-            lines += ["", f"| {split}: {word} | {count} | precision | recall | f1 |", "|---|---|---|---|---|"]
+            lines += ["", f"| {split}: {kind} | {count} | precision | recall | f1 |", "|---|---|---|---|---|"]
             for name, row in rows:
                 cells = " | ".join(f"{row[part]:.4f}" for part in ("precision", "recall", "f1"))
                 lines.append(f"| {_code(name)} | {row[count]} | {cells} |")
@@ -213,41 +209,44 @@ def _of_split(split: str, measured: Mapping[str, Any]) -> list[str]:
 
 
 def _limits(head_config: HeadConfig, provenance: RunProvenance) -> Iterator[str]:
-    """What is known of where it ends, and that no more is known."""
-    made, rows = provenance.manifest, provenance.manifest.get("rows", {})
+    """The known limits of the model."""
+    manifest, rows = provenance.manifest, provenance.manifest.get("rows", {})
     if head_config.max_length:
-        yield f"It reads {head_config.max_length} tokens of a text" + _cut(made) + "."
-    learnt = f"It has learnt from {rows['train']} rows" if rows.get("train") else "What it has learnt from is not recorded here"
-    yield f"{learnt}. Nothing here says how it does on other kinds of text, or in languages that these rows do not hold."
+        yield f"It reads {head_config.max_length} tokens of a text" + _truncated(manifest) + "."
+    data = f"It was trained on {rows['train']} rows" if rows.get("train") else "Its training data is not recorded here"
+    yield f"{data}. Nothing is known about other kinds of text, or about languages that are not in these rows."
     if head_config.stand_in:
-        yield "It stands in for another: its figures are not those of the model or data set that was asked for."
+        yield "A stand-in was used: its metrics are not those of the requested model or data set."
     if not head_config.metrics:
         yield "It has not been measured: `hftool evaluate . FILE` does that."
 
 
-def _cut(made: Mapping[str, Any]) -> str:
-    cut, rows = made.get("cut", {}).get("train"), made.get("rows", {}).get("train")
-    if cut is None or not rows:
+def _truncated(manifest: Mapping[str, Any]) -> str:
+    count, rows = manifest.get("cut", {}).get("train"), manifest.get("rows", {}).get("train")
+    if count is None or not rows:
         return ""
-    return f"; {cut} of the {rows} train rows ({100 * cut / rows:.1f} %) were longer" if cut else "; no train row was longer"
+    share = f"{100 * count / rows:.1f} %"
+    return f"; {count} of the {rows} train rows ({share}) were longer" if count else "; no train row was longer"
 
 
-def _made(head_config: HeadConfig, provenance: RunProvenance) -> Iterator[str]:
-    made, knobs = provenance.manifest, provenance.knobs
-    if made.get("command"):
-        yield f"```\n{_command(made['command'])}\n```"
-    facts = [f"{key} {made[key]}" for key in ("seed", "device", "precision", "created") if made.get(key) not in (None, "")]
+def _training(head_config: HeadConfig, provenance: RunProvenance) -> Iterator[str]:
+    manifest, knobs = provenance.manifest, provenance.knobs
+    if manifest.get("command"):
+        yield f"```\n{_command(manifest['command'])}\n```"
+    keys = ("seed", "device", "precision", "created")
+    facts = [f"{key} {manifest[key]}" for key in keys if manifest.get(key) not in (None, "")]
     facts += [f"{key} {knobs[key]}" for key in KNOBS if knobs.get(key) is not None]
     if facts:
         yield f"{', '.join(facts)}."
-    versions = {"hftool": made.get("hftool"), "python": made.get("python"), **(made.get("versions") or head_config.versions)}
+    libraries = manifest.get("versions") or head_config.versions
+    versions = {"hftool": manifest.get("hftool"), "python": manifest.get("python"), **libraries}
     named = [f"{name} {version}" for name, version in versions.items() if version]
     if named:
         yield f"Versions: {', '.join(named)}."
 
 
 def _command(words: Sequence[str]) -> str:
-    """The command as it was typed, but for the folder that hftool lay in."""
+    """The command line of the run, without the path of hftool."""
     program = PurePath(words[0]).name if words else ""
-    begin = ["hftool"] if program in ("hftool", "hftool.exe", "__main__.py") else ["python", program or "-"]
-    return as_line(shlex.join([*begin, *words[1:]])).replace("```", "'''")
+    prefix = ["hftool"] if program in ("hftool", "hftool.exe", "__main__.py") else ["python", program or "-"]
+    return as_line(shlex.join([*prefix, *words[1:]])).replace("```", "'''")

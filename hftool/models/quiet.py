@@ -1,4 +1,4 @@
-"""Silence for transformers: what matters of its tables, bars and warnings we say ourselves."""
+"""Silences the tables, progress bars and warnings of transformers."""
 
 import contextlib
 from collections.abc import Iterator
@@ -7,16 +7,16 @@ from typing import Any
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keep transformers' tables, bars and warnings off stderr for a while: what matters of them we say ourselves."""
+    """Keep transformers' tables, bars and warnings off stderr; hftool reports what matters of them itself."""
     from transformers.utils import logging
 
-    noise: Any = logging  # its functions carry no types
-    level, bars = noise.get_verbosity(), noise.is_progress_bar_enabled()
-    noise.set_verbosity_error()
-    noise.disable_progress_bar()
+    untyped: Any = logging  # its functions have no types
+    level, bars = untyped.get_verbosity(), untyped.is_progress_bar_enabled()
+    untyped.set_verbosity_error()
+    untyped.disable_progress_bar()
     try:
         yield
     finally:
-        noise.set_verbosity(level)
+        untyped.set_verbosity(level)
         if bars:
-            noise.enable_progress_bar()
+            untyped.enable_progress_bar()

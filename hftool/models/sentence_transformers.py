@@ -1,4 +1,4 @@
-"""What sentence-transformers writes beside a model that embeds: how the vector of a text is made of its tokens.
+"""Settings of sentence-transformers models: pooling, normalization, prompts and length limit.
 
 https://sbert.net/docs/sentence_transformer/usage/custom_models.html
 """
@@ -14,12 +14,12 @@ from hftool.storage.json_documents import Schema, each, read_document
 
 MODULES = "modules.json"
 PROMPTS = "config_sentence_transformers.json"
-# the settings of the module Transformer; before sentence-transformers 2 they were named by the architecture
+# settings of the Transformer module; before sentence-transformers 2 they were named by the architecture
 TRANSFORMER = tuple(
     f"sentence_{kind}_config.json" for kind in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
 )
-DONE = ("Transformer", "Pooling", "Normalize")
-OLD = {  # before sentence-transformers 5 each had a switch of its own
+SUPPORTED = ("Transformer", "Pooling", "Normalize")
+OLD = {  # before sentence-transformers 5 each mode had its own switch
     "pooling_mode_cls_token": "cls",
     "pooling_mode_max_tokens": "max",
     "pooling_mode_mean_tokens": "mean",
@@ -35,21 +35,21 @@ LISTED: Schema = {  # modules.json
         "properties": {"type": {"type": "string"}, "path": {"type": "string"}},
     },
 }
-POOLING: Schema = {  # of config.json of the module that pools
+POOLING: Schema = {  # config.json of the Pooling module
     "type": "object",
     "properties": {
         "pooling_mode": {"type": ["string", "array"], "items": {"type": "string"}},
         **each(OLD, {"type": "boolean"}),
     },
 }
-SETTINGS: Schema = {  # of sentence_bert_config.json: what is read of it
+SETTINGS: Schema = {  # the keys of sentence_bert_config.json that are read
     "type": "object",
     "properties": {
         "max_seq_length": {"type": ["integer", "null"], "minimum": 1},
         "do_lower_case": {"type": ["boolean", "null"]},
     },
 }
-PROMPTED: Schema = {  # of config_sentence_transformers.json: what is read of it
+PROMPTED: Schema = {  # the keys of config_sentence_transformers.json that are read
     "type": "object",
     "properties": {
         "default_prompt_name": {"type": ["string", "null"]},
@@ -61,10 +61,14 @@ PROMPTED: Schema = {  # of config_sentence_transformers.json: what is read of it
 
 @dataclass(frozen=True)
 class SentenceSettings:
-    """How the vector of a text is made.
+    """How the embedding of a text is computed.
 
-    pooling: what stands for its tokens. normalize: whether its length is 1. prefix: the prompt before each text. pool_prefix:
-    whether the tokens of the prompt are pooled, too. missed: what the model does besides that hftool does not do.
+    Args:
+        pooling: How token vectors are combined, one of `POOLINGS`.
+        normalize: Whether embeddings have length 1.
+        prefix: The prompt before each text.
+        pool_prefix: Whether the tokens of the prompt are pooled, too.
+        missed: Steps of the model that hftool does not support.
     """
 
     pooling: str = HeadConfig.pooling
@@ -74,15 +78,17 @@ class SentenceSettings:
     missed: tuple[str, ...] = ()
 
     def on(self, head_config: HeadConfig) -> HeadConfig:
-        """The card with these settings."""
+        """The head config with these settings."""
         return dataclasses.replace(
             head_config, pooling=self.pooling, normalize=self.normalize, prefix=self.prefix, pool_prefix=self.pool_prefix
         )
 
 
 def sentence_settings(folder: Path) -> SentenceSettings:
-    """How a checked folder makes the vector of a text: by the card of a model that embeds, else by what sentence-transformers
-    wrote, else the mean of the tokens. Raises DataError, ConfigError."""
+    """The settings in a checked folder: from hftool.json, else from sentence-transformers' files, else mean pooling.
+
+    Raises DataError (an invalid value), ConfigError (hftool.json is of another version).
+    """
     head_config = read_head_config(folder)
     if head_config is not None and head_config.head == "embed":
         return SentenceSettings(head_config.pooling, head_config.normalize, head_config.prefix, head_config.pool_prefix)
@@ -90,17 +96,17 @@ def sentence_settings(folder: Path) -> SentenceSettings:
     if not modules:
         return SentenceSettings()
     kinds = {module["type"].rpartition(".")[2]: module.get("path", "") for module in modules}
-    missed = [kind for kind in kinds if kind not in DONE]
+    missed = [kind for kind in kinds if kind not in SUPPORTED]
     prompts = _read(folder / PROMPTS, PROMPTED, {})
     if prompts.get("truncate_dim"):
         missed.append("truncate_dim")
     found = SentenceSettings(normalize="Normalize" in kinds, prefix=_default_prompt(prompts, folder / PROMPTS))
-    place = kinds.get("Pooling", "")
-    if place in ("", "..") or Path(place).name != place:  # a plain name: no way out of the folder
+    subfolder = kinds.get("Pooling", "")
+    if subfolder in ("", "..") or Path(subfolder).name != subfolder:  # never leave the folder
         return dataclasses.replace(found, missed=tuple(missed))
-    settings = _read(folder / place / "config.json", POOLING, {})
-    told = settings.get("pooling_mode", [mode for key, mode in OLD.items() if settings.get(key) is True])
-    modes = tuple(told) if isinstance(told, list) else (told,)
+    settings = _read(folder / subfolder / "config.json", POOLING, {})
+    mode = settings.get("pooling_mode", [mode for key, mode in OLD.items() if settings.get(key) is True])
+    modes = tuple(mode) if isinstance(mode, list) else (mode,)
     pooling = modes[0] if len(modes) == 1 and modes[0] in POOLINGS else HeadConfig.pooling
     if modes and modes != (pooling,):
         missed.append(f"pooling by {' and '.join(modes)}")
@@ -109,7 +115,7 @@ def sentence_settings(folder: Path) -> SentenceSettings:
 
 
 def _default_prompt(values: dict[str, Any], path: Path) -> str:
-    """What stands before each text by default. Raises DataError when it is none of the prompts."""
+    """The default prompt, or "". Raises DataError when its name is not among the prompts."""
     name, prompts = values.get("default_prompt_name"), values.get("prompts") or {}
     if name is None:
         return ""
@@ -119,24 +125,21 @@ def _default_prompt(values: dict[str, Any], path: Path) -> str:
 
 
 def lower_cases(folder: Path) -> bool:
-    """Whether sentence-transformers lower-cases each text before the tokenizer of such a model sees it. Raises DataError."""
+    """Whether sentence-transformers lower-cases each text before tokenization. Raises DataError."""
     return (folder / MODULES).is_file() and _transformer(folder).get("do_lower_case") is True
 
 
 def length_of(folder: Path) -> int:
-    """The most tokens of a text, special ones included, that sentence-transformers lets such a model read; 0: it does not say.
-
-    Raises DataError, Refused.
-    """
+    """The max_seq_length of a sentence-transformers model, special tokens included; 0 if not set. Raises DataError, Refused."""
     return _transformer(folder).get("max_seq_length") or 0
 
 
 def _transformer(folder: Path) -> dict[str, Any]:
-    """The settings of the module Transformer."""
+    """The settings of the Transformer module."""
     found: dict[str, Any] = next((values for name in TRANSFORMER if (values := _read(folder / name, SETTINGS, {}))), {})
     return found
 
 
-def _read(path: Path, schema: Schema, otherwise: Any) -> Any:
-    """A document of the schema, or `otherwise` where there is no file. Raises DataError, Refused."""
-    return read_document(path, schema) if path.exists() else otherwise
+def _read(path: Path, schema: Schema, default: Any) -> Any:
+    """A document of the schema, or `default` where there is no file. Raises DataError, Refused."""
+    return read_document(path, schema) if path.exists() else default

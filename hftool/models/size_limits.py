@@ -1,7 +1,7 @@
-"""What the JSON files of a model folder may say: types and ranges, and sizes that the weights beside them can hold.
+"""Limits of the JSON files of a model folder: types, ranges, and sizes that the stored weights can fill.
 
-A config.json is a few numbers by which a library builds anything of any size: what it claims is held against the header of the
-safetensors before and while the model is built, so that a wrong number costs neither minutes nor memory.
+A few numbers in config.json decide how large a model is built. They are compared with the safetensors headers before and while
+the model is built, so that a wrong or hostile number costs neither minutes nor memory.
 """
 
 import contextlib
@@ -17,13 +17,13 @@ from hftool.errors import DataError
 from hftool.safety import safetensors_header
 from hftool.storage.json_documents import Schema, each, fault_of, read_document
 
-HINT = "Put the files of one and the same model back"
+HINT = "Restore the files of one model"
 LARGEST = 2**31 - 1
 MOST_LABELS = 100_000
 MOST_CHUNK = 2**16
-MOST_LAYERS = 128  # of models whose layers share their weights, whatever the number of tensors
-# Over these a model is far beyond its weights. Heads that are still to be trained and tied weights count as parts of it: an
-# embedding may be built four times, for encoder, decoder, head and on its own.
+MOST_LAYERS = 128  # where layers share their weights, whatever the number of tensors
+# Limits of the built model relative to its weights. Untrained heads and tied weights count: an embedding may be built four
+# times, for encoder, decoder, head and by itself.
 TIMES, MORE_NUMBERS, MORE_TENSORS = 4, 10_000_000, 1000
 
 SIZE: Schema = {"type": ["integer", "null", "array"], "minimum": 1, "maximum": LARGEST}
@@ -57,7 +57,7 @@ CONFIG: Schema = {
         },
         "label2id": {"type": ["object", "null"], "additionalProperties": {"type": ["integer", "string"]}},
         "problem_type": TEXT,
-        "return_dict": {"enum": (True,)},  # what a model answers is read by name
+        "return_dict": {"enum": (True,)},  # outputs are read by name
         "chunk_size_feed_forward": {"type": "integer", "minimum": 0, "maximum": MOST_CHUNK},
         **each(("is_encoder_decoder", "is_decoder", "add_cross_attention", "tie_word_embeddings"), SWITCH),
         **each(("output_attentions", "output_hidden_states", "use_cache"), SWITCH),
@@ -71,7 +71,7 @@ CONFIG: Schema = {
         **TOKEN_IDS,
     },
 }
-# of a special token: a text, or, since transformers 3, an object of its settings
+# a special token: a text, or, since transformers 3, an object with its settings
 TOKEN: Schema = {"type": ["string", "object", "null"], "required": ("content",), "properties": {"content": {"type": "string"}}}
 TOKENIZER: Schema = {
     "type": "object",
@@ -101,77 +101,76 @@ SCHEMAS: Mapping[str, Schema] = {
 
 
 @dataclass(frozen=True)
-class Held:
-    """What the weights of a folder hold: how many tensors, and how many numbers in all of them."""
+class StoredSize:
+    """The number of tensors in the weights of a folder, and of numbers in all of them."""
 
     tensors: int
     numbers: int
 
 
-def held_by(folder: Path) -> Held | None:
-    """What the safetensors of a folder hold, by their headers; None where there are none. Raises DataError, Refused."""
+def stored_size(folder: Path) -> StoredSize | None:
+    """The size of a folder's weights, by their headers; None where there are none. Raises DataError, Refused."""
     files = sorted(folder.glob("*.safetensors"))
     tensors = numbers = 0
     for path in files:
         for row in safetensors_header(path).values():
-            begin, end = row["data_offsets"]
+            start, end = row["data_offsets"]
             tensors += 1
-            numbers += (end - begin) * 8 // _bits(str(row.get("dtype")))
-    return Held(tensors, numbers) if files else None
+            numbers += (end - start) * 8 // _bits(str(row.get("dtype")))
+    return StoredSize(tensors, numbers) if files else None
 
 
 def _bits(dtype: str) -> int:
-    """Of a number, by the name of its type, such as BF16."""
+    """Bits per number of a dtype such as BF16."""
     found = re.search(r"\d+", dtype)
     return max(int(found[0]), 4) if found else 8
 
 
 def check_settings(folder: Path) -> None:
-    """Raise DataError that names the file and the key unless the JSON files of a checked folder can be used: values of the
-    right types, and sizes that the weights can hold."""
+    """Check the types, ranges and sizes in the JSON files of a checked folder. Raises DataError with the file and the key."""
     for name, schema in SCHEMAS.items():
         path = folder / name
         if not path.exists():
             continue
         document = read_document(path, schema)
         if name == "config.json":
-            fault = _beyond(document, held_by(folder))
+            fault = _size_fault(document, stored_size(folder))
             if fault:
-                raise DataError(f"'{path}' does not fit the weights beside it: {fault}", HINT)
+                raise DataError(f"'{path}' does not fit the weights of its folder: {fault}", HINT)
 
 
-def _beyond(config: Mapping[str, Any], held: Held | None) -> str:
-    """The size that is far beyond what the weights hold; empty where there is none."""
-    for inner in ("text_config", "encoder", "decoder"):  # of models of several parts
+def _size_fault(config: Mapping[str, Any], stored: StoredSize | None) -> str:
+    """Names a size that is far larger than the weights; "" if there is none."""
+    for inner in ("text_config", "encoder", "decoder"):  # configs of composite models
         if isinstance(config.get(inner), dict):
-            fault = fault_of(config[inner], CONFIG, inner) or _beyond(config[inner], held)
+            fault = fault_of(config[inner], CONFIG, inner) or _size_fault(config[inner], stored)
             if fault:
                 return fault
-    most_layers = max(held.tensors, MOST_LAYERS) if held else MOST_LAYERS
-    most = held.numbers if held else LARGEST
+    most_layers = max(stored.tensors, MOST_LAYERS) if stored else MOST_LAYERS
+    most = stored.numbers if stored else LARGEST
     bounds = [*((name, most_layers) for name in LAYER_COUNTS), *((name, most) for name in (*SIZES, "num_labels"))]
     labels = len(config.get("id2label") or ())
     if labels > min(most, MOST_LABELS):
-        return f"'id2label' has {labels} names" + (f", and the weights {held.numbers} numbers" if held else "")
+        return f"'id2label' has {labels} names" + (f", and the weights {stored.numbers} numbers" if stored else "")
+    weights = f", and they are {stored.tensors} tensors of {stored.numbers} numbers" if stored else ""
     for name, bound in bounds:
         value = config.get(name)
         if type(value) is int and value > bound:
-            return f"'{name}' is {value}" + (f", and they are {held.tensors} tensors of {held.numbers} numbers" if held else "")
+            return f"'{name}' is {value}{weights}"
     return ""
 
 
 @contextlib.contextmanager
 def building_within(folder: Path) -> Iterator[None]:
-    """While a model is built: stop as soon as it has far more numbers or tensors than the weights of the folder.
+    """While a model is built, raise DataError as soon as it has far more numbers or tensors than the weights of the folder.
 
-    Of a folder without weights a model may have as many as memory, which is for its caller to judge, and at most as many
-    tensors as one of the largest. Raises DataError.
+    Without weights only the number of tensors is limited; memory is up to the caller.
     """
     from torch.nn.modules import module as registry
 
-    held = held_by(folder)
-    most = TIMES * held.numbers + MORE_NUMBERS if held else math.inf
-    most_tensors = TIMES * (held.tensors if held else MORE_TENSORS) + MORE_TENSORS
+    stored = stored_size(folder)
+    most = TIMES * stored.numbers + MORE_NUMBERS if stored else math.inf
+    most_tensors = TIMES * (stored.tensors if stored else MORE_TENSORS) + MORE_TENSORS
     seen: dict[tuple[int, str], int] = {}
     total, thread = 0, threading.get_ident()
 
@@ -193,7 +192,7 @@ def building_within(folder: Path) -> Iterator[None]:
         yield
     except Exception:
         if total > most or len(seen) > most_tensors:
-            what = f"{held.tensors} tensors of {held.numbers} numbers" if held else "none"
+            what = f"{stored.tensors} tensors of {stored.numbers} numbers" if stored else "none"
             fault = f"the model that it describes is far larger than its weights ({what})"
             raise DataError(f"'{folder / 'config.json'}' does not fit: {fault}", HINT) from None
         raise

@@ -1,4 +1,4 @@
-"""How a saved model is asked with plain transformers: the Python block of its page, which runs as it stands."""
+"""The Python example of a model card, which runs the model with plain transformers."""
 
 import json
 from string import Template
@@ -23,11 +23,11 @@ TAGS = """text = "Ann Lee went to Rome ."
 inputs = tokenizer(text, truncation=True, max_length=$max_length, return_tensors="pt")
 with torch.inference_mode():
     best = model(**inputs).logits[0].argmax(-1).tolist()
-answer, place = [], 0
+answer, offset = [], 0
 for word in text.split():  # the tag of a word is that of its first token
-    place = text.index(word, place)
-    answer.append((word, model.config.id2label[best[inputs.char_to_token(place)]]))
-    place += len(word)
+    offset = text.index(word, offset)
+    answer.append((word, model.config.id2label[best[inputs.char_to_token(offset)]]))
+    offset += len(word)
 """
 SPAN = """question, context = $question, "Ann Lee went to Rome with a hat ."
 options = {"truncation": "only_second", "max_length": $max_length, "return_offsets_mapping": True, "return_tensors": "pt"}
@@ -35,14 +35,14 @@ inputs = tokenizer(question, context, **options)
 characters = inputs.pop("offset_mapping")[0].tolist()
 with torch.inference_mode():
     outputs = model(**inputs)
-begins, ends = outputs.start_logits[0], outputs.end_logits[0]
+starts, ends = outputs.start_logits[0], outputs.end_logits[0]
 inside = torch.tensor([part == 1 for part in inputs.sequence_ids()])
 allowed = (inside[:, None] & inside[None]).triu().tril(29)  # answers of at most 30 tokens, in the context
-scores = (begins[:, None] + ends[None]).masked_fill(~allowed, -torch.inf)
-first, last = divmod(int(scores.argmax()), len(begins))
+scores = (starts[:, None] + ends[None]).masked_fill(~allowed, -torch.inf)
+first, last = divmod(int(scores.argmax()), len(starts))
 answer = context[characters[first][0] : characters[last][1]]
 """
-NO_SPAN = 'if scores.max() < begins[0] + ends[0]:\n    answer = ""  # the context does not say\n'
+NO_SPAN = 'if scores.max() < starts[0] + ends[0]:\n    answer = ""  # the context has no answer\n'
 FILL = """text = f"the {tokenizer.mask_token} cat"
 inputs = tokenizer(text, truncation=True, max_length=$max_length, return_tensors="pt")
 with torch.inference_mode():
@@ -50,17 +50,18 @@ with torch.inference_mode():
 best = logits[inputs["input_ids"] == tokenizer.mask_token_id].topk(5).indices[0]
 answer = [tokenizer.decode(i).strip() for i in best]
 """
-WRITE = """inputs = tokenizer($texts, return_tensors="pt")
+GENERATE = """inputs = tokenizer($texts, return_tensors="pt")
 with torch.inference_mode():
-    written = model.generate(**inputs, max_new_tokens=$max_new_tokens, do_sample=False)
+    generated = model.generate(**inputs, max_new_tokens=$max_new_tokens, do_sample=False)
 """
+NEW_TOKENS = 'new = generated[0, inputs["input_ids"].shape[1] :]\n'
 POOLED = {
     "mean": "answer = (states * mask).sum(0) / mask.sum(0)",
     "cls": "answer = states[0]",
     "max": "answer = states[mask[:, 0] > 0].amax(0)",
     "mean_sqrt_len_tokens": "answer = (states * mask).sum(0) / mask.sum(0).sqrt()",
 }
-UNPROMPTED = """prompt = len(tokenizer($prefix)["input_ids"]) - 1  # its end token is not there in the text
+UNPROMPTED = """prompt = len(tokenizer($prefix)["input_ids"]) - 1  # without the end token, which is not in the text
 states, mask = states[prompt:], mask[prompt:]
 """
 LENGTH_1 = "answer = answer / answer.norm()\n"
@@ -68,9 +69,11 @@ STATES = 'states, mask = outputs.last_hidden_state[0], inputs["attention_mask"][
 
 
 def snippet(head_config: HeadConfig, model_class: str) -> str:
-    """The lines of Python that load the folder and put an answer to an example into `answer`.
+    """Python code that loads the folder and runs it on an example, with the result in `answer`.
 
-    model_class: the class of transformers that the folder holds, such as BertForSequenceClassification.
+    Args:
+        head_config: The head config of the model.
+        model_class: The class of transformers that loads the folder, such as BertForSequenceClassification.
     """
     text = "the red cat is warm and fine ."
     pair = "text_pair" in head_config.columns and head_config.head != "embed"
@@ -86,7 +89,7 @@ def snippet(head_config: HeadConfig, model_class: str) -> str:
 
 
 def _quoted(text: str) -> str:
-    """A text as Python writes it, in double quotes."""
+    """A text as a Python literal in double quotes."""
     return json.dumps(text, ensure_ascii=False)
 
 
@@ -100,13 +103,13 @@ def _body(head_config: HeadConfig, model_class: str) -> str:
         "answer": SPAN + (NO_SPAN if head_config.problem_type == "answer_or_none" else ""),
         "fill": FILL,
         "embed": INPUTS + STATES + _vector(head_config),
-        "text2text": f"{WRITE}answer = tokenizer.decode(written[0], skip_special_tokens=True)\n",
-        "generate": f'{WRITE}answer = tokenizer.decode(written[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)\n',
+        "text2text": f"{GENERATE}answer = tokenizer.decode(generated[0], skip_special_tokens=True)\n",
+        "generate": f"{GENERATE}{NEW_TOKENS}answer = tokenizer.decode(new, skip_special_tokens=True)\n",
     }
     return bodies[head_config.head]
 
 
 def _vector(head_config: HeadConfig) -> str:
-    """The lines that make a vector of states and mask."""
+    """The lines that pool `states` with `mask` into an embedding."""
     unprompted = UNPROMPTED if head_config.prefix and not head_config.pool_prefix else ""
     return f"{unprompted}{POOLED[head_config.pooling]}\n{LENGTH_1 if head_config.normalize else ''}"

@@ -1,4 +1,4 @@
-"""The weights of a model folder by their names, read from the headers of its files: which there are, and single tensors."""
+"""The tensors of a model folder's safetensors files: their names, and single tensors by name."""
 
 import json
 from collections.abc import Mapping
@@ -10,28 +10,30 @@ from hftool.errors import DataError
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
-# what torch.compile, DistributedDataParallel, FSDP and activation checkpointing put around a module, and so into its names
+# wrappers that torch.compile, DistributedDataParallel, FSDP and activation checkpointing leave in the names of weights
 WRAPPERS = frozenset({"_orig_mod", "module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
-PART = 4096  # rows of a weight that are compared at a time
+CHUNK = 4096  # rows that are compared at a time
 
 
 @dataclass(frozen=True)
 class Stored:
-    """The weights of a folder. files: name, without wrappers, to the file that holds it. renamed: name in the file to the name
-    without wrappers, where the two differ; empty where two names would become one."""
+    """The weights of a folder.
+
+    Args:
+        files: Name, without wrappers, to the file that holds it.
+        renamed: Name in the file to the name without wrappers, where the two differ; empty where two names would collide.
+    """
 
     files: Mapping[str, Path]
     renamed: Mapping[str, str]
 
     @property
     def note(self) -> str:
-        """What to say of the wrappers; empty where there are none."""
+        """A note for the user about wrappers in the names; empty where there are none."""
         found = sorted({part for name in self.renamed for part in name.split(".")} & WRAPPERS)
         names = " and ".join(f"'{part}.'" for part in found)
-        return (
-            f"the names of the weights have {names}, left by a wrapper of torch: they are read and saved without"
-            if found
-            else ""
+        return f"the names of the weights have {names}, left by a wrapper of torch: they are read and saved without" * bool(
+            found
         )
 
     def tensor(self, name: str) -> Any:
@@ -40,15 +42,15 @@ class Stored:
             return file.get_tensor(self._raw(name)).float()
 
     def are_equal(self, one: str, other: str) -> bool:
-        """Whether two weights hold the same numbers, read a part at a time: vocabularies have a gigabyte."""
+        """Whether two weights are equal, read in chunks, since an embedding may have a gigabyte."""
         import torch
 
         with self._open(one) as first, self._open(other) as second:
             left, right = first.get_slice(self._raw(one)), second.get_slice(self._raw(other))
             if left.get_shape() != right.get_shape():
                 return False
-            parts = range(0, (left.get_shape() or [0])[0], PART)
-            return all(torch.equal(left[i : i + PART], right[i : i + PART]) for i in parts)
+            starts = range(0, (left.get_shape() or [0])[0], CHUNK)
+            return all(torch.equal(left[i : i + CHUNK], right[i : i + CHUNK]) for i in starts)
 
     def _open(self, name: str) -> Any:
         from safetensors import safe_open
@@ -60,10 +62,7 @@ class Stored:
 
 
 def read_stored(folder: Path) -> Stored:
-    """The weights of a folder that `check_folder` has passed, as transformers would choose its files; none of an adapter.
-
-    Raises DataError for a header that safetensors refuses.
-    """
+    """The weights in the files that transformers would load from a checked folder, without adapters. Raises DataError."""
     from safetensors import SafetensorError, safe_open
 
     raw: dict[str, Path] = {}
@@ -90,10 +89,10 @@ def _files_of(folder: Path) -> list[Path]:
 
 
 def untie(model: Any, stored: Stored) -> None:
-    """Give a model that was made from its config alone the parameters that its weights have and the config denies it.
+    """Untie the weights of a model built from its config where the stored ones differ.
 
-    transformers ties the weights of T5's head to its embeddings whatever the config says, and parts them again when it loads a
-    file in which they differ. GPT-2's are tied unless the config says otherwise.
+    transformers ties T5's head to its embeddings whatever the config says, and unties them when it loads a file in which they
+    differ. GPT-2's are tied unless the config says otherwise.
     """
     import torch
 
@@ -101,7 +100,7 @@ def untie(model: Any, stored: Stored) -> None:
     for target, source in model.all_tied_weights_keys.items():
         ties.setdefault(source, []).append(target)
     for source, targets in ties.items():
-        # of equal weights safetensors stores one, under any of their names
+        # safetensors stores tied weights once, under any of their names
         present = [name for name in (source, *targets) if name in stored.files]
         for name in present[1:]:
             if not stored.are_equal(present[0], name):

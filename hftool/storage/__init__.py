@@ -1,1 +1,1 @@
-"""Files on disk: the run folder, writes that a crash cannot cut in two, JSON documents checked against a schema."""
+"""Files on disk: the run folder, crash-safe writes, SHA-256 checksums, and JSON documents validated against a schema."""

@@ -1,7 +1,7 @@
-"""JSON documents that somebody else may have written: read from plain files only, of bounded size, checked against a schema.
+"""Untrusted JSON documents: read from regular files only, of bounded size and depth, and validated against a schema.
 
-A schema is a JSON Schema (https://json-schema.org) of which these words are known: type, enum, minimum, maximum, minLength,
-pattern, maxItems, items, properties, required, propertyNames, additionalProperties.
+A schema is a JSON Schema (https://json-schema.org) with these keywords: type, enum, minimum, maximum, minLength, pattern,
+maxItems, items, properties, required, propertyNames, additionalProperties.
 """
 
 import contextlib
@@ -20,9 +20,10 @@ from hftool.errors import DataError, InputMissing, Refused
 Schema = Mapping[str, Any]
 OBJECT: Schema = {"type": "object"}
 MAX_BYTES = 64_000_000  # real ones have under 10 MB
-INSIDE = r"^(?!/)(?!(.*/)?\.\.(/|$))[^\\\0]+$"  # the name of a file in a folder or below it
-MAX_DEPTH = 64  # real ones have under 10 levels, and whoever copies one does so recursively
-SHOWN = 60  # characters of a value in an error
+INSIDE = r"^(?!/)(?!(.*/)?\.\.(/|$))[^\\\0]+$"  # a relative file name that stays inside its folder
+MAX_DEPTH = 64  # real ones have under 10 levels; other code copies documents recursively
+SHOWN = 60  # characters of a value in an error message
+NOT_A_FILE = "Put the file itself in its place"
 TYPES: Mapping[str, tuple[type, ...]] = {
     "string": (str,),
     "integer": (int,),
@@ -32,33 +33,33 @@ TYPES: Mapping[str, tuple[type, ...]] = {
     "object": (dict,),
     "null": (type(None),),
 }
-NAMES = {"string": "text", "array": "list", "null": "null"}  # of types, where JSON's own word is not plain English
+NAMES = {"string": "text", "array": "list", "null": "null"}  # types in messages, where they differ from JSON's
 
 
 def each(names: Iterable[str], schema: Schema) -> dict[str, Schema]:
-    """The same schema for several properties."""
+    """The same schema for each of several properties."""
     return dict.fromkeys(names, schema)
 
 
 def check_plain(path: Path) -> None:
-    """Raise Refused when `path` leads to a pipe, a socket or a device: to open one may wait for ever."""
+    """Raise Refused when `path` leads to a pipe, a socket or a device, since opening one may block forever."""
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError):
-        return  # not there: whoever opens it says so
+        return  # missing: opening it raises
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
-        raise Refused(f"'{path}' is not a plain file", "Put the file itself in its place")
+        raise Refused(f"'{path}' is not a plain file", NOT_A_FILE)
 
 
 @contextlib.contextmanager
 def open_plain(path: Path) -> Iterator[io.BufferedReader]:
-    """Open a plain file to read its bytes, without waiting for anything else. Raises Refused, OSError."""
+    """Open a regular file to read its bytes, without ever blocking. Raises Refused, OSError."""
     check_plain(path)
-    # the file may have been exchanged since: opening never waits, and what was opened is looked at again
+    # the file may be replaced meanwhile, so opening must not block and the open file is checked again
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     with open(handle, "rb") as file:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise Refused(f"'{path}' is not a plain file", "Put the file itself in its place")
+            raise Refused(f"'{path}' is not a plain file", NOT_A_FILE)
         yield file
 
 
@@ -66,16 +67,16 @@ def read_document(path: Path, schema: Schema = OBJECT) -> Any:
     """Read a JSON file.
 
     Args:
-        path: the file.
-        schema: what it must be; by default an object of any content.
+        path: The file.
+        schema: Its schema; by default any object.
 
     Returns:
-        The document: a dict, unless the schema allows something else.
+        The document: a dict, unless the schema allows other types.
 
     Raises:
-        InputMissing: there is no such file, or it may not be read.
-        Refused: it is not a plain file.
-        DataError: it is too large, not JSON, nested too deeply, or does not fit the schema; the key is named.
+        InputMissing: There is no such file, or it may not be read.
+        Refused: It is not a regular file.
+        DataError: It is too large, not JSON, nested too deeply, or does not fit the schema; the key is named.
     """
     try:
         with open_plain(path) as file:
@@ -89,21 +90,21 @@ def read_document(path: Path, schema: Schema = OBJECT) -> Any:
         document = json.loads(data.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise DataError(f"'{path}' is damaged: not JSON ({error})") from None
-    if any(depth > MAX_DEPTH for depth, _ in _nodes(document)):
+    if any(depth > MAX_DEPTH for depth, _ in containers(document)):
         raise DataError(f"'{path}' is damaged: nested deeper than {MAX_DEPTH} levels")
     check_document(document, schema, path)
     return document
 
 
 def check_document(document: Any, schema: Schema, path: Path) -> None:
-    """Raise DataError that names the file and the key unless a document fits a schema."""
+    """Raise DataError, with the file and the key, unless a document fits a schema."""
     fault = fault_of(document, schema)
     if fault:
         raise DataError(f"'{path}' is damaged: {fault}", "Put the file back as it was written")
 
 
-def _nodes(root: Any) -> Iterator[tuple[int, Any]]:
-    """(depth, value) of all that is in a document, without recursion: depth is the writer's to choose."""
+def containers(root: Any) -> Iterator[tuple[int, Any]]:
+    """(depth, value) of the root and every object and list in it, without recursion, since an attacker chooses the depth."""
     pending = [(1, root)]
     while pending:
         depth, item = pending.pop()
@@ -113,7 +114,7 @@ def _nodes(root: Any) -> Iterator[tuple[int, Any]]:
 
 
 def fault_of(value: Any, schema: Schema, key: str = "") -> str:
-    """What is wrong with the first value that does not fit, such as "'labels[0]' must be a text, not a list"; else empty."""
+    """The first violation, such as "'labels[0]' must be a text, not a list"; "" if the value fits the schema."""
     if "type" in schema and not _is_of(value, schema["type"]):
         kinds = _kinds(schema["type"])
         return f"'{key}' must be {kinds}, not {_shown(value)}" if key else f"not {kinds} but {_shown(value)}"
@@ -165,7 +166,7 @@ def _is_of(value: Any, types: str | list[str]) -> bool:
     names = [types] if isinstance(types, str) else types
     if isinstance(value, bool):
         return "boolean" in names
-    if isinstance(value, float) and not math.isfinite(value):  # NaN and Infinity are no JSON, but Python reads them
+    if isinstance(value, float) and not math.isfinite(value):  # NaN and Infinity are not JSON, but Python reads them
         return False
     return any(isinstance(value, TYPES[name]) for name in names)
 
@@ -182,7 +183,7 @@ def _range(least: float, most: float) -> str:
 
 
 def _shown(value: Any) -> str:
-    """A value on one line, cut short."""
+    """A value on one line, truncated."""
     if isinstance(value, (dict, list)):
         return f"{'an object' if isinstance(value, dict) else 'a list'} of {len(value)}"
     text = json.dumps(value, ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""The run folder: where everything lies that made a model, and the lock that keeps a second process out.
+"""The run folder: its files, its lock, and atomic writes of files and folders.
 
 RUN/config.yaml  manifest.json  log.jsonl  metrics.json  rejected.jsonl  checkpoints/step-000400/  model/
 """
@@ -21,7 +21,7 @@ TEXTS: Schema = {"type": "object", "additionalProperties": {"type": "string"}}
 HASHES: Schema = {**TEXTS, "propertyNames": {"pattern": INSIDE}}
 COUNTS: Schema = {"type": "object", "additionalProperties": {"type": "integer", "minimum": 0}}
 COUNT: Schema = {"type": "integer", "minimum": 0}
-MANIFEST: Schema = {  # of manifest.json: what hftool reads of it
+MANIFEST: Schema = {  # the keys of manifest.json that are read
     "type": "object",
     "properties": {
         "hftool": {"type": "string"},
@@ -49,7 +49,7 @@ NUMBERS_BY_NAME: Schema = {
     "type": "object",
     "additionalProperties": {"type": "object", "additionalProperties": {"type": "number"}},
 }
-SPLIT: Schema = {  # of metrics.json: what was measured on one split
+SPLIT: Schema = {  # the metrics of one split in metrics.json
     "type": "object",
     "properties": {
         "rows": COUNT,
@@ -62,7 +62,7 @@ SPLIT: Schema = {  # of metrics.json: what was measured on one split
         },
     },
 }
-METRICS: Schema = {  # of metrics.json: what hftool reads of it
+METRICS: Schema = {  # the keys of metrics.json that are read
     "type": "object",
     "properties": {"seconds": {"type": "number"}, "model": HASHES, "validation": SPLIT, "test": SPLIT},
 }
@@ -76,7 +76,7 @@ class Run:
 
     @property
     def config(self) -> Path:
-        """Every knob, resolved: `--config` on it repeats the run."""
+        """Every setting, resolved: `--config` with this file repeats the run."""
         return self.path / "config.yaml"
 
     @property
@@ -86,12 +86,12 @@ class Run:
 
     @property
     def log(self) -> Path:
-        """One JSON line a logged step."""
+        """One JSON line per logged step."""
         return self.path / "log.jsonl"
 
     @property
     def metrics(self) -> Path:
-        """Final metrics by split; written last, so its presence means that the run is finished."""
+        """Final metrics by split; written last, so it exists only in a finished run."""
         return self.path / "metrics.json"
 
     @property
@@ -101,12 +101,12 @@ class Run:
 
     @property
     def checkpoints(self) -> Path:
-        """Folders called step-000400."""
+        """Folders named step-000400."""
         return self.path / "checkpoints"
 
     @property
     def base(self) -> Path:
-        """Config, tokenizer and card, written before the first step: with any checkpoint's weights they are a model."""
+        """Config, tokenizer and head config, written before the first step; a model with the weights of any checkpoint."""
         return self.path / "base"
 
     @property
@@ -115,7 +115,7 @@ class Run:
         return self.path / "model"
 
     def read_manifest(self) -> dict[str, Any]:
-        """The manifest. Raises InputMissing (there is none), DataError (damaged), Refused (no plain file)."""
+        """The manifest. Raises InputMissing (there is none), DataError (damaged), Refused (not a regular file)."""
         return read_json(self.manifest, MANIFEST)
 
     def read_metrics(self) -> dict[str, Any]:
@@ -127,18 +127,17 @@ class Run:
         return self.config.is_file() and self.manifest.is_file()
 
     def is_finished(self) -> bool:
-        """True if the run reached its end and its model was written."""
+        """True if the run is complete and its model was written."""
         return self.metrics.is_file() and self.model.is_dir()
 
 
 def check_output(path: Path) -> None:
-    """Raise OutputUnavailable unless `path` can be made: it must not exist, its nearest parent must be a folder, and no other
-    process may be writing it."""
+    """Raise OutputUnavailable if `path` exists, cannot be created, or is being written by another process."""
     _check_free(path)
     parent = next((p for p in path.absolute().parents if p.exists()), Path("/"))
     if not parent.is_dir() or not os.access(parent, os.W_OK):
         raise OutputUnavailable(f"the output '{path}' cannot be created: '{parent}' is not a folder that can be written")
-    if any(map(_is_held, _parts_of(path))):
+    if any(map(_is_locked, _parts_of(path))):
         raise OutputUnavailable(f"the output '{path}' is being written by another process", "Choose another --out, or wait")
 
 
@@ -156,33 +155,32 @@ def create_folder(path: Path) -> None:
 
 
 def fresh_run_path(root: Path, name: str, stamp: str) -> Path:
-    """`root/name-stamp`, with a number behind it when two runs start in the same second."""
+    """`root/name-stamp`, with a numeric suffix when two runs start in the same second."""
     first = root / f"{name}-{stamp}"
     return next(p for n in range(10_000) if not (p := first if n == 0 else Path(f"{first}-{n}")).exists())
 
 
-_held: set[IO[str]] = set()  # the locks of this process
-_descriptors: set[int] = set()  # and those of what it is writing
+_locks: set[IO[str]] = set()  # lock files of run folders that this process holds
+_descriptors: set[int] = set()  # locks of the files and folders that it is writing
 
 
-def _let_go() -> None:
-    """In a process that was forked, such as one that prepares batches: it would hold the locks until it has ended, too, even
-    when the one that took them is dead. To close them here releases nothing there."""
-    for handle in _held:
+def _close_inherited_locks() -> None:
+    """Close the locks in a forked child, such as a data loader worker, which would hold them after its parent has died."""
+    for handle in _locks:
         handle.close()
-    _held.clear()
+    _locks.clear()
     _release(list(_descriptors))
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_let_go)
+    os.register_at_fork(after_in_child=_close_inherited_locks)
 
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold the folder for this process. flock, not a pid file: pids are reused, and the kernel releases a dead one's.
+    """Lock a run folder for this process; does nothing where flock does not exist (Windows).
 
-    Raises OutputUnavailable that names the pid of the holder. Where flock does not exist (Windows) nothing is held.
+    flock, not a pid file: pids are reused, and the kernel frees a dead process's lock. Raises OutputUnavailable, with the pid.
     """
     try:
         import fcntl
@@ -199,19 +197,20 @@ def locked(folder: Path) -> Iterator[None]:
         handle.truncate(0)
         handle.write(str(os.getpid()))
         handle.flush()
-        _held.add(handle)
+        _locks.add(handle)
         try:
             yield
         finally:
-            _held.discard(handle)
+            _locks.discard(handle)
 
 
 @contextlib.contextmanager
 def whole_file(path: Path, *, binary: bool = False, overwrite: bool = True) -> Iterator[IO[Any]]:
-    """Open a file that appears under its name whole or not at all: written beside it, synced, then renamed.
+    """Open a file for an atomic write: to a temporary file in the same folder, which is synced and renamed at the end.
 
-    Raises OutputUnavailable if it cannot be created, or must not be overwritten and exists or is being written by another
-    process; StorageError when the disk is full.
+    Raises:
+        OutputUnavailable: It cannot be created, or without `overwrite` it exists or another process is writing it.
+        StorageError: The disk is full, or writing failed.
     """
     if not overwrite:
         check_output(path)
@@ -231,7 +230,7 @@ def whole_file(path: Path, *, binary: bool = False, overwrite: bool = True) -> I
 
 @contextlib.contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """Give a folder to fill that appears under the name `path`, synced, when the block ends without an error.
+    """Write a folder atomically: yields a temporary folder that is synced and renamed to `path` if the block succeeds.
 
     The name must be free: see `check_output`. Raises OutputUnavailable, StorageError.
     """
@@ -259,35 +258,37 @@ def _create_file(path: Path) -> None:
 
 @contextlib.contextmanager
 def _part_of(path: Path, create: Callable[[Path], None]) -> Iterator[Path]:
-    """A file or folder in which `path` is written: beside it, held by this process until it is whole, removed if it never is.
+    """A temporary file or folder next to `path`, locked by this process, and removed at the end unless it was renamed.
 
-    What processes left behind that were killed while they wrote the same path is removed first.
+    Leftovers of killed processes that wrote the same path are removed first.
     """
-    _remove_left_over(path)
-    part, held = _held_part(path, create)
-    _descriptors.update(held)
+    _remove_leftovers(path)
+    part, descriptors = _create_locked(path, create)
+    _descriptors.update(descriptors)
     try:
         yield part
     finally:
         _remove_part(part)
-        _release(held)
+        _release(descriptors)
 
 
-def _held_part(path: Path, create: Callable[[Path], None]) -> tuple[Path, list[int]]:
-    """A new part of a path, and the descriptors that hold it. Another process that begins to write the same path may take it
-    for a left-over before it is held: then the next one is made."""
+def _create_locked(path: Path, create: Callable[[Path], None]) -> tuple[Path, list[int]]:
+    """A new temporary file or folder for `path`, and the descriptors of its lock.
+
+    Another process that writes the same path may remove it as a leftover before it is locked: then another one is created.
+    """
     while True:
         part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
         create(part)
         with contextlib.suppress(FileNotFoundError, BlockingIOError):
-            held = _hold(part)
-            if all(os.path.samestat(os.fstat(one), part.stat()) for one in held):
-                return part, held
-            _release(held)
+            descriptors = _flock(part)
+            if all(os.path.samestat(os.fstat(one), part.stat()) for one in descriptors):
+                return part, descriptors
+            _release(descriptors)
 
 
-def _hold(path: Path) -> list[int]:
-    """Hold a file or a folder for this process -> the descriptors that do; none where the system or the disk cannot.
+def _flock(path: Path) -> list[int]:
+    """Lock a file or folder; returns the descriptors of the lock, none where the system or the disk has no flock.
 
     Raises BlockingIOError (another process holds it), FileNotFoundError.
     """
@@ -306,14 +307,14 @@ def _hold(path: Path) -> list[int]:
     return [descriptor]
 
 
-def _release(held: Iterable[int]) -> None:
-    for descriptor in held:
+def _release(descriptors: Iterable[int]) -> None:
+    for descriptor in descriptors:
         _descriptors.discard(descriptor)
         os.close(descriptor)
 
 
 def _parts_of(path: Path) -> list[Path]:
-    """What is being written, or was left half written, under this path."""
+    """The temporary files and folders of this path: in use, or left by killed processes."""
     name = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{8}}\.part")
     try:
         return sorted(part for part in path.parent.iterdir() if name.fullmatch(part.name))
@@ -321,22 +322,22 @@ def _parts_of(path: Path) -> list[Path]:
         return []
 
 
-def _is_held(part: Path) -> bool:
+def _is_locked(part: Path) -> bool:
     try:
-        _release(_hold(part))
+        _release(_flock(part))
     except OSError as error:
         return isinstance(error, BlockingIOError)
     return False
 
 
-def _remove_left_over(path: Path) -> None:
-    """Remove the parts of a path that no process holds; where nothing can be held, nobody knows, and they stay."""
+def _remove_leftovers(path: Path) -> None:
+    """Remove the temporary files of a path that no process has locked; without flock they stay, since nobody can know."""
     for part in _parts_of(path):
         with contextlib.suppress(OSError):
-            held = _hold(part)
-            if held:
+            descriptors = _flock(part)
+            if descriptors:
                 _remove_part(part)
-            _release(held)
+            _release(descriptors)
 
 
 def _remove_part(part: Path) -> None:
@@ -344,19 +345,19 @@ def _remove_part(part: Path) -> None:
 
 
 def remove_parts(folder: Path) -> None:
-    """Remove what a process that was killed left half written in a folder. Hold its lock: another's parts look the same."""
+    """Remove all temporary files in a folder. The caller must hold its lock, since those of a live process look the same."""
     for part in sorted(folder.glob(".*.part")):
         atomic.remove_folder(part) if part.is_dir() else atomic.remove_file(part)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file, whole or not at all."""
+    """Write a text file atomically."""
     with whole_file(path) as handle:
         handle.write(text)
 
 
 def write_json(path: Path, document: Mapping[str, Any]) -> None:
-    """Write a JSON file, whole or not at all. NaN and Infinity are refused: they are not JSON."""
+    """Write a JSON file atomically. Raises ValueError for NaN and Infinity, which are not JSON."""
     text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
     write_text(path, text + "\n")
 
@@ -364,7 +365,7 @@ def write_json(path: Path, document: Mapping[str, Any]) -> None:
 def read_json(path: Path, schema: Schema = OBJECT) -> dict[str, Any]:
     """Read a JSON object of a schema.
 
-    Raises InputMissing (not there, or no JSON object), Refused (no plain file), DataError (a value does not fit the schema).
+    Raises InputMissing (missing, or no JSON object), Refused (not a regular file), DataError (it does not fit the schema).
     """
     try:
         loaded: dict[str, Any] = read_document(path)
@@ -384,7 +385,7 @@ def append_lines(path: Path, documents: list[dict[str, Any]]) -> None:
 
 
 def cut_log(path: Path, size: int) -> None:
-    """Take back the lines that were written after a log had this many bytes. Raises StorageError."""
+    """Truncate a log to `size` bytes, dropping the lines appended since. Raises StorageError."""
     if not path.is_file() or path.stat().st_size <= size:
         return
     try:

@@ -23,7 +23,7 @@ from hftool.models import (
     write_head_config,
 )
 from hftool.models.checksums import read_checksums, verify_checksums
-from hftool.models.size_limits import building_within, held_by
+from hftool.models.size_limits import building_within, stored_size
 from hftool.progress import silent
 from hftool.resolve import resolve_model
 
@@ -107,12 +107,17 @@ def test_every_field_of_a_card_has_a_schema_and_every_card_that_is_written_is_re
         HeadConfig(head="classify", problem_type="regression", label_range=(-1.5, 2.0)),
         HeadConfig(head="answer", problem_type="answer_or_none", max_length=384),
         HeadConfig(head="tag", labels=("O", "B-PER"), class_weights=(0.5, 0.0), measures=("f1",)),
-        HeadConfig(head="text2text", prefix="summarize: ", max_new_tokens=64, thresholds={"a": 0.5}, revision="0" * 40),
+        HeadConfig(head="text2text", prefix="summarize: ", max_new_tokens=64, revision="0" * 40),
         HeadConfig(head="embed", pooling="cls", metrics={"test": {"rows": 3, "spearman": -0.5}}, stand_in={"model": "a for b"}),
     ]
     for head_config in cards:
         write_head_config(tmp_path, head_config)
         assert read_head_config(tmp_path) == head_config
+
+
+def test_a_head_config_of_an_older_version_is_read(tmp_path):
+    (tmp_path / "hftool.json").write_text('{"head": "fill", "thresholds": {"a": 0.5}}')
+    assert read_head_config(tmp_path) == HeadConfig(head="fill")
 
 
 @pytest.mark.parametrize("labels", [["a", "b"], ["a", "b", "c", "d"]])
@@ -221,7 +226,7 @@ def test_every_family(kind, values, tmp_path, cli):
 
 def test_a_model_that_is_built_in_part_by_sizes_that_no_schema_knows_is_stopped(folder):
     """The guard counts what is built, whatever it is called."""
-    held = held_by(folder)
+    held = stored_size(folder)
     assert held.tensors == 41 and held.numbers == sum(t.numel() for t in _weights(folder).values())
     with pytest.raises(DataError, match="far larger than its weights"), building_within(folder), torch.device("meta"):
         torch.nn.Linear(10_000, 10_000)

@@ -98,7 +98,7 @@ def test_it_tells_the_run(monkeypatch):
     assert f"| validation | 64 | {measured['accuracy']:.4f} | {measured['macro_f1']:.4f} |" in text
     assert f"has an accuracy of {measured['majority_baseline']['accuracy']:.4f} on validation" in text
     assert f"| `good` | {measured['by_class']['good']['rows']} |" in text
-    assert "no train row was longer" in text and "from 64 rows" in text
+    assert "no train row was longer" in text and "trained on 64 rows" in text
     assert "seed 0" in text and "max_steps 4" in text and f"transformers {manifest['versions']['transformers']}" in text
     assert str(families.HOME) not in text
 
@@ -160,6 +160,7 @@ def test_words_from_files_cannot_break_the_page():
     compile(re.search(r"```python\n(.*?)```", text, flags=re.DOTALL)[1], "snippet", "exec")
 
 
-def test_sections_of_others_stand_before_how_it_was_made():
-    text = page(HeadConfig(head="fill"), "BertForMaskedLM", sections=["## As a graph\n\nRun it."])
+def test_another_usage_replaces_the_snippet():
+    text = page(HeadConfig(head="fill"), "BertForMaskedLM", usage="Run the graph.\n\n## As a graph\n\nRun it.")
+    assert "from transformers" not in text
     assert text.index("## Use") < text.index("## As a graph") < text.index("## How it was made")

@@ -167,7 +167,7 @@ def test_a_stand_in_is_of_the_family_that_it_stands_for_and_there_without_a_netw
 )
 def test_a_stand_in_is_at_hand_without_a_network(name, head, used):
     place = resolve_model(name, head=head, offline=True, fallback=True, progress=silent)
-    assert place.stand_in == {"asked": name, "used": used} and place.row is get_model(used)
+    assert (place.stand_in.requested, place.stand_in.used) == (name, used) and place.row is get_model(used)
     assert (place.folder / "model.safetensors").is_file() and (place.folder / "config.json").is_file()
 
 
