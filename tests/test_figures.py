@@ -74,6 +74,9 @@ def serving():
     yield f"{first['statuses']['200']:,} answers; no 5xx, no reset"
     yield f"{full['milliseconds']['429']['p99']:.0f} ms at the client"
     yield f"{100 * load['batcher']['cost']['batcher of 512']:.1f} % more time"
+    memory = result("serve_memory")
+    assert memory["holds"] is True and memory["requests_of_a_round"] == 30_000 and len(memory["rounds"]) == 2
+    yield f"{memory['mb_for_1000_requests'][0]:.2f} MB"
     servers = ("hftool, classifier", "LitServe, classifier", "transformers serve, GPT-2")
     yield "; ".join(faults["malformed"][name]["shown"].partition(" of 18")[0] for name in servers)
     shares = ("hftool, classifier", "LitServe, classifier", "hftool, GPT-2", "transformers serve, GPT-2")
