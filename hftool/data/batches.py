@@ -6,7 +6,7 @@ Both functions are pure: lengths in, lists of positions out, the same for the sa
 import random
 from collections.abc import Sequence
 
-AREA = 4  # times the budget: what a packed batch may have with its padding, which its embeddings still see
+MAX_PADDED_FACTOR = 4  # times the budget: what a packed batch may have with its padding, which its embeddings still see
 
 
 def step_batches(lengths: Sequence[int], *, size: int, window: int, seed: int, epoch: int) -> list[list[int]]:
@@ -35,7 +35,7 @@ def split_step(rows: list[int], *, size: int) -> list[list[int]]:
 def budget_batches(lengths: Sequence[int], *, tokens: int, rows: int = 256, packed: bool = False) -> list[list[int]]:
     """Batches for inference: sorted by length, each at most `tokens` after padding and `rows` rows; one row always fits.
 
-    packed: padding costs nothing but memory, and batches may have AREA times as many tokens with it.
+    packed: padding costs nothing but memory, and batches may have MAX_PADDED_FACTOR times as many tokens with it.
     """
     order = sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True)
     batches: list[list[int]] = []
@@ -43,7 +43,7 @@ def budget_batches(lengths: Sequence[int], *, tokens: int, rows: int = 256, pack
     for i in order:
         last = batches[-1] if batches else []
         area = lengths[last[0]] * (len(last) + 1) if last else 0
-        fits = area <= AREA * tokens and held + lengths[i] <= tokens if packed else area <= tokens
+        fits = area <= MAX_PADDED_FACTOR * tokens and held + lengths[i] <= tokens if packed else area <= tokens
         if last and len(last) < rows and fits:
             last.append(i)
             held += lengths[i]

@@ -12,8 +12,8 @@ from functools import cached_property
 from typing import Any
 
 from hftool.data.label_cells import is_mark
-from hftool.data.readers.tables import Row, text_of
-from hftool.data.schema import is_blank, is_decimal_number, number_value, written_value
+from hftool.data.readers.tables import Row, cell_text
+from hftool.data.schema import is_blank, is_decimal_number, number_value, parse_literal
 
 SAMPLE = 2000  # rows that are looked at
 MOSTLY = 0.95  # share of the cells from which on a column is of that kind
@@ -76,7 +76,7 @@ class Contents:
     def of(self, column: str) -> Content:
         """What this column holds."""
         if column not in self._known:
-            self._known[column] = judge([cell_of(row, column) for row in self._sample], column)
+            self._known[column] = infer_content([cell_of(row, column) for row in self._sample], column)
         return self._known[column]
 
     def parts(self, column: str) -> tuple[str, ...]:
@@ -94,14 +94,14 @@ def cell_of(row: Row, column: str) -> Any:
     return inner.get(rest) if isinstance(inner, Mapping) else None
 
 
-def judge(cells: Sequence[Any], name: str = "") -> Content:
+def infer_content(cells: Sequence[Any], name: str = "") -> Content:
     """What these cells hold. name: of their column, which tells an identifier from an amount."""
     values = [value for value in map(_value, cells) if value is not None]
     if not values:
         return Content("empty")
     nested = [value for value in values if not isinstance(value, str)]
     if 2 * len(nested) > len(values):
-        return _judge_nested(nested)
+        return _infer_nested(nested)
     texts = [value for value in values if isinstance(value, str)]
     texts = [text for text in texts if not is_mark(text) or number_value(text)[0] is not None] or texts
     counts = Counter(texts)
@@ -111,10 +111,10 @@ def judge(cells: Sequence[Any], name: str = "") -> Content:
         return Content("dates", len(counts))
     numbers = [number for text in texts if (number := number_value(text)[0]) is not None]
     if len(numbers) >= MOSTLY * len(texts):
-        return _judge_numbers(numbers, name)
+        return _infer_numeric(numbers, name)
     if sum(map(is_decimal_number, texts)) >= MOSTLY * len(texts):
         return Content("amounts", len(counts))
-    content = _judge_texts(texts, counts)
+    content = _infer_text(texts, counts)
     is_name = content.kind == "words" and content.words == 1 and IDENTIFIER.search(name)
     return Content("identifiers", content.values) if is_name else content
 
@@ -124,15 +124,15 @@ def _value(cell: Any) -> Any:
     convert = getattr(cell, "tolist", None)
     value = convert() if convert else cell
     if isinstance(value, str):
-        written = written_value(value)
+        written = parse_literal(value)
         value = value if written is None else written
     if isinstance(value, (list, tuple, Mapping, bytes)):
         return value or None
-    text = text_of(value)
+    text = cell_text(value)
     return None if text is None or is_blank(text) else text.strip()
 
 
-def _judge_nested(values: Sequence[Any]) -> Content:
+def _infer_nested(values: Sequence[Any]) -> Content:
     items = [item for value in values if isinstance(value, (list, tuple)) for item in value]
     if any(_is_span(item) for item in items):
         return Content("spans")
@@ -155,7 +155,7 @@ def _is_span(item: Any) -> bool:
     return whole >= 2 and any(isinstance(part, str) for part in item)
 
 
-def _judge_numbers(numbers: Sequence[float], name: str) -> Content:
+def _infer_numeric(numbers: Sequence[float], name: str) -> Content:
     values, total = len(set(numbers)), len(numbers)
     if not all(number.is_integer() for number in numbers):
         return Content("amounts", values)
@@ -167,7 +167,7 @@ def _judge_numbers(numbers: Sequence[float], name: str) -> Content:
     return Content("classes" if _repeats(values, total) else "amounts", values)
 
 
-def _judge_texts(texts: Sequence[str], counts: Counter[str]) -> Content:
+def _infer_text(texts: Sequence[str], counts: Counter[str]) -> Content:
     length = statistics.median(map(_width, texts))
     words = round(statistics.median(len(text.split()) for text in texts))
     if _repeats(len(counts), len(texts)) and length <= LONGEST_CLASS and words <= 6:

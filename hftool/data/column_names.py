@@ -40,7 +40,7 @@ LISTS_ONLY = ("gold", "label")  # names of tags where the cells are lists: else 
 NUMBERED = (("1", "2"), ("a", "b"), ("first", "second"), ("left", "right"))
 
 
-def normal(name: str) -> str:
+def normalize(name: str) -> str:
     """A name as it is compared."""
     return re.sub(r"[\s_-]+", "", name).casefold()
 
@@ -53,14 +53,14 @@ def words_of(name: str) -> list[str]:
 
 def by_name(columns: Iterable[str], role: str, *, first: str = "") -> list[str]:
     """The columns that have a common name of a role, the surest first. first: a name that is surer than all."""
-    present = {normal(name): name for name in reversed(list(columns))}
-    names = [normal(name) for name in (first, *COMMON_NAMES.get(role, (role,))) if name]
+    present = {normalize(name): name for name in reversed(list(columns))}
+    names = [normalize(name) for name in (first, *COMMON_NAMES.get(role, (role,))) if name]
     return list(dict.fromkeys(present[name] for name in names if name in present))
 
 
 def by_words(columns: Iterable[str], role: str) -> list[str]:
     """The columns that have a common name of a role as one of their words, such as "Review Text"."""
-    common = {normal(name) for name in COMMON_NAMES.get(role, (role,))}
+    common = {normalize(name) for name in COMMON_NAMES.get(role, (role,))}
     return [name for name in columns if common & set(words_of(name))]
 
 
@@ -71,8 +71,8 @@ def is_named(column: str, role: str) -> bool:
 
 def common_pair(columns: Sequence[str]) -> tuple[str, str] | None:
     """The two columns of a pair of texts, by their names together."""
-    present = {normal(name): name for name in reversed(list(columns))}
-    pairs = ((normal(one), normal(two)) for one, two in COMMON_PAIRS)
+    present = {normalize(name): name for name in reversed(list(columns))}
+    pairs = ((normalize(one), normalize(two)) for one, two in COMMON_PAIRS)
     return next(((present[one], present[two]) for one, two in pairs if one in present and two in present), None)
 
 

@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from hftool.data.column_contents import Content, Contents, cell_of
-from hftool.data.column_names import COMMON_NAMES, LISTS_ONLY, SURE, by_name, by_words, common_pair, normal, numbered_pair
-from hftool.data.schema import ROLES, TEXTS, RowSchema
+from hftool.data.column_names import COMMON_NAMES, LISTS_ONLY, SURE, by_name, by_words, common_pair, normalize, numbered_pair
+from hftool.data.schema import ROLES, TEXT_ROLES, RowSchema
 from hftool.errors import DataError, UsageError, did_you_mean, listing
 
 __all__ = ["COMMON_NAMES", "cell_of", "check_roles", "has_column", "map_columns", "missing_column"]
@@ -25,10 +25,10 @@ def map_columns(
     given: Mapping[str, str],
     known: Mapping[str, str],
     path: str,
-    answering: bool = False,
+    for_inference: bool = False,
     contents: Contents | None = None,
 ) -> tuple[RowSchema, dict[str, str]]:
-    """The first shape whose columns are all there, and role -> column: by the user's flags, else by the task, else by common
+    """The first schema whose columns are all there, and role -> column: by the user's flags, else by the task, else by common
     names, else by what the columns hold.
 
     Args:
@@ -37,37 +37,37 @@ def map_columns(
         given: Role -> column, as the user says.
         known: Role -> column, as the task or the model says.
         path: The file, for errors.
-        answering: Whether rows are answered only, and need no targets.
+        for_inference: Whether rows are answered only, and need no targets.
         contents: What the columns hold; None judges by names alone.
 
     Raises:
         UsageError: A role that does not exist or that the head does not have, or roles that do not go together.
-        DataError: No shape fits; it lists the columns there are.
+        DataError: No schema fits; it lists the columns there are.
     """
-    row_schemas = row_schemas if answering else _learnt(row_schemas)
+    row_schemas = row_schemas if for_inference else _learnt(row_schemas)
     _check_given(given, row_schemas, columns, path)
-    fitting = [shape for shape in row_schemas if set(given) <= set(shape.wanted)]
+    fitting = [schema for schema in row_schemas if set(given) <= set(schema.wanted)]
     if not fitting:
-        together = "; or ".join(", ".join(shape.wanted) for shape in row_schemas)
+        together = "; or ".join(", ".join(schema.wanted) for schema in row_schemas)
         raise UsageError(f"the roles {listing(given)} do not go together", f"Roles: {together}")
     trouble: DataError | None = None
     search = _Search(columns, given=given, known=known, path=path, contents=contents)
-    for shape in fitting:
+    for schema in fitting:
         try:
-            mapping = search.map_shape(shape, answering=answering)
+            mapping = search.map_shape(schema, for_inference=for_inference)
         except DataError as error:
             trouble = trouble or error
             continue
         _check_roles(mapping, given)
-        return shape, mapping
+        return schema, mapping
     assert trouble is not None
     raise trouble
 
 
 def _learnt(row_schemas: Sequence[RowSchema]) -> list[RowSchema]:
     """The shapes to train on: where a head learns towards targets, rows without any that can be answered are only answered."""
-    towards = any(shape.targets for shape in row_schemas)
-    return [shape for shape in row_schemas if shape.targets or not shape.for_inference or not towards]
+    towards = any(schema.targets for schema in row_schemas)
+    return [schema for schema in row_schemas if schema.targets or not schema.for_inference or not towards]
 
 
 def check_roles(given: Mapping[str, str]) -> None:
@@ -85,7 +85,7 @@ def check_roles(given: Mapping[str, str]) -> None:
 
 def _check_given(given: Mapping[str, str], row_schemas: Sequence[RowSchema], columns: Sequence[str], path: str) -> None:
     check_roles(given)
-    possible = list(dict.fromkeys(role for shape in row_schemas for role in shape.wanted))
+    possible = list(dict.fromkeys(role for schema in row_schemas for role in schema.wanted))
     for role in given:
         if role not in possible:
             raise UsageError(f"there is no role '{role}' here", "Roles: " + ", ".join(possible))
@@ -101,7 +101,7 @@ def has_column(columns: Iterable[str], name: str) -> bool:
 
 
 class _Search:
-    """The search for the columns of a shape in one table."""
+    """The search for the columns of a schema in one table."""
 
     def __init__(
         self,
@@ -116,9 +116,9 @@ class _Search:
         self.sure = {role: column for role, column in {**known, **given}.items() if has_column(columns, column)}
         self.contents = contents
 
-    def map_shape(self, shape: RowSchema, *, answering: bool) -> dict[str, str]:
-        """Role -> column. Raises DataError for a role that the shape needs and that no column has."""
-        wanted = (*shape.inputs, *shape.optional) if answering else shape.wanted
+    def map_shape(self, schema: RowSchema, *, for_inference: bool) -> dict[str, str]:
+        """Role -> column. Raises DataError for a role that the schema needs and that no column has."""
+        wanted = (*schema.inputs, *schema.optional) if for_inference else schema.wanted
         mapping = {role: column for role, column in self.sure.items() if role in wanted}
         if "text_pair" in wanted and not {"text", "text_pair"} & set(mapping):
             pair = self._pair()
@@ -129,7 +129,7 @@ class _Search:
             found = self._column(role, [name for name in self.columns if name not in mapping.values()])
             if found is not None:
                 mapping[role] = found
-            elif role not in shape.optional:
+            elif role not in schema.optional:
                 column = self.known.get(role, COMMON_NAMES.get(role, (role,))[0])
                 free = [name for name in self.columns if name not in mapping.values()]
                 raise missing_column(self.path, self.columns, column, role, contents=self.contents, free=free)
@@ -149,7 +149,7 @@ class _Search:
         fitting = [name for name in named if fits(role, self._of(name))]
         if role in ("tokens", "tags"):
             lists = [name for name in (*named, *by_words(free, role)) if self._of(name).kind == "lists"]
-            return next(iter([*(name for name in fitting if normal(name) not in LISTS_ONLY), *lists]), None)
+            return next(iter([*(name for name in fitting if normalize(name) not in LISTS_ONLY), *lists]), None)
         if role == "label":
             return self._label(named, fitting, free)
         if named or role != "text":
@@ -160,8 +160,8 @@ class _Search:
 
     def _label(self, named: Sequence[str], fitting: Sequence[str], free: Sequence[str]) -> str | None:
         """One that is surely meant; else the only one with a common name; else the only one that looks like a target."""
-        sure = {normal(name) for name in (*SURE, self.known.get("label", ""))}
-        if named and (len(named) == 1 or normal(named[0]) in sure):
+        sure = {normalize(name) for name in (*SURE, self.known.get("label", ""))}
+        if named and (len(named) == 1 or normalize(named[0]) in sure):
             return named[0]
         if named and not fitting:
             return named[0]
@@ -179,7 +179,7 @@ def fits(role: str, content: Content) -> bool:
         return content.is_target
     if role in ("tokens", "tags"):
         return content.kind == "lists" or content.words > 1 or content.kind in ("text", "words")
-    return role not in TEXTS or content.kind not in NO_TEXT
+    return role not in TEXT_ROLES or content.kind not in NO_TEXT
 
 
 def _check_roles(mapping: Mapping[str, str], given: Mapping[str, str]) -> None:

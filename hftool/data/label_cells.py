@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from hftool.data.schema import written_value
+from hftool.data.schema import parse_literal
 
 # what stands where a row has no label: SNLI has -, `datasets` has -1
 MARKS = frozenset(("-", "--", "-1", "?", "n/a", "#n/a", "na", "nan"))
@@ -89,7 +89,7 @@ def _is_joined(text: str, separator: str, words: Collection[str]) -> bool:
 
 def listed_labels(cell: Any) -> list[str]:
     """The labels of a cell that holds a list of at least two, or {"choices": [...]} as Label Studio writes it; else []."""
-    value: Any = written_value(cell) if isinstance(cell, str) else cell
+    value: Any = parse_literal(cell) if isinstance(cell, str) else cell
     if isinstance(value, Mapping):
         value = value.get("choices")
     several = isinstance(value, (list, tuple)) and len(value) > 1 and all(isinstance(item, (str, int)) for item in value)

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from hftool.data.column_contents import cell_of, judge
+from hftool.data.column_contents import cell_of, infer_content
 from hftool.data.label_cells import find_joined, fold, is_mark, listed_labels, merge_spellings, without_marks
-from hftool.data.readers.tables import Table, text_of, whole_characters
-from hftool.data.schema import is_decimal_number, number_value, shown, tags_value, written_value
-from hftool.data.tag_ids import Seen, outside_notes, tag_notes
+from hftool.data.readers.tables import Table, cell_text, replace_surrogates
+from hftool.data.schema import excerpt, is_decimal_number, number_value, parse_literal, tags_value
+from hftool.data.tag_ids import TagCounts, outside_notes, tag_notes
 from hftool.data.tag_schemes import OUTSIDE, scheme_of
 from hftool.errors import DataError, UsageError, listing
 from hftool.registry.tasks import Task
@@ -24,10 +24,10 @@ MOSTLY = 0.95  # share of the labels that are numbers, from which on the others 
 
 def label_text(value: Any) -> str | None:
     """A label's value as it is compared: stripped, 1 and 1.0 and "1" and "1.0" alike. None when there is none."""
-    text = text_of(value)
+    text = cell_text(value)
     if text is None:
         return None
-    text = whole_characters(text.strip(" \t\r\n\ufeff\u00a0"))
+    text = replace_surrogates(text.strip(" \t\r\n\ufeff\u00a0"))
     return WHOLE_NUMBER.sub(r"\1", text) or None
 
 
@@ -112,17 +112,17 @@ def _count_labels(table: Table, column: str) -> Counter[str]:
     cells = [cell_of(row, column) for row in table.rows]
     several = [place for place, cell in enumerate(cells) if listed_labels(cell)]
     nested = [cell for cell in cells if isinstance(cell, (list, tuple, dict, bytes))]
-    if nested and judge(nested).kind == "spans":
+    if nested and infer_content(nested).kind == "spans":
         hint = "A tagger learns from two columns, tokens and tags; choose the column of classes with --label"
         raise DataError(f"column '{column}' of {table.path} holds places in a text, not classes", hint)
     labels = [cell for cell in cells if not isinstance(cell, str) or cell.strip()]
-    written = [cell for cell in labels if isinstance(cell, str) and isinstance(written_value(cell), list)]
+    written = [cell for cell in labels if isinstance(cell, str) and isinstance(parse_literal(cell), list)]
     if several:
         raise _several_labels(table, column, several, "in a list")
     if nested or (written and len(written) >= len(labels) / 2):
         raise DataError(
             f"column '{column}' of {table.path} holds lists or bytes, not classes",
-            f"Choose the column with --label; {shown(str((nested or written)[0]))} would be several labels for one row",
+            f"Choose the column with --label; {excerpt(str((nested or written)[0]))} would be several labels for one row",
         )
     return Counter(label for cell in cells if (label := label_text(cell)) is not None)
 
@@ -144,7 +144,7 @@ def _check_joined(table: Table, column: str, counts: Iterable[str]) -> None:
 
 
 def _several_labels(table: Table, column: str, places: Sequence[int], how: str) -> DataError:
-    first = text_of(cell_of(table.rows[places[0]], column)) or ""
+    first = cell_text(cell_of(table.rows[places[0]], column)) or ""
     return DataError(
         f"{len(places)} of {len(table.rows)} rows of {table.path} have several classes in column '{column}', {how}; "
         f"the first is line {table.numbers[places[0]]}: {first[:80]}",
@@ -230,7 +230,7 @@ def find_tags(table: Table, column: str, *, known: Sequence[tuple[str, str]] = (
     name may come; tags that say the same in other letters are one. Raises DataError for one tag only, more tags than any task
     has, none that marks an entity, or one that `ordered` lacks.
     """
-    seen = Seen(table.path)
+    seen = TagCounts(table.path)
     for row, number in zip(table.rows, table.numbers, strict=True):
         seen.add(tag_texts(cell_of(row, column))[0] or (), number)
     labels = Labels((), (), "")
@@ -246,7 +246,7 @@ def find_tags(table: Table, column: str, *, known: Sequence[tuple[str, str]] = (
     return replace(labels, notes=outside_notes(labels.names)) if labels.names else _sorted_tags(seen, table, column)
 
 
-def _spelled(seen: Seen, names: Sequence[str]) -> set[str]:
+def _spelled(seen: TagCounts, names: Sequence[str]) -> set[str]:
     """The tags that occur, in the letters of `names` where one of these says the same; where all are numbers, 0 is no O."""
     if all(tag.isdecimal() for tag in seen.counts):
         return set(seen.counts)
@@ -254,7 +254,7 @@ def _spelled(seen: Seen, names: Sequence[str]) -> set[str]:
     return {tag if tag in names or (other := scheme.canonical(tag)) not in names else other for tag in seen.counts}
 
 
-def _sorted_tags(seen: Seen, table: Table, column: str) -> Labels:
+def _sorted_tags(seen: TagCounts, table: Table, column: str) -> Labels:
     if not seen.counts:
         raise DataError(f"{table.path} has no tags in column '{column}'", "Choose the column with --column tags=NAME")
     scheme = seen.scheme()

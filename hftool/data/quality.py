@@ -17,7 +17,7 @@ ASKED = ("text", "text_pair", "tokens", "question", "context", "source", "prompt
 LEARNT = ("label", "tags", "answers", "target", "completion")
 
 
-def cut_validation(train: SplitRows, share: float, seed: int) -> tuple[SplitRows, SplitRows]:
+def split_validation(train: SplitRows, share: float, seed: int) -> tuple[SplitRows, SplitRows]:
     """Cut a validation split off train: seeded, the same share of each label, at least one row where there are two texts.
 
     Rows of the same text, and questions about the same context, stay together: a copy in both would be a leak of our own

@@ -8,9 +8,9 @@ from typing import Any
 from hftool.data.column_contents import cell_of
 from hftool.data.label_cells import MARKS, fold, is_mark, may_be_minus_one
 from hftool.data.labels import Labels, label_text, tag_texts
-from hftool.data.readers.tables import Rejected, Row, Table, whole_characters
-from hftool.data.schema import TEXTS, answers_value, number_value, pair_lengths, text_value, tokens_value
-from hftool.data.tag_ids import TagIds
+from hftool.data.readers.tables import Rejected, Row, Table, replace_surrogates
+from hftool.data.schema import TEXT_ROLES, answers_value, number_value, pair_lengths, text_value, tokens_value
+from hftool.data.tag_ids import TagEncoder
 from hftool.errors import DataError, RowsRejected, listing
 
 MAX_REJECTED = 0.01  # share of rows
@@ -47,7 +47,7 @@ class SplitRows:
         return replace(self, rows=[self.rows[i] for i in chosen], numbers=[self.numbers[i] for i in chosen])
 
 
-def prepare(
+def map_rows(
     table: Table, mapping: Mapping[str, str], labels: Labels | None, *, max_rejected: float = MAX_REJECTED
 ) -> SplitRows:
     """Rows under their roles. Rows that lack what a role needs are set aside.
@@ -61,7 +61,7 @@ def prepare(
     unlabelled = MARKS - {"-1"} if counted else MARKS
     rows, numbers, rejected, unnamed = [], [], list(table.rejected), 0
     for row, number in zip(table.rows, table.numbers, strict=True):
-        made, reason = prepare_row(row, mapping)
+        made, reason = map_row(row, mapping)
         fault = ids.add(made, row, mapping, number) if labels and not reason else reason
         if fault:
             rejected.append(Rejected(number, fault, repr(row)[:1000]))
@@ -76,19 +76,19 @@ def prepare(
     return SplitRows(table.split, table.path, rows, numbers, rejected, ids.spelled, ids.tags.notes())
 
 
-def prepare_row(row: Row, mapping: Mapping[str, str], *, marked: Sequence[str] = ("context",)) -> tuple[Row, str]:
+def map_row(row: Row, mapping: Mapping[str, str], *, keep_bom: Sequence[str] = ("context",)) -> tuple[Row, str]:
     """One row under its roles but label and tags, and the reason why it cannot be used ("" when it can).
 
-    marked: the roles whose text keeps a U+FEFF at its front: what is answered are places in it, counted from the first
+    keep_bom: the roles whose text keeps a U+FEFF at its front: what is answered are places in it, counted from the first
     character.
     """
     made: Row = {}
     for role, column in mapping.items():
         cell = cell_of(row, column)
-        if role in TEXTS:
+        if role in TEXT_ROLES:
             made[role], reason = text_value(cell)
-            if role in marked and isinstance(cell, str):
-                made[role] = whole_characters(cell)
+            if role in keep_bom and isinstance(cell, str):
+                made[role] = replace_surrogates(cell)
         elif role == "tokens":
             made[role], reason = tokens_value(cell)
         else:
@@ -111,7 +111,7 @@ class _LabelEncoder:
         self.index = labels.index() if labels else {}
         self.folded = labels.folded() if labels else {}
         self.names = labels.names if labels else ()
-        self.tags = TagIds(labels.names if labels else (), self.index, path)
+        self.tags = TagEncoder(labels.names if labels else (), self.index, path)
         self.number = bool(labels and labels.range)
         self.unknown: dict[str, int] = {}
         self.spelled: dict[str, str] = {}
@@ -170,11 +170,11 @@ def _too_many(table: Table, rejected: list[Rejected], usable: int, most: float, 
         f"{table.path}: {len(rejected)} of {total} rows cannot be used{where}",
         f"At most {100 * most:g} % may be unusable: mend the file or choose other columns"
         + ("; --set labels=A,B,C if the labels are classes and no amounts" if amounts else ""),
-        rows=documents(table.split, table.path, rejected),
+        rows=rejected_documents(table.split, table.path, rejected),
     )
 
 
-def documents(split: str, path: str, rejected: Iterable[Rejected]) -> list[dict[str, Any]]:
+def rejected_documents(split: str, path: str, rejected: Iterable[Rejected]) -> list[dict[str, Any]]:
     """Rows that cannot be used as the lines of rejected.jsonl."""
     return [{"split": split, "file": path, **row.as_dict()} for row in rejected]
 

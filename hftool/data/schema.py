@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hftool.data.readers.tables import text_of, whole_characters
+from hftool.data.readers.tables import cell_text, replace_surrogates
 from hftool.errors import as_line
 
 ROLES = (
@@ -26,7 +26,7 @@ ROLES = (
     "prompt",
     "completion",
 )
-TEXTS = ("text", "text_pair", "context", "question", "source", "target", "prompt", "completion")
+TEXT_ROLES = ("text", "text_pair", "context", "question", "source", "target", "prompt", "completion")
 IGNORED = "\ufeff\u200b\0"  # characters without a shape that are no white space
 AROUND = " \t\r\n\ufeff\u00a0"  # what may stand around a value and is no part of it
 # an item of a list as Python writes it; numpy leaves out the commas
@@ -56,24 +56,24 @@ class RowSchema:
 
 def text_value(cell: Any) -> tuple[str | None, str]:
     """A cell -> (text, ""), or (None, reason). A number becomes its text; a list, an object or bytes are no text."""
-    value = _plain(cell)
-    text = None if isinstance(value, (list, tuple, Mapping, bytes)) else text_of(value)
+    value = _to_python(cell)
+    text = None if isinstance(value, (list, tuple, Mapping, bytes)) else cell_text(value)
     if text is None or is_blank(text):
         return None, "no text"
-    return whole_characters(text).lstrip("\ufeff"), ""
+    return replace_surrogates(text).lstrip("\ufeff"), ""
 
 
 def number_value(cell: Any) -> tuple[float | None, str]:
     """A cell -> (finite number, ""), or (None, reason). A decimal comma is not guessed at."""
-    value = _plain(cell)
-    text = None if isinstance(value, (list, tuple, Mapping, bytes)) else text_of(value)
+    value = _to_python(cell)
+    text = None if isinstance(value, (list, tuple, Mapping, bytes)) else cell_text(value)
     if text is None or is_blank(text):
         return None, "no number"
     try:
         number = math.nan if isinstance(value, bool) or "_" in text else float(text.strip(AROUND))
     except ValueError:
         number = math.nan
-    return (number, "") if math.isfinite(number) else (None, f"'{shown(text)}' is not a number")
+    return (number, "") if math.isfinite(number) else (None, f"'{excerpt(text)}' is not a number")
 
 
 def tokens_value(cell: Any) -> tuple[list[str] | None, str]:
@@ -112,16 +112,16 @@ def answers_value(cell: Any, start_cell: Any, context: str) -> tuple[dict[str, l
     returned is right: of the places where the answer stands, the one nearest to the start that was given. Where some of
     several answers stand in the context, those that do not come last, with -1: answers are compared with them all the same.
     """
-    value = _plain(cell)
+    value = _to_python(cell)
     if isinstance(value, str) and value.lstrip(AROUND)[:1] in ("{", "["):
         value = _object_in(value)
-    found = _answers(value, _plain(start_cell))
+    found = _answers(value, _to_python(start_cell))
     if found is None or (isinstance(value, str) and is_blank(value)):  # an empty cell may be a gap as well
         return None, "no answer (a question without one has [])"
     full = [(text, start) for text, start in found if not is_blank(text)]  # some write "no answer" without a letter
-    placed = [_place(whole_characters(text), _whole_number(start), context) for text, start in full]
+    placed = [_place(replace_surrogates(text), _whole_number(start), context) for text, start in full]
     if placed and all(at < 0 for at, _ in placed):
-        return None, f"its answer is not in its context: '{shown(full[0][0])}'"
+        return None, f"its answer is not in its context: '{excerpt(full[0][0])}'"
     placed.sort(key=lambda pair: pair[0] < 0)
     return {"text": [answer for _, answer in placed], "answer_start": [at for at, _ in placed]}, ""
 
@@ -131,14 +131,14 @@ def _answers(value: Any, start: Any) -> list[tuple[str, Any]] | None:
     if isinstance(value, Mapping):
         if value.get("is_impossible") is True:
             return []
-        value, start = _plain(value.get("text")), _plain(value.get("answer_start"))
+        value, start = _to_python(value.get("text")), _to_python(value.get("answer_start"))
         if isinstance(value, Mapping):
             return None
     if isinstance(value, (list, tuple)):
         starts = list(start) if isinstance(start, (list, tuple)) else [start]
         starts += [None] * (len(value) - len(starts))
         found: list[tuple[str, Any]] = []
-        for item, at in zip(map(_plain, value), starts, strict=False):
+        for item, at in zip(map(_to_python, value), starts, strict=False):
             inner = None if isinstance(item, (list, tuple)) else _answers(item, at)
             if inner is None:
                 return None
@@ -146,7 +146,7 @@ def _answers(value: Any, start: Any) -> list[tuple[str, Any]] | None:
         return found
     if isinstance(start, (list, tuple)):
         start = start[0] if start else None
-    text = None if isinstance(value, bytes) else text_of(value)
+    text = None if isinstance(value, bytes) else cell_text(value)
     return None if text is None else [(text, start)]
 
 
@@ -171,23 +171,23 @@ def _whole_number(value: Any) -> int | None:
 
 def _texts(cell: Any, what: str) -> tuple[list[str] | None, str]:
     """A list of texts in any of its forms; [] when it is empty or there is none."""
-    value = _plain(cell)
+    value = _to_python(cell)
     if isinstance(value, str):
         stripped = value.strip(AROUND)
         value = _list_in(stripped) if stripped.startswith("[") and stripped.endswith("]") else stripped.split()
         if value is None:
             if stripped[1:].lstrip().startswith(("'", '"')):
-                return None, f"a list of {what}s that cannot be read: {shown(stripped)}"
+                return None, f"a list of {what}s that cannot be read: {excerpt(stripped)}"
             value = stripped.split()  # words, of which the first and the last are brackets
-    elif text_of(value) is None:
+    elif cell_text(value) is None:
         value = []
     if not isinstance(value, (list, tuple)):
-        return None, f"not a list of {what}s: {shown(str(value))}"
+        return None, f"not a list of {what}s: {excerpt(str(value))}"
     texts = []
-    for place, item in enumerate(map(_plain, value), start=1):
+    for place, item in enumerate(map(_to_python, value), start=1):
         if isinstance(item, (list, tuple, Mapping, bytes)):
-            return None, f"{what} {place} is not a text: {shown(str(item))}"
-        texts.append(whole_characters(text_of(item) or ""))
+            return None, f"{what} {place} is not a text: {excerpt(str(item))}"
+        texts.append(replace_surrogates(cell_text(item) or ""))
     return texts, ""
 
 
@@ -222,7 +222,7 @@ def _literal(text: str, otherwise: Any) -> Any:
         return otherwise
 
 
-def _plain(value: Any) -> Any:
+def _to_python(value: Any) -> Any:
     """Arrays and scalars of numpy, pandas and pyarrow as Python's own."""
     if isinstance(value, (str, float, int, list, tuple, dict, type(None))) and not hasattr(value, "tolist"):
         return value
@@ -235,7 +235,7 @@ def is_blank(text: str) -> bool:
     return all(letter.isspace() or letter in IGNORED for letter in text)
 
 
-def written_value(cell: str) -> list[Any] | dict[str, Any] | None:
+def parse_literal(cell: str) -> list[Any] | dict[str, Any] | None:
     """The list or object that a text is, as JSON, Python or (of a list) numpy writes it; None where it is neither."""
     text = cell.strip(AROUND)
     if text[:1] + text[-1:] not in ("[]", "{}"):
@@ -251,6 +251,6 @@ def is_decimal_number(text: str) -> bool:
     return bool(DECIMAL.fullmatch(bare) or THOUSANDS.fullmatch(bare)) or number_value(bare)[0] is not None
 
 
-def shown(text: str) -> str:
+def excerpt(text: str) -> str:
     """As much of a text as a reason can hold, on one line."""
     return as_line(text[:80] + "..." * (len(text) > 80))

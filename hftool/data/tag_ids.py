@@ -10,7 +10,7 @@ MOST_SHOWN = 5  # odd tags that a sentence names
 
 
 @dataclass
-class Seen:
+class TagCounts:
     """How often each tag occurs, and the line where it first does."""
 
     path: str
@@ -34,7 +34,7 @@ class Seen:
         return ", ".join(shown) + more
 
 
-def tag_notes(seen: Seen, scheme: Scheme) -> tuple[str, ...]:
+def tag_notes(seen: TagCounts, scheme: Scheme) -> tuple[str, ...]:
     """A sentence for each way in which tags are not those that the word "tags" brings to mind: B-PER, I-PER and O, or types."""
     tags = [tag for tag in seen.counts if scheme.canonical(tag) == tag]
     notes = [_form_note(scheme, tags)]
@@ -68,7 +68,7 @@ def _form_note(scheme: Scheme, tags: Sequence[str]) -> str:
     return "" if usual or not example else f"tags: '{example}' begins an entity {what}"
 
 
-class TagIds:
+class TagEncoder:
     """Tag -> id, also where a tag is written in other letters than the label: those are kept, to be said."""
 
     def __init__(self, names: Sequence[str], index: Mapping[str, int], path: str) -> None:
@@ -76,7 +76,7 @@ class TagIds:
         self.scheme = scheme_of(tuple(names))
         folded = Counter(name.casefold() for name in index)
         self.folded = {name.casefold(): i for name, i in index.items() if folded[name.casefold()] == 1}
-        self.names, self.matched = names, Seen(path)
+        self.names, self.matched = names, TagCounts(path)
 
     def get(self, tag: str, line: int) -> int | None:
         """The id of a tag, or None when no label says the same. line: where it stands."""

@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 
 from hftool.data.column_contents import Contents
-from hftool.data.column_names import is_named, normal
+from hftool.data.column_names import is_named, normalize
 from hftool.data.schema import RowSchema
 from hftool.errors import DataError, listing
 
@@ -14,16 +14,16 @@ LEARNT = ("classes", "amounts")  # what --label can name
 PROMPT_PARTS = ("instruction", "input", "prompt", "context", "system", "system_prompt", "history")
 
 
-def left_out(columns: Sequence[str], mapping: Mapping[str, str]) -> list[str]:
+def unused_columns(columns: Sequence[str], mapping: Mapping[str, str]) -> list[str]:
     """The columns that have no role. answer_start belongs to the answers, and translation.de to its column."""
     used = {*mapping.values(), *(column.split(".", maxsplit=1)[0] for column in mapping.values() if column not in columns)}
     used |= {"answer_start"} if "answers" in mapping else set()
     return [name for name in columns if name not in used]
 
 
-def left_out_sentence(columns: Sequence[str], mapping: Mapping[str, str], contents: Contents) -> str:
+def unused_columns_sentence(columns: Sequence[str], mapping: Mapping[str, str], contents: Contents) -> str:
     """What is left out and what it holds, "" when nothing is."""
-    names = left_out(columns, mapping)
+    names = unused_columns(columns, mapping)
     return f"columns left out: {_with_contents(names, contents)}" if names else ""
 
 
@@ -36,15 +36,15 @@ def _with_contents(names: Sequence[str], contents: Contents) -> str:
     return shown + (f" and {len(names) - MOST} more" if len(names) > MOST else "")
 
 
-def is_clear(shape: RowSchema, mapping: Mapping[str, str], given: Mapping[str, str]) -> bool:
-    """Whether the targets of a shape are surely meant: named by the user or by their column, or beside a pair of texts, with
+def has_clear_targets(schema: RowSchema, mapping: Mapping[str, str], given: Mapping[str, str]) -> bool:
+    """Whether the targets of a schema are surely meant: named by the user or by their column, or beside a pair of texts, with
     which nothing else can be done."""
     if "text_pair" in mapping:
         return True
-    return all(role in given or is_named(mapping[role], role) for role in shape.targets)
+    return all(role in given or is_named(mapping[role], role) for role in schema.targets)
 
 
-def check_alone(
+def check_unused_targets(
     path: str,
     columns: Sequence[str],
     mapping: Mapping[str, str],
@@ -66,7 +66,7 @@ def check_alone(
     Raises:
         DataError: A column that is left out looks like a target.
     """
-    targets = [name for name in left_out(columns, mapping) if contents.of(name).is_target]
+    targets = [name for name in unused_columns(columns, mapping) if contents.of(name).is_target]
     if not targets:
         return
     text = mapping.get("text") or mapping.get("prompt")
@@ -89,13 +89,13 @@ def check_prompt(
 ) -> None:
     """Raise DataError where a prompt stands in two columns, of which one would be left out without a word of the user's."""
     role = next((role for role in ("prompt", "source") if role in mapping and role not in given), None)
-    if role is None or normal(mapping[role]) not in map(normal, PROMPT_PARTS):
+    if role is None or normalize(mapping[role]) not in map(normalize, PROMPT_PARTS):
         return
-    parts = [name for name in left_out(columns, mapping) if normal(name) in map(normal, PROMPT_PARTS)]
+    parts = [name for name in unused_columns(columns, mapping) if normalize(name) in map(normalize, PROMPT_PARTS)]
     parts = [name for name in parts if contents.of(name).kind not in ("empty", "identifiers", "dates")]
     if parts:
         flag = "--source " if role == "source" else "--column prompt="
-        parts = sorted([mapping[role], *parts], key=lambda name: [*map(normal, PROMPT_PARTS)].index(normal(name)))
+        parts = sorted([mapping[role], *parts], key=lambda name: [*map(normalize, PROMPT_PARTS)].index(normalize(name)))
         raise DataError(
             f"the prompts of {path} stand in several columns: {listing(parts)}",
             f"Join them into one column, or take one and leave the rest out with {flag}{shlex.quote(parts[0])}",

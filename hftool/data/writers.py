@@ -9,23 +9,23 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any
 
-from hftool.data.readers.tables import FORMATS, Row, whole_characters
+from hftool.data.readers.tables import FORMATS, Row, replace_surrogates
 from hftool.errors import DataError, UsageError
 from hftool.storage.run_folder import whole_file
 
 BLOCK = 4096  # rows held at a time
-WRITTEN = ("csv", "tsv", "jsonl", "parquet")
+OUTPUT_FORMATS = ("csv", "tsv", "jsonl", "parquet")
 ARRAY = ".npy"  # of vectors alone: what a model that embeds answers
 SURROGATE = re.compile("[\ud800-\udfff]")
 NEEDS_QUOTES = re.compile('[,"\r\n]')
 
 
-def check_ending(path: str | Path) -> str:
+def output_format(path: str | Path) -> str:
     """The format of an output file by its ending. Raises UsageError that lists the endings that can be written."""
     if Path(path).suffix.lower() == ARRAY:
         return "npy"
     kind = FORMATS.get(Path(path).suffix.lower())
-    if kind not in WRITTEN:
+    if kind not in OUTPUT_FORMATS:
         what = f"cannot write '{path}'" if kind else f"'{path}' has no ending that says what it is"
         raise UsageError(what, "Use .csv, .tsv, .jsonl or .parquet")
     return kind
@@ -44,7 +44,7 @@ def write_rows(path: Path, rows: Iterable[Row], *, overwrite: bool = False) -> i
         "parquet": _write_parquet,
         "npy": _write_vectors,
     }
-    kind = check_ending(path)
+    kind = output_format(path)
     with whole_file(path, binary=kind in ("parquet", "npy"), overwrite=overwrite) as handle:
         return writers[kind](handle, rows)
 
@@ -90,7 +90,7 @@ def _cell(value: Any) -> str:
     if value is None:
         return ""
     text = json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, (list, tuple, dict)) else str(value)
-    return whole_characters(text)
+    return replace_surrogates(text)
 
 
 def _write_delimited(handle: IO[str], rows: Iterable[Row], delimiter: str) -> int:
@@ -149,7 +149,7 @@ def _table(block: list[Row]) -> Any:
     import pyarrow
 
     columns = dict.fromkeys(column for row in block for column in row)
-    return pyarrow.table({whole_characters(column): _array([row.get(column) for row in block]) for column in columns})
+    return pyarrow.table({replace_surrogates(column): _array([row.get(column) for row in block]) for column in columns})
 
 
 def _array(values: list[Any]) -> Any:

@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from hftool.data.column_contents import Contents, judge
-from hftool.data.unused_columns import left_out, left_out_sentence
+from hftool.data.column_contents import Contents, infer_content
+from hftool.data.unused_columns import left_out, unused_columns_sentence
 
-TEXTS = [f"the {word} film of day {i} was a joy" for i, word in enumerate(["warm", "cold", "dull", "long", "fine", "odd"] * 5)]
+TEXT_ROLES = [f"the {word} film of day {i} was a joy" for i, word in enumerate(["warm", "cold", "dull", "long", "fine", "odd"] * 5)]
 SPAN = {"start": 0, "end": 3, "label": "PER"}
 
 
@@ -17,7 +17,7 @@ SPAN = {"start": 0, "end": 3, "label": "PER"}
         ("empty", [None, "", "  ", float("nan"), []]),
         ("constant", ["accept"] * 9),
         ("constant", [1.0, "1", 1] * 3),
-        ("text", TEXTS),
+        ("text", TEXT_ROLES),
         ("text", ["酒店的房间很大而且早餐也不错下次还会住", "商务大床房房间很大床有两米宽整体感觉经济"]),
         ("text", ["โรงแรมนี้สะอาดและพนักงานบริการดีมากครับ", "อาหารเช้าไม่อร่อยและห้องพักก็เล็กเกินไป"]),
         ("words", ["Ada Lovelace", "Grace Hopper", "Alan Turing"]),
@@ -59,15 +59,15 @@ SPAN = {"start": 0, "end": 3, "label": "PER"}
     ],
 )
 def test_a_column_is_judged_by_its_cells(kind, cells):
-    named = judge(cells, "#1 ID" if kind == "identifiers" else "column")
+    named = infer_content(cells, "#1 ID" if kind == "identifiers" else "column")
     assert named.kind == kind
     assert named.is_target == (kind in ("classes", "amounts", "spans", "lists", "scores")) and named.phrase()
 
 
 def test_a_name_that_ends_in_id_makes_no_identifiers_of_classes():
-    assert judge([0, 1, 2] * 9, "intent_id").kind == "classes"
-    assert judge([5, 9, 5, 7, 1, 4, 3], "user_id").kind == judge(["x9", "k2", "p1"], "UserId").kind == "identifiers"
-    assert judge(["red", "paid", "valid"] * 4, "paid").kind == "classes"
+    assert infer_content([0, 1, 2] * 9, "intent_id").kind == "classes"
+    assert infer_content([5, 9, 5, 7, 1, 4, 3], "user_id").kind == infer_content(["x9", "k2", "p1"], "UserId").kind == "identifiers"
+    assert infer_content(["red", "paid", "valid"] * 4, "paid").kind == "classes"
 
 
 def test_each_column_is_judged_once_and_by_a_sample():
@@ -99,13 +99,13 @@ def test_labels_that_come_in_turns_are_no_constant():
 
 
 def test_what_is_left_out_is_said_with_what_it_holds():
-    rows = [{"id": i, "text": text, "mark": i % 2, "source": "web"} for i, text in enumerate(TEXTS)]
-    said = left_out_sentence(("id", "text", "mark", "source"), {"text": "text"}, Contents(rows))
+    rows = [{"id": i, "text": text, "mark": i % 2, "source": "web"} for i, text in enumerate(TEXT_ROLES)]
+    said = unused_columns_sentence(("id", "text", "mark", "source"), {"text": "text"}, Contents(rows))
     assert said == "columns left out: 'id' (identifiers), 'mark' (2 different values), 'source' (one value)"
-    assert left_out_sentence(("text",), {"text": "text"}, Contents(rows)) == ""
+    assert unused_columns_sentence(("text",), {"text": "text"}, Contents(rows)) == ""
     columns = ("translation", "context", "question", "answers", "answer_start", "en")
     assert left_out(columns, {"source": "translation.en", "target": "translation.de"}) == list(columns[1:])
     assert left_out(columns, {role: role for role in ("context", "question", "answers")}) == ["translation", "en"]
     many = [{f"e{i}": row % 2 for i in range(20)} for row in range(8)]
-    said = left_out_sentence(tuple(many[0]), {}, Contents(many))
+    said = unused_columns_sentence(tuple(many[0]), {}, Contents(many))
     assert said.endswith("'e11' and 8 more (2 different values each)")

@@ -1,4 +1,4 @@
-"""hftool/data/columns.py: which column is which, by the shapes of a head, and what is said when none fits."""
+"""hftool/data/columns.py: which column is which, by the schemas of a head, and what is said when none fits."""
 
 import pytest
 
@@ -72,10 +72,10 @@ def test_each_head_finds_its_columns(head, columns, expected):
 def test_every_role_is_found_by_its_own_name():
     assert set(COMMON_NAMES) <= set(ROLES) and all(names[0] == role for role, names in COMMON_NAMES.items())
     for head in HEADS:
-        for shape in head_class(head).row_schemas:
-            columns = tuple(f"{role}".upper() for role in shape.wanted)
-            given = {role: role.upper() for role in shape.wanted}
-            assert mapped(columns, head, answering=head in ("tag", "embed") and not shape.targets) == given
+        for schema in head_class(head).row_schemas:
+            columns = tuple(f"{role}".upper() for role in schema.wanted)
+            given = {role: role.upper() for role in schema.wanted}
+            assert mapped(columns, head, for_inference=head in ("tag", "embed") and not schema.targets) == given
 
 
 def test_a_flag_wins_over_the_task_and_the_task_over_common_names():
@@ -90,7 +90,7 @@ def test_a_column_that_is_taken_is_not_taken_again():
     assert mapped(("sentence", "text"), given={"label": "text"}) == {"text": "sentence", "label": "text"}
 
 
-# ---- shapes
+# ---- schemas
 
 
 def test_the_first_shape_that_fits_is_taken():
@@ -103,8 +103,8 @@ def test_the_first_shape_that_fits_is_taken():
 
 def test_the_shape_comes_with_its_columns():
     row_schemas = head_class("generate").row_schemas
-    for columns, shape in ((("prompt", "completion"), row_schemas[0]), (("text",), row_schemas[1])):
-        assert map_columns(columns, row_schemas, given={}, known={}, path="a.csv")[0] is shape
+    for columns, schema in ((("prompt", "completion"), row_schemas[0]), (("text",), row_schemas[1])):
+        assert map_columns(columns, row_schemas, given={}, known={}, path="a.csv")[0] is schema
 
 
 def test_the_users_roles_choose_the_shape():
@@ -114,16 +114,16 @@ def test_the_users_roles_choose_the_shape():
 
 
 def test_rows_to_answer_need_no_targets():
-    assert mapped(("question", "context"), "answer", answering=True) == {"question": "question", "context": "context"}
-    assert mapped(("question", "context", "answers"), "answer", answering=True, known=SQUAD) == {
+    assert mapped(("question", "context"), "answer", for_inference=True) == {"question": "question", "context": "context"}
+    assert mapped(("question", "context", "answers"), "answer", for_inference=True, known=SQUAD) == {
         "question": "question",
         "context": "context",
     }
-    assert mapped(("review", "stars"), answering=True) == {"text": "review"}
-    assert mapped(("text",), "tag", answering=True) == {"text": "text"}
-    assert mapped(("words", "text"), "tag", answering=True) == {"tokens": "words"}
-    assert mapped(("dialogue",), "text2text", answering=True) == {"source": "dialogue"}
-    line = line_of(mapped, ("question", "answers"), "answer", answering=True)
+    assert mapped(("review", "stars"), for_inference=True) == {"text": "review"}
+    assert mapped(("text",), "tag", for_inference=True) == {"text": "text"}
+    assert mapped(("words", "text"), "tag", for_inference=True) == {"tokens": "words"}
+    assert mapped(("dialogue",), "text2text", for_inference=True) == {"source": "dialogue"}
+    line = line_of(mapped, ("question", "answers"), "answer", for_inference=True)
     assert line == "65 reviews.csv has no column 'context'; it has 'question', 'answers'. Try --column context=NAME"
 
 
@@ -213,7 +213,7 @@ def test_the_hint_names_the_column_that_it_most_likely_is():
     ],
 )
 def test_case_spaces_underscores_and_hyphens_make_no_other_name(columns, known, expected):
-    assert mapped(columns, known=known, answering=True) == {"text": expected}
+    assert mapped(columns, known=known, for_inference=True) == {"text": expected}
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,8 @@ def table(cells, times=4):
 
 
 def splits(cells, ordered=()):
-    choices = SplitOptions((SHAPE,), {}, {}, (), ordered, None, 0, 0.25, False)
-    return build_splits({"train": table(cells)}, choices)
+    options = SplitOptions((SHAPE,), {}, {}, (), ordered, None, 0, 0.25, False)
+    return build_splits({"train": table(cells)}, options)
 
 
 @pytest.mark.parametrize(

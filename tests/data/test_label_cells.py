@@ -7,7 +7,7 @@ import pytest
 from hftool.data.label_cells import find_joined, listed_labels, merge_spellings, without_marks
 from hftool.data.labels import find_labels
 from hftool.data.readers.tables import Table
-from hftool.data.rows import prepare
+from hftool.data.rows import map_rows
 from hftool.errors import DataError
 
 COLUMNS = {"text": "text", "label": "label"}
@@ -20,7 +20,7 @@ def table(labels, split="train", **named):
 
 def prepared(labels, **named):
     made = table(labels)
-    return prepare(made, COLUMNS, find_labels(made, "label", **named))
+    return map_rows(made, COLUMNS, find_labels(made, "label", **named))
 
 
 # ---- several in a cell
@@ -111,7 +111,7 @@ def test_a_list_of_classes_says_what_is_none():
     assert find_labels(table(half), "label", ordered=("a", "b", "-", "?")).names == ("a", "b", "-", "?")
     assert find_labels(table(half), "label", known=(("0", "a"), ("1", "b"))).names == ("a", "b")
     assert find_labels(table(half), "label").names == ("-", "?", "a", "b")  # half of all rows
-    validation = prepare(table(["a", "-", "b"], "validation"), COLUMNS, find_labels(table(["a", "b"] * 5), "label"))
+    validation = map_rows(table(["a", "-", "b"], "validation"), COLUMNS, find_labels(table(["a", "b"] * 5), "label"))
     assert validation.sentences() == ["1 rows of validation have no label and are left out"]
 
 
@@ -139,7 +139,7 @@ def test_spellings_of_a_label_are_one_label_and_that_is_said(labels, names, spel
 
 def test_the_labels_of_a_model_are_known_in_another_spelling():
     model = find_labels(table(["POSITIVE", "NEGATIVE"] * 3), "label")
-    part = prepare(table(["positive", "Negative ", "POSITIVE"], "test"), COLUMNS, model)
+    part = map_rows(table(["positive", "Negative ", "POSITIVE"], "test"), COLUMNS, model)
     assert [row["label"] for row in part.rows] == [1, 0, 1]
     assert part.spelled == {"positive": "POSITIVE", "Negative": "NEGATIVE"}
 
@@ -148,10 +148,10 @@ def test_spellings_that_the_user_lists_are_kept_apart():
     labels = ["US", "us", "them"] * 4
     made = table(labels)
     kept = find_labels(made, "label", ordered=("US", "us", "them"))
-    part = prepare(made, COLUMNS, kept)
+    part = map_rows(made, COLUMNS, kept)
     assert (kept.names, part.spelled, [row["label"] for row in part.rows[:3]]) == (("US", "us", "them"), {}, [0, 1, 2])
     with pytest.raises(DataError, match="the label 'Us' is not one of"):  # it could be either
-        prepare(table(["US", "Us"]), COLUMNS, kept)
+        map_rows(table(["US", "Us"]), COLUMNS, kept)
     assert merge_spellings(Counter(a=1, b=2)) == Counter(a=1, b=2)
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from hftool.data.labels import Labels, are_numbers, find_labels, find_range, find_tags, label_text, own_names, tag_texts
 from hftool.data.readers.tables import Table
-from hftool.data.rows import prepare
+from hftool.data.rows import map_rows
 from hftool.errors import HftoolError
 from hftool.registry.tasks import get_task
 
@@ -71,7 +71,7 @@ def test_the_task_names_its_labels_by_value_or_by_name():
     for values in (["1", 0], ["positive", "negative"], [1.0, "negative"]):
         labels = find_labels(table(values), "label", known=SENTIMENT)
         assert labels == Labels(("0", "1"), ("negative", "positive"), "as the task names them")
-        made = prepare(table(values), {"text": "text", "label": "label"}, labels)
+        made = map_rows(table(values), {"text": "text", "label": "label"}, labels)
         assert [row["label"] for row in made.rows] == [1, 0]
 
 
@@ -253,7 +253,7 @@ def test_tags_as_the_data_set_names_them():
     named = {"label": ("O", "B-PER", "I-PER")}
     found = find_tags(table([[0, 1], [0, 0]], label_names=named), "label", known=(("0", "X"), ("1", "Y")))
     assert found == Labels(("0", "1", "2"), named["label"], "as the data set names them")
-    made = prepare(tokens([[0, 1.0], ["2", "B-PER"]]), {"tokens": "tokens", "tags": "tags"}, found)
+    made = map_rows(tokens([[0, 1.0], ["2", "B-PER"]]), {"tokens": "tokens", "tags": "tags"}, found)
     assert [row["tags"] for row in made.rows] == [[0, 1], [2, 1]]
 
 

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from hftool.data.quality import LEAST_PASSAGE, Quality, check_quality, cut_validation
+from hftool.data.quality import LEAST_PASSAGE, Quality, check_quality, split_validation
 from hftool.data.rows import SplitRows
 from hftool.errors import HftoolError
 
@@ -139,25 +139,25 @@ def test_short_lines_of_plain_text_are_no_copies_but_passages_are():
 
 def test_the_cut_is_seeded_stratified_and_keeps_the_file_order():
     train = split([(f"film {i}", int(i % 10 == 0)) for i in range(1000)])
-    rest, validation = cut_validation(train, 0.2, 3)
+    rest, validation = split_validation(train, 0.2, 3)
     assert Counter(row["label"] for row in validation.rows) == {0: 180, 1: 20}
     assert sorted(rest.numbers + validation.numbers) == train.numbers
     assert rest.numbers == sorted(rest.numbers) and validation.numbers == sorted(validation.numbers)
-    again = cut_validation(train, 0.2, 3)
+    again = split_validation(train, 0.2, 3)
     assert (again[0].numbers, again[1].numbers) == (rest.numbers, validation.numbers)
-    assert cut_validation(train, 0.2, 4)[1].numbers != validation.numbers
+    assert split_validation(train, 0.2, 4)[1].numbers != validation.numbers
 
 
 def test_copies_of_a_text_stay_on_one_side_of_the_cut():
     train = split([(f"{'FILM' if i % 3 else 'film'} {i % 100}", i % 2) for i in range(400)])
-    rest, validation = cut_validation(train, 0.1, 0)
+    rest, validation = split_validation(train, 0.1, 0)
     assert len(validation.rows) == 40
     assert check_quality(rest, validation, allow_leak=False).leaked == 0
 
 
 def test_questions_about_one_context_stay_on_one_side_of_the_cut():
     rows = [{"question": f"what {i}?", "context": f"text {i % 40}", "answers": {"text": []}} for i in range(120)]
-    rest, validation = cut_validation(prepared(rows), 0.1, 0)
+    rest, validation = split_validation(prepared(rows), 0.1, 0)
     assert len(validation.rows) == 12 and len(rest.rows) == 108
     assert not {row["context"] for row in rest.rows} & {row["context"] for row in validation.rows}
     assert len({row["context"] for row in validation.rows}) == 4
@@ -167,31 +167,31 @@ def test_copied_sentences_and_sources_stay_on_one_side_of_the_cut():
     tagged = [{"tokens": ["Ann", str(i % 30)], "tags": [1, 0]} for i in range(90)]
     translated = [{"source": f"yes {i % 30}", "target": f"ja {i}"} for i in range(90)]
     for rows in (tagged, translated):
-        rest, validation = cut_validation(prepared(rows), 0.1, 0)
+        rest, validation = split_validation(prepared(rows), 0.1, 0)
         assert len(validation.rows) == 9
         assert check_quality(rest, validation, allow_leak=False).leaked == 0
 
 
 def test_short_lines_are_each_cut_for_themselves():
-    rest, validation = cut_validation(lines(["Yes."] * 100), 0.1, 0)
+    rest, validation = split_validation(lines(["Yes."] * 100), 0.1, 0)
     assert (len(rest.rows), len(validation.rows)) == (90, 10)
 
 
 def test_numbers_are_no_classes_to_be_cut_alike():
     scored = prepared([{"text": f"a {i}", "text_pair": "b", "label": i / 10} for i in range(100)])
-    rest, validation = cut_validation(scored, 0.1, 0)
+    rest, validation = split_validation(scored, 0.1, 0)
     assert (len(rest.rows), len(validation.rows)) == (90, 10)  # and not one of each number, which would be all
 
 
 def test_each_label_with_two_texts_is_measured_and_stays_in_train():
     train = split([("a", 0), ("b", 0), ("c", 1), ("d", 2), ("d", 2), ("e", 2), ("e", 2), ("e", 2)])
-    rest, validation = cut_validation(train, 0.1, 0)
+    rest, validation = split_validation(train, 0.1, 0)
     assert sorted(row["label"] for row in validation.rows) == [0, 2, 2]
     assert {row["label"] for row in rest.rows} == {0, 1, 2}
 
 
 def test_one_text_a_label_cannot_be_cut():
-    line = line_of(cut_validation, split([("a", 0), ("A", 0), ("b", 1)]), 0.1, 0)
+    line = line_of(split_validation, split([("a", 0), ("A", 0), ("b", 1)]), 0.1, 0)
     assert line == "65 train.csv has too few rows to cut a validation split off. Name one with --validation"
     one_context = [{"question": f"what {i}?", "context": "text", "answers": {"text": []}} for i in range(9)]
-    assert line_of(cut_validation, prepared(one_context), 0.1, 0) == line
+    assert line_of(split_validation, prepared(one_context), 0.1, 0) == line

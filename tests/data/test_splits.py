@@ -41,8 +41,8 @@ def running(name, lines):
 def build(*tables, head="classify", **named):
     defaults = {"columns": {}, "known_columns": {}, "known_labels": (), "ordered_labels": (), "limit": None, "seed": 0}
     row_schemas = head_class(head).row_schemas
-    choices = SplitOptions(**{"shapes": row_schemas, **defaults, "validation_share": 0.1, "allow_leak": False, **named})
-    return build_splits({part.split: part for part in tables}, choices)
+    options = SplitOptions(**{"row_schemas": row_schemas, **defaults, "validation_share": 0.1, "allow_leak": False, **named})
+    return build_splits({part.split: part for part in tables}, options)
 
 
 def line_of(call, *words, **named):

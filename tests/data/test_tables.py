@@ -13,8 +13,8 @@ import pyarrow.parquet
 import pytest
 from memory import PEAK
 
-from hftool.data.readers.tables import read_hub_folder, read_table, split_files, stream, text_of
-from hftool.data.writers import check_ending
+from hftool.data.readers.tables import cell_text, read_hub_folder, read_table, split_files, stream
+from hftool.data.writers import output_format
 from hftool.errors import HftoolError
 
 
@@ -141,9 +141,9 @@ def test_texts_are_read_in_their_encoding_or_not_at_all(tmp_path):
 
 @pytest.mark.parametrize("name", ["out.txt", "out.conll", "out.bio", "out.IOB"])
 def test_lines_and_sentences_are_read_and_not_written(name):
-    assert line_of(check_ending, name) == f"2 cannot write '{name}'. Use .csv, .tsv, .jsonl or .parquet"
+    assert line_of(output_format, name) == f"2 cannot write '{name}'. Use .csv, .tsv, .jsonl or .parquet"
     assert (
-        line_of(check_ending, "out.md") == "2 'out.md' has no ending that says what it is. Use .csv, .tsv, .jsonl or .parquet"
+        line_of(output_format, "out.md") == "2 'out.md' has no ending that says what it is. Use .csv, .tsv, .jsonl or .parquet"
     )
 
 
@@ -157,7 +157,7 @@ def test_parquet_rows_come_as_they_are_stored(tmp_path):
     table = read_table(path, "train")
     assert table.columns == ("text", "label", "day", "tags") and table.numbers == [1, 2]
     assert table.rows[0] == {"text": "a", "label": 1.0, "day": date(2026, 1, 2), "tags": ["x"]}
-    assert [text_of(row["label"]) for row in table.rows] == ["1", None]
+    assert [cell_text(row["label"]) for row in table.rows] == ["1", None]
 
 
 def test_parquet_that_is_damaged_or_has_a_column_twice(tmp_path):
@@ -354,8 +354,8 @@ def test_streaming_is_lazy_and_leaves_the_rest_unread(tmp_path):
 
 def test_cells_as_texts():
     cells = [(1, "1"), (1.0, "1"), (2.5, "2.5"), ("1.0", "1.0"), ("NA", "NA"), ("", ""), (1e300, "1e+300"), (2**60, str(2**60))]
-    assert [text_of(value) for value, _ in cells] == [text for _, text in cells]
-    assert (text_of(None), text_of(float("nan")), text_of(True), text_of(False)) == (None, None, "true", "false")
+    assert [cell_text(value) for value, _ in cells] == [text for _, text in cells]
+    assert (cell_text(None), cell_text(float("nan")), cell_text(True), cell_text(False)) == (None, None, "true", "false")
 
 
 def test_the_names_of_tags_come_with_a_hub_data_set(tmp_path):

@@ -4,7 +4,7 @@ import pytest
 
 from hftool.data.labels import Labels, find_tags
 from hftool.data.readers.tables import Table
-from hftool.data.rows import prepare
+from hftool.data.rows import map_rows
 from hftool.data.tag_schemes import scheme_of
 from hftool.errors import DataError
 from hftool.heads.tag.head import spans_of
@@ -133,7 +133,7 @@ def table(*tags, split="train"):
 def prepared(*tags, labels=None):
     """The labels, the tags of each row by name, and all that is said."""
     found = labels or find_tags(table(*tags), "tags")
-    made = prepare(table(*tags), {"tokens": "tokens", "tags": "tags"}, found)
+    made = map_rows(table(*tags), {"tokens": "tokens", "tags": "tags"}, found)
     return found.names, [[found.names[i] for i in row["tags"]] for row in made.rows], [*found.notes, *made.notes]
 
 

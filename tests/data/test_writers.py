@@ -10,7 +10,7 @@ import pytest
 from memory import PEAK
 
 from hftool.data.readers.tables import read_table
-from hftool.data.writers import check_ending, write_lines, write_rows
+from hftool.data.writers import output_format, write_lines, write_rows
 from hftool.errors import HftoolError
 
 ODD = [
@@ -143,9 +143,9 @@ def test_an_output_that_exists_is_kept_unless_it_may_be_overwritten(tmp_path):
 
 
 def test_endings_that_cannot_be_written():
-    assert line_of(check_ending, "out.json") == "2 cannot write 'out.json'. Use .csv, .tsv, .jsonl or .parquet"
-    assert line_of(check_ending, "out").startswith("2 'out' has no ending that says what it is")
-    assert check_ending("out.NDJSON") == "jsonl"
+    assert line_of(output_format, "out.json") == "2 cannot write 'out.json'. Use .csv, .tsv, .jsonl or .parquet"
+    assert line_of(output_format, "out").startswith("2 'out' has no ending that says what it is")
+    assert output_format("out.NDJSON") == "jsonl"
 
 
 MEASURE = (

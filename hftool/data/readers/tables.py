@@ -362,12 +362,12 @@ def _table_of(data: Any, path: str, split: str) -> Table:
     return Table(split, path, tuple(data.column_names), rows, list(range(1, len(rows) + 1)), [], names)
 
 
-def whole_characters(text: str) -> str:
+def replace_surrogates(text: str) -> str:
     """The text with lone surrogates (half a character, from "\\ud83d" in JSON) replaced: no tokenizer or file takes them."""
     return text.encode("utf-8", errors="replace").decode("utf-8")
 
 
-def text_of(value: Any) -> str | None:
+def cell_text(value: Any) -> str | None:
     """A cell as a text: None when there is none. Numbers are written as they would be in a file: 1, not 1.0."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return None
