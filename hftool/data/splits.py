@@ -1,4 +1,4 @@
-"""From the tables of a task to its splits: columns mapped, labels named, rows checked, a validation split cut."""
+"""Builds the splits of a task from its tables: maps columns, encodes labels, checks rows, splits validation off."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,7 +9,7 @@ from hftool.data.column_names import is_named
 from hftool.data.columns import has_column, map_columns, missing_column
 from hftool.data.decimal_commas import parse_decimal_commas
 from hftool.data.label_cells import is_mark
-from hftool.data.labels import Labels, are_numbers, find_labels, find_range, find_tags, label_text
+from hftool.data.labels import NO_LABELS, Labels, are_numbers, find_labels, find_range, find_tags, label_text
 from hftool.data.passages import merge_lines
 from hftool.data.quality import Quality, check_quality, split_validation
 from hftool.data.readers.tables import Table
@@ -20,13 +20,11 @@ from hftool.data.unused_columns import check_prompt, unused_columns_sentence
 from hftool.errors import DataError
 
 KEEP_APART = "; --set labels=A,B keeps spellings apart"
-NO_LABELS = Labels((), (), "")
 
 
 @dataclass(frozen=True)
 class Splits:
-    """What a run trains and is measured on. `notices` are the options that were made, a sentence each. labels: empty where
-    nothing is labelled."""
+    """The splits of a run, with its columns (role -> column), labels (NO_LABELS if there are none) and notices."""
 
     train: SplitRows
     validation: SplitRows
@@ -37,7 +35,7 @@ class Splits:
     notices: tuple[str, ...]
 
     def get(self, split: str) -> SplitRows:
-        """The split called so. Raises DataError when the task has none."""
+        """The split of this name. Raises DataError if the task has none."""
         found = {"train": self.train, "validation": self.validation, "test": self.test}[split]
         if found is None:
             raise DataError(f"there is no {split} split with labels", "Name a file, or choose another --split")
@@ -46,10 +44,21 @@ class Splits:
 
 @dataclass(frozen=True)
 class SplitOptions:
-    """What the head, the task, the user and the config say about a data set.
+    """The options of `build_splits` from the head, the task, the user and the config.
 
-    shapes: the ways in which rows may come. numbers: whether labels are amounts; None looks at them. labels: of a model that is
-    trained already.
+    Args:
+        row_schemas: The schemas that the head accepts, in order of preference.
+        columns: Role -> column from the user.
+        known_columns: Role -> column from the task.
+        known_labels: (value, name) of each class of the task.
+        ordered_labels: The user's classes in their order.
+        limit: Most rows of each split.
+        seed: Random seed.
+        validation_share: Share of train that becomes validation if there is none.
+        allow_leak: Whether leakage is only reported.
+        numbers: Whether labels are continuous (regression); None infers it.
+        labels: The labels of a trained model.
+        max_rejected: Largest share of rejected rows.
     """
 
     row_schemas: Sequence[RowSchema]
@@ -67,16 +76,24 @@ class SplitOptions:
 
     @property
     def may_be_numbers(self) -> bool:
-        """Whether labels can be numbers: nothing has named classes."""
+        """Whether labels can be continuous: nothing names classes."""
         if self.labels is not None:
             return bool(self.labels.range)
         return bool(self.numbers) or not (self.known_labels or self.ordered_labels)
 
 
 def build_splits(tables: Mapping[str, Table], options: SplitOptions) -> Splits:
-    """Map, name, check, sample and cut. The same tables and options give the same splits.
+    """Build the splits, deterministically.
 
-    Raises DataError, UsageError. Labels come from train alone: one that only validation has is an error.
+    Labels come from train alone.
+
+    Args:
+        tables: Split -> table; train is required.
+        options: How to read them.
+
+    Raises:
+        DataError: A split cannot be used, has labels that train lacks, or leaks.
+        UsageError: The user's columns or labels do not fit.
     """
     notices: list[str] = []
     table = tables["train"]
@@ -90,7 +107,7 @@ def build_splits(tables: Mapping[str, Table], options: SplitOptions) -> Splits:
     if labels.names:
         notices += [labels.sentence(), *labels.notes]
     if not schema.targets:
-        tables = {split: merge_lines(table) if table.lines else table for split, table in tables.items()}
+        tables = {split: merge_lines(table) for split, table in tables.items()}
     train = map_rows(tables["train"], mapping, labels, max_rejected=options.max_rejected)
     if are_words(row["tokens"] for row in train.rows if "tokens" in row):
         notices.append("tokens: words of a script without spaces; a text to be tagged needs spaces between its words, too")
@@ -108,13 +125,13 @@ def build_splits(tables: Mapping[str, Table], options: SplitOptions) -> Splits:
     if "label" in mapping and not labels.range and len({row["label"] for row in train.rows}) < 2:
         raise DataError(f"the train rows of {train.path} that are left have only one class", "Raise --limit")
     for part in (train, validation, test):
-        notices += part.sentences(way_out=KEEP_APART) if part else []
+        notices += part.sentences(hint=KEEP_APART) if part else []
     quality = check_quality(train, validation, allow_leak=options.allow_leak)
     return Splits(train, validation, test, mapping, labels, quality, (*notices, *quality.sentences()))
 
 
 def name_labels(table: Table, mapping: Mapping[str, str], options: SplitOptions) -> Labels:
-    """The labels or tags of train, or the range of its numbers; none where the rows are not labelled."""
+    """The labels, the tags or the numeric range of train; NO_LABELS if it has none."""
     known, ordered = options.known_labels, options.ordered_labels
     if "tags" in mapping:
         return find_tags(table, mapping["tags"], known=known, ordered=ordered)
@@ -141,15 +158,21 @@ def _columns_of_train(table: Table, options: SplitOptions, notices: list[str]) -
 
 
 def mapping_sentence(mapping: Mapping[str, str], *, of: str = "") -> str:
-    """Which column has which role, in words. of: the split or file, where it is not the first."""
+    """The notice on a mapping; `of` is the split or file if it is not the first."""
     return f"columns{of and ' of '}{of}: " + ", ".join(f"{role}='{column}'" for role, column in mapping.items())
 
 
 def map_again(
     table: Table, schema: RowSchema, mapping: Mapping[str, str], given: Mapping[str, str], *, targets: bool = True
 ) -> dict[str, str]:
-    """The columns of another table of the same task: as they are called in train, else found as there. A target is taken by
-    its name alone: labels of a stranger would make another measurement.
+    """The mapping of another table of the same task: the columns of train, else mapped anew, targets by name only.
+
+    Args:
+        table: The table.
+        schema: The schema of train.
+        mapping: Role -> column of train.
+        given: Role -> column from the user.
+        targets: Whether to map the targets.
 
     Raises:
         DataError: A role has no column.
@@ -159,10 +182,10 @@ def map_again(
         return {role: mapping[role] for role in wanted}
     inputs = tuple(role for role in wanted if role not in schema.targets)
     schema = replace(schema, inputs=inputs, targets=schema.targets if targets else (), optional=())
-    there = {role: column for role, column in given.items() if role in wanted and has_column(table.columns, column)}
+    given = {role: column for role, column in given.items() if role in wanted and has_column(table.columns, column)}
     contents = Contents(table.rows)
     _, found = map_columns(
-        table.columns, [schema], given=there, known=mapping, path=table.path, for_inference=not targets, contents=contents
+        table.columns, [schema], given=given, known=mapping, path=table.path, for_inference=not targets, contents=contents
     )
     for role in schema.targets:
         if found[role] != mapping[role] and not is_named(found[role], role):
@@ -173,7 +196,7 @@ def map_again(
 def _with_targets(
     table: Table, schema: RowSchema, mapping: Mapping[str, str], labels: Labels, options: SplitOptions, notices: list[str]
 ) -> SplitRows | None:
-    """The rows of a split, or None when they have no targets, as the test splits of GLUE."""
+    """The rows of a split, or None if they have no targets, as the test splits of GLUE."""
     own = None
     try:
         own = map_again(table, schema, mapping, options.columns)
@@ -192,14 +215,14 @@ def _with_targets(
 
 
 def has_targets(table: Table, column: str | None) -> bool:
-    """False for a test split whose labels are missing or, as in GLUE, all -1, or whose lists of tags or answers are empty."""
+    """Whether any row has a target: labels may be missing or, as in GLUE, all -1, and lists of tags or answers empty."""
     if column is None or not has_column(table.columns, column):
         return False
     return any(_is_target(cell_of(row, column)) for row in table.rows)
 
 
 def _is_target(cell: Any) -> bool:
-    if isinstance(cell, Mapping):  # answers, their starts beside them
+    if isinstance(cell, Mapping):  # answers with their offsets
         return cell.get("is_impossible") is True or _is_target(cell.get("text"))
     if isinstance(cell, (list, tuple)):
         return any(map(_is_target, cell))

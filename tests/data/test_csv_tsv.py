@@ -169,7 +169,7 @@ def test_marks_that_quote_nothing_stay_in_the_texts(tmp_path, text):
 
 
 def test_a_long_quoted_tsv_file_whose_sample_ends_in_a_cell(tmp_path, monkeypatch):
-    monkeypatch.setattr("hftool.data.readers.csv_tsv.SAMPLE", 1000)
+    monkeypatch.setattr("hftool.data.readers.csv_tsv.SAMPLE_CHARACTERS", 1000)
     rows = "".join(f'"row {i}\nhas ""marks"""\t{i % 2}\n' for i in range(200))
     table = read(tmp_path, f"text\tlabel\n{rows}", "train.tsv")
     assert len(table.rows) == 200 and table.rows[199]["text"] == 'row 199\nhas "marks"'

@@ -27,8 +27,8 @@ def splits(cells, ordered=()):
         (["3,75", "4,5", "1,25"], 1.25, 4.5, "are decimal: '3,75' is 3.75"),
         (["-0,5", "2", "1,75"], -0.5, 2.0, "are decimal: '-0,5' is -0.5"),
         (["1.204,50", "950,00", "1.300"], 950.0, 1300.0, "are decimal: '1.204,50' is 1204.50"),
-        (["1,204.50", "2,300", "950"], 950.0, 2300.0, "part thousands: '1,204.50' is 1204.50"),
-        (["1,204,300", "2,300", "7"], 7.0, 1204300.0, "part thousands: '1,204,300' is 1204300"),
+        (["1,204.50", "2,300", "950"], 950.0, 2300.0, "separate thousands: '1,204.50' is 1204.50"),
+        (["1,204,300", "2,300", "7"], 7.0, 1204300.0, "separate thousands: '1,204,300' is 1204300"),
         (["0,375", "1,204", "2,5"], 0.375, 2.5, "are decimal: '0,375' is 0.375"),
         ([" 3,75 ", "\ufeff4,5", "5"], 3.75, 5.0, "are decimal: '3,75' is 3.75"),
     ],
@@ -43,7 +43,7 @@ def test_commas_are_read_and_said(cells, least, most, note):
 def test_what_could_be_decimals_or_thousands_is_an_error(cells):
     with pytest.raises(DataError) as caught:
         splits(cells)
-    assert f"holds numbers such as {cells[0]}, whose comma may part decimals or thousands" in caught.value.detail
+    assert f"holds numbers such as {cells[0]}: a decimal comma, or a thousands separator" in caught.value.detail
     assert splits(cells, ordered=sorted(cells)).labels.names == tuple(sorted(cells))  # classes, as the hint says
 
 

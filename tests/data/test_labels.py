@@ -129,7 +129,10 @@ def test_lists_that_a_cell_holds_as_a_text_are_lists(values):
 @pytest.mark.parametrize("form", ["${}.50", "{}.5 \u20ac", "\u00a3{},204", "{} %", "$ 1,{}00"])
 def test_amounts_with_a_sign_are_said_to_be_none_that_can_be_read(form):
     line = line_of(find_labels, table([form.format(i) for i in range(100, 160)]), "label")
-    assert "has 60 different values in 60 rows: that is no class. If they are amounts, write each as a plain number" in line
+    assert (
+        "has 60 different values in 60 rows: that is no class. If they are continuous labels (regression), use plain numbers"
+        in line
+    )
 
 
 LISTS = [  # as JSON, Python and numpy write them, in few cells or in all

@@ -264,7 +264,7 @@ def test_a_stray_word_does_not_make_classes_of_amounts(stray):
     assert [(one.row, one.reason) for one in splits.train.rejected] == [(202, f"'{stray}' is not a number")]
     line = line_of(build, table("train", [*amounts[:40], stray]))
     assert line.startswith(f"65 train.csv: 1 of 41 rows cannot be used; the first is line 42: '{stray}' is not a number")
-    assert line.endswith("--set labels=A,B,C if the labels are classes and no amounts")
+    assert line.endswith("--set labels=A,B,C if the labels are classes and not numbers")
     words = build(table("train", ["1.5", "2.0", "other"] * 20))
     assert words.labels.names == ("1.5", "2", "other") and not words.labels.range
 

@@ -159,7 +159,7 @@ def test_an_odd_tag_becomes_no_label_of_its_own_and_is_said(odd, read):
         ("O B O", ("O", "B", "I"), "tags: 'B' begins an entity without a type"),
         ("O B-X M-X E-X B-Y", ("O", "B-X", "E-X", "M-X", "B-Y", "M-Y"), None),
         ("NOUN VERB X", ("NOUN", "VERB", "X"), None),
-        ("per Per O loc", ("O", "Per", "loc", "per"), "differ in case only, and stay tags of their own"),
+        ("per Per O loc", ("O", "Per", "loc", "per"), "differ in case only, and stay separate tags"),
         ("0 1 2", ("0", "1", "2"), "tags: numbers without names, each a type, 0 too; --set labels=O,B-X,I-X names them"),
     ],
 )

@@ -44,7 +44,7 @@ def test_words_become_sentences_and_it_is_said(tmp_path, name):
     path.write_text(text, encoding="utf-8")
     found = read_table(path, "train")
     assert [row[word] for row in found.rows] == WORDS and [row[tag] for row in found.rows] == TAGS
-    assert found.notes == [f"'{path}' has one word a row: the rows are read as sentences, parted by {by}"]
+    assert found.notes == [f"'{path}' has one word a row: the rows are read as sentences, separated by {by}"]
     assert [row["POS"] for row in found.rows] == [["NN"] * 3, ["NN"] * 4] if name == "gaps.csv" else True
     first = 1 if name.endswith("jsonl") else 2
     assert found.numbers == [first, first + 3 + ("blank" in name or "empty" in name)]
