@@ -24,34 +24,23 @@ MIN_NUMERIC_ID = 1e6  # distinct whole numbers from here on are identifiers, not
 ID_COLUMN = re.compile(r"(^|[\W_])(?i:id|idx|index|uuid|guid)\d?$|[a-z]I[dD]$")
 OFFSET_KEY = re.compile(r"start|begin|offset")
 TARGETS = ("classes", "numbers", "spans", "lists", "scores")
-PHRASES = {
-    "numbers": "numbers",
+PHRASES = {  # where the kind itself is not the phrase
     "spans": "spans in a text",
-    "lists": "lists",
     "scores": "a number for each class",
     "empty": "nothing",
     "constant": "one value",
-    "identifiers": "identifiers",
-    "dates": "dates",
     "text": "texts",
     "words": "names or words",
-    "objects": "objects",
 }
 
 
 @dataclass(frozen=True)
 class Content:
-    """The content type of a column.
+    """The content type of a column."""
 
-    Args:
-        kind: "classes" or a key of PHRASES.
-        values: Number of distinct values in the sample.
-        words: Median number of words of a text cell.
-    """
-
-    kind: str
-    values: int = 0
-    words: int = 1
+    kind: str  # one of TARGETS, a key of PHRASES, "dates", "identifiers" or "objects"
+    values: int = 0  # distinct values in the sample
+    words: int = 1  # median number of words of a text cell
 
     @property
     def is_target(self) -> bool:
@@ -60,7 +49,7 @@ class Content:
 
     def phrase(self) -> str:
         """The type for a message, such as "3 different values"."""
-        return PHRASES.get(self.kind) or f"{self.values} different values"
+        return f"{self.values} different values" if self.kind == "classes" else PHRASES.get(self.kind, self.kind)
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,11 @@
-"""Maps columns to roles: by the user's flags, else by the task, else by common names, else by content.
-
-Nothing is guessed silently: the mapping is reported to the user, and an ambiguous one is an error.
-"""
+"""Maps columns to roles by flags, else the task, else common names, else content; an ambiguous mapping is an error."""
 
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from hftool.data.column_contents import Content, Contents, cell_of
+from hftool.data.column_contents import Content, Contents
 from hftool.data.column_names import (
     COMMON_NAMES,
     LISTS_ONLY,
@@ -22,7 +19,6 @@ from hftool.data.column_names import (
 from hftool.data.schema import ROLES, TEXT_ROLES, RowSchema
 from hftool.errors import DataError, UsageError, did_you_mean, listing, nearest
 
-__all__ = ["COMMON_NAMES", "cell_of", "check_roles", "has_column", "map_columns", "missing_column"]
 MAX_HINTS = 3  # columns that a hint offers
 NESTED = ("empty", "lists", "objects", "scores", "spans")
 NO_TEXT = ("empty", "numbers", "spans", "scores", "dates", "identifiers", "objects")
@@ -92,9 +88,8 @@ def check_roles(given: Mapping[str, str]) -> None:
         if role not in ROLES:
             raise UsageError(f"unknown role '{role}'", did_you_mean(role, ROLES, otherwise="Roles: " + ", ".join(ROLES)))
         if not isinstance(column, str):
-            raise UsageError(
-                f"the role '{role}' takes the name of one column, not {column!r}", "Join columns in the file first"
-            )
+            what = f"the role '{role}' takes the name of one column, not {column!r}"
+            raise UsageError(what, "Join columns in the file first")
 
 
 def _check_given(given: Mapping[str, str], row_schemas: Sequence[RowSchema], columns: Sequence[str], path: str) -> None:

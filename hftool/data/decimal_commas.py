@@ -4,8 +4,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 
-from hftool.data.column_contents import MIN_TYPE_SHARE
-from hftool.data.columns import cell_of
+from hftool.data.column_contents import MIN_TYPE_SHARE, cell_of
 from hftool.data.label_cells import is_mark
 from hftool.data.readers.tables import Table
 from hftool.data.schema import AROUND, DECIMAL, THOUSANDS, number_value
@@ -16,10 +15,6 @@ POINTS = re.compile(r"[-+]?[1-9]\d{0,2}(\.\d{3})+")  # 1.204, which is 1204 wher
 
 def parse_decimal_commas(table: Table, column: str) -> tuple[Table, str]:
     """Convert a column of numeric labels to plain numbers.
-
-    Args:
-        table: The table.
-        column: Its column of labels.
 
     Returns:
         The table, and a sentence on how commas were read. The table unchanged and "" if the column holds other things, or

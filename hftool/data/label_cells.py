@@ -34,12 +34,7 @@ def may_be_minus_one(classes: Iterable[str]) -> bool:
 
 
 def without_marks(counts: Counter[str], listed: Collection[str]) -> Counter[str]:
-    """Label -> rows without the marks for a missing label: those that are not listed, or rarer than every class.
-
-    Args:
-        counts: Label -> rows.
-        listed: The classes, if the task, the data set or the user names them.
-    """
+    """Label -> rows without marks for a missing label: those not among the `listed` classes, if any, else the rare ones."""
     others = {label: count for label, count in counts.items() if not is_mark(label)}
     least = min(others.values(), default=0)
     missing = set()

@@ -9,7 +9,7 @@ from typing import Any
 from hftool.data.column_contents import MIN_TYPE_SHARE, cell_of, infer_content
 from hftool.data.label_cells import find_joined, fold, is_mark, listed_labels, merge_spellings, without_marks
 from hftool.data.readers.tables import Table, cell_text, replace_surrogates
-from hftool.data.schema import excerpt, is_decimal_number, number_value, parse_literal, tags_value
+from hftool.data.schema import AROUND, excerpt, is_decimal_number, number_value, parse_literal, tags_value
 from hftool.data.tag_ids import TagCounts, outside_notes, tag_notes
 from hftool.data.tag_schemes import OUTSIDE, scheme_of
 from hftool.errors import DataError, UsageError, listing
@@ -26,7 +26,7 @@ def label_text(value: Any) -> str | None:
     text = cell_text(value)
     if text is None:
         return None
-    text = replace_surrogates(text.strip(" \t\r\n\ufeff\u00a0"))
+    text = replace_surrogates(text.strip(AROUND))
     return WHOLE_NUMBER.sub(r"\1", text) or None
 
 
@@ -38,21 +38,13 @@ def tag_texts(cell: Any) -> tuple[list[str] | None, str]:
 
 @dataclass(frozen=True)
 class Labels:
-    """The classes of a task in id order, or the range of its numeric labels.
+    """The classes of a task in id order, or the range of its numeric labels."""
 
-    Args:
-        values: The labels as they occur in the data.
-        names: The labels as they occur in predictions.
-        origin: Where names and order come from, for a message.
-        range: Least and largest number of a regression, else ().
-        notes: A sentence on each unusual property.
-    """
-
-    values: tuple[str, ...]
-    names: tuple[str, ...]
-    origin: str
-    range: tuple[float, ...] = ()
-    notes: tuple[str, ...] = ()
+    values: tuple[str, ...]  # as in the data
+    names: tuple[str, ...]  # as in predictions
+    origin: str  # of names and order, for a notice
+    range: tuple[float, ...] = ()  # least and largest number of a regression
+    notes: tuple[str, ...] = ()  # a notice on each unusual property
 
     def index(self) -> dict[str, int]:
         """Value or name -> id. A value wins over the same name of another class."""
@@ -121,10 +113,8 @@ def find_labels(table: Table, column: str, *, known: Sequence[tuple[str, str]] =
     _check_listed(table, counts, labels)
     index, folded = labels.index(), labels.folded()
     if len({index.get(label, folded.get(fold(label))) for label in counts}) < 2:
-        raise DataError(
-            f"{table.path} has only one class in column '{column}': '{next(iter(counts))}'",
-            "A classifier needs two; choose the column with --label",
-        )
+        what = f"{table.path} has only one class in column '{column}': '{next(iter(counts))}'"
+        raise DataError(what, "A classifier needs two; choose the column with --label")
     return labels
 
 
@@ -180,16 +170,15 @@ def _check_listed(table: Table, found: Iterable[str], labels: Labels) -> None:
     if unknown:
         raise DataError(
             f"{table.path} has labels that are not in the list: {listing(unknown)}; the list has {listing(labels.names)}",
-            "Mend --set labels=A,B,C",
+            "Correct --set labels=A,B,C",
         )
 
 
 def _in_order(labels: Labels, ordered: Sequence[str], found: set[str]) -> Labels:
-    """The labels in the user's order, by name or by value. A list of other names replaces them, or names the numbers from 0
-    that occur in the data."""
+    """The labels in the user's order. A list of other names replaces them, or names the numbers from 0 in the data."""
     twice = [name for name, count in Counter(ordered).items() if count > 1]
     if twice:
-        raise UsageError(f"labels names '{twice[0]}' more than once", "Mend --set labels=A,B,C")
+        raise UsageError(f"labels names '{twice[0]}' more than once", "Correct --set labels=A,B,C")
     origin = "in the order given"
     numbers = tuple(map(str, range(len(ordered))))
     if found and found <= set(numbers) and not labels.names and not found & set(ordered):
@@ -209,25 +198,18 @@ def _sorted_labels(counts: Counter[str], table: Table, column: str) -> Labels:
     except ValueError:
         origin = "sorted by the alphabet; --set labels=A,B sets the order"
         if all(number_value(value)[0] is not None for value in values):
-            raise DataError(
-                f"column '{column}' of {table.path} holds numbers such as {values[0]}, not classes",
-                "Choose the column of classes with --label",
-            ) from None
+            what = f"column '{column}' of {table.path} holds numbers such as {values[0]}, not classes"
+            raise DataError(what, "Choose the column of classes with --label") from None
     if len(values) > MAX_LABELS or (len(values) > 20 and len(values) > 0.5 * counts.total()):
+        what = f"column '{column}' of {table.path} has {len(values)} different values in {counts.total()} rows"
         numeric = sum(map(is_decimal_number, values)) >= MIN_TYPE_SHARE * len(values)
         plain = "If they are continuous labels (regression), use plain numbers: 12.5, without a currency or a percent sign"
-        raise DataError(
-            f"column '{column}' of {table.path} has {len(values)} different values in {counts.total()} rows: that is no class",
-            plain if numeric else "Choose the column of classes with --label",
-        )
+        raise DataError(f"{what}: too many for classes", plain if numeric else "Choose the column of classes with --label")
     return Labels(tuple(values), tuple(values), origin)
 
 
 def are_numbers(table: Table, column: str) -> bool:
-    """Whether a column holds continuous labels: nearly all are numbers, and one of these is not whole.
-
-    An "n/a" among a hundred numbers is a row to reject, and does not make each number a class.
-    """
+    """Whether a column holds continuous labels: nearly all are numbers (an "n/a" is rejected), and one of them is not whole."""
     texts = Counter(label for row in table.rows if (label := label_text(cell_of(row, column))) is not None)
     values = {text: value for text in texts if (value := number_value(text)[0]) is not None}
     numbers = sum(texts[text] for text in values)
@@ -248,13 +230,7 @@ def find_tags(table: Table, column: str, *, known: Sequence[tuple[str, str]] = (
     """The tags of a column of lists: as the data set or the task names them, else those that occur.
 
     Those that occur are sorted: whole numbers by number; else O first, then by type, B- before I-. Each B- gets an I-, since a
-    longer entity may come; spelling variants of a tag are one.
-
-    Args:
-        table: The table.
-        column: Its column of tags.
-        known: (value, name) pairs of the task.
-        ordered: The user's tags, which set the order.
+    longer entity may come; spelling variants of a tag are one. Arguments are those of `find_labels`.
 
     Raises:
         DataError: One tag only, more than any task has, none that marks an entity, or one that `ordered` lacks.
@@ -294,14 +270,11 @@ def _sorted_tags(seen: TagCounts, table: Table, column: str) -> Labels:
     if len(names) < 2:
         raise DataError(f"{table.path} has only one tag in column '{column}': {listing(seen.counts)}", "A tagger needs two")
     if len(names) > MAX_LABELS:
-        raise DataError(
-            f"column '{column}' of {table.path} has {len(names)} different tags", "Choose another --column tags=NAME"
-        )
+        what = f"column '{column}' of {table.path} has {len(names)} different tags"
+        raise DataError(what, "Choose another --column tags=NAME")
     if all(scheme.read(name)[0] == OUTSIDE for name in names):
-        raise DataError(
-            f"no tag in column '{column}' of {table.path} marks an entity: {listing(names)}",
-            "A tagger needs tags such as B-PER or PER besides O",
-        )
+        what = f"no tag in column '{column}' of {table.path} marks an entity: {listing(names)}"
+        raise DataError(what, "A tagger needs tags such as B-PER or PER besides O")
     return Labels(names, names, "as they occur; --set labels=A,B sets the order", notes=tag_notes(seen, scheme))
 
 

@@ -11,15 +11,11 @@ MAX_LENGTH_FACTOR = 20  # a line longer than this many passages is split
 
 
 def merge_lines(table: Table, characters: int = 2000) -> Table:
-    """Merge consecutive lines into passages.
+    """Merge consecutive lines into passages of about `characters` characters; a table without lines is returned unchanged.
 
     A passage ends at the last line end before it would grow too long. Blank lines stay inside as paragraph breaks; a line over
     20 times as long is split at spaces, or anywhere if it has none. Passages without a letter are left out; apart from those
     and white space at their ends, the passages joined by line ends are the text.
-
-    Args:
-        table: The table; if its rows are not lines, it is returned unchanged.
-        characters: Length of a passage.
 
     Raises:
         DataError: The table holds only white space.

@@ -20,12 +20,8 @@ TARGET_ROLES = ("label", "tags", "answers", "target", "completion")
 def split_validation(train: SplitRows, share: float, seed: int) -> tuple[SplitRows, SplitRows]:
     """Split a validation set off train, stratified by label and without leakage.
 
-    Rows with the same text, and questions about the same context, stay in one split.
-
-    Args:
-        train: The rows.
-        share: Share of the rows for validation; each label gives at least one row if it has two texts.
-        seed: Random seed.
+    Rows with the same text, and questions about the same context, stay in one split. Each label with two texts gives at least
+    one row.
 
     Raises:
         DataError: There are too few rows.
@@ -68,7 +64,7 @@ class Quality:
     def sentences(self) -> list[str]:
         """A notice for each number that is not zero."""
         share = 100 * self.leaked / max(self.validation_rows, 1)
-        leaked = f"{self.leaked} of {self.validation_rows} validation rows are in train ({share:.1f} %): the metrics flatter"
+        leaked = f"{self.leaked} of {self.validation_rows} validation rows are in train ({share:.1f} %): metrics are inflated"
         notices = {
             f"{self.duplicates} rows of train repeat an earlier one": self.duplicates,
             f"{self.conflicts} texts of train have more than one label": self.conflicts,
@@ -78,8 +74,7 @@ class Quality:
 
 
 def _key(row: Row) -> tuple[str, ...] | None:
-    """What makes two rows the same: all inputs, without case and white space. A short line of plain text has none: in every
-    novel somebody says yes."""
+    """All inputs without case and white space. A short line of plain text has no key: in every novel somebody says yes."""
     roles = [role for role in INPUT_ROLES if role in row]
     texts = [" ".join(row[role]) if role == "tokens" else str(row[role]) for role in roles]
     key = tuple(" ".join(text.casefold().split()) for text in texts)
@@ -111,6 +106,6 @@ def check_quality(train: SplitRows, validation: SplitRows, *, allow_leak: bool) 
         rows = ", ".join(str(validation.numbers[i]) for i in (long or leaked)[:5])
         raise DataError(
             f"{len(leaked)} of {len(keys)} validation rows are in train as well (lines {rows} of {validation.path})",
-            "Mend the split, or train all the same with --allow-leak",
+            "Correct the split, or train anyway with --allow-leak",
         )
     return Quality(duplicates, conflicts, len(leaked), len(keys))

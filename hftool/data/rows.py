@@ -2,12 +2,12 @@
 
 import random
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from hftool.data.column_contents import cell_of
 from hftool.data.label_cells import MARKS, fold, is_mark, may_be_minus_one
-from hftool.data.labels import Labels, label_text, tag_texts
+from hftool.data.labels import NO_LABELS, Labels, label_text, tag_texts
 from hftool.data.readers.tables import Rejected, Row, Table, replace_surrogates
 from hftool.data.schema import TEXT_ROLES, answers_value, number_value, pair_lengths, text_value, tokens_value
 from hftool.data.tag_ids import TagEncoder
@@ -19,25 +19,15 @@ NO_CLASS = "no label"
 
 @dataclass
 class SplitRows:
-    """The rows of a split by role, label and tags as ids.
-
-    Args:
-        split: Name of the split.
-        path: The file.
-        rows: Role -> value of each row.
-        numbers: Line number of each row.
-        rejected: The rows that cannot be used.
-        spelled: Labels recognized in another spelling -> their names in the model.
-        notes: Notices about tags.
-    """
+    """The rows of a split by role, with label and tags as ids."""
 
     split: str
     path: str
     rows: list[Row]
-    numbers: list[int]
+    numbers: list[int]  # line number of each row
     rejected: list[Rejected]
-    spelled: Mapping[str, str] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
+    spelled: Mapping[str, str] = field(default_factory=dict)  # labels recognized in another spelling -> their names
+    notes: tuple[str, ...] = ()  # about tags
 
     def sentences(self, *, hint: str = "") -> list[str]:
         """The notices about labels; `hint` is added to that on spellings."""
@@ -125,23 +115,18 @@ def map_row(row: Row, mapping: Mapping[str, str], *, keep_bom: Sequence[str] = (
 
 
 class _LabelEncoder:
-    """Encodes the label or the tags of rows as ids.
-
-    `unknown` collects labels of no class with the line of the first; `spelled` those in another spelling with its name.
-    """
+    """Encodes the label or the tags of rows as ids."""
 
     def __init__(self, labels: Labels | None, path: str) -> None:
-        self.index = labels.index() if labels else {}
-        self.folded = labels.folded() if labels else {}
-        self.names = labels.names if labels else ()
+        labels = labels or NO_LABELS
+        self.index, self.folded, self.names = labels.index(), labels.folded(), labels.names
         self.tags = TagEncoder(self.names, self.index, path)
-        self.number = bool(labels and labels.range)
-        self.unknown: dict[str, int] = {}
-        self.spelled: dict[str, str] = {}
+        self.number = bool(labels.range)
+        self.unknown: dict[str, int] = {}  # label of no class -> line number of the first
+        self.spelled: dict[str, str] = {}  # label in another spelling -> name of its class
 
     def add(self, mapped: Row, row: Row, mapping: Mapping[str, str], number: int) -> str | None:
-        """Add the id of the label or tags to `mapped` -> the reason to reject the row, "" if none, None if a label is
-        unknown."""
+        """Add label or tag ids to `mapped` -> the reason to reject the row, "" if none, None if a label is unknown."""
         if "tags" in mapping:
             return self._add_tags(mapped, cell_of(row, mapping["tags"]), number)
         if "label" not in mapping:
@@ -191,7 +176,7 @@ def _too_many(table: Table, rejected: list[Rejected], usable: int, most: float, 
     where = f"; the first is line {first.row}: {first.reason}" if first else ""
     return RowsRejected(
         f"{table.path}: {len(rejected)} of {len(rejected) + usable} rows cannot be used{where}",
-        f"At most {100 * most:g} % may be unusable: mend the file or choose other columns"
+        f"At most {100 * most:g} % may be unusable: correct the file or choose other columns"
         + ("; --set labels=A,B,C if the labels are classes and not numbers" if numeric else ""),
         rows=rejected_documents(table.split, table.path, rejected),
     )
@@ -199,7 +184,7 @@ def _too_many(table: Table, rejected: list[Rejected], usable: int, most: float, 
 
 def rejected_documents(split: str, path: str, rejected: Iterable[Rejected]) -> list[dict[str, Any]]:
     """Rejected rows as the lines of rejected.jsonl."""
-    return [{"split": split, "file": path, **row.as_dict()} for row in rejected]
+    return [{"split": split, "file": path, **asdict(row)} for row in rejected]
 
 
 def sample_indices(count: int, limit: int | None, seed: int) -> list[int]:

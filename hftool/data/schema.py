@@ -30,19 +30,12 @@ UNIT_SIGNS = "$\u20ac\u00a3\u00a5\u20b9%"  # currency or percent, before or afte
 
 @dataclass(frozen=True)
 class RowSchema:
-    """One combination of roles that a head accepts.
-
-    Args:
-        inputs: Required roles.
-        targets: Roles to train on; () for plain text, which is its own target.
-        optional: Roles that a row may have besides.
-        for_inference: Whether rows of this schema can be inputs of inference.
-    """
+    """One combination of roles that a head accepts."""
 
     inputs: tuple[str, ...]
-    targets: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()  # empty for plain text, which is its own target
     optional: tuple[str, ...] = ()
-    for_inference: bool = True
+    for_inference: bool = True  # whether such rows can be inputs of inference
 
     @property
     def wanted(self) -> tuple[str, ...]:
@@ -124,7 +117,7 @@ def answers_value(cell: Any, start_cell: Any, context: str) -> tuple[dict[str, l
     if found is None or (isinstance(value, str) and is_blank(value)):  # an empty cell may be a gap as well
         return None, "no answer (a question without one has [])"
     full = [(text, start) for text, start in found if not is_blank(text)]  # some files mark "no answer" by a blank text
-    located = [_locate(replace_surrogates(text), _whole_number(start), context) for text, start in full]
+    located = [_locate(replace_surrogates(text), start, context) for text, start in full]
     if located and all(start < 0 for start, _ in located):
         return None, f"its answer is not in its context: '{excerpt(full[0][0])}'"
     located.sort(key=lambda pair: pair[0] < 0)
@@ -155,23 +148,20 @@ def _answers(value: Any, start: Any) -> list[tuple[str, Any]] | None:
     return None if text is None else [(text, start)]
 
 
-def _locate(answer: str, start: int | None, context: str) -> tuple[int, str]:
-    """The offset of the occurrence nearest to `start`, and the answer as it occurs; -1 if it does not."""
+def _locate(answer: str, start_cell: Any, context: str) -> tuple[int, str]:
+    """The offset of the occurrence nearest to the given one, and the answer as it occurs; -1 if it does not."""
+    number, _ = number_value(start_cell)
     for text in (answer, answer.strip()):
-        if start is None:
+        if number is None:
             found = context.find(text)
         else:
+            start = int(number)
             after = context.find(text, max(start, 0))
             before = context.rfind(text, 0, max(start, 0) + len(text))
             found = after if before < 0 or (after >= 0 and after - start < start - before) else before
         if found >= 0:
             return found, text
     return -1, answer
-
-
-def _whole_number(value: Any) -> int | None:
-    number, _ = number_value(value)
-    return None if number is None else int(number)
 
 
 def _texts(cell: Any, what: str) -> tuple[list[str] | None, str]:

@@ -44,34 +44,19 @@ class Splits:
 
 @dataclass(frozen=True)
 class SplitOptions:
-    """The options of `build_splits` from the head, the task, the user and the config.
+    """The options of `build_splits` from the head, the task, the user and the config."""
 
-    Args:
-        row_schemas: The schemas that the head accepts, in order of preference.
-        columns: Role -> column from the user.
-        known_columns: Role -> column from the task.
-        known_labels: (value, name) of each class of the task.
-        ordered_labels: The user's classes in their order.
-        limit: Most rows of each split.
-        seed: Random seed.
-        validation_share: Share of train that becomes validation if there is none.
-        allow_leak: Whether leakage is only reported.
-        numbers: Whether labels are continuous (regression); None infers it.
-        labels: The labels of a trained model.
-        max_rejected: Largest share of rejected rows.
-    """
-
-    row_schemas: Sequence[RowSchema]
-    columns: Mapping[str, str]
-    known_columns: Mapping[str, str]
-    known_labels: Sequence[tuple[str, str]]
-    ordered_labels: Sequence[str]
-    limit: int | None
+    row_schemas: Sequence[RowSchema]  # accepted by the head, in order of preference
+    columns: Mapping[str, str]  # role -> column from the user
+    known_columns: Mapping[str, str]  # role -> column from the task
+    known_labels: Sequence[tuple[str, str]]  # (value, name) of each class of the task
+    ordered_labels: Sequence[str]  # the user's classes
+    limit: int | None  # most rows of each split
     seed: int
-    validation_share: float
-    allow_leak: bool
-    numbers: bool | None = None
-    labels: Labels | None = None
+    validation_share: float  # of train, if there is no validation split
+    allow_leak: bool  # whether leakage is reported only
+    numbers: bool | None = None  # whether labels are continuous (regression); None infers it
+    labels: Labels | None = None  # of a trained model
     max_rejected: float = MAX_REJECTED
 
     @property
@@ -83,13 +68,7 @@ class SplitOptions:
 
 
 def build_splits(tables: Mapping[str, Table], options: SplitOptions) -> Splits:
-    """Build the splits, deterministically.
-
-    Labels come from train alone.
-
-    Args:
-        tables: Split -> table; train is required.
-        options: How to read them.
+    """Build the splits from split -> table, deterministically; labels come from train alone.
 
     Raises:
         DataError: A split cannot be used, has labels that train lacks, or leaks.
@@ -137,12 +116,10 @@ def name_labels(table: Table, mapping: Mapping[str, str], options: SplitOptions)
         return find_tags(table, mapping["tags"], known=known, ordered=ordered)
     if "label" not in mapping:
         return NO_LABELS
-    numbers = options.numbers
+    column, numbers = mapping["label"], options.numbers
     if numbers is None:
-        numbers = not known and not ordered and are_numbers(table, mapping["label"])
-    if numbers:
-        return find_range(table, mapping["label"])
-    return find_labels(table, mapping["label"], known=known, ordered=ordered)
+        numbers = not known and not ordered and are_numbers(table, column)
+    return find_range(table, column) if numbers else find_labels(table, column, known=known, ordered=ordered)
 
 
 def _columns_of_train(table: Table, options: SplitOptions, notices: list[str]) -> tuple[RowSchema, dict[str, str]]:
@@ -165,14 +142,7 @@ def mapping_sentence(mapping: Mapping[str, str], *, of: str = "") -> str:
 def map_again(
     table: Table, schema: RowSchema, mapping: Mapping[str, str], given: Mapping[str, str], *, targets: bool = True
 ) -> dict[str, str]:
-    """The mapping of another table of the same task: the columns of train, else mapped anew, targets by name only.
-
-    Args:
-        table: The table.
-        schema: The schema of train.
-        mapping: Role -> column of train.
-        given: Role -> column from the user.
-        targets: Whether to map the targets.
+    """The mapping of another table of the same task: that of train (`schema`, `mapping`), else anew, targets by name only.
 
     Raises:
         DataError: A role has no column.

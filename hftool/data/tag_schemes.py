@@ -33,27 +33,16 @@ Reading = tuple[str, str]  # B, I, E, S or O, and the type
 
 @dataclass(frozen=True)
 class Scheme:
-    """The tagging scheme of one data set or model.
+    """The tagging scheme of one data set or model."""
 
-    Args:
-        form: Position of the mark; "types" if tags have none.
-        outside: The tag of a word outside of all entities.
-        upper: Whether marks are capital letters.
-        separator: Text between mark and type.
-        letters: Mark (B, I, E, S) -> its most frequent letter, such as L for E, in upper case.
-        kinds: Case-folded type -> its most frequent spelling.
-        not_outside: Spellings of O that are types here, such as a part of speech "o".
-        readings: The readings of the tags from which the scheme was inferred.
-    """
-
-    form: Form
-    outside: str
-    upper: bool
-    separator: str
-    letters: Mapping[str, str]
-    kinds: Mapping[str, str]
-    not_outside: frozenset[str]
-    readings: Mapping[str, Reading]
+    form: Form  # position of the mark; "types" if tags have none
+    outside: str  # tag of a word outside of all entities
+    upper: bool  # whether marks are capital letters
+    separator: str  # between mark and type
+    letters: Mapping[str, str]  # mark (B, I, E, S) -> its most frequent letter in upper case, such as L for E
+    kinds: Mapping[str, str]  # case-folded type -> its most frequent spelling
+    not_outside: frozenset[str]  # spellings of O that are types here, such as a part of speech "o"
+    readings: Mapping[str, Reading]  # of the tags from which the scheme was inferred
 
     def read(self, tag: str) -> Reading:
         """The mark of a tag (B, I, E, S or O) and its type; a tag without a mark is read as I."""
@@ -160,28 +149,26 @@ def _form(tags: Sequence[str]) -> Form:
     forms: tuple[Form, ...] = ("prefix", "suffix")
     for form in forms:
         found = [match for tag in tags if (match := FORMS[form].fullmatch(tag))]
-        paired = _is_paired(found)
-        if _is_form(found, len(tags), paired=paired, standard=form == "prefix") and (paired, len(found)) > most:
+        marks = _marks_of(found)
+        paired = any({"B", "I"} <= of_type for of_type in marks.values())  # no coincidence
+        if _is_form(found, len(tags), marks, paired=paired, standard=form == "prefix") and (paired, len(found)) > most:
             best, most = form, (paired, len(found))
     return best
 
 
 def _marks_of(found: Iterable[re.Match[str]]) -> dict[str, set[str]]:
+    """Folded type -> the marks it occurs with."""
     marks: dict[str, set[str]] = {}
     for match in found:
         marks.setdefault(_fold(match["kind"]), set()).add(MARKS[match["mark"].upper()])
     return marks
 
 
-def _is_paired(found: Iterable[re.Match[str]]) -> bool:
-    """Whether a type has both B and I, which is no coincidence."""
-    return any({"B", "I"} <= marks for marks in _marks_of(found).values())
-
-
-def _is_form(found: Sequence[re.Match[str]], count: int, *, paired: bool, standard: bool) -> bool:
+def _is_form(
+    found: Sequence[re.Match[str]], count: int, marks: Mapping[str, set[str]], *, paired: bool, standard: bool
+) -> bool:
     """Whether enough of `count` tags have a mark that it is not part of names such as E-mail or Vitamin_B."""
-    marks = _marks_of(found)
-    used = set().union(*marks.values()) if marks else set()
+    used = set().union(*marks.values())
     if paired:
         return 3 * len(found) >= count if standard else 2 * len(found) > count
     usual = [match for match in found if match["mark"].isupper() and match["separator"] == "-"]

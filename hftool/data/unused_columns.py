@@ -52,13 +52,7 @@ def check_unused_targets(
 ) -> None:
     """Check that no column without a role could be the target.
 
-    Args:
-        path: The file, for the error.
-        columns: The columns of the table.
-        mapping: Role -> column of the texts.
-        contents: The content types of the columns.
-        head: The head that takes the texts alone, if any.
-        choose: The hint before the flag --label, with {} for the column.
+    The hint offers --label after `choose`, where {} is the column, and the `head` that takes the texts alone.
 
     Raises:
         DataError: A column without a role looks like a target.

@@ -26,21 +26,13 @@ def output_format(path: str | Path) -> str:
         return "npy"
     kind = FORMATS.get(Path(path).suffix.lower())
     if kind not in OUTPUT_FORMATS:
-        what = f"cannot write '{path}'" if kind else f"'{path}' has no ending that says what it is"
+        what = f"cannot write '{path}'" if kind else f"'{path}' has an unknown ending"
         raise UsageError(what, "Use .csv, .tsv, .jsonl or .parquet")
     return kind
 
 
 def write_rows(path: Path, rows: Iterable[Row], *, overwrite: bool = False) -> int:
-    """Write rows in the format of the file's ending.
-
-    Args:
-        path: The file.
-        rows: The rows; CSV and TSV have the columns of the first 4096.
-        overwrite: Whether an existing file is replaced.
-
-    Returns:
-        The number of rows.
+    """Write rows in the format of the file's ending -> their number. CSV and TSV have the columns of the first 4096 rows.
 
     Raises:
         UsageError: Unknown ending.
@@ -67,20 +59,13 @@ def write_lines(handle: IO[str], rows: Iterable[Row]) -> int:
         try:
             line = json.dumps(row, ensure_ascii=False, allow_nan=False, default=str)
         except ValueError:
-            line = json.dumps(_finite(row), ensure_ascii=False, default=str)
+            finite = json.loads(json.dumps(row, default=str), parse_constant=lambda _: None)
+            line = json.dumps(finite, ensure_ascii=False)
         if not line.isascii() and SURROGATE.search(line):  # a lone surrogate cannot be encoded, but JSON can escape it
             line = SURROGATE.sub(lambda match: f"\\u{ord(match[0]):04x}", line)
         handle.write(line + "\n")
         count += 1
     return count
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: _finite(inner) for key, inner in value.items()}
-    return [_finite(inner) for inner in value] if isinstance(value, (list, tuple)) else value
 
 
 def _write_vectors(handle: IO[bytes], rows: Iterable[Row]) -> int:
@@ -90,7 +75,7 @@ def _write_vectors(handle: IO[bytes], rows: Iterable[Row]) -> int:
     vectors = [row.get("embedding") for row in rows]
     width = next((len(vector) for vector in vectors if vector is not None), 0)
     if not width:
-        raise UsageError("an array holds vectors, and these answers are none", "Write .jsonl, .csv, .tsv or .parquet")
+        raise UsageError("an .npy file holds embeddings, and this head returns none", "Write .jsonl, .csv, .tsv or .parquet")
     blank = [math.nan] * width
     np.save(handle, np.array([blank if v is None else v for v in vectors], np.float32), allow_pickle=False)
     return len(vectors)
@@ -117,9 +102,8 @@ def _write_delimited(handle: IO[str], rows: Iterable[Row], delimiter: str) -> in
         count += 1
         more = [column for column in row if column not in columns] if len(row) != len(columns) or count > BLOCK else []
         if more:
-            raise DataError(
-                f"row {count} has the column '{more[0]}', which the first {len(block)} rows lack", "Write .jsonl or .parquet"
-            )
+            what = f"row {count} has the column '{more[0]}', which the first {len(block)} rows lack"
+            raise DataError(what, "Write .jsonl or .parquet")
         handle.write(write_line([_cell(row.get(column)) for column in columns]))
     return count
 

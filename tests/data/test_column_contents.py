@@ -1,4 +1,4 @@
-"""hftool/data/column_contents.py: what a column holds, whatever it is called."""
+"""hftool/data/column_contents.py: the content type of a column, whatever its name."""
 
 import json
 
@@ -104,14 +104,14 @@ def test_labels_that_come_in_turns_are_no_constant():
     assert (contents.of("label").kind, contents.of("label").values, contents.of("id").kind) == ("classes", 5, "identifiers")
 
 
-def test_what_is_left_out_is_said_with_what_it_holds():
+def test_unused_columns_are_reported_with_their_content():
     rows = [{"id": i, "text": text, "mark": i % 2, "source": "web"} for i, text in enumerate(TEXT_ROLES)]
-    said = unused_columns_sentence(("id", "text", "mark", "source"), {"text": "text"}, Contents(rows))
-    assert said == "columns left out: 'id' (identifiers), 'mark' (2 different values), 'source' (one value)"
+    notice = unused_columns_sentence(("id", "text", "mark", "source"), {"text": "text"}, Contents(rows))
+    assert notice == "columns left out: 'id' (identifiers), 'mark' (2 different values), 'source' (one value)"
     assert unused_columns_sentence(("text",), {"text": "text"}, Contents(rows)) == ""
     columns = ("translation", "context", "question", "answers", "answer_start", "en")
     assert unused_columns(columns, {"source": "translation.en", "target": "translation.de"}) == list(columns[1:])
     assert unused_columns(columns, {role: role for role in ("context", "question", "answers")}) == ["translation", "en"]
     many = [{f"e{i}": row % 2 for i in range(20)} for row in range(8)]
-    said = unused_columns_sentence(tuple(many[0]), {}, Contents(many))
-    assert said.endswith("'e11' and 8 more (2 different values each)")
+    notice = unused_columns_sentence(tuple(many[0]), {}, Contents(many))
+    assert notice.endswith("'e11' and 8 more (2 different values each)")

@@ -1,9 +1,10 @@
-"""hftool/data/columns.py: which column is which, by the schemas of a head, and what is said when none fits."""
+"""hftool/data/columns.py: columns are mapped to the roles of a head, or the error has the flag to type."""
 
 import pytest
 
-from hftool.data.column_contents import Contents
-from hftool.data.columns import COMMON_NAMES, cell_of, has_column, map_columns, missing_column
+from hftool.data.column_contents import Contents, cell_of
+from hftool.data.column_names import COMMON_NAMES
+from hftool.data.columns import has_column, map_columns, missing_column
 from hftool.data.schema import ROLES
 from hftool.errors import DataError, HftoolError
 from hftool.heads import HEADS, head_class
@@ -98,7 +99,7 @@ def test_the_first_shape_that_fits_is_taken():
     assert mapped(columns, "tag") == {"tokens": "tokens", "tags": "tags"}
     assert mapped(columns, "generate") == {"prompt": "prompt", "completion": "completion"}
     assert mapped(("text", "completion"), "generate") == {"prompt": "text", "completion": "completion"}
-    assert mapped(("text", "prompt"), "generate") == {"text": "text"}  # nothing that is written after a prompt
+    assert mapped(("text", "prompt"), "generate") == {"text": "text"}  # a prompt without a completion
 
 
 def test_the_shape_comes_with_its_columns():
@@ -184,7 +185,7 @@ def test_roles_of_two_shapes_do_not_go_together():
     assert line == "2 the roles 'prompt', 'text' do not go together. Roles: prompt, completion; or text"
 
 
-def test_the_flag_of_a_role_without_a_short_form_is_said():
+def test_the_flag_of_a_role_without_a_short_form_is_in_the_hint():
     line = line_of(mapped, ("x",), "tag")
     assert line == "65 reviews.csv has no column 'tokens'; it has 'x'. Try --column tokens=NAME"
 
@@ -198,7 +199,7 @@ def test_the_hint_names_the_column_that_it_most_likely_is():
     assert missing_column("a.csv", ("dialog", "b"), "zzz", "source").hint == "Try --source dialog"
 
 
-# ---- names and hints as they are written
+# ---- spelling of names and hints
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""hftool/data/decimal_commas.py: numbers with commas are amounts and no classes; what could be either is said."""
+"""hftool/data/decimal_commas.py: numbers with commas are continuous labels; ambiguous ones are an error."""
 
 import pytest
 
@@ -33,10 +33,10 @@ def splits(cells, ordered=()):
         ([" 3,75 ", "\ufeff4,5", "5"], 3.75, 5.0, "are decimal: '3,75' is 3.75"),
     ],
 )
-def test_commas_are_read_and_said(cells, least, most, note):
-    made = splits(cells)
-    assert made.labels.range == (least, most)
-    assert f"commas in column 'label' of a.csv {note}" in made.notices
+def test_commas_are_read_and_reported(cells, least, most, note):
+    result = splits(cells)
+    assert result.labels.range == (least, most)
+    assert f"commas in column 'label' of a.csv {note}" in result.notices
 
 
 @pytest.mark.parametrize("cells", [["1,204", "2,300", "3,100"], ["1,204", "950", "12,500"], ["-1,000", "1,000"]])

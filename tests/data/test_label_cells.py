@@ -1,4 +1,4 @@
-"""Labels in several spellings, several in a cell, and marks for none: hftool/data/label_cells.py and who uses it."""
+"""hftool/data/label_cells.py and its callers: spelling variants, several labels in a cell, marks for a missing label."""
 
 from collections import Counter
 
@@ -19,8 +19,8 @@ def table(labels, split="train", **named):
 
 
 def prepared(labels, **named):
-    made = table(labels)
-    return map_rows(made, COLUMNS, find_labels(made, "label", **named))
+    result = table(labels)
+    return map_rows(result, COLUMNS, find_labels(result, "label", **named))
 
 
 # ---- several in a cell
@@ -104,7 +104,7 @@ def test_a_mark_that_is_as_good_as_another_class_is_one(labels):
     assert set(find_labels(table(labels), "label").names) == set(labels)
 
 
-def test_a_list_of_classes_says_what_is_none():
+def test_a_list_of_classes_decides_which_marks_are_none():
     half = ["a", "b", "-", "?"] * 5
     assert without_marks(Counter(half), {"a", "b"}) == Counter(a=5, b=5)
     assert find_labels(table(half), "label", ordered=("b", "a")).names == ("b", "a")
@@ -129,12 +129,12 @@ def test_a_list_of_classes_says_what_is_none():
         (["Ja", "ja", "JA", "ja", "nein"], ("ja", "nein"), {"Ja": "ja", "JA": "ja"}),
     ],
 )
-def test_spellings_of_a_label_are_one_label_and_that_is_said(labels, names, spelled):
+def test_spellings_of_a_label_are_one_label_and_reported(labels, names, spelled):
     part = prepared(labels)
     assert find_labels(table(labels), "label").names == names
     assert (part.spelled, len(part.rows)) == (spelled, len(labels))
-    said = part.sentences()[0]
-    assert all(f"'{word}' as '{name}'" in said for word, name in spelled.items()) and "--set" not in said
+    notice = part.sentences()[0]
+    assert all(f"'{word}' as '{name}'" in notice for word, name in spelled.items()) and "--set" not in notice
 
 
 def test_the_labels_of_a_model_are_known_in_another_spelling():
@@ -146,9 +146,9 @@ def test_the_labels_of_a_model_are_known_in_another_spelling():
 
 def test_spellings_that_the_user_lists_are_kept_apart():
     labels = ["US", "us", "them"] * 4
-    made = table(labels)
-    kept = find_labels(made, "label", ordered=("US", "us", "them"))
-    part = map_rows(made, COLUMNS, kept)
+    result = table(labels)
+    kept = find_labels(result, "label", ordered=("US", "us", "them"))
+    part = map_rows(result, COLUMNS, kept)
     assert (kept.names, part.spelled, [row["label"] for row in part.rows[:3]]) == (("US", "us", "them"), {}, [0, 1, 2])
     with pytest.raises(DataError, match="the label 'Us' is not one of"):  # it could be either
         map_rows(table(["US", "Us"]), COLUMNS, kept)

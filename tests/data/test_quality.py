@@ -1,4 +1,4 @@
-"""hftool/data/quality.py: copies, conflicts and leaks are counted; validation is cut without a leak."""
+"""hftool/data/quality.py: duplicates, conflicts and leakage are counted; validation is split off without leakage."""
 
 from collections import Counter
 
@@ -43,7 +43,7 @@ def test_copies_conflicts_and_leaks_are_counted_with_case_and_space_folded():
     assert quality.sentences() == [
         "3 rows of train repeat an earlier one",
         "1 texts of train have more than one label",
-        "1 of 2 validation rows are in train (50.0 %): the metrics flatter",
+        "1 of 2 validation rows are in train (50.0 %): metrics are inflated",
     ]
 
 
@@ -53,12 +53,16 @@ def test_a_pair_is_a_copy_only_if_both_texts_are():
     assert check_quality(train, validation, allow_leak=False).leaked == 0
 
 
-def test_every_kind_of_row_is_known_by_what_is_asked():
+def test_every_kind_of_row_is_identified_by_its_inputs():
     tagged = {"tokens": ["Ann", "Sleeps"], "tags": [1, 0]}
     assert counted([tagged, {**tagged, "tags": [0, 0]}, tagged], [{"tokens": ["ann", "sleeps"], "tags": [1, 0]}]) == (1, 1, 1)
-    asked = {"question": "Where?", "context": "Lyon.", "answers": {"text": ["Lyon"], "answer_start": [0]}}
-    other = {**asked, "answers": {"text": [], "answer_start": []}}
-    assert counted([asked, asked, other], [{**asked, "question": "where? "}, {**asked, "context": "In Lyon."}]) == (1, 1, 1)
+    question = {"question": "Where?", "context": "Lyon.", "answers": {"text": ["Lyon"], "answer_start": [0]}}
+    other = {**question, "answers": {"text": [], "answer_start": []}}
+    assert counted([question, question, other], [{**question, "question": "where? "}, {**question, "context": "In Lyon."}]) == (
+        1,
+        1,
+        1,
+    )
     scored = {"text": "a", "text_pair": "b", "label": 4.75}
     assert counted([scored, {**scored, "label": 4.5}], [{**scored, "text_pair": "c"}]) == (0, 1, 0)
 
@@ -66,8 +70,8 @@ def test_every_kind_of_row_is_known_by_what_is_asked():
 def test_a_text_may_have_two_translations_and_two_ways_on():
     translated = {"source": "yes", "target": "ja"}
     assert counted([translated, {**translated, "target": "doch"}, translated], [translated]) == (1, 0, 1)
-    written = {"prompt": "once", "completion": "upon"}
-    assert counted([written, {**written, "completion": "more"}], [{**written, "prompt": "twice"}]) == (0, 0, 0)
+    generated = {"prompt": "once", "completion": "upon"}
+    assert counted([generated, {**generated, "completion": "more"}], [{**generated, "prompt": "twice"}]) == (0, 0, 0)
     short = [{"prompt": "hi", "completion": "hello"}]
     assert counted(short, short) == (0, 0, 1)  # short, but no plain text
 
@@ -83,7 +87,7 @@ def test_above_five_percent_leaked_is_an_error_unless_it_is_allowed():
     leaky = split([*rows, (f"{LONG} 1", 1), (f"{LONG.upper()} 2", 0), (f"{LONG}  3", 1)], "validation")
     assert line_of(check_quality, train, leaky, allow_leak=False) == (
         "65 3 of 41 validation rows are in train as well (lines 40, 41, 42 of validation.csv). "
-        "Mend the split, or train all the same with --allow-leak"
+        "Correct the split, or train anyway with --allow-leak"
     )
     assert check_quality(train, leaky, allow_leak=True).leaked == 3
 

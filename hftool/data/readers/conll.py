@@ -30,23 +30,14 @@ class Sentence:
 
 @dataclass(frozen=True)
 class Layout:
-    """The layout of the lines of a file.
+    """The layout of the lines of a file."""
 
-    Args:
-        width: Number of columns.
-        tabs: Whether only tabs separate columns.
-        token: Index of the token column.
-        tag: Index of the tag column, 0 if there is none.
-        indexed: Whether the first column numbers the tokens of each sentence.
-        prefixed: Whether each token has its language as a prefix.
-    """
-
-    width: int = 0
-    tabs: bool = False
-    token: int = 0
-    tag: int = 0
-    indexed: bool = False
-    prefixed: bool = False
+    width: int = 0  # number of columns
+    tabs: bool = False  # only tabs separate columns
+    token: int = 0  # index of the token column
+    tag: int = 0  # index of the tag column, 0 if there is none
+    indexed: bool = False  # the first column numbers the tokens of each sentence
+    prefixed: bool = False  # each token has its language as a prefix
 
     def is_comment(self, text: str, *, first: bool) -> bool:
         """Whether a line is a comment; `first`: whether it comes before all tokens of its sentence."""
@@ -61,21 +52,15 @@ class Layout:
         return [column for column in text.strip(BLANK).replace("\t", " ").split(" ") if column]
 
 
-def read_conll(path: Path, codec: str, notes: list[str] | None = None) -> Iterator[Sentence]:
-    """Yield the sentences of a file, in bounded memory.
+def read_conll(path: Path, codec: str, notes: list[str]) -> Iterator[Sentence]:
+    """Yield the sentences of a file, in bounded memory, and add notices to `notes`.
 
     The first lines decide on the layout; a sentence with a line of another width has a reason. -DOCSTART- lines only separate
     sentences.
-
-    Args:
-        path: The file.
-        codec: Its encoding.
-        notes: Notices are added to it: a column or a prefix that is left out, suspicious sentence boundaries.
     """
-    notices = [] if notes is None else notes
     with open(path, encoding=codec) as handle:
         layout, found = find_layout(itertools.islice(handle, SAMPLE_LINES))
-    notices += [f"'{path}': {note}" for note in found]
+    notes += [f"'{path}': {note}" for note in found]
     sentence = Sentence(0)
     with open(path, encoding=codec) as handle:
         for number, line in enumerate(handle, start=1):
@@ -178,7 +163,7 @@ def _is_nested(rows: Sequence[Sequence[str]]) -> bool:
 def _boundary_notes(lengths: Sequence[int]) -> list[str]:
     """A notice on suspicious sentence boundaries."""
     if len(lengths) >= MIN_TOKENS and max(lengths) == 1:
-        return ["every sentence is one token: a blank line stands after each, where it should stand after a sentence"]
+        return ["every sentence is one token: there are blank lines after tokens instead of after sentences"]
     if lengths and min(lengths) >= MAX_SENTENCE:
-        return [f"no blank lines part sentences: {max(lengths)} tokens and more are read as one"]
+        return [f"no blank lines separate sentences: {max(lengths)} tokens and more are read as one"]
     return []

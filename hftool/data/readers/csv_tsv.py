@@ -26,9 +26,7 @@ class Cells(NamedTuple):
     reason: str = ""
 
 
-def read_delimited(
-    path: Path, *, quoted: bool, codec: str, notes: list[str] | None = None
-) -> tuple[tuple[str, ...], Iterator[Cells]]:
+def read_delimited(path: Path, *, quoted: bool, codec: str, notes: list[str]) -> tuple[tuple[str, ...], Iterator[Cells]]:
     """Read the header of a CSV or TSV file.
 
     Args:
@@ -52,8 +50,7 @@ def read_delimited(
         delimiter = separator[1] if separator else _delimiter(header) if quoted else "\t"
         if not quoted and _is_quoted(header, handle.read(SAMPLE_CHARACTERS)):
             quoted = True
-            if notes is not None:
-                notes.append(f"'{path}' has its cells in quotation marks, as CSV: they are no part of the texts")
+            notes.append(f"'{path}' has its cells in quotation marks, as CSV: they are no part of the texts")
     records = _records(path, delimiter, quoted=quoted, codec=codec)
     if separator:
         next(records)

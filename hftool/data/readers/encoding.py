@@ -38,7 +38,8 @@ def _checked(path: Path, codec: str) -> str:
     """The codec, if the whole file can be decoded with it. Raises DataError."""
     with open(path, "rb") as handle:
         sample = handle.read(SAMPLE_BYTES)
-        if codec == "utf-8" and _zeros(sample) > len(sample) // 8 and _byte_order(sample) and _reads(sample, codec):
+        zeros = max(sample[::2].count(0), sample[1::2].count(0))
+        if codec == "utf-8" and zeros > len(sample) // 8 and _byte_order(sample) and _reads(sample, codec):
             # English UTF-16 without a BOM is valid UTF-8: a NUL after every letter
             raise _not_decodable(path, codec, sample.index(0))
         if codec == "utf-16" and sample[:2] not in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
@@ -93,10 +94,6 @@ def _reads(sample: bytes, codec: str) -> bool:
     except UnicodeDecodeError:
         return False
     return True
-
-
-def _zeros(sample: bytes) -> int:
-    return max(sample[::2].count(0), sample[1::2].count(0))
 
 
 def _byte_order(sample: bytes) -> str:

@@ -16,17 +16,11 @@ BOMS = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-LANGUAGES = {
-    "German": "äöüß",
-    "French": "àâæçéèêëîïôùûüÿœ",
-    "Spanish": "áéíóúüñ",
-    "Catalan": "àçèéíïòóúü",
-    "Portuguese": "áâãàçéêíóôõú",
-    "Italian": "àèéìòù",
-    "Dutch": "áéëíïóöúü",
-    "Swedish and Finnish": "åäöé",
-    "Danish and Norwegian": "åæøéò",
-}
+ALPHABETS = (
+    *("äöüß", "àâæçéèêëîïôùûüÿœ", "áéíóúüñ", "àçèéíïòóúü"),  # German, French, Spanish, Catalan
+    *("áâãàçéêíóôõú", "àèéìòù", "áéëíïóöúü"),  # Portuguese, Italian, Dutch
+    *("åäöé", "åæøéò"),  # Swedish and Finnish, Danish and Norwegian
+)
 NEIGHBOURS = ("cp1250", "cp1254", "cp1257")
 MIN_LETTERS = 10  # with fewer, the language is unknown
 MIN_LANGUAGE_SHARE = 0.98  # share of the letters beyond ASCII that must belong to one language
@@ -82,7 +76,7 @@ def _is_western(path: Path) -> bool:
     if high > MAX_HIGH_SHARE * total or odd > (1 - MIN_LANGUAGE_SHARE) * max(high, 1):
         return False
     shared = sum(count for letter, count in letters.items() if _is_shared(letter))
-    usual = max(sum(letters[letter] for letter in alphabet) for alphabet in LANGUAGES.values())
+    usual = max(sum(letters[letter] for letter in alphabet) for alphabet in ALPHABETS)
     return max(shared, usual if high >= MIN_LETTERS else 0) >= MIN_LANGUAGE_SHARE * high
 
 

@@ -15,11 +15,7 @@ BATCH = 4096  # rows in memory
 
 
 def read_columnar(path: Path, kind: str) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]], Iterator[dict[str, Any]]]:
-    """Read a file lazily.
-
-    Args:
-        path: The file.
-        kind: "parquet" or "arrow" (file or stream format).
+    """Read a file of the kind "parquet" or "arrow" (file or stream format) lazily.
 
     Returns:
         The columns, column -> class names in id order, and the rows.
@@ -114,7 +110,7 @@ def _saved_files(folder: Path) -> tuple[Path, ...]:
     files = tuple(folder / name for name in names if isinstance(name, str) and Path(name).name == name)
     missing = next((path for path in files if not path.is_file()), None)
     if not files or missing:
-        raise DataError(f"'{folder}' is not whole: it lacks '{missing.name if missing else 'state.json'}'", "Save it again")
+        raise DataError(f"'{folder}' is incomplete: it lacks '{missing.name if missing else 'state.json'}'", "Save it again")
     return files
 
 
@@ -133,9 +129,8 @@ def check_shards(paths: list[Path]) -> None:
     for stem, count in counts:
         present = sum(_stem(path).startswith(f"{stem}-") for path in paths)
         if present != count:
-            raise DataError(
-                f"'{paths[0].parent}' has {present} of the {count} files of {stem}", "Fetch the others, or name one file"
-            )
+            what = f"'{paths[0].parent}' has {present} of the {count} files of {stem}"
+            raise DataError(what, "Fetch the others, or name one file")
 
 
 def _stem(path: Path) -> str:

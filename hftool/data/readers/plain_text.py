@@ -22,15 +22,11 @@ NAMED_CLASS = re.compile(r"[A-Za-z]{2,}:[A-Za-z]+")  # TREC's "DESC:manner How .
 NUMBERED_CLASSES = {"-1", "0", "+1", "1", "2", "3", "4", "5"}
 HEADER_CELL = re.compile(r"#?[A-Za-z_][\w .#-]{0,30}")
 DELIMITERS = {"\t": "tab", ";": "semicolon", ",": "comma", "|": "bar"}
-AS_TEXT = "or, if it is plain text all the same, say so with --head"
+AS_TEXT = "or, if it is plain text, say so with --head"
 
 
 def check_running_text(lines: Iterable[str], path: str) -> None:
-    """Check that lines are running text.
-
-    Args:
-        lines: The lines of the file; only the first few hundred are read.
-        path: The file, for the error.
+    """Check that the first few hundred lines of a file are running text.
 
     Raises:
         DataError: The lines have another format; the hint names the ending or the conversion.

@@ -17,10 +17,6 @@ def flatten(articles: Sequence[Any], path: str) -> Iterator[dict[str, Any]]:
     id, title and answers are left out if the file has none. A question marked is_impossible keeps the mark, with empty
     answers, since an empty list alone may be a test set's.
 
-    Args:
-        articles: The articles.
-        path: The file, for errors.
-
     Raises:
         DataError: A part is missing; the message has its JSON path, such as data[3].paragraphs[0].qas[2].
     """

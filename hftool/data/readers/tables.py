@@ -8,10 +8,10 @@ import json
 import logging
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from hftool.data.readers.conll import read_conll
 from hftool.data.readers.csv_tsv import Cells, read_delimited
@@ -49,10 +49,6 @@ class Rejected:
     reason: str
     raw: str
 
-    def as_dict(self) -> dict[str, Any]:
-        """The row as in rejected.jsonl."""
-        return {"row": self.row, "reason": self.reason, "raw": self.raw}
-
 
 @dataclass(frozen=True)
 class Record:
@@ -64,46 +60,29 @@ class Record:
 
 @dataclass
 class Table:
-    """The rows of one split in memory.
-
-    Args:
-        split: Name of the split.
-        path: The file.
-        columns: Its columns.
-        rows: Column -> cell of each row.
-        numbers: Line number of each row.
-        rejected: Rows that could not be read.
-        label_names: Column -> class names in id order, if the source has them.
-        lines: Whether each row is a line of running text, as in .txt.
-        notes: Notices on how the file was read.
-    """
+    """The rows of one split in memory."""
 
     split: str
     path: str
     columns: tuple[str, ...]
     rows: list[Row]
-    numbers: list[int]
+    numbers: list[int]  # line number of each row
     rejected: list[Rejected] = field(default_factory=list)
-    label_names: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    lines: bool = False
-    notes: list[str] = field(default_factory=list)
+    label_names: dict[str, tuple[str, ...]] = field(default_factory=dict)  # in id order, if the source has them
+    lines: bool = False  # whether each row is a line of running text, as in .txt
+    notes: list[str] = field(default_factory=list)  # notices on how the file was read
 
 
 def file_format(path: str | Path) -> str:
     """The format of a file by its ending: a value of FORMATS. Raises UsageError for any other ending."""
     suffix = Path(path).suffix.lower()
     if suffix not in FORMATS:
-        raise UsageError(f"'{path}' has no ending that says what it is", "Use one of " + " ".join(FORMATS))
+        raise UsageError(f"'{path}' has an unknown ending", "Use one of " + " ".join(FORMATS))
     return FORMATS[suffix]
 
 
 def read_table(path: str | Path, split: str, *, encoding: str | None = None) -> Table:
-    """Read a whole file, or all shards of a name such as train-*-of-00002.parquet.
-
-    Args:
-        path: The file.
-        split: Name of the split.
-        encoding: Of a text file; None for UTF-8, or another one that is certain.
+    """Read a whole file, or all shards of a name such as train-*-of-00002.parquet; `encoding` as in `check_encoding`.
 
     Raises:
         InputMissing: There is no such file.
@@ -124,34 +103,26 @@ def read_table(path: str | Path, split: str, *, encoding: str | None = None) -> 
         raise DataError(f"'{path}' has a header but no rows" if opened.columns else f"'{path}' has no rows")
     columns = opened.columns or tuple(dict.fromkeys(key for row in rows for key in row))
     is_text = file_format(path) == "txt"
-    return Table(split, str(path), columns, rows, numbers, rejected, opened.label_names, lines=is_text, notes=notes)
+    return Table(split, str(path), columns, rows, numbers, rejected, dict(opened.label_names), lines=is_text, notes=notes)
 
 
 def stream(
     path: str | Path, *, encoding: str | None = None, rejected: list[Rejected], notes: list[str] | None = None
 ) -> tuple[tuple[str, ...], Iterator[Record]]:
-    """As `read_table`, but lazily and in bounded memory, except for a .json file.
+    """As `read_table`, but lazily and in bounded memory, except for a .json file -> (columns, records).
 
-    Args:
-        path: The file.
-        encoding: Of a text file; None for UTF-8, or another one that is certain.
-        rejected: Rows that cannot be read are added to it.
-        notes: Notices on how the file is read are added to it, the last ones with the first record.
-
-    Returns:
-        The columns, () if only the rows have them, and the records.
+    The columns are () if only the rows have them. Rejected rows and notices are added to `rejected` and `notes`, the last
+    notices with the first record.
     """
-    opened = _open(path, encoding, rejected, [] if notes is None else notes)
-    return opened.columns, opened.records
+    return _open(path, encoding, rejected, [] if notes is None else notes)[:2]
 
 
-@dataclass(frozen=True)
-class _Opened:
+class _Opened(NamedTuple):
     """An open file."""
 
     columns: tuple[str, ...]
     records: Iterator[Record]
-    label_names: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    label_names: Mapping[str, tuple[str, ...]] = {}
 
 
 def _open(path: str | Path, encoding: str | None, rejected: list[Rejected], notes: list[str]) -> _Opened:
@@ -282,9 +253,6 @@ def split_files(folder: Path) -> dict[str, Path]:
 
     Several shards of a split, and those of a folder of `save_to_disk`, are one path such as train-*-of-00002.parquet.
 
-    Args:
-        folder: The folder.
-
     Raises:
         DataError: There are no such files, or two of one split.
     """
@@ -298,13 +266,11 @@ def split_files(folder: Path) -> dict[str, Path]:
             continue
         whole = _shards_of(path)
         if found.setdefault(split, whole) != whole:
-            raise DataError(
-                f"'{folder}' has two files for {split}: '{found[split].name}' and '{whole.name}'", f"Name one with --{split}"
-            )
+            what = f"'{folder}' has two files for {split}: '{found[split].name}' and '{whole.name}'"
+            raise DataError(what, f"Name one with --{split}")
     if not found:
-        raise DataError(
-            f"'{folder}' has no files called train, validation or test with one of the endings " + " ".join(FORMATS)
-        )
+        endings = " ".join(FORMATS)
+        raise DataError(f"'{folder}' has no files called train, validation or test with one of the endings {endings}")
     return found
 
 
@@ -322,13 +288,7 @@ def _shards_of(path: Path) -> Path:
 
 
 def read_hub_folder(folder: Path, name: str, splits: Iterable[str], *, config: str = "") -> dict[str, Table]:
-    """Read the splits of a downloaded data set with `datasets`, with its class names.
-
-    Args:
-        folder: The downloaded folder.
-        name: The data set, for errors.
-        splits: The splits to read, if there.
-        config: The configuration, needed if there are several.
+    """Read those of `splits` that a downloaded data set has, with its class names, by `datasets`.
 
     Raises:
         DataError: `datasets` cannot read it.
@@ -344,9 +304,8 @@ def read_hub_folder(folder: Path, name: str, splits: Iterable[str], *, config: s
         known = datasets.get_dataset_config_names(str(folder))
         if config not in known and (config or (len(known) > 1 and "default" not in known)):
             what = f"no configuration '{config}'" if config else "several configurations"
-            raise UsageError(
-                f"the data set {name} has {what}; it has {listing(known)}", f"Try {name.partition(':')[0]}:{known[0]}"
-            )
+            what = f"the data set {name} has {what}; it has {listing(known)}"
+            raise UsageError(what, f"Try {name.partition(':')[0]}:{known[0]}")
         loaded = datasets.load_dataset(str(folder), config or None)
     except HftoolError:
         raise
@@ -371,7 +330,7 @@ def _check_readme(folder: Path, name: str) -> None:
         if isinstance(item, (list, dict)):
             pending.extend(item.values() if isinstance(item, dict) else item)
         elif isinstance(item, str) and EXTERNAL_PATH.search(item):
-            what = f"the data set {name} leads out of its folder, to '{item}'"
+            what = f"the data set {name} names a file outside of its folder, '{item}'"
             raise Refused(what, "Download that file yourself if you trust it, and name it with --train FILE")
 
 

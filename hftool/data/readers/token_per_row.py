@@ -34,14 +34,7 @@ class Grouping(NamedTuple):
 def group_words(
     rows: Iterable[Numbered], columns: Sequence[str], path: str, notes: list[str]
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield (line number, row): the rows unchanged, or one per sentence if each holds one word.
-
-    Args:
-        rows: The rows of a file in order.
-        columns: Its columns; () takes those of the first row.
-        path: The file, for the notice.
-        notes: A notice is added if rows are grouped.
-    """
+    """Yield (line number, row): the rows unchanged, or one per sentence, with a notice, if each holds one word."""
     source = iter(rows)
     sample = list(itertools.islice(source, SAMPLE_ROWS))
     full = [row for _, row in sample if row and _is_full(row)]
