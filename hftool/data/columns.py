@@ -16,7 +16,7 @@ from hftool.data.column_names import (
     normalize,
     numbered_pair,
 )
-from hftool.data.schema import ROLES, TEXT_ROLES, RowSchema
+from hftool.data.schema import ROLES, TEXTS, RowSchema
 from hftool.errors import DataError, UsageError, did_you_mean, listing, nearest
 
 MAX_HINTS = 3  # columns that a hint offers
@@ -88,8 +88,9 @@ def check_roles(given: Mapping[str, str]) -> None:
         if role not in ROLES:
             raise UsageError(f"unknown role '{role}'", did_you_mean(role, ROLES, otherwise="Roles: " + ", ".join(ROLES)))
         if not isinstance(column, str):
-            what = f"the role '{role}' takes the name of one column, not {column!r}"
-            raise UsageError(what, "Join columns in the file first")
+            raise UsageError(
+                f"the role '{role}' takes the name of one column, not {column!r}", "Join columns in the file first"
+            )
 
 
 def _check_given(given: Mapping[str, str], row_schemas: Sequence[RowSchema], columns: Sequence[str], path: str) -> None:
@@ -180,7 +181,7 @@ def fits(role: str, content: Content) -> bool:
         return content.is_target
     if role in ("tokens", "tags"):
         return content.kind == "lists" or content.words > 1 or content.kind in ("text", "words")
-    return role not in TEXT_ROLES or content.kind not in NO_TEXT
+    return role not in TEXTS or content.kind not in NO_TEXT
 
 
 def _check_distinct(mapping: Mapping[str, str], given: Mapping[str, str]) -> None:

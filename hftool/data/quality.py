@@ -44,7 +44,8 @@ def split_validation(train: SplitRows, share: float, seed: int) -> tuple[SplitRo
                 held_out.update(indices)
                 taken += len(indices)
         if not taken and len(groups) > 1:
-            held_out.update(min(groups, key=len))
+            smallest = min(groups, key=len)
+            held_out.update(smallest)
     if not held_out:
         raise DataError(f"{train.path} has too few rows to cut a validation split off", "Name one with --validation")
     rest = train.keep(i for i in range(len(train.rows)) if i not in held_out)

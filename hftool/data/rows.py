@@ -9,7 +9,7 @@ from hftool.data.column_contents import cell_of
 from hftool.data.label_cells import MARKS, fold, is_mark, may_be_minus_one
 from hftool.data.labels import NO_LABELS, Labels, label_text, tag_texts
 from hftool.data.readers.tables import Rejected, Row, Table, replace_surrogates
-from hftool.data.schema import TEXT_ROLES, answers_value, number_value, pair_lengths, text_value, tokens_value
+from hftool.data.schema import TEXTS, answers_value, number_value, pair_lengths, text_value, tokens_value
 from hftool.data.tag_ids import TagEncoder
 from hftool.errors import DataError, RowsRejected, listing
 
@@ -96,7 +96,7 @@ def map_row(row: Row, mapping: Mapping[str, str], *, keep_bom: Sequence[str] = (
     mapped: Row = {}
     for role, column in mapping.items():
         cell = cell_of(row, column)
-        if role in TEXT_ROLES:
+        if role in TEXTS:
             mapped[role], reason = text_value(cell)
             if role in keep_bom and isinstance(cell, str):
                 mapped[role] = replace_surrogates(cell)

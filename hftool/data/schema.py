@@ -17,7 +17,7 @@ ROLES = (
     *("text", "text_pair", "label", "tokens", "tags", "context", "question", "answers"),
     *("source", "target", "prompt", "completion"),
 )
-TEXT_ROLES = ("text", "text_pair", "context", "question", "source", "target", "prompt", "completion")
+TEXTS = ("text", "text_pair", "context", "question", "source", "target", "prompt", "completion")
 IGNORED = "\ufeff\u200b\0"  # invisible characters that str.isspace does not know
 AROUND = " \t\r\n\ufeff\u00a0"  # what may surround a value without being part of it
 # an item of a list as Python prints it; numpy leaves out the commas

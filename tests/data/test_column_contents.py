@@ -7,9 +7,7 @@ import pytest
 from hftool.data.column_contents import Contents, infer_content
 from hftool.data.unused_columns import unused_columns, unused_columns_sentence
 
-TEXT_ROLES = [
-    f"the {word} film of day {i} was a joy" for i, word in enumerate(["warm", "cold", "dull", "long", "fine", "odd"] * 5)
-]
+TEXTS = [f"the {word} film of day {i} was a joy" for i, word in enumerate(["warm", "cold", "dull", "long", "fine", "odd"] * 5)]
 SPAN = {"start": 0, "end": 3, "label": "PER"}
 
 
@@ -19,7 +17,7 @@ SPAN = {"start": 0, "end": 3, "label": "PER"}
         ("empty", [None, "", "  ", float("nan"), []]),
         ("constant", ["accept"] * 9),
         ("constant", [1.0, "1", 1] * 3),
-        ("text", TEXT_ROLES),
+        ("text", TEXTS),
         ("text", ["酒店的房间很大而且早餐也不错下次还会住", "商务大床房房间很大床有两米宽整体感觉经济"]),
         ("text", ["โรงแรมนี้สะอาดและพนักงานบริการดีมากครับ", "อาหารเช้าไม่อร่อยและห้องพักก็เล็กเกินไป"]),
         ("words", ["Ada Lovelace", "Grace Hopper", "Alan Turing"]),
@@ -105,7 +103,7 @@ def test_labels_that_come_in_turns_are_no_constant():
 
 
 def test_unused_columns_are_reported_with_their_content():
-    rows = [{"id": i, "text": text, "mark": i % 2, "source": "web"} for i, text in enumerate(TEXT_ROLES)]
+    rows = [{"id": i, "text": text, "mark": i % 2, "source": "web"} for i, text in enumerate(TEXTS)]
     notice = unused_columns_sentence(("id", "text", "mark", "source"), {"text": "text"}, Contents(rows))
     assert notice == "columns left out: 'id' (identifiers), 'mark' (2 different values), 'source' (one value)"
     assert unused_columns_sentence(("text",), {"text": "text"}, Contents(rows)) == ""
