@@ -319,12 +319,12 @@ def _check_readme(folder: Path, name: str) -> None:
     import yaml
     from huggingface_hub import DatasetCard
 
-    readme, more = folder / "README.md", folder / ".huggingface.yaml"
+    readme, extra = folder / "README.md", folder / ".huggingface.yaml"
     pending: list[Any] = []
     if readme.is_file():
         pending.append(DatasetCard(readme.read_text(encoding="utf-8"), ignore_metadata_errors=True).data.get("configs"))
-    if more.is_file():
-        pending.append(yaml.safe_load(more.read_text(encoding="utf-8")))
+    if extra.is_file():
+        pending.append(yaml.safe_load(extra.read_text(encoding="utf-8")))
     while pending:
         item = pending.pop()
         if isinstance(item, (list, dict)):
