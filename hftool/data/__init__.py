@@ -1,1 +1,1 @@
-"""From files and data sets to rows, and from features to batches."""
+"""Files and data sets to rows, labels and splits; features to batches."""

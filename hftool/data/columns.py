@@ -1,21 +1,27 @@
-"""Which column is which: by the user's flags, by what the task says, by the names that such columns usually have, by content.
-
-Nothing is guessed in silence: each choice comes back as a sentence for the user, and what is ambiguous is an error.
-"""
+"""Maps columns to roles by flags, else the task, else common names, else content; an ambiguous mapping is an error."""
 
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
-from hftool.data.column_contents import Content, Contents, cell_of
-from hftool.data.column_names import COMMON_NAMES, LISTS_ONLY, SURE, by_name, by_words, common_pair, normal, numbered_pair
+from hftool.data.column_contents import Content, Contents
+from hftool.data.column_names import (
+    COMMON_NAMES,
+    LISTS_ONLY,
+    SURE_LABELS,
+    by_name,
+    by_words,
+    common_pair,
+    normalize,
+    numbered_pair,
+)
 from hftool.data.schema import ROLES, TEXTS, RowSchema
-from hftool.errors import DataError, UsageError, did_you_mean, listing
+from hftool.errors import DataError, UsageError, did_you_mean, listing, nearest
 
-__all__ = ["COMMON_NAMES", "cell_of", "check_roles", "has_column", "map_columns", "missing_column"]
-SHOWN = 3  # columns that a hint offers
+MAX_HINTS = 3  # columns that a hint offers
 NESTED = ("empty", "lists", "objects", "scores", "spans")
-NO_TEXT = ("empty", "amounts", "spans", "scores", "dates", "identifiers", "objects")
+NO_TEXT = ("empty", "numbers", "spans", "scores", "dates", "identifiers", "objects")
 
 
 def map_columns(
@@ -25,53 +31,57 @@ def map_columns(
     given: Mapping[str, str],
     known: Mapping[str, str],
     path: str,
-    answering: bool = False,
+    for_inference: bool = False,
     contents: Contents | None = None,
 ) -> tuple[RowSchema, dict[str, str]]:
-    """The first shape whose columns are all there, and role -> column: by the user's flags, else by the task, else by common
-    names, else by what the columns hold.
+    """The first schema whose roles all have a column, and its role -> column.
 
     Args:
-        columns: The columns there are.
-        shapes: The ways in which rows may come, the surest first.
-        given: Role -> column, as the user says.
-        known: Role -> column, as the task or the model says.
+        columns: The columns of the table.
+        row_schemas: The schemas to try, in order of preference.
+        given: Role -> column from the user's flags.
+        known: Role -> column from the task or the model.
         path: The file, for errors.
-        answering: Whether rows are answered only, and need no targets.
-        contents: What the columns hold; None judges by names alone.
+        for_inference: Whether rows need no targets.
+        contents: The content types of the columns; None maps by names alone.
 
     Raises:
-        UsageError: A role that does not exist or that the head does not have, or roles that do not go together.
-        DataError: No shape fits; it lists the columns there are.
+        UsageError: A role does not exist, is not one of the head's, or does not go with the others.
+        DataError: No schema fits; the message lists the columns.
     """
-    row_schemas = row_schemas if answering else _learnt(row_schemas)
+    row_schemas = row_schemas if for_inference else _trainable(row_schemas)
     _check_given(given, row_schemas, columns, path)
-    fitting = [shape for shape in row_schemas if set(given) <= set(shape.wanted)]
+    fitting = [schema for schema in row_schemas if set(given) <= set(schema.wanted)]
     if not fitting:
-        together = "; or ".join(", ".join(shape.wanted) for shape in row_schemas)
+        together = "; or ".join(", ".join(schema.wanted) for schema in row_schemas)
         raise UsageError(f"the roles {listing(given)} do not go together", f"Roles: {together}")
-    trouble: DataError | None = None
-    search = _Search(columns, given=given, known=known, path=path, contents=contents)
-    for shape in fitting:
+    first_error: DataError | None = None
+    sure = {role: column for role, column in {**known, **given}.items() if has_column(columns, column)}
+    mapper = _Mapper(columns, sure, known, path, contents)
+    for schema in fitting:
         try:
-            mapping = search.map_shape(shape, answering=answering)
+            mapping = mapper.map_schema(schema, for_inference=for_inference)
         except DataError as error:
-            trouble = trouble or error
+            first_error = first_error or error
             continue
-        _check_roles(mapping, given)
-        return shape, mapping
-    assert trouble is not None
-    raise trouble
+        _check_distinct(mapping, given)
+        return schema, mapping
+    assert first_error is not None
+    raise first_error
 
 
-def _learnt(row_schemas: Sequence[RowSchema]) -> list[RowSchema]:
-    """The shapes to train on: where a head learns towards targets, rows without any that can be answered are only answered."""
-    towards = any(shape.targets for shape in row_schemas)
-    return [shape for shape in row_schemas if shape.targets or not shape.for_inference or not towards]
+def _trainable(row_schemas: Sequence[RowSchema]) -> list[RowSchema]:
+    """The schemas to train on: if any has targets, those without that serve inference are left out."""
+    has_targets = any(schema.targets for schema in row_schemas)
+    return [schema for schema in row_schemas if schema.targets or not schema.for_inference or not has_targets]
 
 
 def check_roles(given: Mapping[str, str]) -> None:
-    """Raise UsageError for a role that does not exist, or one with anything but the name of one column."""
+    """Check the user's role -> column.
+
+    Raises:
+        UsageError: A role does not exist, or its column is not one name.
+    """
     if not isinstance(given, Mapping):
         raise UsageError(f"columns are pairs of role and column, not {given!r}", "Such as {'text': 'sentence'}")
     for role, column in given.items():
@@ -85,7 +95,7 @@ def check_roles(given: Mapping[str, str]) -> None:
 
 def _check_given(given: Mapping[str, str], row_schemas: Sequence[RowSchema], columns: Sequence[str], path: str) -> None:
     check_roles(given)
-    possible = list(dict.fromkeys(role for shape in row_schemas for role in shape.wanted))
+    possible = list(dict.fromkeys(role for schema in row_schemas for role in schema.wanted))
     for role in given:
         if role not in possible:
             raise UsageError(f"there is no role '{role}' here", "Roles: " + ", ".join(possible))
@@ -95,30 +105,24 @@ def _check_given(given: Mapping[str, str], row_schemas: Sequence[RowSchema], col
 
 
 def has_column(columns: Iterable[str], name: str) -> bool:
-    """Whether there is a column `name`; translation.de is the part `de` of the column `translation`."""
+    """Whether a column exists; translation.de is the key `de` of the column `translation`."""
     present = set(columns)
     return name in present or ("." in name and name.split(".", maxsplit=1)[0] in present)
 
 
-class _Search:
-    """The search for the columns of a shape in one table."""
+@dataclass(frozen=True)
+class _Mapper:
+    """Maps the roles of a schema to the columns of one table; `sure` is the part that the user and the task name."""
 
-    def __init__(
-        self,
-        columns: Sequence[str],
-        *,
-        given: Mapping[str, str],
-        known: Mapping[str, str],
-        path: str,
-        contents: Contents | None,
-    ) -> None:
-        self.columns, self.known, self.path = columns, known, path
-        self.sure = {role: column for role, column in {**known, **given}.items() if has_column(columns, column)}
-        self.contents = contents
+    columns: Sequence[str]
+    sure: Mapping[str, str]
+    known: Mapping[str, str]
+    path: str
+    contents: Contents | None
 
-    def map_shape(self, shape: RowSchema, *, answering: bool) -> dict[str, str]:
-        """Role -> column. Raises DataError for a role that the shape needs and that no column has."""
-        wanted = (*shape.inputs, *shape.optional) if answering else shape.wanted
+    def map_schema(self, schema: RowSchema, *, for_inference: bool) -> dict[str, str]:
+        """Role -> column. Raises DataError for a required role without a column."""
+        wanted = (*schema.inputs, *schema.optional) if for_inference else schema.wanted
         mapping = {role: column for role, column in self.sure.items() if role in wanted}
         if "text_pair" in wanted and not {"text", "text_pair"} & set(mapping):
             pair = self._pair()
@@ -126,49 +130,47 @@ class _Search:
         for role in wanted:
             if role in mapping:
                 continue
-            found = self._column(role, [name for name in self.columns if name not in mapping.values()])
+            free = [name for name in self.columns if name not in mapping.values()]
+            found = self._column(role, free)
             if found is not None:
                 mapping[role] = found
-            elif role not in shape.optional:
+            elif role not in schema.optional:
                 column = self.known.get(role, COMMON_NAMES.get(role, (role,))[0])
-                free = [name for name in self.columns if name not in mapping.values()]
                 raise missing_column(self.path, self.columns, column, role, contents=self.contents, free=free)
         return mapping
 
     def _pair(self) -> tuple[str, str] | None:
         pair = common_pair(self.columns)
         if pair is None and self.contents and not by_name(self.columns, "text", first=self.known.get("text", "")):
-            pair = numbered_pair([name for name in self.columns if self._of(name).kind == "text"])
+            pair = numbered_pair([name for name in self.columns if self._content(name).kind == "text"])
         return pair
 
     def _column(self, role: str, free: Sequence[str]) -> str | None:
-        """The column of a role among those that are free; None when there is none, or several that may be meant."""
+        """The column of a role among the free ones; None if there is none or the choice is ambiguous."""
         named = by_name(free, role, first=self.known.get(role, ""))
         if self.contents is None:
             return named[0] if named else None
-        fitting = [name for name in named if fits(role, self._of(name))]
+        fitting = [name for name in named if fits(role, self._content(name))]
         if role in ("tokens", "tags"):
-            lists = [name for name in (*named, *by_words(free, role)) if self._of(name).kind == "lists"]
-            return next(iter([*(name for name in fitting if normal(name) not in LISTS_ONLY), *lists]), None)
+            lists = [name for name in (*named, *by_words(free, role)) if self._content(name).kind == "lists"]
+            return next(iter([*(name for name in fitting if normalize(name) not in LISTS_ONLY), *lists]), None)
         if role == "label":
             return self._label(named, fitting, free)
         if named or role != "text":
             return next(iter(fitting or named), None)
-        worded = [name for name in by_words(free, role) if self._of(name).kind in ("text", "words")]
-        texts = worded or [name for name in free if self._of(name).kind == "text"]
+        texts = [name for name in by_words(free, role) if self._content(name).kind in ("text", "words")]
+        texts = texts or [name for name in free if self._content(name).kind == "text"]
         return texts[0] if len(texts) == 1 and not common_pair(free) else None
 
     def _label(self, named: Sequence[str], fitting: Sequence[str], free: Sequence[str]) -> str | None:
-        """One that is surely meant; else the only one with a common name; else the only one that looks like a target."""
-        sure = {normal(name) for name in (*SURE, self.known.get("label", ""))}
-        if named and (len(named) == 1 or normal(named[0]) in sure):
+        """A sure name; else the only column with a common name; else the only one whose content is a target."""
+        sure = {normalize(name) for name in (*SURE_LABELS, self.known.get("label", ""))}
+        if named and (len(named) == 1 or normalize(named[0]) in sure or not fitting):
             return named[0]
-        if named and not fitting:
-            return named[0]
-        targets = fitting if named else [name for name in free if self._of(name).is_target]
+        targets = fitting if named else [name for name in free if self._content(name).is_target]
         return targets[0] if len(targets) == 1 else None
 
-    def _of(self, column: str) -> Content:
+    def _content(self, column: str) -> Content:
         assert self.contents is not None
         return self.contents.of(column)
 
@@ -182,8 +184,8 @@ def fits(role: str, content: Content) -> bool:
     return role not in TEXTS or content.kind not in NO_TEXT
 
 
-def _check_roles(mapping: Mapping[str, str], given: Mapping[str, str]) -> None:
-    """A label that is read as a text gives a model that is always right and knows nothing."""
+def _check_distinct(mapping: Mapping[str, str], given: Mapping[str, str]) -> None:
+    """A label that is an input as well would be leakage: a model that is always right and has learned nothing."""
     for column, count in Counter(mapping.values()).items():
         if count > 1:
             roles = [role for role in ROLES if mapping.get(role) == column]
@@ -205,23 +207,23 @@ def missing_column(
     contents: Contents | None = None,
     free: Sequence[str] | None = None,
 ) -> DataError:
-    """The error that lists the columns there are, with the flag to type. free: those that have no other role."""
+    """The error for a role without a column: it lists the columns and the flag to type; `free` have no other role."""
     flag = _flag(role)
     detail = f"{path} has no column '{column}'; it has {listing(columns)}"
-    likely = _likely(columns if free is None else free, column, role, contents)
+    likely = _likely(columns if free is None else free, column, role, contents)[:MAX_HINTS]
     if not likely and contents is not None and role == "text":
         nested = all(contents.of(name).kind in NESTED for name in columns)
         rest = ": lists and objects are none" if nested else f"; {flag} COLUMN takes one all the same"
         return DataError(detail, f"None of them holds texts{rest}")
     if "=" in flag:
-        ways = [f"--column {shlex.quote(f'{role}={name}')}" for name in likely[:SHOWN]]
-        return DataError(detail, "Try " + (" or ".join(ways) or flag))
-    ways = [f"{flag} {shlex.quote(name)}" for name in likely[:SHOWN]]
-    return DataError(detail, "Try " + (" or ".join(ways) or f"{flag} COLUMN"))
+        flags = [f"--column {shlex.quote(f'{role}={name}')}" for name in likely] or [flag]
+    else:
+        flags = [f"{flag} {shlex.quote(name)}" for name in likely] or [f"{flag} COLUMN"]
+    return DataError(detail, "Try " + " or ".join(flags))
 
 
 def _likely(columns: Sequence[str], column: str, role: str, contents: Contents | None) -> list[str]:
-    """The columns that may be meant: by what they hold, where that is known, else by their names."""
+    """The columns that may be meant: by content if that is known, else by the nearest or a common name."""
     if contents is not None and role in ("tokens", "tags"):
         return [name for name in columns if contents.of(name).kind == "lists"]
     if contents is not None and role in ("text", "text_pair", "source", "target"):
@@ -229,6 +231,5 @@ def _likely(columns: Sequence[str], column: str, role: str, contents: Contents |
         return [name for name in parts if contents.of(name).kind == "text"]
     if contents is not None and role == "label":
         return [name for name in columns if contents.of(name).is_target]
-    near = did_you_mean(column, columns).removeprefix("Did you mean '").removesuffix("'?")
-    found = [name for name in (near, *by_name(columns, role)) if name]
-    return found[:1]
+    near = nearest(column, columns)
+    return [near] if near else by_name(columns, role)[:1]

@@ -1,4 +1,4 @@
-"""Lines of running text to passages: what a language model is trained on is longer than a line."""
+"""Merges lines of running text into passages long enough to train a language model on."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -7,16 +7,18 @@ from hftool.data.readers.tables import Table
 from hftool.data.schema import is_blank
 from hftool.errors import DataError
 
-LONGEST = 20  # times the length of a passage: a line beyond it is cut
+MAX_LENGTH_FACTOR = 20  # a line longer than this many passages is split
 
 
 def merge_lines(table: Table, characters: int = 2000) -> Table:
-    """Consecutive lines as passages of about `characters` characters, each with the line on which it begins.
+    """Merge consecutive lines into passages of about `characters` characters; a table without lines is returned unchanged.
 
-    A passage ends at a line end: the one before it would become too long. Blank lines stay inside as paragraph breaks. A
-    line over 20 times as long is cut at a space, or, when it has none, where it must be. Joined by line ends the passages
-    are the text, but for white space at their ends. Passages without a letter are left out. A table whose rows are no
-    lines is returned as it is. Raises DataError when nothing is left.
+    A passage ends at the last line end before it would grow too long. Blank lines stay inside as paragraph breaks; a line over
+    20 times as long is split at spaces, or anywhere if it has none. Passages without a letter are left out; apart from those
+    and white space at their ends, the passages joined by line ends are the text.
+
+    Raises:
+        DataError: The table holds only white space.
     """
     if not table.lines:
         return table
@@ -31,7 +33,7 @@ def merge_lines(table: Table, characters: int = 2000) -> Table:
 
 
 def _passages(parts: Iterator[tuple[int, str]], characters: int) -> Iterator[tuple[int, str]]:
-    """(line, text) of each passage; leading blank lines are dropped, so that it begins where its text does."""
+    """(line number, text) of each passage, without leading blank lines so that the number is that of its text."""
     held: list[str] = []
     first, size = 0, 0
     for number, part in parts:
@@ -49,15 +51,16 @@ def _passages(parts: Iterator[tuple[int, str]], characters: int) -> Iterator[tup
 
 
 def _parts(table: Table, characters: int) -> Iterator[tuple[int, str]]:
-    """(line, text) of each line, its line end with it, or of each piece of a line that is too long."""
+    """(line number, text) of each line with its line end, or of each part of a line that is too long."""
+    longest = MAX_LENGTH_FACTOR * characters
     for row, number in zip(table.rows, table.numbers, strict=True):
         line: str = row["text"] if row["text"].endswith("\n") else row["text"] + "\n"
-        at, most = 0, LONGEST * characters
-        while len(line) > most + 1 and len(line) - at > characters:
-            space = line.rfind(" ", at + 1, at + characters)
-            space = line.find(" ", at + characters, at + most) if space < 0 else space
-            end = at + most if space < 0 else space + 1
-            yield number, line[at:end]
-            at = end
-        if at < len(line):
-            yield number, line[at:]
+        start = 0
+        while len(line) > longest + 1 and len(line) - start > characters:
+            space = line.rfind(" ", start + 1, start + characters)
+            space = line.find(" ", start + characters, start + longest) if space < 0 else space
+            end = start + longest if space < 0 else space + 1
+            yield number, line[start:end]
+            start = end
+        if start < len(line):
+            yield number, line[start:]

@@ -1,16 +1,16 @@
-"""From the rows of a table to rows under their roles; a row that cannot be used is set aside with its line and reason."""
+"""Maps the rows of a table to roles and ids; a rejected row keeps its line number and the reason."""
 
 import random
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from hftool.data.column_contents import cell_of
 from hftool.data.label_cells import MARKS, fold, is_mark, may_be_minus_one
-from hftool.data.labels import Labels, label_text, tag_texts
-from hftool.data.readers.tables import Rejected, Row, Table, whole_characters
+from hftool.data.labels import NO_LABELS, Labels, label_text, tag_texts
+from hftool.data.readers.tables import Rejected, Row, Table, replace_surrogates
 from hftool.data.schema import TEXTS, answers_value, number_value, pair_lengths, text_value, tokens_value
-from hftool.data.tag_ids import TagIds
+from hftool.data.tag_ids import TagEncoder
 from hftool.errors import DataError, RowsRejected, listing
 
 MAX_REJECTED = 0.01  # share of rows
@@ -19,23 +19,22 @@ NO_CLASS = "no label"
 
 @dataclass
 class SplitRows:
-    """Rows under their roles (label and tags as ids), with the lines they came from and those left out. spelled: labels that
-    were known by another spelling -> as the model names them. notes: what is to be known about tags, a sentence each."""
+    """The rows of a split by role, with label and tags as ids."""
 
     split: str
     path: str
     rows: list[Row]
-    numbers: list[int]
+    numbers: list[int]  # line number of each row
     rejected: list[Rejected]
-    spelled: Mapping[str, str] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
+    spelled: Mapping[str, str] = field(default_factory=dict)  # labels recognized in another spelling -> their names
+    notes: tuple[str, ...] = ()  # about tags
 
-    def sentences(self, *, way_out: str = "") -> list[str]:
-        """What is to be known about the labels. way_out: how spellings are kept apart, where they can be."""
+    def sentences(self, *, hint: str = "") -> list[str]:
+        """The notices about labels; `hint` is added to that on spellings."""
         notices = list(self.notes)
         if self.spelled:
-            pairs = ", ".join(f"'{word}' as '{name}'" for word, name in self.spelled.items())
-            notices.append(f"labels of {self.split} are read by another spelling: {pairs}{way_out}")
+            pairs = ", ".join(f"'{label}' as '{name}'" for label, name in self.spelled.items())
+            notices.append(f"labels of {self.split} are read by another spelling: {pairs}{hint}")
         without = sum(row.reason == NO_CLASS for row in self.rejected)
         if without:
             notices.append(f"{without} rows of {self.split} have no label and are left out")
@@ -47,84 +46,94 @@ class SplitRows:
         return replace(self, rows=[self.rows[i] for i in chosen], numbers=[self.numbers[i] for i in chosen])
 
 
-def prepare(
+def map_rows(
     table: Table, mapping: Mapping[str, str], labels: Labels | None, *, max_rejected: float = MAX_REJECTED
 ) -> SplitRows:
-    """Rows under their roles. Rows that lack what a role needs are set aside.
+    """Map all rows of a table and reject those that cannot be used.
 
-    labels: of the label or the tags; None where the rows have neither, or they are not wanted. Raises DataError when labels are
-    unknown, RowsRejected when more than the share `max_rejected` is set aside. Rows with a mark for no label are not counted
-    there; -1 is one where it can be no class.
+    Args:
+        table: The table.
+        mapping: Role -> column.
+        labels: The label encoder; None if the rows have no labels or need none.
+        max_rejected: Largest share of rejected rows. Rows with a mark for a missing label do not count, -1 only if it can be
+            no class.
+
+    Raises:
+        DataError: Labels are unknown.
+        RowsRejected: Too many rows are rejected, or all.
     """
-    ids = _LabelEncoder(labels, table.path)
-    counted = labels is not None and may_be_minus_one(labels.names)
-    unlabelled = MARKS - {"-1"} if counted else MARKS
-    rows, numbers, rejected, unnamed = [], [], list(table.rejected), 0
+    encoder = _LabelEncoder(labels, table.path)
+    numeric = labels is not None and may_be_minus_one(labels.names)
+    unlabeled_marks = MARKS - {"-1"} if numeric else MARKS
+    rows, numbers, rejected, unlabeled = [], [], list(table.rejected), 0
     for row, number in zip(table.rows, table.numbers, strict=True):
-        made, reason = prepare_row(row, mapping)
-        fault = ids.add(made, row, mapping, number) if labels and not reason else reason
+        mapped, reason = map_row(row, mapping)
+        fault = encoder.add(mapped, row, mapping, number) if labels and not reason else reason
         if fault:
             rejected.append(Rejected(number, fault, repr(row)[:1000]))
-            unnamed += fault == NO_CLASS and (label_text(cell_of(row, mapping["label"])) or "").casefold() in unlabelled
+            unlabeled += fault == NO_CLASS and (label_text(cell_of(row, mapping["label"])) or "").casefold() in unlabeled_marks
         elif fault is not None:
-            rows.append(made)
+            rows.append(mapped)
             numbers.append(number)
-    if labels and ids.unknown:
-        raise _unknown_labels(table, ids.unknown, labels)
-    if not rows or len(rejected) - unnamed > max_rejected * (len(rejected) + len(rows)):
-        raise _too_many(table, rejected, len(rows), max_rejected, amounts=labels is not None and bool(labels.range))
-    return SplitRows(table.split, table.path, rows, numbers, rejected, ids.spelled, ids.tags.notes())
+    if labels and encoder.unknown:
+        raise _unknown_labels(table, encoder.unknown, labels)
+    if not rows or len(rejected) - unlabeled > max_rejected * (len(rejected) + len(rows)):
+        raise _too_many(table, rejected, len(rows), max_rejected, numeric=labels is not None and bool(labels.range))
+    return SplitRows(table.split, table.path, rows, numbers, rejected, encoder.spelled, encoder.tags.notes())
 
 
-def prepare_row(row: Row, mapping: Mapping[str, str], *, marked: Sequence[str] = ("context",)) -> tuple[Row, str]:
-    """One row under its roles but label and tags, and the reason why it cannot be used ("" when it can).
+def map_row(row: Row, mapping: Mapping[str, str], *, keep_bom: Sequence[str] = ("context",)) -> tuple[Row, str]:
+    """Map one row, without label and tags.
 
-    marked: the roles whose text keeps a U+FEFF at its front: what is answered are places in it, counted from the first
-    character.
+    Args:
+        row: The row.
+        mapping: Role -> column.
+        keep_bom: Roles whose text keeps a leading U+FEFF, because predictions are character offsets into it.
+
+    Returns:
+        The row by role, and the reason why it cannot be used, "" if it can.
     """
-    made: Row = {}
+    mapped: Row = {}
     for role, column in mapping.items():
         cell = cell_of(row, column)
         if role in TEXTS:
-            made[role], reason = text_value(cell)
-            if role in marked and isinstance(cell, str):
-                made[role] = whole_characters(cell)
+            mapped[role], reason = text_value(cell)
+            if role in keep_bom and isinstance(cell, str):
+                mapped[role] = replace_surrogates(cell)
         elif role == "tokens":
-            made[role], reason = tokens_value(cell)
+            mapped[role], reason = tokens_value(cell)
         else:
             continue
         if reason:
             return {}, f"{reason} in column '{column}'"
     if "answers" in mapping:
         start = row.get("answer_start")
-        made["answers"], reason = answers_value(cell_of(row, mapping["answers"]), start, made["context"])
+        mapped["answers"], reason = answers_value(cell_of(row, mapping["answers"]), start, mapped["context"])
         if reason:
             return {}, reason
-    return made, ""
+    return mapped, ""
 
 
 class _LabelEncoder:
-    """Label and tags of rows as ids. `unknown` gathers the words that are no label, with the line of the first; `spelled` those
-    that are one in another spelling, with its name."""
+    """Encodes the label or the tags of rows as ids."""
 
     def __init__(self, labels: Labels | None, path: str) -> None:
-        self.index = labels.index() if labels else {}
-        self.folded = labels.folded() if labels else {}
-        self.names = labels.names if labels else ()
-        self.tags = TagIds(labels.names if labels else (), self.index, path)
-        self.number = bool(labels and labels.range)
-        self.unknown: dict[str, int] = {}
-        self.spelled: dict[str, str] = {}
+        labels = labels or NO_LABELS
+        self.index, self.folded, self.names = labels.index(), labels.folded(), labels.names
+        self.tags = TagEncoder(self.names, self.index, path)
+        self.number = bool(labels.range)
+        self.unknown: dict[str, int] = {}  # label of no class -> line number of the first
+        self.spelled: dict[str, str] = {}  # label in another spelling -> name of its class
 
-    def add(self, made: Row, row: Row, mapping: Mapping[str, str], number: int) -> str | None:
-        """Put label or tags into `made` -> the reason why the row cannot be used, "" when it can, None when it is unknown."""
+    def add(self, mapped: Row, row: Row, mapping: Mapping[str, str], number: int) -> str | None:
+        """Add label or tag ids to `mapped` -> the reason to reject the row, "" if none, None if a label is unknown."""
         if "tags" in mapping:
-            return self._add_tags(made, cell_of(row, mapping["tags"]), number)
+            return self._add_tags(mapped, cell_of(row, mapping["tags"]), number)
         if "label" not in mapping:
             return ""
         cell = cell_of(row, mapping["label"])
         if self.number:
-            made["label"], reason = number_value(cell)
+            mapped["label"], reason = number_value(cell)
             return NO_CLASS if reason and is_mark(label_text(cell) or "") else reason
         value = label_text(cell)
         if value is None:
@@ -137,20 +146,20 @@ class _LabelEncoder:
             return None
         if value not in self.index:
             self.spelled[value] = self.names[label]
-        made["label"] = label
+        mapped["label"] = label
         return ""
 
-    def _add_tags(self, made: Row, cell: Any, number: int) -> str | None:
+    def _add_tags(self, mapped: Row, cell: Any, number: int) -> str | None:
         tags, reason = tag_texts(cell)
-        reason = reason or pair_lengths(made["tokens"], tags or [])
+        reason = reason or pair_lengths(mapped["tokens"], tags or [])
         if reason:
             return reason
-        found = [self.tags.get(tag, number) for tag in tags or ()]
-        for tag, known in zip(tags or (), found, strict=True):
+        ids = [self.tags.get(tag, number) for tag in tags or ()]
+        for tag, known in zip(tags or (), ids, strict=True):
             if known is None:
                 self.unknown.setdefault(tag, number)
-        made["tags"] = [known or 0 for known in found]
-        return None if None in found else ""
+        mapped["tags"] = [known or 0 for known in ids]
+        return None if None in ids else ""
 
 
 def _unknown_labels(table: Table, unknown: Mapping[str, int], labels: Labels) -> DataError:
@@ -162,25 +171,24 @@ def _unknown_labels(table: Table, unknown: Mapping[str, int], labels: Labels) ->
     )
 
 
-def _too_many(table: Table, rejected: list[Rejected], usable: int, most: float, *, amounts: bool) -> RowsRejected:
-    total = len(rejected) + usable
+def _too_many(table: Table, rejected: list[Rejected], usable: int, most: float, *, numeric: bool) -> RowsRejected:
     first = rejected[0] if rejected else None
     where = f"; the first is line {first.row}: {first.reason}" if first else ""
     return RowsRejected(
-        f"{table.path}: {len(rejected)} of {total} rows cannot be used{where}",
-        f"At most {100 * most:g} % may be unusable: mend the file or choose other columns"
-        + ("; --set labels=A,B,C if the labels are classes and no amounts" if amounts else ""),
-        rows=documents(table.split, table.path, rejected),
+        f"{table.path}: {len(rejected)} of {len(rejected) + usable} rows cannot be used{where}",
+        f"At most {100 * most:g} % may be unusable: correct the file or choose other columns"
+        + ("; --set labels=A,B,C if the labels are classes and not numbers" if numeric else ""),
+        rows=rejected_documents(table.split, table.path, rejected),
     )
 
 
-def documents(split: str, path: str, rejected: Iterable[Rejected]) -> list[dict[str, Any]]:
-    """Rows that cannot be used as the lines of rejected.jsonl."""
-    return [{"split": split, "file": path, **row.as_dict()} for row in rejected]
+def rejected_documents(split: str, path: str, rejected: Iterable[Rejected]) -> list[dict[str, Any]]:
+    """Rejected rows as the lines of rejected.jsonl."""
+    return [{"split": split, "file": path, **asdict(row)} for row in rejected]
 
 
 def sample_indices(count: int, limit: int | None, seed: int) -> list[int]:
-    """Positions of a seeded sample of `limit` rows, in file order."""
+    """Indices of a seeded sample of `limit` of `count` rows, in file order."""
     if limit is None or limit >= count:
         return list(range(count))
     return sorted(random.Random(f"limit-{seed}").sample(range(count), limit))

@@ -1,4 +1,4 @@
-"""From the tables of a task to its splits: columns mapped, labels named, rows checked, a validation split cut."""
+"""Builds the splits of a task from its tables: maps columns, encodes labels, checks rows, splits validation off."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,24 +9,22 @@ from hftool.data.column_names import is_named
 from hftool.data.columns import has_column, map_columns, missing_column
 from hftool.data.decimal_commas import parse_decimal_commas
 from hftool.data.label_cells import is_mark
-from hftool.data.labels import Labels, are_numbers, find_labels, find_range, find_tags, label_text
+from hftool.data.labels import NO_LABELS, Labels, are_numbers, find_labels, find_range, find_tags, label_text
 from hftool.data.passages import merge_lines
-from hftool.data.quality import Quality, check_quality, cut_validation
+from hftool.data.quality import Quality, check_quality, split_validation
 from hftool.data.readers.tables import Table
-from hftool.data.rows import MAX_REJECTED, SplitRows, prepare, sample_indices
+from hftool.data.rows import MAX_REJECTED, SplitRows, map_rows, sample_indices
 from hftool.data.schema import RowSchema
 from hftool.data.unspaced_scripts import are_words
-from hftool.data.unused_columns import check_prompt, left_out_sentence
+from hftool.data.unused_columns import check_prompt, unused_columns_sentence
 from hftool.errors import DataError
 
 KEEP_APART = "; --set labels=A,B keeps spellings apart"
-NO_LABELS = Labels((), (), "")
 
 
 @dataclass(frozen=True)
 class Splits:
-    """What a run trains and is measured on. `notices` are the choices that were made, a sentence each. labels: empty where
-    nothing is labelled."""
+    """The splits of a run, with its columns (role -> column), labels (NO_LABELS if there are none) and notices."""
 
     train: SplitRows
     validation: SplitRows
@@ -37,7 +35,7 @@ class Splits:
     notices: tuple[str, ...]
 
     def get(self, split: str) -> SplitRows:
-        """The split called so. Raises DataError when the task has none."""
+        """The split of this name. Raises DataError if the task has none."""
         found = {"train": self.train, "validation": self.validation, "test": self.test}[split]
         if found is None:
             raise DataError(f"there is no {split} split with labels", "Name a file, or choose another --split")
@@ -46,160 +44,155 @@ class Splits:
 
 @dataclass(frozen=True)
 class SplitOptions:
-    """What the head, the task, the user and the config say about a data set.
+    """The options of `build_splits` from the head, the task, the user and the config."""
 
-    shapes: the ways in which rows may come. numbers: whether labels are amounts; None looks at them. labels: of a model that is
-    trained already.
-    """
-
-    row_schemas: Sequence[RowSchema]
-    columns: Mapping[str, str]
-    known_columns: Mapping[str, str]
-    known_labels: Sequence[tuple[str, str]]
-    ordered_labels: Sequence[str]
-    limit: int | None
+    row_schemas: Sequence[RowSchema]  # accepted by the head, in order of preference
+    columns: Mapping[str, str]  # role -> column from the user
+    known_columns: Mapping[str, str]  # role -> column from the task
+    known_labels: Sequence[tuple[str, str]]  # (value, name) of each class of the task
+    ordered_labels: Sequence[str]  # the user's classes
+    limit: int | None  # most rows of each split
     seed: int
-    validation_share: float
-    allow_leak: bool
-    numbers: bool | None = None
-    labels: Labels | None = None
+    validation_share: float  # of train, if there is no validation split
+    allow_leak: bool  # whether leakage is reported only
+    numbers: bool | None = None  # whether labels are continuous (regression); None infers it
+    labels: Labels | None = None  # of a trained model
     max_rejected: float = MAX_REJECTED
 
     @property
     def may_be_numbers(self) -> bool:
-        """Whether labels can be numbers: nothing has named classes."""
+        """Whether labels can be continuous: nothing names classes."""
         if self.labels is not None:
             return bool(self.labels.range)
         return bool(self.numbers) or not (self.known_labels or self.ordered_labels)
 
 
-def build_splits(tables: Mapping[str, Table], choices: SplitOptions) -> Splits:
-    """Map, name, check, sample and cut. The same tables and choices give the same splits.
+def build_splits(tables: Mapping[str, Table], options: SplitOptions) -> Splits:
+    """Build the splits from split -> table, deterministically; labels come from train alone.
 
-    Raises DataError, UsageError. Labels come from train alone: one that only validation has is an error.
+    Raises:
+        DataError: A split cannot be used, has labels that train lacks, or leaks.
+        UsageError: The user's columns or labels do not fit.
     """
     notices: list[str] = []
     table = tables["train"]
-    shape, mapping = _columns_of_train(table, choices, notices)
-    if "label" in mapping and choices.may_be_numbers:
+    schema, mapping = _columns_of_train(table, options, notices)
+    if "label" in mapping and options.may_be_numbers:
         table, note = parse_decimal_commas(table, mapping["label"])
         tables = {**tables, "train": table}
         notices += [note] if note else []
-        choices = replace(choices, numbers=True) if note else choices
-    labels = choices.labels or name_labels(tables["train"], mapping, choices)
+        options = replace(options, numbers=True) if note else options
+    labels = options.labels or name_labels(tables["train"], mapping, options)
     if labels.names:
         notices += [labels.sentence(), *labels.notes]
-    if not shape.targets:
-        tables = {split: merge_lines(table) if table.lines else table for split, table in tables.items()}
-    train = prepare(tables["train"], mapping, labels, max_rejected=choices.max_rejected)
+    if not schema.targets:
+        tables = {split: merge_lines(table) for split, table in tables.items()}
+    train = map_rows(tables["train"], mapping, labels, max_rejected=options.max_rejected)
     if are_words(row["tokens"] for row in train.rows if "tokens" in row):
         notices.append("tokens: words of a script without spaces; a text to be tagged needs spaces between its words, too")
     validation = test = None
     if "validation" in tables:
-        validation = _with_targets(tables["validation"], shape, mapping, labels, choices, notices)
+        validation = _with_targets(tables["validation"], schema, mapping, labels, options, notices)
     if validation is None:
-        train, validation = cut_validation(train, choices.validation_share, choices.seed)
+        train, validation = split_validation(train, options.validation_share, options.seed)
         how = " (same share of each label, seed {})" if "label" in mapping and not labels.range else " (seed {})"
-        notices.append(f"validation: {len(validation.rows)} rows cut from train" + how.format(choices.seed))
+        notices.append(f"validation: {len(validation.rows)} rows cut from train" + how.format(options.seed))
     if "test" in tables:
-        test = _with_targets(tables["test"], shape, mapping, labels, choices, notices)
-        test = _limited(test, choices) if test else None
-    train, validation = _limited(train, choices), _limited(validation, choices)
+        test = _with_targets(tables["test"], schema, mapping, labels, options, notices)
+        test = _limited(test, options) if test else None
+    train, validation = _limited(train, options), _limited(validation, options)
     if "label" in mapping and not labels.range and len({row["label"] for row in train.rows}) < 2:
         raise DataError(f"the train rows of {train.path} that are left have only one class", "Raise --limit")
     for part in (train, validation, test):
-        notices += part.sentences(way_out=KEEP_APART) if part else []
-    quality = check_quality(train, validation, allow_leak=choices.allow_leak)
+        notices += part.sentences(hint=KEEP_APART) if part else []
+    quality = check_quality(train, validation, allow_leak=options.allow_leak)
     return Splits(train, validation, test, mapping, labels, quality, (*notices, *quality.sentences()))
 
 
-def name_labels(table: Table, mapping: Mapping[str, str], choices: SplitOptions) -> Labels:
-    """The labels or tags of train, or the range of its numbers; none where the rows are not labelled."""
-    known, ordered = choices.known_labels, choices.ordered_labels
+def name_labels(table: Table, mapping: Mapping[str, str], options: SplitOptions) -> Labels:
+    """The labels, the tags or the numeric range of train; NO_LABELS if it has none."""
+    known, ordered = options.known_labels, options.ordered_labels
     if "tags" in mapping:
         return find_tags(table, mapping["tags"], known=known, ordered=ordered)
     if "label" not in mapping:
         return NO_LABELS
-    numbers = choices.numbers
+    column, numbers = mapping["label"], options.numbers
     if numbers is None:
-        numbers = not known and not ordered and are_numbers(table, mapping["label"])
-    if numbers:
-        return find_range(table, mapping["label"])
-    return find_labels(table, mapping["label"], known=known, ordered=ordered)
+        numbers = not known and not ordered and are_numbers(table, column)
+    return find_range(table, column) if numbers else find_labels(table, column, known=known, ordered=ordered)
 
 
-def _columns_of_train(table: Table, choices: SplitOptions, notices: list[str]) -> tuple[RowSchema, dict[str, str]]:
+def _columns_of_train(table: Table, options: SplitOptions, notices: list[str]) -> tuple[RowSchema, dict[str, str]]:
     contents = Contents(table.rows)
-    given, known = choices.columns, choices.known_columns
-    shape, mapping = map_columns(
-        table.columns, choices.row_schemas, given=given, known=known, path=table.path, contents=contents
+    given, known = options.columns, options.known_columns
+    schema, mapping = map_columns(
+        table.columns, options.row_schemas, given=given, known=known, path=table.path, contents=contents
     )
     check_prompt(table.path, table.columns, mapping, {**known, **given}, contents)
     notices.append(mapping_sentence(mapping))
-    notices.extend(filter(None, [left_out_sentence(table.columns, mapping, contents)]))
-    return shape, mapping
+    notices.extend(filter(None, [unused_columns_sentence(table.columns, mapping, contents)]))
+    return schema, mapping
 
 
 def mapping_sentence(mapping: Mapping[str, str], *, of: str = "") -> str:
-    """Which column has which role, in words. of: the split or file, where it is not the first."""
+    """The notice on a mapping; `of` is the split or file if it is not the first."""
     return f"columns{of and ' of '}{of}: " + ", ".join(f"{role}='{column}'" for role, column in mapping.items())
 
 
 def map_again(
-    table: Table, shape: RowSchema, mapping: Mapping[str, str], given: Mapping[str, str], *, targets: bool = True
+    table: Table, schema: RowSchema, mapping: Mapping[str, str], given: Mapping[str, str], *, targets: bool = True
 ) -> dict[str, str]:
-    """The columns of another table of the same task: as they are called in train, else found as there. A target is taken by
-    its name alone: labels of a stranger would make another measurement.
+    """The mapping of another table of the same task: that of train (`schema`, `mapping`), else anew, targets by name only.
 
     Raises:
         DataError: A role has no column.
     """
-    wanted = [role for role in mapping if targets or role not in shape.targets]
+    wanted = [role for role in mapping if targets or role not in schema.targets]
     if all(has_column(table.columns, mapping[role]) for role in wanted):
         return {role: mapping[role] for role in wanted}
-    inputs = tuple(role for role in wanted if role not in shape.targets)
-    shape = replace(shape, inputs=inputs, targets=shape.targets if targets else (), optional=())
-    there = {role: column for role, column in given.items() if role in wanted and has_column(table.columns, column)}
+    inputs = tuple(role for role in wanted if role not in schema.targets)
+    schema = replace(schema, inputs=inputs, targets=schema.targets if targets else (), optional=())
+    given = {role: column for role, column in given.items() if role in wanted and has_column(table.columns, column)}
     contents = Contents(table.rows)
     _, found = map_columns(
-        table.columns, [shape], given=there, known=mapping, path=table.path, answering=not targets, contents=contents
+        table.columns, [schema], given=given, known=mapping, path=table.path, for_inference=not targets, contents=contents
     )
-    for role in shape.targets:
+    for role in schema.targets:
         if found[role] != mapping[role] and not is_named(found[role], role):
             raise missing_column(table.path, table.columns, mapping[role], role, contents=contents)
     return {role: found[role] for role in wanted}
 
 
 def _with_targets(
-    table: Table, shape: RowSchema, mapping: Mapping[str, str], labels: Labels, choices: SplitOptions, notices: list[str]
+    table: Table, schema: RowSchema, mapping: Mapping[str, str], labels: Labels, options: SplitOptions, notices: list[str]
 ) -> SplitRows | None:
-    """The rows of a split, or None when they have no targets, as the test splits of GLUE."""
+    """The rows of a split, or None if they have no targets, as the test splits of GLUE."""
     own = None
     try:
-        own = map_again(table, shape, mapping, choices.columns)
+        own = map_again(table, schema, mapping, options.columns)
     except DataError:
         if table.split == "validation":
             raise
-        map_again(table, shape, mapping, choices.columns, targets=False)
+        map_again(table, schema, mapping, options.columns, targets=False)
     if own is not None and own != mapping:
         notices.append(mapping_sentence(own, of=table.split))
-    if own is not None and all(has_targets(table, own[role]) for role in shape.targets):
+    if own is not None and all(has_targets(table, own[role]) for role in schema.targets):
         table, note = parse_decimal_commas(table, own["label"]) if labels.range else (table, "")
         notices += [note] if note else []
-        return prepare(table, own, labels, max_rejected=choices.max_rejected)
+        return map_rows(table, own, labels, max_rejected=options.max_rejected)
     notices.append(f"{table.split}: {table.path} has no labels and is left out")
     return None
 
 
 def has_targets(table: Table, column: str | None) -> bool:
-    """False for a test split whose labels are missing or, as in GLUE, all -1, or whose lists of tags or answers are empty."""
+    """Whether any row has a target: labels may be missing or, as in GLUE, all -1, and lists of tags or answers empty."""
     if column is None or not has_column(table.columns, column):
         return False
     return any(_is_target(cell_of(row, column)) for row in table.rows)
 
 
 def _is_target(cell: Any) -> bool:
-    if isinstance(cell, Mapping):  # answers, their starts beside them
+    if isinstance(cell, Mapping):  # answers with their offsets
         return cell.get("is_impossible") is True or _is_target(cell.get("text"))
     if isinstance(cell, (list, tuple)):
         return any(map(_is_target, cell))
@@ -207,5 +200,5 @@ def _is_target(cell: Any) -> bool:
     return text is not None and text != "[]" and not is_mark(text)
 
 
-def _limited(split: SplitRows, choices: SplitOptions) -> SplitRows:
-    return split.keep(sample_indices(len(split.rows), choices.limit, choices.seed))
+def _limited(split: SplitRows, options: SplitOptions) -> SplitRows:
+    return split.keep(sample_indices(len(split.rows), options.limit, options.seed))

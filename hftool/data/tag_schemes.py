@@ -1,6 +1,5 @@
-"""How tags of words mark entities: which part of a tag says where an entity begins, and which part is its type.
+"""Tagging schemes of entities, inferred from tags: a mark before the type (B-PER), after it (PER-B), alone (B) or none (PER).
 
-The tags themselves tell: most have a mark before the type (B-PER, I-PER), after it (PER-B), alone (B, I) or none at all (PER).
 Marks are those of IOB1, IOB2, IOE, BIOES, IOBES, BILOU, BMES and BMEWO. Ramshaw and Marcus, "Text Chunking using
 Transformation-Based Learning", 1995; Ratinov and Roth, "Design Challenges and Misconceptions in Named Entity Recognition",
 2009.
@@ -15,12 +14,12 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 OUTSIDE = "O"
-UNTYPED = "_"  # the type of an entity whose tags have none, as seqeval calls it
+UNTYPED = "_"  # seqeval's type of an entity whose tags have none
 MARKS = {"B": "B", "I": "I", "M": "I", "E": "E", "L": "E", "S": "S", "U": "S", "W": "S", "O": OUTSIDE}
-# O as people and keyboards write it: the digit, the letters of Greek and Cyrillic, the word
+# O and its look-alikes: the digit, the letters of Greek and Cyrillic, the word
 OUTSIDES = frozenset({"o", "0", "\u03bf", "\u043e", "outside", "none"})
 SPECIAL = re.compile(r"[\[<{(]/?(pad|cls|sep|unk|mask|bos|eos|start|stop|end|s|x|root)[^\w]*[\]>})]", re.IGNORECASE)
-# what is no type where other tags have marks: the pieces of a word, the ends of a sentence, anything without a letter
+# no type if other tags have marks: subword pieces, sentence boundaries, anything without a letter
 NO_TYPE = re.compile(r"x|pad|cls|sep|unk|bos|eos|start|stop|end|[\W\d_]+", re.IGNORECASE)
 LETTERS, SEPARATORS = "".join(MARKS), "-_:/.|\u2010-\u2015\u2212"
 PREFIX = re.compile(rf"(?P<mark>[{LETTERS}])(?P<separator>[{SEPARATORS}])(?P<kind>.+)", re.IGNORECASE | re.DOTALL)
@@ -34,32 +33,20 @@ Reading = tuple[str, str]  # B, I, E, S or O, and the type
 
 @dataclass(frozen=True)
 class Scheme:
-    """How the tags of one data set or model are read.
+    """The tagging scheme of one data set or model."""
 
-    Args:
-        form: where the mark stands; "types" when tags have none.
-        outside: the tag of a word outside of all entities.
-        upper: whether marks are capital letters.
-        separator: between mark and type.
-        letters: mark (B, I, E, S) -> the capital letter that most tags write it with, such as L for E.
-        kinds: case-folded type -> the type as most tags write it.
-        not_outside: spellings of O that are types here, such as a part of speech "o".
-        readings: of the tags that the scheme was found in.
-    """
-
-    form: Form
-    outside: str
-    upper: bool
-    separator: str
-    letters: Mapping[str, str]
-    kinds: Mapping[str, str]
-    not_outside: frozenset[str]
-    readings: Mapping[str, Reading]
+    form: Form  # position of the mark; "types" if tags have none
+    outside: str  # tag of a word outside of all entities
+    upper: bool  # whether marks are capital letters
+    separator: str  # between mark and type
+    letters: Mapping[str, str]  # mark (B, I, E, S) -> its most frequent letter in upper case, such as L for E
+    kinds: Mapping[str, str]  # case-folded type -> its most frequent spelling
+    not_outside: frozenset[str]  # spellings of O that are types here, such as a part of speech "o"
+    readings: Mapping[str, Reading]  # of the tags from which the scheme was inferred
 
     def read(self, tag: str) -> Reading:
         """The mark of a tag (B, I, E, S or O) and its type; a tag without a mark is read as I."""
-        known = self.readings.get(tag)
-        return known if known is not None else self._read(tag)
+        return self.readings.get(tag) or self._read(tag)
 
     def _read(self, tag: str) -> Reading:
         folded = _fold(tag)
@@ -79,21 +66,21 @@ class Scheme:
         return "I", self.kinds.get(folded, tag)
 
     def _is_mark(self, found: re.Match[str], *, own: bool) -> bool:
-        """Whether what looks like a mark is one: `E-mail` has none where no other tag has an E."""
+        """Whether an apparent mark is one: `E-mail` has none if no other tag has an E."""
         letter, kind = found["mark"].upper(), _fold(found["kind"])
         if own and found["separator"] == self.separator and found["mark"].isupper() == self.upper:
             return True
         return (own and letter in "BI") or (letter in self.letters.values() and (kind in self.kinds or not kind))
 
     def canonical(self, tag: str) -> str:
-        """The tag as most tags of the scheme would write it: B-PER for b_per; itself where nothing else says the same."""
+        """The tag in the scheme's most frequent spelling: B-PER for b_per; a tag without variants is unchanged."""
         mark, kind = self.read(tag)
         if mark == OUTSIDE:
             return tag if kind else self.outside
         return self._spell(mark, kind) if self.has_mark(tag) else tag
 
     def inside(self, tag: str) -> str:
-        """The tag that goes on with the entity of `tag`."""
+        """The tag that continues the entity of `tag`."""
         return self._spell("I", self.read(tag)[1])
 
     def _spell(self, mark: str, kind: str) -> str:
@@ -104,7 +91,7 @@ class Scheme:
         return f"{kind}{self.separator}{letter}" if self.form == "suffix" else f"{letter}{self.separator}{kind}"
 
     def has_mark(self, tag: str) -> bool:
-        """Whether a tag says where in an entity its word stands, or is a type that other tags say it of."""
+        """Whether a tag marks a position in an entity, or is a type that other tags mark."""
         mark, kind = self.read(tag)
         return self.form != "types" and mark != OUTSIDE and (kind == UNTYPED or _fold(kind) in self.kinds)
 
@@ -115,7 +102,7 @@ def _fold(text: str) -> str:
 
 @functools.lru_cache(maxsize=64)
 def scheme_of(labels: tuple[str, ...]) -> Scheme:
-    """The scheme of the tags that a model answers or a data set holds, by what most of them say; of equal numbers the first."""
+    """The scheme of the tags of a model or a data set, by majority; in a tie the first wins."""
     typed = [tag for tag in labels if _fold(tag) not in OUTSIDES and not SPECIAL.fullmatch(tag)]
     voters = [tag for tag in typed if not NO_TYPE.fullmatch(tag) or len(tag) == 1] or typed
     form = _form(voters)
@@ -143,7 +130,7 @@ def scheme_of(labels: tuple[str, ...]) -> Scheme:
 
 
 def _not_outside(typed: Sequence[str], form: Form) -> frozenset[str]:
-    """The spellings of O that are types beside others of their kind: numbers, or parts of speech of one letter."""
+    """The spellings of O that are types among others like them: numbers, or one-letter parts of speech."""
     if form != "types" or not typed:
         return frozenset()
     numbers = 2 * sum(tag.isdecimal() for tag in typed) > len(typed)
@@ -152,41 +139,40 @@ def _not_outside(typed: Sequence[str], form: Form) -> frozenset[str]:
 
 
 def _form(tags: Sequence[str]) -> Form:
-    """Where the mark of most tags stands."""
+    """The form of most tags."""
     single = [tag for tag in tags if len(tag) == 1]
     alone = [match for tag in tags if (match := ALONE.fullmatch(tag))]
     if {match["mark"].upper() for match in alone} & set("BI") and 2 * len(alone) > len(tags) and len(single) <= len(alone):
         return "alone"
     best: Form = "types"
     most = (False, 0)
-    for form in ("prefix", "suffix"):
+    forms: tuple[Form, ...] = ("prefix", "suffix")
+    for form in forms:
         found = [match for tag in tags if (match := FORMS[form].fullmatch(tag))]
-        paired = _is_paired(found)
-        if _is_form(found, len(tags), paired=paired, standard=form == "prefix") and (paired, len(found)) > most:
-            best, most = ("prefix" if form == "prefix" else "suffix"), (paired, len(found))
+        marks = _marks_of(found)
+        paired = any({"B", "I"} <= of_type for of_type in marks.values())  # no coincidence
+        if _is_form(found, len(tags), marks, paired=paired, standard=form == "prefix") and (paired, len(found)) > most:
+            best, most = form, (paired, len(found))
     return best
 
 
 def _marks_of(found: Iterable[re.Match[str]]) -> dict[str, set[str]]:
+    """Folded type -> the marks it occurs with."""
     marks: dict[str, set[str]] = {}
     for match in found:
         marks.setdefault(_fold(match["kind"]), set()).add(MARKS[match["mark"].upper()])
     return marks
 
 
-def _is_paired(found: Iterable[re.Match[str]]) -> bool:
-    """Whether some type both begins and goes on, which no chance makes."""
-    return any({"B", "I"} <= marks for marks in _marks_of(found).values())
-
-
-def _is_form(found: Sequence[re.Match[str]], count: int, *, paired: bool, standard: bool) -> bool:
-    """Whether so many of `count` tags have a mark that it is one, and no part of a name such as E-mail or Vitamin_B."""
-    marks = _marks_of(found)
-    used = set().union(*marks.values()) if marks else set()
+def _is_form(
+    found: Sequence[re.Match[str]], count: int, marks: Mapping[str, set[str]], *, paired: bool, standard: bool
+) -> bool:
+    """Whether enough of `count` tags have a mark that it is not part of names such as E-mail or Vitamin_B."""
+    used = set().union(*marks.values())
     if paired:
         return 3 * len(found) >= count if standard else 2 * len(found) > count
     usual = [match for match in found if match["mark"].isupper() and match["separator"] == "-"]
-    if standard and len(usual) == len(found):  # as seqeval reads them; tags that only end entities are names
+    if standard and len(usual) == len(found):  # as seqeval reads them; marks that only end entities are names
         return 2 * len(found) > count and bool(used & {"B", "I", "S"})
     several = len(marks) > 1
     return len(found) == count and ("B" in used if standard and not several else bool(used & {"B", "I"}) and several)

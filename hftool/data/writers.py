@@ -1,4 +1,4 @@
-"""Rows to files: CSV, TSV, JSON Lines and Parquet, streamed, in order, whole or not at all."""
+"""Writers of CSV, TSV, JSON Lines, Parquet and npy files: streamed, in order, and atomic."""
 
 import json
 import math
@@ -9,33 +9,36 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any
 
-from hftool.data.readers.tables import FORMATS, Row, whole_characters
+from hftool.data.readers.tables import FORMATS, Row, replace_surrogates
 from hftool.errors import DataError, UsageError
 from hftool.storage.run_folder import whole_file
 
-BLOCK = 4096  # rows held at a time
-WRITTEN = ("csv", "tsv", "jsonl", "parquet")
-ARRAY = ".npy"  # of vectors alone: what a model that embeds answers
+BLOCK = 4096  # rows in memory
+OUTPUT_FORMATS = ("csv", "tsv", "jsonl", "parquet")
+ARRAY = ".npy"  # for embeddings only
 SURROGATE = re.compile("[\ud800-\udfff]")
 NEEDS_QUOTES = re.compile('[,"\r\n]')
 
 
-def check_ending(path: str | Path) -> str:
-    """The format of an output file by its ending. Raises UsageError that lists the endings that can be written."""
+def output_format(path: str | Path) -> str:
+    """The format of an output file by its ending. Raises UsageError for any other ending."""
     if Path(path).suffix.lower() == ARRAY:
         return "npy"
     kind = FORMATS.get(Path(path).suffix.lower())
-    if kind not in WRITTEN:
-        what = f"cannot write '{path}'" if kind else f"'{path}' has no ending that says what it is"
+    if kind not in OUTPUT_FORMATS:
+        what = f"cannot write '{path}'" if kind else f"'{path}' has an unknown ending"
         raise UsageError(what, "Use .csv, .tsv, .jsonl or .parquet")
     return kind
 
 
 def write_rows(path: Path, rows: Iterable[Row], *, overwrite: bool = False) -> int:
-    """Write rows as the file's ending says and return how many. The columns of CSV and TSV are those of the first 4096.
+    """Write rows in the format of the file's ending -> their number. CSV and TSV have the columns of the first 4096 rows.
 
-    Raises UsageError (ending), DataError (a column that comes later), OutputUnavailable (exists, cannot be created),
-    StorageError (disk full).
+    Raises:
+        UsageError: Unknown ending.
+        DataError: A later row of CSV or TSV has a new column.
+        OutputUnavailable: The file exists or cannot be created.
+        StorageError: The disk is full.
     """
     writers: dict[str, Callable[[IO[Any], Iterable[Row]], int]] = {
         "csv": lambda handle, it: _write_delimited(handle, it, ","),
@@ -44,32 +47,25 @@ def write_rows(path: Path, rows: Iterable[Row], *, overwrite: bool = False) -> i
         "parquet": _write_parquet,
         "npy": _write_vectors,
     }
-    kind = check_ending(path)
+    kind = output_format(path)
     with whole_file(path, binary=kind in ("parquet", "npy"), overwrite=overwrite) as handle:
         return writers[kind](handle, rows)
 
 
 def write_lines(handle: IO[str], rows: Iterable[Row]) -> int:
-    """Write rows as JSON Lines to an open file or stdout. NaN and Infinity, which JSON does not have, become null."""
+    """Write rows as JSON Lines to an open file or stdout; NaN and Infinity become null -> the number of rows."""
     count = 0
     for row in rows:
         try:
             line = json.dumps(row, ensure_ascii=False, allow_nan=False, default=str)
         except ValueError:
-            line = json.dumps(_finite(row), ensure_ascii=False, default=str)
-        if not line.isascii() and SURROGATE.search(line):  # half a character cannot be encoded, but JSON can name it
+            finite = json.loads(json.dumps(row, default=str), parse_constant=lambda _: None)
+            line = json.dumps(finite, ensure_ascii=False)
+        if not line.isascii() and SURROGATE.search(line):  # a lone surrogate cannot be encoded, but JSON can escape it
             line = SURROGATE.sub(lambda match: f"\\u{ord(match[0]):04x}", line)
         handle.write(line + "\n")
         count += 1
     return count
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: _finite(inner) for key, inner in value.items()}
-    return [_finite(inner) for inner in value] if isinstance(value, (list, tuple)) else value
 
 
 def _write_vectors(handle: IO[bytes], rows: Iterable[Row]) -> int:
@@ -79,22 +75,22 @@ def _write_vectors(handle: IO[bytes], rows: Iterable[Row]) -> int:
     vectors = [row.get("embedding") for row in rows]
     width = next((len(vector) for vector in vectors if vector is not None), 0)
     if not width:
-        raise UsageError("an array holds vectors, and these answers are none", "Write .jsonl, .csv, .tsv or .parquet")
+        raise UsageError("an .npy file holds embeddings, and this head returns none", "Write .jsonl, .csv, .tsv or .parquet")
     blank = [math.nan] * width
     np.save(handle, np.array([blank if v is None else v for v in vectors], np.float32), allow_pickle=False)
     return len(vectors)
 
 
 def _cell(value: Any) -> str:
-    """A value as the text of a cell; lists and objects as JSON."""
+    """The text of a cell; lists and objects as JSON."""
     if value is None:
         return ""
     text = json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, (list, tuple, dict)) else str(value)
-    return whole_characters(text)
+    return replace_surrogates(text)
 
 
 def _write_delimited(handle: IO[str], rows: Iterable[Row], delimiter: str) -> int:
-    """CSV quotes. TSV has no quoting: a tab or a line end inside a cell becomes a space."""
+    """CSV is quoted; in TSV a tab or a line end inside a cell becomes a space."""
     write_line = _tsv_line if delimiter == "\t" else _csv_line
     source = iter(rows)
     block = list(islice(source, BLOCK))
@@ -106,9 +102,8 @@ def _write_delimited(handle: IO[str], rows: Iterable[Row], delimiter: str) -> in
         count += 1
         more = [column for column in row if column not in columns] if len(row) != len(columns) or count > BLOCK else []
         if more:
-            raise DataError(
-                f"row {count} has the column '{more[0]}', which the first {len(block)} rows lack", "Write .jsonl or .parquet"
-            )
+            what = f"row {count} has the column '{more[0]}', which the first {len(block)} rows lack"
+            raise DataError(what, "Write .jsonl or .parquet")
         handle.write(write_line([_cell(row.get(column)) for column in columns]))
     return count
 
@@ -118,13 +113,13 @@ def _tsv_line(cells: Sequence[str]) -> str:
 
 
 def _csv_line(cells: Sequence[str]) -> str:
-    """As csv.writer, which leaves a carriage return inside a cell unquoted when lines end in a line feed."""
+    """As csv.writer, but that leaves a carriage return unquoted if lines end in a line feed."""
     quoted = ['"' + cell.replace('"', '""') + '"' if NEEDS_QUOTES.search(cell) else cell for cell in cells]
     return (",".join(quoted) if quoted != [""] else '""') + "\n"
 
 
 def _write_parquet(handle: IO[bytes], rows: Iterable[Row]) -> int:
-    """The type of a column may show late (None in the first 4096 rows), so blocks wait in a nameless file beside `handle`."""
+    """Blocks wait in a temporary file: the type of a column may show late, after a block of None only."""
     import pyarrow
     import pyarrow.parquet
 
@@ -149,11 +144,11 @@ def _table(block: list[Row]) -> Any:
     import pyarrow
 
     columns = dict.fromkeys(column for row in block for column in row)
-    return pyarrow.table({whole_characters(column): _array([row.get(column) for row in block]) for column in columns})
+    return pyarrow.table({replace_surrogates(column): _array([row.get(column) for row in block]) for column in columns})
 
 
 def _array(values: list[Any]) -> Any:
-    """Values of one type as they are; of several types, or with half characters in them, as texts."""
+    """Values of one type unchanged; of several types, or with lone surrogates, as texts."""
     import pyarrow
 
     try:
@@ -163,7 +158,7 @@ def _array(values: list[Any]) -> Any:
 
 
 def _common_schema(one: Any, other: Any) -> Any:
-    """The columns of both; where their types do not go together, text."""
+    """The columns of both; of incompatible types, text."""
     import pyarrow
 
     fields = {field.name: field for field in one}

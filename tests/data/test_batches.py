@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from hftool.data.batches import AREA, budget_batches, split_step, step_batches
+from hftool.data.batches import MAX_PADDED_FACTOR, budget_batches, split_step, step_batches
 
 LENGTHS = random.Random(7).choices(range(1, 120), k=1003)
 
@@ -66,7 +66,7 @@ def test_packed_batches_count_tokens_and_bound_what_padding_takes():
     assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
     for batch in batches:
         assert sum(lengths[i] for i in batch) <= 200
-        assert max(lengths[i] for i in batch) * len(batch) <= AREA * 200
+        assert max(lengths[i] for i in batch) * len(batch) <= MAX_PADDED_FACTOR * 200
     mixed = [100, 10, 10, 10, 10]
     assert budget_batches(mixed, tokens=200, packed=True) == [[0, 1, 2, 3, 4]] != budget_batches(mixed, tokens=200)
     assert budget_batches([500], tokens=200, packed=True) == [[0]]

@@ -1,11 +1,11 @@
-"""hftool/data/column_contents.py: what a column holds, whatever it is called."""
+"""hftool/data/column_contents.py: the content type of a column, whatever its name."""
 
 import json
 
 import pytest
 
-from hftool.data.column_contents import Contents, judge
-from hftool.data.unused_columns import left_out, left_out_sentence
+from hftool.data.column_contents import Contents, infer_content
+from hftool.data.unused_columns import unused_columns, unused_columns_sentence
 
 TEXTS = [f"the {word} film of day {i} was a joy" for i, word in enumerate(["warm", "cold", "dull", "long", "fine", "odd"] * 5)]
 SPAN = {"start": 0, "end": 3, "label": "PER"}
@@ -27,14 +27,14 @@ SPAN = {"start": 0, "end": 3, "label": "PER"}
         ("classes", [True, False, True]),
         ("classes", [1, 2, 3, 4, 5, 5, 4]),
         ("classes", ["Credit reporting or other personal reports", "Mortgage", "Loan"] * 3),
-        ("amounts", ["3.25", "4.5", "0.125"]),
-        ("amounts", [1204, 3, 77, 1208, 15]),
-        ("amounts", ["3,25", "1.204,50", "-7,5", "12"]),
-        ("amounts", ["1,204", "1,204.50", "17"]),
-        ("amounts", ["$12.50", "$ 9", "\u20ac1,204.50", "3,5 \u20ac", "\u00a3-4"]),
-        ("amounts", ["12.5%", "3 %", "100%"]),
-        ("amounts", ["3.25", "n/a", "4.5", "-", "0.125", "NA", "?"]),
-        ("amounts", ["3,25", "n/a", "4,5", "-", "0,125", "-1"]),
+        ("numbers", ["3.25", "4.5", "0.125"]),
+        ("numbers", [1204, 3, 77, 1208, 15]),
+        ("numbers", ["3,25", "1.204,50", "-7,5", "12"]),
+        ("numbers", ["1,204", "1,204.50", "17"]),
+        ("numbers", ["$12.50", "$ 9", "\u20ac1,204.50", "3,5 \u20ac", "\u00a3-4"]),
+        ("numbers", ["12.5%", "3 %", "100%"]),
+        ("numbers", ["3.25", "n/a", "4.5", "-", "0.125", "NA", "?"]),
+        ("numbers", ["3,25", "n/a", "4,5", "-", "0,125", "-1"]),
         ("classes", ["3,5", "4,5", "?"] * 4 + ["good", "bad"]),
         ("classes", [*["yes", "no"] * 9, "-", "?", "n/a"]),
         ("spans", ["[(0, 3, 'PER')]", "[]"]),  # as pandas writes it
@@ -59,15 +59,19 @@ SPAN = {"start": 0, "end": 3, "label": "PER"}
     ],
 )
 def test_a_column_is_judged_by_its_cells(kind, cells):
-    named = judge(cells, "#1 ID" if kind == "identifiers" else "column")
+    named = infer_content(cells, "#1 ID" if kind == "identifiers" else "column")
     assert named.kind == kind
-    assert named.is_target == (kind in ("classes", "amounts", "spans", "lists", "scores")) and named.phrase()
+    assert named.is_target == (kind in ("classes", "numbers", "spans", "lists", "scores")) and named.phrase()
 
 
 def test_a_name_that_ends_in_id_makes_no_identifiers_of_classes():
-    assert judge([0, 1, 2] * 9, "intent_id").kind == "classes"
-    assert judge([5, 9, 5, 7, 1, 4, 3], "user_id").kind == judge(["x9", "k2", "p1"], "UserId").kind == "identifiers"
-    assert judge(["red", "paid", "valid"] * 4, "paid").kind == "classes"
+    assert infer_content([0, 1, 2] * 9, "intent_id").kind == "classes"
+    assert (
+        infer_content([5, 9, 5, 7, 1, 4, 3], "user_id").kind
+        == infer_content(["x9", "k2", "p1"], "UserId").kind
+        == "identifiers"
+    )
+    assert infer_content(["red", "paid", "valid"] * 4, "paid").kind == "classes"
 
 
 def test_each_column_is_judged_once_and_by_a_sample():
@@ -98,14 +102,14 @@ def test_labels_that_come_in_turns_are_no_constant():
     assert (contents.of("label").kind, contents.of("label").values, contents.of("id").kind) == ("classes", 5, "identifiers")
 
 
-def test_what_is_left_out_is_said_with_what_it_holds():
+def test_unused_columns_are_reported_with_their_content():
     rows = [{"id": i, "text": text, "mark": i % 2, "source": "web"} for i, text in enumerate(TEXTS)]
-    said = left_out_sentence(("id", "text", "mark", "source"), {"text": "text"}, Contents(rows))
-    assert said == "columns left out: 'id' (identifiers), 'mark' (2 different values), 'source' (one value)"
-    assert left_out_sentence(("text",), {"text": "text"}, Contents(rows)) == ""
+    notice = unused_columns_sentence(("id", "text", "mark", "source"), {"text": "text"}, Contents(rows))
+    assert notice == "columns left out: 'id' (identifiers), 'mark' (2 different values), 'source' (one value)"
+    assert unused_columns_sentence(("text",), {"text": "text"}, Contents(rows)) == ""
     columns = ("translation", "context", "question", "answers", "answer_start", "en")
-    assert left_out(columns, {"source": "translation.en", "target": "translation.de"}) == list(columns[1:])
-    assert left_out(columns, {role: role for role in ("context", "question", "answers")}) == ["translation", "en"]
+    assert unused_columns(columns, {"source": "translation.en", "target": "translation.de"}) == list(columns[1:])
+    assert unused_columns(columns, {role: role for role in ("context", "question", "answers")}) == ["translation", "en"]
     many = [{f"e{i}": row % 2 for i in range(20)} for row in range(8)]
-    said = left_out_sentence(tuple(many[0]), {}, Contents(many))
-    assert said.endswith("'e11' and 8 more (2 different values each)")
+    notice = unused_columns_sentence(tuple(many[0]), {}, Contents(many))
+    assert notice.endswith("'e11' and 8 more (2 different values each)")

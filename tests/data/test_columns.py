@@ -1,9 +1,10 @@
-"""hftool/data/columns.py: which column is which, by the shapes of a head, and what is said when none fits."""
+"""hftool/data/columns.py: columns are mapped to the roles of a head, or the error has the flag to type."""
 
 import pytest
 
-from hftool.data.column_contents import Contents
-from hftool.data.columns import COMMON_NAMES, cell_of, has_column, map_columns, missing_column
+from hftool.data.column_contents import Contents, cell_of
+from hftool.data.column_names import COMMON_NAMES
+from hftool.data.columns import has_column, map_columns, missing_column
 from hftool.data.schema import ROLES
 from hftool.errors import DataError, HftoolError
 from hftool.heads import HEADS, head_class
@@ -72,10 +73,10 @@ def test_each_head_finds_its_columns(head, columns, expected):
 def test_every_role_is_found_by_its_own_name():
     assert set(COMMON_NAMES) <= set(ROLES) and all(names[0] == role for role, names in COMMON_NAMES.items())
     for head in HEADS:
-        for shape in head_class(head).row_schemas:
-            columns = tuple(f"{role}".upper() for role in shape.wanted)
-            given = {role: role.upper() for role in shape.wanted}
-            assert mapped(columns, head, answering=head in ("tag", "embed") and not shape.targets) == given
+        for schema in head_class(head).row_schemas:
+            columns = tuple(f"{role}".upper() for role in schema.wanted)
+            given = {role: role.upper() for role in schema.wanted}
+            assert mapped(columns, head, for_inference=head in ("tag", "embed") and not schema.targets) == given
 
 
 def test_a_flag_wins_over_the_task_and_the_task_over_common_names():
@@ -90,7 +91,7 @@ def test_a_column_that_is_taken_is_not_taken_again():
     assert mapped(("sentence", "text"), given={"label": "text"}) == {"text": "sentence", "label": "text"}
 
 
-# ---- shapes
+# ---- schemas
 
 
 def test_the_first_shape_that_fits_is_taken():
@@ -98,13 +99,13 @@ def test_the_first_shape_that_fits_is_taken():
     assert mapped(columns, "tag") == {"tokens": "tokens", "tags": "tags"}
     assert mapped(columns, "generate") == {"prompt": "prompt", "completion": "completion"}
     assert mapped(("text", "completion"), "generate") == {"prompt": "text", "completion": "completion"}
-    assert mapped(("text", "prompt"), "generate") == {"text": "text"}  # nothing that is written after a prompt
+    assert mapped(("text", "prompt"), "generate") == {"text": "text"}  # a prompt without a completion
 
 
 def test_the_shape_comes_with_its_columns():
     row_schemas = head_class("generate").row_schemas
-    for columns, shape in ((("prompt", "completion"), row_schemas[0]), (("text",), row_schemas[1])):
-        assert map_columns(columns, row_schemas, given={}, known={}, path="a.csv")[0] is shape
+    for columns, schema in ((("prompt", "completion"), row_schemas[0]), (("text",), row_schemas[1])):
+        assert map_columns(columns, row_schemas, given={}, known={}, path="a.csv")[0] is schema
 
 
 def test_the_users_roles_choose_the_shape():
@@ -114,16 +115,16 @@ def test_the_users_roles_choose_the_shape():
 
 
 def test_rows_to_answer_need_no_targets():
-    assert mapped(("question", "context"), "answer", answering=True) == {"question": "question", "context": "context"}
-    assert mapped(("question", "context", "answers"), "answer", answering=True, known=SQUAD) == {
+    assert mapped(("question", "context"), "answer", for_inference=True) == {"question": "question", "context": "context"}
+    assert mapped(("question", "context", "answers"), "answer", for_inference=True, known=SQUAD) == {
         "question": "question",
         "context": "context",
     }
-    assert mapped(("review", "stars"), answering=True) == {"text": "review"}
-    assert mapped(("text",), "tag", answering=True) == {"text": "text"}
-    assert mapped(("words", "text"), "tag", answering=True) == {"tokens": "words"}
-    assert mapped(("dialogue",), "text2text", answering=True) == {"source": "dialogue"}
-    line = line_of(mapped, ("question", "answers"), "answer", answering=True)
+    assert mapped(("review", "stars"), for_inference=True) == {"text": "review"}
+    assert mapped(("text",), "tag", for_inference=True) == {"text": "text"}
+    assert mapped(("words", "text"), "tag", for_inference=True) == {"tokens": "words"}
+    assert mapped(("dialogue",), "text2text", for_inference=True) == {"source": "dialogue"}
+    line = line_of(mapped, ("question", "answers"), "answer", for_inference=True)
     assert line == "65 reviews.csv has no column 'context'; it has 'question', 'answers'. Try --column context=NAME"
 
 
@@ -184,7 +185,7 @@ def test_roles_of_two_shapes_do_not_go_together():
     assert line == "2 the roles 'prompt', 'text' do not go together. Roles: prompt, completion; or text"
 
 
-def test_the_flag_of_a_role_without_a_short_form_is_said():
+def test_the_flag_of_a_role_without_a_short_form_is_in_the_hint():
     line = line_of(mapped, ("x",), "tag")
     assert line == "65 reviews.csv has no column 'tokens'; it has 'x'. Try --column tokens=NAME"
 
@@ -198,7 +199,7 @@ def test_the_hint_names_the_column_that_it_most_likely_is():
     assert missing_column("a.csv", ("dialog", "b"), "zzz", "source").hint == "Try --source dialog"
 
 
-# ---- names and hints as they are written
+# ---- spelling of names and hints
 
 
 @pytest.mark.parametrize(
@@ -213,7 +214,7 @@ def test_the_hint_names_the_column_that_it_most_likely_is():
     ],
 )
 def test_case_spaces_underscores_and_hyphens_make_no_other_name(columns, known, expected):
-    assert mapped(columns, known=known, answering=True) == {"text": expected}
+    assert mapped(columns, known=known, for_inference=True) == {"text": expected}
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,6 @@
-"""hftool/data/readers/conll.py, through read_table: sentences with their lines, and what is ragged named."""
+"""hftool/data/readers/conll.py, through read_table: sentences with their lines; ragged ones are rejected."""
+
+from dataclasses import asdict
 
 import pytest
 
@@ -50,7 +52,7 @@ def test_one_column_is_tokens_without_tags(tmp_path):
 def test_a_ragged_line_costs_its_sentence_and_is_named(tmp_path):
     table = read(tmp_path, "EU NNP I O\n\nit VBZ\nis VBZ I O\nso RB I\n\nPeter NNP I B-PER\n\nend\n")
     assert [row["tokens"] for row in table.rows] == [["EU"], ["Peter"]] and table.numbers == [1, 7]
-    assert [bad.as_dict() for bad in table.rejected] == [
+    assert [asdict(bad) for bad in table.rejected] == [
         {"row": 3, "reason": "line 3 has 2 columns where the file has 4", "raw": "it is so"},
         {"row": 9, "reason": "line 9 has 1 column where the file has 4", "raw": "end"},
     ]
@@ -166,10 +168,10 @@ def test_colons_in_tokens_are_no_languages(tmp_path):
 @pytest.mark.parametrize(
     ("text", "note"),
     [
-        ("".join(f"w{i}\tO\n\n" for i in range(9)), "every sentence is one token: a blank line stands after each"),
-        ("".join(f"w{i}\tO\n" for i in range(300)), "no blank lines part sentences: 300 tokens and more are read as one"),
+        ("".join(f"w{i}\tO\n\n" for i in range(9)), "every sentence is one token: there are blank lines after tokens"),
+        ("".join(f"w{i}\tO\n" for i in range(300)), "no blank lines separate sentences: 300 tokens and more are read as one"),
     ],
 )
-def test_sentences_that_are_none_are_said(tmp_path, text, note):
-    (said,) = read(tmp_path, text).notes
-    assert note in said
+def test_suspicious_sentence_boundaries_are_reported(tmp_path, text, note):
+    (notice,) = read(tmp_path, text).notes
+    assert note in notice

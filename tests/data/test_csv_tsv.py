@@ -1,4 +1,4 @@
-"""hftool/data/readers/csv_tsv.py: CSV and TSV as they are found, and rows that cannot be used."""
+"""hftool/data/readers/csv_tsv.py: CSV and TSV dialects, and rows that cannot be used."""
 
 import pytest
 
@@ -146,8 +146,8 @@ QUOTED = {
 @pytest.mark.parametrize("name", QUOTED)
 def test_a_tsv_file_may_be_quoted_as_csv(tmp_path, name):
     table = read(tmp_path, QUOTED[name], "train.tsv")
-    said = {"tab inside": "he said\tyes", "line end inside": "he said\nyes"}.get(name, 'he said "yes"')
-    assert table.columns == ("text", "label") and values(table) == [(said, "1"), ("b", "0")] and not table.rejected
+    cell = {"tab inside": "he said\tyes", "line end inside": "he said\nyes"}.get(name, 'he said "yes"')
+    assert table.columns == ("text", "label") and values(table) == [(cell, "1"), ("b", "0")] and not table.rejected
     path = tmp_path / "train.tsv"
     assert table.notes == [f"'{path}' has its cells in quotation marks, as CSV: they are no part of the texts"]
 
@@ -156,7 +156,7 @@ def test_a_tsv_file_may_be_quoted_as_csv(tmp_path, name):
     "text",
     [
         'text\tlabel\n"a mess\t0\nb\t1\n',
-        'text\tlabel\n"a mess"\t0\nb\t1\n',  # a sentence that is all said
+        'text\tlabel\n"a mess"\t0\nb\t1\n',  # a sentence in quotation marks
         'text\tlabel\n"a mess\t0\nof a film"\t1\n',
         'text\tlabel\n5" tall ""\t0\n"b ""c"""\t1\n',
         '"text\tlabel\na\t0\n"b"\t1\n',
@@ -169,7 +169,7 @@ def test_marks_that_quote_nothing_stay_in_the_texts(tmp_path, text):
 
 
 def test_a_long_quoted_tsv_file_whose_sample_ends_in_a_cell(tmp_path, monkeypatch):
-    monkeypatch.setattr("hftool.data.readers.csv_tsv.SAMPLE", 1000)
+    monkeypatch.setattr("hftool.data.readers.csv_tsv.SAMPLE_CHARACTERS", 1000)
     rows = "".join(f'"row {i}\nhas ""marks"""\t{i % 2}\n' for i in range(200))
     table = read(tmp_path, f"text\tlabel\n{rows}", "train.tsv")
     assert len(table.rows) == 200 and table.rows[199]["text"] == 'row 199\nhas "marks"'

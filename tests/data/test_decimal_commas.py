@@ -1,4 +1,4 @@
-"""hftool/data/decimal_commas.py: numbers with commas are amounts and no classes; what could be either is said."""
+"""hftool/data/decimal_commas.py: numbers with commas are continuous labels; ambiguous ones are an error."""
 
 import pytest
 
@@ -17,8 +17,8 @@ def table(cells, times=4):
 
 
 def splits(cells, ordered=()):
-    choices = SplitOptions((SHAPE,), {}, {}, (), ordered, None, 0, 0.25, False)
-    return build_splits({"train": table(cells)}, choices)
+    options = SplitOptions((SHAPE,), {}, {}, (), ordered, None, 0, 0.25, False)
+    return build_splits({"train": table(cells)}, options)
 
 
 @pytest.mark.parametrize(
@@ -27,23 +27,23 @@ def splits(cells, ordered=()):
         (["3,75", "4,5", "1,25"], 1.25, 4.5, "are decimal: '3,75' is 3.75"),
         (["-0,5", "2", "1,75"], -0.5, 2.0, "are decimal: '-0,5' is -0.5"),
         (["1.204,50", "950,00", "1.300"], 950.0, 1300.0, "are decimal: '1.204,50' is 1204.50"),
-        (["1,204.50", "2,300", "950"], 950.0, 2300.0, "part thousands: '1,204.50' is 1204.50"),
-        (["1,204,300", "2,300", "7"], 7.0, 1204300.0, "part thousands: '1,204,300' is 1204300"),
+        (["1,204.50", "2,300", "950"], 950.0, 2300.0, "separate thousands: '1,204.50' is 1204.50"),
+        (["1,204,300", "2,300", "7"], 7.0, 1204300.0, "separate thousands: '1,204,300' is 1204300"),
         (["0,375", "1,204", "2,5"], 0.375, 2.5, "are decimal: '0,375' is 0.375"),
         ([" 3,75 ", "\ufeff4,5", "5"], 3.75, 5.0, "are decimal: '3,75' is 3.75"),
     ],
 )
-def test_commas_are_read_and_said(cells, least, most, note):
-    made = splits(cells)
-    assert made.labels.range == (least, most)
-    assert f"commas in column 'label' of a.csv {note}" in made.notices
+def test_commas_are_read_and_reported(cells, least, most, note):
+    result = splits(cells)
+    assert result.labels.range == (least, most)
+    assert f"commas in column 'label' of a.csv {note}" in result.notices
 
 
 @pytest.mark.parametrize("cells", [["1,204", "2,300", "3,100"], ["1,204", "950", "12,500"], ["-1,000", "1,000"]])
 def test_what_could_be_decimals_or_thousands_is_an_error(cells):
     with pytest.raises(DataError) as caught:
         splits(cells)
-    assert f"holds numbers such as {cells[0]}, whose comma may part decimals or thousands" in caught.value.detail
+    assert f"holds numbers such as {cells[0]}: a decimal comma, or a thousands separator" in caught.value.detail
     assert splits(cells, ordered=sorted(cells)).labels.names == tuple(sorted(cells))  # classes, as the hint says
 
 

@@ -1,4 +1,4 @@
-"""hftool/data/readers/encoding.py: a file in another encoding is never read as something else; the error says what to type."""
+"""hftool/data/readers/encoding.py: a file is never decoded wrongly; the error has the option to type."""
 
 import pytest
 
@@ -64,13 +64,13 @@ def test_half_a_character_at_the_end_is_an_error(tmp_path):
     assert line_of(path).startswith("65 FILE is not UTF-8: byte 14 cannot be read")
 
 
-def test_a_wrong_encoding_option_is_told_what_the_file_is(tmp_path):
+def test_a_wrong_encoding_option_gets_the_encoding_of_the_file_as_a_hint(tmp_path):
     path = tmp_path / "train.csv"
     path.write_text(GERMAN, encoding="utf-8")
     assert line_of(path, "ascii") == "65 FILE is not ASCII: byte 18 cannot be read; it looks like utf-8. Try --encoding utf-8"
 
 
-def test_no_guess_is_made_that_is_the_option_itself(tmp_path):
+def test_the_guess_is_never_the_option_itself(tmp_path):
     path = tmp_path / "train.csv"
     path.write_bytes(CHINESE.encode("gbk") + b"1,\xff\xff\n" + CHINESE.encode("gbk"))
     assert line_of(path, "gbk").endswith("cannot be read. Try utf-8, utf-16, gb18030, cp1252, latin-1")
@@ -97,7 +97,7 @@ def test_a_nul_in_a_text_is_no_utf_16(tmp_path):
     assert [row["text"] for row in read(path).rows] == ["a\0b", "c"]
 
 
-# ---- encodings that are certain are used, and it is said
+# ---- certain encodings
 
 TAGS = "".join(f"{word}\tB-PER\nist\tO\n\n" for word in ("Jörg", "Größe", "Straße", "Maß", "Süß", "Göttingen"))
 FRENCH = "text,label\n" + "il a déjà été très gêné par ça,1\nun café à l’hôtel où l’on rêve,0\n" * 3
@@ -119,7 +119,7 @@ CERTAIN = [
 
 
 @pytest.mark.parametrize(("name", "text", "stored", "codec"), CERTAIN)
-def test_what_is_certain_is_used_and_said(tmp_path, name, text, stored, codec):
+def test_a_certain_encoding_is_used_and_reported(tmp_path, name, text, stored, codec):
     path = tmp_path / name
     path.write_bytes(text.encode(stored))
     table = read(path)

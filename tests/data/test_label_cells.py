@@ -1,4 +1,4 @@
-"""Labels in several spellings, several in a cell, and marks for none: hftool/data/label_cells.py and who uses it."""
+"""hftool/data/label_cells.py and its callers: spelling variants, several labels in a cell, marks for a missing label."""
 
 from collections import Counter
 
@@ -7,7 +7,7 @@ import pytest
 from hftool.data.label_cells import find_joined, listed_labels, merge_spellings, without_marks
 from hftool.data.labels import find_labels
 from hftool.data.readers.tables import Table
-from hftool.data.rows import prepare
+from hftool.data.rows import map_rows
 from hftool.errors import DataError
 
 COLUMNS = {"text": "text", "label": "label"}
@@ -19,8 +19,8 @@ def table(labels, split="train", **named):
 
 
 def prepared(labels, **named):
-    made = table(labels)
-    return prepare(made, COLUMNS, find_labels(made, "label", **named))
+    result = table(labels)
+    return map_rows(result, COLUMNS, find_labels(result, "label", **named))
 
 
 # ---- several in a cell
@@ -104,14 +104,14 @@ def test_a_mark_that_is_as_good_as_another_class_is_one(labels):
     assert set(find_labels(table(labels), "label").names) == set(labels)
 
 
-def test_a_list_of_classes_says_what_is_none():
+def test_a_list_of_classes_decides_which_marks_are_none():
     half = ["a", "b", "-", "?"] * 5
     assert without_marks(Counter(half), {"a", "b"}) == Counter(a=5, b=5)
     assert find_labels(table(half), "label", ordered=("b", "a")).names == ("b", "a")
     assert find_labels(table(half), "label", ordered=("a", "b", "-", "?")).names == ("a", "b", "-", "?")
     assert find_labels(table(half), "label", known=(("0", "a"), ("1", "b"))).names == ("a", "b")
     assert find_labels(table(half), "label").names == ("-", "?", "a", "b")  # half of all rows
-    validation = prepare(table(["a", "-", "b"], "validation"), COLUMNS, find_labels(table(["a", "b"] * 5), "label"))
+    validation = map_rows(table(["a", "-", "b"], "validation"), COLUMNS, find_labels(table(["a", "b"] * 5), "label"))
     assert validation.sentences() == ["1 rows of validation have no label and are left out"]
 
 
@@ -129,29 +129,29 @@ def test_a_list_of_classes_says_what_is_none():
         (["Ja", "ja", "JA", "ja", "nein"], ("ja", "nein"), {"Ja": "ja", "JA": "ja"}),
     ],
 )
-def test_spellings_of_a_label_are_one_label_and_that_is_said(labels, names, spelled):
+def test_spellings_of_a_label_are_one_label_and_reported(labels, names, spelled):
     part = prepared(labels)
     assert find_labels(table(labels), "label").names == names
     assert (part.spelled, len(part.rows)) == (spelled, len(labels))
-    said = part.sentences()[0]
-    assert all(f"'{word}' as '{name}'" in said for word, name in spelled.items()) and "--set" not in said
+    notice = part.sentences()[0]
+    assert all(f"'{word}' as '{name}'" in notice for word, name in spelled.items()) and "--set" not in notice
 
 
 def test_the_labels_of_a_model_are_known_in_another_spelling():
     model = find_labels(table(["POSITIVE", "NEGATIVE"] * 3), "label")
-    part = prepare(table(["positive", "Negative ", "POSITIVE"], "test"), COLUMNS, model)
+    part = map_rows(table(["positive", "Negative ", "POSITIVE"], "test"), COLUMNS, model)
     assert [row["label"] for row in part.rows] == [1, 0, 1]
     assert part.spelled == {"positive": "POSITIVE", "Negative": "NEGATIVE"}
 
 
 def test_spellings_that_the_user_lists_are_kept_apart():
     labels = ["US", "us", "them"] * 4
-    made = table(labels)
-    kept = find_labels(made, "label", ordered=("US", "us", "them"))
-    part = prepare(made, COLUMNS, kept)
+    result = table(labels)
+    kept = find_labels(result, "label", ordered=("US", "us", "them"))
+    part = map_rows(result, COLUMNS, kept)
     assert (kept.names, part.spelled, [row["label"] for row in part.rows[:3]]) == (("US", "us", "them"), {}, [0, 1, 2])
     with pytest.raises(DataError, match="the label 'Us' is not one of"):  # it could be either
-        prepare(table(["US", "Us"]), COLUMNS, kept)
+        map_rows(table(["US", "Us"]), COLUMNS, kept)
     assert merge_spellings(Counter(a=1, b=2)) == Counter(a=1, b=2)
 
 

@@ -1,10 +1,10 @@
-"""hftool/data/labels.py: what classes, tags and numbers are called, and in which order."""
+"""hftool/data/labels.py: names and order of classes, tags and numbers."""
 
 import pytest
 
 from hftool.data.labels import Labels, are_numbers, find_labels, find_range, find_tags, label_text, own_names, tag_texts
 from hftool.data.readers.tables import Table
-from hftool.data.rows import prepare
+from hftool.data.rows import map_rows
 from hftool.errors import HftoolError
 from hftool.registry.tasks import get_task
 
@@ -30,7 +30,7 @@ def line_of(call, *words, **named):
 # ---- classes
 
 
-def test_drifting_ways_to_write_a_number_are_one_label():
+def test_formats_of_a_number_are_one_label():
     assert {label_text(value) for value in ("1", 1, 1.0, " 1 ", "1.0", "1.00", "1\u00a0")} == {"1"}
     assert (label_text("-1.0"), label_text("1.5"), label_text("v1.0"), label_text(True)) == ("-1", "1.5", "v1.0", "true")
     assert {label_text(value) for value in (None, "", " \t", float("nan"), "\ufeff")} == {None}
@@ -59,7 +59,7 @@ def test_the_order_of_labels_is_that_of_their_values(values, expected):
     assert labels.values == labels.names == expected
 
 
-def test_the_order_is_said():
+def test_the_order_is_reported():
     assert find_labels(table(["2", "1"]), "label").sentence() == (
         "labels: 0=1, 1=2 (sorted as numbers; --set labels=A,B sets the order)"
     )
@@ -71,8 +71,8 @@ def test_the_task_names_its_labels_by_value_or_by_name():
     for values in (["1", 0], ["positive", "negative"], [1.0, "negative"]):
         labels = find_labels(table(values), "label", known=SENTIMENT)
         assert labels == Labels(("0", "1"), ("negative", "positive"), "as the task names them")
-        made = prepare(table(values), {"text": "text", "label": "label"}, labels)
-        assert [row["label"] for row in made.rows] == [1, 0]
+        result = map_rows(table(values), {"text": "text", "label": "label"}, labels)
+        assert [row["label"] for row in result.rows] == [1, 0]
 
 
 def test_a_data_set_that_names_its_classes_is_believed():
@@ -99,12 +99,12 @@ def test_the_users_order_wins_over_everybody():
         (["1", 1.0, " 1"], {}, "65 reviews.csv has only one class in column 'label': '1'. A classifier needs two; choose the"),
         (["", None], {}, "65 reviews.csv has no label in column 'label'. Choose the column with --label"),
         (["0.25", "0.5"], {}, "65 column 'label' of reviews.csv holds numbers such as 0.25, not classes. Choose the column of"),
-        ([f"id{i}" for i in range(30)], {}, "65 column 'label' of reviews.csv has 30 different values in 30 rows: that is no"),
-        ([f"{i},5" for i in range(30)], {}, "65 column 'label' of reviews.csv has 30 different values in 30 rows: that is no"),
+        ([f"id{i}" for i in range(30)], {}, "65 column 'label' of reviews.csv has 30 different values in 30 rows: too many"),
+        ([f"{i},5" for i in range(30)], {}, "65 column 'label' of reviews.csv has 30 different values in 30 rows: too many"),
         ([["a"], ["b"]], {}, "65 column 'label' of reviews.csv holds lists or bytes, not classes. Choose the column with"),
         ([b"a", b"b"], {}, "65 column 'label' of reviews.csv holds lists or bytes, not classes. Choose the column with"),
         (["a", "c"], {"ordered": ("a", "b")}, "65 reviews.csv has labels that are not in the list: 'c'; the list has 'a', 'b'"),
-        (["a", "b"], {"ordered": ("a", "b", "a")}, "2 labels names 'a' more than once. Mend --set labels=A,B,C"),
+        (["a", "b"], {"ordered": ("a", "b", "a")}, "2 labels names 'a' more than once. Correct --set labels=A,B,C"),
     ],
 )
 def test_columns_that_are_no_classes(values, named, line):
@@ -127,12 +127,15 @@ def test_lists_that_a_cell_holds_as_a_text_are_lists(values):
 
 
 @pytest.mark.parametrize("form", ["${}.50", "{}.5 \u20ac", "\u00a3{},204", "{} %", "$ 1,{}00"])
-def test_amounts_with_a_sign_are_said_to_be_none_that_can_be_read(form):
+def test_numbers_with_a_currency_or_percent_sign_are_rejected_with_a_hint(form):
     line = line_of(find_labels, table([form.format(i) for i in range(100, 160)]), "label")
-    assert "has 60 different values in 60 rows: that is no class. If they are amounts, write each as a plain number" in line
+    assert (
+        "has 60 different values in 60 rows: too many for classes. If they are continuous labels (regression), use plain numbers"
+        in line
+    )
 
 
-LISTS = [  # as JSON, Python and numpy write them, in few cells or in all
+LISTS = [  # as JSON, Python and numpy print them, in few cells or in all
     (["[1, 0]", "[0, 1]"], 0, 2),
     (['["a"]', '["b", "c"]'], 1, 1),
     (["['positive', 'film']", "['negative']"], 0, 1),
@@ -165,7 +168,7 @@ def test_classes_in_brackets_are_classes(values):
         ["NN-0001", "NN-0002", "NN-0003"],
     ],
 )
-def test_class_names_that_look_like_identifiers_are_said(names):
+def test_class_names_that_look_like_identifiers_are_reported(names):
     assert "they look like identifiers: is that the column of classes?" in find_labels(table(names), "label").sentence()
 
 
@@ -209,7 +212,7 @@ def test_own_names_are_the_tasks_or_the_data_sets():
         ([None, ""], False),
     ],
 )
-def test_labels_are_amounts_when_all_are_numbers_and_one_is_not_whole(values, expected):
+def test_labels_are_continuous_if_all_are_numbers_and_one_is_not_whole(values, expected):
     assert are_numbers(table(values), "label") is expected
 
 
@@ -253,8 +256,8 @@ def test_tags_as_the_data_set_names_them():
     named = {"label": ("O", "B-PER", "I-PER")}
     found = find_tags(table([[0, 1], [0, 0]], label_names=named), "label", known=(("0", "X"), ("1", "Y")))
     assert found == Labels(("0", "1", "2"), named["label"], "as the data set names them")
-    made = prepare(tokens([[0, 1.0], ["2", "B-PER"]]), {"tokens": "tokens", "tags": "tags"}, found)
-    assert [row["tags"] for row in made.rows] == [[0, 1], [2, 1]]
+    result = map_rows(tokens([[0, 1.0], ["2", "B-PER"]]), {"tokens": "tokens", "tags": "tags"}, found)
+    assert [row["tags"] for row in result.rows] == [[0, 1], [2, 1]]
 
 
 def test_tags_as_the_task_names_them():
@@ -275,9 +278,9 @@ def test_the_users_order_of_tags_wins_over_everybody():
         assert found == Labels(("1", "2", "0"), order, "in the order given")
     assert tags_of([["O", "B-PER"]], ordered=order) == Labels(order, order, "in the order given")
     assert line_of(tags_of, [["O", "B-LOC"]], ordered=order) == (
-        "65 reviews.csv has labels that are not in the list: 'B-LOC'; the list has 'B-PER', 'I-PER', 'O'. Mend --set labels=A,B,C"
+        "65 reviews.csv has labels that are not in the list: 'B-LOC'; the list has 'B-PER', 'I-PER', 'O'. Correct --set labels=A,B,C"
     )
-    assert line_of(tags_of, [["O"]], ordered=("O", "X", "O")) == "2 labels names 'O' more than once. Mend --set labels=A,B,C"
+    assert line_of(tags_of, [["O"]], ordered=("O", "X", "O")) == "2 labels names 'O' more than once. Correct --set labels=A,B,C"
 
 
 def test_too_few_tags_and_too_many():

@@ -1,4 +1,4 @@
-"""hftool/data/readers/parquet_arrow.py: Parquet and Arrow as `datasets` writes them, with class names, in shards and in folders."""
+"""hftool/data/readers/parquet_arrow.py: Parquet and Arrow of `datasets`, with class names, shards and folders."""
 
 import json
 
@@ -104,7 +104,7 @@ def test_a_shard_that_is_missing_is_named(tmp_path, rows):
     assert len(read_table(tmp_path / "train-00001-of-00003.parquet", "train").rows) == 6
 
 
-def test_shards_beside_another_file_of_the_split_are_not_chosen_between(tmp_path, rows):
+def test_shards_and_another_file_of_the_split_are_ambiguous(tmp_path, rows):
     for name in ("train-00000-of-00002", "train-00001-of-00002", "train"):
         rows.to_parquet(tmp_path / f"{name}.parquet")
     with pytest.raises(DataError, match="has two files for train"):
@@ -122,7 +122,7 @@ def test_folders_that_save_to_disk_wrote(tmp_path, rows):
     rows.save_to_disk(str(tmp_path / "one"))
     assert numbers(read_table(split_files(tmp_path / "one")["train"], "train")) == list(range(6))
     (tmp_path / "both" / "train" / "data-00001-of-00002.arrow").unlink()
-    with pytest.raises(DataError, match=r"is not whole: it lacks 'data-00001-of-00002.arrow'"):
+    with pytest.raises(DataError, match=r"is incomplete: it lacks 'data-00001-of-00002.arrow'"):
         split_files(tmp_path / "both")
 
 

@@ -1,4 +1,4 @@
-"""hftool/data/content.py: what is no running text is not learnt as such because its file is called .txt."""
+"""hftool/data/readers/plain_text.py: a .txt file of another format is not learned as running text."""
 
 import json
 
@@ -84,7 +84,7 @@ def test_tables_tags_and_labels_are_no_text_to_learn(tmp_path, name):
     with pytest.raises(DataError) as caught:
         find(path)
     assert caught.value.detail.startswith(f"'{path}' is called a text but looks like {looks}")
-    assert caught.value.hint.endswith("; or, if it is plain text all the same, say so with --head")
+    assert caught.value.hint.endswith("; or, if it is plain text, say so with --head")
     assert find(path, head="fill").head == "fill"
 
 

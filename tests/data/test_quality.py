@@ -1,10 +1,10 @@
-"""hftool/data/quality.py: copies, conflicts and leaks are counted; validation is cut without a leak."""
+"""hftool/data/quality.py: duplicates, conflicts and leakage are counted; validation is split off without leakage."""
 
 from collections import Counter
 
 import pytest
 
-from hftool.data.quality import LEAST_PASSAGE, Quality, check_quality, cut_validation
+from hftool.data.quality import LEAST_PASSAGE, Quality, check_quality, split_validation
 from hftool.data.rows import SplitRows
 from hftool.errors import HftoolError
 
@@ -43,7 +43,7 @@ def test_copies_conflicts_and_leaks_are_counted_with_case_and_space_folded():
     assert quality.sentences() == [
         "3 rows of train repeat an earlier one",
         "1 texts of train have more than one label",
-        "1 of 2 validation rows are in train (50.0 %): the metrics flatter",
+        "1 of 2 validation rows are in train (50.0 %): metrics are inflated",
     ]
 
 
@@ -53,12 +53,16 @@ def test_a_pair_is_a_copy_only_if_both_texts_are():
     assert check_quality(train, validation, allow_leak=False).leaked == 0
 
 
-def test_every_kind_of_row_is_known_by_what_is_asked():
+def test_every_kind_of_row_is_identified_by_its_inputs():
     tagged = {"tokens": ["Ann", "Sleeps"], "tags": [1, 0]}
     assert counted([tagged, {**tagged, "tags": [0, 0]}, tagged], [{"tokens": ["ann", "sleeps"], "tags": [1, 0]}]) == (1, 1, 1)
-    asked = {"question": "Where?", "context": "Lyon.", "answers": {"text": ["Lyon"], "answer_start": [0]}}
-    other = {**asked, "answers": {"text": [], "answer_start": []}}
-    assert counted([asked, asked, other], [{**asked, "question": "where? "}, {**asked, "context": "In Lyon."}]) == (1, 1, 1)
+    question = {"question": "Where?", "context": "Lyon.", "answers": {"text": ["Lyon"], "answer_start": [0]}}
+    other = {**question, "answers": {"text": [], "answer_start": []}}
+    assert counted([question, question, other], [{**question, "question": "where? "}, {**question, "context": "In Lyon."}]) == (
+        1,
+        1,
+        1,
+    )
     scored = {"text": "a", "text_pair": "b", "label": 4.75}
     assert counted([scored, {**scored, "label": 4.5}], [{**scored, "text_pair": "c"}]) == (0, 1, 0)
 
@@ -66,8 +70,8 @@ def test_every_kind_of_row_is_known_by_what_is_asked():
 def test_a_text_may_have_two_translations_and_two_ways_on():
     translated = {"source": "yes", "target": "ja"}
     assert counted([translated, {**translated, "target": "doch"}, translated], [translated]) == (1, 0, 1)
-    written = {"prompt": "once", "completion": "upon"}
-    assert counted([written, {**written, "completion": "more"}], [{**written, "prompt": "twice"}]) == (0, 0, 0)
+    generated = {"prompt": "once", "completion": "upon"}
+    assert counted([generated, {**generated, "completion": "more"}], [{**generated, "prompt": "twice"}]) == (0, 0, 0)
     short = [{"prompt": "hi", "completion": "hello"}]
     assert counted(short, short) == (0, 0, 1)  # short, but no plain text
 
@@ -83,7 +87,7 @@ def test_above_five_percent_leaked_is_an_error_unless_it_is_allowed():
     leaky = split([*rows, (f"{LONG} 1", 1), (f"{LONG.upper()} 2", 0), (f"{LONG}  3", 1)], "validation")
     assert line_of(check_quality, train, leaky, allow_leak=False) == (
         "65 3 of 41 validation rows are in train as well (lines 40, 41, 42 of validation.csv). "
-        "Mend the split, or train all the same with --allow-leak"
+        "Correct the split, or train anyway with --allow-leak"
     )
     assert check_quality(train, leaky, allow_leak=True).leaked == 3
 
@@ -139,25 +143,25 @@ def test_short_lines_of_plain_text_are_no_copies_but_passages_are():
 
 def test_the_cut_is_seeded_stratified_and_keeps_the_file_order():
     train = split([(f"film {i}", int(i % 10 == 0)) for i in range(1000)])
-    rest, validation = cut_validation(train, 0.2, 3)
+    rest, validation = split_validation(train, 0.2, 3)
     assert Counter(row["label"] for row in validation.rows) == {0: 180, 1: 20}
     assert sorted(rest.numbers + validation.numbers) == train.numbers
     assert rest.numbers == sorted(rest.numbers) and validation.numbers == sorted(validation.numbers)
-    again = cut_validation(train, 0.2, 3)
+    again = split_validation(train, 0.2, 3)
     assert (again[0].numbers, again[1].numbers) == (rest.numbers, validation.numbers)
-    assert cut_validation(train, 0.2, 4)[1].numbers != validation.numbers
+    assert split_validation(train, 0.2, 4)[1].numbers != validation.numbers
 
 
 def test_copies_of_a_text_stay_on_one_side_of_the_cut():
     train = split([(f"{'FILM' if i % 3 else 'film'} {i % 100}", i % 2) for i in range(400)])
-    rest, validation = cut_validation(train, 0.1, 0)
+    rest, validation = split_validation(train, 0.1, 0)
     assert len(validation.rows) == 40
     assert check_quality(rest, validation, allow_leak=False).leaked == 0
 
 
 def test_questions_about_one_context_stay_on_one_side_of_the_cut():
     rows = [{"question": f"what {i}?", "context": f"text {i % 40}", "answers": {"text": []}} for i in range(120)]
-    rest, validation = cut_validation(prepared(rows), 0.1, 0)
+    rest, validation = split_validation(prepared(rows), 0.1, 0)
     assert len(validation.rows) == 12 and len(rest.rows) == 108
     assert not {row["context"] for row in rest.rows} & {row["context"] for row in validation.rows}
     assert len({row["context"] for row in validation.rows}) == 4
@@ -167,31 +171,31 @@ def test_copied_sentences_and_sources_stay_on_one_side_of_the_cut():
     tagged = [{"tokens": ["Ann", str(i % 30)], "tags": [1, 0]} for i in range(90)]
     translated = [{"source": f"yes {i % 30}", "target": f"ja {i}"} for i in range(90)]
     for rows in (tagged, translated):
-        rest, validation = cut_validation(prepared(rows), 0.1, 0)
+        rest, validation = split_validation(prepared(rows), 0.1, 0)
         assert len(validation.rows) == 9
         assert check_quality(rest, validation, allow_leak=False).leaked == 0
 
 
 def test_short_lines_are_each_cut_for_themselves():
-    rest, validation = cut_validation(lines(["Yes."] * 100), 0.1, 0)
+    rest, validation = split_validation(lines(["Yes."] * 100), 0.1, 0)
     assert (len(rest.rows), len(validation.rows)) == (90, 10)
 
 
 def test_numbers_are_no_classes_to_be_cut_alike():
     scored = prepared([{"text": f"a {i}", "text_pair": "b", "label": i / 10} for i in range(100)])
-    rest, validation = cut_validation(scored, 0.1, 0)
+    rest, validation = split_validation(scored, 0.1, 0)
     assert (len(rest.rows), len(validation.rows)) == (90, 10)  # and not one of each number, which would be all
 
 
 def test_each_label_with_two_texts_is_measured_and_stays_in_train():
     train = split([("a", 0), ("b", 0), ("c", 1), ("d", 2), ("d", 2), ("e", 2), ("e", 2), ("e", 2)])
-    rest, validation = cut_validation(train, 0.1, 0)
+    rest, validation = split_validation(train, 0.1, 0)
     assert sorted(row["label"] for row in validation.rows) == [0, 2, 2]
     assert {row["label"] for row in rest.rows} == {0, 1, 2}
 
 
 def test_one_text_a_label_cannot_be_cut():
-    line = line_of(cut_validation, split([("a", 0), ("A", 0), ("b", 1)]), 0.1, 0)
+    line = line_of(split_validation, split([("a", 0), ("A", 0), ("b", 1)]), 0.1, 0)
     assert line == "65 train.csv has too few rows to cut a validation split off. Name one with --validation"
     one_context = [{"question": f"what {i}?", "context": "text", "answers": {"text": []}} for i in range(9)]
-    assert line_of(cut_validation, prepared(one_context), 0.1, 0) == line
+    assert line_of(split_validation, prepared(one_context), 0.1, 0) == line

@@ -1,4 +1,4 @@
-"""hftool/data/rows.py: rows under their roles; what cannot be used is set aside with its line and its reason."""
+"""hftool/data/rows.py: rows are mapped to roles; a rejected row keeps its line and its reason."""
 
 import json
 
@@ -6,7 +6,7 @@ import pytest
 
 from hftool.data.labels import Labels
 from hftool.data.readers.tables import Rejected, Table
-from hftool.data.rows import prepare, prepare_row, sample_indices
+from hftool.data.rows import map_row, map_rows, sample_indices
 from hftool.errors import HftoolError
 
 TWO = Labels(("0", "1"), ("negative", "positive"), "")
@@ -36,8 +36,8 @@ def questions(*pairs, good=200, context="Not Paris but Lyon."):
     return table([*rows, *({"question": "where?", "context": text, "answers": found} for text, found in pairs)])
 
 
-def reasons(made):
-    return [(bad.row, bad.reason) for bad in made.rejected]
+def reasons(result):
+    return [(bad.row, bad.reason) for bad in result.rejected]
 
 
 def line_of(call, *words, **named):
@@ -64,23 +64,23 @@ def line_of(call, *words, **named):
     ],
 )
 def test_texts_come_through(value, text):
-    assert prepare_row({"t": value}, {"text": "t"}) == ({"text": text}, "")
+    assert map_row({"t": value}, {"text": "t"}) == ({"text": text}, "")
     for role in ("source", "target", "prompt", "completion", "question"):
-        assert prepare_row({"t": value}, {role: "t"}) == ({role: text}, "")
+        assert map_row({"t": value}, {role: "t"}) == ({role: text}, "")
 
 
 @pytest.mark.parametrize("value", [None, "", "\u200b", "\ufeff", float("nan"), ["a"], {"a": 1}, b"a"])
 def test_what_is_no_text(value):
     row = {"a": "there", "b": value}
-    assert prepare_row(row, {"text": "a", "text_pair": "b"}) == ({}, "no text in column 'b'")
-    assert prepare_row(row, {"question": "a", "context": "b"}) == ({}, "no text in column 'b'")
+    assert map_row(row, {"text": "a", "text_pair": "b"}) == ({}, "no text in column 'b'")
+    assert map_row(row, {"question": "a", "context": "b"}) == ({}, "no text in column 'b'")
 
 
 def test_parts_of_a_column():
     row = {"translation": {"en": "yes", "de": "ja"}}
     given = {"source": "translation.en", "target": "translation.de"}
-    assert prepare_row(row, given) == ({"source": "yes", "target": "ja"}, "")
-    assert prepare_row(row, {"source": "translation.fr"}) == ({}, "no text in column 'translation.fr'")
+    assert map_row(row, given) == ({"source": "yes", "target": "ja"}, "")
+    assert map_row(row, {"source": "translation.fr"}) == ({}, "no text in column 'translation.fr'")
 
 
 def test_rows_without_a_text_or_a_label_are_set_aside_with_their_line():
@@ -88,28 +88,28 @@ def test_rows_without_a_text_or_a_label_are_set_aside_with_their_line():
     texts[7] = " \u3000\ufeff\u200b\0"
     labels = [i % 2 for i in range(300)]
     labels[9] = " "
-    made = prepare(films(labels, texts), TEXT, TWO)
-    assert reasons(made) == [(9, "no text in column 'text'"), (11, "no label")]
-    assert len(made.rows) == 298 and made.numbers[6:9] == [8, 10, 12]
-    assert made.rejected[1].raw == "{'text': 'a film', 'label': ' '}"
+    result = map_rows(films(labels, texts), TEXT, TWO)
+    assert reasons(result) == [(9, "no text in column 'text'"), (11, "no label")]
+    assert len(result.rows) == 298 and result.numbers[6:9] == [8, 10, 12]
+    assert result.rejected[1].raw == "{'text': 'a film', 'label': ' '}"
 
 
 def test_above_one_percent_of_unusable_rows_is_an_error():
     texts = ["a film"] * 100
     texts[0] = ""
-    assert len(prepare(films([1] * 100, texts), {"text": "text"}, None).rows) == 99
+    assert len(map_rows(films([1] * 100, texts), {"text": "text"}, None).rows) == 99
     texts[50] = ""
-    assert line_of(prepare, films([1] * 100, texts), {"text": "text"}, None) == (
+    assert line_of(map_rows, films([1] * 100, texts), {"text": "text"}, None) == (
         "65 reviews.csv: 2 of 100 rows cannot be used; the first is line 2: no text in column 'text'. "
-        "At most 1 % may be unusable: mend the file or choose other columns"
+        "At most 1 % may be unusable: correct the file or choose other columns"
     )
 
 
 def test_rows_that_could_not_be_read_count_as_well():
     bad = Rejected(1, "3 fields where the header has 2", "")
-    made = prepare(table([{"text": "a film"}] * 99, rejected=[bad]), {"text": "text"}, None)
-    assert made.rejected == [bad]
-    line = line_of(prepare, table([{"text": "a film"}] * 98, rejected=[bad]), {"text": "text"}, None)
+    result = map_rows(table([{"text": "a film"}] * 99, rejected=[bad]), {"text": "text"}, None)
+    assert result.rejected == [bad]
+    line = line_of(map_rows, table([{"text": "a film"}] * 98, rejected=[bad]), {"text": "text"}, None)
     assert line.startswith("65 reviews.csv: 1 of 99 rows cannot be used; the first is line 1: 3 fields")
 
 
@@ -117,69 +117,69 @@ def test_rows_that_could_not_be_read_count_as_well():
 
 
 def test_a_label_that_train_lacks_is_named_with_its_line():
-    assert line_of(prepare, films([0, 1, 2]), TEXT, TWO) == (
+    assert line_of(map_rows, films([0, 1, 2]), TEXT, TWO) == (
         "65 reviews.csv:4: the label '2' is not one of 'negative', 'positive', '0', '1'. Labels of every split must be in train"
     )
-    assert "(2 such labels: '2', 'x')" in line_of(prepare, films([0, 2, "x", 2]), TEXT, TWO)
+    assert "(2 such labels: '2', 'x')" in line_of(map_rows, films([0, 2, "x", 2]), TEXT, TWO)
 
 
 def test_where_a_value_is_the_name_of_another_class_the_value_wins():
-    made = prepare(films(["1", "2"]), TEXT, Labels(("1", "2"), ("2", "1"), ""))
-    assert [row["label"] for row in made.rows] == [0, 1]
+    result = map_rows(films(["1", "2"]), TEXT, Labels(("1", "2"), ("2", "1"), ""))
+    assert [row["label"] for row in result.rows] == [0, 1]
 
 
 def test_numbers_stay_numbers_and_what_is_none_is_shown():
     score = Labels(("score",), ("score",), "", (0.0, 5.0))
-    made = prepare(films([4.75, "0", " 2.5 ", *[1.0] * 200, "4,75", None]), TEXT, score)
-    assert [row["label"] for row in made.rows][:4] == [4.75, 0.0, 2.5, 1.0]
-    assert reasons(made) == [(205, "'4,75' is not a number"), (206, "no number")]
+    result = map_rows(films([4.75, "0", " 2.5 ", *[1.0] * 200, "4,75", None]), TEXT, score)
+    assert [row["label"] for row in result.rows][:4] == [4.75, 0.0, 2.5, 1.0]
+    assert reasons(result) == [(205, "'4,75' is not a number"), (206, "no number")]
 
 
 # ---- tokens and tags
 
 
 def test_tags_become_ids():
-    made = prepare(sentences((["Ann", "Lee"], ["B-PER", " I-PER\n"]), ("['I', 'am']", "O O"), good=0), TAGGED, TAGS)
-    assert made.rows == [{"tokens": ["Ann", "Lee"], "tags": [1, 2]}, {"tokens": ["I", "am"], "tags": [0, 0]}]
+    result = map_rows(sentences((["Ann", "Lee"], ["B-PER", " I-PER\n"]), ("['I', 'am']", "O O"), good=0), TAGGED, TAGS)
+    assert result.rows == [{"tokens": ["Ann", "Lee"], "tags": [1, 2]}, {"tokens": ["I", "am"], "tags": [0, 0]}]
     from_one = Labels(("1", "2", "3"), ("1", "2", "3"), "")
-    made = prepare(sentences((["a", "b", "c"], [1, 2.0, "3"]), good=0), TAGGED, from_one)
-    assert made.rows[0]["tags"] == [0, 1, 2]
+    result = map_rows(sentences((["a", "b", "c"], [1, 2.0, "3"]), good=0), TAGGED, from_one)
+    assert result.rows[0]["tags"] == [0, 1, 2]
 
 
 def test_rows_whose_tags_do_not_fit_are_set_aside_with_their_line():
-    made = prepare(sentences((["a"] * 5, ["O"] * 4), ([], []), good=300), TAGGED, TAGS)
-    assert reasons(made) == [(302, "5 tokens and 4 tags"), (303, "no tokens in column 'tokens'")]
-    made = prepare(sentences((["a"], []), (["a", "b"], ["O", None]), good=300), TAGGED, TAGS)
-    assert reasons(made) == [(302, "no tags"), (303, "tag 2 is empty")]
+    result = map_rows(sentences((["a"] * 5, ["O"] * 4), ([], []), good=300), TAGGED, TAGS)
+    assert reasons(result) == [(302, "5 tokens and 4 tags"), (303, "no tokens in column 'tokens'")]
+    result = map_rows(sentences((["a"], []), (["a", "b"], ["O", None]), good=300), TAGGED, TAGS)
+    assert reasons(result) == [(302, "no tags"), (303, "tag 2 is empty")]
 
 
 def test_a_tag_that_train_lacks_is_named_with_its_line():
-    assert line_of(prepare, sentences((["a", "b"], ["O", "B-LOC"]), (["a"], ["X"])), TAGGED, TAGS) == (
+    assert line_of(map_rows, sentences((["a", "b"], ["O", "B-LOC"]), (["a"], ["X"])), TAGGED, TAGS) == (
         "65 reviews.csv:202: the label 'B-LOC' is not one of 'O', 'B-PER', 'I-PER' (2 such labels: 'B-LOC', 'X'). "
         "Labels of every split must be in train"
     )
 
 
-def test_awkward_tokens_keep_their_places():
+def test_awkward_tokens_keep_their_indices():
     words = ["\ufeff", "😀", "שלום", "half \ud83d", "", "x" * 100_000]
-    made = prepare(sentences((words, ["B-PER", *["O"] * 5]), good=0), TAGGED, TAGS)
-    assert made.rows == [{"tokens": [*words[:3], "half ?", *words[4:]], "tags": [1, 0, 0, 0, 0, 0]}]
+    result = map_rows(sentences((words, ["B-PER", *["O"] * 5]), good=0), TAGGED, TAGS)
+    assert result.rows == [{"tokens": [*words[:3], "half ?", *words[4:]], "tags": [1, 0, 0, 0, 0, 0]}]
 
 
 # ---- answers
 
 
-def test_answers_come_with_their_places():
+def test_answers_come_with_their_offsets():
     given = {"text": ["Lyon", "Paris"], "answer_start": [14, 4]}
-    made = prepare(questions(("Not Paris but Lyon.", given), ("Nobody knows.", []), good=0), ASKED, None)
-    assert [row["answers"] for row in made.rows] == [given, {"text": [], "answer_start": []}]
-    beside = {"question": "?", "context": "Lyon or Lyon", "answers": "Lyon", "answer_start": "8"}
-    assert prepare_row(beside, ASKED)[0]["answers"] == {"text": ["Lyon"], "answer_start": [8]}
+    result = map_rows(questions(("Not Paris but Lyon.", given), ("Nobody knows.", []), good=0), ASKED, None)
+    assert [row["answers"] for row in result.rows] == [given, {"text": [], "answer_start": []}]
+    separate = {"question": "?", "context": "Lyon or Lyon", "answers": "Lyon", "answer_start": "8"}
+    assert map_row(separate, ASKED)[0]["answers"] == {"text": ["Lyon"], "answer_start": [8]}
 
 
 def test_answers_that_are_not_in_their_context_are_counted_and_set_aside():
-    made = prepare(questions(("Not Paris but Lyon.", ["Rome"]), ("Not Paris.", "")), ASKED, None)
-    assert len(made.rows) == 200 and reasons(made) == [
+    result = map_rows(questions(("Not Paris but Lyon.", ["Rome"]), ("Not Paris.", "")), ASKED, None)
+    assert len(result.rows) == 200 and reasons(result) == [
         (202, "its answer is not in its context: 'Rome'"),
         (203, "no answer (a question without one has [])"),
     ]
@@ -187,27 +187,27 @@ def test_answers_that_are_not_in_their_context_are_counted_and_set_aside():
 
 def test_above_one_percent_of_answers_not_in_their_context_is_an_error():
     wrong = [("Not Paris but Lyon.", ["Rome"])] * 3
-    assert line_of(prepare, questions(*wrong), ASKED, None) == (
+    assert line_of(map_rows, questions(*wrong), ASKED, None) == (
         "65 reviews.csv: 3 of 203 rows cannot be used; the first is line 202: its answer is not in its context: 'Rome'. "
-        "At most 1 % may be unusable: mend the file or choose other columns"
+        "At most 1 % may be unusable: correct the file or choose other columns"
     )
 
 
 @pytest.mark.parametrize("mark", ["\ufeff", "\ufeff\ufeff ", "😀", "\ud83d"])
-def test_a_context_keeps_its_first_character_so_that_places_are_right(mark):
-    """What answers a context is a place in it: without the mark every place would be one too low."""
+def test_a_context_keeps_its_bom_so_that_offsets_are_right(mark):
+    """Answers are offsets into the context: without the BOM each would be one too low."""
     context = mark + "Paris, not Lyon and not Paris"
     given = {"text": ["Paris"], "answer_start": [len(mark) + 24]}
-    made, _ = prepare_row({"question": "\ufeff where?", "context": context, "answers": given}, ASKED)
-    assert made["context"] == context.replace("\ud83d", "?") and made["question"] == " where?"
-    assert made["answers"] == given
-    start = made["answers"]["answer_start"][0]
-    assert made["context"][start : start + 5] == context[start : start + 5] == "Paris"
+    result, _ = map_row({"question": "\ufeff where?", "context": context, "answers": given}, ASKED)
+    assert result["context"] == context.replace("\ud83d", "?") and result["question"] == " where?"
+    assert result["answers"] == given
+    start = result["answers"]["answer_start"][0]
+    assert result["context"][start : start + 5] == context[start : start + 5] == "Paris"
 
 
 def test_a_question_to_answer_needs_no_answers():
     row = {"question": "where?", "context": "x" * 100_000 + " שלום", "answers": "nowhere in it"}
-    assert prepare_row(row, {"question": "question", "context": "context"}) == (
+    assert map_row(row, {"question": "question", "context": "context"}) == (
         {"question": "where?", "context": "x" * 100_000 + " שלום"},
         "",
     )
@@ -224,5 +224,5 @@ def test_a_limit_is_a_seeded_sample_in_file_order():
 
 
 def test_rows_are_kept_with_their_lines():
-    made = prepare(films([0, 1, 0, 1], ["a", "b", "c", "d"]), TEXT, TWO).keep([3, 1])
-    assert [row["text"] for row in made.rows] == ["d", "b"] and made.numbers == [5, 3]
+    result = map_rows(films([0, 1, 0, 1], ["a", "b", "c", "d"]), TEXT, TWO).keep([3, 1])
+    assert [row["text"] for row in result.rows] == ["d", "b"] and result.numbers == [5, 3]

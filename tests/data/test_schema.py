@@ -1,4 +1,4 @@
-"""hftool/data/schema.py: a cell becomes the value of its role, or a reason that says why it cannot."""
+"""hftool/data/schema.py: a cell becomes the value of its role, or a reason to reject the row."""
 
 from decimal import Decimal
 
@@ -103,7 +103,7 @@ def test_tokens_in_every_form(cell, tokens):
     assert tokens_value(cell) == (tokens, "")
 
 
-def test_an_empty_token_keeps_its_place_so_that_tags_fit():
+def test_an_empty_token_is_kept_so_that_tags_align():
     tokens, reason = tokens_value(["EU", "", None, "\ufeff", "it"])
     assert tokens == ["EU", "", "", "\ufeff", "it"] and reason == ""
 
@@ -182,12 +182,12 @@ def test_answers_in_every_form(cell):
 
 
 @pytest.mark.parametrize(
-    ("start", "place"),
+    ("start", "offset"),
     [(4, 4), ("4", 4), (None, 4), ("", 4), (-9, 4), (13, 4), (15, 24), (23, 24), (24, 24), (26, 24), (24.0, 24), (10**9, 24)],
 )
-def test_of_several_places_the_one_nearest_to_the_start_is_taken(start, place):
-    for cell, beside in (("Paris", start), ({"text": ["Paris"], "answer_start": [start]}, None)):
-        assert answers_value(cell, beside, PARIS) == ({"text": ["Paris"], "answer_start": [place]}, "")
+def test_of_several_occurrences_the_nearest_to_the_start_is_taken(start, offset):
+    for cell, start_cell in (("Paris", start), ({"text": ["Paris"], "answer_start": [start]}, None)):
+        assert answers_value(cell, start_cell, PARIS) == ({"text": ["Paris"], "answer_start": [offset]}, "")
 
 
 def test_every_start_is_right_after_emoji_that_others_count_twice():

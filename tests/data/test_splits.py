@@ -1,4 +1,4 @@
-"""hftool/data/splits.py: from the tables of a task to its splits, and what is said on the way."""
+"""hftool/data/splits.py: the tables of a task become its splits, with notices."""
 
 import pytest
 
@@ -25,7 +25,7 @@ def tagged(name, tags):
     return table_of(name, [{"tokens": [f"{name}{i}", *["a"] * (len(t or "x") - 1)], "tags": t} for i, t in enumerate(tags)])
 
 
-def asked(name, answers):
+def questions(name, answers):
     rows = [{"question": f"{name} {i}?", "context": f"{i // 3} Lyon", "answers": found} for i, found in enumerate(answers)]
     return table_of(name, rows)
 
@@ -41,8 +41,8 @@ def running(name, lines):
 def build(*tables, head="classify", **named):
     defaults = {"columns": {}, "known_columns": {}, "known_labels": (), "ordered_labels": (), "limit": None, "seed": 0}
     row_schemas = head_class(head).row_schemas
-    choices = SplitOptions(**{"shapes": row_schemas, **defaults, "validation_share": 0.1, "allow_leak": False, **named})
-    return build_splits({part.split: part for part in tables}, choices)
+    options = SplitOptions(**{"row_schemas": row_schemas, **defaults, "validation_share": 0.1, "allow_leak": False, **named})
+    return build_splits({part.split: part for part in tables}, options)
 
 
 def line_of(call, *words, **named):
@@ -58,7 +58,7 @@ def texts(part):
 # ---- classes
 
 
-def test_choices_are_said_and_splits_are_had_by_name():
+def test_choices_are_reported_and_splits_have_names():
     splits = build(table("train", [0, 1] * 20), table("validation", [0, 1]), table("test", [-1, -1]))
     assert splits.notices == (
         "columns: text='text', label='label'",
@@ -74,7 +74,7 @@ def test_a_test_split_with_labels_is_kept_and_one_without_the_column_left_out():
     assert build(table("train", [0, 1] * 20), table("test", [0], columns=("text", "id"))).test is None
 
 
-def test_a_validation_split_without_labels_is_replaced_and_that_is_said():
+def test_a_validation_split_without_labels_is_replaced_and_reported():
     splits = build(table("train", ["no", "yes"] * 20), table("validation", [None, "-1"]))
     assert splits.notices[2:] == (
         "validation: validation.csv has no labels and is left out",
@@ -83,7 +83,7 @@ def test_a_validation_split_without_labels_is_replaced_and_that_is_said():
     assert len(splits.train.rows) == 36 and splits.validation.path == "train.csv"
 
 
-def test_a_split_with_columns_under_other_names_is_mapped_and_that_is_said():
+def test_a_split_with_other_column_names_is_mapped_and_reported():
     train = table("train", [0, 1] * 20)
     splits = build(
         train, table("validation", [0, 1], columns=("text", "stars")), table("test", [1, 1], columns=("SMS", "label"))
@@ -126,7 +126,7 @@ def test_a_limit_samples_each_split_and_may_leave_one_class():
 # ---- numbers
 
 
-def test_amounts_are_known_by_themselves_and_said():
+def test_continuous_labels_are_inferred_and_reported():
     splits = build(table("train", [i / 4 for i in range(21)]), table("test", [-1.0, -1]))
     assert splits.labels.range == (0.0, 5.0) and splits.train.rows[1]["label"] == 0.25
     assert splits.notices == (
@@ -137,7 +137,7 @@ def test_amounts_are_known_by_themselves_and_said():
     )
 
 
-def test_whole_numbers_are_amounts_when_the_task_says_so_and_fractions_classes_when_the_user_does():
+def test_the_task_makes_whole_numbers_continuous_and_the_user_fractions_classes():
     assert build(table("train", ["1", "2"] * 20), numbers=True).labels.range == (1.0, 2.0)
     assert build(table("train", ["1", "2"] * 20)).labels.names == ("1", "2")
     assert build(table("train", ["1.5", "2"] * 20), numbers=False, ordered_labels=("1.5", "2")).labels.names == ("1.5", "2")
@@ -169,7 +169,7 @@ def test_tags_are_named_cut_and_checked():
 
 
 def test_a_cut_leaves_all_questions_about_a_context_together():
-    splits = build(asked("train", [["Lyon"]] * 90), head="answer")
+    splits = build(questions("train", [["Lyon"]] * 90), head="answer")
     assert splits.notices[1] == "validation: 9 rows cut from train (seed 0)" and splits.labels.names == ()
     assert not {row["context"] for row in splits.train.rows} & {row["context"] for row in splits.validation.rows}
 
@@ -193,14 +193,14 @@ def test_parts_of_a_column_go_through():
         ("tag", tagged, [["B-PER", "O"], ["O", "O"]], [[[], []], [[-1, -1], [-1]], ["[]", ""], [None, None]]),
         (
             "answer",
-            asked,
+            questions,
             [["Lyon"], []],
             [[[], []], [{"text": [], "answer_start": []}] * 2, [{"text": [""], "answer_start": [-1]}] * 2, [None, None]],
         ),
         ("text2text", translated, ["ja", "nein"], [[None, None], ["", " "], ["-1", "-1"]]),
     ],
 )
-def test_a_test_split_without_targets_is_left_out_and_that_is_said(head, make, labelled, unlabelled):
+def test_a_test_split_without_targets_is_left_out_and_reported(head, make, labelled, unlabelled):
     known = {"source": "translation.en", "target": "translation.de"} if head == "text2text" else {}
     train = make("train", labelled * 30)
     for targets in unlabelled:
@@ -214,8 +214,8 @@ def test_targets_are_known_by_one_row_that_has_one():
     assert not has_targets(table("test", [-1, "-1", None, ""]), "label")
     assert has_targets(table("test", [-1, 0]), "label")
     assert not has_targets(table("test", [1]), "other") and not has_targets(table("test", [1]), None)
-    assert has_targets(tagged("test", [[], [0]]), "tags") and has_targets(asked("test", [[], ["Lyon"]]), "answers")
-    assert has_targets(asked("test", [{"text": [], "is_impossible": True}]), "answers")
+    assert has_targets(tagged("test", [[], [0]]), "tags") and has_targets(questions("test", [[], ["Lyon"]]), "answers")
+    assert has_targets(questions("test", [{"text": [], "is_impossible": True}]), "answers")
 
 
 # ---- running text
@@ -256,23 +256,23 @@ def test_a_prompt_and_what_follows_come_before_plain_text():
 
 
 @pytest.mark.parametrize("stray", ["3,5", "unknown", "3;5"])
-def test_a_stray_word_does_not_make_classes_of_amounts(stray):
-    """It is set aside like any row that cannot be used, or said with its line where there are too many."""
-    amounts = [f"{i % 5}.5" for i in range(200)]
-    splits = build(table("train", [*amounts, stray]))
+def test_a_stray_text_does_not_turn_numbers_into_classes(stray):
+    """It is set aside like any row that cannot be used, or reported with its line if there are too many."""
+    numbers = [f"{i % 5}.5" for i in range(200)]
+    splits = build(table("train", [*numbers, stray]))
     assert splits.labels.range == (0.5, 4.5)
     assert [(one.row, one.reason) for one in splits.train.rejected] == [(202, f"'{stray}' is not a number")]
-    line = line_of(build, table("train", [*amounts[:40], stray]))
+    line = line_of(build, table("train", [*numbers[:40], stray]))
     assert line.startswith(f"65 train.csv: 1 of 41 rows cannot be used; the first is line 42: '{stray}' is not a number")
-    assert line.endswith("--set labels=A,B,C if the labels are classes and no amounts")
+    assert line.endswith("--set labels=A,B,C if the labels are classes and not numbers")
     words = build(table("train", ["1.5", "2.0", "other"] * 20))
     assert words.labels.names == ("1.5", "2", "other") and not words.labels.range
 
 
 @pytest.mark.parametrize("mark", ["-", "n/a", "NA", "?", "nan"])
-def test_a_mark_for_no_label_among_amounts_is_counted_and_left_out(mark):
-    amounts = [mark if i % 6 == 0 else f"{i % 5}.5" for i in range(60)]
-    splits = build(table("train", amounts), table("validation", amounts))
+def test_a_mark_for_no_label_among_numbers_is_counted_and_left_out(mark):
+    numbers = [mark if i % 6 == 0 else f"{i % 5}.5" for i in range(60)]
+    splits = build(table("train", numbers), table("validation", numbers))
     assert splits.labels.range == (0.5, 4.5)
     for part in (splits.train, splits.validation):
         assert len(part.rows) == 50 and {one.reason for one in part.rejected} == {"no label"}
@@ -280,7 +280,7 @@ def test_a_mark_for_no_label_among_amounts_is_counted_and_left_out(mark):
 
 
 @pytest.mark.parametrize("classes", [(0, 1, 2), (1, 2, 3, 4, 5), (0, 1, 2, 3), (3, 4), (0, 7)])
-def test_a_rare_minus_one_beside_larger_numbers_is_no_class(classes):
+def test_a_rare_minus_one_among_larger_numbers_is_no_class(classes):
     values = [*classes * 60, *[-1] * 4]
     splits = build(table("train", values), table("validation", values))
     assert splits.labels.names == tuple(map(str, classes))
@@ -299,13 +299,13 @@ DECIMALS = [  # the label of validation, what its cells are, and the first as a 
 
 
 @pytest.mark.parametrize(("column", "cells", "first"), DECIMALS)
-def test_each_file_writes_its_amounts_in_its_own_way(column, cells, first):
+def test_each_file_may_have_its_own_number_format(column, cells, first):
     """Amounts with decimal commas are read in every split, also where the columns have other names there."""
     train = table_of("train", [{"text": f"train {i}", "price": f"{i},5" if i else "-3"} for i in range(40)])
     other = table_of("validation", [{"comment": f"other {i}", column: cell} for i, cell in enumerate(cells)])
     splits = build(train, other, columns={"label": "price"})
     assert splits.labels.range == (-3, 39.5) and splits.validation.rows[0]["label"] == first
-    assert sum("decimal" in said for said in splits.notices) == 1 + ("," in cells[0])
+    assert sum("decimal" in notice for notice in splits.notices) == 1 + ("," in cells[0])
 
 
 def test_a_row_that_has_none_of_the_named_classes_is_set_aside():
@@ -323,8 +323,8 @@ def test_rows_that_the_data_set_gives_no_class_are_not_held_against_it():
     """176 of the 10,000 test rows of SNLI; a file that names no classes does not say that -1 beside 0 and 1 is none."""
     named = {"label": ("entailment", "neutral", "contradiction")}
     tables = [table(split, [*[0, 1, 2] * 60, *[-1] * 4]).rows for split in ("train", "validation", "test")]
-    made = zip(("train", "validation", "test"), tables, strict=True)
-    splits = build(*(table_of(split, rows, label_names=named) for split, rows in made))
+    result = zip(("train", "validation", "test"), tables, strict=True)
+    splits = build(*(table_of(split, rows, label_names=named) for split, rows in result))
     for part in (splits.train, splits.validation, splits.test):
         assert (len(part.rows), len(part.rejected)) == (180, 4)
     empty = table_of("train", table("train", [*[0, 1, 2] * 60, *[None] * 4]).rows, label_names=named)
@@ -335,7 +335,7 @@ def test_rows_that_the_data_set_gives_no_class_are_not_held_against_it():
 
 
 @pytest.mark.parametrize("odd", ["[PAD]", "[CLS]", "<pad>", "[SEP]", "<unk>"])
-def test_a_named_tag_that_marks_no_entity_is_said(odd):
+def test_a_named_tag_that_marks_no_entity_is_reported(odd):
     """Class names that came with the file, as those of Parquet, or in the user's order."""
     tables = [tagged("train", [[1, 0], [2, 0], [3, 0]] * 4), tagged("validation", [[1, 0], [2, 0]])]
     names = ("O", "B-PER", "I-PER", odd)
@@ -346,5 +346,5 @@ def test_a_named_tag_that_marks_no_entity_is_said(odd):
 
 def test_only_where_it_can_be_given_a_flag_keeps_spellings_apart():
     splits = build(table("train", ["good", "bad", "Good", "bad", "good", "BAD"] * 6))
-    assert any(said.endswith("; --set labels=A,B keeps spellings apart") for said in splits.notices)
-    assert splits.train.spelled and not any("--set" in said for said in splits.train.sentences())  # as evaluate says them
+    assert any(notice.endswith("; --set labels=A,B keeps spellings apart") for notice in splits.notices)
+    assert splits.train.spelled and not any("--set" in notice for notice in splits.train.sentences())  # as in evaluate

@@ -19,13 +19,13 @@ def read(tmp_path, articles, bare=False):
 
 @pytest.mark.parametrize("bare", [False, True])
 def test_a_row_for_each_question(tmp_path, bare):
-    asked = [
+    questions = [
         {"id": "a", "question": "Where?", "answers": [{"text": "Lyon", "answer_start": 14}, {"text": "in Lyon"}]},
         {"id": 8, "question": "When?", "answers": [], "is_impossible": True, "plausible_answers": [{"text": "x"}]},
         {"id": "c", "question": "Who?", "answers": [{"text": "Lyon", "answer_start": 14}], "is_impossible": True},
     ]
     more = {"context": "\ufeffשלום \ud83d", "qas": [{"id": "d", "question": "?", "is_impossible": False, "answers": []}]}
-    table = read(tmp_path, [{"title": "City", "paragraphs": [{**LYON, "qas": asked}, more]}, {"paragraphs": [LYON]}], bare)
+    table = read(tmp_path, [{"title": "City", "paragraphs": [{**LYON, "qas": questions}, more]}, {"paragraphs": [LYON]}], bare)
     assert table.columns == ("id", "title", "context", "question", "answers") and table.numbers == [1, 2, 3, 4, 5]
     assert table.rows[0] == {
         "id": "a",
@@ -60,7 +60,7 @@ def test_a_row_for_each_question(tmp_path, bare):
         ),
     ],
 )
-def test_damage_is_named_with_its_place(tmp_path, articles, where):
+def test_damage_is_reported_with_its_json_path(tmp_path, articles, where):
     with pytest.raises(DataError) as caught:
         read(tmp_path, articles)
     assert caught.value.detail == f"'{tmp_path / 'train.json'}': {where}"
@@ -71,8 +71,8 @@ def test_articles_without_a_question_are_no_rows(tmp_path):
         read(tmp_path, [{"paragraphs": []}])
 
 
-def test_questions_that_are_all_marked_impossible_are_something_to_measure_by(tmp_path):
-    asked = [{"id": i, "question": "When?", "answers": [], "is_impossible": True} for i in range(3)]
-    assert has_targets(read(tmp_path, [{"paragraphs": [{**LYON, "qas": asked}]}], False), "answers")
+def test_questions_that_are_all_marked_impossible_are_targets(tmp_path):
+    questions = [{"id": i, "question": "When?", "answers": [], "is_impossible": True} for i in range(3)]
+    assert has_targets(read(tmp_path, [{"paragraphs": [{**LYON, "qas": questions}]}], False), "answers")
     kept_back = [{"id": i, "question": "When?", "answers": []} for i in range(3)]
     assert not has_targets(read(tmp_path, [{"paragraphs": [{**LYON, "qas": kept_back}]}], False), "answers")

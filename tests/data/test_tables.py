@@ -1,4 +1,4 @@
-"""hftool/data/readers/tables.py: files and folders to rows, with the line of what cannot be used."""
+"""hftool/data/readers/tables.py: files and folders to rows, with the line numbers of rejected ones."""
 
 import json
 import os
@@ -13,8 +13,8 @@ import pyarrow.parquet
 import pytest
 from memory import PEAK
 
-from hftool.data.readers.tables import read_hub_folder, read_table, split_files, stream, text_of
-from hftool.data.writers import check_ending
+from hftool.data.readers.tables import cell_text, read_hub_folder, read_table, split_files, stream
+from hftool.data.writers import output_format
 from hftool.errors import HftoolError
 
 
@@ -37,7 +37,7 @@ def test_no_file_no_ending_no_bytes(tmp_path):
     empty = write(tmp_path / "empty.csv", "")
     assert line_of(read_table, tmp_path / "no.csv", "train") == f"66 there is no file '{tmp_path / 'no.csv'}'"
     assert line_of(read_table, tmp_path, "train") == f"66 '{tmp_path}' is a folder, not a file"
-    assert line_of(read_table, there, "train").startswith(f"2 '{there}' has no ending that says what it is. Use one of .csv")
+    assert line_of(read_table, there, "train").startswith(f"2 '{there}' has an unknown ending. Use one of .csv")
     assert line_of(read_table, empty, "train") == f"65 '{empty}' is empty"
     assert line_of(read_table, "a" * 300 + ".csv", "train").endswith(".csv' cannot be read: File name too long")
 
@@ -66,7 +66,7 @@ def test_json_lines_skip_what_is_no_object_and_name_its_line(tmp_path):
     assert table.numbers == [1, 6] and table.columns == ("text", "more")
     assert [bad.row for bad in table.rejected] == [3, 4, 5, 7]
     assert [bad.reason for bad in table.rejected[:2]] == ["a JSON list, not an object", "a JSON str, not an object"]
-    assert table.rejected[2].as_dict()["reason"].startswith("not JSON: ")
+    assert table.rejected[2].reason.startswith("not JSON: ")
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
@@ -140,11 +140,9 @@ def test_texts_are_read_in_their_encoding_or_not_at_all(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["out.txt", "out.conll", "out.bio", "out.IOB"])
-def test_lines_and_sentences_are_read_and_not_written(name):
-    assert line_of(check_ending, name) == f"2 cannot write '{name}'. Use .csv, .tsv, .jsonl or .parquet"
-    assert (
-        line_of(check_ending, "out.md") == "2 'out.md' has no ending that says what it is. Use .csv, .tsv, .jsonl or .parquet"
-    )
+def test_lines_and_sentences_have_readers_but_no_writers(name):
+    assert line_of(output_format, name) == f"2 cannot write '{name}'. Use .csv, .tsv, .jsonl or .parquet"
+    assert line_of(output_format, "out.md") == "2 'out.md' has an unknown ending. Use .csv, .tsv, .jsonl or .parquet"
 
 
 # ---- Parquet
@@ -157,7 +155,7 @@ def test_parquet_rows_come_as_they_are_stored(tmp_path):
     table = read_table(path, "train")
     assert table.columns == ("text", "label", "day", "tags") and table.numbers == [1, 2]
     assert table.rows[0] == {"text": "a", "label": 1.0, "day": date(2026, 1, 2), "tags": ["x"]}
-    assert [text_of(row["label"]) for row in table.rows] == ["1", None]
+    assert [cell_text(row["label"]) for row in table.rows] == ["1", None]
 
 
 def test_parquet_that_is_damaged_or_has_a_column_twice(tmp_path):
@@ -190,7 +188,7 @@ def test_a_folder_has_its_splits_by_name(tmp_path):
     }
 
 
-def test_a_folder_of_texts_beside_what_is_no_data(tmp_path):
+def test_a_folder_of_texts_with_files_that_are_no_data(tmp_path):
     for name in ("train.txt", "dev.bio", "test.conll", "README.md", "README.txt", "train.py", "tags.txt", "training_notes.txt"):
         write(tmp_path / name, "x")
     found = {split: path.name for split, path in split_files(tmp_path).items()}
@@ -293,7 +291,7 @@ def test_a_readme_that_leads_out_of_its_folder_is_refused(tmp_path, target, form
     write(folder / "train.csv", "text,label\na,1\n")
     configs = f"configs:\n- config_name: default\n  {form % target}\n"
     line = (
-        f"77 the data set ann/x leads out of its folder, to '{target}'. "
+        f"77 the data set ann/x names a file outside of its folder, '{target}'. "
         "Download that file yourself if you trust it, and name it with --train FILE"
     )
     write(folder / "README.md", f"---\n{configs}---\n")
@@ -354,8 +352,8 @@ def test_streaming_is_lazy_and_leaves_the_rest_unread(tmp_path):
 
 def test_cells_as_texts():
     cells = [(1, "1"), (1.0, "1"), (2.5, "2.5"), ("1.0", "1.0"), ("NA", "NA"), ("", ""), (1e300, "1e+300"), (2**60, str(2**60))]
-    assert [text_of(value) for value, _ in cells] == [text for _, text in cells]
-    assert (text_of(None), text_of(float("nan")), text_of(True), text_of(False)) == (None, None, "true", "false")
+    assert [cell_text(value) for value, _ in cells] == [text for _, text in cells]
+    assert (cell_text(None), cell_text(float("nan")), cell_text(True), cell_text(False)) == (None, None, "true", "false")
 
 
 def test_the_names_of_tags_come_with_a_hub_data_set(tmp_path):

@@ -1,10 +1,10 @@
-"""hftool/data/tag_schemes.py, tagsets.py: which part of a tag marks an entity, by what most tags say."""
+"""hftool/data/tag_schemes.py and tag_ids.py: the tagging scheme is that of most tags."""
 
 import pytest
 
 from hftool.data.labels import Labels, find_tags
 from hftool.data.readers.tables import Table
-from hftool.data.rows import prepare
+from hftool.data.rows import map_rows
 from hftool.data.tag_schemes import scheme_of
 from hftool.errors import DataError
 from hftool.heads.tag.head import spans_of
@@ -47,7 +47,7 @@ def spans(tags, *more):
         ("B-PER I-PER _ B-LOC", "I-LOC O"),
     ],
 )
-def test_all_ways_to_write_tags_give_the_same_entities(tags, more):
+def test_all_tagging_schemes_give_the_same_entities(tags, more):
     assert spans(tags.split(), *more.split()) == [PER, LOC]
 
 
@@ -131,25 +131,25 @@ def table(*tags, split="train"):
 
 
 def prepared(*tags, labels=None):
-    """The labels, the tags of each row by name, and all that is said."""
+    """The labels, the tags of each row by name, and all that is notice."""
     found = labels or find_tags(table(*tags), "tags")
-    made = prepare(table(*tags), {"tokens": "tokens", "tags": "tags"}, found)
-    return found.names, [[found.names[i] for i in row["tags"]] for row in made.rows], [*found.notes, *made.notes]
+    result = map_rows(table(*tags), {"tokens": "tokens", "tags": "tags"}, found)
+    return found.names, [[found.names[i] for i in row["tags"]] for row in result.rows], [*found.notes, *result.notes]
 
 
 @pytest.mark.parametrize(
     ("odd", "read"),
     [("b-PER", "B-PER"), ("B_PER", "B-PER"), ("PER-B", "B-PER"), ("I-per", "I-PER"), ("PER", "I-PER"), ("0", "O"), ("o", "O")],
 )
-def test_an_odd_tag_becomes_no_label_of_its_own_and_is_said(odd, read):
-    names, rows, said = prepared("B-PER I-PER O", "O O B-PER", f"O {odd} O", f"{odd} O O")
+def test_an_odd_tag_is_no_separate_label_and_is_reported(odd, read):
+    names, rows, notice = prepared("B-PER I-PER O", "O O B-PER", f"O {odd} O", f"{odd} O O")
     assert names == ("O", "B-PER", "I-PER")
     assert rows[2] == ["O", read, "O"]
-    assert said == [f"tags: '{odd}' (2, first at train.jsonl:3) is read as '{read}'"]
+    assert notice == [f"tags: '{odd}' (2, first at train.jsonl:3) is read as '{read}'"]
 
 
 @pytest.mark.parametrize(
-    ("tags", "names", "said"),
+    ("tags", "names", "notice"),
     [
         ("0 B-X I-X 0", ("0", "B-X", "I-X"), "tags: '0' (2, first at train.jsonl:1): outside of all entities, as O"),
         ("O B-X I-X [PAD]", ("O", "B-X", "I-X", "[PAD]"), "'[PAD]' (1, first at train.jsonl:1): outside of all entities, as O"),
@@ -159,14 +159,14 @@ def test_an_odd_tag_becomes_no_label_of_its_own_and_is_said(odd, read):
         ("O B O", ("O", "B", "I"), "tags: 'B' begins an entity without a type"),
         ("O B-X M-X E-X B-Y", ("O", "B-X", "E-X", "M-X", "B-Y", "M-Y"), None),
         ("NOUN VERB X", ("NOUN", "VERB", "X"), None),
-        ("per Per O loc", ("O", "Per", "loc", "per"), "differ in case only, and stay tags of their own"),
+        ("per Per O loc", ("O", "Per", "loc", "per"), "differ in case only, and stay separate tags"),
         ("0 1 2", ("0", "1", "2"), "tags: numbers without names, each a type, 0 too; --set labels=O,B-X,I-X names them"),
     ],
 )
-def test_what_is_unusual_is_said(tags, names, said):
+def test_unusual_tags_are_reported(tags, names, notice):
     found, _, notes = prepared(tags)
     assert found == names
-    assert any(said in note for note in notes) if said else notes == []
+    assert any(notice in note for note in notes) if notice else notes == []
 
 
 def test_the_more_frequent_spelling_is_the_label():
@@ -178,8 +178,8 @@ def test_the_more_frequent_spelling_is_the_label():
 def test_many_odd_tags_are_counted():
     odd = [f"b-T{i}" for i in range(8)]
     usual = " ".join(f"B-T{i} I-T{i}" for i in range(8))
-    [said] = prepared(f"O {usual}", " ".join(odd))[2]
-    assert said.count("is read as") == 5 and said.endswith("; 3 other tags likewise")
+    [notice] = prepared(f"O {usual}", " ".join(odd))[2]
+    assert notice.count("is read as") == 5 and notice.endswith("; 3 other tags likewise")
 
 
 @pytest.mark.parametrize("tags", ["O [PAD] O", "O o [CLS]", "O 0 <START> [SEP]"])
@@ -198,10 +198,10 @@ def test_tags_that_mark_nothing_are_refused(tags):
         ("O PER O", ["O", "I-PER", "O"]),
     ],
 )
-def test_a_file_to_measure_on_may_write_the_labels_of_the_model_otherwise(tags, read):
+def test_an_evaluation_file_may_spell_the_labels_of_the_model_differently(tags, read):
     names = ("O", "B-PER", "I-PER")
-    _, rows, said = prepared(tags, labels=Labels(names, names, "as the model names them"))
-    assert rows == [read] and "is read as" in said[0]
+    _, rows, notice = prepared(tags, labels=Labels(names, names, "as the model names them"))
+    assert rows == [read] and "is read as" in notice[0]
 
 
 def test_a_tag_that_the_model_lacks_is_an_error_as_before():

@@ -1,4 +1,4 @@
-"""hftool/data/readers/token_per_row.py: tables with one word a row are read as sentences, in every verb."""
+"""hftool/data/readers/token_per_row.py: tables with one token per row are read as sentences by every verb."""
 
 import io
 import json
@@ -38,13 +38,13 @@ FORMS = {
 
 
 @pytest.mark.parametrize("name", FORMS)
-def test_words_become_sentences_and_it_is_said(tmp_path, name):
+def test_words_become_sentences_and_it_is_reported(tmp_path, name):
     text, word, tag, by = FORMS[name]
     path = tmp_path / name
     path.write_text(text, encoding="utf-8")
     found = read_table(path, "train")
     assert [row[word] for row in found.rows] == WORDS and [row[tag] for row in found.rows] == TAGS
-    assert found.notes == [f"'{path}' has one word a row: the rows are read as sentences, parted by {by}"]
+    assert found.notes == [f"'{path}' has one word a row: the rows are read as sentences, separated by {by}"]
     assert [row["POS"] for row in found.rows] == [["NN"] * 3, ["NN"] * 4] if name == "gaps.csv" else True
     first = 1 if name.endswith("jsonl") else 2
     assert found.numbers == [first, first + 3 + ("blank" in name or "empty" in name)]
@@ -84,9 +84,9 @@ def test_every_verb_reads_sentences(tmp_path, tiny_bert):
     path.write_text(table("Sentence #,Word,POS,Tag\n", "{first},{w},NN,{t}", count=10), encoding="utf-8")
     knobs = {"max_steps": 2, "allow_leak": True}
     workflow.finetune(str(tiny_bert), str(path), config=knobs, out=tmp_path / "run")
-    said = []
-    report = workflow.evaluate(str(tmp_path / "run"), str(path), progress=lambda event: said.append(event.text))
-    assert report.metrics["rows"] == 20 and any("has one word a row" in text for text in said)
+    notice = []
+    report = workflow.evaluate(str(tmp_path / "run"), str(path), progress=lambda event: notice.append(event.text))
+    assert report.metrics["rows"] == 20 and any("has one word a row" in text for text in notice)
     handle = io.StringIO()
     assert workflow.predict(str(tmp_path / "run"), str(path), handle=handle) == 20
     assert json.loads(handle.getvalue().splitlines()[1])["tokens"] == WORDS[1]

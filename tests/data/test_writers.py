@@ -1,4 +1,4 @@
-"""hftool/data/tiny_generators.py: what is written is read again as it was, and a file appears whole or not at all."""
+"""hftool/data/writers.py: an output is read back unchanged, and is complete or absent."""
 
 import datetime
 import io
@@ -10,7 +10,7 @@ import pytest
 from memory import PEAK
 
 from hftool.data.readers.tables import read_table
-from hftool.data.writers import check_ending, write_lines, write_rows
+from hftool.data.writers import output_format, write_lines, write_rows
 from hftool.errors import HftoolError
 
 ODD = [
@@ -134,7 +134,7 @@ def test_no_rows_is_a_file_too(tmp_path, ending):
         assert pyarrow.parquet.read_table(path).num_rows == 0
 
 
-def test_an_output_that_exists_is_kept_unless_it_may_be_overwritten(tmp_path):
+def test_an_existing_output_is_kept_without_overwrite(tmp_path):
     path = tmp_path / "out.csv"
     path.write_text("precious")
     assert line_of(write_rows, path, [{"a": 1}]).startswith(f"73 the output '{path}' exists already")
@@ -142,10 +142,10 @@ def test_an_output_that_exists_is_kept_unless_it_may_be_overwritten(tmp_path):
     assert write_rows(path, [{"a": 1}], overwrite=True) == 1 and path.read_text() == "a\n1\n"
 
 
-def test_endings_that_cannot_be_written():
-    assert line_of(check_ending, "out.json") == "2 cannot write 'out.json'. Use .csv, .tsv, .jsonl or .parquet"
-    assert line_of(check_ending, "out").startswith("2 'out' has no ending that says what it is")
-    assert check_ending("out.NDJSON") == "jsonl"
+def test_endings_without_a_writer():
+    assert line_of(output_format, "out.json") == "2 cannot write 'out.json'. Use .csv, .tsv, .jsonl or .parquet"
+    assert line_of(output_format, "out").startswith("2 'out' has an unknown ending")
+    assert output_format("out.NDJSON") == "jsonl"
 
 
 MEASURE = (
@@ -167,7 +167,7 @@ print(peak() - first)
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
-def test_eighty_megabytes_of_rows_are_written_in_a_fraction_of_the_memory(tmp_path, ending):
+def test_eighty_megabytes_of_rows_are_streamed_in_a_fraction_of_the_memory(tmp_path, ending):
     command = [sys.executable, "-c", MEASURE, tmp_path / f"out.{ending}"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert int(done.stdout) < 30 << 10  # KiB

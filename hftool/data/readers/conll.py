@@ -1,4 +1,4 @@
-"""CoNLL to sentences: a token a line with its tag in the last column, a blank line after each sentence."""
+"""CoNLL files to sentences: one token per line with its tag in the last column, a blank line after each sentence."""
 
 import itertools
 import re
@@ -7,21 +7,20 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 BLANK = " \t\r\n"  # and no other white space: a no-break space may be a token
-# what annotation tools write above a sentence, "# id 7f3a" or "# text = It rains"; a token "#" has a tag and no more
+# annotation tools put "# id 7f3a" or "# text = It rains" above a sentence; a token "#" is followed by a tag only
 COMMENT = re.compile(r"# (id |[\w.]+ = )")
-SAMPLE = 2000  # lines from which the layout is read
-LEAST_TOKENS = 5  # from which on it is no accident that all begin alike
-LONG = 200  # tokens: no sentence is longer
+SAMPLE_LINES = 2000  # lines from which the layout is inferred
+MIN_TOKENS = 5  # with fewer it may be chance that all are alike
+MAX_SENTENCE = 200  # tokens
 LANGUAGE = re.compile(r"([a-z]{2,3}(?:-[a-z-]{2,12})?):(?=.)", re.DOTALL)  # WikiANN's en:Sioux
 ENTITY_TAG = re.compile(r"O|[BIESLU]-.+")
-RANGE = re.compile(r"[0-9]+[-.][0-9]+")  # CoNLL-U: a word written for several, a word that is not written
-CONLLU = 10  # columns: ID FORM LEMMA UPOS XPOS FEATS HEAD DEPREL DEPS MISC
+RANGE = re.compile(r"[0-9]+[-.][0-9]+")  # CoNLL-U: a multiword token, an empty node
+CONLLU_WIDTH = 10  # columns: ID FORM LEMMA UPOS XPOS FEATS HEAD DEPREL DEPS MISC
 
 
 @dataclass
 class Sentence:
-    """A sentence and the line on which it begins. tags: one for each token, or none when the file has none. reason: why it
-    cannot be used, "" when it can."""
+    """A sentence, the line number of its first token, and the reason why it cannot be used, "" if it can."""
 
     number: int
     tokens: list[str] = field(default_factory=list)
@@ -31,21 +30,17 @@ class Sentence:
 
 @dataclass(frozen=True)
 class Layout:
-    """How the lines of a file are read.
+    """The layout of the lines of a file."""
 
-    width: columns. tabs: whether tabs alone part them. token, tag: the places of these two; tag is 0 where there is none.
-    indexed: whether the first column counts the tokens of each sentence. prefixed: whether each token begins with its language.
-    """
-
-    width: int = 0
-    tabs: bool = False
-    token: int = 0
-    tag: int = 0
-    indexed: bool = False
-    prefixed: bool = False
+    width: int = 0  # number of columns
+    tabs: bool = False  # only tabs separate columns
+    token: int = 0  # index of the token column
+    tag: int = 0  # index of the tag column, 0 if there is none
+    indexed: bool = False  # the first column numbers the tokens of each sentence
+    prefixed: bool = False  # each token has its language as a prefix
 
     def is_comment(self, text: str, *, first: bool) -> bool:
-        """Whether a line is no token. first: whether no token of its sentence stands before it."""
+        """Whether a line is a comment; `first`: whether it comes before all tokens of its sentence."""
         if self.indexed:
             return text.startswith("#") or not _first(text).isdecimal()  # CoNLL-U's 3-4 and 5.1
         return first and COMMENT.match(text) is not None
@@ -57,21 +52,15 @@ class Layout:
         return [column for column in text.strip(BLANK).replace("\t", " ").split(" ") if column]
 
 
-def read_conll(path: Path, codec: str, notes: list[str] | None = None) -> Iterator[Sentence]:
-    """The sentences of a file, in bounded memory.
+def read_conll(path: Path, codec: str, notes: list[str]) -> Iterator[Sentence]:
+    """Yield the sentences of a file, in bounded memory, and add notices to `notes`.
 
-    The first lines decide how all are read (`find_layout`): a sentence with a line that has another number of columns comes
-    with a reason. -DOCSTART- lines part sentences and are none.
-
-    Args:
-        path: The file.
-        codec: Its encoding.
-        notes: Sentences for the user are added to it: a column or a prefix that is left out, sentences that are none.
+    The first lines decide on the layout; a sentence with a line of another width has a reason. -DOCSTART- lines only separate
+    sentences.
     """
-    notices = [] if notes is None else notes
     with open(path, encoding=codec) as handle:
-        layout, found = find_layout(itertools.islice(handle, SAMPLE))
-    notices += [f"'{path}': {note}" for note in found]
+        layout, found = find_layout(itertools.islice(handle, SAMPLE_LINES))
+    notes += [f"'{path}': {note}" for note in found]
     sentence = Sentence(0)
     with open(path, encoding=codec) as handle:
         for number, line in enumerate(handle, start=1):
@@ -88,7 +77,7 @@ def read_conll(path: Path, codec: str, notes: list[str] | None = None) -> Iterat
 
 
 def _add(sentence: Sentence, layout: Layout, text: str, number: int) -> None:
-    """Put the token of a line into its sentence."""
+    """Add the token of a line to its sentence."""
     columns = layout.columns(text)
     whole = len(columns) == layout.width
     token = columns[layout.token] if whole else columns[0]
@@ -96,53 +85,52 @@ def _add(sentence: Sentence, layout: Layout, text: str, number: int) -> None:
     if layout.tag:
         sentence.tags.append(columns[layout.tag if whole else -1].strip(BLANK))
     if not whole and not sentence.reason:
-        sentence.reason = f"line {number} has {_counted(len(columns))} where the file has {layout.width}"
+        plural = "" if len(columns) == 1 else "s"
+        sentence.reason = f"line {number} has {len(columns)} column{plural} where the file has {layout.width}"
 
 
 def find_layout(lines: Iterable[str]) -> tuple[Layout, list[str]]:
-    """How a file is read, by its first lines, and the sentences for the user on what is not as usual.
+    """The layout of a file by its first lines, and notices on what is unusual.
 
-    The first line with a token decides on the columns: when it has a tab, tabs alone part them, so that a token may hold
-    spaces; otherwise any run of spaces and tabs does. A first column that counts tokens is no token, and a language that begins
-    every token is none of its characters.
+    If the first token line has a tab, only tabs separate columns, so that a token may contain spaces; otherwise any run of
+    spaces and tabs does. A first column that numbers tokens is skipped, a language prefix of every token is removed.
     """
-    parted = itertools.groupby(lines, key=lambda line: not line.strip(BLANK) or line.startswith("-DOCSTART-"))
-    groups = [[line.rstrip(BLANK) for line in group] for blank, group in parted if not blank]
-    marked = Layout(indexed=_is_indexed(groups))
-    kept = [_tokens_of(group, marked) for group in groups]
-    texts = [text for group in kept for text in group]
+    grouped = itertools.groupby(lines, key=lambda line: not line.strip(BLANK) or line.startswith("-DOCSTART-"))
+    groups = [[line.rstrip(BLANK) for line in group] for blank, group in grouped if not blank]
+    layout = Layout(indexed=_is_indexed(groups))
+    sentences = [_without_comments(group, layout) for group in groups]
+    texts = [text for sentence in sentences for text in sentence]
     if not texts:
-        return marked, []
-    layout = replace(marked, tabs="\t" in texts[0])
+        return layout, []
+    layout = replace(layout, tabs="\t" in texts[0])
     layout = replace(layout, width=len(layout.columns(texts[0])), token=int(layout.indexed))
     rows = [row for text in texts if len(row := layout.columns(text)) == layout.width]
     layout, notes = _with_tags(layout, rows)
     tokens = [row[layout.token] for row in rows]
-    if len(tokens) >= LEAST_TOKENS and all(map(LANGUAGE.match, tokens)):
+    if len(tokens) >= MIN_TOKENS and all(map(LANGUAGE.match, tokens)):
         layout = replace(layout, prefixed=True)
         notes.append(f"each token begins with its language, as '{tokens[0]}', which is left out")
-    return layout, notes + _odd_sentences([len(group) for group in kept if group])
+    return layout, notes + _boundary_notes([len(sentence) for sentence in sentences if sentence])
 
 
-def _tokens_of(group: Sequence[str], layout: Layout) -> list[str]:
-    """The lines of a sentence without its comments."""
+def _without_comments(group: Sequence[str], layout: Layout) -> list[str]:
     if layout.indexed:
         return [text for text in group if not layout.is_comment(text, first=False)]
     return list(itertools.dropwhile(lambda text: layout.is_comment(text, first=True), group))
 
 
 def _is_indexed(sentences: Sequence[Sequence[str]]) -> bool:
-    """Whether the first column counts the tokens of each sentence, from 0, from 1 or on from the sentence before."""
+    """Whether the first column numbers the tokens of each sentence, from 0, from 1 or on from the previous sentence."""
     last, total = 0, 0
     for group in sentences:
         firsts = [_first(text) for text in group if not text.startswith("#")]
-        counted = [int(first) for first in firsts if first.isdecimal() and len(first) < 10]
+        ids = [int(first) for first in firsts if first.isdecimal() and len(first) < 10]
         ranges = sum(RANGE.fullmatch(first) is not None for first in firsts)
-        if len(counted) + ranges != len(firsts) or (counted and counted[0] not in (0, 1, last + 1)):
+        if len(ids) + ranges != len(firsts) or (ids and ids[0] not in (0, 1, last + 1)):
             return False
-        if any(after != before + 1 for before, after in itertools.pairwise(counted)):
+        if any(after != before + 1 for before, after in itertools.pairwise(ids)):
             return False
-        last, total = (counted or [last])[-1], total + len(counted)
+        last, total = (ids or [last])[-1], total + len(ids)
     return total > 2 and total > len(sentences) and any(" " in text or "\t" in text for group in sentences for text in group)
 
 
@@ -151,10 +139,10 @@ def _first(text: str) -> str:
 
 
 def _with_tags(layout: Layout, rows: Sequence[Sequence[str]]) -> tuple[Layout, list[str]]:
-    """The layout with the place of its tags, and what is to be said of an index."""
+    """The layout with its tag column, and a notice on a column of token numbers."""
     tag = layout.width - 1 if layout.width > layout.token + 1 else 0
     which = "the last column"
-    if layout.indexed and layout.width == CONLLU:
+    if layout.indexed and layout.width == CONLLU_WIDTH:
         tag, which = 3, "column 4, the parts of speech of CoNLL-U"
     elif layout.indexed and layout.width == 4 and _is_nested(rows):
         tag, which = 2, "column 3, since column 4 has entities inside of those"
@@ -165,21 +153,17 @@ def _with_tags(layout: Layout, rows: Sequence[Sequence[str]]) -> tuple[Layout, l
 
 
 def _is_nested(rows: Sequence[Sequence[str]]) -> bool:
-    """Whether the last two columns are entities and entities inside of them, as in GermEval."""
+    """Whether the last two columns are entities and nested entities, as in GermEval."""
     if not all(ENTITY_TAG.fullmatch(tag) for row in rows for tag in row[-2:]):
         return False
-    outer, inner = ({row[place][2:] for row in rows} - {""} for place in (-2, -1))
+    outer, inner = ({row[column][2:] for row in rows} - {""} for column in (-2, -1))
     return bool(outer) and inner <= outer
 
 
-def _odd_sentences(lengths: Sequence[int]) -> list[str]:
-    """What is to be said of sentences that are none."""
-    if len(lengths) >= LEAST_TOKENS and max(lengths) == 1:
-        return ["every sentence is one token: a blank line stands after each, where it should stand after a sentence"]
-    if lengths and min(lengths) >= LONG:
-        return [f"no blank lines part sentences: {max(lengths)} tokens and more are read as one"]
+def _boundary_notes(lengths: Sequence[int]) -> list[str]:
+    """A notice on suspicious sentence boundaries."""
+    if len(lengths) >= MIN_TOKENS and max(lengths) == 1:
+        return ["every sentence is one token: there are blank lines after tokens instead of after sentences"]
+    if lengths and min(lengths) >= MAX_SENTENCE:
+        return [f"no blank lines separate sentences: {max(lengths)} tokens and more are read as one"]
     return []
-
-
-def _counted(columns: int) -> str:
-    return f"{columns} column{'' if columns == 1 else 's'}"

@@ -1,4 +1,4 @@
-"""CSV and TSV to cells, line by line: a bad row costs itself, never the rows after it."""
+"""CSV and TSV files to cells, line by line: a malformed row never affects the rows after it."""
 
 import csv
 import re
@@ -12,42 +12,47 @@ from hftool.errors import DataError
 MAX_FIELD = 2**31 - 1  # characters; the csv module's own limit of 131,072 is too short for documents
 MAX_QUOTED = 1 << 24  # characters of a row over several lines; beyond it a quotation mark was never closed
 UNCLOSED = "a quotation mark is opened and not closed"
-SAMPLE = 1 << 20  # characters that tell how a file is quoted
-SEPARATOR = re.compile(r'\ufeff?"?sep=(.)"?[\r\n]*', re.IGNORECASE)  # Excel's own first line
+SAMPLE_CHARACTERS = 1 << 20  # from which quoting is detected
+SEPARATOR = re.compile(r'\ufeff?"?sep=(.)"?[\r\n]*', re.IGNORECASE)  # the first line of an Excel export
 QUOTED = re.compile(r'"(?:[^"]|"")*"')
 QUOTED_CELL = re.compile(r'(?:^|(?<=\t))"(?:[^"]|"")*"(?=[\t\r\n]|\Z)', re.MULTILINE)
 
 
 class Cells(NamedTuple):
-    """The cells of a row and the line on which it begins; `reason` says why they cannot be used, "" when they can."""
+    """The cells of a row, its first line number, and the reason why it cannot be used, "" if it can."""
 
     number: int
     cells: list[str]
     reason: str = ""
 
 
-def read_delimited(
-    path: Path, *, quoted: bool, codec: str, notes: list[str] | None = None
-) -> tuple[tuple[str, ...], Iterator[Cells]]:
-    """The columns and a lazy iterator of rows, blank lines left out.
+def read_delimited(path: Path, *, quoted: bool, codec: str, notes: list[str]) -> tuple[tuple[str, ...], Iterator[Cells]]:
+    """Read the header of a CSV or TSV file.
 
-    quoted: CSV; its delimiter may be a comma, a semicolon, a tab or a bar, or what a first line "sep=;" says. Without quotes:
-    TSV as GLUE has it, where a lone quotation mark in a sentence must stay one, unless its header or its cells are quoted as
-    those of CSV, of which a sentence in `notes` tells. Blank lines come without cells. Raises DataError for a header that
-    cannot be used.
+    Args:
+        path: The file.
+        quoted: CSV: the delimiter is a comma, a semicolon, a tab or a bar, or that of a first line "sep=;". Otherwise TSV
+            without quoting, as in GLUE, where a lone quotation mark is text, unless header or cells are quoted as in CSV.
+        codec: Its encoding.
+        notes: A notice on a quoted TSV file is added to it.
+
+    Returns:
+        The columns and a lazy iterator of rows; a blank line has no cells.
+
+    Raises:
+        DataError: The header cannot be used.
     """
     csv.field_size_limit(MAX_FIELD)
     with open(path, encoding=codec, newline="") as handle:
         first = handle.readline()
-        notices = SEPARATOR.fullmatch(first)
-        header = handle.readline() if notices else first
-        delimiter = notices[1] if notices else _delimiter(header) if quoted else "\t"
-        if not quoted and _is_quoted(header, handle.read(SAMPLE)):
+        separator = SEPARATOR.fullmatch(first)
+        header = handle.readline() if separator else first
+        delimiter = separator[1] if separator else _delimiter(header) if quoted else "\t"
+        if not quoted and _is_quoted(header, handle.read(SAMPLE_CHARACTERS)):
             quoted = True
-            if notes is not None:
-                notes.append(f"'{path}' has its cells in quotation marks, as CSV: they are no part of the texts")
+            notes.append(f"'{path}' has its cells in quotation marks, as CSV: they are no part of the texts")
     records = _records(path, delimiter, quoted=quoted, codec=codec)
-    if notices:
+    if separator:
         next(records)
     _, header_cells, reason = next(records, Cells(1, []))
     if reason:
@@ -55,7 +60,7 @@ def read_delimited(
     names = [name.strip("\ufeff \t\r\n") for name in header_cells]
     if not any(names):
         raise DataError(f"'{path}' has no header: its first line is empty")
-    columns = tuple(name or f"column {place}" for place, name in enumerate(names, start=1))  # pandas' index has no name
+    columns = tuple(name or f"column {number}" for number, name in enumerate(names, start=1))  # pandas' index has no name
     twice = sorted({name for name in columns if columns.count(name) > 1})
     if twice:
         raise DataError(f"'{path}' has the column '{twice[0]}' more than once", "Rename one of them")
@@ -63,19 +68,19 @@ def read_delimited(
 
 
 def _delimiter(header: str) -> str:
-    """The delimiter of a CSV file, by its header: exported files use ; and tab as well."""
+    """The most frequent delimiter of a CSV header: exports use ; and tab as well."""
     return max(",;\t|", key=re.sub('"[^"]*"', "", header).count)
 
 
 def _is_quoted(header: str, sample: str) -> bool:
-    """Whether a TSV file quotes its cells as CSV does: all of its header, or each cell that has a quotation mark.
+    """Whether a TSV file quotes as CSV does: its whole header, or each cell that has a quotation mark.
 
-    The latter is certain only where a cell holds a doubled mark, or where lines have another number of cells otherwise.
+    The latter counts only if a cell holds a doubled mark, or if lines have another number of cells without quoting.
     """
     names = header.strip("\ufeff\r\n").split("\t")
     if all(QUOTED.fullmatch(name) for name in names):
         return True
-    if len(sample) == SAMPLE:  # up to the last line end outside of quotes
+    if len(sample) == SAMPLE_CHARACTERS:  # up to the last line end outside of quotes
         ends = (found.end() for found in re.finditer("\n", sample))
         sample = sample[: max((end for end in list(ends)[-100:] if sample.count('"', 0, end) % 2 == 0), default=0)]
     cells = QUOTED_CELL.findall(sample)
@@ -86,21 +91,21 @@ def _is_quoted(header: str, sample: str) -> bool:
 
 
 class _Lines:
-    """The lines of a file. Those of the row that is being read are held, so that they can be read again."""
+    """The lines of a file; those of the current row are kept so that they can be read again."""
 
     def __init__(self, handle: IO[str]) -> None:
         self.handle = handle
-        self.again: deque[str] = deque()
+        self.pending: deque[str] = deque()
         self.held: list[str] = []
         self.size = 0  # characters held
-        self.number = 0  # of the last line that was given
+        self.number = 0  # of the last line read
         self.ended = False
 
     def __iter__(self) -> "_Lines":
         return self
 
     def __next__(self) -> str:
-        line = self.again.popleft() if self.again else next(self.handle, "")
+        line = self.pending.popleft() if self.pending else next(self.handle, "")
         if not line:
             self.ended = True
             raise StopIteration
@@ -112,13 +117,13 @@ class _Lines:
         return line
 
     def start(self) -> int:
-        """Begin a row; its number."""
+        """Start a row and return its line number."""
         self.held, self.size, self.ended = [], 0, False
         return self.number + 1
 
-    def go_back(self) -> None:
-        """Give all held lines but the first again."""
-        self.again.extendleft(reversed(self.held[1:]))
+    def unread(self) -> None:
+        """Return all held lines but the first to the input."""
+        self.pending.extendleft(reversed(self.held[1:]))
         self.number -= len(self.held) - 1
 
 
@@ -133,16 +138,16 @@ def _records(path: Path, delimiter: str, *, quoted: bool, codec: str) -> Iterato
             except StopIteration:
                 return
             except csv.Error:
-                cells = _leniently(lines, delimiter)
+                cells = _lenient_cells(lines, delimiter)
                 if cells:
                     yield Cells(number, cells)
-                else:  # lines that a lone mark swallowed are rows of their own
+                else:  # lines that a lone mark swallowed are separate rows
                     yield Cells(number, lines.held[:1], UNCLOSED)
-                    lines.go_back()
+                    lines.unread()
 
 
-def _leniently(lines: _Lines, delimiter: str) -> list[str]:
-    """The cells of a line such as `"good" film,1`, whose quotes end where it does; [] when they do not."""
+def _lenient_cells(lines: _Lines, delimiter: str) -> list[str]:
+    """The cells of a line such as `"good" film,1` if its quotes end in it, else []."""
     if len(lines.held) > 1 or lines.ended:
         return []
     cells = next(csv.reader(lines.held, delimiter=delimiter))

@@ -1,8 +1,7 @@
-"""Which other encoding than UTF-8 a file certainly is in: what its mark says, or the one reading that makes sense.
+"""Detects encodings other than UTF-8 that are certain: by BOM, or cp1252 as the only plausible one.
 
-Nearly every byte is a character in cp1252, so that a file which can be read with it may be Polish, Russian, Chinese or of an
-old Mac all the same. It is cp1252 only where its letters beyond ASCII are the same in the code pages of the neighbours or
-those of one western language, where they stand as such letters can stand, and where the bytes are no GB18030.
+Nearly every file decodes as cp1252, be it Polish, Russian, Chinese or Mac Roman. It is cp1252 only if its letters beyond ASCII
+are the same in neighbouring code pages or belong to one western language, are in plausible positions, and it is not GB18030.
 """
 
 import codecs
@@ -10,60 +9,58 @@ import re
 from collections import Counter
 from pathlib import Path
 
-BLOCK = 1 << 20  # bytes read at a time
-MARKS = {
-    codecs.BOM_UTF32_LE: "utf-32",  # before UTF-16, whose mark it begins with
+BLOCK = 1 << 20  # bytes in memory
+BOMS = {
+    codecs.BOM_UTF32_LE: "utf-32",  # before UTF-16, whose BOM is its prefix
     codecs.BOM_UTF32_BE: "utf-32",
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-LANGUAGES = {
-    "German": "äöüß",
-    "French": "àâæçéèêëîïôùûüÿœ",
-    "Spanish": "áéíóúüñ",
-    "Catalan": "àçèéíïòóúü",
-    "Portuguese": "áâãàçéêíóôõú",
-    "Italian": "àèéìòù",
-    "Dutch": "áéëíïóöúü",
-    "Swedish and Finnish": "åäöé",
-    "Danish and Norwegian": "åæøéò",
-}
+ALPHABETS = (
+    *("äöüß", "àâæçéèêëîïôùûüÿœ", "áéíóúüñ", "àçèéíïòóúü"),  # German, French, Spanish, Catalan
+    *("áâãàçéêíóôõú", "àèéìòù", "áéëíïóöúü"),  # Portuguese, Italian, Dutch
+    *("åäöé", "åæøéò"),  # Swedish and Finnish, Danish and Norwegian
+)
 NEIGHBOURS = ("cp1250", "cp1254", "cp1257")
-LEAST_LETTERS = 10  # from which on they show the language
-USUAL = 0.98  # share of the letters that must be those of one language
-MOST_LETTERS = 0.33  # share of the letters that may lie beyond ASCII in such a language
+MIN_LETTERS = 10  # with fewer, the language is unknown
+MIN_LANGUAGE_SHARE = 0.98  # share of the letters beyond ASCII that must belong to one language
+MAX_HIGH_SHARE = 0.33  # share of the letters beyond ASCII in such a language
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f-\x9f]")
 HIGH = re.compile(r"[^\x00-\x7f]")
-JOINING = "'’‘´·­-–—/"  # what may stand between two letters besides letters
+JOINING = "'’‘´·­-–—/"  # what may separate two letters
 INSIDE = re.compile(rf"(?<=[^\W\d_])(?:[^\x00-\x7f\w{JOINING}])(?=[^\W\d_])")
 RAISED = re.compile(r"[a-z][ÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÐÑÒÓÔÕÖØÙÚÛÜÝÞŠŽŒŸ]")
 
 
 def certain_encoding(path: Path) -> str | None:
-    """The encoding of a file that is not UTF-8: utf-16, utf-32 or cp1252 where that is certain, else None."""
+    """The encoding of a file that is not UTF-8, if it is certain: utf-16, utf-32 or cp1252, else None."""
     with open(path, "rb") as handle:
-        begin = handle.read(4)
-    marked = next((codec for mark, codec in MARKS.items() if begin.startswith(mark)), None)
+        start = handle.read(4)
+    marked = next((codec for bom, codec in BOMS.items() if start.startswith(bom)), None)
     if marked is not None:
-        return marked if _reads(path, marked) else None
-    return "cp1252" if _is_western(path) and not _reads(path, "gb18030") else None
+        return marked if find_undecodable(path, marked) is None else None
+    return "cp1252" if _is_western(path) and find_undecodable(path, "gb18030") is not None else None
 
 
-def _reads(path: Path, codec: str) -> bool:
-    """Whether every byte can be read with a codec."""
+def find_undecodable(path: Path, codec: str) -> int | None:
+    """The offset of the first byte of a file that a codec cannot decode; None if there is none."""
     decoder = codecs.getincrementaldecoder(codec)()
-    try:
-        with open(path, "rb") as handle:
-            while block := handle.read(BLOCK):
-                decoder.decode(block)
-            decoder.decode(b"", final=True)
-    except UnicodeDecodeError:
-        return False
-    return True
+    offset = 0
+    with open(path, "rb") as handle:
+        while True:
+            block = handle.read(BLOCK)
+            held = len(decoder.getstate()[0])  # bytes of an incomplete character of the previous block
+            try:
+                decoder.decode(block, final=not block)
+            except UnicodeDecodeError as error:
+                return offset - held + error.start
+            if not block:
+                return None
+            offset += len(block)
 
 
 def _is_western(path: Path) -> bool:
-    """Whether the file makes sense as cp1252, as the text of one western language."""
+    """Whether the file is plausible as cp1252 text of one western language."""
     letters, total, odd = Counter[str](), 0, 0
     with open(path, encoding="cp1252", newline="") as handle:
         try:
@@ -75,15 +72,15 @@ def _is_western(path: Path) -> bool:
                 odd += len(INSIDE.findall(block)) + len(RAISED.findall(block))
         except UnicodeDecodeError:
             return False
-    beyond = letters.total()
-    if beyond > MOST_LETTERS * total or odd > (1 - USUAL) * max(beyond, 1):
+    high = letters.total()
+    if high > MAX_HIGH_SHARE * total or odd > (1 - MIN_LANGUAGE_SHARE) * max(high, 1):
         return False
     shared = sum(count for letter, count in letters.items() if _is_shared(letter))
-    usual = max(sum(letters[letter] for letter in alphabet) for alphabet in LANGUAGES.values())
-    return shared >= USUAL * beyond or (beyond >= LEAST_LETTERS and usual >= USUAL * beyond)
+    usual = max(sum(letters[letter] for letter in alphabet) for alphabet in ALPHABETS)
+    return max(shared, usual if high >= MIN_LETTERS else 0) >= MIN_LANGUAGE_SHARE * high
 
 
 def _is_shared(letter: str) -> bool:
-    """Whether the byte of a letter is the same letter in the code pages of the neighbours."""
+    """Whether the byte of a letter is the same letter in the neighbouring code pages."""
     byte = letter.encode("cp1252", errors="replace")
     return all(byte.decode(codec, errors="replace") == letter for codec in NEIGHBOURS)

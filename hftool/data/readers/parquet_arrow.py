@@ -1,4 +1,4 @@
-"""Parquet and Arrow files to rows, with the class names that `datasets` writes into their schema; and its folders on disk."""
+"""Parquet and Arrow files, and folders of `save_to_disk`, to rows and the class names in their `datasets` metadata."""
 
 import json
 import re
@@ -9,23 +9,19 @@ from typing import Any
 from hftool.errors import DataError
 
 KINDS = {"parquet": "a Parquet file", "arrow": "an Arrow file"}
-METADATA = b"huggingface"  # key of the schema's metadata under which `datasets` keeps its features as JSON
+METADATA = b"huggingface"  # schema metadata key of the features of `datasets`, as JSON
 SHARD = re.compile(r"-(\d+)-of-(\d+)$")  # the end of a stem: train-00000-of-00002
-BATCH = 4096  # rows held at a time
+BATCH = 4096  # rows in memory
 
 
 def read_columnar(path: Path, kind: str) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]], Iterator[dict[str, Any]]]:
-    """Read a file lazily.
-
-    Args:
-        path: The file.
-        kind: "parquet" or "arrow", the stream format in which `datasets` saves.
+    """Read a file of the kind "parquet" or "arrow" (file or stream format) lazily.
 
     Returns:
-        The columns, the class names of those that hold classes (in id order), and the rows.
+        The columns, column -> class names in id order, and the rows.
 
     Raises:
-        DataError: The file is damaged or has a column twice; while rows are read, too.
+        DataError: The file is damaged, also while rows are read, or repeats a column.
     """
     import pyarrow
 
@@ -75,7 +71,7 @@ def _damaged(path: Path, kind: str, error: Exception) -> DataError:
 
 
 def class_names(metadata: bytes) -> dict[str, tuple[str, ...]]:
-    """Column -> class names in id order, from the features that `datasets` writes; {} when there are none."""
+    """Column -> class names in id order, from the metadata of `datasets`; {} if there are none."""
     try:
         features = json.loads(metadata)["info"]["features"] if metadata else {}
     except (ValueError, KeyError, TypeError, RecursionError):
@@ -85,7 +81,7 @@ def class_names(metadata: bytes) -> dict[str, tuple[str, ...]]:
 
 
 def _names_of(feature: Any) -> tuple[str, ...]:
-    """The names of a ClassLabel, or of the ClassLabel that a list is of, in any of the forms that versions have written."""
+    """The names of a ClassLabel or a list of it, in the formats of all versions."""
     for _ in range(4):  # lists of lists
         if isinstance(feature, list) and len(feature) == 1:
             feature = feature[0]
@@ -96,9 +92,10 @@ def _names_of(feature: Any) -> tuple[str, ...]:
 
 
 def saved_splits(folder: Path) -> dict[str, tuple[Path, ...]]:
-    """The Arrow files of a folder that `save_to_disk` wrote, by split (a `Dataset` alone is train); {} for another folder.
+    """Split -> Arrow files of a folder of `save_to_disk`; a single `Dataset` is train; {} for any other folder.
 
-    Raises DataError when files are missing.
+    Raises:
+        DataError: Files are missing.
     """
     names = _read_object(folder / "dataset_dict.json").get("splits")
     if isinstance(names, list):
@@ -113,12 +110,12 @@ def _saved_files(folder: Path) -> tuple[Path, ...]:
     files = tuple(folder / name for name in names if isinstance(name, str) and Path(name).name == name)
     missing = next((path for path in files if not path.is_file()), None)
     if not files or missing:
-        raise DataError(f"'{folder}' is not whole: it lacks '{missing.name if missing else 'state.json'}'", "Save it again")
+        raise DataError(f"'{folder}' is incomplete: it lacks '{missing.name if missing else 'state.json'}'", "Save it again")
     return files
 
 
 def _read_object(path: Path) -> dict[str, Any]:
-    """A small JSON file as an object; {} when there is none."""
+    """A small JSON file as an object; {} if there is none."""
     try:
         loaded = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -127,14 +124,13 @@ def _read_object(path: Path) -> dict[str, Any]:
 
 
 def check_shards(paths: list[Path]) -> None:
-    """Raise DataError when shards of one split are missing: train-00001-of-00003 alone, or two sets of them together."""
+    """Raise DataError if a split lacks shards (train-00001-of-00003 alone), or has two sets of them."""
     counts = {(SHARD.sub("", _stem(path)), int(found[2])) for path in paths if (found := SHARD.search(_stem(path)))}
     for stem, count in counts:
-        there = sum(_stem(path).startswith(f"{stem}-") for path in paths)
-        if there != count:
-            raise DataError(
-                f"'{paths[0].parent}' has {there} of the {count} files of {stem}", "Fetch the others, or name one file"
-            )
+        present = sum(_stem(path).startswith(f"{stem}-") for path in paths)
+        if present != count:
+            what = f"'{paths[0].parent}' has {present} of the {count} files of {stem}"
+            raise DataError(what, "Fetch the others, or name one file")
 
 
 def _stem(path: Path) -> str:

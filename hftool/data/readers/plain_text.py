@@ -1,4 +1,4 @@
-"""What the lines of a text file hold: running text, or a table, tags, labels or JSON that only the file's name calls text."""
+"""Checks that a .txt file is running text, and not a table, tagged words, labels or JSON."""
 
 import itertools
 import json
@@ -6,13 +6,14 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from hftool.data.readers.csv_tsv import QUOTED
 from hftool.errors import DataError
 
-SAMPLE = 500  # lines that are looked at, blank ones left out
-MOSTLY = 0.95  # share of the lines that must look alike
-CHARACTERS = 2000  # of a line that are looked at
-LEAST_ROWS = 3  # lines from which on columns are no accident
-LEAST_LABELS = 10  # lines from which on a repeated first word is no accident
+SAMPLE_LINES = 500  # without blank ones
+MIN_SHARE = 0.95  # share of the lines that must have a format
+MAX_CHARACTERS = 2000  # of a line
+MIN_ROWS = 3  # with fewer lines, columns may be chance
+MIN_LABELS = 10  # with fewer lines, a repeated first word may be chance
 FASTTEXT = re.compile(r"(?:^|\s)__label__\S")
 CONLL_TAG = re.compile(r"[Oo0]|[BIESLUM][-_]\S+|\S+-[BIES]", re.IGNORECASE)
 POS_TAG = re.compile(r"[A-Z]{1,5}[$*]?|[.,:;()'`\"-]+|_")
@@ -20,37 +21,32 @@ TAGGED = re.compile(r"(\S*[^\W_]\.?)[/_]([A-Za-z][\w$*+-]{0,11}|[.,:;()'`\"-]+)|
 NAMED_CLASS = re.compile(r"[A-Za-z]{2,}:[A-Za-z]+")  # TREC's "DESC:manner How ..."
 NUMBERED_CLASSES = {"-1", "0", "+1", "1", "2", "3", "4", "5"}
 HEADER_CELL = re.compile(r"#?[A-Za-z_][\w .#-]{0,30}")
-QUOTED = re.compile(r'"(?:[^"]|"")*"')
 DELIMITERS = {"\t": "tab", ";": "semicolon", ",": "comma", "|": "bar"}
-AS_TEXT = "or, if it is plain text all the same, say so with --head"
+AS_TEXT = "or, if it is plain text, say so with --head"
 
 
 def check_running_text(lines: Iterable[str], path: str) -> None:
-    """Raise DataError when the lines are no running text.
-
-    Args:
-        lines: The lines of the file from its first on; only the first few hundred are taken.
-        path: The file, for the error.
+    """Check that the first few hundred lines of a file are running text.
 
     Raises:
-        DataError: What the lines look like, and under which name or in which form the file can be read.
+        DataError: The lines have another format; the hint names the ending or the conversion.
     """
-    sample = list(itertools.islice((line.rstrip("\r\n")[:CHARACTERS] for line in lines if line.strip()), SAMPLE))
-    for find in (_json_objects, _fasttext, _conll, _tagged_words, _table, _leading_labels):
-        found = find(sample)
+    sample = list(itertools.islice((line.rstrip("\r\n")[:MAX_CHARACTERS] for line in lines if line.strip()), SAMPLE_LINES))
+    for detect in (_json_objects, _fasttext, _conll, _tagged_words, _table, _leading_labels):
+        found = detect(sample)
         if found:
             looks, remedy = found
             raise DataError(f"'{path}' is called a text but looks like {looks}", f"{remedy}; {AS_TEXT}")
 
 
-def _most(sample: Sequence[object], count: int, least: int = LEAST_ROWS) -> bool:
-    return len(sample) >= least and count >= MOSTLY * len(sample)
+def _most(sample: Sequence[object], count: int, least: int = MIN_ROWS) -> bool:
+    return len(sample) >= least and count >= MIN_SHARE * len(sample)
 
 
 def _json_objects(sample: Sequence[str]) -> tuple[str, str] | None:
     if not all(line.lstrip().startswith("{") for line in sample[:1]):
         return None
-    count = sum(line.lstrip().startswith('{"') and (len(line) == CHARACTERS or _is_object(line)) for line in sample)
+    count = sum(line.lstrip().startswith('{"') and (len(line) == MAX_CHARACTERS or _is_object(line)) for line in sample)
     return ("JSON Lines", "Call it .jsonl") if _most(sample, count, 1) else None
 
 
@@ -69,7 +65,7 @@ def _fasttext(sample: Sequence[str]) -> tuple[str, str] | None:
 
 
 def _conll(sample: Sequence[str]) -> tuple[str, str] | None:
-    """A token and its tags a line."""
+    """One token and its tags per line."""
     rows = [line.split() for line in sample if not line.startswith(("-DOCSTART-", "# ", "#\t"))]
     width = _common([len(row) for row in rows])
     if not 2 <= width <= 12 or not _most(rows, sum(len(row) == width for row in rows)):
@@ -78,14 +74,14 @@ def _conll(sample: Sequence[str]) -> tuple[str, str] | None:
     entity = sum(count for tag, count in tags.items() if CONLL_TAG.fullmatch(tag))
     has_entities = _most(rows, entity) and any("-" in tag or "_" in tag for tag in tags)
     speech = sum(count for tag, count in tags.items() if POS_TAG.fullmatch(tag))
-    has_speech = _most(rows, speech, 2 * LEAST_ROWS) and 2 <= len(tags) <= min(60, 0.67 * len(rows))
+    has_speech = _most(rows, speech, 2 * MIN_ROWS) and 2 <= len(tags) <= min(60, 0.67 * len(rows))
     if not has_entities and not has_speech:
         return None
     return f"CoNLL, a token and its tag a line ('{' '.join(rows[0])[:40]}')", "Call it .conll"
 
 
 def _tagged_words(sample: Sequence[str]) -> tuple[str, str] | None:
-    """Words that carry their tags: The/DT dog/NN, or The_DT dog_NN."""
+    """Words with attached tags: The/DT dog/NN, or The_DT dog_NN."""
     words = [word for line in sample for word in line.split()]
     tags = Counter(found[2] or "." for word in words if (found := TAGGED.fullmatch(word)))
     if not _most(words, tags.total(), 4) or not 2 <= len(tags) <= max(2, 0.6 * len(words)):
@@ -95,7 +91,7 @@ def _tagged_words(sample: Sequence[str]) -> tuple[str, str] | None:
 
 
 def _table(sample: Sequence[str]) -> tuple[str, str] | None:
-    """The same number of cells in every line, by a delimiter that is no punctuation there."""
+    """The same number of cells in every line, by a delimiter that is not punctuation."""
     for delimiter, name in DELIMITERS.items():
         rows = [_cells(line, delimiter) for line in sample]
         width = _common([len(row) for row in rows])
@@ -116,7 +112,7 @@ def _cells(line: str, delimiter: str) -> list[str]:
 
 
 def _is_table(rows: Sequence[Sequence[str]], delimiter: str) -> bool:
-    """Whether cells are those of a table, and no speakers, page numbers, amounts or parts of sentences."""
+    """Whether cells are those of a table, and not speakers, page numbers, numbers or clauses."""
     columns = list(zip(*rows, strict=True))
     if not any(sum(any(letter.isalpha() for letter in cell) for cell in column) > len(rows) // 2 for column in columns):
         return False  # numbers
@@ -133,7 +129,7 @@ def _are_speakers(column: Sequence[str]) -> bool:
 
 
 def _are_pages(column: Sequence[str]) -> bool:
-    """Whether the cells are the growing numbers of a table of contents."""
+    """Whether the cells are the ascending page numbers of a table of contents."""
     numbers = [int(cell) for cell in column if cell.strip().isdecimal()]
     return _most(column, len(numbers)) and numbers == sorted(numbers) and len(set(numbers)) > len(numbers) / 2
 
@@ -145,7 +141,7 @@ def _leading_labels(sample: Sequence[str]) -> tuple[str, str] | None:
     named = sum(count for word, count in firsts.items() if NAMED_CLASS.fullmatch(word))
     numbered = sum(count for word, count in firsts.items() if word in NUMBERED_CLASSES)
     repeated = 2 <= len(firsts) <= firsts.total() / 3
-    if not repeated or not (_most(sample, named, LEAST_LABELS) or (_most(sample, numbered, LEAST_LABELS) and "0" in firsts)):
+    if not repeated or not (_most(sample, named, MIN_LABELS) or (_most(sample, numbered, MIN_LABELS) and "0" in firsts)):
         return None
     words = ", ".join(f"'{word}'" for word, _ in firsts.most_common(4))
     return f"texts with a class before each ({words})", "Write it as .csv or .tsv with the columns text and label"

@@ -1,4 +1,4 @@
-"""Questions as SQuAD nests them, articles of paragraphs of questions, to a row for each question."""
+"""SQuAD JSON (articles of paragraphs of questions) to one row per question."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -7,16 +7,18 @@ from hftool.errors import DataError
 
 
 def is_nested(rows: Sequence[Any]) -> bool:
-    """True for articles: objects with "paragraphs"."""
+    """Whether any row is an article: an object with "paragraphs"."""
     return any(isinstance(row, dict) and "paragraphs" in row for row in rows)
 
 
 def flatten(articles: Sequence[Any], path: str) -> Iterator[dict[str, Any]]:
-    """Articles -> rows with id, title, context, question, and answers as {"text": [...], "answer_start": [...]}.
+    """Yield a row with id, title, context, question and answers for each question.
 
-    id, title and answers are left out where the file has none; a question marked is_impossible has empty answers, whatever
-    else stands there, and the mark: an empty list alone may be that of a test set. Raises DataError that names the place,
-    such as data[3].paragraphs[0].qas[2].
+    id, title and answers are left out if the file has none. A question marked is_impossible keeps the mark, with empty
+    answers, since an empty list alone may be a test set's.
+
+    Raises:
+        DataError: A part is missing; the message has its JSON path, such as data[3].paragraphs[0].qas[2].
     """
     for i, article in enumerate(articles):
         where = f"data[{i}]"
@@ -24,20 +26,20 @@ def flatten(articles: Sequence[Any], path: str) -> Iterator[dict[str, Any]]:
         for j, paragraph in enumerate(_items(article, "paragraphs", where, path)):
             inside = f"{where}.paragraphs[{j}]"
             context = _text(paragraph, "context", inside, path)
-            for k, asked in enumerate(_items(paragraph, "qas", inside, path)):
-                place = f"{inside}.qas[{k}]"
-                question = _text(asked, "question", place, path)
-                known = {"id": str(asked["id"])} if asked.get("id") is not None else {}
-                yield {**known, **title, "context": context, "question": question, **_answers(asked, place, path)}
+            for k, qa in enumerate(_items(paragraph, "qas", inside, path)):
+                qa_path = f"{inside}.qas[{k}]"
+                question = _text(qa, "question", qa_path, path)
+                known = {"id": str(qa["id"])} if qa.get("id") is not None else {}
+                yield {**known, **title, "context": context, "question": question, **_answers(qa, qa_path, path)}
 
 
-def _answers(asked: dict[str, Any], where: str, path: str) -> dict[str, Any]:
-    """{"answers": ...}, or {} for a question whose answers are kept back, as those of a test set."""
-    if asked.get("is_impossible") is True:
+def _answers(qa: dict[str, Any], where: str, path: str) -> dict[str, Any]:
+    """{"answers": ...}, or {} for a question without answers, as in a test set."""
+    if qa.get("is_impossible") is True:
         return {"answers": {"text": [], "answer_start": [], "is_impossible": True}}
-    if asked.get("answers") is None:
+    if qa.get("answers") is None:
         return {}
-    answers = _items(asked, "answers", where, path)
+    answers = _items(qa, "answers", where, path)
     texts = [_text(answer, "text", f"{where}.answers[{i}]", path) for i, answer in enumerate(answers)]
     return {"answers": {"text": texts, "answer_start": [answer.get("answer_start") for answer in answers]}}
 

@@ -1,18 +1,17 @@
-"""Files to rows: CSV, TSV, JSON, JSON Lines, Parquet, lines of text, CoNLL, and folders with a file for each split.
+"""Reads files, folders of splits and Hub data sets into tables of rows with line numbers.
 
-Text formats are read by the standard library and not by `datasets`: a row that cannot be used must be named with its
-line and its reason, "NA" and "null" must stay text, and any size of file must stream. Hub data sets and their
-folders are read by `datasets`.
+Text formats are read by the standard library and not by `datasets`: a rejected row needs its line number and reason, "NA" and
+"null" must stay text, and any file must stream. Hub data sets and their folders are read by `datasets`.
 """
 
 import json
 import logging
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from hftool.data.readers.conll import read_conll
 from hftool.data.readers.csv_tsv import Cells, read_delimited
@@ -38,26 +37,22 @@ FORMATS = {
     ".iob": "conll",
 }
 SPLIT_NAMES = {"train": ("train", "training"), "validation": ("validation", "valid", "val", "dev"), "test": ("test",)}
-SHARDS = re.compile(r"-\*-of-\d+$")  # the end of a stem that stands for all files of a split: train-*-of-00002
-OUTSIDE = re.compile(r"://|^[/~].|(^|[/\\])\.\.([/\\]|$)")  # an address, or a path out of the folder
+SHARDS = re.compile(r"-\*-of-\d+$")  # the end of a stem for all shards of a split: train-*-of-00002
+EXTERNAL_PATH = re.compile(r"://|^[/~].|(^|[/\\])\.\.([/\\]|$)")  # a URL, or a path out of the folder
 
 
 @dataclass(frozen=True)
 class Rejected:
-    """A row that cannot be used: where it begins (1 is the first line of the file), why, and what was there."""
+    """A row that cannot be used: its line number from 1, the reason, and the raw content."""
 
     row: int
     reason: str
     raw: str
 
-    def as_dict(self) -> dict[str, Any]:
-        """For rejected.jsonl."""
-        return {"row": self.row, "reason": self.reason, "raw": self.raw}
-
 
 @dataclass(frozen=True)
 class Record:
-    """A row and the line on which it begins (in Parquet and JSON: its position, counted from 1)."""
+    """A row and its line number (in Parquet and JSON its position), from 1."""
 
     number: int
     row: Row
@@ -65,33 +60,34 @@ class Record:
 
 @dataclass
 class Table:
-    """The rows of one split in memory. `numbers[i]` is the line of `rows[i]`; `label_names` is set when the source
-    itself names the classes, in id order; `lines` when each row is a line of running text, as in .txt; `notes` are
-    sentences for the user on how the file was read."""
+    """The rows of one split in memory."""
 
     split: str
     path: str
     columns: tuple[str, ...]
     rows: list[Row]
-    numbers: list[int]
+    numbers: list[int]  # line number of each row
     rejected: list[Rejected] = field(default_factory=list)
-    label_names: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    lines: bool = False
-    notes: list[str] = field(default_factory=list)
+    label_names: dict[str, tuple[str, ...]] = field(default_factory=dict)  # in id order, if the source has them
+    lines: bool = False  # whether each row is a line of running text, as in .txt
+    notes: list[str] = field(default_factory=list)  # notices on how the file was read
 
 
 def file_format(path: str | Path) -> str:
-    """csv, tsv, json, jsonl, parquet, txt or conll, by the file's ending. Raises UsageError that lists the endings."""
+    """The format of a file by its ending: a value of FORMATS. Raises UsageError for any other ending."""
     suffix = Path(path).suffix.lower()
     if suffix not in FORMATS:
-        raise UsageError(f"'{path}' has no ending that says what it is", "Use one of " + " ".join(FORMATS))
+        raise UsageError(f"'{path}' has an unknown ending", "Use one of " + " ".join(FORMATS))
     return FORMATS[suffix]
 
 
 def read_table(path: str | Path, split: str, *, encoding: str | None = None) -> Table:
-    """Read a whole file, or the files of a split under a name such as train-*-of-00002.parquet.
+    """Read a whole file, or all shards of a name such as train-*-of-00002.parquet; `encoding` as in `check_encoding`.
 
-    Raises InputMissing, UsageError, or DataError when it has no rows.
+    Raises:
+        InputMissing: There is no such file.
+        UsageError: The ending or the encoding is unknown.
+        DataError: The file is damaged, in another encoding, or has no rows.
     """
     rejected: list[Rejected] = []
     notes: list[str] = []
@@ -107,39 +103,26 @@ def read_table(path: str | Path, split: str, *, encoding: str | None = None) -> 
         raise DataError(f"'{path}' has a header but no rows" if opened.columns else f"'{path}' has no rows")
     columns = opened.columns or tuple(dict.fromkeys(key for row in rows for key in row))
     is_text = file_format(path) == "txt"
-    return Table(split, str(path), columns, rows, numbers, rejected, opened.label_names, lines=is_text, notes=notes)
+    return Table(split, str(path), columns, rows, numbers, rejected, dict(opened.label_names), lines=is_text, notes=notes)
 
 
 def stream(
     path: str | Path, *, encoding: str | None = None, rejected: list[Rejected], notes: list[str] | None = None
 ) -> tuple[tuple[str, ...], Iterator[Record]]:
-    """Columns and a lazy iterator of records, in bounded memory.
+    """As `read_table`, but lazily and in bounded memory, except for a .json file -> (columns, records).
 
-    Args:
-        path: A file, or the files of a split under a name such as train-*-of-00002.parquet. A .json file is read whole.
-        encoding: Of a text file; by default UTF-8, or what the file certainly is.
-        rejected: Rows that cannot be read are added to it.
-        notes: Sentences for the user on how the file is read are added to it, the last ones with the first record.
-
-    Returns:
-        The columns, () where the file has none but those of its rows, and the records.
-
-    Raises:
-        InputMissing: There is no such file.
-        UsageError: The ending or the encoding is unknown.
-        DataError: The file is damaged or in another encoding.
+    The columns are () if only the rows have them. Rejected rows and notices are added to `rejected` and `notes`, the last
+    notices with the first record.
     """
-    opened = _open(path, encoding, rejected, [] if notes is None else notes)
-    return opened.columns, opened.records
+    return _open(path, encoding, rejected, [] if notes is None else notes)[:2]
 
 
-@dataclass(frozen=True)
-class _Opened:
-    """A file that is being read."""
+class _Opened(NamedTuple):
+    """An open file."""
 
     columns: tuple[str, ...]
     records: Iterator[Record]
-    label_names: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    label_names: Mapping[str, tuple[str, ...]] = {}
 
 
 def _open(path: str | Path, encoding: str | None, rejected: list[Rejected], notes: list[str]) -> _Opened:
@@ -166,15 +149,12 @@ def _open(path: str | Path, encoding: str | None, rejected: list[Rejected], note
 
 
 def _records(rows: Iterator[Numbered], columns: tuple[str, ...], path: Path, notes: list[str]) -> Iterator[Record]:
-    """Records of a table, one for each sentence where its rows are words."""
+    """The records of a table, one per sentence if its rows are words."""
     return (Record(number, row) for number, row in group_words(rows, columns, str(path), notes))
 
 
 def shard_files(path: Path) -> list[Path]:
-    """The files that a path stands for: itself, or the shards of train-*-of-00002.parquet in their order.
-
-    Raises DataError when some are missing.
-    """
+    """The files of a path: itself, or the shards of train-*-of-00002.parquet in order. Raises DataError if some are missing."""
     if not SHARDS.search(path.name.split(".")[0]) or path.exists():
         return [path]
     found = sorted(path.parent.glob(path.name))
@@ -193,7 +173,7 @@ def _open_shards(path: Path, parts: list[_Opened]) -> _Opened:
 
 
 def _check_file(path: Path) -> str:
-    """The format of a file that is there, can be read and is not empty."""
+    """The format of a file; checks that it exists, can be read and is not empty."""
     try:
         if path.is_dir():
             raise InputMissing(f"'{path}' is a folder, not a file")
@@ -212,7 +192,7 @@ def _check_file(path: Path) -> str:
 def _with_columns(
     rows: Iterator[Cells], columns: tuple[str, ...], delimiter: str, rejected: list[Rejected]
 ) -> Iterator[Numbered]:
-    """Each row of a table under its columns, {} for a blank line; one that cannot be used goes into `rejected`."""
+    """Yield each row of a table by column, None for a blank line; a malformed one goes to `rejected`."""
     for number, cells, reason in rows:
         if not reason and (len(cells) == len(columns) or not cells):
             yield Numbered(number, dict(zip(columns, cells, strict=True)) if cells else None)
@@ -222,7 +202,7 @@ def _with_columns(
 
 
 def _stream_text(path: Path, codec: str) -> Iterator[Record]:
-    """Each line is a row, blank ones too: they part paragraphs."""
+    """Yield each line as a row, blank ones too: they separate paragraphs."""
     with open(path, encoding=codec) as handle:
         for number, line in enumerate(handle, start=1):
             yield Record(number, {"text": line.removesuffix("\n")})
@@ -238,7 +218,7 @@ def _stream_conll(path: Path, codec: str, rejected: list[Rejected], notes: list[
 
 
 def _stream_lines(path: Path, codec: str, rejected: list[Rejected]) -> Iterator[Numbered]:
-    with open(path, encoding=codec, newline="") as handle:  # a line end inside a JSON text is written \\n
+    with open(path, encoding=codec, newline="") as handle:  # a line end inside a JSON string is escaped
         for number, line in enumerate(handle, start=1):
             if not line.strip():
                 continue
@@ -269,37 +249,37 @@ def _stream_json(path: Path, codec: str) -> Iterator[Numbered]:
 
 
 def split_files(folder: Path) -> dict[str, Path]:
-    """The files of a folder by split, found by their names: train.csv, dev.tsv, train-00000-of-00001.parquet.
+    """Split -> file of a folder, by names such as train.csv, dev.tsv, train-00000-of-00001.parquet.
 
-    Several shards of a split come as train-*-of-00002.parquet; so do the files of a folder that `save_to_disk` wrote. Raises
-    DataError when there are none, or two of one split.
+    Several shards of a split, and those of a folder of `save_to_disk`, are one path such as train-*-of-00002.parquet.
+
+    Raises:
+        DataError: There are no such files, or two of one split.
     """
     found: dict[str, Path] = {}
-    saved = {name: paths for name, paths in saved_splits(folder).items() if _split_called(name)}
-    there = [path for paths in saved.values() for path in paths] if saved else sorted(folder.iterdir())
-    for path in there:
+    saved = {name: paths for name, paths in saved_splits(folder).items() if _split_of(name)}
+    files = [path for paths in saved.values() for path in paths] if saved else sorted(folder.iterdir())
+    for path in files:
         stem = SHARD.sub("", path.name.split(".")[0].lower())
-        split = _split_called(next((name for name, paths in saved.items() if path in paths), stem))
+        split = _split_of(next((name for name, paths in saved.items() if path in paths), stem))
         if split is None or path.suffix.lower() not in FORMATS or not path.is_file():
             continue
         whole = _shards_of(path)
         if found.setdefault(split, whole) != whole:
-            raise DataError(
-                f"'{folder}' has two files for {split}: '{found[split].name}' and '{whole.name}'", f"Name one with --{split}"
-            )
+            what = f"'{folder}' has two files for {split}: '{found[split].name}' and '{whole.name}'"
+            raise DataError(what, f"Name one with --{split}")
     if not found:
-        raise DataError(
-            f"'{folder}' has no files called train, validation or test with one of the endings " + " ".join(FORMATS)
-        )
+        endings = " ".join(FORMATS)
+        raise DataError(f"'{folder}' has no files called train, validation or test with one of the endings {endings}")
     return found
 
 
-def _split_called(name: str) -> str | None:
+def _split_of(name: str) -> str | None:
     return next((split for split, names in SPLIT_NAMES.items() if name.lower() in names), None)
 
 
 def _shards_of(path: Path) -> Path:
-    """A file, or what stands for it and the others of its set: train-00000-of-00002.parquet -> train-*-of-00002.parquet."""
+    """A file, or the pattern of all shards: train-00000-of-00002.parquet -> train-*-of-00002.parquet."""
     stem, dot, ending = path.name.partition(".")
     found = SHARD.search(stem)
     if found is None or int(found[2]) < 2:
@@ -308,67 +288,68 @@ def _shards_of(path: Path) -> Path:
 
 
 def read_hub_folder(folder: Path, name: str, splits: Iterable[str], *, config: str = "") -> dict[str, Table]:
-    """The splits of a downloaded data set, read by `datasets` from its folder; class names come with it.
+    """Read those of `splits` that a downloaded data set has, with its class names, by `datasets`.
 
-    Raises DataError when `datasets` cannot read it, UsageError that lists the configurations when one must be named,
-    Refused when its README leads to files elsewhere.
+    Raises:
+        DataError: `datasets` cannot read it.
+        UsageError: The configuration is unknown or missing; the message lists them.
+        Refused: Its README names files outside of the folder.
     """
     import datasets
 
     datasets.disable_progress_bars()
-    logging.getLogger("huggingface_hub.repocard").setLevel(logging.ERROR)  # a README without metadata is no news
+    logging.getLogger("huggingface_hub.repocard").setLevel(logging.ERROR)  # do not log a README without metadata
     try:
         _check_readme(folder, name)
         known = datasets.get_dataset_config_names(str(folder))
         if config not in known and (config or (len(known) > 1 and "default" not in known)):
             what = f"no configuration '{config}'" if config else "several configurations"
-            raise UsageError(
-                f"the data set {name} has {what}; it has {listing(known)}", f"Try {name.partition(':')[0]}:{known[0]}"
-            )
+            what = f"the data set {name} has {what}; it has {listing(known)}"
+            raise UsageError(what, f"Try {name.partition(':')[0]}:{known[0]}")
         loaded = datasets.load_dataset(str(folder), config or None)
     except HftoolError:
         raise
-    except Exception as error:  # a dozen classes, most of them datasets' own; what they say is what we can say
+    except Exception as error:  # a dozen classes, most of them from datasets
         raise DataError(f"the data set {name} cannot be read: {' '.join(str(error).split())[:300]}") from error
     return {split: _table_of(loaded[split], f"{name}:{split}", split) for split in splits if split in loaded}
 
 
 def _check_readme(folder: Path, name: str) -> None:
-    """`datasets` follows a README to any file of this machine, and to any address even when we are offline."""
+    """Raise Refused for a README that names files elsewhere: `datasets` opens any local path and any URL, even offline."""
     import yaml
     from huggingface_hub import DatasetCard
 
-    readme, more = folder / "README.md", folder / ".huggingface.yaml"
+    readme, extra = folder / "README.md", folder / ".huggingface.yaml"
     pending: list[Any] = []
     if readme.is_file():
         pending.append(DatasetCard(readme.read_text(encoding="utf-8"), ignore_metadata_errors=True).data.get("configs"))
-    if more.is_file():
-        pending.append(yaml.safe_load(more.read_text(encoding="utf-8")))
+    if extra.is_file():
+        pending.append(yaml.safe_load(extra.read_text(encoding="utf-8")))
     while pending:
         item = pending.pop()
         if isinstance(item, (list, dict)):
             pending.extend(item.values() if isinstance(item, dict) else item)
-        elif isinstance(item, str) and OUTSIDE.search(item):
-            what = f"the data set {name} leads out of its folder, to '{item}'"
+        elif isinstance(item, str) and EXTERNAL_PATH.search(item):
+            what = f"the data set {name} names a file outside of its folder, '{item}'"
             raise Refused(what, "Download that file yourself if you trust it, and name it with --train FILE")
 
 
 def _table_of(data: Any, path: str, split: str) -> Table:
     import datasets
 
-    kinds = {key: getattr(kind, "feature", kind) for key, kind in data.features.items()}  # of a list: what it is a list of
+    kinds = {key: getattr(kind, "feature", kind) for key, kind in data.features.items()}  # of a list: its item
     names = {key: tuple(kind.names) for key, kind in kinds.items() if isinstance(kind, datasets.ClassLabel)}
-    rows = data.with_format("arrow")[:].to_pylist()  # undecoded: an image could be an address
+    rows = data.with_format("arrow")[:].to_pylist()  # undecoded: an image could be a URL
     return Table(split, path, tuple(data.column_names), rows, list(range(1, len(rows) + 1)), [], names)
 
 
-def whole_characters(text: str) -> str:
-    """The text with lone surrogates (half a character, from "\\ud83d" in JSON) replaced: no tokenizer or file takes them."""
+def replace_surrogates(text: str) -> str:
+    """Replace lone surrogates (from "\\ud83d" in JSON), which neither tokenizers nor files accept."""
     return text.encode("utf-8", errors="replace").decode("utf-8")
 
 
-def text_of(value: Any) -> str | None:
-    """A cell as a text: None when there is none. Numbers are written as they would be in a file: 1, not 1.0."""
+def cell_text(value: Any) -> str | None:
+    """A cell as a text, None if it is missing. A whole number is 1, not 1.0."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return None
     if isinstance(value, bool):

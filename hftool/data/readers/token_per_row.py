@@ -1,4 +1,4 @@
-"""Tables with one word a row to sentences: the words and tags of a sentence become lists in one row."""
+"""Tables with one token per row to one row per sentence, whose cells are lists."""
 
 import itertools
 import math
@@ -8,25 +8,24 @@ from typing import Any, NamedTuple
 
 from hftool.data.column_names import by_name, by_words
 
-SAMPLE = 256  # rows that are looked at before the first is given
-FORM = "form"  # a word as CoNLL-U calls it
-# sentence_id, "Sentence #", sent_no, sentence: what counts sentences, or gives them a name
+SAMPLE_ROWS = 256  # rows read before the first is yielded
+FORM = "form"  # CoNLL-U's column of words
+# sentence_id, "Sentence #", sent_no, sentence: numbers or names of sentences
 SENTENCE = re.compile(r"(sentence|sent|sentences)([ _.-]?(#|id|ids|no|nr|num|number|idx|index|key))?", re.IGNORECASE)
 OTHER = re.compile(r"(id|idx|index|doc(ument)?[ _]?(id)?|text[ _]?id|example[ _]?id|guid)", re.IGNORECASE)
-LEAST_ROWS = 4
-MOSTLY = 0.98
+MIN_ROWS = 4
+MIN_WORD_SHARE = 0.98  # share of the cells that must be single words
 
 
 class Numbered(NamedTuple):
-    """A row and where it begins; None is a blank line of the file."""
+    """A row and its line number; None is a blank line."""
 
     number: int
     row: dict[str, Any] | None
 
 
 class Grouping(NamedTuple):
-    """How rows are sentences. word: the column of words. sentence: the column that says to which sentence a row belongs, ""
-    where blank lines part them."""
+    """The column of words, and that of the sentence id, "" if blank lines separate sentences."""
 
     word: str
     sentence: str
@@ -35,30 +34,23 @@ class Grouping(NamedTuple):
 def group_words(
     rows: Iterable[Numbered], columns: Sequence[str], path: str, notes: list[str]
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Rows with their numbers as they are, or, where each holds one word, a row for each sentence whose cells are lists.
-
-    Args:
-        rows: The rows of a file in their order.
-        columns: Its columns; () takes those of its first row.
-        path: The file, for the note.
-        notes: A sentence for the user is added when rows are grouped.
-    """
+    """Yield (line number, row): the rows unchanged, or one per sentence, with a notice, if each holds one word."""
     source = iter(rows)
-    sample = list(itertools.islice(source, SAMPLE))
+    sample = list(itertools.islice(source, SAMPLE_ROWS))
     full = [row for _, row in sample if row and _is_full(row)]
     grouping = find_grouping(full, columns or tuple(full[0] if full else ()), gaps=len(full) < len(sample))
     everything = itertools.chain(sample, source)
     if grouping is None:
         return ((number, row) for number, row in everything if row is not None)
     by = f"the column '{grouping.sentence}'" if grouping.sentence else "blank lines"
-    notes.append(f"'{path}' has one word a row: the rows are read as sentences, parted by {by}")
+    notes.append(f"'{path}' has one word a row: the rows are read as sentences, separated by {by}")
     return _grouped(everything, grouping)
 
 
 def find_grouping(rows: Sequence[dict[str, Any]], columns: Sequence[str], *, gaps: bool) -> Grouping | None:
-    """How the rows of a table with a word each are sentences; None when they are not. gaps: whether blank lines part some."""
+    """How to group the rows of a table into sentences; None if a row is not one word. `gaps`: whether there are blank lines."""
     word = next(iter((*by_name(columns, "tokens"), *by_name(columns, FORM))), None)
-    if word is None or len(rows) < LEAST_ROWS or not _are_words(rows, word):
+    if word is None or len(rows) < MIN_ROWS or not _are_words(rows, word):
         return None
     tag = next(iter((*by_name(columns, "tags"), *by_words(columns, "tags"))), None)
     if tag is not None and not _are_words(rows, tag):
@@ -66,23 +58,23 @@ def find_grouping(rows: Sequence[dict[str, Any]], columns: Sequence[str], *, gap
     named = [name for name in columns if SENTENCE.fullmatch(str(name).strip()) and name not in (word, tag)]
     named += [name for name in columns if OTHER.fullmatch(str(name).strip()) and name not in (word, tag)]
     for name in named:
-        if _borders(row.get(name) for row in rows) <= 0.67 * len(rows):
+        if _count_runs(row.get(name) for row in rows) <= 0.67 * len(rows):
             return Grouping(word, name)
     return Grouping(word, "") if gaps and tag is not None else None
 
 
 def _is_full(row: dict[str, Any]) -> bool:
-    """Whether a row has a cell that is not empty; one that has none parts sentences."""
+    """Whether a row has a cell that is not empty; an empty row separates sentences."""
     return any(cell != "" for cell in row.values())
 
 
 def _are_words(rows: Sequence[dict[str, Any]], column: str) -> bool:
-    """Whether as good as every cell is at most one word."""
-    return sum(_is_word(row.get(column)) for row in rows) >= MOSTLY * len(rows)
+    """Whether nearly every cell is at most one word."""
+    return sum(_is_word(row.get(column)) for row in rows) >= MIN_WORD_SHARE * len(rows)
 
 
 def _is_word(cell: Any) -> bool:
-    """Whether a cell is no list and has no space between two words."""
+    """Whether a cell is not a list and has no inner space."""
     if isinstance(cell, (list, tuple, dict, bytes)):
         return False
     text = "" if cell is None else str(cell).strip()
@@ -90,37 +82,36 @@ def _is_word(cell: Any) -> bool:
 
 
 def _is_gap(cell: Any) -> bool:
-    """Whether a cell says nothing: the row belongs to the sentence of the row before."""
+    """Whether a cell is empty: the row belongs to the sentence of the previous row."""
     return cell is None or cell == "" or (isinstance(cell, float) and math.isnan(cell))
 
 
-def _borders(cells: Iterable[Any]) -> int:
-    """How many sentences begin in a column."""
-    named = [cell for cell in cells if not _is_gap(cell)]
-    return sum(1 for _ in itertools.groupby(named))
+def _count_runs(cells: Iterable[Any]) -> int:
+    """The number of sentences in a column of sentence ids."""
+    return sum(1 for _ in itertools.groupby(cell for cell in cells if not _is_gap(cell)))
 
 
 def _grouped(rows: Iterable[Numbered], grouping: Grouping) -> Iterator[tuple[int, dict[str, Any]]]:
     held: list[dict[str, Any]] = []
-    begun, last = 0, None
+    first, last = 0, None
     for number, row in rows:
         is_full = row is not None and _is_full(row)
         cell = row.get(grouping.sentence) if row and grouping.sentence else None
         ends = cell != last and not _is_gap(cell) if grouping.sentence else not is_full
         if ends and held:
-            yield begun, _sentence(held, grouping)
+            yield first, _sentence(held, grouping)
             held = []
         last = last if _is_gap(cell) else cell
         if row is not None and is_full:
-            begun = begun if held else number
+            first = first if held else number
             held.append(row)
     if held:
-        yield begun, _sentence(held, grouping)
+        yield first, _sentence(held, grouping)
 
 
 def _sentence(rows: Sequence[dict[str, Any]], grouping: Grouping) -> dict[str, Any]:
-    """The rows of a sentence as one, its cells lists but for that of the sentence itself."""
-    made: dict[str, Any] = {name: [row.get(name) for row in rows] for name in rows[0]}
-    if grouping.sentence in made:
-        made[grouping.sentence] = rows[0][grouping.sentence]
-    return made
+    """One row with lists as cells, except for the sentence id."""
+    merged: dict[str, Any] = {name: [row.get(name) for row in rows] for name in rows[0]}
+    if grouping.sentence in merged:
+        merged[grouping.sentence] = rows[0][grouping.sentence]
+    return merged
