@@ -247,7 +247,7 @@ def test_the_wheel_is_whole_and_requires_what_is_pinned(image, made, tmp_path):
     assert len(list(filter(None, needs))) == len(SERVING)
     record = next(image.glob("hftool_recipes-*.dist-info/RECORD")).read_text().splitlines()
     assert all((image / line.split(",")[0]).is_file() for line in record)
-    assert (image / "hftool" / "deploy" / "server" / "page.html").is_file() and not (image / "hftool" / "assets").exists()
+    assert (image / "hftool" / "server" / "http" / "page.html").is_file() and not (image / "hftool" / "assets").exists()
 
 
 def test_an_export_finds_what_it_needs_in_its_image(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from hftool.errors import UsageError
-from hftool.packaging.kubernetes import LEAVING, OBJECTS, SCALE, objects
+from hftool.packaging.kubernetes import LEAVING, MANIFESTS, SCALE, manifests
 from hftool.packaging.service import GRACE, KEY, MIB, PORT, USER, Service, check_image, check_name, name_of
 
 SCHEMAS = ("1.31", "1.37")  # an older cluster, and the newest whose schemas the checker has
@@ -20,7 +20,7 @@ def service(**fields):
 
 @pytest.fixture
 def made():
-    return {name: yaml.safe_load(text) for name, text in objects(service()).items()}
+    return {name: yaml.safe_load(text) for name, text in manifests(service()).items()}
 
 
 def pod(made):
@@ -39,7 +39,7 @@ def check(document, version):
 
 
 @pytest.mark.parametrize("version", SCHEMAS)
-@pytest.mark.parametrize("name", OBJECTS)
+@pytest.mark.parametrize("name", MANIFESTS)
 def test_every_object_fits_the_schema_of_the_cluster(made, name, version):
     check(made[name], version)
 
@@ -54,15 +54,15 @@ def test_the_check_of_schemas_bites(made):
 
 def test_a_name_that_yaml_takes_for_something_else_stays_a_name():
     """`on` and `null` are no texts in YAML, and 12:30 is a number in base sixty."""
-    made = {name: yaml.safe_load(text) for name, text in objects(service(name="on", image="12:30")).items()}
+    made = {name: yaml.safe_load(text) for name, text in manifests(service(name="on", image="12:30")).items()}
     assert made["service.yaml"]["metadata"]["name"] == "on"
     assert container(made)["image"] == "12:30"
-    for name in OBJECTS:
+    for name in MANIFESTS:
         check(made[name], SCHEMAS[0])
 
 
 def test_kustomization_names_every_object_and_no_other(made):
-    assert made["kustomization.yaml"]["resources"] == list(OBJECTS)
+    assert made["kustomization.yaml"]["resources"] == list(MANIFESTS)
 
 
 def test_every_selector_finds_the_pods(made):
@@ -116,9 +116,9 @@ def test_a_pod_has_time_to_finish_what_it_began(made):
 
 def test_the_autoscaler_alone_says_how_many(made):
     assert "replicas" not in made["deployment.yaml"]["spec"]
-    scale = yaml.safe_load(objects(service(replicas=3))["hpa.yaml"])["spec"]
+    scale = yaml.safe_load(manifests(service(replicas=3))["hpa.yaml"])["spec"]
     assert (scale["minReplicas"], scale["maxReplicas"]) == (3, 3 * SCALE)
-    assert "hftool_queue_size" in objects(service())["hpa.yaml"]
+    assert "hftool_queue_size" in manifests(service())["hpa.yaml"]
 
 
 def test_memory_grows_with_the_model_and_threads_are_those_of_the_pod(made):
