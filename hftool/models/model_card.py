@@ -54,13 +54,7 @@ pipeline_tag: {pipeline}
 
 ## Use
 
-With transformers alone, in this folder:
-
-```python
-{snippet}
-```
-
-With hftool: `hftool infer . "TEXT"`.{sections}
+{use}{sections}
 
 ## How it was made
 
@@ -68,6 +62,13 @@ With hftool: `hftool infer . "TEXT"`.{sections}
 
 `SHA256SUMS` has the hash of every file: `sha256sum -c SHA256SUMS` checks them, and so does `hftool verify .`.
 """
+USE = """With transformers alone, in this folder:
+
+```python
+{snippet}
+```
+
+With hftool: `hftool infer . "TEXT"`."""
 
 
 @dataclass(frozen=True)
@@ -100,9 +101,14 @@ def write_readme(
 
 
 def page(
-    head_config: HeadConfig, model_class: str, provenance: RunProvenance = NO_PROVENANCE, *, sections: Sequence[str] = ()
+    head_config: HeadConfig,
+    model_class: str,
+    provenance: RunProvenance = NO_PROVENANCE,
+    *,
+    use: str = "",
+    sections: Sequence[str] = (),
 ) -> str:
-    """The text of the README.md; see `write_readme`."""
+    """The text of the README.md; see `write_readme`. use: the section "Use"; by default with transformers and hftool."""
     return PAGE.format(
         pipeline=PIPELINES[head_config.head],
         ids="".join(_ids(head_config, provenance)),
@@ -113,7 +119,7 @@ def page(
         data="\n".join(_data(provenance)) or "Nothing is recorded about the data.",
         metrics=_metrics(head_config, provenance.metrics),
         limits="\n".join(f"- {line}" for line in _limits(head_config, provenance)),
-        snippet=snippet(head_config, model_class),
+        use=use or USE.format(snippet=snippet(head_config, model_class)),
         sections="".join(f"\n\n{text.strip()}" for text in sections),
         made="\n\n".join(_made(head_config, provenance)) or "Nothing is recorded about how it was made.",
     )

@@ -10,7 +10,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from hftool.errors import ConfigError, UsageError
 from hftool.onnx_export import generation_graphs
-from hftool.onnx_export.generation_graphs import WEIGHTS, fold_transposes, save_graphs, silence
+from hftool.onnx_export.program import WEIGHTS, fold_transposes, save_graphs, silence
 
 
 @pytest.mark.parametrize(("family", "graphs"), [("gpt2", {"decoder"}), ("t5", {"encoder", "decoder"})])

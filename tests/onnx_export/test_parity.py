@@ -10,8 +10,7 @@ from hftool.engines.torch import TorchEngine
 from hftool.errors import DataError
 from hftool.heads import get_head
 from hftool.inference.predictor import Predictor
-from hftool.onnx_export import export_job as exporting
-from hftool.onnx_export import parity
+from hftool.onnx_export import export_job, parity
 from hftool.onnx_export.parity import Pair
 from hftool.onnx_export.sample_texts import TEXTS, own_rows, pairs_as_rows, texts_as_rows
 
@@ -44,7 +43,7 @@ def blind_to_padding(model):
 @pytest.mark.parametrize("head", ["classify", "tag", "answer", "fill", "embed"])
 def test_a_model_agrees_with_itself(head):
     pair, job = pair_of("bert", head)
-    report = exporting._check_parity(pair, job, segments=head in ("classify", "answer"))
+    report = export_job._check_parity(pair, job, segments=head in ("classify", "answer"))
     assert max(report[part]["relative"] for part in ("outputs", "random")) < 1e-6
     assert report["answers"]["same"] == report["answers"]["of"] >= len(job.asked)
 
@@ -53,14 +52,14 @@ def test_a_model_agrees_with_itself(head):
 def test_graphs_that_answer_otherwise_are_no_export(change):
     pair, job = pair_of("bert", "classify", change)
     with pytest.raises(DataError, match="do not answer as the model does"):
-        exporting._check_parity(pair, job, segments=True)
+        export_job._check_parity(pair, job, segments=True)
 
 
 def test_batches_have_one_text_and_several_padding_and_lengths_that_no_sample_had():
     pair, _ = pair_of("bert", "classify")
-    batches = list(parity.random_batches(pair.head, words=50, longest=32, segments=True))
+    batches = list(parity.random_batches(pair.head, vocab_size=50, max_tokens=32, segments=True))
     shapes = [tuple(batch["input_ids"].shape) for batch in batches]
-    assert (1, 1) in shapes and len(set(shapes)) == len(shapes) and (len(exporting.SAMPLE), max(exporting.SAMPLE)) not in shapes
+    assert (1, 1) in shapes and len(set(shapes)) == len(shapes) and (len(export_job.SAMPLE), max(export_job.SAMPLE)) not in shapes
     assert any(not batch["attention_mask"].all() for batch in batches)
     assert any(batch["token_type_ids"].any() for batch in batches)
     assert all(int(batch["input_ids"].max()) < 50 for batch in batches)
@@ -74,10 +73,10 @@ def test_what_is_written_is_compared_token_by_token(kind):
         model.get_input_embeddings().weight.copy_(model.get_input_embeddings().weight.flip(0))
 
     same, job = pair_of(kind, head)
-    assert exporting._check_parity(same, job, segments=False)["random"]["texts"] >= 10
+    assert export_job._check_parity(same, job, segments=False)["random"]["texts"] >= 10
     other, _ = pair_of(kind, head, change)
     with pytest.raises(DataError, match="do not answer"):
-        exporting._check_parity(other, job, segments=False)
+        export_job._check_parity(other, job, segments=False)
 
 
 def test_quantized_graphs_may_differ_in_one_of_twenty_answers():
@@ -87,10 +86,10 @@ def test_quantized_graphs_may_differ_in_one_of_twenty_answers():
         after = [{"label": "b"}] * wrong + answers[wrong:]
         told = Pair(_telling(pair.before, answers), _telling(pair.after, after))
         if passes:
-            assert exporting._close(told, job)["same"] == 95
+            assert export_job._check_agreement(told, job)["same"] == 95
         else:
             with pytest.raises(DataError, match="only 94 of 100 answers"):
-                exporting._close(told, job)
+                export_job._check_agreement(told, job)
 
 
 def _telling(predictor, answers):
@@ -127,10 +126,10 @@ def test_a_metric_that_falls_by_more_than_a_point_is_no_export(monkeypatch):
         figures = iter([{"accuracy": 0.9, "loss": 1.0}, {"accuracy": 0.9 - lost, "loss": 1.0}])
         monkeypatch.setattr(parity, "measure", lambda *_: next(figures))  # noqa: B023
         if passes:
-            assert exporting._measured(pair, job, "int8")["rows"] == 500
+            assert export_job._check_metrics(pair, job, "int8")["rows"] == 500
         else:
             with pytest.raises(DataError, match="accuracy goes from 0.9000 to 0.8890"):
-                exporting._measured(pair, job, "int8")
+                export_job._check_metrics(pair, job, "int8")
 
 
 @pytest.mark.parametrize(
