@@ -47,11 +47,11 @@ class ExportJob:
         loaded: The model.
         facts: What `describe` returns for it.
         size: Size of its weights in bytes.
-        asked: Rows whose answers are compared; where the head generates, with their targets.
+        rows: Rows whose answers are compared; where the head generates, with their targets.
         origin: Where those rows are from, for the report.
         options: Fields of the head that inference replaces.
         pairs: Rows with two texts, where the head takes them.
-        measured: Labelled rows for the metric; without any it is not measured.
+        labelled_rows: Labelled rows for the metric; without any it is not measured.
         provenance: How the model was trained, for its model card.
     """
 

@@ -18,18 +18,18 @@ make_job = importlib.import_module("hftool.workflow._export").make_job
 
 
 def pair_of(kind, head, change=None):
-    """A model beside itself, or beside a copy that `change` was done to; and the job of exporting it."""
-    loaded, place = random_head(kind, head)
-    made = get_head(loaded.tokenizer, loaded.head_config, loaded.model.config)
+    """A pair of a model and its copy, modified by `change`; and the job that exports the model."""
+    loaded, source = random_head(kind, head)
+    head_object = get_head(loaded.tokenizer, loaded.head_config, loaded.model.config)
     other = copy.deepcopy(loaded.model)
     if change is not None:
         with torch.no_grad():
             change(other)
     engines = TorchEngine(loaded.model), TorchEngine(other)
-    return Pair(*(Predictor(engine, made) for engine in engines)), make_job(place, loaded, ())
+    return Pair(*(Predictor(engine, head_object) for engine in engines)), make_job(source, loaded, ())
 
 
-def turned(model):
+def rotate_labels(model):
     """Every label becomes the next."""
     model.classifier.weight.copy_(model.classifier.weight.roll(1, dims=0))
 
@@ -48,25 +48,27 @@ def test_a_model_agrees_with_itself(head):
     assert report["answers"]["same"] == report["answers"]["of"] >= len(job.asked)
 
 
-@pytest.mark.parametrize("change", [turned, blind_to_padding, lambda model: model.classifier.bias.fill_(torch.nan)])
-def test_graphs_that_answer_otherwise_are_no_export(change):
+@pytest.mark.parametrize("change", [rotate_labels, blind_to_padding, lambda model: model.classifier.bias.fill_(torch.nan)])
+def test_graphs_with_other_answers_are_rejected(change):
     pair, job = pair_of("bert", "classify", change)
     with pytest.raises(DataError, match="do not answer as the model does"):
         export_job._check_parity(pair, job, segments=True)
 
 
-def test_batches_have_one_text_and_several_padding_and_lengths_that_no_sample_had():
+def test_random_batches_have_one_text_and_several_padding_and_new_lengths():
     pair, _ = pair_of("bert", "classify")
     batches = list(parity.random_batches(pair.head, vocab_size=50, max_tokens=32, segments=True))
     shapes = [tuple(batch["input_ids"].shape) for batch in batches]
-    assert (1, 1) in shapes and len(set(shapes)) == len(shapes) and (len(export_job.SAMPLE), max(export_job.SAMPLE)) not in shapes
+    assert (
+        (1, 1) in shapes and len(set(shapes)) == len(shapes) and (len(export_job.SAMPLE), max(export_job.SAMPLE)) not in shapes
+    )
     assert any(not batch["attention_mask"].all() for batch in batches)
     assert any(batch["token_type_ids"].any() for batch in batches)
     assert all(int(batch["input_ids"].max()) < 50 for batch in batches)
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "t5"])
-def test_what_is_written_is_compared_token_by_token(kind):
+def test_generated_texts_are_compared_token_by_token(kind):
     head = {"gpt2": "generate", "t5": "text2text"}[kind]
 
     def change(model):
@@ -84,20 +86,20 @@ def test_quantized_graphs_may_differ_in_one_of_twenty_answers():
     answers = [{"label": "a"}] * 100
     for wrong, passes in ((5, True), (6, False)):
         after = [{"label": "b"}] * wrong + answers[wrong:]
-        told = Pair(_telling(pair.before, answers), _telling(pair.after, after))
+        stubs = Pair(_stub(pair.before, answers), _stub(pair.after, after))
         if passes:
-            assert export_job._check_agreement(told, job)["same"] == 95
+            assert export_job._check_agreement(stubs, job)["same"] == 95
         else:
             with pytest.raises(DataError, match="only 94 of 100 answers"):
-                export_job._check_agreement(told, job)
+                export_job._check_agreement(stubs, job)
 
 
-def _telling(predictor, answers):
-    class Told(type(predictor)):
+def _stub(predictor, answers):
+    class Stub(type(predictor)):
         def answer_features(self, features, on_token=None):
             return answers
 
-    return Told(predictor.engine, predictor.head)
+    return Stub(predictor.engine, predictor.head)
 
 
 @pytest.mark.parametrize(
@@ -113,12 +115,12 @@ def _telling(predictor, answers):
         ),
     ],
 )
-def test_answers_agree_in_what_they_come_down_to(before, after, same):
+def test_answers_agree_in_the_compared_part(before, after, same):
     part = parity._part(before)
     assert parity._agree(before[part], after[part], 0.0) == same
 
 
-def test_a_metric_that_falls_by_more_than_a_point_is_no_export(monkeypatch):
+def test_a_metric_that_drops_by_more_than_a_point_is_an_error(monkeypatch):
     pair, job = pair_of("bert", "classify")
     rows = [{"text": "x", "label": i % 3} for i in range(500)]
     job = dataclasses.replace(job, measured=rows)
@@ -141,7 +143,7 @@ def test_every_head_gets_texts_it_can_take(kind, head):
     assert (head == "classify") == bool(job.pairs)
 
 
-def test_pairs_are_tried_where_a_second_text_may_come():
+def test_pairs_are_compared_where_the_head_takes_them():
     pair, job = pair_of("bert", "classify")
     assert len(job.pairs) == len(TEXTS) and all(row["text_pair"] != row["text"] for row in job.pairs)
     assert own_rows(pair.head, [{"text": "a", "label": 1}]) == [{"text": "a"}]
