@@ -54,7 +54,7 @@ pipeline_tag: {pipeline}
 
 ## Use
 
-{use}{sections}
+{usage}{sections}
 
 ## How it was made
 
@@ -62,7 +62,7 @@ pipeline_tag: {pipeline}
 
 `SHA256SUMS` has the hash of every file: `sha256sum -c SHA256SUMS` checks them, and so does `hftool verify .`.
 """
-USE = """With transformers alone, in this folder:
+USAGE = """With transformers alone, in this folder:
 
 ```python
 {snippet}
@@ -105,10 +105,10 @@ def page(
     model_class: str,
     provenance: RunProvenance = NO_PROVENANCE,
     *,
-    use: str = "",
+    usage: str | None = None,
     sections: Sequence[str] = (),
 ) -> str:
-    """The text of the README.md; see `write_readme`. use: the section "Use"; by default with transformers and hftool."""
+    """The text of the README.md; see `write_readme`. usage: the section "Use"; by default with transformers and hftool."""
     return PAGE.format(
         pipeline=PIPELINES[head_config.head],
         ids="".join(_ids(head_config, provenance)),
@@ -119,7 +119,7 @@ def page(
         data="\n".join(_data(provenance)) or "Nothing is recorded about the data.",
         metrics=_metrics(head_config, provenance.metrics),
         limits="\n".join(f"- {line}" for line in _limits(head_config, provenance)),
-        use=use or USE.format(snippet=snippet(head_config, model_class)),
+        usage=USAGE.format(snippet=snippet(head_config, model_class)) if usage is None else usage,
         sections="".join(f"\n\n{text.strip()}" for text in sections),
         made="\n\n".join(_made(head_config, provenance)) or "Nothing is recorded about how it was made.",
     )

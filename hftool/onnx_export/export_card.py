@@ -21,14 +21,14 @@ outputs = session.run({outputs}, {{value.name: inputs[value.name] for value in s
 GENERATION = """The graphs generate a text token by token; their inputs and outputs have names and shapes that describe them.
 `from hftool import workflow; workflow.load(".")` runs the generation loop.
 """
-HFTOOL = """
-With hftool: `hftool infer . "TEXT"`, and every command for inference, evaluation and serving."""
-EXPORT = """## Export
+EXPORT = """
+With hftool: `hftool infer . "TEXT"`, and every command for inference, evaluation and serving.
+
+## Export
 
 ONNX{quantized}, {size:.1f} MB where the weights had {before:.1f} MB. One text took {after_ms:g} ms where torch took
 {before_ms:g} ms, in {threads} threads of the machine that exported it. In fp32 the outputs differed from torch's by at most
-{difference:.1e} of the largest. `export.json` has all figures.
-"""
+{difference:.1e} of the largest. `export.json` has all figures."""
 
 
 def export_page(loaded: Loaded, report: Mapping[str, Any], provenance: RunProvenance) -> str:
@@ -41,7 +41,7 @@ def export_page(loaded: Loaded, report: Mapping[str, Any], provenance: RunProven
     """
     file, size = report["graphs"].get("model"), report["bytes"]
     text = f"{loaded.head_config.prefix}A text."
-    use = ONE_GRAPH.format(file=file, text=text, outputs=report["outputs"]) if file else GENERATION
+    run = ONE_GRAPH.format(file=file, text=text, outputs=report["outputs"]) if file else GENERATION
     export = EXPORT.format(
         quantized=f", {report['quantize']}" if report["quantize"] else "",
         size=size["after"] / 1e6,
@@ -49,4 +49,4 @@ def export_page(loaded: Loaded, report: Mapping[str, Any], provenance: RunProven
         difference=report["parity"]["outputs"]["relative"],
         **report["latency"],
     )
-    return page(loaded.head_config, type(loaded.model).__name__, provenance, use=use + HFTOOL, sections=[export])
+    return page(loaded.head_config, type(loaded.model).__name__, provenance, usage=run + export)
