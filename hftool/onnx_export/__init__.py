@@ -1,1 +1,1 @@
-"""A model as ONNX graphs, compared with the original before they are kept."""
+"""Export of models to ONNX graphs, with a parity check against the original."""

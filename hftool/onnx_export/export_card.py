@@ -1,13 +1,12 @@
-"""The README.md of an export: the page of its model, and how a graph is run without hftool."""
+"""The model card of an export: that of its model, with how to run the graphs without hftool."""
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from hftool.models import Loaded
 from hftool.models.model_card import RunProvenance, page
 
-RUN = """With ONNX Runtime alone, in this folder:
+ONE_GRAPH = """With ONNX Runtime alone, in this folder:
 
 ```python
 import onnxruntime
@@ -19,36 +18,35 @@ inputs = tokenizer(["{text}"], return_tensors="np")
 outputs = session.run({outputs}, {{value.name: inputs[value.name] for value in session.get_inputs()}})
 ```
 """
-WRITES = """The graphs write a text token by token: what goes in and what comes out is told by the names and shapes of their
-inputs and outputs. `from hftool import workflow; workflow.load(".")` holds the loop around them.
+GENERATION = """The graphs generate a text token by token; their inputs and outputs have names and shapes that describe them.
+`from hftool import workflow; workflow.load(".")` runs the generation loop.
 """
-USE = """## Use
-
-{run}
-With hftool: `hftool infer . "TEXT"`, and every verb that asks, measures or serves a model.
+EXPORT = """
+With hftool: `hftool infer . "TEXT"`, and every command for inference, evaluation and serving.
 
 ## Export
 
 ONNX{quantized}, {size:.1f} MB where the weights had {before:.1f} MB. One text took {after_ms:g} ms where torch took
-{before_ms:g} ms, in {threads} threads of the machine that wrote it. In fp32 the outputs differed from torch's by at most
-{difference:.1e} of the largest. `export.json` has all figures.
-
-"""
+{before_ms:g} ms, in {threads} threads of the machine that exported it. In fp32 the outputs differed from torch's by at most
+{difference:.1e} of the largest. `export.json` has all figures."""
 
 
 def export_page(loaded: Loaded, report: Mapping[str, Any], provenance: RunProvenance) -> str:
-    """The text of the README.md. report: what will stand in export.json. story: how the model came to be."""
-    bytes_, latency = report["bytes"], report["latency"]
-    text = page(loaded.head_config, type(loaded.model).__name__, provenance)
-    file = report["graphs"].get("model")
-    run = RUN.format(file=file, text=f"{loaded.head_config.prefix}A text.", outputs=report["outputs"]) if file else WRITES
-    use = USE.format(
-        run=run,
+    """The text of README.md.
+
+    Args:
+        loaded: The model.
+        report: The content of export.json.
+        provenance: How the model was trained.
+    """
+    file, size = report["graphs"].get("model"), report["bytes"]
+    text = f"{loaded.head_config.prefix}A text."
+    run = ONE_GRAPH.format(file=file, text=text, outputs=report["outputs"]) if file else GENERATION
+    export = EXPORT.format(
         quantized=f", {report['quantize']}" if report["quantize"] else "",
-        size=bytes_["after"] / 1e6,
-        before=bytes_["before"] / 1e6,
+        size=size["after"] / 1e6,
+        before=size["before"] / 1e6,
         difference=report["parity"]["outputs"]["relative"],
-        **latency,
+        **report["latency"],
     )
-    # the weights of transformers are not here, so neither is how they are loaded
-    return re.sub(r"## Use\n.*?(?=\n## |\Z)", lambda _: use.rstrip("\n") + "\n", text, count=1, flags=re.DOTALL)
+    return page(loaded.head_config, type(loaded.model).__name__, provenance, usage=run + export)

@@ -1,4 +1,4 @@
-"""A model as a folder of graphs that other programs can run: written, compared with the model, and only then kept."""
+"""Exports a model to a folder of ONNX graphs and checks their parity with the model."""
 
 import platform
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,23 +30,29 @@ from hftool.onnx_export.sample_texts import fitting
 from hftool.safety import EXPORT, sha256
 from hftool.storage.run_folder import write_json
 
-TOLERANCE = 1e-3  # of the largest output: sums of fp32 numbers in another order differ by about 1e-6 of it
-LEAST_SAME = 0.95  # of the answers of int8 graphs; one answer may differ where that is more than the rest
-MOST_LOST = 0.01  # of the metric, or of 1 where it is less; one row may be lost where that is more
-ERROR = "mean_absolute_error"  # has a unit: there the scale of the numbers takes the place of 1
-FAULT = "This is a fault of the exporter: please report it with the model's name"
+TOLERANCE = 1e-3  # of the largest output: fp32 sums in another order differ by about 1e-6 of it
+LEAST_SAME = 0.95  # of the answers of int8 graphs; one may always differ
+MOST_LOST = 0.01  # of the metric, or of 1 where it is less; one row may always be lost
+ERROR = "mean_absolute_error"  # has a unit: the scale of the labels replaces 1
+FAULT = "This is a bug of the exporter: please report it with the model's name"
 PACKAGES = ("torch", "transformers", "onnx", "onnxscript", "onnxruntime")
 SAMPLE = (7, 4, 5)  # tokens of the texts that the model is traced with
 
 
 @dataclass(frozen=True)
 class ExportJob:
-    """What is exported, and what it is tried on.
+    """A model to export, and the rows to check it on.
 
-    facts: what `describe` says of it. size: bytes of its weights. asked: rows under the roles that its head answers; of heads
-    that write with what is to be written, too. origin: where they are from. options: fields of the head when it is asked.
-    pairs: rows of two texts, where the head takes such. measured: rows with known answers; none: no metric.
-    story: how the model came to be, for its page.
+    Args:
+        loaded: The model.
+        facts: What `describe` returns for it.
+        size: Size of its weights in bytes.
+        rows: Rows whose answers are compared; where the head generates, with their targets.
+        origin: Where those rows are from, for the report.
+        options: Fields of the head that inference replaces.
+        pairs: Rows with two texts, where the head takes them.
+        labelled_rows: Labelled rows for the metric; without any it is not measured.
+        provenance: How the model was trained, for its model card.
     """
 
     loaded: Loaded
@@ -61,10 +67,19 @@ class ExportJob:
 
 
 def export(job: ExportJob, folder: Path, *, quantize: str | None = None) -> dict[str, Any]:
-    """Fill a folder with graphs, tokenizer, config, card and page -> what stands in its export.json.
+    """Write graphs, tokenizer, config, model card, checksums and export.json.
 
-    quantize: "int8", or None. Raises DataError when the graphs do not answer as the model does, ConfigError when the exporter
-    cannot follow it.
+    Args:
+        job: The model, and the rows to check it on.
+        folder: Existing folder.
+        quantize: "int8", or None.
+
+    Returns:
+        The content of export.json.
+
+    Raises:
+        DataError: The graphs do not answer as the model does.
+        ConfigError: The exporter cannot trace the model.
     """
     loaded = job.loaded
     head = get_head(loaded.tokenizer, loaded.head_config, loaded.model.config)
@@ -82,9 +97,10 @@ def export(job: ExportJob, folder: Path, *, quantize: str | None = None) -> dict
         report["converted"] = quantize_graphs(folder, graphs)
     pair = _pair(job, head, folder, graphs)
     if quantize:
-        report["agreement"] = _close(pair, job)
-    report["metrics"] = _measured(pair, job, quantize)
-    report["latency"] = parity.latency(pair.asking(job.options), _features(pair.asking(job.options).head, job))
+        report["agreement"] = _check_agreement(pair, job)
+    report["metrics"] = _check_metrics(pair, job, quantize)
+    inference = pair.with_options(job.options)
+    report["latency"] = parity.latency(inference, inference.head.encode(job.asked))
     files = sorted(path for path in folder.iterdir() if path.suffix in (".onnx", ".data"))
     report["bytes"] = {"before": job.size, "after": sum(path.stat().st_size for path in files)}
     report["model"] = dict(job.facts)
@@ -97,88 +113,84 @@ def export(job: ExportJob, folder: Path, *, quantize: str | None = None) -> dict
 
 
 def _pair(job: ExportJob, head: Head, folder: Path, graphs: Mapping[str, str]) -> Pair:
-    """The model and its graphs as they lie there now."""
+    """The model and the graphs that the folder has now."""
     opened = open_model(folder, graphs, job.loaded.model.config)
     engine: Any = OnnxEngine(opened)
     return Pair(Predictor(TorchEngine(job.loaded.model), head), Predictor(engine, head))
 
 
-def _features(head: Head, job: ExportJob) -> list[Feature]:
-    return head.encode(job.asked)
-
-
 def _sample(head: Head, job: ExportJob) -> Batch:
-    """What the model is traced with: every input that the head may give it, and padding."""
+    """The batch to trace with: every input that the head may give the model, and padding."""
     segments = any(feature.segments is not None for rows in (job.asked, job.pairs) for feature in head.encode(rows))
-    kinds = [np.arange(length) % 2 if segments else None for length in SAMPLE]
-    features = [Feature(np.arange(length, dtype=np.int32), i, kinds[i]) for i, length in enumerate(SAMPLE)]
+    types = [np.arange(length) % 2 if segments else None for length in SAMPLE]
+    features = [Feature(np.arange(length, dtype=np.int32), i, types[i]) for i, length in enumerate(SAMPLE)]
     return {name: values for name, values in head.collate(features).items() if name != "labels"}
 
 
 def _check_parity(pair: Pair, job: ExportJob, *, segments: bool) -> dict[str, Any]:
-    """Graphs in fp32 against the model, on real texts and random ones. Raises DataError over the tolerance."""
-    asked = pair.asking(job.options)
-    head, features = asked.head, _features(asked.head, job)
-    drawn = _check_sampling(head, job, segments=segments)
+    """Compare the fp32 graphs with the model on real texts and random tokens. Raises DataError over the tolerance."""
+    pair = pair.with_options(job.options)
+    head, features = pair.head, pair.head.encode(job.asked)
+    random = _random_batches(head, job, segments=segments)
     report: dict[str, Any] = {"tolerance": TOLERANCE, "texts_from": job.origin}
     real = parity.batches_of(head, features)
     if head.sampling is None:
         pairs = parity.batches_of(head, head.encode(job.pairs)) if job.pairs else iter(())
-        report["outputs"] = _near(parity.compare_outputs(asked, chain(real, pairs)))
-        report["random"] = _near(parity.compare_outputs(asked, drawn))
-        report["answers"] = parity.compare_answers(asked, features)
+        report["outputs"] = _within_tolerance(parity.compare_outputs(pair, chain(real, pairs)))
+        report["random"] = _within_tolerance(parity.compare_outputs(pair, random))
+        report["answers"] = parity.compare_answers(pair, features)
         same, count = report["answers"]["same"], report["answers"]["of"]
     else:
-        report["outputs"] = _near(parity.compare_outputs(asked, real))
+        report["outputs"] = _within_tolerance(parity.compare_outputs(pair, real))
         prompts = parity.batches_of(head, head.encode(fitting(head, [_prompt(head, row) for row in job.asked])))
-        report["random"] = parity.compare_texts(asked, chain(prompts, drawn))
+        report["random"] = parity.compare_texts(pair, chain(prompts, random))
         same, count = report["random"]["same_texts"], report["random"]["texts"]
     if same < count:
         raise DataError(f"the graphs do not answer as the model does: only {same} of {count} answers are the same", FAULT)
     return report
 
 
-def _near(compared: dict[str, Any]) -> dict[str, Any]:
-    """What was compared. Raises DataError over the tolerance, and where numbers are none."""
+def _within_tolerance(compared: dict[str, Any]) -> dict[str, Any]:
+    """Return a comparison of outputs. Raises DataError over the tolerance and for NaN."""
     if compared["relative"] <= TOLERANCE:
         return compared
-    what = f"outputs differ by {compared['relative']:.1e} of the largest, where {TOLERANCE:g} is allowed"
-    raise DataError(f"the graphs do not answer as the model does: {what}", FAULT)
+    detail = f"outputs differ by {compared['relative']:.1e} of the largest, where {TOLERANCE:g} is allowed"
+    raise DataError(f"the graphs do not answer as the model does: {detail}", FAULT)
 
 
-def _check_sampling(head: Head, job: ExportJob, *, segments: bool) -> Iterator[Batch]:
-    words = min(len(job.loaded.tokenizer), int(job.loaded.model.config.vocab_size))
-    longest = max(1, (job.loaded.head_config.max_length or 64) // 2)
-    return parity.random_batches(head, words=words, longest=longest, segments=segments)
+def _random_batches(head: Head, job: ExportJob, *, segments: bool) -> Iterator[Batch]:
+    vocab_size = min(len(job.loaded.tokenizer), int(job.loaded.model.config.vocab_size))
+    max_tokens = max(1, (job.loaded.head_config.max_length or 64) // 2)
+    return parity.random_batches(head, vocab_size=vocab_size, max_tokens=max_tokens, segments=segments)
 
 
 def _prompt(head: Head, row: Row) -> Row:
-    """A row of a head that writes, without what is to be written."""
-    wanted = {role for shape in head.row_schemas for role in shape.targets}
-    return {role: value for role, value in row.items() if role not in wanted}
+    """A row without its targets."""
+    targets = {role for schema in head.row_schemas for role in schema.targets}
+    return {role: value for role, value in row.items() if role not in targets}
 
 
-def _close(pair: Pair, job: ExportJob) -> dict[str, Any]:
-    """Quantized graphs against the model, on real texts. Raises DataError when too few answers are the same."""
-    asked = pair.asking(job.options)
-    features = _features(asked.head, job)
-    if asked.head.sampling is None:
-        report = parity.compare_answers(asked, features)
+def _check_agreement(pair: Pair, job: ExportJob) -> dict[str, Any]:
+    """Compare the quantized graphs with the model on real texts. Raises DataError when too few answers agree."""
+    pair = pair.with_options(job.options)
+    features = pair.head.encode(job.asked)
+    if pair.head.sampling is None:
+        report = parity.compare_answers(pair, features)
         same, count = report["same"], report["of"]
     else:
-        report = parity.compare_outputs(asked, parity.batches_of(asked.head, features))
+        report = parity.compare_outputs(pair, parity.batches_of(pair.head, features))
         same, count = report["same_tokens"], report["tokens"]
     allowed = max(1, int((1 - LEAST_SAME) * count))
     if count - same > allowed:
         raise DataError(
-            f"only {same} of {count} answers of the quantized graphs are those of the model, where {LEAST_SAME:.0%} must be",
+            f"only {same} of {count} answers of the quantized graphs are the model's, where {LEAST_SAME:.0%} are required",
             "Export it without --quantize",
         )
     return {**report, "least": LEAST_SAME, "texts_from": job.origin}
 
 
-def _measured(pair: Pair, job: ExportJob, quantize: str | None) -> dict[str, Any]:
-    """The metrics of the task before and after; nothing where no rows are at hand. Raises DataError when too much is lost."""
+def _check_metrics(pair: Pair, job: ExportJob, quantize: str | None) -> dict[str, Any]:
+    """The metrics of both on labelled rows, if there are any. Raises DataError when the best metric drops too far."""
     if not job.measured:
         return {}
     labels, metrics = job.loaded.head_config.labels, pair.head.metrics()

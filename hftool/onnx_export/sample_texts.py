@@ -1,6 +1,6 @@
-"""Texts on which a model and its graphs are compared: rows of its own task, or these."""
+"""The rows on which a model and its graphs are compared: rows of its own task, or the built-in texts."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 from hftool.data.readers.tables import Row
 from hftool.data.schema import TEXTS as TEXT_ROLES
@@ -8,7 +8,7 @@ from hftool.data.schema import RowSchema
 from hftool.errors import HftoolError
 from hftool.heads.protocol import Head
 
-# of one word and of many, in several scripts, with what tokenizers have most trouble with
+# short and long, in several scripts, with punctuation, emoji and a URL
 TEXTS = (
     "Yes.",
     "A warm, funny and tender film.",
@@ -26,60 +26,59 @@ TEXTS = (
 
 
 def own_rows(head: Head, rows: Iterable[Row]) -> list[Row]:
-    """Rows with known answers as they are asked: without the answers, which only heads that write are given beside them."""
-    for shape in head.row_schemas:
-        if shape.for_inference:
-            writes = shape.targets if head.sampling is not None else ()
-            known = [row for row in rows if set(shape.inputs) <= set(row)]
-            if known:
-                return fitting(head, [_part(row, (*shape.inputs, *shape.optional, *writes)) for row in known])
+    """Labelled rows as inference inputs; rows of heads that generate keep their targets."""
+    for schema in head.row_schemas:
+        if schema.for_inference:
+            targets = schema.targets if head.sampling is not None else ()
+            usable = [row for row in rows if set(schema.inputs) <= set(row)]
+            if usable:
+                return fitting(head, [_select(row, (*schema.inputs, *schema.optional, *targets)) for row in usable])
     return []
 
 
 def texts_as_rows(head: Head, texts: Sequence[str] = TEXTS) -> list[Row]:
-    """Texts under the roles that the head answers, as few of them as it needs; what is to be written after one is its second
-    half, or where it is to be rewritten, the text itself."""
-    shape = _plainest(head)
+    """Texts as rows with the fewest roles that the head takes.
+
+    Where the head generates, the target is the second half of the text after a prompt, and else the text itself.
+    """
+    schema = _smallest_schema(head)
     rows = []
     for text in texts:
-        row = dict.fromkeys(shape.inputs, text)
+        row = dict.fromkeys(schema.inputs, text)
         if head.sampling is not None:
             middle = len(text) // 2
-            before, after = (text[:middle], text[middle:]) if "prompt" in shape.inputs else (text, text)
-            row = dict.fromkeys(shape.inputs, before) | dict.fromkeys(shape.targets, after)
+            before, after = (text[:middle], text[middle:]) if "prompt" in schema.inputs else (text, text)
+            row = dict.fromkeys(schema.inputs, before) | dict.fromkeys(schema.targets, after)
         rows.append(row)
     return fitting(head, rows)
 
 
 def pairs_as_rows(head: Head, texts: Sequence[str] = TEXTS) -> list[Row]:
-    """Each text with the one after it, where the head may be asked about two; else nothing."""
-    shape = _plainest(head)
-    roles = [role for role in shape.optional if role in TEXT_ROLES]
+    """Each text paired with the next one; empty if the head takes no pairs."""
+    schema = _smallest_schema(head)
+    roles = [role for role in schema.optional if role in TEXT_ROLES]
     pairs = zip(texts, [*texts[1:], texts[0]], strict=True)
-    rows: list[Row] = [{**dict.fromkeys(shape.inputs, one), **dict.fromkeys(roles, other)} for one, other in pairs]
+    rows: list[Row] = [{**dict.fromkeys(schema.inputs, one), **dict.fromkeys(roles, other)} for one, other in pairs]
     return fitting(head, rows) if roles else []
 
 
-def _plainest(head: Head) -> RowSchema:
-    """Of the ways to ask the head, the one with the fewest texts."""
-    plain = [shape for shape in head.row_schemas if shape.for_inference and set(shape.inputs) <= set(TEXT_ROLES)]
-    return min(plain, key=lambda shape: len(shape.inputs))
+def _smallest_schema(head: Head) -> RowSchema:
+    """The inference schema with the fewest inputs, all of them texts."""
+    schemas = [schema for schema in head.row_schemas if schema.for_inference and set(schema.inputs) <= set(TEXT_ROLES)]
+    return min(schemas, key=lambda schema: len(schema.inputs))
 
 
-def _part(row: Row, roles: Sequence[str]) -> Row:
+def _select(row: Row, roles: Sequence[str]) -> Row:
     return {role: row[role] for role in roles if role in row}
 
 
 def fitting(head: Head, rows: Iterable[Row]) -> list[Row]:
-    """The rows that the head can take: a small model has no room for a long prompt."""
-    return list(_that_encode(head, rows))
+    """The rows that the head can encode: a long prompt may exceed a small model."""
+    return [row for row in rows if _encodes(head, row)]
 
 
-def _that_encode(head: Head, rows: Iterable[Row]) -> Iterator[Row]:
-    for row in rows:
-        try:
-            taken = bool(head.encode([row]))
-        except HftoolError:
-            continue
-        if taken:
-            yield row
+def _encodes(head: Head, row: Row) -> bool:
+    try:
+        return bool(head.encode([row]))
+    except HftoolError:
+        return False

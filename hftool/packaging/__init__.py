@@ -1,1 +1,1 @@
-"""The files from which others build and run a service: an image, and the objects of a cluster. They hold no key."""
+"""Docker build contexts and Kubernetes manifests for a model served by `hftool serve`. They contain no API key."""

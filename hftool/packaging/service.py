@@ -1,5 +1,4 @@
-"""What every manifest is filled from: the name of the service, its image, its model's size. Checked, since names are copied
-into files that other programs execute."""
+"""The values that every template is filled with: service name, image, size of the model. Validated against injection."""
 
 import re
 from dataclasses import dataclass
@@ -8,10 +7,10 @@ from pathlib import Path
 from hftool.errors import UsageError
 
 PORT = 8000
-USER = 10001  # above what systems give to people and daemons
+USER = 10001  # above the ids that systems assign to people and daemons
 KEY = "/run/secrets/hftool/api-key"
 GRACE = 30  # seconds for requests in flight after SIGTERM
-NAME = re.compile(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?")  # a DNS label with room for what Kubernetes appends
+NAME = re.compile(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?")  # a DNS label with room for the suffixes of Kubernetes
 PART = r"[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*"
 REFERENCE = re.compile(  # https://github.com/distribution/reference: name, then a tag, a digest or both
     rf"(?:[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?(?::[0-9]+)?/)?{PART}(?:/{PART})*"
@@ -26,8 +25,13 @@ STEP = 128 * MIB
 class Service:
     """A model as a service.
 
-    name: of the service and of its model, a DNS label. image: reference with a tag or a digest. head: what the model does.
-    weights: bytes of its files of weights. exported: whether they are graphs. replicas: the least number of pods.
+    Args:
+        name: DNS label of the service and of the model in it.
+        image: Reference with a tag or a digest.
+        head: What the model does, such as "classify".
+        weights: Size of its weight files in bytes.
+        exported: Whether the weights are ONNX graphs.
+        replicas: Minimum number of pods.
     """
 
     name: str
@@ -39,44 +43,67 @@ class Service:
 
     @property
     def copies(self) -> int:
-        """How often the weights lie in memory at most: read and placed; a graph is also kept as it was read."""
+        """How many copies of the weights are in memory at most: as read and as loaded; ONNX Runtime keeps a third."""
         return 3 if self.exported else 2
 
     @property
     def memory(self) -> int:
-        """Bytes that a process is sure to get: 1 GiB for Python, its libraries and a batch, and the copies of the weights, in
-        steps of 128 MiB."""
+        """Memory request in bytes: 1 GiB for Python, its libraries and a batch, plus the copies of the weights, in steps of
+        128 MiB."""
         return -(-(1024 * MIB + self.copies * self.weights) // STEP) * STEP
+
+    @property
+    def memory_mib(self) -> int:
+        """Memory request in MiB."""
+        return self.memory // MIB
+
+    @property
+    def memory_limit_mib(self) -> int:
+        """Memory limit in MiB."""
+        return self.memory * 3 // 2 // MIB
+
+    @property
+    def weights_mib(self) -> int:
+        """Size of the weights in MiB."""
+        return round(self.weights / MIB)
 
 
 def weights_of(folder: Path) -> int:
-    """Bytes of the weights in a model folder."""
+    """Size in bytes of the weight files in a model folder."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.suffix in MODEL_FILES)
 
 
-def name_of(word: str) -> str:
-    """A word, such as the name of a run folder, as the name of a service; 'model' where nothing of it can stay."""
-    kept = re.sub(r"[^a-z0-9]+", "-", word.lower()).strip("-")
+def name_of(text: str) -> str:
+    """Turn any text, such as the name of a run folder, into a valid service name; "model" if no character is allowed in one."""
+    kept = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
     kept = re.sub(r"^[^a-z]+", "", kept)[:40].strip("-")
     return kept or "model"
 
 
 def check_name(name: str) -> None:
-    """Raise UsageError unless `name` can name a service, a model in an address and an object of a cluster."""
+    """Check that a name is valid for a service, a model in a URL and a Kubernetes object.
+
+    Raises:
+        UsageError: It is not.
+    """
     if not NAME.fullmatch(name):
         raise UsageError(
-            f"'{name}' cannot name a service: it takes small letters, digits and -, from a letter on, at most 40 characters",
+            f"'{name}' cannot name a service: it must be at most 40 lowercase letters, digits and -, starting with a letter",
             f"Such as --name {name_of(name)}",
         )
 
 
 def check_image(image: str) -> None:
-    """Raise UsageError unless `image` is a reference that always means the same image."""
+    """Check that an image reference always means the same image.
+
+    Raises:
+        UsageError: It is no valid reference, or has neither a digest nor a tag other than `latest`.
+    """
     found = REFERENCE.fullmatch(image)
     if not found:
-        raise UsageError(f"'{image}' is no name of an image", "Such as --image registry.example.org/team/reviews:1")
+        raise UsageError(f"'{image}' is not a valid image reference", "Such as --image registry.example.org/team/reviews:1")
     if not found["digest"] and found["tag"] in (None, ":latest"):
         raise UsageError(
-            f"the image '{image}' has no tag of its own, so that nobody could tell what runs",
+            f"the image '{image}' has no tag or the tag latest, so its version would be unknown",
             f"Such as --image {image.removesuffix(':latest')}:1",
         )

@@ -10,7 +10,7 @@ from hftool.errors import DataError
 from hftool.onnx_export.encoder_graph import write_graph
 from hftool.onnx_export.quantize import quantize_graphs
 
-READ_OFF = [
+ENCODERS = [
     ("bert", "tag"),
     ("bert", "answer"),
     ("bert", "fill"),
@@ -43,13 +43,13 @@ def test_only_what_the_head_reads_is_in_the_graph(tmp_path):
     write_graph(loaded.model, sample, ("last_hidden_state",), tmp_path)
     import onnx
 
-    made = onnx.load(tmp_path / "model.onnx", load_external_data=False)
-    assert [value.name for value in made.graph.output] == ["last_hidden_state"]
-    assert not [value.name for value in made.graph.initializer if "pooler" in value.name]
+    model = onnx.load(tmp_path / "model.onnx", load_external_data=False)
+    assert [value.name for value in model.graph.output] == ["last_hidden_state"]
+    assert not [value.name for value in model.graph.initializer if "pooler" in value.name]
     assert loaded.model.config.to_dict().get("use_cache") is not False
 
 
-def test_int8_is_smaller_and_says_what_was_converted():
+def test_int8_is_smaller_and_reports_what_was_converted():
     _, _, report = exported("t5", "classify", "int8")
     assert report["converted"]["products"] >= 12
     assert report["bytes"]["after"] < 0.6 * exported("t5", "classify")[2]["bytes"]["after"]
@@ -73,7 +73,7 @@ def test_export_json_has_what_was_measured():
 @pytest.mark.slow
 @pytest.mark.parametrize("quantize", [None, "int8"])
 @pytest.mark.parametrize(
-    ("kind", "head"), [*READ_OFF, ("gpt2", "tag"), ("gpt2", "generate"), ("t5", "text2text"), ("bert", "embed")]
+    ("kind", "head"), [*ENCODERS, ("gpt2", "tag"), ("gpt2", "generate"), ("t5", "text2text"), ("bert", "embed")]
 )
 def test_every_head_of_every_family(kind, head, quantize):
     report = exported(kind, head, quantize)[2]
@@ -81,7 +81,7 @@ def test_every_head_of_every_family(kind, head, quantize):
 
 
 class Session:
-    """A graph that fails, or whose inputs and outputs are these."""
+    """A session with these inputs and outputs, whose run fails."""
 
     def __init__(self, inputs=("input_ids",), outputs=("logits",)):
         self.inputs, self.outputs = inputs, outputs
@@ -107,14 +107,14 @@ BATCH = {"input_ids": torch.ones(1, 2, dtype=torch.long), "attention_mask": torc
         (Session(("input_ids", "attention_mask")), "the graph cannot answer: Non-zero status code returned while"),
     ],
 )
-def test_a_graph_that_does_not_fit_is_one_line(session, message):
+def test_a_graph_that_does_not_fit_is_a_one_line_error(session, message):
     engine = OnnxEngine(OnnxModel({"model": session}, config=None))
     with pytest.raises(DataError, match=message) as caught:
         engine.forward(BATCH)
     assert "\n" not in str(caught.value)
 
 
-def test_a_graph_that_cannot_be_opened_is_one_line(tmp_path):
+def test_a_graph_that_cannot_be_opened_is_a_one_line_error(tmp_path):
     graph(tmp_path / "model.onnx", domain="com.microsoft", op="NoSuchOperator")
     with pytest.raises(DataError, match="cannot be opened"):
         open_model(tmp_path, {"model": "model.onnx"}, None)

@@ -10,11 +10,11 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from hftool.errors import ConfigError, UsageError
 from hftool.onnx_export import generation_graphs
-from hftool.onnx_export.generation_graphs import WEIGHTS, fold_transposes, save_graphs, silence
+from hftool.onnx_export.program import WEIGHTS, fold_transposes, save_graphs, silence
 
 
 @pytest.mark.parametrize(("family", "graphs"), [("gpt2", {"decoder"}), ("t5", {"encoder", "decoder"})])
-def test_weights_stand_once_on_the_disk(family, graphs):
+def test_weights_are_stored_once(family, graphs):
     model, _, folder, files = exported(family)
     assert files == {name: f"{name}.onnx" for name in graphs}
     assert {path.name for path in folder.iterdir()} == {*files.values(), WEIGHTS}
@@ -25,22 +25,22 @@ def test_weights_stand_once_on_the_disk(family, graphs):
 
 
 def externals(folder, files):
-    """The tensors that the graphs read from the file beside them."""
+    """The tensors that the graphs read from the weights file."""
     values = (value for file in files.values() for value in onnx_ir.load(folder / file).graph.initializers.values())
     return [value.const_value for value in values if isinstance(value.const_value, onnx_ir.ExternalTensor)]
 
 
 def test_encoder_and_decoder_share_the_embeddings():
     model, _, folder, files = exported("t5")
-    places = [
+    extents = [
         {(t.offset, t.length) for t in externals(folder, {name: file}) if t.length == model.shared.weight.nbytes}
         for name, file in files.items()
     ]
-    assert len(places[0] & places[1]) == 1
+    assert len(extents[0] & extents[1]) == 1
 
 
 @pytest.mark.parametrize("family", ["gpt2", "t5"])
-def test_graphs_say_nothing_of_the_machine_and_call_their_axes_by_name(family):
+def test_graphs_have_no_paths_of_the_machine_and_named_axes(family):
     _, graphs, folder, files = exported(family)
     for name, file in files.items():
         data = (folder / file).read_bytes()
@@ -50,8 +50,8 @@ def test_graphs_say_nothing_of_the_machine_and_call_their_axes_by_name(family):
         if name == "decoder":
             assert axes["keep"] == ["wanted"] and axes["past.0.value"] == ["rows", 2, "past", 16]
             assert axes["attention_mask"] == ["rows", "source" if family == "t5" else "read"]
-            made = {value.name: value.shape for value in graphs.sessions[name].get_outputs()}
-            assert made["logits"] == ["rows", "wanted", V] and made["present.0.key"] == ["rows", 2, "past + tokens", 16]
+            outputs = {value.name: value.shape for value in graphs.sessions[name].get_outputs()}
+            assert outputs["logits"] == ["rows", "wanted", V] and outputs["present.0.key"] == ["rows", 2, "past + tokens", 16]
 
 
 @pytest.mark.parametrize("family", ["gpt2", "t5"])
@@ -66,7 +66,7 @@ def test_graphs_pass_the_checker_of_onnx(family):
 
 
 @pytest.mark.parametrize("family", ["gpt2", "t5"])
-def test_logits_of_a_whole_vocabulary_are_made_where_they_are_wanted_only(family):
+def test_logits_are_computed_only_where_they_are_wanted(family):
     _, graphs, _, _ = exported(family)
     decoder = graphs.sessions["decoder"]
     feeds = {
@@ -85,7 +85,7 @@ def test_logits_of_a_whole_vocabulary_are_made_where_they_are_wanted_only(family
     np.testing.assert_allclose(some, every[:, [4, 1]], atol=1e-5)
 
 
-def test_nothing_is_said_and_the_model_is_as_it_was(tmp_path, capfd):
+def test_nothing_is_printed_and_the_model_is_unchanged(tmp_path, capfd):
     torch.manual_seed(0)
     model = GPT2LMHeadModel(GPT2Config(vocab_size=V, n_embd=8, n_layer=1, n_head=1, n_positions=16)).eval()
     before, config = copy.deepcopy(model.state_dict()), model.config.to_dict()
@@ -103,15 +103,15 @@ def test_nothing_is_said_and_the_model_is_as_it_was(tmp_path, capfd):
 
 
 def product(*, tied):
-    """A graph that multiplies by transposed weights (40, 20) and, when they are tied, adds rows of them, too."""
+    """A graph that multiplies by transposed weights (40, 20) and, if tied, also looks up rows of them."""
     from onnx import TensorProto, helper, numpy_helper
 
     numbers = np.random.default_rng(0).standard_normal((40, 20)).astype(np.float32)
-    nodes = [helper.make_node("Transpose", ["weights"], ["turned"], perm=[1, 0])]
-    nodes.append(helper.make_node("MatMul", ["x", "turned"], ["z" if tied else "y"]))
+    nodes = [helper.make_node("Transpose", ["weights"], ["transposed"], perm=[1, 0])]
+    nodes.append(helper.make_node("MatMul", ["x", "transposed"], ["z" if tied else "y"]))
     if tied:
         nodes.append(helper.make_node("Gather", ["weights", "ids"], ["rows"]))
-        nodes.append(helper.make_node("MatMul", ["rows", "turned"], ["products"]))
+        nodes.append(helper.make_node("MatMul", ["rows", "transposed"], ["products"]))
         nodes.append(helper.make_node("Add", ["z", "products"], ["y"]))
     inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 20])]
     inputs.append(helper.make_tensor_value_info("ids", TensorProto.INT64, ["n"]))
@@ -121,14 +121,14 @@ def product(*, tied):
     return onnx_ir.serde.deserialize_model(model)
 
 
-@pytest.mark.parametrize(("tied", "asked", "folded"), [(False, False, 1), (True, False, 0), (True, True, 1)])
-def test_weights_that_are_only_read_transposed_are_stored_so(tmp_path, tied, asked, folded):
+@pytest.mark.parametrize(("tied", "fold_tied", "folded"), [(False, False, 1), (True, False, 0), (True, True, 1)])
+def test_weights_that_are_only_read_transposed_are_stored_so(tmp_path, tied, fold_tied, folded):
     feeds = {"x": np.random.default_rng(1).standard_normal((3, 20)).astype(np.float32), "ids": np.array([0, 5, 39])}
     answers = []
     for fold in (False, True):
         program = product(tied=tied)
         if fold:
-            assert fold_transposes(program, tied=asked) == folded
+            assert fold_transposes(program, tied=fold_tied) == folded
             kinds = {node.op_type for node in program.graph}
             assert ("Transpose" in kinds) == (not folded)
             assert ("weights" in program.graph.initializers) == tied
@@ -138,7 +138,7 @@ def test_weights_that_are_only_read_transposed_are_stored_so(tmp_path, tied, ask
     np.testing.assert_allclose(*answers, atol=1e-5)
 
 
-def test_graphs_can_be_written_over_the_file_that_they_read_from(tmp_path):
+def test_graphs_can_overwrite_the_file_that_they_read(tmp_path):
     save_graphs({"model": product(tied=True)}, tmp_path)
     before = (tmp_path / WEIGHTS).read_bytes()
     assert len(before) == 40 * 20 * 4
@@ -150,7 +150,7 @@ def test_graphs_can_be_written_over_the_file_that_they_read_from(tmp_path):
 # ---- what cannot be exported
 
 
-def test_a_model_that_keeps_something_else_is_refused(tmp_path, monkeypatch):
+def test_a_model_with_another_cache_is_refused(tmp_path, monkeypatch):
     from transformers import MistralConfig, MistralForCausalLM
 
     sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
@@ -160,7 +160,7 @@ def test_a_model_that_keeps_something_else_is_refused(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_the_exporter_stumbles_over_is_one_line(tmp_path):
+def test_an_exporter_error_is_one_line(tmp_path):
     class Odd(GPT2LMHeadModel):
         def forward(self, input_ids=None, **given):
             if isinstance(input_ids.shape[0], torch.SymInt):

@@ -10,8 +10,7 @@ from hftool.engines.torch import TorchEngine
 from hftool.errors import DataError
 from hftool.heads import get_head
 from hftool.inference.predictor import Predictor
-from hftool.onnx_export import export_job as exporting
-from hftool.onnx_export import parity
+from hftool.onnx_export import export_job, parity
 from hftool.onnx_export.parity import Pair
 from hftool.onnx_export.sample_texts import TEXTS, own_rows, pairs_as_rows, texts_as_rows
 
@@ -19,18 +18,18 @@ make_job = importlib.import_module("hftool.workflow._export").make_job
 
 
 def pair_of(kind, head, change=None):
-    """A model beside itself, or beside a copy that `change` was done to; and the job of exporting it."""
-    loaded, place = random_head(kind, head)
-    made = get_head(loaded.tokenizer, loaded.head_config, loaded.model.config)
+    """A pair of a model and its copy, modified by `change`; and the job that exports the model."""
+    loaded, source = random_head(kind, head)
+    head_object = get_head(loaded.tokenizer, loaded.head_config, loaded.model.config)
     other = copy.deepcopy(loaded.model)
     if change is not None:
         with torch.no_grad():
             change(other)
     engines = TorchEngine(loaded.model), TorchEngine(other)
-    return Pair(*(Predictor(engine, made) for engine in engines)), make_job(place, loaded, ())
+    return Pair(*(Predictor(engine, head_object) for engine in engines)), make_job(source, loaded, ())
 
 
-def turned(model):
+def rotate_labels(model):
     """Every label becomes the next."""
     model.classifier.weight.copy_(model.classifier.weight.roll(1, dims=0))
 
@@ -44,40 +43,42 @@ def blind_to_padding(model):
 @pytest.mark.parametrize("head", ["classify", "tag", "answer", "fill", "embed"])
 def test_a_model_agrees_with_itself(head):
     pair, job = pair_of("bert", head)
-    report = exporting._check_parity(pair, job, segments=head in ("classify", "answer"))
+    report = export_job._check_parity(pair, job, segments=head in ("classify", "answer"))
     assert max(report[part]["relative"] for part in ("outputs", "random")) < 1e-6
     assert report["answers"]["same"] == report["answers"]["of"] >= len(job.asked)
 
 
-@pytest.mark.parametrize("change", [turned, blind_to_padding, lambda model: model.classifier.bias.fill_(torch.nan)])
-def test_graphs_that_answer_otherwise_are_no_export(change):
+@pytest.mark.parametrize("change", [rotate_labels, blind_to_padding, lambda model: model.classifier.bias.fill_(torch.nan)])
+def test_graphs_with_other_answers_are_rejected(change):
     pair, job = pair_of("bert", "classify", change)
     with pytest.raises(DataError, match="do not answer as the model does"):
-        exporting._check_parity(pair, job, segments=True)
+        export_job._check_parity(pair, job, segments=True)
 
 
-def test_batches_have_one_text_and_several_padding_and_lengths_that_no_sample_had():
+def test_random_batches_have_one_text_and_several_padding_and_new_lengths():
     pair, _ = pair_of("bert", "classify")
-    batches = list(parity.random_batches(pair.head, words=50, longest=32, segments=True))
+    batches = list(parity.random_batches(pair.head, vocab_size=50, max_tokens=32, segments=True))
     shapes = [tuple(batch["input_ids"].shape) for batch in batches]
-    assert (1, 1) in shapes and len(set(shapes)) == len(shapes) and (len(exporting.SAMPLE), max(exporting.SAMPLE)) not in shapes
+    assert (
+        (1, 1) in shapes and len(set(shapes)) == len(shapes) and (len(export_job.SAMPLE), max(export_job.SAMPLE)) not in shapes
+    )
     assert any(not batch["attention_mask"].all() for batch in batches)
     assert any(batch["token_type_ids"].any() for batch in batches)
     assert all(int(batch["input_ids"].max()) < 50 for batch in batches)
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "t5"])
-def test_what_is_written_is_compared_token_by_token(kind):
+def test_generated_texts_are_compared_token_by_token(kind):
     head = {"gpt2": "generate", "t5": "text2text"}[kind]
 
     def change(model):
         model.get_input_embeddings().weight.copy_(model.get_input_embeddings().weight.flip(0))
 
     same, job = pair_of(kind, head)
-    assert exporting._check_parity(same, job, segments=False)["random"]["texts"] >= 10
+    assert export_job._check_parity(same, job, segments=False)["random"]["texts"] >= 10
     other, _ = pair_of(kind, head, change)
     with pytest.raises(DataError, match="do not answer"):
-        exporting._check_parity(other, job, segments=False)
+        export_job._check_parity(other, job, segments=False)
 
 
 def test_quantized_graphs_may_differ_in_one_of_twenty_answers():
@@ -85,20 +86,20 @@ def test_quantized_graphs_may_differ_in_one_of_twenty_answers():
     answers = [{"label": "a"}] * 100
     for wrong, passes in ((5, True), (6, False)):
         after = [{"label": "b"}] * wrong + answers[wrong:]
-        told = Pair(_telling(pair.before, answers), _telling(pair.after, after))
+        stubs = Pair(_stub(pair.before, answers), _stub(pair.after, after))
         if passes:
-            assert exporting._close(told, job)["same"] == 95
+            assert export_job._check_agreement(stubs, job)["same"] == 95
         else:
             with pytest.raises(DataError, match="only 94 of 100 answers"):
-                exporting._close(told, job)
+                export_job._check_agreement(stubs, job)
 
 
-def _telling(predictor, answers):
-    class Told(type(predictor)):
+def _stub(predictor, answers):
+    class Stub(type(predictor)):
         def answer_features(self, features, on_token=None):
             return answers
 
-    return Told(predictor.engine, predictor.head)
+    return Stub(predictor.engine, predictor.head)
 
 
 @pytest.mark.parametrize(
@@ -114,12 +115,12 @@ def _telling(predictor, answers):
         ),
     ],
 )
-def test_answers_agree_in_what_they_come_down_to(before, after, same):
+def test_answers_agree_in_the_compared_part(before, after, same):
     part = parity._part(before)
     assert parity._agree(before[part], after[part], 0.0) == same
 
 
-def test_a_metric_that_falls_by_more_than_a_point_is_no_export(monkeypatch):
+def test_a_metric_that_drops_by_more_than_a_point_is_an_error(monkeypatch):
     pair, job = pair_of("bert", "classify")
     rows = [{"text": "x", "label": i % 3} for i in range(500)]
     job = dataclasses.replace(job, measured=rows)
@@ -127,10 +128,10 @@ def test_a_metric_that_falls_by_more_than_a_point_is_no_export(monkeypatch):
         figures = iter([{"accuracy": 0.9, "loss": 1.0}, {"accuracy": 0.9 - lost, "loss": 1.0}])
         monkeypatch.setattr(parity, "measure", lambda *_: next(figures))  # noqa: B023
         if passes:
-            assert exporting._measured(pair, job, "int8")["rows"] == 500
+            assert export_job._check_metrics(pair, job, "int8")["rows"] == 500
         else:
             with pytest.raises(DataError, match="accuracy goes from 0.9000 to 0.8890"):
-                exporting._measured(pair, job, "int8")
+                export_job._check_metrics(pair, job, "int8")
 
 
 @pytest.mark.parametrize(
@@ -142,7 +143,7 @@ def test_every_head_gets_texts_it_can_take(kind, head):
     assert (head == "classify") == bool(job.pairs)
 
 
-def test_pairs_are_tried_where_a_second_text_may_come():
+def test_pairs_are_compared_where_the_head_takes_them():
     pair, job = pair_of("bert", "classify")
     assert len(job.pairs) == len(TEXTS) and all(row["text_pair"] != row["text"] for row in job.pairs)
     assert own_rows(pair.head, [{"text": "a", "label": 1}]) == [{"text": "a"}]

@@ -1,5 +1,5 @@
-"""What `hftool deploy` writes for docker: a Dockerfile that a strict reader accepts, and an entry point that runs as it would in
-the image, with the packages of the image alone. No docker is needed."""
+"""The Docker build context of `hftool deploy`: the Dockerfile is parsed, and its entry point runs with only the packages of the
+image. Docker is not needed."""
 
 import contextlib
 import http.client
@@ -27,8 +27,8 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def made(tiny_run, tmp_path_factory):
-    """The folder for Kubernetes, which is that for docker and more, as somebody writes it who lets nobody read his files."""
+def context(tiny_run, tmp_path_factory):
+    """The output for Kubernetes, which includes that for Docker, created under a umask that lets nobody else read it."""
     from hftool import workflow
 
     out = tmp_path_factory.mktemp("deploy") / "out"
@@ -41,117 +41,117 @@ def made(tiny_run, tmp_path_factory):
 
 
 def instructions(folder):
-    """(instruction, argument) of each line of a Dockerfile, with lines that go on joined."""
+    """(instruction, argument) of each line of a Dockerfile, with continuation lines joined."""
     text = re.sub(r"\\\n\s*", "", (folder / "Dockerfile").read_text(encoding="utf-8"))
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
     return [tuple(line.split(" ", maxsplit=1)) for line in lines]
 
 
-def only(steps, word):
-    """The argument of the last of these instructions, which is the one that counts."""
+def last(steps, word):
+    """The argument of the last instruction of this kind, which is the effective one."""
     return [argument for name, argument in steps if name == word][-1]
 
 
 def stages(steps):
-    """The instructions of each stage, what stands before the first left out."""
+    """The instructions of each stage, without those before the first."""
     starts = [i for i, (name, _) in enumerate(steps) if name == "FROM"]
     return [steps[a:b] for a, b in zip(starts, [*starts[1:], len(steps)], strict=True)]
 
 
 def environment(steps):
-    """What ENV sets."""
+    """Environment variables set by ENV."""
     return dict(word.split("=", maxsplit=1) for name, argument in steps if name == "ENV" for word in shlex.split(argument))
 
 
-def test_the_folder_has_what_the_build_needs_and_no_key(made):
-    files = {path.relative_to(made).as_posix() for path in made.rglob("*") if path.is_file()}
+def test_the_folder_has_what_the_build_needs_and_no_key(context):
+    files = {path.relative_to(context).as_posix() for path in context.rglob("*") if path.is_file()}
     assert {"Dockerfile", ".dockerignore", "constraints.txt", "README.md", "model/config.json", "model/hftool.json"} <= files
     assert {"model/SHA256SUMS", "kubernetes/kustomization.yaml"} <= files
     assert len([name for name in files if name.startswith("wheels/")]) == 1
     assert not [name for name in files if "key" in name]
 
 
-def test_everything_that_is_copied_is_there_and_is_not_ignored(made):
-    copied = [argument.split()[0] for name, argument in instructions(made) if name == "COPY" and "--from" not in argument]
-    seen = (made / ".dockerignore").read_text().split()
+def test_everything_that_is_copied_is_there_and_is_not_ignored(context):
+    copied = [argument.split()[0] for name, argument in instructions(context) if name == "COPY" and "--from" not in argument]
+    seen = (context / ".dockerignore").read_text().split()
     assert seen[0] == "*" and {f"!{name}" for name in copied} == set(seen[1:])
-    assert all((made / name).exists() for name in copied)
+    assert all((context / name).exists() for name in copied)
 
 
-def test_every_user_can_read_the_model(made):
-    """Whoever trained it may have kept it for himself; the image runs as somebody else."""
-    for path in [made / "model", *(made / "model").rglob("*")]:
+def test_every_user_can_read_the_model(context):
+    """The umask may have been strict when it was trained; the image runs as another user."""
+    for path in [context / "model", *(context / "model").rglob("*")]:
         mode = stat.S_IMODE(path.stat().st_mode)
         assert mode == (0o755 if path.is_dir() else 0o644), path
 
 
-def test_the_base_is_slim_pinned_and_can_be_pinned_further(made):
-    steps = instructions(made)
+def test_the_base_is_slim_pinned_and_can_be_pinned_further(context):
+    steps = instructions(context)
     assert steps[0][0] == "ARG" and re.fullmatch(r"BASE=python:3\.\d+-slim-\w+", steps[0][1])
     assert {argument.split()[0] for name, argument in steps if name == "FROM"} == {"${BASE}"}
-    assert ":latest" not in (made / "Dockerfile").read_text()
+    assert ":latest" not in (context / "Dockerfile").read_text()
 
 
-def test_packages_are_installed_in_the_first_stage_only_and_pinned(made):
-    build, serve = stages(instructions(made))
+def test_packages_are_installed_in_the_first_stage_only_and_pinned(context):
+    build, serve = stages(instructions(context))
     installs = [argument for name, argument in build if name == "RUN" and "install" in argument]
     assert len(installs) == 2
     assert f"torch=={pins(['torch'])['torch']}" in installs[0]
     assert "--constraint /build/constraints.txt" in installs[1]
     assert not [argument for _, argument in serve if "pip" in argument.split()]
-    pinned = [line for line in (made / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
+    pinned = [line for line in (context / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
     assert len(pinned) > 30 and all(re.fullmatch(r"[a-z0-9-]+==[0-9][0-9a-z.]*", line) for line in pinned)
-    wheel = next((made / "wheels").iterdir()).name
+    wheel = next((context / "wheels").iterdir()).name
     assert installs[1].count(wheel) == 1
 
 
-def test_nothing_runs_as_root_in_a_shell_or_from_a_url(made):
-    steps = instructions(made)
+def test_nothing_runs_as_root_in_a_shell_or_from_a_url(context):
+    steps = instructions(context)
     serve = stages(steps)[1]
-    assert re.fullmatch(r"[1-9]\d{3,}:[1-9]\d{3,}", only(serve, "USER"))
+    assert re.fullmatch(r"[1-9]\d{3,}:[1-9]\d{3,}", last(serve, "USER"))
     after = [name for name, _ in serve][[name for name, _ in serve].index("USER") :]
     assert not {"RUN", "COPY"} & set(after)
     assert not [name for name, _ in steps if name in ("ADD", "MAINTAINER", "ONBUILD", "SHELL")]
     for word in ("ENTRYPOINT", "CMD"):
-        assert isinstance(json.loads(only(serve, word)), list)
-    assert only(serve, "STOPSIGNAL") == "SIGTERM"
+        assert isinstance(json.loads(last(serve, word)), list)
+    assert last(serve, "STOPSIGNAL") == "SIGTERM"
     assert not re.search(r"curl |wget |https?://(?!download\.pytorch\.org)", " ".join(argument for _, argument in steps))
 
 
-def test_it_is_offline_and_writes_nothing_outside_tmp(made):
-    known = environment(stages(instructions(made))[1])
+def test_it_is_offline_and_writes_nothing_outside_tmp(context):
+    known = environment(stages(instructions(context))[1])
     assert known["HF_HUB_OFFLINE"] == "1" and known["PYTHONDONTWRITEBYTECODE"] == "1"
     assert known["HF_HOME"].startswith("/tmp/") and known["HOME"] == "/tmp"
 
 
-def test_labels_say_what_it_is(made):
-    text = only(stages(instructions(made))[1], "LABEL")
+def test_labels_have_name_and_version(context):
+    text = last(stages(instructions(context))[1], "LABEL")
     labels = dict(word.split("=", maxsplit=1) for word in shlex.split(text))
     assert labels["org.opencontainers.image.title"] == "films"
     assert re.fullmatch(r"[\d.]+-[0-9a-f]{12}", labels["org.opencontainers.image.version"])
 
 
-def test_the_commands_of_the_readme_are_those_of_the_files(made):
-    text = (made / "README.md").read_text()
+def test_the_commands_of_the_readme_are_those_of_the_files(context):
+    text = (context / "README.md").read_text()
     image = re.search(r"docker build -t (\S+) \.", text)[1]
-    assert f'image: "{image}"' in (made / "kubernetes/deployment.yaml").read_text()
+    assert f'image: "{image}"' in (context / "kubernetes/deployment.yaml").read_text()
     assert (
         "films-api-key --from-file=api-key" in text
-        and 'secretName: "films-api-key"' in (made / "kubernetes/deployment.yaml").read_text()
+        and 'secretName: "films-api-key"' in (context / "kubernetes/deployment.yaml").read_text()
     )
     body = re.search(r"-d '(.*)'", text)[1]
     assert isinstance(json.loads(body)["inputs"], str)
-    assert f":{json.loads(only(instructions(made), 'ENTRYPOINT'))[-1]}:ro" in text
+    assert f":{json.loads(last(instructions(context), 'ENTRYPOINT'))[-1]}:ro" in text
 
 
-def test_another_model_is_another_image_and_the_same_is_the_same(tiny_run, tmp_path, made):
+def test_another_model_is_another_image_and_the_same_is_the_same(tiny_run, tmp_path, context):
     import shutil
 
     from hftool import workflow
 
     again = workflow.deploy(str(tiny_run), to="docker", out=tmp_path / "again", name="films", offline=True)
-    assert (tmp_path / "again" / "Dockerfile").read_bytes() == (made / "Dockerfile").read_bytes()
-    wheels = [next((folder / "wheels").iterdir()) for folder in (tmp_path / "again", made)]
+    assert (tmp_path / "again" / "Dockerfile").read_bytes() == (context / "Dockerfile").read_bytes()
+    wheels = [next((folder / "wheels").iterdir()) for folder in (tmp_path / "again", context)]
     assert wheels[0].name == wheels[1].name and wheels[0].read_bytes() == wheels[1].read_bytes()
     shutil.copytree(tiny_run / "model", tmp_path / "other", ignore=shutil.ignore_patterns("SHA256SUMS"))
     head_config = json.loads((tmp_path / "other" / "hftool.json").read_text())
@@ -162,7 +162,7 @@ def test_another_model_is_another_image_and_the_same_is_the_same(tiny_run, tmp_p
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "says"),
+    ("words", "code", "message"),
     [
         (["--to", "dockr", "--out", "x"], 2, "Did you mean 'docker'?"),
         (["--to", "docker", "--out", "x", "--image", "films:latest"], 2, "Such as --image films:1"),
@@ -171,9 +171,9 @@ def test_another_model_is_another_image_and_the_same_is_the_same(tiny_run, tmp_p
         (["--to", "docker", "--out", "."], 73, "exists already"),
     ],
 )
-def test_what_is_wrong_is_said_in_one_line_before_anything_is_made(cli, tiny_run, tmp_path, words, code, says):
+def test_invalid_options_are_one_line_and_leave_no_files(cli, tiny_run, tmp_path, words, code, message):
     given, out, err = cli("deploy", tiny_run, *words)
-    assert (given, out) == (code, "") and says in one_line(err)
+    assert (given, out) == (code, "") and message in one_line(err)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -194,7 +194,7 @@ def test_a_model_without_a_trained_head_and_a_damaged_one_are_not_packed(cli, ti
     assert sorted(os.listdir(tmp_path)) == ["bad", "headless"]
 
 
-def test_the_verb_says_what_comes_next(cli, tiny_run, tmp_path):
+def test_the_command_prints_the_next_step(cli, tiny_run, tmp_path):
     code, out, _ = cli("deploy", tiny_run, "--to", "docker", "--out", "my image", "--offline")
     assert code == 0 and re.search(r"docker build -t run:\S+ 'my image'", out)
     assert not (tmp_path / "my image" / "kubernetes").exists()
@@ -202,7 +202,7 @@ def test_the_verb_says_what_comes_next(cli, tiny_run, tmp_path):
     assert json.loads(out) == {"path": "b", "to": "docker", "name": "run", "image": "a/b:2"}
 
 
-def test_a_package_that_is_not_here_cannot_be_pinned():
+def test_a_package_that_is_not_installed_cannot_be_pinned():
     from hftool.errors import UsageError
 
     with pytest.raises(UsageError, match=r"hftool-recipes\[serve\]"):
@@ -210,23 +210,23 @@ def test_a_package_that_is_not_here_cannot_be_pinned():
 
 
 def linked(site, names):
-    """A folder that holds these installed packages and no other."""
+    """A folder with links to these installed packages and no others."""
     site.mkdir()
     for name in names:
-        there = metadata.distribution(name)
-        for top in {file.parts[0] for file in there.files or [] if file.parts[0] not in ("..", "__pycache__")}:
+        installed = metadata.distribution(name)
+        for top in {file.parts[0] for file in installed.files or [] if file.parts[0] not in ("..", "__pycache__")}:
             if not (site / top).exists():
-                os.symlink(there.locate_file(top), site / top)
+                os.symlink(installed.locate_file(top), site / top)
     return site
 
 
 @pytest.fixture(scope="module")
-def image(made, tmp_path_factory):
-    """The image's /opt/venv as a folder: what constraints.txt names, linked from here, and the wheel; nothing else."""
-    lines = (made / "constraints.txt").read_text().splitlines()
+def image(context, tmp_path_factory):
+    """The image's /opt/venv as a folder: links to the packages of constraints.txt, and the unpacked wheel."""
+    lines = (context / "constraints.txt").read_text().splitlines()
     names = [line.partition("==")[0] for line in lines if not line.startswith("#")]
     site = linked(tmp_path_factory.mktemp("image") / "site", names)
-    with zipfile.ZipFile(next((made / "wheels").iterdir())) as wheel:
+    with zipfile.ZipFile(next((context / "wheels").iterdir())) as wheel:
         wheel.extractall(site)
     return site
 
@@ -237,13 +237,13 @@ def in_image(image, code, *words, **more):
     return subprocess.Popen([sys.executable, "-S", "-c", code, *words], env=known, text=True, **more)
 
 
-def test_the_wheel_is_whole_and_requires_what_is_pinned(image, made, tmp_path):
+def test_the_wheel_is_whole_and_requires_what_is_pinned(image, context, tmp_path):
     code = "import sys, hftool; from importlib.metadata import *; print(hftool.__file__); print(version('hftool-recipes'))\n"
     code += "print('\\n'.join(requires('hftool-recipes')))"
     process = in_image(image, code, cwd=tmp_path, stdout=subprocess.PIPE)
     where, version, *needs = process.communicate(timeout=60)[0].split("\n")
     assert where == str(image / "hftool" / "__init__.py") and version.endswith("+serve")
-    assert set(filter(None, needs)) <= set((made / "constraints.txt").read_text().splitlines())
+    assert set(filter(None, needs)) <= set((context / "constraints.txt").read_text().splitlines())
     assert len(list(filter(None, needs))) == len(SERVING)
     record = next(image.glob("hftool_recipes-*.dist-info/RECORD")).read_text().splitlines()
     assert all((image / line.split(",")[0]).is_file() for line in record)
@@ -251,7 +251,7 @@ def test_the_wheel_is_whole_and_requires_what_is_pinned(image, made, tmp_path):
 
 
 def test_an_export_finds_what_it_needs_in_its_image(tmp_path):
-    """Not exported here, which takes half a minute: what its loading asks for first is in the image of an export."""
+    """Loading an export first checks for these packages; a real export would take half a minute."""
     code = "import onnx, onnxruntime; from hftool.safety import check_extra; check_extra()"
     known = pins((*SERVING, *EXPORTED))
     process = in_image(linked(tmp_path / "site", known), code, cwd=tmp_path, env={"PYTHONPATH": f"{tmp_path / 'site'}:{ROOT}"})
@@ -260,7 +260,7 @@ def test_an_export_finds_what_it_needs_in_its_image(tmp_path):
 
 
 def test_pip_takes_the_wheel(tmp_path):
-    """Installed as the image does it, but for what it requires."""
+    """Installed as in the image, but without its requirements."""
     if not list(metadata.distributions(name="pip")):
         pytest.skip("there is no pip in this environment")
     wheel = write_wheel(tmp_path, pins(SERVING))
@@ -288,17 +288,17 @@ def ask(port, method, path, body=None, key=None):
 
 
 @contextlib.contextmanager
-def container(made, image, folder):
+def container(context, image, folder):
     """The entry point of the Dockerfile as a process, its paths and its port mapped. Yields (process, port)."""
-    serve = stages(instructions(made))[1]
-    words = [*json.loads(only(serve, "ENTRYPOINT")), *json.loads(only(serve, "CMD"))]
+    serve = stages(instructions(context))[1]
+    words = [*json.loads(last(serve, "ENTRYPOINT")), *json.loads(last(serve, "CMD"))]
     port, key = free_port(), folder / "api-key"
     key.write_text(KEY + "\n")
     key.chmod(0o600)
     (folder / "tmp").mkdir()
-    places = {"/model": str(made / "model"), "/run/secrets/hftool/api-key": str(key), "8000": str(port)}
+    paths = {"/model": str(context / "model"), "/run/secrets/hftool/api-key": str(key), "8000": str(port)}
     assert words[0] == "hftool"
-    words = [re.sub(r"^(\w+=)?(.*)$", lambda m: (m[1] or "") + places.get(m[2], m[2]), word) for word in words[1:]]
+    words = [re.sub(r"^(\w+=)?(.*)$", lambda m: (m[1] or "") + paths.get(m[2], m[2]), word) for word in words[1:]]
     known = {name: value.replace("/tmp", str(folder / "tmp")) for name, value in environment(serve).items() if name != "PATH"}
     code = "from hftool.cli.app import entry; entry()"
     process = in_image(image, code, *words, cwd=folder, env=known, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
@@ -320,10 +320,10 @@ def wait_ready(process, port):
     raise AssertionError("it did not become ready within 60 s")
 
 
-def test_the_entry_point_serves_as_it_would_in_the_image(made, image, tmp_path):
-    with container(made, image, tmp_path) as (process, port):
+def test_the_entry_point_serves_as_it_would_in_the_image(context, image, tmp_path):
+    with container(context, image, tmp_path) as (process, port):
         wait_ready(process, port)
-        _, health = only(stages(instructions(made))[1], "HEALTHCHECK").split(" CMD ")
+        _, health = last(stages(instructions(context))[1], "HEALTHCHECK").split(" CMD ")
         probe = [word.replace("8000", str(port)) for word in json.loads(health)]
         assert subprocess.run([sys.executable, *probe[1:]], check=False).returncode == 0
         body = {"inputs": "a warm funny film"}
@@ -335,8 +335,8 @@ def test_the_entry_point_serves_as_it_would_in_the_image(made, image, tmp_path):
         assert ask(port, "GET", "/livez")[0] == 200
         began = time.monotonic()
         process.send_signal(signal.SIGTERM)
-        _, said = process.communicate(timeout=20)
-        assert time.monotonic() - began < 5 and process.returncode in (0, 143), said
-        assert KEY not in said and "Traceback" not in said
+        _, stderr = process.communicate(timeout=20)
+        assert time.monotonic() - began < 5 and process.returncode in (0, 143), stderr
+        assert KEY not in stderr and "Traceback" not in stderr
         assert subprocess.run([sys.executable, *probe[1:]], check=False, capture_output=True).returncode != 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["api-key", "tmp"]

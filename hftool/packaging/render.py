@@ -1,0 +1,40 @@
+"""Renders the Jinja2 templates in templates/."""
+
+import functools
+import json
+from pathlib import Path
+from typing import Any
+
+from hftool.packaging.service import GRACE, KEY, PORT, USER, Service
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def render(template: str, service: Service, **values: object) -> str:
+    """Fill a template.
+
+    Args:
+        template: Its file name without `.j2`, such as "deployment.yaml".
+        service: Validated by `check_name` and `check_image`, since templates insert its fields without escaping.
+        **values: Other variables of the template.
+
+    Raises:
+        jinja2.UndefinedError: The template uses a variable that is not given.
+    """
+    return str(_environment().get_template(f"{template}.j2").render(service=service, **values))
+
+
+@functools.cache
+def _environment() -> Any:
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        undefined=jinja2.StrictUndefined,
+        autoescape=False,  # noqa: S701  YAML, Markdown and Dockerfiles are no HTML
+        trim_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["json"] = json.dumps
+    environment.globals.update(port=PORT, user=USER, key=KEY, grace=GRACE)
+    return environment
