@@ -3,7 +3,7 @@
 import dataclasses
 import time
 
-from hftool.training.guard import is_out_of_memory, rng_state_preserved
+from hftool.training.divergence import is_out_of_memory, rng_state_preserved
 from hftool.training.loop import Trainer
 
 

@@ -32,17 +32,16 @@ from hftool.training.checkpoints import (
     read_state,
 )
 from hftool.training.distributed import all_gather_json, autocast, largest, on_main_process, share_of, sum_gradients
-from hftool.training.guard import (
+from hftool.training.divergence import (
     HINT_DIVERGED,
     HINT_OUT_OF_MEMORY,
     FiniteGuard,
-    Signals,
     all_finite,
     is_out_of_memory,
     rng_state_preserved,
-    signals_deferred,
 )
 from hftool.training.optimizer import make_optimizer, schedule_factor, unpack_optimizer
+from hftool.training.signals import Signals, signals_deferred
 from hftool.training.training_state import TrainingState
 
 Measured = Mapping[str, float]

@@ -1,0 +1,80 @@
+"""Guards against NaN or infinite numbers and against running out of memory."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+
+from hftool.errors import RunStopped
+
+MAX_SKIPPED = 5  # consecutive steps with a NaN or infinite loss or gradient
+HINT_DIVERGED = "Try a lower --lr, or --precision fp32"
+HINT_OUT_OF_MEMORY = "Try a smaller --max-length, or a smaller model"
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")  # messages of CUDA, Linux and Windows
+
+
+class FiniteGuard:
+    """Counts steps whose loss or gradient is NaN or infinite; too many in a row stop the run.
+
+    Args:
+        lines: The line of each row in the train file, if known; otherwise errors name rows by their position.
+    """
+
+    def __init__(self, lines: Sequence[int] = ()) -> None:
+        self.lines = lines
+        self.in_a_row = 0
+        self.skipped = 0
+
+    def check(self, finite: bool, *, step: int, lr: float, rows: Sequence[int]) -> bool:
+        """Whether the optimizer may take this step.
+
+        Raises:
+            RunStopped: After MAX_SKIPPED consecutive steps that were not finite; it names the rows of the last.
+        """
+        if finite:
+            self.in_a_row = 0
+            return True
+        self.in_a_row += 1
+        self.skipped += 1
+        if self.in_a_row >= MAX_SKIPPED:
+            raise RunStopped(
+                f"the loss or its gradient is NaN or infinite for {MAX_SKIPPED} steps in a row, at step {step} "
+                f"with learning rate {lr:.2g} ({self.name(rows)})",
+                HINT_DIVERGED,
+            )
+        return False
+
+    def name(self, rows: Sequence[int]) -> str:
+        """The first eight rows of a step as text, by their lines in the train file or by their positions."""
+        known = len(self.lines) > max(rows)
+        numbers = sorted(self.lines[i] if known else i + 1 for i in rows)
+        more = f" and {len(numbers) - 8} more" if len(numbers) > 8 else ""
+        shown = ", ".join(map(str, numbers[:8])) + more
+        return f"lines {shown} of train" if known else f"train rows {shown}, counted from 1 without those left out"
+
+
+def all_finite(model: torch.nn.Module) -> bool:
+    """False if a weight is NaN or infinite."""
+    return all(bool(torch.isfinite(parameter).all()) for parameter in model.parameters())
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an allocation failed. CUDA raises its own class, torch's CPU allocator a RuntimeError with a message."""
+    known = isinstance(error, torch.OutOfMemoryError | MemoryError)
+    return known or (isinstance(error, RuntimeError) and any(text in str(error).lower() for text in OUT_OF_MEMORY))
+
+
+@contextlib.contextmanager
+def rng_state_preserved(device: torch.device) -> Iterator[Callable[[], None]]:
+    """Yield a function that restores torch's random state as of now, so that a retry draws the same dropout."""
+    cpu = torch.get_rng_state()
+    cuda = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+
+    def rewind() -> None:
+        """Restore the state."""
+        torch.set_rng_state(cpu)
+        if cuda is not None:
+            torch.cuda.set_rng_state(cuda, device)
+            torch.cuda.empty_cache()
+
+    yield rewind
