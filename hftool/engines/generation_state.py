@@ -20,15 +20,15 @@ class GenerationState(Protocol):
         ...
 
     @property
-    def room(self) -> tuple[int, ...] | None:
+    def max_remaining(self) -> tuple[int, ...] | None:
         """For each prompt, how many tokens may follow it until the model has no position left; None where there is no end."""
         ...
 
-    def first(self, copies: int = 1) -> torch.Tensor:
+    def prefill(self, copies: int = 1) -> torch.Tensor:
         """-> logits (B * copies, V) float32 of the token after each prompt, its copies side by side. Called once."""
         ...
 
-    def next(self, tokens: torch.Tensor, rows: torch.Tensor | None = None) -> torch.Tensor:
+    def decode(self, tokens: torch.Tensor, rows: torch.Tensor | None = None) -> torch.Tensor:
         """tokens (M,), and which of the N rows each of them goes on from (M,) -> logits (M, V) float32 of the token after it.
 
         A row that is not named is forgotten, one that is named twice becomes two. rows None: all of them, as they are.
@@ -53,12 +53,12 @@ class TorchGenerationState:
         self._prompts = torch.arange(len(self._mask), device=self._mask.device)  # (N,): whose text each row is
         self._encodes = bool(self._model.config.is_encoder_decoder)
         self.end_ids = end_ids(self._model)
-        self.room = room_after(self._model.config, self._mask.sum(dim=1).tolist())
+        self.max_remaining = remaining_positions(self._model.config, self._mask.sum(dim=1).tolist())
         if not self._encodes and not bool(self._mask[:, -1].all()):
             raise ValueError("a decoder continues its prompts: pad them on the left")
 
-    def first(self, copies: int = 1) -> torch.Tensor:
-        """See `Steps.first`. The prompts are computed once, whatever the copies."""
+    def prefill(self, copies: int = 1) -> torch.Tensor:
+        """See `GenerationState.prefill`. The prompts are computed once, whatever the copies."""
         with self._computing():
             if self._encodes:
                 self._encoded = self._model.get_encoder()(input_ids=self._ids, attention_mask=self._mask)[0]
@@ -71,8 +71,8 @@ class TorchGenerationState:
                 logits = logits.repeat_interleave(copies, dim=0)
         return logits
 
-    def next(self, tokens: torch.Tensor, rows: torch.Tensor | None = None) -> torch.Tensor:
-        """See `Steps.next`."""
+    def decode(self, tokens: torch.Tensor, rows: torch.Tensor | None = None) -> torch.Tensor:
+        """See `GenerationState.decode`."""
         with self._computing():
             if rows is not None:
                 self._reorder(rows.to(self._mask.device))
@@ -123,7 +123,7 @@ class TorchGenerationState:
         return stack
 
 
-def room_after(config: Any, lengths: Sequence[int]) -> tuple[int, ...] | None:
+def remaining_positions(config: Any, lengths: Sequence[int]) -> tuple[int, ...] | None:
     """For prompts of so many tokens, how many may follow each; None where there is no end. Raises DataError."""
     if min(lengths) == 0:
         raise DataError("a prompt has no tokens", "Give it a text")

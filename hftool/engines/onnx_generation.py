@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from hftool.engines.generation_state import end_ids, room_after, start_id
+from hftool.engines.generation_state import end_ids, remaining_positions, start_id
 from hftool.errors import DataError
 
 REPAIR = "Export the model again"
@@ -38,7 +38,7 @@ class OnnxModel(Protocol):
 
 
 class OnnxGenerationState:
-    """Steps of a model in ONNX Runtime. See `hftool.engines.generation_state.Steps`.
+    """Steps of a model in ONNX Runtime. See `hftool.engines.generation_state.GenerationState`.
 
     Args:
         model: The graphs.
@@ -58,12 +58,12 @@ class OnnxGenerationState:
         self._past = self._decoder.nothing_kept(len(self._mask))
         self._source: Arrays = {}  # keys and values of the prompts, where an encoder read them
         self.end_ids = end_ids(model)
-        self.room = room_after(model.config, self._mask.sum(axis=1).tolist())
+        self.max_remaining = remaining_positions(model.config, self._mask.sum(axis=1).tolist())
         if not self._encodes and not self._mask[:, -1].all():
             raise ValueError("a decoder continues its prompts: pad them on the left")
 
-    def first(self, copies: int = 1) -> torch.Tensor:
-        """See `Steps.first`. The prompts are computed once, whatever the copies."""
+    def prefill(self, copies: int = 1) -> torch.Tensor:
+        """See `GenerationState.prefill`. The prompts are computed once, whatever the copies."""
         tokens = self._ids
         if self._encodes:
             tokens = np.full_like(self._ids[:, :1], start_id(self._model))
@@ -74,8 +74,8 @@ class OnnxGenerationState:
             logits = logits.repeat_interleave(copies, dim=0)
         return logits
 
-    def next(self, tokens: torch.Tensor, rows: torch.Tensor | None = None) -> torch.Tensor:
-        """See `Steps.next`."""
+    def decode(self, tokens: torch.Tensor, rows: torch.Tensor | None = None) -> torch.Tensor:
+        """See `GenerationState.decode`."""
         if rows is not None:
             self._reorder(rows.numpy())
         if not self._encodes:

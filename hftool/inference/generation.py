@@ -101,7 +101,7 @@ def generate(
     # autocast forgets its bf16 copies of the weights when the outermost one ends: this one, which is off, spans all steps
     with torch.no_grad(), torch.autocast("cpu", enabled=False):
         steps = engine.begin(batch)
-        rooms = steps.room or [sampling.max_new_tokens] * len(batch["input_ids"])
+        rooms = steps.max_remaining or [sampling.max_new_tokens] * len(batch["input_ids"])
         limits = [min(room, sampling.max_new_tokens) for room in rooms]
         ending = StoppingCriteria(frozenset(steps.end_ids), sampling.stop, tokenizer)
         if sampling.beams > 1:
@@ -210,7 +210,7 @@ def _generate_sequences(
     is_cancelled: IsCancelled,
 ) -> None:
     """Write all lines to their ends. A line that is made leaves the batch: the others do not wait for it."""
-    logits, going = steps.first(sampling.samples), list(lines)
+    logits, going = steps.prefill(sampling.samples), list(lines)
     while True:
         tokens = _chosen(_check_finite(logits), going, sampling)
         logs = logits.gather(1, tokens[:, None])[:, 0] - logits.logsumexp(dim=-1)
@@ -224,10 +224,10 @@ def _generate_sequences(
         if not rows:
             return
         if len(rows) == len(going):
-            logits = steps.next(tokens)
+            logits = steps.decode(tokens)
         else:
             kept = torch.tensor(rows, device=tokens.device)
-            logits, going = steps.next(tokens[kept], kept), [going[i] for i in rows]
+            logits, going = steps.decode(tokens[kept], kept), [going[i] for i in rows]
 
 
 def _chosen(logits: torch.Tensor, lines: Sequence[_Sequence], sampling: SamplingParams) -> torch.Tensor:
@@ -320,7 +320,7 @@ def _beam_search(
     """Beam search as transformers defines it, with early_stopping False: Graves, "Sequence transduction with recurrent neural
     networks", 2012, until no text that goes on could, at its present length, replace one of the best that have ended."""
     hunts = [_BeamSearch(limit, [_Hypothesis()] * sampling.beams) for limit in limits]
-    logits, places = steps.first(sampling.beams), list(range(len(hunts)))  # places: whose rows the logits are
+    logits, places = steps.prefill(sampling.beams), list(range(len(hunts)))  # places: whose rows the logits are
     totals = torch.full((len(hunts), sampling.beams), -math.inf, device=logits.device)
     totals[:, 0] = 0.0  # at first all beams are the same: only one of them counts
     while places:
@@ -339,7 +339,7 @@ def _beam_search(
         places = still
         if places:
             totals = torch.tensor(sums, dtype=totals.dtype, device=logits.device).view(-1, sampling.beams)
-            logits = steps.next(torch.tensor(tokens, device=logits.device), torch.tensor(rows, device=logits.device))
+            logits = steps.decode(torch.tensor(tokens, device=logits.device), torch.tensor(rows, device=logits.device))
     nothing = GeneratedText((), "length", 0.0)  # the prompt took all positions
     return [[text for _, text in hunt.ended][: sampling.samples] or [nothing] * sampling.samples for hunt in hunts]
 

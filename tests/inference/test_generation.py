@@ -183,18 +183,18 @@ class Script:
     """An engine whose next token has the same logits always, or those of a list of texts, one for each row of the batch."""
 
     def __init__(self, logits=None, texts=None, ends=(0,), room=None):
-        self.logits, self.texts, self.end_ids, self.room = logits, texts, ends, room
+        self.logits, self.texts, self.end_ids, self.max_remaining = logits, texts, ends, room
         self.sizes, self.at = [], 0
 
     def begin(self, batch):
         self.rows = list(range(len(batch["input_ids"])))
         return self
 
-    def first(self, copies=1):
+    def prefill(self, copies=1):
         self.rows = [row for row in self.rows for _ in range(copies)]
         return self._now()
 
-    def next(self, tokens, rows=None):
+    def decode(self, tokens, rows=None):
         self.rows = self.rows if rows is None else [self.rows[i] for i in rows.tolist()]
         assert len(tokens) == len(self.rows)
         self.at += 1
@@ -507,7 +507,7 @@ def test_a_row_that_is_given_up_leaves_the_batch_and_the_others_write_the_same(f
     sampling = SamplingParams(max_new_tokens=12, **asked)
     whole = generate(TorchEngine(model), batch, sampling, tokenizer=None)
     widths, questions = [], Counter()
-    forward = TorchGenerationState.next
+    forward = TorchGenerationState.decode
 
     def next_step(steps, tokens, rows=None):
         widths.append(len(tokens))
@@ -517,7 +517,7 @@ def test_a_row_that_is_given_up_leaves_the_batch_and_the_others_write_the_same(f
         questions[row] += 1
         return row == 1 and max(questions.values()) > 3 * sampling.samples
 
-    monkeypatch.setattr(TorchGenerationState, "next", next_step)
+    monkeypatch.setattr(TorchGenerationState, "decode", next_step)
     made = generate(TorchEngine(model), batch, sampling, tokenizer=None, is_cancelled=is_cancelled)
     copies = max(sampling.beams, sampling.samples)
     assert widths[0] == 5 * copies and widths[-1] == 4 * copies
