@@ -6,13 +6,13 @@ import hashlib
 import importlib.util
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from hftool import DISTRIBUTION
-from hftool.engines.apart import run_in_thread
 from hftool.errors import HftoolError, UsageError
 from hftool.heads import get_head
 from hftool.heads.protocol import Head
@@ -85,8 +85,11 @@ def serve(
         places = _places(words, offline=offline, fallback=fallback, progress=progress)
         stats, served, heads = Stats(), {}, {}
         for name, place in places.items():
-            with _named(name, words):
-                loaded = run_in_thread(functools.partial(_load, place, device, progress))
+            # Not in the main thread: OpenMP keeps a team of helper threads for each thread that has computed in parallel, until
+            # that thread ends. With more of them than cores they no longer spin while waiting for the next operation (libgomp:
+            # gomp_throttled_spin_count_var, env.c), and waking them costs a small model time.
+            with _named(name, words), ThreadPoolExecutor(1) as pool:
+                loaded = pool.submit(_load, place, device, progress).result()
                 served[name], heads[name] = _served(name, place, loaded, bounds, stats), loaded.head_config.head
         first = next(iter(served.values()))
         address = Address(_url(host, listening.getsockname()[1]), heads, _example(first.head.asks))
