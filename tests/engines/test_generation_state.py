@@ -108,7 +108,10 @@ def test_a_decoder_makes_logits_of_the_last_token_of_a_prompt_only(gpt2):
 def test_bf16_rounds_the_products_and_answers_in_float32(model):
     given = batch(not model.config.is_encoder_decoder)
     exact, rounded = TorchGenerationState(model, given), TorchEngine(model, precision="bf16").begin(given)
-    pairs = [(exact.prefill(), rounded.prefill()), (exact.decode(torch.tensor([2, 3, 4])), rounded.decode(torch.tensor([2, 3, 4])))]
+    pairs = [
+        (exact.prefill(), rounded.prefill()),
+        (exact.decode(torch.tensor([2, 3, 4])), rounded.decode(torch.tensor([2, 3, 4]))),
+    ]
     for one, other in pairs:
         assert other.dtype == torch.float32 and not other.requires_grad and not torch.equal(one, other)
         torch.testing.assert_close(one, other, atol=0.15 * float(one.abs().max()), rtol=0)

@@ -8,7 +8,7 @@ from tiny_generators import V, exported
 from transformers import GenerationConfig
 
 from hftool.engines.generation_state import TorchGenerationState
-from hftool.engines.onnx_generation import OnnxGenerationState, forward_writing
+from hftool.engines.onnx_generation import OnnxGenerationState, forward_generator
 from hftool.engines.torch import TorchEngine
 from hftool.errors import ConfigError, DataError
 from hftool.heads.protocol import SamplingParams
@@ -114,13 +114,13 @@ def test_logits_of_known_texts_are_those_of_the_model_at_every_place(pair, rows)
     if model.config.is_encoder_decoder:
         batch["decoder_input_ids"] = torch.randint(0, V, (rows, 6), generator=torch.Generator().manual_seed(1))
     expected = TorchEngine(model).forward({**batch, "labels": batch["input_ids"]})["logits"]
-    made = forward_writing(graphs, {**batch, "labels": batch["input_ids"]})["logits"]
+    made = forward_generator(graphs, {**batch, "labels": batch["input_ids"]})["logits"]
     assert made.dtype == torch.float32
     torch.testing.assert_close(made, expected, atol=1e-4, rtol=1e-4)
     if not model.config.is_encoder_decoder:
         shifted = {**batch, "position_ids": torch.arange(3, 3 + batch["input_ids"].shape[1]).expand(rows, -1)}
         expected = TorchEngine(model).forward(shifted)["logits"]
-        torch.testing.assert_close(forward_writing(graphs, shifted)["logits"], expected, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(forward_generator(graphs, shifted)["logits"], expected, atol=1e-4, rtol=1e-4)
 
 
 def test_prompts_that_cannot_be_gone_on_with():
@@ -182,8 +182,14 @@ KEPT = {"past.0.key": ["rows", 2, "past", 4]}
     ("sessions", "words"),
     [
         ({"model": Session({}, ["logits"])}, "no graph called 'decoder'"),
-        ({"decoder": Session({"past.0.key": ["a", "b", "c", "d"]}, ["logits", "present.0.key"])}, "how many numbers it keeps"),
-        ({"decoder": Session({"past.0.key": [1]}, ["logits", "present.0.key"])}, "how many numbers it keeps"),
+        (
+            {"decoder": Session({"past.0.key": ["a", "b", "c", "d"]}, ["logits", "present.0.key"])},
+            "does not declare the shape of its key-value cache",
+        ),
+        (
+            {"decoder": Session({"past.0.key": [1]}, ["logits", "present.0.key"])},
+            "does not declare the shape of its key-value cache",
+        ),
         ({"decoder": Session(KEPT, ["logits"])}, "does not give 'present.0.key'"),
         ({"decoder": Session(KEPT, ["present.0.key"])}, "does not give 'logits'"),
         ({"decoder": Session(KEPT, ["logits", "present.0.key"])}, "the graph cannot answer: .*INVALID_ARGUMENT"),

@@ -19,7 +19,8 @@ from hftool.engines.generation_state import TorchGenerationState
 from hftool.engines.torch import TorchEngine
 from hftool.errors import DataError, UsageError
 from hftool.heads.protocol import GeneratedText, SamplingParams
-from hftool.inference.generation import allowed_scores, check_sampling, generate
+from hftool.inference.generation import check_sampling, generate
+from hftool.inference.token_sampling import filter_logits
 
 V = 100
 
@@ -253,14 +254,14 @@ def test_what_may_be_drawn_is_what_transformers_would_draw_from():
     for temperature in (0.3, 1.0, 1.7):
         for top_k in (0, 1, 5, 40, 100, 500):
             for top_p in (1.0, 0.999, 0.9, 0.5, 0.01):
-                made = allowed_scores(logits, SamplingParams(temperature=temperature, top_k=top_k, top_p=top_p))
+                made = filter_logits(logits, SamplingParams(temperature=temperature, top_k=top_k, top_p=top_p))
                 expected = theirs_allowed(logits, temperature, top_k, top_p)
                 assert torch.equal(made.isfinite(), expected.isfinite()), (temperature, top_k, top_p)
                 torch.testing.assert_close(made.softmax(-1), expected.softmax(-1))
 
 
 def test_tokens_as_probable_as_the_last_of_top_k_stay():
-    made = allowed_scores(torch.tensor([[1.0, 3.0, 2.0, 2.0, 0.0]]), SamplingParams(temperature=1.0, top_k=2))
+    made = filter_logits(torch.tensor([[1.0, 3.0, 2.0, 2.0, 0.0]]), SamplingParams(temperature=1.0, top_k=2))
     assert made.isfinite().tolist() == [[False, True, True, True, False]]
 
 
