@@ -143,7 +143,7 @@ def _logits(outputs: Arrays, shape: tuple[int, ...]) -> torch.Tensor:
     """-> (N, K, V) float32. Raises DataError unless they are those of tokens (N, K)."""
     logits = outputs["logits"]
     if logits.ndim != 3 or logits.shape[:2] != shape:
-        raise DataError(f"the graph returns logits of shape {logits.shape} for tokens of shape {shape}", REPAIR)
+        raise DataError(f"the graph returns logits of the shape {logits.shape} for tokens of the shape {shape}", REPAIR)
     return torch.from_numpy(logits).float()
 
 

@@ -99,7 +99,7 @@ def test_a_thread_packs_for_itself_alone():
 
 def shortened(model):
     """Whether the last layer leaves tokens out."""
-    return unpadded._first in model.model.base_model.encoder.layer[-1].attention.output._forward_pre_hooks.values()
+    return unpadded._select_first in model.model.base_model.encoder.layer[-1].attention.output._forward_pre_hooks.values()
 
 
 @pytest.mark.parametrize("kind", ["bert", "roberta"])
