@@ -15,7 +15,7 @@ from hftool.training.signals import Signals
 
 
 @pytest.fixture(autouse=True)
-def hang_up_is_heeded():
+def hang_up_is_signal_options():
     """Whatever these tests were started under: children inherit from nohup that SIGHUP is ignored."""
     before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield
@@ -117,17 +117,17 @@ def test_a_hang_up_is_no_second_signal(numbers, code):
 
 
 def test_under_nohup_a_hang_up_stays_ignored():
-    from hftool.training.launch import _heeded
+    from hftool.training.launch import _signal_options
 
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         with Signals() as signals:
             os.kill(os.getpid(), signal.SIGHUP)
             assert signals.pending is None and signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
-        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN and "SIGHUP" not in _heeded()[1]
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN and "SIGHUP" not in _signal_options()[1]
     finally:
         signal.signal(signal.SIGHUP, before)
-    assert _heeded() == []
+    assert _signal_options() == []
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a mutex of zeros is one of Linux")
