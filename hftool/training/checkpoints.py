@@ -7,7 +7,6 @@ unpickles.
 
 import json
 import os
-import random
 import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
@@ -16,10 +15,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, load_model, save_file, save_model
+from safetensors.torch import load_model, save_file, save_model
 
 from hftool.errors import ConfigError, DataError, HftoolError, InputMissing, Refused, StorageError
 from hftool.safety import sha256
@@ -27,13 +25,13 @@ from hftool.storage import atomic
 from hftool.storage.json_documents import read_document
 from hftool.training.checkpoint_schema import PYTHON, SEALED, STATE
 from hftool.training.optimizer import pack_optimizer
+from hftool.training.random_state import Generators, pack_generators, write_generators
 
 MANIFEST = "MANIFEST.json"
 OPTIMIZER = "optimizer.safetensors"
 LARGE = ("model.safetensors", OPTIMIZER)  # an evaluation does not change them
 FILES = (*LARGE, "rng.safetensors", "state.json")
 NAME = re.compile(r"step-(\d{6,})")
-Generators = dict[str, list[Any]]  # the random state of a process as JSON: it is sent between processes
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,7 @@ class CheckpointManager:
 
         def fill(part: Path) -> None:
             states = generators or [pack_generators()]
-            document = {**state, "optimizer": _write_tensors(part, model, optimizer), PYTHON: _write_generators(part, states)}
+            document = {**state, "optimizer": _write_tensors(part, model, optimizer), PYTHON: write_generators(part, states)}
             atomic.write(part / "state.json", json.dumps(document).encode("utf-8"))
             write_manifest(part)
 
@@ -82,7 +80,7 @@ class CheckpointManager:
             known = json.loads((target / MANIFEST).read_text(encoding="utf-8"))["files"]
             for name in LARGE:
                 atomic.link(target / name, part / name)
-            document = {**state, "optimizer": read_state(target)["optimizer"], PYTHON: _write_generators(part, generators)}
+            document = {**state, "optimizer": read_state(target)["optimizer"], PYTHON: write_generators(part, generators)}
             atomic.write(part / "state.json", json.dumps(document).encode("utf-8"))
             write_manifest(part, {name: known[name] for name in LARGE})
 
@@ -280,19 +278,6 @@ def _write_tensors(folder: Path, model: torch.nn.Module, optimizer: torch.optim.
     return plain
 
 
-def _write_generators(folder: Path, generators: Sequence[Generators]) -> list[Any]:
-    """Write the random state of each process as safetensors -> that of Python's generators for state.json."""
-    states = {
-        f"{rank}.{name}": torch.tensor(numbers, dtype=torch.int64 if name.startswith("numpy") else torch.uint8)
-        for rank, state in enumerate(generators)
-        for name, numbers in state.items()
-        if name != PYTHON
-    }
-    with atomic.writing(folder / "rng.safetensors"):
-        save_file(states, str(folder / "rng.safetensors"))
-    return [state[PYTHON] for state in generators]
-
-
 def checkpoint_bytes(model: torch.nn.Module) -> int:
     """The approximate size of a checkpoint: the weights, and at most two numbers for each trainable one."""
     weights = sum(p.numel() * p.element_size() for p in model.parameters())
@@ -368,49 +353,3 @@ def load_weights(folder: Path, model: torch.nn.Module) -> None:
         raise ConfigError(f"the checkpoint '{folder}' does not fit: {' '.join(str(error).split())[:300]}") from None
     if missing or unexpected:
         raise ConfigError(f"the checkpoint '{folder}' does not fit: {sorted([*missing, *unexpected])[:5]}")
-
-
-def pack_generators() -> Generators:
-    """The random state of torch, numpy and Python."""
-    numpy_state = np.random.get_state(legacy=False)
-    assert isinstance(numpy_state, dict)
-    inner = numpy_state["state"]
-    version, numbers, gauss = random.getstate()
-    devices = {f"cuda_{i}": torch.cuda.get_rng_state(i).tolist() for i in range(torch.cuda.device_count())}
-    return {
-        "torch": torch.get_rng_state().tolist(),
-        "numpy_key": inner["key"].tolist(),
-        "numpy_rest": [inner["pos"], numpy_state["has_gauss"]],
-        "numpy_gauss": [_bits(numpy_state["gauss"])],
-        PYTHON: [version, list(numbers), gauss],
-        **devices,
-    }
-
-
-def _bits(number: float) -> int:
-    """The 64 bits of a float as an integer: torch would convert it to fp32."""
-    return int(np.float64(number).view(np.int64))
-
-
-def load_generators(folder: Path, rank: int = 0) -> None:
-    """Restore the random state of this rank from a checkpoint. Raises ConfigError if it has none."""
-    python = read_state(folder)[PYTHON]
-    if rank >= len(python):
-        raise ConfigError(f"'{folder}' was saved by {len(python)} processes", f"Go on with --processes {len(python)}")
-    stored = load_file(str(folder / "rng.safetensors"))
-    tensors = {name.partition(".")[2]: value for name, value in stored.items() if name.startswith(f"{rank}.")}
-    torch.set_rng_state(tensors["torch"].to(torch.uint8))
-    position, has_gauss = tensors["numpy_rest"].tolist()
-    np.random.set_state(
-        {
-            "bit_generator": "MT19937",
-            "has_gauss": has_gauss,
-            "gauss": float(np.int64(tensors["numpy_gauss"].item()).view(np.float64)),
-            "state": {"key": tensors["numpy_key"].numpy().astype(np.uint32), "pos": position},
-        }
-    )
-    for i in range(torch.cuda.device_count()):
-        if f"cuda_{i}" in tensors:
-            torch.cuda.set_rng_state(tensors[f"cuda_{i}"].to(torch.uint8), i)
-    version, numbers, gauss = python[rank]
-    random.setstate((version, tuple(numbers), gauss))

@@ -2,10 +2,17 @@
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 
+from hftool.data.batches import split_step
 from hftool.errors import RunStopped
+from hftool.progress import notice
+from hftool.training.distributed import largest, share_of
+
+if TYPE_CHECKING:
+    from hftool.training.loop import Trainer
 
 MAX_SKIPPED = 5  # consecutive steps with a NaN or infinite loss or gradient
 HINT_DIVERGED = "Try a lower --lr, or --precision fp32"
@@ -78,3 +85,53 @@ def rng_state_preserved(device: torch.device) -> Iterator[Callable[[], None]]:
             torch.cuda.empty_cache()
 
     yield rewind
+
+
+def backward_within_memory(
+    trainer: "Trainer", rows: list[int], batches: Sequence[dict[str, torch.Tensor]]
+) -> tuple[float, int]:
+    """`Trainer.backward`; if memory runs out, again with half as many rows in a forward pass, which gives the same gradient.
+
+    Args:
+        trainer: Its `micro` is halved.
+        rows: The rows of the step.
+        batches: The collated batches of this process's share.
+
+    Returns:
+        The sum of losses and the count.
+
+    Raises:
+        RunStopped: There is no memory for one row, here or in another process of the run.
+    """
+    with rng_state_preserved(trainer.accelerator.device) as rewind:
+        sums = _backward_in_parts(trainer, rows, batches, rewind)
+        (failed,) = largest(trainer.accelerator, [int(sums is None)])
+        if sums is None or failed:
+            trainer.optimizer.zero_grad()
+            rewind()
+            trainer.position.step_in_epoch -= 1  # it was not taken: a resumed run starts with it
+            raise RunStopped(f"there is no memory for one row at step {trainer.position.step + 1}", HINT_OUT_OF_MEMORY)
+        return sums
+
+
+def _backward_in_parts(
+    trainer: "Trainer", rows: list[int], batches: Sequence[dict[str, torch.Tensor]], rewind: Callable[[], None]
+) -> tuple[float, int] | None:
+    """`Trainer.backward` with as many rows in a forward pass as fit into memory; None if one does not."""
+    tokens = trainer.meter.tokens
+    while True:
+        try:
+            return trainer.backward(batches)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+        trainer.optimizer.zero_grad()
+        share = share_of(trainer.accelerator, rows)
+        if min(trainer.micro, len(share)) == 1:
+            return None
+        trainer.micro = min(trainer.micro, len(share)) // 2
+        notice(trainer.progress, f"out of memory: from step {trainer.position.step + 1} on {trainer.micro} rows at once")
+        rewind()
+        trainer.meter.tokens = tokens
+        parts = split_step(share, size=trainer.micro)
+        batches = [trainer.head.collate([trainer.features[i] for i in part], draw=trainer.epoch_seed()) for part in parts]

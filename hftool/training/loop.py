@@ -22,24 +22,17 @@ from hftool.errors import ConfigError, RunStopped
 from hftool.heads.protocol import Feature, Head
 from hftool.progress import Event, Progress, notice
 from hftool.storage.run_folder import Run, append_lines, cut_log
+from hftool.training.checkpoint_schema import PYTHON
 from hftool.training.checkpoints import (
     OPTIMIZER,
     CheckpointManager,
-    load_generators,
     load_weights,
-    pack_generators,
     read_state,
 )
 from hftool.training.distributed import all_gather_json, autocast, largest, on_main_process, share_of, sum_gradients
-from hftool.training.divergence import (
-    HINT_DIVERGED,
-    HINT_OUT_OF_MEMORY,
-    FiniteGuard,
-    all_finite,
-    is_out_of_memory,
-    rng_state_preserved,
-)
+from hftool.training.divergence import HINT_DIVERGED, FiniteGuard, all_finite, backward_within_memory
 from hftool.training.optimizer import make_optimizer, schedule_factor, unpack_optimizer
+from hftool.training.random_state import load_generators, pack_generators
 from hftool.training.signals import Signals, signals_deferred
 from hftool.training.training_state import TrainingState
 
@@ -129,7 +122,7 @@ class Trainer:
         if not (folder / OPTIMIZER).is_file() and not self._is_over():
             raise ConfigError(f"'{folder}' has no state of the optimizer to train on with", "Start again with another --out")
         on_main_process(self.accelerator, lambda: cut_log(self.run.log, state["log_bytes"]))
-        load_generators(folder, self.accelerator.process_index)  # last: the code above may draw random numbers
+        load_generators(folder, state[PYTHON], self.accelerator.process_index)  # last: the code above may draw random numbers
 
     def train(self) -> TrainingState:
         """Train until the last step, the end of patience, or a signal; then load the best weights.
@@ -192,7 +185,7 @@ class Trainer:
         batches = DataLoader(
             cast("Dataset[Feature]", self.features),  # a list has the methods that are used of a Dataset
             batch_sampler=[part for step in parts for part in step],
-            collate_fn=partial(self.head.collate, draw=self._epoch_seed()),
+            collate_fn=partial(self.head.collate, draw=self.epoch_seed()),
             num_workers=self.config.workers,
             generator=generator,
         )
@@ -202,7 +195,7 @@ class Trainer:
             self.position.step_in_epoch += 1
             yield rows, [next(loader) for _ in step]
 
-    def _epoch_seed(self) -> int:
+    def epoch_seed(self) -> int:
         """A seed that differs between epochs and runs; never 0, which means evaluation."""
         return 1 + self.position.epoch + 1000 * self.config.seed
 
@@ -236,7 +229,7 @@ class Trainer:
         self.lr = factor * float(self.config.lr or 0)
         for group in self.optimizer.param_groups:
             group["lr"] = self.lr
-        loss, count = sum_gradients(self.accelerator, self.model, *self._backward_in_memory(rows, batches))
+        loss, count = sum_gradients(self.accelerator, self.model, *backward_within_memory(self, rows, batches))
         norm = self.scale_and_clip(count)
         self.position.step += 1
         finite = math.isfinite(loss) and math.isfinite(norm)
@@ -248,44 +241,6 @@ class Trainer:
         else:
             notice(self.progress, f"step {self.position.step} is skipped: its loss or gradient is NaN or infinite")
         self.optimizer.zero_grad()
-
-    def _backward_in_memory(self, rows: list[int], batches: Sequence[dict[str, torch.Tensor]]) -> tuple[float, int]:
-        """`backward`; if memory runs out, again with half as many rows in a forward pass, which gives the same gradient.
-
-        Raises:
-            RunStopped: There is no memory for one row, here or in another process of the run.
-        """
-        with rng_state_preserved(self.accelerator.device) as rewind:
-            sums = self._backward_in_parts(rows, batches, rewind)
-            (failed,) = largest(self.accelerator, [int(sums is None)])
-            if sums is None or failed:
-                self.optimizer.zero_grad()
-                rewind()
-                self.position.step_in_epoch -= 1  # it was not taken: a resumed run starts with it
-                raise RunStopped(f"there is no memory for one row at step {self.position.step + 1}", HINT_OUT_OF_MEMORY)
-            return sums
-
-    def _backward_in_parts(
-        self, rows: list[int], batches: Sequence[dict[str, torch.Tensor]], rewind: Callable[[], None]
-    ) -> tuple[float, int] | None:
-        """`backward` with as many rows in a forward pass as fit into memory; None if one does not."""
-        tokens = self.meter.tokens
-        while True:
-            try:
-                return self.backward(batches)
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
-                    raise
-            self.optimizer.zero_grad()
-            mine = share_of(self.accelerator, rows)
-            if min(self.micro, len(mine)) == 1:
-                return None
-            self.micro = min(self.micro, len(mine)) // 2
-            notice(self.progress, f"out of memory: from step {self.position.step + 1} on {self.micro} rows at once")
-            rewind()
-            self.meter.tokens = tokens
-            parts = split_step(mine, size=self.micro)
-            batches = [self.head.collate([self.features[i] for i in part], draw=self._epoch_seed()) for part in parts]
 
     def _log(self) -> None:
         step = self.position.step

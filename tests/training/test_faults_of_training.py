@@ -20,6 +20,7 @@ from trainer_factory import make_trainer
 from hftool.errors import RunStopped
 from hftool.safety import sha256
 from hftool.training.checkpoints import FILES, MANIFEST, CheckpointManager
+from hftool.training.divergence import backward_within_memory
 
 EVERY = [*FILES, MANIFEST]
 
@@ -362,7 +363,7 @@ def test_the_gradient_of_a_step_in_halves_is_that_of_the_whole_step(tiny_bert, t
 
         if name == "halves":
             trainer.backward = backward
-        loss, count = trainer._backward_in_memory(*next(trainer._steps()))
+        loss, count = backward_within_memory(trainer, *next(trainer._steps()))
         trainer.scale_and_clip(count)
         made.append((loss, count, {n: p.grad.clone() for n, p in trainer.model.named_parameters()}, trainer.micro))
     assert made[0][1] == made[1][1] and made[0][0] == pytest.approx(made[1][0], rel=1e-5)
