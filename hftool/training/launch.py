@@ -46,11 +46,11 @@ def wanted_processes(given: int | None, device: str, existing: Run | None = None
     return max(1, torch.cuda.device_count())
 
 
-def launch(words: Sequence[str], *, processes: int, max_restarts: int, grace: float = 30.0) -> int:
-    """Run `hftool WORDS` in several processes on this machine and wait for them.
+def launch(arguments: Sequence[str], *, processes: int, max_restarts: int, grace: float = 30.0) -> int:
+    """Run `hftool ARGUMENTS` in several processes on this machine and wait for them.
 
     Args:
-        words: The arguments of the command.
+        arguments: Of the command line.
         processes: How many.
         max_restarts: How often all are restarted from the newest checkpoint after one has crashed.
         grace: Seconds to save in after a signal.
@@ -77,7 +77,7 @@ def launch(words: Sequence[str], *, processes: int, max_restarts: int, grace: fl
         try:
             run: Any = agent.run  # neither has types
             parse: Any = agent.parse_args
-            run(parse([*options, *words]))
+            run(parse([*options, *arguments]))
         except SignalException as error:
             code = 128 + int(error.sigval)
         except ChildFailedError as error:

@@ -286,7 +286,7 @@ class Trainer:
         if not all_finite(self.model) or self.finite.skipped == step == self.steps:
             raise self._stopped(
                 f"weights or loss are NaN or infinite at step {step} with learning rate {self.lr:.2g} "
-                f"({self.finite.name(rows)})"
+                f"({self.finite.name(rows)})",
             )
         self.evaluated = not evaluating
         self._save()
