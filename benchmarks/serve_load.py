@@ -177,7 +177,7 @@ async def through_batcher(loaded: Any, rows: Sequence[Any], submitters: int) -> 
 
 
 def in_thread(work: Callable[[], Any]) -> Any:
-    """What work() returns, run in a thread that ends: see `hftool.workflow.serve` for what OpenMP does otherwise."""
+    """What work() returns, run in a thread that ends: see `hftool.workflow._serve._load`."""
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(work).result()
 
