@@ -23,12 +23,7 @@ from hftool.heads.protocol import Feature, Head
 from hftool.progress import Event, Progress, notice
 from hftool.storage.run_folder import Run, append_lines, cut_log
 from hftool.training.checkpoint_schema import PYTHON
-from hftool.training.checkpoints import (
-    OPTIMIZER,
-    CheckpointManager,
-    load_weights,
-    read_state,
-)
+from hftool.training.checkpoints import OPTIMIZER, CheckpointManager, load_weights, read_state
 from hftool.training.distributed import all_gather_json, autocast, largest, on_main_process, share_of, sum_gradients
 from hftool.training.divergence import HINT_DIVERGED, FiniteGuard, all_finite, backward_within_memory
 from hftool.training.optimizer import make_optimizer, schedule_factor, unpack_optimizer
@@ -286,7 +281,7 @@ class Trainer:
         if not all_finite(self.model) or self.finite.skipped == step == self.steps:
             raise self._stopped(
                 f"weights or loss are NaN or infinite at step {step} with learning rate {self.lr:.2g} "
-                f"({self.finite.name(rows)})",
+                f"({self.finite.name(rows)})"
             )
         self.evaluated = not evaluating
         self._save()
