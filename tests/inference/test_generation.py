@@ -326,7 +326,7 @@ def test_a_text_ends_before_a_stop_string(text, stop, expected):
     assert engine.sizes.count(2) == min(found, default=len(text) + 1)  # and is not gone on with
 
 
-class TextStreamer:
+class PieceTokenizer:
     """A tokenizer of pieces, and of the two bytes of é apart, which are no character each alone."""
 
     words = (b"", b"good", b" day.\nAnd", b" then", "é".encode()[:1], "é".encode()[1:], b"\n")
@@ -340,7 +340,7 @@ def pieces(ids, stop):
     engine = Script(texts=[[*ids, *[0] * 9]])
     sampling = SamplingParams(max_new_tokens=len(ids) + 1, stop=stop)
     ((made,),) = generate(
-        engine, batch_of(1), sampling, tokenizer=TextStreamer(), on_token=lambda row, token: told.append(token)
+        engine, batch_of(1), sampling, tokenizer=PieceTokenizer(), on_token=lambda row, token: told.append(token)
     )
     assert tuple(told) == made.ids
     return made

@@ -49,7 +49,7 @@ def test_a_position_of_the_version_before_has_no_losses():
 
 def test_state_json_keeps_its_keys():
     state = TrainingState(step=4, evals_without_improvement=3)
-    keys = "step epoch step_in_epoch best_value best_step worse seconds best_loss least_loss".split()
+    keys = ["step", "epoch", "step_in_epoch", "best_value", "best_step", "worse", "seconds", "best_loss", "least_loss"]
     assert list(state.to_json()) == keys and state.to_json()["worse"] == 3
     assert TrainingState.from_json({**state.to_json(), "micro": 8}) == state
     assert TrainingState.from_json({"step": 4, "worse": 3}) == state
