@@ -23,7 +23,8 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -175,17 +176,22 @@ async def through_batcher(loaded: Any, rows: Sequence[Any], submitters: int) -> 
     return seconds, made
 
 
+def in_thread(work: Callable[[], Any]) -> Any:
+    """What work() returns, run in a thread that ends: see `hftool.workflow._serve._load`."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(work).result()
+
+
 def batcher(model: str, options: argparse.Namespace) -> dict[str, Any]:
     """Rows a second, raw and through the batcher."""
     from hftool import workflow
     from hftool.data.readers.tables import Row
-    from hftool.engines.apart import apart
     from hftool.workflow._load import make_predictor
 
-    loaded = apart(lambda: workflow.load(model, offline=True))
+    loaded = in_thread(lambda: workflow.load(model, offline=True))
     rows: list[Row] = [{"text": text} for text in mixed_texts(options.rows)]
     predictor = make_predictor(loaded, packed=True)  # as it is served
-    raw = apart(lambda: list(predictor.answer(rows)))  # warm; and what all the others must answer
+    raw = in_thread(lambda: list(predictor.answer(rows)))  # warm; and what all the others must answer
 
     def through(submitters: int) -> float:
         seconds, made = asyncio.run(through_batcher(loaded, rows, submitters))
@@ -195,7 +201,7 @@ def batcher(model: str, options: argparse.Namespace) -> dict[str, Any]:
 
     def alone() -> float:
         started = time.perf_counter()
-        apart(lambda: list(predictor.answer(rows)))
+        in_thread(lambda: list(predictor.answer(rows)))
         return time.perf_counter() - started
 
     times: dict[str, list[float]] = {"raw": [], "batcher of 64": [], "batcher of 512": []}

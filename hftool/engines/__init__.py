@@ -1,1 +1,1 @@
-"""What computes: features of a batch in, outputs out, behind one `forward`."""
+"""Engines: run a model on a batch, in torch or ONNX Runtime."""

@@ -1,4 +1,4 @@
-"""The engine that runs graphs in ONNX Runtime, on the CPU."""
+"""The engine that runs exported graphs in ONNX Runtime on the CPU."""
 
 import importlib
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from hftool.engines.onnx_generation import OnnxGenerationState, forward_writing
+from hftool.engines.onnx_generation import OnnxGenerationState, forward_generator
 from hftool.errors import DataError
 
 Batch = Mapping[str, torch.Tensor]
@@ -16,8 +16,15 @@ Batch = Mapping[str, torch.Tensor]
 
 @dataclass(frozen=True)
 class OnnxModel:
-    """Graphs that are open. sessions: an onnxruntime.InferenceSession for each, by name: "model", where the answer is read off
-    its outputs, or those that write."""
+    """The opened graphs of an export.
+
+    Args:
+        sessions: An onnxruntime.InferenceSession for each graph by name: "model", or "decoder" and "encoder" of a model that
+            generates.
+        config: The transformers config of the model.
+        generation_config: The transformers generation config, if there is one.
+        device: Always the CPU.
+    """
 
     sessions: Mapping[str, Any]
     config: Any
@@ -26,10 +33,15 @@ class OnnxModel:
 
 
 def open_model(folder: Path, graphs: Mapping[str, str], config: Any) -> OnnxModel:
-    """Open the graphs of a folder that `hftool.safety.check_folder` has passed. graphs: the file of each by its name. config:
-    the transformers config beside them.
+    """Open the graphs of a folder that `hftool.safety.check_folder` has accepted.
 
-    Raises DataError when a graph cannot be run.
+    Args:
+        folder: Where the graphs are.
+        graphs: The file of each graph by its name.
+        config: The transformers config of the model.
+
+    Raises:
+        DataError: A graph cannot be opened.
     """
     from transformers import GenerationConfig
 
@@ -39,7 +51,7 @@ def open_model(folder: Path, graphs: Mapping[str, str], config: Any) -> OnnxMode
     for name, file in graphs.items():
         try:
             sessions[name] = onnxruntime.InferenceSession(str(folder / file), _options(), providers=["CPUExecutionProvider"])
-        except Exception as error:  # its errors have no class of their own but Exception
+        except Exception as error:  # onnxruntime derives its errors from Exception alone
             reason = " ".join(str(error).split())[:200]
             raise DataError(f"the graph '{folder / file}' cannot be opened: {reason}", "Export the model again") from None
     settings = None
@@ -49,8 +61,8 @@ def open_model(folder: Path, graphs: Mapping[str, str], config: Any) -> OnnxMode
 
 
 def _options() -> Any:
-    """How a session runs: in as many threads as torch has, none of which spins while it waits for work, as in a server that
-    is idle; and never by a file that is something else than its name says."""
+    """Session options: as many threads as torch has, none of which spins while waiting, as in an idle server; and the file must
+    be ONNX whatever its name is."""
     options = importlib.import_module("onnxruntime").SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3  # errors
@@ -61,37 +73,44 @@ def _options() -> Any:
 
 @dataclass(frozen=True)
 class OnnxEngine:
-    """Answers batches with graphs, as `TorchEngine` does with a model. packs: never, graphs take batches as they are."""
+    """Runs batches through graphs, as `TorchEngine` does through a model. packs: always False, graphs take padded batches."""
 
     model: OnnxModel
     packs: bool = False
 
     def forward(self, batch: Batch, outputs: Sequence[str] = ("logits",)) -> dict[str, torch.Tensor]:
-        """inputs of shape (B, T) -> the named outputs (B, ...) as float32, and the attention mask (B, T) beside them.
+        """Run a batch.
 
-        An input that the graph has and the batch has not, such as token types, is all zeros. `labels` are not passed on.
-        Raises DataError when the graph does not take an input, does not give an output, or fails.
+        Args:
+            batch: Inputs (B, T); `labels` are ignored, and inputs that are missing here, such as token types, are zeros.
+            outputs: The names of the outputs to return.
+
+        Returns:
+            The outputs (B, ...) as float32, and the attention mask (B, T).
+
+        Raises:
+            DataError: The graph lacks an input or an output, or fails.
         """
         session = self.model.sessions.get("model")
-        made = forward_writing(self.model, batch) if session is None else _run(session, batch, outputs)
-        return {"attention_mask": batch["attention_mask"], **{name: made[name].float() for name in outputs}}
+        found = forward_generator(self.model, batch) if session is None else _run(session, batch, outputs)
+        return {"attention_mask": batch["attention_mask"], **{name: found[name].float() for name in outputs}}
 
     def begin(self, batch: Batch) -> OnnxGenerationState:
-        """Begin to write after each row of the batch: input_ids and attention_mask (B, T), padded on the left for a decoder."""
+        """Start generation for input_ids and attention_mask (B, T), padded on the left for a decoder."""
         return OnnxGenerationState(self.model, {key: batch[key] for key in ("input_ids", "attention_mask")})
 
 
 def _run(session: Any, batch: Batch, outputs: Sequence[str]) -> dict[str, torch.Tensor]:
-    taken = [value.name for value in session.get_inputs()]
-    given = {value.name for value in session.get_outputs()}
-    lost = [name for name, values in batch.items() if name not in (*taken, "labels") and bool(values.any())]
-    missing = [name for name in outputs if name not in given]
-    if lost or missing:
-        what = f"does not take {', '.join(lost)}" if lost else f"does not give {', '.join(missing)}"
+    inputs = [value.name for value in session.get_inputs()]
+    known = {value.name for value in session.get_outputs()}
+    unused = [name for name, values in batch.items() if name not in (*inputs, "labels") and bool(values.any())]
+    missing = [name for name in outputs if name not in known]
+    if unused or missing:
+        what = f"does not take {', '.join(unused)}" if unused else f"does not give {', '.join(missing)}"
         raise DataError(f"the graph {what}", "Export the model again, for what it is to do now")
     zeros = torch.zeros_like(batch["input_ids"])
     try:
-        made = session.run(list(outputs), {name: batch.get(name, zeros).numpy() for name in taken})
-    except Exception as error:  # its errors have no class of their own but Exception
+        arrays = session.run(list(outputs), {name: batch.get(name, zeros).numpy() for name in inputs})
+    except Exception as error:  # onnxruntime derives its errors from Exception alone
         raise DataError(f"the graph cannot answer: {' '.join(str(error).split())[:200]}") from None
-    return dict(zip(outputs, map(torch.from_numpy, made), strict=True))
+    return dict(zip(outputs, map(torch.from_numpy, arrays), strict=True))

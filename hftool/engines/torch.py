@@ -10,15 +10,21 @@ from typing import Any, cast
 import torch
 
 from hftool.engines.generation_state import TorchGenerationState
-from hftool.engines.unpadded import packing
+from hftool.engines.unpadded import without_padding
 
 Batch = Mapping[str, torch.Tensor]
 
 
 @dataclass(frozen=True)
 class TorchEngine:
-    """Answers batches with a model, without gradients. precision: fp32, or bf16 for the products only. packs: whether padding
-    is left out of the layers, of a model for which `packed.can_pack` said so."""
+    """Runs batches through a model, without gradients.
+
+    Args:
+        model: A model of transformers.
+        device: Where it is.
+        precision: fp32, or bf16 for matrix products only.
+        packs: Whether its layers run without padding; only for a model that `unpadded.supports_unpadding`.
+    """
 
     model: Any
     device: str = "cpu"
@@ -26,28 +32,34 @@ class TorchEngine:
     packs: bool = False
 
     def forward(self, batch: Batch, outputs: Sequence[str] = ("logits",)) -> dict[str, torch.Tensor]:
-        """inputs of shape (B, T) -> the named outputs (B, ...) as float32 on the CPU, and the attention mask (B, T) beside
-        them. `labels` in the batch are not passed on.
+        """Run a batch.
+
+        Args:
+            batch: Inputs (B, T); `labels` are ignored.
+            outputs: The names of the outputs to return.
+
+        Returns:
+            The outputs (B, ...) as float32 on the CPU, and the attention mask (B, T).
         """
         inputs = {key: value.to(self.device) for key, value in batch.items() if key != "labels"}
         kind = self.device.split(":")[0]
-        packed = packing(inputs["attention_mask"]) if self.packs else contextlib.nullcontext()
-        with torch.inference_mode(), torch.autocast(kind, torch.bfloat16, enabled=self.precision == "bf16"), packed:
-            made = self.model(**inputs, **without_cache(self.model))
-        return {"attention_mask": batch["attention_mask"], **{name: made[name].float().cpu() for name in outputs}}
+        unpadding = without_padding(inputs["attention_mask"]) if self.packs else contextlib.nullcontext()
+        with torch.inference_mode(), torch.autocast(kind, torch.bfloat16, enabled=self.precision == "bf16"), unpadding:
+            found = self.model(**inputs, **without_cache(self.model))
+        return {"attention_mask": batch["attention_mask"], **{name: found[name].float().cpu() for name in outputs}}
 
     def begin(self, batch: Batch) -> TorchGenerationState:
-        """Begin to write after each row of the batch: input_ids and attention_mask (B, T), padded on the left for a decoder."""
+        """Start generation for input_ids and attention_mask (B, T), padded on the left for a decoder."""
         inputs = {key: value.to(self.device) for key, value in batch.items() if key in ("input_ids", "attention_mask")}
         return TorchGenerationState(self.model, inputs, self.precision)
 
 
 def without_cache(model: Any) -> dict[str, bool]:
-    """The argument that keeps a decoder from building a cache that nobody will read, where its forward knows it."""
+    """The argument that keeps a decoder from building a cache that is not used, if its forward has one."""
     return {"use_cache": False} if _knows_cache(cast(Hashable, type(getattr(model, "module", model)))) else {}
 
 
-@functools.cache  # asked at every batch
+@functools.cache  # called for every batch
 def _knows_cache(kind: Hashable) -> bool:
-    """Whether a class of models can be told to build no cache."""
+    """Whether the forward of a model class has the parameter use_cache."""
     return "use_cache" in inspect.signature(cast(Any, kind).forward).parameters

@@ -1,1 +1,1 @@
-"""Features through an engine to answers, in order."""
+"""Inference: encoded rows to answers, in order."""

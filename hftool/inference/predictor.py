@@ -1,4 +1,4 @@
-"""Rows to answers, in the order of the rows, in bounded memory, in batches of similar length."""
+"""Inference: rows to answers in the same order, in bounded memory and in batches of similar length."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,14 +14,14 @@ from hftool.errors import DataError
 from hftool.heads.protocol import Answer, Batch, Feature, Head, Outputs
 from hftool.inference.generation import IsCancelled, OnToken, generate
 
-CHUNK = 4096  # rows held at a time: large enough to sort by length, small enough for any machine
+CHUNK = 4096  # rows in memory at a time: enough to sort by length, few enough for any machine
 
 
-Batched = tuple[list[int], list[Feature], Batch]  # places, features, batch
+Batched = tuple[list[int], list[Feature], Batch]  # indices of the features, the features, their batch
 
 
 class Engine(Protocol):
-    """What computes: see `hftool.engines`."""
+    """Runs a model; see `hftool.engines`."""
 
     @property
     def packs(self) -> bool:
@@ -29,17 +29,23 @@ class Engine(Protocol):
         ...
 
     def forward(self, batch: Batch, outputs: Sequence[str] = ("logits",)) -> Outputs:
-        """Inputs (B, T) -> the named outputs (B, ...) as float32 on the CPU, and the attention mask beside them."""
+        """Inputs (B, T) -> the named outputs (B, ...) as float32 on the CPU, and the attention mask."""
         ...
 
     def begin(self, batch: Batch) -> GenerationState:
-        """input_ids and attention_mask (B, T) -> the steps of their texts."""
+        """input_ids and attention_mask (B, T) -> the state of their texts."""
         ...
 
 
 @dataclass(frozen=True)
 class Predictor:
-    """An engine and the head that reads its outputs. batch_tokens: tokens of a batch after padding; by default the head's."""
+    """An engine and the head that decodes its outputs.
+
+    Args:
+        engine: Runs the model.
+        head: Encodes rows and decodes outputs.
+        batch_tokens: Tokens of a batch after padding; by default the head's.
+    """
 
     engine: Engine
     head: Head
@@ -51,103 +57,113 @@ class Predictor:
         return self.engine.packs
 
     def answer(self, rows: Iterable[Row], on_token: OnToken | None = None) -> Iterator[Answer]:
-        """One answer a row, in the order of the rows. Rows are taken from the iterable a chunk at a time.
+        """One answer for each row, in order. Rows are taken from the iterable in chunks.
 
-        on_token: told of each token as it is written, by heads that write. Raises DataError when an output is no number, as
-        of a model whose weights are damaged.
+        Args:
+            rows: Any number of rows.
+            on_token: Called with each token as it is generated, by heads that generate.
+
+        Raises:
+            DataError: An output is NaN or infinite, as where weights are damaged.
         """
         source = iter(rows)
         while chunk := list(islice(source, CHUNK)):
             yield from self.answer_features(self.head.encode(chunk), on_token)
 
     def answer_features(self, features: Sequence[Feature], on_token: OnToken | None = None) -> list[Answer]:
-        """One answer a row, in their order; the features of a row stand together. on_token: told of places among the
-        features."""
+        """One answer for each row, in order.
+
+        Args:
+            features: The features of a row are consecutive.
+            on_token: Called with the index of a feature and a token.
+        """
         return self._joined(features, self.parts(features, on_token))
 
     def parts(
         self, features: Sequence[Feature], on_token: OnToken | None = None, is_cancelled: IsCancelled | None = None
     ) -> list[Any]:
-        """The part of an answer that each feature gives, in their order.
+        """The part of an answer that each feature gives, in order; None, or the text so far, for one that was cancelled.
 
-        on_token: told of each token, gone: asked before each batch and at each step of writing, both by the places of the
-        features. A feature that is given up has None for its part, or what was written until then.
+        Args:
+            features: Encoded rows.
+            on_token: Called with the index of a feature and a token.
+            is_cancelled: Called with the index of a feature, before each batch and at each step of generation.
         """
         parts: list[Any] = [None] * len(features)
-        for places, members, batch in self._batches(features):
-            if is_cancelled is not None and all([is_cancelled(place) for place in places]):
+        for indices, members, batch in self._batches(features):
+            if is_cancelled is not None and all([is_cancelled(index) for index in indices]):
                 continue
             if self.head.sampling is None:
-                read: Any = self._forward(batch)
+                outputs: Any = self._forward(batch)
             else:
-                read = self._generated(batch, places, on_token, is_cancelled)
-            _put(parts, places, self.head.decode(read, members))
+                outputs = self._generate(batch, indices, on_token, is_cancelled)
+            _put(parts, indices, self.head.decode(outputs, members))
         return parts
 
-    def _generated(
-        self, batch: Batch, places: Sequence[int], on_token: OnToken | None, is_cancelled: IsCancelled | None
+    def _generate(
+        self, batch: Batch, indices: Sequence[int], on_token: OnToken | None, is_cancelled: IsCancelled | None
     ) -> Any:
-        """What was written for a batch, whose rows are the features at these places."""
-        writing = self.head.sampling
-        assert writing is not None
+        """The texts of a batch whose rows are the features with these indices."""
+        sampling = self.head.sampling
+        assert sampling is not None
         return generate(
             self.engine,
             batch,
-            writing,
+            sampling,
             tokenizer=self.head.tokenizer,
-            on_token=None if on_token is None else lambda row, token: on_token(places[row], token),
-            is_cancelled=None if is_cancelled is None else lambda row: is_cancelled(places[row]),
+            on_token=None if on_token is None else lambda row, token: on_token(indices[row], token),
+            is_cancelled=None if is_cancelled is None else lambda row: is_cancelled(indices[row]),
         )
 
     def join(self, features: Sequence[Feature], parts: Sequence[Any]) -> Answer:
-        """The answer of a row, by its features and their parts. One whose text was cut says so: `cut` tokens were not read."""
+        """The answer of a row from the parts of its features; `cut` is the number of tokens lost to truncation, if any."""
         answer, cut = self.head.join(parts), sum(feature.cut for feature in features)
         return {**answer, "cut": cut} if cut else answer
 
     def score(self, features: Sequence[Feature]) -> tuple[list[Answer], float]:
-        """Answers in order, and the loss over all that it counts: no batch weighs more for being short.
+        """Answers in order, and the mean loss, over everything that it counts and not over batches.
 
-        No answers under a head that is measured by its loss alone.
+        There are no answers for a head whose only metric is the loss.
         """
         answers, total, count = self.sums(features)
         return answers, total / max(count, 1)
 
     def sums(self, features: Sequence[Feature]) -> tuple[list[Answer], float, int]:
-        """What `score` is made of: answers, the sum of the losses, and how many were summed."""
+        """The parts of `score`: answers, the sum of the losses, and how many were added up."""
         parts: list[Any] = [None] * len(features)
         total, count = 0.0, 0
         wanted = self.head.metrics().answers
-        for places, members, batch in self._batches(features):
+        for indices, members, batch in self._batches(features):
             outputs = self._forward(batch)
             loss, n = self.head.loss(outputs, batch)
             total, count = total + float(loss), count + n
             if wanted and self.head.sampling is None:
-                _put(parts, places, self.head.decode(outputs, members))
+                _put(parts, indices, self.head.decode(outputs, members))
         if not wanted:
             return [], total, count
         return self.answer_features(features) if self.head.sampling else self._joined(features, parts), total, count
 
     def _joined(self, features: Sequence[Feature], parts: Sequence[Any]) -> list[Answer]:
-        """One answer a row."""
+        """One answer for each row."""
         groups = groupby(zip(features, parts, strict=True), key=lambda pair: pair[0].row)
         return [self.join(*map(list, zip(*group, strict=True))) for _, group in groups]
 
     def _batches(self, features: Sequence[Feature]) -> Iterator[Batched]:
         lengths = [feature.length for feature in features]
-        writing = self.head.sampling
-        copies = max(writing.beams, writing.samples) if writing else 1  # each prompt is there so many times
+        sampling = self.head.sampling
+        copies = max(sampling.beams, sampling.samples) if sampling else 1  # of each prompt
         tokens = (self.batch_tokens or self.head.batch_tokens) // copies
-        for places in budget_batches(lengths, tokens=tokens, packed=self.packs):
-            members = [features[i] for i in places]
-            yield places, members, self.head.collate(members)
+        for indices in budget_batches(lengths, tokens=tokens, packed=self.packs):
+            members = [features[i] for i in indices]
+            yield indices, members, self.head.collate(members)
 
     def _forward(self, batch: Batch) -> Outputs:
         outputs = self.engine.forward(batch, self.head.outputs)
-        if not all(bool(torch.isfinite(values).all()) for values in outputs.values()):  # a probability of NaN is no answer
+        if not all(bool(torch.isfinite(values).all()) for values in outputs.values()):
             raise DataError("the model answers with NaN or infinite numbers: its weights are damaged")
         return outputs
 
 
-def _put(parts: list[Any], places: Sequence[int], made: Sequence[Any]) -> None:
-    for i, part in zip(places, made, strict=True):
+def _put(parts: list[Any], indices: Sequence[int], decoded: Sequence[Any]) -> None:
+    for i, part in zip(indices, decoded, strict=True):
         parts[i] = part

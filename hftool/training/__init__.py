@@ -1,1 +1,1 @@
-"""From features and a model to a better model, losing nothing on the way."""
+"""Training: the loop, checkpoints, and several processes."""

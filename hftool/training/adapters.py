@@ -1,7 +1,7 @@
-"""Low-rank adapters: a few weights beside each matrix learn, the matrices stay, and in the end the two are added up.
+"""Low-rank adapters (LoRA) through peft, merged into the weights after training.
 
-Hu et al., "LoRA", 2021, https://arxiv.org/abs/2106.09685, as peft has it; beside every matrix of the body, and not two of each
-layer as there: https://arxiv.org/abs/2305.14314, section 4.
+Hu et al., "LoRA", 2021, https://arxiv.org/abs/2106.09685; on every matrix of the body instead of two in each layer, as in
+https://arxiv.org/abs/2305.14314, section 4.
 """
 
 import warnings
@@ -9,29 +9,35 @@ from typing import Any, cast
 
 import torch
 
-LEARNING_RATE = 2e-4  # adapters start from nothing, and take larger steps than weights that know something
-ALPHA = 2  # what adapters say counts twice, whatever their rank
+LEARNING_RATE = 2e-4  # adapters start at zero and take larger steps than pretrained weights
+ALPHA = 2  # the output of adapters is scaled by 2, whatever their rank
 DROPOUT = 0.05
 
 
 def add_adapters(model: Any, rank: int) -> Any:
-    """Freeze the body of a model, put adapters of this rank beside its matrices, and leave it in eval mode; the head learns
-    whole. The model itself is changed, and answers as before. -> peft's handle of it, for `merge_adapters`.
+    """Freeze the body of a model, add adapters to its matrices, and set it to eval mode; the head stays trainable.
 
-    Draws from torch's generator.
+    The model is changed in place and its outputs stay the same. Draws from torch's random generator.
+
+    Args:
+        model: A model of transformers.
+        rank: The rank of the adapters.
+
+    Returns:
+        peft's wrapper of the model, for `merge_adapters`.
     """
     from peft import LoraConfig
     from peft.tuners.lora import LoraModel
     from transformers.pytorch_utils import Conv1D
 
     body, vocabulary = model.base_model, model.get_output_embeddings()
-    inside = {id(parameter) for name, parameter in body.named_parameters() if not _is_head(name)}
-    trained_before = vocabulary.weight if vocabulary is not None else None  # with the body, whether or not it is the embedding
-    head = [parameter for parameter in model.parameters() if id(parameter) not in inside and parameter is not trained_before]
+    body_ids = {id(parameter) for name, parameter in body.named_parameters() if not _is_head(name)}
+    pretrained = vocabulary.weight if vocabulary is not None else None  # with the body, whether or not tied to the embedding
+    head = [parameter for parameter in model.parameters() if id(parameter) not in body_ids and parameter is not pretrained]
     matrices = {
         name: module
         for name, module in model.named_modules()
-        if isinstance(module, (torch.nn.Linear, Conv1D)) and module is not vocabulary and id(module.weight) in inside
+        if isinstance(module, (torch.nn.Linear, Conv1D)) and module is not vocabulary and id(module.weight) in body_ids
     }
     config = LoraConfig(
         r=rank,
@@ -48,16 +54,16 @@ def add_adapters(model: Any, rank: int) -> Any:
 
 
 def _is_head(name: str) -> bool:
-    """A pooler lies in the body, but belongs to what a task adds: checkpoints may lack it."""
+    """A pooler is in the body but belongs to the head: checkpoints may lack it."""
     return "pooler." in name
 
 
 def merge_adapters(adapted: Any) -> torch.nn.Module:
-    """Add the adapters to their matrices and take them away: the plain model again, all of whose weights may learn."""
+    """Add the adapters to their matrices and remove them -> the plain model, with all weights trainable."""
     config = adapted.model.config
     tied = getattr(config, "tie_word_embeddings", None)
     with warnings.catch_warnings():
-        # a head that is not the embedding was so before; peft would write a config by which BERT's biases are lost
+        # a head that is not tied was not before either; peft would save a config that loses BERT's biases
         warnings.filterwarnings("ignore", message="Input and output embeddings are no longer tied")
         model = cast("torch.nn.Module", adapted.merge_and_unload())
     if tied:
@@ -66,6 +72,6 @@ def merge_adapters(adapted: Any) -> torch.nn.Module:
 
 
 def learning_share(model: torch.nn.Module) -> float:
-    """The share of the weights that learn, from 0 to 1."""
+    """The share of the weights that are trainable, from 0 to 1."""
     sizes = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
-    return sum(size for size, learns in sizes if learns) / sum(size for size, _ in sizes)
+    return sum(size for size, trainable in sizes if trainable) / sum(size for size, _ in sizes)

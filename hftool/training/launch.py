@@ -1,7 +1,7 @@
-"""Several processes of one run, started and watched by torch's own agent (`torch.distributed.run`).
+"""Several processes of one run, started and supervised by torch's elastic agent (`torch.distributed.run`).
 
-The agent starts all workers anew when one of them ends with any code but 0; so a worker that ends with an error of ours writes
-its code into a file and ends with 0, and only a crash is a reason to start again.
+The agent restarts all workers when one exits with a code other than 0. A worker that ends with one of our errors therefore
+writes its exit code into a file and exits with 0, so that only a crash leads to a restart.
 """
 
 import contextlib
@@ -18,31 +18,45 @@ from hftool.machine import usable_cores
 from hftool.processes import EXIT_FILE, LAUNCHER, SHUTDOWN, is_worker
 from hftool.storage.run_folder import Run
 
-AFTER_GRACE = 5  # seconds that a worker has to end in once its grace is over
+AFTER_GRACE = 5  # seconds in which a worker must exit once its grace period is over
 
 
-def wanted_processes(given: int | None, device: str, begun: Run | None = None) -> int:
-    """How many processes a run gets: what was asked for, else as many as it had when it was begun, else every GPU that is
-    visible; 1 inside a worker. Raises InputMissing (a manifest that cannot be read)."""
+def wanted_processes(given: int | None, device: str, existing: Run | None = None) -> int:
+    """The number of processes for a run; 1 inside a worker.
+
+    Args:
+        given: The requested number, which takes precedence.
+        device: With auto or cuda one process for each visible GPU, unless there is an existing run.
+        existing: A run that is resumed with as many processes as it had.
+
+    Raises:
+        InputMissing: The manifest of the run cannot be read.
+    """
     if is_worker():
         return 1
     if given is not None:
         return given
-    if begun is not None and begun.is_run():
-        had = begun.read_manifest().get("processes")
-        return had if isinstance(had, int) and had > 0 and not begun.is_finished() else 1
-    if device not in ("auto", "cuda") or not Path("/dev/nvidiactl").exists():  # torch takes a second to say the same
+    if existing is not None and existing.is_run():
+        had = existing.read_manifest().get("processes")
+        return had if isinstance(had, int) and had > 0 and not existing.is_finished() else 1
+    if device not in ("auto", "cuda") or not Path("/dev/nvidiactl").exists():  # importing torch to find out takes a second
         return 1
     import torch
 
     return max(1, torch.cuda.device_count())
 
 
-def launch(words: Sequence[str], *, processes: int, max_restarts: int, grace: float = 30.0) -> int:
-    """Run `hftool WORDS` in several processes on this machine and wait for them -> the exit code of the first.
+def launch(arguments: Sequence[str], *, processes: int, max_restarts: int, grace: float = 30.0) -> int:
+    """Run `hftool ARGUMENTS` in several processes on this machine and wait for them.
 
-    When one of them dies all are started again, at most `max_restarts` times, and go on from the newest checkpoint. After a
-    signal they have `grace` seconds to save.
+    Args:
+        arguments: Of the command line.
+        processes: How many.
+        max_restarts: How often all are restarted from the newest checkpoint after one has crashed.
+        grace: Seconds to save in after a signal.
+
+    Returns:
+        The exit code of the first process.
     """
     import torch.distributed.run as agent
     from torch.distributed.elastic.multiprocessing import SignalException
@@ -55,7 +69,7 @@ def launch(words: Sequence[str], *, processes: int, max_restarts: int, grace: fl
             str(processes),
             "--max-restarts",
             str(max_restarts),
-            *_heeded(),
+            *_signal_options(),
             "-m",
             "hftool",
         ]
@@ -63,7 +77,7 @@ def launch(words: Sequence[str], *, processes: int, max_restarts: int, grace: fl
         try:
             run: Any = agent.run  # neither has types
             parse: Any = agent.parse_args
-            run(parse([*options, *words]))
+            run(parse([*options, *arguments]))
         except SignalException as error:
             code = 128 + int(error.sigval)
         except ChildFailedError as error:
@@ -71,8 +85,8 @@ def launch(words: Sequence[str], *, processes: int, max_restarts: int, grace: fl
         return int(left.read_text("ascii")) if left.is_file() else code
 
 
-def _heeded() -> list[str]:
-    """The option for the signals that the agent heeds: under nohup, which has SIGHUP ignored, it would heed that again."""
+def _signal_options() -> list[str]:
+    """Keep the agent from handling SIGHUP where it is ignored, as under nohup."""
     hang_up = getattr(signal, "SIGHUP", None)
     is_ignored = hang_up is not None and signal.getsignal(hang_up) == signal.SIG_IGN
     return ["--signals-to-handle", "SIGTERM,SIGINT,SIGQUIT"] if is_ignored else []
@@ -80,11 +94,11 @@ def _heeded() -> list[str]:
 
 @contextlib.contextmanager
 def _environment(processes: int, left: Path, grace: float) -> Iterator[Path]:
-    """What the workers read, for as long as they run. The cores are shared out: each would take all of them."""
+    """Set the environment of the workers while they run. The cores are divided: each worker would use all of them."""
     ours = {
         EXIT_FILE: str(left),
         LAUNCHER: str(os.getpid()),
-        # else workers that are started again find the addresses of the dead ones in the agent's store, and wait for them
+        # otherwise restarted workers find the addresses of the dead ones in the agent's store, and wait for them
         "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
         SHUTDOWN: str(math.ceil(grace) + AFTER_GRACE),  # seconds; then the agent kills them
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(max(1, usable_cores() // processes))),
@@ -100,7 +114,7 @@ def _environment(processes: int, left: Path, grace: float) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    """Keep the agent's own words off stderr: what matters of them the workers say themselves."""
+    """Silence the agent's logging: the workers report errors themselves."""
     names = [name for name in logging.root.manager.loggerDict if name.startswith("torch.distributed")]
     before = {name: logging.getLogger(name).level for name in ("torch.distributed", *names)}
     for name in before:

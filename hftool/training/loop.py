@@ -1,14 +1,13 @@
-"""The training loop. It holds a head and never asks which; losses are sums and counts, divided once by the whole count.
+"""The training loop, the same for every head; losses are sums and counts, divided once by the total count.
 
 Why not transformers' Trainer: its loss and gradient are multiplied by the accumulation steps for these families
-(https://github.com/huggingface/transformers/issues/47688), and its checkpoints are neither whole nor verified.
+(https://github.com/huggingface/transformers/issues/47688), and its checkpoints are neither atomic nor verified.
 """
 
-import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -23,26 +22,13 @@ from hftool.errors import ConfigError, RunStopped
 from hftool.heads.protocol import Feature, Head
 from hftool.progress import Event, Progress, notice
 from hftool.storage.run_folder import Run, append_lines, cut_log
-from hftool.training.checkpoints import (
-    OPTIMIZER,
-    CheckpointManager,
-    load_generators,
-    load_weights,
-    pack_generators,
-    read_state,
-)
+from hftool.training.checkpoint_schema import PYTHON
+from hftool.training.checkpoints import OPTIMIZER, CheckpointManager, load_weights, read_state
 from hftool.training.distributed import all_gather_json, autocast, largest, on_main_process, share_of, sum_gradients
-from hftool.training.guard import (
-    HINT_DIVERGED,
-    HINT_OUT_OF_MEMORY,
-    FiniteGuard,
-    Signals,
-    all_finite,
-    is_out_of_memory,
-    rng_state_preserved,
-    signals_deferred,
-)
+from hftool.training.divergence import HINT_DIVERGED, FiniteGuard, all_finite, backward_within_memory
 from hftool.training.optimizer import make_optimizer, schedule_factor, unpack_optimizer
+from hftool.training.random_state import load_generators, pack_generators
+from hftool.training.signals import Signals, signals_deferred
 from hftool.training.training_state import TrainingState
 
 Measured = Mapping[str, float]
@@ -50,7 +36,7 @@ Measured = Mapping[str, float]
 
 @dataclass
 class Meter:
-    """Sums since the last logged step."""
+    """Loss and tokens since the last logged step."""
 
     loss: float = 0.0
     count: int = 0
@@ -58,7 +44,7 @@ class Meter:
     since: float = field(default_factory=time.perf_counter)
 
     def read(self) -> tuple[float, float]:
-        """Mean loss and tokens a second since the last reading, which starts it anew."""
+        """Mean loss and tokens per second; resets the sums."""
         seconds = max(time.perf_counter() - self.since, 1e-9)
         values = self.loss / max(self.count, 1), self.tokens / seconds
         self.loss, self.count, self.tokens, self.since = 0.0, 0, 0, time.perf_counter()
@@ -66,11 +52,22 @@ class Meter:
 
 
 class Trainer:
-    """One run of training. `evaluate` measures the model as it is and returns the metrics of the head; `lines` are those of
-    the features in the train file, for the error that names rows.
+    """Trains a model.
 
-    Where there are several processes each of them has a Trainer and takes its share of the rows of every step; gradients are
-    added up and divided once by the count of all, and only the first process writes.
+    With several processes each has a Trainer and takes its share of the rows of every step; gradients are added up and divided
+    once by the total count, and only the main process writes files.
+
+    Args:
+        model: Its weights are updated in place.
+        head: Defines batches, loss and metrics.
+        features: The encoded train rows.
+        config: All settings, with a learning rate.
+        precision: fp32, or bf16 for matrix products only.
+        accelerator: An accelerate.Accelerator.
+        evaluate: Evaluates the current model and returns the metrics of the head.
+        run: Where checkpoints and log are written.
+        progress: Receives events and notices.
+        lines: The line of each feature in the train file, for errors that name rows.
     """
 
     def __init__(
@@ -92,13 +89,13 @@ class Trainer:
         self.accelerator, self.evaluate, self.run, self.progress = accelerator, evaluate, run, progress
         optimizer = make_optimizer(config.optimizer, model, lr=config.lr, weight_decay=config.weight_decay)
         self.arguments = without_cache(model)
-        # not wrapped for several processes: what wraps takes means, and of counts that differ a mean of means is wrong
+        # not wrapped in DDP, which averages gradients: with different counts a mean of means is wrong
         self.model, self.optimizer = model.to(accelerator.device), accelerator.prepare(optimizer)
         self.store = CheckpointManager(run.checkpoints, keep=config.keep)
         self.lengths = [feature.length for feature in features]
         self.position, self.meter, self.finite = TrainingState(), Meter(), FiniteGuard(lines)
         self.rows_a_step = config.batch_size * config.accumulate * accelerator.num_processes
-        self.micro = config.batch_size  # rows computed at once: fewer when memory has run out
+        self.micro = config.batch_size  # rows in one forward pass: fewer once memory has run out
         self.steps_an_epoch = math.ceil(len(features) / self.rows_a_step)
         self.steps = config.max_steps or max(1, math.ceil(round(config.epochs * self.steps_an_epoch, 6)))
         self.warmup = math.ceil(config.warmup * self.steps)
@@ -107,12 +104,12 @@ class Trainer:
         self.evaluated = True  # False from the save before an evaluation until it is done
 
     def restore(self, folder: Path) -> None:
-        """Go on from a verified checkpoint: everything is as it was after its last step. Raises ConfigError (does not fit)."""
+        """Restore the exact state after the last step of a verified checkpoint. Raises ConfigError if it does not fit."""
         state = read_state(folder)
         load_weights(folder, self.model)
-        if (folder / OPTIMIZER).is_file():  # else the run was finished, and only measures and saves again
+        if (folder / OPTIMIZER).is_file():  # otherwise the run was finished, and only evaluates and saves again
             unpack_optimizer(self.optimizer.optimizer, folder, state["optimizer"])
-        self.position = TrainingState(**{f.name: state[f.name] for f in dataclasses.fields(TrainingState) if f.name in state})
+        self.position = TrainingState.from_json(state)
         self.meter.loss, self.meter.count = state["meter"]
         self.finite.in_a_row, self.finite.skipped = state["skipped"]
         self.micro, self.saving_seconds = state["micro"], state["seconds_saving"]
@@ -120,12 +117,16 @@ class Trainer:
         if not (folder / OPTIMIZER).is_file() and not self._is_over():
             raise ConfigError(f"'{folder}' has no state of the optimizer to train on with", "Start again with another --out")
         on_main_process(self.accelerator, lambda: cut_log(self.run.log, state["log_bytes"]))
-        load_generators(folder, self.accelerator.process_index)  # last: what is above may draw
+        load_generators(folder, state[PYTHON], self.accelerator.process_index)  # last: the code above may draw random numbers
 
     def train(self) -> TrainingState:
-        """Run to the last step, to the end of patience, or to a signal; then put the best weights into the model.
+        """Train until the last step, the end of patience, or a signal; then load the best weights.
 
-        Raises Interrupted, RunStopped, StorageError, DataError (the best of them was damaged meanwhile).
+        Raises:
+            Interrupted: A signal arrived; the checkpoint is saved.
+            RunStopped: The loss diverged, or there is no memory for one row.
+            StorageError: A checkpoint could not be written.
+            DataError: The best checkpoint was damaged meanwhile.
         """
         self.model.train()
         self.started = time.perf_counter() - self.position.seconds
@@ -138,7 +139,7 @@ class Trainer:
                 except RunStopped as error:
                     raise self._stopped(error.detail, error.hint) from None
                 self._log()
-                # looked at once, and by all processes alike: what comes later stops the next step
+                # read once, and equal in all processes: a later signal stops the next step
                 clock = time.perf_counter() - self.saved_at > 60 * self.config.save_minutes
                 signal, late = largest(self.accelerator, [signals.pending or 0, int(clock)])
                 self._evaluate_or_save(rows, saving=bool(late), leaving=bool(signal))
@@ -152,10 +153,10 @@ class Trainer:
 
     def _is_over(self) -> bool:
         patience = self.config.patience
-        return self.position.step >= self.steps or bool(patience and self.position.worse >= patience)
+        return self.position.step >= self.steps or bool(patience and self.position.evals_without_improvement >= patience)
 
     def _steps(self) -> Iterator[tuple[list[int], list[dict[str, torch.Tensor]]]]:
-        """The rows of each step, and of those that are this process's the collated batches, until the run is over."""
+        """The rows of each step, and the collated batches of this process's share, until the run is over."""
         while not self._is_over():
             micro = self.micro
             for step in self._rest_of_epoch():
@@ -167,21 +168,21 @@ class Trainer:
                 self.position.step_in_epoch = 0
 
     def _rest_of_epoch(self) -> Iterator[tuple[list[int], list[dict[str, torch.Tensor]]]]:
-        """The steps of this epoch that are not done yet."""
-        known = {"size": self.rows_a_step, "window": self.config.sort_steps, "seed": self.config.seed}
-        plan = step_batches(self.lengths, epoch=self.position.epoch, **known)
+        """The remaining steps of this epoch."""
+        order = {"size": self.rows_a_step, "window": self.config.sort_steps, "seed": self.config.seed}
+        plan = step_batches(self.lengths, epoch=self.position.epoch, **order)
         plan = plan[self.position.step_in_epoch :]
         parts = [split_step(share_of(self.accelerator, rows), size=self.micro) for rows in plan]
-        # the loader draws a number when it starts; in the middle of an epoch it was drawn already
-        draws = torch.Generator()
+        # the loader draws a number when it starts; when resuming within an epoch it was drawn before
+        generator = torch.Generator()
         if self.position.step_in_epoch == 0:
-            draws.manual_seed(int(torch.empty((), dtype=torch.int64).random_()))
+            generator.manual_seed(int(torch.empty((), dtype=torch.int64).random_()))
         batches = DataLoader(
-            cast("Dataset[Feature]", self.features),  # a list does all that a Dataset must
+            cast("Dataset[Feature]", self.features),  # a list has the methods that are used of a Dataset
             batch_sampler=[part for step in parts for part in step],
-            collate_fn=partial(self.head.collate, draw=self._draw()),
+            collate_fn=partial(self.head.collate, draw=self.epoch_seed()),
             num_workers=self.config.workers,
-            generator=draws,
+            generator=generator,
         )
         with signals_deferred():
             loader = iter(batches)
@@ -189,12 +190,12 @@ class Trainer:
             self.position.step_in_epoch += 1
             yield rows, [next(loader) for _ in step]
 
-    def _draw(self) -> int:
-        """The number of this pass over the data: another one in each epoch and for each seed, never 0, which is evaluation."""
+    def epoch_seed(self) -> int:
+        """A seed that differs between epochs and runs; never 0, which means evaluation."""
         return 1 + self.position.epoch + 1000 * self.config.seed
 
     def backward(self, batches: Sequence[dict[str, torch.Tensor]]) -> tuple[float, int]:
-        """Add up gradients of the summed loss over the batches of a step -> (sum of losses, count)."""
+        """Accumulate the gradients of the summed loss over the batches of a step -> (sum of losses, count)."""
         total, count = torch.zeros(()), 0
         for collated in batches:
             batch = {key: value.to(self.accelerator.device) for key, value in collated.items()}
@@ -209,7 +210,7 @@ class Trainer:
         return float(total), count
 
     def scale_and_clip(self, count: int) -> float:
-        """Divide the summed gradients by the whole count and clip them -> their norm before clipping."""
+        """Divide the summed gradients by the total count and clip them -> their norm before clipping."""
         gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
         norm = float(torch.nn.utils.get_total_norm(gradients)) / count
         clip = self.config.clip
@@ -223,7 +224,7 @@ class Trainer:
         self.lr = factor * float(self.config.lr or 0)
         for group in self.optimizer.param_groups:
             group["lr"] = self.lr
-        loss, count = sum_gradients(self.accelerator, self.model, *self._backward_in_memory(rows, batches))
+        loss, count = sum_gradients(self.accelerator, self.model, *backward_within_memory(self, rows, batches))
         norm = self.scale_and_clip(count)
         self.position.step += 1
         finite = math.isfinite(loss) and math.isfinite(norm)
@@ -236,46 +237,9 @@ class Trainer:
             notice(self.progress, f"step {self.position.step} is skipped: its loss or gradient is NaN or infinite")
         self.optimizer.zero_grad()
 
-    def _backward_in_memory(self, rows: list[int], batches: Sequence[dict[str, torch.Tensor]]) -> tuple[float, int]:
-        """`backward`; where memory runs out the same rows again, half as many at once: the step and its gradient stay.
-
-        Raises RunStopped when there is no memory for one row, here or in another process of the run.
-        """
-        with rng_state_preserved(self.accelerator.device) as rewind:
-            made = self._backward_in_parts(rows, batches, rewind)
-            (failed,) = largest(self.accelerator, [int(made is None)])
-            if made is None or failed:
-                self.optimizer.zero_grad()
-                rewind()
-                self.position.step_in_epoch -= 1  # it was not taken: what goes on from here begins with it
-                raise RunStopped(f"there is no memory for one row at step {self.position.step + 1}", HINT_OUT_OF_MEMORY)
-            return made
-
-    def _backward_in_parts(
-        self, rows: list[int], batches: Sequence[dict[str, torch.Tensor]], rewind: Callable[[], None]
-    ) -> tuple[float, int] | None:
-        """`backward` with as many rows at once as there is memory for; None where there is none for one."""
-        tokens = self.meter.tokens
-        while True:
-            try:
-                return self.backward(batches)
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
-                    raise
-            self.optimizer.zero_grad()
-            mine = share_of(self.accelerator, rows)
-            if min(self.micro, len(mine)) == 1:
-                return None
-            self.micro = min(self.micro, len(mine)) // 2
-            notice(self.progress, f"out of memory: from step {self.position.step + 1} on {self.micro} rows at once")
-            rewind()
-            self.meter.tokens = tokens
-            parts = split_step(mine, size=self.micro)
-            batches = [self.head.collate([self.features[i] for i in part], draw=self._draw()) for part in parts]
-
     def _log(self) -> None:
         step = self.position.step
-        due = (step % self.config.log_steps == 0 or step == self.steps) and self.meter.count > 0  # 0: all were skipped
+        due = (step % self.config.log_steps == 0 or step == self.steps) and self.meter.count > 0  # 0: all steps were skipped
         seconds = time.perf_counter() - self.started
         left = seconds / step * (self.steps - step)
         values: dict[str, float | int | bool] = {"step": step, "steps": self.steps, "seconds_left": left, "logged": due}
@@ -298,8 +262,15 @@ class Trainer:
         on_main_process(self.accelerator, lambda: append_lines(self.run.log, [line]))
 
     def _evaluate_or_save(self, rows: Sequence[int], *, saving: bool, leaving: bool) -> None:
-        """Saved is first, as an evaluation may take longer than the grace of a signal; when leaving, the run that goes on
-        begins with the evaluation."""
+        """Evaluate and save where it is due, and raise RunStopped if the model has diverged.
+
+        The checkpoint comes first, as an evaluation may take longer than the grace period of a signal.
+
+        Args:
+            rows: The rows of the step, for the error.
+            saving: Whether a checkpoint is due by the clock.
+            leaving: Whether a signal arrived: the evaluation is left to the resumed run.
+        """
         step, config = self.position.step, self.config
         last = step >= self.steps
         epoch_ends = self.position.step_in_epoch == self.steps_an_epoch
@@ -318,7 +289,7 @@ class Trainer:
             self._evaluate_saved()
 
     def _stopped(self, detail: str, hint: str = HINT_DIVERGED) -> RunStopped:
-        """The error to raise when the numbers ran away. Weights that are finite are saved; others would push out good ones."""
+        """The error for a diverged run. Only finite weights are saved: others would replace good checkpoints."""
         if all_finite(self.model):
             self._save()
         steps = self.store.steps()
@@ -326,19 +297,19 @@ class Trainer:
         return RunStopped(f"{detail}; {kept}", hint)
 
     def _evaluate_saved(self) -> None:
-        """Evaluate after the checkpoint of this step was saved, and put into it what that changed."""
+        """Evaluate, and update the checkpoint of this step with the result."""
         self._evaluate()
         self.evaluated = True
         self._save(amending=True)
 
     def _evaluate(self) -> None:
         self.model.eval()
-        measured = dict(self.evaluate())
+        metrics = dict(self.evaluate())
         self.model.train()
-        self.position.judge(measured, self.head.metrics())
-        self._write_line({"step": self.position.step, "evaluation": measured})
-        self.progress(Event("evaluation", values={"step": self.position.step, **measured}))
-        self.meter.since = time.perf_counter()  # the time of an evaluation is not the time of the next steps
+        self.position.judge(metrics, self.head.metrics())
+        self._write_line({"step": self.position.step, "evaluation": metrics})
+        self.progress(Event("evaluation", values={"step": self.position.step, **metrics}))
+        self.meter.since = time.perf_counter()  # the speed of the next steps excludes the evaluation
 
     def _save(self, *, amending: bool = False) -> None:
         started = time.perf_counter()
@@ -362,9 +333,9 @@ class Trainer:
             self.progress(Event("saved", values={"step": self.position.step, "path": str(path)}))
 
     def _state(self) -> dict[str, Any]:
-        """What a checkpoint holds beside weights, optimizer and generators."""
+        """The state.json of a checkpoint."""
         return {
-            **asdict(self.position),
+            **self.position.to_json(),
             "meter": [self.meter.loss, self.meter.count],
             "skipped": [self.finite.in_a_row, self.finite.skipped],
             "micro": self.micro,

@@ -1,4 +1,4 @@
-"""How weights are updated, and how fast."""
+"""Optimizers, their saved state, and the learning rate schedule."""
 
 import math
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-NOT_DECAYED = ("bias", "layernorm", "layer_norm", "ln_1", "ln_2", "ln_f")  # parts of names; norms and biases
+NOT_DECAYED = ("bias", "layernorm", "layer_norm", "ln_1", "ln_2", "ln_f")  # parts of the names of norms and biases
 MOMENTUM = 0.9  # of sgd
 
 
@@ -17,8 +17,8 @@ def parameter_groups(model: torch.nn.Module, weight_decay: float) -> list[dict[s
     plain: list[torch.nn.Parameter] = []
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            bare = any(part in name.lower() for part in NOT_DECAYED)
-            (plain if bare else decayed).append(parameter)
+            excluded = any(part in name.lower() for part in NOT_DECAYED)
+            (plain if excluded else decayed).append(parameter)
     return [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
 
 
@@ -35,10 +35,13 @@ def make_optimizer(name: str, model: torch.nn.Module, *, lr: float, weight_decay
 
 
 def schedule_factor(name: str, step: int, *, total: int, warmup: int) -> float:
-    """The factor on the learning rate for the step with this number (from 0), of `total` with `warmup` rising ones.
+    """The factor on the learning rate at a step. It depends on the step alone: there is no state to save.
 
-    linear falls to 0 after the last step, cosine likewise along half a wave, constant stays. A function of the step
-    alone: there is no state to save.
+    Args:
+        name: linear decays to 0 after the last step, cosine likewise along half a period, constant does not.
+        step: From 0.
+        total: The number of steps.
+        warmup: The number of steps at the start in which the factor rises linearly to 1.
     """
     if step < warmup:
         return (step + 1) / warmup
@@ -49,7 +52,7 @@ def schedule_factor(name: str, step: int, *, total: int, warmup: int) -> float:
 
 
 def pack_optimizer(optimizer: torch.optim.Optimizer) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """The state of an optimizer as tensors for safetensors and the rest for JSON; `unpack_optimizer` reverses it."""
+    """The state of an optimizer: tensors for safetensors, and the rest for JSON. `unpack_optimizer` reverses it."""
     state = optimizer.state_dict()
     tensors: dict[str, torch.Tensor] = {}
     scalars: dict[str, Any] = {}
@@ -63,7 +66,7 @@ def pack_optimizer(optimizer: torch.optim.Optimizer) -> tuple[dict[str, torch.Te
 
 
 def unpack_optimizer(optimizer: torch.optim.Optimizer, folder: Path, plain: dict[str, Any]) -> None:
-    """Put back what `pack_optimizer` took; groups and their settings are those of the optimizer itself."""
+    """Restore the state that `pack_optimizer` saved; parameter groups keep the settings of the optimizer."""
     state: dict[int, dict[str, Any]] = {}
     for name, value in {**load_file(str(folder / "optimizer.safetensors")), **plain["scalars"]}.items():
         index, _, key = name.partition(".")

@@ -1,21 +1,31 @@
-"""Where a run stands, and which of its evaluations is the best so far."""
+"""Progress of a run, and its best evaluation so far."""
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 from hftool.heads.protocol import Metrics
 
-LEAST_FALL = 1e-3  # share of a loss; one that falls by less has not fallen
+MIN_IMPROVEMENT = 1e-3  # share of a loss by which it must fall to count as lower
+
+ON_DISK = {"evals_without_improvement": "worse"}  # names in state.json that differ
 
 
 @dataclass
 class TrainingState:
-    """Where a run stands; with weights, optimizer and generators it is all that there is to save.
+    """Progress of a run; together with weights, optimizer and random state it is everything that is saved.
 
-    best_value, best_loss: the deciding metric and the loss of the best evaluation. least_loss: the lowest loss of all.
-    worse: evaluations in a row that improved neither the metric nor the loss. In checkpoints of older versions there are no
-    losses.
+    Args:
+        step: Steps taken.
+        epoch: Completed epochs.
+        step_in_epoch: Steps taken in the current epoch.
+        best_value: The deciding metric of the best evaluation.
+        best_step: The step of the best evaluation.
+        evals_without_improvement: Consecutive evaluations that improved neither the metric nor the loss; "worse" on disk.
+        seconds: Training time.
+        best_loss: The loss of the best evaluation; older checkpoints have none.
+        least_loss: The lowest loss of all evaluations; older checkpoints have none.
     """
 
     step: int = 0
@@ -23,16 +33,16 @@ class TrainingState:
     step_in_epoch: int = 0
     best_value: float | None = None
     best_step: int = 0
-    worse: int = 0
+    evals_without_improvement: int = 0
     seconds: float = 0.0
     best_loss: float | None = None
     least_loss: float | None = None
 
     def judge(self, measured: Mapping[str, float], metrics: Metrics) -> None:
-        """Take in an evaluation of the model at this step.
+        """Record the evaluation of the model at this step.
 
-        The deciding metric says whether it is the best; of equal values the lower loss wins. A lower loss than ever counts as
-        progress even when the metric stands still.
+        The deciding metric determines the best one; among equal values the lower loss does. A new lowest loss counts as
+        improvement even when the metric does not change.
 
         Args:
             measured: The deciding metric and, under "loss", the loss.
@@ -47,8 +57,18 @@ class TrainingState:
             self.best_value, self.best_step, self.best_loss = value, self.step, loss
         if has_fallen:
             self.least_loss = loss
-        self.worse = 0 if is_best or has_fallen else self.worse + 1
+        self.evals_without_improvement = 0 if is_best or has_fallen else self.evals_without_improvement + 1
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields under their names in state.json."""
+        return {ON_DISK.get(name, name): value for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> "TrainingState":
+        """Read the fields from a state.json; those that an older one lacks have their defaults."""
+        names = {ON_DISK.get(one.name, one.name): one.name for one in fields(cls)}
+        return cls(**{name: document[key] for key, name in names.items() if key in document})
 
 
 def _is_lower(loss: float | None, than: float | None) -> bool:
-    return loss is not None and (than is None or loss < than - LEAST_FALL * abs(than))
+    return loss is not None and (than is None or loss < than - MIN_IMPROVEMENT * abs(than))

@@ -6,13 +6,13 @@ import hashlib
 import importlib.util
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from hftool import DISTRIBUTION
-from hftool.engines.apart import run_in_thread
 from hftool.errors import HftoolError, UsageError
 from hftool.heads import get_head
 from hftool.heads.protocol import Head
@@ -86,7 +86,7 @@ def serve(
         stats, served, heads = Stats(), {}, {}
         for name, place in places.items():
             with _named(name, words):
-                loaded = run_in_thread(functools.partial(_load, place, device, progress))
+                loaded = _load(place, device, progress)
                 served[name], heads[name] = _served(name, place, loaded, bounds, stats), loaded.head_config.head
         first = next(iter(served.values()))
         address = Address(_url(host, listening.getsockname()[1]), heads, _example(first.head.asks))
@@ -121,7 +121,14 @@ def _named(name: str, words: Mapping[str, str]) -> Iterator[None]:
 
 
 def _load(place: ModelSource, device: str, progress: Progress) -> Loaded:
-    return trained(load_place(place, head=None, device=device, progress=progress), None)
+    """Load a model in a thread that ends.
+
+    OpenMP keeps a team of helper threads for each thread that has computed in parallel, until that thread ends. With more of
+    them than cores they no longer spin while waiting for the next operation (libgomp: gomp_throttled_spin_count_var, env.c),
+    and waking them costs a small model time.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        return trained(pool.submit(load_place, place, head=None, device=device, progress=progress).result(), None)
 
 
 def _check_extra() -> None:

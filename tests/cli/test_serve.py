@@ -57,7 +57,7 @@ def test_errors_are_one_line(cli, no_models, words, code, said):
 
 
 def test_models_are_loaded_in_a_thread_that_ends(cli, monkeypatch):
-    """What the main thread computes in parallel slows every batch of the server: see `hftool.engines.apart`."""
+    """What the main thread computes in parallel slows every batch of the server: see `hftool.workflow._serve._load`."""
     seen = []
 
     def load(*words, **more):

@@ -55,27 +55,27 @@ def close(logits, model, texts):
 
 def test_rows_go_on_leave_and_split(model):
     steps = TorchGenerationState(model, batch(not model.config.is_encoder_decoder))
-    close(steps.first(), model, [(0, []), (1, []), (2, [])])
-    close(steps.next(torch.tensor([20, 21, 22])), model, [(0, [20]), (1, [21]), (2, [22])])
-    logits = steps.next(torch.tensor([30, 31]), torch.tensor([2, 0]))
+    close(steps.prefill(), model, [(0, []), (1, []), (2, [])])
+    close(steps.decode(torch.tensor([20, 21, 22])), model, [(0, [20]), (1, [21]), (2, [22])])
+    logits = steps.decode(torch.tensor([30, 31]), torch.tensor([2, 0]))
     close(logits, model, [(2, [22, 30]), (0, [20, 31])])
-    logits = steps.next(torch.tensor([40, 41, 42]), torch.tensor([1, 1, 0]))
+    logits = steps.decode(torch.tensor([40, 41, 42]), torch.tensor([1, 1, 0]))
     close(logits, model, [(0, [20, 31, 40]), (0, [20, 31, 41]), (2, [22, 30, 42])])
 
 
 def test_copies_of_a_prompt_change_places(model):
     steps = TorchGenerationState(model, batch(not model.config.is_encoder_decoder))
-    close(steps.first(2), model, [(0, []), (0, []), (1, []), (1, []), (2, []), (2, [])])
-    steps.next(torch.tensor([20, 21, 22, 23, 24, 25]))
+    close(steps.prefill(2), model, [(0, []), (0, []), (1, []), (1, []), (2, []), (2, [])])
+    steps.decode(torch.tensor([20, 21, 22, 23, 24, 25]))
     # within the prompts
-    logits = steps.next(torch.tensor([30, 31, 32, 33, 34, 35]), torch.tensor([1, 1, 3, 2, 4, 4]))
+    logits = steps.decode(torch.tensor([30, 31, 32, 33, 34, 35]), torch.tensor([1, 1, 3, 2, 4, 4]))
     close(
         logits,
         model,
         [(0, [21, 30]), (0, [21, 31]), (1, [23, 32]), (1, [22, 33]), (2, [24, 34]), (2, [24, 35])],
     )
     # and with a prompt that leaves
-    logits = steps.next(torch.tensor([40, 41, 42, 43]), torch.tensor([1, 0, 5, 5]))
+    logits = steps.decode(torch.tensor([40, 41, 42, 43]), torch.tensor([1, 0, 5, 5]))
     close(logits, model, [(0, [21, 31, 40]), (0, [21, 30, 41]), (2, [24, 35, 42]), (2, [24, 35, 43])])
 
 
@@ -85,8 +85,8 @@ def test_prompts_are_computed_once_whatever_the_copies(model):
     hook = inner.register_forward_pre_hook(lambda _, __, given: seen.append(given), with_kwargs=True)
     try:
         steps = TorchGenerationState(model, batch(not model.config.is_encoder_decoder))
-        steps.first(5)
-        steps.next(torch.full((15,), 20))
+        steps.prefill(5)
+        steps.decode(torch.full((15,), 20))
     finally:
         hook.remove()
     if model.config.is_encoder_decoder:
@@ -99,7 +99,7 @@ def test_a_decoder_makes_logits_of_the_last_token_of_a_prompt_only(gpt2):
     sizes = []
     hook = gpt2.lm_head.register_forward_hook(lambda _, __, made: sizes.append(tuple(made.shape)))
     try:
-        TorchGenerationState(gpt2, batch(True)).first()
+        TorchGenerationState(gpt2, batch(True)).prefill()
     finally:
         hook.remove()
     assert sizes == [(3, 1, V)]  # not (3, 4, V): a vocabulary is wide
@@ -108,26 +108,29 @@ def test_a_decoder_makes_logits_of_the_last_token_of_a_prompt_only(gpt2):
 def test_bf16_rounds_the_products_and_answers_in_float32(model):
     given = batch(not model.config.is_encoder_decoder)
     exact, rounded = TorchGenerationState(model, given), TorchEngine(model, precision="bf16").begin(given)
-    pairs = [(exact.first(), rounded.first()), (exact.next(torch.tensor([2, 3, 4])), rounded.next(torch.tensor([2, 3, 4])))]
+    pairs = [
+        (exact.prefill(), rounded.prefill()),
+        (exact.decode(torch.tensor([2, 3, 4])), rounded.decode(torch.tensor([2, 3, 4]))),
+    ]
     for one, other in pairs:
         assert other.dtype == torch.float32 and not other.requires_grad and not torch.equal(one, other)
         torch.testing.assert_close(one, other, atol=0.15 * float(one.abs().max()), rtol=0)
 
 
 def test_room_is_what_the_positions_leave(gpt2, t5):
-    assert TorchGenerationState(gpt2, batch(True)).room == (12, 14, 13)
-    assert TorchGenerationState(t5, batch(False)).room is None
+    assert TorchGenerationState(gpt2, batch(True)).max_remaining == (12, 14, 13)
+    assert TorchGenerationState(t5, batch(False)).max_remaining is None
     with pytest.raises(DataError, match="a prompt has 17 tokens and this model reads 16"):
         TorchGenerationState(gpt2, batch(True, [[5] * 17, [6]]))
 
 
 def test_all_positions_can_be_written(gpt2):
     steps = TorchGenerationState(gpt2, batch(True, [[5] * 14, [6]]))
-    assert steps.room == (2, 15)
-    steps.first()
-    steps.next(torch.tensor([7, 7]))
+    assert steps.max_remaining == (2, 15)
+    steps.prefill()
+    steps.decode(torch.tensor([7, 7]))
     for _ in range(13):
-        steps.next(torch.tensor([8]), torch.tensor([1 if _ == 0 else 0]))
+        steps.decode(torch.tensor([8]), torch.tensor([1 if _ == 0 else 0]))
 
 
 def test_prompts_that_cannot_be_gone_on_with(gpt2):
@@ -157,7 +160,7 @@ def test_an_encoder_decoder_starts_with_its_own_token_else_with_padding():
         return model
 
     def first(model):
-        return TorchGenerationState(model, batch(False)).first()
+        return TorchGenerationState(model, batch(False)).prefill()
 
     with torch.no_grad():
         for ids, start in (({"decoder_start_token_id": 4, "pad_token_id": 2}, 4), ({"pad_token_id": 2}, 2)):

@@ -8,7 +8,7 @@ from tiny_generators import V, exported
 from transformers import GenerationConfig
 
 from hftool.engines.generation_state import TorchGenerationState
-from hftool.engines.onnx_generation import OnnxGenerationState, forward_writing
+from hftool.engines.onnx_generation import OnnxGenerationState, forward_generator
 from hftool.engines.torch import TorchEngine
 from hftool.errors import ConfigError, DataError
 from hftool.heads.protocol import SamplingParams
@@ -86,24 +86,24 @@ def test_rows_leave_double_and_change_places(pair):
     model, graphs = pair
     batch = given(model, 3, rows=3)
     ours, theirs = OnnxGenerationState(graphs, batch), TorchGenerationState(model, batch)
-    assert ours.room == theirs.room
-    torch.testing.assert_close(ours.first(2), theirs.first(2), atol=1e-4, rtol=1e-4)
+    assert ours.max_remaining == theirs.max_remaining
+    torch.testing.assert_close(ours.prefill(2), theirs.prefill(2), atol=1e-4, rtol=1e-4)
     for rows in (None, [1, 0, 3, 3, 5, 4], [4, 4, 0], [2, 1, 0, 1], [3]):
         count = 6 if rows is None else len(rows)
         step = torch.arange(10, 10 + count), None if rows is None else torch.tensor(rows)
-        made = ours.next(*step)
+        made = ours.decode(*step)
         assert made.shape == (count, V) and made.dtype == torch.float32
-        torch.testing.assert_close(made, theirs.next(*step), atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(made, theirs.decode(*step), atol=1e-4, rtol=1e-4)
 
 
 def test_what_the_beams_of_a_prompt_know_of_it_is_not_copied_when_they_change_places():
     _, graphs = exported("t5")[:2]
     steps = OnnxGenerationState(graphs, prompts(3, left=False, rows=2))
-    steps.first(2)
+    steps.prefill(2)
     source = steps._source
-    steps.next(torch.tensor([5, 6, 7, 8]), torch.tensor([1, 0, 3, 3]))
+    steps.decode(torch.tensor([5, 6, 7, 8]), torch.tensor([1, 0, 3, 3]))
     assert steps._source is source
-    steps.next(torch.tensor([5, 6]), torch.tensor([1, 3]))
+    steps.decode(torch.tensor([5, 6]), torch.tensor([1, 3]))
     assert {len(array) for array in steps._source.values()} == {2}
 
 
@@ -114,13 +114,13 @@ def test_logits_of_known_texts_are_those_of_the_model_at_every_place(pair, rows)
     if model.config.is_encoder_decoder:
         batch["decoder_input_ids"] = torch.randint(0, V, (rows, 6), generator=torch.Generator().manual_seed(1))
     expected = TorchEngine(model).forward({**batch, "labels": batch["input_ids"]})["logits"]
-    made = forward_writing(graphs, {**batch, "labels": batch["input_ids"]})["logits"]
+    made = forward_generator(graphs, {**batch, "labels": batch["input_ids"]})["logits"]
     assert made.dtype == torch.float32
     torch.testing.assert_close(made, expected, atol=1e-4, rtol=1e-4)
     if not model.config.is_encoder_decoder:
         shifted = {**batch, "position_ids": torch.arange(3, 3 + batch["input_ids"].shape[1]).expand(rows, -1)}
         expected = TorchEngine(model).forward(shifted)["logits"]
-        torch.testing.assert_close(forward_writing(graphs, shifted)["logits"], expected, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(forward_generator(graphs, shifted)["logits"], expected, atol=1e-4, rtol=1e-4)
 
 
 def test_prompts_that_cannot_be_gone_on_with():
@@ -148,13 +148,13 @@ def test_an_encoder_decoder_starts_with_its_own_token_and_not_without_one():
     batch = prompts(0, left=False, rows=2)
     config = SimpleNamespace(is_encoder_decoder=True, decoder_start_token_id=9, eos_token_id=None)
     bare = SimpleNamespace(sessions=graphs.sessions, config=config, generation_config=None)
-    made = OnnxGenerationState(bare, batch).first()
+    made = OnnxGenerationState(bare, batch).prefill()
     with torch.no_grad():
         expected = model(**batch, decoder_input_ids=torch.tensor([[9], [9]])).logits[:, -1]
     torch.testing.assert_close(made, expected, atol=1e-4, rtol=1e-4)
     config.decoder_start_token_id = None
     with pytest.raises(ConfigError, match="neither decoder_start_token_id nor pad_token_id"):
-        OnnxGenerationState(bare, batch).first()
+        OnnxGenerationState(bare, batch).prefill()
 
 
 class Session:
@@ -182,8 +182,14 @@ KEPT = {"past.0.key": ["rows", 2, "past", 4]}
     ("sessions", "words"),
     [
         ({"model": Session({}, ["logits"])}, "no graph called 'decoder'"),
-        ({"decoder": Session({"past.0.key": ["a", "b", "c", "d"]}, ["logits", "present.0.key"])}, "how many numbers it keeps"),
-        ({"decoder": Session({"past.0.key": [1]}, ["logits", "present.0.key"])}, "how many numbers it keeps"),
+        (
+            {"decoder": Session({"past.0.key": ["a", "b", "c", "d"]}, ["logits", "present.0.key"])},
+            "does not declare the shape of its key-value cache",
+        ),
+        (
+            {"decoder": Session({"past.0.key": [1]}, ["logits", "present.0.key"])},
+            "does not declare the shape of its key-value cache",
+        ),
         ({"decoder": Session(KEPT, ["logits"])}, "does not give 'present.0.key'"),
         ({"decoder": Session(KEPT, ["present.0.key"])}, "does not give 'logits'"),
         ({"decoder": Session(KEPT, ["logits", "present.0.key"])}, "the graph cannot answer: .*INVALID_ARGUMENT"),
@@ -197,11 +203,11 @@ def test_graphs_that_are_no_writer_end_in_one_line(sessions, words):
     _, graphs = exported("gpt2")[:2]
     strange = SimpleNamespace(**{**vars(graphs), "sessions": sessions})
     with pytest.raises(DataError, match=words):
-        OnnxGenerationState(strange, {"input_ids": torch.tensor([[5]]), "attention_mask": torch.tensor([[1]])}).first()
+        OnnxGenerationState(strange, {"input_ids": torch.tensor([[5]]), "attention_mask": torch.tensor([[1]])}).prefill()
 
 
 def test_an_encoder_decoder_without_its_encoder_is_damaged():
     _, graphs = exported("t5")[:2]
     alone = SimpleNamespace(**{**vars(graphs), "sessions": {"decoder": graphs.sessions["decoder"]}})
     with pytest.raises(DataError, match="no graph called 'encoder'"):
-        OnnxGenerationState(alone, prompts(0, left=False)).first()
+        OnnxGenerationState(alone, prompts(0, left=False)).prefill()

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from hftool.engines import unpadded
-from hftool.engines.unpadded import packing, supports_unpadding
+from hftool.engines.unpadded import supports_unpadding, without_padding
 from hftool.heads.protocol import Answer
 from hftool.workflow._load import load, make_predictor
 
@@ -69,7 +69,7 @@ def test_others_are_left_as_they_are(kind, head):
 def test_a_model_that_would_answer_otherwise_is_left_as_it_was(monkeypatch):
     model = load(str(families.learnt("bert", "classify")[0].run.path))
     before = list(make_predictor(model).answer([{"text": text} for text in TEXTS]))
-    monkeypatch.setattr(unpadded, "_agrees", lambda model: False)
+    monkeypatch.setattr(unpadded, "_is_equal", lambda model: False)
     assert not supports_unpadding(model.model) and model.model.config._attn_implementation == "sdpa"
     assert list(make_predictor(model, packed=True).answer([{"text": text} for text in TEXTS])) == before
 
@@ -90,7 +90,7 @@ def test_a_thread_packs_for_itself_alone():
     with torch.no_grad():
         expected = model(**batch).logits
         seen = []
-        with packing(torch.ones(1, 2)):
+        with without_padding(torch.ones(1, 2)):
             thread = threading.Thread(target=lambda: seen.append(model(**batch).logits.detach()))
             thread.start()
             thread.join()
@@ -99,7 +99,7 @@ def test_a_thread_packs_for_itself_alone():
 
 def shortened(model):
     """Whether the last layer leaves tokens out."""
-    return unpadded._first in model.model.base_model.encoder.layer[-1].attention.output._forward_pre_hooks.values()
+    return unpadded._select_first in model.model.base_model.encoder.layer[-1].attention.output._forward_pre_hooks.values()
 
 
 @pytest.mark.parametrize("kind", ["bert", "roberta"])
@@ -117,7 +117,7 @@ def test_rows_of_one_token_are_no_exception():
     with torch.no_grad():
         expected = model(**batch).logits
         assert supports_unpadding(model)
-        with packing(batch["attention_mask"]):
+        with without_padding(batch["attention_mask"]):
             torch.testing.assert_close(model(**batch).logits, expected, atol=1e-5, rtol=0)
 
 

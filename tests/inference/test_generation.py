@@ -19,7 +19,8 @@ from hftool.engines.generation_state import TorchGenerationState
 from hftool.engines.torch import TorchEngine
 from hftool.errors import DataError, UsageError
 from hftool.heads.protocol import GeneratedText, SamplingParams
-from hftool.inference.generation import allowed_scores, check_sampling, generate
+from hftool.inference.generation import check_sampling, generate
+from hftool.inference.token_sampling import filter_logits
 
 V = 100
 
@@ -183,18 +184,18 @@ class Script:
     """An engine whose next token has the same logits always, or those of a list of texts, one for each row of the batch."""
 
     def __init__(self, logits=None, texts=None, ends=(0,), room=None):
-        self.logits, self.texts, self.end_ids, self.room = logits, texts, ends, room
+        self.logits, self.texts, self.end_ids, self.max_remaining = logits, texts, ends, room
         self.sizes, self.at = [], 0
 
     def begin(self, batch):
         self.rows = list(range(len(batch["input_ids"])))
         return self
 
-    def first(self, copies=1):
+    def prefill(self, copies=1):
         self.rows = [row for row in self.rows for _ in range(copies)]
         return self._now()
 
-    def next(self, tokens, rows=None):
+    def decode(self, tokens, rows=None):
         self.rows = self.rows if rows is None else [self.rows[i] for i in rows.tolist()]
         assert len(tokens) == len(self.rows)
         self.at += 1
@@ -253,14 +254,14 @@ def test_what_may_be_drawn_is_what_transformers_would_draw_from():
     for temperature in (0.3, 1.0, 1.7):
         for top_k in (0, 1, 5, 40, 100, 500):
             for top_p in (1.0, 0.999, 0.9, 0.5, 0.01):
-                made = allowed_scores(logits, SamplingParams(temperature=temperature, top_k=top_k, top_p=top_p))
+                made = filter_logits(logits, SamplingParams(temperature=temperature, top_k=top_k, top_p=top_p))
                 expected = theirs_allowed(logits, temperature, top_k, top_p)
                 assert torch.equal(made.isfinite(), expected.isfinite()), (temperature, top_k, top_p)
                 torch.testing.assert_close(made.softmax(-1), expected.softmax(-1))
 
 
 def test_tokens_as_probable_as_the_last_of_top_k_stay():
-    made = allowed_scores(torch.tensor([[1.0, 3.0, 2.0, 2.0, 0.0]]), SamplingParams(temperature=1.0, top_k=2))
+    made = filter_logits(torch.tensor([[1.0, 3.0, 2.0, 2.0, 0.0]]), SamplingParams(temperature=1.0, top_k=2))
     assert made.isfinite().tolist() == [[False, True, True, True, False]]
 
 
@@ -325,7 +326,7 @@ def test_a_text_ends_before_a_stop_string(text, stop, expected):
     assert engine.sizes.count(2) == min(found, default=len(text) + 1)  # and is not gone on with
 
 
-class TextStreamer:
+class PieceTokenizer:
     """A tokenizer of pieces, and of the two bytes of é apart, which are no character each alone."""
 
     words = (b"", b"good", b" day.\nAnd", b" then", "é".encode()[:1], "é".encode()[1:], b"\n")
@@ -339,7 +340,7 @@ def pieces(ids, stop):
     engine = Script(texts=[[*ids, *[0] * 9]])
     sampling = SamplingParams(max_new_tokens=len(ids) + 1, stop=stop)
     ((made,),) = generate(
-        engine, batch_of(1), sampling, tokenizer=TextStreamer(), on_token=lambda row, token: told.append(token)
+        engine, batch_of(1), sampling, tokenizer=PieceTokenizer(), on_token=lambda row, token: told.append(token)
     )
     assert tuple(told) == made.ids
     return made
@@ -507,7 +508,7 @@ def test_a_row_that_is_given_up_leaves_the_batch_and_the_others_write_the_same(f
     sampling = SamplingParams(max_new_tokens=12, **asked)
     whole = generate(TorchEngine(model), batch, sampling, tokenizer=None)
     widths, questions = [], Counter()
-    forward = TorchGenerationState.next
+    forward = TorchGenerationState.decode
 
     def next_step(steps, tokens, rows=None):
         widths.append(len(tokens))
@@ -517,7 +518,7 @@ def test_a_row_that_is_given_up_leaves_the_batch_and_the_others_write_the_same(f
         questions[row] += 1
         return row == 1 and max(questions.values()) > 3 * sampling.samples
 
-    monkeypatch.setattr(TorchGenerationState, "next", next_step)
+    monkeypatch.setattr(TorchGenerationState, "decode", next_step)
     made = generate(TorchEngine(model), batch, sampling, tokenizer=None, is_cancelled=is_cancelled)
     copies = max(sampling.beams, sampling.samples)
     assert widths[0] == 5 * copies and widths[-1] == 4 * copies

@@ -63,7 +63,7 @@ def spoil_engine():
     from hftool.engines.generation_state import TorchGenerationState
     from hftool.engines.torch import TorchEngine
 
-    forward, begin, further = TorchEngine.forward, TorchEngine.begin, TorchGenerationState.next
+    forward, begin, further = TorchEngine.forward, TorchEngine.begin, TorchGenerationState.decode
 
     def spoilt(self, batch, outputs=("logits",)):
         bad = trouble(self.model, batch)
@@ -83,7 +83,7 @@ def spoil_engine():
             time.sleep(0.2)
         return further(self, tokens, rows)
 
-    TorchEngine.forward, TorchEngine.begin, TorchGenerationState.next = spoilt, spoilt_begin, spoilt_next
+    TorchEngine.forward, TorchEngine.begin, TorchGenerationState.decode = spoilt, spoilt_begin, spoilt_next
 
 
 def count_bytes():

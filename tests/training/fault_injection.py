@@ -1,4 +1,4 @@
-"""What can go wrong inside a process that trains, as context managers: `crashing.start(change="breaking:hanging")`."""
+"""What can go wrong inside a process that trains, as context managers: `crash_injection.start(change="fault_injection:hanging")`."""
 
 import contextlib
 import errno

@@ -12,16 +12,17 @@ import torch
 
 from hftool.errors import ConfigError, DataError, StorageError
 from hftool.storage import atomic
+from hftool.training.checkpoint_schema import PYTHON
 from hftool.training.checkpoints import (
     FILES,
     MANIFEST,
     CheckpointManager,
-    load_generators,
     load_weights,
     read_state,
     verify,
 )
 from hftool.training.optimizer import make_optimizer, unpack_optimizer
+from hftool.training.random_state import load_generators
 
 
 def trained(name="adamw"):
@@ -70,7 +71,7 @@ def test_the_generators_go_on_where_they_were(store):
     path = store.save(*trained(), {"step": 1})
     expected = (random.gauss(0, 1), random.random(), np.random.standard_normal(3).tolist(), torch.rand(3).tolist())
     random.seed(9), np.random.seed(9), torch.manual_seed(9)
-    load_generators(path)
+    load_generators(path, read_state(path)[PYTHON])
     assert (random.gauss(0, 1), random.random(), np.random.standard_normal(3).tolist(), torch.rand(3).tolist()) == expected
 
 

@@ -20,6 +20,7 @@ from trainer_factory import make_trainer
 from hftool.errors import RunStopped
 from hftool.safety import sha256
 from hftool.training.checkpoints import FILES, MANIFEST, CheckpointManager
+from hftool.training.divergence import backward_within_memory
 
 EVERY = [*FILES, MANIFEST]
 
@@ -151,7 +152,7 @@ def test_without_its_best_a_whole_checkpoint_is_not_gone_on_with(desk, cut):
 
 def test_a_best_that_is_damaged_while_the_run_goes_on_is_65(desk):
     run = desk.folder / "best-damaged-meanwhile"
-    ended = desk.begin(run, "--eval-steps", 6, change="breaking:damaged_best", environment={"BREAKING_AT": "12"}).end()
+    ended = desk.begin(run, "--eval-steps", 6, change="fault_injection:damaged_best", environment={"BREAKING_AT": "12"}).end()
     assert ended.code == 65 and "the best checkpoint '" in one_line(ended.err)
     again = desk.again(run, code=65)
     assert again.err.splitlines()[-1] == one_line(ended.err)
@@ -210,7 +211,7 @@ MOMENTS = range(10)
 def test_a_signal_at_a_random_moment_of_training(desk, number):
     """TERM and INT in turn, some time after the first step: the step is finished and saved, and the run goes on bitwise."""
     run, kind = desk.folder / f"signal-{number}", (signal.SIGTERM, signal.SIGINT)[number % 2]
-    going = desk.begin(run, change="breaking:slow")
+    going = desk.begin(run, change="fault_injection:slow")
     wait_for(run / "log.jsonl", going)
     time.sleep(random.Random(f"moment-{number}").uniform(0, 0.6))
     os.kill(going.pid, kind)
@@ -236,7 +237,9 @@ def same_but_for_times_of_saving(desk, run):
 def hanging(desk, run, *more):
     """A run that hangs in its step 6."""
     there = desk.folder / f"hangs-{run.name}"
-    going = desk.begin(run, *more, change="breaking:hanging", environment={"BREAKING_AT": "6", "BREAKING_TOUCHES": str(there)})
+    going = desk.begin(
+        run, *more, change="fault_injection:hanging", environment={"BREAKING_AT": "6", "BREAKING_TOUCHES": str(there)}
+    )
     wait_for(there, going)
     return going
 
@@ -276,7 +279,7 @@ def test_an_evaluation_longer_than_the_grace_loses_no_step(desk, step):
     run, there = desk.folder / f"long-evaluation-{step}", desk.folder / f"evaluates-{step}"
     environment = {"BREAKING_AT": str(step), "BREAKING_TOUCHES": str(there)}
     words = ("--grace", 0.3, "--save-steps", 100)
-    going = desk.begin(run, *words, change="breaking:hanging_evaluation", environment=environment)
+    going = desk.begin(run, *words, change="fault_injection:hanging_evaluation", environment=environment)
     wait_for(there, going)
     os.kill(going.pid, signal.SIGTERM)
     ended = going.end()
@@ -291,7 +294,7 @@ def test_an_evaluation_longer_than_the_grace_loses_no_step(desk, step):
 @pytest.mark.parametrize("step", [6, 12])
 def test_with_a_signal_pending_an_evaluation_is_left_to_the_run_that_goes_on(desk, step):
     run = desk.folder / f"no-evaluation-{step}"
-    ended = desk.begin(run, change="breaking:signalled", environment={"BREAKING_AT": str(step)}).end()
+    ended = desk.begin(run, change="fault_injection:signalled", environment={"BREAKING_AT": str(step)}).end()
     assert ended.code == 143 and f"stopped after step {step}, checkpoint saved in '{run}'" in one_line(ended.err)
     assert log_of(run)[-1]["step"] == step and "evaluation" not in log_of(run)[-1]
     assert f"going on after step {step} of 12" in desk.again(run).err
@@ -307,7 +310,7 @@ def test_out_of_memory_halves_the_rows_at_once_and_keeps_the_step(desk, change):
     environment = {"BREAKING_AT": "5"}
     one, two = desk.folder / f"{change}-one", desk.folder / f"{change}-two"
     words = [word for word in desk.words(one) if word != "-q"]
-    ended = finish(desk.told(one), words, change=f"breaking:{change}", environment=environment)
+    ended = finish(desk.told(one), words, change=f"fault_injection:{change}", environment=environment)
     assert ended.code == 0, ended.err
     assert ended.err.count("out of memory: from step 5 on 2 rows at once\n") == ended.err.count("out of memory") == 1
     wanted, found = desk.whole(), result(one)
@@ -315,9 +318,9 @@ def test_out_of_memory_halves_the_rows_at_once_and_keeps_the_step(desk, change):
     assert found["log"][:4] == wanted["log"][:4]
     assert found["log"][4]["loss"] == pytest.approx(wanted["log"][4]["loss"], rel=0.2)  # dropout is drawn for other rows
     assert found["step-000012/state.json"]["micro"] == 2
-    ended = desk.begin(two, change=f"breaking:{change}", environment=environment, at=("write", "log.jsonl", 10)).end()
+    ended = desk.begin(two, change=f"fault_injection:{change}", environment=environment, at=("write", "log.jsonl", 10)).end()
     assert ended.code == KILLED
-    ended = desk.again(two, change=f"breaking:{change}", environment=environment)
+    ended = desk.again(two, change=f"fault_injection:{change}", environment=environment)
     assert "out of memory" not in ended.err  # it is known
     assert result(two) == found
 
@@ -326,7 +329,7 @@ def test_out_of_memory_before_the_first_step_halves_the_rows_too(desk):
     """The estimate of the time finds it out first, and leaves it to the step."""
     run = desk.folder / "out-at-once"
     words = [word for word in desk.words(run) if word != "-q"]
-    ended = finish(desk.told(run), words, change="breaking:out_of_memory", environment={"BREAKING_AT": "1"})
+    ended = finish(desk.told(run), words, change="fault_injection:out_of_memory", environment={"BREAKING_AT": "1"})
     assert ended.code == 0, ended.err
     assert ended.err.count("out of memory: from step 1 on 2 rows at once\n") == 1
     assert re.search(r", seed 0: about \d+ s, evaluations and saving aside$", ended.err, re.MULTILINE)
@@ -336,7 +339,7 @@ def test_out_of_memory_before_the_first_step_halves_the_rows_too(desk):
 def test_no_memory_for_one_row_at_once_is_75(desk):
     run = desk.folder / "no-room-at-once"
     words = [word for word in desk.words(run) if word != "-q"]
-    ended = finish(desk.told(run), words, change="breaking:no_room_for_one", environment={"BREAKING_AT": "1"})
+    ended = finish(desk.told(run), words, change="fault_injection:no_room_for_one", environment={"BREAKING_AT": "1"})
     assert ended.code == 75 and "Traceback" not in ended.err
     assert "there is no memory for one row at step 1" in ended.err.splitlines()[-1]
     assert "seed 0: time unknown, as memory ran out" in ended.err
@@ -362,7 +365,7 @@ def test_the_gradient_of_a_step_in_halves_is_that_of_the_whole_step(tiny_bert, t
 
         if name == "halves":
             trainer.backward = backward
-        loss, count = trainer._backward_in_memory(*next(trainer._steps()))
+        loss, count = backward_within_memory(trainer, *next(trainer._steps()))
         trainer.scale_and_clip(count)
         made.append((loss, count, {n: p.grad.clone() for n, p in trainer.model.named_parameters()}, trainer.micro))
     assert made[0][1] == made[1][1] and made[0][0] == pytest.approx(made[1][0], rel=1e-5)
@@ -373,7 +376,7 @@ def test_the_gradient_of_a_step_in_halves_is_that_of_the_whole_step(tiny_bert, t
 
 def test_no_memory_for_one_row_is_75_and_the_weights_are_kept(desk):
     run = desk.folder / "no-room"
-    ended = desk.begin(run, change="breaking:no_room_for_one", environment={"BREAKING_AT": "6"}).end()
+    ended = desk.begin(run, change="fault_injection:no_room_for_one", environment={"BREAKING_AT": "6"}).end()
     assert ended.code == 75
     line = one_line(ended.err)
     assert "there is no memory for one row at step 6" in line and "checkpoints/step-000005" in line
@@ -389,7 +392,7 @@ def test_killed_while_a_step_is_saved_again_it_is_gone_on_with(desk):
     """Step 6 was saved; with no memory for one row of step 7 it is saved again, and killed when neither folder has its name."""
     run = desk.folder / "no-room-killed"
     words = desk.words(run, "--log-steps", 100)
-    how = {"change": "breaking:no_room_for_one", "environment": {"BREAKING_AT": "7"}}
+    how = {"change": "fault_injection:no_room_for_one", "environment": {"BREAKING_AT": "7"}}
     trace = desk.folder / "operations-no-room"
     ended = finish(desk.told(run), words, trace=trace, **how)
     assert ended.code == 75, ended.err
@@ -434,7 +437,7 @@ def small_disk(tmp_path):
 def test_a_disk_that_fills_is_74_and_the_run_goes_on_bitwise_when_there_is_room(desk, small_disk, at):
     run, ballast = small_disk / "run", small_disk / "ballast"
     environment = {"BREAKING_AT": str(at), "BREAKING_TOUCHES": str(ballast)}
-    ended = desk.begin(run, "--log-steps", 100, change="breaking:full_disk", environment=environment).end()
+    ended = desk.begin(run, "--log-steps", 100, change="fault_injection:full_disk", environment=environment).end()
     assert ended.code == 74
     line = one_line(ended.err)
     needed, free = map(int, re.search(r"No space left on device.* \((\d+) bytes needed, (\d+) free\)", line).groups())
@@ -452,7 +455,7 @@ def test_a_log_that_cannot_be_written_is_74_too(desk, small_disk):
     environment = {"BREAKING_AT": "8", "BREAKING_TOUCHES": str(ballast)}
     with open(small_disk / "filler", "wb") as filler:
         filler.write(bytes(4096))
-    ended = desk.begin(run, "--save-steps", 1, change="breaking:full_disk", environment=environment).end()
+    ended = desk.begin(run, "--save-steps", 1, change="fault_injection:full_disk", environment=environment).end()
     assert ended.code == 74 and "No space left on device" in one_line(ended.err)
     ballast.unlink()
     desk.again(run)
@@ -489,7 +492,7 @@ def test_room_is_looked_for_before_the_first_step(desk, cli, monkeypatch, tmp_pa
 @pytest.mark.parametrize("at", [12, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 5, 17, 23, 30, 41))])
 def test_a_disk_that_fails_is_74_and_nothing_is_lost(desk, at):
     run = desk.folder / f"eio-{at}"
-    ended = desk.begin(run, change="breaking:failing_disk", environment={"BREAKING_AT": str(at)}).end()
+    ended = desk.begin(run, change="fault_injection:failing_disk", environment={"BREAKING_AT": str(at)}).end()
     assert ended.code == 74 and "Input/output error" in one_line(ended.err)
     ended = finish(desk.told(run), desk.words(run, "--resume"))
     assert ended.code == 0, ended.err
@@ -528,11 +531,11 @@ def test_a_second_process_on_a_run_is_73_and_the_lock_of_a_dead_one_is_taken_ove
 def test_a_clock_that_leaps_changes_nothing(desk):
     """The newest checkpoint is the one of the highest step, whatever the times of the files say."""
     run = desk.folder / "clock"
-    assert desk.begin(run, change="breaking:leaping_clock", at=("write", "log.jsonl", 10)).end().code == KILLED
+    assert desk.begin(run, change="fault_injection:leaping_clock", at=("write", "log.jsonl", 10)).end().code == KILLED
     for path in (run / "checkpoints" / "step-000008").iterdir():
         os.utime(path, (0, 0))
     os.utime(run / "checkpoints" / "step-000008", (0, 0))
-    ended = desk.again(run, change="breaking:leaping_clock")
+    ended = desk.again(run, change="fault_injection:leaping_clock")
     assert "going on after step 8 of 12" in ended.err and desk.is_whole(run)
     assert json.loads((run / "metrics.json").read_text())["seconds"] < 3600
 

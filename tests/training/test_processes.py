@@ -116,7 +116,7 @@ def start_two(folder, more, *, change=None, environment=None, second=None):
 
 @pytest.mark.parametrize("rank", [0, 1])
 def test_no_memory_in_one_of_several_stops_them_all_and_is_said_once(tmp_path, rank):
-    going = start_two(tmp_path, (), change="breaking:no_room_for_one", environment={"BREAKING_AT": "3"}, second=rank)
+    going = start_two(tmp_path, (), change="fault_injection:no_room_for_one", environment={"BREAKING_AT": "3"}, second=rank)
     first, second = (one.end(60) for one in going)
     assert (first.code, second.code, second.err) == (75, 75, "")
     line = one_line(first.err)
@@ -132,7 +132,7 @@ def test_no_memory_in_one_of_several_stops_them_all_and_is_said_once(tmp_path, r
 
 @pytest.mark.parametrize("rank", [0, 1])
 def test_what_one_of_several_cannot_measure_ends_them_all_and_is_said_once(tmp_path, rank):
-    going = start_two(tmp_path, (), change="breaking:unmeasurable", second=rank)
+    going = start_two(tmp_path, (), change="fault_injection:unmeasurable", second=rank)
     first, second = (one.end(60) for one in going)
     assert (first.code, second.code, second.err) == (65, 65, "")
     assert "the model answers with NaN" in one_line(first.err)
@@ -141,7 +141,7 @@ def test_what_one_of_several_cannot_measure_ends_them_all_and_is_said_once(tmp_p
 def test_a_signal_to_one_that_waits_for_one_that_hangs_ends_it_after_the_grace(tmp_path):
     touched = tmp_path / "hangs"
     environment = {"BREAKING_AT": "3", "BREAKING_TOUCHES": str(touched)}
-    first, second = start_two(tmp_path, ("--grace", "1"), change="breaking:hanging", environment=environment)
+    first, second = start_two(tmp_path, ("--grace", "1"), change="fault_injection:hanging", environment=environment)
     deadline = time.monotonic() + 60
     while not touched.exists():
         assert time.monotonic() < deadline
@@ -156,7 +156,7 @@ def test_a_signal_to_one_that_waits_for_one_that_hangs_ends_it_after_the_grace(t
 
 @pytest.mark.parametrize("at", [2, 12, pytest.param(30, marks=pytest.mark.slow)])
 def test_a_disk_that_fails_the_first_of_several_ends_them_all_with_74_and_is_said_once(tmp_path, at):
-    going = start_two(tmp_path, (), change="breaking:failing_disk", environment={"BREAKING_AT": str(at)}, second=0)
+    going = start_two(tmp_path, (), change="fault_injection:failing_disk", environment={"BREAKING_AT": str(at)}, second=0)
     first, second = (one.end(60) for one in going)
     assert (first.code, second.code, second.err) == (74, 74, "")
     assert "Input/output error" in one_line(first.err)

@@ -39,9 +39,17 @@ def judged(metrics, pairs, position=None):
 )
 def test_ties_are_decided_by_the_loss_and_patience_counts_what_improves_neither(metrics, pairs, best, worse):
     position = judged(metrics, pairs)
-    assert (position.best_step, position.worse) == (best, worse)
+    assert (position.best_step, position.evals_without_improvement) == (best, worse)
 
 
 def test_a_position_of_the_version_before_has_no_losses():
-    position = judged(ACCURACY, [(0.9, 0.5)], TrainingState(best_value=0.9, best_step=0, worse=2))
-    assert (position.best_step, position.best_loss, position.least_loss, position.worse) == (1, 0.5, 0.5, 0)
+    position = judged(ACCURACY, [(0.9, 0.5)], TrainingState(best_value=0.9, best_step=0, evals_without_improvement=2))
+    assert (position.best_step, position.best_loss, position.least_loss, position.evals_without_improvement) == (1, 0.5, 0.5, 0)
+
+
+def test_state_json_keeps_its_keys():
+    state = TrainingState(step=4, evals_without_improvement=3)
+    keys = ["step", "epoch", "step_in_epoch", "best_value", "best_step", "worse", "seconds", "best_loss", "least_loss"]
+    assert list(state.to_json()) == keys and state.to_json()["worse"] == 3
+    assert TrainingState.from_json({**state.to_json(), "micro": 8}) == state
+    assert TrainingState.from_json({"step": 4, "worse": 3}) == state

@@ -9,15 +9,13 @@ import threading
 import time
 
 import pytest
-import torch
 from conftest import one_line
 
-from hftool.errors import RunStopped
-from hftool.training.guard import MAX_SKIPPED, FiniteGuard, Signals, all_finite
+from hftool.training.signals import Signals
 
 
 @pytest.fixture(autouse=True)
-def hang_up_is_heeded():
+def hang_up_is_signal_options():
     """Whatever these tests were started under: children inherit from nohup that SIGHUP is ignored."""
     before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield
@@ -81,7 +79,7 @@ def test_signals_save_and_end_with_one_line(tiny_bert, film_files, cli):
 def test_a_second_signal_ends_the_process_at_once():
     program = (
         "import os, signal\n"
-        "from hftool.training.guard import Signals\n"
+        "from hftool.training.signals import Signals\n"
         "with Signals() as signals:\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n"
         "    assert signals.pending == signal.SIGINT\n"
@@ -107,7 +105,7 @@ def test_a_second_signal_ends_the_process_at_once():
 def test_a_hang_up_is_no_second_signal(numbers, code):
     program = (
         "import os, signal, sys, time\n"
-        "from hftool.training.guard import Signals\n"
+        "from hftool.training.signals import Signals\n"
         "with Signals() as signals:\n"
         "    for name in sys.argv[1:]:\n"
         "        os.kill(os.getpid(), getattr(signal, name))\n"
@@ -119,17 +117,17 @@ def test_a_hang_up_is_no_second_signal(numbers, code):
 
 
 def test_under_nohup_a_hang_up_stays_ignored():
-    from hftool.training.launch import _heeded
+    from hftool.training.launch import _signal_options
 
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         with Signals() as signals:
             os.kill(os.getpid(), signal.SIGHUP)
             assert signals.pending is None and signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
-        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN and "SIGHUP" not in _heeded()[1]
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN and "SIGHUP" not in _signal_options()[1]
     finally:
         signal.signal(signal.SIGHUP, before)
-    assert _heeded() == []
+    assert _signal_options() == []
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a mutex of zeros is one of Linux")
@@ -138,7 +136,7 @@ def test_the_grace_ends_and_a_second_signal_too_while_nothing_comes_back(numbers
     """The main thread waits for what never comes, as for another process of the run: Python cannot call it."""
     program = (
         "import ctypes\n"
-        "from hftool.training.guard import Signals\n"
+        "from hftool.training.signals import Signals\n"
         "lock, libc = ctypes.create_string_buffer(64), ctypes.CDLL(None)\n"
         f"with Signals({grace}):\n"
         "    libc.pthread_mutex_lock(lock)\n"
@@ -163,11 +161,11 @@ def test_handlers_are_put_back_and_other_threads_do_without():
     writer.setblocking(False)
     signal.set_wakeup_fd(writer.fileno())
     with Signals() as signals:
-        assert signal.getsignal(signal.SIGINT) == signals._arrived
+        assert signal.getsignal(signal.SIGINT) == signals._handle
     assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == before
     assert signal.set_wakeup_fd(-1) == writer.fileno()  # an event loop's
     reader.close(), writer.close()
-    assert [thread for thread in threading.enumerate() if thread is signals._listener] == []
+    assert [thread for thread in threading.enumerate() if thread is signals._watcher] == []
     went = []
 
     def work():
@@ -178,30 +176,3 @@ def test_handlers_are_put_back_and_other_threads_do_without():
     thread.start()
     thread.join()
     assert went == [None]
-
-
-def test_only_bad_steps_in_a_row_stop_the_run():
-    guard = FiniteGuard(lines=[2, 4, 6])
-    for _ in range(3):
-        for _ in range(MAX_SKIPPED - 1):
-            assert guard.check(False, step=1, lr=0.1, rows=[0]) is False
-        assert guard.check(True, step=1, lr=0.1, rows=[0]) is True
-    assert guard.skipped == 3 * (MAX_SKIPPED - 1)
-    for _ in range(MAX_SKIPPED - 1):
-        guard.check(False, step=1, lr=0.1, rows=[0])
-    with pytest.raises(RunStopped, match=r"at step 9 with learning rate 0.1 \(lines 2, 6 of train\)"):
-        guard.check(False, step=9, lr=0.1, rows=[2, 0])
-
-
-def test_many_rows_are_cut_short():
-    assert FiniteGuard().name(range(20)) == (
-        "train rows 1, 2, 3, 4, 5, 6, 7, 8 and 12 more, counted from 1 without those left out"
-    )
-
-
-@pytest.mark.parametrize(("value", "fine"), [(1.0, True), (float("nan"), False), (float("inf"), False), (float("-inf"), False)])
-def test_all_finite(value, fine):
-    net = torch.nn.Linear(2, 2)
-    with torch.no_grad():
-        net.bias[1] = value
-    assert all_finite(net) is fine

@@ -1,0 +1,71 @@
+"""When a generated text ends: at an end token, or before a stop string."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hftool.heads.protocol import GeneratedText
+
+IsCancelled = Callable[[int], bool]  # row in the batch -> True once nobody waits for its texts any more
+
+
+@dataclass(frozen=True)
+class StoppingCriteria:
+    """End tokens and stop strings.
+
+    Args:
+        end_ids: Tokens that end a text; they are not part of it.
+        stop: Strings that end a text; they are searched for in the decoded text of the new tokens.
+        tokenizer: Decodes token ids; used for stop strings only.
+    """
+
+    end_ids: frozenset[int]
+    stop: tuple[str, ...]
+    tokenizer: Any
+
+    def length_at_end(self, ids: Sequence[int]) -> int | None:
+        """How many of these ids are the text, if it ends with the last of them; None if it continues."""
+        if ids[-1] in self.end_ids:
+            return len(ids) - 1
+        if not self.stop:
+            return None
+        before = self._before_stop(self._decode(ids))
+        return None if before is None else self._longest_prefix(ids, before)
+
+    def settled(self, ids: Sequence[int]) -> int:
+        """How many of these ids are part of the text, whatever follows: a stop string may begin in the others."""
+        if not self.stop:
+            return len(ids)
+        text = self._decode(ids)
+        complete = text.rstrip("\ufffd")  # half a character may become the first of a stop string
+        sizes = [n for word in self.stop for n in range(1, min(len(word), len(complete) + 1)) if complete.endswith(word[:n])]
+        held = max(sizes, default=0)
+        return len(ids) if complete == text and not held else self._longest_prefix(ids, complete[: len(complete) - held])
+
+    def result(self, ids: Sequence[int], sums: Sequence[float], length: int | None) -> GeneratedText:
+        """The text of these ids.
+
+        Args:
+            ids: Token ids, with the end token if there is one.
+            sums: Cumulative log-probabilities of the ids.
+            length: As `length_at_end` returns it; None where the maximum length was reached or the text was cancelled.
+        """
+        if length is None:
+            return GeneratedText(tuple(ids), "length", sums[-1] if sums else 0.0)
+        if ids[-1] in self.end_ids:
+            return GeneratedText(tuple(ids[:length]), "stop", sums[-1])
+        known = self._decode(ids[:length])
+        before = self._before_stop(self._decode(ids)) or ""
+        return GeneratedText(tuple(ids[:length]), "stop", sums[length - 1] if length else 0.0, before[len(known) :])
+
+    def _before_stop(self, text: str) -> str | None:
+        """The text before the first stop string in it, None where there is none."""
+        offsets = [offset for word in self.stop if (offset := text.find(word)) >= 0]
+        return text[: min(offsets)] if offsets else None
+
+    def _longest_prefix(self, ids: Sequence[int], text: str) -> int:
+        """The largest number of leading ids whose text is a prefix of `text`."""
+        return next(n for n in range(len(ids), -1, -1) if text.startswith(self._decode(ids[:n])))
+
+    def _decode(self, ids: Sequence[int]) -> str:
+        return str(self.tokenizer.decode(list(ids))) if ids else ""
