@@ -8,7 +8,8 @@ from fake_predictor import FakeHead, FakePredictor, ask, opened, queued, serving
 
 from hftool.errors import UsageError
 from hftool.heads.protocol import SamplingParams
-from hftool.server.batching.batcher import Expired, Overloaded, start_of
+from hftool.server.batching.batcher import KINDS, Batcher, Expired, Overloaded, start_of
+from hftool.server.limits import Limits
 from hftool.server.metrics import Stats
 
 
@@ -141,6 +142,22 @@ def test_settings_spelled_out_as_they_are_by_default_share_a_batch():
             assert batches == [["first"], ["0", "1", "2"]]
 
     asyncio.run(scene())
+
+
+def test_options_that_are_used_again_and_again_outlive_300_others():
+    created, fake = [], opened()
+
+    def make(options):
+        created.append(options)
+        return fake
+
+    batcher, row, hot = Batcher(make, Limits(), Stats()), {"text": "a"}, {"top_k": 1000}
+    first = batcher._batch_key(hot, row)
+    for i in range(300):
+        batcher._batch_key({"top_k": i}, row)
+        assert batcher._batch_key(hot, row) is first  # rows with another key would not share its batches
+    assert created.count(hot) == 1
+    assert len(batcher._predictors) == len(batcher._kinds) == KINDS
 
 
 def test_beams_and_samples_count_as_so_many_rows():

@@ -45,7 +45,7 @@ __all__ = ["Batcher", "Expired", "OnRead", "OnText", "Overloaded", "RowError", "
 
 LOG = logging.getLogger(__name__)
 
-KINDS = 256  # of options that are remembered
+KINDS = 256  # sets of options whose predictors are kept, the least recently used dropped first
 FAILURES, FAILURE_WINDOW = 3, 60.0  # so many within so many seconds, and the worker is given up for good
 FIRST_PAUSE = 0.1  # s before the first restart; twice as long before each one after it
 TICK = 0.1  # s between two looks at the threads
@@ -196,12 +196,14 @@ class Batcher:
             known = self._kinds[key] = batch_key_of(predictor, self._limits.batch_tokens, self._start)
             if len(self._kinds) > KINDS:
                 self._kinds.popitem(last=False)
+        self._kinds.move_to_end(key)
         return known
 
     def _predictor(self, options: Mapping[str, Any]) -> tuple[str, Predictor]:
         """A predictor, and the name that all have that answer alike: a setting that is spelled out and as usual is none."""
         key = json.dumps(options, sort_keys=True, default=repr) if options else ""
         if key in self._predictors:
+            self._predictors.move_to_end(key)
             return self._predictors[key]
         predictor = self._make(options)
         writing = predictor.head.sampling
