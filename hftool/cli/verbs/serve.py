@@ -1,13 +1,16 @@
 """hftool serve"""
 
-import collections
+import contextlib
 import functools
 import json
 import logging
+import queue as queues
 import shlex
 import sys
-import threading
+import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from logging.handlers import QueueHandler, QueueListener
 from typing import Annotated, Any
 
 import typer
@@ -16,6 +19,8 @@ from hftool.cli.options import Device, Json, NoFallback, Offline, Quiet, Verbose
 from hftool.cli.progress import print_json, screen
 
 NAME = "serve"
+QUEUED_LINES = 10_000
+LAST_LINES = 1.0  # s
 Models = Annotated[
     list[str],
     typer.Argument(metavar="MODEL", help="Names, Hub ids, model or run folders; NAME=MODEL says under which name."),
@@ -96,24 +101,20 @@ def command(
     _check_address(host, port, has_keys=api_key_file is not None)
     from hftool import workflow
 
-    lines = Lines(quiet=quiet)
-    try:
-        with screen(quiet=quiet, verbose=verbose, as_json=as_json) as progress:
-            workflow.serve(
-                models,
-                host=host,
-                port=port,
-                key_file=api_key_file,
-                allow_hosts=allow_host or (),
-                limits={"timeout": timeout, "queue_items": queue, "grace": grace},
-                device=device,
-                offline=offline,
-                fallback=not no_fallback,
-                progress=progress,
-                on_ready=functools.partial(_greet, has_keys=api_key_file is not None, as_json=as_json),
-            )
-    finally:
-        lines.close()
+    with log_to_stderr(quiet=quiet), screen(quiet=quiet, verbose=verbose, as_json=as_json) as progress:
+        workflow.serve(
+            models,
+            host=host,
+            port=port,
+            key_file=api_key_file,
+            allow_hosts=allow_host or (),
+            limits={"timeout": timeout, "queue_items": queue, "grace": grace},
+            device=device,
+            offline=offline,
+            fallback=not no_fallback,
+            progress=progress,
+            on_ready=functools.partial(_greet, has_keys=api_key_file is not None, as_json=as_json),
+        )
 
 
 def _check_address(host: str, port: int, *, has_keys: bool) -> None:
@@ -144,60 +145,54 @@ def _request(address: Any, *, has_keys: bool) -> str:
     return f"curl -d {shlex.quote(body)} -H 'Content-Type: application/json' {key}{address.url}/predict"
 
 
-class Lines(logging.Handler):
-    """The log of the server, written to stderr by a thread of its own: a pipe that nobody reads must not hold the requests."""
+class _LineHandler(QueueHandler):
+    """Queues records as lines of JSON; those that find the queue full are dropped."""
 
-    KEPT = 10_000  # lines; what comes when so many wait is not written
+    def prepare(self, record: logging.LogRecord) -> str:
+        """The line of a record: requests are logged as JSON already."""
+        if record.name == "hftool.serve":
+            return record.getMessage()
+        at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        return json.dumps({"time": at, "event": "log", "level": record.levelname.lower(), "text": record.getMessage()})
 
-    def __init__(self, *, quiet: bool) -> None:
-        super().__init__(logging.WARNING if quiet else logging.INFO)
-        self._waiting: collections.deque[str] = collections.deque()
-        self._came = threading.Event()
-        self._closing = False
-        self._thread = threading.Thread(target=self._write, daemon=True, name="hftool-log")
-        self._thread.start()
-        log = logging.getLogger("hftool")
-        log.setLevel(self.level)
-        log.addHandler(self)
-        log.propagate = False
+    def enqueue(self, record: Any) -> None:
+        """Queue a line without waiting."""
+        with contextlib.suppress(queues.Full):
+            self.queue.put_nowait(record)
 
-    def emit(self, record: logging.LogRecord) -> None:
-        """Put a line into the queue."""
-        if len(self._waiting) < self.KEPT:
-            self._waiting.append(_line(record))
-            self._came.set()
 
-    def close(self) -> None:
-        """Write what waits, for at most a second, and leave the log as it was."""
-        log = logging.getLogger("hftool")
-        log.removeHandler(self)
+class _StderrListener(QueueListener):
+    """Writes lines to stderr itself: a StreamHandler blocked by a full pipe would hold its lock against logging.shutdown."""
+
+    def handle(self, record: Any) -> None:
+        """Write a line."""
+        with contextlib.suppress(OSError, ValueError):
+            if sys.stderr is not None:
+                sys.stderr.write(f"{record}\n")
+                sys.stderr.flush()
+
+
+@contextlib.contextmanager
+def log_to_stderr(*, quiet: bool) -> Iterator[None]:
+    """Write the log of the server to stderr from a thread: a full pipe must not block requests.
+
+    Beyond QUEUED_LINES waiting lines further ones are dropped. At the end the thread has LAST_LINES seconds to finish.
+    """
+    waiting: queues.Queue[str] = queues.Queue(QUEUED_LINES)
+    handler, listener = _LineHandler(waiting), _StderrListener(waiting)
+    log = logging.getLogger("hftool")
+    log.setLevel(logging.WARNING if quiet else logging.INFO)
+    log.addHandler(handler)
+    log.propagate = False
+    listener.start()
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
         log.propagate = True
         log.setLevel(logging.NOTSET)
-        self._closing = True
-        self._came.set()
-        self._thread.join(1.0)
-        super().close()
-
-    def _write(self) -> None:
-        while True:
-            self._came.wait()
-            self._came.clear()
-            made = []
-            while self._waiting:
-                made.append(self._waiting.popleft() + "\n")
-            if made and sys.stderr is not None:
-                try:
-                    sys.stderr.write("".join(made))
-                    sys.stderr.flush()
-                except (OSError, ValueError):
-                    return
-            if self._closing and not self._waiting:
-                return
-
-
-def _line(record: logging.LogRecord) -> str:
-    """One line of JSON: requests come as such, whatever else is logged becomes one."""
-    if record.name == "hftool.serve":
-        return record.getMessage()
-    time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-    return json.dumps({"time": time, "event": "log", "level": record.levelname.lower(), "text": record.getMessage()})
+        until = time.monotonic() + LAST_LINES
+        while waiting.unfinished_tasks and time.monotonic() < until:
+            time.sleep(0.01)
+        if not waiting.unfinished_tasks:  # else its thread may be blocked for ever, and stop() would wait for it
+            listener.stop()
