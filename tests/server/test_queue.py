@@ -8,8 +8,8 @@ import pytest
 from fake_predictor import FakeHead, FakePredictor, ask, opened, serving, texts, until
 
 from hftool.heads.protocol import Feature
-from hftool.server.batching.batcher import Unavailable, batch_key_of
-from hftool.server.batching.queue import PendingRequest, QueuedRow, RowQueue, WorkerLease
+from hftool.server.batching.batcher import Unavailable
+from hftool.server.batching.queue import PendingRequest, QueuedRow, RowQueue, WorkerLease, batch_key_of
 from hftool.server.limits import Limits
 from hftool.server.metrics import Stats
 
@@ -22,24 +22,24 @@ class Scene:
         self.queue, kind = RowQueue(Limits(), self.stats), batch_key_of(opened(), None)
         now = time.monotonic()
         self.tickets = [PendingRequest(loop, loop.create_future(), now + 60, [None] * rows, rows) for rows in requests]
-        for ticket in self.tickets:
-            rows = [QueuedRow(ticket, i, {"text": f"row {i}"}, kind, now) for i in range(ticket.open)]
+        for request in self.tickets:
+            rows = [QueuedRow(request, i, {"text": f"row {i}"}, kind, now) for i in range(request.unanswered)]
             self.queue.admit(rows)
 
     def read(self, hand, rows):
         """Tokenize rows of the hand."""
         head = FakeHead()
-        self.queue.put_read(hand, [(row, [Feature(one.input_ids, 0)]) for row in rows for one in head.encode([row.row])])
+        self.queue.put_tokenized(hand, [(row, [Feature(one.input_ids, 0)]) for row in rows for one in head.encode([row.row])])
 
     def settle(self, hand):
         """Take and answer all that waits, as a crew would -> rows that were answered."""
         count = 0
-        while self.queue.held:
-            if self.queue._fresh:
-                self.read(hand, self.queue.next_fresh(hand))
+        while self.queue.size:
+            if self.queue._untokenized:
+                self.read(hand, self.queue.next_untokenized(hand))
             batch = self.queue.next_batch(hand)
-            self.queue.answers(hand, [(row, {"text": "answer"}) for row in batch])
-            self.queue.worked(hand, batch, 0.01)
+            self.queue.deliver(hand, [(row, {"text": "answer"}) for row in batch])
+            self.queue.finish_batch(hand, batch, 0.01)
             count += len(batch)
         return count
 
@@ -53,20 +53,20 @@ def test_a_retired_hand_takes_no_row_and_the_next_one_answers_them_all(requests,
         made = Scene(asyncio.get_running_loop(), *([3] if busy else []), *requests)
         old, lost = WorkerLease(), 0
         if busy:
-            taken = made.queue.next_fresh(old)
-            lost = len({row.ticket for row in taken})
-        made.queue.retire(old, Unavailable("fell"))
+            taken = made.queue.next_untokenized(old)
+            lost = len({row.request for row in taken})
+        made.queue.revoke(old, Unavailable("fell"))
         if busy:
             made.read(old, taken)  # comes too late
-        before = made.queue.held
-        assert made.queue.next_fresh(old) == [] and made.queue.next_batch(old) == []
-        assert made.queue.held == before == made.stats.value("hftool_queue_size")
+        before = made.queue.size
+        assert made.queue.next_untokenized(old) == [] and made.queue.next_batch(old) == []
+        assert made.queue.size == before == made.stats.value("hftool_queue_size")
         assert made.settle(WorkerLease()) == before
         await asyncio.sleep(0)
-        ends = [ticket.future.exception() for ticket in made.tickets if ticket.future.done()]
+        ends = [request.future.exception() for request in made.tickets if request.future.done()]
         assert len(ends) == len(made.tickets)
         assert sum(end is None for end in ends) == len(made.tickets) - lost
-        assert made.queue.held == 0
+        assert made.queue.size == 0
 
     asyncio.run(scene())
 

@@ -268,7 +268,7 @@ def test_a_deadline_in_a_stream_is_told_in_it():
 
     class Late(FakeBatcher):
         async def submit(self, rows, **more):
-            more["on_text"](0, made.tokenizer("a")["input_ids"][0])
+            more["on_token"](0, made.tokenizer("a")["input_ids"][0])
             await asyncio.sleep(0.01)
             raise Expired("not answered within 1 s")
 

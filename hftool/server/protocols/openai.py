@@ -192,7 +192,7 @@ async def complete(models: Mapping[str, ServedModel], request: Request, limits: 
     writing = Writing(served, body, rows, options)
     if body.stream:
         return await _stream(writing, request, limits)
-    asked = ask(served, request, rows, options, timeout=limits.timeout, on_read=writing.count_prompt)
+    asked = ask(served, request, rows, options, timeout=limits.timeout, on_tokenized=writing.count_prompt)
     texts = writing.texts(await cancel_on_disconnect(request, asked))
     choices = [_choice(i, made.text, made.finish) for i, made in enumerate(texts)]
     return as_response(writing.document(choices, writing.usage(texts)))
@@ -244,7 +244,7 @@ async def _stream(writing: Writing, request: Request, limits: Limits) -> Respons
     served, rows, options = writing.served, writing.rows, writing.options
     live = writing.n == 1
     take = (lambda row, token: pieces[row].take(token)) if live else None
-    asked = ask(served, request, rows, options, timeout=limits.timeout, on_text=take, on_read=writing.count_prompt)
+    asked = ask(served, request, rows, options, timeout=limits.timeout, on_token=take, on_tokenized=writing.count_prompt)
     task = asyncio.ensure_future(asked)
     task.add_done_callback(lambda done: done.cancelled() or done.exception())  # else asyncio complains where nobody asks
     task.add_done_callback(lambda _: events.put_nowait(None))
@@ -323,7 +323,7 @@ async def embed(models: Mapping[str, ServedModel], request: Request, limits: Lim
     except HftoolError as error:
         raise fault_of(error, "input") from None
     tokens = [0] * len(rows)
-    asked = ask(served, request, rows, {}, timeout=limits.timeout, on_read=tokens.__setitem__)
+    asked = ask(served, request, rows, {}, timeout=limits.timeout, on_tokenized=tokens.__setitem__)
     data = []
     for i, answer in enumerate(await cancel_on_disconnect(request, asked)):
         if isinstance(answer, HftoolError):

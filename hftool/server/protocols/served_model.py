@@ -110,15 +110,15 @@ async def ask(
     options: Mapping[str, Any],
     *,
     timeout: float,
-    on_text: OnToken | None = None,
-    on_read: OnToken | None = None,
+    on_token: OnToken | None = None,
+    on_tokenized: OnToken | None = None,
 ) -> list[Answer | RowError]:
     """Answers for the rows. Raises Fault: 422, 429, 503, 504. on_text: told of each token, on_read: of how many tokens a row
     has; both by the place of the row."""
     served.note(request).rows = len(rows)
     rows, options = with_seeds(rows, options)
     try:
-        return await served.batcher.submit(rows, options=options, timeout=timeout, on_text=on_text, on_read=on_read)
+        return await served.batcher.submit(rows, options=options, timeout=timeout, on_token=on_token, on_tokenized=on_tokenized)
     except Overloaded as error:
         raise Fault(429, str(error), headers={"retry-after": str(error.retry_after)}) from None
     except Expired as error:
