@@ -22,7 +22,7 @@ import uvicorn
 
 from hftool.errors import HftoolError, Interrupted
 from hftool.server.batching.batcher import Batcher
-from hftool.server.http.access_log import write_refusal
+from hftool.server.http.access_log import record_refusal
 from hftool.server.http.app import Service, make_app
 from hftool.server.http.slow_clients import guarded, loop_settings
 
@@ -50,7 +50,7 @@ class Process:
         limits = service.limits
         config = uvicorn.Config(
             make_app(service),
-            http=guarded(limits.slow, functools.partial(write_refusal, service.stats)),
+            http=guarded(limits.slow, functools.partial(record_refusal, service.stats)),
             lifespan="off",
             log_config=None,
             log_level="critical",  # exceptions are in our own log, without their messages

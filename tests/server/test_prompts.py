@@ -123,7 +123,7 @@ def test_what_is_no_prompt_says_what_it_is(writer, prompt, words, stream):
     assert words in made["error"]["message"] and "valid string" not in made["error"]["message"]
 
 
-EMPTY_LIST, NULL, IDS = "'input' is an empty list", "'input' is null", "holds token ids"
+EMPTY_LIST, NULL, IDS = "'input' is an empty list", "'input' is null", "contains token ids"
 
 
 @pytest.mark.parametrize(
