@@ -26,7 +26,7 @@ def is_loopback(host: str) -> bool:
 def check_open(host: str, *, has_keys: bool) -> None:
     """Raise UsageError if a server without keys could be reached from other machines."""
     if not has_keys and not is_loopback(host):
-        detail = f"on {host} everybody who reaches this machine could ask: a key is needed"
+        detail = f"on {host} other machines can reach the server: a key is needed"
         raise UsageError(detail, "Give --api-key-file FILE, one key a line, or --host 127.0.0.1")
 
 

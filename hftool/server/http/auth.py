@@ -40,7 +40,7 @@ def read_keys(path: str | Path) -> tuple[str, ...]:
                 f"key {number} in '{path}' has under {MIN_KEY_CHARS} characters", "Create one: openssl rand -hex 32"
             )
     if not keys:
-        raise DataError(f"'{path}' holds no key", "Write one into it: openssl rand -hex 32")
+        raise DataError(f"'{path}' has no key", "Create one: openssl rand -hex 32")
     return tuple(key.decode("ascii") for key in keys)
 
 
@@ -66,7 +66,7 @@ class KeyGuard:
         """Check the key. Raises HttpError 401."""
         is_public = scope["type"] == "http" and scope["method"] in ("GET", "HEAD") and scope["path"] in PUBLIC
         if self.digests and not is_public and not self._has_key(Headers(scope=scope).getlist("authorization")):
-            raise HttpError(401, "this needs a key: Authorization: Bearer KEY", headers={"www-authenticate": "Bearer"})
+            raise HttpError(401, "this request needs a key: Authorization: Bearer KEY", headers={"www-authenticate": "Bearer"})
         await self.app(scope, receive, send)
 
     def _has_key(self, given: Sequence[str]) -> bool:
@@ -93,7 +93,7 @@ class HostGuard:
         if self.names:
             hosts = Headers(scope=scope).getlist("host")
             if len(hosts) != 1 or not self._is_allowed(hosts[0]):
-                raise HttpError(421, "this server answers under the names of its own machine only (--allow-host adds one)")
+                raise HttpError(421, "this server answers only under the names of its own machine (--allow-host adds one)")
         await self.app(scope, receive, send)
 
     def _is_allowed(self, host: str) -> bool:

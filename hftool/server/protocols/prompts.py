@@ -16,11 +16,11 @@ HINT_IDS = (
 )
 
 
-def prompt_rows(asks: Asks, value: Any, *, name: str, most: int, chars: int) -> list[Row]:
+def prompt_rows(spec: Asks, value: Any, *, name: str, most: int, chars: int) -> list[Row]:
     """Read the rows of a field; rows of token ids have a tuple of integers instead of the text.
 
     Args:
-        asks: The input schema of the head, which also decides whether token ids are accepted.
+        spec: The input schema of the head, which also decides whether token ids are accepted.
         value: The value of the field in the JSON body.
         name: Of the field, for errors.
         most: Maximum number of texts, or lists of ids.
@@ -30,7 +30,7 @@ def prompt_rows(asks: Asks, value: Any, *, name: str, most: int, chars: int) -> 
         UsageError: Wrong type, too many, too long, or token ids that are not accepted.
         DataError: An empty text or list that must not be empty.
     """
-    expected = "a text or a list of texts" + (", or token ids: a list of numbers or a list of such lists" if asks.ids else "")
+    expected = "a text or a list of texts" + (", or token ids: a list of numbers or a list of such lists" if spec.ids else "")
     if value is None:
         raise UsageError(f"'{name}' is null", f"It takes {expected}")
     if value == []:
@@ -43,20 +43,20 @@ def prompt_rows(asks: Asks, value: Any, *, name: str, most: int, chars: int) -> 
     if odd is not None:
         raise UsageError(f"'{paths[odd]}' is neither a text nor a list of token ids", f"It takes {expected}")
     if not any(isinstance(one, list) for one in many):
-        return rows_of(asks, value, most=most, chars=chars, name=name)
-    if not asks.ids:
+        return rows_of(spec, value, most=most, chars=chars, name=name)
+    if not spec.ids:
         raise UsageError(f"'{name}' contains token ids, and this model takes only texts", HINT_IDS)
     if not all(isinstance(one, list) for one in many):
         raise UsageError(f"'{name}' has texts and lists of token ids", "Send them in two requests")
-    return [_row(asks, ids, path, chars) for ids, path in zip(many, paths, strict=True)]
+    return [_row(spec, ids, path, chars) for ids, path in zip(many, paths, strict=True)]
 
 
-def _row(asks: Asks, ids: list[int], path: str, most: int) -> Row:
-    if not ids and not asks.blank:
+def _row(spec: Asks, ids: list[int], path: str, most: int) -> Row:
+    if not ids and not spec.blank:
         raise DataError(f"'{path}' is empty")
     if len(ids) > most:
         raise UsageError(f"'{path}' has {len(ids)} token ids: at most {most} are taken", "Shorten it")
-    return {next(iter(asks.texts.values())): tuple(ids)}
+    return {next(iter(spec.texts.values())): tuple(ids)}
 
 
 def _is_id(value: Any) -> bool:
@@ -68,11 +68,11 @@ def _is_ids(value: Any) -> bool:
     return isinstance(value, list) and all(_is_id(one) and 0 <= one <= MAX_TOKEN_ID for one in value)
 
 
-def prompt_schema(asks: Asks, *, most: int, chars: int) -> dict[str, Any]:
+def prompt_schema(spec: Asks, *, most: int, chars: int) -> dict[str, Any]:
     """The JSON Schema of the field."""
-    text = asks.text_schema(chars)
+    text = spec.text_schema(chars)
     kinds = [text, {"type": "array", "items": text, "minItems": 1, "maxItems": most}]
-    if asks.ids:
+    if spec.ids:
         number = {"type": "integer", "minimum": 0, "maximum": MAX_TOKEN_ID}
         ids = {"type": "array", "items": number, "minItems": 1, "maxItems": chars}
         kinds += [ids, {"type": "array", "items": {**ids, "minItems": 0}, "minItems": 1, "maxItems": most}]

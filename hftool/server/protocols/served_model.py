@@ -76,14 +76,14 @@ class ServedModel:
 
     def info(self, limits: Limits) -> dict[str, Any]:
         """The model in the response of /info."""
-        asks = self.head.asks
+        spec = self.head.asks
         return {
             "name": self.name,
             "gives": self.head.gives,
-            "takes": list(asks.texts),
-            "may_take": list(asks.more),
-            "blank": asks.blank,
-            "mask": next(iter(asks.holds), None),
+            "takes": list(spec.texts),
+            "may_take": list(spec.more),
+            "blank": spec.blank,
+            "mask": next(iter(spec.holds), None),
             "parameters": parameters_schema(self.head.parameters, ceilings(limits)),
             "version": self.version,
             "commit": self.commit,
