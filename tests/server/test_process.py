@@ -98,7 +98,7 @@ def test_a_port_for_root_alone(monkeypatch):
 def test_a_server_that_gives_up_ends_with_the_code_of_the_fault(kind, code):
     process = object.__new__(Process)
     process.fatal, process.fatal_class, process.signal, process._ending = "", HftoolError, 0, asyncio.Event()
-    process._give_up("the worker of model 'bad' fell", kind)
+    process._give_up("the worker of model 'bad' failed", kind)
     with pytest.raises(kind, match="model 'bad'") as caught:
         process._end(clean=False, stopped=True)
     assert caught.value.code == code
