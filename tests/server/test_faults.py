@@ -536,13 +536,13 @@ def test_row_43_a_histogram_is_the_sum_of_its_buckets(shared):
     shared.predict([KEY_TEXT, "a cold dull film"])
     text = shared.ask("/metrics")[2]
     for name in ("hftool_batch_items", "hftool_queue_duration_seconds", "hftool_padding_ratio"):
-        buckets = [int(value) for value in re.findall(rf'^{name}_bucket{{le="[^"]*"}} (\d+)$', text, re.M)]
-        [total] = re.findall(rf"^{name}_count (\d+)$", text, re.M)
+        buckets = [int(value) for value in re.findall(rf'^{name}_bucket{{le="[^"]*"}} (\d+)\.0$', text, re.M)]
+        [total] = re.findall(rf"^{name}_count (\d+)\.0$", text, re.M)
         assert buckets == sorted(buckets) and buckets[-1] == int(total) > 0
     assert re.search(
-        r'^hftool_model_info{model="film",version="[0-9a-f]{12}",commit="[^"]*",sha256="[0-9a-f]{64}"} 1$', text, re.M
+        r'^hftool_model_info{commit="[^"]*",model="film",sha256="[0-9a-f]{64}",version="[0-9a-f]{12}"} 1\.0$', text, re.M
     )
-    assert re.search(r"^hftool_ready 1$", text, re.M)
+    assert re.search(r"^hftool_ready 1\.0$", text, re.M)
 
 
 # ---- row 41, and what must never be in a log: of all that the tests above have sent
