@@ -3,15 +3,11 @@
 from collections.abc import Callable, Sequence
 
 START_COST = 64  # tokens that could be computed in the time that starting a batch takes, until it is measured
+Fits = Callable[[int, int], bool]  # (tokens of the longest feature, number of features) -> whether a batch may have them
 
 
 def select_batch(
-    lengths: Sequence[int],
-    counts: Sequence[int],
-    *,
-    oldest: int,
-    fits: Callable[[int, int], bool],
-    start_cost: int = START_COST,
+    lengths: Sequence[int], counts: Sequence[int], *, oldest: int, fits: Fits, start_cost: int = START_COST
 ) -> list[int]:
     """Select the next batch: the oldest row, and the others that waste the least time.
 
@@ -22,7 +18,7 @@ def select_batch(
         lengths: Tokens of the longest feature of each row.
         counts: Number of features of each row.
         oldest: Index of the oldest row; it is always in the batch, even if it does not fit.
-        fits: Whether (longest, features) is within the limits of a batch.
+        fits: The limits of a batch.
         start_cost: Fixed cost of a batch, in tokens.
 
     Returns:
