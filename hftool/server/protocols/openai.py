@@ -97,14 +97,22 @@ def _listed(item: Any, shortest: int, longest: int) -> Any:
 def body_schema(body: type[BaseModel], field: str, models: Sequence[ServedModel], limits: Limits) -> dict[str, Any]:
     """The JSON Schema of a body whose texts are in `field`, for the models that support it."""
     schema = body.model_json_schema()
-    inner = schema.pop("$defs", {})
+    schema = _inline(schema, schema.pop("$defs", {}))
     known = schema["properties"]
-    for name, row in inner.items():  # references relative to this schema are not valid within an OpenAPI document
-        for key, value in known.items():
-            known[key] = json.loads(json.dumps(value).replace(json.dumps({"$ref": f"#/$defs/{name}"}), json.dumps(row)))
     known[field] = prompt_schema(models[0].head.asks, most=limits.inputs, chars=limits.text_chars)
     known["model"] = {"type": "string", "enum": [served.name for served in models]}
     return schema
+
+
+def _inline(schema: Any, definitions: Mapping[str, Any]) -> Any:
+    """Replace references by their definitions: relative to this schema, they are not valid within an OpenAPI document."""
+    if isinstance(schema, list):
+        return [_inline(one, definitions) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" in schema:
+        return definitions[schema["$ref"].rpartition("/")[2]]
+    return {key: _inline(value, definitions) for key, value in schema.items()}
 
 
 def list_models(models: Mapping[str, ServedModel], created: int) -> Response:
