@@ -96,8 +96,8 @@ def _listed(item: Any, shortest: int, longest: int) -> Any:
 
 def body_schema(body: type[BaseModel], field: str, models: Sequence[ServedModel], limits: Limits) -> dict[str, Any]:
     """The JSON Schema of a body whose texts are in `field`, for the models that support it."""
-    schema = body.model_json_schema()
-    schema = _inline(schema, schema.pop("$defs", {}))
+    document = body.model_json_schema()
+    schema: dict[str, Any] = _inline(document, document.pop("$defs", {}))
     known = schema["properties"]
     known[field] = prompt_schema(models[0].head.asks, most=limits.inputs, chars=limits.text_chars)
     known["model"] = {"type": "string", "enum": [served.name for served in models]}
