@@ -103,8 +103,15 @@ def count_bytes():
 
 
 OF_REQUESTS = (
-    *("PendingRequest", "QueuedRow", "PendingCompletion", "TextStreamer", "RequestContext", "RequestRecord"),
-    *("RequestResponseCycle", "TorchGenerationState", "DynamicCache"),
+    "PendingRequest",
+    "QueuedRow",
+    "PendingCompletion",
+    "TextStreamer",
+    "RequestContext",
+    "RequestRecord",
+    "RequestResponseCycle",
+    "TorchGenerationState",
+    "DynamicCache",
 )
 
 
