@@ -1,4 +1,4 @@
-"""How much the server takes on: every number that keeps one client, or many, from taking all of it."""
+"""Limits of the server: what it admits, so that no client can take all of it."""
 
 import dataclasses
 import math
@@ -9,14 +9,25 @@ from hftool.errors import UsageError
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What is admitted, and how long it may take. Raises UsageError for a number below its least.
+    """The limits of a server.
 
-    queue_items: rows of a model that wait or are computed; a request that would go over it is refused at once.
-    batch_tokens: tokens of a batch after padding; None: as many as the head takes. body_bytes: bytes of a request's body.
-    text_chars: characters of one text. inputs: rows of a request, never more than queue_items. max_new_tokens: tokens of a text
-    that is written. beams, samples, stops: of one decoding. timeout: seconds until a request is given up. slow: seconds for the
-    headers of a request, and for its body. grace: seconds in which requests in flight may end when the server stops.
-    hang: seconds that a batch, or a step of writing, may take before its worker is given up.
+    Attributes:
+        queue_items: Rows of a model that are queued or computed; requests beyond it are refused at once.
+        batch_tokens: Tokens of a batch after padding; None for the budget of the head.
+        body_bytes: Bytes of a request body.
+        text_chars: Characters of one text.
+        inputs: Rows of a request; at most queue_items.
+        max_new_tokens: Tokens of a generated text.
+        beams: Beam width.
+        samples: Sequences generated for each row.
+        stops: Stop strings of a request.
+        timeout: Seconds until the deadline of a request.
+        slow: Seconds in which a client must send its headers, and its body.
+        grace: Seconds in which requests in flight may finish when the server stops.
+        hang: Seconds that a batch, or a step of generation, may take before its worker is replaced.
+
+    Raises:
+        UsageError: A value is below its minimum.
     """
 
     queue_items: int = 512
@@ -38,8 +49,8 @@ class Limits:
             value = getattr(self, field.name)
             if value is None and field.name == "batch_tokens":
                 continue
-            least = 0 if field.name in ("grace", "stops") else 1 if isinstance(field.default, int | None) else 0.001
-            if not math.isfinite(value) or value < least:
+            minimum = 0 if field.name in ("grace", "stops") else 1 if isinstance(field.default, int | None) else 0.001
+            if not math.isfinite(value) or value < minimum:
                 finite = "" if math.isfinite(value) else "a finite number of "
-                raise UsageError(f"{field.name} must be {finite}at least {least}, not {value}")
+                raise UsageError(f"{field.name} must be {finite}at least {minimum}, not {value}")
         object.__setattr__(self, "inputs", min(self.inputs, self.queue_items))  # more could never be admitted

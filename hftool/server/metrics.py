@@ -1,12 +1,10 @@
-"""What /metrics shows: counters, gauges and histograms in the text format of Prometheus, version 0.0.4.
+"""Prometheus metrics of the server: the table of metrics, and a registry that any thread may update."""
 
-https://prometheus.io/docs/instrumenting/exposition_formats/
-"""
-
-import threading
-from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -15,15 +13,23 @@ SHARES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.75)
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
+disable_created_metrics()  # type: ignore[no-untyped-call]  # else each counter has a second series, the time of its start
+
 
 @dataclass(frozen=True)
 class Metric:
-    """One metric: its kind ("counter", "gauge" or "histogram"), what it says, its labels, and the borders of a histogram."""
+    """One metric: its kind ("counter", "gauge" or "histogram"), help text, labels, and the bucket bounds of a histogram."""
 
     kind: str
     help: str
     labels: tuple[str, ...] = ()
-    borders: tuple[float, ...] = ()
+    buckets: tuple[float, ...] = ()
+
+    def register(self, name: str, registry: CollectorRegistry) -> Any:
+        """Create the metric of prometheus_client in a registry."""
+        if self.kind == "histogram":
+            return Histogram(name, self.help, self.labels, buckets=self.buckets, registry=registry)
+        return (Counter if self.kind == "counter" else Gauge)(name, self.help, self.labels, registry=registry)
 
 
 METRICS = {
@@ -42,82 +48,46 @@ METRICS = {
 
 
 class Stats:
-    """The metrics of a server; may be used from any thread."""
+    """The metrics of one server. Thread-safe."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._values: dict[str, dict[tuple[str, ...], float]] = {name: {} for name in METRICS}
-        self._counts: dict[str, dict[tuple[str, ...], list[int]]] = {name: {} for name in METRICS}
-        for name, metric in METRICS.items():  # what has no labels is there from the start, with 0
-            if not metric.labels:
-                self._values[name][()] = 0.0
-                self._counts[name][()] = [0] * (len(metric.borders) + 1)
+        self._registry = CollectorRegistry()
+        self._metrics = {name: metric.register(name, self._registry) for name, metric in METRICS.items()}
 
     def add(self, name: str, value: float = 1, **labels: object) -> None:
-        """Add to a counter or a gauge."""
-        key = _key(name, labels)
-        with self._lock:
-            self._values[name][key] = self._values[name].get(key, 0.0) + value
+        """Add to a counter or a gauge.
+
+        Raises:
+            KeyError: Unknown metric.
+            ValueError: Missing or unknown labels.
+        """
+        self._child(name, labels).inc(value)
 
     def set(self, name: str, value: float, **labels: object) -> None:
-        """Set a gauge."""
-        key = _key(name, labels)
-        with self._lock:
-            self._values[name][key] = value
+        """Set a gauge. Raises as `add`."""
+        self._child(name, labels).set(value)
 
     def observe(self, name: str, *values: float, **labels: object) -> None:
-        """Put values into a histogram."""
-        key, borders = _key(name, labels), METRICS[name].borders
-        with self._lock:
-            counts = self._counts[name].setdefault(key, [0] * (len(borders) + 1))
-            for value in values:
-                counts[bisect_left(borders, value)] += 1  # a border is part of the bucket below it
-            self._values[name][key] = self._values[name].get(key, 0.0) + sum(values)
+        """Add values to a histogram. Raises as `add`."""
+        child = self._child(name, labels)
+        for value in values:
+            child.observe(value)
 
     def value(self, name: str, **labels: object) -> float:
-        """A counter or a gauge as it stands; of a histogram the sum of what was observed."""
-        with self._lock:
-            return self._values[name].get(_key(name, labels), 0.0)
+        """The value of a counter or gauge, or the sum of a histogram; 0 if it was never set."""
+        return self._sample(f"{name}_sum" if METRICS[name].kind == "histogram" else name, labels)
 
     def count(self, name: str, **labels: object) -> int:
-        """How many values a histogram holds."""
-        with self._lock:
-            return sum(self._counts[name].get(_key(name, labels), ()))
+        """The number of observations of a histogram."""
+        return int(self._sample(f"{name}_count", labels))
 
     def render(self) -> str:
-        """All metrics, as Prometheus reads them."""
-        with self._lock:
-            return "".join(f"{line}\n" for name, metric in METRICS.items() for line in self._lines(name, metric))
+        """All metrics in the Prometheus text format, version 0.0.4."""
+        return generate_latest(self._registry).decode()
 
-    def _lines(self, name: str, metric: Metric) -> Iterable[str]:
-        yield f"# HELP {name} {metric.help}"
-        yield f"# TYPE {name} {metric.kind}"
-        for key, value in self._values[name].items():
-            if metric.kind != "histogram":
-                yield f"{name}{_labels(metric.labels, key)} {value:.17g}"
-                continue
-            total = 0
-            for border, count in zip((*metric.borders, float("inf")), self._counts[name][key], strict=True):
-                total += count
-                least = "+Inf" if border == float("inf") else f"{border:g}"
-                yield f"{name}_bucket{_labels((*metric.labels, 'le'), (*key, least))} {total}"
-            yield f"{name}_sum{_labels(metric.labels, key)} {value:.17g}"
-            yield f"{name}_count{_labels(metric.labels, key)} {total}"
+    def _child(self, name: str, labels: Mapping[str, object]) -> Any:
+        metric = self._metrics[name]
+        return metric.labels(**labels) if labels or METRICS[name].labels else metric
 
-
-def _key(name: str, labels: dict[str, object]) -> tuple[str, ...]:
-    """The values of the labels in the order of the metric's. Raises KeyError for a metric or a label that there is not."""
-    wanted = METRICS[name].labels
-    if len(labels) != len(wanted):
-        raise KeyError(f"{name} has the labels {wanted}, not {tuple(labels)}")
-    return tuple(str(labels[label]) for label in wanted)
-
-
-def _labels(names: Sequence[str], values: Sequence[str]) -> str:
-    if not names:
-        return ""
-    return "{" + ",".join(f'{name}="{_escaped(value)}"' for name, value in zip(names, values, strict=True)) + "}"
-
-
-def _escaped(value: str) -> str:
-    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    def _sample(self, name: str, labels: Mapping[str, object]) -> float:
+        return self._registry.get_sample_value(name, {key: str(value) for key, value in labels.items()}) or 0.0

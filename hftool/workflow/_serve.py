@@ -132,7 +132,7 @@ def _load(place: ModelSource, device: str, progress: Progress) -> Loaded:
 
 
 def _check_extra() -> None:
-    missing = [name for name in ("fastapi", "uvicorn") if importlib.util.find_spec(name) is None]
+    missing = [name for name in ("fastapi", "prometheus_client", "uvicorn") if importlib.util.find_spec(name) is None]
     if missing:
         raise UsageError(f"the server needs {' and '.join(missing)}", "pip install 'hftool-recipes[serve]'")
 

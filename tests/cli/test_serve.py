@@ -1,6 +1,7 @@
 """hftool serve on the command line: what is checked, in which order, before a model is loaded."""
 
 import json
+import logging
 import shlex
 import shutil
 import socket
@@ -177,3 +178,52 @@ def test_names(tmp_path, monkeypatch):
         "lr-3": "lr=3",
         "a": "runs/my run",
     }
+
+
+class Blocked:
+    """A stderr whose pipe is full."""
+
+    def __init__(self):
+        self.free, self.lines = threading.Event(), []
+
+    def write(self, line):
+        self.free.wait(20)
+        self.lines.append(line)
+
+    def flush(self):
+        pass
+
+
+def test_a_full_pipe_holds_neither_requests_nor_the_end(monkeypatch):
+    from hftool.cli import server_log
+
+    blocked, log = Blocked(), logging.getLogger("hftool.serve")
+    monkeypatch.setattr(sys, "stderr", blocked)
+    monkeypatch.setattr(server_log, "QUEUED_LINES", 50)
+    began = time.monotonic()
+    with server_log.log_to_stderr(quiet=False):
+        for i in range(1000):
+            log.info("line %d", i)
+    assert time.monotonic() - began < 1 + server_log.LAST_LINES
+    blocked.free.set()
+    end = time.monotonic() + 5
+    while len(blocked.lines) < 50 and time.monotonic() < end:
+        time.sleep(0.01)
+    assert blocked.lines[:50] == [f"line {i}\n" for i in range(50)]
+    assert len(blocked.lines) in (50, 51)  # the others are dropped; one may have left the queue before it was full
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_lines_are_in_order_and_none_is_lost_at_the_end(monkeypatch, quiet):
+    from hftool.cli import server_log
+
+    free = Blocked()
+    free.free.set()
+    monkeypatch.setattr(sys, "stderr", free)
+    with server_log.log_to_stderr(quiet=quiet):
+        for i in range(2000):
+            logging.getLogger("hftool.serve").info('{"id": %d}', i)
+        logging.getLogger("hftool.other").warning("hot %s", "pipe")
+    assert free.lines[:-1] == ([] if quiet else [f'{{"id": {i}}}\n' for i in range(2000)])
+    assert json.loads(free.lines[-1]) | {"time": 0} == {"time": 0, "event": "log", "level": "warning", "text": "hot pipe"}
+    assert logging.getLogger("hftool").handlers == [] and logging.getLogger("hftool").propagate

@@ -18,15 +18,15 @@ class FakeBatcher:
         self.ready, self.asked, self.cancelled = True, [], False
         self.gate = None  # an asyncio.Event that holds the answers back
 
-    async def submit(self, rows, *, options, timeout, on_text=None, on_read=None):
+    async def submit(self, rows, *, options, timeout, on_token=None, on_tokenized=None):
         self.asked.append((list(rows), dict(options), timeout))
         if self.raises:
             raise self.raises
         for i, _ in enumerate(rows):
-            if on_read:
-                on_read(i, 3)
-            for token in self.tokens if on_text else ():
-                on_text(i, token)
+            if on_tokenized:
+                on_tokenized(i, 3)
+            for token in self.tokens if on_token else ():
+                on_token(i, token)
                 await asyncio.sleep(0)
         try:
             if self.gate:

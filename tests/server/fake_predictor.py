@@ -124,7 +124,7 @@ def ask(batcher, *texts, timeout=10.0, options=None, **more):
 
 async def queued(batcher, count):
     """Until so many rows are tokenized and wait."""
-    await until(lambda: len(batcher._queue._read) == count)
+    await until(lambda: len(batcher._queue._tokenized) == count)
 
 
 def texts(answers):

@@ -102,7 +102,17 @@ def count_bytes():
     GuardedProtocol.data_received, GuardedProtocol.connection_lost = counted, told
 
 
-OF_REQUESTS = ("Ticket", "Waiting", "Writing", "Pieces", "Visit", "Note", "RequestResponseCycle", "TorchSteps", "DynamicCache")
+OF_REQUESTS = (
+    "PendingRequest",
+    "QueuedRow",
+    "PendingCompletion",
+    "TextStreamer",
+    "RequestContext",
+    "RequestRecord",
+    "RequestResponseCycle",
+    "TorchGenerationState",
+    "DynamicCache",
+)
 
 
 def count_objects(number, frame):

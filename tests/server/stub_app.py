@@ -20,13 +20,13 @@ class Made:
         self.gate = threading.Event()
         self.gate.set()
 
-    async def submit(self, rows, *, options, timeout, on_text=None, on_read=None):
+    async def submit(self, rows, *, options, timeout, on_token=None, on_tokenized=None):
         self.asked.append((list(rows), dict(options)))
         if self.fault is not None:
             raise self.fault
         if isinstance(self.answer, list):  # token ids of a text, one by one
             for token in self.answer:
-                on_text(0, token)
+                on_token(0, token)
                 await asyncio.sleep(0)
                 while not self.gate.is_set():
                     await asyncio.sleep(0.005)

@@ -8,7 +8,9 @@ from fake_predictor import FakeHead, FakePredictor, ask, opened, queued, serving
 
 from hftool.errors import UsageError
 from hftool.heads.protocol import SamplingParams
-from hftool.server.batching.batcher import Expired, Overloaded, start_of
+from hftool.server.batching.batcher import CACHED_OPTIONS, Batcher, Expired, Overloaded
+from hftool.server.batching.warmup import start_cost_of
+from hftool.server.limits import Limits
 from hftool.server.metrics import Stats
 
 
@@ -63,14 +65,14 @@ def test_where_padding_costs_nothing_a_batch_is_half_of_what_waits_and_of_about_
 
 
 def test_what_the_start_of_a_batch_costs_is_measured():
-    assert start_of(0.010, 0.080) == 64  # 512 words take eight times as long as the start
-    assert start_of(0.001, 1.0) == 32  # never less
-    assert start_of(0.010, 0.0) == start_of(0.010, -0.001) == 4096
+    assert start_cost_of(0.010, 0.080) == 64  # 512 words take eight times as long as the start
+    assert start_cost_of(0.001, 1.0) == 32  # never less
+    assert start_cost_of(0.010, 0.0) == start_cost_of(0.010, -0.001) == 4096
 
     async def scene():
         slow = opened(reaction=lambda texts: time.sleep(0.01 + 0.01 * len(texts[0].split()) / 320))
         async with serving(slow) as batcher:
-            assert batcher._start > 128  # 511 words more take a tenth of what one takes
+            assert batcher._start_cost > 128  # 511 words more take a tenth of what one takes
 
     asyncio.run(scene())
 
@@ -141,6 +143,22 @@ def test_settings_spelled_out_as_they_are_by_default_share_a_batch():
             assert batches == [["first"], ["0", "1", "2"]]
 
     asyncio.run(scene())
+
+
+def test_options_that_are_used_again_and_again_outlive_300_others():
+    created, fake = [], opened()
+
+    def make(options):
+        created.append(options)
+        return fake
+
+    batcher, row, hot = Batcher(make, Limits(), Stats()), {"text": "a"}, {"top_k": 1000}
+    first = batcher._batch_key(hot, row)
+    for i in range(300):
+        batcher._batch_key({"top_k": i}, row)
+        assert batcher._batch_key(hot, row) is first  # rows with another key would not share its batches
+    assert created.count(hot) == 1
+    assert len(batcher._predictors) == len(batcher._batch_keys) == CACHED_OPTIONS
 
 
 def test_beams_and_samples_count_as_so_many_rows():
@@ -296,7 +314,7 @@ def test_a_text_ends_within_two_tokens_when_its_client_goes_and_its_neighbour_is
             told = []
             first = ask(batcher, "first")
             await fake.inside()
-            left = ask(batcher, "left", on_text=lambda row, token: told.append(token))
+            left = ask(batcher, "left", on_token=lambda row, token: told.append(token))
             stayed = ask(batcher, "stayed")
             await queued(batcher, 2)
             loop = asyncio.get_running_loop()

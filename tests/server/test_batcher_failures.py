@@ -85,7 +85,7 @@ def test_each_token_is_told_once_though_the_batch_is_computed_again():
         fake = opened(head=FakeHead(SamplingParams(max_new_tokens=6)), pace=pace)
         async with serving(fake) as batcher:
             told = []
-            await ask(batcher, "1", "2", on_text=lambda row, token: told.append((row, token)))
+            await ask(batcher, "1", "2", on_token=lambda row, token: told.append((row, token)))
             for row in (0, 1):
                 assert [token for one, token in told if one == row] == list(range(6))
 
@@ -96,7 +96,7 @@ def test_how_many_tokens_a_row_has_is_told():
     async def scene():
         async with serving(opened()) as batcher:
             told = []
-            await ask(batcher, "1 2 3", "unreadable", "1", on_read=lambda row, tokens: told.append((row, tokens)))
+            await ask(batcher, "1 2 3", "unreadable", "1", on_tokenized=lambda row, tokens: told.append((row, tokens)))
             assert told == [(0, 3), (2, 1)]
 
     asyncio.run(scene())
@@ -133,7 +133,7 @@ def test_a_worker_that_dies_is_replaced_and_what_waited_is_answered():
     asyncio.run(scene())
 
 
-def test_three_falls_are_the_end():
+def test_three_failures_are_the_end():
     async def scene():
         def react(batch):
             if "killer" in batch:
@@ -148,17 +148,17 @@ def test_three_falls_are_the_end():
                 with pytest.raises(Unavailable):
                     await ask(batcher, "killer")
             await until(lambda: ends)
-            assert "fell 3 times" in batcher.fatal and ends == [batcher.fatal]
-            assert batcher.fatal_kind is HftoolError
+            assert "failed 3 times" in batcher.fatal and ends == [batcher.fatal]
+            assert batcher.fatal_class is HftoolError
             await asyncio.sleep(0.6)  # longer than the next pause would be
             assert not batcher.ready
-            with pytest.raises(Unavailable, match="fell 3 times"):
+            with pytest.raises(Unavailable, match="failed 3 times"):
                 await ask(batcher, "x")
 
     asyncio.run(scene())
 
 
-def test_three_falls_far_apart_are_no_end(monkeypatch):
+def test_three_failures_far_apart_are_no_end(monkeypatch):
     async def scene():
         def react(batch):
             if "killer" in batch:
@@ -211,7 +211,7 @@ def test_a_long_text_is_no_hang_while_its_steps_go_on():
         fake = opened(head=FakeHead(SamplingParams(max_new_tokens=60)), pace=lambda step: time.sleep(0.01))
         async with serving(fake, hang=0.3) as batcher:
             assert texts(await ask(batcher, "x")) == ["x 60"]
-            assert batcher.fatal is None and not batcher._falls
+            assert batcher.fatal is None and not batcher._failures
 
     asyncio.run(scene())
 
@@ -227,7 +227,7 @@ def test_a_model_that_fails_on_all_is_never_ready_and_says_why():
         batcher.start()
         await until(lambda: ready)
         assert "NaN" in batcher.fatal and not batcher.ready
-        assert "model 'bad one'" in batcher.fatal and batcher.fatal_kind is DataError
+        assert "model 'bad one'" in batcher.fatal and batcher.fatal_class is DataError
         assert batcher.stop()
 
     asyncio.run(scene())

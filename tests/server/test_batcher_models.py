@@ -114,7 +114,7 @@ def test_a_client_that_goes_ends_its_text(beams):
             model.model.forward = counted
             options = {"sampling": {"max_new_tokens": 5000, "beams": beams}}
             asked = batcher.submit(
-                [{"source": "red cat"}], options=options, timeout=30, on_text=lambda row, token: told.append(token)
+                [{"source": "red cat"}], options=options, timeout=30, on_token=lambda row, token: told.append(token)
             )
             task = asyncio.create_task(asked)
             await until(lambda: len(steps) > 10)
@@ -136,7 +136,7 @@ def test_tokens_are_told_in_order_before_the_answer_and_make_its_text():
         async with serving_model(model) as batcher:
             told = {0: [], 1: []}
             rows = [{"prompt": "the red cat is warm"}, {"prompt": "who"}]
-            made = await batcher.submit(rows, options={}, timeout=30, on_text=lambda row, token: told[row].append(token))
+            made = await batcher.submit(rows, options={}, timeout=30, on_token=lambda row, token: told[row].append(token))
             for row in (0, 1):
                 assert model.tokenizer.decode(told[row]) == made[row]["text"]
 

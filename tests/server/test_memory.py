@@ -1,9 +1,11 @@
 """What the server keeps of requests that are over."""
 
+import ast
 import asyncio
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -103,6 +105,17 @@ def census(shared):
     shared.server.process.send_signal(signal.SIGUSR1)
     shared.until(lambda: len(shared.noted("census")) > before, seconds=60)
     return json.loads(shared.noted("census")[-1])
+
+
+def test_the_classes_that_are_counted_exist():
+    """A name that is no longer that of a class would be counted as 0 for ever."""
+    tree = ast.parse((Path(__file__).parent / "sabotage.py").read_text(encoding="utf-8"))
+    [names] = [
+        ast.literal_eval(one.value) for one in tree.body if isinstance(one, ast.Assign) and one.targets[0].id == "OF_REQUESTS"
+    ]
+    source = "".join(path.read_text(encoding="utf-8") for path in (Path(__file__).parents[2] / "hftool").rglob("*.py"))
+    missing = [name for name in names if not re.search(rf"^class {name}\b", source, re.M)]
+    assert missing == ["RequestResponseCycle", "DynamicCache"]  # of uvicorn and transformers
 
 
 @linux

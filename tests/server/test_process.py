@@ -97,8 +97,8 @@ def test_a_port_for_root_alone(monkeypatch):
 )
 def test_a_server_that_gives_up_ends_with_the_code_of_the_fault(kind, code):
     process = object.__new__(Process)
-    process.fatal, process.fatal_kind, process.signal, process._ending = "", HftoolError, 0, asyncio.Event()
-    process._give_up("the worker of model 'bad' fell", kind)
+    process.fatal, process.fatal_class, process.signal, process._ending = "", HftoolError, 0, asyncio.Event()
+    process._give_up("the worker of model 'bad' failed", kind)
     with pytest.raises(kind, match="model 'bad'") as caught:
         process._end(clean=False, stopped=True)
     assert caught.value.code == code
@@ -157,7 +157,7 @@ def test_what_is_in_flight_ends_while_nothing_new_is_taken(film, writer, tmp_pat
         thread = threading.Thread(target=write)
         thread.start()
         until = time.monotonic() + 20
-        while "hftool_queue_size 0" in server.ask("/metrics")[2] and time.monotonic() < until:
+        while "hftool_queue_size 0.0" in server.ask("/metrics")[2] and time.monotonic() < until:
             time.sleep(0.01)
         server.process.send_signal(signal.SIGTERM)
         seen = set()
@@ -182,7 +182,7 @@ def test_what_takes_longer_than_the_grace_is_cut_off_and_said(writer, tmp_path):
         for thread in threads:
             thread.start()
         until = time.monotonic() + 20
-        while "hftool_queue_size 512" not in server.ask("/metrics")[2] and time.monotonic() < until:
+        while "hftool_queue_size 512.0" not in server.ask("/metrics")[2] and time.monotonic() < until:
             time.sleep(0.01)
         code, seconds = server.stop()
         for thread in threads:
@@ -197,7 +197,7 @@ def test_a_second_signal_ends_it_at_once(writer, tmp_path):
         body = {**WRITER_BODY, "prompt": ["the red cat is"] * 256, "n": 8, "max_tokens": 50}
         made = server.raw(post("/v1/completions", body))
         until = time.monotonic() + 20
-        while "hftool_queue_size 0" in server.ask("/metrics")[2] and time.monotonic() < until:
+        while "hftool_queue_size 0.0" in server.ask("/metrics")[2] and time.monotonic() < until:
             time.sleep(0.01)
         server.process.send_signal(signal.SIGINT)
         time.sleep(0.2)

@@ -27,7 +27,7 @@ class Model(FakeBatcher):
         super().__init__()
         self.loaded = loaded
 
-    async def submit(self, rows, *, options, timeout, on_text=None, on_read=None):
+    async def submit(self, rows, *, options, timeout, on_token=None, on_tokenized=None):
         self.asked.append((list(rows), dict(options), timeout))
         predictor, made = make_predictor(self.loaded, options=options), []
         for i, row in enumerate(rows):
@@ -36,8 +36,8 @@ class Model(FakeBatcher):
             except HftoolError as error:
                 made.append(error)
                 continue
-            if on_read:
-                on_read(i, feature.length)
+            if on_tokenized:
+                on_tokenized(i, feature.length)
             made += predictor.answer_features([feature])
         return made
 
@@ -123,7 +123,7 @@ def test_what_is_no_prompt_says_what_it_is(writer, prompt, words, stream):
     assert words in made["error"]["message"] and "valid string" not in made["error"]["message"]
 
 
-EMPTY_LIST, NULL, IDS = "'input' is an empty list", "'input' is null", "holds token ids"
+EMPTY_LIST, NULL, IDS = "'input' is an empty list", "'input' is null", "contains token ids"
 
 
 @pytest.mark.parametrize(

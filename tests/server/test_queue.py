@@ -1,4 +1,4 @@
-"""The queue by itself, without threads: who may take rows of it, and that each of them leaves it again."""
+"""The queue by itself, without threads: which leases may take rows, and that each row leaves it again."""
 
 import asyncio
 import threading
@@ -8,71 +8,71 @@ import pytest
 from fake_predictor import FakeHead, FakePredictor, ask, opened, serving, texts, until
 
 from hftool.heads.protocol import Feature
-from hftool.server.batching.batcher import Unavailable, batch_key_of
-from hftool.server.batching.queue import PendingRequest, QueuedRow, RowQueue, WorkerLease
+from hftool.server.batching.batcher import Unavailable
+from hftool.server.batching.queue import PendingRequest, QueuedRow, RowQueue, WorkerLease, batch_key_of
 from hftool.server.limits import Limits
 from hftool.server.metrics import Stats
 
 
 class Scene:
-    """A queue, and requests of so many rows in it."""
+    """A queue with requests of this many rows."""
 
-    def __init__(self, loop, *requests):
+    def __init__(self, loop, *sizes):
         self.stats = Stats()
         self.queue, kind = RowQueue(Limits(), self.stats), batch_key_of(opened(), None)
         now = time.monotonic()
-        self.tickets = [PendingRequest(loop, loop.create_future(), now + 60, [None] * rows, rows) for rows in requests]
-        for ticket in self.tickets:
-            rows = [QueuedRow(ticket, i, {"text": f"row {i}"}, kind, now) for i in range(ticket.open)]
+        self.requests = [PendingRequest(loop, loop.create_future(), now + 60, [None] * rows, rows) for rows in sizes]
+        for request in self.requests:
+            rows = [QueuedRow(request, i, {"text": f"row {i}"}, kind, now) for i in range(request.unanswered)]
             self.queue.admit(rows)
 
-    def read(self, hand, rows):
-        """Tokenize rows of the hand."""
+    def read(self, lease, rows):
+        """Tokenize rows of the lease."""
         head = FakeHead()
-        self.queue.put_read(hand, [(row, [Feature(one.input_ids, 0)]) for row in rows for one in head.encode([row.row])])
+        self.queue.put_tokenized(lease, [(row, [Feature(one.input_ids, 0)]) for row in rows for one in head.encode([row.row])])
 
-    def settle(self, hand):
-        """Take and answer all that waits, as a crew would -> rows that were answered."""
+    def settle(self, lease):
+        """Take and answer all rows, as a worker pair would -> number of rows that were answered."""
         count = 0
-        while self.queue.held:
-            if self.queue._fresh:
-                self.read(hand, self.queue.next_fresh(hand))
-            batch = self.queue.next_batch(hand)
-            self.queue.answers(hand, [(row, {"text": "answer"}) for row in batch])
-            self.queue.worked(hand, batch, 0.01)
+        while self.queue.size:
+            if self.queue._untokenized:
+                self.read(lease, self.queue.next_untokenized(lease))
+            batch = self.queue.next_batch(lease)
+            self.queue.deliver(lease, [(row, {"text": "answer"}) for row in batch])
+            self.queue.finish_batch(lease, batch, 0.01)
             count += len(batch)
         return count
 
 
 @pytest.mark.parametrize("requests", [(1,), (16,), (1, 1, 1), (8, 8), (300,), (1, 260, 1)])
 @pytest.mark.parametrize("busy", [False, True])
-def test_a_retired_hand_takes_no_row_and_the_next_one_answers_them_all(requests, busy):
-    """A reader whose worker fell comes back, as from a batch that it read meanwhile, and rows wait."""
+def test_a_revoked_lease_takes_no_row_and_the_next_one_answers_them_all(requests, busy):
+    """A tokenizing thread whose pair was given up returns from its rows, and others wait."""
 
     async def scene():
         made = Scene(asyncio.get_running_loop(), *([3] if busy else []), *requests)
         old, lost = WorkerLease(), 0
         if busy:
-            taken = made.queue.next_fresh(old)
-            lost = len({row.ticket for row in taken})
-        made.queue.retire(old, Unavailable("fell"))
+            taken = made.queue.next_untokenized(old)
+            lost = len({row.request for row in taken})
+        made.queue.revoke(old, Unavailable("failed"))
         if busy:
             made.read(old, taken)  # comes too late
-        before = made.queue.held
-        assert made.queue.next_fresh(old) == [] and made.queue.next_batch(old) == []
-        assert made.queue.held == before == made.stats.value("hftool_queue_size")
+        before = made.queue.size
+        assert made.queue.next_untokenized(old) == [] and made.queue.next_batch(old) == []
+        assert made.queue.size == before == made.stats.value("hftool_queue_size")
         assert made.settle(WorkerLease()) == before
         await asyncio.sleep(0)
-        ends = [ticket.future.exception() for ticket in made.tickets if ticket.future.done()]
-        assert len(ends) == len(made.tickets)
-        assert sum(end is None for end in ends) == len(made.tickets) - lost
-        assert made.queue.held == 0
+        ends = [request.future.exception() for request in made.requests if request.future.done()]
+        assert len(ends) == len(made.requests)
+        assert sum(end is None for end in ends) == len(made.requests) - lost
+        assert made.queue.size == 0
 
     asyncio.run(scene())
 
 
-def test_a_worker_that_falls_while_the_reader_is_reading_loses_nothing_of_what_waits():
-    """The order of the fall, forced: the reader is inside of the tokenizer, requests wait, the worker falls."""
+def test_a_worker_that_fails_while_the_other_thread_tokenizes_loses_no_waiting_row():
+    """The order is forced: one thread is inside of the tokenizer, requests wait, the other thread fails."""
 
     async def scene():
         entered, leave = threading.Event(), threading.Event()
@@ -100,7 +100,7 @@ def test_a_worker_that_falls_while_the_reader_is_reading_loses_nothing_of_what_w
             for task in (killer, slow):
                 with pytest.raises(Unavailable):
                     await task
-            leave.set()  # the old reader comes back, and finds a queue with rows in it
+            leave.set()  # the old thread returns and finds rows in the queue
             assert [texts(await task) for task in waiting] == [[f"good {i}"] for i in range(16)]
             await until(lambda: batcher.ready)
             assert batcher.waiting == 0

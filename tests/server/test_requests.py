@@ -5,9 +5,9 @@ import time
 
 import pytest
 
-from hftool.server.protocols.requests import DEEPEST, Fault, as_response, check_media, read_json
+from hftool.server.protocols.requests import MAX_DEPTH, HttpError, as_response, check_media, read_json
 
-NESTED = b'{"a":' + b"[" * (DEEPEST - 1) + b"]" * (DEEPEST - 1) + b"}"
+NESTED = b'{"a":' + b"[" * (MAX_DEPTH - 1) + b"]" * (MAX_DEPTH - 1) + b"}"
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_as_deep_as_allowed_is_allowed():
     ],
 )
 def test_anything_else_is_refused(body, status, said):
-    with pytest.raises(Fault) as caught:
+    with pytest.raises(HttpError) as caught:
         read_json(body)
     assert caught.value.status == status
     assert said in caught.value.message
@@ -73,18 +73,18 @@ def test_json_passes(kind):
     ],
 )
 def test_what_a_page_of_another_site_can_send_without_asking_is_refused(headers):
-    with pytest.raises(Fault) as caught:
+    with pytest.raises(HttpError) as caught:
         check_media(headers)
     assert caught.value.status == 415
 
 
 def test_errors_have_the_shape_of_the_protocol():
-    fault = Fault(422, "no\nway", param="n")
+    fault = HttpError(422, "no\nway", param="n")
     assert fault.as_json("/predict") == {"error": "no\\nway", "error_type": "validation"}
     wanted = {"message": "no\\nway", "type": "invalid_request_error", "param": "n", "code": "invalid_value"}
     assert fault.as_json("/v1/completions") == {"error": wanted}
-    assert Fault(429, "x").as_json("/v1/x")["error"]["type"] == "rate_limit_error"
-    assert Fault(503, "x").as_json("/v10")["error_type"] == "unavailable"
+    assert HttpError(429, "x").as_json("/v1/x")["error"]["type"] == "rate_limit_error"
+    assert HttpError(503, "x").as_json("/v10")["error_type"] == "unavailable"
 
 
 def test_half_characters_and_nan_do_not_leave_the_server():
@@ -98,6 +98,6 @@ def test_many_names_take_no_time(more):
     """Nobody else is answered meanwhile."""
     body = b"{" + b",".join(b'"%d": 1' % i for i in range(120_000)) + more + b"}"
     began = time.perf_counter()
-    with pytest.raises(Fault):
+    with pytest.raises(HttpError):
         read_json(body)
     assert time.perf_counter() - began < 2

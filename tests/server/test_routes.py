@@ -19,7 +19,7 @@ from hftool.models import HeadConfig
 from hftool.server.batching.batcher import Expired, Overloaded, RowFailed, Unavailable
 from hftool.server.http import app as app_module
 from hftool.server.http.app import make_app
-from hftool.server.protocols.served_model import ClientGone, cancel_on_disconnect
+from hftool.server.protocols.served_model import ClientDisconnected, cancel_on_disconnect
 
 POSITIVE = {"label": "good", "probability": 0.75, "probabilities": {"bad": 0.25, "good": 0.75}}
 REPLY = [{"label": "good", "score": 0.75}, {"label": "bad", "score": 0.25}]
@@ -163,7 +163,7 @@ def test_what_is_cancelled_by_others_is_not_taken_for_a_client_that_left():
         assert len(asyncio.all_tasks()) == 1  # nothing is left that waits for the client
         return type(task.exception()) if not task.cancelled() else asyncio.CancelledError
 
-    assert asyncio.run(scene(of_client=True)) is ClientGone
+    assert asyncio.run(scene(of_client=True)) is ClientDisconnected
     assert asyncio.run(scene(of_client=False)) is asyncio.CancelledError
 
 
@@ -268,7 +268,7 @@ def test_a_deadline_in_a_stream_is_told_in_it():
 
     class Late(FakeBatcher):
         async def submit(self, rows, **more):
-            more["on_text"](0, made.tokenizer("a")["input_ids"][0])
+            more["on_token"](0, made.tokenizer("a")["input_ids"][0])
             await asyncio.sleep(0.01)
             raise Expired("not answered within 1 s")
 

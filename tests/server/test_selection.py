@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from hftool.server.batching.selection import START, select_batch
+from hftool.server.batching.selection import START_COST, select_batch
 
 
 def within(tokens):
@@ -40,7 +40,7 @@ def test_no_run_of_sorted_rows_with_the_oldest_in_it_would_be_better(seed):
 
     def gain(places):
         longest, number = max(lengths[i] for i in places), sum(counts[i] for i in places)
-        return sum(lengths[i] * counts[i] for i in places) / (START + longest * number)
+        return sum(lengths[i] * counts[i] for i in places) / (START_COST + longest * number)
 
     chosen = select_batch(lengths, counts, oldest=oldest, fits=fits)
     runs = [order[a:b] for a in range(count) for b in range(a + 1, count + 1) if oldest in order[a:b]]

@@ -1,23 +1,20 @@
 """What /metrics shows, read back as Prometheus reads it."""
 
-import re
 import threading
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from hftool.server.metrics import METRICS, Stats
 
-LINE = re.compile(r'^(?P<name>[a-z_]+)(?:\{(?P<labels>(?:[a-z0-9_]+="(?:[^"\\\n]|\\.)*",?)*)\})? (?P<value>\S+)$')
-
 
 def samples(text):
-    made = {}
-    for line in text.splitlines():
-        if not line.startswith("#"):
-            found = LINE.match(line)
-            assert found, line
-            made[found["name"], found["labels"] or ""] = float(found["value"])
-    return made
+    """(name, labels in the order of their names) -> value."""
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
 
 
 def test_what_was_counted_is_shown():
@@ -28,9 +25,10 @@ def test_what_was_counted_is_shown():
     for _ in range(2):
         stats.add("hftool_requests_total", route="/predict", code=200, model="a", version="1")
     shown = samples(stats.render())
-    assert shown["hftool_queue_size", ""] == 2
-    assert shown["hftool_ready", ""] == 1
-    assert shown["hftool_requests_total", 'route="/predict",code="200",model="a",version="1"'] == 2
+    assert shown["hftool_queue_size", ()] == 2
+    assert shown["hftool_ready", ()] == 1
+    labels = (("code", "200"), ("model", "a"), ("route", "/predict"), ("version", "1"))
+    assert shown["hftool_requests_total", labels] == 2
 
 
 def test_a_histogram_adds_up():
@@ -38,9 +36,9 @@ def test_a_histogram_adds_up():
     stats.observe("hftool_batch_items", 1, 2, 2, 300)
     shown = samples(stats.render())
     buckets = {labels: value for (name, labels), value in shown.items() if name == "hftool_batch_items_bucket"}
-    assert [buckets[f'le="{border}"'] for border in ("1", "2", "256", "+Inf")] == [1, 3, 3, 4]
+    assert [buckets[("le", border),] for border in ("1.0", "2.0", "256.0", "+Inf")] == [1, 3, 3, 4]
     assert list(buckets.values()) == sorted(buckets.values())
-    assert (shown["hftool_batch_items_sum", ""], shown["hftool_batch_items_count", ""]) == (305, 4)
+    assert (shown["hftool_batch_items_sum", ()], shown["hftool_batch_items_count", ()]) == (305, 4)
 
 
 def test_a_name_that_is_no_word_cannot_break_the_page():
@@ -55,12 +53,13 @@ def test_all_metrics_are_there_before_anything_happened():
     text = Stats().render()
     for name, metric in METRICS.items():
         assert f"# TYPE {name} {metric.kind}\n" in text
-    assert "hftool_ready 0\n" in text and "hftool_batch_items_count 0\n" in text
+    assert "hftool_ready 0.0\n" in text and "hftool_batch_items_count 0.0\n" in text
+    assert "_created" not in text
 
 
 def test_labels_that_there_are_not_are_a_mistake():
     for labels in ({}, {"reason": "x", "more": "y"}, {"cause": "x"}):
-        with pytest.raises(KeyError):
+        with pytest.raises(ValueError, match="label"):
             Stats().add("hftool_dropped_total", **labels)
 
 

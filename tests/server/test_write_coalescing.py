@@ -2,7 +2,7 @@
 
 import asyncio
 
-from hftool.server.http.write_coalescing import MOST, CoalescingTransport
+from hftool.server.http.write_coalescing import MAX_BUFFERED, CoalescingTransport
 
 
 class FakeTransport:
@@ -73,10 +73,10 @@ def test_nothing_is_lost_when_it_closes_and_nothing_sent_when_it_aborts():
 
 def test_much_is_not_held_back():
     async def scene(joined, transport):
-        joined.write(b"a" * MOST)
+        joined.write(b"a" * MAX_BUFFERED)
         assert transport.told == []
         joined.write(b"b")
-        assert list(map(len, transport.told)) == [MOST + 1] and joined.get_write_buffer_size() == 100
+        assert list(map(len, transport.told)) == [MAX_BUFFERED + 1] and joined.get_write_buffer_size() == 100
         joined.write(b"c")
         await asyncio.sleep(0)
         assert transport.told[1:] == [b"c"]

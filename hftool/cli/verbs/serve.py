@@ -1,13 +1,9 @@
 """hftool serve"""
 
-import collections
 import functools
 import json
-import logging
 import shlex
 import sys
-import threading
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
@@ -95,25 +91,22 @@ def command(
     go_offline(offline)
     _check_address(host, port, has_keys=api_key_file is not None)
     from hftool import workflow
+    from hftool.cli.server_log import log_to_stderr
 
-    lines = Lines(quiet=quiet)
-    try:
-        with screen(quiet=quiet, verbose=verbose, as_json=as_json) as progress:
-            workflow.serve(
-                models,
-                host=host,
-                port=port,
-                key_file=api_key_file,
-                allow_hosts=allow_host or (),
-                limits={"timeout": timeout, "queue_items": queue, "grace": grace},
-                device=device,
-                offline=offline,
-                fallback=not no_fallback,
-                progress=progress,
-                on_ready=functools.partial(_greet, has_keys=api_key_file is not None, as_json=as_json),
-            )
-    finally:
-        lines.close()
+    with log_to_stderr(quiet=quiet), screen(quiet=quiet, verbose=verbose, as_json=as_json) as progress:
+        workflow.serve(
+            models,
+            host=host,
+            port=port,
+            key_file=api_key_file,
+            allow_hosts=allow_host or (),
+            limits={"timeout": timeout, "queue_items": queue, "grace": grace},
+            device=device,
+            offline=offline,
+            fallback=not no_fallback,
+            progress=progress,
+            on_ready=functools.partial(_greet, has_keys=api_key_file is not None, as_json=as_json),
+        )
 
 
 def _check_address(host: str, port: int, *, has_keys: bool) -> None:
@@ -142,62 +135,3 @@ def _request(address: Any, *, has_keys: bool) -> str:
     body = json.dumps({"inputs": address.example}, ensure_ascii=False)
     key = '-H "Authorization: Bearer $KEY" ' if has_keys else ""
     return f"curl -d {shlex.quote(body)} -H 'Content-Type: application/json' {key}{address.url}/predict"
-
-
-class Lines(logging.Handler):
-    """The log of the server, written to stderr by a thread of its own: a pipe that nobody reads must not hold the requests."""
-
-    KEPT = 10_000  # lines; what comes when so many wait is not written
-
-    def __init__(self, *, quiet: bool) -> None:
-        super().__init__(logging.WARNING if quiet else logging.INFO)
-        self._waiting: collections.deque[str] = collections.deque()
-        self._came = threading.Event()
-        self._closing = False
-        self._thread = threading.Thread(target=self._write, daemon=True, name="hftool-log")
-        self._thread.start()
-        log = logging.getLogger("hftool")
-        log.setLevel(self.level)
-        log.addHandler(self)
-        log.propagate = False
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Put a line into the queue."""
-        if len(self._waiting) < self.KEPT:
-            self._waiting.append(_line(record))
-            self._came.set()
-
-    def close(self) -> None:
-        """Write what waits, for at most a second, and leave the log as it was."""
-        log = logging.getLogger("hftool")
-        log.removeHandler(self)
-        log.propagate = True
-        log.setLevel(logging.NOTSET)
-        self._closing = True
-        self._came.set()
-        self._thread.join(1.0)
-        super().close()
-
-    def _write(self) -> None:
-        while True:
-            self._came.wait()
-            self._came.clear()
-            made = []
-            while self._waiting:
-                made.append(self._waiting.popleft() + "\n")
-            if made and sys.stderr is not None:
-                try:
-                    sys.stderr.write("".join(made))
-                    sys.stderr.flush()
-                except (OSError, ValueError):
-                    return
-            if self._closing and not self._waiting:
-                return
-
-
-def _line(record: logging.LogRecord) -> str:
-    """One line of JSON: requests come as such, whatever else is logged becomes one."""
-    if record.name == "hftool.serve":
-        return record.getMessage()
-    time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-    return json.dumps({"time": time, "event": "log", "level": record.levelname.lower(), "text": record.getMessage()})

@@ -1,10 +1,10 @@
-"""Why a request, or one row of it, has no answer. None of these is an error of the command line: each becomes a status."""
+"""Errors of the batcher. None of them reaches the command line: each becomes an HTTP status."""
 
 from hftool.errors import HftoolError
 
 
 class Overloaded(Exception):
-    """The queue is full: 429. retry_after: whole seconds after which it is likely to have room."""
+    """The queue is full (429). `retry_after`: whole seconds until it is likely to have room."""
 
     def __init__(self, retry_after: int) -> None:
         super().__init__(f"too many texts are waiting: try again in {retry_after} s")
@@ -12,20 +12,22 @@ class Overloaded(Exception):
 
 
 class Expired(Exception):
-    """The request was not answered within its time: 504."""
+    """The request passed its deadline without an answer (504)."""
 
 
 class Unavailable(Exception):
-    """The model does not answer now, since it loads, its worker fell, or the server drains: 503."""
+    """The model does not answer now: it is loading, its worker failed, or the server is draining (503)."""
 
 
 class RowFailed(Exception):
-    """The model fails on this row, whatever stands beside it: NaN, out of memory, any other exception. kind: of the error of
-    ours that it was, for a server that ends over it."""
+    """The model fails on this row in any batch: NaN, out of memory or any other exception.
 
-    def __init__(self, text: str, kind: type[HftoolError] = HftoolError) -> None:
+    `error_class`: the HftoolError it came from, for a server that ends because of it.
+    """
+
+    def __init__(self, text: str, error_class: type[HftoolError] = HftoolError) -> None:
         super().__init__(text)
-        self.kind = kind
+        self.error_class = error_class
 
 
-RowError = HftoolError | RowFailed  # in place of the answer of a row; an HftoolError says what is wrong with the row itself
+RowError = HftoolError | RowFailed  # instead of a row's answer; an HftoolError means that the row itself is invalid

@@ -1,4 +1,4 @@
-"""Rows to features, and features to answers, so that a row that cannot be read or computed fails alone."""
+"""Execution of batches: rows to features and features to answers, isolating the rows that fail."""
 
 import logging
 import traceback
@@ -13,83 +13,87 @@ from hftool.server.batching.queue import QueuedRow
 
 LOG = logging.getLogger(__name__)
 
-OnToken = Callable[[QueuedRow, int], None]
+OnRowToken = Callable[[QueuedRow, int], None]
 IsCancelled = Callable[[QueuedRow], bool]
 
 
 def features_of(head: Head, rows: Sequence[Row]) -> list[list[Feature] | RowError]:
-    """The features of each row, encoded together; where that raises, each row by itself, with its error in their place."""
+    """Encode rows together; if that raises, one by one, with an error in place of the features of each row that fails."""
     if len(rows) > 1:
         try:
             return list(_by_row(head.encode(rows), len(rows)))
-        except Exception:  # whose fault it is shows below
-            return [_run_alone(head, row) for row in rows]
-    return [_run_alone(head, row) for row in rows]
+        except Exception:  # encoding one by one finds the row that causes it
+            return [_encode_one(head, row) for row in rows]
+    return [_encode_one(head, row) for row in rows]
 
 
 def _by_row(features: Sequence[Feature], count: int) -> list[list[Feature]]:
-    """Features, in the order of their rows. Raises ValueError unless each of so many rows has some."""
-    made: list[list[Feature]] = [[] for _ in range(count)]
+    """Group features by row. Raises ValueError if one of the `count` rows has none."""
+    grouped: list[list[Feature]] = [[] for _ in range(count)]
     for feature in features:
-        made[feature.row].append(feature)
-    if not all(made):
+        grouped[feature.row].append(feature)
+    if not all(grouped):
         raise ValueError("a row has no features")
-    return made
+    return grouped
 
 
-def _run_alone(head: Head, row: Row) -> list[Feature] | RowError:
+def _encode_one(head: Head, row: Row) -> list[Feature] | RowError:
     try:
-        made = head.encode([row])
+        features = head.encode([row])
     except HftoolError as error:
         return error
     except Exception as error:
-        return _poisoned(error)
-    return made or RowFailed("nothing of the text can be read")
+        return _row_failed(error)
+    return features or RowFailed("nothing of the text can be read")
 
 
 def run_batch(
-    rows: Sequence[QueuedRow], *, is_cancelled: IsCancelled, on_token: OnToken
+    rows: Sequence[QueuedRow], *, is_cancelled: IsCancelled, on_token: OnRowToken
 ) -> Iterator[list[tuple[QueuedRow, Answer | RowFailed]]]:
-    """Rows of one kind, with what the model answers to each, as one batch. Where that raises, in two halves, until the row
-    that is the cause stands alone; what is computed is given out at once.
+    """Compute a batch; if that raises, its halves, down to the row that causes it.
 
-    gone: whether nobody waits for a row any more; it is then not answered. on_token: told of each token that is written, once,
-    though a batch be computed again.
+    Args:
+        rows: Rows with one batch key.
+        is_cancelled: Whether a row is no longer wanted; it then gets no answer.
+        on_token: Called with each generated token, once even if the row is computed again.
+
+    Yields:
+        Rows with their answers, as soon as they are computed.
     """
     rows = [row for row in rows if not is_cancelled(row)]
     if not rows:
         return
     try:
-        made = _run_rows(rows, is_cancelled, on_token)
+        answers = _run_rows(rows, is_cancelled, on_token)
     except Exception as error:
-        poisoned = _poisoned(error)
+        failed = _row_failed(error)
     else:
-        # what was given up meanwhile may be half a text
-        yield [pair for pair in zip(rows, made, strict=True) if not is_cancelled(pair[0])]
+        # the text of a row cancelled meanwhile may be incomplete
+        yield [pair for pair in zip(rows, answers, strict=True) if not is_cancelled(pair[0])]
         return
     # outside of the except block: the frames of the exception would keep the tensors that did not fit into memory
     if len(rows) == 1:
-        yield [(rows[0], poisoned)]
+        yield [(rows[0], failed)]
         return
     half = len(rows) // 2
     for part in (rows[:half], rows[half:]):
         yield from run_batch(part, is_cancelled=is_cancelled, on_token=on_token)
 
 
-def _run_rows(rows: Sequence[QueuedRow], is_cancelled: IsCancelled, on_token: OnToken) -> list[Answer]:
-    """An answer for each row; that of a row that was given up meanwhile is empty. Raises whatever the model does."""
-    predictor = rows[0].kind.predictor
+def _run_rows(rows: Sequence[QueuedRow], is_cancelled: IsCancelled, on_token: OnRowToken) -> list[Answer]:
+    """An answer for each row, empty if it was cancelled meanwhile. Raises whatever the model raises."""
+    predictor = rows[0].key.predictor
     features = [feature for row in rows for feature in row.features]
     owners = rows if len(features) == len(rows) else [row for row in rows for _ in row.features]
-    told = [0] * len(features)
+    generated = [0] * len(features)
 
-    def tell(place: int, token: int) -> None:
-        row, told[place] = owners[place], told[place] + 1
-        if told[place] > row.told:  # a text is the same in any batch
-            row.told = told[place]
+    def stream(index: int, token: int) -> None:
+        row, generated[index] = owners[index], generated[index] + 1
+        if generated[index] > row.streamed:  # a text is the same in any batch
+            row.streamed = generated[index]
             on_token(row, token)
 
-    parts = predictor.parts(features, tell, is_cancelled=lambda place: is_cancelled(owners[place]))
+    parts = predictor.parts(features, stream, is_cancelled=lambda index: is_cancelled(owners[index]))
     answers: list[Answer] = []
     first = 0
     for row in rows:
@@ -100,9 +104,8 @@ def _run_rows(rows: Sequence[QueuedRow], is_cancelled: IsCancelled, on_token: On
     return answers
 
 
-def _poisoned(error: Exception) -> RowFailed:
-    """What the client is told. The log has the kind of the exception and its place, and not its words, which may be those of
-    the text."""
+def _row_failed(error: Exception) -> RowFailed:
+    """The error for the client. The log gets the class and the line of the exception; its message may quote the text."""
     frame = traceback.extract_tb(error.__traceback__)[-1]
     LOG.warning("a batch failed: %s at %s:%s", type(error).__name__, frame.filename, frame.lineno)
     if isinstance(error, HftoolError):

@@ -1,7 +1,8 @@
-"""Requests and their rows, from admission to answer: a queue that any thread may use, with a bound on what it holds."""
+"""The queue: requests and their rows from admission to answer. Thread-safe and bounded."""
 
 import asyncio
 import contextlib
+import dataclasses
 import math
 import threading
 import time
@@ -15,326 +16,358 @@ from hftool.data.readers.tables import Row
 from hftool.heads.protocol import Answer, Feature
 from hftool.inference.predictor import Predictor
 from hftool.server.batching.errors import Expired, Overloaded, RowError
-from hftool.server.batching.selection import START, select_batch
+from hftool.server.batching.selection import START_COST, select_batch
 from hftool.server.limits import Limits
 from hftool.server.metrics import Stats
 
-OnText = Callable[[int, int], None]  # place of the row in its request, token id
-OnRead = Callable[[int, int], None]  # place of the row in its request, how many tokens it has
+OnToken = Callable[[int, int], None]  # index of the row in its request, token id
+OnTokenized = Callable[[int, int], None]  # index of the row in its request, its number of tokens
 
-ROWS = 256  # rows, or windows of rows, in a batch: the most that a predictor takes at once
-CHARS = 100_000  # characters tokenized at a time, so that a short text does not wait for many long ones
-LEAST_PACKED = 1024  # tokens of a batch where padding costs nothing: fewer are slower, more keep those who wait
-AHEAD = 8  # batches' worth of rows that are sorted by length
-KEPT = 8  # times the budget of a batch: the positions that a model remembers while it writes
-LINGER, LONGEST_LINGER = 0.05, 0.01  # of the time of the last batch, s: so long those whom it answered are waited for
-FADING = 0.8  # weight of what was measured before in the measured speed
-LONGEST_RETRY = 60  # s
+MAX_FEATURES = 256  # in a batch: the most that a predictor takes at once
+MAX_CHARS = 100_000  # tokenized at a time, so that a short text does not wait for many long ones
+MIN_UNPADDED = 1024  # tokens of a batch where padding costs nothing: smaller ones are slower, larger ones add latency
+LOOKAHEAD = 8  # batches' worth of rows that are sorted by length
+CACHE_BUDGETS = 8  # token budgets of a batch that fit into the key-value cache of generation
+LINGER, MAX_LINGER = 0.05, 0.01  # how long to wait for further rows: share of the time of the last batch, s
+SPEED_DECAY = 0.8  # weight of older measurements in the measured speed
+MAX_RETRY_AFTER = 60  # s
 
 
 @dataclass(frozen=True, eq=False)
 class BatchKey:
-    """Rows that may share a batch: the same options, the same roles.
+    """What rows must share to be computed together: the same options and columns.
 
-    batch_tokens: tokens of a batch after padding, already divided by the sequences generated for each row. new: tokens
-    generated for each. start: as in `select_batch`. packed: padding costs nothing.
+    batch_tokens: tokens of a batch after padding, divided by the sequences generated for each row. new_tokens: generated
+    for each. start_cost: as in `select_batch`. unpadded: padding costs nothing.
     """
 
     predictor: Predictor
     batch_tokens: int
-    copies: int = 1
-    new: int = 0
-    start: int = START
-    packed: bool = False
+    sequences: int = 1
+    new_tokens: int = 0
+    start_cost: int = START_COST
+    unpadded: bool = False
 
     def fits(self, longest: int, features: int) -> bool:
-        """Whether a batch may have so many features, the longest of so many tokens."""
-        within = longest * features <= self.batch_tokens and features <= ROWS
-        return within and (not self.new or (longest + self.new) * features <= KEPT * self.batch_tokens)
+        """Whether a batch may have this many features, the longest with this many tokens."""
+        within = longest * features <= self.batch_tokens and features <= MAX_FEATURES
+        return within and (not self.new_tokens or (longest + self.new_tokens) * features <= CACHE_BUDGETS * self.batch_tokens)
+
+
+def batch_key_of(predictor: Predictor, batch_tokens: int | None, start_cost: int = START_COST) -> BatchKey:
+    """The limits of the batches of a predictor.
+
+    Args:
+        predictor: Computes the batches.
+        batch_tokens: Token budget; None for that of the predictor or its head.
+        start_cost: As in `select_batch`.
+    """
+    sampling = predictor.head.sampling
+    tokens = batch_tokens or predictor.batch_tokens or predictor.head.batch_tokens
+    if batch_tokens:
+        predictor = dataclasses.replace(predictor, batch_tokens=tokens)
+    if sampling is None:
+        return BatchKey(predictor, tokens, start_cost=start_cost, unpadded=predictor.packs)
+    sequences, new = max(sampling.beams, sampling.samples), sampling.max_new_tokens
+    # each generation step pays the start cost again
+    return BatchKey(predictor, max(1, tokens // sequences), sequences, new, start_cost * (1 + new))
 
 
 @dataclass(eq=False, slots=True)
 class PendingRequest:
-    """A request: who waits for it, until when (monotonic seconds), and what it has so far. open: rows without an answer."""
+    """A request in the queue. deadline: in monotonic seconds. unanswered: number of rows without an answer."""
 
     loop: asyncio.AbstractEventLoop
     future: "asyncio.Future[list[Answer | RowError]]"
     deadline: float
     answers: list[Any]
-    open: int
-    on_text: OnText | None = None
-    on_read: OnRead | None = None
+    unanswered: int
+    on_token: OnToken | None = None
+    on_tokenized: OnTokenized | None = None
     is_cancelled: bool = False
 
 
 @dataclass(eq=False, slots=True)
 class QueuedRow:
-    """One row of a request. features: once it is tokenized. told: how many of its tokens on_text knows."""
+    """One row of a request. index: in the request. features: once it is tokenized. streamed: tokens sent to on_token."""
 
-    ticket: PendingRequest
-    place: int
+    request: PendingRequest
+    index: int
     row: Row
-    kind: BatchKey
+    key: BatchKey
     admitted: float
     features: Sequence[Feature] = ()
     length: int = 0
     tokens: int = 0
-    told: int = 0
+    streamed: int = 0
 
-    def take(self, features: Sequence[Feature]) -> None:
-        """The row is tokenized."""
+    def set_features(self, features: Sequence[Feature]) -> None:
+        """Store the tokenized row."""
         self.features = features
         self.length = max(feature.length for feature in features)
-        self.tokens = (sum(feature.length for feature in features) + self.kind.new) * self.kind.copies
+        self.tokens = (sum(feature.length for feature in features) + self.key.new_tokens) * self.key.sequences
 
 
 @dataclass(eq=False)
 class WorkerLease:
-    """What one thread has taken from the queue. since: when it last moved, None while it waits for rows. retired: it was given
-    up, and whatever it still brings is not wanted. size, seconds, ended: its last batch."""
+    """The rows that one thread has taken from the queue.
+
+    since: time of its last progress, None while it waits for rows. revoked: its thread was given up; results are ignored.
+    size, seconds, ended: of its last batch.
+    """
 
     rows: dict[QueuedRow, None] = field(default_factory=dict)
     since: float | None = None
-    retired: bool = False
+    revoked: bool = False
     size: int = 0
     seconds: float = 0.0
     ended: float = 0.0
 
+    def is_cancelled(self, row: QueuedRow) -> bool:
+        """Whether a row is no longer wanted. The model asks at each step, which counts as progress."""
+        self.since = time.monotonic()
+        return self.revoked or row.request.is_cancelled or self.since > row.request.deadline
 
-def _alike(rows: Sequence[QueuedRow], kind: BatchKey) -> list[QueuedRow]:
-    """The oldest, and those that go with it."""
+
+def _padded_batch(rows: Sequence[QueuedRow], key: BatchKey) -> list[QueuedRow]:
+    """The oldest row, and those that cost little padding."""
     lengths, counts = [row.length for row in rows], [len(row.features) for row in rows]
-    return [rows[place] for place in select_batch(lengths, counts, oldest=0, fits=kind.fits, start=kind.start)]
+    return [rows[i] for i in select_batch(lengths, counts, oldest=0, fits=key.fits, start_cost=key.start_cost)]
 
 
-def _nearest(rows: Sequence[QueuedRow], kind: BatchKey) -> list[QueuedRow]:
-    """The oldest, and those of about its length, since attention computes rows of one length together. Half of what waits, so
-    that those who are answered have asked again before the other half is done; no less than LEAST_PACKED tokens."""
-    most = min(kind.batch_tokens, max(LEAST_PACKED, sum(row.tokens for row in rows) // 2))
+def _unpadded_batch(rows: Sequence[QueuedRow], key: BatchKey) -> list[QueuedRow]:
+    """The oldest row, and those closest in length, since attention computes rows of one length together.
+
+    Half of the queue, so that clients answered now have sent again when the other half is done; at least MIN_UNPADDED tokens.
+    """
+    most = min(key.batch_tokens, max(MIN_UNPADDED, sum(row.tokens for row in rows) // 2))
     batch: list[QueuedRow] = []
     tokens = features = longest = 0
     for row in sorted(rows, key=lambda row: abs(row.length - rows[0].length)):
         tokens, features, longest = tokens + row.tokens, features + len(row.features), max(longest, row.length)
-        if batch and (tokens > most or features > ROWS or longest * features > AREA * kind.batch_tokens):
+        if batch and (tokens > most or features > MAX_FEATURES or longest * features > AREA * key.batch_tokens):
             break
         batch.append(row)
     return batch
 
 
 class RowQueue:
-    """Rows on their way: admitted, tokenized, computed. Never more of them than limits.queue_items."""
+    """Rows that wait for tokenization, wait for a batch, or are leased to a worker; at most limits.queue_items."""
 
     def __init__(self, limits: Limits, stats: Stats) -> None:
         self._limits, self._stats = limits, stats
         self._lock = threading.Lock()
-        self._fresh_came, self._read_came = threading.Condition(self._lock), threading.Condition(self._lock)
-        self._fresh: deque[QueuedRow] = deque()
-        self._read: list[QueuedRow] = []  # the oldest first
-        self._tokens = 0  # of rows that are tokenized and not answered
-        self._speed = 0.0  # tokens a second
-        self.held = 0
+        self._row_added, self._row_tokenized = threading.Condition(self._lock), threading.Condition(self._lock)
+        self._untokenized: deque[QueuedRow] = deque()
+        self._tokenized: list[QueuedRow] = []  # the oldest first
+        self._tokens = 0  # of tokenized rows without an answer
+        self._tokens_per_second = 0.0
+        self.size = 0
 
     @property
     def retry_after(self) -> int:
-        """Whole seconds until what is held now is likely to be answered."""
-        return min(LONGEST_RETRY, max(1, math.ceil(self._tokens / self._speed))) if self._speed else 1
+        """Whole seconds until the rows of the queue are likely to be answered."""
+        if not self._tokens_per_second:
+            return 1
+        return min(MAX_RETRY_AFTER, max(1, math.ceil(self._tokens / self._tokens_per_second)))
 
     def admit(self, rows: Sequence[QueuedRow]) -> None:
-        """Raises Overloaded when so many rows do not fit; then none of them is in the queue."""
+        """Add all rows, or none of them. Raises Overloaded if they do not fit."""
         with self._lock:
-            if self.held + len(rows) > self._limits.queue_items:
+            if self.size + len(rows) > self._limits.queue_items:
                 self._stats.add("hftool_rejected_total", reason="queue_full")
                 raise Overloaded(self.retry_after)
-            self._hold(len(rows))
-            self._fresh.extend(rows)
-            self._fresh_came.notify()
+            self._change_size(len(rows))
+            self._untokenized.extend(rows)
+            self._row_added.notify()
 
-    def next_fresh(self, hand: WorkerLease) -> list[QueuedRow]:
-        """Rows of one kind to be tokenized, as soon as there are some; none when the hand is retired."""
+    def next_untokenized(self, lease: WorkerLease) -> list[QueuedRow]:
+        """Wait for rows with one key to tokenize; none if the lease is revoked."""
         with self._lock:
-            hand.since = None
-            while not self._fresh and not hand.retired:
-                self._fresh_came.wait()
-            if hand.retired:  # what it took now nobody would answer, and its places in the queue were lost
+            lease.since = None
+            while not self._untokenized and not lease.revoked:
+                self._row_added.wait()
+            if lease.revoked:  # rows taken now would never be answered, and never leave the queue
                 return []
-            taken = [self._fresh.popleft()]
-            chars = _chars(taken[0].row)
-            while self._fresh and len(taken) < ROWS and self._fresh[0].kind is taken[0].kind:
-                chars += _chars(self._fresh[0].row)
-                if chars > CHARS:
+            rows = [self._untokenized.popleft()]
+            chars = _chars(rows[0].row)
+            while self._untokenized and len(rows) < MAX_FEATURES and self._untokenized[0].key is rows[0].key:
+                chars += _chars(self._untokenized[0].row)
+                if chars > MAX_CHARS:
                     break
-                taken.append(self._fresh.popleft())
-            self._into(hand, taken)
-            return taken
+                rows.append(self._untokenized.popleft())
+            self._take(lease, rows)
+            return rows
 
-    def put_read(self, hand: WorkerLease, rows: Iterable[tuple[QueuedRow, list[Feature] | RowError]]) -> None:
-        """Tokenized rows, to be computed; those that cannot be read have their answer."""
+    def put_tokenized(self, lease: WorkerLease, rows: Iterable[tuple[QueuedRow, list[Feature] | RowError]]) -> None:
+        """Return tokenized rows to the queue; those that failed are answered with their error."""
         with self._lock:
-            if hand.retired:
+            if lease.revoked:
                 return
             failed, counted = [], []
-            for row, made in rows:
-                if isinstance(made, Exception):
-                    failed.append((row, made))
+            for row, result in rows:
+                if isinstance(result, Exception):
+                    failed.append((row, result))
                     continue
-                del hand.rows[row]
-                if row.ticket.is_cancelled:
-                    self._hold(-1)
+                del lease.rows[row]
+                if row.request.is_cancelled:
+                    self._change_size(-1)
                     continue
-                row.take(made)
+                row.set_features(result)
                 self._tokens += row.tokens
-                self._read.append(row)
-                counted += [row] if row.ticket.on_read else []
-            self._answer(hand, failed)
+                self._tokenized.append(row)
+                counted += [row] if row.request.on_tokenized else []
+            self._deliver(lease, failed)
             for row in counted:
-                if row.ticket.on_read:
-                    call(row.ticket.loop, row.ticket.on_read, row.place, sum(f.length for f in row.features))
-            self._read_came.notify()
+                if row.request.on_tokenized:
+                    call(row.request.loop, row.request.on_tokenized, row.index, sum(f.length for f in row.features))
+            self._row_tokenized.notify()
 
-    def next_batch(self, hand: WorkerLease) -> list[QueuedRow]:
-        """The rows of the next batch, as soon as there are some; none when the hand is retired."""
+    def next_batch(self, lease: WorkerLease) -> list[QueuedRow]:
+        """Wait for the rows of the next batch; none if the lease is revoked."""
         with self._lock:
-            hand.since = None
+            lease.since = None
             while True:
-                if hand.retired:
+                if lease.revoked:
                     return []
-                linger = self._linger(hand)
-                if linger > 0 or not self._read:
-                    self._read_came.wait(linger or None)
+                linger = self._linger(lease)
+                if linger > 0 or not self._tokenized:
+                    self._row_tokenized.wait(linger or None)
                     continue
-                if batch := self._chosen():
-                    self._into(hand, batch)
+                if batch := self._pop_batch():
+                    self._take(lease, batch)
                     return batch
 
-    def _linger(self, hand: WorkerLease) -> float:
-        """Seconds to wait for more rows: those who were just answered together ask again together, and the first of them would
-        have a batch of its own while the others wait."""
-        if len(self._read) >= hand.size:
+    def _linger(self, lease: WorkerLease) -> float:
+        """Seconds to wait for more rows: clients that were answered together send again together, and without it the first of
+        them would get a batch alone while the others wait."""
+        if len(self._tokenized) >= lease.size:
             return 0.0
-        return max(0.0, hand.ended + min(LINGER * hand.seconds, LONGEST_LINGER) - time.monotonic())
+        return max(0.0, lease.ended + min(LINGER * lease.seconds, MAX_LINGER) - time.monotonic())
 
-    def _chosen(self) -> list[QueuedRow]:
-        """Take the next batch out of the rows that are read; those whose time is over are dropped first."""
+    def _pop_batch(self) -> list[QueuedRow]:
+        """Remove the next batch from the tokenized rows, after dropping requests past their deadline."""
         now = time.monotonic()
-        for ticket in {row.ticket for row in self._read if now > row.ticket.deadline}:
-            self._stats.add("hftool_dropped_total", ticket.open, reason="deadline")
-            self._drop(ticket)
-        if not self._read:
+        for request in {row.request for row in self._tokenized if now > row.request.deadline}:
+            self._stats.add("hftool_dropped_total", request.unanswered, reason="deadline")
+            self._remove(request)
+        if not self._tokenized:
             return []
-        kind, tokens, seen = self._read[0].kind, 0, []
-        for row in self._read:
-            if row.kind is kind:
-                seen.append(row)
+        key, tokens, candidates = self._tokenized[0].key, 0, []
+        for row in self._tokenized:
+            if row.key is key:
+                candidates.append(row)
                 tokens += row.length * len(row.features)
-                if tokens > AHEAD * kind.batch_tokens or len(seen) == AHEAD * ROWS:
+                if tokens > LOOKAHEAD * key.batch_tokens or len(candidates) == LOOKAHEAD * MAX_FEATURES:
                     break
-        batch = _nearest(seen, kind) if kind.packed else _alike(seen, kind)
+        batch = _unpadded_batch(candidates, key) if key.unpadded else _padded_batch(candidates, key)
         taken = set(batch)
-        self._read = [row for row in self._read if row not in taken]
+        self._tokenized = [row for row in self._tokenized if row not in taken]
         return batch
 
-    def answers(self, hand: WorkerLease, made: Sequence[tuple[QueuedRow, Answer | RowError]]) -> None:
-        """The answers of rows of the hand."""
+    def deliver(self, lease: WorkerLease, answers: Sequence[tuple[QueuedRow, Answer | RowError]]) -> None:
+        """Answer rows of the lease."""
         with self._lock:
-            if not hand.retired:
-                self._answer(hand, made)
+            if not lease.revoked:
+                self._deliver(lease, answers)
 
-    def worked(self, hand: WorkerLease, batch: Sequence[QueuedRow], seconds: float) -> None:
-        """The hand has done a batch. Rows of it that have no answer were given up."""
+    def finish_batch(self, lease: WorkerLease, batch: Sequence[QueuedRow], seconds: float) -> None:
+        """Release what is left of a batch, which was cancelled, and record its speed."""
         with self._lock:
-            if hand.retired:
+            if lease.revoked:
                 return
-            self._let_go(hand, list(hand.rows))
+            self._release(lease, list(lease.rows))
             speed = sum(row.tokens for row in batch) / max(seconds, 1e-6)
-            self._speed = FADING * self._speed + (1 - FADING) * speed if self._speed else speed
-            hand.size, hand.seconds, hand.ended = len(batch), seconds, time.monotonic()
+            old = self._tokens_per_second
+            self._tokens_per_second = SPEED_DECAY * old + (1 - SPEED_DECAY) * speed if old else speed
+            lease.size, lease.seconds, lease.ended = len(batch), seconds, time.monotonic()
 
-    def abandon(self, ticket: PendingRequest, reason: str) -> None:
-        """Nobody waits for the request any more: its rows that are in no hand leave the queue, the others are not answered."""
+    def cancel(self, request: PendingRequest, reason: str) -> None:
+        """Cancel a request: its waiting rows leave the queue, its leased rows are not answered."""
         with self._lock:
-            if not ticket.is_cancelled:
-                self._stats.add("hftool_dropped_total", ticket.open, reason=reason)
-                self._drop(ticket)
+            if not request.is_cancelled:
+                self._stats.add("hftool_dropped_total", request.unanswered, reason=reason)
+                self._remove(request)
 
-    def retire(self, hand: WorkerLease, error: Exception) -> None:
-        """Give up a hand: requests with rows in it fail with this error."""
+    def revoke(self, lease: WorkerLease, error: Exception) -> None:
+        """Revoke a lease: requests with rows in it fail with this error."""
         with self._lock:
-            hand.retired = True
-            rows = list(hand.rows)
-            self._let_go(hand, rows)
-            for ticket in dict.fromkeys(row.ticket for row in rows):
-                self._fail(ticket, error)
-            self._fresh_came.notify_all()
-            self._read_came.notify_all()
+            lease.revoked = True
+            rows = list(lease.rows)
+            self._release(lease, rows)
+            for request in dict.fromkeys(row.request for row in rows):
+                self._fail(request, error)
+            self._row_added.notify_all()
+            self._row_tokenized.notify_all()
 
     def fail_all(self, error: Exception) -> None:
-        """All requests that wait fail with this error."""
+        """Fail all waiting requests with this error."""
         with self._lock:
-            for ticket in dict.fromkeys(row.ticket for row in (*self._fresh, *self._read)):
-                self._fail(ticket, error)
+            for request in dict.fromkeys(row.request for row in (*self._untokenized, *self._tokenized)):
+                self._fail(request, error)
 
-    # ---- below here the lock is held
+    # ---- the methods below are called with the lock held
 
-    def _hold(self, rows: int) -> None:
-        self.held += rows
+    def _change_size(self, rows: int) -> None:
+        self.size += rows
         self._stats.add("hftool_queue_size", rows)
 
-    def _into(self, hand: WorkerLease, rows: Sequence[QueuedRow]) -> None:
-        hand.rows = dict.fromkeys(rows)
-        hand.since = time.monotonic()
+    def _take(self, lease: WorkerLease, rows: Sequence[QueuedRow]) -> None:
+        lease.rows = dict.fromkeys(rows)
+        lease.since = time.monotonic()
 
-    def _let_go(self, hand: WorkerLease, rows: Sequence[QueuedRow]) -> None:
-        """Rows of the hand are done with."""
+    def _release(self, lease: WorkerLease, rows: Sequence[QueuedRow]) -> None:
+        """Remove rows from a lease and from the size of the queue."""
         for row in rows:
-            del hand.rows[row]
+            del lease.rows[row]
             self._tokens -= row.tokens
-        self._hold(-len(rows))
+        self._change_size(-len(rows))
 
-    def _answer(self, hand: WorkerLease, made: Sequence[tuple[QueuedRow, Any]]) -> None:
+    def _deliver(self, lease: WorkerLease, answers: Sequence[tuple[QueuedRow, Any]]) -> None:
         done: dict[asyncio.AbstractEventLoop, list[PendingRequest]] = {}
-        self._let_go(hand, [row for row, _ in made])
-        for row, one in made:
-            ticket = row.ticket
-            ticket.answers[row.place] = one
-            ticket.open -= 1
-            if ticket.open == 0 and not ticket.is_cancelled:
-                done.setdefault(ticket.loop, []).append(ticket)
-        for loop, tickets in done.items():  # one call for all of them: it wakes the loop
-            call(loop, _settle, tickets)
+        self._release(lease, [row for row, _ in answers])
+        for row, answer in answers:
+            request = row.request
+            request.answers[row.index] = answer
+            request.unanswered -= 1
+            if request.unanswered == 0 and not request.is_cancelled:
+                done.setdefault(request.loop, []).append(request)
+        for loop, requests in done.items():  # one call for all of them: each wakes the loop
+            call(loop, _resolve, requests)
 
-    def _drop(self, ticket: PendingRequest) -> None:
-        ticket.is_cancelled = True
-        before = len(self._fresh) + len(self._read)
-        self._fresh = deque(row for row in self._fresh if row.ticket is not ticket)
-        self._tokens -= sum(row.tokens for row in self._read if row.ticket is ticket)
-        self._read = [row for row in self._read if row.ticket is not ticket]
-        self._hold(len(self._fresh) + len(self._read) - before)
+    def _remove(self, request: PendingRequest) -> None:
+        request.is_cancelled = True
+        before = len(self._untokenized) + len(self._tokenized)
+        self._untokenized = deque(row for row in self._untokenized if row.request is not request)
+        self._tokens -= sum(row.tokens for row in self._tokenized if row.request is request)
+        self._tokenized = [row for row in self._tokenized if row.request is not request]
+        self._change_size(len(self._untokenized) + len(self._tokenized) - before)
 
-    def _fail(self, ticket: PendingRequest, error: Exception) -> None:
-        if not ticket.is_cancelled:
-            self._stats.add("hftool_dropped_total", ticket.open, reason="worker")
-            self._drop(ticket)
-            call(ticket.loop, _refuse, ticket, error)
+    def _fail(self, request: PendingRequest, error: Exception) -> None:
+        if not request.is_cancelled:
+            self._stats.add("hftool_dropped_total", request.unanswered, reason="worker")
+            self._remove(request)
+            call(request.loop, _reject, request, error)
 
 
 def expired(timeout: float) -> Expired:
-    """What is said when a request has not been answered in so many seconds."""
+    """The error of a request that was not answered within this many seconds."""
     return Expired(f"not answered within {timeout:g} s")
 
 
-def _settle(tickets: Sequence[PendingRequest]) -> None:
-    for ticket in tickets:
-        if not ticket.future.done():
-            ticket.future.set_result(ticket.answers)
+def _resolve(requests: Sequence[PendingRequest]) -> None:
+    for request in requests:
+        if not request.future.done():
+            request.future.set_result(request.answers)
 
 
-def _refuse(ticket: PendingRequest, error: Exception) -> None:
-    if not ticket.future.done():
-        ticket.future.set_exception(error)
+def _reject(request: PendingRequest, error: Exception) -> None:
+    if not request.future.done():
+        request.future.set_exception(error)
 
 
 def call(loop: asyncio.AbstractEventLoop, function: Callable[..., object], *args: Any) -> None:
-    """Call something in the event loop, from any thread; a loop that is closed has nobody who waits."""
+    """Call a function in the event loop, from any thread; if the loop is closed, there is no client left to answer."""
     with contextlib.suppress(RuntimeError):
         loop.call_soon_threadsafe(function, *args)
 

@@ -1,29 +1,38 @@
-"""Which of the rows that wait are computed together."""
+"""Batch selection: which of the queued rows are computed together."""
 
 from collections.abc import Callable, Sequence
 
-START = 64  # tokens that are computed in the time that the start of a batch takes, where nobody measured it
+START_COST = 64  # tokens that could be computed in the time that starting a batch takes, until it is measured
+Fits = Callable[[int, int], bool]  # (tokens of the longest feature, number of features) -> whether a batch may have them
 
 
 def select_batch(
-    lengths: Sequence[int], counts: Sequence[int], *, oldest: int, fits: Callable[[int, int], bool], start: int = START
+    lengths: Sequence[int], counts: Sequence[int], *, oldest: int, fits: Fits, start_cost: int = START_COST
 ) -> list[int]:
-    """The places of the rows of the next batch: the oldest, and of the others those with which least time is lost.
+    """Select the next batch: the oldest row, and the others that waste the least time.
 
-    lengths: tokens of the longest feature of each row. counts: features of each row. oldest: its place. fits: whether
-    (longest, features) is no more than a batch may hold; the oldest row alone always is. start: what a batch costs beside its
-    tokens, in tokens. Rows that stand together when sorted by length are taken: of those that hold the oldest and fit, the
-    ones whose tokens are the largest share of what is paid for, which is start, tokens and padding.
+    Of the runs of rows adjacent by length that contain the oldest and fit, this is the one with the largest share of
+    real tokens in its cost, which is start, tokens and padding.
+
+    Args:
+        lengths: Tokens of the longest feature of each row.
+        counts: Number of features of each row.
+        oldest: Index of the oldest row; it is always in the batch, even if it does not fit.
+        fits: The limits of a batch.
+        start_cost: Fixed cost of a batch, in tokens.
+
+    Returns:
+        Indices of the selected rows, the shortest first.
     """
     order = sorted(range(len(lengths)), key=lengths.__getitem__)
     sizes = [lengths[i] for i in order]
-    features, tokens = [0], [0]  # of all rows before each place
+    features, tokens = [0], [0]  # of all rows before each index
     for i in order:
         features.append(features[-1] + counts[i])
         tokens.append(tokens[-1] + counts[i] * lengths[i])
 
     def share(begin: int, end: int) -> float:
-        return (tokens[end] - tokens[begin]) / (start + sizes[end - 1] * (features[end] - features[begin]))
+        return (tokens[end] - tokens[begin]) / (start_cost + sizes[end - 1] * (features[end] - features[begin]))
 
     at = order.index(oldest)
     best, chosen, first = -1.0, (at, at + 1), 0
@@ -32,9 +41,9 @@ def select_batch(
         while first < at and not fits(longest, features[end] - features[first]):
             first += 1
         if not fits(longest, features[end] - features[first]):
-            break  # with the oldest it is too much, and what follows is longer still
+            break  # too much together with the oldest, and later rows are longer still
         low, high = first, at
-        while low < high:  # a shorter row is worth it until one is not, and then none is
+        while low < high:  # shorter rows pay up to one row, and none before it does
             middle = (low + high) // 2
             if sizes[middle] >= longest * share(middle + 1, end):
                 high = middle

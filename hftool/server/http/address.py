@@ -1,4 +1,4 @@
-"""Where a server listens. Needs the standard library alone, so that an address that cannot be had is said at once."""
+"""The listening address. Imports the standard library only, so that a bad address is reported before the slow imports."""
 
 import contextlib
 import errno
@@ -11,12 +11,12 @@ from typing import Any
 from hftool.errors import HftoolError, OutputUnavailable, PortTaken, UsageError
 
 LOCAL_NAMES = ("localhost", "ip6-localhost", "localhost.localdomain")
-LOOK_UP = 0.8  # s for the address of a host by its name
-BACKLOG = 2048  # connections that may wait to be taken
+LOOK_UP = 0.8  # s to resolve a host name
+BACKLOG = 2048  # connections that wait to be accepted
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a name or an address is this machine as it sees itself."""
+    """Whether a name or an address is a loopback address."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -24,23 +24,24 @@ def is_loopback(host: str) -> bool:
 
 
 def check_open(host: str, *, has_keys: bool) -> None:
-    """Raise UsageError for a server without keys that others than this machine could ask."""
+    """Raise UsageError if a server without keys could be reached from other machines."""
     if not has_keys and not is_loopback(host):
-        detail = f"on {host} everybody who reaches this machine could ask: a key is needed"
+        detail = f"on {host} other machines can reach the server: a key is needed"
         raise UsageError(detail, "Give --api-key-file FILE, one key a line, or --host 127.0.0.1")
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A socket that listens; nobody else can have the address from here on.
+    """Bind and listen.
 
-    Raises PortTaken, OutputUnavailable for a port that only root may have or a host that is none of
-    this machine.
+    Raises:
+        PortTaken: Another process has the port.
+        OutputUnavailable: The port needs root, or the host is no address of this machine.
     """
     family, address = _address(host, port)
-    # by its protocol asyncio knows that it is TCP and sends each answer at once (TCP_NODELAY), which else waits 40 ms
+    # the protocol tells asyncio that it is TCP: it then sets TCP_NODELAY, without which a response may wait 40 ms
     found = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        if os.name != "nt":  # there it would let two processes have one port
+        if os.name != "nt":  # on Windows two processes could then share the port
             found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         found.bind(address)
         found.listen(BACKLOG)
@@ -61,7 +62,7 @@ def _no_address(error: OSError, host: str, port: int) -> HftoolError:
 
 
 def _address(host: str, port: int) -> tuple[socket.AddressFamily, Any]:
-    """The first address of a host. A name is looked up in a thread: a name server that does not answer takes a minute."""
+    """The first address of a host. Names are resolved in a thread, since a silent name server blocks for a minute."""
     found: list[Any] = []
 
     def look_up(flags: int = 0) -> None:

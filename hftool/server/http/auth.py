@@ -1,4 +1,4 @@
-"""Who may ask: keys from a file, and the names under which a server that listens to its own machine alone is called."""
+"""Middleware for access control: API keys, and allowed names in the Host header."""
 
 import hashlib
 import hmac
@@ -12,16 +12,18 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hftool.errors import DataError, InputMissing
 from hftool.server.http.address import is_loopback
-from hftool.server.protocols.requests import Fault
+from hftool.server.protocols.requests import HttpError
 
-PUBLIC = ("/livez", "/readyz", "/health", "/")  # the page at / is a text like any other; what it asks needs the key
-SHORTEST = 8  # characters of a key
+PUBLIC = ("/livez", "/readyz", "/health", "/")  # the page at / is static; the requests that it sends need the key
+MIN_KEY_CHARS = 8
 
 
 def read_keys(path: str | Path) -> tuple[str, ...]:
-    """The keys of a file, one a line; lines that begin with # are comments.
+    """Read the keys of a file, one a line; lines that begin with # are comments. Errors never contain a key.
 
-    Raises InputMissing, DataError: no key, one that is too short or that no header can carry. Keys are never part of an error.
+    Raises:
+        InputMissing: The file cannot be read.
+        DataError: It has no key, or one that is too short or cannot be sent in a header.
     """
     try:
         lines = Path(path).read_bytes().splitlines()
@@ -30,11 +32,15 @@ def read_keys(path: str | Path) -> tuple[str, ...]:
     keys = [line.strip() for line in lines if line.strip() and not line.strip().startswith(b"#")]
     for number, key in enumerate(keys, start=1):
         if not all(0x21 <= byte <= 0x7E for byte in key):
-            raise DataError(f"key {number} in '{path}' has blanks or letters that no header can carry", "Take ASCII alone")
-        if len(key) < SHORTEST:
-            raise DataError(f"key {number} in '{path}' has under {SHORTEST} characters", "Make one: openssl rand -hex 32")
+            raise DataError(
+                f"key {number} in '{path}' has spaces or characters that a header cannot contain", "Use ASCII without spaces"
+            )
+        if len(key) < MIN_KEY_CHARS:
+            raise DataError(
+                f"key {number} in '{path}' has under {MIN_KEY_CHARS} characters", "Create one: openssl rand -hex 32"
+            )
     if not keys:
-        raise DataError(f"'{path}' holds no key", "Write one into it: openssl rand -hex 32")
+        raise DataError(f"'{path}' has no key", "Create one: openssl rand -hex 32")
     return tuple(key.decode("ascii") for key in keys)
 
 
@@ -44,36 +50,38 @@ def is_open_to_others(path: str | Path) -> bool:
 
 
 class KeyGuard:
-    """Answers 401 to whatever lacks a key, but for GET and HEAD of the public paths.
+    """Answers 401 to requests without a valid key, except GET and HEAD of the public paths.
 
-    It goes by the path that the routes see, and by a list of what is open: what is not known is closed. Where there are no keys
-    it lets everything pass.
+    It checks the path that the routes see against a list of public paths, so that unknown paths are protected. Without keys,
+    every request passes.
     """
 
     def __init__(self, app: ASGIApp, *, keys: Sequence[str]) -> None:
         self.app = app
-        self.digests = [hashlib.sha256(key.encode()).digest() for key in keys]  # of one length, so that none shows by time
+        self.digests = [
+            hashlib.sha256(key.encode()).digest() for key in keys
+        ]  # digests have one length: comparing them reveals nothing by its time
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let the request pass, or not. Raises Fault 401."""
+        """Check the key. Raises HttpError 401."""
         is_public = scope["type"] == "http" and scope["method"] in ("GET", "HEAD") and scope["path"] in PUBLIC
         if self.digests and not is_public and not self._has_key(Headers(scope=scope).getlist("authorization")):
-            raise Fault(401, "this needs a key: Authorization: Bearer KEY", headers={"www-authenticate": "Bearer"})
+            raise HttpError(401, "this request needs a key: Authorization: Bearer KEY", headers={"www-authenticate": "Bearer"})
         await self.app(scope, receive, send)
 
     def _has_key(self, given: Sequence[str]) -> bool:
-        """Two headers are none: proxies do not agree which of them counts."""
+        """Two headers are refused: proxies disagree on which one is valid."""
         scheme, _, key = given[0].partition(" ") if len(given) == 1 else ("", "", "")
         digest = hashlib.sha256(key.strip().encode("latin-1")).digest()
-        found = [hmac.compare_digest(digest, known) for known in self.digests]  # all of them, so that time tells nothing
+        found = [hmac.compare_digest(digest, known) for known in self.digests]  # all of them, so that the time reveals nothing
         return scheme.lower() == "bearer" and any(found)
 
 
 class HostGuard:
-    """Answers 421 to a request under a foreign name.
+    """Answers 421 to requests whose Host header has another name than the allowed ones.
 
-    A page of a stranger may let its own name point to 127.0.0.1 and then ask this server as if it were its own (DNS
-    rebinding): only the Host header tells. names: what is allowed; empty: any.
+    This prevents DNS rebinding: a foreign web page whose host name resolves to 127.0.0.1 could otherwise send requests to this
+    server. `names`: the allowed ones besides loopback; empty: any.
     """
 
     def __init__(self, app: ASGIApp, *, names: Iterable[str]) -> None:
@@ -81,14 +89,14 @@ class HostGuard:
         self.names = frozenset(name.lower() for name in names)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let the request pass, or not. Raises Fault 421."""
+        """Check the Host header. Raises HttpError 421."""
         if self.names:
             hosts = Headers(scope=scope).getlist("host")
-            if len(hosts) != 1 or not self._known(hosts[0]):
-                raise Fault(421, "this server answers under the names of its own machine only (--allow-host adds one)")
+            if len(hosts) != 1 or not self._is_allowed(hosts[0]):
+                raise HttpError(421, "this server answers only under the names of its own machine (--allow-host adds one)")
         await self.app(scope, receive, send)
 
-    def _known(self, host: str) -> bool:
+    def _is_allowed(self, host: str) -> bool:
         name = host_name(host)
         return name in self.names or is_loopback(name)
 

@@ -1,4 +1,4 @@
-"""The parts of the OpenAPI document that routes have in common."""
+"""OpenAPI fragments that several routes share."""
 
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -25,28 +25,28 @@ OPENAI = {
     },
     "required": ["error"],
 }
-BEFORE = {400, 408, 431}  # what may be answered before a request is known to be OpenAI's
+EARLY = {400, 408, 431}  # may be answered before the path is known, and with it the protocol
 
 
 def ok(schema: Mapping[str, Any], *, streams: bool = False) -> dict[int | str, dict[str, Any]]:
-    """The answer of a route. streams: whether it may come as events."""
+    """The 200 response of a route. `streams`: whether it may be server-sent events."""
     content: dict[str, Any] = {"application/json": {"schema": dict(schema)}}
     if streams:
-        content["text/event-stream"] = {}  # OpenAPI 3.1 has no words for the schema of an event
+        content["text/event-stream"] = {}  # OpenAPI 3.1 cannot describe the schema of an event
     return {200: {"description": "The answer.", "content": content}}
 
 
 def errors(*statuses: int, openai: bool = False) -> dict[int | str, dict[str, Any]]:
-    """The errors of a route, in the shape of its protocol."""
-    made: dict[int | str, dict[str, Any]] = {}
+    """The error responses of a route, in the format of its protocol."""
+    responses: dict[int | str, dict[str, Any]] = {}
     for status in sorted({*statuses, 400, 431}):
         shape: dict[str, Any] = OPENAI if openai else HF
-        if openai and status in BEFORE:
+        if openai and status in EARLY:
             shape = {"anyOf": [OPENAI, HF]}
-        made[status] = {"description": HTTPStatus(status).phrase, "content": {"application/json": {"schema": shape}}}
-    return made
+        responses[status] = {"description": HTTPStatus(status).phrase, "content": {"application/json": {"schema": shape}}}
+    return responses
 
 
-def described(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """What makes a route say that its body is JSON of this schema."""
+def json_body(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """The request body of a route: JSON of this schema."""
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": dict(schema)}}}}

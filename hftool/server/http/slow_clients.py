@@ -1,4 +1,4 @@
-"""What keeps slow and greedy clients from holding the server: uvicorn by itself waits for a request for ever."""
+"""Deadlines for slow clients, which uvicorn does not have, and a size limit for request bodies."""
 
 import asyncio
 import sys
@@ -12,134 +12,138 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from hftool.server.http.write_coalescing import CoalescingTransport
-from hftool.server.protocols.requests import KINDS, Fault, check_media
+from hftool.server.protocols.requests import ERRORS, HttpError, check_media
 
-READ_SIZE = 65_536  # bytes taken from a socket at a time
+READ_SIZE = 65_536  # bytes read from a socket at a time
 HEADER_BYTES = 32_768  # of the request line and all headers
-SLOWEST = 1_024  # bytes a second that a client must read of an answer
-WITH_BODY = ("POST",)  # no route takes a body with another method
-PHRASES = {431: "the headers are too long", 501: "this way to send a body is not known"}
+MIN_READ_RATE = 1_024  # bytes a second that a client must read of a response
+WITH_BODY = ("POST",)  # the only method with a body here
+PHRASES = {431: "the headers are too long", 501: "this transfer encoding is not supported"}
 
 
 class GuardedProtocol(H11Protocol):
-    """HTTP/1.1 with a deadline for the headers of a request, and for each part of an answer that a client does not read.
+    """HTTP/1.1 with a deadline for the headers of a request, and for a client that does not read its response.
 
-    The one class here that inherits: uvicorn takes a subclass of its protocol and nothing else.
+    It overrides private parts of uvicorn: see tests/server/test_uvicorn_internals.py.
     """
 
-    slow = 5.0  # seconds; set by `guarded`, as is what follows
-    refused: Callable[[int], str] = staticmethod(lambda status: "")
-    _reading: asyncio.TimerHandle | None = None
-    _writing: asyncio.TimerHandle | None = None
+    slow = 5.0  # seconds; set by `guarded`
+    on_refused: Callable[[int], str] = staticmethod(lambda status: "")
+    _read_timer: asyncio.TimerHandle | None = None
+    _write_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """A connection by which nothing comes is closed, too."""
+        """Start the deadline of the first request, also for a connection that sends nothing."""
         if hasattr(transport, "max_size"):
-            transport.max_size = READ_SIZE  # so that a body over the limit is known soon
+            transport.max_size = READ_SIZE  # small, so that a body over the limit is noticed early
         super().connection_made(CoalescingTransport(transport, self.loop))  # type: ignore[arg-type]
-        self._reading = self.loop.call_later(self.slow, self._too_slow)
+        self._read_timer = self.loop.call_later(self.slow, self._on_read_timeout)
 
     def data_received(self, data: bytes) -> None:
-        """The time runs from the first byte of a request, however many come one by one, to the end of its headers."""
+        """The deadline runs from the first byte of a request to the end of its headers."""
         super().data_received(data)
         if self.conn.their_state is not h11.IDLE or self.transport.is_closing():
-            self._stop_reading()
-        elif self._reading is None:
-            self._reading = self.loop.call_later(self.slow, self._too_slow)
+            self._cancel_read_timer()
+        elif self._read_timer is None:
+            self._read_timer = self.loop.call_later(self.slow, self._on_read_timeout)
 
     def eof_received(self) -> None:
-        """The client sends nothing more. asyncio closes next, past what is held back for it."""
+        """Flush: asyncio closes the transport next, without the buffered bytes."""
         self.transport.flush()  # type: ignore[attr-defined]
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """No timer outlives its connection."""
-        self._stop_reading()
-        self._stop_writing()
+        """Cancel all timers."""
+        self._cancel_read_timer()
+        self._cancel_write_timer()
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
-        """The client does not read: uvicorn would wait for it for ever."""
+        """Start a deadline for the client to read, which uvicorn does not have."""
         super().pause_writing()
-        if self._writing is None:
-            self._watch_reader(self.transport.get_write_buffer_size())
+        if self._write_timer is None:
+            self._start_write_timer(self.transport.get_write_buffer_size())
 
     def resume_writing(self) -> None:
-        """The client reads again."""
-        if not self.transport.is_closing():  # what is left of the last answer is watched to its end
-            self._stop_writing()
+        """Cancel that deadline."""
+        if not self.transport.is_closing():  # the rest of the last response keeps its deadline
+            self._cancel_write_timer()
         super().resume_writing()
 
     def on_response_complete(self) -> None:
-        """After the last answer uvicorn closes, and would wait for ever until the client has read what is left."""
+        """After the last response uvicorn closes, and would wait without a limit for the client to read the rest."""
         super().on_response_complete()
-        self._watch_close()
+        self._limit_close()
 
     def timeout_keep_alive_handler(self) -> None:
-        """An idle connection is closed, and what its client did not take is not kept for it."""
+        """Close an idle connection; bytes that its client does not read are discarded after a while."""
         super().timeout_keep_alive_handler()
         self.loop.call_later(self.slow, self.transport.abort)
 
     def send_400_response(self, msg: str) -> None:
-        """The answer to what is no HTTP, or too long: uvicorn knows 400 alone."""
+        """Answer invalid HTTP with the status that h11 suggests; uvicorn always answers 400."""
         error = sys.exc_info()[1]
         status = int(getattr(error, "error_status_hint", 400))
-        self._refuse(status, PHRASES.get(status, "this is no HTTP request"))
+        self._refuse(status, PHRASES.get(status, "this is not an HTTP request"))
 
-    def _watch_reader(self, before: int) -> None:
-        self._writing = self.loop.call_later(self.slow, self._check_reader, before)
+    def _start_write_timer(self, before: int) -> None:
+        self._write_timer = self.loop.call_later(self.slow, self._on_write_timeout, before)
 
-    def _check_reader(self, before: int) -> None:
+    def _on_write_timeout(self, before: int) -> None:
         left = self.transport.get_write_buffer_size()
-        if left > before - SLOWEST * self.slow:
+        if left > before - MIN_READ_RATE * self.slow:
             self.transport.abort()
         else:
-            self._watch_reader(left)
+            self._start_write_timer(left)
 
-    def _too_slow(self) -> None:
-        self._reading = None
+    def _on_read_timeout(self) -> None:
+        self._read_timer = None
         if self.conn.their_state is h11.IDLE and not self.transport.is_closing():
-            self._refuse(408, f"the headers were not whole within {self.slow:g} s")
+            self._refuse(408, f"the headers were not complete within {self.slow:g} s")
 
     def _refuse(self, status: int, text: str) -> None:
-        """An answer without a request that could be read; the connection ends with it."""
+        """Respond to bytes that form no request, and close the connection."""
         if self.cycle is not None and not self.cycle.response_complete:
-            self.cycle.disconnected = True  # its request cannot be finished: nobody waits for an answer any more
+            self.cycle.disconnected = True  # the request is incomplete and cannot be answered
             self.cycle.message_event.set()
         elif self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-            word = KINDS.get(status, KINDS[400])[0]
-            body = f'{{"error":"{text}","error_type":"{word}"}}'.encode("ascii", errors="replace")
+            error_type = ERRORS.get(status, ERRORS[400])[0]
+            body = f'{{"error":"{text}","error_type":"{error_type}"}}'.encode("ascii", errors="replace")
             headers = [("content-type", "application/json"), ("content-length", str(len(body))), ("connection", "close")]
-            headers.append(("x-request-id", self.refused(status)))
+            headers.append(("x-request-id", self.on_refused(status)))
             reason = HTTPStatus(status).phrase.encode("ascii")
             start = h11.Response(status_code=status, headers=headers, reason=reason)
             parts = (start, h11.Data(data=body), h11.EndOfMessage())
             self.transport.write(b"".join(self.conn.send(part) or b"" for part in parts))
         self.transport.close()
-        self._watch_close()
+        self._limit_close()
 
-    def _watch_close(self) -> None:
-        if self.transport.is_closing() and self._writing is None:
-            self._watch_reader(self.transport.get_write_buffer_size())
+    def _limit_close(self) -> None:
+        if self.transport.is_closing() and self._write_timer is None:
+            self._start_write_timer(self.transport.get_write_buffer_size())
 
-    def _stop_reading(self) -> None:
-        if self._reading is not None:
-            self._reading.cancel()
-            self._reading = None
+    def _cancel_read_timer(self) -> None:
+        if self._read_timer is not None:
+            self._read_timer.cancel()
+            self._read_timer = None
 
-    def _stop_writing(self) -> None:
-        if self._writing is not None:
-            self._writing.cancel()
-            self._writing = None
+    def _cancel_write_timer(self) -> None:
+        if self._write_timer is not None:
+            self._write_timer.cancel()
+            self._write_timer = None
 
 
-def guarded(slow: float, refused: Callable[[int], str]) -> type[GuardedProtocol]:
-    """The protocol class for uvicorn. slow: seconds for the headers, and for a part of an answer to be read. refused: told of
-    the status of each refusal of what no request could be read from; gives its id."""
-    return type("Guarded", (GuardedProtocol,), {"slow": slow, "refused": staticmethod(refused)})
+def guarded(slow: float, on_refused: Callable[[int], str]) -> type[GuardedProtocol]:
+    """Create the protocol class for uvicorn.
+
+    Args:
+        slow: Seconds for the headers of a request, and for a client to read its response.
+        on_refused: Called with the status for bytes that form no request; returns a request id.
+    """
+    return type("Guarded", (GuardedProtocol,), {"slow": slow, "on_refused": staticmethod(on_refused)})
 
 
 class BodyGuard:
-    """Reads the whole body before anything else sees the request: JSON only, at most `limit` bytes, within `slow` seconds."""
+    """Middleware that reads the whole body first: JSON only, at most `limit` bytes, within `slow` seconds."""
 
     def __init__(self, app: ASGIApp, *, limit: int, slow: float) -> None:
         self.app = app
@@ -147,13 +151,13 @@ class BodyGuard:
         self.slow = slow
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer the request, or say why its body is not taken."""
+        """Read the body and pass the request on. Raises HttpError 408, 413 or 415."""
         if scope["type"] != "http" or scope["method"] not in WITH_BODY:
             await self.app(scope, receive, send)
             return
         body = await self._body(Headers(scope=scope), receive)
         if body is None:
-            return  # the client has gone
+            return  # the client has disconnected
         whole: Message | None = {"type": "http.request", "body": body, "more_body": False}
 
         async def replay() -> Message:
@@ -164,10 +168,10 @@ class BodyGuard:
         await self.app(scope, replay, send)
 
     async def _body(self, headers: Headers, receive: Receive) -> bytes | None:
-        """Raises Fault: 413, 408, 415."""
-        said = headers.get("content-length", "")
-        too_large = Fault(413, f"the body is over {self.limit} bytes")
-        if said.isdecimal() and int(said[:20]) > self.limit:
+        """The body, or None if the client disconnects."""
+        declared = headers.get("content-length", "")
+        too_large = HttpError(413, f"the body is over {self.limit} bytes")
+        if declared.isdecimal() and int(declared[:20]) > self.limit:
             raise too_large
         check_media(headers)
         parts, size = [], 0
@@ -184,15 +188,15 @@ class BodyGuard:
                     if not message.get("more_body", False):
                         return b"".join(parts)
         except TimeoutError:
-            raise Fault(408, f"the body was not whole within {self.slow:g} s") from None
+            raise HttpError(408, f"the body was not complete within {self.slow:g} s") from None
 
 
 def is_unread(headers: Headers, received: bool) -> bool:
-    """Whether a request's body may still be on its way: then the connection must end with the answer, or the server would read
-    and throw away as much as the client likes to send."""
+    """Whether a request body may not have been read. The connection must then close with the response: the server would
+    otherwise read and discard as much as the client sends."""
     return not received and (headers.get("content-length", "0") != "0" or "transfer-encoding" in headers)
 
 
 def loop_settings() -> dict[str, Any]:
-    """What uvicorn is told of HTTP: one loop and one parser, whatever else is installed, and the limits of h11."""
+    """HTTP settings of uvicorn: a fixed event loop and parser, whatever else is installed, and the size limit of h11."""
     return {"loop": "asyncio", "ws": "none", "h11_max_incomplete_event_size": HEADER_BYTES}

@@ -1,1 +1,1 @@
-"""What requests and responses look like: the Hugging Face task API and the OpenAI API."""
+"""Protocols: the Hugging Face task API and the OpenAI API."""

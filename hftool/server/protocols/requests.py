@@ -1,4 +1,4 @@
-"""What a request must be, and how each protocol says that it is not: that of Hugging Face's tasks, and OpenAI's under /v1."""
+"""Strict parsing of request bodies, JSON responses, and errors in the format of each protocol (OpenAI's under /v1)."""
 
 import json
 import math
@@ -10,12 +10,12 @@ from starlette.types import Scope
 
 from hftool.errors import HftoolError, as_line
 
-DEEPEST = 32  # lists and objects within each other
-NAMES = 1000  # in one object
-DIGITS = 19  # of a whole number: 2**63 has so many
+MAX_DEPTH = 32  # of nested lists and objects
+MAX_NAMES = 1000  # of one object
+MAX_DIGITS = 19  # of an integer, as 2**63 has
 ENCODINGS = ("identity", "")
-# status -> the word for it in Hugging Face's shape, and OpenAI's type and code
-KINDS = {
+# status -> error_type of Hugging Face's format, type and code of OpenAI's
+ERRORS = {
     400: ("malformed", "invalid_request_error", "malformed"),
     401: ("unauthorized", "invalid_request_error", "invalid_api_key"),
     404: ("not_found", "invalid_request_error", "not_found"),
@@ -34,8 +34,8 @@ KINDS = {
 NEVER_CACHED = {"x-content-type-options": "nosniff", "cache-control": "no-store"}
 
 
-class Fault(Exception):
-    """An answer that is an error. status: of HTTP. param: the field at fault, where one is. headers: more of them."""
+class HttpError(Exception):
+    """An error response: its HTTP status, its message, the invalid field (`param`) and additional headers."""
 
     def __init__(
         self, status: int, message: str, *, param: str | None = None, headers: Mapping[str, str] | None = None
@@ -47,104 +47,108 @@ class Fault(Exception):
         self.headers = dict(headers or {})
 
     def as_json(self, path: str) -> dict[str, Any]:
-        """The error in the shape of the protocol whose path it is."""
-        word, kind, code = KINDS.get(self.status, KINDS[500 if self.status >= 500 else 400])
+        """The error in the format of the protocol that the path belongs to."""
+        error_type, openai_type, code = ERRORS.get(self.status, ERRORS[500 if self.status >= 500 else 400])
         if is_openai(path):
-            return {"error": {"message": self.message, "type": kind, "param": self.param, "code": code}}
-        return {"error": self.message, "error_type": word}
+            return {"error": {"message": self.message, "type": openai_type, "param": self.param, "code": code}}
+        return {"error": self.message, "error_type": error_type}
 
     def response(self, scope: Scope) -> Response:
-        """The error as a response to this request."""
+        """The error as a response to a request."""
         return as_response(self.as_json(scope["path"]), self.status, self.headers)
 
 
-def fault_of(error: HftoolError, param: str | None = None) -> Fault:
-    """An error that a head raised over what it was given: the request cannot be processed."""
-    return Fault(422, str(error), param=param)
+def unprocessable(error: HftoolError, param: str | None = None) -> HttpError:
+    """The 422 for an invalid input."""
+    return HttpError(422, str(error), param=param)
 
 
 def is_openai(path: str) -> bool:
-    """Whether a path is OpenAI's."""
+    """Whether a path belongs to OpenAI's protocol."""
     return path == "/v1" or path.startswith("/v1/")
 
 
 def as_response(document: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """A document as JSON. Raises ValueError for NaN, which is none."""
+    """A JSON response. Raises ValueError for NaN, which is not JSON."""
     text = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     body = text.encode("utf-8", errors="replace")
     return Response(body, status, {**NEVER_CACHED, **(headers or {})}, media_type="application/json")
 
 
 def check_media(headers: Mapping[str, str]) -> None:
-    """Raises Fault 415 unless the body is plain JSON. A page of another site cannot send that without asking first, and is
-    refused then: https://fetch.spec.whatwg.org/#cors-protocol"""
+    """Raise HttpError 415 unless the body is uncompressed JSON in UTF-8.
+
+    This also blocks pages of other sites: a browser sends this media type only after a CORS preflight, which fails.
+    https://fetch.spec.whatwg.org/#cors-protocol
+    """
     kind, _, rest = headers.get("content-type", "").partition(";")
     charset = rest.strip().lower().removeprefix("charset=").strip('"')
     if kind.strip().lower() != "application/json" or charset not in ("", "utf-8", "utf8"):
-        raise Fault(415, "the body must be JSON in UTF-8: Content-Type: application/json")
+        raise HttpError(415, "the body must be JSON in UTF-8: Content-Type: application/json")
     if headers.get("content-encoding", "").strip().lower() not in ENCODINGS:
-        raise Fault(415, "the body must not be compressed")
+        raise HttpError(415, "the body must not be compressed")
 
 
 def read_json(body: bytes) -> dict[str, Any]:
-    """The body as a JSON object, read strictly: no name twice, no NaN, no number that is too large, not nested too deeply.
+    """Parse a JSON object strictly.
 
-    Raises Fault 400.
+    Raises:
+        HttpError: 400 for invalid JSON, duplicate names, NaN, too large numbers or too deep nesting; 422 for another type.
     """
     try:
         document = json.loads(
             body.decode("utf-8"),
-            object_pairs_hook=_once,
-            parse_constant=_no_constant,
+            object_pairs_hook=_unique,
+            parse_constant=_refuse_constant,
             parse_float=_finite,
-            parse_int=_whole,
+            parse_int=_integer,
         )
     except UnicodeDecodeError as error:
-        raise Fault(400, f"the body is not UTF-8: byte 0x{body[error.start]:02x} at offset {error.start}") from None
+        raise HttpError(400, f"the body is not UTF-8: byte 0x{body[error.start]:02x} at offset {error.start}") from None
     except json.JSONDecodeError as error:
-        raise Fault(400, f"the body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}") from None
+        raise HttpError(400, f"the body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}") from None
     except RecursionError:
-        raise Fault(400, f"the body is nested deeper than {DEEPEST}") from None
+        raise HttpError(400, f"the body is nested deeper than {MAX_DEPTH}") from None
     if _is_deep(document):
-        raise Fault(400, f"the body is nested deeper than {DEEPEST}")
+        raise HttpError(400, f"the body is nested deeper than {MAX_DEPTH}")
     if not isinstance(document, dict):
-        raise Fault(422, "the body must be a JSON object")
+        raise HttpError(422, "the body must be a JSON object")
     return document
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if len(pairs) > NAMES:  # each that is not known costs the one who says so
-        raise Fault(400, f"an object of the body has more than {NAMES} names")
-    made: dict[str, Any] = {}
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(pairs) > MAX_NAMES:  # each unknown one costs time in validation
+        raise HttpError(400, f"an object of the body has more than {MAX_NAMES} names")
+    document: dict[str, Any] = {}
     for name, value in pairs:
-        if name in made:
-            raise Fault(400, f"the body has '{name[:60]}' twice")
-        made[name] = value
-    return made
+        if name in document:
+            raise HttpError(400, f"the body has '{name[:60]}' twice")
+        document[name] = value
+    return document
 
 
-def _no_constant(word: str) -> Any:
-    raise Fault(400, f"the body holds {word}, which is not JSON")
+def _refuse_constant(name: str) -> Any:
+    raise HttpError(400, f"the body contains {name}, which is not JSON")
 
 
 def _finite(digits: str) -> float:
-    """A number with a point or an exponent; one that is whole all the same is a whole number to JSON Schema, as 2.0."""
+    """A number with a point or an exponent. JSON Schema counts 2.0 as an integer."""
     number = float(digits)
     if not math.isfinite(number):
-        raise Fault(400, f"the number {digits[:20]} is too large")
+        raise HttpError(400, f"the number {digits[:20]} is too large")
     return int(number) if number.is_integer() and abs(number) < 2**63 else number
 
 
-def _whole(digits: str) -> int:
-    if len(digits) > DIGITS + 1:
-        raise Fault(400, f"the number {digits[:20]}... is too large")
+def _integer(digits: str) -> int:
+    if len(digits) > MAX_DIGITS + 1:
+        raise HttpError(400, f"the number {digits[:20]}... is too large")
     return int(digits)
 
 
 def _is_deep(document: Any) -> bool:
-    """Level by level, not by recursion: the depth is a stranger's choice."""
+    """Whether it is nested too deeply. Not recursive, since the client controls the depth."""
     level = [document]
-    for _ in range(DEEPEST):
+    for _ in range(MAX_DEPTH):
         level = [inner for one in level for inner in _values(one) if isinstance(inner, (dict, list))]
         if not level:
             return False

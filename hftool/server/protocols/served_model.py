@@ -1,4 +1,4 @@
-"""A model as the server holds it, and how a request asks it: with a deadline, and only as long as its client is there."""
+"""A served model, and the submission of requests to it: with a deadline, and cancelled when the client disconnects."""
 
 import asyncio
 import copy
@@ -15,15 +15,15 @@ from hftool.heads.protocol import Answer, Head
 from hftool.heads.wire import parameters_schema, with_seeds
 from hftool.server.batching.batcher import Batcher, Expired, Overloaded, RowError, Unavailable
 from hftool.server.limits import Limits
-from hftool.server.protocols.requests import Fault, fault_of
+from hftool.server.protocols.requests import HttpError, unprocessable
 
 T = TypeVar("T")
-OnToken = Callable[[int, int], None]  # row of the request, and a token id or a number of tokens
+OnToken = Callable[[int, int], None]  # index of the row in the request, and a token id or a number of tokens
 
 
 @dataclass
 class RequestRecord:
-    """What is known of a request when it ends: for its log line, its metrics and the headers of its answer."""
+    """What the log line, the metrics and the response headers of a request need."""
 
     request_id: str
     route: str = "other"
@@ -34,8 +34,17 @@ class RequestRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class ServedModel:
-    """A model under the name by which it is asked. facts: what /info says of it beyond its shapes; version: the beginning of a
-    hash over all its files; commit: its 40-digit revision, where it has one; sha256: of its weights."""
+    """A model under the name in its routes.
+
+    Attributes:
+        name: Of the model in routes and metrics.
+        head: Its own tokenizer is reserved for the threads of the batcher.
+        batcher: Computes its rows.
+        version: Prefix of a hash over all its files.
+        commit: The 40-digit revision on the Hub, if known.
+        sha256: Of the weights.
+        facts: Further fields of /info.
+    """
 
     name: str
     head: Head
@@ -46,14 +55,14 @@ class ServedModel:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        # the head's own tokenizer is for the batcher's threads alone: it keeps its truncation in itself
+        # a tokenizer stores its truncation, which the threads of the batcher change
         object.__setattr__(self, "_tokenizer", copy.deepcopy(self.head.tokenizer))
 
-    def note(self, request: Request) -> RequestRecord:
-        """Write down that it is this model that is asked, whatever comes of it. -> the note of the request."""
-        note: RequestRecord = request.scope["hftool"]
-        note.model, note.version = self.name, self.version
-        return note
+    def record(self, request: Request) -> RequestRecord:
+        """Record that a request is for this model. Returns the record of the request."""
+        record: RequestRecord = request.scope["hftool"]
+        record.model, record.version = self.name, self.version
+        return record
 
     @property
     def tokenizer(self) -> Any:
@@ -61,20 +70,20 @@ class ServedModel:
         return self.__dict__["_tokenizer"]
 
     @property
-    def writes(self) -> bool:
-        """Whether it goes on with a text or rewrites it."""
+    def generates(self) -> bool:
+        """Whether it generates text."""
         return self.head.sampling is not None
 
     def info(self, limits: Limits) -> dict[str, Any]:
-        """The model as /info tells of it."""
-        asks = self.head.asks
+        """The model in the response of /info."""
+        spec = self.head.asks
         return {
             "name": self.name,
             "gives": self.head.gives,
-            "takes": list(asks.texts),
-            "may_take": list(asks.more),
-            "blank": asks.blank,
-            "mask": next(iter(asks.holds), None),
+            "takes": list(spec.texts),
+            "may_take": list(spec.more),
+            "blank": spec.blank,
+            "mask": next(iter(spec.holds), None),
             "parameters": parameters_schema(self.head.parameters, ceilings(limits)),
             "version": self.version,
             "commit": self.commit,
@@ -85,7 +94,7 @@ class ServedModel:
 
 
 def ceilings(limits: Limits) -> dict[str, float]:
-    """The bounds that the server sets to parameters, whatever a head would take."""
+    """Maximum values of parameters that the server sets in addition to those of the head."""
     return {
         "max_new_tokens": limits.max_new_tokens,
         "num_beams": limits.beams,
@@ -95,58 +104,65 @@ def ceilings(limits: Limits) -> dict[str, float]:
 
 
 def limits_info(limits: Limits) -> dict[str, Any]:
-    """The limits as /info tells of them."""
+    """The limits in the response of /info."""
     return {name: value for name, value in dataclasses.asdict(limits).items() if value is not None}
 
 
-class ClientGone(Exception):
-    """Nobody waits for the answer any more."""
+class ClientDisconnected(Exception):
+    """The client disconnected before its response."""
 
 
-async def ask(
+async def submit(
     served: ServedModel,
     request: Request,
     rows: Sequence[Row],
     options: Mapping[str, Any],
     *,
     timeout: float,
-    on_text: OnToken | None = None,
-    on_read: OnToken | None = None,
+    on_token: OnToken | None = None,
+    on_tokenized: OnToken | None = None,
 ) -> list[Answer | RowError]:
-    """Answers for the rows. Raises Fault: 422, 429, 503, 504. on_text: told of each token, on_read: of how many tokens a row
-    has; both by the place of the row."""
-    served.note(request).rows = len(rows)
+    """Answer rows. For the callbacks see `Batcher.submit`.
+
+    Raises:
+        HttpError: 422, 429, 503 or 504.
+    """
+    served.record(request).rows = len(rows)
     rows, options = with_seeds(rows, options)
     try:
-        return await served.batcher.submit(rows, options=options, timeout=timeout, on_text=on_text, on_read=on_read)
+        return await served.batcher.submit(rows, options=options, timeout=timeout, on_token=on_token, on_tokenized=on_tokenized)
     except Overloaded as error:
-        raise Fault(429, str(error), headers={"retry-after": str(error.retry_after)}) from None
+        raise HttpError(429, str(error), headers={"retry-after": str(error.retry_after)}) from None
     except Expired as error:
-        raise Fault(504, str(error)) from None
+        raise HttpError(504, str(error)) from None
     except Unavailable as error:
-        raise Fault(503, str(error), headers={"retry-after": "1"}) from None
+        raise HttpError(503, str(error), headers={"retry-after": "1"}) from None
     except HftoolError as error:
-        raise fault_of(error) from None
+        raise unprocessable(error) from None
 
 
 async def cancel_on_disconnect(request: Request, answers: Coroutine[Any, Any, T]) -> T:
-    """What the coroutine gives; it is cancelled when the client goes first. Raises ClientGone, and what it raises."""
-    asking = asyncio.current_task()
-    assert asking is not None
-    cancelled_before, left, over = asking.cancelling(), False, False
+    """Await a coroutine, and cancel it if the client disconnects first.
 
-    def leave(watch: "asyncio.Task[None]") -> None:
-        nonlocal left
-        if not (over or watch.cancelled()):  # it may have been called when there was an answer already
-            left = asking.cancel()
+    Raises:
+        ClientDisconnected: The client disconnected.
+    """
+    task = asyncio.current_task()
+    assert task is not None
+    cancelled_before, disconnected, over = task.cancelling(), False, False
+
+    def on_disconnect(watch: "asyncio.Task[None]") -> None:
+        nonlocal disconnected
+        if not (over or watch.cancelled()):  # the answer may have arrived in the same iteration of the event loop
+            disconnected = task.cancel()
 
     watch = asyncio.ensure_future(wait_disconnect(request))
-    watch.add_done_callback(leave)
+    watch.add_done_callback(on_disconnect)
     try:
         return await answers
     except asyncio.CancelledError:
-        if left and asking.uncancel() <= cancelled_before:  # as asyncio.timeout tells its own cancelling from that of others
-            raise ClientGone from None
+        if disconnected and task.uncancel() <= cancelled_before:  # else others cancelled it, too: see asyncio.timeout
+            raise ClientDisconnected from None
         raise
     finally:
         over = True
@@ -154,6 +170,6 @@ async def cancel_on_disconnect(request: Request, answers: Coroutine[Any, Any, T]
 
 
 async def wait_disconnect(request: Request) -> None:
-    """Wait until the client has gone."""
+    """Wait until the client disconnects."""
     while (await request.receive())["type"] != "http.disconnect":
         pass

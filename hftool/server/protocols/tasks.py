@@ -1,7 +1,4 @@
-"""The protocol of Hugging Face's tasks: {"inputs": ..., "parameters": {...}}.
-
-One input has one reply, a list of inputs a list of replies.
-"""
+"""Hugging Face's task API: {"inputs": ..., "parameters": {...}}. One input gets one reply, a list a list of replies."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,17 +11,17 @@ from hftool.errors import HftoolError
 from hftool.heads.wire import options_of, parameters_schema, rows_of
 from hftool.server.batching.batcher import RowFailed
 from hftool.server.limits import Limits
-from hftool.server.protocols.requests import Fault, as_response, fault_of, read_json
-from hftool.server.protocols.served_model import ServedModel, ask, cancel_on_disconnect, ceilings
+from hftool.server.protocols.requests import HttpError, as_response, read_json, unprocessable
+from hftool.server.protocols.served_model import ServedModel, cancel_on_disconnect, ceilings, submit
 
-# the Hub's API answers a single text with a list of one list of labels, and huggingface_hub takes the first of it:
+# the Hub's API answers a single text with a list of one list of labels, of which huggingface_hub takes the first:
 # https://huggingface.co/docs/inference-providers/tasks/text-classification
 NESTED = ("labels",)
-CUT = "x-hftool-cut"  # tokens of the inputs that did not fit into the model
+TRUNCATED = "x-hftool-cut"  # number of truncated tokens of the inputs
 
 
-class Asked(BaseModel):
-    """The body of a request; what `inputs` and `parameters` may be is for the head to say."""
+class TaskRequest(BaseModel):
+    """The body of a request; `inputs` and `parameters` are validated by the schema of the head."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
@@ -34,50 +31,50 @@ class Asked(BaseModel):
 
 
 async def predict(served: ServedModel, request: Request, limits: Limits) -> Response:
-    """Answer the inputs. Raises Fault.
+    """Answer a request. A text on which the model fails gets {"error", "error_type"} as its reply in a list.
 
-    A text that the model fails on has {"error", "error_type"} in its place in a list, and is the error where it is alone.
+    Raises:
+        HttpError: 500 if the model fails on all texts; 4xx for an invalid request.
     """
-    served.note(request)
-    asked = checked(Asked, read_json(await request.body()))
-    if asked.stream:
-        raise Fault(422, "'stream': answers come whole here; /v1/completions streams", param="stream")
+    served.record(request)
+    body = validate(TaskRequest, read_json(await request.body()))
+    if body.stream:
+        raise HttpError(422, "'stream': this route does not stream; /v1/completions does", param="stream")
     try:
-        rows = rows_of(served.head.asks, asked.inputs, most=limits.inputs, chars=limits.text_chars)
-        options, heeded = options_of(served.head.parameters, asked.parameters, ceilings(limits))
+        rows = rows_of(served.head.asks, body.inputs, most=limits.inputs, chars=limits.text_chars)
+        options, reply_options = options_of(served.head.parameters, body.parameters, ceilings(limits))
     except HftoolError as error:
-        raise fault_of(error) from None
-    answers = await cancel_on_disconnect(request, ask(served, request, rows, options, timeout=limits.timeout))
+        raise unprocessable(error) from None
+    answers = await cancel_on_disconnect(request, submit(served, request, rows, options, timeout=limits.timeout))
     replies: list[Any] = []
     for i, (row, answer) in enumerate(zip(rows, answers, strict=True)):
         if isinstance(answer, HftoolError):
-            raise Fault(422, f"inputs[{i}]: {answer}" if len(rows) > 1 else str(answer))
-        replies.append(_model_fault(answer) if isinstance(answer, RowFailed) else served.head.reply(row, answer, heeded))
+            raise HttpError(422, f"inputs[{i}]: {answer}" if len(rows) > 1 else str(answer))
+        replies.append(_row_error(answer) if isinstance(answer, RowFailed) else served.head.reply(row, answer, reply_options))
     failed = [one for one in answers if isinstance(one, RowFailed)]
     if len(failed) == len(answers):
-        raise Fault(500, str(failed[0]))
-    cut = sum(int(one.get("cut", 0)) for one in answers if isinstance(one, dict))
-    document = replies if isinstance(asked.inputs, list) or served.head.gives in NESTED else replies[0]
-    return as_response(document, headers={CUT: str(cut)} if cut else None)
+        raise HttpError(500, str(failed[0]))
+    truncated = sum(int(one.get("cut", 0)) for one in answers if isinstance(one, dict))
+    document = replies if isinstance(body.inputs, list) or served.head.gives in NESTED else replies[0]
+    return as_response(document, headers={TRUNCATED: str(truncated)} if truncated else None)
 
 
-def _model_fault(error: RowFailed) -> dict[str, str]:
+def _row_error(error: RowFailed) -> dict[str, str]:
     return {"error": str(error), "error_type": "model"}
 
 
-def checked(kind: type[Any], document: Mapping[str, Any]) -> Any:
-    """The document as a value of this kind. Raises Fault 422 that names the field."""
+def validate(model: type[Any], document: Mapping[str, Any]) -> Any:
+    """Validate a body with a pydantic model. Raises HttpError 422 that names the field."""
     try:
-        return kind.model_validate(document)
+        return model.model_validate(document)
     except ValidationError as error:
         found = error.errors(include_url=False, include_input=False, include_context=False)
-        # a value that may be of several kinds has an error for each of them: what is wrong within its own kind says more than
-        # that it is of none of the others
+        # a union has an error for each of its types: the one within the type of the value says the most
         own = [one for one in found if one["loc"][0] == found[0]["loc"][0] and not one["type"].endswith("_type")]
         first = own[0] if own else found[0]
-        place = ".".join(str(part) for part in first["loc"] if isinstance(part, int) or part in kind.model_fields)
-        place = place or str(first["loc"][0])[:60]
-        raise Fault(422, f"'{place}': {first['msg'][:200]}", param=place.partition(".")[0]) from None
+        path = ".".join(str(part) for part in first["loc"] if isinstance(part, int) or part in model.model_fields)
+        path = path or str(first["loc"][0])[:60]
+        raise HttpError(422, f"'{path}': {first['msg'][:200]}", param=path.partition(".")[0]) from None
 
 
 def request_schema(served: ServedModel, limits: Limits) -> dict[str, Any]:
@@ -89,7 +86,7 @@ def request_schema(served: ServedModel, limits: Limits) -> dict[str, Any]:
 
 
 def reply_schema(served: ServedModel) -> dict[str, Any]:
-    """The JSON Schema of its replies."""
+    """The JSON Schema of a response of this model."""
     failed = {"type": "object", "properties": {"error": {"type": "string"}}, "required": ["error", "error_type"]}
     one = dict(served.head.replies)
     several = {"type": "array", "items": {"anyOf": [one, failed]}}
