@@ -13,6 +13,7 @@ import torch
 from hftool.data.readers.tables import Row
 from hftool.data.schema import RowSchema
 from hftool.heads.wire import Asks, Parameter, Schema
+from hftool.models import HeadConfig
 
 Answer = dict[str, Any]
 Batch = dict[str, torch.Tensor]
@@ -132,6 +133,11 @@ class Head(Protocol):
         ...
 
     @property
+    def head_config(self) -> HeadConfig:
+        """The settings of its model, as in hftool.json."""
+        ...
+
+    @property
     def sampling(self) -> SamplingParams | None:
         """How texts are written; None where the answer is read off the outputs."""
         ...
@@ -155,6 +161,10 @@ class Head(Protocol):
 
     def join(self, parts: Sequence[Any]) -> Answer:
         """The parts of one row, in order -> its answer."""
+        ...
+
+    def decision(self, answer: Answer) -> tuple[str, Any]:
+        """The part of an answer by which two models are compared: its name, and a string, a number, a vector or a list."""
         ...
 
     def metrics(self) -> Metrics:

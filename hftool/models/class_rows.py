@@ -16,10 +16,10 @@ from hftool.models.families import natural_head_of
 from hftool.models.head_config import read_head_config
 from hftool.models.load import Loaded
 from hftool.models.stored_weights import Stored, read_stored
+from hftool.registry.heads import head_spec
 
 NUMBERED = re.compile(r"LABEL_(\d+)")  # what transformers calls the classes of a model that was given no names
 NUMBER = "regression"
-TRAINED = {"classify": "classify", "tag": "tag", "answer": "answer", NUMBER: "give a number"}  # heads that a task made
 DEVIATION = 0.02  # of the weights of a new class: what BERT, RoBERTa and GPT-2 begin with
 
 
@@ -49,7 +49,8 @@ def keep_classes(loaded: Loaded, folder: Path, config: Any, *, in_order: bool = 
     name = _last_layer(loaded.model, len(head_config.labels)) if head_config.labels else None
     there = name is not None and f"{name}.weight" in stored.files
     old, gave = _classes_of(folder, config)
-    wanted = NUMBER if head_config.head == "classify" and head_config.problem_type == NUMBER else head_config.head
+    is_number = head_spec(head_config.head).regression and head_config.problem_type == NUMBER
+    wanted = NUMBER if is_number else head_config.head
     found: tuple[int | None, ...] = (None,) * len(head_config.labels)
     note = ""
     if gave == wanted and there:
@@ -57,8 +58,8 @@ def keep_classes(loaded: Loaded, folder: Path, config: Any, *, in_order: bool = 
         note = _sentence(old, head_config.labels, found)
     elif gave == wanted and name is not None and stored.files:
         note = f"the head of the model has other parts than that of {type(loaded.model).__name__}: it is not used"
-    elif gave != wanted and gave in TRAINED:
-        note = f"the head of the model, which was trained to {TRAINED[gave]}, is not used"
+    elif gave != wanted and (gave == NUMBER or head_spec(gave).new_layer):
+        note = f"the head of the model, which was trained to {'give a number' if gave == NUMBER else gave}, is not used"
     loaded = dataclasses.replace(loaded, notes=(*loaded.notes, *([note] if note else [])))
     return _with_rows(loaded, str(name), stored, found) if there else loaded
 
@@ -110,7 +111,7 @@ def _classes_of(folder: Path, config: Any) -> tuple[Classes, str]:
     if head_config is not None and head_config.labels:
         return Classes(head_config.labels, head_config.label_values), head
     names = tuple(str(config.id2label[i]) for i in sorted(config.id2label))
-    return Classes(names), NUMBER if head == "classify" and len(names) == 1 else head
+    return Classes(names), NUMBER if head_spec(head).regression and len(names) == 1 else head
 
 
 def _last_layer(model: Any, classes: int) -> str | None:

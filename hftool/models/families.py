@@ -5,30 +5,10 @@ from typing import Any
 
 from hftool.errors import ConfigError, DataError
 from hftool.models.size_limits import check_settings
+from hftool.registry.heads import Architecture, all_heads, head_spec, pretraining_head
 from hftool.registry.models import Family, find_family
 from hftool.safety import check_folder, is_export
 
-AUTO_CLASSES = {
-    "classify": "AutoModelForSequenceClassification",
-    "tag": "AutoModelForTokenClassification",
-    "answer": "AutoModelForQuestionAnswering",
-    "text2text": "AutoModelForSeq2SeqLM",
-    "generate": "AutoModelForCausalLM",
-    "fill": "AutoModelForMaskedLM",
-    "embed": "AutoModelForTextEncoding",
-}
-# how the classes of transformers end, and what their models do
-ENDINGS = {
-    "ForSequenceClassification": "classify",
-    "ForTokenClassification": "tag",
-    "ForQuestionAnswering": "answer",
-    "ForConditionalGeneration": "text2text",
-    "LMHeadModel": "generate",
-    "ForCausalLM": "generate",
-    "ForMaskedLM": "fill",
-    "ForPreTraining": "fill",
-    "Model": "embed",
-}
 # without a row; they count positions from the pad token's on, as RoBERTa does: by create_position_ids_from_input_ids
 COUNT_FROM_PAD = (
     *("camembert", "data2vec-text", "esm", "ibert", "lilt", "longformer", "luke", "markuplm", "mpnet"),
@@ -71,17 +51,23 @@ def family_of(config: Any) -> Family:
     found = find_family(kind)
     if found is not None:
         return found
-    natural = "text2text" if config.is_encoder_decoder else "generate" if _is_decoder(config) else "fill"
+    shape: Architecture = "encoder-decoder" if config.is_encoder_decoder else "decoder" if _is_decoder(config) else "encoder"
     # nearly every encoder has a class that writes, which sees the very tokens that it is to predict, and so learns nothing
-    able = [head for head in AUTO_CLASSES if head != "generate" or natural == "generate"]
-    heads = tuple(head for head in able if _auto_class_knows(AUTO_CLASSES[head], config))
+    able = [spec for spec in all_heads() if spec.natural_of != "decoder" or shape == "decoder"]
+    known = [spec.name for spec in able if _auto_class_knows(spec.auto_class, config)]
     own: tuple[tuple[str, str], ...] = ()
-    if natural == "fill" and "fill" in heads and "embed" not in heads:  # MPNet and ModernBERT are not in the class of encoders
-        heads, own = (*heads, "embed"), (("embed", "AutoModel"),)
-    side = "left" if natural == "generate" else "right"
-    offset = 2 if kind in COUNT_FROM_PAD else 0
-    only = ("float32",)
-    return Family(kind, kind, heads, natural, safe_dtypes=only, writing_side=side, position_offset=offset, auto_classes=own)
+    if shape == "encoder" and pretraining_head(shape) in known:  # MPNet and ModernBERT are not in the class of encoders
+        own = tuple((spec.name, spec.encoder_auto_class) for spec in able if spec.encoder_auto_class and spec.name not in known)
+    return Family(
+        kind,
+        kind,
+        shape,
+        safe_dtypes=("float32",),
+        writing_side="left" if shape == "decoder" else "right",
+        position_offset=2 if kind in COUNT_FROM_PAD else 0,
+        auto_classes=own,
+        own_heads=(*known, *(name for name, _ in own)),
+    )
 
 
 def _auto_class_knows(auto_class: str, config: Any) -> bool:
@@ -101,13 +87,16 @@ def natural_head_of(folder: Path, config: Any) -> str:
     modules.json is how sentence-transformers marks a model that embeds, whatever class it was trained from.
     """
     family = family_of(config)
-    if (folder / "modules.json").is_file() and "embed" in family.heads:
-        return "embed"
+    embeds = [spec.name for spec in all_heads() if spec.embeds and spec.name in family.heads]
+    if embeds and (folder / "modules.json").is_file():
+        return embeds[0]
     names = [str(name) for name in getattr(config, "architectures", None) or ()]
-    found = [head for name in names for ending, head in ENDINGS.items() if name.endswith(ending) and head in family.heads]
+    found = [
+        spec.name for name in names for spec in all_heads() if name.endswith(spec.class_suffixes) and spec.name in family.heads
+    ]
     return found[0] if found else family.natural
 
 
 def auto_class_of(head: str, config: Any) -> str:
     """The class of transformers under which a model of this config does `head`."""
-    return family_of(config).auto_class(head, AUTO_CLASSES[head])
+    return family_of(config).auto_class(head, head_spec(head).auto_class)

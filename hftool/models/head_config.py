@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hftool.errors import ConfigError, DataError
-from hftool.models.families import AUTO_CLASSES
+from hftool.registry.heads import head_names, head_spec
 from hftool.storage.json_documents import Schema, check_document, each
 from hftool.storage.run_folder import read_json, write_json
 
@@ -29,7 +29,6 @@ OF_TYPES: Mapping[Any, Schema] = {
 }
 # what a field must be besides its type
 NARROWER: Mapping[str, Schema] = {
-    "head": {"type": "string", "enum": tuple(AUTO_CLASSES)},
     "problem_type": {
         "type": "string",
         "enum": ("single_label_classification", "multi_label_classification", "regression", "answer_or_none"),
@@ -113,7 +112,8 @@ def read_head_config(folder: Path) -> HeadConfig | None:
 def head_config_schema() -> Schema:
     """The schema of hftool.json, made of the types of the fields of `HeadConfig`."""
     fields = dataclasses.fields(HeadConfig)
-    return {"type": "object", "properties": {f.name: {**OF_TYPES[f.type], **NARROWER.get(f.name, {})} for f in fields}}
+    narrower = {**NARROWER, "head": {"enum": head_names()}}
+    return {"type": "object", "properties": {f.name: {**OF_TYPES[f.type], **narrower.get(f.name, {})} for f in fields}}
 
 
 def _contradiction(head_config: HeadConfig) -> str:
@@ -121,7 +121,7 @@ def _contradiction(head_config: HeadConfig) -> str:
     count = len(head_config.labels)
     if count != len(set(head_config.labels)):
         return "'labels' has a name twice"
-    if not count and head_config.head in ("classify", "tag") and head_config.problem_type != "regression":
+    if not count and head_spec(head_config.head).labels and head_config.problem_type != "regression":
         return f"'labels' is empty, and a model that is to {head_config.head} has labels"
     for name in ("label_values", "class_weights"):
         if getattr(head_config, name) and len(getattr(head_config, name)) != count:

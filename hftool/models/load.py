@@ -18,6 +18,7 @@ from hftool.models.quiet import quiet
 from hftool.models.size_limits import building_within
 from hftool.models.stored_weights import Stored, read_stored, untie
 from hftool.models.tokenizer import load_tokenizer, save_tokenizer
+from hftool.registry.heads import head_spec
 from hftool.registry.models import FAMILIES, Family
 
 UNLIMITED = 10**6  # tokens; tokenizers that were trained on the spot say 10**30
@@ -106,9 +107,7 @@ def load_model(folder: Path, auto_class: str, *, head_config: HeadConfig, new_he
         except Exception as error:  # SafetensorError is a bare Exception
             raise DataError(f"the weights in '{folder}' cannot be read: {' '.join(str(error).split())[:200]}") from error
     new = tuple(sorted({*info["missing_keys"], *(row[0] for row in info["mismatched_keys"])}))
-    if (
-        head_config.head == "embed"
-    ):  # vectors are made of the last hidden states: the pooler, which many checkpoints lack, is no part
+    if head_spec(head_config.head).embeds:  # of the last hidden states: the pooler, which many checkpoints lack, is no part
         new = tuple(name for name in new if "pooler." not in name)
     _check_new_weights(folder, model, new, new_head=new_head)
     _check_unused(folder, model, info["unexpected_keys"])

@@ -16,15 +16,13 @@ from hftool.data.batches import budget_batches
 from hftool.data.readers.tables import Row
 from hftool.evaluation.report import make_report
 from hftool.heads.collate import IGNORED
-from hftool.heads.protocol import Answer, Batch, Feature, Head, Outputs
+from hftool.heads.protocol import Batch, Feature, Head, Outputs
 from hftool.inference.generation import generate
 from hftool.inference.predictor import Predictor
 
 LENGTHS = ((1,), (5,), (13, 9, 2, 1), (40, 7, 30))  # tokens of random texts, a batch each; none is the size of the sample
 SEED = 0
 WRITTEN = 16  # tokens that are written for a prompt
-# What an answer comes down to: the first of these parts that it has, and how two of them agree
-DECIDING = ("label", "tags", "answer", "masks", "score", "embedding", "similarity")
 SAME_DIRECTION = 0.95  # cosine of two vectors of a text that count as one
 NEAR = 0.05  # of the range of the scores: two scores that count as one
 TIMED_ROWS, ROUNDS = 8, 5
@@ -121,22 +119,16 @@ def compare_texts(pair: Pair, batches: Iterator[Batch]) -> dict[str, Any]:
 def compare_answers(pair: Pair, features: Sequence[Feature]) -> dict[str, Any]:
     """The answers to real texts: how many of what they come down to (labels, tags, words) are the same."""
     before, after = pair.before.answer_features(features), pair.after.answer_features(features)
-    parts = [_part(answer) for answer in before]
-    numbers = [answer[part] for part, answer in zip(parts, before, strict=True) if isinstance(answer[part], float)]
+    decided = [(pair.head.decision(one), pair.head.decision(other)) for one, other in zip(before, after, strict=True)]
+    numbers = [value for (_, value), _ in decided if isinstance(value, float)]
     spread = max(numbers) - min(numbers) if numbers else 0.0
-    agreed = [_agree(one[part], other[part], spread) for part, one, other in zip(parts, before, after, strict=True)]
+    agreed = [_agree(one, other, spread) for (_, one), (_, other) in decided]
     same, count = sum(n for n, _ in agreed), sum(n for _, n in agreed)
-    return {"texts": len(before), "compared": parts[0] if parts else "", "same": same, "of": count}
-
-
-def _part(answer: Answer) -> str:
-    return next(part for part in DECIDING if part in answer)
+    return {"texts": len(before), "compared": decided[0][0][0] if decided else "", "same": same, "of": count}
 
 
 def _agree(before: Any, after: Any, spread: float) -> tuple[int, int]:
     """How much of two answers is the same, and of how much."""
-    if isinstance(before, list) and before and isinstance(before[0], dict):  # masks: the best word for each
-        before, after = [one["fills"][0]["token"] for one in before], [one["fills"][0]["token"] for one in after]
     if isinstance(before, list):
         return sum(one == other for one, other in zip(before, after, strict=True)), len(before)
     if isinstance(before, np.ndarray):

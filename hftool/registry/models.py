@@ -3,24 +3,29 @@
 from dataclasses import dataclass
 
 from hftool.errors import UsageError, did_you_mean, listing
+from hftool.registry.heads import Architecture, heads_of, pretraining_head
 
 
 @dataclass(frozen=True)
 class Family:
-    """What differs between architectures. `model_type` is the word in a checkpoint's config.json.
+    """What differs between the families of models.
 
-    heads: what it can do; natural: what a checkpoint without a trained head does. padding_side is the side on which a batch is
-    padded to train or to score, writing_side the one on which prompts are padded. position_offset is how many position
-    embeddings a family keeps for itself (RoBERTa counts from padding_idx + 1). prefixed: whether the name of the task is
-    written before the text ("summarize: "). length: tokens of the texts it was pre-trained on, where neither the
-    architecture nor the tokenizer has a limit. auto_classes: pairs of head and the class of transformers that stands for it,
-    where it is not the head's own. learning_rate is for full fine-tuning.
+    Attributes:
+        model_type: The `model_type` of their config.json.
+        architecture: What decides which heads they can have.
+        own_heads: The heads of a family without a row here, where they are not those of its architecture.
+        padding_side: The side on which a batch is padded in training and scoring.
+        writing_side: The side on which prompts are padded.
+        position_offset: How many position embeddings the family reserves; RoBERTa counts from padding_idx + 1.
+        prefixed: Whether the name of the task comes before the text, as in "summarize: ".
+        length: Tokens of the texts in pre-training, where neither the architecture nor the tokenizer has a limit.
+        auto_classes: Pairs of a head and the class of transformers that loads it, where that is not the head's own.
+        learning_rate: The default of full fine-tuning.
     """
 
     name: str
     model_type: str
-    heads: tuple[str, ...]
-    natural: str
+    architecture: Architecture
     learning_rate: float = 5e-5
     safe_dtypes: tuple[str, ...] = ("float32", "bfloat16", "float16")
     padding_side: str = "right"
@@ -29,6 +34,17 @@ class Family:
     prefixed: bool = False
     length: int = 0
     auto_classes: tuple[tuple[str, str], ...] = ()
+    own_heads: tuple[str, ...] | None = None
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """The names of the heads that its models can have."""
+        return heads_of(self.architecture) if self.own_heads is None else self.own_heads
+
+    @property
+    def natural(self) -> str:
+        """The head of a checkpoint that no task has trained."""
+        return pretraining_head(self.architecture)
 
     def auto_class(self, head: str, otherwise: str) -> str:
         """The class of transformers for `head`: the family's own, else that of the head."""
@@ -67,23 +83,21 @@ class Model:
         return names.get(head, names.get("", ()))
 
 
-ENCODER = ("classify", "tag", "answer", "fill", "embed")
 # T5 overflows in float16: https://github.com/huggingface/transformers/issues/4287
 NO_HALF = ("float32", "bfloat16")
 # The encoder alone, its token scores averaged: transformers' T5 for sequences runs the decoder, too. Liu et al., "EncT5", 2021
 T5_CLASSES = (("classify", "AutoModelForTokenClassification"),)
 
 FAMILIES = (
-    Family("bert", "bert", ENCODER, "fill"),
-    Family("distilbert", "distilbert", ENCODER, "fill"),
-    Family("roberta", "roberta", ENCODER, "fill", position_offset=2),
-    Family("xlm-roberta", "xlm-roberta", ENCODER, "fill", position_offset=2),
-    Family("gpt2", "gpt2", ("classify", "tag", "generate"), "generate", writing_side="left"),
+    Family("bert", "bert", "encoder"),
+    Family("distilbert", "distilbert", "encoder"),
+    Family("roberta", "roberta", "encoder", position_offset=2),
+    Family("xlm-roberta", "xlm-roberta", "encoder", position_offset=2),
+    Family("gpt2", "gpt2", "decoder", writing_side="left"),
     Family(
         "t5",
         "t5",
-        ("classify", "text2text", "embed"),
-        "text2text",
+        "encoder-decoder",
         learning_rate=3e-4,
         safe_dtypes=NO_HALF,
         prefixed=True,
@@ -93,8 +107,7 @@ FAMILIES = (
     Family(  # pre-trained on spans alone, so that no prefix means anything to it: Xue et al., "mT5", 2021, section 3
         "mt5",
         "mt5",
-        ("classify", "text2text", "embed"),
-        "text2text",
+        "encoder-decoder",
         learning_rate=3e-4,
         safe_dtypes=NO_HALF,
         length=1024,

@@ -202,6 +202,10 @@ class AnswerHead:
         top = candidates[0]
         return {"answer": top["text"], **{key: top[key] for key in ("start", "end", "probability")}, "candidates": candidates}
 
+    def decision(self, answer: Answer) -> tuple[str, Any]:
+        """The text of the answer."""
+        return "answer", answer["answer"]
+
     def metrics(self) -> Metrics:
         """What the task is judged by; else F1 over the words of an answer, which decides, with how many are exactly right."""
         return Metrics(self.head_config.measures or MEASURES, higher_is_better=True, report="answers")

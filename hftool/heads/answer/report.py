@@ -30,24 +30,26 @@ STRETCHES = re.compile(f"{EASTERN.pattern}|{REST.pattern}")
 Score = tuple[float, float]  # exact match, F1
 
 
-def answers_report(answers: Sequence[Answer], rows: Sequence[Row], metrics: Metrics, labels: Sequence[str]) -> dict[str, Any]:
+def report(
+    answers: Sequence[Answer], rows: Sequence[Row], metrics: Metrics, labels: Sequence[str], loss: float
+) -> dict[str, Any]:
     """Exact match and F1, 0 to 1, as means over the rows, also for the rows with and without an answer where there are both.
 
     by_character: how many rows were measured so, if any.
     """
     scores = [score(answer, row) for answer, row in zip(answers, rows, strict=True)]
     measured = _means(scores)
-    report: dict[str, Any] = {**{name: measured[name] for name in metrics.names}, **measured}
+    found: dict[str, Any] = {**{name: measured[name] for name in metrics.names}, **measured}
     with_answer = [one for one, row in zip(scores, rows, strict=True) if row["answers"]["text"]]
     without = [one for one, row in zip(scores, rows, strict=True) if not row["answers"]["text"]]
     if with_answer and without:
-        report["answerable"] = {"rows": len(with_answer), **_means(with_answer)}
-        report["unanswerable"] = {"rows": len(without), **_means(without)}
+        found["answerable"] = {"rows": len(with_answer), **_means(with_answer)}
+        found["unanswerable"] = {"rows": len(without), **_means(without)}
     count = sum(is_by_character(row) for row in rows)
-    return {**report, "by_character": count} if count else report
+    return {**found, "by_character": count} if count else found
 
 
-def missed_answers(
+def error_rows(
     answers: Sequence[Answer], rows: Sequence[Row], numbers: Sequence[int], labels: Sequence[str]
 ) -> list[dict[str, Any]]:
     """The rows without an exact match, the lowest F1 first."""

@@ -142,6 +142,11 @@ class ClassifyHead:
         """A row has one part."""
         return parts[0]
 
+    def decision(self, answer: Answer) -> tuple[str, Any]:
+        """The label or the number."""
+        part = "score" if "score" in answer else "label"
+        return part, answer[part]
+
     def metrics(self) -> Metrics:
         """What the task is judged by; else accuracy, with macro-F1 to tell when rare labels are missed, or the
         error of numbers."""

@@ -153,6 +153,11 @@ class EmbedHead:
         """A row has one part."""
         return parts[0]
 
+    def decision(self, answer: Answer) -> tuple[str, Any]:
+        """The vector of a text, or the score of a pair."""
+        part = "score" if "score" in answer else "embedding"
+        return part, answer[part]
+
     def metrics(self) -> Metrics:
         """How well the scores of pairs go with their labels: by rank, and by value."""
         return Metrics(self.head_config.measures or ("spearman", "pearson"), higher_is_better=True, report="regression")

@@ -216,6 +216,10 @@ class FillHead:
         """A row has one part."""
         return parts[0]
 
+    def decision(self, answer: Answer) -> tuple[str, Any]:
+        """The best token for each mask."""
+        return "masks", [mask["fills"][0]["token"] for mask in answer["masks"]]
+
     def metrics(self) -> Metrics:
         """The loss of a hidden token, and the perplexity that it is the logarithm of."""
         return Metrics(

@@ -168,6 +168,10 @@ class GenerateHead:
         """A row has one part."""
         return parts[0]
 
+    def decision(self, answer: Answer) -> tuple[str, Any]:
+        """The text."""
+        return "text", answer["text"]
+
     def metrics(self) -> Metrics:
         """The loss of a token, and the perplexity that it is the logarithm of."""
         return Metrics(

@@ -164,6 +164,10 @@ class TagHead:
             entities.append({"text": text, "type": kind, "start": start, "end": end, "probability": probability})
         return {"entities": entities, "tags": tags, "tokens": list(sentence.words)}
 
+    def decision(self, answer: Answer) -> tuple[str, Any]:
+        """The tags of all words."""
+        return "tags", answer["tags"]
+
     def metrics(self) -> Metrics:
         """What the task is judged by; else F1 of whole entities, which decides, precision, recall, and accuracy of words."""
         return Metrics(self.head_config.measures or MEASURES, higher_is_better=True, report="tagging")

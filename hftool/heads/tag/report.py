@@ -17,7 +17,9 @@ from hftool.heads.protocol import Answer, Metrics
 Entity = tuple[str, int, int]  # type, first word, last word
 
 
-def tagging_report(answers: Sequence[Answer], rows: Sequence[Row], metrics: Metrics, labels: Sequence[str]) -> dict[str, Any]:
+def report(
+    answers: Sequence[Answer], rows: Sequence[Row], metrics: Metrics, labels: Sequence[str], loss: float
+) -> dict[str, Any]:
     """Entity F1, precision and recall over all entities, accuracy over all words, and the same by type.
 
     An entity is right when its type, its first and its last word are. All 0 to 1.
@@ -41,7 +43,7 @@ def tagging_report(answers: Sequence[Answer], rows: Sequence[Row], metrics: Metr
     return {**{name: measured[name] for name in metrics.names}, **measured, "entities": len(expected), "by_type": by_type}
 
 
-def missed_tags(
+def error_rows(
     answers: Sequence[Answer], rows: Sequence[Row], numbers: Sequence[int], labels: Sequence[str]
 ) -> list[dict[str, Any]]:
     """The rows whose tags differ from the expected ones, those with most wrong words first."""

@@ -114,6 +114,10 @@ class Text2TextHead:
         """A row has one part."""
         return parts[0]
 
+    def decision(self, answer: Answer) -> tuple[str, Any]:
+        """The text."""
+        return "text", answer["text"]
+
     def metrics(self) -> Metrics:
         """What the task is judged by; else ROUGE. Lin, "ROUGE: A Package for Automatic Evaluation of Summaries", 2004."""
         names = self.head_config.measures or ("rougeL", "rouge1", "rouge2")

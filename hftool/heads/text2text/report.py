@@ -44,7 +44,9 @@ class _Units:
         return tokens
 
 
-def texts_report(answers: Sequence[Answer], rows: Sequence[Row], metrics: Metrics, labels: Sequence[str]) -> dict[str, Any]:
+def report(
+    answers: Sequence[Answer], rows: Sequence[Row], metrics: Metrics, labels: Sequence[str], loss: float
+) -> dict[str, Any]:
     """The metrics that are asked for, and length_ratio: words answered by words expected.
 
     ROUGE (rouge1, rouge2, rougeL, rougeLsum) is the mean of F over the rows, 0 to 1, and `tokenizer` tells what its words
@@ -52,24 +54,24 @@ def texts_report(answers: Sequence[Answer], rows: Sequence[Row], metrics: Metric
     and chrF are of the whole, 0 to 100, as everywhere else; `signatures` names their settings, the tokenizer among them.
     """
     given, expected = [answer["text"] for answer in answers], [row["target"] for row in rows]
-    report: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     if rouges := [name for name in metrics.names if name.startswith("rouge")]:
-        report |= _rouge(rouges, given, expected)
-        report["tokenizer"] = _rouge_tokenizer(expected)
+        found |= _rouge(rouges, given, expected)
+        found["tokenizer"] = _rouge_tokenizer(expected)
     makers = {"bleu": lambda: _bleu(_bleu_tokenizer(expected, metrics.language)), "chrf": _chrf}
     signatures = {}
     for name in metrics.names:
         if name in makers:
             scorer = makers[name]()
-            report[name] = float(scorer.corpus_score(given, [expected]).score)
+            found[name] = float(scorer.corpus_score(given, [expected]).score)
             signatures[name] = str(scorer.get_signature())
-    report = {name: report[name] for name in metrics.names} | report
+    found = {name: found[name] for name in metrics.names} | found
     if signatures:
-        report["signatures"] = signatures
-    return {**report, "length_ratio": share(_count(given), _count(expected))}
+        found["signatures"] = signatures
+    return {**found, "length_ratio": share(_count(given), _count(expected))}
 
 
-def poor_texts(
+def error_rows(
     answers: Sequence[Answer], rows: Sequence[Row], numbers: Sequence[int], labels: Sequence[str]
 ) -> list[dict[str, Any]]:
     """All rows, the lowest chrF (0 to 100) first."""
