@@ -12,7 +12,7 @@ INLINE = re.compile(rb"<(script|style)\b[^>]*>(.*?)</\1>", re.DOTALL | re.IGNORE
 
 def read_page() -> bytes:
     """The page as it is in the package."""
-    return files("hftool.server").joinpath("page.html").read_bytes()
+    return files("hftool.server.http").joinpath("page.html").read_bytes()
 
 
 def page_headers(page: bytes) -> dict[str, str]:
