@@ -10,7 +10,7 @@ from hftool.registry.heads import report_module
 
 # the part of an answer and of a row that decides: the first of these that it has
 GIVEN = ("label", "tags", "answer", "text")
-WANTED = ("label", "tags", "answers", "target")
+EXPECTED = ("label", "tags", "answers", "target")
 
 
 def make_report(
@@ -36,8 +36,8 @@ def make_report(
 def _only_answer(answers: Sequence[Answer], rows: Sequence[Row]) -> dict[str, str]:
     """The answer to all rows under "only_answer", where it is the same although the expected ones differ."""
     given = {_deciding(answer, GIVEN) for answer in answers[: len(rows)]}
-    wanted = {_deciding(row, WANTED) for row in rows}
-    if len(given) != 1 or len(wanted) < 2 or None in given:
+    expected = {_deciding(row, EXPECTED) for row in rows}
+    if len(given) != 1 or len(expected) < 2 or None in given:
         return {}
     return {"only_answer": str(given.pop())}
 

@@ -15,8 +15,7 @@ TEXTS = ("text", "text_pair")
 def report(
     answers: Sequence[Answer], rows: Sequence[Row], metrics: Metrics, labels: Sequence[str], loss: float
 ) -> dict[str, Any]:
-    """Metrics, the mean absolute error, and both of a model that always answers the median, which has the least error of all
-    that answer one number."""
+    """Metrics and mean absolute error, and the same for a constant answer, the median, which has the lowest error."""
     expected, predicted = [float(row["label"]) for row in rows], [float(answer["score"]) for answer in answers]
     names = list(dict.fromkeys([*metrics.names, "mean_absolute_error"]))
     median = float(np.median(expected))
@@ -27,7 +26,7 @@ def report(
 def error_rows(
     answers: Sequence[Answer], rows: Sequence[Row], numbers: Sequence[int], labels: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """All rows, the largest distance from the expected number first."""
+    """All rows, the largest error first."""
     found: list[dict[str, Any]] = [
         {"row": number, "expected": float(row["label"]), "answered": float(answer["score"]), **input_texts(row)}
         for answer, row, number in zip(answers, rows, numbers, strict=True)

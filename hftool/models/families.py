@@ -63,7 +63,7 @@ def family_of(config: Any) -> Family:
         kind,
         shape,
         safe_dtypes=("float32",),
-        writing_side="left" if shape == "decoder" else "right",
+        prompt_padding_side="left" if shape == "decoder" else "right",
         position_offset=2 if kind in COUNT_FROM_PAD else 0,
         auto_classes=own,
         own_heads=(*known, *(name for name, _ in own)),

@@ -1,4 +1,4 @@
-"""The heads: one frozen row for each kind of answer. What a head does is in its own package, which the row names."""
+"""The table of heads: one row for each kind of answer. The row names the package with the head's behaviour."""
 
 import importlib
 from collections.abc import Container
@@ -155,7 +155,7 @@ HEADS = (
         text_key="input",
         empty_key="text",
         next_command='infer {} "TEXT"',
-        purpose="write a text for a text",
+        purpose="generate a text from a text",
         reports=TEXTS_REPORT,
         generates=True,
         priority=3,
@@ -172,7 +172,7 @@ HEADS = (
         text_key="input",
         empty_key="text",
         next_command='generate {} "TEXT"',
-        purpose="write on",
+        purpose="continue a text",
         reports=LANGUAGE_REPORT,
         generates=True,
         unlabeled=True,
@@ -194,7 +194,7 @@ HEADS = (
         unlabeled=True,
         priority=6,
         offset_roles=("text",),
-        inference_options=(("asking", True),),
+        inference_options=(("for_inference", True),),
     ),
     HeadSpec(
         name="embed",

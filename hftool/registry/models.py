@@ -1,4 +1,4 @@
-"""Models and families known by name. A new model is one row here; what a family needs is data, never an `if`."""
+"""Models and families known by name: a new model is one row here, a new family another."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ class Family:
         architecture: What decides which heads they can have.
         own_heads: The heads of a family without a row here, where they are not those of its architecture.
         padding_side: The side on which a batch is padded in training and scoring.
-        writing_side: The side on which prompts are padded.
+        prompt_padding_side: The side on which prompts are padded.
         position_offset: How many position embeddings the family reserves; RoBERTa counts from padding_idx + 1.
         prefixed: Whether the name of the task comes before the text, as in "summarize: ".
         length: Tokens of the texts in pre-training, where neither the architecture nor the tokenizer has a limit.
@@ -29,7 +29,7 @@ class Family:
     learning_rate: float = 5e-5
     safe_dtypes: tuple[str, ...] = ("float32", "bfloat16", "float16")
     padding_side: str = "right"
-    writing_side: str = "right"
+    prompt_padding_side: str = "right"
     position_offset: int = 0
     prefixed: bool = False
     length: int = 0
@@ -53,7 +53,7 @@ class Family:
 
 @dataclass(frozen=True)
 class Package:
-    """A checkpoint that an installed Python package carries: its folder, and the SHA-256 of its weights."""
+    """A checkpoint in an installed Python package: its folder, and the SHA-256 of its weights."""
 
     distribution: str
     module: str
@@ -63,9 +63,16 @@ class Package:
 
 @dataclass(frozen=True)
 class Model:
-    """A checkpoint known by name. `parameters` are counted without a head; `natural` is what it does untrained, where that is
-    not what its family does; `stand_ins` maps a head, or "" for any other, to the rows that answer instead, the first that is
-    here, when neither cache nor Hub can give this one. bundled: its folder under hftool/assets/models, if hftool brings it."""
+    """A checkpoint known by name.
+
+    Attributes:
+        parameters: The number of parameters without a head.
+        natural: Its head without training on a task, where that is not the family's.
+        stand_ins: Pairs of a head, or "" for any other, and the models that may stand in for it, the first available one, when
+            neither cache nor Hub has it.
+        package: The Python package that brings it.
+        bundled: Its folder under hftool/assets/models, for models that come with hftool.
+    """
 
     name: str
     family: str
@@ -78,14 +85,14 @@ class Model:
     bundled: str = ""
 
     def stand_in_names(self, head: str) -> tuple[str, ...]:
-        """The names of the rows that may stand in for this one under `head`, in order."""
+        """The names of the models that may stand in for it under `head`, in order."""
         names = dict(self.stand_ins)
         return names.get(head, names.get("", ()))
 
 
 # T5 overflows in float16: https://github.com/huggingface/transformers/issues/4287
 NO_HALF = ("float32", "bfloat16")
-# The encoder alone, its token scores averaged: transformers' T5 for sequences runs the decoder, too. Liu et al., "EncT5", 2021
+# The encoder alone, with averaged token scores: transformers' T5 for sequences also runs the decoder. Liu et al., "EncT5", 2021
 T5_CLASSES = (("classify", "AutoModelForTokenClassification"),)
 
 FAMILIES = (
@@ -93,7 +100,7 @@ FAMILIES = (
     Family("distilbert", "distilbert", "encoder"),
     Family("roberta", "roberta", "encoder", position_offset=2),
     Family("xlm-roberta", "xlm-roberta", "encoder", position_offset=2),
-    Family("gpt2", "gpt2", "decoder", writing_side="left"),
+    Family("gpt2", "gpt2", "decoder", prompt_padding_side="left"),
     Family(
         "t5",
         "t5",
@@ -104,7 +111,7 @@ FAMILIES = (
         length=512,
         auto_classes=T5_CLASSES,
     ),
-    Family(  # pre-trained on spans alone, so that no prefix means anything to it: Xue et al., "mT5", 2021, section 3
+    Family(  # pre-trained on spans alone, without prefixes: Xue et al., "mT5", 2021, section 3
         "mt5",
         "mt5",
         "encoder-decoder",
@@ -127,7 +134,7 @@ MINI_PARAMETERS = {"bert": 3_018_432, "roberta": 3_018_816, "gpt2": 2_980_992, "
 
 
 def _mini(family: str) -> Model:
-    """A small model that hftool brings itself, pre-trained by benchmarks/minis.py on public-domain novels."""
+    """A small bundled model, pre-trained by benchmarks/minis.py on public-domain novels."""
     return Model(f"{family}-mini", family, "", "", MINI_PARAMETERS[family], bundled=f"{family}-mini")
 
 
@@ -204,7 +211,7 @@ MODELS = (
     _mini("roberta"),
     _mini("gpt2"),
     _mini("t5"),
-    # the main branch holds pickled weights only; this is the commit of the Hub's own conversion to safetensors
+    # the main branch has pickled weights only; this is the commit of the Hub's conversion to safetensors
     Model("mt5", "mt5", "google/mt5-small", "6f9238ffa7de159b1245f899909bac7f40de53ae", 172_119_424),
 )
 
@@ -224,17 +231,17 @@ def get_model(name: str) -> Model:
 
 
 def find_family(model_type: str) -> Family | None:
-    """The family whose checkpoints say `model_type` in their config.json, or None."""
+    """The family of the `model_type` of a config.json, or None."""
     return next((row for row in FAMILIES if row.model_type == model_type), None)
 
 
 def natural_head(row: Model) -> str:
-    """What a model known by name does before anybody has trained it."""
+    """The head of a model known by name without training on a task."""
     return row.natural or next(family.natural for family in FAMILIES if family.name == row.family)
 
 
 def check_head(family: Family, head: str, *, model: str) -> None:
-    """Raise UsageError unless `family` can do `head`; the error names the families that can."""
+    """Raise UsageError unless `family` can have `head`; the error names the families that can."""
     if head not in family.heads:
         able = listing(f.name for f in FAMILIES if head in f.heads)
         raise UsageError(f"'{model}' is of the family {family.name}, which cannot do '{head}'", f"Families that can: {able}")

@@ -222,7 +222,7 @@ def fill(model: Model | Loaded, texts: Sequence[str], *, top_k: int = 5) -> list
     A mask is written [MASK], or as the model writes it. Raises DataError for a text without one.
     """
     loaded = trained(model, "fill")
-    return list(answers_of(loaded, rows_for(loaded, texts, None), {"asking": True, "top_k": top_k}))
+    return list(answers_of(loaded, rows_for(loaded, texts, None), {"for_inference": True, "top_k": top_k}))
 
 
 def embed(model: Model | Loaded, texts: Sequence[str], *, pooling: str | None = None) -> np.ndarray:

@@ -10,7 +10,7 @@ import torch
 
 from hftool.errors import UsageError
 from hftool.heads import get_head
-from hftool.heads.answer.head import LONGEST, AnswerHead, SpanScores, best_spans
+from hftool.heads.answer.head import MAX_TOKENS, AnswerHead, SpanScores, best_spans
 from hftool.heads.answer.head import Context as Text
 from hftool.models import HeadConfig
 
@@ -264,7 +264,7 @@ def spans_by_hand(head, parts):
         context = part.context
         begins, ends = context.borders()
         for i in range(len(part.begins)):
-            for j in range(i, min(i + LONGEST, len(part.begins))):
+            for j in range(i, min(i + MAX_TOKENS, len(part.begins))):
                 first, last = part.first + i, part.first + j
                 if begins[first] and ends[last]:
                     span = (int(context.starts[first]), int(context.ends[last]))
@@ -333,8 +333,8 @@ def test_answers_end_after_thirty_tokens_and_never_before_they_begin():
     begins, ends = np.zeros(size), np.zeros(size)
     begins[50], ends[10], ends[79], ends[80] = 9, 9, 5, 8
     best, total = best_spans([SpanScores(context, 0, begins, ends, 0.0)])
-    assert best[0] == (14.0, 50, 79) and all(0 <= last - first < LONGEST for _, first, last in best)
-    spans = [begins[i] + ends[j] for i in range(size) for j in range(i, min(i + LONGEST, size))]
+    assert best[0] == (14.0, 50, 79) and all(0 <= last - first < MAX_TOKENS for _, first, last in best)
+    spans = [begins[i] + ends[j] for i in range(size) for j in range(i, min(i + MAX_TOKENS, size))]
     assert total == pytest.approx(np.logaddexp.reduce(spans))
 
 

@@ -179,7 +179,7 @@ def test_the_families_are_those_of_transformers():
     for family in FAMILIES:
         assert find_family(family.model_type) is family
         assert family.natural in family.heads and set(family.heads) <= set(head_names())
-        assert {family.padding_side, family.writing_side} <= {"left", "right"}
+        assert {family.padding_side, family.prompt_padding_side} <= {"left", "right"}
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
@@ -231,7 +231,7 @@ def test_decoders_write_after_their_prompt_and_so_are_padded_before_it():
     config = config_of("gpt2")
     assert config.pad_token_id is None and not config.is_encoder_decoder
     for family in FAMILIES:
-        assert family.writing_side == ("left" if family.natural == "generate" else "right")
+        assert family.prompt_padding_side == ("left" if family.natural == "generate" else "right")
         assert family.padding_side == "right"
         assert family.name == "gpt2" or config_of(family.name).pad_token_id is not None
 

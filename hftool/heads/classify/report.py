@@ -17,7 +17,7 @@ def report(
 ) -> dict[str, Any]:
     """Metrics, the majority baseline, precision, recall and F1 by class, and the confusion matrix.
 
-    The matrix has a row for each true label and a column for each answered one, in id order.
+    The matrix has a row for each true label and a column for each predicted one, in id order.
     """
     ids = {name: i for i, name in enumerate(labels)}
     expected, predicted = [row["label"] for row in rows], [ids[answer["label"]] for answer in answers]
@@ -42,7 +42,7 @@ def report(
 def error_rows(
     answers: Sequence[Answer], rows: Sequence[Row], numbers: Sequence[int], labels: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """The rows whose label was missed, the surest mistakes first."""
+    """The misclassified rows, those with the lowest probability of the expected label first."""
     wrong: list[dict[str, Any]] = []
     for answer, row, number in zip(answers, rows, numbers, strict=True):
         expected = labels[row["label"]]

@@ -6,11 +6,11 @@ TAGS = """text = "Ann Lee went to Rome ."
 inputs = tokenizer(text, truncation=True, max_length=$max_length, return_tensors="pt")
 with torch.inference_mode():
     best = model(**inputs).logits[0].argmax(-1).tolist()
-answer, place = [], 0
+answer, offset = [], 0
 for word in text.split():  # the tag of a word is that of its first token
-    place = text.index(word, place)
-    answer.append((word, model.config.id2label[best[inputs.char_to_token(place)]]))
-    place += len(word)
+    offset = text.index(word, offset)
+    answer.append((word, model.config.id2label[best[inputs.char_to_token(offset)]]))
+    offset += len(word)
 """
 
 
