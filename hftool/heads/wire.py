@@ -191,19 +191,19 @@ def rows_of(spec: Asks, inputs: Any, *, most: int, chars: int, name: str = "inpu
     return rows
 
 
-def _row(spec: Asks, value: Any, place: str, chars: int) -> Row:
+def _row(spec: Asks, value: Any, path: str, chars: int) -> Row:
     named = isinstance(value, dict)
     if isinstance(value, str) and len(spec.texts) == 1:
         value = {next(iter(spec.texts)): value}
     if not isinstance(value, dict):
-        raise UsageError(f"'{place}' has another shape", f"It takes {spec.words()}")
+        raise UsageError(f"'{path}' has another shape", f"It takes {spec.words()}")
     roles = {**spec.texts, **spec.more}
     wrong = next((name for name in value if name not in roles), None) or next((n for n in spec.texts if n not in value), None)
     if wrong is not None:
-        raise UsageError(f"'{place}' {'holds' if wrong in value else 'lacks'} '{wrong[:40]}'", f"It takes {spec.words()}")
+        raise UsageError(f"'{path}' {'holds' if wrong in value else 'lacks'} '{wrong[:40]}'", f"It takes {spec.words()}")
     row: Row = {}
     for name, text in value.items():
-        at = f"{place}.{name}" if named else place
+        at = f"{path}.{name}" if named else path
         if not isinstance(text, str):
             raise UsageError(f"'{at}' must be a text", f"It takes {spec.words()}")
         if len(text) > chars:

@@ -93,10 +93,10 @@ TASKS = (
         _numbered("unacceptable", "acceptable"),
         measures=("mcc", "accuracy"),
     ),
-    _glue("mrpc", "do two sentences say the same", SENTENCES, _numbered("not_equivalent", "equivalent"), measures=BY_F1),
+    _glue("mrpc", "do two sentences mean the same", SENTENCES, _numbered("not_equivalent", "equivalent"), measures=BY_F1),
     _glue(
         "qqp",
-        "do two questions ask the same",
+        "do two questions mean the same",
         (("text", "question1"), ("text_pair", "question2"), ("label", "label")),
         _numbered("not_duplicate", "duplicate"),
         measures=BY_F1,
@@ -212,7 +212,7 @@ TASKS = (
     Task(
         "dialogsum",
         "text2text",
-        "conversations and what was said",
+        "conversations and their summaries",
         (("source", "dialogue"), ("target", "summary")),
         prefix="summarize: ",
         repo="knkarthick/dialogsum",
@@ -267,7 +267,7 @@ TASKS = (
     Task(
         "dialogsum-mini",
         "text2text",
-        "conversations and what was said, hand-written for hftool, bundled",
+        "conversations and their summaries, hand-written for hftool, bundled",
         (("source", "dialogue"), ("target", "summary")),
         prefix="summarize: ",
         bundled="dialogsum-mini",

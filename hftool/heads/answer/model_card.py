@@ -1,4 +1,4 @@
-"""A question-answering model in its model card: how to use it with plain transformers."""
+"""The model card of a question-answering model: a snippet for plain transformers."""
 
 from hftool.models import HeadConfig
 

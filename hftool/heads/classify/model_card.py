@@ -1,4 +1,4 @@
-"""A classifier in its model card: how to use it with plain transformers, and what its scores are."""
+"""The model card of a classifier: a snippet for plain transformers, and facts on its scores."""
 
 from hftool.heads.card_snippets import INPUTS
 from hftool.models import HeadConfig

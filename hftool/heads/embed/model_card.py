@@ -1,4 +1,4 @@
-"""An embedding model in its model card: how to use it with plain transformers, and what its vectors are."""
+"""The model card of an embedding model: a snippet for plain transformers, and facts on its vectors."""
 
 from hftool.heads.card_snippets import INPUTS
 from hftool.models import HeadConfig

@@ -127,15 +127,15 @@ class FillHead:
     @cached_property
     def _frame(self) -> tuple[np.ndarray, np.ndarray]:
         """The special tokens before and after a text."""
-        word = self.tokenizer.mask_token
-        bare = self.tokenizer(word, add_special_tokens=False)["input_ids"]
-        framed = self.tokenizer(word)["input_ids"]
+        mask = self.tokenizer.mask_token
+        bare = self.tokenizer(mask, add_special_tokens=False)["input_ids"]
+        framed = self.tokenizer(mask)["input_ids"]
         start = next(i for i in range(len(framed)) if framed[i : i + len(bare)] == bare)
         return np.array(framed[:start], np.int32), np.array(framed[start + len(bare) :], np.int32)
 
     @cached_property
     def _mask_pattern(self) -> re.Pattern[str]:
-        return re.compile("|".join(re.escape(word) for word in {self.tokenizer.mask_token, *MASKS}))
+        return re.compile("|".join(re.escape(mask) for mask in {self.tokenizer.mask_token, *MASKS}))
 
     @cached_property
     def _special(self) -> np.ndarray:

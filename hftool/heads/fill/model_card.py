@@ -1,4 +1,4 @@
-"""A model that fills masks in its model card: how to use it with plain transformers."""
+"""The model card of a masked language model: a snippet for plain transformers."""
 
 from hftool.models import HeadConfig
 

@@ -1,4 +1,4 @@
-"""A language model in its model card: how to use it with plain transformers."""
+"""The model card of a language model: a snippet for plain transformers."""
 
 from hftool.heads.card_snippets import GENERATE
 from hftool.models import HeadConfig

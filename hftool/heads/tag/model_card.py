@@ -1,4 +1,4 @@
-"""A tagger in its model card: how to use it with plain transformers."""
+"""The model card of a tagger: a snippet for plain transformers."""
 
 from hftool.models import HeadConfig
 
