@@ -92,7 +92,7 @@ def say(head, features, *, high=9.0, rubbish=True):
         view = feature.extra
         for logits, place in zip((start, end), feature.target, strict=True):
             logits[i, 0] = 0
-            logits[i, view.place : view.place + view.size] = 0
+            logits[i, view.position : view.position + view.size] = 0
             logits[i, place] = high
     return {"start_logits": start, "end_logits": end}
 
@@ -186,7 +186,7 @@ def test_an_answer_at_every_place_of_a_long_context_is_reached(family):
         assert len(features) > 3 and max(f.length for f in features) <= 48
         held = [f for f in features if f.target != (0, 0)]
         for feature in held:  # in each window that has it whole, and in no other
-            assert feature.extra.place <= feature.target[0] <= feature.target[1] < feature.extra.place + feature.extra.size
+            assert feature.extra.position <= feature.target[0] <= feature.target[1] < feature.extra.position + feature.extra.size
             assert read(head, [feature])["answer"] == word
         assert held
         answer = read(head, features)
@@ -210,7 +210,7 @@ def test_windows_carry_the_question_and_cover_the_context(family):
     context = "Ann Lee met Bob in Paris . " * 40
     whole = tokenizer("who ?", context)
     features = head_of(family, max_length=48).encode([{"question": "who ?", "context": context}])
-    begin = features[0].extra.place
+    begin = features[0].extra.position
     pieces = tokenizer(context, add_special_tokens=False)["input_ids"]
     seen = set()
     for feature in features:
@@ -314,7 +314,7 @@ def test_no_answer_when_every_window_is_surer_of_that(family):
         outputs = {name: torch.zeros(len(features), 64) for name in head.outputs}
         for i, null in enumerate(nulls):
             outputs["start_logits"][i, 0] = null
-        outputs["end_logits"][1, features[1].extra.place :] = 4.0
+        outputs["end_logits"][1, features[1].extra.position :] = 4.0
         return head.join(head.decode(outputs, features))
 
     count = len(features)
