@@ -1,4 +1,4 @@
-"""The page at /: one file, and the headers under which a browser runs what it holds and nothing else."""
+"""The web page at /: one static file, and a Content-Security-Policy that allows only its own script and style."""
 
 import base64
 import hashlib
@@ -11,13 +11,13 @@ INLINE = re.compile(rb"<(script|style)\b[^>]*>(.*?)</\1>", re.DOTALL | re.IGNORE
 
 
 def read_page() -> bytes:
-    """The page as it is in the package."""
+    """Read the page from the package."""
     return files("hftool.server.http").joinpath("page.html").read_bytes()
 
 
 def page_headers(page: bytes) -> dict[str, str]:
-    """Its headers: the policy allows the script and the style of this very page by their hashes, requests to this server, and
-    nothing from anywhere else. https://www.w3.org/TR/CSP3/"""
+    """The headers of the page. The policy allows its script and style by their hashes, requests to this server, and nothing
+    else. https://www.w3.org/TR/CSP3/"""
     hashes: dict[str, list[str]] = {"script": [], "style": []}
     for kind, text in INLINE.findall(page):
         digest = base64.b64encode(hashlib.sha256(text).digest()).decode("ascii")
