@@ -81,18 +81,12 @@ class Metrics:
 
 @dataclass(frozen=True, kw_only=True)
 class SamplingParams:
-    """How a text is generated.
+    """How a text is written, token by token.
 
-    Attributes:
-        max_new_tokens: The limit of generated tokens.
-        temperature: 0 is greedy decoding; above 0 tokens are sampled.
-        top_k: Sample from the k most probable tokens; 0 is all.
-        top_p: Sample from the smallest set of tokens with at least this probability.
-        beams: The beam width; 1 is no beam search.
-        length_penalty: In beam search the summed log-probability is divided by length**length_penalty.
-        samples: Texts for each prompt.
-        stop: A text ends before any of these strings.
-        seed: The random seed of sampling.
+    max_new_tokens: at most so many. temperature: 0 takes the most probable token; above 0 draws, from the top_k most probable
+    (0: all) and of these from the smallest set whose probability is at least top_p. beams: above 1 searches with so many
+    hypotheses, whose summed log-probability is divided by length**length_penalty. samples: texts a prompt. stop: a text ends
+    before any of these. seed: of the draws.
     """
 
     max_new_tokens: int = 64

@@ -79,7 +79,7 @@ class Parameter:
         most: The upper bound.
         above: Whether the lower bound is exclusive.
         choices: The values it may have.
-        head_field: The field of the head that it sets, or "decoding.FIELD"; "" where only the reply uses it.
+        goes: The field of the head that it sets, or "decoding.FIELD"; "" where only the reply uses it.
     """
 
     kind: type
@@ -88,7 +88,7 @@ class Parameter:
     most: float = math.inf
     above: bool = False
     choices: tuple[str, ...] = ()
-    head_field: str = ""
+    goes: str = ""
 
     def schema(self, most: float | None = None) -> dict[str, Any]:
         """The JSON Schema. most: the limit of the server, where it has one."""
@@ -130,38 +130,38 @@ def _shown(number: float) -> str:
     return str(int(number)) if number == int(number) else f"{number:g}"
 
 
-# with the names of Hugging Face's tasks
-GENERATION_PARAMETERS: Mapping[str, Parameter] = MappingProxyType(
+# How a text is written, as the tasks of Hugging Face call it.
+WRITING: Mapping[str, Parameter] = MappingProxyType(
     {
-        "max_new_tokens": Parameter(kind=int, help="Limit of generated tokens.", least=1, head_field="decoding.max_new_tokens"),
+        "max_new_tokens": Parameter(kind=int, help="Tokens at most.", least=1, goes="decoding.max_new_tokens"),
         "temperature": Parameter(
-            kind=float, help="0 is greedy decoding; above 0 samples.", least=0, most=100, head_field="decoding.temperature"
+            kind=float, help="0 takes the likeliest token; above 0 draws.", least=0, most=100, goes="decoding.temperature"
         ),
         "top_k": Parameter(
-            kind=int, help="Samples from the K most probable tokens; 0: all.", least=0, most=2**31, head_field="decoding.top_k"
+            kind=int, help="Draws from the K likeliest tokens; 0: all.", least=0, most=2**31, goes="decoding.top_k"
         ),
         "top_p": Parameter(
             kind=float,
-            help="Samples from the smallest set of this probability.",
+            help="Draws from the smallest set of this probability.",
             least=0,
             above=True,
             most=1,
-            head_field="decoding.top_p",
+            goes="decoding.top_p",
         ),
-        "do_sample": Parameter(kind=bool, help="False: greedy decoding. True: samples, by default at temperature 1."),
+        "do_sample": Parameter(kind=bool, help="False: draws nothing. True: draws, at temperature 1 unless told otherwise."),
         "seed": Parameter(
             kind=int,
-            help="The random seed; by default another one for each request.",
+            help="Of the draws; without it each request draws anew.",
             least=0,
             most=2**63 - 1,
-            head_field="decoding.seed",
+            goes="decoding.seed",
         ),
-        "num_beams": Parameter(kind=int, help="The beam width.", least=1, head_field="decoding.beams"),
+        "num_beams": Parameter(kind=int, help="Above 1 searches with so many.", least=1, goes="decoding.beams"),
         "length_penalty": Parameter(
-            kind=float, help="Of beam search.", least=-10, most=10, head_field="decoding.length_penalty"
+            kind=float, help="Of the search with beams.", least=-10, most=10, goes="decoding.length_penalty"
         ),
-        "num_return_sequences": Parameter(kind=int, help="Texts for each input.", least=1, head_field="decoding.samples"),
-        "stop": Parameter(kind=list, help="A text ends before any of these.", most=16, head_field="decoding.stop"),
+        "num_return_sequences": Parameter(kind=int, help="Texts for each input.", least=1, goes="decoding.samples"),
+        "stop": Parameter(kind=list, help="A text ends before any of these.", most=16, goes="decoding.stop"),
     }
 )
 
@@ -239,7 +239,7 @@ def options_of(
             raise UsageError(f"unknown parameter '{name[:60]}'", did_you_mean(name[:60], parameters, otherwise=known))
         row = parameters[name]
         value = row.check(name, raw, most.get(name))
-        room, _, last = row.head_field.rpartition(".")
+        room, _, last = row.goes.rpartition(".")
         (sampling if room else options if last else reply)[last or name] = value
     if samples := reply.pop("do_sample", None):
         sampling.setdefault("temperature", 1.0)
@@ -251,10 +251,11 @@ def options_of(
 
 
 def settled(sampling: dict[str, Any]) -> dict[str, Any]:
-    """The fields of SamplingParams without those that have no effect at temperature 0. Raises UsageError for contradictions."""
+    """The fields of a Decoding without those that mean nothing: nothing is drawn at temperature 0. Raises UsageError where two
+    of them contradict each other."""
     beams, samples, temperature = sampling.get("beams", 1), sampling.get("samples", 1), sampling.get("temperature", 0)
     if beams > 1 and temperature > 0:
-        raise UsageError("'num_beams' is beam search and 'temperature' sampling: one excludes the other")
+        raise UsageError("'num_beams' searches and 'temperature' draws: one excludes the other")
     if samples > 1 and temperature == 0 and beams < samples:
         raise UsageError("several texts without a 'temperature' would all be the same", "Set it, or as many beams")
     return {k: v for k, v in sampling.items() if temperature > 0 or k not in ("top_k", "top_p", "seed", "temperature")}

@@ -8,7 +8,7 @@ from families import KINDS
 
 from hftool.errors import DataError, UsageError
 from hftool.heads import head_class
-from hftool.heads.wire import GENERATION_PARAMETERS, Asks, options_of, rows_of
+from hftool.heads.wire import WRITING, Asks, options_of, rows_of
 from hftool.models import HeadConfig
 from hftool.registry.heads import head_names
 
@@ -66,19 +66,19 @@ def test_other_inputs_are_refused_with_their_place(asks, inputs, error, said):
 
 def test_parameters_become_fields_of_the_head_and_of_its_decoding():
     given = {"max_new_tokens": 5, "temperature": 0.5, "num_return_sequences": 2, "stop": ["."], "seed": 3}
-    options, reply = options_of(GENERATION_PARAMETERS, given, {})
+    options, reply = options_of(WRITING, given, {})
     wanted = {"max_new_tokens": 5, "temperature": 0.5, "samples": 2, "stop": (".",), "seed": 3}
     assert (options, reply) == ({"sampling": wanted}, {})
     known = head_class("fill").parameters
     assert options_of(known, {"top_k": 3}, {}) == ({"top_k": 3}, {})
     assert options_of(head_class("classify").parameters, {"top_k": 1}, {}) == ({}, {"top_k": 1})
-    assert options_of(GENERATION_PARAMETERS, {}, {}) == ({}, {})
+    assert options_of(WRITING, {}, {}) == ({}, {})
 
 
 def test_what_means_nothing_without_draws_is_left_out_and_do_sample_says_whether_there_are_any():
-    assert options_of(GENERATION_PARAMETERS, {"top_p": 0.5, "temperature": 0}, {})[0] == {"sampling": {}}
-    assert options_of(GENERATION_PARAMETERS, {"do_sample": True, "top_k": 4}, {})[0] == {"sampling": {"temperature": 1.0, "top_k": 4}}
-    assert options_of(GENERATION_PARAMETERS, {"do_sample": False, "temperature": 2}, {})[0] == {"sampling": {}}
+    assert options_of(WRITING, {"top_p": 0.5, "temperature": 0}, {})[0] == {"sampling": {}}
+    assert options_of(WRITING, {"do_sample": True, "top_k": 4}, {})[0] == {"sampling": {"temperature": 1.0, "top_k": 4}}
+    assert options_of(WRITING, {"do_sample": False, "temperature": 2}, {})[0] == {"sampling": {}}
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_what_means_nothing_without_draws_is_left_out_and_do_sample_says_whether
 )
 def test_parameters_out_of_range_are_named(given, said):
     with pytest.raises(UsageError) as caught:
-        options_of(GENERATION_PARAMETERS, given, {"max_new_tokens": 9, "stop": 1})
+        options_of(WRITING, given, {"max_new_tokens": 9, "stop": 1})
     assert said in str(caught.value)
 
 

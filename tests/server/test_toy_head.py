@@ -58,7 +58,7 @@ class VoteHead:
     batch_tokens: ClassVar = 4096
     sampling: ClassVar = None
     gives: ClassVar = "votes"
-    parameters: ClassVar = {"least": Parameter(kind=float, help="A vote.", least=0, most=1, head_field="least")}
+    parameters: ClassVar = {"least": Parameter(kind=float, help="A vote.", least=0, most=1, goes="least")}
     replies: ClassVar = {"type": "object"}
     asks: ClassVar = Asks(texts={"text": "text"})
 

@@ -48,7 +48,7 @@ class EmbedHead:
     sampling: ClassVar[None] = None
     gives: ClassVar[str] = "vector"
     parameters: ClassVar[Mapping[str, Parameter]] = {
-        "pooling": Parameter(kind=str, help="How tokens become a vector.", choices=POOLINGS, head_field="pooling"),
+        "pooling": Parameter(kind=str, help="How tokens become a vector.", choices=POOLINGS, goes="pooling"),
         "normalize": Parameter(kind=bool, help="True: vectors of length 1."),
     }
     replies: ClassVar[Schema] = VECTOR

@@ -54,7 +54,7 @@ class FillHead:
     sampling: ClassVar[None] = None
     gives: ClassVar[str] = "words"
     parameters: ClassVar[Mapping[str, Parameter]] = {
-        "top_k": Parameter(kind=int, help="Fills for each mask; by default 5.", least=1, most=100, head_field="top_k")
+        "top_k": Parameter(kind=int, help="Fills for each mask; by default 5.", least=1, most=100, goes="top_k")
     }
     replies: ClassVar[Schema] = WORDS
 
