@@ -8,14 +8,14 @@ inputs = tokenizer(question, context, **options)
 characters = inputs.pop("offset_mapping")[0].tolist()
 with torch.inference_mode():
     outputs = model(**inputs)
-begins, ends = outputs.start_logits[0], outputs.end_logits[0]
+starts, ends = outputs.start_logits[0], outputs.end_logits[0]
 inside = torch.tensor([part == 1 for part in inputs.sequence_ids()])
 allowed = (inside[:, None] & inside[None]).triu().tril(29)  # answers of at most 30 tokens, in the context
-scores = (begins[:, None] + ends[None]).masked_fill(~allowed, -torch.inf)
-first, last = divmod(int(scores.argmax()), len(begins))
+scores = (starts[:, None] + ends[None]).masked_fill(~allowed, -torch.inf)
+first, last = divmod(int(scores.argmax()), len(starts))
 answer = context[characters[first][0] : characters[last][1]]
 """
-NO_SPAN = 'if scores.max() < begins[0] + ends[0]:\n    answer = ""  # the context does not say\n'
+NO_SPAN = 'if scores.max() < starts[0] + ends[0]:\n    answer = ""  # the context has no answer\n'
 
 
 def snippet(head_config: HeadConfig, model_class: str) -> str:

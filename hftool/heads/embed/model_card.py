@@ -10,7 +10,7 @@ POOLED = {
     "max": "answer = states[mask[:, 0] > 0].amax(0)",
     "mean_sqrt_len_tokens": "answer = (states * mask).sum(0) / mask.sum(0).sqrt()",
 }
-UNPROMPTED = """prompt = len(tokenizer($prefix)["input_ids"]) - 1  # its end token is not there in the text
+UNPROMPTED = """prompt = len(tokenizer($prefix)["input_ids"]) - 1  # without the end token, which is not in the text
 states, mask = states[prompt:], mask[prompt:]
 """
 LENGTH_1 = "answer = answer / answer.norm()\n"
@@ -25,5 +25,5 @@ def snippet(head_config: HeadConfig, model_class: str) -> str:
 
 def facts(head_config: HeadConfig, model_class: str) -> list[str]:
     """Sentences on what a user needs to know to get the same answers."""
-    length = ", brought to length 1" if head_config.normalize else ""
-    return [f"The vector of a text is the {head_config.pooling} of its tokens' last hidden states{length}."]
+    length = ", normalized to length 1" if head_config.normalize else ""
+    return [f"The embedding of a text is the {head_config.pooling} of its tokens' last hidden states{length}."]
