@@ -109,7 +109,7 @@ class GenerateHead:
         for i, ids in enumerate(self._prompt_ids([row["prompt"] for row in rows])):
             if limit and len(ids) > limit - new:
                 raise DataError(
-                    f"prompt {i + 1} has {len(ids)} tokens: with {new} to generate, more than the {limit} of the model",
+                    f"prompt {i + 1} has {len(ids)} tokens: with {new} to generate that is more than the {limit} of the model",
                     f"Shorten it to {limit - new} tokens, or set max_new_tokens lower",
                 )
             features.append(Feature(ids if len(ids) else self._begin(), i, extra=rows[i].get("seed")))
