@@ -22,11 +22,11 @@ class HeadSpec:
         architectures: The architectures that can have it.
         auto_class: The class of transformers that loads such a model.
         encoder_auto_class: The class for encoders that `auto_class` does not know.
-        class_suffixes: How the classes in the `architectures` of a config.json end that have this head.
-        natural_of: The architecture whose untrained checkpoints do this.
+        class_suffixes: The suffixes of its classes in the `architectures` of a config.json.
+        natural_of: The architecture whose pre-trained checkpoints have it.
         pipeline_tag: The Hub's name of the task: https://huggingface.co/docs/hub/models-tasks
-        inputs: The roles of one input: of its text, and of a second text where there is one.
-        second_input: Whether the second text is needed: never, always, as in training, or where it is given.
+        inputs: The roles of an input: of its text, and of a second text.
+        second_input: When the second text is needed: never, always, as in training, or optionally.
         text_key: The key of the input in documents of --json.
         empty_key: The key that is null there where the input is empty.
         next_command: How a trained model is used from the command line; {} is the model.
@@ -36,11 +36,11 @@ class HeadSpec:
         embeds: Whether it gives vectors, as sentence-transformers makes them.
         labels: Whether it scores named labels or tags, so that a model without `labels` cannot be used.
         regression: Whether it can give a number instead of a label.
-        new_layer: Whether its last layer is new and only training on a task gives it weights.
-        unlabeled: Whether it learns from text alone.
-        priority: When it is tried for columns of which no head is known, 1 first; 0 is never.
+        new_layer: Whether its last layer gets weights only by training on a task.
+        unlabeled: Whether it trains on text alone.
+        priority: The order in which heads are tried where columns decide, 1 first; 0 is never.
         offset_roles: The roles in whose text an answer has character offsets.
-        inference_options: Pairs of fields of the head, and the values with which it answers instead of training.
+        inference_options: Pairs of a field of the head and its value in inference.
         nested_reply: Whether the Hub's API puts the reply to a single input into a list.
     """
 
@@ -52,11 +52,11 @@ class HeadSpec:
     class_suffixes: tuple[str, ...] = ()
     natural_of: Architecture | None = None
     pipeline_tag: str
-    inputs: tuple[str, ...]
+    inputs: tuple[str, ...] = ("text",)
     second_input: Literal["never", "always", "as trained", "optional"] = "never"
-    text_key: str
+    text_key: str = "text"
     empty_key: str
-    next_command: str
+    next_command: str = 'infer {} "TEXT"'
     purpose: str = ""
     reports: tuple[tuple[str, str], ...] = ()
     generates: bool = False
@@ -85,7 +85,6 @@ class HeadSpec:
         return self.second_input == "as trained" and self.inputs[1] in columns
 
 
-TEXTS_REPORT = (("texts", "hftool.heads.text2text.report"),)
 REGRESSION_REPORT = ("regression", "hftool.heads.regression_report")
 LANGUAGE_REPORT = (("language", "hftool.heads.language_report"),)
 
@@ -99,7 +98,6 @@ HEADS = (
         pipeline_tag="text-classification",
         inputs=("text", "text_pair"),
         second_input="as trained",
-        text_key="text",
         empty_key="label",
         next_command='classify {} "TEXT"',
         reports=(("classification", "hftool.heads.classify.report"), REGRESSION_REPORT),
@@ -116,8 +114,6 @@ HEADS = (
         auto_class="AutoModelForTokenClassification",
         class_suffixes=("ForTokenClassification",),
         pipeline_tag="token-classification",
-        inputs=("text",),
-        text_key="text",
         empty_key="entities",
         next_command='tag {} "TEXT"',
         reports=(("tagging", "hftool.heads.tag.report"),),
@@ -154,9 +150,8 @@ HEADS = (
         inputs=("source",),
         text_key="input",
         empty_key="text",
-        next_command='infer {} "TEXT"',
         purpose="generate a text from a text",
-        reports=TEXTS_REPORT,
+        reports=(("texts", "hftool.heads.text2text.report"),),
         generates=True,
         priority=3,
     ),
@@ -186,7 +181,6 @@ HEADS = (
         class_suffixes=("ForMaskedLM", "ForPreTraining"),
         natural_of="encoder",
         pipeline_tag="fill-mask",
-        inputs=("text",),
         text_key="input",
         empty_key="masks",
         next_command='fill {} "TEXT with a [MASK]"',
@@ -206,7 +200,6 @@ HEADS = (
         pipeline_tag="feature-extraction",
         inputs=("text", "text_pair"),
         second_input="optional",
-        text_key="text",
         empty_key="embedding",
         next_command='embed {} "TEXT"',
         reports=(REGRESSION_REPORT,),
