@@ -87,9 +87,7 @@ def _concatenated(pieces: Sequence[TokenOffsets]) -> TokenOffsets:
 
 def _check_offsets(tokenizer: Any) -> None:
     if not tokenizer.is_fast:
-        raise ConfigError(
-            "this tokenizer has no character offsets", "Take one with a tokenizer.json"
-        )
+        raise ConfigError("this tokenizer has no character offsets", "Take one with a tokenizer.json")
 
 
 @dataclass(frozen=True)

@@ -186,7 +186,9 @@ def test_an_answer_at_every_place_of_a_long_context_is_reached(family):
         assert len(features) > 3 and max(f.length for f in features) <= 48
         held = [f for f in features if f.target != (0, 0)]
         for feature in held:  # in each window that has it whole, and in no other
-            assert feature.extra.position <= feature.target[0] <= feature.target[1] < feature.extra.position + feature.extra.size
+            assert (
+                feature.extra.position <= feature.target[0] <= feature.target[1] < feature.extra.position + feature.extra.size
+            )
             assert read(head, [feature])["answer"] == word
         assert held
         answer = read(head, features)
