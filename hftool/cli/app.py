@@ -105,7 +105,6 @@ VERBS = (
     *(finetune, resume, evaluate, predict, infer, classify, tag, answer, summarize, translate, generate, fill, embed, similar),
     *(tokenize, info, models, tasks, copy, export, serve, deploy, save, verify, push, prefetch, doctor),
 )
-OF_TEXTS = (infer, classify, tag, summarize, translate, generate, fill, embed, similar, tokenize)
 for _verb in VERBS:
     app.command(name=_verb.NAME, cls=Page)(with_lock(_verb.command))
 
@@ -197,7 +196,7 @@ def _usage_error(error: Any, words: Sequence[str]) -> UsageError:
 
 def _unknown_option(option: str, context: Any, verb: str, words: Sequence[str]) -> UsageError:
     """For a verb that takes texts a word such as '-5 degrees' is more likely a text than an option."""
-    if not option.startswith("--") and verb in [one.NAME for one in OF_TEXTS]:
+    if not option.startswith("--") and any(param.name in ("texts", "first") for param in context.command.params):
         text = next((word for word in words if word.startswith("-") and option[1:] in word), option)
         return UsageError(
             f"unknown option '{option}'", f"A text that begins with - goes after --: hftool {verb} MODEL -- '{text}'"

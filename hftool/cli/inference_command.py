@@ -28,20 +28,13 @@ from hftool.cli.options import (
     texts_or_stdin,
 )
 from hftool.cli.progress import print_json, screen
+from hftool.cli.render import answer_line
 from hftool.config import KNOBS, Knob, parse_as
 from hftool.errors import UsageError
 from hftool.progress import notice
+from hftool.registry.heads import head_spec
 
 Answer = dict[str, Any]
-KEYS = {  # in the document of --json: a text, and what is null where it is empty. What is written is a text, too
-    "classify": ("text", "label"),
-    "tag": ("text", "entities"),
-    "answer": ("question", "answer"),
-    "text2text": ("input", "text"),
-    "generate": ("input", "text"),
-    "fill": ("input", "masks"),
-    "embed": ("text", "embedding"),
-}
 File = Annotated[
     str | None, typer.Option("--file", metavar="FILE", help="Answer each row of this file instead.", rich_help_panel=DATA)
 ]
@@ -167,7 +160,7 @@ def ask(
     *,
     head: str | None,
     answer: Callable[[Any, list[str]], list[Answer]],
-    line: Callable[[str, Answer | None, Any], str],
+    line: Callable[[str, Answer | None, Any], str] = answer_line,
     options: Mapping[str, Any] | None = None,
     top_k: int | None = None,
     adapt: Callable[[Any], Any] = lambda loaded: loaded,
@@ -196,9 +189,9 @@ def ask(
         answers = [next(answered) if blanks or not is_blank(text) else None for text in given]  # every input has its line
         notify_truncated(answers, loaded, progress)
     if common.as_json:
-        key, null = KEYS[loaded.head_config.head]
-        made = [document(answer) if answer is not None else {null: None} for answer in answers]
-        rows = [{key: text, **answer} for text, answer in zip(given, made, strict=True)]
+        spec = head_spec(loaded.head_config.head)
+        made = [document(answer) if answer is not None else {spec.empty_key: None} for answer in answers]
+        rows = [{spec.text_key: text, **answer} for text, answer in zip(given, made, strict=True)]
         print_json({"answers": rows, "stand_in": dict(loaded.head_config.stand_in)})
         return None
     for text, given_answer in zip(given, answers, strict=True):

@@ -6,15 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-ASK = {
-    "classify": 'classify {} "TEXT"',
-    "tag": 'tag {} "TEXT"',
-    "answer": 'answer {} --question "TEXT" --context "TEXT"',
-    "text2text": 'infer {} "TEXT"',
-    "generate": 'generate {} "TEXT"',
-    "fill": 'fill {} "TEXT with a [MASK]"',
-    "embed": 'embed {} "TEXT"',
-}
+from hftool.registry.heads import head_spec
 
 
 def read_facts(folder: Path) -> dict[str, Any]:
@@ -25,5 +17,6 @@ def read_facts(folder: Path) -> dict[str, Any]:
 
 def next_command(path: str | Path, head_config: Mapping[str, Any]) -> str:
     """How to ask the model at `path`, by its card: a classifier of pairs takes two texts."""
-    pair = ' --pair "TEXT"' if head_config["head"] == "classify" and "text_pair" in head_config["columns"] else ""
-    return f"hftool {ASK[head_config['head']].format(shlex.quote(str(path)))}{pair}"
+    spec = head_spec(head_config["head"])
+    pair = ' --pair "TEXT"' if spec.takes_pairs(head_config["columns"]) else ""
+    return f"hftool {spec.next_command.format(shlex.quote(str(path)))}{pair}"

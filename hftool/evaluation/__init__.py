@@ -1,1 +1,1 @@
-"""How good the answers are."""
+"""Reports on answers, and what they mean for the user."""

@@ -1,32 +1,26 @@
-"""One file for each kind of answer. `protocol.Head` says what a head must do; `get_head` finds it by its verb."""
+"""One package for each kind of answer. `protocol.Head` is what a head must do; its row is in `hftool.registry.heads`."""
 
-import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from hftool.errors import UsageError, did_you_mean
-from hftool.heads.protocol import Head
-from hftool.models import HeadConfig
+from hftool.registry.heads import head_spec
 
-CLASSES = {
-    "classify": "ClassifyHead",
-    "tag": "TagHead",
-    "answer": "AnswerHead",
-    "text2text": "Text2TextHead",
-    "generate": "GenerateHead",
-    "fill": "FillHead",
-    "embed": "EmbedHead",
-}
-HEADS = tuple(CLASSES)
+if TYPE_CHECKING:
+    from hftool.heads.protocol import Head
+    from hftool.models import HeadConfig
 
 
 def head_class(name: str) -> Any:
     """The class of the head called `name`. Raises UsageError with the nearest name."""
-    if name not in CLASSES:
-        raise UsageError(f"unknown head '{name}'", did_you_mean(name, HEADS, otherwise="Heads: " + ", ".join(HEADS)))
-    return getattr(importlib.import_module(f"hftool.heads.{name}.head"), CLASSES[name])
+    return head_spec(name).load()
 
 
-def get_head(tokenizer: Any, head_config: HeadConfig, config: Any = None) -> Head:
-    """The head that the card names, with its tokenizer and card, and the transformers config of its model."""
+def get_head(tokenizer: Any, head_config: "HeadConfig", config: Any = None) -> "Head":
+    """The head that `head_config` names.
+
+    Args:
+        tokenizer: The tokenizer of the model.
+        head_config: The settings of the head, as in hftool.json.
+        config: The transformers config of the model.
+    """
     head: Head = head_class(head_config.head)(tokenizer=tokenizer, head_config=head_config, config=config)
     return head

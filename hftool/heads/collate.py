@@ -1,4 +1,4 @@
-"""Features to padded tensors, as all heads do it."""
+"""Padding features to tensors, and the token loss; shared by all heads."""
 
 from collections.abc import Sequence
 
@@ -7,11 +7,11 @@ import torch
 
 from hftool.heads.protocol import Batch, Feature
 
-IGNORED = -100  # a label that no loss counts: https://pytorch.org/docs/stable/generated/torch.nn.CrossEntropyLoss.html
+IGNORED = -100  # a label without a loss: https://pytorch.org/docs/stable/generated/torch.nn.CrossEntropyLoss.html
 
 
 def collate_inputs(features: Sequence[Feature], *, pad: int, left: bool) -> Batch:
-    """-> input_ids and attention_mask (B, T), and token_type_ids (B, T) where features have segments; padded to the longest."""
+    """Pad to the longest: input_ids and attention_mask (B, T), and token_type_ids (B, T) where features have segments."""
     ids = pad_rows([f.input_ids for f in features], fill=pad, left=left)
     mask = pad_rows([np.ones(f.length, np.int64) for f in features], fill=0, left=left)
     batch = {"input_ids": ids, "attention_mask": mask}
@@ -23,13 +23,13 @@ def collate_inputs(features: Sequence[Feature], *, pad: int, left: bool) -> Batc
 
 
 def seeds_of(features: Sequence[Feature]) -> Batch:
-    """-> seeds (B,) of the draws, where the features to be written after have one each as `extra`; else nothing."""
+    """The random seeds (B,) under "seeds", where all features have one as `extra`."""
     seeds = [feature.extra for feature in features]
     return {} if any(seed is None for seed in seeds) else {"seeds": torch.tensor(seeds, dtype=torch.int64)}
 
 
 def pad_rows(rows: Sequence[np.ndarray], *, fill: int, left: bool = False) -> torch.Tensor:
-    """Rows of (T_i,) whole numbers -> (B, max T_i) int64, `fill` where a row is shorter."""
+    """Rows of integers (T_i,) -> (B, max T_i) int64, `fill` where a row is shorter."""
     length = max(len(row) for row in rows)
     padded = np.full((len(rows), length), fill, dtype=np.int64)
     for i, row in enumerate(rows):
@@ -38,7 +38,7 @@ def pad_rows(rows: Sequence[np.ndarray], *, fill: int, left: bool = False) -> to
 
 
 def token_loss(logits: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, int]:
-    """Cross-entropy of logits (B, T, V) against labels (B, T), summed over those that are not -100 -> (sum, how many)."""
+    """Cross-entropy of logits (B, T, V) and labels (B, T) where they are not -100 -> (sum, number of labels)."""
     counted = labels != IGNORED
-    chosen = logits[counted].float()  # only what counts becomes fp32: a vocabulary is wide
+    chosen = logits[counted].float()  # only these become fp32: a vocabulary is large
     return torch.nn.functional.cross_entropy(chosen, labels[counted], reduction="sum"), int(counted.sum())

@@ -1,27 +1,29 @@
-"""Texts on their way through the tokenizer, which takes more than a hundred times their memory: a group at a time, long ones
-shortened to what a model can read, or in parts."""
+"""Tokenizing long texts in bounded memory: in groups, shortened to what a model can read, or in parts.
+
+A tokenizer takes more than a hundred times the memory of a text.
+"""
 
 import re
 from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-GROUP = 1 << 20  # characters that go through the tokenizer at a time
-LONG = 1 << 17  # characters of a text that goes through it whole
-LONGEST = 1 << 21  # characters among which the first tokens of a text are looked for
-MARGIN = 32  # tokens before the end of a part that its end could have changed
-NEAR = 1 << 12  # characters before the end of a part among which a border is looked for first
+GROUP = 1 << 20  # characters that are tokenized at once
+LONG = 1 << 17  # characters of a text that is tokenized whole
+LONGEST = 1 << 21  # characters in which the first tokens of a text are looked for
+MARGIN = 32  # tokens at the end of a part that its end may change
+NEAR = 1 << 12  # characters at the end of a part where a border is looked for first
 BETWEEN_WORDS = re.compile(r"(?<=\S)[ \n](?=\S)")
 
 
 def groups(*texts: Sequence[str]) -> Iterator[slice]:
-    """Which rows go through the tokenizer together.
+    """Group rows to be tokenized together.
 
     Args:
-        texts: The texts of the rows; of pairs the second ones, too.
+        texts: The texts of the rows; of pairs also the second texts.
 
     Yields:
-        Consecutive rows of together at most GROUP characters, or a single longer one.
+        Consecutive rows of at most GROUP characters, or a single longer row.
     """
     start, size = 0, 0
     for i, row in enumerate(zip(*texts, strict=True)):
@@ -35,17 +37,17 @@ def groups(*texts: Sequence[str]) -> Iterator[slice]:
 
 
 def shorten(tokenizer: Any, text: str, limit: int, *, size: int = 0) -> tuple[str, int]:
-    """As much of a text as decides on its first tokens.
+    """The beginning of a text that decides its first tokens.
 
     Args:
         tokenizer: The tokenizer of the model.
         text: The text.
-        limit: How many tokens the model reads; 0 is all.
-        size: How many characters are tried first; by default LONG.
+        limit: The limit of tokens of the model; 0 is none.
+        size: The number of characters that is tried first; by default LONG.
 
     Returns:
-        The text, or a beginning of it that has more than `limit` tokens (or LONGEST characters), and about how many tokens the
-        rest has. A tokenizer that cuts the beginning of a text gets all of it.
+        The text, or its beginning of more than `limit` tokens (or LONGEST characters), and about how many tokens the rest has.
+        The whole text for a tokenizer that truncates on the left.
     """
     size = size or LONG
     if not limit or len(text) <= size or tokenizer.truncation_side == "left":
@@ -64,7 +66,7 @@ def _count(tokenizer: Any, text: str) -> int:
 
 
 def parts(text: str) -> Iterator[tuple[int, str]]:
-    """A text as parts of at most LONG characters, each with its place, whose tokens are those of the text."""
+    """Parts of a text of at most LONG characters, with their offsets, whose tokens are those of the text."""
     start = 0
     while len(text) - start > LONG:
         end = border(text, start, LONG)
@@ -74,9 +76,9 @@ def parts(text: str) -> Iterator[tuple[int, str]]:
 
 
 def border(text: str, start: int, size: int) -> int:
-    """Where a text may be cut, at most `size` characters after `start`: before a single space or line end between two words.
+    """The offset at which a text can be split, at most `size` characters after `start`: a single space between two words.
 
-    A text without one is cut where it must be: a token may end there that would have gone on.
+    Without one, a token may be split, too.
     """
     end = start + size
     for first in (max(start + 1, end - NEAR), start + 1):

@@ -1,4 +1,4 @@
-"""A corpus to blocks: texts run together and cut where a block is full, so that no token of a batch is padding."""
+"""Packing a corpus: texts are concatenated and split into blocks, so that batches have no padding."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -9,14 +9,14 @@ from hftool.heads.long_texts import groups, parts
 
 
 def token_ids(tokenizer: Any, texts: Sequence[str]) -> Iterator[np.ndarray]:
-    """The token ids (T,) int32 of each text, without special tokens of the tokenizer's own adding.
+    """The token ids (T,) int32 of each text, without special tokens.
 
-    A few texts at a time are Python lists of numbers: a number there takes ten times the memory of an array's.
+    Few texts at a time are Python lists, which take ten times the memory of arrays.
     """
     for row in groups(texts):
-        cut = [[part for _, part in parts(text)] for text in texts[row]]
-        found = _ids_of_parts(tokenizer, [part for text in cut for part in text])
-        yield from (np.concatenate([next(found) for _ in text]) for text in cut)
+        split = [[part for _, part in parts(text)] for text in texts[row]]
+        found = _ids_of_parts(tokenizer, [part for text in split for part in text])
+        yield from (np.concatenate([next(found) for _ in text]) for text in split)
 
 
 def _ids_of_parts(tokenizer: Any, texts: Sequence[str]) -> Iterator[np.ndarray]:
@@ -26,9 +26,12 @@ def _ids_of_parts(tokenizer: Any, texts: Sequence[str]) -> Iterator[np.ndarray]:
 
 
 def pack(rows: Iterable[np.ndarray], size: int, *, least: int = 2) -> list[np.ndarray]:
-    """Rows of ids (T_i,) run together, in order, and cut into blocks (size,) int32; the last one is shorter.
+    """Concatenate rows of ids (T_i,) and split them into blocks (size,) int32, the last one shorter.
 
-    least: a last block of fewer tokens is dropped. After 2 a decoder has something to predict.
+    Args:
+        rows: The token ids of the texts, in order.
+        size: The tokens of a block.
+        least: A last block of fewer tokens is dropped; a decoder needs 2 to predict one.
     """
     run = np.concatenate([np.zeros(0, np.int32), *rows])
     blocks = [run[start : start + size] for start in range(0, len(run), size)]

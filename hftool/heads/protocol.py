@@ -1,7 +1,4 @@
-"""What a head is: everything that is particular about one kind of answer, and nothing else.
-
-The loop, the predictor and the evaluator hold a Head and never ask which.
-"""
+"""The protocol of a head, and the types that it exchanges with training, inference and evaluation."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,21 +10,26 @@ import torch
 from hftool.data.readers.tables import Row
 from hftool.data.schema import RowSchema
 from hftool.heads.wire import Asks, Parameter, Schema
+from hftool.models import HeadConfig
 
 Answer = dict[str, Any]
 Batch = dict[str, torch.Tensor]
 Outputs = Mapping[str, torch.Tensor]
-FALLING = ("loss", "perplexity", "mean_absolute_error")  # metrics of which less is better under every head
+LOWER_IS_BETTER = ("loss", "perplexity", "mean_absolute_error")  # under every head
 
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """One encoded row, or one window of a row that is longer than the model.
+    """One encoded row, or one window of a row that is longer than the model's limit.
 
-    input_ids: (T,) int32. row: the position of its row among those that were encoded with it. segments: (T,) token types,
-    where the family has them. target: what it is trained towards, if the row has it. cut: tokens of the row that no
-    feature holds, counted in its first. lost: whether no feature of the row holds its whole target, told by its first. extra:
-    what the head needs to read the answer.
+    Attributes:
+        input_ids: Token ids (T,) int32.
+        row: The index of its row among those that were encoded with it.
+        segments: Token types (T,), where the family has them.
+        target: The training target, where the row has one.
+        cut: In the first feature of a row: how many tokens of the row were truncated.
+        lost: In the first feature of a row: whether no window holds the whole target.
+        extra: What the head needs to decode the answer.
     """
 
     input_ids: np.ndarray
@@ -40,17 +42,20 @@ class Feature:
 
     @property
     def length(self) -> int:
-        """Tokens, special ones included."""
+        """The number of tokens, special tokens included."""
         return len(self.input_ids)
 
 
 @dataclass(frozen=True)
 class Metrics:
-    """What to measure under a head: `names`, of which the first decides which checkpoint is best, and the direction of those
-    that are not FALLING.
+    """What is measured under a head.
 
-    `report` names the kind of report that goes with it. answers: whether answers are needed to measure, or the loss will do.
-    language: of the texts to be written, in two letters, where the data say so.
+    Attributes:
+        names: The metrics; the first decides which checkpoint is best.
+        higher_is_better: For the metrics that are not in LOWER_IS_BETTER.
+        report: The kind of report, as in `registry.heads.HeadSpec.reports`.
+        answers: Whether answers are needed, or the loss is enough.
+        language: Two-letter code of the generated texts, where the data has one.
     """
 
     names: tuple[str, ...]
@@ -61,16 +66,16 @@ class Metrics:
 
     @property
     def best(self) -> str:
-        """The metric that decides."""
+        """The deciding metric."""
         return self.names[0]
 
     @property
     def rises(self) -> bool:
-        """Whether a higher value of the metric that decides is better."""
-        return self.higher_is_better and self.best not in FALLING
+        """Whether a higher value of the deciding metric is better."""
+        return self.higher_is_better and self.best not in LOWER_IS_BETTER
 
     def is_better(self, value: float, than: float) -> bool:
-        """Whether one value of the metric that decides is better than another."""
+        """Whether a value of the deciding metric is better than another."""
         return value > than if self.rises else value < than
 
 
@@ -97,8 +102,14 @@ class SamplingParams:
 
 @dataclass(frozen=True)
 class GeneratedText:
-    """What was written for a prompt: token ids without the end token, why it ended ("stop" or "length"), the sum of the
-    log-probabilities of its tokens, and the characters that the next token has before a stop string that begins in it."""
+    """A text generated for a prompt.
+
+    Attributes:
+        ids: Token ids without the end token.
+        finish: Why it ended: "stop" or "length".
+        score: The sum of the log-probabilities of its tokens.
+        rest: The characters of the next token before a stop string that begins in it.
+    """
 
     ids: tuple[int, ...]
     finish: str
@@ -107,14 +118,17 @@ class GeneratedText:
 
 
 class Head(Protocol):
-    """The parts of a head. All are pure but for the tokenizer that they hold.
+    """What differs between kinds of answers. All methods are pure, but for the state of the tokenizer.
 
-    shapes: the ways in which its rows may come, the surest first. numbers: whether its labels are always amounts.
-    knobs: those of OF_HEADS that mean something to it.
-    outputs: the names of the outputs that it reads. batch_tokens: how many tokens a batch may have in inference on a CPU.
-    decoding: how texts are written, for the heads whose answer is written and not read off.
-    Over HTTP: gives: what an answer is: "labels", "entities", "span", "text", "words" or "vector". parameters: what a request
-    may set by name. replies: the JSON Schema of the reply to one input.
+    Attributes:
+        numbers: Whether its labels are always continuous.
+        knobs: The settings of `config.OF_HEADS` that it reads.
+        row_schemas: The roles its rows may have, the most specific first.
+        outputs: The names of the model outputs that it reads.
+        batch_tokens: The limit of tokens in a batch in inference on a CPU.
+        gives: What an answer is over HTTP: "labels", "entities", "span", "text", "words" or "vector".
+        parameters: The parameters of an HTTP request, by name.
+        replies: The JSON Schema of the reply to one input.
     """
 
     numbers: ClassVar[bool]
@@ -132,40 +146,48 @@ class Head(Protocol):
         ...
 
     @property
+    def head_config(self) -> HeadConfig:
+        """The settings of its model, as in hftool.json."""
+        ...
+
+    @property
     def sampling(self) -> SamplingParams | None:
-        """How texts are written; None where the answer is read off the outputs."""
+        """How texts are generated; None for heads that do not generate."""
         ...
 
     def encode(self, rows: Sequence[Row]) -> list[Feature]:
-        """Rows under their roles -> features, in the order of the rows. Truncation and windows are decided here and counted."""
+        """Rows, by role -> features, in the order of the rows. Truncation and windows are decided and counted here."""
         ...
 
     def collate(self, features: Sequence[Feature], draw: int = 0) -> Batch:
-        """Features -> one batch of tensors. draw: the number of the pass over the data; what is drawn at random is the same for
-        the same number."""
+        """Features -> a batch of tensors. draw: the number of the epoch, which seeds what is random in a batch."""
         ...
 
     def loss(self, outputs: Outputs, batch: Batch) -> tuple[torch.Tensor, int]:
-        """Outputs and batch -> (sum of the losses, how many were summed): never a mean, so that parts can be added."""
+        """Outputs and batch -> (sum of the losses, their number): never a mean, so that sums over batches can be added."""
         ...
 
     def decode(self, outputs: Any, features: Sequence[Feature]) -> list[Any]:
-        """Outputs (or what was written: a list of `GeneratedText` for each feature) -> a part of an answer for each feature."""
+        """Outputs, or a list of `GeneratedText` for each feature -> a part of an answer for each feature."""
         ...
 
     def join(self, parts: Sequence[Any]) -> Answer:
         """The parts of one row, in order -> its answer."""
         ...
 
+    def decision(self, answer: Answer) -> tuple[str, Any]:
+        """The part of an answer by which two models are compared: its name, and a string, a number, a vector or a list."""
+        ...
+
     def metrics(self) -> Metrics:
-        """What to measure."""
+        """The metrics."""
         ...
 
     @property
     def asks(self) -> Asks:
-        """What an input is over HTTP."""
+        """The inputs of an HTTP request."""
         ...
 
     def reply(self, row: Row, answer: Answer, parameters: Mapping[str, Any]) -> Any:
-        """A row and its answer -> the reply in the shape of the task's, as JSON. parameters: those that go to no field."""
+        """A row and its answer -> the reply, as in the Hub's API. parameters: those that set no field of the head."""
         ...

@@ -1,4 +1,4 @@
-"""Texts longer than the model: pieces with the characters they stand for, and windows over them that overlap."""
+"""Tokens with character offsets, overlapping windows over long texts, and the special tokens around a text."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ import numpy as np
 from hftool.errors import ConfigError
 from hftool.heads.long_texts import groups, parts
 
-PROBE = "a1.的"  # at least one character that every vocabulary knows
+PROBE = "a1.的"  # every vocabulary has at least one of these characters
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Positions start to end of a longer row; those from core_start to core_end are answered by this window alone."""
+    """Positions start to end of a longer row; those from core_start to core_end are decoded from this window alone."""
 
     start: int
     end: int
@@ -24,11 +24,18 @@ class Window:
 
 
 def cut_windows(length: int, size: int, overlap: int) -> list[Window]:
-    """Windows of at most `size` positions over `length`, neighbours sharing at least `overlap`; every position is in one core.
+    """Split positions into windows; every position is in one core.
 
-    Two cores meet in the middle of what their windows share: far from the border of either. The last window ends with the
-    row and is as long as the others. Nothing to cut is one window, of an empty row too. Raises ValueError when size is under
-    1 or overlap is not under it.
+    Two cores meet in the middle of the overlap of their windows. The last window ends with the row and is as long as the
+    others.
+
+    Args:
+        length: The number of positions; 0 also gives a window.
+        size: The limit of positions in a window.
+        overlap: The least number of positions that neighbours share.
+
+    Raises:
+        ValueError: `size` is below 1, or `overlap` is not below it.
     """
     if size < 1 or not 0 <= overlap < size:
         raise ValueError(f"no windows of {size} positions that share {overlap}")
@@ -41,7 +48,7 @@ def cut_windows(length: int, size: int, overlap: int) -> list[Window]:
 
 @dataclass(frozen=True)
 class TokenOffsets:
-    """A text as token ids (T,) int32 without special ones, and the characters starts to ends (T,) of each."""
+    """The token ids (T,) int32 of a text without special tokens, and their character offsets starts and ends (T,)."""
 
     ids: np.ndarray
     starts: np.ndarray
@@ -52,26 +59,26 @@ class TokenOffsets:
 
 
 def token_offsets(tokenizer: Any, texts: Sequence[str]) -> list[TokenOffsets]:
-    """Each text whole, however long. Raises ConfigError when the tokenizer knows no characters."""
+    """The tokens of each text, without truncation. Raises ConfigError for a tokenizer without offsets."""
     _check_offsets(tokenizer)
-    cut = [list(parts(text)) for text in texts]
-    found = _token_offsets_of_parts(tokenizer, [part for text in cut for part in text])
-    return [_run_together([next(found) for _ in text]) for text in cut]
+    split = [list(parts(text)) for text in texts]
+    found = _token_offsets_of_parts(tokenizer, [part for text in split for part in text])
+    return [_concatenated([next(found) for _ in text]) for text in split]
 
 
-def _token_offsets_of_parts(tokenizer: Any, placed: Sequence[tuple[int, str]]) -> Iterator[TokenOffsets]:
-    """Parts of texts with their places -> the pieces of each, their characters counted from the beginning of its text."""
-    texts = [part for _, part in placed]
+def _token_offsets_of_parts(tokenizer: Any, split: Sequence[tuple[int, str]]) -> Iterator[TokenOffsets]:
+    """Parts of texts with their offsets -> the tokens of each, with offsets in the whole text."""
+    texts = [part for _, part in split]
     for rows in groups(texts):
         encoded = tokenizer(
             texts[rows], add_special_tokens=False, return_offsets_mapping=True, return_attention_mask=False, verbose=False
         )
-        for (place, _), ids, offsets in zip(placed[rows], encoded["input_ids"], encoded["offset_mapping"], strict=True):
-            spans = np.array(offsets, np.int32).reshape(-1, 2) + np.int32(place)
+        for (start, _), ids, offsets in zip(split[rows], encoded["input_ids"], encoded["offset_mapping"], strict=True):
+            spans = np.array(offsets, np.int32).reshape(-1, 2) + np.int32(start)
             yield TokenOffsets(np.array(ids, np.int32), spans[:, 0].copy(), spans[:, 1].copy())
 
 
-def _run_together(pieces: Sequence[TokenOffsets]) -> TokenOffsets:
+def _concatenated(pieces: Sequence[TokenOffsets]) -> TokenOffsets:
     if len(pieces) == 1:
         return pieces[0]
     ids, starts, ends = zip(*((one.ids, one.starts, one.ends) for one in pieces), strict=True)
@@ -80,26 +87,28 @@ def _run_together(pieces: Sequence[TokenOffsets]) -> TokenOffsets:
 
 def _check_offsets(tokenizer: Any) -> None:
     if not tokenizer.is_fast:
-        raise ConfigError(
-            "this tokenizer does not tell which characters its tokens stand for", "Take one with a tokenizer.json"
-        )
+        raise ConfigError("this tokenizer has no character offsets", "Take one with a tokenizer.json")
 
 
 @dataclass(frozen=True)
 class SpecialTokenTemplate:
-    """The special ids that a tokenizer puts before, between and after N texts: N + 1 runs. types: the token types of these
-    runs and, at odd places, of the texts: 2 N + 1; empty where the family has none."""
+    """The special tokens before, between and after N texts.
+
+    Attributes:
+        runs: N + 1 runs of token ids.
+        types: 2 N + 1 runs of token types, at odd indices those of the texts; empty where the family has none.
+    """
 
     runs: tuple[tuple[int, ...], ...]
     types: tuple[tuple[int, ...], ...]
 
     @property
     def length(self) -> int:
-        """How many special tokens there are."""
+        """The number of special tokens."""
         return sum(len(run) for run in self.runs)
 
     def around(self, *texts: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        """Token ids of N texts -> ids (T,) with special ones, and token types (T,) where the family has them."""
+        """Token ids of N texts -> ids (T,) with special tokens, and token types (T,) where the family has them."""
         parts: list[Any] = [self.runs[0]]
         for text, run in zip(texts, self.runs[1:], strict=True):
             parts += [text, run]
@@ -111,9 +120,9 @@ class SpecialTokenTemplate:
 
 
 def special_token_template(tokenizer: Any, texts: int = 1) -> SpecialTokenTemplate:
-    """What the tokenizer puts around `texts` texts (1 or 2), read off an example: no function of transformers tells it.
+    """The special tokens around `texts` texts (1 or 2), from an example: transformers has no function for them.
 
-    Raises ConfigError when the tokenizer knows no characters.
+    Raises ConfigError for a tokenizer without offsets.
     """
     _check_offsets(tokenizer)
     encoded = tokenizer(*[[PROBE]] * texts, verbose=False)

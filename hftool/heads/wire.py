@@ -1,4 +1,4 @@
-"""What heads take and give over HTTP, in the shapes of Hugging Face's tasks: declared by each head, read and checked here.
+"""Inputs, parameters and replies of heads over HTTP, as in the tasks of Hugging Face's API; each head declares its own.
 
 https://huggingface.co/docs/inference-providers/tasks/index
 """
@@ -18,16 +18,22 @@ from hftool.errors import DataError, UsageError, did_you_mean, listing
 
 Schema = Mapping[str, Any]  # JSON Schema, as OpenAPI 3.1 takes it
 SEED_BITS = 63  # of a number that a tensor holds
-LONGEST = 256  # characters of a stop string: each is looked for after each token
+LONGEST = 256  # characters of a stop string, which is looked for after each token
 WORDS_OF = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", list: "a list of texts"}
 TYPES = {int: "integer", float: "number", bool: "boolean", str: "string", list: "array"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Asks:
-    """What one input is. texts: the names of its texts in a request, each with the role that it has in a row; where there is
-    one such name, a text by itself is an input, too. more: those that may be left out. blank: whether a text may be empty.
-    holds: one of these words must be in the text. ids: whether token ids may stand for a text, where the protocol has them."""
+    """The inputs of a request.
+
+    Attributes:
+        texts: The names of the texts of an input, and their roles in a row; with one name a plain text is an input, too.
+        more: The same of optional texts.
+        blank: Whether a text may be empty.
+        holds: Strings of which a text must have one.
+        ids: Whether a text may be given as token ids, where the protocol allows it.
+    """
 
     texts: Mapping[str, str]
     more: Mapping[str, str] = field(default_factory=dict)
@@ -36,18 +42,18 @@ class Asks:
     ids: bool = False
 
     def text_schema(self, chars: int) -> dict[str, Any]:
-        """The JSON Schema of a text of at most so many characters."""
+        """The JSON Schema of a text of at most `chars` characters."""
         text: dict[str, Any] = {"type": "string", "maxLength": chars}
         if self.holds:
             text["pattern"] = "|".join("".join(f"\\{c}" if c in "[]|" else c for c in word) for word in self.holds)
         elif not self.blank:
-            # \s is not the same everywhere: the separators of ASCII are space to Python alone
+            # only Python counts the separators of ASCII as \s
             shown = "".join(f"\\u{ord(c):04x}" for c in IGNORED)
             text |= {"minLength": 1, "pattern": rf"[^\s\u001c-\u001f\u0085{shown}]"}
         return text
 
     def schema(self, *, inputs: int, chars: int) -> dict[str, Any]:
-        """The JSON Schema of `inputs`: one input, or a list of at most so many; chars: as above."""
+        """The JSON Schema of `inputs`: one input, or a list of at most `inputs`, of texts of at most `chars` characters."""
         text = self.text_schema(chars)
         kinds = [text] if len(self.texts) == 1 else []
         for names in [self.texts, {**self.texts, **self.more}] if self.more else [self.texts]:
@@ -57,15 +63,24 @@ class Asks:
         return {"anyOf": [*kinds, *lists]}
 
     def words(self) -> str:
-        """What an input is, for an error."""
+        """The inputs in words, for an error."""
         names = "{" + ", ".join(f'"{name}": TEXT' for name in (*self.texts, *self.more)) + "}"
         return f"a text, {names}, or a list of these" if len(self.texts) == 1 else f"{names} or a list of these"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Parameter:
-    """One of those that `parameters` may hold. kind: int, float, bool, str, or list for a list of texts, whose length has the
-    bounds. goes: the field of the head, or "decoding.FIELD"; "" where only the reply heeds it. above: least itself is out."""
+    """A parameter of a request.
+
+    Attributes:
+        kind: int, float, bool, str, or list for a list of texts, whose length has the bounds.
+        help: A sentence for its JSON Schema.
+        least: The lower bound.
+        most: The upper bound.
+        above: Whether the lower bound is exclusive.
+        choices: The values it may have.
+        goes: The field of the head that it sets, or "decoding.FIELD"; "" where only the reply uses it.
+    """
 
     kind: type
     help: str
@@ -76,21 +91,21 @@ class Parameter:
     goes: str = ""
 
     def schema(self, most: float | None = None) -> dict[str, Any]:
-        """Its JSON Schema. most: a lower bound than its own, where the server has one."""
-        made: dict[str, Any] = {"type": TYPES[self.kind], "description": self.help}
+        """The JSON Schema. most: the limit of the server, where it has one."""
+        schema: dict[str, Any] = {"type": TYPES[self.kind], "description": self.help}
         high = self.most if most is None else min(most, self.most)
         if self.kind is list:
-            return {**made, "items": {"type": "string", "minLength": 1, "maxLength": LONGEST}, "maxItems": int(high)}
+            return {**schema, "items": {"type": "string", "minLength": 1, "maxLength": LONGEST}, "maxItems": int(high)}
         if self.choices:
-            made["enum"] = list(self.choices)
+            schema["enum"] = list(self.choices)
         if math.isfinite(self.least):
-            made["exclusiveMinimum" if self.above else "minimum"] = self.least
+            schema["exclusiveMinimum" if self.above else "minimum"] = self.least
         if math.isfinite(high):
-            made["maximum"] = high
-        return made
+            schema["maximum"] = high
+        return schema
 
     def check(self, name: str, value: Any, most: float | None = None) -> Any:
-        """The value as the head takes it. Raises UsageError that names the parameter and its range."""
+        """The value for the head. Raises UsageError that names the parameter and its range."""
         high = self.most if most is None else min(most, self.most)
         kinds: Any = (int, float) if self.kind is float else self.kind
         if not isinstance(value, kinds) or (isinstance(value, bool) and self.kind is not bool):
@@ -151,40 +166,49 @@ WRITING: Mapping[str, Parameter] = MappingProxyType(
 )
 
 
-def rows_of(asks: Asks, inputs: Any, *, most: int, chars: int, name: str = "inputs") -> list[Row]:
-    """Inputs as a request has them -> rows. most: inputs; chars: characters of a text; name: of the field that has them.
+def rows_of(spec: Asks, inputs: Any, *, most: int, chars: int, name: str = "inputs") -> list[Row]:
+    """Convert the inputs of a request to rows.
 
-    Raises UsageError for another shape, too many or too long texts, DataError for an empty text where there must be one.
+    Args:
+        spec: The inputs that the head takes.
+        inputs: The inputs as parsed from JSON.
+        most: The limit of inputs.
+        chars: The limit of characters of a text.
+        name: The field of the request, for errors.
+
+    Raises:
+        UsageError: Another shape, or too many or too long texts.
+        DataError: An empty text.
     """
     many = inputs if isinstance(inputs, list) else [inputs]
     if not many:
-        raise UsageError(f"'{name}' is empty", f"It takes {asks.words()}")
+        raise UsageError(f"'{name}' is empty", f"It takes {spec.words()}")
     if len(many) > most:
         raise UsageError(f"'{name}' has {len(many)} texts and at most {most} are taken", "Send them in several requests")
-    rows = [_row(asks, one, f"{name}[{i}]" if isinstance(inputs, list) else name, chars) for i, one in enumerate(many)]
+    rows = [_row(spec, one, f"{name}[{i}]" if isinstance(inputs, list) else name, chars) for i, one in enumerate(many)]
     if any(row.keys() != rows[0].keys() for row in rows):
         raise UsageError(f"'{name}' has pairs of texts and single texts", "Send them in two requests")
     return rows
 
 
-def _row(asks: Asks, value: Any, place: str, chars: int) -> Row:
+def _row(spec: Asks, value: Any, path: str, chars: int) -> Row:
     named = isinstance(value, dict)
-    if isinstance(value, str) and len(asks.texts) == 1:
-        value = {next(iter(asks.texts)): value}
+    if isinstance(value, str) and len(spec.texts) == 1:
+        value = {next(iter(spec.texts)): value}
     if not isinstance(value, dict):
-        raise UsageError(f"'{place}' has another shape", f"It takes {asks.words()}")
-    roles = {**asks.texts, **asks.more}
-    wrong = next((name for name in value if name not in roles), None) or next((n for n in asks.texts if n not in value), None)
+        raise UsageError(f"'{path}' has another shape", f"It takes {spec.words()}")
+    roles = {**spec.texts, **spec.more}
+    wrong = next((name for name in value if name not in roles), None) or next((n for n in spec.texts if n not in value), None)
     if wrong is not None:
-        raise UsageError(f"'{place}' {'holds' if wrong in value else 'lacks'} '{wrong[:40]}'", f"It takes {asks.words()}")
+        raise UsageError(f"'{path}' {'holds' if wrong in value else 'lacks'} '{wrong[:40]}'", f"It takes {spec.words()}")
     row: Row = {}
     for name, text in value.items():
-        at = f"{place}.{name}" if named else place
+        at = f"{path}.{name}" if named else path
         if not isinstance(text, str):
-            raise UsageError(f"'{at}' must be a text", f"It takes {asks.words()}")
+            raise UsageError(f"'{at}' must be a text", f"It takes {spec.words()}")
         if len(text) > chars:
             raise UsageError(f"'{at}' has {len(text)} characters: at most {chars} are taken", "Shorten it")
-        if not asks.blank and is_blank(text):
+        if not spec.blank and is_blank(text):
             raise DataError(f"'{at}' is empty")
         row[roles[name]] = whole_characters(text)
     return row
@@ -193,9 +217,18 @@ def _row(asks: Asks, value: Any, place: str, chars: int) -> Row:
 def options_of(
     parameters: Mapping[str, Parameter], given: Mapping[str, Any], most: Mapping[str, float]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The parameters of a request -> fields of the head (under "decoding" those of its Decoding), and what its reply heeds.
+    """Check the parameters of a request.
 
-    most: bounds of the server for some of them. Raises UsageError: an unknown one, a value out of range, a contradiction.
+    Args:
+        parameters: The parameters of the head.
+        given: The parameters of the request.
+        most: Limits of the server, by parameter.
+
+    Returns:
+        The fields of the head, with those of its SamplingParams under "sampling"; and the parameters of the reply.
+
+    Raises:
+        UsageError: An unknown parameter, a value out of range, or a contradiction.
     """
     options: dict[str, Any] = {}
     sampling: dict[str, Any] = {}
@@ -208,9 +241,9 @@ def options_of(
         value = row.check(name, raw, most.get(name))
         room, _, last = row.goes.rpartition(".")
         (sampling if room else options if last else reply)[last or name] = value
-    if drawing := reply.pop("do_sample", None):
+    if samples := reply.pop("do_sample", None):
         sampling.setdefault("temperature", 1.0)
-    elif drawing is False:
+    elif samples is False:
         sampling["temperature"] = 0.0
     if sampling:
         options["sampling"] = settled(sampling)
@@ -229,25 +262,24 @@ def settled(sampling: dict[str, Any]) -> dict[str, Any]:
 
 
 def with_seeds(rows: Sequence[Row], options: Mapping[str, Any]) -> tuple[Sequence[Row], Mapping[str, Any]]:
-    """Rows that are drawn for, each with a seed of its own, and the options without theirs: those who ask with other seeds, or
-    with none, can then share a batch.
+    """Move the random seed of sampling from the options to the rows, so that requests with different seeds can share a batch.
 
-    The first of equal rows has the seed of the options, so that it is drawn as if it were alone; where there is none, one that
-    nobody knows. What draws nothing stays as it is.
+    The first of equal rows has the seed of the options, as if it were alone, or a random one; the others have seeds derived
+    from it. Without sampling nothing changes.
     """
     sampling = dict(options.get("sampling", {}))
     if not sampling.get("temperature"):
         return rows, options
     given = sampling.pop("seed", None)
     seed = secrets.randbits(SEED_BITS) if given is None else given
-    made: list[Row] = []
+    seeded: list[Row] = []
     seen: Counter[tuple[Any, ...]] = Counter()
     for row in rows:
         number = seen[key := tuple(row.items())]
         seen[key] += 1
         own = random.Random(f"{seed} {number}").getrandbits(SEED_BITS) if number else seed
-        made.append({**row, "seed": own})
-    return made, {**options, "sampling": sampling}
+        seeded.append({**row, "seed": own})
+    return seeded, {**options, "sampling": sampling}
 
 
 def parameters_schema(parameters: Mapping[str, Parameter], most: Mapping[str, float]) -> dict[str, Any]:
@@ -264,12 +296,12 @@ def _list(items: Schema) -> dict[str, Any]:
     return {"type": "array", "items": items}
 
 
-_TEXT, _NUMBER, _PLACE = {"type": "string"}, {"type": "number"}, {"type": "integer"}
-_SPAN = _object(answer=_TEXT, score=_NUMBER, start=_PLACE, end=_PLACE)
+_TEXT, _NUMBER, _OFFSET = {"type": "string"}, {"type": "number"}, {"type": "integer"}
+_SPAN = _object(answer=_TEXT, score=_NUMBER, start=_OFFSET, end=_OFFSET)
 _WORD = _object(score=_NUMBER, token_str=_TEXT, sequence=_TEXT)
-# what the reply to one input is
+# the reply to one input
 LABELS: Schema = _list(_object(label=_TEXT, score=_NUMBER))
-ENTITIES: Schema = _list(_object(entity_group=_TEXT, score=_NUMBER, word=_TEXT, start=_PLACE, end=_PLACE))
+ENTITIES: Schema = _list(_object(entity_group=_TEXT, score=_NUMBER, word=_TEXT, start=_OFFSET, end=_OFFSET))
 SPANS: Schema = {"anyOf": [_SPAN, _list(_SPAN)]}
 TEXTS: Schema = _list(_object(generated_text=_TEXT))
 WORDS: Schema = {"anyOf": [_list(_WORD), _list(_list(_WORD))]}
@@ -277,6 +309,6 @@ VECTOR: Schema = {"anyOf": [_list(_NUMBER), _object(score=_NUMBER)]}
 
 
 def texts_reply(answer: Mapping[str, Any], before: str = "") -> list[dict[str, str]]:
-    """The texts that were written, each after `before`."""
+    """The generated texts, each after `before`."""
     texts: Sequence[str] = answer.get("samples") or [answer["text"]]
     return [{"generated_text": before + text} for text in texts]

@@ -2,7 +2,7 @@
 
 from hftool.models.class_rows import keep_classes
 from hftool.models.describe import describe, meta_model
-from hftool.models.families import AUTO_CLASSES, auto_class_of, family_of, natural_head_of, read_config
+from hftool.models.families import auto_class_of, family_of, natural_head_of, read_config
 from hftool.models.head_config import HEAD_CONFIG, POOLINGS, HeadConfig, read_head_config, write_head_config
 from hftool.models.load import (
     Loaded,
@@ -19,7 +19,6 @@ from hftool.models.sentence_transformers import SentenceSettings, length_of, sen
 from hftool.models.tokenizer import load_tokenizer, tokenizer_notes
 
 __all__ = [
-    "AUTO_CLASSES",
     "HEAD_CONFIG",
     "POOLINGS",
     "HeadConfig",

@@ -16,10 +16,10 @@ from hftool.models.families import natural_head_of
 from hftool.models.head_config import read_head_config
 from hftool.models.load import Loaded
 from hftool.models.stored_weights import Stored, read_stored
+from hftool.registry.heads import head_spec
 
 NUMBERED = re.compile(r"LABEL_(\d+)")  # the default names of classes in transformers
 REGRESSION = "regression"
-TRAINED = {"classify": "classify", "tag": "tag", "answer": "answer", REGRESSION: "give a number"}  # heads trained on a task
 DEVIATION = 0.02  # standard deviation of the weights of a new class, as in BERT, RoBERTa and GPT-2
 
 
@@ -50,7 +50,7 @@ def keep_classes(loaded: Loaded, folder: Path, config: Any, *, in_order: bool = 
     name = _last_layer(loaded.model, len(head_config.labels)) if head_config.labels else None
     is_stored = name is not None and f"{name}.weight" in stored.files
     old, old_type = _classes_of(folder, config)
-    regression = head_config.head == "classify" and head_config.problem_type == REGRESSION
+    regression = head_spec(head_config.head).regression and head_config.problem_type == REGRESSION
     new_type = REGRESSION if regression else head_config.head
     sources: tuple[int | None, ...] = (None,) * len(head_config.labels)
     note = ""
@@ -59,8 +59,9 @@ def keep_classes(loaded: Loaded, folder: Path, config: Any, *, in_order: bool = 
         note = _sentence(old, head_config.labels, sources)
     elif old_type == new_type and name is not None and stored.files:
         note = f"the head of the model has other parts than that of {type(loaded.model).__name__}: it is not used"
-    elif old_type != new_type and old_type in TRAINED:
-        note = f"the head of the model, which was trained to {TRAINED[old_type]}, is not used"
+    elif old_type != new_type and (old_type == REGRESSION or head_spec(old_type).new_layer):
+        trained = "give a number" if old_type == REGRESSION else old_type
+        note = f"the head of the model, which was trained to {trained}, is not used"
     loaded = dataclasses.replace(loaded, notes=(*loaded.notes, *([note] if note else [])))
     return _with_rows(loaded, str(name), stored, sources) if is_stored else loaded
 
@@ -113,7 +114,7 @@ def _classes_of(folder: Path, config: Any) -> tuple[Classes, str]:
     if head_config is not None and head_config.labels:
         return Classes(head_config.labels, head_config.label_values), head
     names = tuple(str(config.id2label[i]) for i in sorted(config.id2label))
-    return Classes(names), REGRESSION if head == "classify" and len(names) == 1 else head
+    return Classes(names), REGRESSION if head_spec(head).regression and len(names) == 1 else head
 
 
 def _last_layer(model: Any, classes: int) -> str | None:

@@ -5,30 +5,10 @@ from typing import Any
 
 from hftool.errors import ConfigError, DataError
 from hftool.models.size_limits import check_settings
+from hftool.registry.heads import Architecture, all_heads, head_spec, pretraining_head
 from hftool.registry.models import Family, find_family
 from hftool.safety import check_folder, is_export
 
-AUTO_CLASSES = {
-    "classify": "AutoModelForSequenceClassification",
-    "tag": "AutoModelForTokenClassification",
-    "answer": "AutoModelForQuestionAnswering",
-    "text2text": "AutoModelForSeq2SeqLM",
-    "generate": "AutoModelForCausalLM",
-    "fill": "AutoModelForMaskedLM",
-    "embed": "AutoModelForTextEncoding",
-}
-# suffixes of transformers' model classes, and the head that they have
-ENDINGS = {
-    "ForSequenceClassification": "classify",
-    "ForTokenClassification": "tag",
-    "ForQuestionAnswering": "answer",
-    "ForConditionalGeneration": "text2text",
-    "LMHeadModel": "generate",
-    "ForCausalLM": "generate",
-    "ForMaskedLM": "fill",
-    "ForPreTraining": "fill",
-    "Model": "embed",
-}
 # architectures without a registry row that count positions from the pad token's id on, as RoBERTa does
 # (create_position_ids_from_input_ids)
 COUNT_FROM_PAD = (
@@ -77,17 +57,23 @@ def family_of(config: Any) -> Family:
     found = find_family(kind)
     if found is not None:
         return found
-    natural = "text2text" if config.is_encoder_decoder else "generate" if _is_decoder(config) else "fill"
+    shape: Architecture = "encoder-decoder" if config.is_encoder_decoder else "decoder" if _is_decoder(config) else "encoder"
     # nearly every encoder has a causal class, but without a causal mask it sees the tokens it predicts, and learns nothing
-    candidates = [head for head in AUTO_CLASSES if head != "generate" or natural == "generate"]
-    heads = tuple(head for head in candidates if _auto_class_knows(AUTO_CLASSES[head], config))
+    able = [spec for spec in all_heads() if spec.natural_of != "decoder" or shape == "decoder"]
+    known = [spec.name for spec in able if _auto_class_knows(spec.auto_class, config)]
     own: tuple[tuple[str, str], ...] = ()
-    if natural == "fill" and "fill" in heads and "embed" not in heads:  # AutoModelForTextEncoding lacks MPNet and ModernBERT
-        heads, own = (*heads, "embed"), (("embed", "AutoModel"),)
-    side = "left" if natural == "generate" else "right"
-    offset = 2 if kind in COUNT_FROM_PAD else 0
-    dtypes = ("float32",)
-    return Family(kind, kind, heads, natural, safe_dtypes=dtypes, writing_side=side, position_offset=offset, auto_classes=own)
+    if shape == "encoder" and pretraining_head(shape) in known:  # AutoModelForTextEncoding lacks MPNet, ModernBERT
+        own = tuple((spec.name, spec.encoder_auto_class) for spec in able if spec.encoder_auto_class and spec.name not in known)
+    return Family(
+        kind,
+        kind,
+        shape,
+        safe_dtypes=("float32",),
+        prompt_padding_side="left" if shape == "decoder" else "right",
+        position_offset=2 if kind in COUNT_FROM_PAD else 0,
+        auto_classes=own,
+        own_heads=(*known, *(name for name, _ in own)),
+    )
 
 
 def _auto_class_knows(auto_class: str, config: Any) -> bool:
@@ -107,13 +93,16 @@ def natural_head_of(folder: Path, config: Any) -> str:
     A modules.json marks a sentence-transformers model, which embeds, whatever class its config names.
     """
     family = family_of(config)
-    if (folder / "modules.json").is_file() and "embed" in family.heads:
-        return "embed"
+    embeds = [spec.name for spec in all_heads() if spec.embeds and spec.name in family.heads]
+    if embeds and (folder / "modules.json").is_file():
+        return embeds[0]
     names = [str(name) for name in getattr(config, "architectures", None) or ()]
-    found = [head for name in names for ending, head in ENDINGS.items() if name.endswith(ending) and head in family.heads]
+    found = [
+        spec.name for name in names for spec in all_heads() if name.endswith(spec.class_suffixes) and spec.name in family.heads
+    ]
     return found[0] if found else family.natural
 
 
 def auto_class_of(head: str, config: Any) -> str:
     """The auto class of transformers that loads a model of this config with `head`."""
-    return family_of(config).auto_class(head, AUTO_CLASSES[head])
+    return family_of(config).auto_class(head, head_spec(head).auto_class)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hftool.errors import ConfigError, DataError
-from hftool.models.families import AUTO_CLASSES
+from hftool.registry.heads import head_names, head_spec
 from hftool.storage.json_documents import Schema, check_document, each
 from hftool.storage.run_folder import read_json, write_json
 
@@ -30,7 +30,6 @@ OF_TYPES: Mapping[Any, Schema] = {
 UNUSED: Mapping[str, Schema] = {"thresholds": {"type": "object", "additionalProperties": NUMBER}}
 # what a field must fulfil besides the schema of its type
 NARROWER: Mapping[str, Schema] = {
-    "head": {"enum": tuple(AUTO_CLASSES)},
     "problem_type": {"enum": ("single_label_classification", "multi_label_classification", "regression", "answer_or_none")},
     "pooling": {"enum": POOLINGS},
     "class_weights": {"items": {"type": "number", "minimum": 0}},
@@ -115,7 +114,8 @@ def read_head_config(folder: Path) -> HeadConfig | None:
 def head_config_schema() -> Schema:
     """The schema of hftool.json, from the field types of `HeadConfig`."""
     fields = dataclasses.fields(HeadConfig)
-    properties = {f.name: {**OF_TYPES[f.type], **NARROWER.get(f.name, {})} for f in fields}
+    narrower = {**NARROWER, "head": {"enum": head_names()}}
+    properties = {f.name: {**OF_TYPES[f.type], **narrower.get(f.name, {})} for f in fields}
     return {"type": "object", "properties": {**properties, **UNUSED}}
 
 
@@ -124,7 +124,7 @@ def _contradiction(head_config: HeadConfig) -> str:
     count, span, scale = len(head_config.labels), head_config.label_range, head_config.label_scale
     if count != len(set(head_config.labels)):
         return "'labels' has a name twice"
-    if not count and head_config.head in ("classify", "tag") and head_config.problem_type != "regression":
+    if not count and head_spec(head_config.head).labels and head_config.problem_type != "regression":
         return f"'labels' is empty, and a model that is to {head_config.head} has labels"
     for name in ("label_values", "class_weights"):
         items = len(getattr(head_config, name))

@@ -18,6 +18,7 @@ from hftool.models.quiet import quiet
 from hftool.models.size_limits import building_within
 from hftool.models.stored_weights import Stored, read_stored, untie
 from hftool.models.tokenizer import load_tokenizer, save_tokenizer
+from hftool.registry.heads import head_spec
 from hftool.registry.models import FAMILIES, Family
 
 UNLIMITED = 10**6  # tokens; a tokenizer without a limit has 10**30
@@ -90,7 +91,7 @@ def load_model(folder: Path, auto_class: str, *, head_config: HeadConfig, new_he
     stored = read_stored(folder)
     model, info = _from_pretrained(folder, auto_class, config, stored, new_head=new_head)
     new = tuple(sorted({*info["missing_keys"], *(row[0] for row in info["mismatched_keys"])}))
-    if head_config.head == "embed":  # embeddings do not use the pooler, which many checkpoints lack
+    if head_spec(head_config.head).embeds:  # embeddings do not use the pooler, which many checkpoints lack
         new = tuple(name for name in new if "pooler." not in name)
     _check_new_weights(folder, model, new, new_head=new_head)
     _check_unused(folder, model, info["unexpected_keys"])

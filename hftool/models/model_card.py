@@ -10,16 +10,8 @@ from typing import Any
 from hftool.errors import as_line
 from hftool.models.head_config import HeadConfig
 from hftool.models.snippets import snippet
+from hftool.registry.heads import head_spec
 
-PIPELINES = {  # https://huggingface.co/docs/hub/models-tasks
-    "classify": "text-classification",
-    "tag": "token-classification",
-    "answer": "question-answering",
-    "text2text": "text2text-generation",
-    "generate": "text-generation",
-    "fill": "fill-mask",
-    "embed": "feature-extraction",
-}
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 MOST_CLASSES = 30  # above this the table by class is left out
 KNOBS = (
@@ -102,7 +94,7 @@ def page(
         usage: Markdown of the section "Use"; by default how the folder is used with transformers and with hftool.
     """
     return PAGE.format(
-        pipeline=PIPELINES[head_config.head],
+        pipeline=head_spec(head_config.head).pipeline_tag,
         ids="".join(_ids(head_config, provenance)),
         title=as_line(_short(head_config.task) or _short(head_config.base) or head_config.head),
         origin=_origin(head_config),
@@ -153,11 +145,8 @@ def _facts(head_config: HeadConfig, model_class: str) -> list[str]:
     if head_config.label_scale:
         mean, scale = head_config.label_scale
         facts.append(f"It was trained on standardised labels: the prediction is the model's output * {scale!r} + {mean!r}.")
-    if head_config.head == "classify" and model_class.endswith("ForTokenClassification"):
-        facts.append("The score of a text is the mean of its tokens' logits.")
-    if head_config.head == "embed":
-        length = ", normalized to length 1" if head_config.normalize else ""
-        facts.append(f"The embedding of a text is the {head_config.pooling} of its tokens' last hidden states{length}.")
+    if of_head := getattr(head_spec(head_config.head).module("model_card"), "facts", None):
+        facts += of_head(head_config, model_class)
     if head_config.prefix:
         unpooled = "" if head_config.pool_prefix else ", which is not pooled"
         facts.append(f"Each text gets the prefix {_code(head_config.prefix)}{unpooled}.")

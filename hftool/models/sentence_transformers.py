@@ -10,6 +10,7 @@ from typing import Any
 
 from hftool.errors import DataError
 from hftool.models.head_config import POOLINGS, HeadConfig, read_head_config
+from hftool.registry.heads import head_spec
 from hftool.storage.json_documents import Schema, each, read_document
 
 MODULES = "modules.json"
@@ -90,7 +91,7 @@ def sentence_settings(folder: Path) -> SentenceSettings:
     Raises DataError (an invalid value), ConfigError (hftool.json is of another version).
     """
     head_config = read_head_config(folder)
-    if head_config is not None and head_config.head == "embed":
+    if head_config is not None and head_spec(head_config.head).embeds:
         return SentenceSettings(head_config.pooling, head_config.normalize, head_config.prefix, head_config.pool_prefix)
     modules = _read(folder / MODULES, LISTED, [])
     if not modules:

@@ -16,15 +16,13 @@ from hftool.data.batches import budget_batches
 from hftool.data.readers.tables import Row
 from hftool.evaluation.report import make_report
 from hftool.heads.collate import IGNORED
-from hftool.heads.protocol import Answer, Batch, Feature, Head, Outputs
+from hftool.heads.protocol import Batch, Feature, Head, Outputs
 from hftool.inference.generation import generate
 from hftool.inference.predictor import Predictor
 
 LENGTHS = ((1,), (5,), (13, 9, 2, 1), (40, 7, 30))  # tokens of random texts, by batch; never the trace sample's shape
 SEED = 0
 NEW_TOKENS = 16  # generated for each prompt
-# The part of an answer that is compared: the first of these that it has
-DECIDING = ("label", "tags", "answer", "masks", "score", "embedding", "similarity")
 SAME_DIRECTION = 0.95  # cosine from which two embeddings of a text count as equal
 NEAR = 0.05  # of the range of all scores: two scores that differ by less count as equal
 TIMED_ROWS, ROUNDS = 8, 5
@@ -116,7 +114,9 @@ def compare_texts(pair: Pair, batches: Iterator[Batch]) -> dict[str, Any]:
     """Continue prompts greedily with both, and count the texts that are equal token by token."""
     sampling = pair.head.sampling
     assert sampling is not None
-    greedy = dataclasses.replace(sampling, max_new_tokens=NEW_TOKENS, temperature=0.0, beams=1, samples=1, stop=())
+    greedy = dataclasses.replace(
+        sampling, max_new_tokens=NEW_TOKENS, temperature=0.0, num_beams=1, num_return_sequences=1, stop=()
+    )
     same, texts, shapes = 0, 0, []
     for batch in batches:
         prompts = {key: batch[key] for key in ("input_ids", "attention_mask")}
@@ -130,22 +130,16 @@ def compare_texts(pair: Pair, batches: Iterator[Batch]) -> dict[str, Any]:
 def compare_answers(pair: Pair, features: Sequence[Feature]) -> dict[str, Any]:
     """Compare the answers to real texts: how many labels, tags, texts or numbers are equal, and of how many."""
     before, after = pair.before.answer_features(features), pair.after.answer_features(features)
-    parts = [_part(answer) for answer in before]
-    scores = [answer[part] for part, answer in zip(parts, before, strict=True) if isinstance(answer[part], float)]
+    decisions = [(pair.head.decision(one), pair.head.decision(other)) for one, other in zip(before, after, strict=True)]
+    scores = [value for (_, value), _ in decisions if isinstance(value, float)]
     spread = max(scores) - min(scores) if scores else 0.0
-    counts = [_agree(one[part], other[part], spread) for part, one, other in zip(parts, before, after, strict=True)]
+    counts = [_agree(one, other, spread) for (_, one), (_, other) in decisions]
     same, count = sum(n for n, _ in counts), sum(n for _, n in counts)
-    return {"texts": len(before), "compared": parts[0] if parts else "", "same": same, "of": count}
-
-
-def _part(answer: Answer) -> str:
-    return next(part for part in DECIDING if part in answer)
+    return {"texts": len(before), "compared": decisions[0][0][0] if decisions else "", "same": same, "of": count}
 
 
 def _agree(before: Any, after: Any, spread: float) -> tuple[int, int]:
     """(Number of equal items, number of items) in two answers. spread: range of all scores."""
-    if isinstance(before, list) and before and isinstance(before[0], dict):  # masks: the best token for each
-        before, after = [one["fills"][0]["token"] for one in before], [one["fills"][0]["token"] for one in after]
     if isinstance(before, list):
         return sum(one == other for one, other in zip(before, after, strict=True)), len(before)
     if isinstance(before, np.ndarray):

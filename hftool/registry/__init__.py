@@ -1,1 +1,1 @@
-"""What hftool knows by name: models, families and tasks, as frozen rows. Data only; see `models` and `tasks`."""
+"""Models, families, tasks and heads that are known by name, as frozen rows."""

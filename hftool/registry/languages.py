@@ -1,9 +1,9 @@
-"""Codes of languages, in the ways in which data sets write them."""
+"""Language codes of data sets, as two letters."""
 
 import re
 
-# ISO 639-2 and 639-3 -> 639-1, for the languages that are known by name or have a tokenizer of their own
-SHORT = {
+# ISO 639-2 and 639-3 -> 639-1, for the languages with a name in hftool or an own tokenizer
+TO_ISO_639_1 = {
     **{"ces": "cs", "cze": "cs", "deu": "de", "ger": "de", "eng": "en", "spa": "es", "fin": "fi", "fra": "fr", "fre": "fr"},
     **{"ita": "it", "nld": "nl", "dut": "nl", "pol": "pl", "por": "pt", "ron": "ro", "rum": "ro", "rus": "ru", "tur": "tr"},
     **{"zho": "zh", "chi": "zh", "cmn": "zh", "yue": "zh", "wuu": "zh", "lzh": "zh", "jpn": "ja", "kor": "ko"},
@@ -12,6 +12,6 @@ SHORT = {
 
 
 def language_of(code: str) -> str:
-    """The two letters of a language, where there are any: zh of zh-CN, zh_TW, zho, zho_Hans and cmn-Hans-CN."""
+    """The two-letter code of a language, where it has one: zh of zh-CN, zh_TW, zho, zho_Hans and cmn-Hans-CN."""
     first = re.split(r"[-_.@]", code.strip().lower(), maxsplit=1)[0]
-    return SHORT.get(first, first)
+    return TO_ISO_639_1.get(first, first)

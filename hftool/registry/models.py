@@ -1,34 +1,50 @@
-"""Models and families known by name. A new model is one row here; what a family needs is data, never an `if`."""
+"""Models and families known by name: a new model is one row here, a new family another."""
 
 from dataclasses import dataclass
 
 from hftool.errors import UsageError, did_you_mean, listing
+from hftool.registry.heads import Architecture, heads_of, pretraining_head
 
 
 @dataclass(frozen=True)
 class Family:
-    """What differs between architectures. `model_type` is the word in a checkpoint's config.json.
+    """What differs between the families of models.
 
-    heads: what it can do; natural: what a checkpoint without a trained head does. padding_side is the side on which a batch is
-    padded to train or to score, writing_side the one on which prompts are padded. position_offset is how many position
-    embeddings a family keeps for itself (RoBERTa counts from padding_idx + 1). prefixed: whether the name of the task is
-    written before the text ("summarize: "). length: tokens of the texts it was pre-trained on, where neither the
-    architecture nor the tokenizer has a limit. auto_classes: pairs of head and the class of transformers that stands for it,
-    where it is not the head's own. learning_rate is for full fine-tuning.
+    Attributes:
+        model_type: The `model_type` of their config.json.
+        architecture: What decides which heads they can have.
+        own_heads: The heads of a family without a row here, where they are not those of its architecture.
+        padding_side: The side on which a batch is padded in training and scoring.
+        prompt_padding_side: The side on which prompts are padded.
+        position_offset: How many position embeddings the family reserves; RoBERTa counts from padding_idx + 1.
+        prefixed: Whether the name of the task comes before the text, as in "summarize: ".
+        length: Tokens of the texts in pre-training, where neither the architecture nor the tokenizer has a limit.
+        auto_classes: Pairs of a head and the class of transformers that loads it, where that is not the head's own.
+        learning_rate: The default of full fine-tuning.
     """
 
     name: str
     model_type: str
-    heads: tuple[str, ...]
-    natural: str
+    architecture: Architecture
     learning_rate: float = 5e-5
     safe_dtypes: tuple[str, ...] = ("float32", "bfloat16", "float16")
     padding_side: str = "right"
-    writing_side: str = "right"
+    prompt_padding_side: str = "right"
     position_offset: int = 0
     prefixed: bool = False
     length: int = 0
     auto_classes: tuple[tuple[str, str], ...] = ()
+    own_heads: tuple[str, ...] | None = None
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """The names of the heads that its models can have."""
+        return heads_of(self.architecture) if self.own_heads is None else self.own_heads
+
+    @property
+    def natural(self) -> str:
+        """The head of a checkpoint that no task has trained."""
+        return pretraining_head(self.architecture)
 
     def auto_class(self, head: str, otherwise: str) -> str:
         """The class of transformers for `head`: the family's own, else that of the head."""
@@ -37,7 +53,7 @@ class Family:
 
 @dataclass(frozen=True)
 class Package:
-    """A checkpoint that an installed Python package carries: its folder, and the SHA-256 of its weights."""
+    """A checkpoint in an installed Python package: its folder, and the SHA-256 of its weights."""
 
     distribution: str
     module: str
@@ -47,9 +63,16 @@ class Package:
 
 @dataclass(frozen=True)
 class Model:
-    """A checkpoint known by name. `parameters` are counted without a head; `natural` is what it does untrained, where that is
-    not what its family does; `stand_ins` maps a head, or "" for any other, to the rows that answer instead, the first that is
-    here, when neither cache nor Hub can give this one. bundled: its folder under hftool/assets/models, if hftool brings it."""
+    """A checkpoint known by name.
+
+    Attributes:
+        parameters: The number of parameters without a head.
+        natural: Its head without training on a task, where that is not the family's.
+        stand_ins: Pairs of a head, or "" for any other, and the models that may stand in for it, the first available one, when
+            neither cache nor Hub has it.
+        package: The Python package that brings it.
+        bundled: Its folder under hftool/assets/models, for models that come with hftool.
+    """
 
     name: str
     family: str
@@ -62,39 +85,36 @@ class Model:
     bundled: str = ""
 
     def stand_in_names(self, head: str) -> tuple[str, ...]:
-        """The names of the rows that may stand in for this one under `head`, in order."""
+        """The names of the models that may stand in for it under `head`, in order."""
         names = dict(self.stand_ins)
         return names.get(head, names.get("", ()))
 
 
-ENCODER = ("classify", "tag", "answer", "fill", "embed")
 # T5 overflows in float16: https://github.com/huggingface/transformers/issues/4287
 NO_HALF = ("float32", "bfloat16")
-# The encoder alone, its token scores averaged: transformers' T5 for sequences runs the decoder, too. Liu et al., "EncT5", 2021
+# The encoder alone, with averaged token scores: transformers' T5 for sequences also runs the decoder. Liu et al., "EncT5", 2021
 T5_CLASSES = (("classify", "AutoModelForTokenClassification"),)
 
 FAMILIES = (
-    Family("bert", "bert", ENCODER, "fill"),
-    Family("distilbert", "distilbert", ENCODER, "fill"),
-    Family("roberta", "roberta", ENCODER, "fill", position_offset=2),
-    Family("xlm-roberta", "xlm-roberta", ENCODER, "fill", position_offset=2),
-    Family("gpt2", "gpt2", ("classify", "tag", "generate"), "generate", writing_side="left"),
+    Family("bert", "bert", "encoder"),
+    Family("distilbert", "distilbert", "encoder"),
+    Family("roberta", "roberta", "encoder", position_offset=2),
+    Family("xlm-roberta", "xlm-roberta", "encoder", position_offset=2),
+    Family("gpt2", "gpt2", "decoder", prompt_padding_side="left"),
     Family(
         "t5",
         "t5",
-        ("classify", "text2text", "embed"),
-        "text2text",
+        "encoder-decoder",
         learning_rate=3e-4,
         safe_dtypes=NO_HALF,
         prefixed=True,
         length=512,
         auto_classes=T5_CLASSES,
     ),
-    Family(  # pre-trained on spans alone, so that no prefix means anything to it: Xue et al., "mT5", 2021, section 3
+    Family(  # pre-trained on spans alone, without prefixes: Xue et al., "mT5", 2021, section 3
         "mt5",
         "mt5",
-        ("classify", "text2text", "embed"),
-        "text2text",
+        "encoder-decoder",
         learning_rate=3e-4,
         safe_dtypes=NO_HALF,
         length=1024,
@@ -114,7 +134,7 @@ MINI_PARAMETERS = {"bert": 3_018_432, "roberta": 3_018_816, "gpt2": 2_980_992, "
 
 
 def _mini(family: str) -> Model:
-    """A small model that hftool brings itself, pre-trained by benchmarks/minis.py on public-domain novels."""
+    """A small bundled model, pre-trained by benchmarks/minis.py on public-domain novels."""
     return Model(f"{family}-mini", family, "", "", MINI_PARAMETERS[family], bundled=f"{family}-mini")
 
 
@@ -191,7 +211,7 @@ MODELS = (
     _mini("roberta"),
     _mini("gpt2"),
     _mini("t5"),
-    # the main branch holds pickled weights only; this is the commit of the Hub's own conversion to safetensors
+    # the main branch has pickled weights only; this is the commit of the Hub's conversion to safetensors
     Model("mt5", "mt5", "google/mt5-small", "6f9238ffa7de159b1245f899909bac7f40de53ae", 172_119_424),
 )
 
@@ -211,17 +231,17 @@ def get_model(name: str) -> Model:
 
 
 def find_family(model_type: str) -> Family | None:
-    """The family whose checkpoints say `model_type` in their config.json, or None."""
+    """The family of the `model_type` of a config.json, or None."""
     return next((row for row in FAMILIES if row.model_type == model_type), None)
 
 
 def natural_head(row: Model) -> str:
-    """What a model known by name does before anybody has trained it."""
+    """The head of a model known by name without training on a task."""
     return row.natural or next(family.natural for family in FAMILIES if family.name == row.family)
 
 
 def check_head(family: Family, head: str, *, model: str) -> None:
-    """Raise UsageError unless `family` can do `head`; the error names the families that can."""
+    """Raise UsageError unless `family` can have `head`; the error names the families that can."""
     if head not in family.heads:
         able = listing(f.name for f in FAMILIES if head in f.heads)
         raise UsageError(f"'{model}' is of the family {family.name}, which cannot do '{head}'", f"Families that can: {able}")

@@ -9,18 +9,20 @@ Pairs = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True)
 class Task:
-    """A data set with what it is for.
+    """A data set and the head that is trained on it.
 
-    columns    pairs of role and column name; translation.de is the part `de` of the column `translation`
-    labels     pairs of the value in the data and the name in every answer, in id order
-    measures   the metrics it is judged by, the first of which decides; () for those of the head
-    also       other heads that can learn from it: for families that cannot do its own, or by --head
-    numbers    whether its labels are amounts and no classes
-    prefix     what families that know tasks by name (T5) read before each text
-    lines      whether its rows are the lines of one running text
-    splits     pairs of split (train, validation, test) and its name in the repository
-    bundled    folder under hftool/assets/data, for the sets that hftool brings itself
-    stand_in   the bundled task that stands in when neither cache nor Hub can give this one
+    Attributes:
+        about: A few words for `hftool tasks`.
+        columns: Pairs of role and column; translation.de is the key `de` of the column `translation`.
+        labels: Pairs of the value in the data and the label name, in id order.
+        measures: The metrics of the task, the first of which decides; () for those of the head.
+        also: Other heads that can be trained on it: for families without its own, or by --head.
+        numbers: Whether its labels are continuous.
+        prefix: The prefix of each text for families with named tasks (T5).
+        lines: Whether its rows are lines of one running text.
+        splits: Pairs of a split (train, validation, test) and its name in the repository.
+        bundled: Its folder under hftool/assets/data, for data that comes with hftool.
+        stand_in: The bundled task that stands in when neither cache nor Hub has it.
     """
 
     name: str
@@ -91,10 +93,10 @@ TASKS = (
         _numbered("unacceptable", "acceptable"),
         measures=("mcc", "accuracy"),
     ),
-    _glue("mrpc", "do two sentences say the same", SENTENCES, _numbered("not_equivalent", "equivalent"), measures=BY_F1),
+    _glue("mrpc", "do two sentences mean the same", SENTENCES, _numbered("not_equivalent", "equivalent"), measures=BY_F1),
     _glue(
         "qqp",
-        "do two questions ask the same",
+        "do two questions mean the same",
         (("text", "question1"), ("text_pair", "question2"), ("label", "label")),
         _numbered("not_duplicate", "duplicate"),
         measures=BY_F1,
@@ -210,7 +212,7 @@ TASKS = (
     Task(
         "dialogsum",
         "text2text",
-        "conversations and what was said",
+        "conversations and their summaries",
         (("source", "dialogue"), ("target", "summary")),
         prefix="summarize: ",
         repo="knkarthick/dialogsum",
@@ -265,7 +267,7 @@ TASKS = (
     Task(
         "dialogsum-mini",
         "text2text",
-        "conversations and what was said, hand-written for hftool, bundled",
+        "conversations and their summaries, hand-written for hftool, bundled",
         (("source", "dialogue"), ("target", "summary")),
         prefix="summarize: ",
         bundled="dialogsum-mini",

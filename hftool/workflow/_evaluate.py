@@ -24,6 +24,7 @@ from hftool.heads.protocol import Answer
 from hftool.inference.predictor import Predictor
 from hftool.models import HeadConfig, Loaded
 from hftool.progress import Event, Progress, notice, silent
+from hftool.registry.heads import head_spec
 from hftool.resolve import ModelSource, TaskSource, resolve_model, resolve_task
 from hftool.storage.run_folder import check_output
 from hftool.workflow import plan
@@ -35,7 +36,6 @@ from hftool.workflow.choose_head import columns_to_answer, columns_to_measure
 ROWS_AT_A_TIME = 4096
 SAMPLED = 1000  # rows by which a file is judged before it is read on
 SPLITS = ("train", "validation", "test")
-PLACED = ("entities", "words")  # what a head gives where its answer is places in a text
 
 
 @dataclass(frozen=True)
@@ -263,7 +263,7 @@ def predict(
     rejected: list[Rejected] = []
     sample, present, records = _opened(source, encoding, rejected, is_text=head is not None, progress=progress)
     loaded = trained(load_place(place, head=head, device=device, progress=progress) if place else model, head)
-    if out is not None and check_ending(out) == "npy" and loaded.head_config.head != "embed":
+    if out is not None and check_ending(out) == "npy" and not head_spec(loaded.head_config.head).embeds:
         raise UsageError("an array holds vectors, and these answers are none", "Write .jsonl, .csv, .tsv or .parquet")
     mapping = columns_to_answer(present, sample, loaded, column or {}, source, chosen=head is not None)
     notice(progress, mapping_sentence(mapping))
@@ -358,7 +358,7 @@ class _Answered:
     ) -> list[Row | None]:
         """The cells of each row; None, and a line in `blank`, for a row that has no text or that the head refuses. begun:
         whether rows before these were answered."""
-        marked = ("context", "text") if predictor.head.gives in PLACED else ("context",)
+        marked = head_spec(self.loaded.head_config.head).offset_roles
         made = [prepare_row(record.row, self.mapping, marked=marked) for record in chunk]
         usable = [row for row, reason in made if not reason]
         refused: dict[int, str] = {}

@@ -91,7 +91,7 @@ def make_job(place: ModelSource, loaded: Loaded, measured: Sequence[Row]) -> gra
     head = get_head(loaded.tokenizer, loaded.head_config, loaded.model.config)
     options = natural_options(loaded)
     asked: Any = dataclasses.replace(head, **options)  # type: ignore[type-var]
-    hidden = _hide if options.get("asking") else lambda head, rows: list(rows)
+    hidden = _hide if options.get("for_inference") else lambda head, rows: list(rows)
     most = COMPARED if head.sampling is None else COMPARED_WRITING
     rows, origin = own_rows(asked, hidden(head, measured))[:most], "the rows of its task"
     if not rows:

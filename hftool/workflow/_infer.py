@@ -20,6 +20,7 @@ from hftool.heads.protocol import Answer, SamplingParams
 from hftool.inference.streaming import TextStreamer
 from hftool.models import Loaded
 from hftool.progress import Progress, silent
+from hftool.registry.heads import head_spec
 from hftool.registry.languages import language_of
 from hftool.storage.run_folder import check_output
 from hftool.workflow._load import answers_of, load, text_rows, trained
@@ -41,7 +42,6 @@ LANGUAGES = {
     "tr": "Turkish",
     "zh": "Chinese",
 }
-PAIRS_OF = {"answer": ("question", "context"), "text2text": ("source", ""), "generate": ("prompt", "")}
 OnText = Callable[[str], None]
 Settings = SamplingParams | Mapping[str, Any] | None  # how a text is written, or what of it is not to be as usual
 
@@ -66,7 +66,7 @@ def infer(
     if not isinstance(loaded, Loaded):
         loaded = load(loaded, device=device, offline=offline, fallback=fallback, progress=progress)
     trained(loaded, None)
-    writes = loaded.head_config.head in ("generate", "text2text")
+    writes = head_spec(loaded.head_config.head).generates
     if sampling and not writes:
         raise UsageError(f"a model that is to {loaded.head_config.head} writes nothing", "Leave decoding out")
     options = {**natural_options(loaded), **(_options(sampling) if writes else {})}
@@ -75,21 +75,21 @@ def infer(
 
 def natural_options(loaded: Loaded) -> Mapping[str, Any]:
     """What a head must be told to answer a person: one that fills masks would else take the text to learn from."""
-    return {"asking": True} if loaded.head_config.head == "fill" else {}
+    return dict(head_spec(loaded.head_config.head).inference_options)
 
 
 def rows_for(loaded: Loaded, texts: Sequence[str], pairs: Sequence[str] | None) -> list[Row]:
     """Texts, and pairs, under the roles that the model's head answers. Raises UsageError, DataError (an empty text)."""
-    head_config = loaded.head_config
-    first, second = PAIRS_OF.get(head_config.head, ("text", "text_pair"))
-    if pairs is not None and (head_config.head not in ("answer", "classify", "embed") or not second):
+    head_config, spec = loaded.head_config, head_spec(loaded.head_config.head)
+    if pairs is not None and spec.second_input == "never":
         raise UsageError(f"a model that is to {head_config.head} takes single texts", "Leave --pair out")
-    if head_config.head == "answer" and pairs is None:
-        raise UsageError("a question needs a context to be answered from", "Give it with --context")
-    if head_config.head == "classify" and head_config.columns and ("text_pair" in head_config.columns) != (pairs is not None):
+    if spec.second_input == "always" and pairs is None:
+        raise UsageError("a {} needs a {} to be answered from".format(*spec.inputs), f"Give it with --{spec.inputs[1]}")
+    trains_pairs = spec.takes_pairs(head_config.columns)
+    if spec.second_input == "as trained" and head_config.columns and trains_pairs != (pairs is not None):
         wants, flag = ("single texts", "Leave --pair out") if pairs else ("pairs of texts", "Give the second with --pair")
         raise UsageError(f"the model was trained on {wants}", flag)
-    rows = text_rows(texts, pairs, roles=(first, second))
+    rows = text_rows(texts, pairs, roles=spec.inputs)
     for number, row in enumerate(rows, start=1):
         for role, text in row.items():
             if is_blank(text) and role != "prompt":
@@ -222,7 +222,7 @@ def fill(model: Model | Loaded, texts: Sequence[str], *, top_k: int = 5) -> list
     A mask is written [MASK], or as the model writes it. Raises DataError for a text without one.
     """
     loaded = trained(model, "fill")
-    return list(answers_of(loaded, rows_for(loaded, texts, None), {"asking": True, "top_k": top_k}))
+    return list(answers_of(loaded, rows_for(loaded, texts, None), {"for_inference": True, "top_k": top_k}))
 
 
 def embed(model: Model | Loaded, texts: Sequence[str], *, pooling: str | None = None) -> np.ndarray:

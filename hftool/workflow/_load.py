@@ -39,6 +39,7 @@ from hftool.models.checksums import check_loaded
 from hftool.models.export_folder import describe_export, read_export
 from hftool.models.stored_weights import read_stored
 from hftool.progress import Progress, notice, silent
+from hftool.registry.heads import head_spec
 from hftool.registry.models import FAMILIES, Family, check_head, find_model, natural_head
 from hftool.resolve import ModelSource, resolve_model
 from hftool.safety import is_export
@@ -98,12 +99,13 @@ def load_place(place: ModelSource, *, head: str | None, device: str, progress: P
         chosen = head or (natural_head(place.row) if place.row else natural_head_of(place.folder, config))
         check_head(family, chosen, model=place.base)
         own = head_config.head if head_config else natural_head_of(place.folder, config)
-        if {own, chosen} == {"classify", "tag"}:  # BERT calls the weights of both the same: labels of texts would tag words
+        # BERT calls the weights of both the same: labels of texts would tag words
+        if own != chosen and head_spec(own).labels and head_spec(chosen).labels:
             raise UsageError(
                 f"'{place.base}' was trained to {own}, not to {chosen}", "Fine-tune it: hftool finetune MODEL TASK"
             )
         head_config = _infer_head_config(place, config, chosen)
-        if chosen == "embed":
+        if head_spec(chosen).embeds:
             head_config = known_sentences(place, progress).on(head_config)
     check_length(head_config, config, place.folder)
     loaded = load_model(
@@ -118,7 +120,7 @@ def load_place(place: ModelSource, *, head: str | None, device: str, progress: P
         notice(progress, note)
     if head_config.max_length:
         return loaded
-    limit = _most_tokens(place, loaded.tokenizer, loaded.model.config, embeds=head_config.head == "embed")
+    limit = _most_tokens(place, loaded.tokenizer, loaded.model.config, embeds=head_spec(head_config.head).embeds)
     return dataclasses.replace(loaded, head_config=dataclasses.replace(head_config, max_length=limit))
 
 
@@ -176,11 +178,11 @@ def _infer_head_config(place: ModelSource, config: Any, head: str) -> HeadConfig
     """A card for a model that hftool did not make, or not for this head, by its config."""
     stood = {"model": f"{place.stand_in['used']} for {place.stand_in['asked']}"} if place.stand_in else {}
     head_config = HeadConfig(head=head, base=place.base, revision=place.revision, stand_in=stood)
-    if head not in ("classify", "tag"):
+    if not head_spec(head).labels:
         return head_config
     kind = config.problem_type or ("regression" if config.num_labels == 1 else head_config.problem_type)
     labels = tuple(str(config.id2label[i]) for i in sorted(config.id2label))
-    if head == "classify" and kind == "regression" and len(labels) == 1:
+    if head_spec(head).regression and kind == "regression" and len(labels) == 1:
         return dataclasses.replace(head_config, problem_type=kind)
     if kind != head_config.problem_type or len(labels) < 2:
         raise ConfigError(
@@ -218,7 +220,7 @@ def tokenize(
         check_loaded(place.folder, weights=False)
         tokenizer = load_tokenizer(place.folder, config)
         notify_tokenizer(tokenizer, place, progress)
-        embeds = natural_head_of(place.folder, config) == "embed"
+        embeds = head_spec(natural_head_of(place.folder, config)).embeds
         limit = _most_tokens(place, tokenizer, config, embeds=embeds)
         prefix = sentence_settings(place.folder).prefix if embeds else ""
         head_config = read_head_config(place.folder) or HeadConfig(head="classify", max_length=limit, prefix=prefix)

@@ -15,11 +15,10 @@ from hftool.errors import DataError, UsageError
 from hftool.heads import head_class
 from hftool.models import HeadConfig, Loaded
 from hftool.progress import Progress, notice
+from hftool.registry.heads import HeadSpec, all_heads, head_spec
 from hftool.registry.models import Family
 from hftool.resolve import TaskSource
 
-BY_COLUMNS = ("tag", "answer", "text2text", "classify", "generate", "fill")  # the ones that ask for most first
-PLAIN = ("generate", "fill")  # heads that learn from text alone
 NO_RUNNING_TEXT = ("amounts", "dates", "spans", "scores", "lists", "objects")
 
 
@@ -42,8 +41,10 @@ def infer_head(data: TaskSource, given: Mapping[str, str], family: Family) -> st
     contents = Contents(table.rows)
     trouble: DataError | None = None
     most, unclear = -1, {}
-    labelled = "text2text" not in family.heads or any(contents.of(name).is_target for name in table.columns)
-    for head in (name for name in BY_COLUMNS if name in family.heads):
+    able = [spec for spec in _by_priority() if spec.name in family.heads]
+    rewrites = any(spec.generates and not spec.unlabeled for spec in able)
+    labelled = not rewrites or any(contents.of(name).is_target for name in table.columns)
+    for head in (spec.name for spec in able):
         row_schemas = head_class(head).row_schemas
         try:
             shape, mapping = map_columns(table.columns, row_schemas, given=given, known={}, path=table.path, contents=contents)
@@ -51,13 +52,13 @@ def infer_head(data: TaskSource, given: Mapping[str, str], family: Family) -> st
             continue
         except DataError as error:  # the one that is raised is of the head that lacks least
             fit = max(_present(table.columns, shape, given, contents) for shape in row_schemas)
-            if fit > most or (fit == most and head == "classify" and labelled):
+            if fit > most or (fit == most and head_spec(head).regression and labelled):
                 trouble, most = error, fit
             continue
         if shape.targets and is_clear(shape, mapping, given):
             check_prompt(table.path, table.columns, mapping, given, contents)
             return head
-        if head in PLAIN and not shape.targets:
+        if head_spec(head).unlabeled and not shape.targets:
             _check_plain(table, mapping, given, contents, head)
             return head
         unclear = {role: column for role, column in mapping.items() if role not in shape.targets}
@@ -68,11 +69,16 @@ def infer_head(data: TaskSource, given: Mapping[str, str], family: Family) -> st
     raise DataError(f"no head of {family.name} can learn from the columns of {table.path}", "Choose with --head")
 
 
+def _by_priority() -> list[HeadSpec]:
+    """The heads that columns can decide on, those that need most columns first."""
+    return sorted((spec for spec in all_heads() if spec.priority), key=lambda spec: spec.priority)
+
+
 def _of_another_family(
     trouble: DataError, table: Table, given: Mapping[str, str], family: Family, contents: Contents
 ) -> DataError:
     """The error, with the head that the columns are for where the family cannot do that one."""
-    for head in BY_COLUMNS:
+    for head in (spec.name for spec in _by_priority()):
         try:
             shape, mapping = map_columns(
                 table.columns, head_class(head).row_schemas, given=given, known={}, path=table.path, contents=contents
@@ -115,7 +121,7 @@ def check_untrained(
 ) -> None:
     """Raise DataError where a language model that no task has trained meets rows with a column that looks like a target: to
     label them may be what was meant."""
-    if not head_config.task and head_config.head in PLAIN:
+    if not head_config.task and head_spec(head_config.head).unlabeled:
         choose = "train a model on {}: hftool finetune MODEL FILE"
         check_alone(path, columns, mapping, contents, head=head_config.head, choose=choose)
 

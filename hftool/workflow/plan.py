@@ -42,6 +42,7 @@ from hftool.models import (
 )
 from hftool.processes import world
 from hftool.progress import Progress, notice, silent
+from hftool.registry.heads import head_spec
 from hftool.registry.models import FAMILIES, Family, check_head, find_model
 from hftool.registry.tasks import Task, find_task
 from hftool.resolve import ModelSource, TaskSource, check_word, resolve_model, resolve_task
@@ -49,7 +50,7 @@ from hftool.safety import sha256
 from hftool.storage.run_folder import Run
 from hftool.training.adapters import LEARNING_RATE, add_adapters
 from hftool.workflow._load import known_family, known_sentences
-from hftool.workflow.choose_head import PLAIN, infer_head
+from hftool.workflow.choose_head import infer_head
 from hftool.workflow.resume_checks import absolute_path, data_files, relocate
 from hftool.workflow.targets import UNEVEN_METRICS, fit_head, is_uneven, scale_of, with_metric
 
@@ -150,7 +151,7 @@ def find(settings: Config, *, offline: bool, fallback: bool, progress: Progress)
         fallback=fallback,
         progress=progress,
     )
-    if settings.head not in PLAIN:
+    if not (settings.head and head_spec(settings.head).unlabeled):
         check_texts(data)
     known = find_model(model)
     if chosen is None and known is not None:
@@ -161,7 +162,7 @@ def find(settings: Config, *, offline: bool, fallback: bool, progress: Progress)
         chosen = head_of_task(data.row, family, model) if data.row else infer_head(data, settings.columns, family)
     check_head(family, chosen, model=model)
     _check_knobs(settings, chosen)
-    sentences = known_sentences(place, progress) if chosen == "embed" else SentenceSettings()
+    sentences = known_sentences(place, progress) if head_spec(chosen).embeds else SentenceSettings()
     if data.row is None and settings.head is None:
         notice(progress, f"head: {chosen}, by the columns; --head decides")
     return ResolvedInputs(dataclasses.replace(settings, head=chosen), chosen, place, data, sentences)
@@ -242,7 +243,7 @@ def prepare(found: ResolvedInputs, splits: Splits, progress: Progress = silent) 
     check_head(family, found.head, model=settings.model or "")
     tokenizer = load_tokenizer(place.folder, model_config)
     limit = length_limit(tokenizer, model_config)
-    if found.head == "embed" and settings.max_length is None:
+    if head_spec(found.head).embeds and settings.max_length is None:
         limit = min(limit, length_of(place.folder) or limit)
     plain = set(splits.columns) == {"text"}  # running text is cut into blocks
     length = min(settings.max_length or (BLOCK if plain else limit), limit)

@@ -45,7 +45,7 @@ def with_metric(head_config: HeadConfig, metrics: Metrics, metric: str | None) -
     """The card with the metric that the user chose to decide. Raises UsageError when the head has no such metric."""
     if metric is None:
         return head_config
-    names = (*METRICS[metrics.report], LOSS)
+    names = (*METRICS.get(metrics.report, metrics.names), LOSS)
     if metric not in names:
         raise UsageError(f"metric must be one of {', '.join(names)} for this task, not '{metric}'", "Mend --metric")
     return dataclasses.replace(head_config, measures=(metric, *(name for name in metrics.names if name != metric)))

@@ -7,7 +7,8 @@ from hftool.data.column_names import COMMON_NAMES
 from hftool.data.columns import has_column, map_columns, missing_column
 from hftool.data.schema import ROLES
 from hftool.errors import DataError, HftoolError
-from hftool.heads import HEADS, head_class
+from hftool.heads import head_class
+from hftool.registry.heads import head_names
 
 TASK = {"text": "sentence", "label": "label"}
 SQUAD = {"question": "question", "context": "context", "answers": "answers"}
@@ -72,7 +73,7 @@ def test_each_head_finds_its_columns(head, columns, expected):
 
 def test_every_role_is_found_by_its_own_name():
     assert set(COMMON_NAMES) <= set(ROLES) and all(names[0] == role for role, names in COMMON_NAMES.items())
-    for head in HEADS:
+    for head in head_names():
         for schema in head_class(head).row_schemas:
             columns = tuple(f"{role}".upper() for role in schema.wanted)
             given = {role: role.upper() for role in schema.wanted}

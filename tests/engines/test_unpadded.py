@@ -36,7 +36,7 @@ def rows_for(head):
 @pytest.mark.parametrize("kind", ["bert", "roberta"])
 @pytest.mark.parametrize("lesson", ["classify", "tag", "answer", "fill", "embed"])
 def test_answers_are_those_with_padding(kind, lesson):
-    options = {"asking": True} if lesson == "fill" else {}
+    options = {"for_inference": True} if lesson == "fill" else {}
     model = load(str(families.learnt(kind, lesson)[0].run.path))
     rows = rows_for(lesson)
     plain, fast = (make_predictor(model, options=options, packed=wanted) for wanted in (False, True))

@@ -10,7 +10,7 @@ import torch
 
 from hftool.errors import UsageError
 from hftool.heads import get_head
-from hftool.heads.answer.head import LONGEST, AnswerHead, SpanScores, best_spans
+from hftool.heads.answer.head import MAX_TOKENS, AnswerHead, SpanScores, best_spans
 from hftool.heads.answer.head import Context as Text
 from hftool.models import HeadConfig
 
@@ -92,7 +92,7 @@ def say(head, features, *, high=9.0, rubbish=True):
         view = feature.extra
         for logits, place in zip((start, end), feature.target, strict=True):
             logits[i, 0] = 0
-            logits[i, view.place : view.place + view.size] = 0
+            logits[i, view.position : view.position + view.size] = 0
             logits[i, place] = high
     return {"start_logits": start, "end_logits": end}
 
@@ -186,7 +186,9 @@ def test_an_answer_at_every_place_of_a_long_context_is_reached(family):
         assert len(features) > 3 and max(f.length for f in features) <= 48
         held = [f for f in features if f.target != (0, 0)]
         for feature in held:  # in each window that has it whole, and in no other
-            assert feature.extra.place <= feature.target[0] <= feature.target[1] < feature.extra.place + feature.extra.size
+            assert (
+                feature.extra.position <= feature.target[0] <= feature.target[1] < feature.extra.position + feature.extra.size
+            )
             assert read(head, [feature])["answer"] == word
         assert held
         answer = read(head, features)
@@ -210,7 +212,7 @@ def test_windows_carry_the_question_and_cover_the_context(family):
     context = "Ann Lee met Bob in Paris . " * 40
     whole = tokenizer("who ?", context)
     features = head_of(family, max_length=48).encode([{"question": "who ?", "context": context}])
-    begin = features[0].extra.place
+    begin = features[0].extra.position
     pieces = tokenizer(context, add_special_tokens=False)["input_ids"]
     seen = set()
     for feature in features:
@@ -264,7 +266,7 @@ def spans_by_hand(head, parts):
         context = part.context
         begins, ends = context.borders()
         for i in range(len(part.begins)):
-            for j in range(i, min(i + LONGEST, len(part.begins))):
+            for j in range(i, min(i + MAX_TOKENS, len(part.begins))):
                 first, last = part.first + i, part.first + j
                 if begins[first] and ends[last]:
                     span = (int(context.starts[first]), int(context.ends[last]))
@@ -314,7 +316,7 @@ def test_no_answer_when_every_window_is_surer_of_that(family):
         outputs = {name: torch.zeros(len(features), 64) for name in head.outputs}
         for i, null in enumerate(nulls):
             outputs["start_logits"][i, 0] = null
-        outputs["end_logits"][1, features[1].extra.place :] = 4.0
+        outputs["end_logits"][1, features[1].extra.position :] = 4.0
         return head.join(head.decode(outputs, features))
 
     count = len(features)
@@ -333,8 +335,8 @@ def test_answers_end_after_thirty_tokens_and_never_before_they_begin():
     begins, ends = np.zeros(size), np.zeros(size)
     begins[50], ends[10], ends[79], ends[80] = 9, 9, 5, 8
     best, total = best_spans([SpanScores(context, 0, begins, ends, 0.0)])
-    assert best[0] == (14.0, 50, 79) and all(0 <= last - first < LONGEST for _, first, last in best)
-    spans = [begins[i] + ends[j] for i in range(size) for j in range(i, min(i + LONGEST, size))]
+    assert best[0] == (14.0, 50, 79) and all(0 <= last - first < MAX_TOKENS for _, first, last in best)
+    spans = [begins[i] + ends[j] for i in range(size) for j in range(i, min(i + MAX_TOKENS, size))]
     assert total == pytest.approx(np.logaddexp.reduce(spans))
 
 

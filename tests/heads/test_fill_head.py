@@ -105,7 +105,7 @@ def corpus(count=1):
 
 def answers_for(head, logits_of, *texts):
     """The answers of a model that gives each token of `logits_of`, a name or an id to a number, that logit everywhere."""
-    asking = dataclasses.replace(head, asking=True)
+    asking = dataclasses.replace(head, for_inference=True)
     features = asking.encode([{"text": text} for text in texts])
     batch = asking.collate(features)
     logits = torch.zeros(*batch["input_ids"].shape, len(head.tokenizer))
@@ -209,7 +209,7 @@ def test_a_mask_is_understood_in_either_spelling_and_found_where_it_stands(head)
 
 
 def test_probabilities_are_those_of_the_model_and_special_tokens_are_no_answer(head, tokenizer, model):
-    asking = dataclasses.replace(head, asking=True, top_k=10_000)
+    asking = dataclasses.replace(head, for_inference=True, top_k=10_000)
     features = asking.encode([{"text": f"the {tokenizer.mask_token} is red ."}, {"text": "[MASK]"}])
     batch = asking.collate(features)
     with torch.no_grad():
@@ -246,7 +246,7 @@ def test_a_part_of_a_word_joins_the_word(tokenizers, name, token, text, filled, 
 
 
 def test_a_text_without_a_mask_is_refused_by_its_number(head, tokenizer):
-    asking = dataclasses.replace(head, asking=True)
+    asking = dataclasses.replace(head, for_inference=True)
     with pytest.raises(DataError, match=f"no {tokenizer.mask_token} in '".replace("[", r"\[")) as refused:
         asking.encode([{"text": "the [MASK]"}, {"text": "the film"}])
     assert tokenizer.mask_token in refused.value.hint
@@ -255,7 +255,7 @@ def test_a_text_without_a_mask_is_refused_by_its_number(head, tokenizer):
 
 @pytest.mark.parametrize("before", [0, 3, 100, 400])
 def test_a_long_text_is_read_around_its_masks(head, before):
-    asking = dataclasses.replace(head, asking=True)
+    asking = dataclasses.replace(head, for_inference=True)
     text = "the " * before + "[MASK] is [MASK] ." + " red" * (400 - before)
     [feature] = asking.encode([{"text": text}])
     assert feature.length == 32 and feature.cut > 350
@@ -266,7 +266,7 @@ def test_a_long_text_is_read_around_its_masks(head, before):
 
 
 def test_masks_too_far_apart_are_refused(head):
-    asking = dataclasses.replace(head, asking=True)
+    asking = dataclasses.replace(head, for_inference=True)
     with pytest.raises(DataError, match="masks that are 40 tokens apart in '.*': the model takes 30 at a time"):
         asking.encode([{"text": "[MASK]" + "." * 39 + "<mask>"}])
     with pytest.raises(DataError, match="30 tokens apart"):  # 31 tokens with both masks
@@ -311,7 +311,7 @@ def test_sixteen_sentences_are_learnt_and_filled(head, tokenizer, model):
         (total / count).backward()
         optimizer.step()
         optimizer.zero_grad()
-    asking = dataclasses.replace(head, asking=True)
+    asking = dataclasses.replace(head, for_inference=True)
     asked = asking.encode([{"text": f"{thing} [MASK]"} for thing in THINGS])
     with torch.no_grad():
         answers = asking.decode({"logits": model(**asking.collate(asked)).logits}, asked)

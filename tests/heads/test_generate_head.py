@@ -162,7 +162,7 @@ def test_a_prompt_is_refused_where_model_and_text_do_not_fit(tokenizer, config):
     head = GenerateHead(tokenizer, HeadConfig(head="generate", max_new_tokens=24), config)
     fits = " is" * 40
     assert head.encode([{"prompt": fits}])[0].length == 40  # and 24 are 64
-    with pytest.raises(DataError, match=r"prompt 2 has 41 tokens: with 24 to write .* more than the 64.* to 40 tokens"):
+    with pytest.raises(DataError, match=r"prompt 2 has 41 tokens: with 24 to generate .* more than the 64.* to 40 tokens"):
         head.encode([{"prompt": fits}, {"prompt": fits + " is"}])
     with pytest.raises(UsageError, match="max_new_tokens 64 leaves no room"):
         GenerateHead(tokenizer, HeadConfig(head="generate"), config, SamplingParams(max_new_tokens=64)).encode(

@@ -1,22 +1,79 @@
-"""Tables outside of heads/ that speak of each head: a new head is a line in each of them, and none may be forgotten."""
+"""The table of heads: complete, and the only file outside a head's own package that spells out what differs between heads."""
 
-from hftool.cli.inference_command import KEYS
-from hftool.cli.next_command import ASK
-from hftool.cli.render import LINES
-from hftool.heads import HEADS, head_class
-from hftool.models import AUTO_CLASSES
-from hftool.models.model_card import PIPELINES
+import ast
+from pathlib import Path
+
+import pytest
+
+import hftool
+from hftool.heads import head_class
+from hftool.registry.heads import all_heads, head_names, head_spec, report_module
 from hftool.registry.models import FAMILIES
 
+ROOT = Path(hftool.__file__).parent
+ALLOWED = {  # files that spell out two heads or more -> why
+    "registry/models.py": "a model names the head of its checkpoint, a family the head with a class of its own",
+    "registry/tasks.py": "a task names the heads that learn from it",
+    "data/column_names.py": "names of columns in the data of others, which are no heads",
+    "__init__.py": "the names of the public functions classify, tag, answer, ...",
+    "workflow/__init__.py": "the names of the public functions",
+    "workflow/_infer.py": "these functions, each of which needs the head that it is named after",
+}
 
-def test_every_table_has_every_head_and_no_other():
-    for table in (KEYS, ASK, LINES, AUTO_CLASSES, PIPELINES):
-        assert set(table) == set(HEADS)
+
+def spelled_out(path):
+    """The names of heads among the string literals of a file."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and node.value in head_names()}
+
+
+def files_with_heads(root):
+    """The files that spell out two heads or more, outside of the table and the packages of the heads."""
+    own = {root / "heads" / name for name in head_names()}
+    files = [path for path in root.rglob("*.py") if not own & {*path.parents} and path != root / "registry" / "heads.py"]
+    return {path.relative_to(root).as_posix() for path in files if len(spelled_out(path)) > 1}
+
+
+def test_no_other_file_is_a_table_of_heads():
+    assert files_with_heads(ROOT) - set(ALLOWED) == set()
+
+
+def test_the_check_bites(tmp_path):
+    for name in ("workflow/plan.py", "heads/collate.py", "heads/tag/head.py", "registry/heads.py"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text('def f(head):\n    return head in ("generate", "text2text")\n', encoding="utf-8")
+    (tmp_path / "cli.py").write_text('NAME = "classify"\n', encoding="utf-8")
+    assert files_with_heads(tmp_path) == {"workflow/plan.py", "heads/collate.py"}
 
 
 def test_every_head_is_done_by_a_family_and_declares_what_it_is():
-    assert {head for family in FAMILIES for head in family.heads} == set(HEADS)
-    for name in HEADS:
+    assert {head for family in FAMILIES for head in family.heads} == set(head_names())
+    for name in head_names():
         kind = head_class(name)
         assert kind.row_schemas and kind.outputs and kind.batch_tokens > 0
         assert isinstance(kind.numbers, bool) and isinstance(kind.knobs, tuple)
+
+
+@pytest.mark.parametrize("spec", all_heads(), ids=head_names())
+def test_a_row_names_parts_that_exist(spec):
+    import transformers
+
+    assert head_spec(spec.name) is spec and spec.load().__name__ == spec.implementation.partition(":")[2]
+    assert callable(spec.module("render").line) and callable(spec.module("model_card").snippet)
+    assert all(hasattr(transformers, name) for name in (spec.auto_class, spec.encoder_auto_class or spec.auto_class))
+    assert all(callable(report_module(kind).report) for kind, _ in spec.reports) and spec.reports
+    shapes = [{*shape.inputs, *shape.optional} for shape in spec.load().row_schemas]
+    assert any({*spec.inputs} <= shape for shape in shapes) and {*spec.offset_roles} <= {*spec.inputs}
+    assert (len(spec.inputs) == 2) == (spec.second_input != "never") and spec.next_command.count("{}") == 1
+
+
+def test_each_architecture_has_one_head_by_pre_training():
+    for architecture in ("encoder", "decoder", "encoder-decoder"):
+        found = [spec for spec in all_heads() if spec.natural_of == architecture]
+        assert len(found) == 1 and architecture in found[0].architectures
+
+
+def test_columns_decide_between_heads_in_one_order():
+    order = [spec.priority for spec in all_heads() if spec.priority]
+    assert sorted(order) == list(range(1, len(order) + 1))

@@ -7,9 +7,10 @@ import pytest
 from families import KINDS
 
 from hftool.errors import DataError, UsageError
-from hftool.heads import HEADS, head_class
+from hftool.heads import head_class
 from hftool.heads.wire import WRITING, Asks, options_of, rows_of
 from hftool.models import HeadConfig
+from hftool.registry.heads import head_names
 
 TEXT = Asks(texts={"text": "text"})
 PAIR = Asks(texts={"text": "text"}, more={"text_pair": "text_pair"})
@@ -170,7 +171,7 @@ def test_answers_are_replied_in_the_shapes_of_the_tasks(name, row, answer, param
     jsonschema.validate(reply, dict(made.replies))
 
 
-@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("name", head_names())
 def test_what_the_schema_allows_is_taken_and_what_it_forbids_is_not(name):
     import jsonschema
 

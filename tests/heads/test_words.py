@@ -2,7 +2,7 @@ import pytest
 import regex
 
 from hftool.data.unspaced_scripts import RANGES, UNITS
-from hftool.heads.words import has_units, is_foreign, words
+from hftool.heads.words import has_units, is_mostly_non_ascii, words
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def test_words(text, expected):
     [("Ein schöner Tag", False), ("день", True), ("今天 GPU", False), ("今天的 GPU", False), ("!?", False)],
 )
 def test_texts_mostly_in_letters_that_rouge_score_drops(text, expected):
-    assert is_foreign(text) is expected
+    assert is_mostly_non_ascii(text) is expected
 
 
 SAMPLES = "กำลังน้ำเที่ยวๆ ພາສາລາວນ້ຳ ភាសាខ្មែរស្រីសង្គ្រាម မြန်မာနိုင်ငံသို့ကျွန်ုပ်မန္တလေးအင်္ဂလိပ် ᨠᩥ᩠ᨶᨡ᩶ᩣ᩠ᩅ ꪼꪕ"

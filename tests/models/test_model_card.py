@@ -11,7 +11,8 @@ from huggingface_hub import ModelCard
 
 from hftool import workflow
 from hftool.models import HeadConfig
-from hftool.models.model_card import PIPELINES, RunProvenance, page
+from hftool.models.model_card import RunProvenance, page
+from hftool.registry.heads import head_names, head_spec
 from hftool.storage.run_folder import read_json
 
 CAT, COLD = "the red cat is warm and fine .", "the red cat is cold ."
@@ -83,7 +84,7 @@ def test_the_head_of_the_page_is_what_the_hub_reads(kind, lesson):
     run = made(kind, lesson)
     facts = ModelCard(readme(run)).data.to_dict()
     assert facts["library_name"] == "transformers" and facts["tags"] == ["hftool"]
-    assert facts["pipeline_tag"] == PIPELINES[families.LESSONS[lesson][0]]
+    assert facts["pipeline_tag"] == head_spec(families.LESSONS[lesson][0]).pipeline_tag
     assert "base_model" not in facts  # a folder of this machine is no repository
 
 
@@ -142,12 +143,12 @@ def test_a_script_is_told_as_a_script():
     assert "```\npython train.py --fast\n```" in text
 
 
-@pytest.mark.parametrize("head", PIPELINES)
+@pytest.mark.parametrize("head", head_names())
 def test_without_a_run_it_claims_nothing(head):
     text = page(HeadConfig(head=head, base="/home/ann/bert"), "BertModel")
     assert "Not measured." in text and "hftool has not trained it" in text and "Fine-tuned" not in text
     assert "Nothing is recorded about the data." in text and "Nothing is recorded about how it was made." in text
-    assert yaml.safe_load(text.split("---")[1])["pipeline_tag"] == PIPELINES[head] and "/home/ann" not in text
+    assert yaml.safe_load(text.split("---")[1])["pipeline_tag"] == head_spec(head).pipeline_tag and "/home/ann" not in text
 
 
 def test_words_from_files_cannot_break_the_page():

@@ -10,6 +10,7 @@ from hftool.engines.torch import TorchEngine
 from hftool.errors import DataError
 from hftool.heads import get_head
 from hftool.inference.predictor import Predictor
+from hftool.models import HeadConfig
 from hftool.onnx_export import export_job, parity
 from hftool.onnx_export.parity import Pair
 from hftool.onnx_export.sample_texts import TEXTS, own_rows, pairs_as_rows, texts_as_rows
@@ -103,21 +104,23 @@ def _stub(predictor, answers):
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "same"),
+    ("head", "before", "after", "same"),
     [
-        ({"label": "a", "probability": 0.9}, {"label": "a", "probability": 0.6}, (1, 1)),
-        ({"tags": ["O", "B-X"]}, {"tags": ["O", "O"]}, (1, 2)),
-        ({"answer": None}, {"answer": "Rome"}, (0, 1)),
+        ("classify", {"label": "a", "probability": 0.9}, {"label": "a", "probability": 0.6}, (1, 1)),
+        ("tag", {"tags": ["O", "B-X"]}, {"tags": ["O", "O"]}, (1, 2)),
+        ("answer", {"answer": None}, {"answer": "Rome"}, (0, 1)),
         (
+            "fill",
             {"masks": [{"fills": [{"token": "a"}, {"token": "b"}]}], "text": "a"},
             {"masks": [{"fills": [{"token": "a"}, {"token": "c"}]}], "text": "a"},
             (1, 1),
         ),
     ],
 )
-def test_answers_agree_in_the_compared_part(before, after, same):
-    part = parity._part(before)
-    assert parity._agree(before[part], after[part], 0.0) == same
+def test_answers_agree_in_the_compared_part(head, before, after, same):
+    head_object = get_head(None, HeadConfig(head=head))
+    (_, one), (_, other) = head_object.decision(before), head_object.decision(after)
+    assert parity._agree(one, other, 0.0) == same
 
 
 def test_a_metric_that_drops_by_more_than_a_point_is_an_error(monkeypatch):

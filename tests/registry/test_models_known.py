@@ -9,9 +9,8 @@ import transformers
 from transformers import AutoConfig, AutoModel
 
 from hftool.errors import UsageError
-from hftool.heads import HEADS
-from hftool.models.families import AUTO_CLASSES
 from hftool.progress import silent
+from hftool.registry.heads import head_names, head_spec
 from hftool.registry.models import FAMILIES, MODELS, check_head, find_family, find_model, get_model, natural_head
 from hftool.resolve import ASSETS, resolve_model
 from hftool.safety import check_folder
@@ -143,7 +142,7 @@ def test_the_names_of_stand_ins_by_head():
 
 def test_a_stand_in_is_of_the_family_that_it_stands_for_and_there_without_a_network():
     for row in MODELS:
-        for head in ("", *HEADS):
+        for head in ("", *head_names()):
             for other in map(get_model, row.stand_in_names(head)):
                 assert other.family == row.family and other.name != row.name and other.natural in ("", "embed")
                 assert other.bundled or other.package is not None
@@ -179,14 +178,14 @@ def test_the_families_are_those_of_transformers():
     assert [family.name for family in FAMILIES] == ["bert", "distilbert", "roberta", "xlm-roberta", "gpt2", "t5", "mt5"]
     for family in FAMILIES:
         assert find_family(family.model_type) is family
-        assert family.natural in family.heads and set(family.heads) <= set(HEADS)
-        assert {family.padding_side, family.writing_side} <= {"left", "right"}
+        assert family.natural in family.heads and set(family.heads) <= set(head_names())
+        assert {family.padding_side, family.prompt_padding_side} <= {"left", "right"}
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
 def test_transformers_has_a_class_for_every_head_of_a_family(family):
     for head in family.heads:
-        auto_class = getattr(transformers, family.auto_class(head, AUTO_CLASSES[head]))
+        auto_class = getattr(transformers, family.auto_class(head, head_spec(head).auto_class))
         with torch.device("meta"):
             assert auto_class.from_config(tiny(family.name)).config.model_type == family.model_type
 
@@ -201,7 +200,7 @@ def test_heads_that_a_family_cannot_do_it_has_no_class_for():
     ):
         assert head not in BY_NAME[family].heads
         with pytest.raises(ValueError, match="Unrecognized configuration class"):
-            getattr(transformers, AUTO_CLASSES[head]).from_config(tiny(family))
+            getattr(transformers, head_spec(head).auto_class).from_config(tiny(family))
 
 
 @pytest.mark.parametrize("family", ["bert", "distilbert", "roberta", "xlm-roberta", "gpt2"])
@@ -232,7 +231,7 @@ def test_decoders_write_after_their_prompt_and_so_are_padded_before_it():
     config = config_of("gpt2")
     assert config.pad_token_id is None and not config.is_encoder_decoder
     for family in FAMILIES:
-        assert family.writing_side == ("left" if family.natural == "generate" else "right")
+        assert family.prompt_padding_side == ("left" if family.natural == "generate" else "right")
         assert family.padding_side == "right"
         assert family.name == "gpt2" or config_of(family.name).pad_token_id is not None
 
@@ -240,7 +239,7 @@ def test_decoders_write_after_their_prompt_and_so_are_padded_before_it():
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
 def test_a_family_that_overflows_in_half_precision_never_gets_it(family):
     """transformers itself keeps `wo` of T5 out of float16, which alone does not save it."""
-    auto_class = getattr(transformers, AUTO_CLASSES[family.natural])
+    auto_class = getattr(transformers, head_spec(family.natural).auto_class)
     overflows = bool(auto_class._model_mapping[type(config_of(family.name))]._keep_in_fp32_modules)
     assert overflows == (family.name in ("t5", "mt5"))
     assert ("float16" not in family.safe_dtypes) == overflows
@@ -259,15 +258,15 @@ def test_a_decoder_of_t5_starts_with_the_padding(family):
 @pytest.mark.parametrize("family", ["t5", "mt5"])
 def test_t5_classifies_with_its_encoder_alone(family):
     """The class of transformers for sequences would run the decoder, too."""
-    auto_class = BY_NAME[family].auto_class("classify", AUTO_CLASSES["classify"])
+    auto_class = BY_NAME[family].auto_class("classify", head_spec("classify").auto_class)
     with torch.device("meta"):
         ours = getattr(transformers, auto_class).from_config(tiny(family, num_labels=3))
         theirs = transformers.AutoModelForSequenceClassification.from_config(tiny(family, num_labels=3))
     assert not any("decoder" in name for name, _ in ours.named_parameters())
     assert any("decoder" in name for name, _ in theirs.named_parameters())
     assert tuple(ours.classifier.weight.shape) == (3, 8)
-    assert BY_NAME[family].auto_class("text2text", AUTO_CLASSES["text2text"]) == "AutoModelForSeq2SeqLM"
-    assert BY_NAME["bert"].auto_class("classify", AUTO_CLASSES["classify"]) == "AutoModelForSequenceClassification"
+    assert BY_NAME[family].auto_class("text2text", head_spec("text2text").auto_class) == "AutoModelForSeq2SeqLM"
+    assert BY_NAME["bert"].auto_class("classify", head_spec("classify").auto_class) == "AutoModelForSequenceClassification"
 
 
 def test_a_family_without_a_limit_of_its_own_is_given_the_length_that_it_was_pre_trained_on():

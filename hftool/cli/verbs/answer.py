@@ -7,7 +7,6 @@ import typer
 
 from hftool.cli.inference_command import Answer, Common, ask, inference_options
 from hftool.cli.options import on_terminal
-from hftool.cli.render import span_line
 from hftool.errors import UsageError
 
 NAME = "answer"
@@ -32,7 +31,7 @@ def command(typed: typer.Context, *, question: Question = None, context: Context
         raise UsageError("a question needs a context to be answered from", "Give it with --context TEXT")
     if common.file is not None and context is not None:
         raise UsageError("--file has contexts of its own", "Leave --context out")
-    ask(question, common, head=NAME, answer=partial(_answer, context), line=span_line)
+    ask(question, common, head=NAME, answer=partial(_answer, context))
 
 
 def _answer(context: str | None, loaded: Any, questions: list[str]) -> list[Answer]:

@@ -7,7 +7,7 @@ import typer
 
 from hftool.cli.inference_command import Answer, Common, ask, inference_options, wants_help
 from hftool.cli.options import Texts, number
-from hftool.cli.render import label_line
+from hftool.cli.render import answer_line
 from hftool.errors import UsageError
 
 NAME = "classify"
@@ -39,7 +39,7 @@ def command(context: typer.Context, *, texts: Texts = None, pair: Pair = None, t
         common,
         head=NAME,
         answer=partial(_answer, pair),
-        line=partial(label_line, top_k=top_k or 1),
+        line=partial(answer_line, top_k=top_k or 1),
         top_k=top_k,
         document=partial(_best, top_k),
     )

@@ -8,7 +8,6 @@ import typer
 from hftool.cli.inference_command import Answer, Common, ask, check_of_file, inference_options, notify_truncated, wants_help
 from hftool.cli.options import Texts, go_offline, texts_or_stdin
 from hftool.cli.progress import print_json, screen
-from hftool.cli.render import vector_line
 from hftool.errors import UsageError, did_you_mean
 
 NAME = "embed"
@@ -41,7 +40,7 @@ def command(context: typer.Context, *, texts: Texts = None, pooling: Pooling = N
         _save(texts, pooling, common)
         return
     options = {"pooling": pooling} if pooling is not None else None
-    ask(texts, common, head=NAME, answer=partial(_answer, pooling), line=vector_line, options=options, document=_plain)
+    ask(texts, common, head=NAME, answer=partial(_answer, pooling), options=options, document=_plain)
 
 
 def _save(texts: list[str] | None, pooling: str | None, common: Common) -> None:

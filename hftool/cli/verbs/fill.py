@@ -7,7 +7,6 @@ import typer
 
 from hftool.cli.inference_command import Answer, Common, ask, inference_options, wants_help
 from hftool.cli.options import Texts, number
-from hftool.cli.render import fill_line
 
 NAME = "fill"
 TopK = Annotated[
@@ -23,7 +22,7 @@ def command(context: typer.Context, *, texts: Texts = None, top_k: TopK = 5, com
     hftool fill bert "The [MASK] opened the door." --top-k 3
     """
     if not wants_help(context, texts, common):
-        ask(texts, common, head=NAME, answer=partial(_answer, top_k), line=fill_line, options={"top_k": top_k})
+        ask(texts, common, head=NAME, answer=partial(_answer, top_k), options={"top_k": top_k})
 
 
 def _answer(top_k: int, loaded: Any, texts: list[str]) -> list[Answer]:

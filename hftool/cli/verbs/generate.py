@@ -8,7 +8,6 @@ import typer
 from hftool.cli.inference_command import Answer, Common, ask, check_of_file, generation_options, inference_options
 from hftool.cli.options import Texts, go_offline, on_terminal, texts_or_stdin
 from hftool.cli.progress import screen
-from hftool.cli.render import one
 
 NAME = "generate"
 USUAL = {"temperature": 0.8, "top_p": 0.95}  # a small model that always takes the likeliest token says one thing over and over
@@ -41,7 +40,7 @@ def command(context: typer.Context, *, texts: Texts = None, sampling: dict[str, 
 def _line(prompt: str, answer: Answer | None, _loaded: Any) -> str:
     """The prompt and what follows it, a line for each sample."""
     assert answer is not None  # an empty prompt is answered, too
-    return "\n".join(one(prompt + text) for text in answer.get("samples", [answer["text"]]))
+    return "\n".join(" ".join((prompt + text).split()) for text in answer.get("samples", [answer["text"]]))
 
 
 def _stream(prompt: str, sampling: dict[str, Any], common: Common) -> None:

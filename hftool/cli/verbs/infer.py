@@ -7,11 +7,10 @@ import typer
 
 from hftool.cli.inference_command import Answer, Common, ask, inference_options, wants_help
 from hftool.cli.options import Texts
-from hftool.cli.render import LINES
 from hftool.errors import UsageError
+from hftool.registry.heads import head_spec
 
 NAME = "infer"
-VERBS = {"text2text": "write a text for a text", "generate": "write on"}  # for the others the head is a verb
 Pair = Annotated[str | None, typer.Option("--pair", metavar="TEXT", help="The second text, or the context of a question.")]
 
 
@@ -28,14 +27,15 @@ def command(context: typer.Context, *, texts: Texts = None, pair: Pair = None, c
         raise UsageError("--pair takes one TEXT beside it", "For many pairs: --file FILE --column ROLE=NAME")
     answer = partial(_answer, pair, quiet=common.quiet)
     adapt = partial(_say, quiet=common.quiet or common.file is None)
-    ask(texts, common, head=None, answer=answer, line=_line, adapt=adapt, document=_plain)
+    ask(texts, common, head=None, answer=answer, adapt=adapt, document=_plain)
 
 
 def _answer(pair: str | None, loaded: Any, texts: list[str], *, quiet: bool) -> list[Answer]:
     from hftool import workflow
 
-    if loaded.head_config.head == "answer" and pair is None:
-        raise UsageError("a question needs a context to be answered from", "Give it with --pair TEXT")
+    spec = head_spec(loaded.head_config.head)
+    if spec.second_input == "always" and pair is None:
+        raise UsageError("a {} needs a {} to be answered from".format(*spec.inputs), "Give it with --pair TEXT")
     made = workflow.infer(loaded, texts, pairs=[pair] * len(texts) if pair is not None else None)
     _say(loaded, quiet=quiet)  # now that no error can follow: an error is one line
     return made
@@ -44,12 +44,9 @@ def _answer(pair: str | None, loaded: Any, texts: list[str], *, quiet: bool) -> 
 def _say(loaded: Any, *, quiet: bool) -> Any:
     """Tell what the model was taken to be for."""
     if not quiet:
-        typer.echo(f"this model is to {VERBS.get(loaded.head_config.head, loaded.head_config.head)}", err=True)
+        spec = head_spec(loaded.head_config.head)
+        typer.echo(f"this model is to {spec.purpose or spec.name}", err=True)
     return loaded
-
-
-def _line(text: str, answer: Answer | None, loaded: Any) -> str:
-    return LINES[loaded.head_config.head](text, answer, loaded)
 
 
 def _plain(answer: Answer) -> Answer:

@@ -7,7 +7,6 @@ import typer
 
 from hftool.cli.inference_command import Answer, Common, ask, generation_options, inference_options, wants_help
 from hftool.cli.options import Texts
-from hftool.cli.render import text_line
 
 NAME = "summarize"
 
@@ -28,7 +27,6 @@ def command(context: typer.Context, *, texts: Texts = None, sampling: dict[str, 
         common,
         head="text2text",
         answer=partial(_answer, sampling),
-        line=text_line,
         options=options,
         adapt=_adapt,
     )

@@ -6,7 +6,6 @@ import typer
 
 from hftool.cli.inference_command import Answer, Common, ask, inference_options, wants_help
 from hftool.cli.options import Texts
-from hftool.cli.render import entity_line
 
 NAME = "tag"
 
@@ -19,7 +18,7 @@ def command(context: typer.Context, *, texts: Texts = None, common: Common) -> N
     hftool tag runs/a "Amina Okafor flew to Lisbon."
     """
     if not wants_help(context, texts, common):
-        ask(texts, common, head=NAME, answer=_answer, line=entity_line)
+        ask(texts, common, head=NAME, answer=_answer)
 
 
 def _answer(loaded: Any, texts: list[str]) -> list[Answer]:

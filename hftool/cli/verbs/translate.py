@@ -7,7 +7,6 @@ import typer
 
 from hftool.cli.inference_command import Answer, Common, ask, generation_options, inference_options, wants_help
 from hftool.cli.options import Texts
-from hftool.cli.render import text_line
 
 NAME = "translate"
 To = Annotated[str | None, typer.Option("--to", metavar="CODE", help="Into this language: de, fr, ro, ...")]
@@ -37,7 +36,6 @@ def command(
         common,
         head="text2text",
         answer=partial(_answer, sampling),
-        line=text_line,
         options={"sampling": sampling} if sampling else None,
         adapt=partial(_adapt, to, source),
     )

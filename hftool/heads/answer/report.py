@@ -1,12 +1,12 @@
-"""Reports on heads that answer a question out of a context: exact match and F1.
+"""The report on extracted answers: exact match and F1.
 
-As the evaluation of SQuAD 2.0 does: without case, punctuation, articles (a, an, the) and white space, F1 over the words, the
-best over the expected answers; a question without an answer counts 1 when nothing is answered, else 0.
+As in the evaluation of SQuAD 2.0: case, punctuation, articles (a, an, the) and white space are ignored, F1 is over the words,
+and the best of the expected answers counts; a question without an answer scores 1 when nothing is answered, else 0.
 
-Rows in Chinese, Japanese and Korean are measured as the evaluation of CMRC 2018 does, by character: without case and its set
-of punctuation, F1 from the longest run of characters that both have; words in other letters between them are one token each,
-as nltk splits them. That evaluation knows Chinese characters only; here kana and hangul count by character too, and Thai, Lao,
-Khmer, Burmese and their kin by the units of hftool.data.unspaced_scripts.
+Chinese, Japanese and Korean are measured by character as in the evaluation of CMRC 2018: case and its set of punctuation are
+ignored, and F1 is from the longest common run of characters; words in other scripts are one token each, as nltk splits them.
+CMRC 2018 has Chinese characters only; here kana and hangul also count by character, and Thai, Lao, Khmer, Burmese and related
+scripts by the units of hftool.data.unspaced_scripts.
 """
 
 import re
@@ -23,31 +23,33 @@ from hftool.heads.words import EASTERN, REST, words
 
 ARTICLES = re.compile(r"\b(a|an|the)\b")
 PUNCTUATION = str.maketrans("", "", string.punctuation)
-# that of CMRC 2018, no more; and that of Burmese, Khmer and Thai
+# of CMRC 2018, and of Burmese, Khmer and Thai
 EASTERN_PUNCTUATION = str.maketrans("", "", "-:_*^/\\~`+=，。：？！“”；’《》·、「」（）－～『』၊။។៕៖៚๏๚๛")
 STRETCHES = re.compile(f"{EASTERN.pattern}|{REST.pattern}")
 
 Score = tuple[float, float]  # exact match, F1
 
 
-def answers_report(answers: Sequence[Answer], rows: Sequence[Row], metrics: Metrics, labels: Sequence[str]) -> dict[str, Any]:
-    """Exact match and F1, 0 to 1, as means over the rows, also for the rows with and without an answer where there are both.
+def report(
+    answers: Sequence[Answer], rows: Sequence[Row], metrics: Metrics, labels: Sequence[str], loss: float
+) -> dict[str, Any]:
+    """Mean exact match and F1, 0 to 1, also of the rows with and without an answer where there are both.
 
-    by_character: how many rows were measured so, if any.
+    `by_character` is the number of rows that are measured by character, if any.
     """
     scores = [score(answer, row) for answer, row in zip(answers, rows, strict=True)]
     measured = _means(scores)
-    report: dict[str, Any] = {**{name: measured[name] for name in metrics.names}, **measured}
+    found: dict[str, Any] = {**{name: measured[name] for name in metrics.names}, **measured}
     with_answer = [one for one, row in zip(scores, rows, strict=True) if row["answers"]["text"]]
     without = [one for one, row in zip(scores, rows, strict=True) if not row["answers"]["text"]]
     if with_answer and without:
-        report["answerable"] = {"rows": len(with_answer), **_means(with_answer)}
-        report["unanswerable"] = {"rows": len(without), **_means(without)}
+        found["answerable"] = {"rows": len(with_answer), **_means(with_answer)}
+        found["unanswerable"] = {"rows": len(without), **_means(without)}
     count = sum(is_by_character(row) for row in rows)
-    return {**report, "by_character": count} if count else report
+    return {**found, "by_character": count} if count else found
 
 
-def missed_answers(
+def error_rows(
     answers: Sequence[Answer], rows: Sequence[Row], numbers: Sequence[int], labels: Sequence[str]
 ) -> list[dict[str, Any]]:
     """The rows without an exact match, the lowest F1 first."""
@@ -80,11 +82,10 @@ def score(answer: Answer, row: Row) -> Score:
 
 
 def is_by_character(row: Row) -> bool:
-    """Whether the question, or it and the expected answers, have more Chinese, Japanese and Korean characters, and units of
-    Thai, Lao, Khmer, Burmese and their kin, than other words.
+    """Whether a row is measured by character: most words of the question, or of it and the answers, are in unspaced scripts.
 
-    The question counts so that "1998" is compared by character where "1998 年" is; and one name in Chinese does not turn an
-    English row, for which SQuAD has its own numbers.
+    The question counts so that "1998" is compared by character where "1998 年" is, and so that one Chinese name in an English
+    row changes nothing.
     """
     question = row["question"]
     return any(
@@ -133,14 +134,14 @@ def _segments(text: str) -> list[str]:
 
 @lru_cache(maxsize=1)
 def _word_tokenizer() -> Any:
-    """The words of nltk's word_tokenize without its split into sentences, which needs a download."""
+    """nltk's word_tokenize without its sentence splitter, which needs a download."""
     from nltk.tokenize.destructive import NLTKWordTokenizer
 
     return NLTKWordTokenizer()
 
 
 def _longest_run(ours: Sequence[str], theirs: Sequence[str]) -> int:
-    """Tokens in the longest run that both have."""
+    """The length of the longest common run of tokens."""
     longest, before = 0, [0] * (len(theirs) + 1)
     for token in ours:
         runs = [0, *(before[j] + 1 if token == other else 0 for j, other in enumerate(theirs))]

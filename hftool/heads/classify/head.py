@@ -1,4 +1,4 @@
-"""One label, or one number, for a text or a pair of texts."""
+"""Text classification and regression: a label or a number for a text or a pair of texts."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,14 +17,16 @@ from hftool.heads.wire import LABELS as WIRE_LABELS
 from hftool.heads.wire import Asks, Parameter, Schema
 from hftool.models import HeadConfig
 
-FEW = 16  # characters a token, more than most have
-LABELS, NUMBER = ("accuracy", "macro_f1"), ("mean_absolute_error", "pearson", "spearman")
+CHARS_PER_TOKEN = 16  # more than most tokens have
+LABEL_METRICS, NUMBER_METRICS = ("accuracy", "macro_f1"), ("mean_absolute_error", "pearson", "spearman")
 
 
 @dataclass(frozen=True)
 class ClassifyHead:
-    """Scores C labels for each row, or one number under the problem type "regression"; label names and the length limit come
-    from the card. T5 scores each token of its encoder; the mean over the tokens is the score of the row."""
+    """Scores C labels for each row, or one number under the problem type "regression".
+
+    T5 scores each token of its encoder; the score of a row is the mean over its tokens.
+    """
 
     tokenizer: Any
     head_config: HeadConfig
@@ -43,9 +45,13 @@ class ClassifyHead:
     replies: ClassVar[Schema] = WIRE_LABELS
 
     def encode(self, rows: Sequence[Row]) -> list[Feature]:
-        """Rows with text, and text_pair and label if they have them -> features, cut at the card's max_length.
+        """Tokenize texts or pairs, truncated to the model's max_length.
 
-        Raises UsageError when not even the special tokens fit into it.
+        Args:
+            rows: Rows with text, and with text_pair and label where they have them.
+
+        Raises:
+            UsageError: max_length is too small for the special tokens.
         """
         if not rows:
             return []
@@ -62,7 +68,7 @@ class ClassifyHead:
         ]
 
     def _encoded(self, texts: list[str], pairs: list[str] | None) -> Iterator[tuple[list[int], list[int] | None, int]]:
-        """Token ids, segments where the family has them, and how many tokens are cut, of each row."""
+        """Token ids, token types where the family has them, and the number of truncated tokens, of each row."""
         limit = self.head_config.max_length
         short = [shorten(self.tokenizer, text, limit) for text in texts]
         others = [shorten(self.tokenizer, text, limit) for text in pairs] if pairs is not None else [("", 0)] * len(texts)
@@ -80,23 +86,23 @@ class ClassifyHead:
             yield ids, segments, cut
 
     def _cut(self, text: str, pair: str | None) -> tuple[list[int], list[int] | None]:
-        """The longer text of a pair is cut first.
+        """Truncate a row, the longer text of a pair first.
 
-        What lies far beyond the limit is left out before: tokenizers makes an encoding of each two windows of a pair.
+        Text far beyond the limit is dropped before: tokenizers encodes every pair of windows.
         """
-        limit, size = self.head_config.max_length, FEW * self.head_config.max_length
+        limit, size = self.head_config.max_length, CHARS_PER_TOKEN * self.head_config.max_length
         text = shorten(self.tokenizer, text, limit, size=size)[0]
         pair = None if pair is None else shorten(self.tokenizer, pair, limit, size=size)[0]
         encoded = self.tokenizer(text, pair, truncation=True, max_length=limit, return_attention_mask=False)
         return encoded["input_ids"], encoded.get("token_type_ids") if pair is not None else None
 
     def collate(self, features: Sequence[Feature], draw: int = 0) -> Batch:
-        """-> input_ids and attention_mask (B, T), token_type_ids (B, T) for pairs, labels (B,) where rows have them."""
+        """Pad features to input_ids and attention_mask (B, T), token_type_ids (B, T) for pairs, and labels (B,)."""
         batch = collate_inputs(features, pad=self.tokenizer.pad_token_id, left=self.tokenizer.padding_side == "left")
         if features[0].target is not None:
             mean, scale = self._scale
             targets = [feature.target for feature in features]
-            # in fp64, before they are tensors: of a large number with a small scale fp32 would keep nothing
+            # in fp64: fp32 loses a large number with a small scale
             batch["labels"] = torch.tensor([(target - mean) / scale for target in targets] if self._is_number else targets)
         return batch
 
@@ -106,13 +112,12 @@ class ClassifyHead:
 
     @property
     def _scale(self) -> tuple[float, float]:
-        """Mean and scale of the numbers in training, in whose unit the logits are; cards of older versions have none."""
+        """Mean and scale of the training labels, by which they are standardised; older versions of hftool had none."""
         mean, scale = self.head_config.label_scale or (0.0, 1.0)
         return mean, scale
 
     def loss(self, outputs: Outputs, batch: Batch) -> tuple[torch.Tensor, int]:
-        """Cross-entropy of logits (B, C) against labels (B,), summed over rows, class weights averaging 1 over the data; or
-        squared distance of logits (B, 1) from standardised numbers."""
+        """Weighted cross-entropy of logits (B, C) and labels (B,), or squared error of logits (B, 1), summed over the rows."""
         logits, labels = _of_rows(outputs["logits"], batch["attention_mask"]).float(), batch["labels"]
         if self._is_number:
             return torch.nn.functional.mse_loss(logits[:, 0], labels.float(), reduction="sum"), len(labels)
@@ -121,7 +126,7 @@ class ClassifyHead:
         return torch.nn.functional.cross_entropy(logits, labels, weight=weight, reduction="sum"), len(labels)
 
     def decode(self, outputs: Outputs, features: Sequence[Feature]) -> list[Answer]:
-        """Logits (B, C) -> label, its probability, and the probabilities of all labels by name; or the number as `score`."""
+        """Logits (B, C) -> `label`, `probability` and the `probabilities` of all labels by name; or the number as `score`."""
         logits = _of_rows(outputs["logits"], outputs["attention_mask"]).double()
         if self._is_number:
             mean, scale = self._scale
@@ -139,27 +144,29 @@ class ClassifyHead:
         return answers
 
     def join(self, parts: Sequence[Answer]) -> Answer:
-        """A row has one part."""
+        """The only part of the row."""
         return parts[0]
 
+    def decision(self, answer: Answer) -> tuple[str, Any]:
+        """The label or the number."""
+        part = "score" if "score" in answer else "label"
+        return part, answer[part]
+
     def metrics(self) -> Metrics:
-        """What the task is judged by; else accuracy, with macro-F1 to tell when rare labels are missed, or the
-        error of numbers."""
-        report = "regression" if self._is_number else "classification"
-        return Metrics(
-            self.head_config.measures or (NUMBER if self._is_number else LABELS), higher_is_better=True, report=report
-        )
+        """The metrics of the task; else accuracy and macro-F1, or the mean absolute error of numbers."""
+        report, names = ("regression", NUMBER_METRICS) if self._is_number else ("classification", LABEL_METRICS)
+        return Metrics(self.head_config.measures or names, higher_is_better=True, report=report)
 
     @property
     def asks(self) -> Asks:
-        """A text, or a pair, or both where the card does not know what it was trained on."""
+        """A text or a pair, as in training; either one for a model of which that is not known."""
         first, second = {"text": "text"}, {"text_pair": "text_pair"}
         if not self.head_config.columns:
             return Asks(texts=first, more=second)
         return Asks(texts={**first, **second} if "text_pair" in self.head_config.columns else first)
 
     def reply(self, row: Row, answer: Answer, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Labels with their scores, the best first; a number has the label LABEL_0, as it has in transformers."""
+        """Labels with their scores, best first; a number has the label LABEL_0, as in transformers."""
         if "score" in answer:
             return [{"label": "LABEL_0", "score": answer["score"]}]
         best = sorted(answer["probabilities"].items(), key=lambda pair: pair[1], reverse=True)
@@ -167,7 +174,7 @@ class ClassifyHead:
 
 
 def _of_rows(logits: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Logits (B, C) as they are; logits of tokens (B, T, C) as their mean over the tokens of each row."""
+    """Logits (B, C) as they are; logits of tokens (B, T, C) averaged over the tokens of each row."""
     if logits.ndim == 2:
         return logits
     weights = mask.to(logits.device, logits.dtype)[:, :, None]
@@ -179,7 +186,7 @@ def _array(values: list[int] | None) -> np.ndarray | None:
 
 
 def balanced_weights(labels: Sequence[int], count: int) -> tuple[float, ...]:
-    """Weight of each of `count` classes: n / (count * n_c), so that the mean over the rows is 1.
+    """The weight of each of `count` classes, n / (count * n_c), whose mean over the rows is 1.
 
     King and Zeng, "Logistic Regression in Rare Events Data", 2001; as scikit-learn's class_weight="balanced".
     """

@@ -1,25 +1,23 @@
-"""Reports on heads that answer with one label, or with one number."""
+"""The report on labels: accuracy, F1 by class and the confusion matrix."""
 
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from hftool.data.readers.tables import Row
-from hftool.heads.metrics import measure_labels, measure_numbers
+from hftool.heads.metrics import measure_labels
 from hftool.heads.protocol import Answer, Metrics
+from hftool.heads.regression_report import input_texts
 
-TEXTS = ("text", "text_pair")
 
-
-def classification_report(
-    answers: Sequence[Answer], rows: Sequence[Row], metrics: Metrics, labels: Sequence[str]
+def report(
+    answers: Sequence[Answer], rows: Sequence[Row], metrics: Metrics, labels: Sequence[str], loss: float
 ) -> dict[str, Any]:
     """Metrics, the majority baseline, precision, recall and F1 by class, and the confusion matrix.
 
-    The matrix has a row for each true label and a column for each answered one, in id order.
+    The matrix has a row for each true label and a column for each predicted one, in id order.
     """
     ids = {name: i for i, name in enumerate(labels)}
     expected, predicted = [row["label"] for row in rows], [ids[answer["label"]] for answer in answers]
@@ -41,10 +39,10 @@ def classification_report(
     }
 
 
-def missed_labels(
+def error_rows(
     answers: Sequence[Answer], rows: Sequence[Row], numbers: Sequence[int], labels: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """The rows whose label was missed, the surest mistakes first."""
+    """The misclassified rows, those with the lowest probability of the expected label first."""
     wrong: list[dict[str, Any]] = []
     for answer, row, number in zip(answers, rows, numbers, strict=True):
         expected = labels[row["label"]]
@@ -56,34 +54,7 @@ def missed_labels(
                     "answered": answer["label"],
                     "probability": answer["probability"],
                     "probability_of_expected": answer["probabilities"][expected],
-                    **_texts(row),
+                    **input_texts(row),
                 }
             )
     return sorted(wrong, key=lambda error: error["probability_of_expected"])
-
-
-def regression_report(
-    answers: Sequence[Answer], rows: Sequence[Row], metrics: Metrics, labels: Sequence[str]
-) -> dict[str, Any]:
-    """Metrics, the mean absolute error, and both of a model that always answers the median, which has the least error of all
-    that answer one number."""
-    expected, predicted = [float(row["label"]) for row in rows], [float(answer["score"]) for answer in answers]
-    names = list(dict.fromkeys([*metrics.names, "mean_absolute_error"]))
-    median = float(np.median(expected))
-    baseline = {"score": median, **measure_numbers(names, [median] * len(expected), expected)}
-    return {**measure_numbers(names, predicted, expected), "median_baseline": baseline}
-
-
-def distances(
-    answers: Sequence[Answer], rows: Sequence[Row], numbers: Sequence[int], labels: Sequence[str]
-) -> list[dict[str, Any]]:
-    """All rows, the largest distance from the expected number first."""
-    found: list[dict[str, Any]] = [
-        {"row": number, "expected": float(row["label"]), "answered": float(answer["score"]), **_texts(row)}
-        for answer, row, number in zip(answers, rows, numbers, strict=True)
-    ]
-    return sorted(found, key=lambda error: -abs(error["expected"] - error["answered"]))
-
-
-def _texts(row: Row) -> dict[str, Any]:
-    return {role: row[role] for role in TEXTS if role in row}

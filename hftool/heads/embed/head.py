@@ -1,4 +1,4 @@
-"""A text as a point in space: texts that mean the same lie close together, measured by the cosine between them.
+"""Text embeddings: vectors whose cosine similarity measures how alike texts are.
 
 Reimers and Gurevych, "Sentence-BERT: Sentence Embeddings using Siamese BERT-Networks", 2019, section 3.1.
 """
@@ -25,11 +25,14 @@ __all__ = ["POOLINGS", "EmbedHead"]
 
 @dataclass(frozen=True)
 class EmbedHead:
-    """A vector for a text, and a score, the cosine of their vectors, for a pair of texts.
+    """A vector for a text, and for a pair of texts a score, the cosine similarity of their vectors.
 
-    pooling: what stands for a text: the mean of its tokens, the first of them (cls), the largest value of each dimension
-    (max), or the sum by the root of their number (mean_sqrt_len_tokens); by default as the card says. Raises UsageError for
-    any other.
+    Attributes:
+        pooling: The mean of the tokens, the first of them (cls), the maximum of each dimension (max), or the sum divided by
+            the root of their number (mean_sqrt_len_tokens); by default that of the model.
+
+    Raises:
+        UsageError: Any other pooling.
     """
 
     tokenizer: Any
@@ -45,17 +48,17 @@ class EmbedHead:
     sampling: ClassVar[None] = None
     gives: ClassVar[str] = "vector"
     parameters: ClassVar[Mapping[str, Parameter]] = {
-        "pooling": Parameter(kind=str, help="What stands for a text.", choices=POOLINGS, goes="pooling"),
+        "pooling": Parameter(kind=str, help="How tokens become a vector.", choices=POOLINGS, goes="pooling"),
         "normalize": Parameter(kind=bool, help="True: vectors of length 1."),
     }
     replies: ClassVar[Schema] = VECTOR
     asks: ClassVar[Asks] = Asks(texts={"text": "text"}, more={"text_pair": "text_pair"})
 
     def __post_init__(self) -> None:
-        word = self._pooling
-        if word not in POOLINGS:
-            hint = did_you_mean(word, POOLINGS, otherwise=f"Poolings: {listing(POOLINGS)}")
-            raise UsageError(f"unknown pooling '{word}'", hint)
+        pooling = self._pooling
+        if pooling not in POOLINGS:
+            hint = did_you_mean(pooling, POOLINGS, otherwise=f"Poolings: {listing(POOLINGS)}")
+            raise UsageError(f"unknown pooling '{pooling}'", hint)
 
     @property
     def _pooling(self) -> str:
@@ -63,15 +66,24 @@ class EmbedHead:
 
     @functools.cached_property
     def _skipped(self) -> int:
-        """How many tokens at the beginning of a text are its prompt, and no part of its vector."""
+        """How many tokens at the beginning of a text are its prompt and not pooled."""
         if self.head_config.pool_prefix or not self.head_config.prefix:
             return 0
         [ids] = self._encoded([self.head_config.prefix])
         return len(ids) - (ids[-1] in self.tokenizer.all_special_ids)
 
     def encode(self, rows: Sequence[Row]) -> list[Feature]:
-        """Rows with text, and text_pair and label if they have them -> a feature each, whose extra is the second text (T2,)
-        int32, each text cut at the card's max_length. Raises UsageError when not even the special tokens fit into it."""
+        """Tokenize texts or pairs, each text truncated to the model's max_length.
+
+        Args:
+            rows: Rows with text, and with text_pair and label where they have them.
+
+        Returns:
+            A feature for each row; its `extra` is the second text (T2,) int32.
+
+        Raises:
+            UsageError: max_length is too small for the special tokens.
+        """
         if not rows:
             return []
         firsts = self._ids([row["text"] for row in rows])
@@ -84,21 +96,21 @@ class EmbedHead:
         ]
 
     def _ids(self, texts: list[str]) -> list[tuple[np.ndarray, int]]:
-        """Each text as its token ids (T,), and how many of them were cut."""
+        """The token ids (T,) of each text, and the number of truncated tokens."""
         limit = self.head_config.max_length
         short = [shorten(self.tokenizer, self.head_config.prefix + text, limit) for text in texts]
         texts = [text for text, _ in short]
         found = (ids for some in groups(texts) for ids in self._encoded(texts[some]))
-        made = []
+        encoded = []
         for (text, rest), whole in zip(short, found, strict=True):
             ids = whole
             if limit and len(whole) > limit:
                 [ids] = self._encoded([text], truncation=True, max_length=limit)
-            if limit and len(ids) > limit:  # the tokenizers library cuts nothing then
+            if limit and len(ids) > limit:  # tokenizers does not truncate then
                 least = self.tokenizer.num_special_tokens_to_add()
                 raise UsageError(f"max_length must be over {least} for this model, not {limit}")
-            made.append((np.array(ids, np.int32), len(whole) - len(ids) + rest))
-        return made
+            encoded.append((np.array(ids, np.int32), len(whole) - len(ids) + rest))
+        return encoded
 
     def _encoded(self, texts: list[str], **limits: Any) -> list[list[int]]:
         quiet = {"return_attention_mask": False, "return_token_type_ids": False, "verbose": False}
@@ -106,8 +118,10 @@ class EmbedHead:
         return ids
 
     def collate(self, features: Sequence[Feature], draw: int = 0) -> Batch:
-        """-> input_ids and attention_mask (B, T). Of pairs (2B, T): all first texts, then all second ones; and labels (B,)
-        where rows have them, from 0 to 1 where the card knows their range."""
+        """Pad features to input_ids and attention_mask (B, T), of pairs (2B, T), first texts before second ones.
+
+        With labels (B,) where rows have them, scaled to 0 to 1 where their range is known.
+        """
         texts = list(features)
         if features[0].extra is not None:
             texts += [Feature(feature.extra) for feature in features]
@@ -119,14 +133,16 @@ class EmbedHead:
         return batch
 
     def loss(self, outputs: Outputs, batch: Batch) -> tuple[torch.Tensor, int]:
-        """Squared distance between the cosines of last_hidden_state (2B, T, H) and labels (B,) -> (sum, B)."""
+        """Squared error between the cosines of the vectors of last_hidden_state (2B, T, H) and labels (B,) -> (sum, B)."""
         vectors = self._pooled(outputs["last_hidden_state"], batch["attention_mask"])
         labels = batch["labels"]
         return torch.nn.functional.mse_loss(_cosines(vectors), labels, reduction="sum"), len(labels)
 
     def decode(self, outputs: Outputs, features: Sequence[Feature]) -> list[Answer]:
-        """last_hidden_state (B, T, H) -> the embedding (H,) float32 of each text, of length 1 where the card says so; of pairs
-        (2B, T, H) -> the similarity of each, which is its cosine, and the score, which is that on the scale of the labels."""
+        """last_hidden_state (B, T, H) -> the embedding (H,) float32 of each text, normalised where the model says so.
+
+        Of pairs (2B, T, H): the similarity, which is the cosine, and the score, which is that on the scale of the labels.
+        """
         vectors = self._pooled(outputs["last_hidden_state"], outputs["attention_mask"])
         if features[0].extra is not None:
             low, high = self.head_config.label_range or (0.0, 1.0)
@@ -137,7 +153,7 @@ class EmbedHead:
         return [{"embedding": vector} for vector in vectors.numpy()]
 
     def _pooled(self, states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """States (B, T, H) and mask (B, T) -> float32 (B, H), padding left out, and the prompt where the card says so."""
+        """States (B, T, H) and mask (B, T) -> vectors (B, H) float32, without padding and unpooled prompts."""
         states, real = states.float(), mask.to(states.device, torch.bool)[:, :, None]
         if self._skipped:
             real = real.clone()
@@ -146,19 +162,24 @@ class EmbedHead:
             return states[torch.arange(len(states)), real[:, :, 0].int().argmax(dim=1)]
         if self._pooling == "max":
             return states.masked_fill(~real, -torch.inf).amax(dim=1)
-        count = real.sum(dim=1).clamp(min=1)  # there may be nothing behind a prompt
+        count = real.sum(dim=1).clamp(min=1)  # a text may be nothing but its prompt
         return (states * real).sum(dim=1) / (count.sqrt() if self._pooling == "mean_sqrt_len_tokens" else count)
 
     def join(self, parts: Sequence[Answer]) -> Answer:
-        """A row has one part."""
+        """The only part of the row."""
         return parts[0]
 
+    def decision(self, answer: Answer) -> tuple[str, Any]:
+        """The vector of a text, or the score of a pair."""
+        part = "score" if "score" in answer else "embedding"
+        return part, answer[part]
+
     def metrics(self) -> Metrics:
-        """How well the scores of pairs go with their labels: by rank, and by value."""
+        """The metrics of the task; else the correlations of scores and labels: Spearman, Pearson."""
         return Metrics(self.head_config.measures or ("spearman", "pearson"), higher_is_better=True, report="regression")
 
     def reply(self, row: Row, answer: Answer, parameters: Mapping[str, Any]) -> Any:
-        """The vector of a text; of a pair its score."""
+        """The vector of a text, or the score of a pair."""
         if "score" in answer:
             return {"score": answer["score"]}
         vector = answer["embedding"]

@@ -1,4 +1,4 @@
-"""A text gone on with: a decoder that is trained on plain text, or on prompts with their completions."""
+"""Text generation: a decoder that is trained on plain text, or on prompts with completions."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,8 +21,12 @@ MAX_NEW_TOKENS = 64
 
 @dataclass(frozen=True)
 class GenerateHead:
-    """Writes on after a prompt. settings: how; by default the most probable tokens, as many as the card allows. ends: whether
-    answers tell of each text how it ended."""
+    """Generates text after a prompt.
+
+    Attributes:
+        settings: The sampling parameters; by default greedy decoding of at most the model's max_new_tokens.
+        ends: Whether an answer has the reason why each text ended.
+    """
 
     tokenizer: Any
     head_config: HeadConfig
@@ -37,30 +41,36 @@ class GenerateHead:
         RowSchema(("text",), for_inference=False),
     )
     outputs: ClassVar[tuple[str, ...]] = ("logits",)
-    batch_tokens: ClassVar[int] = 1024  # each has as many logits as there are words
+    batch_tokens: ClassVar[int] = 1024  # each has a logit for every token of the vocabulary
     gives: ClassVar[str] = "text"
     parameters: ClassVar[Mapping[str, Parameter]] = {
         **WRITING,
-        "return_full_text": Parameter(kind=bool, help="The prompt, and after it what was written."),
+        "return_full_text": Parameter(kind=bool, help="The prompt, followed by the generated text."),
     }
     replies: ClassVar[Schema] = TEXTS
     asks: ClassVar[Asks] = Asks(texts={"text": "prompt"}, blank=True, ids=True)
 
     @property
     def sampling(self) -> SamplingParams:
-        """How texts are written. What nobody set leaves half of a small model to the prompt."""
+        """The sampling parameters; by default half of the positions of a small model are left to the prompt."""
         usual = min(MAX_NEW_TOKENS, _positions(self.config) // 2 or MAX_NEW_TOKENS)
         return self.settings or SamplingParams(max_new_tokens=self.head_config.max_new_tokens or usual)
 
     def encode(self, rows: Sequence[Row]) -> list[Feature]:
-        """Rows -> features; the first row says of which kind all are.
+        """Tokenize rows, all of the kind of the first.
 
-        With a completion: prompt, completion and end of text in one feature, whose target is the position of the first token
-        that is learnt. With text: blocks of the card's max_length, texts run together with an end of text after each, all of
-        it learnt (target 0); a block is a row of its own. With a prompt alone, a text or token ids: what to write after,
-        without a target; such a row may have a seed, of its draws. Raises DataError when the model cannot take a prompt and
-        what it is to write, UsageError when max_length or max_new_tokens leaves no room, ConfigError when the tokenizer has
-        no end of text.
+        Args:
+            rows: Rows with prompt and completion; with text; or with a prompt, text or token ids, and perhaps a random seed.
+
+        Returns:
+            Of prompt and completion: a feature of prompt, completion and end of text, whose target is the position of the first
+            token with a loss. Of texts: blocks of max_length tokens with an end of text after each text, target 0, each counted
+            as a row. Of prompts: a feature without a target.
+
+        Raises:
+            DataError: A prompt and the tokens to generate exceed the model's positions.
+            UsageError: max_length or max_new_tokens is too large or too small.
+            ConfigError: The tokenizer has no end-of-text token.
         """
         if not rows:
             return []
@@ -74,19 +84,19 @@ class GenerateHead:
         return [Feature(block, i, target=0) for i, block in enumerate(pack(ended, size))]
 
     def _examples(self, rows: Sequence[Row]) -> list[Feature]:
-        """A row that is too long loses the beginning of its prompt; then, but for one token of it, the end of its completion.
+        """Too long a row loses the beginning of its prompt; then, but for its last token, the end of its completion.
 
-        The end of text is lost with it: a text that was cut does not end there.
+        With the completion the end of text is truncated: the text does not end there.
         """
         size, end = self._size(), np.array([self._end()], np.int32)
         prompts = token_ids(self.tokenizer, [row["prompt"] for row in rows])
         completions = token_ids(self.tokenizer, [row["completion"] for row in rows])
         features = []
         for i, (before, after) in enumerate(zip(prompts, completions, strict=True)):
-            prompt, learnt = before if len(before) else self._begin(), np.concatenate([after, end])
-            kept = learnt[: size - 1]
+            prompt, target = before if len(before) else self._begin(), np.concatenate([after, end])
+            kept = target[: size - 1]
             context = prompt[max(0, len(prompt) + len(kept) - size) :]
-            cut = len(prompt) + len(learnt) - len(context) - len(kept)
+            cut = len(prompt) + len(target) - len(context) - len(kept)
             features.append(Feature(np.concatenate([context, kept]), i, target=len(context), cut=cut))
         return features
 
@@ -99,15 +109,14 @@ class GenerateHead:
         for i, ids in enumerate(self._prompt_ids([row["prompt"] for row in rows])):
             if limit and len(ids) > limit - new:
                 raise DataError(
-                    f"prompt {i + 1} has {len(ids)} tokens: with {new} to write that is more than the {limit} the model takes",
+                    f"prompt {i + 1} has {len(ids)} tokens: with {new} to generate that is more than the {limit} of the model",
                     f"Shorten it to {limit - new} tokens, or set max_new_tokens lower",
                 )
             features.append(Feature(ids if len(ids) else self._begin(), i, extra=rows[i].get("seed")))
         return features
 
     def _prompt_ids(self, prompts: Sequence[str | Sequence[int]]) -> Iterator[np.ndarray]:
-        """The token ids (T,) int32 of prompts that are texts, or token ids already. Raises DataError for an id that the model
-        has no embedding of."""
+        """The token ids (T,) int32 of prompts, texts or token ids. Raises DataError for an id outside of the vocabulary."""
         encoded = token_ids(self.tokenizer, [prompt for prompt in prompts if isinstance(prompt, str)])
         size = int(getattr(self.config, "vocab_size", 0) or len(self.tokenizer))
         for prompt in prompts:
@@ -121,14 +130,14 @@ class GenerateHead:
             yield np.array(prompt, np.int32)
 
     def _size(self) -> int:
-        """Tokens of a feature that is trained on. The first has nothing before it that would predict it."""
+        """The limit of tokens in a training feature, at least 2: the first token is not predicted."""
         size = self.head_config.max_length or _positions(self.config) or 1024
         if size < 2:
             raise UsageError(f"max_length must be over 1 for this model, not {size}")
         return size
 
     def _begin(self) -> np.ndarray:
-        """What stands for an empty prompt: the token after which a text begins."""
+        """An empty prompt: the token before the first of a text."""
         begin = self.tokenizer.bos_token_id
         return np.array([self._end() if begin is None else begin], np.int32)
 
@@ -139,15 +148,15 @@ class GenerateHead:
         return int(end)
 
     def collate(self, features: Sequence[Feature], draw: int = 0) -> Batch:
-        """-> input_ids and attention_mask (B, T). With targets also labels (B, T), -100 where nothing is learnt, padded on the
-        right; prompts are padded on the left, so that what is written follows them.
+        """Pad features to input_ids and attention_mask (B, T), and with targets labels (B, T), -100 where there is no loss.
 
-        Labels come from the lengths and not from the ids: where the pad token is the end of text, the end is learnt still.
+        Prompts are padded on the left, so that generated tokens follow them. Labels come from lengths, not from ids: the pad
+        token may be the end-of-text token, which has a loss.
         """
-        writing = features[0].target is None
-        left = writing and (self.config is None or family_of(self.config).writing_side == "left")
+        generating = features[0].target is None
+        left = generating and (self.config is None or family_of(self.config).prompt_padding_side == "left")
         batch = collate_inputs(features, pad=self.tokenizer.pad_token_id, left=left)
-        if writing:
+        if generating:
             batch |= seeds_of(features)
         else:
             known = [feature.input_ids.astype(np.int64) for feature in features]
@@ -157,19 +166,23 @@ class GenerateHead:
         return batch
 
     def loss(self, outputs: Outputs, batch: Batch) -> tuple[torch.Tensor, int]:
-        """Cross-entropy of logits (B, T, V), each against the token after it in labels (B, T) -> (sum, tokens)."""
+        """Cross-entropy of logits (B, T, V) against the next token in labels (B, T) -> (sum, number of tokens)."""
         return token_loss(outputs["logits"][:, :-1], batch["labels"][:, 1:])
 
     def decode(self, outputs: Sequence[Sequence[GeneratedText]], features: Sequence[Feature]) -> list[Answer]:
-        """What was written after each prompt -> text, finish, and samples where there is more than one."""
+        """The texts generated for each prompt -> `text`, `finish`, and `samples` where there are several."""
         return [generated_answer(self.tokenizer, self.sampling, texts, ends=self.ends) for texts in outputs]
 
     def join(self, parts: Sequence[Answer]) -> Answer:
-        """A row has one part."""
+        """The only part of the row."""
         return parts[0]
 
+    def decision(self, answer: Answer) -> tuple[str, Any]:
+        """The text."""
+        return "text", answer["text"]
+
     def metrics(self) -> Metrics:
-        """The loss of a token, and the perplexity that it is the logarithm of."""
+        """The metrics of the task; else the loss of a token and its perplexity."""
         return Metrics(
             self.head_config.measures or ("loss", "perplexity"), higher_is_better=False, report="language", answers=False
         )
@@ -180,21 +193,30 @@ class GenerateHead:
 
 
 def generated_answer(
-    tokenizer: Any, sampling: SamplingParams, written: Sequence[GeneratedText], *, ends: bool = False
+    tokenizer: Any, sampling: SamplingParams, generated: Sequence[GeneratedText], *, ends: bool = False
 ) -> Answer:
-    """The texts that were written for a prompt, the best first -> the first as `text`, why it ended as `finish`, and all of
-    them as `samples` where there is more than one. ends: with why each ended, and how many tokens it has, as `ends`."""
+    """Decode the texts of a prompt.
+
+    Args:
+        tokenizer: The tokenizer of the model.
+        sampling: How they were generated.
+        generated: The texts, best first.
+        ends: Whether to add `ends`: why each text ended, and its number of tokens.
+
+    Returns:
+        The first as `text`, why it ended as `finish`, and all as `samples` where there are several.
+    """
     texts = []
-    for one in written:
+    for one in generated:
         text = tokenizer.decode(list(one.ids), skip_special_tokens=True, clean_up_tokenization_spaces=False) + one.rest
-        stops = [text.find(word) for word in sampling.stop if word in text]  # special tokens may have stood between its parts
+        stops = [text.find(stop) for stop in sampling.stop if stop in text]  # not found before: it held special tokens
         texts.append(text[: min(stops)] if stops else text)
-    answer: dict[str, Any] = {"text": texts[0], "finish": written[0].finish}
+    answer: dict[str, Any] = {"text": texts[0], "finish": generated[0].finish}
     if ends:
-        answer["ends"] = [(one.finish, len(one.ids)) for one in written]
+        answer["ends"] = [(one.finish, len(one.ids)) for one in generated]
     return {**answer, "samples": texts} if len(texts) > 1 else answer
 
 
 def _positions(config: Any) -> int:
-    """The most tokens that the model can take; 0 when it does not say."""
+    """The number of positions of the model; 0 where its config has none."""
     return int(getattr(config, "max_position_embeddings", 0) or getattr(config, "n_positions", 0) or 0)

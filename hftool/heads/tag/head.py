@@ -1,4 +1,4 @@
-"""A tag for every word of a text, and the entities that the tags make."""
+"""Token classification: a tag for each word of a text, and the entities of the tags."""
 
 import functools
 import re
@@ -21,13 +21,13 @@ from hftool.heads.windows import SpecialTokenTemplate, TokenOffsets, cut_windows
 from hftool.heads.wire import ENTITIES, Asks, Parameter, Schema
 from hftool.models import HeadConfig
 
-MEASURES = ("entity_f1", "precision", "recall", "accuracy")
+DEFAULT_METRICS = ("entity_f1", "precision", "recall", "accuracy")
 BEGINS, ENDS = ("B", "S"), ("E", "S")
 
 
 @dataclass(frozen=True)
 class Sentence:
-    """A text, its words, and the characters starts to ends (W,) of each."""
+    """A text, its words, and their character offsets starts and ends (W,)."""
 
     text: str
     words: tuple[str, ...]
@@ -37,8 +37,10 @@ class Sentence:
 
 @dataclass(frozen=True)
 class WordPositions:
-    """Where a feature answers: positions (N,) of its tokens, and which word (N,) each stands for. sentence: in the first
-    feature of a row only."""
+    """The positions (N,) of the tokens of a feature that are classified, and the indices (N,) of their words.
+
+    `sentence` is in the first feature of a row only.
+    """
 
     positions: np.ndarray
     words: np.ndarray
@@ -47,7 +49,7 @@ class WordPositions:
 
 @dataclass(frozen=True)
 class WordTags:
-    """What a feature says: the tag id (N,) and its probability (N,) for words (N,)."""
+    """The tag ids (N,) and their probabilities (N,) for words (N,) of a feature."""
 
     words: np.ndarray
     tags: np.ndarray
@@ -57,8 +59,11 @@ class WordTags:
 
 @dataclass(frozen=True)
 class TagHead:
-    """Scores C tags for the first token of each word. A text longer than the card's max_length is read in windows; each word
-    is answered and trained in the one window where it is far from the border."""
+    """Scores C tags for the first token of each word.
+
+    Texts longer than max_length are read in windows; each word is trained and predicted in the window where it is farthest from
+    a border.
+    """
 
     tokenizer: Any
     head_config: HeadConfig
@@ -76,9 +81,14 @@ class TagHead:
     asks: ClassVar[Asks] = Asks(texts={"text": "text"})
 
     def encode(self, rows: Sequence[Row]) -> list[Feature]:
-        """Rows with tokens, and tags if they have them, or with text -> features, several for a long row; nothing is cut.
+        """Tokenize words, several windows for a long row; nothing is truncated.
 
-        Raises UsageError when max_length leaves no room for a token, DataError when a row has not one tag a word.
+        Args:
+            rows: Rows with tokens, and in training tags; or with text.
+
+        Raises:
+            UsageError: max_length is too small for any token.
+            DataError: A row has not one tag for each word.
         """
         frame = special_token_template(self.tokenizer)
         room = self.head_config.max_length - frame.length
@@ -86,29 +96,29 @@ class TagHead:
             raise UsageError(f"max_length must be over {frame.length} for this model, not {self.head_config.max_length}")
         units = self.head_config.split_units
         sentences = [_joined(row["tokens"]) if "tokens" in row else split_words(row["text"], units=units) for row in rows]
-        # the words of a text go the way of words that were given: what was trained is what is answered
+        # words of a text are encoded like given words, so that inference is as training
         joined = [_joined(sentence.words) for sentence in sentences]
-        made = token_offsets(self.tokenizer, [one.text for one in joined]) if rows else []
+        encoded = token_offsets(self.tokenizer, [one.text for one in joined]) if rows else []
         features: list[Feature] = []
         for i, row in enumerate(rows):
             if "tags" in row and len(row["tags"]) != len(sentences[i].words):
                 raise DataError(
                     f"a row has {len(sentences[i].words)} tokens but {len(row['tags'])} tags: {sentences[i].text}"[:300]
                 )
-            words, firsts = _first_pieces(made[i], joined[i])
-            size = room if self.head_config.max_length else max(len(made[i]), 1)
-            for window in cut_windows(len(made[i]), size, size // 4):
+            words, firsts = _first_pieces(encoded[i], joined[i])
+            size = room if self.head_config.max_length else max(len(encoded[i]), 1)
+            for window in cut_windows(len(encoded[i]), size, size // 4):
                 inside = (firsts >= window.core_start) & (firsts < window.core_end)
                 read = WordPositions(firsts[inside] - window.start, words[inside], None if window.start else sentences[i])
-                features.append(self._feature(frame, made[i].ids[window.start : window.end], i, read, row.get("tags")))
+                features.append(self._feature(frame, encoded[i].ids[window.start : window.end], i, read, row.get("tags")))
         return features
 
     def _feature(
         self, frame: SpecialTokenTemplate, ids: np.ndarray, row: int, read: WordPositions, tags: Sequence[int] | None
     ) -> Feature:
-        """One window of a row, framed, its target (T,) -100 wherever no word begins."""
+        """A window of a row between special tokens, with the target (T,), -100 where no word begins."""
         framed, _ = frame.around(ids)
-        if not len(framed):  # nothing at all: a model wants one token
+        if not len(framed):  # empty: a model needs one token
             framed = np.array([self.tokenizer.pad_token_id], np.int32)
         read = WordPositions(read.positions + len(frame.runs[0]), read.words, read.sentence)
         target = None
@@ -122,7 +132,7 @@ class TagHead:
         return bool(self.tokenizer.padding_side == "left")
 
     def collate(self, features: Sequence[Feature], draw: int = 0) -> Batch:
-        """-> input_ids and attention_mask (B, T), labels (B, T) where rows have tags, -100 where no word begins."""
+        """Pad features to input_ids and attention_mask (B, T), and with tags labels (B, T), -100 where no word begins."""
         batch = collate_inputs(features, pad=self.tokenizer.pad_token_id, left=self._left)
         if features[0].target is not None:
             batch["labels"] = pad_rows([feature.target for feature in features], fill=IGNORED, left=self._left)
@@ -133,7 +143,7 @@ class TagHead:
         return token_loss(outputs["logits"], batch["labels"])
 
     def decode(self, outputs: Outputs, features: Sequence[Feature]) -> list[WordTags]:
-        """Logits (B, T, C) -> for each feature the best tag of its words, with its probability."""
+        """Logits (B, T, C) -> the best tag of each word, with its probability."""
         logits, parts = outputs["logits"], []
         for i, feature in enumerate(features):
             read: WordPositions = feature.extra
@@ -144,9 +154,9 @@ class TagHead:
         return parts
 
     def join(self, parts: Sequence[WordTags]) -> Answer:
-        """The windows of a row -> `entities` with text, type, start, end and probability, `tags` and `tokens` of all words.
+        """The windows of a row -> `entities` with text, type, start, end and probability, and `tags` and `tokens` of all words.
 
-        A word that gives no token, such as a control character, is outside of all entities.
+        A word without tokens, such as a control character, is outside of all entities.
         """
         sentence = parts[0].sentence
         assert sentence is not None  # features of a row come in order
@@ -164,9 +174,13 @@ class TagHead:
             entities.append({"text": text, "type": kind, "start": start, "end": end, "probability": probability})
         return {"entities": entities, "tags": tags, "tokens": list(sentence.words)}
 
+    def decision(self, answer: Answer) -> tuple[str, Any]:
+        """The tags of all words."""
+        return "tags", answer["tags"]
+
     def metrics(self) -> Metrics:
-        """What the task is judged by; else F1 of whole entities, which decides, precision, recall, and accuracy of words."""
-        return Metrics(self.head_config.measures or MEASURES, higher_is_better=True, report="tagging")
+        """The metrics of the task; else F1, precision and recall of entities, and accuracy of words."""
+        return Metrics(self.head_config.measures or DEFAULT_METRICS, higher_is_better=True, report="tagging")
 
     def reply(self, row: Row, answer: Answer, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
         """The entities, in the order of the text."""
@@ -177,9 +191,9 @@ class TagHead:
 
 
 def spans_of(tags: Sequence[str], scheme: Scheme) -> list[tuple[str, int, int]]:
-    """Tags of words -> (type, first word, last word) of each entity, as seqeval reads them when no scheme is named.
+    """Tags of words -> (type, first word, last word) of each entity, as in seqeval without a named scheme.
 
-    An I- after another type begins an entity too. Where tags have no marks, an entity is a run of equal tags.
+    I- after another type also begins an entity. Where tags have no prefixes, an entity is a run of equal tags.
     """
     found: list[tuple[str, int, int]] = []
     before, kind_before = OUTSIDE, ""
@@ -195,9 +209,9 @@ def spans_of(tags: Sequence[str], scheme: Scheme) -> list[tuple[str, int, int]]:
 
 
 def _first_pieces(pieces: TokenOffsets, sentence: Sentence) -> tuple[np.ndarray, np.ndarray]:
-    """-> the words (N,) that give a token, and the first token (N,) of each.
+    """The words (N,) that have a token, and the first token (N,) of each.
 
-    A token belongs to the word that holds its last character: a byte-level one may begin with the space before the word.
+    A token belongs to the word with its last character: a byte-level one may begin with the space before the word.
     """
     if not len(pieces) or not len(sentence.words):
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
@@ -209,7 +223,7 @@ def _first_pieces(pieces: TokenOffsets, sentence: Sentence) -> tuple[np.ndarray,
 
 
 def _joined(words: Sequence[str]) -> Sentence:
-    """Words with single spaces between them."""
+    """Words joined by single spaces."""
     ends = np.cumsum([len(word) + 1 for word in words], dtype=np.int64) - 1
     starts = ends - np.array([len(word) for word in words], np.int64)
     return Sentence(" ".join(words), tuple(words), starts, ends)
@@ -218,14 +232,14 @@ def _joined(words: Sequence[str]) -> Sentence:
 def split_words(text: str, *, units: bool = True) -> Sentence:
     """Split a text into words with their character offsets.
 
-    White space separates. One word each: an ideograph or kana; a unit of Thai, Lao, Khmer, Burmese and related scripts, as in
-    hftool.data.unspaced_scripts; a URL, an @name, a #tag; letters and digits with the accents on them and with apostrophes and
-    hyphens inside, but not with an 's, which is a word; a number with its points and commas; letters with a point after each
-    (U.S.); any other character, with what joins it to one emoji. A byte order mark is no word.
+    White space separates words. One word each: an ideograph or kana; a unit of Thai, Lao, Khmer, Burmese and related scripts,
+    as in hftool.data.unspaced_scripts; a URL, an @name, a #tag; letters and digits with combining marks, apostrophes and
+    hyphens, but without 's, which is a word; a number with its points and commas; letters with a point after each (U.S.); any
+    other character, with what joins it to an emoji. A byte order mark is no word.
 
     Args:
         text: The text.
-        units: Whether the units of unspaced scripts are words; else what stands between spaces is.
+        units: Whether units of unspaced scripts are words; else they are split at spaces alone.
     """
     spans = [found.span() for found in _pattern(units).finditer(text)]
     starts, ends = np.array(spans, np.int64).reshape(-1, 2).T
@@ -235,21 +249,20 @@ def split_words(text: str, *, units: bool = True) -> Sentence:
 # ideographs with their repetition marks, and kana of both widths
 ALONE = "\u3005-\u3007\u3041-\u3096\u309d-\u309f\u30a1-\u30fa\u30fc-\u30ff\u31f0-\u31ff\uff66-\uff9f"
 ALONE += "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
-JOINERS = "\u00ad\u200c\u200d"  # soft hyphen and what Persian and emoji join with: no letters, yet inside of words
+JOINERS = "\u00ad\u200c\u200d"  # soft hyphen and zero-width joiners: no letters, but within words
 
 
 @functools.cache
 def _pattern(units: bool) -> re.Pattern[str]:
-    """The words of a text. units: as above. No part of it may fail after a long way: it would be tried again from every
-    character on the way."""
-    # Python's \w has no accents that stand by themselves, nor the vowel signs of Hindi; all are in these two ranges
+    """The pattern of a word. No alternative may fail after a long match: it would be tried again at each of its characters."""
+    # Python's \w has no combining marks, such as vowel signs of Hindi; all are in these two ranges
     codes = [*range(0x300, 0x20000), *range(0xE0100, 0xE01F0)]
     marks = JOINERS + "".join(chr(code) for code in codes if unicodedata.category(chr(code))[0] == "M")
     alone = ALONE + UNSPACED if units else ALONE
     letter = rf"[^\W{alone}]"
     run = rf"{letter}(?:{letter}|[{marks}])*"
     of_it = rf"['’][sS](?!{letter})"
-    web = rf"[^\s<>\"{alone}\u3000-\u303f\uff00-\uff65]"  # a Chinese sentence goes on right after it
+    web = rf"[^\s<>\"{alone}\u3000-\u303f\uff00-\uff65]"  # a Chinese sentence continues right after it
     parts = (
         rf"(?i:https?://|www\.){web}*(?<![.,;:!?'’)\]}}…])",
         rf"(?<!{letter})[@#]{run}",

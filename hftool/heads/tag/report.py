@@ -1,9 +1,8 @@
-"""Reports on heads that answer with a tag for each word.
+"""The report on tags: F1 of entities and accuracy of words.
 
-What an entity is follows seqeval 1.2.2 in its default mode, which is that of conlleval: B-X begins one, I-X goes on with it or
-begins one where none of its type is open; E-X ends one and S-X is one alone. Tags of other schemes are put in these letters
-first, as the head reads them: see hftool.data.tag_schemes. Where tags are types alone, such as NOUN, a run of equal tags is an
-entity.
+Entities are those of seqeval 1.2.2 in its default mode, that of conlleval: B-X begins one, I-X continues it or begins one where
+none of its type is open, E-X ends one, S-X is a single word. Tags of other schemes are first converted to these prefixes; see
+hftool.data.tag_schemes. Where tags are types alone, such as NOUN, a run of equal tags is an entity.
 """
 
 from collections.abc import Iterable, Sequence
@@ -17,21 +16,23 @@ from hftool.heads.protocol import Answer, Metrics
 Entity = tuple[str, int, int]  # type, first word, last word
 
 
-def tagging_report(answers: Sequence[Answer], rows: Sequence[Row], metrics: Metrics, labels: Sequence[str]) -> dict[str, Any]:
-    """Entity F1, precision and recall over all entities, accuracy over all words, and the same by type.
+def report(
+    answers: Sequence[Answer], rows: Sequence[Row], metrics: Metrics, labels: Sequence[str], loss: float
+) -> dict[str, Any]:
+    """F1, precision and recall over all entities and by type, and accuracy over all words, 0 to 1.
 
-    An entity is right when its type, its first and its last word are. All 0 to 1.
+    An entity is correct when its type, its first and its last word are.
     """
     pairs = _pairs(answers, rows, labels)
-    expected = {(i, *entity) for i, (wanted, _) in enumerate(pairs) for entity in entities(wanted, labels)}
+    expected = {(i, *entity) for i, (truth, _) in enumerate(pairs) for entity in entities(truth, labels)}
     answered = {(i, *entity) for i, (_, given) in enumerate(pairs) for entity in entities(given, labels)}
-    right = sum(a == b for wanted, given in pairs for a, b in zip(wanted, given, strict=True))
+    right = sum(a == b for truth, given in pairs for a, b in zip(truth, given, strict=True))
     f1, precision, recall = _rates(expected, answered)
     measured = {
         "entity_f1": f1,
         "precision": precision,
         "recall": recall,
-        "accuracy": share(right, sum(len(wanted) for wanted, _ in pairs)),
+        "accuracy": share(right, sum(len(truth) for truth, _ in pairs)),
     }
     by_type = {}
     for name in sorted({entity[1] for entity in expected | answered}):
@@ -41,18 +42,18 @@ def tagging_report(answers: Sequence[Answer], rows: Sequence[Row], metrics: Metr
     return {**{name: measured[name] for name in metrics.names}, **measured, "entities": len(expected), "by_type": by_type}
 
 
-def missed_tags(
+def error_rows(
     answers: Sequence[Answer], rows: Sequence[Row], numbers: Sequence[int], labels: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """The rows whose tags differ from the expected ones, those with most wrong words first."""
+    """The rows with wrong tags, those with the most wrong words first."""
     wrong: list[tuple[int, dict[str, Any]]] = []
-    for (wanted, given), row, number in zip(_pairs(answers, rows, labels), rows, numbers, strict=True):
-        count = sum(a != b for a, b in zip(wanted, given, strict=True))
+    for (truth, given), row, number in zip(_pairs(answers, rows, labels), rows, numbers, strict=True):
+        count = sum(a != b for a, b in zip(truth, given, strict=True))
         if count:
             tokens = row["tokens"]
             error = {
                 "row": number,
-                "expected": _named(entities(wanted, labels), tokens),
+                "expected": _named(entities(truth, labels), tokens),
                 "answered": _named(entities(given, labels), tokens),
                 "text": " ".join(tokens),
             }
@@ -61,7 +62,7 @@ def missed_tags(
 
 
 def entities(tags: Sequence[str], labels: Sequence[str]) -> list[Entity]:
-    """The entities of one row; `labels` are all tags there are, which tell the scheme."""
+    """The entities of a row; `labels` are all tags, which decide the scheme."""
     from seqeval.metrics.sequence_labeling import get_entities
 
     scheme = scheme_of(tuple(labels))
@@ -74,9 +75,9 @@ def _pairs(answers: Sequence[Answer], rows: Sequence[Row], labels: Sequence[str]
     """Expected and answered tags of each row."""
     pairs = []
     for answer, row in zip(answers, rows, strict=True):
-        wanted, given = [labels[tag] for tag in row["tags"]], list(answer["tags"])
-        assert len(wanted) == len(given), f"{len(given)} tags answered for {len(wanted)} words"
-        pairs.append((wanted, given))
+        truth, given = [labels[tag] for tag in row["tags"]], list(answer["tags"])
+        assert len(truth) == len(given), f"{len(given)} tags answered for {len(truth)} words"
+        pairs.append((truth, given))
     return pairs
 
 

@@ -1,4 +1,4 @@
-"""A text rewritten as another: translated, summed up, answered. An encoder reads it, a decoder writes."""
+"""Text-to-text generation with an encoder-decoder: translation, summarization, answers."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,8 +23,12 @@ MAX_NEW_TOKENS = 128
 
 @dataclass(frozen=True)
 class Text2TextHead:
-    """Reads the card's prefix and a source, writes a target. settings: how; by default the most probable tokens. ends: whether
-    answers tell of each text how it ended."""
+    """Encodes the model's prefix and a source, and generates a target.
+
+    Attributes:
+        settings: The sampling parameters; by default greedy decoding.
+        ends: Whether an answer has the reason why each text ended.
+    """
 
     tokenizer: Any
     head_config: HeadConfig
@@ -44,15 +48,20 @@ class Text2TextHead:
 
     @property
     def sampling(self) -> SamplingParams:
-        """How texts are written."""
+        """The sampling parameters."""
         return self.settings or SamplingParams(max_new_tokens=self.head_config.max_new_tokens or MAX_NEW_TOKENS)
 
     def encode(self, rows: Sequence[Row]) -> list[Feature]:
-        """Rows with a source, and a target if they have one -> features; targets are (U,) int32, their end token included.
-        Without a target a row may have a seed, of its draws.
+        """Tokenize sources, truncated to max_length, and targets, truncated to max_new_tokens; the end token is kept, as in T5.
 
-        Sources are cut at the card's max_length and targets at its max_new_tokens, the end token kept, as T5 was trained.
-        Raises UsageError when that leaves no token of a text.
+        Args:
+            rows: Rows with source, and with target, or perhaps a random seed.
+
+        Returns:
+            The features; targets are (U,) int32 with their end token.
+
+        Raises:
+            UsageError: A limit is too small for any token of a text.
         """
         if not rows:
             return []
@@ -68,18 +77,18 @@ class Text2TextHead:
         ]
 
     def _ids(self, texts: list[str], limit: int, name: str, *, target: bool = False) -> list[tuple[np.ndarray, int]]:
-        """Token ids of each text, at most `limit` of them, and how many are lost. name: of the limit, for the error."""
+        """At most `limit` token ids of each text, and the number of truncated ones. name: of the limit, for the error."""
         short = [shorten(self.tokenizer, text, limit) for text in texts]
         texts = [text for text, _ in short]
-        made = []
+        ids_of = []
         for some in groups(texts):
             given = {"text_target" if target else "text": texts[some]}
             encoded = self.tokenizer(**given, return_attention_mask=False, verbose=False)
-            made += [self._cut(ids, limit, name) for ids in encoded["input_ids"]]
-        return [(ids, cut + rest) for (ids, cut), (_, rest) in zip(made, short, strict=True)]
+            ids_of += [self._cut(ids, limit, name) for ids in encoded["input_ids"]]
+        return [(ids, cut + rest) for (ids, cut), (_, rest) in zip(ids_of, short, strict=True)]
 
     def _cut(self, ids: list[int], limit: int, name: str) -> tuple[np.ndarray, int]:
-        """-> at most `limit` ids (0: all), the last of them the last that there was, and how many are lost."""
+        """At most `limit` ids (0 is all), the last one kept, and the number of truncated ids."""
         if limit and len(ids) > limit:
             least = self.tokenizer.num_special_tokens_to_add()
             if limit <= least:
@@ -88,9 +97,12 @@ class Text2TextHead:
         return np.array(ids, np.int32), 0
 
     def collate(self, features: Sequence[Feature], draw: int = 0) -> Batch:
-        """-> input_ids and attention_mask (B, T); with targets also labels (B, U), -100 where padded, and decoder_input_ids
-        (B, U): the labels one place later, after the token with which the decoder begins. With seeds
-        also those (B,)."""
+        """Pad features to a batch.
+
+        Returns:
+            input_ids and attention_mask (B, T); with targets labels (B, U), -100 where padded, and decoder_input_ids (B, U),
+            the labels shifted by one position after the decoder's start token; with random seeds `seeds` (B,).
+        """
         pad = self.tokenizer.pad_token_id
         batch = collate_inputs(features, pad=pad, left=False)
         if features[0].target is not None:
@@ -103,19 +115,23 @@ class Text2TextHead:
         return {**batch, **seeds_of(features)}
 
     def loss(self, outputs: Outputs, batch: Batch) -> tuple[torch.Tensor, int]:
-        """Cross-entropy of logits (B, U, V) against labels (B, U) -> (sum, tokens)."""
+        """Cross-entropy of logits (B, U, V) against labels (B, U) -> (sum, number of tokens)."""
         return token_loss(outputs["logits"], batch["labels"])
 
     def decode(self, outputs: Sequence[Sequence[GeneratedText]], features: Sequence[Feature]) -> list[Answer]:
-        """What was written for each source -> text, finish, and samples where there is more than one."""
+        """The texts generated for each source -> `text`, `finish`, and `samples` where there are several."""
         return [generated_answer(self.tokenizer, self.sampling, texts, ends=self.ends) for texts in outputs]
 
     def join(self, parts: Sequence[Answer]) -> Answer:
-        """A row has one part."""
+        """The only part of the row."""
         return parts[0]
 
+    def decision(self, answer: Answer) -> tuple[str, Any]:
+        """The text."""
+        return "text", answer["text"]
+
     def metrics(self) -> Metrics:
-        """What the task is judged by; else ROUGE. Lin, "ROUGE: A Package for Automatic Evaluation of Summaries", 2004."""
+        """The metrics of the task; else ROUGE. Lin, "ROUGE: A Package for Automatic Evaluation of Summaries", 2004."""
         names = self.head_config.measures or ("rougeL", "rouge1", "rouge2")
         language = language_of(self.head_config.columns.get("target", "").rpartition(".")[2])  # of translation.zh-CN
         return Metrics(names, higher_is_better=True, report="texts", language=language)

@@ -9,14 +9,12 @@ from starlette.responses import Response
 
 from hftool.errors import HftoolError
 from hftool.heads.wire import options_of, parameters_schema, rows_of
+from hftool.registry.heads import head_spec
 from hftool.server.batching.batcher import RowFailed
 from hftool.server.limits import Limits
 from hftool.server.protocols.requests import HttpError, as_response, read_json, unprocessable
 from hftool.server.protocols.served_model import ServedModel, cancel_on_disconnect, ceilings, submit
 
-# the Hub's API answers a single text with a list of one list of labels, of which huggingface_hub takes the first:
-# https://huggingface.co/docs/inference-providers/tasks/text-classification
-NESTED = ("labels",)
 TRUNCATED = "x-hftool-cut"  # number of truncated tokens of the inputs
 
 
@@ -55,8 +53,14 @@ async def predict(served: ServedModel, request: Request, limits: Limits) -> Resp
     if len(failed) == len(answers):
         raise HttpError(500, str(failed[0]))
     truncated = sum(int(one.get("cut", 0)) for one in answers if isinstance(one, dict))
-    document = replies if isinstance(body.inputs, list) or served.head.gives in NESTED else replies[0]
+    document = replies if isinstance(body.inputs, list) or is_nested(served) else replies[0]
     return as_response(document, headers={TRUNCATED: str(truncated)} if truncated else None)
+
+
+def is_nested(served: ServedModel) -> bool:
+    """Whether the reply to a single input is a list of one reply, as in the Hub's API for labels:
+    https://huggingface.co/docs/inference-providers/tasks/text-classification"""
+    return head_spec(served.head.head_config.head).nested_reply
 
 
 def _row_error(error: RowFailed) -> dict[str, str]:
@@ -90,4 +94,4 @@ def reply_schema(served: ServedModel) -> dict[str, Any]:
     failed = {"type": "object", "properties": {"error": {"type": "string"}}, "required": ["error", "error_type"]}
     one = dict(served.head.replies)
     several = {"type": "array", "items": {"anyOf": [one, failed]}}
-    return several if served.head.gives in NESTED else {"anyOf": [one, several]}
+    return several if is_nested(served) else {"anyOf": [one, several]}

@@ -1,11 +1,11 @@
-"""Reports on heads that answer with a text: ROUGE, BLEU and chrF, and how long the answers are.
+"""The report on generated texts: ROUGE, BLEU, chrF and the ratio of lengths.
 
-ROUGE as the package rouge_score has it, without stemming. It sees a to z and 0 to 9 only, so rows whose expected text is mostly
-in other letters go through it with words of ours. BLEU and chrF as sacrebleu has them, each named by its signature.
+ROUGE is that of the package rouge_score, without stemming. It knows a to z and 0 to 9 only, so rows whose expected text is
+mostly in other scripts are split by `heads.words`. BLEU and chrF are those of sacrebleu, each named by its signature.
 
-BLEU of Chinese takes sacrebleu's tokenizer zh; of Japanese and Korean char, since ja-mecab and ko-mecab need packages that are
-not here. sacrebleu has none for Thai, Lao, Khmer and Burmese but models to be fetched: its 13a, after spaces were put around
-each unit (see hftool.data.unspaced_scripts) as zh puts them around ideographs, is called 13a-units here.
+BLEU uses sacrebleu's tokenizer zh for Chinese, and char for Japanese and Korean, as ja-mecab and ko-mecab need more packages.
+For Thai, Lao, Khmer and Burmese sacrebleu has only models to be downloaded: 13a-units is its 13a with spaces around each unit
+of hftool.data.unspaced_scripts, as zh puts them around ideographs.
 """
 
 import re
@@ -16,25 +16,25 @@ from hftool.data.readers.tables import Row
 from hftool.data.unspaced_scripts import UNITS
 from hftool.heads.metrics import share
 from hftool.heads.protocol import Answer, Metrics
-from hftool.heads.words import HANGUL, IDEOGRAPH, JAPANESE, has_units, is_foreign, words
+from hftool.heads.words import HANGUL, IDEOGRAPH, JAPANESE, has_units, is_mostly_non_ascii, words
 
 KOREAN = re.compile(f"[{HANGUL}]")
-UNITED = ("th", "lo", "km", "my")
+UNIT_LANGUAGES = ("th", "lo", "km", "my")
 TOKENIZERS = {"zh": "zh", "ja": "char", "ko": "char"}
-OF_UNITS = "13a-units"
+UNITS_TOKENIZER = "13a-units"
 
 
 class _Words:
-    """What rouge_score asks of a tokenizer."""
+    """A tokenizer for rouge_score."""
 
     @staticmethod
     def tokenize(text: str) -> list[str]:
-        """A text -> its words, in any script."""
+        """The words of a text in any script."""
         return words(text)
 
 
 class _Units:
-    """What sacrebleu asks of a tokenizer: another one, after spaces were put around units."""
+    """A tokenizer for sacrebleu: another one, after spaces were put around units."""
 
     def __init__(self, base: Any) -> None:
         self.base = base
@@ -44,32 +44,34 @@ class _Units:
         return tokens
 
 
-def texts_report(answers: Sequence[Answer], rows: Sequence[Row], metrics: Metrics, labels: Sequence[str]) -> dict[str, Any]:
-    """The metrics that are asked for, and length_ratio: words answered by words expected.
+def report(
+    answers: Sequence[Answer], rows: Sequence[Row], metrics: Metrics, labels: Sequence[str], loss: float
+) -> dict[str, Any]:
+    """The metrics, and length_ratio: the number of generated words divided by that of expected ones.
 
-    ROUGE (rouge1, rouge2, rougeL, rougeLsum) is the mean of F over the rows, 0 to 1, and `tokenizer` tells what its words
-    are: "rouge_score", "unicode" where any row needed it, or "unicode-units" where any is in Thai, Lao, Khmer or Burmese. BLEU
-    and chrF are of the whole, 0 to 100, as everywhere else; `signatures` names their settings, the tokenizer among them.
+    ROUGE (rouge1, rouge2, rougeL, rougeLsum) is the mean F over the rows, 0 to 1; its `tokenizer` is "rouge_score", "unicode"
+    where a row needs it, or "unicode-units" where one is in Thai, Lao, Khmer or Burmese. BLEU and chrF are of the corpus, 0 to
+    100; `signatures` has their settings with the tokenizer.
     """
     given, expected = [answer["text"] for answer in answers], [row["target"] for row in rows]
-    report: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     if rouges := [name for name in metrics.names if name.startswith("rouge")]:
-        report |= _rouge(rouges, given, expected)
-        report["tokenizer"] = _rouge_tokenizer(expected)
-    makers = {"bleu": lambda: _bleu(_bleu_tokenizer(expected, metrics.language)), "chrf": _chrf}
+        found |= _rouge(rouges, given, expected)
+        found["tokenizer"] = _rouge_tokenizer(expected)
+    scorers = {"bleu": lambda: _bleu(_bleu_tokenizer(expected, metrics.language)), "chrf": _chrf}
     signatures = {}
     for name in metrics.names:
-        if name in makers:
-            scorer = makers[name]()
-            report[name] = float(scorer.corpus_score(given, [expected]).score)
+        if name in scorers:
+            scorer = scorers[name]()
+            found[name] = float(scorer.corpus_score(given, [expected]).score)
             signatures[name] = str(scorer.get_signature())
-    report = {name: report[name] for name in metrics.names} | report
+    found = {name: found[name] for name in metrics.names} | found
     if signatures:
-        report["signatures"] = signatures
-    return {**report, "length_ratio": share(_count(given), _count(expected))}
+        found["signatures"] = signatures
+    return {**found, "length_ratio": share(_count(given), _count(expected))}
 
 
-def poor_texts(
+def error_rows(
     answers: Sequence[Answer], rows: Sequence[Row], numbers: Sequence[int], labels: Sequence[str]
 ) -> list[dict[str, Any]]:
     """All rows, the lowest chrF (0 to 100) first."""
@@ -96,26 +98,27 @@ def _rouge(names: Sequence[str], given: Sequence[str], expected: Sequence[str]) 
 
 
 def _needs_words(text: str) -> bool:
-    return is_foreign(text) or has_units(text)
+    return is_mostly_non_ascii(text) or has_units(text)
 
 
 def _rouge_tokenizer(expected: Sequence[str]) -> str:
     if any(map(has_units, expected)):
         return "unicode-units"
-    return "unicode" if any(map(is_foreign, expected)) else "rouge_score"
+    return "unicode" if any(map(is_mostly_non_ascii, expected)) else "rouge_score"
 
 
 def _bleu_tokenizer(expected: Sequence[str], language: str) -> str:
-    """By the language of the expected texts where it is known and its letters are there, else by their letters: sacrebleu's
-    default takes a sentence without spaces for one word."""
+    """By the language of the expected texts where they have its script, else by their script: sacrebleu's default takes a
+    sentence without spaces for one word."""
     text = "".join(expected)
     kana, ideographs = len(JAPANESE.findall(text)), len(IDEOGRAPH.findall(text))
     hangul = len(KOREAN.findall(text))
-    there = {"zh": ideographs, "ja": kana + ideographs, "ko": hangul, **dict.fromkeys(UNITED, len(UNITS.findall(text)))}
-    if there.get(language):
-        return TOKENIZERS.get(language, OF_UNITS)
+    units = dict.fromkeys(UNIT_LANGUAGES, len(UNITS.findall(text)))
+    counts = {"zh": ideographs, "ja": kana + ideographs, "ko": hangul, **units}
+    if counts.get(language):
+        return TOKENIZERS.get(language, UNITS_TOKENIZER)
     if has_units(text):
-        return OF_UNITS
+        return UNITS_TOKENIZER
     if 2 * (kana + ideographs + hangul) <= sum(char.isalnum() for char in text):
         return "13a"
     return "zh" if ideographs > max(10 * kana, hangul) else "char"
@@ -124,10 +127,10 @@ def _bleu_tokenizer(expected: Sequence[str], language: str) -> str:
 def _bleu(tokenizer: str) -> Any:
     from sacrebleu.metrics.bleu import BLEU
 
-    own = tokenizer == OF_UNITS
+    own = tokenizer == UNITS_TOKENIZER
     scorer = BLEU(tokenize="13a" if own else tokenizer, force=True)  # force: no advice when texts look tokenized
     if own:
-        scorer.tokenizer, scorer.tokenizer_signature = _Units(scorer.tokenizer), OF_UNITS
+        scorer.tokenizer, scorer.tokenizer_signature = _Units(scorer.tokenizer), UNITS_TOKENIZER
     return scorer
 
 

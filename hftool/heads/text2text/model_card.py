@@ -1,0 +1,9 @@
+"""The model card of a text-to-text model: a snippet for plain transformers."""
+
+from hftool.heads.card_snippets import GENERATE
+from hftool.models import HeadConfig
+
+
+def snippet(head_config: HeadConfig, model_class: str) -> str:
+    """The lines of Python that put an answer to an example into `answer`; see `hftool.models.snippets`."""
+    return f"{GENERATE}answer = tokenizer.decode(generated[0], skip_special_tokens=True)\n"

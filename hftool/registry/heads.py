@@ -1,0 +1,242 @@
+"""The table of heads: one row for each kind of answer. The row names the package with the head's behaviour."""
+
+import importlib
+from collections.abc import Container
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any, Literal
+
+from hftool.errors import UsageError, did_you_mean
+
+Architecture = Literal["encoder", "decoder", "encoder-decoder"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadSpec:
+    """What the rest of hftool needs to know of a head without importing it.
+
+    Attributes:
+        name: Its name in hftool.json, in --head and, where it has one, as a verb.
+        implementation: "package.module:Class" of the `heads.protocol.Head`. The package also holds `render` (answers as lines)
+            and `model_card` (facts and a Python snippet for the README.md of a model).
+        architectures: The architectures that can have it.
+        auto_class: The class of transformers that loads such a model.
+        encoder_auto_class: The class for encoders that `auto_class` does not know.
+        class_suffixes: The suffixes of its classes in the `architectures` of a config.json.
+        natural_of: The architecture whose pre-trained checkpoints have it.
+        pipeline_tag: The Hub's name of the task: https://huggingface.co/docs/hub/models-tasks
+        inputs: The roles of an input: of its text, and of a second text.
+        second_input: When the second text is needed: never, always, as in training, or optionally.
+        text_key: The key of the input in documents of --json.
+        empty_key: The key that is null there where the input is empty.
+        next_command: How a trained model is used from the command line; {} is the model.
+        purpose: What it does, after "this model is to"; by default its name.
+        reports: Pairs of the kind of a report, as in `Metrics.report`, and the module of its functions.
+        generates: Whether it generates texts.
+        embeds: Whether it gives vectors, as sentence-transformers makes them.
+        labels: Whether it scores named labels or tags, so that a model without `labels` cannot be used.
+        regression: Whether it can give a number instead of a label.
+        new_layer: Whether its last layer gets weights only by training on a task.
+        unlabeled: Whether it trains on text alone.
+        priority: The order in which heads are tried where columns decide, 1 first; 0 is never.
+        offset_roles: The roles in whose text an answer has character offsets.
+        inference_options: Pairs of a field of the head and its value in inference.
+        nested_reply: Whether the Hub's API puts the reply to a single input into a list.
+    """
+
+    name: str
+    implementation: str
+    architectures: tuple[Architecture, ...]
+    auto_class: str
+    encoder_auto_class: str = ""
+    class_suffixes: tuple[str, ...] = ()
+    natural_of: Architecture | None = None
+    pipeline_tag: str
+    inputs: tuple[str, ...] = ("text",)
+    second_input: Literal["never", "always", "as trained", "optional"] = "never"
+    text_key: str = "text"
+    empty_key: str
+    next_command: str = 'infer {} "TEXT"'
+    purpose: str = ""
+    reports: tuple[tuple[str, str], ...] = ()
+    generates: bool = False
+    embeds: bool = False
+    labels: bool = False
+    regression: bool = False
+    new_layer: bool = False
+    unlabeled: bool = False
+    priority: int = 0
+    offset_roles: tuple[str, ...] = ()
+    inference_options: tuple[tuple[str, Any], ...] = ()
+    nested_reply: bool = False
+
+    def load(self) -> Any:
+        """Import the class of the head."""
+        module, _, name = self.implementation.partition(":")
+        return getattr(importlib.import_module(module), name)
+
+    def module(self, name: str) -> ModuleType:
+        """Import a module of the head's package, such as "render"."""
+        package = self.implementation.partition(":")[0].rpartition(".")[0]
+        return importlib.import_module(f"{package}.{name}")
+
+    def takes_pairs(self, columns: Container[str]) -> bool:
+        """Whether a model that was trained on columns of these roles takes pairs of texts alone."""
+        return self.second_input == "as trained" and self.inputs[1] in columns
+
+
+REGRESSION_REPORT = ("regression", "hftool.heads.regression_report")
+LANGUAGE_REPORT = (("language", "hftool.heads.language_report"),)
+
+HEADS = (
+    HeadSpec(
+        name="classify",
+        implementation="hftool.heads.classify.head:ClassifyHead",
+        architectures=("encoder", "decoder", "encoder-decoder"),
+        auto_class="AutoModelForSequenceClassification",
+        class_suffixes=("ForSequenceClassification",),
+        pipeline_tag="text-classification",
+        inputs=("text", "text_pair"),
+        second_input="as trained",
+        empty_key="label",
+        next_command='classify {} "TEXT"',
+        reports=(("classification", "hftool.heads.classify.report"), REGRESSION_REPORT),
+        labels=True,
+        regression=True,
+        new_layer=True,
+        priority=4,
+        nested_reply=True,
+    ),
+    HeadSpec(
+        name="tag",
+        implementation="hftool.heads.tag.head:TagHead",
+        architectures=("encoder", "decoder"),
+        auto_class="AutoModelForTokenClassification",
+        class_suffixes=("ForTokenClassification",),
+        pipeline_tag="token-classification",
+        empty_key="entities",
+        next_command='tag {} "TEXT"',
+        reports=(("tagging", "hftool.heads.tag.report"),),
+        labels=True,
+        new_layer=True,
+        priority=1,
+        offset_roles=("text",),
+    ),
+    HeadSpec(
+        name="answer",
+        implementation="hftool.heads.answer.head:AnswerHead",
+        architectures=("encoder",),
+        auto_class="AutoModelForQuestionAnswering",
+        class_suffixes=("ForQuestionAnswering",),
+        pipeline_tag="question-answering",
+        inputs=("question", "context"),
+        second_input="always",
+        text_key="question",
+        empty_key="answer",
+        next_command='answer {} --question "TEXT" --context "TEXT"',
+        reports=(("answers", "hftool.heads.answer.report"),),
+        new_layer=True,
+        priority=2,
+        offset_roles=("context",),
+    ),
+    HeadSpec(
+        name="text2text",
+        implementation="hftool.heads.text2text.head:Text2TextHead",
+        architectures=("encoder-decoder",),
+        auto_class="AutoModelForSeq2SeqLM",
+        class_suffixes=("ForConditionalGeneration",),
+        natural_of="encoder-decoder",
+        pipeline_tag="text2text-generation",
+        inputs=("source",),
+        text_key="input",
+        empty_key="text",
+        purpose="generate a text from a text",
+        reports=(("texts", "hftool.heads.text2text.report"),),
+        generates=True,
+        priority=3,
+    ),
+    HeadSpec(
+        name="generate",
+        implementation="hftool.heads.generate.head:GenerateHead",
+        architectures=("decoder",),
+        auto_class="AutoModelForCausalLM",
+        class_suffixes=("LMHeadModel", "ForCausalLM"),
+        natural_of="decoder",
+        pipeline_tag="text-generation",
+        inputs=("prompt",),
+        text_key="input",
+        empty_key="text",
+        next_command='generate {} "TEXT"',
+        purpose="continue a text",
+        reports=LANGUAGE_REPORT,
+        generates=True,
+        unlabeled=True,
+        priority=5,
+    ),
+    HeadSpec(
+        name="fill",
+        implementation="hftool.heads.fill.head:FillHead",
+        architectures=("encoder",),
+        auto_class="AutoModelForMaskedLM",
+        class_suffixes=("ForMaskedLM", "ForPreTraining"),
+        natural_of="encoder",
+        pipeline_tag="fill-mask",
+        text_key="input",
+        empty_key="masks",
+        next_command='fill {} "TEXT with a [MASK]"',
+        reports=LANGUAGE_REPORT,
+        unlabeled=True,
+        priority=6,
+        offset_roles=("text",),
+        inference_options=(("for_inference", True),),
+    ),
+    HeadSpec(
+        name="embed",
+        implementation="hftool.heads.embed.head:EmbedHead",
+        architectures=("encoder", "encoder-decoder"),
+        auto_class="AutoModelForTextEncoding",
+        encoder_auto_class="AutoModel",
+        class_suffixes=("Model",),
+        pipeline_tag="feature-extraction",
+        inputs=("text", "text_pair"),
+        second_input="optional",
+        empty_key="embedding",
+        next_command='embed {} "TEXT"',
+        reports=(REGRESSION_REPORT,),
+        embeds=True,
+    ),
+)
+
+
+def all_heads() -> tuple[HeadSpec, ...]:
+    """All rows, as the table is now."""
+    return HEADS
+
+
+def head_names() -> tuple[str, ...]:
+    """The names of all heads."""
+    return tuple(spec.name for spec in HEADS)
+
+
+def head_spec(name: str) -> HeadSpec:
+    """The row called `name`. Raises UsageError with the nearest name."""
+    found = next((spec for spec in HEADS if spec.name == name), None)
+    if found is None:
+        names = head_names()
+        raise UsageError(f"unknown head '{name}'", did_you_mean(name, names, otherwise="Heads: " + ", ".join(names)))
+    return found
+
+
+def heads_of(architecture: Architecture) -> tuple[str, ...]:
+    """The names of the heads that models of an architecture can have."""
+    return tuple(spec.name for spec in HEADS if architecture in spec.architectures)
+
+
+def pretraining_head(architecture: Architecture) -> str:
+    """The head of a checkpoint of an architecture that no task has trained."""
+    return next(spec.name for spec in HEADS if spec.natural_of == architecture)
+
+
+def report_module(kind: str) -> ModuleType:
+    """Import the module with the functions `report` and `error_rows` of a kind of report."""
+    return importlib.import_module(next(path for spec in HEADS for name, path in spec.reports if name == kind))

@@ -1,0 +1,174 @@
+"""A head that hftool does not have, by one row of the table and one folder: every label by itself, as yes or no."""
+
+import asyncio
+import json
+
+import families
+import pytest
+from asgi_calls import call, served, service
+from fake_predictor import serving
+
+from hftool import workflow
+from hftool.registry import heads
+from hftool.registry.heads import HeadSpec
+from hftool.server.http.app import make_app
+from hftool.workflow._infer import natural_options
+from hftool.workflow._load import load, make_predictor
+
+SPEC = HeadSpec(
+    name="vote",
+    implementation="toy_head.head:VoteHead",
+    architectures=("encoder",),
+    auto_class="AutoModelForSequenceClassification",
+    pipeline_tag="text-classification",
+    empty_key="vote",
+    purpose="vote on a text",
+    reports=(("votes", "toy_head.report"),),
+    labels=True,
+    new_layer=True,
+)
+FILES = {
+    "__init__.py": "",
+    "head.py": """
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+import numpy as np
+from hftool.data.schema import RowSchema
+from hftool.heads.collate import collate_inputs
+from hftool.heads.protocol import Feature, Metrics
+from hftool.heads.wire import Asks, Parameter
+
+
+@dataclass(frozen=True)
+class VoteHead:
+    tokenizer: Any
+    head_config: Any
+    config: Any = None
+    least: float = 0.5
+
+    numbers: ClassVar = False
+    knobs: ClassVar = ()
+    row_schemas: ClassVar = (RowSchema(("text",), ("label",)),)
+    outputs: ClassVar = ("logits",)
+    batch_tokens: ClassVar = 4096
+    sampling: ClassVar = None
+    gives: ClassVar = "votes"
+    parameters: ClassVar = {"least": Parameter(kind=float, help="A vote.", least=0, most=1, goes="least")}
+    replies: ClassVar = {"type": "object"}
+    asks: ClassVar = Asks(texts={"text": "text"})
+
+    def encode(self, rows):
+        limit = self.head_config.max_length
+        encoded = [self.tokenizer(row["text"], truncation=True, max_length=limit)["input_ids"] for row in rows]
+        return [Feature(np.array(ids, np.int32), i, target=rows[i].get("label")) for i, ids in enumerate(encoded)]
+
+    def collate(self, features, draw=0):
+        batch = collate_inputs(features, pad=self.tokenizer.pad_token_id, left=False)
+        if features[0].target is not None:
+            batch["labels"] = torch.tensor([feature.target for feature in features])
+        return batch
+
+    def loss(self, outputs, batch):
+        logits = outputs["logits"].float()
+        wanted = torch.nn.functional.one_hot(batch["labels"], logits.shape[1]).float()
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, wanted, reduction="sum")
+        return loss, len(logits)
+
+    def decode(self, outputs, features):
+        shares = outputs["logits"].double().sigmoid().tolist()
+        names = self.head_config.labels
+        return [{"vote": [name for name, share in zip(names, row) if share >= self.least]} for row in shares]
+
+    def join(self, parts):
+        return parts[0]
+
+    def decision(self, answer):
+        return "vote", answer["vote"]
+
+    def metrics(self):
+        return Metrics(self.head_config.measures or ("right",), higher_is_better=True, report="votes")
+
+    def reply(self, row, answer, parameters):
+        return {"vote": answer["vote"]}
+""",
+    "render.py": """
+def line(text, answer, head_config, *, terminal):
+    return "-" if answer is None else f"{'+'.join(answer['vote'])}\\t{text}"
+""",
+    "model_card.py": """
+def snippet(head_config, model_class):
+    return "answer = 'a vote'\\n"
+
+
+def facts(head_config, model_class):
+    return ["Each label is a vote of its own."]
+""",
+    "report.py": """
+def report(answers, rows, metrics, labels, loss):
+    right = [answer["vote"] == [labels[row["label"]]] for answer, row in zip(answers, rows)]
+    return {"right": sum(right) / len(right)}
+
+
+def error_rows(answers, rows, numbers, labels):
+    pairs = zip(numbers, answers, rows)
+    return [{"row": n, "answered": a["vote"]} for n, a, row in pairs if a["vote"] != [labels[row["label"]]]]
+""",
+}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A run of the toy head, which is in the table as long as the module is tested."""
+    folder = tmp_path_factory.mktemp("toy")
+    (folder / "toy_head").mkdir()
+    for name, source in FILES.items():
+        (folder / "toy_head" / name).write_text(source, encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.syspath_prepend(folder)
+        patched.setattr(heads, "HEADS", (*heads.HEADS, SPEC))
+        path = families.write_jsonl(folder / "rows.jsonl", families.classify_rows())
+        config = {"train": str(path), "validation": str(path), "allow_leak": True, "epochs": 10, "lr": 3e-3, "batch_size": 8}
+        yield workflow.finetune(str(families.folder("bert")), config=config, head="vote", out=folder / "run"), path
+
+
+def test_it_is_trained_and_measured_by_its_own_report(made):
+    result, path = made
+    assert result.metrics["validation"]["right"] == 1.0
+    assert "Each label is a vote of its own." in (result.run.model / "README.md").read_text(encoding="utf-8")
+    report = workflow.evaluate(result.run.path, path)
+    assert report.metrics["right"] == 1.0 and report.errors == []
+
+
+def test_it_predicts_a_file_and_the_command_line_renders_it(made, cli, tmp_path):
+    result, path = made
+    workflow.predict(result.run.path, path, out=tmp_path / "out.jsonl")
+    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [row["vote"] for row in rows] == [[row["label"]] for row in rows] and len(rows) == 64
+    text = rows[0]["text"]
+    assert cli("infer", result.run.path, text) == (0, f"good\t{text}\n", "this model is to vote on a text\n")
+    assert json.loads(cli("infer", result.run.path, text, "--json")[1])["answers"] == [{"text": text, "vote": ["good"]}]
+    assert cli("finetune", "gpt2", "rows.csv", "--head", "vote")[2].startswith(
+        "hftool: 'gpt2' is of the family gpt2, which cannot do 'vote'. Families that can: 'bert'"
+    )
+
+
+def test_it_is_served(made):
+    result, _ = made
+    loaded = load(str(result.run.path))
+
+    async def scene():
+        def make(options):
+            return make_predictor(loaded, options={**natural_options(loaded), **options}, packed=True)
+
+        gate = type("Fake", (), {"gate": asyncio.Event()})()
+        async with serving(gate, make=make) as batcher:
+            app = make_app(service(served(make({}).head, batcher)))
+            text = families.classify_rows()[1]["text"]
+            assert (await call(app, "/predict", {"inputs": text}))[::2][:2] == (200, {"vote": ["bad"]})
+            code, _, body, _ = await call(app, "/predict", {"inputs": [text], "parameters": {"least": 0.0}})
+            assert (code, len(body[0]["vote"])) == (200, 2)
+            assert "/predict" in (await call(app, "/openapi.json"))[2]["paths"]
+
+    asyncio.run(scene())
