@@ -8,7 +8,7 @@ from hftool.heads.protocol import SamplingParams
 from hftool.workflow._copy import copy
 from hftool.workflow._deploy import Deployment, deploy
 from hftool.workflow._doctor import doctor
-from hftool.workflow._evaluate import Report, evaluate, predict
+from hftool.workflow._evaluate import Report, evaluate
 from hftool.workflow._export import Exported, export
 from hftool.workflow._finetune import Result, finetune, resume
 from hftool.workflow._infer import (
@@ -29,7 +29,9 @@ from hftool.workflow._infer import (
     vectors,
     write,
 )
-from hftool.workflow._load import Tokens, info, load, read_lines, tokenize
+from hftool.workflow._inspect import Tokens, info, tokenize
+from hftool.workflow._load import load, read_lines
+from hftool.workflow._predict import predict
 from hftool.workflow._prefetch import Fetched, prefetch
 from hftool.workflow._push import Push, push
 from hftool.workflow._save import Verified, save, verify

@@ -1,41 +1,31 @@
 """The words that put a model to work on files: evaluate, predict."""
 
-import itertools
 import os
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from hftool.data.decimal_commas import parse_decimal_commas
 from hftool.data.labels import Labels, own_names
 from hftool.data.passages import merge_lines
-from hftool.data.readers.plain_text import check_running_text
-from hftool.data.readers.tables import Record, Rejected, Row, file_format, stream
-from hftool.data.rows import MAX_REJECTED, SplitRows, prepare_row, sample_indices
+from hftool.data.rows import SplitRows, sample_indices
 from hftool.data.rows import prepare as prepare_rows
-from hftool.data.splits import has_targets, mapping_sentence
-from hftool.data.writers import check_ending, write_lines, write_rows
+from hftool.data.splits import has_targets
+from hftool.data.writers import check_ending, write_rows
 from hftool.errors import DataError, UsageError
 from hftool.evaluation.report import error_rows, make_report
 from hftool.heads import head_class
-from hftool.heads.protocol import Answer
-from hftool.inference.predictor import Predictor
 from hftool.models import HeadConfig, Loaded
-from hftool.progress import Event, Progress, notice, silent
+from hftool.progress import Progress, notice, silent
 from hftool.resolve import ModelSource, TaskSource, resolve_model, resolve_task
 from hftool.storage.run_folder import check_output
 from hftool.workflow import plan
-from hftool.workflow._infer import natural_options
 from hftool.workflow._load import check_head_by_name, load_place, make_predictor, trained
 from hftool.workflow.arguments import Model, model_word, task_word
-from hftool.workflow.choose_head import columns_to_answer, columns_to_measure
+from hftool.workflow.choose_head import columns_to_measure
 
-ROWS_AT_A_TIME = 4096
-SAMPLED = 1000  # rows by which a file is judged before it is read on
 SPLITS = ("train", "validation", "test")
-PLACED = ("entities", "words")  # what a head gives where its answer is places in a text
 
 
 @dataclass(frozen=True)
@@ -226,172 +216,3 @@ def _labels_of(head_config: HeadConfig, names: Mapping[str, str]) -> Labels:
     is_number = head_config.problem_type == "regression" or head_class(head_config.head).numbers
     numbers = head_config.label_range or ((0.0, 1.0) if is_number else ())
     return Labels(found, head_config.labels, "as the model names them", numbers)
-
-
-def predict(
-    model: Model | Loaded,
-    source: str | os.PathLike[str] | None,
-    *,
-    out: str | Path | None = None,
-    column: Mapping[str, str] | None = None,
-    head: str | None = None,
-    options: Mapping[str, Any] | None = None,
-    top_k: int | None = None,
-    device: str = "auto",
-    encoding: str | None = None,
-    offline: bool = False,
-    fallback: bool = False,
-    progress: Progress = silent,
-    handle: Any = None,
-) -> int:
-    """Answer every row of a file, in order, in bounded memory -> how many. The output appears whole or not at all.
-
-    Each line has the row's own columns, then the parts of its answer; for labels: label, probability and one probability a
-    label (or the top_k best). head and options: what the model is to do and how, as the functions of `workflow.answers` set
-    them. out: a CSV, TSV, JSON Lines or Parquet file by its ending; without one JSON Lines go to `handle`. A row without a text
-    keeps its line, with nothing in the new columns. Raises what `load` raises, DataError, OutputUnavailable.
-    """
-    source = _file_to_answer(source)
-    if out is not None:
-        check_ending(out)
-        check_output(Path(out))
-    place = None
-    if not isinstance(model, Loaded):
-        if head is not None:
-            check_head_by_name(model, head)
-        place = resolve_model(model_word(model), head=head, offline=offline, fallback=fallback, progress=progress)
-    rejected: list[Rejected] = []
-    sample, present, records = _opened(source, encoding, rejected, is_text=head is not None, progress=progress)
-    loaded = trained(load_place(place, head=head, device=device, progress=progress) if place else model, head)
-    if out is not None and check_ending(out) == "npy" and loaded.head_config.head != "embed":
-        raise UsageError("an array holds vectors, and these answers are none", "Write .jsonl, .csv, .tsv or .parquet")
-    mapping = columns_to_answer(present, sample, loaded, column or {}, source, chosen=head is not None)
-    notice(progress, mapping_sentence(mapping))
-    answers = _Answered(loaded, mapping, present, {**natural_options(loaded), **(options or {})}, top_k, source, progress)
-    rows = answers.rows(itertools.chain(sample, records), rejected)
-    return write_lines(handle or sys.stdout, rows) if out is None else write_rows(Path(out), rows)
-
-
-def _file_to_answer(source: str | os.PathLike[str] | None) -> str:
-    if source is None:
-        raise UsageError("which file?", "hftool predict MODEL FILE --out OUT.csv")
-    return task_word(source)
-
-
-def _opened(
-    source: str, encoding: str | None, rejected: list[Rejected], *, is_text: bool, progress: Progress
-) -> tuple[list[Record], tuple[str, ...], Iterator[Record]]:
-    """The first records of a file to answer, its columns, and the rest; how it is read is passed on to the user.
-
-    is_text: whether lines are text, whatever they look like. Raises what `stream` raises, DataError.
-    """
-    notes: list[str] = []
-    names, records = stream(source, encoding=encoding, rejected=rejected, notes=notes)
-    sample = list(itertools.islice(records, SAMPLED))
-    if not sample:
-        raise DataError(f"'{source}' has no rows")
-    if not is_text and file_format(source) == "txt":
-        check_running_text((record.row["text"] for record in sample), source)
-    for note in notes:
-        notice(progress, note)
-    return sample, names or tuple(sample[0].row), records
-
-
-def _one_by_one(predictor: Predictor, rows: Sequence[Row], refused: dict[int, str]) -> list[Answer]:
-    """The answers of the rows that can be answered; why the others cannot goes into `refused`, by their places."""
-    answers: list[Answer] = []
-    for place, row in enumerate(rows):
-        try:
-            answers += predictor.answer([row])
-        except DataError as error:
-            refused[place] = error.detail
-    return answers
-
-
-@dataclass(frozen=True)
-class _Answered:
-    """Rows with their answers, a chunk at a time."""
-
-    loaded: Loaded
-    mapping: Mapping[str, str]
-    present: Sequence[str]
-    options: Mapping[str, Any]
-    top_k: int | None
-    source: str
-    progress: Progress
-    cut: list[int] = field(default_factory=list)
-
-    def rows(self, records: Iterator[Record], rejected: list[Rejected]) -> Iterator[Row]:
-        """Raises DataError at the end when over 1 % could not be read: then no output file appears."""
-        predictor = make_predictor(self.loaded, options=self.options)
-        blank: list[Rejected] = []
-        nothing: Row = {}
-        done = 0
-        while chunk := list(itertools.islice(records, ROWS_AT_A_TIME)):
-            answers = self._answers(predictor, chunk, blank, begun=done > 0)
-            found = next((cells for cells in answers if cells is not None), None)
-            if found is None and not done:
-                raise DataError(f"none of the first {len(chunk)} rows of {self.source} can be answered: {blank[0].reason}")
-            nothing = nothing or dict.fromkeys(found or ())
-            for record, cells in zip(chunk, answers, strict=True):
-                yield self._line(record.row, nothing if cells is None else cells)
-            done += len(chunk)
-            self.progress(Event("rows", values={"done": done}))
-        if any(self.cut):
-            longer = sum(map(bool, self.cut))
-            notice(
-                self.progress,
-                f"{longer} of {done} rows are longer than {self.loaded.head_config.max_length} tokens and were cut",
-            )
-        if blank:
-            which = f"{len(blank)} of {done} rows of {self.source} cannot be answered: their new columns are empty"
-            notice(self.progress, f"{which}; the first is line {blank[0].row}: {blank[0].reason}")
-        if rejected:
-            first, total = rejected[0], done + len(rejected)
-            message = f"{len(rejected)} of {total} rows of {self.source} cannot be read; the first is line {first.row}: "
-            if len(rejected) > MAX_REJECTED * total:
-                raise DataError(message + first.reason, "At most 1 % may be unusable: mend the file")
-            notice(self.progress, f"{message}{first.reason}; they are left out")
-
-    def _answers(
-        self, predictor: Predictor, chunk: Sequence[Record], blank: list[Rejected], *, begun: bool
-    ) -> list[Row | None]:
-        """The cells of each row; None, and a line in `blank`, for a row that has no text or that the head refuses. begun:
-        whether rows before these were answered."""
-        marked = ("context", "text") if predictor.head.gives in PLACED else ("context",)
-        made = [prepare_row(record.row, self.mapping, marked=marked) for record in chunk]
-        usable = [row for row, reason in made if not reason]
-        refused: dict[int, str] = {}
-        try:
-            answers: Iterator[Answer] = iter(list(predictor.answer(usable)))
-        except DataError as error:  # one of them, or a model that is damaged: then all of them
-            answers = iter(_one_by_one(predictor, usable, refused))
-            if len(refused) == len(usable) and not begun:
-                raise error from None
-        cells: list[Row | None] = []
-        place = 0
-        for record, (_, reason) in zip(chunk, made, strict=True):
-            fault = reason or refused.get(place, "")
-            place += not reason
-            if fault:
-                blank.append(Rejected(record.number, fault, ""))
-            cells.append(None if fault else self._cells(next(answers)))
-        return cells
-
-    def _cells(self, answer: Answer) -> Row:
-        """The parts of an answer as columns; probabilities by label one column each, or the top_k best."""
-        cells = {key: value.tolist() if hasattr(value, "tolist") else value for key, value in answer.items()}
-        self.cut.append(cells.pop("cut", 0))
-        chances = cells.pop("probabilities", None)
-        if chances is None:
-            return cells
-        if self.top_k is None:
-            return cells | {f"probability_{name}": chance for name, chance in chances.items()}
-        ranked = sorted(chances, key=lambda name: -chances[name])[: self.top_k]
-        for place, name in enumerate(ranked[1:], start=2):
-            cells |= {f"label_{place}": name, f"probability_{place}": chances[name]}
-        return cells
-
-    def _line(self, row: Row, cells: Mapping[str, Any]) -> Row:
-        """The row's own columns, then the new ones. A column that is there already is kept: ours is then predicted_NAME."""
-        return row | {f"predicted_{key}" if key in self.present else key: value for key, value in cells.items()}

@@ -142,7 +142,7 @@ def test_answers_too_long_for_the_windows_are_counted_and_said(tmp_path):
 
 def test_a_late_row_that_cannot_be_answered_has_the_columns_and_ends_nothing(tmp_path, monkeypatch):
     """It stood alone among the rows that were held at a time: the others were lost with it, or it had fewer columns."""
-    monkeypatch.setattr("hftool.workflow._evaluate.ROWS_AT_A_TIME", 2)
+    monkeypatch.setattr("hftool.workflow._predict.ROWS_AT_A_TIME", 2)
     model = str(families.learnt("bert", "fill")[0].run.path)
     for last in ("no blank here", ""):
         texts = ["the red [MASK]", "a [MASK] cat", last]
