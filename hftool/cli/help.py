@@ -9,7 +9,7 @@ from hftool.errors import UsageError, listing
 
 HEADINGS = (
     "Options",
-    "Writing",
+    "Generation",
     "Training",
     "Data",
     "Evaluating and saving",
@@ -17,7 +17,7 @@ HEADINGS = (
     "Everywhere",
 )  # in the order of the page
 HINTS = {"--label": "A model learns one label: train a model for each"}
-OWN, WRITING, TRAINING, DATA, EVALUATING, MACHINE, COMMON = HEADINGS
+OWN, GENERATION, TRAINING, DATA, EVALUATING, MACHINE, COMMON = HEADINGS
 
 
 class Page(TyperCommand):

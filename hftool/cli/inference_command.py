@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hftool.cli.help import DATA, WRITING
+from hftool.cli.help import DATA, GENERATION
 from hftool.cli.options import (
     Column,
     Command,
@@ -23,14 +23,13 @@ from hftool.cli.options import (
     column_mapping,
     extend_signature,
     go_offline,
-    number,
     on_terminal,
     texts_or_stdin,
 )
 from hftool.cli.progress import print_json, screen
-from hftool.config import KNOBS, Knob, parse_as
 from hftool.errors import UsageError
 from hftool.progress import notice
+from hftool.sampling import RANGES, SamplingParams
 
 Answer = dict[str, Any]
 KEYS = {  # in the document of --json: a text, and what is null where it is empty. What is written is a text, too
@@ -69,41 +68,32 @@ COMMON: dict[str, tuple[Any, Any]] = {
 }
 
 
-def decimal(option: str, *, least: float, most: float) -> Any:
-    """A number for an option of a verb; its error names the option and the range."""
-    row = Knob(float, "", least=least, most=most)
-    return lambda raw: parse_as(row, raw, name=option)
+FLAGS = {"num_beams": "--beams", "num_return_sequences": "--samples"}  # the others are called as their parameter
+METAVARS = {"max_new_tokens": "N", "temperature": "X", "top_k": "K", "top_p": "X"}
+WITHOUT_DEFAULT = (*METAVARS, "length_penalty")  # their defaults depend on the model or the verb
 
 
-def _sampling(name: str, text: str, parser: Any, metavar: str) -> Any:
-    return Annotated[Any, typer.Option(f"--{name}", metavar=metavar, parser=parser, help=text, rich_help_panel=WRITING)]
+def _flag(name: str) -> Any:
+    """A sampling parameter as an option of the command line."""
+    row, option = RANGES[name], FLAGS.get(name, "--" + name.replace("_", "-"))
+    default = "" if name in WITHOUT_DEFAULT else f"  [default: {getattr(SamplingParams, name)}]"
+    return Annotated[
+        Any,
+        typer.Option(
+            option,
+            metavar=METAVARS.get(name, "N"),
+            parser=lambda text: row.parse(option, text),
+            help=row.help + default,
+            rich_help_panel=GENERATION,
+        ),
+    ]
 
 
-DECODING: dict[str, Any] = {
-    "max_new_tokens": _sampling(
-        "max-new-tokens",
-        "At most so many tokens; by default as in training, else 64, or 128 from text to text.",
-        number("--max-new-tokens", least=1, most=100_000),
-        "N",
-    ),
-    "temperature": _sampling(
-        "temperature", "0 takes the most probable token, above 0 draws.", decimal("--temperature", least=0, most=100), "X"
-    ),
-    "top_k": _sampling("top-k", "Draw from the K most probable tokens; 0: all.", number("--top-k", least=0), "K"),
-    "top_p": _sampling(
-        "top-p", "Draw from the fewest tokens that together reach this.", decimal("--top-p", least=1e-6, most=1), "X"
-    ),
-    "beams": _sampling("beams", "Search with so many hypotheses.  [default: 1]", number("--beams", least=1, most=1000), "N"),
-    "samples": _sampling("samples", "Texts a prompt.  [default: 1]", number("--samples", least=1, most=1000), "N"),
-    "seed": _sampling(
-        "seed",
-        "Of the draws; without them it changes nothing.  [default: 0]",
-        number("--seed", least=0, most=KNOBS["seed"].most),
-        "N",
-    ),
+SAMPLING: dict[str, Any] = {
+    **{name: _flag(name) for name in RANGES if name != "length_penalty"},
     "stop": Annotated[
         list[str] | None,
-        typer.Option("--stop", metavar="TEXT", help="End before this text; may be repeated.", rich_help_panel=WRITING),
+        typer.Option("--stop", metavar="TEXT", help="End before this text; may be repeated.", rich_help_panel=GENERATION),
     ],
 }
 
@@ -140,7 +130,7 @@ def inference_options(command: Command) -> Command:
 
 def generation_options(command: Command) -> Command:
     """Add the options of how a text is written; those that were given reach the command as the mapping `sampling`."""
-    return extend_signature(command, {name: (kind, None) for name, kind in DECODING.items()}, "sampling", _given)
+    return extend_signature(command, {name: (kind, None) for name, kind in SAMPLING.items()}, "sampling", _given)
 
 
 def _given(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,8 +19,9 @@ from typing import Any, Protocol
 import torch
 
 from hftool.engines.generation_state import GenerationState
-from hftool.errors import DataError, UsageError
-from hftool.heads.protocol import Batch, GeneratedText, SamplingParams
+from hftool.errors import DataError
+from hftool.heads.protocol import Batch, GeneratedText
+from hftool.sampling import SamplingParams
 
 OnToken = Callable[[int, int], None]  # row in the batch, token id
 IsCancelled = Callable[[int], bool]  # row in the batch -> whether nobody waits for its texts any more
@@ -119,39 +120,14 @@ def generate(
     return [made[i : i + sampling.samples] for i in range(0, len(made), sampling.samples)]
 
 
+def check_sampling(sampling: SamplingParams) -> None:
+    """Raise UsageError where a value is out of its range, or two of them contradict each other."""
+    sampling.check()
+
+
 def _nobody(row: int) -> bool:
     """No row is given up."""
     return False
-
-
-def check_sampling(sampling: SamplingParams) -> None:
-    """Raises UsageError, which names the option of the command line, where the settings are out of range or contradict."""
-    d = sampling
-    checks = (
-        ("--max-new-tokens", d.max_new_tokens, d.max_new_tokens >= 1, "at least 1"),
-        ("--temperature", d.temperature, 0 <= d.temperature < math.inf, "at least 0"),
-        ("--top-k", d.top_k, d.top_k >= 0, "at least 0"),
-        ("--top-p", d.top_p, 0 < d.top_p <= 1, "over 0 and at most 1"),
-        ("--beams", d.beams, d.beams >= 1, "at least 1"),
-        ("--length-penalty", d.length_penalty, math.isfinite(d.length_penalty), "a number"),
-        ("--samples", d.samples, d.samples >= 1, "at least 1"),
-    )
-    for option, value, fits, wanted in checks:
-        if not fits:
-            raise UsageError(f"{option} must be {wanted}, not {value}")
-    if "" in d.stop:
-        raise UsageError("--stop must not be empty: every text has an empty text in it")
-    if d.beams > 1 and d.temperature > 0:
-        raise UsageError("--beams searches and --temperature draws: one excludes the other", "Leave one of them out")
-    if 1 < d.beams < d.samples:
-        raise UsageError(f"--samples {d.samples} is more than --beams {d.beams}", "A search ends with as many texts as beams")
-    for option, value, usual in (("--top-k", d.top_k, 0), ("--top-p", d.top_p, 1.0)):
-        if d.temperature == 0 and value != usual:
-            hint = "Leave it out: --beams searches" if d.beams > 1 else "Add --temperature 0.8"
-            raise UsageError(f"{option} limits draws, and without --temperature nothing is drawn", hint)
-    if d.samples > 1 and d.beams == 1 and d.temperature == 0:
-        hint = "Add --temperature 0.8, or --beams with at least as many"
-        raise UsageError(f"--samples {d.samples} without --temperature would write the same text {d.samples} times", hint)
 
 
 # ---- the most probable token, or draws

@@ -107,7 +107,9 @@ def compare_texts(pair: Pair, batches: Iterator[Batch]) -> dict[str, Any]:
     """What both write after prompts, the most probable token each time: how many texts are the same token by token."""
     sampling = pair.head.sampling
     assert sampling is not None
-    greedy = dataclasses.replace(sampling, max_new_tokens=WRITTEN, temperature=0.0, beams=1, samples=1, stop=())
+    greedy = dataclasses.replace(
+        sampling, max_new_tokens=WRITTEN, temperature=0.0, num_beams=1, num_return_sequences=1, stop=()
+    )
     same, texts, shapes = 0, 0, []
     for batch in batches:
         prompts = {key: batch[key] for key in ("input_ids", "attention_mask")}

@@ -4,7 +4,7 @@ Here names become rows and folders, and the rooms below are put together; nowher
 call these functions, and so may you. From Python nothing stands in for what cannot be had unless `fallback=True`.
 """
 
-from hftool.heads.protocol import SamplingParams
+from hftool.sampling import SamplingParams
 from hftool.workflow._copy import copy
 from hftool.workflow._deploy import Deployment, deploy
 from hftool.workflow._doctor import doctor

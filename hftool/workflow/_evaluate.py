@@ -1,6 +1,5 @@
 """The words that put a model to work on files: evaluate, predict."""
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,8 +21,9 @@ from hftool.resolve import ModelSource, TaskSource, resolve_model, resolve_task
 from hftool.storage.run_folder import check_output
 from hftool.workflow import plan
 from hftool.workflow._load import check_head_by_name, load_place, make_predictor, trained
-from hftool.workflow.arguments import Model, model_word, task_word
+from hftool.workflow.arguments import Model, Task, model_word, task_word
 from hftool.workflow.choose_head import columns_to_measure
+from hftool.workflow.in_memory import PATH, rows_table
 
 SPLITS = ("train", "validation", "test")
 
@@ -39,7 +39,7 @@ class Report:
 
 def evaluate(
     model: Model,
-    task: str | os.PathLike[str] | None = None,
+    task: Task | None = None,
     *,
     split: str | None = None,
     column: Mapping[str, str] | None = None,
@@ -59,9 +59,10 @@ def evaluate(
     split: train, validation or test; by default test if it has labels, else validation. errors: where the misclassified rows
     go, worst first; by default errors.jsonl in the run folder. Raises what `load` raises, DataError, UsageError.
     """
-    model, task = model_word(model), task if task is None else task_word(task)
+    model, rows = model_word(model), rows_table(task)
+    word = PATH if rows else None if task is None else task_word(task)
     _check_split(split)
-    if task is None and (column or encoding):
+    if word is None and (column or encoding):
         raise UsageError("columns and an encoding go with a task or a file", f"hftool evaluate {model} FILE ...")
     if errors is not None:
         check_ending(errors)
@@ -70,15 +71,16 @@ def evaluate(
         check_head_by_name(model, head)
     place = resolve_model(model, head=head, offline=offline, fallback=fallback, progress=progress)
     loaded = trained(load_place(place, head=head, device=device, progress=progress), None)
-    if task is None:
+    if word is None:
         part = own_rows(place, split, model, loaded.head_config, offline=offline, progress=progress)
     else:
-        used = _stand_in_of(place, task)
+        used = None if rows else _stand_in_of(place, word)
         data = resolve_task(used, {}, encoding=encoding, offline=offline, fallback=False, progress=progress)
+        data = replace(data, tables={"train": rows}) if rows else data
         if head is None:
             plan.check_texts(data)
         loaded = _as_the_task_wants(loaded, data, head)
-        part = rows_to_measure(data, task, split, loaded.head_config, column or {}, chosen=head is not None, progress=progress)
+        part = rows_to_measure(data, word, split, loaded.head_config, column or {}, chosen=head is not None, progress=progress)
     part = part.keep(sample_indices(len(part.rows), limit, seed))
     loaded = on_the_scale_of(part, loaded)
     target = _errors_file(errors, place, loaded)
@@ -171,7 +173,7 @@ def rows_to_measure(
 ) -> SplitRows:
     """The split to measure, with the labels as the model's card names them. chosen: whether the user named the head."""
     row = data.row
-    is_file = Path(task).is_file() and row is None
+    is_file = row is None and (task == PATH or Path(task).is_file())
     if is_file and on is not None:
         raise UsageError(f"'{task}' is one file and has no splits", "Leave --split out")
     for name in [on] if on else ["test", "validation", "train"]:

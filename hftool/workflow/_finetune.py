@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -12,6 +11,7 @@ from typing import Any
 
 from hftool import config as knobs
 from hftool.config import Config
+from hftool.data.readers.tables import Table
 from hftool.data.rows import documents
 from hftool.errors import DataError, InputMissing, OutputUnavailable, RowsRejected, StorageError, UsageError
 from hftool.evaluation.report import make_report
@@ -42,8 +42,9 @@ from hftool.training.estimate import estimate_seconds
 from hftool.training.loop import Trainer
 from hftool.workflow._load import make_predictor, notify_tokenizer
 from hftool.workflow._save import save_folder
-from hftool.workflow.arguments import Model, model_word, refuse_unknown, task_word
+from hftool.workflow.arguments import Model, Task, model_word, refuse_unknown, task_word
 from hftool.workflow.distributed_scoring import score_together
+from hftool.workflow.in_memory import rows_table, task_of
 from hftool.workflow.plan import FinetuneJob, ResolvedInputs, choose_head, find, make_settings, manifest, prepare, split
 from hftool.workflow.resume_checks import FREE, as_recorded, check_recorded, check_same, check_unchanged, relocate
 from hftool.workflow.targets import UNEVEN_METRICS, restore_targets
@@ -65,7 +66,7 @@ class Result:
 
 def finetune(
     model: Model | None = None,
-    task: str | os.PathLike[str] | None = None,
+    task: Task | None = None,
     *,
     config: Config | Mapping[str, Any] | None = None,
     out: str | Path | None = None,
@@ -85,15 +86,23 @@ def finetune(
     started. Raises any error of `hftool.errors`; nothing is written before usage, output, inputs, data and model were checked.
     """
     refuse_unknown(finetune, unknown)
-    model, task = None if model is None else model_word(model), None if task is None else task_word(task)
-    settings = make_settings(config, model=model, task=task, head=head)
+    rows = rows_table(task)
+    word = task_of(rows) if rows else None if task is None else task_word(task)
+    settings = make_settings(config, model=None if model is None else model_word(model), task=word, head=head)
     choose_head(settings)
     with generators_claimed():
-        return _finetune(settings, out, resume, offline=offline, fallback=fallback, progress=progress)
+        return _finetune(settings, rows, out, resume, offline=offline, fallback=fallback, progress=progress)
 
 
 def _finetune(
-    settings: Config, out: str | Path | None, resume: bool, *, offline: bool, fallback: bool, progress: Progress
+    settings: Config,
+    rows: Table | None,
+    out: str | Path | None,
+    resume: bool,
+    *,
+    offline: bool,
+    fallback: bool,
+    progress: Progress,
 ) -> Result:
     """Begin a run, or go on with it."""
     team = ProcessGroup(settings.device)
@@ -103,13 +112,13 @@ def _finetune(
     if again and run is None:
         raise UsageError("which run?", "--resume needs --out RUN; or: hftool resume RUN")
     if run is not None and again and team.agree(run.is_run()):
-        return _resume(run, settings, team, offline=offline, progress=progress)
+        return _resume(run, settings, rows, team, offline=offline, progress=progress)
     if run is not None:
         path = run.path
         team.check(lambda: None if again and _is_incomplete(Run(path)) else check_output(path))
         if again:
             notice(progress, f"there is no run to resume in '{path}': it starts at step 0")
-    found = find(settings, offline=offline, fallback=fallback, progress=progress)
+    found = find(settings, rows, offline=offline, fallback=fallback, progress=progress)
     path = run.path if run is not None else Path(team.agree(str(_default_run(found))))
     run = Run(path)
     job = _with_rejected_kept(lambda: _prepared(found, progress), path, team)
@@ -139,7 +148,7 @@ def _is_incomplete(run: Run) -> bool:
     return run.path.is_dir() and all(p.name.startswith(".") or p.name in known for p in run.path.iterdir())
 
 
-def _resume(run: Run, settings: Config, team: ProcessGroup, *, offline: bool, progress: Progress) -> Result:
+def _resume(run: Run, settings: Config, rows: Table | None, team: ProcessGroup, *, offline: bool, progress: Progress) -> Result:
     recorded, made = knobs.make_config(knobs.read_config(str(run.config))), run.read_manifest()
     check_recorded(made, recorded, run.path)
     recorded = relocate(recorded, settings, made, run.path, progress)
@@ -152,7 +161,7 @@ def _resume(run: Run, settings: Config, team: ProcessGroup, *, offline: bool, pr
         return Result(run, metrics, metrics["seconds"], made["stand_in"])
     stood = bool(made["stand_in"])  # the same answers again, even if the real thing can be had by now
     with team.holding(run.path):
-        found = find(recorded, offline=offline or stood, fallback=stood, progress=progress)
+        found = find(recorded, rows, offline=offline or stood, fallback=stood, progress=progress)
         job = _restore_settings(_prepared(found, progress), run)
         check_unchanged(made, manifest(job), run.path)
         if not CheckpointManager(run.checkpoints).steps():

@@ -2,10 +2,13 @@
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from hftool.errors import UsageError
+import numpy as np
+
+from hftool.errors import ConfigError, DataError, UsageError
+from hftool.heads import get_head, head_class
 from hftool.heads.classify.head import ClassifyHead
 from hftool.heads.protocol import Feature
 from hftool.models import (
@@ -28,21 +31,31 @@ from hftool.registry.models import natural_head
 from hftool.resolve import resolve_model
 from hftool.safety import is_export
 from hftool.workflow._load import longest_input, notify_tokenizer, text_rows
-from hftool.workflow.arguments import Model, model_word
+from hftool.workflow.arguments import Model, model_word, one_or_many, text_list
 
 LEAST_TOKENS = 2  # a beginning and an end
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """What a text becomes. mask: 1 for a token, as attention sees it. cut: the tokens that did not fit."""
+    """A text as its model reads it.
+
+    Attributes:
+        tokens: The tokens of the first window, special tokens included.
+        ids: Their ids.
+        mask: The attention mask: 1 for each token.
+        cut: The tokens that no window holds.
+        windows: The tokens of each further window of a long text; of a pair under `embed`, those of its second text.
+    """
 
     tokens: list[str]
     ids: list[int]
     mask: list[int]
     cut: list[str]
+    windows: list[list[str]] = field(default_factory=list)
 
 
+@one_or_many
 def tokenize(
     model: Model | Loaded,
     texts: Sequence[str],
@@ -53,45 +66,107 @@ def tokenize(
     fallback: bool = False,
     progress: Progress = silent,
 ) -> list[Tokens]:
-    """What the texts, or pairs of texts, become for this model: the tokenization that training and inference use; a model that
-    tags sees its words with single spaces between them.
+    """Tokenize texts, or pairs of texts, as the model's own head does in inference.
 
-    max_length: in tokens, special ones included; by default the model's. Raises what `load` raises, and UsageError.
+    A text that the head cannot take (no mask to fill, a question without its context) is shown with the special tokens alone.
+
+    Args:
+        model: A name, a folder, a run, or a loaded model; the weights are not read.
+        texts: One text, or a list.
+        pairs: The second text of each: a context, for a model that answers questions.
+        max_length: In tokens, special tokens included; by default the model's. Generation truncates on the left.
+        offline: Open no socket.
+        fallback: Whether a stand-in may be used.
+        progress: Receives notices about the tokenizer.
+
+    Returns:
+        One `Tokens` for one text, a list of them for a list.
+
+    Raises:
+        UsageError: Texts that are none, or a max_length without room for a token.
+        HftoolError: What `load` raises.
     """
-    rows = text_rows(texts, pairs)
+    texts, pairs = text_list(texts), None if pairs is None else text_list(pairs, "pairs")
     if max_length is not None and max_length < LEAST_TOKENS:
         raise UsageError(f"max_length must be a whole number of at least {LEAST_TOKENS}, not {max_length}")
     if isinstance(model, Loaded):
         tokenizer, head_config = model.tokenizer, model.head_config
     else:
-        place = resolve_model(model_word(model), head=None, offline=offline, fallback=fallback, progress=progress)
-        config = read_config(place.folder, exported=True)
-        check_loaded(place.folder, weights=False)
-        tokenizer = load_tokenizer(place.folder, config)
-        notify_tokenizer(tokenizer, place, progress)
-        embeds = natural_head_of(place.folder, config) == "embed"
-        limit = longest_input(place, tokenizer, config, embeds=embeds)
-        prefix = sentence_settings(place.folder).prefix if embeds else ""
-        head_config = read_head_config(place.folder) or HeadConfig(head="classify", max_length=limit, prefix=prefix)
+        tokenizer, head_config = _tokenizer_of(model, offline=offline, fallback=fallback, progress=progress)
     if max_length is not None:
         head_config = dataclasses.replace(head_config, max_length=max_length)
-    uncut = ClassifyHead(tokenizer, dataclasses.replace(head_config, max_length=0)).encode(rows)
-    features = ClassifyHead(tokenizer, head_config).encode(rows)
-    return [_tokens(tokenizer, whole, feature) for whole, feature in zip(uncut, features, strict=True)]
+    whole = _windows(tokenizer, dataclasses.replace(head_config, max_length=0), texts, pairs)
+    seen = _windows(tokenizer, head_config, texts, pairs)
+    return [_tokens(tokenizer, one[0], windows, max_length) for one, windows in zip(whole, seen, strict=True)]
 
 
-def _tokens(tokenizer: Any, whole: Feature, feature: Feature) -> Tokens:
-    """The tokens of a row, and those of the whole row that are not among them."""
-    ids = feature.input_ids.tolist()
-    kept = iter(ids)
-    following = next(kept, None)
+def _tokenizer_of(model: Model, *, offline: bool, fallback: bool, progress: Progress) -> tuple[Any, HeadConfig]:
+    """The tokenizer of a model folder, and its head config: its own, or that of the head that it would be loaded with."""
+    place = resolve_model(model_word(model), head=None, offline=offline, fallback=fallback, progress=progress)
+    config = read_config(place.folder, exported=True)
+    check_loaded(place.folder, weights=False)
+    tokenizer = load_tokenizer(place.folder, config)
+    notify_tokenizer(tokenizer, place, progress)
+    head_config = read_head_config(place.folder)
+    if head_config is None:
+        head = natural_head(place.row) if place.row else natural_head_of(place.folder, config)
+        embeds = head == "embed"
+        head_config = HeadConfig(head=head, max_length=longest_input(place, tokenizer, config, embeds=embeds))
+        head_config = sentence_settings(place.folder).on(head_config) if embeds else head_config
+    return tokenizer, head_config
+
+
+def _windows(tokenizer: Any, head_config: HeadConfig, texts: Sequence[str], pairs: Sequence[str] | None) -> list[list[Feature]]:
+    """The windows of each text, or pair, as the head encodes them."""
+    head: Any = get_head(tokenizer, head_config)
+    count = 1 if pairs is None else 2
+    fitting = (
+        (*schema.inputs, *schema.optional)[:count]
+        for schema in head_class(head_config.head).row_schemas
+        if schema.for_inference and len(schema.inputs) <= count <= len(schema.inputs) + len(schema.optional)
+    )
+    roles = next((found for found in fitting if found[0] != "tokens"), None)
+    if hasattr(head, "asking"):  # it fills the masks of a text, as in inference
+        head = dataclasses.replace(head, asking=True)
+    plain = ClassifyHead(tokenizer, head_config)
+    made = []
+    for row in text_rows(texts, pairs, roles=roles or ("text", "text_pair")):
+        try:
+            made.append(head.encode([row]) if roles else plain.encode([row]))
+        except (ConfigError, DataError):  # no mask to fill, or a tokenizer without offsets
+            made.append(plain.encode([dict(zip(("text", "text_pair"), row.values(), strict=False))]))
+    return made
+
+
+def _tokens(tokenizer: Any, whole: Feature, windows: Sequence[Feature], max_length: int | None) -> Tokens:
+    """The tokens of a row, and those of the untruncated row that are not among them."""
+    ids, every = windows[0].input_ids.tolist(), whole.input_ids.tolist()
+    if max_length is not None and len(ids) > max_length:  # a prompt: training truncates it on the left, inference never
+        ids = ids[-max_length:]
+    if len(windows) > 1:  # only the part that all windows share, a question, is truncated
+        start = next((i for i, pair in enumerate(zip(ids, every, strict=False)) if pair[0] != pair[1]), len(ids))
+        lost = every[start : start + windows[0].cut]
+    else:
+        rest = len(every) - len(ids)
+        lost = every[:rest] if ids == every[rest:] else _missing(every, ids)
+    names = tokenizer.convert_ids_to_tokens
+    further = [window.input_ids.tolist() for window in windows[1:]]
+    if isinstance(windows[0].extra, np.ndarray):  # the second text of a pair, embedded by itself
+        further.append(windows[0].extra.tolist())
+    return Tokens(names(ids), ids, [1] * len(ids), names(lost), [names(one) for one in further])
+
+
+def _missing(whole: Sequence[int], kept: Sequence[int]) -> list[int]:
+    """The tokens that were truncated: what is kept stands in the same order in the whole."""
+    following = iter(kept)
+    awaited = next(following, None)
     lost = []
-    for token in whole.input_ids.tolist():  # what is kept stands in the same order in the whole
-        if token == following:
-            following = next(kept, None)
+    for token in whole:
+        if token == awaited:
+            awaited = next(following, None)
         else:
             lost.append(token)
-    return Tokens(tokenizer.convert_ids_to_tokens(ids), ids, [1] * len(ids), tokenizer.convert_ids_to_tokens(lost))
+    return lost
 
 
 def info(

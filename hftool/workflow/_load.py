@@ -8,9 +8,9 @@ from hftool.data.readers.tables import Row, whole_characters
 from hftool.engines.onnx import OnnxEngine, OnnxModel, open_model
 from hftool.engines.torch import TorchEngine
 from hftool.engines.unpadded import supports_unpadding
-from hftool.errors import ConfigError, DataError, UsageError, did_you_mean
+from hftool.errors import ConfigError, DataError, UsageError
 from hftool.heads import get_head, head_class
-from hftool.heads.protocol import Answer, SamplingParams
+from hftool.heads.protocol import Answer
 from hftool.inference.generation import OnToken
 from hftool.inference.predictor import Engine, Predictor
 from hftool.machine import choose_device
@@ -38,6 +38,7 @@ from hftool.progress import Progress, notice, silent
 from hftool.registry.models import FAMILIES, Family, check_head, find_model, natural_head
 from hftool.resolve import ModelSource, resolve_model
 from hftool.safety import is_export
+from hftool.sampling import SamplingParams
 from hftool.workflow.arguments import Model, model_word, text_list
 
 
@@ -203,33 +204,8 @@ def make_predictor(
     given = dict(options or {})
     sampling = given.pop("sampling", None)
     if sampling is not None:
-        given["settings"] = _sampling(head.sampling, sampling)
+        given["settings"] = sampling if isinstance(sampling, SamplingParams) else head.sampling.updated(sampling)
     return Predictor(engine, dataclasses.replace(head, **given) if given else head)
-
-
-def _sampling(usual: SamplingParams, wanted: SamplingParams | Mapping[str, Any]) -> SamplingParams:
-    if isinstance(wanted, SamplingParams):
-        return wanted
-    known = [field.name for field in dataclasses.fields(SamplingParams)]
-    for name in wanted:
-        if name not in known:
-            raise UsageError(f"unknown setting '{name}'", did_you_mean(name, known, otherwise="Settings: " + ", ".join(known)))
-    given = dict(wanted)
-    for name, value in wanted.items():
-        whole = isinstance(getattr(SamplingParams(), name), int)
-        if name == "stop":
-            given[name] = _stops(value)
-        elif isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
-            raise UsageError(f"{name} must be a {'whole ' if whole else ''}number, not {value!r}")
-    return dataclasses.replace(usual, **given)
-
-
-def _stops(value: Any) -> tuple[str, ...]:
-    """One text, or several, before which a text ends. Raises UsageError."""
-    texts = (value,) if isinstance(value, str) else value
-    if not isinstance(texts, (tuple, list)) or not all(isinstance(text, str) for text in texts):
-        raise UsageError(f"stop must be a text or a list of texts, not {value!r}")
-    return tuple(texts)
 
 
 def trained(model: Model | Loaded, head: str | None) -> Loaded:

@@ -1,7 +1,6 @@
 """predict: answer every row of a file, in order and in bounded memory."""
 
 import itertools
-import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hftool.data.readers.plain_text import check_running_text
-from hftool.data.readers.tables import Record, Rejected, Row, file_format, stream
+from hftool.data.readers.tables import Record, Rejected, Row, Table, file_format, stream
 from hftool.data.rows import MAX_REJECTED, prepare_row
 from hftool.data.splits import mapping_sentence
 from hftool.data.writers import check_ending, write_lines, write_rows
@@ -18,12 +17,13 @@ from hftool.heads.protocol import Answer
 from hftool.inference.predictor import Predictor
 from hftool.models import Loaded
 from hftool.progress import Event, Progress, notice, silent
-from hftool.resolve import resolve_model
+from hftool.resolve import ModelSource, resolve_model
 from hftool.storage.run_folder import check_output
 from hftool.workflow._infer import natural_options
 from hftool.workflow._load import check_head_by_name, load_place, make_predictor, trained
-from hftool.workflow.arguments import Model, model_word, task_word
+from hftool.workflow.arguments import Model, Task, model_word, task_word
 from hftool.workflow.choose_head import columns_to_answer
+from hftool.workflow.in_memory import PATH, records, rows_table
 
 ROWS_AT_A_TIME = 4096
 SAMPLED = 1000  # rows from which the columns and the kind of text are inferred
@@ -32,7 +32,7 @@ PLACED = ("entities", "words")  # what a head gives where its answer has charact
 
 def predict(
     model: Model | Loaded,
-    source: str | os.PathLike[str] | None,
+    source: Task | None,
     *,
     out: str | Path | None = None,
     column: Mapping[str, str] | None = None,
@@ -45,39 +45,73 @@ def predict(
     fallback: bool = False,
     progress: Progress = silent,
     handle: Any = None,
-) -> int:
-    """Answer every row of a file, in order, in bounded memory -> how many. The output appears whole or not at all.
+) -> Any:
+    """Answer every row of a file or of rows in memory, in order and in bounded memory.
 
-    Each line has the row's own columns, then the parts of its answer; for labels: label, probability and one probability a
-    label (or the top_k best). head and options: what the model is to do and how, as the functions of `workflow.answers` set
-    them. out: a CSV, TSV, JSON Lines or Parquet file by its ending; without one JSON Lines go to `handle`. A row without a text
-    keeps its line, with nothing in the new columns. Raises what `load` raises, DataError, OutputUnavailable.
+    A row of the output has its own columns, then the parts of its answer, which are empty where it cannot be answered.
+
+    Args:
+        source: A file; or a list of dicts, a pandas DataFrame, a datasets.Dataset.
+        out: A .csv, .tsv, .jsonl or .parquet file, .npy for embeddings; it appears whole or not at all.
+        column: Role -> column, such as {"text": "review"}.
+        options: Fields of the head.
+        top_k: Only the K most probable labels.
+        handle: Receives JSON Lines where there is no `out`; by default stdout.
+
+    Returns:
+        The number of rows; for rows in memory without `out` and `handle`, the rows of the output.
+
+    Raises:
+        HftoolError: What `load` raises, DataError, OutputUnavailable.
     """
-    source = _file_to_answer(source)
-    if out is not None:
-        check_ending(out)
-        check_output(Path(out))
-    place = None
-    if not isinstance(model, Loaded):
-        if head is not None:
-            check_head_by_name(model, head)
-        place = resolve_model(model_word(model), head=head, offline=offline, fallback=fallback, progress=progress)
+    table = rows_table(source)
+    path = PATH if table else _file(source)
+    _check_out(out)
+    place = _resolved(model, head, offline=offline, fallback=fallback, progress=progress)
     rejected: list[Rejected] = []
-    sample, present, records = _opened(source, encoding, rejected, is_text=head is not None, progress=progress)
+    opened = _in_memory(table) if table else _opened(path, encoding, rejected, is_text=head is not None, progress=progress)
     loaded = trained(load_place(place, head=head, device=device, progress=progress) if place else model, head)
-    if out is not None and check_ending(out) == "npy" and loaded.head_config.head != "embed":
-        raise UsageError("an array holds vectors, and these answers are none", "Write .jsonl, .csv, .tsv or .parquet")
-    mapping = columns_to_answer(present, sample, loaded, column or {}, source, chosen=head is not None)
+    _check_array(out, loaded)
+    sample, present, rest = opened
+    mapping = columns_to_answer(present, sample, loaded, column or {}, path, chosen=head is not None)
     notice(progress, mapping_sentence(mapping))
-    answers = _Answered(loaded, mapping, present, {**natural_options(loaded), **(options or {})}, top_k, source, progress)
-    rows = answers.rows(itertools.chain(sample, records), rejected)
+    answers = _Answered(loaded, mapping, present, {**natural_options(loaded), **(options or {})}, top_k, path, progress)
+    rows = answers.rows(itertools.chain(sample, rest), rejected)
+    if table and out is None and handle is None:
+        return list(rows)
     return write_lines(handle or sys.stdout, rows) if out is None else write_rows(Path(out), rows)
 
 
-def _file_to_answer(source: str | os.PathLike[str] | None) -> str:
+def _check_out(out: str | Path | None) -> None:
+    if out is not None:
+        check_ending(out)
+        check_output(Path(out))
+
+
+def _file(source: Task | None) -> str:
     if source is None:
         raise UsageError("which file?", "hftool predict MODEL FILE --out OUT.csv")
     return task_word(source)
+
+
+def _resolved(
+    model: Model | Loaded, head: str | None, *, offline: bool, fallback: bool, progress: Progress
+) -> ModelSource | None:
+    """Where the model is; None for one that is loaded."""
+    if isinstance(model, Loaded):
+        return None
+    if head is not None:
+        check_head_by_name(model, head)
+    return resolve_model(model_word(model), head=head, offline=offline, fallback=fallback, progress=progress)
+
+
+def _check_array(out: str | Path | None, loaded: Loaded) -> None:
+    if out is not None and check_ending(out) == "npy" and loaded.head_config.head != "embed":
+        raise UsageError("an array holds vectors, and these answers are none", "Write .jsonl, .csv, .tsv or .parquet")
+
+
+def _in_memory(table: Table) -> tuple[list[Record], tuple[str, ...], Iterator[Record]]:
+    return records(table), table.columns, iter(())
 
 
 def _opened(

@@ -1,16 +1,19 @@
 """What a caller from Python gives: models, tasks and texts as the functions of the workflow take them, or refused by name."""
 
+import functools
 import io
 import os
-from collections.abc import Iterable, Mapping, Sized
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from inspect import signature
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar, overload
 
 from hftool import config as knobs
 from hftool.errors import UsageError, as_line, nearest
 from hftool.models import Loaded
 from hftool.storage.run_folder import Run
 
+T_co = TypeVar("T_co", covariant=True)
+SECOND_TEXTS = ("pairs", "contexts", "second")  # the parameters that have the second text of each pair
 MOST_SHOWN = 60  # characters of a value that an error repeats
 
 
@@ -23,6 +26,7 @@ class HasRun(Protocol):
         ...
 
 
+Task = str | os.PathLike[str] | Sequence[Mapping[str, Any]] | Any  # Any: a DataFrame or a Dataset, neither imported here
 Model = str | os.PathLike[str] | Run | HasRun  # what is found by its name or its folder
 
 
@@ -60,15 +64,40 @@ def task_word(task: object) -> str:
     """The name or the path of a task.
 
     Raises:
-        UsageError: it is anything else, such as rows.
+        UsageError: it is anything else.
     """
     if isinstance(task, (str, os.PathLike)):
         return os.fsdecode(task)
-    to_file = "Write them to a file first, such as rows.jsonl with one JSON object a line"
-    if hasattr(task, "to_json") and hasattr(task, "columns"):
-        to_file = "Write it to a file first: frame.to_json('rows.jsonl', orient='records', lines=True)"
-    takes = "a task is a name of `hftool tasks`, a Hub data set, a file or a folder"
-    raise UsageError(f"{takes}, not {shown(task)}", to_file)
+    takes = "a task is a name of `hftool tasks`, a Hub data set, a file, a folder or rows"
+    raise UsageError(f"{takes}, not {shown(task)}", "Rows are a list of dicts, a pandas DataFrame or a datasets.Dataset")
+
+
+class Inference(Protocol[T_co]):
+    """An inference function: one text gives one answer, several texts give a list."""
+
+    @overload
+    def __call__(self, model: Any, text: str = ..., /, *args: Any, **options: Any) -> T_co: ...
+    @overload
+    def __call__(self, model: Any, texts: Iterable[str] = ..., /, *args: Any, **options: Any) -> list[Any]: ...
+
+
+def one_or_many(function: Callable[..., list[T_co]]) -> Inference[T_co]:
+    """Let a function of a model and a list of texts take one text, too, for which it returns one answer."""
+    known = signature(function)
+    first = list(known.parameters)[1]
+
+    @functools.wraps(function)
+    def wrapped(*args: Any, **options: Any) -> Any:
+        given = known.bind(*args, **options)
+        given.apply_defaults()
+        if not isinstance(given.arguments[first], str):
+            return function(*args, **options)
+        for name in (first, *SECOND_TEXTS):
+            if isinstance(given.arguments.get(name), str):
+                given.arguments[name] = [given.arguments[name]]
+        return function(*given.args, **given.kwargs)[0]
+
+    return wrapped
 
 
 def text_list(texts: object, name: str = "texts") -> list[str]:

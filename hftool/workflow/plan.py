@@ -19,6 +19,7 @@ from hftool.config import Config
 from hftool.data.columns import check_roles
 from hftool.data.labels import Labels
 from hftool.data.readers.plain_text import check_running_text
+from hftool.data.readers.tables import Table
 from hftool.data.splits import SplitOptions, Splits, build_splits
 from hftool.data.unspaced_scripts import are_words
 from hftool.errors import DataError, UsageError
@@ -50,6 +51,7 @@ from hftool.storage.run_folder import Run
 from hftool.training.adapters import LEARNING_RATE, add_adapters
 from hftool.workflow._load import known_family, known_sentences
 from hftool.workflow.choose_head import PLAIN, infer_head
+from hftool.workflow.in_memory import check_given, is_in_memory
 from hftool.workflow.resume_checks import absolute_path, data_files, relocate
 from hftool.workflow.targets import UNEVEN_METRICS, fit_head, is_uneven, scale_of, with_metric
 
@@ -134,7 +136,7 @@ def head_of_task(row: Task, family: Family | None, model: str) -> str:
     return able
 
 
-def find(settings: Config, *, offline: bool, fallback: bool, progress: Progress) -> ResolvedInputs:
+def find(settings: Config, rows: Table | None = None, *, offline: bool, fallback: bool, progress: Progress) -> ResolvedInputs:
     """Read the tables and find the model: the data first, so that a typo in it costs no download.
 
     Raises what `resolve_task` and `resolve_model` raise.
@@ -142,14 +144,7 @@ def find(settings: Config, *, offline: bool, fallback: bool, progress: Progress)
     chosen = choose_head(settings)
     model = settings.model or ""
     check_word(model)
-    data = resolve_task(
-        settings.task,
-        files_of(settings),
-        encoding=settings.encoding,
-        offline=offline,
-        fallback=fallback,
-        progress=progress,
-    )
+    data = _read_task(settings, settings.task, rows, offline=offline, fallback=fallback, progress=progress)
     if settings.head not in PLAIN:
         check_texts(data)
     known = find_model(model)
@@ -193,10 +188,17 @@ def find_rows_again(run: Run, *, offline: bool, progress: Progress) -> tuple[Con
     for path, digest in made.get("data", {}).items():
         if Path(path).is_file() and sha256(Path(path)) != digest:
             notice(progress, f"{path} has changed since the run was made")
-    data = resolve_task(
-        task, files_of(settings), encoding=settings.encoding, offline=offline, fallback=False, progress=progress
-    )
-    return settings, data
+    return settings, _read_task(settings, task, None, offline=offline, fallback=False, progress=progress)
+
+
+def _read_task(
+    settings: Config, task: str | None, rows: Table | None, *, offline: bool, fallback: bool, progress: Progress
+) -> TaskSource:
+    """The tables of a task and of the files of a config. rows: those of a task in memory. Raises what `resolve_task` raises."""
+    word = None if is_in_memory(task) else task
+    files, encoding = files_of(settings), settings.encoding
+    data = resolve_task(word, files, encoding=encoding, offline=offline, fallback=fallback, progress=progress)
+    return dataclasses.replace(data, tables={"train": check_given(rows), **data.tables}) if word != task else data
 
 
 def files_of(settings: Config) -> dict[str, str]:

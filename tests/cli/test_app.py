@@ -101,7 +101,7 @@ USAGE = [
         "--pooling must be one of mean, cls, max, mean_sqrt_len_tokens, not 'x y'",
     ),
     (["generate", "run", "a", "--temperature", "-1"], "--temperature must be a number from 0 to 100, not '-1'"),
-    (["generate", "run", "a", "--top-p", "2"], "--top-p must be a number from 1e-06 to 1, not '2'"),
+    (["generate", "run", "a", "--top-p", "2"], "--top-p must be a number over 0 and at most 1, not '2'"),
     (["generate", "run", "a", "--max-new-tokens", "0"], "--max-new-tokens must be a whole number from 1 to 100000, not '0'"),
     (["generate", "run", "a", "--samples", "x"], "--samples must be a whole number from 1 to 1000, not 'x'"),
     (["predict", "run"], "which file? hftool predict MODEL FILE --out OUT.csv"),

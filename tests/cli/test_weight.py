@@ -52,6 +52,7 @@ LIGHT = (
     "hftool.storage.atomic",
     "hftool.storage.json_documents",
     "hftool.processes",
+    "hftool.sampling",
 )
 PYDANTIC = {"pydantic", "pydantic_core", "annotated_types", "typing_inspection"}
 SCRIPT = """

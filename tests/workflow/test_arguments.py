@@ -56,8 +56,6 @@ def test_pairs_and_other_verbs_take_them_too(loaded, expected):
 @pytest.mark.parametrize(
     ("given", "line"),
     [
-        ("a warm film", "texts must be a list of texts, not the text 'a warm film'. Put it in a list: [TEXT]"),
-        ("x" * 70, f"texts must be a list of texts, not the text '{'x' * 60}...'. Put it in a list: [TEXT]"),
         (
             pandas.DataFrame({"review": TEXTS}),
             "texts must be a list of texts, not a DataFrame of 2. Give one column of it, such as list(table['review'])",
@@ -76,6 +74,12 @@ def test_what_is_no_list_of_texts_is_named(loaded, given, line):
     with pytest.raises(UsageError) as caught:
         bert.infer(loaded, given)
     assert str(caught.value) == line
+
+
+@pytest.mark.parametrize("text", ["a warm film", "x" * 70])
+def test_one_text_is_no_list_and_says_so(text):
+    with pytest.raises(UsageError, match="texts must be a list of texts, not the text '"):
+        text_list(text)
 
 
 def test_a_data_set_is_no_list_of_texts():
@@ -139,16 +143,15 @@ def test_what_is_no_model_is_named(model):
 @pytest.mark.parametrize(
     ("task", "what"),
     [
-        ([{"text": "a", "label": "b"}], "not a list of 1. Write them to a file first, such as rows.jsonl"),
-        (pandas.DataFrame({"text": ["a"]}), r"not a DataFrame of 1. Write it to a file first: frame.to_json\("),
-        ({"train": "train.tsv"}, "not a dict of 1. Write them"),
-        (iter(["a"]), "not a list_iterator. Write them"),
-        (5, "not 5. Write them"),
+        ({"train": "train.tsv"}, "not a dict of 1. Rows are a list of dicts, a pandas DataFrame or a datasets.Dataset"),
+        (["a", "b"], "not a list of 2. Rows are"),
+        (iter(["a"]), "not a list_iterator. Rows are"),
+        (5, "not 5. Rows are"),
     ],
 )
-def test_rows_are_no_task(task, what):
+def test_what_is_no_task_is_named(task, what):
     for call in (bert.finetune, workflow.evaluate):
-        with pytest.raises(UsageError, match=f"a task is a name of `hftool tasks`, .* a folder, {what}"):
+        with pytest.raises(UsageError, match=f"a task is a name of `hftool tasks`, .* a folder or rows, {what}"):
             call("bert-mini", task)
 
 

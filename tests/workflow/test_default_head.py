@@ -139,7 +139,7 @@ def test_pairs_and_decoding_are_for_models_that_take_them():
         workflow.infer(writer, ["a"], pairs=["b"])
     with pytest.raises(UsageError, match="needs a context"):
         workflow.infer(answerer, ["who went ?"])
-    with pytest.raises(UsageError, match="unknown setting 'temprature'"):
+    with pytest.raises(UsageError, match="unknown sampling parameter 'temprature'"):
         workflow.infer(writer, ["a"], sampling={"temprature": 1})
 
 

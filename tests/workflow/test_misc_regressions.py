@@ -163,10 +163,10 @@ def test_a_stop_text_from_python_is_one_text(stop):
     ("settings", "line"),
     [
         ({"stop": 5}, "stop must be a text or a list of texts, not 5"),
-        ({"beams": 2.0}, "beams must be a whole number, not 2.0"),
-        ({"temperature": 1, "top_k": 2.5}, "top_k must be a whole number, not 2.5"),
-        ({"temperature": True}, "temperature must be a number, not True"),
-        ({"beams": 3, "top_p": 0.5}, "nothing is drawn. Leave it out: --beams searches"),
+        ({"beams": 2.0}, "num_beams must be a whole number from 1 to 1000, not 2.0"),
+        ({"temperature": 1, "top_k": 2.5}, "top_k must be a whole number from 0 to 2147483648, not 2.5"),
+        ({"temperature": True}, "temperature must be a number from 0 to 100, not True"),
+        ({"beams": 3, "top_p": 0.5}, "nothing is sampled. Leave top_p out"),
     ],
 )
 def test_settings_from_python_are_of_their_kind(settings, line):

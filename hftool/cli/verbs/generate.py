@@ -25,11 +25,13 @@ def command(context: typer.Context, *, texts: Texts = None, sampling: dict[str, 
     \b
     hftool generate gpt2 "Once upon a time" --max-new-tokens 50
     """
-    drawing = sampling.get("beams", 1) == 1 and sampling.get("temperature", 1) > 0
+    drawing = sampling.get("num_beams", 1) == 1 and sampling.get("temperature", 1) > 0
     sampling = {**(USUAL if drawing else {}), **sampling}
     if texts is None and common.file is None:
         texts = [""] if on_terminal() else texts_or_stdin(texts, otherwise=[""])
-    is_one = texts is not None and len(texts) == 1 and sampling.get("samples", 1) == sampling.get("beams", 1) == 1
+    is_one = (
+        texts is not None and len(texts) == 1 and sampling.get("num_return_sequences", 1) == sampling.get("num_beams", 1) == 1
+    )
     if is_one and texts is not None and not common.as_json and common.file is common.out is None:
         check_of_file(common)
         _stream(texts[0], sampling, common)
