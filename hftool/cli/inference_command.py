@@ -3,7 +3,7 @@
 import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import typer
@@ -19,6 +19,7 @@ from hftool.cli.options import (
     NoFallback,
     Offline,
     Quiet,
+    Shared,
     Verbose,
     column_mapping,
     extend_signature,
@@ -26,7 +27,7 @@ from hftool.cli.options import (
     on_terminal,
     texts_or_stdin,
 )
-from hftool.cli.progress import print_json, screen
+from hftool.cli.progress import print_json
 from hftool.errors import UsageError
 from hftool.progress import notice
 from hftool.sampling import RANGES, SamplingParams
@@ -99,28 +100,21 @@ SAMPLING: dict[str, Any] = {
 
 
 @dataclass(frozen=True)
-class Common:
+class Common(Shared):
     """What was given to a verb that asks, besides its own options."""
 
-    model: str
-    file: str | None
-    out: str | None
-    columns: Mapping[str, str]
-    encoding: str | None
-    device: str
-    offline: bool
-    fallback: bool
-    as_json: bool
-    quiet: bool
-    verbose: bool
+    model: str = ""
+    file: str | None = None
+    out: str | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
+    encoding: str | None = None
+    device: str = "auto"
 
     def load(self, head: str | None, progress: Any) -> Any:
         """The model, to answer under `head`."""
         from hftool import workflow
 
-        return workflow.load(
-            self.model, head=head, device=self.device, offline=self.offline, fallback=self.fallback, progress=progress
-        )
+        return workflow.load(self.model, head=head, device=self.device, **self.access(progress))
 
 
 def inference_options(command: Command) -> Command:
@@ -179,7 +173,7 @@ def ask(
     from hftool.data.schema import is_blank
 
     given = texts_or_stdin(texts)
-    with screen(quiet=common.quiet, verbose=common.verbose, as_json=common.as_json) as progress:
+    with common.screen() as progress:
         loaded = adapt(common.load(head, progress))
         full = [text for text in given if blanks or not is_blank(text)]
         answered = iter(answer(loaded, full))
@@ -226,7 +220,7 @@ def _ask_file(
         raise UsageError("--file takes the place of TEXT", "Leave one of them out")
     if common.as_json and common.out is None:
         raise UsageError("--json prints one document, and --file writes rows", "Add --out FILE, or leave --json out")
-    with screen(quiet=common.quiet, verbose=common.verbose, as_json=common.as_json) as progress:
+    with common.screen() as progress:
         loaded = adapt(common.load(head, progress))
         count = workflow.predict(
             loaded,

@@ -6,14 +6,18 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
 
 from hftool.cli.help import COMMON, DATA, EVALUATING, MACHINE, TRAINING
+from hftool.cli.progress import screen
 from hftool.config import KNOBS, Config, Knob, parse_as
 from hftool.errors import DataError, UsageError, did_you_mean
+from hftool.progress import Progress
 
 Command = TypeVar("Command", bound=Callable[..., None])
 
@@ -191,21 +195,33 @@ def reads_columns(*short: str) -> Callable[[Command], Command]:
 
 
 def extend_signature(
-    command: Command, more: Mapping[str, tuple[Any, Any]], name: str, make: Callable[[dict[str, Any]], Any]
+    command: Command,
+    added: Mapping[str, tuple[Any, Any]],
+    name: str,
+    gather: Callable[[dict[str, Any]], Any],
+    *,
+    after: str = "",
 ) -> Command:
-    """The command with more parameters, which it gets together as `name`."""
+    """Add parameters to a command.
+
+    Args:
+        command: Its parameter `name`, where it has one, receives the value that `gather` makes of the added ones.
+        added: Name -> annotation and default. `model` becomes the first argument, after a typer.Context.
+        after: The parameter that they follow; by default they are the last.
+    """
     own = inspect.signature(command, eval_str=True).parameters
-    plain = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for key, p in own.items() if key != name]
 
     def wrapped(**values: Any) -> None:
-        """The command, with what was added gathered."""
-        command(
-            **{**{key: value for key, value in values.items() if key not in more}, name: make({k: values[k] for k in more})}
-        )
+        """The command, with the added parameters gathered."""
+        given = {key: values.pop(key) for key in added}
+        command(**values, **({name: gather(given)} if name in own else {}))
 
-    added = [inspect.Parameter(k, inspect.Parameter.KEYWORD_ONLY, default=d, annotation=a) for k, (a, d) in more.items()]
-    first = [p for p in added if p.name == "model"]
-    parameters = [*plain[:1], *first, *plain[1:], *(p for p in added if p.name != "model")]
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    parameters = [p.replace(kind=keyword) for key, p in own.items() if key != name]
+    at = [p.name for p in parameters].index(after) + 1 if after else len(parameters)
+    parameters[at:at] = [inspect.Parameter(k, keyword, default=d, annotation=a) for k, (a, d) in added.items()]
+    if "model" in added:
+        parameters.insert(1, parameters.pop([p.name for p in parameters].index("model")))
     wrapped.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     wrapped.__annotations__ = {p.name: p.annotation for p in parameters}
     wrapped.__doc__ = command.__doc__
@@ -213,48 +229,53 @@ def extend_signature(
 
 
 def with_lock(command: Command) -> Command:
-    """Add --locked to a command that has --offline, which is to say to every verb that may load from the Hub."""
-    own = inspect.signature(command, eval_str=True).parameters
-    if "offline" not in own:
+    """Add --locked, whose callback does all, to a command that has --offline: one that may load from the Hub."""
+    if "offline" not in inspect.signature(command).parameters:
         return command
+    return extend_signature(command, {"locked": (Locked, False)}, "", dict, after="offline")
 
-    def wrapped(**values: Any) -> None:
-        """The command; the callback of the option has done what it does."""
-        command(**{name: value for name, value in values.items() if name != "locked"})
 
-    added = inspect.Parameter("locked", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Locked)
-    parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own.values()]
-    place = list(own).index("offline") + 1
-    parameters[place:place] = [added]
-    wrapped.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    wrapped.__annotations__ = {p.name: p.annotation for p in parameters}
-    wrapped.__doc__ = command.__doc__
-    return wrapped  # type: ignore[return-value]
+@dataclass(frozen=True)
+class Shared:
+    """The options that most verbs share."""
+
+    as_json: bool
+    quiet: bool
+    verbose: bool
+    offline: bool = False
+    fallback: bool = False
+
+    def screen(self) -> AbstractContextManager[Progress]:
+        """The progress display of a verb."""
+        return screen(quiet=self.quiet, verbose=self.verbose, as_json=self.as_json)
+
+    def access(self, progress: Progress) -> dict[str, Any]:
+        """Keyword arguments of a function that may load from the Hub and use a stand-in."""
+        return {"offline": self.offline, "fallback": self.fallback, "progress": progress}
+
+
+def shared_options(*access: str) -> Callable[[Command], Command]:
+    """Add --json, --quiet and --verbose, and of --offline and --no-fallback those named; they reach the command as `shared`."""
+    kinds: dict[str, Any] = {"offline": Offline, "no_fallback": NoFallback, "as_json": Json, "quiet": Quiet, "verbose": Verbose}
+    added = {name: (kind, False) for name, kind in kinds.items() if name in (*access, "as_json", "quiet", "verbose")}
+    return lambda command: extend_signature(command, added, "shared", _shared)
+
+
+def _shared(given: dict[str, Any]) -> Shared:
+    return Shared(**{key: value for key, value in given.items() if key != "no_fallback"}, fallback=not given.get("no_fallback"))
 
 
 def with_knobs(command: Command) -> Command:
     """Add a flag for every knob; those that were given reach the command as the mapping `knobs`, parsed.
 
-    They come as text and are parsed by `hftool.config`, so that a flag, --set and a file have the same ranges and words.
+    `hftool.config` parses the text, so that a flag, --set and a file have the same ranges and errors.
     """
     flags = {name: _flag(name, heading) for heading, names in KNOB_HEADINGS.items() for name in names}
-    own = inspect.signature(command, eval_str=True).parameters
-    plain = [parameter for name, parameter in own.items() if name != "knobs"]
-
-    def wrapped(**values: Any) -> None:
-        """The command, with what was added gathered."""
-        given = {name: values.pop(name) for name in flags}
-        command(**values, knobs=_parsed(given))
-
-    parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in plain] + list(flags.values())
-    wrapped.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    wrapped.__annotations__ = {p.name: p.annotation for p in parameters}
-    wrapped.__doc__ = command.__doc__
-    return wrapped  # type: ignore[return-value]
+    return extend_signature(command, flags, "knobs", _parsed)
 
 
-def _flag(name: str, heading: str) -> inspect.Parameter:
-    """A knob as a parameter that typer reads. The text is left as it is: hftool.config parses it."""
+def _flag(name: str, heading: str) -> tuple[Any, Any]:
+    """The annotation and the default of a knob's flag. Its value stays text: hftool.config parses it."""
     row = KNOBS[name]
     default: Any = Config.__dataclass_fields__[name].default
     shown = f"  [default: {default:g}]" if isinstance(default, float) else f"  [default: {default}]"
@@ -267,9 +288,7 @@ def _flag(name: str, heading: str) -> inspect.Parameter:
         rich_help_panel=heading,
     )
     kind: Any = bool if is_flag else str | None
-    return inspect.Parameter(
-        name, inspect.Parameter.KEYWORD_ONLY, default=False if is_flag else None, annotation=Annotated[kind, option]
-    )
+    return Annotated[kind, option], False if is_flag else None
 
 
 def _parsed(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from hftool.cli.next_command import next_command, read_facts
-from hftool.cli.options import Json, Model, Offline, Quiet, Verbose, go_offline, number
-from hftool.cli.progress import print_json, screen
+from hftool.cli.options import Model, Shared, go_offline, number, shared_options
+from hftool.cli.progress import print_json
 
 NAME = "deploy"
 To = Annotated[
@@ -30,7 +30,9 @@ Replicas = Annotated[
 ]
 
 
+@shared_options("offline")
 def command(
+    *,
     model: Model,
     to: To,
     out: Out = None,
@@ -38,10 +40,7 @@ def command(
     name: Name = None,
     image: Image = None,
     replicas: Replicas = 2,
-    offline: Offline = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
+    shared: Shared,
 ) -> None:
     """Write what others need to run a model as a service: a Dockerfile with all that goes in, and Kubernetes objects.
 
@@ -52,10 +51,10 @@ def command(
     hftool deploy runs/a --to docker --out image
     hftool deploy runs/a --to kubernetes --image registry.example.org/team/reviews:1 --out cluster
     """
-    go_offline(offline)
+    go_offline(shared.offline)
     from hftool import workflow
 
-    with screen(quiet=quiet, verbose=verbose, as_json=as_json) as progress:
+    with shared.screen() as progress:
         made = workflow.deploy(
             model,
             to=to,
@@ -64,10 +63,10 @@ def command(
             name=name,
             image=image,
             replicas=replicas,
-            offline=offline,
+            offline=shared.offline,
             progress=progress,
         )
-    if as_json:
+    if shared.as_json:
         print_json({"path": str(made.path), "to": made.to, "name": made.name, "image": made.image})
         return
     typer.echo(f"written     {made.path}")

@@ -7,8 +7,8 @@ from typing import Any
 
 import typer
 
-from hftool.cli.options import Json, Offline, Quiet, Verbose, go_offline
-from hftool.cli.progress import print_json, screen
+from hftool.cli.options import Shared, go_offline, shared_options
+from hftool.cli.progress import print_json
 from hftool.errors import ConfigError, as_line
 
 NAME = "doctor"
@@ -16,7 +16,8 @@ INDENT = 12
 LEAST_WIDTH = 30  # columns, below which lines are left as they are
 
 
-def command(offline: Offline = False, as_json: Json = False, quiet: Quiet = False, verbose: Verbose = False) -> None:
+@shared_options("offline")
+def command(*, shared: Shared) -> None:
     """What this machine can do and how fast, what `auto` would choose, and what is missing.
 
     Takes under ten seconds, five of them to time products of matrices.
@@ -24,16 +25,16 @@ def command(offline: Offline = False, as_json: Json = False, quiet: Quiet = Fals
     \b
     hftool doctor --offline
     """
-    go_offline(offline)
+    go_offline(shared.offline)
     try:
         from hftool import workflow
     except ImportError as error:  # the very thing that somebody asks a doctor about
         raise ConfigError(
             f"a package is missing or broken: {error}", f"{sys.executable} -m pip install --upgrade hftool-recipes"
         ) from None
-    with screen(quiet=quiet, verbose=verbose, as_json=as_json) as progress:
-        facts = workflow.doctor(offline=offline, progress=progress)
-    if as_json:
+    with shared.screen() as progress:
+        facts = workflow.doctor(offline=shared.offline, progress=progress)
+    if shared.as_json:
         print_json(facts)
         return
     for key, text in _rows(facts):

@@ -8,17 +8,14 @@ from hftool.cli.options import (
     Device,
     Encoding,
     Head,
-    Json,
     Model,
-    NoFallback,
-    Offline,
-    Quiet,
-    Verbose,
+    Shared,
     go_offline,
     number,
     reads_columns,
+    shared_options,
 )
-from hftool.cli.progress import number_text, print_json, screen
+from hftool.cli.progress import number_text, print_json
 from hftool.config import KNOBS
 from hftool.errors import UsageError, did_you_mean
 
@@ -46,6 +43,7 @@ Out = Annotated[
 ]
 
 
+@shared_options("offline", "no_fallback")
 @reads_columns("text", "text_pair", "label", "source", "target")
 def command(
     *,
@@ -58,12 +56,8 @@ def command(
     seed: Seed = 0,
     out: Out = None,
     device: Device = "auto",
-    offline: Offline = False,
-    no_fallback: NoFallback = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
     columns: dict[str, str],
+    shared: Shared,
 ) -> None:
     """Measure a model on rows whose answers are known.
 
@@ -75,10 +69,10 @@ def command(
     """
     if split is not None and split not in SPLITS:
         raise UsageError(f"--split must be one of {', '.join(SPLITS)}, not '{split}'", did_you_mean(split, SPLITS))
-    go_offline(offline)
+    go_offline(shared.offline)
     from hftool import workflow
 
-    with screen(quiet=quiet, verbose=verbose, as_json=as_json) as progress:
+    with shared.screen() as progress:
         report = workflow.evaluate(
             model,
             task,
@@ -90,11 +84,9 @@ def command(
             device=device,
             encoding=encoding,
             errors=out,
-            offline=offline,
-            fallback=not no_fallback,
-            progress=progress,
+            **shared.access(progress),
         )
-    show = print_json if as_json else _show
+    show = print_json if shared.as_json else _show
     show({"split": report.split, **report.metrics, "errors": len(report.errors)})
 
 

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 import typer
 
 from hftool.cli.next_command import next_command, read_facts
-from hftool.cli.options import Head, Json, Model, NoFallback, Offline, Quiet, Verbose, go_offline
-from hftool.cli.progress import number_text, print_json, screen
+from hftool.cli.options import Head, Model, Shared, go_offline, shared_options
+from hftool.cli.progress import number_text, print_json
 
 NAME = "export"
 Out = Annotated[str, typer.Option("--out", metavar="DIR", help="The folder to write.")]
@@ -17,17 +17,15 @@ Quantize = Annotated[
 ]
 
 
+@shared_options("offline", "no_fallback")
 def command(
+    *,
     model: Model,
     out: Out,
     to: To = "onnx",
     quantize: Quantize = None,
     head: Head = None,
-    offline: Offline = False,
-    no_fallback: NoFallback = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
+    shared: Shared,
 ) -> None:
     """Write a model as ONNX graphs, after comparing their answers with the model's.
 
@@ -36,14 +34,12 @@ def command(
     \b
     hftool export runs/a --to onnx --quantize int8 --out a-int8
     """
-    go_offline(offline)
+    go_offline(shared.offline)
     from hftool import workflow
 
-    with screen(quiet=quiet, verbose=verbose, as_json=as_json) as progress:
-        made = workflow.export(
-            model, out=out, to=to, quantize=quantize, head=head, offline=offline, fallback=not no_fallback, progress=progress
-        )
-    if as_json:
+    with shared.screen() as progress:
+        made = workflow.export(model, out=out, to=to, quantize=quantize, head=head, **shared.access(progress))
+    if shared.as_json:
         print_json({"path": str(made.path), **made.report})
     else:
         _show(str(made.path), made.report)

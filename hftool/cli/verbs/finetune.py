@@ -9,18 +9,15 @@ import typer
 from hftool.cli.help import DATA
 from hftool.cli.next_command import next_command, read_facts
 from hftool.cli.options import (
-    Json,
     MaxRestarts,
-    NoFallback,
-    Offline,
     Processes,
-    Quiet,
-    Verbose,
+    Shared,
     go_offline,
     reads_columns,
+    shared_options,
     with_knobs,
 )
-from hftool.cli.progress import number_text, print_json, screen
+from hftool.cli.progress import number_text, print_json
 from hftool.config import Config as Settings
 from hftool.config import make_config, parse_assignments, read_config
 from hftool.errors import UsageError
@@ -46,6 +43,7 @@ Assignments = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VAL
 Head = Annotated[str | None, typer.Option("--head", metavar="WORD", help="What the model is to do; by default from the task.")]
 
 
+@shared_options("offline", "no_fallback")
 @with_knobs
 @reads_columns("text", "text_pair", "label", "source", "target")
 def command(
@@ -61,15 +59,11 @@ def command(
     config: Config = None,
     assignments: Assignments = None,
     head: Head = None,
-    offline: Offline = False,
-    no_fallback: NoFallback = False,
     processes: Processes = None,
     max_restarts: MaxRestarts = 0,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
     columns: dict[str, str],
     knobs: dict[str, Any],
+    shared: Shared,
 ) -> None:
     """Train a model on a task, keep the best checkpoint, measure it.
 
@@ -80,15 +74,13 @@ def command(
     files = {"model": model, "task": task, "head": head, "train": train, "validation": validation, "test": test}
     given = {key: value for key, value in files.items() if value is not None} | ({"columns": columns} if columns else {})
     settings = _settings(config, assignments or [], given, knobs)
-    go_offline(offline)
+    go_offline(shared.offline)
     from hftool import workflow
 
     started_by_torch(context.obj, settings, out=out, resume=resume, processes=processes, max_restarts=max_restarts)
-    with screen(quiet=quiet, verbose=verbose, as_json=as_json) as progress:
-        result = workflow.finetune(
-            config=settings, out=out, resume=resume, offline=offline, fallback=not no_fallback, progress=progress
-        )
-    print_result(result, quiet=quiet, as_json=as_json)
+    with shared.screen() as progress:
+        result = workflow.finetune(config=settings, out=out, resume=resume, **shared.access(progress))
+    print_result(result, quiet=shared.quiet, as_json=shared.as_json)
 
 
 def started_by_torch(

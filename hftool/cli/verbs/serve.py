@@ -12,8 +12,8 @@ from typing import Annotated, Any
 
 import typer
 
-from hftool.cli.options import Device, Json, NoFallback, Offline, Quiet, Verbose, go_offline, number
-from hftool.cli.progress import print_json, screen
+from hftool.cli.options import Device, Shared, go_offline, number, shared_options
+from hftool.cli.progress import print_json
 
 NAME = "serve"
 Models = Annotated[
@@ -64,6 +64,7 @@ Queue = Annotated[
 Grace = Annotated[float, typer.Option("--grace", metavar="SECONDS", help="In which requests may end after SIGTERM or Ctrl-C.")]
 
 
+@shared_options("offline", "no_fallback")
 def command(
     *,
     models: Models,
@@ -75,11 +76,7 @@ def command(
     queue: Queue = 512,
     grace: Grace = 30.0,
     device: Device = "auto",
-    offline: Offline = False,
-    no_fallback: NoFallback = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
+    shared: Shared,
 ) -> None:
     """Answer over HTTP: any head, one model or several, with a page at / to try them.
 
@@ -92,13 +89,13 @@ def command(
     hftool serve runs/a
     hftool serve film=runs/a writer=gpt2 --port 9000
     """
-    go_offline(offline)
+    go_offline(shared.offline)
     _check_address(host, port, has_keys=api_key_file is not None)
     from hftool import workflow
 
-    lines = Lines(quiet=quiet)
+    lines = Lines(quiet=shared.quiet)
     try:
-        with screen(quiet=quiet, verbose=verbose, as_json=as_json) as progress:
+        with shared.screen() as progress:
             workflow.serve(
                 models,
                 host=host,
@@ -107,10 +104,8 @@ def command(
                 allow_hosts=allow_host or (),
                 limits={"timeout": timeout, "queue_items": queue, "grace": grace},
                 device=device,
-                offline=offline,
-                fallback=not no_fallback,
-                progress=progress,
-                on_ready=functools.partial(_greet, has_keys=api_key_file is not None, as_json=as_json),
+                **shared.access(progress),
+                on_ready=functools.partial(_greet, has_keys=api_key_file is not None, as_json=shared.as_json),
             )
     finally:
         lines.close()
