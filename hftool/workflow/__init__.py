@@ -1,7 +1,7 @@
-"""The words of hftool, one function each: load, tokenize, infer, finetune, evaluate, predict, save, and one for each answer.
+"""The verbs of hftool as functions: each resolves names, then combines the packages below it.
 
-Here names become rows and folders, and the rooms below are put together; nowhere else. The command line and the recipes
-call these functions, and so may you. From Python nothing stands in for what cannot be had unless `fallback=True`.
+The command line and the recipes call these functions; `hftool` exports most of them. From Python no stand-in is used unless
+`fallback=True`.
 """
 
 from hftool.sampling import SamplingParams

@@ -1,4 +1,4 @@
-"""The words that put a model to work on files: evaluate, predict."""
+"""evaluate: measure a model on labelled rows, or on running text."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -30,7 +30,7 @@ SPLITS = ("train", "validation", "test")
 
 @dataclass(frozen=True)
 class Report:
-    """An evaluation: the split it was made on, the metrics with their counts, and the rows that went wrong."""
+    """An evaluation: its split, the metrics with their counts, and the wrongly predicted rows."""
 
     split: str
     metrics: Mapping[str, Any]
@@ -53,11 +53,17 @@ def evaluate(
     fallback: bool = False,
     progress: Progress = silent,
 ) -> Report:
-    """Measure a model on labelled rows, or on running text. Without a task: the run's own data.
+    """Measure a model on labelled rows, or on running text.
 
-    head: as what it is measured; by default what it was trained for.
-    split: train, validation or test; by default test if it has labels, else validation. errors: where the misclassified rows
-    go, worst first; by default errors.jsonl in the run folder. Raises what `load` raises, DataError, UsageError.
+    Args:
+        task: A task, a file, or rows in memory; by default the data of the run.
+        split: train, validation or test; by default test if it has labels, else validation.
+        head: By default what the model was trained for.
+        limit: Measure on a sample of N rows, drawn with `seed`.
+        errors: File for the wrongly predicted rows, worst first; by default errors.jsonl in the run folder.
+
+    Raises:
+        HftoolError: What `load` raises, DataError, UsageError.
     """
     model, rows = model_word(model), rows_table(task)
     word = PATH if rows else None if task is None else task_word(task)
@@ -91,28 +97,28 @@ def evaluate(
 
 def _check_split(split: str | None) -> None:
     if split is not None and split not in SPLITS:
-        raise UsageError(f"a split is one of {', '.join(SPLITS)}, not '{split}'")
+        raise UsageError(f"split must be one of {', '.join(SPLITS)}, not '{split}'")
 
 
 def _errors_file(errors: str | Path | None, place: ModelSource, loaded: Loaded) -> Path | None:
-    """Where the rows that went wrong go; None where there are none. Raises UsageError when they are wanted all the same."""
+    """The file for wrongly predicted rows; None for a head that has none. Raises UsageError when one is named all the same."""
     if make_predictor(loaded).head.metrics().answers:
         return Path(errors) if errors is not None else place.run.path / "errors.jsonl" if place.run else None
     if errors is not None:
-        raise UsageError("a model of language has no rows that went wrong", "Leave --out out")
+        raise UsageError("a language model has no wrongly predicted rows", "Leave --out out")
     return None
 
 
 def _write_errors(report: Report, target: Path | None, progress: Progress) -> None:
     if target is not None:
         write_rows(target, (dict(row) for row in report.errors), overwrite=True)
-        notice(progress, f"{len(report.errors)} rows, the worst first: {target}")
+        notice(progress, f"{len(report.errors)} wrong rows, the worst first: {target}")
 
 
 def _as_the_task_wants(loaded: Loaded, data: TaskSource, head: str | None) -> Loaded:
-    """A model that no task has trained is measured by the metrics of this one, and told its prefix.
+    """The model with the metrics and the prefix of the task, where it was trained on none.
 
-    Raises UsageError for a task that the model does not do, unless a head was chosen.
+    Raises UsageError for a task of another head, unless the user chose the head.
     """
     head_config, row = loaded.head_config, data.row
     if row is None:
@@ -136,7 +142,7 @@ def _measured(part: SplitRows, loaded: Loaded) -> Report:
 
 
 def on_the_scale_of(part: SplitRows, loaded: Loaded) -> Loaded:
-    """A model that gives scores, but was never trained on any, is measured on the scale of the labels."""
+    """The model with the range of the labels, where it gives scores and was trained on none."""
     if not head_class(loaded.head_config.head).numbers or loaded.head_config.label_range:
         return loaded
     labels = [float(row["label"]) for row in part.rows]
@@ -146,16 +152,16 @@ def on_the_scale_of(part: SplitRows, loaded: Loaded) -> Loaded:
 def own_rows(
     place: ModelSource, on: str | None, model: str, head_config: HeadConfig, *, offline: bool, progress: Progress
 ) -> SplitRows:
-    """The rows of the run's own data, split as when the run was made, with the labels as the model's card names them."""
+    """A split of the data of a run, split as in training, with the labels as the head config names them."""
     if place.run is None:
-        raise UsageError(f"'{model}' is no run folder, so it has no data of its own", "Name a task or a file")
+        raise UsageError(f"'{model}' is no run folder, so there is no data to measure it on", "Name a task or a file")
     settings, data = plan.find_rows_again(place.run, offline=offline, progress=progress)
     splits = plan.split(settings, data, head_config.head, labels=_labels_of(head_config, {}))
     return splits.get(on or ("test" if splits.test is not None else "validation"))
 
 
 def _stand_in_of(place: ModelSource, task: str) -> str:
-    """The task itself, or what stood in for it when the run was made."""
+    """The task itself, or its stand-in in the run."""
     made = place.run.read_manifest().get("stand_in", {}).get("data", "") if place.run else ""
     used, _, asked = made.partition(" for ")
     return used if asked == task else task
@@ -171,7 +177,7 @@ def rows_to_measure(
     chosen: bool = False,
     progress: Progress = silent,
 ) -> SplitRows:
-    """The split to measure, with the labels as the model's card names them. chosen: whether the user named the head."""
+    """The split to measure, with the labels as the head config names them. chosen: whether the user named the head."""
     row = data.row
     is_file = row is None and (task == PATH or Path(task).is_file())
     if is_file and on is not None:
@@ -211,7 +217,7 @@ def _notify_unused_columns(part: SplitRows, progress: Progress) -> None:
 
 
 def _labels_of(head_config: HeadConfig, names: Mapping[str, str]) -> Labels:
-    """The model's labels, with the values that stand for them in this data: by name where it names them, never by place."""
+    """The labels of the model, with their values in this data: matched by name where the data has names, never by order."""
     by_name = {name.casefold(): value for value, name in names.items()}
     values = head_config.label_values or head_config.labels
     found = tuple(by_name.get(name.casefold(), value) for name, value in zip(head_config.labels, values, strict=True))

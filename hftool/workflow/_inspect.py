@@ -33,7 +33,7 @@ from hftool.safety import is_export
 from hftool.workflow._load import longest_input, notify_tokenizer, text_rows
 from hftool.workflow.arguments import Model, model_word, one_or_many, text_list
 
-LEAST_TOKENS = 2  # a beginning and an end
+LEAST_TOKENS = 2  # the special tokens at both ends
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,15 @@ def info(
     fallback: bool = False,
     progress: Progress = silent,
 ) -> dict[str, Any]:
-    """What a model is and what it needs: parameters by part, bytes, memory to infer and to train. Loads no weights."""
+    """Describe a model without loading its weights: architecture, parameters by part, bytes, memory to infer and to train.
+
+    Args:
+        batch_size: Rows of a batch, for the memory.
+        length: Tokens of a row, for the memory.
+
+    Returns:
+        Facts as JSON; bytes and memory in bytes.
+    """
     model = model_word(model)
     place = resolve_model(model, head=None, offline=offline, fallback=fallback, progress=progress)
     head_config = read_head_config(place.folder)

@@ -1,4 +1,4 @@
-"""The words that look at a model: load, tokenize, info; and what every verb that asks one stands on."""
+"""load: a model from its name or folder; and the predictor that all inference runs on."""
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -51,11 +51,20 @@ def load(
     fallback: bool = False,
     progress: Progress = silent,
 ) -> Loaded:
-    """A model with its tokenizer and card. model: a name, a Hub id, a model folder or a run folder, a Run, or a Result.
+    """Load a model with its tokenizer and head config.
 
-    head: what it is to do; by default what it was trained for, or what it does naturally. A model whose head is not trained yet
-    loads, with the parts that are missing in `new_weights`; it never answers. Raises UsageError (a family that cannot do it),
-    InputMissing, HubUnreachable, Refused, DataError, ConfigError.
+    A model whose head is not trained loads, too, with the missing weights in `new_weights`; it never answers.
+
+    Args:
+        model: A name, a Hub id, a model folder or run folder, a Run, or the Result of `finetune`.
+        head: By default what the model was trained for, or what its architecture does.
+        device: auto, cpu, cuda, cuda:1 or mps.
+        offline: Open no socket.
+        fallback: Whether a stand-in may be used.
+
+    Raises:
+        UsageError: The model's family has no such head.
+        HftoolError: InputMissing, HubUnreachable, Refused, DataError, ConfigError.
     """
     model = model_word(model)
     if head is not None:
@@ -65,7 +74,7 @@ def load(
 
 
 def check_head_by_name(model: Model, head: str) -> None:
-    """As far as names tell, before anything is read or fetched. Raises UsageError that names the families that can."""
+    """Check a head by the names alone, before anything is read or fetched. Raises UsageError."""
     head_class(head)
     known = find_model(model_word(model))
     if known is not None:
@@ -73,7 +82,7 @@ def check_head_by_name(model: Model, head: str) -> None:
 
 
 def load_place(place: ModelSource, *, head: str | None, device: str, progress: Progress = silent) -> Loaded:
-    """A model from its folder: by its card if it has one for this head, else by its config. Raises what `load` raises."""
+    """Load a resolved model: by its head config if it is for this head, else by its config. Raises what `load` raises."""
     config = read_config(place.folder, exported=True)
     if is_export(place.folder):
         return _load_export(place, config, head=head, device=device)
@@ -83,7 +92,7 @@ def load_place(place: ModelSource, *, head: str | None, device: str, progress: P
         chosen = head or (natural_head(place.row) if place.row else natural_head_of(place.folder, config))
         check_head(family, chosen, model=place.base)
         own = head_config.head if head_config else natural_head_of(place.folder, config)
-        if {own, chosen} == {"classify", "tag"}:  # BERT calls the weights of both the same: labels of texts would tag words
+        if {own, chosen} == {"classify", "tag"}:  # BERT names the weights of both alike
             raise UsageError(
                 f"'{place.base}' was trained to {own}, not to {chosen}", "Fine-tune it: hftool finetune MODEL TASK"
             )
@@ -108,13 +117,13 @@ def load_place(place: ModelSource, *, head: str | None, device: str, progress: P
 
 
 def longest_input(place: ModelSource, tokenizer: Any, config: Any, *, embeds: bool) -> int:
-    """The longest input of a model without a card; one of sentences reads no more than it was made to."""
+    """The longest input, in tokens, of a model without head config; sentence-transformers may set a shorter one."""
     limit = length_limit(tokenizer, config)
     return min(limit, (length_of(place.folder) if embeds else 0) or limit)
 
 
 def _load_export(place: ModelSource, config: Any, *, head: str | None, device: str) -> Loaded:
-    """Graphs do the one thing that they were exported for, on the CPU. Raises UsageError, ConfigError, DataError."""
+    """Load an export, which has one head and runs on the CPU. Raises UsageError, ConfigError, DataError."""
     check_loaded(place.folder)  # the graphs themselves are compared by `read_export`
     head_config = read_head_config(place.folder)
     if head_config is None:
@@ -135,7 +144,7 @@ def _load_export(place: ModelSource, config: Any, *, head: str | None, device: s
 
 
 def known_family(config: Any, progress: Progress) -> Family:
-    """The family of a model; where no row has it, that is said."""
+    """The family of a model, with a notice for an unknown one."""
     family = family_of(config)
     if family not in FAMILIES:
         notice(progress, f"'{family.name}' is no family that hftool knows: its facts are taken from the model's config")
@@ -143,13 +152,13 @@ def known_family(config: Any, progress: Progress) -> Family:
 
 
 def notify_tokenizer(tokenizer: Any, place: ModelSource, progress: Progress) -> None:
-    """Say what the files of a model leave open, or contradict each other in, about its tokenizer."""
+    """Notify what the files of a model leave open, or contradict each other in, about its tokenizer."""
     for note in tokenizer_notes(tokenizer, place.folder):
         notice(progress, note)
 
 
 def known_sentences(place: ModelSource, progress: Progress) -> SentenceSettings:
-    """How the model makes a vector of a text; what it does besides that is not done here is said."""
+    """How the model embeds a text, with a notice for the steps that hftool does not run."""
     settings = sentence_settings(place.folder)
     if settings.missed:
         what = ", ".join(settings.missed)
@@ -158,9 +167,9 @@ def known_sentences(place: ModelSource, progress: Progress) -> SentenceSettings:
 
 
 def _infer_head_config(place: ModelSource, config: Any, head: str) -> HeadConfig:
-    """A card for a model that hftool did not make, or not for this head, by its config."""
-    stood = {"model": f"{place.stand_in['used']} for {place.stand_in['asked']}"} if place.stand_in else {}
-    head_config = HeadConfig(head=head, base=place.base, revision=place.revision, stand_in=stood)
+    """A head config for a model that hftool did not train, or not for this head, from its config."""
+    stand_in = {"model": f"{place.stand_in['used']} for {place.stand_in['asked']}"} if place.stand_in else {}
+    head_config = HeadConfig(head=head, base=place.base, revision=place.revision, stand_in=stand_in)
     if head not in ("classify", "tag"):
         return head_config
     kind = config.problem_type or ("regression" if config.num_labels == 1 else head_config.problem_type)
@@ -169,7 +178,7 @@ def _infer_head_config(place: ModelSource, config: Any, head: str) -> HeadConfig
         return dataclasses.replace(head_config, problem_type=kind)
     if kind != head_config.problem_type or len(labels) < 2:
         raise ConfigError(
-            f"the model in '{place.folder}' is made for {kind.replace('_', ' ')} with {len(labels)} outputs",
+            f"the model in '{place.folder}' is trained for {kind.replace('_', ' ')} with {len(labels)} outputs",
             f"{head} takes one label of several",
         )
     # labels called LABEL_0 stand for the numbers in data
@@ -178,8 +187,7 @@ def _infer_head_config(place: ModelSource, config: Any, head: str) -> HeadConfig
 
 
 def text_rows(texts: Sequence[str], pairs: Sequence[str] | None, *, roles: Sequence[str] = ("text", "text_pair")) -> list[Row]:
-    """Texts as rows under the first role, and pairs under the second. Raises UsageError for anything but lists of texts of one
-    length."""
+    """Texts as rows under the first role, pairs under the second. Raises UsageError for anything but lists of equal length."""
     texts = text_list(texts)
     pairs = text_list(pairs, "pairs") if pairs is not None else None
     if pairs is not None and len(pairs) != len(texts):
@@ -193,8 +201,16 @@ def text_rows(texts: Sequence[str], pairs: Sequence[str] | None, *, roles: Seque
 def make_predictor(
     loaded: Loaded, precision: str = "fp32", options: Mapping[str, Any] | None = None, *, packed: bool = False
 ) -> Predictor:
-    """What answers with this model: the engine and the head that its card names. options: fields of that head, such as top_k;
-    under `sampling` a Decoding, or those of its fields that are not to be as usual. Raises UsageError."""
+    """The predictor of a model: its engine and its head.
+
+    Args:
+        precision: Number format of the arithmetic.
+        options: Fields of the head, such as top_k; under `sampling` SamplingParams, or a mapping of those that differ.
+        packed: Run an encoder without padding where it can.
+
+    Raises:
+        UsageError: An unknown option, or a value out of its range.
+    """
     engine: Engine
     if isinstance(loaded.model, OnnxModel):
         engine = OnnxEngine(loaded.model)
@@ -209,10 +225,7 @@ def make_predictor(
 
 
 def trained(model: Model | Loaded, head: str | None) -> Loaded:
-    """The model, loaded if it is a word, and sure to answer under `head`.
-
-    Raises what `load` raises, UsageError, ConfigError.
-    """
+    """The model, loaded if it is a name. Raises what `load` raises, UsageError (another head), ConfigError (not trained)."""
     loaded = model if isinstance(model, Loaded) else load(model, head=head)
     if head is not None and loaded.head_config.head != head:
         raise UsageError(f"the model was loaded to {loaded.head_config.head}, not to {head}", f"Load it with head='{head}'")
@@ -225,10 +238,10 @@ def trained(model: Model | Loaded, head: str | None) -> Loaded:
 def answers_of(
     loaded: Loaded, rows: Iterable[Row], options: Mapping[str, Any] | None = None, on_token: OnToken | None = None
 ) -> Iterator[Answer]:
-    """One answer a row, in order, by a model that was `trained`."""
+    """One answer for each row, in order, by a model that was `trained`."""
     return make_predictor(loaded, options=options).answer(rows, on_token)
 
 
 def read_lines(handle: Iterable[str]) -> list[str]:
-    """Lines of a pipe as texts, their line ends taken off."""
+    """Lines of a pipe as texts, without their line ends."""
     return [line.rstrip("\r\n") for line in handle]

@@ -117,9 +117,9 @@ def _in_memory(table: Table) -> tuple[list[Record], tuple[str, ...], Iterator[Re
 def _opened(
     source: str, encoding: str | None, rejected: list[Rejected], *, is_text: bool, progress: Progress
 ) -> tuple[list[Record], tuple[str, ...], Iterator[Record]]:
-    """The first records of a file to answer, its columns, and the rest; how it is read is passed on to the user.
+    """The first records of a file, its columns, and the remaining records.
 
-    is_text: whether lines are text, whatever they look like. Raises what `stream` raises, DataError.
+    is_text: accept lines as text, whatever they look like. Raises what `stream` raises, DataError.
     """
     notes: list[str] = []
     names, records = stream(source, encoding=encoding, rejected=rejected, notes=notes)
@@ -134,19 +134,19 @@ def _opened(
 
 
 def _one_by_one(predictor: Predictor, rows: Sequence[Row], refused: dict[int, str]) -> list[Answer]:
-    """The answers of the rows that can be answered; why the others cannot goes into `refused`, by their places."""
+    """The answers of the rows that can be answered; the reasons of the others go into `refused`, by position."""
     answers: list[Answer] = []
-    for place, row in enumerate(rows):
+    for position, row in enumerate(rows):
         try:
             answers += predictor.answer([row])
         except DataError as error:
-            refused[place] = error.detail
+            refused[position] = error.detail
     return answers
 
 
 @dataclass(frozen=True)
 class _Answered:
-    """Rows with their answers, a chunk at a time."""
+    """Rows with their answers, chunk by chunk."""
 
     loaded: Loaded
     mapping: Mapping[str, str]
@@ -164,7 +164,7 @@ class _Answered:
         nothing: Row = {}
         done = 0
         while chunk := list(itertools.islice(records, ROWS_AT_A_TIME)):
-            answers = self._answers(predictor, chunk, blank, begun=done > 0)
+            answers = self._answers(predictor, chunk, blank, is_first=not done)
             found = next((cells for cells in answers if cells is not None), None)
             if found is None and not done:
                 raise DataError(f"none of the first {len(chunk)} rows of {self.source} can be answered: {blank[0].reason}")
@@ -177,7 +177,7 @@ class _Answered:
             longer = sum(map(bool, self.cut))
             notice(
                 self.progress,
-                f"{longer} of {done} rows are longer than {self.loaded.head_config.max_length} tokens and were cut",
+                f"{longer} of {done} rows are longer than {self.loaded.head_config.max_length} tokens and were truncated",
             )
         if blank:
             which = f"{len(blank)} of {done} rows of {self.source} cannot be answered: their new columns are empty"
@@ -186,29 +186,28 @@ class _Answered:
             first, total = rejected[0], done + len(rejected)
             message = f"{len(rejected)} of {total} rows of {self.source} cannot be read; the first is line {first.row}: "
             if len(rejected) > MAX_REJECTED * total:
-                raise DataError(message + first.reason, "At most 1 % may be unusable: mend the file")
+                raise DataError(message + first.reason, "At most 1 % may be unusable: repair the file")
             notice(self.progress, f"{message}{first.reason}; they are left out")
 
     def _answers(
-        self, predictor: Predictor, chunk: Sequence[Record], blank: list[Rejected], *, begun: bool
+        self, predictor: Predictor, chunk: Sequence[Record], blank: list[Rejected], *, is_first: bool
     ) -> list[Row | None]:
-        """The cells of each row; None, and a line in `blank`, for a row that has no text or that the head refuses. begun:
-        whether rows before these were answered."""
+        """The new cells of each row; None, and an entry in `blank`, for a row without a text or that the head refuses."""
         marked = ("context", "text") if predictor.head.gives in PLACED else ("context",)
         made = [prepare_row(record.row, self.mapping, marked=marked) for record in chunk]
         usable = [row for row, reason in made if not reason]
         refused: dict[int, str] = {}
         try:
             answers: Iterator[Answer] = iter(list(predictor.answer(usable)))
-        except DataError as error:  # one of them, or a model that is damaged: then all of them
+        except DataError as error:  # of one row, or of all where the model is damaged
             answers = iter(_one_by_one(predictor, usable, refused))
-            if len(refused) == len(usable) and not begun:
+            if len(refused) == len(usable) and is_first:
                 raise error from None
         cells: list[Row | None] = []
-        place = 0
+        position = 0
         for record, (_, reason) in zip(chunk, made, strict=True):
-            fault = reason or refused.get(place, "")
-            place += not reason
+            fault = reason or refused.get(position, "")
+            position += not reason
             if fault:
                 blank.append(Rejected(record.number, fault, ""))
             cells.append(None if fault else self._cells(next(answers)))
@@ -224,10 +223,10 @@ class _Answered:
         if self.top_k is None:
             return cells | {f"probability_{name}": chance for name, chance in chances.items()}
         ranked = sorted(chances, key=lambda name: -chances[name])[: self.top_k]
-        for place, name in enumerate(ranked[1:], start=2):
-            cells |= {f"label_{place}": name, f"probability_{place}": chances[name]}
+        for rank, name in enumerate(ranked[1:], start=2):
+            cells |= {f"label_{rank}": name, f"probability_{rank}": chances[name]}
         return cells
 
     def _line(self, row: Row, cells: Mapping[str, Any]) -> Row:
-        """The row's own columns, then the new ones. A column that is there already is kept: ours is then predicted_NAME."""
+        """The row's own columns, then the new ones; one whose name is taken is called predicted_NAME."""
         return row | {f"predicted_{key}" if key in self.present else key: value for key, value in cells.items()}

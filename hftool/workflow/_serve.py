@@ -1,4 +1,4 @@
-"""The word that lets others ask models: serve."""
+"""serve: answer over HTTP."""
 
 import contextlib
 import functools

@@ -1,4 +1,4 @@
-"""What a caller from Python gives: models, tasks and texts as the functions of the workflow take them, or refused by name."""
+"""Arguments from Python callers: models, tasks and texts, accepted in their usual forms or refused with their type."""
 
 import functools
 import io
@@ -14,11 +14,11 @@ from hftool.storage.run_folder import Run
 
 T_co = TypeVar("T_co", covariant=True)
 SECOND_TEXTS = ("pairs", "contexts", "second")  # the parameters that have the second text of each pair
-MOST_SHOWN = 60  # characters of a value that an error repeats
+MAX_SHOWN = 60  # characters of a value in an error
 
 
 class HasRun(Protocol):
-    """What `finetune` gives back."""
+    """The result of `finetune`."""
 
     @property
     def run(self) -> Run:
@@ -27,14 +27,14 @@ class HasRun(Protocol):
 
 
 Task = str | os.PathLike[str] | Sequence[Mapping[str, Any]] | Any  # Any: a DataFrame or a Dataset, neither imported here
-Model = str | os.PathLike[str] | Run | HasRun  # what is found by its name or its folder
+Model = str | os.PathLike[str] | Run | HasRun  # a model by its name or its folder
 
 
 def shown(value: object) -> str:
-    """A value as an error names it: what it is, and a short one itself."""
+    """A value as an error names it: its type, or a short value itself."""
     if isinstance(value, str):
         text = as_line(value)
-        return f"the text '{text[:MOST_SHOWN]}{'...' if len(text) > MOST_SHOWN else ''}'"
+        return f"the text '{text[:MAX_SHOWN]}{'...' if len(text) > MAX_SHOWN else ''}'"
     if value is None or isinstance(value, (int, float)):
         return str(value)
     name = type(value).__name__
@@ -44,10 +44,10 @@ def shown(value: object) -> str:
 
 
 def model_word(model: object) -> str:
-    """The name or the folder of a model that is given as a word, a path, a Run, or what `finetune` gave back.
+    """The name or the folder of a model that is given as a string, a path, a Run, or a Result.
 
     Raises:
-        UsageError: it is anything else.
+        UsageError: It is anything else.
     """
     given = getattr(model, "run", model)
     if isinstance(given, Run):
@@ -56,7 +56,7 @@ def model_word(model: object) -> str:
         return os.fspath(model) if isinstance(os.fspath(model), str) else os.fsdecode(model)
     takes = "A name of `hftool models`, a Hub id, a folder, a Run or the Result of finetune"
     if isinstance(model, Loaded):
-        raise UsageError("a model that is loaded is given where its name or folder is wanted", takes)
+        raise UsageError("a loaded model is given where its name or folder is needed", takes)
     raise UsageError(f"the model is {shown(model)}", takes)
 
 
@@ -64,7 +64,7 @@ def task_word(task: object) -> str:
     """The name or the path of a task.
 
     Raises:
-        UsageError: it is anything else.
+        UsageError: It is anything else.
     """
     if isinstance(task, (str, os.PathLike)):
         return os.fsdecode(task)
@@ -101,16 +101,16 @@ def one_or_many(function: Callable[..., list[T_co]]) -> Inference[T_co]:
 
 
 def text_list(texts: object, name: str = "texts") -> list[str]:
-    """The texts of any iterable that has an order: a list, an array, a column, a generator, the lines of an open file.
+    """The texts of any ordered iterable: a list, an array, a column, a generator, the lines of an open file.
 
     Raises:
-        UsageError: one text, a table, a mapping, a set, or something among the texts that is none.
+        UsageError: One text, a table, a mapping, a set, or an item that is not a text.
     """
     takes = f"Give {name} as a list of texts"
     if isinstance(texts, str):
         raise UsageError(f"{name} must be a list of texts, not {shown(texts)}", "Put it in a list: [TEXT]")
     columns = getattr(texts, "column_names", getattr(texts, "columns", None))
-    if columns is not None:  # its items are the names of the columns, or rows
+    if columns is not None:  # iterating it gives column names, or rows
         hint = f"Give one column of it, such as list(table['{next(iter(columns), 'text')}'])"
         raise UsageError(f"{name} must be a list of texts, not {shown(texts)}", hint)
     if isinstance(texts, (bytes, Mapping, set, frozenset)) or not isinstance(texts, Iterable):
@@ -120,11 +120,11 @@ def text_list(texts: object, name: str = "texts") -> list[str]:
     for number, value in enumerate(found):
         if not isinstance(value, str):
             raise UsageError(f"{name} must be a list of texts, but {name}[{number}] is {shown(value)}", takes)
-    return [str(value) for value in found]  # numpy has a str of its own
+    return [str(value) for value in found]  # numpy has its own subclass of str
 
 
 def refuse_unknown(function: Any, unknown: Mapping[str, object]) -> None:
-    """Raise UsageError for arguments that `function` does not have: knobs among them go into `config`."""
+    """Raise UsageError for arguments that `function` does not have; a knob belongs into `config`."""
     for name, value in unknown.items():
         if name in knobs.KEYS:
             raise UsageError(f"'{name}' is a knob and no argument", f"Give it in config: config={{'{name}': {value!r}}}")

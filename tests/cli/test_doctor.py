@@ -126,7 +126,7 @@ def test_a_hub_that_refuses_or_is_silent_is_told_with_what_to_do(cli, quick, mon
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:1")
     code, out, _ = cli("doctor")
     assert code == 0 and "hub         http://127.0.0.1:1 does not answer\n" in out
-    assert "problem     http://127.0.0.1:1 does not answer. To mend it: export HF_HUB_OFFLINE=1, or mend the network\n" in out
+    assert "problem     http://127.0.0.1:1 does not answer. To mend it: export HF_HUB_OFFLINE=1, or repair the network\n" in out
     with socket.create_server(("127.0.0.1", 0)) as server:  # takes the connection, and never says a word
         monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{server.getsockname()[1]}")
         started = time.monotonic()

@@ -129,7 +129,7 @@ def test_what_is_no_model_is_named_by_each(call, model):
 
 @pytest.mark.parametrize("call", [bert.load, workflow.info, bert.evaluate, bert.finetune, workflow.resume])
 def test_a_loaded_model_is_no_name(loaded, call):
-    with pytest.raises(UsageError, match=r"a model that is loaded is given where its name or folder is wanted. A name of"):
+    with pytest.raises(UsageError, match=r"a loaded model is given where its name or folder is needed. A name of"):
         call(loaded)
 
 

@@ -133,7 +133,7 @@ def test_pairs_and_decoding_are_for_models_that_take_them():
     answerer = str(families.learnt("bert", "answer")[0].run.path)
     with pytest.raises(UsageError, match="a model that is to tag takes single texts"):
         workflow.infer(tagger, ["a"], pairs=["b"])
-    with pytest.raises(UsageError, match="a model that is to tag writes nothing"):
+    with pytest.raises(UsageError, match="a model that is to tag generates no text"):
         workflow.infer(tagger, ["a"], sampling={"samples": 2})
     with pytest.raises(UsageError, match="a model that is to generate takes single texts"):
         workflow.infer(writer, ["a"], pairs=["b"])

@@ -103,5 +103,5 @@ def test_a_strangers_classifier_answers_with_its_own_names(tiny_run, tmp_path):
 
 def test_a_multi_label_model_is_refused_and_not_answered_with_a_softmax(tiny_run, tmp_path):
     model = strange(tmp_path / "theirs", source=tiny_run / "model", problem_type="multi_label_classification")
-    with pytest.raises(ConfigError, match="is made for multi label classification with 2 outputs"):
+    with pytest.raises(ConfigError, match="is trained for multi label classification with 2 outputs"):
         workflow.load(model)

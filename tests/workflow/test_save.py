@@ -82,7 +82,7 @@ def test_a_model_whose_hashes_were_changed_with_it_differs_from_its_run(run):
         "".join(f"{digest}  config.json\n" if r[66:] == "config.json" else r + "\n" for r in lines)
     )
     verify_checksums(run / "model")
-    with pytest.raises(DataError, match="is not as '.*metrics.json' says it was written"):
+    with pytest.raises(DataError, match="is not as '.*metrics.json' recorded it"):
         workflow.verify(run)
 
 
