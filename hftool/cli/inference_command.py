@@ -1,4 +1,4 @@
-"""What the verbs that ask a model share: the options of all of them, texts or lines or a file, one answer a text."""
+"""Shared parts of the inference verbs: their options, their inputs (texts, stdin, a file), and one answer for each text."""
 
 import inspect
 import sys
@@ -33,7 +33,7 @@ from hftool.progress import notice
 from hftool.sampling import RANGES, SamplingParams
 
 Answer = dict[str, Any]
-KEYS = {  # in the document of --json: a text, and what is null where it is empty. What is written is a text, too
+KEYS = {  # of --json: the key of the input, and the key that is null where it is empty
     "classify": ("text", "label"),
     "tag": ("text", "entities"),
     "answer": ("question", "answer"),
@@ -43,14 +43,14 @@ KEYS = {  # in the document of --json: a text, and what is null where it is empt
     "embed": ("text", "embedding"),
 }
 File = Annotated[
-    str | None, typer.Option("--file", metavar="FILE", help="Answer each row of this file instead.", rich_help_panel=DATA)
+    str | None, typer.Option("--file", metavar="FILE", help="Run on each row of this file instead.", rich_help_panel=DATA)
 ]
 Out = Annotated[
     str | None,
     typer.Option(
         "--out",
         metavar="FILE",
-        help="Where the rows of --file go, with their answers: .csv .tsv .jsonl .parquet; or .npy for vectors.",
+        help="Output file for the rows of --file with their answers: .csv .tsv .jsonl .parquet; or .npy for vectors.",
         rich_help_panel=DATA,
     ),
 ]
@@ -101,7 +101,7 @@ SAMPLING: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Common(Shared):
-    """What was given to a verb that asks, besides its own options."""
+    """The shared options of an inference verb, parsed."""
 
     model: str = ""
     file: str | None = None
@@ -111,19 +111,19 @@ class Common(Shared):
     device: str = "auto"
 
     def load(self, head: str | None, progress: Any) -> Any:
-        """The model, to answer under `head`."""
+        """The model, loaded with `head`."""
         from hftool import workflow
 
         return workflow.load(self.model, head=head, device=self.device, **self.access(progress))
 
 
 def inference_options(command: Command) -> Command:
-    """Add the options that all verbs that ask share; they reach the command as `common`."""
+    """Add the options that all inference verbs share; they reach the command as `common`."""
     return extend_signature(command, COMMON, "common", _common)
 
 
 def generation_options(command: Command) -> Command:
-    """Add the options of how a text is written; those that were given reach the command as the mapping `sampling`."""
+    """Add the sampling parameters; those that were given reach the command as the mapping `sampling`."""
     return extend_signature(command, {name: (kind, None) for name, kind in SAMPLING.items()}, "sampling", _given)
 
 
@@ -138,7 +138,7 @@ def _common(values: Mapping[str, Any]) -> Common:
 
 
 def wants_help(context: typer.Context, texts: Sequence[str] | None, common: Common) -> bool:
-    """Print the help when a person typed nothing to answer."""
+    """Print the help, and return True, when there is no input on a terminal."""
     if texts or common.file is not None or not on_terminal():
         return False
     typer.echo(context.get_help())
@@ -158,11 +158,15 @@ def ask(
     document: Callable[[Answer], Answer] = lambda answer: answer,
     blanks: bool = False,
 ) -> None:
-    """Answer texts, the lines of stdin, or each row of a file.
+    """Answer texts, the lines of stdin, or each row of a file, and print the answers.
 
-    answer: a model and texts -> answers. line: text, answer (None for an empty text) and model -> what is printed. adapt: what
-    is done to the model before. document: an answer as it stands in the document of --json. blanks: whether an empty text is
-    answered like any other; else its line is empty.
+    Args:
+        answer: Model and texts -> answers.
+        line: Text, answer (None for an empty text) and model -> the printed line.
+        options: Fields of the head, for --file.
+        adapt: Changes the loaded model, such as its prefix.
+        document: An answer -> its form in --json.
+        blanks: Whether an empty text is answered; otherwise its line is empty.
     """
     go_offline(common.offline)
     if common.file is not None:
@@ -177,7 +181,7 @@ def ask(
         loaded = adapt(common.load(head, progress))
         full = [text for text in given if blanks or not is_blank(text)]
         answered = iter(answer(loaded, full))
-        answers = [next(answered) if blanks or not is_blank(text) else None for text in given]  # every input has its line
+        answers = [next(answered) if blanks or not is_blank(text) else None for text in given]  # one line for each input
         notify_truncated(answers, loaded, progress)
     if common.as_json:
         key, null = KEYS[loaded.head_config.head]
@@ -191,15 +195,15 @@ def ask(
 
 
 def notify_truncated(answers: Sequence[Answer | None], loaded: Any, progress: Any) -> None:
-    """Tell how many texts were too long to be read whole."""
+    """Notify how many texts were truncated."""
     cut = sum("cut" in made for made in answers if made is not None)
     if cut:
         length = loaded.head_config.max_length
-        notice(progress, f"{cut} of {len(answers)} texts are longer than {length} tokens: what is over is not read")
+        notice(progress, f"{cut} of {len(answers)} texts are longer than {length} tokens and were truncated")
 
 
 def check_of_file(common: Common) -> None:
-    """Raise UsageError for an option that says how a file is read where no file is."""
+    """Raise UsageError for an option about reading a file without --file."""
     for option, given in (("--column", common.columns), ("--encoding", common.encoding)):
         if given:
             raise UsageError(f"{option} goes with --file", "Leave it out, or name the file with --file")
@@ -217,7 +221,7 @@ def _ask_file(
     from hftool import workflow
 
     if texts:
-        raise UsageError("--file takes the place of TEXT", "Leave one of them out")
+        raise UsageError("--file and TEXT exclude each other", "Leave one of them out")
     if common.as_json and common.out is None:
         raise UsageError("--json prints one document, and --file writes rows", "Add --out FILE, or leave --json out")
     with common.screen() as progress:

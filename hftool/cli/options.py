@@ -1,4 +1,4 @@
-"""Options that several verbs share, and the knobs of `hftool.config` as flags: declared there once, not here again."""
+"""Options that several verbs share, and the knobs of `hftool.config` as flags, built from their table."""
 
 import inspect
 import math
@@ -23,7 +23,7 @@ Command = TypeVar("Command", bound=Callable[..., None])
 
 
 def number(option: str, *, least: int, most: float = math.inf) -> Any:
-    """A whole number for an option of a verb: its error names the option and the range, as that of a knob does."""
+    """A parser for a whole number, whose error names the option and the range."""
     row = Knob(int, "", least=least, most=most)
     return lambda raw: parse_as(row, raw, name=option)
 
@@ -33,12 +33,14 @@ Texts = Annotated[list[str] | None, typer.Argument(metavar="TEXT", help="Texts; 
 Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document.", rich_help_panel=COMMON)]
 Offline = Annotated[
     bool,
-    typer.Option("--offline", help="Open no socket: what is not here is an error or has a stand-in.", rich_help_panel=COMMON),
+    typer.Option(
+        "--offline", help="Open no socket: what is not available locally is an error or has a stand-in.", rich_help_panel=COMMON
+    ),
 ]
 
 
 def _hold_lock(wanted: bool) -> bool:
-    """From now on the lock of this folder, or the one that HFTOOL_LOCK names, holds in this process."""
+    """Activate the lock of this folder, or the one that HFTOOL_LOCK names, in this process."""
     if wanted:
         from hftool.lockfile import NAME, VARIABLE, read_lock
 
@@ -53,7 +55,7 @@ Locked = Annotated[
     typer.Option(
         "--locked",
         callback=_hold_lock,
-        help="Refuse models and data from the Hub that are not as hftool.lock says.",
+        help="Refuse models and data from the Hub that differ from hftool.lock.",
         rich_help_panel=COMMON,
     ),
 ]
@@ -62,17 +64,17 @@ NoFallback = Annotated[
     typer.Option(
         "--no-fallback",
         envvar="HFTOOL_NO_FALLBACK",
-        help="Never use a stand-in for a model or data that cannot be had.",
+        help="Never use a stand-in for a model or data that are not available.",
         rich_help_panel=COMMON,
     ),
 ]
 Quiet = Annotated[
-    bool, typer.Option("-q", "--quiet", help="No progress, no notices but those of stand-ins.", rich_help_panel=COMMON)
+    bool, typer.Option("-q", "--quiet", help="No progress and no notices except those of stand-ins.", rich_help_panel=COMMON)
 ]
-Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="The log of the libraries, too.", rich_help_panel=COMMON)]
+Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Show the log of the libraries.", rich_help_panel=COMMON)]
 Device = Annotated[
     str,
-    typer.Option("--device", metavar="WORD", help="Where to compute: auto, cpu, cuda, cuda:1 or mps.", rich_help_panel=COMMON),
+    typer.Option("--device", metavar="WORD", help="Device: auto, cpu, cuda, cuda:1 or mps.", rich_help_panel=COMMON),
 ]
 Encoding = Annotated[
     str | None,
@@ -80,7 +82,7 @@ Encoding = Annotated[
 ]
 Column = Annotated[
     list[str] | None,
-    typer.Option("--column", metavar="ROLE=NAME", help="Which column has which role.", rich_help_panel=DATA),
+    typer.Option("--column", metavar="ROLE=NAME", help="The column of a role.", rich_help_panel=DATA),
 ]
 Text = Annotated[str | None, typer.Option("--text", metavar="NAME", help="Short for --column text=NAME.", rich_help_panel=DATA)]
 TextPair = Annotated[
@@ -97,7 +99,7 @@ Target = Annotated[
 ]
 Head = Annotated[
     str | None,
-    typer.Option("--head", metavar="WORD", help="What the model is to do; by default what it was trained for."),
+    typer.Option("--head", metavar="WORD", help="The head: what the model does; by default what it was trained for."),
 ]
 
 Processes = Annotated[
@@ -113,7 +115,7 @@ Processes = Annotated[
 MaxRestarts = Annotated[
     int,
     typer.Option(
-        "--max-restarts", metavar="N", min=0, help="Start dead processes anew at most N times.", rich_help_panel=MACHINE
+        "--max-restarts", metavar="N", min=0, help="Restart failed processes at most N times.", rich_help_panel=MACHINE
     ),
 ]
 
@@ -126,7 +128,7 @@ COLUMNS: dict[str, Any] = {
     "column": Column,
 }
 
-# The headings of the help, the knobs that are changed most often first.
+# The headings of the help; the knobs that are changed most often come first.
 KNOB_HEADINGS = {
     TRAINING: (
         *(
@@ -151,7 +153,7 @@ KNOB_HEADINGS = {
 
 
 def go_offline(offline: bool) -> None:
-    """Before any library is imported: they read these once."""
+    """Set the environment of the libraries, which read it once, at import."""
     if offline:
         os.environ["HF_HUB_OFFLINE"] = "1"
         os.environ["HF_DATASETS_OFFLINE"] = "1"
@@ -160,7 +162,7 @@ def go_offline(offline: bool) -> None:
 
 
 def column_mapping(columns: list[str] | None, **short: str | None) -> dict[str, str]:
-    """--column role=name and the short forms as one mapping. Raises UsageError."""
+    """The mapping of --column role=name and its short forms. Raises UsageError."""
     mapping: dict[str, str] = {}
     for pair in columns or []:
         role, equals, name = pair.partition("=")
@@ -292,7 +294,7 @@ def _flag(name: str, heading: str) -> tuple[Any, Any]:
 
 
 def _parsed(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The flags that were given, parsed. Raises UsageError that names the flag and its range."""
+    """The given flags, parsed. Raises UsageError that names the flag and its range."""
     chosen = {name: raw for name, raw in given.items() if raw is not None and raw is not False}
     return {name: parse_as(KNOBS[name], raw, name="--" + name.replace("_", "-")) for name, raw in chosen.items()}
 
@@ -300,7 +302,8 @@ def _parsed(given: Mapping[str, Any]) -> dict[str, Any]:
 def texts_or_stdin(texts: list[str] | None, *, otherwise: list[str] | None = None) -> list[str]:
     """The texts of the command line, else the lines of stdin, else `otherwise`.
 
-    Raises DataError: none of these, or bytes that are no UTF-8.
+    Raises:
+        DataError: None of these, or stdin is not UTF-8.
     """
     if texts:
         return list(texts)
@@ -312,7 +315,7 @@ def texts_or_stdin(texts: list[str] | None, *, otherwise: list[str] | None = Non
     except UnicodeDecodeError as error:
         byte = f"byte 0x{error.object[error.start]:02x} at offset {error.start}"
         raise DataError(f"stdin is not {error.encoding}: {byte}", advice) from None
-    for row, line in enumerate(lines, start=1):  # in the C locale Python lets such bytes pass as half characters
+    for row, line in enumerate(lines, start=1):  # in the C locale such bytes become lone surrogates
         if wrong := re.search("[\udc80-\udcff]", line):
             byte = f"byte 0x{ord(wrong[0]) - 0xDC00:02x} in line {row}"
             raise DataError(f"stdin is not UTF-8: {byte}", advice)
@@ -320,9 +323,9 @@ def texts_or_stdin(texts: list[str] | None, *, otherwise: list[str] | None = Non
         return otherwise
     if not lines:
         raise DataError("stdin is empty and there is no TEXT", "Give texts, or a pipe with one text a line")
-    return [lines[0].removeprefix("\ufeff"), *lines[1:]]  # a byte order mark is no part of the first text
+    return [lines[0].removeprefix("\ufeff"), *lines[1:]]  # the byte order mark
 
 
 def on_terminal() -> bool:
-    """True when stdin is a person, who gets the help instead of a wait without a word."""
+    """Whether stdin is a terminal: then the help is shown instead of waiting for input."""
     return sys.stdin is not None and sys.stdin.isatty()

@@ -1,4 +1,4 @@
-"""Answers as lines: aligned for a person on a terminal, separated by tabs for a program."""
+"""Answers as lines: aligned on a terminal, separated by tabs in a pipe."""
 
 import sys
 from collections.abc import Callable

@@ -78,15 +78,15 @@ USAGE = [
     ),
     (["similar", "minilm", "a"], "missing argument 'B'. See `hftool similar --help`"),
     (["answer", "run", "--question", "who?"], "a question needs a context to be answered from. Give it with --context TEXT"),
-    (["answer", "run", "--file", "f.csv", "--context", "a"], "--file has contexts of its own. Leave --context out"),
+    (["answer", "run", "--file", "f.csv", "--context", "a"], "--file brings its own contexts. Leave --context out"),
     (
         ["infer", "run", "a", "b", "--pair", "c"],
-        "--pair takes one TEXT beside it. For many pairs: --file FILE --column ROLE=NAME",
+        "--pair takes one TEXT. For many pairs: --file FILE --column ROLE=NAME",
     ),
     (["tag", "run", "a", "--out", "x.csv"], "--out goes with --file. To keep the answers to texts: > FILE"),
     (["tag", "run", "a", "--column", "text=b"], "--column goes with --file. Leave it out, or name the file with --file"),
     (["embed", "run", "a", "--encoding", "gbk"], "--encoding goes with --file. Leave it out, or name the file with --file"),
-    (["fill", "run", "a", "--file", "f.csv"], "--file takes the place of TEXT. Leave one of them out"),
+    (["fill", "run", "a", "--file", "f.csv"], "--file and TEXT exclude each other. Leave one of them out"),
     (["fill", "run", "a", "--top-k", "0"], "--top-k must be a whole number of at least 1, not '0'"),
     (
         ["embed", "run", "a", "--pooling", "men"],

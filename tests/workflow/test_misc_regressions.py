@@ -43,7 +43,7 @@ def test_a_text_that_is_cut_says_so(cli, tiny_run):
     short, long = workflow.infer(str(tiny_run), texts)
     assert "cut" not in short and long["cut"] == 200 + 2 - 64
     _, _, err = cli("classify", tiny_run, *texts)
-    assert "1 of 2 texts are longer than 64 tokens: what is over is not read" in err
+    assert "1 of 2 texts are longer than 64 tokens and were truncated" in err
 
 
 def test_languages_must_be_two():

@@ -57,7 +57,7 @@ def test_verify_names_each_file_and_what_it_is(run, tmp_path, cli):
     assert (code, err) == (0, "")
     lines = out.splitlines()
     assert f"{sha256(saved / 'config.json')}  config.json" in lines
-    assert lines[-1] == f"model {saved}: {len(lines) - 1} files are as they were written"
+    assert lines[-1] == f"model {saved}: {len(lines) - 1} files match their checksums"
     code, out, _ = cli("verify", run, "--json")
     found = json.loads(out)
     assert (code, found["kind"]) == (0, "run")

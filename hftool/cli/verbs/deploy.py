@@ -11,10 +11,10 @@ from hftool.cli.progress import print_json
 
 NAME = "deploy"
 To = Annotated[
-    str, typer.Option("--to", metavar="WORD", help="docker: an image; kubernetes: an image and what runs it; onnx: graphs.")
+    str, typer.Option("--to", metavar="WORD", help="docker: an image; kubernetes: an image and its manifests; onnx: graphs.")
 ]
 Out = Annotated[
-    str | None, typer.Option("--out", metavar="DIR", help="The folder to write; by default one in the run, called as --to.")
+    str | None, typer.Option("--out", metavar="DIR", help="The folder to write; by default one in the run, named as --to.")
 ]
 Quantize = Annotated[str | None, typer.Option("--quantize", metavar="WORD", help="int8, for --to onnx.")]
 Name = Annotated[
@@ -26,7 +26,7 @@ Image = Annotated[
 ]
 Replicas = Annotated[
     int,
-    typer.Option("--replicas", metavar="N", parser=number("--replicas", least=1, most=100), help="The least number of pods."),
+    typer.Option("--replicas", metavar="N", parser=number("--replicas", least=1, most=100), help="Minimum number of pods."),
 ]
 
 
@@ -42,10 +42,10 @@ def command(
     replicas: Replicas = 2,
     shared: Shared,
 ) -> None:
-    """Write what others need to run a model as a service: a Dockerfile with all that goes in, and Kubernetes objects.
+    """Write the folder from which a service is built: a Dockerfile with its context, and Kubernetes manifests.
 
-    The folder holds the model and hftool itself, so that building needs nothing but a package index, and running no network. No
-    key is written: README.md in the folder says how to make one, how to build, run and try it.
+    The folder contains the model and hftool itself: building needs only a package index, running no network. It contains no
+    API key: its README.md shows how to create one, and how to build, run and try the service.
 
     \b
     hftool deploy runs/a --to docker --out image
@@ -74,4 +74,4 @@ def command(
         typer.echo(f"next        {next_command(made.path, read_facts(made.path))}")
         return
     typer.echo(f"next        docker build -t {made.image} {shlex.quote(str(made.path))}")
-    typer.echo(f"then        {made.path / 'README.md'} says how to run and try it")
+    typer.echo(f"then        {made.path / 'README.md'} shows how to run and try it")

@@ -13,14 +13,14 @@ from hftool.errors import ConfigError, as_line
 
 NAME = "doctor"
 INDENT = 12
-LEAST_WIDTH = 30  # columns, below which lines are left as they are
+LEAST_WIDTH = 30  # columns, below which lines are not wrapped
 
 
 @shared_options("offline")
 def command(*, shared: Shared) -> None:
-    """What this machine can do and how fast, what `auto` would choose, and what is missing.
+    """Show what this machine can do and how fast, what `auto` would choose, and what is missing.
 
-    Takes under ten seconds, five of them to time products of matrices.
+    Takes under ten seconds, five of them to time matrix products.
 
     \b
     hftool doctor --offline
@@ -28,7 +28,7 @@ def command(*, shared: Shared) -> None:
     go_offline(shared.offline)
     try:
         from hftool import workflow
-    except ImportError as error:  # the very thing that somebody asks a doctor about
+    except ImportError as error:  # exactly what doctor is for
         raise ConfigError(
             f"a package is missing or broken: {error}", f"{sys.executable} -m pip install --upgrade hftool-recipes"
         ) from None
@@ -42,7 +42,7 @@ def command(*, shared: Shared) -> None:
 
 
 def _rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
-    """What is said, line by line: a word, and what there is to say of it."""
+    """The lines of the report: key and text."""
     machine, memory, auto, versions = facts["machine"], facts["memory"], facts["auto"], facts["versions"]
     limit = f", {_size(memory['limit'])} of it for this container" if memory["limit"] else ""
     precisions = list(auto["precision"].values())
@@ -58,7 +58,7 @@ def _rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
         ("hub", _hub(facts["hub"])),
         ("cache", _cache(facts["cache"])),
         ("disk", f"{_size(facts['disk']['free'])} free in {facts['disk']['folder']}"),
-        *((("problem", f"{row['what']}. To mend it: {row['mend']}")) for row in facts["problems"]),
+        *((("problem", f"{row['what']}. To fix it: {row['mend']}")) for row in facts["problems"]),
         *([] if facts["problems"] else [("problems", "none")]),
     ]
 
@@ -89,7 +89,7 @@ def _size(count: float) -> str:
 
 
 def _say(key: str, text: str) -> None:
-    """A line; on a terminal it is broken at its width, in a pipe never. Paths and commands are never broken."""
+    """Print a line, wrapped on a terminal, never in a pipe. Paths and commands are never broken."""
     line = f"{key:<{INDENT}}{as_line(text)}"
     width = shutil.get_terminal_size().columns
     if sys.stdout is not None and sys.stdout.isatty() and width >= LEAST_WIDTH:

@@ -31,15 +31,17 @@ Split = Annotated[
 ]
 Limit = Annotated[
     int | None,
-    typer.Option("--limit", metavar="N", parser=number("--limit", least=1), help="Measure on a seeded sample of N rows."),
+    typer.Option("--limit", metavar="N", parser=number("--limit", least=1), help="Evaluate on a seeded sample of N rows."),
 ]
 Seed = Annotated[
     int,
-    typer.Option("--seed", metavar="N", parser=number("--seed", least=0, most=KNOBS["seed"].most), help="Of the sample."),
+    typer.Option(
+        "--seed", metavar="N", parser=number("--seed", least=0, most=KNOBS["seed"].most), help="Random seed of the sample."
+    ),
 ]
 Out = Annotated[
     str | None,
-    typer.Option("--out", metavar="FILE", help="Where the misclassified rows go; by default errors.jsonl in the run folder."),
+    typer.Option("--out", metavar="FILE", help="Output file for the wrong rows; by default errors.jsonl in the run folder."),
 ]
 
 
@@ -59,10 +61,10 @@ def command(
     columns: dict[str, str],
     shared: Shared,
 ) -> None:
-    """Measure a model on rows whose answers are known.
+    """Evaluate a model on labelled rows.
 
-    What fits the head: accuracy and F1 by class with the confusion, correlation, entity F1 by type, exact match, ROUGE,
-    BLEU, perplexity; and the rows that went wrong, worst first.
+    The metrics depend on the head: accuracy and F1 by class with the confusion matrix, correlation, entity F1 by type, exact
+    match, ROUGE, BLEU, perplexity; and the wrong rows, worst first.
 
     \b
     hftool evaluate runs/a --split validation
@@ -91,16 +93,18 @@ def command(
 
 
 def _show(metrics: dict[str, Any]) -> None:
-    """Metrics, then the tables that a report has: by class or type, and the confusion of classes."""
+    """Print the metrics, then the tables of a report: by class or type, and the confusion matrix."""
     wrong = f", {metrics['errors']} wrong" if {"accuracy", "exact_match"} & set(metrics) else ""
     typer.echo(f"{metrics['split']}: {metrics['rows']} rows{wrong}")
     majority, median = metrics.get("majority_baseline"), metrics.get("median_baseline")
     for name, value in metrics.items():
         if isinstance(value, float):
-            beside = f"  (always '{majority['label']}': {majority['accuracy']:.4f})" if majority and name == "accuracy" else ""
+            baseline = (
+                f"  (always '{majority['label']}': {majority['accuracy']:.4f})" if majority and name == "accuracy" else ""
+            )
             if median and name == "mean_absolute_error":
-                beside = f"  (always {number_text(median['score'])}: {number_text(median[name])})"
-            typer.echo(f"  {name:<20}{number_text(value)}{beside}")
+                baseline = f"  (always {number_text(median['score'])}: {number_text(median[name])})"
+            typer.echo(f"  {name:<20}{number_text(value)}{baseline}")
     for title, key, count in (("label", "by_class", "rows"), ("type", "by_type", "entities")):
         if metrics.get(key):
             _show_table(metrics[key], title, count)

@@ -27,9 +27,9 @@ def command(
     head: Head = None,
     shared: Shared,
 ) -> None:
-    """Write a model as ONNX graphs, after comparing their answers with the model's.
+    """Export a model as ONNX graphs, after comparing their answers with the model's.
 
-    The folder works wherever a model does: classify, predict, evaluate, serve.
+    Every verb takes the folder as a model: classify, predict, evaluate, serve.
 
     \b
     hftool export runs/a --to onnx --quantize int8 --out a-int8
@@ -46,7 +46,7 @@ def command(
 
 
 def _show(path: str, report: Any) -> None:
-    """What was checked, and what the export costs and saves."""
+    """Print the comparison, sizes and latencies."""
     parity, size, latency = report["parity"], report["bytes"], report["latency"]
     typer.echo(f"export      {path}: {', '.join(report['graphs'].values())}")
     typer.echo(f"parity      {_parity(parity)}")
@@ -73,7 +73,7 @@ def _show(path: str, report: Any) -> None:
 def _parity(parity: Any) -> str:
     outputs, texts = parity["outputs"], parity["random"].get("texts")
     worst = max(outputs["relative"], parity["random"].get("relative", 0.0))
-    said = f"outputs differ by at most {worst:.1e} of the largest ({parity['tolerance']:g} is allowed)"
+    outcome = f"outputs differ by at most {worst:.1e} of the largest ({parity['tolerance']:g} is allowed)"
     if texts:
-        return f"{said}; {parity['random']['same_texts']} of {texts} texts the same"
-    return f"{said}; {parity['answers']['same']} of {parity['answers']['of']} answers the same"
+        return f"{outcome}; {parity['random']['same_texts']} of {texts} texts the same"
+    return f"{outcome}; {parity['answers']['same']} of {parity['answers']['of']} answers the same"

@@ -37,10 +37,13 @@ Train = Annotated[str | None, typer.Option("--train", metavar="FILE", help="Trai
 Validation = Annotated[str | None, typer.Option("--validation", metavar="FILE", help="Validation rows.", rich_help_panel=DATA)]
 Test = Annotated[str | None, typer.Option("--test", metavar="FILE", help="Test rows.", rich_help_panel=DATA)]
 Out = Annotated[str | None, typer.Option("--out", metavar="DIR", help="The run folder; by default runs/MODEL-TASK-TIME.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in --out, or begin it there.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Resume the run in --out, or start it there.")]
 Config = Annotated[str | None, typer.Option("--config", metavar="FILE", help="Knobs from a YAML file.")]
-Assignments = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any knob; wins over --config.")]
-Head = Annotated[str | None, typer.Option("--head", metavar="WORD", help="What the model is to do; by default from the task.")]
+Assignments = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any knob; overrides --config.")]
+Head = Annotated[
+    str | None,
+    typer.Option("--head", metavar="WORD", help="The head: what the model learns to do; by default that of the task."),
+]
 
 
 @shared_options("offline", "no_fallback")
@@ -65,7 +68,7 @@ def command(
     knobs: dict[str, Any],
     shared: Shared,
 ) -> None:
-    """Train a model on a task, keep the best checkpoint, measure it.
+    """Train a model on a task, keep the best checkpoint, evaluate it.
 
     \b
     hftool finetune bert sst2
@@ -86,23 +89,23 @@ def command(
 def started_by_torch(
     words: list[str], settings: Settings, *, out: str | None, resume: bool, processes: int | None, max_restarts: int
 ) -> None:
-    """Where several processes are wanted, start them with the same words and end as they do. Raises UsageError, InputMissing.
+    """Start several processes with the same command line, where they are wanted, and exit with their code.
 
-    resume: whether the run in `out`, if there is one, is gone on with: it needs as many processes as it had.
+    resume: whether a run in `out` is resumed: it needs as many processes as before. Raises UsageError, InputMissing.
     """
     from hftool.training.launch import launch, wanted_processes
 
-    begun = Run(Path(out)) if resume and out is not None else None
-    count = wanted_processes(processes, settings.device, begun)
+    run = Run(Path(out)) if resume and out is not None else None
+    count = wanted_processes(processes, settings.device, run)
     if is_worker() or (count == 1 and not max_restarts):
         return
     if max_restarts and out is None:
-        raise UsageError("which run is to be gone on with after a restart?", "--max-restarts needs --out RUN")
+        raise UsageError("a restart needs a run to resume", "--max-restarts needs --out RUN")
     sys.exit(launch(words, processes=count, max_restarts=max_restarts, grace=settings.grace))
 
 
 def _settings(file: str | None, assignments: list[str], given: dict[str, Any], knobs: dict[str, Any]) -> Settings:
-    """Flag over --set over file, columns role by role; with another task the files and columns of the file stay behind."""
+    """Flags override --set, which overrides the file; another task drops the files and columns of the file."""
     layers = [read_config(file) if file else {}, parse_assignments(assignments), given | knobs]
     if any("task" in layer for layer in layers[1:]):
         layers[0] = {key: value for key, value in layers[0].items() if key not in OF_A_TASK}
@@ -111,7 +114,7 @@ def _settings(file: str | None, assignments: list[str], given: dict[str, Any], k
 
 
 def print_result(result: Any, *, quiet: bool, as_json: bool) -> None:
-    """The run folder, its metrics and the next command; or one JSON document."""
+    """Print the run folder, its metrics and the next command; or one JSON document."""
     if as_json:
         _print_json(result)
     else:
@@ -144,6 +147,6 @@ def _line(measured: dict[str, Any]) -> str:
     shown = {key: value for key, value in scores.items() if key != "loss"} if "perplexity" not in scores else scores
     values = "  ".join(f"{key} {number_text(value)}" for key, value in shown.items())
     majority, median = measured.get("majority_baseline"), measured.get("median_baseline")
-    beside = f", majority {majority['accuracy']:.4f}" if majority else ""
-    beside += f", median alone: error {number_text(median['mean_absolute_error'])}" if median else ""
-    return f"{values}  ({measured['rows']} rows{beside})"
+    baseline = f", majority {majority['accuracy']:.4f}" if majority else ""
+    baseline += f", median alone: error {number_text(median['mean_absolute_error'])}" if median else ""
+    return f"{values}  ({measured['rows']} rows{baseline})"

@@ -13,7 +13,8 @@ FACTS = (
     *("architecture", "family", "layers", "hidden_size", "attention_heads", "vocabulary"),
 )
 BatchSize = Annotated[
-    int, typer.Option("--batch-size", metavar="N", parser=number("--batch-size", least=1), help="Rows, for the memory.")
+    int,
+    typer.Option("--batch-size", metavar="N", parser=number("--batch-size", least=1), help="Rows of a batch, for the memory."),
 ]
 Length = Annotated[
     int, typer.Option("--length", metavar="N", parser=number("--length", least=1), help="Tokens of a row, for the memory.")
@@ -28,7 +29,7 @@ def command(
     length: Length = 128,
     shared: Shared,
 ) -> None:
-    """What a model is and needs, without loading its weights.
+    """Describe a model without loading its weights.
 
     Architecture, layers, parameters by part, bytes, and the memory to infer and to train.
 

@@ -48,9 +48,9 @@ def command(
     columns: dict[str, str],
     shared: Shared,
 ) -> None:
-    """Answer every row of a file, of any size, in order.
+    """Answer every row of a file of any size, in order.
 
-    A line is the row's own columns, then the parts of its answer: label and probabilities, entities, a text.
+    A line has the row's own columns, then the parts of its answer: label and probabilities, entities, a text.
 
     \b
     hftool predict runs/a reviews.csv --out scored.csv

@@ -12,9 +12,7 @@ Tasks = Annotated[list[str] | None, typer.Argument(metavar="TASK", help="Names o
 WriteLock = Annotated[
     bool, typer.Option("--lock", help="Write hftool.lock here, or extend it: revisions, and the SHA-256 of each file.")
 ]
-LockFile = Annotated[
-    str | None, typer.Option("--lock-file", metavar="FILE", help="As --lock, with a lock file of another name.")
-]
+LockFile = Annotated[str | None, typer.Option("--lock-file", metavar="FILE", help="As --lock, with another file name.")]
 
 
 @shared_options("offline")

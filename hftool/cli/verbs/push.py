@@ -10,9 +10,9 @@ from hftool.cli.progress import print_json
 
 NAME = "push"
 Folder = Annotated[str, typer.Argument(metavar="RUN", help="A finished run, or a model folder.")]
-Repo = Annotated[str, typer.Argument(metavar="OWNER/NAME", help="Where it goes on the Hub.")]
-Public = Annotated[bool, typer.Option("--public", help="For everybody to see; else private.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would go. Opens no socket.")]
+Repo = Annotated[str, typer.Argument(metavar="OWNER/NAME", help="The repository on the Hub.")]
+Public = Annotated[bool, typer.Option("--public", help="Create a public repository; private by default.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only list the files. Opens no socket.")]
 
 
 @shared_options()
@@ -24,9 +24,9 @@ def command(
     dry_run: DryRun = False,
     shared: Shared,
 ) -> None:
-    """Put a model on the Hugging Face Hub, in one commit, private unless --public.
+    """Upload a model to the Hugging Face Hub in one commit, private unless --public.
 
-    Only the model's own files go, and only as they were written.
+    Only the unchanged files of the model are uploaded.
 
     \b
     hftool push runs/a ann/reviews --dry-run

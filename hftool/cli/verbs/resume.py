@@ -24,7 +24,7 @@ def command(
     max_restarts: MaxRestarts = 0,
     shared: Shared,
 ) -> None:
-    """Go on with a run that was stopped or killed, bitwise as if it had not been.
+    """Continue a run that was stopped or killed, bitwise as if it had not been.
 
     \b
     hftool resume runs/a
@@ -32,8 +32,8 @@ def command(
     go_offline(shared.offline)
     from hftool import workflow
 
-    begun = Folder(Path(run))
-    settings = make_config(read_config(str(begun.config))) if begun.is_run() else Settings()
+    folder = Folder(Path(run))
+    settings = make_config(read_config(str(folder.config))) if folder.is_run() else Settings()
     started_by_torch(context.obj, settings, out=run, resume=True, processes=processes, max_restarts=max_restarts)
     with shared.screen() as progress:
         result = workflow.resume(run, offline=shared.offline, progress=progress)

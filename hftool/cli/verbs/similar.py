@@ -11,7 +11,7 @@ from hftool.cli.verbs.embed import Pooling, check_pooling
 
 NAME = "similar"
 First = Annotated[str, typer.Argument(metavar="A", help="A text.")]
-Second = Annotated[str, typer.Argument(metavar="B", help="Another.")]
+Second = Annotated[str, typer.Argument(metavar="B", help="The other text.")]
 
 
 @shared_options("offline", "no_fallback")
@@ -24,7 +24,7 @@ def command(
     device: Device = "auto",
     shared: Shared,
 ) -> None:
-    """How alike two texts are: the cosine of their vectors, -1 to 1.
+    """The similarity of two texts: the cosine of their vectors, -1 to 1.
 
     \b
     hftool similar minilm "A man rides a horse." "Somebody is on a horse."

@@ -13,9 +13,9 @@ Folder = Annotated[str, typer.Argument(metavar="DIR", help="A run, a model folde
 
 @shared_options()
 def command(*, folder: Folder, shared: Shared) -> None:
-    """Check every file of a folder against the hash that was written beside it: none missing, changed or added.
+    """Check every file of a folder against its SHA-256: none missing, changed or added.
 
-    Of a run these are model/, checkpoints/ and base/; its config.yaml, manifest, log and metrics have no hashes.
+    Of a run model/, checkpoints/ and base/ are checked; its config.yaml, manifest, log and metrics have no checksums.
 
     \b
     hftool verify my-model
@@ -31,4 +31,4 @@ def command(*, folder: Folder, shared: Shared) -> None:
     if not shared.quiet:
         for name, digest in found.files.items():
             typer.echo(f"{digest}  {name}")
-    typer.echo(f"{found.kind} {found.folder}: {len(found.files)} files are as they were written")
+    typer.echo(f"{found.kind} {found.folder}: {len(found.files)} files match their checksums")
