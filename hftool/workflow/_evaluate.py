@@ -8,6 +8,7 @@ from typing import Any
 from hftool.data.decimal_commas import parse_decimal_commas
 from hftool.data.labels import Labels, own_names
 from hftool.data.passages import merge_lines
+from hftool.data.readers.tables import Table
 from hftool.data.rows import SplitRows, sample_indices
 from hftool.data.rows import prepare as prepare_rows
 from hftool.data.splits import has_targets
@@ -24,6 +25,7 @@ from hftool.workflow._load import check_head_by_name, load_place, make_predictor
 from hftool.workflow.arguments import Model, Task, model_word, task_word
 from hftool.workflow.choose_head import columns_to_measure
 from hftool.workflow.in_memory import PATH, rows_table
+from hftool.workflow.metric_module import load_metric, measure_with
 
 SPLITS = ("train", "validation", "test")
 
@@ -49,6 +51,8 @@ def evaluate(
     device: str = "auto",
     encoding: str | None = None,
     errors: str | Path | None = None,
+    metric: str | None = None,
+    trust_metric: str | None = None,
     offline: bool = False,
     fallback: bool = False,
     progress: Progress = silent,
@@ -59,45 +63,52 @@ def evaluate(
         task: A task, a file, or rows in memory; by default the data of the run.
         split: train, validation or test; by default test if it has labels, else validation.
         head: By default what the model was trained for.
-        limit: Measure on a sample of N rows, drawn with `seed`.
         errors: File for the wrongly predicted rows, worst first; by default errors.jsonl in the run folder.
+        metric: A module of `evaluate`, whose result is `module` in the metrics: a script, or a name on the Hub, repeated in
+            `trust_metric`.
 
     Raises:
         HftoolError: What `load` raises, DataError, UsageError.
     """
     model, rows = model_word(model), rows_table(task)
     word = PATH if rows else None if task is None else task_word(task)
-    _check_split(split)
     if word is None and (column or encoding):
         raise UsageError("columns and an encoding go with a task or a file", f"hftool evaluate {model} FILE ...")
-    if errors is not None:
-        check_ending(errors)
-        check_output(Path(errors))
-    if head is not None:
-        check_head_by_name(model, head)
+    _check_words(model, split, errors, head)
+    module = None if metric is None else load_metric(metric, trusted=trust_metric, offline=offline)
     place = resolve_model(model, head=head, offline=offline, fallback=fallback, progress=progress)
     loaded = trained(load_place(place, head=head, device=device, progress=progress), None)
     if word is None:
         part = own_rows(place, split, model, loaded.head_config, offline=offline, progress=progress)
     else:
-        used = None if rows else _stand_in_of(place, word)
-        data = resolve_task(used, {}, encoding=encoding, offline=offline, fallback=False, progress=progress)
-        data = replace(data, tables={"train": rows}) if rows else data
-        if head is None:
-            plan.check_texts(data)
+        data = _data_of(place, word, rows, encoding=encoding, offline=offline, progress=progress)
         loaded = _as_the_task_wants(loaded, data, head)
         part = rows_to_measure(data, word, split, loaded.head_config, column or {}, chosen=head is not None, progress=progress)
     part = part.keep(sample_indices(len(part.rows), limit, seed))
     loaded = on_the_scale_of(part, loaded)
     target = _errors_file(errors, place, loaded)
-    report = _measured(part, loaded)
+    report = _measured(part, loaded, module, metric)
     _write_errors(report, target, progress)
     return report
 
 
-def _check_split(split: str | None) -> None:
+def _check_words(model: str, split: str | None, errors: str | Path | None, head: str | None) -> None:
     if split is not None and split not in SPLITS:
         raise UsageError(f"split must be one of {', '.join(SPLITS)}, not '{split}'")
+    if errors is not None:
+        check_ending(errors)
+        check_output(Path(errors))
+    if head is not None:
+        check_head_by_name(model, head)
+
+
+def _data_of(
+    place: ModelSource, word: str, rows: Table | None, *, encoding: str | None, offline: bool, progress: Progress
+) -> TaskSource:
+    """The rows in memory, or those of a task; of a run's own task its stand-in, where it had one."""
+    used = None if rows else _stand_in_of(place, word)
+    data = resolve_task(used, {}, encoding=encoding, offline=offline, fallback=False, progress=progress)
+    return replace(data, tables={"train": rows}) if rows else data
 
 
 def _errors_file(errors: str | Path | None, place: ModelSource, loaded: Loaded) -> Path | None:
@@ -118,9 +129,11 @@ def _write_errors(report: Report, target: Path | None, progress: Progress) -> No
 def _as_the_task_wants(loaded: Loaded, data: TaskSource, head: str | None) -> Loaded:
     """The model with the metrics and the prefix of the task, where it was trained on none.
 
-    Raises UsageError for a task of another head, unless the user chose the head.
+    Raises UsageError for a task of another head, DataError for a table that is named as text, unless the user chose the head.
     """
     head_config, row = loaded.head_config, data.row
+    if head is None:
+        plan.check_texts(data)
     if row is None:
         return loaded
     if head is None and head_config.head not in (row.head, *row.also):
@@ -132,11 +145,13 @@ def _as_the_task_wants(loaded: Loaded, data: TaskSource, head: str | None) -> Lo
     return replace(loaded, head_config=replace(head_config, measures=row.measures, prefix=prefix))
 
 
-def _measured(part: SplitRows, loaded: Loaded) -> Report:
+def _measured(part: SplitRows, loaded: Loaded, module: Any, name: str | None) -> Report:
     predictor = make_predictor(loaded)
     metrics, labels = predictor.head.metrics(), loaded.head_config.labels
     answers, loss = predictor.score(predictor.head.encode(part.rows))
     measured = make_report(answers, part.rows, metrics, labels, loss)
+    if module is not None:
+        measured["module"] = measure_with(module, str(name), answers, part.rows, metrics, labels)
     wrong = error_rows(answers, part.rows, part.numbers, metrics, labels)
     return Report(part.split, {**measured, "stand_in": dict(loaded.head_config.stand_in)}, wrong)
 

@@ -39,6 +39,14 @@ Seed = Annotated[
         "--seed", metavar="N", parser=number("--seed", least=0, most=KNOBS["seed"].most), help="Random seed of the sample."
     ),
 ]
+Metric = Annotated[
+    str | None,
+    typer.Option("--metric", metavar="PATH", help="A script of the evaluate library, or a name on the Hub, to measure with."),
+]
+TrustMetric = Annotated[
+    str | None,
+    typer.Option("--trust-metric", metavar="NAME", help="Run the code of a metric from the Hub: the name of --metric again."),
+]
 Out = Annotated[
     str | None,
     typer.Option("--out", metavar="FILE", help="Output file for the wrong rows; by default errors.jsonl in the run folder."),
@@ -57,6 +65,8 @@ def command(
     limit: Limit = None,
     seed: Seed = 0,
     out: Out = None,
+    metric: Metric = None,
+    trust_metric: TrustMetric = None,
     device: Device = "auto",
     columns: dict[str, str],
     shared: Shared,
@@ -86,6 +96,8 @@ def command(
             device=device,
             encoding=encoding,
             errors=out,
+            metric=metric,
+            trust_metric=trust_metric,
             **shared.access(progress),
         )
     show = print_json if shared.as_json else _show
@@ -105,6 +117,10 @@ def _show(metrics: dict[str, Any]) -> None:
             if median and name == "mean_absolute_error":
                 baseline = f"  (always {number_text(median['score'])}: {number_text(median[name])})"
             typer.echo(f"  {name:<20}{number_text(value)}{baseline}")
+    module = metrics.get("module", {})
+    for name, value in module.items():
+        if isinstance(value, (int, float)):
+            typer.echo(f"  {name:<20}{number_text(value)}  ({module['name']})")
     for title, key, count in (("label", "by_class", "rows"), ("type", "by_type", "entities")):
         if metrics.get(key):
             _show_table(metrics[key], title, count)
