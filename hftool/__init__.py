@@ -48,7 +48,7 @@ if TYPE_CHECKING:
         verify,
     )
 
-DISTRIBUTION = "hftool-recipes"  # the name `hftool` on the package index belongs to somebody else
+DISTRIBUTION = "hftool-recipes"  # on the package index `hftool` is another project
 ELSEWHERE = {"HftoolError": "hftool.errors", "SamplingParams": "hftool.sampling"}
 
 __all__ = [

@@ -74,7 +74,7 @@ def serve(*models: str | Path, port: int = 8000) -> None:
 
 
 if __name__ == "__main__":
-    result = finetune(fallback=True)  # fallback: without a network, MiniLM on bundled sentences stands in, and says so
+    result = finetune(fallback=True)  # fallback: without a network, MiniLM on bundled sentences stands in, with a notice
     report = evaluate(result.run.path, split="validation")
     print("accuracy", report.metrics["accuracy"], "of", report.metrics["rows"], "rows")
     model = load(save(result.run.path, out=result.run.path / "saved"))

@@ -77,7 +77,7 @@ def serve(*models: str | Path, port: int = 8000) -> None:
 
 
 if __name__ == "__main__":
-    generator = load(fallback=True)  # fallback: without a network, a small model stands in, and says so
+    generator = load(fallback=True)  # fallback: without a network, a small model stands in, with a notice
     print(infer(generator, ["Once upon a time"], max_new_tokens=30, temperature=0.8)[0]["text"])
     result = finetune(fallback=True, epochs=2, lr=5e-4)
     report = evaluate(result.run.path)

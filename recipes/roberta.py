@@ -74,7 +74,7 @@ def serve(*models: str | Path, port: int = 8000) -> None:
 
 
 if __name__ == "__main__":
-    filler = load(fallback=True)  # fallback: without a network, a small model stands in, and says so
+    filler = load(fallback=True)  # fallback: without a network, a small model stands in, with a notice
     for mask in infer(filler, ["The old man opened the <mask>."])[0]["masks"]:
         print(" ".join(fill["token"] for fill in mask["fills"]))
     result = finetune(fallback=True, epochs=10, batch_size=16)

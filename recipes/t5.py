@@ -77,7 +77,7 @@ def serve(*models: str | Path, port: int = 8000) -> None:
 
 
 if __name__ == "__main__":
-    result = finetune(fallback=True, epochs=2)  # fallback: without a network, a small model stands in, and says so
+    result = finetune(fallback=True, epochs=2)  # fallback: without a network, a small model stands in, with a notice
     report = evaluate(result.run.path)
     print("ROUGE-L", report.metrics["rougeL"], "of", report.metrics["rows"], "rows")
     model = load(save(result.run.path, out=result.run.path / "saved"))

@@ -142,7 +142,7 @@ def _is_closed_pipe(error: BaseException | None) -> bool:
 
 
 def _closed_pipe() -> int:
-    """The reader has closed the pipe, as `| head` does: no error, and nothing more is written at exit."""
+    """The reader has closed the pipe, as `| head` does: no error, and nothing is flushed at exit."""
     sys.stdout = sys.__stdout__  # typer has wrapped it
     if sys.stdout is not None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -21,7 +21,7 @@ from hftool.safety import EXPORT, PICKLES, sha256
 from hftool.storage.run_folder import Run, check_output, whole_folder
 from hftool.workflow._export import export
 from hftool.workflow._load import load_place, trained
-from hftool.workflow.arguments import Model, model_word
+from hftool.workflow.arguments import Model, model_name
 
 TARGETS = ("onnx", "docker", "kubernetes")
 MOST_REPLICAS = 100
@@ -68,7 +68,7 @@ def deploy(
     Raises:
         HftoolError: What `load` raises, UsageError, OutputUnavailable.
     """
-    model = model_word(model)
+    model = model_name(model)
     _check(to, name=name, image=image, replicas=replicas)
     target = Path(out) if out is not None else _beside(model, to)
     if to == "onnx":

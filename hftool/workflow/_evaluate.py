@@ -22,7 +22,7 @@ from hftool.resolve import ModelSource, TaskSource, resolve_model, resolve_task
 from hftool.storage.run_folder import check_output
 from hftool.workflow import plan
 from hftool.workflow._load import check_head_by_name, load_place, make_predictor, trained
-from hftool.workflow.arguments import Model, Task, model_word, task_word
+from hftool.workflow.arguments import Model, Task, model_name, task_name
 from hftool.workflow.choose_head import columns_to_measure
 from hftool.workflow.in_memory import PATH, rows_table
 from hftool.workflow.metric_module import load_metric, measure_with
@@ -70,8 +70,8 @@ def evaluate(
     Raises:
         HftoolError: What `load` raises, DataError, UsageError.
     """
-    model, rows = model_word(model), rows_table(task)
-    word = PATH if rows else None if task is None else task_word(task)
+    model, rows = model_name(model), rows_table(task)
+    word = PATH if rows else None if task is None else task_name(task)
     if word is None and (column or encoding):
         raise UsageError("columns and an encoding go with a task or a file", f"hftool evaluate {model} FILE ...")
     _check_words(model, split, errors, head)
@@ -82,10 +82,10 @@ def evaluate(
         part = own_rows(place, split, model, loaded.head_config, offline=offline, progress=progress)
     else:
         data = _data_of(place, word, rows, encoding=encoding, offline=offline, progress=progress)
-        loaded = _as_the_task_wants(loaded, data, head)
+        loaded = _with_task(loaded, data, head)
         part = rows_to_measure(data, word, split, loaded.head_config, column or {}, chosen=head is not None, progress=progress)
     part = part.keep(sample_indices(len(part.rows), limit, seed))
-    loaded = on_the_scale_of(part, loaded)
+    loaded = with_label_range(part, loaded)
     target = _errors_file(errors, place, loaded)
     report = _measured(part, loaded, module, metric)
     _write_errors(report, target, progress)
@@ -126,7 +126,7 @@ def _write_errors(report: Report, target: Path | None, progress: Progress) -> No
         notice(progress, f"{len(report.errors)} wrong rows, the worst first: {target}")
 
 
-def _as_the_task_wants(loaded: Loaded, data: TaskSource, head: str | None) -> Loaded:
+def _with_task(loaded: Loaded, data: TaskSource, head: str | None) -> Loaded:
     """The model with the metrics and the prefix of the task, where it was trained on none.
 
     Raises UsageError for a task of another head, DataError for a table that is named as text, unless the user chose the head.
@@ -156,7 +156,7 @@ def _measured(part: SplitRows, loaded: Loaded, module: Any, name: str | None) ->
     return Report(part.split, {**measured, "stand_in": dict(loaded.head_config.stand_in)}, wrong)
 
 
-def on_the_scale_of(part: SplitRows, loaded: Loaded) -> Loaded:
+def with_label_range(part: SplitRows, loaded: Loaded) -> Loaded:
     """The model with the range of the labels, where it gives scores and was trained on none."""
     if not head_class(loaded.head_config.head).numbers or loaded.head_config.label_range:
         return loaded

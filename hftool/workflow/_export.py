@@ -25,7 +25,7 @@ from hftool.storage.run_folder import check_output, whole_folder
 from hftool.workflow import _evaluate
 from hftool.workflow._infer import natural_options
 from hftool.workflow._load import check_head_by_name, load_place, trained
-from hftool.workflow.arguments import Model, model_word
+from hftool.workflow.arguments import Model, model_name
 
 FORMATS = ("onnx",)
 NUMBERS = ("int8",)
@@ -66,7 +66,7 @@ def export(
         ConfigError: An export, a head that is not trained, or a model that cannot be exported.
         HftoolError: What `load` raises, OutputUnavailable.
     """
-    model = model_word(model)
+    model = model_name(model)
     _check_words(to, quantize)
     check_output(Path(out))
     check_extra("onnxscript")
@@ -152,4 +152,4 @@ def _measured_rows(place: ModelSource, loaded: Loaded, progress: Progress) -> tu
         return loaded, ()
     writes = get_head(loaded.tokenizer, loaded.head_config, loaded.model.config).sampling is not None
     part = part.keep(sample_indices(len(part.rows), MEASURED_GENERATED if writes else MEASURED, 0))
-    return _evaluate.on_the_scale_of(part, loaded), part.rows
+    return _evaluate.with_label_range(part, loaded), part.rows

@@ -41,7 +41,7 @@ from hftool.training.distributed import ProcessGroup, generators_claimed, seed_e
 from hftool.training.loop import Trainer
 from hftool.workflow._load import make_predictor, notify_tokenizer
 from hftool.workflow._save import save_folder
-from hftool.workflow.arguments import Model, Task, model_word, refuse_unknown, task_word
+from hftool.workflow.arguments import Model, Task, model_name, refuse_unknown, task_name
 from hftool.workflow.distributed_scoring import score_together
 from hftool.workflow.finetune_notices import notify_plan, truncated_rows
 from hftool.workflow.in_memory import rows_table, task_of
@@ -94,8 +94,8 @@ def finetune(
     """
     refuse_unknown(finetune, unknown)
     rows = rows_table(task)
-    word = task_of(rows) if rows else None if task is None else task_word(task)
-    settings = make_settings(config, model=None if model is None else model_word(model), task=word, head=head)
+    word = task_of(rows) if rows else None if task is None else task_name(task)
+    settings = make_settings(config, model=None if model is None else model_name(model), task=word, head=head)
     choose_head(settings)
     with generators_claimed():
         return _finetune(settings, rows, out, resume, offline=offline, fallback=fallback, progress=progress)
@@ -145,7 +145,7 @@ def resume(run: Model, *, offline: bool = False, progress: Progress = silent) ->
         DataError: All checkpoints are damaged, or the best.
         HftoolError: What `finetune` raises.
     """
-    run = model_word(run)
+    run = model_name(run)
     source = Run(Path(run))
     if not source.is_run():
         what = "is no run folder: it has no config.yaml and manifest.json" if source.path.is_dir() else "is not there"
@@ -259,13 +259,13 @@ def _run(run: Run, job: FinetuneJob, team: ProcessGroup, progress: Progress) -> 
         "skipped_steps": trainer.finite.skipped,
     }
     metrics |= {name: _measure(predictor, job, name, team) for name in MEASURED if name in job.encoded}
-    team.check(lambda: _judge(run, predictor, metrics))
+    team.check(lambda: _add_verdicts(run, predictor, metrics))
     team.check(lambda: _end(run, job, predictor, metrics))
     team.check(lambda: _release(trainer.store, progress))
     return Result(run, metrics, position.seconds, job.found.stand_ins())
 
 
-def _judge(run: Run, predictor: Predictor, metrics: dict[str, Any]) -> None:
+def _add_verdicts(run: Run, predictor: Predictor, metrics: dict[str, Any]) -> None:
     """Add `verdicts` to the metrics of a run."""
     text = run.log.read_text(encoding="utf-8") if run.log.is_file() else ""
     lines = map(json.loads, text.splitlines())

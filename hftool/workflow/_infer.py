@@ -197,7 +197,7 @@ def as_translator(loaded: Loaded, *, to: str | None, source: str) -> Loaded:
         raise UsageError("to which language?", "Name it with --to, such as --to de")
     if not loaded.family.prefixed:
         family = loaded.family.name
-        raise UsageError(f"a {family} that nobody fine-tuned cannot translate", "Fine-tune it: hftool finetune MODEL TASK")
+        raise UsageError(f"a {family} that is not fine-tuned cannot translate", "Fine-tune it: hftool finetune MODEL TASK")
     return _with_prefix(loaded, wanted)
 
 

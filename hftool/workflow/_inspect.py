@@ -31,7 +31,7 @@ from hftool.registry.models import natural_head
 from hftool.resolve import resolve_model
 from hftool.safety import is_export
 from hftool.workflow._load import longest_input, notify_tokenizer, text_rows
-from hftool.workflow.arguments import Model, model_word, one_or_many, text_list
+from hftool.workflow.arguments import Model, model_name, one_or_many, text_list
 
 LEAST_TOKENS = 2  # the special tokens at both ends
 
@@ -102,7 +102,7 @@ def tokenize(
 
 def _tokenizer_of(model: Model, *, offline: bool, fallback: bool, progress: Progress) -> tuple[Any, HeadConfig]:
     """The tokenizer of a model folder, and its head config: its own, or that of the head that it would be loaded with."""
-    place = resolve_model(model_word(model), head=None, offline=offline, fallback=fallback, progress=progress)
+    place = resolve_model(model_name(model), head=None, offline=offline, fallback=fallback, progress=progress)
     config = read_config(place.folder, exported=True)
     check_loaded(place.folder, weights=False)
     tokenizer = load_tokenizer(place.folder, config)
@@ -187,7 +187,7 @@ def info(
     Returns:
         Facts as JSON; bytes and memory in bytes.
     """
-    model = model_word(model)
+    model = model_name(model)
     place = resolve_model(model, head=None, offline=offline, fallback=fallback, progress=progress)
     head_config = read_head_config(place.folder)
     config = read_config(place.folder, exported=True)

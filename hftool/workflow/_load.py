@@ -39,7 +39,7 @@ from hftool.registry.models import FAMILIES, Family, check_head, find_model, nat
 from hftool.resolve import ModelSource, resolve_model
 from hftool.safety import is_export
 from hftool.sampling import SamplingParams
-from hftool.workflow.arguments import Model, model_word, text_list
+from hftool.workflow.arguments import Model, model_name, text_list
 
 
 def load(
@@ -66,7 +66,7 @@ def load(
         UsageError: The model's family has no such head.
         HftoolError: InputMissing, HubUnreachable, Refused, DataError, ConfigError.
     """
-    model = model_word(model)
+    model = model_name(model)
     if head is not None:
         check_head_by_name(model, head)
     place = resolve_model(model, head=head, offline=offline, fallback=fallback, progress=progress)
@@ -76,7 +76,7 @@ def load(
 def check_head_by_name(model: Model, head: str) -> None:
     """Check a head by the names alone, before anything is read or fetched. Raises UsageError."""
     head_class(head)
-    known = find_model(model_word(model))
+    known = find_model(model_name(model))
     if known is not None:
         check_head(next(f for f in FAMILIES if f.name == known.family), head, model=known.name)
 

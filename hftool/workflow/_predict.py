@@ -21,7 +21,7 @@ from hftool.resolve import ModelSource, resolve_model
 from hftool.storage.run_folder import check_output
 from hftool.workflow._infer import natural_options
 from hftool.workflow._load import check_head_by_name, load_place, make_predictor, trained
-from hftool.workflow.arguments import Model, Task, model_word, task_word
+from hftool.workflow.arguments import Model, Task, model_name, task_name
 from hftool.workflow.choose_head import columns_to_answer
 from hftool.workflow.in_memory import PATH, records, rows_table
 
@@ -91,7 +91,7 @@ def _check_out(out: str | Path | None) -> None:
 def _file(source: Task | None) -> str:
     if source is None:
         raise UsageError("which file?", "hftool predict MODEL FILE --out OUT.csv")
-    return task_word(source)
+    return task_name(source)
 
 
 def _resolved(
@@ -102,7 +102,7 @@ def _resolved(
         return None
     if head is not None:
         check_head_by_name(model, head)
-    return resolve_model(model_word(model), head=head, offline=offline, fallback=fallback, progress=progress)
+    return resolve_model(model_name(model), head=head, offline=offline, fallback=fallback, progress=progress)
 
 
 def _check_array(out: str | Path | None, loaded: Loaded) -> None:

@@ -12,7 +12,7 @@ from hftool.models.checksums import SUMS, verify_checksums
 from hftool.progress import Progress, notice, silent
 from hftool.safety import check_folder, sha256
 from hftool.storage.run_folder import Run, append_lines
-from hftool.workflow.arguments import Model, model_word
+from hftool.workflow.arguments import Model, model_name
 
 RECORD = "pushed.jsonl"  # in a run folder: one line for each push
 
@@ -53,7 +53,7 @@ def push(folder: Model, repo: str, *, public: bool = False, dry_run: bool = Fals
         HftoolError: UsageError, InputMissing, HubUnreachable.
     """
     hub.check_repo(repo)
-    path = Path(model_word(folder))
+    path = Path(model_name(folder))
     run = Run(path) if Run(path).is_run() else None
     model = _model_of(path, run)
     sums = {**verify_checksums(model), SUMS: sha256(model / SUMS)}

@@ -17,7 +17,7 @@ from hftool.storage.run_folder import Run, check_output, read_json, whole_folder
 from hftool.training.adapters import add_adapters, merge_adapters
 from hftool.training.checkpoints import MANIFEST, CheckpointManager, load_weights
 from hftool.training.checkpoints import verify as verify_checkpoint
-from hftool.workflow.arguments import Model, model_word
+from hftool.workflow.arguments import Model, model_name
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def save(run: Model, *, out: str | Path, checkpoint: str = "best") -> Path:
         DataError: The best checkpoint is damaged.
         HftoolError: InputMissing, OutputUnavailable.
     """
-    run = model_word(run)
+    run = model_name(run)
     source, target = Run(Path(run)), Path(out)
     check_output(target)
     if not source.path.is_dir():
@@ -95,7 +95,7 @@ def verify(folder: Model) -> Verified:
         DataError: Files differ; it names them.
         Refused: A link leads out of the folder.
     """
-    path = Path(model_word(folder))
+    path = Path(model_name(folder))
     if not path.is_dir():
         raise InputMissing(f"there is no folder '{path}'")
     for file in path.rglob("*"):

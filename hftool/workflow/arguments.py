@@ -43,7 +43,7 @@ def shown(value: object) -> str:
     return f"{article}{name}{size}"
 
 
-def model_word(model: object) -> str:
+def model_name(model: object) -> str:
     """The name or the folder of a model that is given as a string, a path, a Run, or a Result.
 
     Raises:
@@ -60,7 +60,7 @@ def model_word(model: object) -> str:
     raise UsageError(f"the model is {shown(model)}", takes)
 
 
-def task_word(task: object) -> str:
+def task_name(task: object) -> str:
     """The name or the path of a task.
 
     Raises:

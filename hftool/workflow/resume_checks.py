@@ -16,7 +16,7 @@ from hftool.progress import Progress, notice
 FREE = frozenset({"workers", "keep", "grace", "save_steps", "save_minutes"})
 # left open, these mean the value that was chosen when the run started
 CHOSEN = frozenset({"head", "lr", "max_length", "max_new_tokens", "prefix"})
-PLACES = ("model", "task", *FILES)
+SOURCES = ("model", "task", *FILES)
 
 
 def check_same(recorded: Config, wanted: Config, run: Path) -> None:
@@ -33,7 +33,7 @@ def check_same(recorded: Config, wanted: Config, run: Path) -> None:
             continue  # each of several processes has a GPU; their number is checked elsewhere
         if name == "columns":
             was = {role: was.get(role) for role in now}
-        if name in PLACES and _is_same_source(was, now):
+        if name in SOURCES and _is_same_source(was, now):
             continue
         if was != now:
             found.append(f"{name} was {_word(was)}, now {_word(now)}")
@@ -61,7 +61,7 @@ def relocate(recorded: Config, given: Config, made: Mapping[str, Any], run: Path
         The recorded settings, each path as it is now.
     """
     changes: dict[str, str] = {}
-    for name in PLACES:
+    for name in SOURCES:
         was, now = getattr(recorded, name), absolute_path(getattr(given, name))
         if not was or not Path(was).is_absolute():
             continue
@@ -88,10 +88,10 @@ def as_recorded(settings: Config) -> dict[str, Any]:
     return document
 
 
-def check_recorded(made: Mapping[str, Any], written: Config, run: Path) -> None:
+def check_recorded(made: Mapping[str, Any], edited: Config, run: Path) -> None:
     """Raise ConfigError, with the list of differences, where config.yaml of a run was edited, which its manifest shows. Runs of
     older versions have the settings in config.yaml alone."""
-    known, now = made.get("settings", {}), as_recorded(written)
+    known, now = made.get("settings", {}), as_recorded(edited)
     names = [name for name in now if name in known and name not in FREE]
     found = [f"{name} was {_word(known[name])}, now {_word(now[name])}" for name in names if known[name] != now[name]]
     if found:

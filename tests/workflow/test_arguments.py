@@ -11,7 +11,7 @@ import pytest
 from hftool import workflow
 from hftool.errors import HftoolError, UsageError
 from hftool.storage.run_folder import Run
-from hftool.workflow.arguments import model_word, shown, task_word, text_list
+from hftool.workflow.arguments import model_name, shown, task_name, text_list
 from recipes import bert
 
 TEXTS = ["a warm funny film", "a cold dull film"]
@@ -98,7 +98,7 @@ def test_a_run_and_a_result_are_models(tiny_run, expected):
     result = workflow.Result(Run(tiny_run), {}, 0.0, {})
     for model in (result, Run(tiny_run), tiny_run, str(tiny_run)):
         assert [answer["label"] for answer in workflow.infer(model, TEXTS)] == expected
-        assert model_word(model) == str(tiny_run)
+        assert model_name(model) == str(tiny_run)
     assert bert.load(result).head_config.labels == ("negative", "positive")
     assert workflow.info(result)["head"] == "classify"
     assert bert.evaluate(result, split="validation").metrics["rows"] == 16
@@ -158,7 +158,7 @@ def test_what_is_no_task_is_named(task, what):
 def test_paths_are_taken(tmp_path):
     with pytest.raises(HftoolError, match="no-such-file"):
         workflow.finetune("bert-mini", tmp_path / "no-such-file.csv")
-    assert task_word(tmp_path) == str(tmp_path)
+    assert task_name(tmp_path) == str(tmp_path)
 
 
 @pytest.mark.parametrize(

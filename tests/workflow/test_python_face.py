@@ -73,7 +73,7 @@ def test_a_run_on_rows_in_memory_is_resumed_with_the_same_rows_alone(tmp_path, t
         raise Stopped
 
     with monkeypatch.context() as patch, pytest.raises(Stopped):
-        patch.setattr("hftool.workflow._finetune._judge", stop)
+        patch.setattr("hftool.workflow._finetune._add_verdicts", stop)
         hftool.finetune(tiny_bert, ROWS, out=tmp_path / "run", config=CONFIG)
     with pytest.raises(InputMissing, match="was trained on rows in memory.* Give them again"):
         hftool.resume(tmp_path / "run")
