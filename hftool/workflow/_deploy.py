@@ -53,14 +53,11 @@ def deploy(
     offline: bool = False,
     progress: Progress = silent,
 ) -> Deployment:
-    """Write what runs a model elsewhere: the context of a Docker image, the objects of Kubernetes, or ONNX graphs.
-
-    The model is loaded once, so that no image of a broken model is built. A stand-in is never used.
+    """Write the context of a Docker image, the objects of Kubernetes, or ONNX graphs. A stand-in is never used.
 
     Args:
-        to: onnx (as `export`), docker or kubernetes.
+        to: onnx (as `export`, where quantize may be int8), docker or kubernetes.
         out: By default a folder named as `to` in the run.
-        quantize: int8, for onnx alone.
         name: Of the service and its model; by default that of the run.
         image: Reference with a tag; by default NAME:VERSION-HASH, which changes with the model.
         replicas: The minimum number of pods.
@@ -80,23 +77,28 @@ def deploy(
     known_as = name or name_of(_word(model, place))
     if (place.folder / SUMS).is_file():
         verify_checksums(place.folder)
-    loaded = trained(load_place(place, head=None, device="cpu", progress=progress), None)
+    loaded = trained(load_place(place, head=None, device="cpu", progress=progress), None)  # no image of a broken model
     with whole_folder(target) as folder:
         digest = _copy_model(place.folder, loaded.head_config, folder / "model")
-        service = Service(
-            name=known_as,
-            image=image or f"{known_as}:{version()}-{digest[:12]}",
-            head=loaded.head_config.head,
-            weights=weights_of(folder / "model"),
-            exported=(folder / "model" / EXPORT).is_file(),
-            replicas=replicas,
-        )
+        image = image or f"{known_as}:{version()}-{digest[:12]}"
+        service = _service(folder / "model", loaded, name=known_as, image=image, replicas=replicas)
         write_context(service, folder)
         if to == "kubernetes":
             (folder / to).mkdir()
             write_objects(service, folder / to)
         write_readme(service, folder, body=_body(loaded), most=SCALE * replicas if to == "kubernetes" else None)
     return Deployment(target, to, known_as, service.image)
+
+
+def _service(model: Path, loaded: Loaded, *, name: str, image: str, replicas: int) -> Service:
+    return Service(
+        name=name,
+        image=image,
+        head=loaded.head_config.head,
+        weights=weights_of(model),
+        exported=(model / EXPORT).is_file(),
+        replicas=replicas,
+    )
 
 
 def _check(to: str, *, name: str | None, image: str | None, replicas: int) -> None:

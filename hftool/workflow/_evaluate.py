@@ -64,8 +64,7 @@ def evaluate(
         split: train, validation or test; by default test if it has labels, else validation.
         head: By default what the model was trained for.
         errors: File for the wrongly predicted rows, worst first; by default errors.jsonl in the run folder.
-        metric: A module of `evaluate`, whose result is `module` in the metrics: a script, or a name on the Hub, repeated in
-            `trust_metric`.
+        metric: A module of `evaluate`, `module` in the metrics: a script, or a name on the Hub, repeated in trust_metric.
 
     Raises:
         HftoolError: What `load` raises, DataError, UsageError.

@@ -63,19 +63,16 @@ def serve(
     progress: Progress = silent,
     on_ready: Callable[[Address], None] | None = None,
 ) -> None:
-    """Serve models over HTTP until the process is stopped, under the routes of Hugging Face's tasks and OpenAI's.
+    """Serve models over HTTP until the process is stopped; on_ready is called when all answer.
 
     Args:
-        models: Each MODEL or NAME=MODEL, or a Run.
-        port: 0 takes any free port.
+        models: Each MODEL or NAME=MODEL, or a Run. A port of 0 is any free one.
         key_file: One API key in each line; required unless `host` is a loopback address.
         allow_hosts: Further host names under which requests to a loopback address are answered.
         limits: Fields of server.limits.Limits.
-        on_ready: Called when all models answer.
 
     Raises:
-        HftoolError: What `load` raises, UsageError, InputMissing, DataError (no key in the file), PortTaken,
-            OutputUnavailable; Interrupted when requests had to be aborted.
+        HftoolError: What `load` raises, PortTaken, DataError (no key in the file), Interrupted (requests were aborted).
     """
     _check_extra()
     from hftool.server.http.app import Service
@@ -84,8 +81,7 @@ def serve(
     from hftool.server.process import event, run
 
     bound_kernel_caches()
-    words = named(models)
-    bounds = Limits(**(limits or {}))
+    words, bounds = named(models), Limits(**(limits or {}))
     keys, hosts = _doors(host, key_file, allow_hosts, progress)
     with bind(host, port) as listening:
         places = _places(words, offline=offline, fallback=fallback, progress=progress)
@@ -94,8 +90,8 @@ def serve(
             with _named(name, words):
                 loaded = run_in_thread(functools.partial(_load, place, device, progress))
                 served[name], heads[name] = _served(name, place, loaded, bounds, stats), loaded.head_config.head
-        first = next(iter(served.values()))
-        address = Address(_url(host, listening.getsockname()[1]), heads, _example(first.head.asks))
+        example = _example(next(iter(served.values())).head.asks)
+        address = Address(_url(host, listening.getsockname()[1]), heads, example)
 
         def ready() -> None:
             event("ready", url=address.url, models=list(served))

@@ -183,7 +183,7 @@ def test_the_cache_is_added_up(monkeypatch, tmp_path):
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     found = MODULE._cache()
     assert 5000 < found["bytes"] < 5500 and found["whole"] and found["writable"]
-    monkeypatch.setattr(MODULE, "LOOKING", -1.0)
+    monkeypatch.setattr(MODULE, "CACHE_SECONDS", -1.0)
     assert MODULE._cache()["whole"] is False
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "not" / "there"))
     assert MODULE._cache()["bytes"] == 0

@@ -158,7 +158,7 @@ def test_numbers_are_no_running_text(column):
 
 def test_grades_that_are_called_a_text_by_the_user_are_none():
     grades = table_from({"Name": lambda i: f"Ada{i}", "Note": one_of("1", "2", "3")})
-    line = line_of(grades, columns={"text": "RequestRecord"})
+    line = line_of(grades, columns={"text": "Note"})
     assert line == "65 column 'Note' of rows.csv holds 3 different values, no texts. --head fill trains on it all the same"
     assert job(table_from({"text": lambda i: f"emma{i}"}))[0] == "fill"  # names, one a row
     assert job(table_from({"text": one_of("yes", "no")}))[0] == "fill"

@@ -18,7 +18,7 @@ def test_a_base_model_is_measured_by_the_metrics_and_with_the_prefix_of_the_task
 def test_a_task_is_not_measured_as_something_else():
     with pytest.raises(UsageError, match="'sst2-mini' is a task to classify, and this model is to fill"):
         workflow.evaluate("bert-mini", "sst2-mini", offline=True)
-    with pytest.raises(UsageError, match="no rows that went wrong"):
+    with pytest.raises(UsageError, match="no wrongly predicted rows"):
         workflow.evaluate("gpt2-mini", "stories-mini", limit=2, errors="errors.jsonl", offline=True)
 
 
@@ -137,7 +137,7 @@ def test_answers_too_long_for_the_windows_are_counted_and_said(tmp_path):
     config = {"train": str(path), "validation": str(path), "max_length": 48, "max_steps": 1, "allow_leak": True}
     workflow.finetune(str(families.folder("bert")), config=config, out=tmp_path / "run", progress=said.append)
     (notice,) = [event.text for event in said if event.kind == "notice" and "holds whole" in event.text]
-    assert notice.startswith("1 of 8 train rows have an answer that no window of 48 tokens holds whole: they are learnt as")
+    assert notice.startswith("1 of 8 train rows have an answer that no window of 48 tokens holds whole: they are trained as")
 
 
 def test_a_late_row_that_cannot_be_answered_has_the_columns_and_ends_nothing(tmp_path, monkeypatch):
