@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hftool.errors import HftoolError
     from hftool.sampling import SamplingParams
+
+    # fmt: off
     from hftool.workflow import (
         Report,
         Result,
@@ -47,43 +49,18 @@ if TYPE_CHECKING:
         translate,
         verify,
     )
+    # fmt: on
 
 DISTRIBUTION = "hftool-recipes"  # on the package index `hftool` is another project
 ELSEWHERE = {"HftoolError": "hftool.errors", "SamplingParams": "hftool.sampling"}
 
+# fmt: off
 __all__ = [
-    "HftoolError",
-    "Report",
-    "Result",
-    "SamplingParams",
-    "Tokens",
-    "answer",
-    "classify",
-    "copy",
-    "deploy",
-    "doctor",
-    "embed",
-    "evaluate",
-    "export",
-    "fill",
-    "finetune",
-    "generate",
-    "infer",
-    "info",
-    "load",
-    "predict",
-    "prefetch",
-    "push",
-    "resume",
-    "save",
-    "serve",
-    "similar",
-    "summarize",
-    "tag",
-    "tokenize",
-    "translate",
-    "verify",
+    "HftoolError", "Report", "Result", "SamplingParams", "Tokens", "answer", "classify", "copy", "deploy", "doctor",
+    "embed", "evaluate", "export", "fill", "finetune", "generate", "infer", "info", "load", "predict", "prefetch",
+    "push", "resume", "save", "serve", "similar", "summarize", "tag", "tokenize", "translate", "verify",
 ]
+# fmt: on
 
 
 def __getattr__(name: str) -> Any:
