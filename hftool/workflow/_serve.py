@@ -66,10 +66,9 @@ def serve(
     """Serve models over HTTP until the process is stopped; on_ready is called when all answer.
 
     Args:
-        models: Each MODEL or NAME=MODEL, or a Run. A port of 0 is any free one.
+        models: Each MODEL or NAME=MODEL, or a Run. A port of 0 is any free one; limits are fields of server.limits.Limits.
         key_file: One API key in each line; required unless `host` is a loopback address.
         allow_hosts: Further host names under which requests to a loopback address are answered.
-        limits: Fields of server.limits.Limits.
 
     Raises:
         HftoolError: What `load` raises, PortTaken, DataError (no key in the file), Interrupted (requests were aborted).
