@@ -11,6 +11,7 @@
 """
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     # fmt: on
 
 DISTRIBUTION = "hftool-recipes"  # on the package index `hftool` is another project
+WITH_PROGRESS = ("evaluate", "finetune", "predict", "resume")  # in a notebook they show it
 ELSEWHERE = {"HftoolError": "hftool.errors", "SamplingParams": "hftool.sampling"}
 
 # fmt: off
@@ -71,6 +73,8 @@ def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'hftool' has no attribute {name!r}")
     value = getattr(importlib.import_module(ELSEWHERE.get(name, "hftool.workflow")), name)
+    if name in WITH_PROGRESS and "ipykernel" in sys.modules:
+        value = importlib.import_module("hftool.cli.progress").in_notebook(value)
     globals()[name] = value
     return value
 

@@ -65,3 +65,17 @@ def test_no_submodule_shadows_a_public_name(tmp_path, monkeypatch):
     (tmp_path / "bad" / "export.py").write_text("")
     monkeypatch.syspath_prepend(tmp_path)
     assert shadowed(importlib.import_module("bad")) == {"export"}
+
+
+def test_progress_shows_in_a_notebook(monkeypatch, capsys, tmp_path):
+    monkeypatch.setitem(sys.modules, "ipykernel", sys)
+    monkeypatch.delitem(vars(hftool), "finetune", raising=False)
+    rows = [{"text": f"a {word} film {i}", "label": word} for i in range(16) for word in ("warm", "cold")]
+    config = {"max_steps": 2, "batch_size": 8, "allow_leak": True}
+    try:
+        hftool.finetune("bert-mini", rows, out=tmp_path / "a", config=config)
+        assert "step 2: accuracy" in capsys.readouterr().err
+        hftool.finetune("bert-mini", rows, out=tmp_path / "b", config=config, progress=lambda event: None)
+        assert capsys.readouterr().err == ""
+    finally:
+        vars(hftool).pop("finetune", None)

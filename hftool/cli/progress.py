@@ -1,6 +1,7 @@
 """The progress display of a verb: a live bar on a terminal, plain lines in a pipe; always on stderr."""
 
 import errno
+import functools
 import json
 import logging
 import math
@@ -9,7 +10,8 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from importlib.util import find_spec
 from typing import Any
 
 import typer
@@ -36,6 +38,19 @@ def screen(*, quiet: bool, verbose: bool, as_json: bool = False) -> Iterator[Pro
                 yield progress
         else:
             yield _plain_lines()
+
+
+def in_notebook(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a function that takes `progress` show it in a notebook: as a bar where ipywidgets is installed, else as lines."""
+
+    @functools.wraps(function)
+    def wrapped(*args: Any, **options: Any) -> Any:
+        if "progress" in options:
+            return function(*args, **options)
+        with _bar(is_terminal=False) if find_spec("ipywidgets") else nullcontext(_plain_lines()) as progress:
+            return function(*args, progress=progress, **options)
+
+    return wrapped
 
 
 class _WithoutCredentials(logging.Formatter):
@@ -125,7 +140,7 @@ def _plain_lines() -> Progress:
 
 
 @contextmanager
-def _bar() -> Iterator[Progress]:
+def _bar(*, is_terminal: bool = True) -> Iterator[Progress]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
     from rich.progress import Progress as RichProgress
@@ -151,7 +166,7 @@ def _bar() -> Iterator[Progress]:
         try:
             yield progress
         finally:
-            if not sys.stderr.isatty():  # it was one: the terminal was closed
+            if is_terminal and not sys.stderr.isatty():  # it was one: the terminal was closed
                 _discard_stderr()
 
 
