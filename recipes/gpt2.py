@@ -1,8 +1,8 @@
 """GPT-2 from a checkpoint to an answer: load, tokenize, infer, finetune, evaluate, save, deploy, serve.
 
-It writes on after a text, and can be trained to label texts and to tag words.
+It continues texts, and can be trained to label texts and to tag words.
 Run it top to bottom with `python -m recipes.gpt2`, take a step alone with `from recipes import gpt2`, or make the file
-yours with `hftool copy gpt2`. Each step is one call of `hftool.workflow`, whose docstrings tell all that may go wrong.
+yours with `hftool copy gpt2`. Each step is one call of `hftool.workflow`, whose docstrings list the errors.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,22 +20,22 @@ TASK = "wikitext"  # running text; any text works here: letters.txt, or a CSV wi
 def load(
     model: str | Path = MODEL, *, head: str | None = None, device: str = "auto", offline: bool = False, fallback: bool = False
 ) -> Loaded:
-    """A model, its tokenizer and its card. head: generate, classify or tag; by default what it was trained for.
+    """Load a model with its tokenizer. head: generate, classify or tag; by default what it was trained for.
 
-    A model whose head is not trained yet can be looked at, but does not answer.
+    A model whose head is not trained yet can be tokenized with and inspected, but does not answer.
     """
     return workflow.load(model, head=head, device=device, offline=offline, fallback=fallback)
 
 
 def tokenize(model: Loaded, texts: Sequence[str], *, max_length: int | None = None) -> list[Tokens]:
-    """What each text becomes: tokens, ids, mask, and what was cut."""
+    """Tokenize texts as the model does: tokens, ids, attention mask, and the truncated tokens."""
     return workflow.tokenize(model, texts, max_length=max_length)
 
 
 def infer(model: Loaded, texts: Sequence[str], **sampling: float | str) -> list[dict[str, Any]]:
-    """What the model writes after each text; the most probable tokens unless told otherwise.
+    """Continue each text; by default with the most probable tokens.
 
-    decoding: max_new_tokens, temperature, top_k, top_p, beams, samples, seed, all of `hftool.workflow.Decoding`.
+    sampling: max_new_tokens, temperature, top_k, top_p, num_beams, seed, all of `hftool.SamplingParams`.
     """
     return workflow.infer(model, texts, sampling=sampling)
 
@@ -57,7 +57,7 @@ def finetune(
 
 
 def evaluate(model: str | Path, task: str | None = None, *, split: str | None = None) -> Report:
-    """Metrics with their counts, and the rows that went wrong, worst first. Without a task: the run's own data."""
+    """Metrics with their counts, and the wrong rows, worst first. Without a task: on the data of the run."""
     return workflow.evaluate(model, task, split=split)
 
 
@@ -67,18 +67,18 @@ def save(run: str | Path, out: str | Path, *, checkpoint: str = "best") -> Path:
 
 
 def deploy(run: str | Path, *, to: str = "onnx", quantize: str | None = None, out: str | Path | None = None) -> Path:
-    """Write what runs elsewhere: onnx (quantize: int8), docker or kubernetes; by default into the run. Extra [export]."""
+    """Write a deployment: onnx (quantize: int8), docker or kubernetes; by default into the run. Extra [export]."""
     return workflow.deploy(run, to=to, quantize=quantize, out=out).path
 
 
 def serve(*models: str | Path, port: int = 8000) -> None:
-    """Answer over HTTP, and on a page for people, until the process is told to end. Extra [serve]."""
+    """Serve over HTTP, with a web page, until the process is stopped. Extra [serve]."""
     workflow.serve([str(model) for model in models], port=port)
 
 
 if __name__ == "__main__":
-    writer = load(fallback=True)  # fallback: without a network, a small model stands in, and says so
-    print(infer(writer, ["Once upon a time"], max_new_tokens=30, temperature=0.8)[0]["text"])
+    generator = load(fallback=True)  # fallback: without a network, a small model stands in, with a notice
+    print(infer(generator, ["Once upon a time"], max_new_tokens=30, temperature=0.8)[0]["text"])
     result = finetune(fallback=True, epochs=2, lr=5e-4)
     report = evaluate(result.run.path)
     print("perplexity", report.metrics["perplexity"], "of", report.metrics["rows"], "rows")

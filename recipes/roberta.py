@@ -2,7 +2,7 @@
 
 It labels texts and pairs, tags words, answers questions from a context, fills masks and embeds.
 Run it top to bottom with `python -m recipes.roberta`, take a step alone with `from recipes import roberta`, or make the file
-yours with `hftool copy roberta`. Each step is one call of `hftool.workflow`, whose docstrings tell all that may go wrong.
+yours with `hftool copy roberta`. Each step is one call of `hftool.workflow`, whose docstrings list the errors.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,20 +20,20 @@ TASK = "wnut17"  # names in messages; any CoNLL file works here: names.conll
 def load(
     model: str | Path = MODEL, *, head: str | None = None, device: str = "auto", offline: bool = False, fallback: bool = False
 ) -> Loaded:
-    """A model, its tokenizer and its card. head: classify, tag, answer, fill or embed; by default what it was trained for.
+    """Load a model with its tokenizer. head: classify, tag, answer, fill or embed; by default what it was trained for.
 
-    A model whose head is not trained yet can be looked at, but does not answer.
+    A model whose head is not trained yet can be tokenized with and inspected, but does not answer.
     """
     return workflow.load(model, head=head, device=device, offline=offline, fallback=fallback)
 
 
 def tokenize(model: Loaded, texts: Sequence[str], *, max_length: int | None = None) -> list[Tokens]:
-    """What each text becomes: tokens, ids, mask, and what was cut."""
+    """Tokenize texts as the model does: tokens, ids, attention mask, and the truncated tokens."""
     return workflow.tokenize(model, texts, max_length=max_length)
 
 
 def infer(model: Loaded, texts: Sequence[str], *, pairs: Sequence[str] | None = None) -> list[dict[str, Any]]:
-    """One answer a text: label and probabilities, entities, words for a mask, or a vector. pairs: second texts, or contexts."""
+    """One answer for each text: label, entities, tokens for a mask, or a vector. pairs: second texts, or contexts."""
     return workflow.infer(model, texts, pairs=pairs)
 
 
@@ -54,7 +54,7 @@ def finetune(
 
 
 def evaluate(model: str | Path, task: str | None = None, *, split: str | None = None) -> Report:
-    """Metrics with their counts, and the rows that went wrong, worst first. Without a task: the run's own data."""
+    """Metrics with their counts, and the wrong rows, worst first. Without a task: on the data of the run."""
     return workflow.evaluate(model, task, split=split)
 
 
@@ -64,17 +64,17 @@ def save(run: str | Path, out: str | Path, *, checkpoint: str = "best") -> Path:
 
 
 def deploy(run: str | Path, *, to: str = "onnx", quantize: str | None = None, out: str | Path | None = None) -> Path:
-    """Write what runs elsewhere: onnx (quantize: int8), docker or kubernetes; by default into the run. Extra [export]."""
+    """Write a deployment: onnx (quantize: int8), docker or kubernetes; by default into the run. Extra [export]."""
     return workflow.deploy(run, to=to, quantize=quantize, out=out).path
 
 
 def serve(*models: str | Path, port: int = 8000) -> None:
-    """Answer over HTTP, and on a page for people, until the process is told to end. Extra [serve]."""
+    """Serve over HTTP, with a web page, until the process is stopped. Extra [serve]."""
     workflow.serve([str(model) for model in models], port=port)
 
 
 if __name__ == "__main__":
-    filler = load(fallback=True)  # fallback: without a network, a small model stands in, and says so
+    filler = load(fallback=True)  # fallback: without a network, a small model stands in, with a notice
     for mask in infer(filler, ["The old man opened the <mask>."])[0]["masks"]:
         print(" ".join(fill["token"] for fill in mask["fills"]))
     result = finetune(fallback=True, epochs=10, batch_size=16)

@@ -20,11 +20,11 @@ ROWS = (
     ("hub", "machine"),
     ("safety",),
     ("storage",),
-    ("registry", "config", "progress", "processes"),
+    ("registry", "config", "progress", "processes", "sampling"),
     ("errors",),
 )
 LEVEL = {room: len(ROWS) - number for number, row in enumerate(ROWS) for room in row}
-LIGHT = {"errors", "registry", "config", "storage", "progress", "processes", "cli"}
+LIGHT = {"errors", "registry", "config", "storage", "progress", "processes", "sampling", "cli"}
 STANDARD = {"typer"}
 
 

@@ -141,7 +141,7 @@ def test_a_recipe_takes_pairs_and_settings():
     assert [answer["label"] for answer in recipe("bert").infer(pairs, texts, pairs=seconds)] == [row["label"] for row in rows]
     writer = recipe("gpt2").load(families.folder("gpt2"))
     assert len(recipe("gpt2").infer(writer, ["the red"], samples=2, temperature=1.0, max_new_tokens=3)[0]["samples"]) == 2
-    with pytest.raises(UsageError, match="unknown setting 'temprature'"):
+    with pytest.raises(UsageError, match="unknown sampling parameter 'temprature'"):
         recipe("gpt2").infer(writer, ["the red"], temprature=1)
 
 

@@ -68,5 +68,7 @@ def test_names_and_prose_use_the_usual_terms():
 
 def test_the_check_bites(tmp_path):
     bad = tmp_path / "bad.py"
-    bad.write_text('"""A run that is gone on with."""\n\n\ndef is_gone(row):\n    return row  # told before\n', encoding="utf-8")
+    bad.write_text(
+        '"""A run that is gone on with."""\n\n\ndef is_gone(row):\n    return row  # told before\n', encoding="utf-8"
+    )
     assert [line.split(": ")[0] for line in violations(bad)] == ["bad.py:4", "bad.py:1", "bad.py:5"]

@@ -1,1 +1,1 @@
-"""The command line: the only room that prints and exits. Each verb is a small file: parse, call, print."""
+"""The command line: the only package that prints and exits. Each verb is a small file: parse, call, print."""

@@ -1,4 +1,4 @@
-"""The command `hftool`: its verbs, its one way to report an error, its exit codes."""
+"""The command `hftool`: its verbs, error reporting and exit codes."""
 
 import errno
 import io
@@ -58,19 +58,19 @@ from hftool.processes import become_worker, first_has_left, leave, rank
 
 TOUR = """hftool: BERT, RoBERTa, GPT-2 and T5, each job one command.
 
-  hftool finetune bert sst2                      train, measure and save; prints the next command
-  hftool classify RUN "A warm, funny film."      ask the result
-  hftool generate gpt2 "Once upon a time"        write on; also fill, tag, answer, summarize, translate, embed
-  hftool evaluate RUN                            metrics, by class, and the rows that went wrong
+  hftool finetune bert sst2                      train, evaluate and save; prints the next command
+  hftool classify RUN "A warm, funny film."      run inference with it
+  hftool generate gpt2 "Once upon a time"        continue a text; also fill, tag, answer, summarize, translate, embed
+  hftool evaluate RUN                            metrics, by class, and the wrong rows
   hftool predict RUN reviews.csv --out out.csv   a file, row by row
-  hftool models, hftool tasks                    what there is by name
-  hftool copy bert                               the recipe as a file: now it is yours
+  hftool models, hftool tasks                    what is known by name
+  hftool copy bert                               the recipe as a file of your own
 
 Any CSV, TSV, JSON Lines or Parquet file is a task; any Hub id or folder is a model.
-`hftool VERB --help` tells the options of a verb, `hftool --help` all verbs.
+`hftool VERB --help` lists the options of a verb, `hftool --help` all verbs.
 """
 
-# rich doubles the time of --help, and colours no pipe: https://typer.tiangolo.com/tutorial/commands/help/
+# rich doubles the time of --help, and does not colour pipes: https://typer.tiangolo.com/tutorial/commands/help/
 app = typer.Typer(
     name="hftool",
     cls=Tour,
@@ -112,19 +112,19 @@ for _verb in VERBS:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code. Errors are one line on stderr, and one JSON document with --json."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    for stream in (sys.stdout, sys.stderr):  # half a character, or one that the terminal's encoding lacks, is no error
+    for stream in (sys.stdout, sys.stderr):  # a character that the encoding lacks is no error
         if stream is not None and hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     try:
         code = int(app(args=words, prog_name="hftool", standalone_mode=False, obj=words) or 0)
         if sys.stdout is not None:
             sys.stdout.flush()
-        if code == 128 + signal.SIGINT:  # typer's own word for KeyboardInterrupt
+        if code == 128 + signal.SIGINT:  # typer's code for KeyboardInterrupt
             raise Interrupted("interrupted", signal_number=signal.SIGINT)
-        return 2 if code == 1 else code  # 1 is typer's own word for a shell for which it has no completion
+        return 2 if code == 1 else code  # 1 is typer's code for a shell without completion
     except HftoolError as error:
         return _report(error, words)
-    except SystemExit as error:  # typer's own way out after completion, and after a closed pipe
+    except SystemExit as error:  # from typer, after completion and after a closed pipe
         return _closed_pipe() if _is_closed_pipe(error.__context__) else int(error.code or 0)
     except OSError as error:
         if _is_closed_pipe(error):
@@ -141,7 +141,7 @@ def _is_closed_pipe(error: BaseException | None) -> bool:
 
 
 def _closed_pipe() -> int:
-    """The reader has gone, as in `| head`: no error, and nothing more to write at exit."""
+    """The reader has closed the pipe, as `| head` does: no error, and nothing is flushed at exit."""
     sys.stdout = sys.__stdout__  # typer has wrapped it
     if sys.stdout is not None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -157,7 +157,7 @@ def _report(error: HftoolError, words: Sequence[str]) -> int:
     try:
         if _wants_json(words):
             print_json(error.as_json())
-    except OSError:  # nobody can read stdout, which may be the very error: the line on stderr still says it
+    except OSError:  # stdout may be the very error: the line on stderr still reports it
         _closed_pipe()
     if rank() == 0:
         typer.echo(f"hftool: {as_line(str(error))}", err=True)
@@ -165,7 +165,7 @@ def _report(error: HftoolError, words: Sequence[str]) -> int:
 
 
 def _bug(error: Exception, words: Sequence[str]) -> int:
-    """A fault of ours: the only case with a traceback. Of a worker that the first one has left nothing is said."""
+    """A bug: the only case with a traceback. A worker whose rank 0 has exited prints nothing."""
     import traceback
 
     if first_has_left():
@@ -178,7 +178,7 @@ def _bug(error: Exception, words: Sequence[str]) -> int:
 
 
 def _usage_error(error: Any, words: Sequence[str]) -> UsageError:
-    """typer's four lines as one, with the nearest verb or option."""
+    """The four lines of typer as one, with the nearest verb or option."""
     text = " ".join(error.format_message().split()).rstrip(".")
     verb = next((word for word in words if not word.startswith("-")), "")
     known = verb in app_verbs()
@@ -195,7 +195,7 @@ def _usage_error(error: Any, words: Sequence[str]) -> UsageError:
 
 
 def _unknown_option(option: str, context: Any, verb: str, words: Sequence[str]) -> UsageError:
-    """For a verb that takes texts a word such as '-5 degrees' is more likely a text than an option."""
+    """The error for an unknown option; for a verb that takes texts, '-5 degrees' is more likely a text."""
     if not option.startswith("--") and any(param.name in ("texts", "first") for param in context.command.params):
         text = next((word for word in words if word.startswith("-") and option[1:] in word), option)
         return UsageError(
@@ -215,7 +215,7 @@ def app_verbs() -> list[str]:
 
 
 def entry() -> NoReturn:
-    """The console script. A pipe on Windows would write in the code page of the country, and fail at the first 好."""
+    """The console script. Pipes on Windows are set to UTF-8: their code page fails at characters such as 好."""
     for stream in (sys.stdin, sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and not stream.isatty() and "PYTHONIOENCODING" not in os.environ:
             stream.reconfigure(encoding="utf-8")

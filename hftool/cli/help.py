@@ -1,4 +1,4 @@
-"""How help pages look: the usage line of DESIGN, options under headings, examples on lines of their own."""
+"""The layout of help pages: usage line, options under headings, examples on separate lines."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -9,26 +9,26 @@ from hftool.errors import UsageError, listing
 
 HEADINGS = (
     "Options",
-    "Writing",
+    "Generation",
     "Training",
     "Data",
     "Evaluating and saving",
     "Machine",
     "Everywhere",
 )  # in the order of the page
-HINTS = {"--label": "A model learns one label: train a model for each"}
-OWN, WRITING, TRAINING, DATA, EVALUATING, MACHINE, COMMON = HEADINGS
+HINTS = {"--label": "A model is trained on one label: train a model for each"}
+OWN, GENERATION, TRAINING, DATA, EVALUATING, MACHINE, COMMON = HEADINGS
 
 
 class Page(TyperCommand):
-    """A verb. Its options stand under their `rich_help_panel`, which typer itself heeds only when rich draws the page."""
+    """A verb. Its options are grouped by `rich_help_panel`, which typer itself applies only with rich."""
 
     def get_params(self, ctx: Any) -> list[Any]:
-        """typer's own, flags settled."""
-        return _settled(super().get_params(ctx))
+        """The parameters of typer, with defaults for flags."""
+        return _with_flag_defaults(super().get_params(ctx))
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """typer's own, after an option that was given twice and takes one value is refused: typer keeps the last in silence."""
+        """Parse as typer does, but refuse an option that is given twice: typer silently keeps the last."""
         if not ctx.resilient_parsing:
             _check_given_once(self.make_parser(ctx), list(args))
         return super().parse_args(ctx, args)
@@ -53,11 +53,11 @@ class Page(TyperCommand):
 
 
 class Tour(TyperGroup):
-    """The page of `hftool --help`."""
+    """The help page of `hftool --help`."""
 
     def get_params(self, ctx: Any) -> list[Any]:
-        """typer's own, flags settled."""
-        return _settled(super().get_params(ctx))
+        """The parameters of typer, with defaults for flags."""
+        return _with_flag_defaults(super().get_params(ctx))
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """VERB first, as in every example."""
@@ -65,7 +65,7 @@ class Tour(TyperGroup):
 
 
 def _check_given_once(parser: Any, args: list[str]) -> None:
-    """Raise UsageError that names the option and its values. Flags may be repeated: they say the same."""
+    """Raise UsageError that names the option and its values. Flags may be repeated."""
     single = {id(option): option for option in (*parser._long_opt.values(), *parser._short_opt.values())}
     single = {key: option for key, option in single.items() if option.action == "store"}
     for option in single.values():
@@ -78,9 +78,9 @@ def _check_given_once(parser: Any, args: list[str]) -> None:
             raise UsageError(f"{name} is given {len(given)} times: {listing(given)}", HINTS.get(name, "Give it once"))
 
 
-def _settled(params: Iterable[Any]) -> list[Any]:
-    """A flag that is not given is False: typer's --help and completion say None, which pydantic coerces, and its import
-    costs 0.1 s."""
+def _with_flag_defaults(params: Iterable[Any]) -> list[Any]:
+    """Parameters with False for flags that are not given: typer's --help and completion use None, for which pydantic is
+    imported (0.1 s)."""
     settled = list(params)
     for param in settled:
         if param.param_type_name == "option" and param.is_flag and param.default is None:

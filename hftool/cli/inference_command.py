@@ -1,14 +1,14 @@
-"""What the verbs that ask a model share: the options of all of them, texts or lines or a file, one answer a text."""
+"""Shared parts of the inference verbs: their options, their inputs (texts, stdin, a file), and one answer for each text."""
 
 import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import typer
 
-from hftool.cli.help import DATA, WRITING
+from hftool.cli.help import DATA, GENERATION
 from hftool.cli.options import (
     Column,
     Command,
@@ -19,31 +19,31 @@ from hftool.cli.options import (
     NoFallback,
     Offline,
     Quiet,
+    Shared,
     Verbose,
     column_mapping,
     extend_signature,
     go_offline,
-    number,
     on_terminal,
     texts_or_stdin,
 )
-from hftool.cli.progress import print_json, screen
+from hftool.cli.progress import print_json
 from hftool.cli.render import answer_line
-from hftool.config import KNOBS, Knob, parse_as
 from hftool.errors import UsageError
 from hftool.progress import notice
 from hftool.registry.heads import head_spec
+from hftool.sampling import RANGES, SamplingParams
 
 Answer = dict[str, Any]
 File = Annotated[
-    str | None, typer.Option("--file", metavar="FILE", help="Answer each row of this file instead.", rich_help_panel=DATA)
+    str | None, typer.Option("--file", metavar="FILE", help="Run on each row of this file instead.", rich_help_panel=DATA)
 ]
 Out = Annotated[
     str | None,
     typer.Option(
         "--out",
         metavar="FILE",
-        help="Where the rows of --file go, with their answers: .csv .tsv .jsonl .parquet; or .npy for vectors.",
+        help="Output file for the rows of --file with their answers: .csv .tsv .jsonl .parquet; or .npy for vectors.",
         rich_help_panel=DATA,
     ),
 ]
@@ -62,78 +62,62 @@ COMMON: dict[str, tuple[Any, Any]] = {
 }
 
 
-def decimal(option: str, *, least: float, most: float) -> Any:
-    """A number for an option of a verb; its error names the option and the range."""
-    row = Knob(float, "", least=least, most=most)
-    return lambda raw: parse_as(row, raw, name=option)
+FLAGS = {"num_beams": "--beams", "num_return_sequences": "--samples"}  # the others are called as their parameter
+METAVARS = {"max_new_tokens": "N", "temperature": "X", "top_k": "K", "top_p": "X"}
+WITHOUT_DEFAULT = (*METAVARS, "length_penalty")  # their defaults depend on the model or the verb
 
 
-def _sampling(name: str, text: str, parser: Any, metavar: str) -> Any:
-    return Annotated[Any, typer.Option(f"--{name}", metavar=metavar, parser=parser, help=text, rich_help_panel=WRITING)]
+def _flag(name: str) -> Any:
+    """A sampling parameter as an option of the command line."""
+    row, option = RANGES[name], FLAGS.get(name, "--" + name.replace("_", "-"))
+    default = "" if name in WITHOUT_DEFAULT else f"  [default: {getattr(SamplingParams, name)}]"
+    return Annotated[
+        Any,
+        typer.Option(
+            option,
+            metavar=METAVARS.get(name, "N"),
+            parser=lambda text: row.parse(option, text),
+            help=row.help + default,
+            rich_help_panel=GENERATION,
+        ),
+    ]
 
 
-DECODING: dict[str, Any] = {
-    "max_new_tokens": _sampling(
-        "max-new-tokens",
-        "At most so many tokens; by default as in training, else 64, or 128 from text to text.",
-        number("--max-new-tokens", least=1, most=100_000),
-        "N",
-    ),
-    "temperature": _sampling(
-        "temperature", "0 takes the most probable token, above 0 draws.", decimal("--temperature", least=0, most=100), "X"
-    ),
-    "top_k": _sampling("top-k", "Draw from the K most probable tokens; 0: all.", number("--top-k", least=0), "K"),
-    "top_p": _sampling(
-        "top-p", "Draw from the fewest tokens that together reach this.", decimal("--top-p", least=1e-6, most=1), "X"
-    ),
-    "beams": _sampling("beams", "Search with so many hypotheses.  [default: 1]", number("--beams", least=1, most=1000), "N"),
-    "samples": _sampling("samples", "Texts a prompt.  [default: 1]", number("--samples", least=1, most=1000), "N"),
-    "seed": _sampling(
-        "seed",
-        "Of the draws; without them it changes nothing.  [default: 0]",
-        number("--seed", least=0, most=KNOBS["seed"].most),
-        "N",
-    ),
+SAMPLING: dict[str, Any] = {
+    **{name: _flag(name) for name in RANGES if name != "length_penalty"},
     "stop": Annotated[
         list[str] | None,
-        typer.Option("--stop", metavar="TEXT", help="End before this text; may be repeated.", rich_help_panel=WRITING),
+        typer.Option("--stop", metavar="TEXT", help="End before this text; may be repeated.", rich_help_panel=GENERATION),
     ],
 }
 
 
 @dataclass(frozen=True)
-class Common:
-    """What was given to a verb that asks, besides its own options."""
+class Common(Shared):
+    """The shared options of an inference verb, parsed."""
 
-    model: str
-    file: str | None
-    out: str | None
-    columns: Mapping[str, str]
-    encoding: str | None
-    device: str
-    offline: bool
-    fallback: bool
-    as_json: bool
-    quiet: bool
-    verbose: bool
+    model: str = ""
+    file: str | None = None
+    out: str | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
+    encoding: str | None = None
+    device: str = "auto"
 
     def load(self, head: str | None, progress: Any) -> Any:
-        """The model, to answer under `head`."""
+        """The model, loaded with `head`."""
         from hftool import workflow
 
-        return workflow.load(
-            self.model, head=head, device=self.device, offline=self.offline, fallback=self.fallback, progress=progress
-        )
+        return workflow.load(self.model, head=head, device=self.device, **self.access(progress))
 
 
 def inference_options(command: Command) -> Command:
-    """Add the options that all verbs that ask share; they reach the command as `common`."""
+    """Add the options that all inference verbs share; they reach the command as `common`."""
     return extend_signature(command, COMMON, "common", _common)
 
 
 def generation_options(command: Command) -> Command:
-    """Add the options of how a text is written; those that were given reach the command as the mapping `sampling`."""
-    return extend_signature(command, {name: (kind, None) for name, kind in DECODING.items()}, "sampling", _given)
+    """Add the sampling parameters; those that were given reach the command as the mapping `sampling`."""
+    return extend_signature(command, {name: (kind, None) for name, kind in SAMPLING.items()}, "sampling", _given)
 
 
 def _given(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -147,7 +131,7 @@ def _common(values: Mapping[str, Any]) -> Common:
 
 
 def wants_help(context: typer.Context, texts: Sequence[str] | None, common: Common) -> bool:
-    """Print the help when a person typed nothing to answer."""
+    """Print the help, and return True, when there is no input on a terminal."""
     if texts or common.file is not None or not on_terminal():
         return False
     typer.echo(context.get_help())
@@ -167,11 +151,15 @@ def ask(
     document: Callable[[Answer], Answer] = lambda answer: answer,
     blanks: bool = False,
 ) -> None:
-    """Answer texts, the lines of stdin, or each row of a file.
+    """Answer texts, the lines of stdin, or each row of a file, and print the answers.
 
-    answer: a model and texts -> answers. line: text, answer (None for an empty text) and model -> what is printed. adapt: what
-    is done to the model before. document: an answer as it stands in the document of --json. blanks: whether an empty text is
-    answered like any other; else its line is empty.
+    Args:
+        answer: Model and texts -> answers.
+        line: Text, answer (None for an empty text) and model -> the printed line.
+        options: Fields of the head, for --file.
+        adapt: Changes the loaded model, such as its prefix.
+        document: An answer -> its form in --json.
+        blanks: Whether an empty text is answered; otherwise its line is empty.
     """
     go_offline(common.offline)
     if common.file is not None:
@@ -182,11 +170,11 @@ def ask(
     from hftool.data.schema import is_blank
 
     given = texts_or_stdin(texts)
-    with screen(quiet=common.quiet, verbose=common.verbose, as_json=common.as_json) as progress:
+    with common.screen() as progress:
         loaded = adapt(common.load(head, progress))
         full = [text for text in given if blanks or not is_blank(text)]
         answered = iter(answer(loaded, full))
-        answers = [next(answered) if blanks or not is_blank(text) else None for text in given]  # every input has its line
+        answers = [next(answered) if blanks or not is_blank(text) else None for text in given]  # one line for each input
         notify_truncated(answers, loaded, progress)
     if common.as_json:
         spec = head_spec(loaded.head_config.head)
@@ -200,15 +188,15 @@ def ask(
 
 
 def notify_truncated(answers: Sequence[Answer | None], loaded: Any, progress: Any) -> None:
-    """Tell how many texts were too long to be read whole."""
+    """Notify how many texts were truncated."""
     cut = sum("cut" in made for made in answers if made is not None)
     if cut:
         length = loaded.head_config.max_length
-        notice(progress, f"{cut} of {len(answers)} texts are longer than {length} tokens: what is over is not read")
+        notice(progress, f"{cut} of {len(answers)} texts are longer than {length} tokens and were truncated")
 
 
 def check_of_file(common: Common) -> None:
-    """Raise UsageError for an option that says how a file is read where no file is."""
+    """Raise UsageError for an option about reading a file without --file."""
     for option, given in (("--column", common.columns), ("--encoding", common.encoding)):
         if given:
             raise UsageError(f"{option} goes with --file", "Leave it out, or name the file with --file")
@@ -226,10 +214,10 @@ def _ask_file(
     from hftool import workflow
 
     if texts:
-        raise UsageError("--file takes the place of TEXT", "Leave one of them out")
+        raise UsageError("--file and TEXT exclude each other", "Leave one of them out")
     if common.as_json and common.out is None:
         raise UsageError("--json prints one document, and --file writes rows", "Add --out FILE, or leave --json out")
-    with screen(quiet=common.quiet, verbose=common.verbose, as_json=common.as_json) as progress:
+    with common.screen() as progress:
         loaded = adapt(common.load(head, progress))
         count = workflow.predict(
             loaded,

@@ -1,4 +1,4 @@
-"""Options that several verbs share, and the knobs of `hftool.config` as flags: declared there once, not here again."""
+"""Options that several verbs share, and the knobs of `hftool.config` as flags, built from their table."""
 
 import inspect
 import math
@@ -6,20 +6,24 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
 
 from hftool.cli.help import COMMON, DATA, EVALUATING, MACHINE, TRAINING
+from hftool.cli.progress import screen
 from hftool.config import KNOBS, Config, Knob, parse_as
 from hftool.errors import DataError, UsageError, did_you_mean
+from hftool.progress import Progress
 
 Command = TypeVar("Command", bound=Callable[..., None])
 
 
 def number(option: str, *, least: int, most: float = math.inf) -> Any:
-    """A whole number for an option of a verb: its error names the option and the range, as that of a knob does."""
+    """A parser for a whole number, whose error names the option and the range."""
     row = Knob(int, "", least=least, most=most)
     return lambda raw: parse_as(row, raw, name=option)
 
@@ -29,12 +33,14 @@ Texts = Annotated[list[str] | None, typer.Argument(metavar="TEXT", help="Texts; 
 Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document.", rich_help_panel=COMMON)]
 Offline = Annotated[
     bool,
-    typer.Option("--offline", help="Open no socket: what is not here is an error or has a stand-in.", rich_help_panel=COMMON),
+    typer.Option(
+        "--offline", help="Open no socket: what is not available locally is an error or has a stand-in.", rich_help_panel=COMMON
+    ),
 ]
 
 
 def _hold_lock(wanted: bool) -> bool:
-    """From now on the lock of this folder, or the one that HFTOOL_LOCK names, holds in this process."""
+    """Activate the lock of this folder, or the one that HFTOOL_LOCK names, in this process."""
     if wanted:
         from hftool.lockfile import NAME, VARIABLE, read_lock
 
@@ -49,7 +55,7 @@ Locked = Annotated[
     typer.Option(
         "--locked",
         callback=_hold_lock,
-        help="Refuse models and data from the Hub that are not as hftool.lock says.",
+        help="Refuse models and data from the Hub that differ from hftool.lock.",
         rich_help_panel=COMMON,
     ),
 ]
@@ -58,17 +64,17 @@ NoFallback = Annotated[
     typer.Option(
         "--no-fallback",
         envvar="HFTOOL_NO_FALLBACK",
-        help="Never use a stand-in for a model or data that cannot be had.",
+        help="Never use a stand-in for a model or data that are not available.",
         rich_help_panel=COMMON,
     ),
 ]
 Quiet = Annotated[
-    bool, typer.Option("-q", "--quiet", help="No progress, no notices but those of stand-ins.", rich_help_panel=COMMON)
+    bool, typer.Option("-q", "--quiet", help="No progress and no notices except those of stand-ins.", rich_help_panel=COMMON)
 ]
-Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="The log of the libraries, too.", rich_help_panel=COMMON)]
+Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Show the log of the libraries.", rich_help_panel=COMMON)]
 Device = Annotated[
     str,
-    typer.Option("--device", metavar="WORD", help="Where to compute: auto, cpu, cuda, cuda:1 or mps.", rich_help_panel=COMMON),
+    typer.Option("--device", metavar="WORD", help="Device: auto, cpu, cuda, cuda:1 or mps.", rich_help_panel=COMMON),
 ]
 Encoding = Annotated[
     str | None,
@@ -76,7 +82,7 @@ Encoding = Annotated[
 ]
 Column = Annotated[
     list[str] | None,
-    typer.Option("--column", metavar="ROLE=NAME", help="Which column has which role.", rich_help_panel=DATA),
+    typer.Option("--column", metavar="ROLE=NAME", help="The column of a role.", rich_help_panel=DATA),
 ]
 Text = Annotated[str | None, typer.Option("--text", metavar="NAME", help="Short for --column text=NAME.", rich_help_panel=DATA)]
 TextPair = Annotated[
@@ -93,7 +99,7 @@ Target = Annotated[
 ]
 Head = Annotated[
     str | None,
-    typer.Option("--head", metavar="WORD", help="What the model is to do; by default what it was trained for."),
+    typer.Option("--head", metavar="WORD", help="The head: what the model does; by default what it was trained for."),
 ]
 
 Processes = Annotated[
@@ -109,7 +115,7 @@ Processes = Annotated[
 MaxRestarts = Annotated[
     int,
     typer.Option(
-        "--max-restarts", metavar="N", min=0, help="Start dead processes anew at most N times.", rich_help_panel=MACHINE
+        "--max-restarts", metavar="N", min=0, help="Restart failed processes at most N times.", rich_help_panel=MACHINE
     ),
 ]
 
@@ -122,7 +128,7 @@ COLUMNS: dict[str, Any] = {
     "column": Column,
 }
 
-# The headings of the help, the knobs that are changed most often first.
+# The headings of the help; the knobs that are changed most often come first.
 KNOB_HEADINGS = {
     TRAINING: (
         *(
@@ -147,7 +153,7 @@ KNOB_HEADINGS = {
 
 
 def go_offline(offline: bool) -> None:
-    """Before any library is imported: they read these once."""
+    """Set the environment of the libraries, which read it once, at import."""
     if offline:
         os.environ["HF_HUB_OFFLINE"] = "1"
         os.environ["HF_DATASETS_OFFLINE"] = "1"
@@ -156,7 +162,7 @@ def go_offline(offline: bool) -> None:
 
 
 def column_mapping(columns: list[str] | None, **short: str | None) -> dict[str, str]:
-    """--column role=name and the short forms as one mapping. Raises UsageError."""
+    """The mapping of --column role=name and its short forms. Raises UsageError."""
     mapping: dict[str, str] = {}
     for pair in columns or []:
         role, equals, name = pair.partition("=")
@@ -191,21 +197,33 @@ def reads_columns(*short: str) -> Callable[[Command], Command]:
 
 
 def extend_signature(
-    command: Command, more: Mapping[str, tuple[Any, Any]], name: str, make: Callable[[dict[str, Any]], Any]
+    command: Command,
+    added: Mapping[str, tuple[Any, Any]],
+    name: str,
+    gather: Callable[[dict[str, Any]], Any],
+    *,
+    after: str = "",
 ) -> Command:
-    """The command with more parameters, which it gets together as `name`."""
+    """Add parameters to a command.
+
+    Args:
+        command: Its parameter `name`, where it has one, receives the value that `gather` makes of the added ones.
+        added: Name -> annotation and default. `model` becomes the first argument, after a typer.Context.
+        after: The parameter that they follow; by default they are the last.
+    """
     own = inspect.signature(command, eval_str=True).parameters
-    plain = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for key, p in own.items() if key != name]
 
     def wrapped(**values: Any) -> None:
-        """The command, with what was added gathered."""
-        command(
-            **{**{key: value for key, value in values.items() if key not in more}, name: make({k: values[k] for k in more})}
-        )
+        """The command, with the added parameters gathered."""
+        given = {key: values.pop(key) for key in added}
+        command(**values, **({name: gather(given)} if name in own else {}))
 
-    added = [inspect.Parameter(k, inspect.Parameter.KEYWORD_ONLY, default=d, annotation=a) for k, (a, d) in more.items()]
-    first = [p for p in added if p.name == "model"]
-    parameters = [*plain[:1], *first, *plain[1:], *(p for p in added if p.name != "model")]
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    parameters = [p.replace(kind=keyword) for key, p in own.items() if key != name]
+    at = [p.name for p in parameters].index(after) + 1 if after else len(parameters)
+    parameters[at:at] = [inspect.Parameter(k, keyword, default=d, annotation=a) for k, (a, d) in added.items()]
+    if "model" in added:
+        parameters.insert(1, parameters.pop([p.name for p in parameters].index("model")))
     wrapped.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     wrapped.__annotations__ = {p.name: p.annotation for p in parameters}
     wrapped.__doc__ = command.__doc__
@@ -213,48 +231,53 @@ def extend_signature(
 
 
 def with_lock(command: Command) -> Command:
-    """Add --locked to a command that has --offline, which is to say to every verb that may load from the Hub."""
-    own = inspect.signature(command, eval_str=True).parameters
-    if "offline" not in own:
+    """Add --locked, whose callback does all, to a command that has --offline: one that may load from the Hub."""
+    if "offline" not in inspect.signature(command).parameters:
         return command
+    return extend_signature(command, {"locked": (Locked, False)}, "", dict, after="offline")
 
-    def wrapped(**values: Any) -> None:
-        """The command; the callback of the option has done what it does."""
-        command(**{name: value for name, value in values.items() if name != "locked"})
 
-    added = inspect.Parameter("locked", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Locked)
-    parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own.values()]
-    place = list(own).index("offline") + 1
-    parameters[place:place] = [added]
-    wrapped.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    wrapped.__annotations__ = {p.name: p.annotation for p in parameters}
-    wrapped.__doc__ = command.__doc__
-    return wrapped  # type: ignore[return-value]
+@dataclass(frozen=True)
+class Shared:
+    """The options that most verbs share."""
+
+    as_json: bool
+    quiet: bool
+    verbose: bool
+    offline: bool = False
+    fallback: bool = False
+
+    def screen(self) -> AbstractContextManager[Progress]:
+        """The progress display of a verb."""
+        return screen(quiet=self.quiet, verbose=self.verbose, as_json=self.as_json)
+
+    def access(self, progress: Progress) -> dict[str, Any]:
+        """Keyword arguments of a function that may load from the Hub and use a stand-in."""
+        return {"offline": self.offline, "fallback": self.fallback, "progress": progress}
+
+
+def shared_options(*access: str) -> Callable[[Command], Command]:
+    """Add --json, --quiet and --verbose, and of --offline and --no-fallback those named; they reach the command as `shared`."""
+    kinds: dict[str, Any] = {"offline": Offline, "no_fallback": NoFallback, "as_json": Json, "quiet": Quiet, "verbose": Verbose}
+    added = {name: (kind, False) for name, kind in kinds.items() if name in (*access, "as_json", "quiet", "verbose")}
+    return lambda command: extend_signature(command, added, "shared", _shared)
+
+
+def _shared(given: dict[str, Any]) -> Shared:
+    return Shared(**{key: value for key, value in given.items() if key != "no_fallback"}, fallback=not given.get("no_fallback"))
 
 
 def with_knobs(command: Command) -> Command:
     """Add a flag for every knob; those that were given reach the command as the mapping `knobs`, parsed.
 
-    They come as text and are parsed by `hftool.config`, so that a flag, --set and a file have the same ranges and words.
+    `hftool.config` parses the text, so that a flag, --set and a file have the same ranges and errors.
     """
     flags = {name: _flag(name, heading) for heading, names in KNOB_HEADINGS.items() for name in names}
-    own = inspect.signature(command, eval_str=True).parameters
-    plain = [parameter for name, parameter in own.items() if name != "knobs"]
-
-    def wrapped(**values: Any) -> None:
-        """The command, with what was added gathered."""
-        given = {name: values.pop(name) for name in flags}
-        command(**values, knobs=_parsed(given))
-
-    parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in plain] + list(flags.values())
-    wrapped.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    wrapped.__annotations__ = {p.name: p.annotation for p in parameters}
-    wrapped.__doc__ = command.__doc__
-    return wrapped  # type: ignore[return-value]
+    return extend_signature(command, flags, "knobs", _parsed)
 
 
-def _flag(name: str, heading: str) -> inspect.Parameter:
-    """A knob as a parameter that typer reads. The text is left as it is: hftool.config parses it."""
+def _flag(name: str, heading: str) -> tuple[Any, Any]:
+    """The annotation and the default of a knob's flag. Its value stays text: hftool.config parses it."""
     row = KNOBS[name]
     default: Any = Config.__dataclass_fields__[name].default
     shown = f"  [default: {default:g}]" if isinstance(default, float) else f"  [default: {default}]"
@@ -267,13 +290,11 @@ def _flag(name: str, heading: str) -> inspect.Parameter:
         rich_help_panel=heading,
     )
     kind: Any = bool if is_flag else str | None
-    return inspect.Parameter(
-        name, inspect.Parameter.KEYWORD_ONLY, default=False if is_flag else None, annotation=Annotated[kind, option]
-    )
+    return Annotated[kind, option], False if is_flag else None
 
 
 def _parsed(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The flags that were given, parsed. Raises UsageError that names the flag and its range."""
+    """The given flags, parsed. Raises UsageError that names the flag and its range."""
     chosen = {name: raw for name, raw in given.items() if raw is not None and raw is not False}
     return {name: parse_as(KNOBS[name], raw, name="--" + name.replace("_", "-")) for name, raw in chosen.items()}
 
@@ -281,7 +302,8 @@ def _parsed(given: Mapping[str, Any]) -> dict[str, Any]:
 def texts_or_stdin(texts: list[str] | None, *, otherwise: list[str] | None = None) -> list[str]:
     """The texts of the command line, else the lines of stdin, else `otherwise`.
 
-    Raises DataError: none of these, or bytes that are no UTF-8.
+    Raises:
+        DataError: None of these, or stdin is not UTF-8.
     """
     if texts:
         return list(texts)
@@ -293,7 +315,7 @@ def texts_or_stdin(texts: list[str] | None, *, otherwise: list[str] | None = Non
     except UnicodeDecodeError as error:
         byte = f"byte 0x{error.object[error.start]:02x} at offset {error.start}"
         raise DataError(f"stdin is not {error.encoding}: {byte}", advice) from None
-    for row, line in enumerate(lines, start=1):  # in the C locale Python lets such bytes pass as half characters
+    for row, line in enumerate(lines, start=1):  # in the C locale such bytes become lone surrogates
         if wrong := re.search("[\udc80-\udcff]", line):
             byte = f"byte 0x{ord(wrong[0]) - 0xDC00:02x} in line {row}"
             raise DataError(f"stdin is not UTF-8: {byte}", advice)
@@ -301,9 +323,9 @@ def texts_or_stdin(texts: list[str] | None, *, otherwise: list[str] | None = Non
         return otherwise
     if not lines:
         raise DataError("stdin is empty and there is no TEXT", "Give texts, or a pipe with one text a line")
-    return [lines[0].removeprefix("\ufeff"), *lines[1:]]  # a byte order mark is no part of the first text
+    return [lines[0].removeprefix("\ufeff"), *lines[1:]]  # the byte order mark
 
 
 def on_terminal() -> bool:
-    """True when stdin is a person, who gets the help instead of a wait without a word."""
+    """Whether stdin is a terminal: then the help is shown instead of waiting for input."""
     return sys.stdin is not None and sys.stdin.isatty()

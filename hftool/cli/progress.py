@@ -1,6 +1,7 @@
-"""What is shown while a verb works: a live bar on a terminal, plain lines in a pipe; always on stderr."""
+"""The progress display of a verb: a live bar on a terminal, plain lines in a pipe; always on stderr."""
 
 import errno
+import functools
 import json
 import logging
 import math
@@ -9,7 +10,8 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from importlib.util import find_spec
 from typing import Any
 
 import typer
@@ -22,7 +24,7 @@ PLAIN_EVERY = 5.0  # seconds between plain lines
 
 @contextmanager
 def screen(*, quiet: bool, verbose: bool, as_json: bool = False) -> Iterator[Progress]:
-    """The progress function for a verb. Within it the libraries' warnings are kept back unless verbose."""
+    """The progress function of a verb. Within the context, warnings of the libraries are hidden unless verbose."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_WithoutCredentials("%(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.INFO if verbose else logging.ERROR, handlers=[handler])
@@ -38,16 +40,29 @@ def screen(*, quiet: bool, verbose: bool, as_json: bool = False) -> Iterator[Pro
             yield _plain_lines()
 
 
+def in_notebook(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a function that takes `progress` show it in a notebook: as a bar where ipywidgets is installed, else as lines."""
+
+    @functools.wraps(function)
+    def wrapped(*args: Any, **options: Any) -> Any:
+        if "progress" in options:
+            return function(*args, **options)
+        with _bar(is_terminal=False) if find_spec("ipywidgets") else nullcontext(_plain_lines()) as progress:
+            return function(*args, progress=progress, **options)
+
+    return wrapped
+
+
 class _WithoutCredentials(logging.Formatter):
-    """Lines of the libraries' logs: httpx, for one, names the whole address of each request."""
+    """Log lines without credentials: httpx, for example, logs the whole URL of each request."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line of a record."""
+        """Format a record."""
         return without_credentials(super().format(record))
 
 
 def print_json(value: Any) -> None:
-    """The one document of --json. JSON knows no NaN: null stands for it."""
+    """Print the document of --json; NaN, which JSON lacks, becomes null."""
     typer.echo(json.dumps(_finite(value), ensure_ascii=False))
 
 
@@ -63,33 +78,33 @@ def _say(text: str) -> None:
     try:
         typer.echo(as_line(without_credentials(text)), err=True)
     except OSError as error:
-        _go_on_unseen(error)
+        _ignore_closed(error)
 
 
-def _go_on_unseen(error: OSError) -> None:
-    """Where the reader of stderr has gone, as in `2>&1 | head`, or the terminal: that must not end a run. Raises any other."""
+def _ignore_closed(error: OSError) -> None:
+    """Ignore that the reader of stderr, such as `2>&1 | head`, or the terminal was closed. Raises any other error."""
     if error.errno not in (errno.EPIPE, errno.EIO):
         raise error
-    _write_nowhere()
+    _discard_stderr()
 
 
-def _write_nowhere() -> None:
+def _discard_stderr() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
 def _stand_ins_only(event: Event) -> None:
-    """Quiet still says the one thing that must never be missed: that another model or data set was used."""
+    """Even --quiet reports that another model or data set was used."""
     if event.kind == "notice" and event.text.startswith("stand-in:"):
         _say(event.text)
 
 
 def number_text(value: float) -> str:
-    """A metric with four decimals; one whose first digits would not show, such as a small error, with four digits."""
+    """A metric with four decimals, or with four significant digits where decimals would hide it."""
     return f"{value:.4f}" if value == 0 or 0.01 <= abs(value) < 1e7 else f"{value:.4g}"
 
 
 def left(seconds: float) -> str:
-    """Seconds as 1:05 or 2:03:04."""
+    """Format seconds as 1:05 or 2:03:04."""
     minutes, rest = divmod(max(0, round(seconds)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
@@ -125,58 +140,58 @@ def _plain_lines() -> Progress:
 
 
 @contextmanager
-def _bar() -> Iterator[Progress]:
+def _bar(*, is_terminal: bool = True) -> Iterator[Progress]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
     from rich.progress import Progress as RichProgress
 
-    # what is shown are names from files: no markup, no emoji codes, and no line broken where it is not
+    # names from files are shown: no markup, no emoji codes, no line breaks
     console = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=None),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[said]}"),
+        TextColumn("{task.fields[status]}"),
     )
     with RichProgress(*columns, console=console, transient=True) as bars:
         show = _bar_events(bars, console.print)
 
         def progress(event: Event) -> None:
-            """Draw an event as long as there is a terminal."""
+            """Draw an event while there is a terminal."""
             try:
                 show(event)
             except OSError as error:
-                _go_on_unseen(error)
+                _ignore_closed(error)
 
         try:
             yield progress
         finally:
-            if not sys.stderr.isatty():  # it was one: the terminal has gone
-                _write_nowhere()
+            if is_terminal and not sys.stderr.isatty():  # it was one: the terminal was closed
+                _discard_stderr()
 
 
 def _bar_events(bars: Any, show: Callable[..., None]) -> Progress:
     task: Any = None
-    said = metric = ""
+    status = metric = ""
 
     def progress(event: Event) -> None:
         """Draw an event into the bar."""
-        nonlocal task, said, metric
+        nonlocal task, status, metric
         values: dict[str, Any] = dict(event.values)
         if event.kind == "notice":
             show(as_line(event.text))
         elif event.kind == "plan":
-            task = bars.add_task("training", total=values["steps"], said="")
+            task = bars.add_task("training", total=values["steps"], status="")
         elif event.kind == "evaluation":
             metric = next((f"{k} {v:.4f}" for k, v in values.items() if k != "step"), "")
             show(f"step {values['step']}: {_measured(event)}")
         elif event.kind == "step":
             if "loss" in values:
-                said = f"loss {values['loss']:.4f}  {values['tokens_per_second']:.0f} tokens/s"
-            text = "  ".join(part for part in (said, metric, f"{left(values['seconds_left'])} left") if part)
-            bars.update(task, completed=values["step"], said=text)
+                status = f"loss {values['loss']:.4f}  {values['tokens_per_second']:.0f} tokens/s"
+            text = "  ".join(part for part in (status, metric, f"{left(values['seconds_left'])} left") if part)
+            bars.update(task, completed=values["step"], status=text)
         elif event.kind == "rows":
-            task = bars.add_task("rows", total=None, said="") if task is None else task
+            task = bars.add_task("rows", total=None, status="") if task is None else task
             bars.update(task, completed=values["done"])
 
     return progress

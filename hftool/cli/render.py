@@ -1,4 +1,4 @@
-"""Answers as lines: aligned for a person on a terminal, separated by tabs for a program. How is for the head to say."""
+"""Answers as lines: aligned on a terminal, separated by tabs in a pipe. The head of the model renders them."""
 
 import sys
 from typing import Any

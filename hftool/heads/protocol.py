@@ -11,6 +11,7 @@ from hftool.data.readers.tables import Row
 from hftool.data.schema import RowSchema
 from hftool.heads.wire import Asks, Parameter, Schema
 from hftool.models import HeadConfig
+from hftool.sampling import SamplingParams
 
 Answer = dict[str, Any]
 Batch = dict[str, torch.Tensor]
@@ -77,27 +78,6 @@ class Metrics:
     def is_better(self, value: float, than: float) -> bool:
         """Whether a value of the deciding metric is better than another."""
         return value > than if self.rises else value < than
-
-
-@dataclass(frozen=True, kw_only=True)
-class SamplingParams:
-    """How a text is written, token by token.
-
-    max_new_tokens: at most so many. temperature: 0 takes the most probable token; above 0 draws, from the top_k most probable
-    (0: all) and of these from the smallest set whose probability is at least top_p. beams: above 1 searches with so many
-    hypotheses, whose summed log-probability is divided by length**length_penalty. samples: texts a prompt. stop: a text ends
-    before any of these. seed: of the draws.
-    """
-
-    max_new_tokens: int = 64
-    temperature: float = 0.0
-    top_k: int = 0
-    top_p: float = 1.0
-    beams: int = 1
-    length_penalty: float = 1.0
-    samples: int = 1
-    stop: tuple[str, ...] = ()
-    seed: int = 0
 
 
 @dataclass(frozen=True)

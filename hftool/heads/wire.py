@@ -15,6 +15,7 @@ from typing import Any
 from hftool.data.readers.tables import Row, whole_characters
 from hftool.data.schema import IGNORED, is_blank
 from hftool.errors import DataError, UsageError, did_you_mean, listing
+from hftool.sampling import RANGES, with_field_names
 
 Schema = Mapping[str, Any]  # JSON Schema, as OpenAPI 3.1 takes it
 SEED_BITS = 63  # of a number that a tensor holds
@@ -130,37 +131,14 @@ def _shown(number: float) -> str:
     return str(int(number)) if number == int(number) else f"{number:g}"
 
 
-# How a text is written, as the tasks of Hugging Face call it.
+# How a text is generated, as the tasks of Hugging Face call it.
 WRITING: Mapping[str, Parameter] = MappingProxyType(
     {
-        "max_new_tokens": Parameter(kind=int, help="Tokens at most.", least=1, goes="decoding.max_new_tokens"),
-        "temperature": Parameter(
-            kind=float, help="0 takes the likeliest token; above 0 draws.", least=0, most=100, goes="decoding.temperature"
-        ),
-        "top_k": Parameter(
-            kind=int, help="Draws from the K likeliest tokens; 0: all.", least=0, most=2**31, goes="decoding.top_k"
-        ),
-        "top_p": Parameter(
-            kind=float,
-            help="Draws from the smallest set of this probability.",
-            least=0,
-            above=True,
-            most=1,
-            goes="decoding.top_p",
-        ),
-        "do_sample": Parameter(kind=bool, help="False: draws nothing. True: draws, at temperature 1 unless told otherwise."),
-        "seed": Parameter(
-            kind=int,
-            help="Of the draws; without it each request draws anew.",
-            least=0,
-            most=2**63 - 1,
-            goes="decoding.seed",
-        ),
-        "num_beams": Parameter(kind=int, help="Above 1 searches with so many.", least=1, goes="decoding.beams"),
-        "length_penalty": Parameter(
-            kind=float, help="Of the search with beams.", least=-10, most=10, goes="decoding.length_penalty"
-        ),
-        "num_return_sequences": Parameter(kind=int, help="Texts for each input.", least=1, goes="decoding.samples"),
+        name: Parameter(kind=row.kind, help=row.help, least=row.least, above=row.above, most=row.most, goes=f"decoding.{name}")
+        for name, row in RANGES.items()
+    }
+    | {
+        "do_sample": Parameter(kind=bool, help="False: no sampling. True: sampling, by default at temperature 1."),
         "stop": Parameter(kind=list, help="A text ends before any of these.", most=16, goes="decoding.stop"),
     }
 )
@@ -253,7 +231,9 @@ def options_of(
 def settled(sampling: dict[str, Any]) -> dict[str, Any]:
     """The fields of a Decoding without those that mean nothing: nothing is drawn at temperature 0. Raises UsageError where two
     of them contradict each other."""
-    beams, samples, temperature = sampling.get("beams", 1), sampling.get("samples", 1), sampling.get("temperature", 0)
+    sampling = with_field_names(sampling)
+    beams, samples = sampling.get("num_beams", 1), sampling.get("num_return_sequences", 1)
+    temperature = sampling.get("temperature", 0)
     if beams > 1 and temperature > 0:
         raise UsageError("'num_beams' searches and 'temperature' draws: one excludes the other")
     if samples > 1 and temperature == 0 and beams < samples:

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 import torch
 
 from hftool.engines.generation_state import GenerationState
-from hftool.heads.protocol import GeneratedText, SamplingParams
+from hftool.heads.protocol import GeneratedText
 from hftool.inference.finite import check_finite
 from hftool.inference.stopping import IsCancelled, StoppingCriteria
+from hftool.sampling import SamplingParams
 
 Candidate = tuple[float, int, int]  # summed log-probability, index of the beam, token
 
@@ -44,7 +45,7 @@ class _BeamSearch:
         chosen: list[Candidate] = []
         beams, weight = [], 1.0
         for rank, (total, beam, token) in enumerate(candidates):
-            if total == -math.inf or len(chosen) == sampling.beams:
+            if total == -math.inf or len(chosen) == sampling.num_beams:
                 break
             parent = self.beams[beam]
             longer = _Hypothesis((*parent.ids, token), (*parent.sums, total))
@@ -52,12 +53,12 @@ class _BeamSearch:
             if length is None and len(longer.ids) < self.limit:
                 chosen.append((total, beam, token))
                 beams.append(longer)
-            elif rank < sampling.beams:
+            elif rank < sampling.num_beams:
                 self.ended.append((total / weight, stopping.result(longer.ids, longer.sums, length)))
         self.ended.sort(key=lambda pair: pair[0], reverse=True)
-        del self.ended[sampling.beams :]
+        del self.ended[sampling.num_beams :]
         self.beams = beams
-        full = len(self.ended) == sampling.beams
+        full = len(self.ended) == sampling.num_beams
         if not chosen or (full and chosen[0][0] / weight <= self.ended[-1][0]):  # at its present length none is better
             return []
         return chosen
@@ -83,12 +84,15 @@ def beam_search(
     Returns:
         The samples of each prompt, best first.
     """
-    searches = [_BeamSearch(limit, [_Hypothesis()] * sampling.beams) for limit in limits]
-    logits, running = state.prefill(sampling.beams), list(range(len(searches)))  # running: the prompts whose logits these are
-    totals = torch.full((len(searches), sampling.beams), -math.inf, device=logits.device)
+    searches = [_BeamSearch(limit, [_Hypothesis()] * sampling.num_beams) for limit in limits]
+    logits, running = (
+        state.prefill(sampling.num_beams),
+        list(range(len(searches))),
+    )  # running: the prompts whose logits these are
+    totals = torch.full((len(searches), sampling.num_beams), -math.inf, device=logits.device)
     totals[:, 0] = 0.0  # at first all beams are the same: only one of them counts
     while running:
-        candidates = _candidates(check_finite(logits), totals, count=max(2, 1 + len(stopping.end_ids)) * sampling.beams)
+        candidates = _candidates(check_finite(logits), totals, count=max(2, 1 + len(stopping.end_ids)) * sampling.num_beams)
         rows, tokens, sums, still = [], [], [], []
         for i, prompt in enumerate(running):
             chosen = searches[prompt].advance(candidates[i], sampling, stopping) if searches[prompt].limit else []
@@ -96,17 +100,20 @@ def beam_search(
                 continue
             still.append(prompt)
             # stop strings can end more hypotheses than there are spare candidates: fill up with some that never win
-            spare = [(-math.inf, chosen[0][1], chosen[0][2])] * (sampling.beams - len(chosen))
+            spare = [(-math.inf, chosen[0][1], chosen[0][2])] * (sampling.num_beams - len(chosen))
             for total, beam, token in chosen + spare:
-                rows.append(i * sampling.beams + beam)
+                rows.append(i * sampling.num_beams + beam)
                 tokens.append(token)
                 sums.append(total)
         running = still
         if running:
-            totals = torch.tensor(sums, dtype=totals.dtype, device=logits.device).view(-1, sampling.beams)
+            totals = torch.tensor(sums, dtype=totals.dtype, device=logits.device).view(-1, sampling.num_beams)
             logits = state.decode(torch.tensor(tokens, device=logits.device), torch.tensor(rows, device=logits.device))
     empty = GeneratedText((), "length", 0.0)  # the prompt takes all positions
-    return [[text for _, text in search.ended][: sampling.samples] or [empty] * sampling.samples for search in searches]
+    return [
+        [text for _, text in search.ended][: sampling.num_return_sequences] or [empty] * sampling.num_return_sequences
+        for search in searches
+    ]
 
 
 def _candidates(logits: torch.Tensor, totals: torch.Tensor, *, count: int) -> list[list[Candidate]]:

@@ -10,19 +10,18 @@ The same rules end a text in all three:
 Of the settings in generation_config.json only eos_token_id is read, and decoder_start_token_id where the config has none.
 """
 
-import math
 from typing import Any, Protocol
 
 import torch
 
 from hftool.engines.generation_state import GenerationState
-from hftool.errors import UsageError
-from hftool.heads.protocol import Batch, GeneratedText, SamplingParams
+from hftool.heads.protocol import Batch, GeneratedText
 from hftool.inference.beam_search import beam_search
 from hftool.inference.stopping import IsCancelled, StoppingCriteria
 from hftool.inference.token_sampling import OnToken, sample_texts
+from hftool.sampling import SamplingParams
 
-__all__ = ["GenerationEngine", "IsCancelled", "OnToken", "check_sampling", "generate"]
+__all__ = ["GenerationEngine", "IsCancelled", "OnToken", "generate"]
 
 
 class GenerationEngine(Protocol):
@@ -42,7 +41,7 @@ def generate(
     on_token: OnToken | None = None,
     is_cancelled: IsCancelled | None = None,
 ) -> list[list[GeneratedText]]:
-    """Generate `sampling.samples` texts for each row of a batch.
+    """Generate `sampling.num_return_sequences` texts for each row of a batch.
 
     A sample depends on the seed, its number and the tokens of its prompt alone, so that a row has the same text in any batch.
 
@@ -62,7 +61,7 @@ def generate(
         UsageError: The sampling parameters contradict each other.
         DataError: The model returns NaN or infinite numbers, or a prompt does not fit it.
     """
-    check_sampling(sampling)
+    sampling.check()
     # autocast forgets its bf16 copies of the weights when the outermost one ends: this one, which is off, spans all steps
     with torch.no_grad(), torch.autocast("cpu", enabled=False):
         state = engine.begin(batch)
@@ -70,42 +69,12 @@ def generate(
         limits = [min(tokens, sampling.max_new_tokens) for tokens in remaining]
         stopping = StoppingCriteria(frozenset(state.end_ids), sampling.stop, tokenizer)
         is_cancelled = is_cancelled or _never_cancelled
-        if sampling.beams > 1:
+        if sampling.num_beams > 1:
             return beam_search(state, sampling, limits, stopping, is_cancelled)
-        on_token = on_token if sampling.samples == 1 else None
+        on_token = on_token if sampling.num_return_sequences == 1 else None
         return sample_texts(state, batch, sampling, limits, stopping, on_token=on_token, is_cancelled=is_cancelled)
 
 
 def _never_cancelled(row: int) -> bool:
     """No row is cancelled."""
     return False
-
-
-def check_sampling(sampling: SamplingParams) -> None:
-    """Raises UsageError, which names the option of the command line, where the settings are out of range or contradict."""
-    d = sampling
-    checks = (
-        ("--max-new-tokens", d.max_new_tokens, d.max_new_tokens >= 1, "at least 1"),
-        ("--temperature", d.temperature, 0 <= d.temperature < math.inf, "at least 0"),
-        ("--top-k", d.top_k, d.top_k >= 0, "at least 0"),
-        ("--top-p", d.top_p, 0 < d.top_p <= 1, "over 0 and at most 1"),
-        ("--beams", d.beams, d.beams >= 1, "at least 1"),
-        ("--length-penalty", d.length_penalty, math.isfinite(d.length_penalty), "a number"),
-        ("--samples", d.samples, d.samples >= 1, "at least 1"),
-    )
-    for option, value, fits, wanted in checks:
-        if not fits:
-            raise UsageError(f"{option} must be {wanted}, not {value}")
-    if "" in d.stop:
-        raise UsageError("--stop must not be empty: every text has an empty text in it")
-    if d.beams > 1 and d.temperature > 0:
-        raise UsageError("--beams searches and --temperature draws: one excludes the other", "Leave one of them out")
-    if 1 < d.beams < d.samples:
-        raise UsageError(f"--samples {d.samples} is more than --beams {d.beams}", "A search ends with as many texts as beams")
-    for option, value, usual in (("--top-k", d.top_k, 0), ("--top-p", d.top_p, 1.0)):
-        if d.temperature == 0 and value != usual:
-            hint = "Leave it out: --beams searches" if d.beams > 1 else "Add --temperature 0.8"
-            raise UsageError(f"{option} limits draws, and without --temperature nothing is drawn", hint)
-    if d.samples > 1 and d.beams == 1 and d.temperature == 0:
-        hint = "Add --temperature 0.8, or --beams with at least as many"
-        raise UsageError(f"--samples {d.samples} without --temperature would write the same text {d.samples} times", hint)

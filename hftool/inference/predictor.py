@@ -151,7 +151,7 @@ class Predictor:
     def _batches(self, features: Sequence[Feature]) -> Iterator[Batched]:
         lengths = [feature.length for feature in features]
         sampling = self.head.sampling
-        copies = max(sampling.beams, sampling.samples) if sampling else 1  # of each prompt
+        copies = max(sampling.num_beams, sampling.num_return_sequences) if sampling else 1  # of each prompt
         tokens = (self.batch_tokens or self.head.batch_tokens) // copies
         for indices in budget_batches(lengths, tokens=tokens, packed=self.packs):
             members = [features[i] for i in indices]

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 import torch
 
 from hftool.engines.generation_state import GenerationState
-from hftool.heads.protocol import Batch, GeneratedText, SamplingParams
+from hftool.heads.protocol import Batch, GeneratedText
 from hftool.inference.finite import check_finite
 from hftool.inference.stopping import IsCancelled, StoppingCriteria
+from hftool.sampling import SamplingParams
 
 OnToken = Callable[[int, int], None]  # row in the batch, token id
 
@@ -82,7 +83,7 @@ def sample_texts(
         The samples of each row.
     """
     sequences = _start(batch, sampling, limits)
-    logits, running = state.prefill(sampling.samples), sequences
+    logits, running = state.prefill(sampling.num_return_sequences), sequences
     while True:
         tokens = _choose(check_finite(logits), running, sampling)
         logs = logits.gather(1, tokens[:, None])[:, 0] - logits.logsumexp(dim=-1)
@@ -101,7 +102,7 @@ def sample_texts(
             kept = torch.tensor(rows, device=tokens.device)
             logits, running = state.decode(tokens[kept], kept), [running[i] for i in rows]
     texts = [sequence.result for sequence in sequences if sequence.result]
-    return [texts[i : i + sampling.samples] for i in range(0, len(texts), sampling.samples)]
+    return [texts[i : i + sampling.num_return_sequences] for i in range(0, len(texts), sampling.num_return_sequences)]
 
 
 def _start(batch: Batch, sampling: SamplingParams, limits: Sequence[int]) -> list[_Sequence]:
@@ -110,7 +111,7 @@ def _start(batch: Batch, sampling: SamplingParams, limits: Sequence[int]) -> lis
     seeds = batch["seeds"].tolist() if "seeds" in batch else [sampling.seed] * len(limits)
     for row, (ids, mask) in enumerate(zip(batch["input_ids"], batch["attention_mask"], strict=True)):
         prompt = ids[mask.bool()].tolist()
-        for sample in range(sampling.samples):
+        for sample in range(sampling.num_return_sequences):
             sequences.append(_Sequence(row, limits[row], random.Random(f"{seeds[row]} {sample} {prompt}")))
     return sequences
 

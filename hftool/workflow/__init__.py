@@ -1,14 +1,14 @@
-"""The words of hftool, one function each: load, tokenize, infer, finetune, evaluate, predict, save, and one for each answer.
+"""The verbs of hftool as functions: each resolves names, then combines the packages below it.
 
-Here names become rows and folders, and the rooms below are put together; nowhere else. The command line and the recipes
-call these functions, and so may you. From Python nothing stands in for what cannot be had unless `fallback=True`.
+The command line and the recipes call these functions; `hftool` exports most of them. From Python no stand-in is used unless
+`fallback=True`.
 """
 
-from hftool.heads.protocol import SamplingParams
+from hftool.sampling import SamplingParams
 from hftool.workflow._copy import copy
 from hftool.workflow._deploy import Deployment, deploy
 from hftool.workflow._doctor import doctor
-from hftool.workflow._evaluate import Report, evaluate, predict
+from hftool.workflow._evaluate import Report, evaluate
 from hftool.workflow._export import Exported, export
 from hftool.workflow._finetune import Result, finetune, resume
 from hftool.workflow._infer import (
@@ -29,7 +29,9 @@ from hftool.workflow._infer import (
     vectors,
     write,
 )
-from hftool.workflow._load import Tokens, info, load, read_lines, tokenize
+from hftool.workflow._inspect import Tokens, info, tokenize
+from hftool.workflow._load import load, read_lines
+from hftool.workflow._predict import predict
 from hftool.workflow._prefetch import Fetched, prefetch
 from hftool.workflow._push import Push, push
 from hftool.workflow._save import Verified, save, verify

@@ -1,4 +1,4 @@
-"""The word copy. A recipe is found through the metadata of the installed distribution: hftool never imports `recipes`."""
+"""copy: write a recipe into a folder. Recipes are found through package metadata: hftool never imports `recipes`."""
 
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -9,10 +9,10 @@ from hftool.storage.run_folder import check_output
 
 
 def recipe_paths() -> dict[str, Path]:
-    """Name -> file of every recipe: of a checkout those that lie in it, else those that the installed wheel lists."""
+    """Name -> file of every recipe: those of the checkout, else those that the installed wheel lists."""
     root = Path(__file__).parents[2]
     paths = sorted((root / "recipes").glob("*.py"))
-    if not (root / "pyproject.toml").is_file():  # beside an installed hftool may lie anybody's `recipes`
+    if not (root / "pyproject.toml").is_file():  # site-packages may hold an unrelated `recipes`
         paths = _installed_paths()
     return {path.stem: path for path in paths if path.stem != "__init__" and path.is_file()}
 
@@ -36,8 +36,12 @@ def recipe_text(name: str) -> str:
 
 
 def copy(recipe: str, *, folder: str | Path = ".", out: str | Path | None = None) -> Path:
-    """Write the recipe called `recipe` into a folder, or to the file `out`: now it is yours. Raises UsageError,
-    OutputUnavailable."""
+    """Write the recipe called `recipe` into a folder, or to the file `out`.
+
+    Raises:
+        UsageError: No recipe has this name.
+        OutputUnavailable: The file exists already.
+    """
     target = Path(folder) / f"{recipe}.py" if out is None else Path(out)
     text = recipe_text(recipe)
     check_output(target)

@@ -1,4 +1,4 @@
-"""The word that hands a model to others: deploy."""
+"""deploy: write a folder from which an image that serves a model is built."""
 
 import json
 import shutil
@@ -21,11 +21,11 @@ from hftool.safety import EXPORT, PICKLES, sha256
 from hftool.storage.run_folder import Run, check_output, whole_folder
 from hftool.workflow._export import export
 from hftool.workflow._load import load_place, trained
-from hftool.workflow.arguments import Model, model_word
+from hftool.workflow.arguments import Model, model_name
 
 TARGETS = ("onnx", "docker", "kubernetes")
 MOST_REPLICAS = 100
-EXAMPLES = {  # what stands under a name in the example of README.md
+EXAMPLES = {  # texts of the example request in README.md
     "question": "Where does Amina live?",
     "context": "Amina Okafor moved to Lisbon in 2019.",
 }
@@ -33,7 +33,7 @@ EXAMPLES = {  # what stands under a name in the example of README.md
 
 @dataclass(frozen=True)
 class Deployment:
-    """What `deploy` wrote: the folder, what it is for, the service's name and its image (neither for onnx)."""
+    """What `deploy` wrote: the folder, its target, the name of the service and its image (neither for onnx)."""
 
     path: Path
     to: str
@@ -53,16 +53,19 @@ def deploy(
     offline: bool = False,
     progress: Progress = silent,
 ) -> Deployment:
-    """Write a folder from which others build an image that serves the model, and for Kubernetes the objects that run it; or
-    its graphs.
+    """Write the context of a Docker image, the objects of Kubernetes, or ONNX graphs. A stand-in is never used.
 
-    to: onnx (what `export` writes, where quantize may be int8), docker or kubernetes. out: by default a folder called as `to`
-    in the run. name: of the service and the model in it; by default that of the run. image: reference with a tag;
-    by default NAME:VERSION-HASH, so that another model is another image. replicas: the least number of pods. The model is
-    loaded once, so that what cannot answer is not built. Nothing stands in for a model that cannot be had. Raises UsageError,
-    OutputUnavailable, InputMissing, HubUnreachable, Refused, DataError, ConfigError, StorageError.
+    Args:
+        to: onnx (as `export`, where quantize may be int8), docker or kubernetes.
+        out: By default a folder named as `to` in the run.
+        name: Of the service and its model; by default that of the run.
+        image: Reference with a tag; by default NAME:VERSION-HASH, which changes with the model.
+        replicas: The minimum number of pods.
+
+    Raises:
+        HftoolError: What `load` raises, UsageError, OutputUnavailable.
     """
-    model = model_word(model)
+    model = model_name(model)
     _check(to, name=name, image=image, replicas=replicas)
     target = Path(out) if out is not None else _beside(model, to)
     if to == "onnx":
@@ -74,23 +77,28 @@ def deploy(
     known_as = name or name_of(_word(model, place))
     if (place.folder / SUMS).is_file():
         verify_checksums(place.folder)
-    loaded = trained(load_place(place, head=None, device="cpu", progress=progress), None)
+    loaded = trained(load_place(place, head=None, device="cpu", progress=progress), None)  # no image of a broken model
     with whole_folder(target) as folder:
         digest = _copy_model(place.folder, loaded.head_config, folder / "model")
-        service = Service(
-            name=known_as,
-            image=image or f"{known_as}:{version()}-{digest[:12]}",
-            head=loaded.head_config.head,
-            weights=weights_of(folder / "model"),
-            exported=(folder / "model" / EXPORT).is_file(),
-            replicas=replicas,
-        )
+        image = image or f"{known_as}:{version()}-{digest[:12]}"
+        service = _service(folder / "model", loaded, name=known_as, image=image, replicas=replicas)
         write_context(service, folder)
         if to == "kubernetes":
             (folder / to).mkdir()
             write_objects(service, folder / to)
         write_readme(service, folder, body=_body(loaded), most=SCALE * replicas if to == "kubernetes" else None)
     return Deployment(target, to, known_as, service.image)
+
+
+def _service(model: Path, loaded: Loaded, *, name: str, image: str, replicas: int) -> Service:
+    return Service(
+        name=name,
+        image=image,
+        head=loaded.head_config.head,
+        weights=weights_of(model),
+        exported=(model / EXPORT).is_file(),
+        replicas=replicas,
+    )
 
 
 def _check(to: str, *, name: str | None, image: str | None, replicas: int) -> None:
@@ -107,21 +115,22 @@ def _check(to: str, *, name: str | None, image: str | None, replicas: int) -> No
 def _beside(model: str, to: str) -> Path:
     run = Run(Path(model))
     if not run.is_run():
-        raise UsageError(f"where is what is written for {to} to go?", "Name a folder with --out DIR")
+        raise UsageError(f"no output folder for {to}", "Name a folder with --out DIR")
     return run.path / to
 
 
 def _word(model: str, place: ModelSource) -> str:
-    """What people call the model: its registry name, its run's folder, the last part of its Hub id or path."""
+    """A short name of the model: its registry name, the folder of its run, the last part of its Hub id or path."""
     if place.row is not None:
         return place.row.name
     return (place.run.path if place.run else Path(model.partition("@")[0])).absolute().name
 
 
 def _copy_model(source: Path, head_config: HeadConfig, target: Path) -> str:
-    """Copy a model folder, its files readable by any user and its links as files. -> SHA-256 that stands for all of them.
+    """Copy a model folder and return the SHA-256 of its checksums.
 
-    Pickles stay behind. A model without a card gets that under which it was loaded, so that it is served as it was meant.
+    Files become readable by any user, links become files, and pickles are left out. A model without hftool.json gets the head
+    config with which it was loaded.
     """
     target.mkdir()
     for name in names_in(source):
@@ -134,12 +143,12 @@ def _copy_model(source: Path, head_config: HeadConfig, target: Path) -> str:
         write_head_config(target, head_config)
     write_checksums(target)
     for path in (target, *target.rglob("*")):
-        path.chmod(0o755 if path.is_dir() else 0o644)  # the user of the image is a stranger to whoever wrote them
+        path.chmod(0o755 if path.is_dir() else 0o644)  # the user of the image is another one
     return sha256(target / SUMS)
 
 
 def _body(loaded: Loaded) -> str:
-    """JSON that the model takes at /predict, for the example."""
+    """The JSON body of an example request to /predict."""
     asks = get_head(loaded.tokenizer, loaded.head_config, loaded.model.config).asks
     text = f"The {asks.holds[0]} opened the door." if asks.holds else "A warm, funny film."
     texts = {name: EXAMPLES.get(name, text) for name in asks.texts}

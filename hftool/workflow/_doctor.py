@@ -1,4 +1,4 @@
-"""What this machine and this installation can do, and what would mend what is missing."""
+"""doctor: what this machine and this installation can do, and how to fix what is missing."""
 
 import os
 import platform
@@ -36,20 +36,24 @@ EXTRAS = {  # extra -> what it is for
     "serve": "hftool serve",
     "export": "hftool export",
 }
-LOOKING = 1.0  # seconds to add up the files of the cache
+CACHE_SECONDS = 1.0  # to add up the files of the cache
 
 
 def doctor(*, offline: bool = False, seconds: float = PRODUCT, progress: Progress = silent) -> dict[str, Any]:
-    """Look at devices, memory, packages, Hub, cache and disk, and time a product of matrices on each device.
+    """Check devices, memory, packages, Hub, cache and disk, and time matrix products on each device. Writes nothing.
 
-    seconds: for each device and number format, at most 5 in all. Nothing is written. Each of `problems` has `what` and `mend`,
-    a command or an advice. With offline the Hub is not asked. Raises nothing for what it finds.
+    Args:
+        offline: Send no request to the Hub.
+        seconds: For each device and number format, at most 5 in all.
+
+    Returns:
+        Facts as JSON; each of `problems` has `what` and `mend`, a command or advice.
     """
     there = devices()
     each = min(seconds, PRODUCTS / (3 * len(there)))
     notice(progress, f"timing products of matrices for {3 * len(there) * each:.0f} s")
     with ThreadPoolExecutor(max_workers=1) as pool:
-        hub = pool.submit(_hub, offline)  # it waits while the devices work
+        hub = pool.submit(_hub, offline)  # network time overlaps with the products
         rows = [_device(name, each) for name in there]
         facts = {
             "machine": this_machine().as_dict(),
@@ -65,7 +69,7 @@ def doctor(*, offline: bool = False, seconds: float = PRODUCT, progress: Progres
 
 
 def _device(name: str, seconds: float) -> dict[str, Any]:
-    """What a device is and has (bytes), and its billions of operations a second."""
+    """The name of a device, its memory in bytes, and its billions of operations per second."""
     import torch
 
     row: dict[str, Any] = {"device": name, "name": this_machine().processor}
@@ -76,7 +80,7 @@ def _device(name: str, seconds: float) -> dict[str, Any]:
 
 
 def _auto() -> dict[str, Any]:
-    """What `--device auto` and `--precision auto` would be, family by family, and why."""
+    """What `--device auto` and `--precision auto` resolve to for each family, and why."""
     device = choose_device("auto")
     chosen = {family.name: choose_precision("auto", device, family.safe_dtypes) for family in FAMILIES}
     why = {"cpu": "no GPU is visible to torch", "mps": "the GPU of this Mac"}.get(device, "the first GPU")
@@ -88,12 +92,12 @@ def _auto() -> dict[str, Any]:
         reason = f"{device} has no bf16 in hardware"
     narrow = [name for name, word in chosen.items() if word == "fp32"]
     if "bf16" in chosen.values() and narrow:
-        reason += f"; {', '.join(narrow)} overflow or lose figures in it"
+        reason += f"; {', '.join(narrow)} overflow or lose precision in it"
     return {"device": device, "device_why": why, "precision": chosen, "precision_why": reason}
 
 
 def _requirements() -> list[tuple[str, Any]]:
-    """(extra or "", requirement) of everything that hftool and its extras ask for."""
+    """(extra or "", requirement) for each dependency of hftool and its extras."""
     from packaging.requirements import Requirement
 
     rows = []
@@ -114,7 +118,7 @@ def _installed(name: str) -> str:
 
 
 def _versions() -> dict[str, str]:
-    """Python, hftool, and each package that it asks for; empty where one is not installed."""
+    """Versions of Python, hftool and each dependency; empty where one is not installed."""
     found = {"python": platform.python_version(), "hftool": _installed(DISTRIBUTION)}
     return found | {row.name: _installed(row.name) for _, row in _requirements()}
 
@@ -148,7 +152,7 @@ def _problems_of_machine(facts: dict[str, Any]) -> list[dict[str, str]]:
         found.append({"what": "there is an NVIDIA driver, and torch sees no GPU", "mend": mend})
     if facts["hub"]["asked"] and not facts["hub"]["answers"]:
         found.append(
-            {"what": f"{facts['hub']['address']} does not answer", "mend": "export HF_HUB_OFFLINE=1, or mend the network"}
+            {"what": f"{facts['hub']['address']} does not answer", "mend": "export HF_HUB_OFFLINE=1, or repair the network"}
         )
     folder = facts["cache"]["folder"]
     if not facts["cache"]["writable"]:
@@ -159,7 +163,7 @@ def _problems_of_machine(facts: dict[str, Any]) -> list[dict[str, str]]:
 
 
 def _hub(offline: bool) -> dict[str, Any]:
-    """Whether the Hub answers for the first model that is known by name: one question."""
+    """Whether the Hub answers a single request, for the first model of the registry."""
     from huggingface_hub import constants
 
     row: dict[str, Any] = {"address": address(), "asked": False, "answers": False, "seconds": 0.0, "detail": ""}
@@ -175,11 +179,11 @@ def _hub(offline: bool) -> dict[str, Any]:
 
 
 def _cache() -> dict[str, Any]:
-    """Where models and data sets are kept, and how many bytes lie there; `whole` is False when there was no time to see all."""
+    """The cache of the Hub and its size in bytes; `whole` is False when time ran out before all files were counted."""
     from huggingface_hub import constants
 
     folder = Path(constants.HF_HUB_CACHE).expanduser()
-    total, end, whole = 0, time.monotonic() + LOOKING, True
+    total, end, whole = 0, time.monotonic() + CACHE_SECONDS, True
     for where, _, names in os.walk(folder):
         if time.monotonic() > end:
             whole = False

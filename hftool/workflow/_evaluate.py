@@ -1,46 +1,38 @@
-"""The words that put a model to work on files: evaluate, predict."""
+"""evaluate: measure a model on labelled rows, or on running text."""
 
-import itertools
-import os
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from hftool.data.decimal_commas import parse_decimal_commas
 from hftool.data.labels import Labels, own_names
 from hftool.data.passages import merge_lines
-from hftool.data.readers.plain_text import check_running_text
-from hftool.data.readers.tables import Record, Rejected, Row, file_format, stream
-from hftool.data.rows import MAX_REJECTED, SplitRows, prepare_row, sample_indices
+from hftool.data.readers.tables import Table
+from hftool.data.rows import SplitRows, sample_indices
 from hftool.data.rows import prepare as prepare_rows
-from hftool.data.splits import has_targets, mapping_sentence
-from hftool.data.writers import check_ending, write_lines, write_rows
+from hftool.data.splits import has_targets
+from hftool.data.writers import check_ending, write_rows
 from hftool.errors import DataError, UsageError
 from hftool.evaluation.report import error_rows, make_report
 from hftool.heads import head_class
-from hftool.heads.protocol import Answer
-from hftool.inference.predictor import Predictor
 from hftool.models import HeadConfig, Loaded
-from hftool.progress import Event, Progress, notice, silent
-from hftool.registry.heads import head_spec
+from hftool.progress import Progress, notice, silent
 from hftool.resolve import ModelSource, TaskSource, resolve_model, resolve_task
 from hftool.storage.run_folder import check_output
 from hftool.workflow import plan
-from hftool.workflow._infer import natural_options
 from hftool.workflow._load import check_head_by_name, load_place, make_predictor, trained
-from hftool.workflow.arguments import Model, model_word, task_word
-from hftool.workflow.choose_head import columns_to_answer, columns_to_measure
+from hftool.workflow.arguments import Model, Task, model_name, task_name
+from hftool.workflow.choose_head import columns_to_measure
+from hftool.workflow.in_memory import PATH, rows_table
+from hftool.workflow.metric_module import load_metric, measure_with
 
-ROWS_AT_A_TIME = 4096
-SAMPLED = 1000  # rows by which a file is judged before it is read on
 SPLITS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
 class Report:
-    """An evaluation: the split it was made on, the metrics with their counts, and the rows that went wrong."""
+    """An evaluation: its split, the metrics with their counts, and the wrongly predicted rows."""
 
     split: str
     metrics: Mapping[str, Any]
@@ -49,7 +41,7 @@ class Report:
 
 def evaluate(
     model: Model,
-    task: str | os.PathLike[str] | None = None,
+    task: Task | None = None,
     *,
     split: str | None = None,
     column: Mapping[str, str] | None = None,
@@ -59,70 +51,88 @@ def evaluate(
     device: str = "auto",
     encoding: str | None = None,
     errors: str | Path | None = None,
+    metric: str | None = None,
+    trust_metric: str | None = None,
     offline: bool = False,
     fallback: bool = False,
     progress: Progress = silent,
 ) -> Report:
-    """Measure a model on labelled rows, or on running text. Without a task: the run's own data.
+    """Measure a model on labelled rows, or on running text.
 
-    head: as what it is measured; by default what it was trained for.
-    split: train, validation or test; by default test if it has labels, else validation. errors: where the misclassified rows
-    go, worst first; by default errors.jsonl in the run folder. Raises what `load` raises, DataError, UsageError.
+    Args:
+        task: A task, a file, or rows in memory; by default the data of the run.
+        split: train, validation or test; by default test if it has labels, else validation.
+        head: By default what the model was trained for.
+        errors: File for the wrongly predicted rows, worst first; by default errors.jsonl in the run folder.
+        metric: A module of `evaluate`, `module` in the metrics: a script, or a name on the Hub, repeated in trust_metric.
+
+    Raises:
+        HftoolError: What `load` raises, DataError, UsageError.
     """
-    model, task = model_word(model), task if task is None else task_word(task)
-    _check_split(split)
-    if task is None and (column or encoding):
+    model, rows = model_name(model), rows_table(task)
+    word = PATH if rows else None if task is None else task_name(task)
+    if word is None and (column or encoding):
         raise UsageError("columns and an encoding go with a task or a file", f"hftool evaluate {model} FILE ...")
+    _check_words(model, split, errors, head)
+    module = None if metric is None else load_metric(metric, trusted=trust_metric, offline=offline)
+    place = resolve_model(model, head=head, offline=offline, fallback=fallback, progress=progress)
+    loaded = trained(load_place(place, head=head, device=device, progress=progress), None)
+    if word is None:
+        part = own_rows(place, split, model, loaded.head_config, offline=offline, progress=progress)
+    else:
+        data = _data_of(place, word, rows, encoding=encoding, offline=offline, progress=progress)
+        loaded = _with_task(loaded, data, head)
+        part = rows_to_measure(data, word, split, loaded.head_config, column or {}, chosen=head is not None, progress=progress)
+    part = part.keep(sample_indices(len(part.rows), limit, seed))
+    loaded = with_label_range(part, loaded)
+    target = _errors_file(errors, place, loaded)
+    report = _measured(part, loaded, module, metric)
+    _write_errors(report, target, progress)
+    return report
+
+
+def _check_words(model: str, split: str | None, errors: str | Path | None, head: str | None) -> None:
+    if split is not None and split not in SPLITS:
+        raise UsageError(f"split must be one of {', '.join(SPLITS)}, not '{split}'")
     if errors is not None:
         check_ending(errors)
         check_output(Path(errors))
     if head is not None:
         check_head_by_name(model, head)
-    place = resolve_model(model, head=head, offline=offline, fallback=fallback, progress=progress)
-    loaded = trained(load_place(place, head=head, device=device, progress=progress), None)
-    if task is None:
-        part = own_rows(place, split, model, loaded.head_config, offline=offline, progress=progress)
-    else:
-        used = _stand_in_of(place, task)
-        data = resolve_task(used, {}, encoding=encoding, offline=offline, fallback=False, progress=progress)
-        if head is None:
-            plan.check_texts(data)
-        loaded = _as_the_task_wants(loaded, data, head)
-        part = rows_to_measure(data, task, split, loaded.head_config, column or {}, chosen=head is not None, progress=progress)
-    part = part.keep(sample_indices(len(part.rows), limit, seed))
-    loaded = on_the_scale_of(part, loaded)
-    target = _errors_file(errors, place, loaded)
-    report = _measured(part, loaded)
-    _write_errors(report, target, progress)
-    return report
 
 
-def _check_split(split: str | None) -> None:
-    if split is not None and split not in SPLITS:
-        raise UsageError(f"a split is one of {', '.join(SPLITS)}, not '{split}'")
+def _data_of(
+    place: ModelSource, word: str, rows: Table | None, *, encoding: str | None, offline: bool, progress: Progress
+) -> TaskSource:
+    """The rows in memory, or those of a task; of a run's own task its stand-in, where it had one."""
+    used = None if rows else _stand_in_of(place, word)
+    data = resolve_task(used, {}, encoding=encoding, offline=offline, fallback=False, progress=progress)
+    return replace(data, tables={"train": rows}) if rows else data
 
 
 def _errors_file(errors: str | Path | None, place: ModelSource, loaded: Loaded) -> Path | None:
-    """Where the rows that went wrong go; None where there are none. Raises UsageError when they are wanted all the same."""
+    """The file for wrongly predicted rows; None for a head that has none. Raises UsageError when one is named all the same."""
     if make_predictor(loaded).head.metrics().answers:
         return Path(errors) if errors is not None else place.run.path / "errors.jsonl" if place.run else None
     if errors is not None:
-        raise UsageError("a model of language has no rows that went wrong", "Leave --out out")
+        raise UsageError("a language model has no wrongly predicted rows", "Leave --out out")
     return None
 
 
 def _write_errors(report: Report, target: Path | None, progress: Progress) -> None:
     if target is not None:
         write_rows(target, (dict(row) for row in report.errors), overwrite=True)
-        notice(progress, f"{len(report.errors)} rows, the worst first: {target}")
+        notice(progress, f"{len(report.errors)} wrong rows, the worst first: {target}")
 
 
-def _as_the_task_wants(loaded: Loaded, data: TaskSource, head: str | None) -> Loaded:
-    """A model that no task has trained is measured by the metrics of this one, and told its prefix.
+def _with_task(loaded: Loaded, data: TaskSource, head: str | None) -> Loaded:
+    """The model with the metrics and the prefix of the task, where it was trained on none.
 
-    Raises UsageError for a task that the model does not do, unless a head was chosen.
+    Raises UsageError for a task of another head, DataError for a table that is named as text, unless the user chose the head.
     """
     head_config, row = loaded.head_config, data.row
+    if head is None:
+        plan.check_texts(data)
     if row is None:
         return loaded
     if head is None and head_config.head not in (row.head, *row.also):
@@ -134,17 +144,19 @@ def _as_the_task_wants(loaded: Loaded, data: TaskSource, head: str | None) -> Lo
     return replace(loaded, head_config=replace(head_config, measures=row.measures, prefix=prefix))
 
 
-def _measured(part: SplitRows, loaded: Loaded) -> Report:
+def _measured(part: SplitRows, loaded: Loaded, module: Any, name: str | None) -> Report:
     predictor = make_predictor(loaded)
     metrics, labels = predictor.head.metrics(), loaded.head_config.labels
     answers, loss = predictor.score(predictor.head.encode(part.rows))
     measured = make_report(answers, part.rows, metrics, labels, loss)
+    if module is not None:
+        measured["module"] = measure_with(module, str(name), answers, part.rows, metrics, labels)
     wrong = error_rows(answers, part.rows, part.numbers, metrics, labels)
     return Report(part.split, {**measured, "stand_in": dict(loaded.head_config.stand_in)}, wrong)
 
 
-def on_the_scale_of(part: SplitRows, loaded: Loaded) -> Loaded:
-    """A model that gives scores, but was never trained on any, is measured on the scale of the labels."""
+def with_label_range(part: SplitRows, loaded: Loaded) -> Loaded:
+    """The model with the range of the labels, where it gives scores and was trained on none."""
     if not head_class(loaded.head_config.head).numbers or loaded.head_config.label_range:
         return loaded
     labels = [float(row["label"]) for row in part.rows]
@@ -154,16 +166,16 @@ def on_the_scale_of(part: SplitRows, loaded: Loaded) -> Loaded:
 def own_rows(
     place: ModelSource, on: str | None, model: str, head_config: HeadConfig, *, offline: bool, progress: Progress
 ) -> SplitRows:
-    """The rows of the run's own data, split as when the run was made, with the labels as the model's card names them."""
+    """A split of the data of a run, split as in training, with the labels as the head config names them."""
     if place.run is None:
-        raise UsageError(f"'{model}' is no run folder, so it has no data of its own", "Name a task or a file")
+        raise UsageError(f"'{model}' is no run folder, so there is no data to measure it on", "Name a task or a file")
     settings, data = plan.find_rows_again(place.run, offline=offline, progress=progress)
     splits = plan.split(settings, data, head_config.head, labels=_labels_of(head_config, {}))
     return splits.get(on or ("test" if splits.test is not None else "validation"))
 
 
 def _stand_in_of(place: ModelSource, task: str) -> str:
-    """The task itself, or what stood in for it when the run was made."""
+    """The task itself, or its stand-in in the run."""
     made = place.run.read_manifest().get("stand_in", {}).get("data", "") if place.run else ""
     used, _, asked = made.partition(" for ")
     return used if asked == task else task
@@ -179,9 +191,9 @@ def rows_to_measure(
     chosen: bool = False,
     progress: Progress = silent,
 ) -> SplitRows:
-    """The split to measure, with the labels as the model's card names them. chosen: whether the user named the head."""
+    """The split to measure, with the labels as the head config names them. chosen: whether the user named the head."""
     row = data.row
-    is_file = Path(task).is_file() and row is None
+    is_file = row is None and (task == PATH or Path(task).is_file())
     if is_file and on is not None:
         raise UsageError(f"'{task}' is one file and has no splits", "Leave --split out")
     for name in [on] if on else ["test", "validation", "train"]:
@@ -219,179 +231,10 @@ def _notify_unused_columns(part: SplitRows, progress: Progress) -> None:
 
 
 def _labels_of(head_config: HeadConfig, names: Mapping[str, str]) -> Labels:
-    """The model's labels, with the values that stand for them in this data: by name where it names them, never by place."""
+    """The labels of the model, with their values in this data: matched by name where the data has names, never by order."""
     by_name = {name.casefold(): value for value, name in names.items()}
     values = head_config.label_values or head_config.labels
     found = tuple(by_name.get(name.casefold(), value) for name, value in zip(head_config.labels, values, strict=True))
     is_number = head_config.problem_type == "regression" or head_class(head_config.head).numbers
     numbers = head_config.label_range or ((0.0, 1.0) if is_number else ())
     return Labels(found, head_config.labels, "as the model names them", numbers)
-
-
-def predict(
-    model: Model | Loaded,
-    source: str | os.PathLike[str] | None,
-    *,
-    out: str | Path | None = None,
-    column: Mapping[str, str] | None = None,
-    head: str | None = None,
-    options: Mapping[str, Any] | None = None,
-    top_k: int | None = None,
-    device: str = "auto",
-    encoding: str | None = None,
-    offline: bool = False,
-    fallback: bool = False,
-    progress: Progress = silent,
-    handle: Any = None,
-) -> int:
-    """Answer every row of a file, in order, in bounded memory -> how many. The output appears whole or not at all.
-
-    Each line has the row's own columns, then the parts of its answer; for labels: label, probability and one probability a
-    label (or the top_k best). head and options: what the model is to do and how, as the functions of `workflow.answers` set
-    them. out: a CSV, TSV, JSON Lines or Parquet file by its ending; without one JSON Lines go to `handle`. A row without a text
-    keeps its line, with nothing in the new columns. Raises what `load` raises, DataError, OutputUnavailable.
-    """
-    source = _file_to_answer(source)
-    if out is not None:
-        check_ending(out)
-        check_output(Path(out))
-    place = None
-    if not isinstance(model, Loaded):
-        if head is not None:
-            check_head_by_name(model, head)
-        place = resolve_model(model_word(model), head=head, offline=offline, fallback=fallback, progress=progress)
-    rejected: list[Rejected] = []
-    sample, present, records = _opened(source, encoding, rejected, is_text=head is not None, progress=progress)
-    loaded = trained(load_place(place, head=head, device=device, progress=progress) if place else model, head)
-    if out is not None and check_ending(out) == "npy" and not head_spec(loaded.head_config.head).embeds:
-        raise UsageError("an array holds vectors, and these answers are none", "Write .jsonl, .csv, .tsv or .parquet")
-    mapping = columns_to_answer(present, sample, loaded, column or {}, source, chosen=head is not None)
-    notice(progress, mapping_sentence(mapping))
-    answers = _Answered(loaded, mapping, present, {**natural_options(loaded), **(options or {})}, top_k, source, progress)
-    rows = answers.rows(itertools.chain(sample, records), rejected)
-    return write_lines(handle or sys.stdout, rows) if out is None else write_rows(Path(out), rows)
-
-
-def _file_to_answer(source: str | os.PathLike[str] | None) -> str:
-    if source is None:
-        raise UsageError("which file?", "hftool predict MODEL FILE --out OUT.csv")
-    return task_word(source)
-
-
-def _opened(
-    source: str, encoding: str | None, rejected: list[Rejected], *, is_text: bool, progress: Progress
-) -> tuple[list[Record], tuple[str, ...], Iterator[Record]]:
-    """The first records of a file to answer, its columns, and the rest; how it is read is passed on to the user.
-
-    is_text: whether lines are text, whatever they look like. Raises what `stream` raises, DataError.
-    """
-    notes: list[str] = []
-    names, records = stream(source, encoding=encoding, rejected=rejected, notes=notes)
-    sample = list(itertools.islice(records, SAMPLED))
-    if not sample:
-        raise DataError(f"'{source}' has no rows")
-    if not is_text and file_format(source) == "txt":
-        check_running_text((record.row["text"] for record in sample), source)
-    for note in notes:
-        notice(progress, note)
-    return sample, names or tuple(sample[0].row), records
-
-
-def _one_by_one(predictor: Predictor, rows: Sequence[Row], refused: dict[int, str]) -> list[Answer]:
-    """The answers of the rows that can be answered; why the others cannot goes into `refused`, by their places."""
-    answers: list[Answer] = []
-    for place, row in enumerate(rows):
-        try:
-            answers += predictor.answer([row])
-        except DataError as error:
-            refused[place] = error.detail
-    return answers
-
-
-@dataclass(frozen=True)
-class _Answered:
-    """Rows with their answers, a chunk at a time."""
-
-    loaded: Loaded
-    mapping: Mapping[str, str]
-    present: Sequence[str]
-    options: Mapping[str, Any]
-    top_k: int | None
-    source: str
-    progress: Progress
-    cut: list[int] = field(default_factory=list)
-
-    def rows(self, records: Iterator[Record], rejected: list[Rejected]) -> Iterator[Row]:
-        """Raises DataError at the end when over 1 % could not be read: then no output file appears."""
-        predictor = make_predictor(self.loaded, options=self.options)
-        blank: list[Rejected] = []
-        nothing: Row = {}
-        done = 0
-        while chunk := list(itertools.islice(records, ROWS_AT_A_TIME)):
-            answers = self._answers(predictor, chunk, blank, begun=done > 0)
-            found = next((cells for cells in answers if cells is not None), None)
-            if found is None and not done:
-                raise DataError(f"none of the first {len(chunk)} rows of {self.source} can be answered: {blank[0].reason}")
-            nothing = nothing or dict.fromkeys(found or ())
-            for record, cells in zip(chunk, answers, strict=True):
-                yield self._line(record.row, nothing if cells is None else cells)
-            done += len(chunk)
-            self.progress(Event("rows", values={"done": done}))
-        if any(self.cut):
-            longer = sum(map(bool, self.cut))
-            notice(
-                self.progress,
-                f"{longer} of {done} rows are longer than {self.loaded.head_config.max_length} tokens and were cut",
-            )
-        if blank:
-            which = f"{len(blank)} of {done} rows of {self.source} cannot be answered: their new columns are empty"
-            notice(self.progress, f"{which}; the first is line {blank[0].row}: {blank[0].reason}")
-        if rejected:
-            first, total = rejected[0], done + len(rejected)
-            message = f"{len(rejected)} of {total} rows of {self.source} cannot be read; the first is line {first.row}: "
-            if len(rejected) > MAX_REJECTED * total:
-                raise DataError(message + first.reason, "At most 1 % may be unusable: mend the file")
-            notice(self.progress, f"{message}{first.reason}; they are left out")
-
-    def _answers(
-        self, predictor: Predictor, chunk: Sequence[Record], blank: list[Rejected], *, begun: bool
-    ) -> list[Row | None]:
-        """The cells of each row; None, and a line in `blank`, for a row that has no text or that the head refuses. begun:
-        whether rows before these were answered."""
-        marked = head_spec(self.loaded.head_config.head).offset_roles
-        made = [prepare_row(record.row, self.mapping, marked=marked) for record in chunk]
-        usable = [row for row, reason in made if not reason]
-        refused: dict[int, str] = {}
-        try:
-            answers: Iterator[Answer] = iter(list(predictor.answer(usable)))
-        except DataError as error:  # one of them, or a model that is damaged: then all of them
-            answers = iter(_one_by_one(predictor, usable, refused))
-            if len(refused) == len(usable) and not begun:
-                raise error from None
-        cells: list[Row | None] = []
-        place = 0
-        for record, (_, reason) in zip(chunk, made, strict=True):
-            fault = reason or refused.get(place, "")
-            place += not reason
-            if fault:
-                blank.append(Rejected(record.number, fault, ""))
-            cells.append(None if fault else self._cells(next(answers)))
-        return cells
-
-    def _cells(self, answer: Answer) -> Row:
-        """The parts of an answer as columns; probabilities by label one column each, or the top_k best."""
-        cells = {key: value.tolist() if hasattr(value, "tolist") else value for key, value in answer.items()}
-        self.cut.append(cells.pop("cut", 0))
-        chances = cells.pop("probabilities", None)
-        if chances is None:
-            return cells
-        if self.top_k is None:
-            return cells | {f"probability_{name}": chance for name, chance in chances.items()}
-        ranked = sorted(chances, key=lambda name: -chances[name])[: self.top_k]
-        for place, name in enumerate(ranked[1:], start=2):
-            cells |= {f"label_{place}": name, f"probability_{place}": chances[name]}
-        return cells
-
-    def _line(self, row: Row, cells: Mapping[str, Any]) -> Row:
-        """The row's own columns, then the new ones. A column that is there already is kept: ours is then predicted_NAME."""
-        return row | {f"predicted_{key}" if key in self.present else key: value for key, value in cells.items()}

@@ -1,4 +1,4 @@
-"""The word that makes a model run without torch: export."""
+"""export: write a model as ONNX graphs, which run without torch."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -25,17 +25,17 @@ from hftool.storage.run_folder import check_output, whole_folder
 from hftool.workflow import _evaluate
 from hftool.workflow._infer import natural_options
 from hftool.workflow._load import check_head_by_name, load_place, trained
-from hftool.workflow.arguments import Model, model_word
+from hftool.workflow.arguments import Model, model_name
 
 FORMATS = ("onnx",)
 NUMBERS = ("int8",)
 COMPARED, MEASURED = 200, 1000  # rows
-COMPARED_WRITING, MEASURED_WRITING = 24, 50  # what is written takes a hundred times as long
+COMPARED_GENERATED, MEASURED_GENERATED = 24, 50  # generation takes a hundred times as long
 
 
 @dataclass(frozen=True)
 class Exported:
-    """An export: its folder, and what stands in its export.json."""
+    """An export: its folder, and the contents of its export.json."""
 
     path: Path
     report: Mapping[str, Any]
@@ -52,13 +52,21 @@ def export(
     fallback: bool = False,
     progress: Progress = silent,
 ) -> Exported:
-    """Write a model as a folder of ONNX graphs that works wherever a model does, after comparing them with the model.
+    """Write a model as a folder of ONNX graphs that every verb takes as a model.
 
-    to: onnx. quantize: int8, for weights of 8 bits. head: what it is to do; by default what it was trained for, or does
-    naturally. The folder appears whole, and only when the graphs answer as the model does: else DataError. Raises what `load`
-    raises, OutputUnavailable, ConfigError (an export, a head that is not trained, a model that the exporter cannot follow).
+    The folder is written only if the graphs give the same answers as the model.
+
+    Args:
+        to: onnx.
+        quantize: int8, for weights of 8 bits.
+        head: By default what the model was trained for.
+
+    Raises:
+        DataError: The graphs answer differently.
+        ConfigError: An export, a head that is not trained, or a model that cannot be exported.
+        HftoolError: What `load` raises, OutputUnavailable.
     """
-    model = model_word(model)
+    model = model_name(model)
     _check_words(to, quantize)
     check_output(Path(out))
     check_extra("onnxscript")
@@ -66,8 +74,8 @@ def export(
         check_head_by_name(model, head)
     place = resolve_model(model, head=head, offline=offline, fallback=fallback, progress=progress)
     if is_export(place.folder):
-        raise ConfigError(f"'{model}' is an export already", "Take the run or the model folder that it was made of")
-    _provenance(place)  # files of the run that are damaged are named now, and not when all else is done
+        raise ConfigError(f"'{model}' is an export already", "Export the run or the model folder that it came from")
+    _provenance(place)  # damaged files of the run are an error now, not at the end
     loaded = trained(load_place(place, head=head, device="cpu", progress=progress), None)
     loaded, measured = _measured_rows(place, loaded, progress)
     job = make_job(place, loaded, measured)
@@ -84,15 +92,15 @@ def _check_words(to: str, quantize: str | None) -> None:
 
 
 def make_job(place: ModelSource, loaded: Loaded, measured: Sequence[Row]) -> graphs.ExportJob:
-    """What is exported, and the rows that it is tried on: of its own task if any are at hand.
+    """The export job: the model, and rows to compare on, of its own task if they are available locally.
 
-    measured: rows with known answers, or none.
+    measured: labelled rows, or none.
     """
     head = get_head(loaded.tokenizer, loaded.head_config, loaded.model.config)
     options = natural_options(loaded)
     asked: Any = dataclasses.replace(head, **options)  # type: ignore[type-var]
     hidden = _hide if options.get("for_inference") else lambda head, rows: list(rows)
-    most = COMPARED if head.sampling is None else COMPARED_WRITING
+    most = COMPARED if head.sampling is None else COMPARED_GENERATED
     rows, origin = own_rows(asked, hidden(head, measured))[:most], "the rows of its task"
     if not rows:
         texts = hidden(head, texts_as_rows(head))
@@ -112,7 +120,7 @@ def make_job(place: ModelSource, loaded: Loaded, measured: Sequence[Row]) -> gra
 
 
 def _hide(head: Head, rows: Sequence[Row]) -> list[Row]:
-    """Texts with their middle word hidden, for a model that fills masks."""
+    """Texts with their middle word masked, for a model that fills masks."""
     hidden = []
     for row in rows:
         words = str(row["text"]).split()
@@ -128,8 +136,8 @@ def _provenance(place: ModelSource) -> RunProvenance:
 
 
 def _measured_rows(place: ModelSource, loaded: Loaded, progress: Progress) -> tuple[Loaded, Sequence[Row]]:
-    """Rows with known answers, where they can be had without a network: of the run, or of the task that the card names. The
-    model is told their scale, where it needs one."""
+    """Labelled rows that are available locally, of the run or of the task in the head config, and the model with the range of
+    their labels, where it needs one."""
     task = find_task(loaded.head_config.task) if loaded.head_config.task else None
     try:
         if place.run is not None:
@@ -143,5 +151,5 @@ def _measured_rows(place: ModelSource, loaded: Loaded, progress: Progress) -> tu
         notice(progress, f"the metric is not measured: {error.detail}")
         return loaded, ()
     writes = get_head(loaded.tokenizer, loaded.head_config, loaded.model.config).sampling is not None
-    part = part.keep(sample_indices(len(part.rows), MEASURED_WRITING if writes else MEASURED, 0))
-    return _evaluate.on_the_scale_of(part, loaded), part.rows
+    part = part.keep(sample_indices(len(part.rows), MEASURED_GENERATED if writes else MEASURED, 0))
+    return _evaluate.with_label_range(part, loaded), part.rows

@@ -1,8 +1,7 @@
-"""The word that makes a model: finetune."""
+"""finetune, resume: train a model on a task and write the run folder."""
 
 import dataclasses
 import json
-import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -12,6 +11,7 @@ from typing import Any
 
 from hftool import config as knobs
 from hftool.config import Config
+from hftool.data.readers.tables import Table
 from hftool.data.rows import documents
 from hftool.errors import DataError, InputMissing, OutputUnavailable, RowsRejected, StorageError, UsageError
 from hftool.evaluation.report import make_report
@@ -22,7 +22,7 @@ from hftool.models import HeadConfig, save_base
 from hftool.models.checksums import write_checksums
 from hftool.models.model_card import RunProvenance
 from hftool.processes import restarts
-from hftool.progress import Event, Progress, notice, silent
+from hftool.progress import Progress, notice, silent
 from hftool.storage.atomic import free_bytes, remove_file, remove_folder
 from hftool.storage.run_folder import (
     Run,
@@ -35,27 +35,26 @@ from hftool.storage.run_folder import (
     write_json,
     write_text,
 )
-from hftool.training.adapters import learning_share, merge_adapters
+from hftool.training.adapters import merge_adapters
 from hftool.training.checkpoints import CheckpointManager, checkpoint_bytes
 from hftool.training.distributed import ProcessGroup, generators_claimed, seed_everything
-from hftool.training.estimate import estimate_seconds
 from hftool.training.loop import Trainer
 from hftool.workflow._load import make_predictor, notify_tokenizer
 from hftool.workflow._save import save_folder
-from hftool.workflow.arguments import Model, model_word, refuse_unknown, task_word
+from hftool.workflow.arguments import Model, Task, model_name, refuse_unknown, task_name
 from hftool.workflow.distributed_scoring import score_together
+from hftool.workflow.finetune_notices import notify_plan, truncated_rows
+from hftool.workflow.in_memory import rows_table, task_of
 from hftool.workflow.plan import FinetuneJob, ResolvedInputs, choose_head, find, make_settings, manifest, prepare, split
 from hftool.workflow.resume_checks import FREE, as_recorded, check_recorded, check_same, check_unchanged, relocate
-from hftool.workflow.targets import UNEVEN_METRICS, restore_targets
+from hftool.workflow.targets import restore_targets
 
-LONG_RUN = 30 * 60  # seconds, above which it is said how to make a run shorter
-FEW_STEPS = 50  # with fewer a new head has hardly left where it began
 MEASURED = ("validation", "test")
 
 
 @dataclass(frozen=True)
 class Result:
-    """A finished run: its folder, its metrics by split, how long it took in seconds, and what stood in for what."""
+    """A finished run: its folder, its metrics by split, its time in seconds, and its stand-ins."""
 
     run: Run
     metrics: Mapping[str, Any]
@@ -65,7 +64,7 @@ class Result:
 
 def finetune(
     model: Model | None = None,
-    task: str | os.PathLike[str] | None = None,
+    task: Task | None = None,
     *,
     config: Config | Mapping[str, Any] | None = None,
     out: str | Path | None = None,
@@ -78,38 +77,55 @@ def finetune(
 ) -> Result:
     """Train a model on a task and write the run folder; its `model/` holds the best checkpoint.
 
-    task: a name, a data file or folder, or a Hub data set. config: a Config, or a mapping of its keys, such as
-    {"epochs": 1, "lr": 3e-5, "train": "train.tsv"}; unknown keys and values out of range are refused. resume: go on with the
-    run in `out`, bitwise as if it had not stopped, or begin it. Starts the global generators of random, numpy and torch from
-    the seed, so one thread of a process may train at a time. Works in each of several processes that torchrun or accelerate
-    started. Raises any error of `hftool.errors`; nothing is written before usage, output, inputs, data and model were checked.
+    Seeds the global generators of random, numpy and torch, so one thread of a process may train at a time. Works in each of the
+    processes that torchrun or accelerate started. Nothing is written before usage, output, data and model were checked.
+
+    Args:
+        task: A name, a data file or folder, a Hub data set; or rows: a list of dicts, a pandas DataFrame, a datasets.Dataset.
+        config: A Config, or a mapping of its keys, such as {"epochs": 1, "lr": 3e-5, "train": "train.tsv"}.
+        out: The run folder; by default runs/MODEL-TASK-TIME.
+        head: By default that of the task.
+        resume: Continue the run in `out`, bitwise as if it had not stopped, or start it.
+        offline: Open no socket.
+        fallback: Whether stand-ins may be used.
+
+    Raises:
+        HftoolError: Any of `hftool.errors`.
     """
     refuse_unknown(finetune, unknown)
-    model, task = None if model is None else model_word(model), None if task is None else task_word(task)
-    settings = make_settings(config, model=model, task=task, head=head)
+    rows = rows_table(task)
+    word = task_of(rows) if rows else None if task is None else task_name(task)
+    settings = make_settings(config, model=None if model is None else model_name(model), task=word, head=head)
     choose_head(settings)
     with generators_claimed():
-        return _finetune(settings, out, resume, offline=offline, fallback=fallback, progress=progress)
+        return _finetune(settings, rows, out, resume, offline=offline, fallback=fallback, progress=progress)
 
 
 def _finetune(
-    settings: Config, out: str | Path | None, resume: bool, *, offline: bool, fallback: bool, progress: Progress
+    settings: Config,
+    rows: Table | None,
+    out: str | Path | None,
+    resume: bool,
+    *,
+    offline: bool,
+    fallback: bool,
+    progress: Progress,
 ) -> Result:
-    """Begin a run, or go on with it."""
+    """Start a run, or resume it."""
     team = ProcessGroup(settings.device)
     progress = progress if team.is_first else silent
-    again = resume or restarts() > 0
+    resuming = resume or restarts() > 0
     run = Run(Path(out)) if out is not None else None
-    if again and run is None:
+    if resuming and run is None:
         raise UsageError("which run?", "--resume needs --out RUN; or: hftool resume RUN")
-    if run is not None and again and team.agree(run.is_run()):
-        return _resume(run, settings, team, offline=offline, progress=progress)
+    if run is not None and resuming and team.agree(run.is_run()):
+        return _resume(run, settings, rows, team, offline=offline, progress=progress)
     if run is not None:
         path = run.path
-        team.check(lambda: None if again and _is_incomplete(Run(path)) else check_output(path))
-        if again:
+        team.check(lambda: None if resuming and _is_incomplete(Run(path)) else check_output(path))
+        if resuming:
             notice(progress, f"there is no run to resume in '{path}': it starts at step 0")
-    found = find(settings, offline=offline, fallback=fallback, progress=progress)
+    found = find(settings, rows, offline=offline, fallback=fallback, progress=progress)
     path = run.path if run is not None else Path(team.agree(str(_default_run(found))))
     run = Run(path)
     job = _with_rejected_kept(lambda: _prepared(found, progress), path, team)
@@ -119,27 +135,32 @@ def _finetune(
 
 
 def resume(run: Model, *, offline: bool = False, progress: Progress = silent) -> Result:
-    """Go on with a run, bitwise as if it had not stopped; a finished one is left as it is.
+    """Continue a run, bitwise as if it had not stopped; a finished run stays as it is.
 
-    Raises InputMissing (no run folder), ConfigError (settings, data or model have changed), DataError (every checkpoint is
-    damaged, or the best), and what `finetune` raises.
+    A run that was trained on rows in memory needs them again: `finetune(MODEL, ROWS, out=RUN, resume=True)`.
+
+    Raises:
+        InputMissing: No run folder.
+        ConfigError: Settings, data or model have changed.
+        DataError: All checkpoints are damaged, or the best.
+        HftoolError: What `finetune` raises.
     """
-    run = model_word(run)
+    run = model_name(run)
     source = Run(Path(run))
     if not source.is_run():
         what = "is no run folder: it has no config.yaml and manifest.json" if source.path.is_dir() else "is not there"
-        raise InputMissing(f"'{run}' {what}", "Begin it: hftool finetune MODEL TASK --out RUN")
+        raise InputMissing(f"'{run}' {what}", "Start it: hftool finetune MODEL TASK --out RUN")
     settings = knobs.make_config(knobs.read_config(str(source.config)))
     return finetune(config=settings, out=run, resume=True, offline=offline, progress=progress)
 
 
 def _is_incomplete(run: Run) -> bool:
-    """Whether a folder is what a process left that was killed before its first line: nothing of a user's is in it."""
+    """Whether a folder holds only what a process leaves that was killed early, and nothing of the user."""
     known = (run.config.name, run.manifest.name, run.base.name, run.rejected.name)
     return run.path.is_dir() and all(p.name.startswith(".") or p.name in known for p in run.path.iterdir())
 
 
-def _resume(run: Run, settings: Config, team: ProcessGroup, *, offline: bool, progress: Progress) -> Result:
+def _resume(run: Run, settings: Config, rows: Table | None, team: ProcessGroup, *, offline: bool, progress: Progress) -> Result:
     recorded, made = knobs.make_config(knobs.read_config(str(run.config))), run.read_manifest()
     check_recorded(made, recorded, run.path)
     recorded = relocate(recorded, settings, made, run.path, progress)
@@ -150,9 +171,9 @@ def _resume(run: Run, settings: Config, team: ProcessGroup, *, offline: bool, pr
         _prune_checkpoints(run, recorded.keep, team, progress)
         metrics = run.read_metrics()
         return Result(run, metrics, metrics["seconds"], made["stand_in"])
-    stood = bool(made["stand_in"])  # the same answers again, even if the real thing can be had by now
+    has_stand_in = bool(made["stand_in"])  # the same stand-in again, even if the real one is available by now
     with team.holding(run.path):
-        found = find(recorded, offline=offline or stood, fallback=stood, progress=progress)
+        found = find(recorded, rows, offline=offline or has_stand_in, fallback=has_stand_in, progress=progress)
         job = _restore_settings(_prepared(found, progress), run)
         check_unchanged(made, manifest(job), run.path)
         if not CheckpointManager(run.checkpoints).steps():
@@ -162,7 +183,7 @@ def _resume(run: Run, settings: Config, team: ProcessGroup, *, offline: bool, pr
 
 
 def _prepared(found: ResolvedInputs, progress: Progress) -> FinetuneJob:
-    """The job, with the seed's own new head: the first that is drawn of the seed."""
+    """The job; its new head is the first thing that is drawn from the seed."""
     splits = split(found.settings, found.data, found.head)
     for sentence in splits.notices:
         notice(progress, sentence)
@@ -173,15 +194,15 @@ def _prepared(found: ResolvedInputs, progress: Progress) -> FinetuneJob:
 
 
 def _restore_settings(job: FinetuneJob, run: Run) -> FinetuneJob:
-    """The job with what the card of a run said when it began."""
+    """The job with the targets that the head config of the run recorded at its start."""
     return dataclasses.replace(
         job, loaded=dataclasses.replace(job.loaded, head_config=restore_targets(job.loaded.head_config, run.base))
     )
 
 
 def _with_rejected_kept(make: Callable[[], FinetuneJob], path: Path, team: ProcessGroup) -> FinetuneJob:
-    """The job; where too many rows cannot be used, they are written beside the place of the run folder, and the error names the
-    file. Raises DataError."""
+    """The job; where too many rows are unusable, they are written next to the run folder. Raises DataError that names the
+    file."""
     try:
         return make()
     except RowsRejected as error:
@@ -208,7 +229,7 @@ def _default_run(found: ResolvedInputs) -> Path:
 
 
 def _run(run: Run, job: FinetuneJob, team: ProcessGroup, progress: Progress) -> Result:
-    """Inside the locked run folder: write down what is done, train, measure, save."""
+    """Inside the locked run folder: record the settings, train, evaluate, save."""
     team.check(lambda: _begin(run, job, progress))
     keep_freed_memory()
     predictor = make_predictor(job.loaded)
@@ -225,10 +246,10 @@ def _run(run: Run, job: FinetuneJob, team: ProcessGroup, progress: Progress) -> 
         progress=progress,
     )
     _restore(trainer, team, progress)
-    _notify_plan(trainer, job, progress)  # after it: how many rows there is memory for may be known
+    notify_plan(trainer, job, progress)  # after it: a checkpoint may know for how many rows there is memory
     position = trainer.train()
     if job.adapted is not None:
-        merge_adapters(job.adapted)  # what is measured is what is saved
+        merge_adapters(job.adapted)  # so that the saved model is the measured one
     metrics: dict[str, Any] = {
         "best_step": position.best_step,
         "steps": position.step,
@@ -238,14 +259,14 @@ def _run(run: Run, job: FinetuneJob, team: ProcessGroup, progress: Progress) -> 
         "skipped_steps": trainer.finite.skipped,
     }
     metrics |= {name: _measure(predictor, job, name, team) for name in MEASURED if name in job.encoded}
-    team.check(lambda: _judge(run, predictor, metrics))
+    team.check(lambda: _add_verdicts(run, predictor, metrics))
     team.check(lambda: _end(run, job, predictor, metrics))
     team.check(lambda: _release(trainer.store, progress))
     return Result(run, metrics, position.seconds, job.found.stand_ins())
 
 
-def _judge(run: Run, predictor: Predictor, metrics: dict[str, Any]) -> None:
-    """Add to the metrics of a run what they mean: see `verdicts`."""
+def _add_verdicts(run: Run, predictor: Predictor, metrics: dict[str, Any]) -> None:
+    """Add `verdicts` to the metrics of a run."""
     text = run.log.read_text(encoding="utf-8") if run.log.is_file() else ""
     lines = map(json.loads, text.splitlines())
     history = [line["evaluation"] for line in lines if "evaluation" in line]
@@ -253,7 +274,7 @@ def _judge(run: Run, predictor: Predictor, metrics: dict[str, Any]) -> None:
 
 
 def _end(run: Run, job: FinetuneJob, predictor: Predictor, metrics: dict[str, Any]) -> None:
-    """What a run folder holds when all is done: the model, then the metrics."""
+    """Write the model, then the metrics, which make the run finished."""
     remove_folder(run.model)  # of a run that was killed between its model and its metrics
     with whole_folder(run.model) as folder:
         provenance = RunProvenance(run.read_manifest(), metrics, dataclasses.asdict(job.settings))
@@ -264,7 +285,7 @@ def _end(run: Run, job: FinetuneJob, predictor: Predictor, metrics: dict[str, An
 
 
 def _release(store: CheckpointManager, progress: Progress) -> None:
-    """Remove from the checkpoints of a finished run what only training needs. The run is finished without it, too."""
+    """Remove the optimizer states of a finished run; a failure is a notice."""
     try:
         store.release()
     except StorageError as error:
@@ -276,16 +297,16 @@ def _prune_checkpoints(run: Run, keep: int, team: ProcessGroup, progress: Progre
     store = CheckpointManager(run.checkpoints, keep=keep)
     if not team.agree(bool(store.with_optimizers()) or any(store.folder.glob(".tmp-*"))):
         return
-    with suppress(OutputUnavailable, OSError), team.holding(run.path):  # a run that cannot be written stays as it is
+    with suppress(OutputUnavailable, OSError), team.holding(run.path):  # a read-only run stays as it is
         team.check(lambda: _release(store, progress))
 
 
 def _begin(run: Run, job: FinetuneJob, progress: Progress) -> None:
-    """What a run folder holds before the first step, or lacks of it since a process was killed."""
+    """Write what a run folder holds before the first step, or what is missing since a process was killed."""
     remove_parts(run.path)
     if not run.is_run():
         write_text(run.config, knobs.dump_config(job.settings))
-        facts = {"cut": _cut_rows(job), "settings": as_recorded(job.settings), "run": str(run.path.absolute())}
+        facts = {"cut": truncated_rows(job), "settings": as_recorded(job.settings), "run": str(run.path.absolute())}
         write_json(run.manifest, manifest(job) | facts)
     if not run.base.is_dir():
         with whole_folder(run.base) as folder:
@@ -296,16 +317,16 @@ def _begin(run: Run, job: FinetuneJob, progress: Progress) -> None:
 
 
 def _restore(trainer: Trainer, team: ProcessGroup, progress: Progress) -> None:
-    """Put a trainer where its newest whole checkpoint was; the first process chooses it, and sets damaged ones aside."""
+    """Restore the newest valid checkpoint; the first process chooses it, and moves damaged ones away."""
     chosen: list[Path | None] = []
     team.check(lambda: chosen.append(trainer.store.newest(lambda text: notice(progress, text))))
     found = next(iter(chosen), None)
     if team.is_first:
-        trainer.store.rotate()  # a process that was killed in the middle of it may have been the last that saved
+        trainer.store.rotate()  # a process may have been killed during it
     step = team.agree(found.name if found else "")
     if step:
         trainer.restore(trainer.store.folder / step)
-        notice(progress, f"going on after step {trainer.position.step} of {trainer.steps}")
+        notice(progress, f"resuming after step {trainer.position.step} of {trainer.steps}")
         return
     if team.is_first:
         remove_file(trainer.run.log)  # lines of steps that no checkpoint holds
@@ -314,10 +335,9 @@ def _restore(trainer: Trainer, team: ProcessGroup, progress: Progress) -> None:
 
 
 def check_room(trainer: Trainer, progress: Progress) -> None:
-    """Before the first step: is there room on the disk for all that the run will write? Raises StorageError when there is none
-    for one checkpoint and the model."""
+    """Check, before the first step, the free disk space. Raises StorageError where one checkpoint and the model do not fit."""
     one = checkpoint_bytes(trainer.model)
-    need, free = (trainer.config.keep + 2) * one, free_bytes(trainer.run.path)  # the best, and one that is being written
+    need, free = (trainer.config.keep + 2) * one, free_bytes(trainer.run.path)  # the best, and the next
     notices = f"{need} bytes are needed for checkpoints and model in '{trainer.run.path}', {free} are free"
     if free < 2 * one:
         raise StorageError(notices, "Free some space, or choose another --out")
@@ -325,13 +345,8 @@ def check_room(trainer: Trainer, progress: Progress) -> None:
         notice(progress, f"{notices}: the run may end with a full disk")
 
 
-def _cut_rows(job: FinetuneJob) -> dict[str, int]:
-    """How many rows of each split are longer than what is read of them."""
-    return {name: sum(feature.cut > 0 for feature in features) for name, features in job.encoded.items()}
-
-
 def _lines(job: FinetuneJob) -> list[int]:
-    """The line in the file of each feature; none for running text, whose blocks are no rows."""
+    """The line in the file of each feature; empty for running text, whose features are blocks."""
     numbers = job.splits.train.numbers
     return [] if set(job.splits.columns) == {"text"} else [numbers[feature.row] for feature in job.encoded["train"]]
 
@@ -343,7 +358,7 @@ def _measure(predictor: Predictor, job: FinetuneJob, name: str, team: ProcessGro
 
 
 def _deciding(predictor: Predictor, job: FinetuneJob, team: ProcessGroup) -> dict[str, float]:
-    """What the loop decides by: the head's metrics on validation, and the loss."""
+    """What chooses the best checkpoint: the head's metrics on validation, and the loss."""
     report = _measure(predictor, job, "validation", team)
     return {name: report[name] for name in dict.fromkeys((*predictor.head.metrics().names, "loss"))}
 
@@ -351,45 +366,6 @@ def _deciding(predictor: Predictor, job: FinetuneJob, team: ProcessGroup) -> dic
 def _with_metrics(head_config: HeadConfig, metrics: Mapping[str, Any], predictor: Predictor) -> HeadConfig:
     names = ("rows", *predictor.head.metrics().names)
     return dataclasses.replace(head_config, metrics={s: {n: metrics[s][n] for n in names} for s in MEASURED if s in metrics})
-
-
-def _notify_plan(trainer: Trainer, job: FinetuneJob, progress: Progress) -> None:
-    settings, features = job.settings, job.encoded["train"]
-    cut, rows = _cut_rows(job)["train"], len(job.splits.train.rows)
-    if cut:
-        notice(progress, f"{cut} of {rows} train rows are longer than {settings.max_length} tokens and are cut")
-    lost = sum(feature.lost for feature in features)
-    if lost:
-        what = f"{lost} of {rows} train rows have an answer that no window of {settings.max_length} tokens holds whole"
-        notice(progress, f"{what}: they are learnt as rows without one. A larger --max-length holds more")
-    for note in job.loaded.notes:
-        notice(progress, note)
-    if settings.metric is None and job.loaded.head_config.measures == UNEVEN_METRICS:
-        what = f"the classes are uneven: {UNEVEN_METRICS[0]} chooses the best checkpoint"
-        notice(progress, f"{what}; --metric accuracy takes the share of right answers")
-    if job.loaded.new_weights:
-        notice(progress, f"new weights, to be trained: {', '.join(job.loaded.new_weights)}")
-        if trainer.steps < FEW_STEPS and settings.max_steps is None:
-            notice(progress, f"{trainer.steps} steps are few to train them: --epochs N or --batch-size 8 gives more")
-    if settings.lora:
-        share = learning_share(trainer.model)
-        notice(progress, f"{share:.1%} of the weights learn: the head, and adapters of rank {settings.lora}")
-    seconds = estimate_seconds(trainer)
-    took = "time unknown, as memory ran out" if seconds is None else f"about {_duration(seconds)}, evaluations and saving aside"
-    took += "; to make it shorter: --limit N, --epochs 1, --max-length N" if (seconds or 0) > LONG_RUN else ""
-    notice(
-        progress,
-        f"{trainer.steps} steps of {trainer.rows_a_step} rows on {settings.device} in {settings.precision}, "
-        f"{settings.optimizer} at {settings.lr:g} ({settings.schedule}, {settings.warmup:.0%} warm-up), clipping at "
-        f"{settings.clip:g}, at most {settings.max_length} tokens, patience {settings.patience}, seed {settings.seed}: {took}",
-    )
-    progress(Event("plan", values={"steps": trainer.steps, "rows": len(features)}))
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _write_rejected(run: Run, job: FinetuneJob, progress: Progress) -> None:

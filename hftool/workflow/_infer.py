@@ -1,8 +1,9 @@
-"""The words that ask a model: infer, and one for each kind of answer.
+"""Inference: infer, and one function for each kind of answer.
 
-Each takes a model that was loaded, or a word that is then loaded for it, and gives one answer a text, in their order. All
+Each takes a loaded model, or a name that is then loaded. One text gives one answer, a list gives a list in the same order. All
 raise what `load` raises, UsageError (a model that was loaded for another kind of answer), ConfigError (a head that is not
-trained) and DataError (a text that is empty).
+trained) and DataError (an empty text). Those that generate take the fields of `hftool.SamplingParams` as keyword arguments,
+under transformers' names: max_new_tokens, temperature, top_k, top_p, num_beams, do_sample, seed, stop.
 """
 
 import dataclasses
@@ -16,15 +17,16 @@ from hftool.data.readers.tables import Row
 from hftool.data.schema import is_blank
 from hftool.data.writers import check_ending, write_rows
 from hftool.errors import DataError, UsageError, nearest
-from hftool.heads.protocol import Answer, SamplingParams
+from hftool.heads.protocol import Answer
 from hftool.inference.streaming import TextStreamer
 from hftool.models import Loaded
 from hftool.progress import Progress, silent
 from hftool.registry.heads import head_spec
 from hftool.registry.languages import language_of
+from hftool.sampling import SamplingParams, with_field_names
 from hftool.storage.run_folder import check_output
 from hftool.workflow._load import answers_of, load, text_rows, trained
-from hftool.workflow.arguments import Model
+from hftool.workflow.arguments import Model, one_or_many
 
 LANGUAGES = {
     "cs": "Czech",
@@ -43,38 +45,41 @@ LANGUAGES = {
     "zh": "Chinese",
 }
 OnText = Callable[[str], None]
-Settings = SamplingParams | Mapping[str, Any] | None  # how a text is written, or what of it is not to be as usual
+Sampling = SamplingParams | Mapping[str, Any] | None  # how text is generated, or what differs from the model's defaults
 
 
+@one_or_many
 def infer(
     model: Model | Loaded,
     texts: Sequence[str],
     *,
     pairs: Sequence[str] | None = None,
-    sampling: Settings = None,
+    sampling: Sampling = None,
     device: str = "auto",
     offline: bool = False,
     fallback: bool = False,
     progress: Progress = silent,
+    **options: Any,
 ) -> list[Answer]:
-    """What the model is naturally for: labels, entities, answers, texts, fills or embeddings, one answer a text.
+    """Answer texts with whatever the model was trained for: labels, entities, answers, texts, fills or embeddings.
 
-    pairs: the second text of each, for a model of text pairs; the contexts, for one that answers questions. decoding: how a
-    text is written, by a model that writes.
+    Args:
+        pairs: The second text of each: for a model of text pairs, or the contexts of questions.
+        sampling: How text is generated, as SamplingParams or a mapping; `options` override it.
     """
     loaded = model
     if not isinstance(loaded, Loaded):
         loaded = load(loaded, device=device, offline=offline, fallback=fallback, progress=progress)
     trained(loaded, None)
-    writes = head_spec(loaded.head_config.head).generates
-    if sampling and not writes:
-        raise UsageError(f"a model that is to {loaded.head_config.head} writes nothing", "Leave decoding out")
-    options = {**natural_options(loaded), **(_options(sampling) if writes else {})}
-    return list(answers_of(loaded, rows_for(loaded, texts, pairs), options))
+    generates = head_spec(loaded.head_config.head).generates
+    given = _options(sampling, options)
+    if given and not generates:
+        raise UsageError(f"a model that is to {loaded.head_config.head} generates no text", "Leave the sampling parameters out")
+    return list(answers_of(loaded, rows_for(loaded, texts, pairs), {**natural_options(loaded), **given}))
 
 
 def natural_options(loaded: Loaded) -> Mapping[str, Any]:
-    """What a head must be told to answer a person: one that fills masks would else take the text to learn from."""
+    """Options of the head in inference: a head that fills masks would otherwise encode the text for training."""
     return dict(head_spec(loaded.head_config.head).inference_options)
 
 
@@ -98,64 +103,84 @@ def rows_for(loaded: Loaded, texts: Sequence[str], pairs: Sequence[str] | None) 
     return rows
 
 
+@one_or_many
 def classify(model: Model | Loaded, texts: Sequence[str], *, pairs: Sequence[str] | None = None) -> list[Answer]:
-    """The label of each text: {"label", "probability", "probabilities"}, or {"score"} of a model that answers a number."""
+    """Label texts, or pairs: {"label", "probability", "probabilities"}, or {"score"} from a regression model."""
     loaded = trained(model, "classify")
     return list(answers_of(loaded, rows_for(loaded, texts, pairs)))
 
 
+@one_or_many
 def tag(model: Model | Loaded, texts: Sequence[str]) -> list[Answer]:
-    """The entities of each text: {"entities": [{"text", "type", "start", "end", "probability"}], "tokens", "tags"}.
+    """Find the entities in texts.
 
-    start and end are character offsets in the text as it was given.
+    Returns:
+        {"entities": [{"text", "type", "start", "end", "probability"}], "tokens", "tags"} for each text; start and end are
+        character offsets in the text as given.
     """
     loaded = trained(model, "tag")
     return list(answers_of(loaded, rows_for(loaded, texts, None)))
 
 
+@one_or_many
 def answer(model: Model | Loaded, questions: Sequence[str], contexts: Sequence[str]) -> list[Answer]:
-    """The span of each context that answers its question: {"answer", "start", "end", "probability", "candidates"}.
+    """Answer each question with a span of its context.
 
-    start and end are character offsets in the context; both are None where a model that may say so finds no answer.
+    Returns:
+        {"answer", "start", "end", "probability", "candidates"} for each question; start and end are character offsets in the
+        context, and None where a model that may abstain finds no answer.
     """
     loaded = trained(model, "answer")
     return list(answers_of(loaded, rows_for(loaded, questions, contexts)))
 
 
-def summarize(model: Model | Loaded, texts: Sequence[str], *, sampling: Settings = None) -> list[Answer]:
-    """A summary of each text: {"text", "finish"}. decoding: how it is written; by default the most probable tokens."""
+@one_or_many
+def summarize(model: Model | Loaded, texts: Sequence[str], *, sampling: Sampling = None, **options: Any) -> list[Answer]:
+    """Summarize texts: {"text", "finish"}; finish is "stop" or "length"."""
     loaded = as_summarizer(trained(model, "text2text"))
-    return list(answers_of(loaded, rows_for(loaded, texts, None), _options(sampling)))
+    return list(answers_of(loaded, rows_for(loaded, texts, None), _options(sampling, options)))
 
 
 def as_summarizer(loaded: Loaded) -> Loaded:
-    """The model, told to summarize as T5 was pre-trained to; one that was fine-tuned does as it was trained."""
+    """The model with the prefix with which T5 was pre-trained to summarize; a fine-tuned model keeps its own."""
     if loaded.head_config.prefix.startswith("translate"):
         raise UsageError(f"the model was trained to {loaded.head_config.prefix.strip(' :')}", "hftool translate MODEL TEXT")
     is_base = not loaded.head_config.task and loaded.family.prefixed
     return _with_prefix(loaded, "summarize: ") if is_base else loaded
 
 
+@one_or_many
 def translate(
-    model: Model | Loaded, texts: Sequence[str], *, to: str | None = None, source: str = "en", sampling: Settings = None
+    model: Model | Loaded,
+    texts: Sequence[str],
+    *,
+    to: str | None = None,
+    source: str = "en",
+    sampling: Sampling = None,
+    **options: Any,
 ) -> list[Answer]:
-    """A translation of each text: {"text", "finish"}. to and source: codes of languages, such as de, deu or de-AT.
+    """Translate texts: {"text", "finish"}.
 
-    A model that was fine-tuned translates as it was trained; another one is told the languages by its prefix, and needs `to`.
-    Raises UsageError for a language that is not known, or not the one that the model was trained for.
+    Args:
+        to: Code of the target language, such as de, deu or de-AT. Only a model that was not fine-tuned to translate needs it.
+        source: Code of the source language.
+
+    Raises:
+        UsageError: An unknown language, or one that the model was not trained for.
     """
     loaded = as_translator(trained(model, "text2text"), to=to, source=source)
-    return list(answers_of(loaded, rows_for(loaded, texts, None), _options(sampling)))
+    return list(answers_of(loaded, rows_for(loaded, texts, None), _options(sampling, options)))
 
 
-def write(model: Model | Loaded, texts: Sequence[str], *, sampling: Settings = None) -> list[Answer]:
-    """What a text-to-text model makes of each text, without a prefix but its own: {"text", "finish"}."""
+@one_or_many
+def write(model: Model | Loaded, texts: Sequence[str], *, sampling: Sampling = None, **options: Any) -> list[Answer]:
+    """Generate the target of each text with a text-to-text model, with no prefix but its own: {"text", "finish"}."""
     loaded = trained(model, "text2text")
-    return list(answers_of(loaded, rows_for(loaded, texts, None), _options(sampling)))
+    return list(answers_of(loaded, rows_for(loaded, texts, None), _options(sampling, options)))
 
 
 def as_translator(loaded: Loaded, *, to: str | None, source: str) -> Loaded:
-    """The model, told which languages. Raises what `translate` raises."""
+    """The model with the prefix for a pair of languages. Raises what `translate` raises."""
     wanted = f"translate {_language(source)} to {_language(to)}: " if to is not None else ""
     head_config = loaded.head_config
     if head_config.prefix.startswith("summarize"):
@@ -172,7 +197,7 @@ def as_translator(loaded: Loaded, *, to: str | None, source: str) -> Loaded:
         raise UsageError("to which language?", "Name it with --to, such as --to de")
     if not loaded.family.prefixed:
         family = loaded.family.name
-        raise UsageError(f"a {family} that nobody fine-tuned cannot translate", "Fine-tune it: hftool finetune MODEL TASK")
+        raise UsageError(f"a {family} that is not fine-tuned cannot translate", "Fine-tune it: hftool finetune MODEL TASK")
     return _with_prefix(loaded, wanted)
 
 
@@ -189,54 +214,74 @@ def _with_prefix(loaded: Loaded, prefix: str) -> Loaded:
     return dataclasses.replace(loaded, head_config=dataclasses.replace(loaded.head_config, prefix=prefix))
 
 
-def _options(sampling: Settings) -> dict[str, Any]:
-    return {"sampling": sampling} if sampling is not None else {}
+def _options(sampling: Sampling, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of a head that generates: `sampling`, overridden by those of the keyword arguments that are given."""
+    given = dict(given)
+    sampling = given.pop("decoding", sampling)  # its name in older versions
+    if isinstance(sampling, SamplingParams):
+        return {"sampling": sampling.updated(given) if given else sampling}
+    merged = with_field_names(sampling or {}) | with_field_names(given)
+    return {"sampling": merged} if merged else {}
 
 
+@one_or_many
 def generate(
     model: Model | Loaded,
     prompts: Sequence[str] = ("",),
     *,
-    sampling: Settings = None,
+    sampling: Sampling = None,
     on_text: OnText | None = None,
+    **options: Any,
 ) -> list[Answer]:
-    """What the model writes after each prompt: {"text", "finish"}, and "samples" where several are wanted.
+    """Continue prompts: {"text", "finish"}, and "samples" where several texts are generated for each.
 
-    An empty prompt begins after the end-of-text token. on_text: told of each piece of text as it is written, for one prompt and
-    one sample. Raises DataError for a prompt that is longer than the model.
+    An empty prompt starts with the end-of-text token.
+
+    Args:
+        on_text: Receives each piece of the text as it is generated, for one prompt and one text.
+
+    Raises:
+        DataError: A prompt that is longer than the model allows.
     """
     loaded = trained(model, "generate")
-    rows = rows_for(loaded, prompts, None)
+    rows, given = rows_for(loaded, prompts, None), _options(sampling, options)
     if on_text is None:
-        return list(answers_of(loaded, rows, _options(sampling)))
-    pieces = TextStreamer(loaded.tokenizer, on_text)
-    made = list(answers_of(loaded, rows, _options(sampling), lambda _, token: pieces.take(token)))
-    for answer in made[:1]:
-        pieces.end(answer["text"])
-    return made
+        return list(answers_of(loaded, rows, given))
+    streamer = TextStreamer(loaded.tokenizer, on_text)
+    answers = list(answers_of(loaded, rows, given, lambda _, token: streamer.take(token)))
+    for answer in answers[:1]:
+        streamer.end(answer["text"])
+    return answers
 
 
+@one_or_many
 def fill(model: Model | Loaded, texts: Sequence[str], *, top_k: int = 5) -> list[Answer]:
-    """The words for each mask: {"text", "masks": [{"start", "end", "fills": [{"token", "probability"}]}]}.
+    """Fill the masks of texts: {"text", "masks": [{"start", "end", "fills": [{"token", "probability"}]}]}.
 
-    A mask is written [MASK], or as the model writes it. Raises DataError for a text without one.
+    A mask is [MASK], or the model's own mask token. Raises DataError for a text without one.
     """
     loaded = trained(model, "fill")
     return list(answers_of(loaded, rows_for(loaded, texts, None), {"for_inference": True, "top_k": top_k}))
 
 
-def embed(model: Model | Loaded, texts: Sequence[str], *, pooling: str | None = None) -> np.ndarray:
-    """Texts to vectors (N, H) float32. pooling: mean, cls or max over the tokens; by default as the model was trained."""
+def embed(model: Model | Loaded, texts: str | Sequence[str], *, pooling: str | None = None) -> np.ndarray:
+    """Embed texts as float32 vectors: (H,) for one text, (N, H) for a list.
+
+    Args:
+        pooling: mean, cls or max over the tokens; by default as the model was trained.
+    """
     loaded = trained(model, "embed")
-    made = [answer["embedding"] for answer in vectors(loaded, texts, pooling=pooling)]
+    found = [answer["embedding"] for answer in vectors(loaded, [texts] if isinstance(texts, str) else texts, pooling=pooling)]
+    if isinstance(texts, str):
+        return np.asarray(found[0])
     width = int(loaded.model.config.hidden_size)
-    return np.stack(made) if made else np.zeros((0, width), np.float32)
+    return np.stack(found) if found else np.zeros((0, width), np.float32)
 
 
 def vectors(
     model: Model | Loaded, texts: Sequence[str], *, pairs: Sequence[str] | None = None, pooling: str | None = None
 ) -> list[Answer]:
-    """What `embed` and `similar` tell: {"embedding"} of a text, {"similarity", "score"} of a pair, `cut` of one too long."""
+    """The answers behind `embed` and `similar`: {"embedding"} of a text, {"similarity", "score"} of a pair."""
     loaded = trained(model, "embed")
     options = {"pooling": pooling} if pooling is not None else {}
     return list(answers_of(loaded, rows_for(loaded, texts, pairs), options))
@@ -258,7 +303,7 @@ def save_vectors(out: str | Path, vectors: Iterable[np.ndarray | None]) -> None:
     write_rows(Path(out), ({"embedding": vector} for vector in vectors))
 
 
-def similar(model: Model | Loaded, first: str, second: str, *, pooling: str | None = None) -> float:
-    """The cosine similarity of two texts, -1 to 1."""
-    (made,) = vectors(model, [first], pairs=[second], pooling=pooling)
-    return float(made["similarity"])
+@one_or_many
+def similar(model: Model | Loaded, first: Sequence[str], second: Sequence[str], *, pooling: str | None = None) -> list[float]:
+    """The cosine similarity of two texts, or of two lists of texts pair by pair: -1 to 1."""
+    return [float(answer["similarity"]) for answer in vectors(model, first, pairs=second, pooling=pooling)]

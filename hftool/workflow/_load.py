@@ -1,18 +1,16 @@
-"""The words that look at a model: load, tokenize, info; and what every verb that asks one stands on."""
+"""load: a model from its name or folder; and the predictor that all inference runs on."""
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from hftool.data.readers.tables import Row, whole_characters
 from hftool.engines.onnx import OnnxEngine, OnnxModel, open_model
 from hftool.engines.torch import TorchEngine
 from hftool.engines.unpadded import supports_unpadding
-from hftool.errors import ConfigError, DataError, UsageError, did_you_mean
+from hftool.errors import ConfigError, DataError, UsageError
 from hftool.heads import get_head, head_class
-from hftool.heads.classify.head import ClassifyHead
-from hftool.heads.protocol import Answer, Feature, SamplingParams
+from hftool.heads.protocol import Answer
 from hftool.inference.generation import OnToken
 from hftool.inference.predictor import Engine, Predictor
 from hftool.machine import choose_device
@@ -23,7 +21,6 @@ from hftool.models import (
     SentenceSettings,
     auto_class_of,
     check_length,
-    describe,
     family_of,
     length_limit,
     length_of,
@@ -36,26 +33,14 @@ from hftool.models import (
     tokenizer_notes,
 )
 from hftool.models.checksums import check_loaded
-from hftool.models.export_folder import describe_export, read_export
-from hftool.models.stored_weights import read_stored
+from hftool.models.export_folder import read_export
 from hftool.progress import Progress, notice, silent
 from hftool.registry.heads import head_spec
 from hftool.registry.models import FAMILIES, Family, check_head, find_model, natural_head
 from hftool.resolve import ModelSource, resolve_model
 from hftool.safety import is_export
-from hftool.workflow.arguments import Model, model_word, text_list
-
-LEAST_TOKENS = 2  # a beginning and an end
-
-
-@dataclass(frozen=True)
-class Tokens:
-    """What a text becomes. mask: 1 for a token, as attention sees it. cut: the tokens that did not fit."""
-
-    tokens: list[str]
-    ids: list[int]
-    mask: list[int]
-    cut: list[str]
+from hftool.sampling import SamplingParams
+from hftool.workflow.arguments import Model, model_name, text_list
 
 
 def load(
@@ -67,13 +52,22 @@ def load(
     fallback: bool = False,
     progress: Progress = silent,
 ) -> Loaded:
-    """A model with its tokenizer and card. model: a name, a Hub id, a model folder or a run folder, a Run, or a Result.
+    """Load a model with its tokenizer and head config.
 
-    head: what it is to do; by default what it was trained for, or what it does naturally. A model whose head is not trained yet
-    loads, with the parts that are missing in `new_weights`; it never answers. Raises UsageError (a family that cannot do it),
-    InputMissing, HubUnreachable, Refused, DataError, ConfigError.
+    A model whose head is not trained loads, too, with the missing weights in `new_weights`; it never answers.
+
+    Args:
+        model: A name, a Hub id, a model folder or run folder, a Run, or the Result of `finetune`.
+        head: By default what the model was trained for, or what its architecture does.
+        device: auto, cpu, cuda, cuda:1 or mps.
+        offline: Open no socket.
+        fallback: Whether a stand-in may be used.
+
+    Raises:
+        UsageError: The model's family has no such head.
+        HftoolError: InputMissing, HubUnreachable, Refused, DataError, ConfigError.
     """
-    model = model_word(model)
+    model = model_name(model)
     if head is not None:
         check_head_by_name(model, head)
     place = resolve_model(model, head=head, offline=offline, fallback=fallback, progress=progress)
@@ -81,15 +75,15 @@ def load(
 
 
 def check_head_by_name(model: Model, head: str) -> None:
-    """As far as names tell, before anything is read or fetched. Raises UsageError that names the families that can."""
+    """Check a head by the names alone, before anything is read or fetched. Raises UsageError."""
     head_class(head)
-    known = find_model(model_word(model))
+    known = find_model(model_name(model))
     if known is not None:
         check_head(next(f for f in FAMILIES if f.name == known.family), head, model=known.name)
 
 
 def load_place(place: ModelSource, *, head: str | None, device: str, progress: Progress = silent) -> Loaded:
-    """A model from its folder: by its card if it has one for this head, else by its config. Raises what `load` raises."""
+    """Load a resolved model: by its head config if it is for this head, else by its config. Raises what `load` raises."""
     config = read_config(place.folder, exported=True)
     if is_export(place.folder):
         return _load_export(place, config, head=head, device=device)
@@ -99,7 +93,7 @@ def load_place(place: ModelSource, *, head: str | None, device: str, progress: P
         chosen = head or (natural_head(place.row) if place.row else natural_head_of(place.folder, config))
         check_head(family, chosen, model=place.base)
         own = head_config.head if head_config else natural_head_of(place.folder, config)
-        # BERT calls the weights of both the same: labels of texts would tag words
+        # BERT names the weights of both alike: labels of texts would tag words
         if own != chosen and head_spec(own).labels and head_spec(chosen).labels:
             raise UsageError(
                 f"'{place.base}' was trained to {own}, not to {chosen}", "Fine-tune it: hftool finetune MODEL TASK"
@@ -120,18 +114,18 @@ def load_place(place: ModelSource, *, head: str | None, device: str, progress: P
         notice(progress, note)
     if head_config.max_length:
         return loaded
-    limit = _most_tokens(place, loaded.tokenizer, loaded.model.config, embeds=head_spec(head_config.head).embeds)
+    limit = longest_input(place, loaded.tokenizer, loaded.model.config, embeds=head_spec(head_config.head).embeds)
     return dataclasses.replace(loaded, head_config=dataclasses.replace(head_config, max_length=limit))
 
 
-def _most_tokens(place: ModelSource, tokenizer: Any, config: Any, *, embeds: bool) -> int:
-    """The longest input of a model without a card; one of sentences reads no more than it was made to."""
+def longest_input(place: ModelSource, tokenizer: Any, config: Any, *, embeds: bool) -> int:
+    """The longest input, in tokens, of a model without head config; sentence-transformers may set a shorter one."""
     limit = length_limit(tokenizer, config)
     return min(limit, (length_of(place.folder) if embeds else 0) or limit)
 
 
 def _load_export(place: ModelSource, config: Any, *, head: str | None, device: str) -> Loaded:
-    """Graphs do the one thing that they were exported for, on the CPU. Raises UsageError, ConfigError, DataError."""
+    """Load an export, which has one head and runs on the CPU. Raises UsageError, ConfigError, DataError."""
     check_loaded(place.folder)  # the graphs themselves are compared by `read_export`
     head_config = read_head_config(place.folder)
     if head_config is None:
@@ -152,7 +146,7 @@ def _load_export(place: ModelSource, config: Any, *, head: str | None, device: s
 
 
 def known_family(config: Any, progress: Progress) -> Family:
-    """The family of a model; where no row has it, that is said."""
+    """The family of a model, with a notice for an unknown one."""
     family = family_of(config)
     if family not in FAMILIES:
         notice(progress, f"'{family.name}' is no family that hftool knows: its facts are taken from the model's config")
@@ -160,13 +154,13 @@ def known_family(config: Any, progress: Progress) -> Family:
 
 
 def notify_tokenizer(tokenizer: Any, place: ModelSource, progress: Progress) -> None:
-    """Say what the files of a model leave open, or contradict each other in, about its tokenizer."""
+    """Notify what the files of a model leave open, or contradict each other in, about its tokenizer."""
     for note in tokenizer_notes(tokenizer, place.folder):
         notice(progress, note)
 
 
 def known_sentences(place: ModelSource, progress: Progress) -> SentenceSettings:
-    """How the model makes a vector of a text; what it does besides that is not done here is said."""
+    """How the model embeds a text, with a notice for the steps that hftool does not run."""
     settings = sentence_settings(place.folder)
     if settings.missed:
         what = ", ".join(settings.missed)
@@ -175,9 +169,9 @@ def known_sentences(place: ModelSource, progress: Progress) -> SentenceSettings:
 
 
 def _infer_head_config(place: ModelSource, config: Any, head: str) -> HeadConfig:
-    """A card for a model that hftool did not make, or not for this head, by its config."""
-    stood = {"model": f"{place.stand_in['used']} for {place.stand_in['asked']}"} if place.stand_in else {}
-    head_config = HeadConfig(head=head, base=place.base, revision=place.revision, stand_in=stood)
+    """A head config for a model that hftool did not train, or not for this head, from its config."""
+    stand_in = {"model": f"{place.stand_in['used']} for {place.stand_in['asked']}"} if place.stand_in else {}
+    head_config = HeadConfig(head=head, base=place.base, revision=place.revision, stand_in=stand_in)
     if not head_spec(head).labels:
         return head_config
     kind = config.problem_type or ("regression" if config.num_labels == 1 else head_config.problem_type)
@@ -186,7 +180,7 @@ def _infer_head_config(place: ModelSource, config: Any, head: str) -> HeadConfig
         return dataclasses.replace(head_config, problem_type=kind)
     if kind != head_config.problem_type or len(labels) < 2:
         raise ConfigError(
-            f"the model in '{place.folder}' is made for {kind.replace('_', ' ')} with {len(labels)} outputs",
+            f"the model in '{place.folder}' is trained for {kind.replace('_', ' ')} with {len(labels)} outputs",
             f"{head} takes one label of several",
         )
     # labels called LABEL_0 stand for the numbers in data
@@ -194,60 +188,8 @@ def _infer_head_config(place: ModelSource, config: Any, head: str) -> HeadConfig
     return dataclasses.replace(head_config, labels=labels, label_values=values)
 
 
-def tokenize(
-    model: Model | Loaded,
-    texts: Sequence[str],
-    *,
-    pairs: Sequence[str] | None = None,
-    max_length: int | None = None,
-    offline: bool = False,
-    fallback: bool = False,
-    progress: Progress = silent,
-) -> list[Tokens]:
-    """What the texts, or pairs of texts, become for this model: the tokenization that training and inference use; a model that
-    tags sees its words with single spaces between them.
-
-    max_length: in tokens, special ones included; by default the model's. Raises what `load` raises, and UsageError.
-    """
-    rows = text_rows(texts, pairs)
-    if max_length is not None and max_length < LEAST_TOKENS:
-        raise UsageError(f"max_length must be a whole number of at least {LEAST_TOKENS}, not {max_length}")
-    if isinstance(model, Loaded):
-        tokenizer, head_config = model.tokenizer, model.head_config
-    else:
-        place = resolve_model(model_word(model), head=None, offline=offline, fallback=fallback, progress=progress)
-        config = read_config(place.folder, exported=True)
-        check_loaded(place.folder, weights=False)
-        tokenizer = load_tokenizer(place.folder, config)
-        notify_tokenizer(tokenizer, place, progress)
-        embeds = head_spec(natural_head_of(place.folder, config)).embeds
-        limit = _most_tokens(place, tokenizer, config, embeds=embeds)
-        prefix = sentence_settings(place.folder).prefix if embeds else ""
-        head_config = read_head_config(place.folder) or HeadConfig(head="classify", max_length=limit, prefix=prefix)
-    if max_length is not None:
-        head_config = dataclasses.replace(head_config, max_length=max_length)
-    uncut = ClassifyHead(tokenizer, dataclasses.replace(head_config, max_length=0)).encode(rows)
-    features = ClassifyHead(tokenizer, head_config).encode(rows)
-    return [_tokens(tokenizer, whole, feature) for whole, feature in zip(uncut, features, strict=True)]
-
-
-def _tokens(tokenizer: Any, whole: Feature, feature: Feature) -> Tokens:
-    """The tokens of a row, and those of the whole row that are not among them."""
-    ids = feature.input_ids.tolist()
-    kept = iter(ids)
-    following = next(kept, None)
-    lost = []
-    for token in whole.input_ids.tolist():  # what is kept stands in the same order in the whole
-        if token == following:
-            following = next(kept, None)
-        else:
-            lost.append(token)
-    return Tokens(tokenizer.convert_ids_to_tokens(ids), ids, [1] * len(ids), tokenizer.convert_ids_to_tokens(lost))
-
-
 def text_rows(texts: Sequence[str], pairs: Sequence[str] | None, *, roles: Sequence[str] = ("text", "text_pair")) -> list[Row]:
-    """Texts as rows under the first role, and pairs under the second. Raises UsageError for anything but lists of texts of one
-    length."""
+    """Texts as rows under the first role, pairs under the second. Raises UsageError for anything but lists of equal length."""
     texts = text_list(texts)
     pairs = text_list(pairs, "pairs") if pairs is not None else None
     if pairs is not None and len(pairs) != len(texts):
@@ -261,8 +203,16 @@ def text_rows(texts: Sequence[str], pairs: Sequence[str] | None, *, roles: Seque
 def make_predictor(
     loaded: Loaded, precision: str = "fp32", options: Mapping[str, Any] | None = None, *, packed: bool = False
 ) -> Predictor:
-    """What answers with this model: the engine and the head that its card names. options: fields of that head, such as top_k;
-    under `sampling` a Decoding, or those of its fields that are not to be as usual. Raises UsageError."""
+    """The predictor of a model: its engine and its head.
+
+    Args:
+        precision: Number format of the arithmetic.
+        options: Fields of the head, such as top_k; under `sampling` SamplingParams, or a mapping of those that differ.
+        packed: Run an encoder without padding where it can.
+
+    Raises:
+        UsageError: An unknown option, or a value out of its range.
+    """
     engine: Engine
     if isinstance(loaded.model, OnnxModel):
         engine = OnnxEngine(loaded.model)
@@ -272,40 +222,12 @@ def make_predictor(
     given = dict(options or {})
     sampling = given.pop("sampling", None)
     if sampling is not None:
-        given["settings"] = _sampling(head.sampling, sampling)
+        given["settings"] = sampling if isinstance(sampling, SamplingParams) else head.sampling.updated(sampling)
     return Predictor(engine, dataclasses.replace(head, **given) if given else head)
 
 
-def _sampling(usual: SamplingParams, wanted: SamplingParams | Mapping[str, Any]) -> SamplingParams:
-    if isinstance(wanted, SamplingParams):
-        return wanted
-    known = [field.name for field in dataclasses.fields(SamplingParams)]
-    for name in wanted:
-        if name not in known:
-            raise UsageError(f"unknown setting '{name}'", did_you_mean(name, known, otherwise="Settings: " + ", ".join(known)))
-    given = dict(wanted)
-    for name, value in wanted.items():
-        whole = isinstance(getattr(SamplingParams(), name), int)
-        if name == "stop":
-            given[name] = _stops(value)
-        elif isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
-            raise UsageError(f"{name} must be a {'whole ' if whole else ''}number, not {value!r}")
-    return dataclasses.replace(usual, **given)
-
-
-def _stops(value: Any) -> tuple[str, ...]:
-    """One text, or several, before which a text ends. Raises UsageError."""
-    texts = (value,) if isinstance(value, str) else value
-    if not isinstance(texts, (tuple, list)) or not all(isinstance(text, str) for text in texts):
-        raise UsageError(f"stop must be a text or a list of texts, not {value!r}")
-    return tuple(texts)
-
-
 def trained(model: Model | Loaded, head: str | None) -> Loaded:
-    """The model, loaded if it is a word, and sure to answer under `head`.
-
-    Raises what `load` raises, UsageError, ConfigError.
-    """
+    """The model, loaded if it is a name. Raises what `load` raises, UsageError (another head), ConfigError (not trained)."""
     loaded = model if isinstance(model, Loaded) else load(model, head=head)
     if head is not None and loaded.head_config.head != head:
         raise UsageError(f"the model was loaded to {loaded.head_config.head}, not to {head}", f"Load it with head='{head}'")
@@ -318,47 +240,10 @@ def trained(model: Model | Loaded, head: str | None) -> Loaded:
 def answers_of(
     loaded: Loaded, rows: Iterable[Row], options: Mapping[str, Any] | None = None, on_token: OnToken | None = None
 ) -> Iterator[Answer]:
-    """One answer a row, in order, by a model that was `trained`."""
+    """One answer for each row, in order, by a model that was `trained`."""
     return make_predictor(loaded, options=options).answer(rows, on_token)
 
 
 def read_lines(handle: Iterable[str]) -> list[str]:
-    """Lines of a pipe as texts, their line ends taken off."""
+    """Lines of a pipe as texts, without their line ends."""
     return [line.rstrip("\r\n") for line in handle]
-
-
-def info(
-    model: Model,
-    *,
-    batch_size: int = 32,
-    length: int = 128,
-    offline: bool = False,
-    fallback: bool = False,
-    progress: Progress = silent,
-) -> dict[str, Any]:
-    """What a model is and what it needs: parameters by part, bytes, memory to infer and to train. Loads no weights."""
-    model = model_word(model)
-    place = resolve_model(model, head=None, offline=offline, fallback=fallback, progress=progress)
-    head_config = read_head_config(place.folder)
-    config = read_config(place.folder, exported=True)
-    check_loaded(place.folder, weights=False)
-    head = head_config.head if head_config else natural_head(place.row) if place.row else natural_head_of(place.folder, config)
-    if is_export(place.folder):
-        facts = describe_export(read_export(place.folder), batch_size=batch_size, length=length)
-    else:
-        if note := read_stored(place.folder).note:
-            notice(progress, note)
-        facts = describe(place.folder, auto_class_of(head, config), batch_size=batch_size, length=length)
-    stand_in = {"model": f"{place.stand_in['used']} for {place.stand_in['asked']}"} if place.stand_in else {}
-    stand_in = stand_in or (dict(head_config.stand_in) if head_config else {})
-    return {
-        "model": model,
-        "folder": str(place.folder),
-        "base": head_config.base if head_config else place.base,
-        "revision": head_config.revision if head_config else place.revision,
-        **facts,
-        "heads": list(family_of(config).heads),
-        "head": head,
-        **({"labels": list(head_config.labels), "task": head_config.task} if head_config else {}),
-        **({"stand_in": stand_in} if stand_in else {}),
-    }

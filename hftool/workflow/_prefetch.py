@@ -1,4 +1,4 @@
-"""The word that fetches what a job needs, so that it can then run without a network: prefetch."""
+"""prefetch: download what a job needs, so that it can then run offline."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ from hftool.resolve import find_snapshot, is_own_data, resolve_model, split_data
 from hftool.safety import check_folder, check_links
 from hftool.storage.run_folder import check_output
 
-BROUGHT = "is here: hftool brings it, or an installed package does"
-OWN = "is yours: nothing to fetch"
+BUNDLED = "is available: bundled with hftool, or in an installed package"
+LOCAL = "is a local path: nothing to fetch"
 
 
 @dataclass(frozen=True)
 class Want:
-    """A repository that a word stands for. kind: model or dataset. part: a folder of a data set."""
+    """The repository of a name. kind: model or dataset. part: a folder of a data set."""
 
     word: str
     repo: str
@@ -31,8 +31,16 @@ class Want:
 
 @dataclass(frozen=True)
 class Fetched:
-    """What a word needs, as it lies here now. kind: model or dataset. repo and revision are empty for what no Hub gave.
-    already: whether it was here before. size: in bytes. said: a word on what needed no Hub."""
+    """A model or data set that is available locally.
+
+    Attributes:
+        word: The name as given.
+        kind: model or dataset.
+        repo: The repository on the Hub; empty for what did not come from it, as is `revision`.
+        already: Whether it was in the cache before.
+        size: In bytes.
+        message: Why nothing was fetched.
+    """
 
     word: str
     kind: str
@@ -45,30 +53,35 @@ class Fetched:
 
 
 def prefetch(model: str, tasks: Sequence[str] = (), *, lock: str | Path | None = None, offline: bool = False) -> list[Fetched]:
-    """Fetch a model and the data of tasks; afterwards `offline` opens no socket for them. Nothing stands in for anything.
+    """Fetch a model and the data of tasks, so that a job on them opens no socket. A stand-in is never used.
 
-    model, tasks: names, Hub ids, or folders and files of one's own, which need nothing. lock: a lock file to write, or to
-    extend, with the revisions and hashes of what came from the Hub. offline: only look at what is here.
+    Args:
+        model: A name, a Hub id, or a folder, for which nothing is fetched.
+        tasks: Names, Hub data sets, or local files.
+        lock: A lock file to write, or to extend, with the revisions and hashes of what came from the Hub.
+        offline: Only check what is available locally.
 
-    Raises HubUnreachable, Refused (a hostile model, or not as a lock that holds says), UsageError, InputMissing, DataError.
+    Raises:
+        Refused: A hostile model, or one that differs from the active lock.
+        HftoolError: HubUnreachable, UsageError, InputMissing, DataError.
     """
     path = Path(lock) if lock is not None else None
     if path is not None:
         if holding() is not None:
-            raise UsageError("a lock holds, so none can be written", f"Leave --locked out, and {VARIABLE} unset")
+            raise UsageError("a lock is active, so none can be written", f"Leave --locked out, and {VARIABLE} unset")
         book = _lock_to_write(path)
-    told = []
+    fetched = []
     for want in (_want_model(model), *(_want_data(task) for task in tasks)):
         if isinstance(want, Fetched):
-            told.append(want)
+            fetched.append(want)
             continue
         found, already = _fetch(want, complete=path is not None, offline=offline)
         if path is not None:
             book = book.extended(want.repo, want.revision, found, kind=want.kind, part=want.part)
-        told.append(Fetched(want.word, want.kind, want.repo, found.revision, found.folder, already, _size(found.folder)))
+        fetched.append(Fetched(want.word, want.kind, want.repo, found.revision, found.folder, already, _size(found.folder)))
     if path is not None:
         book.write()
-    return told
+    return fetched
 
 
 def _lock_to_write(path: Path) -> Lock:
@@ -79,15 +92,15 @@ def _lock_to_write(path: Path) -> Lock:
 
 
 def _want_model(word: str) -> Want | Fetched:
-    """What a MODEL needs from the Hub; of what is here without it a word. Raises what `resolve_model` raises."""
+    """What a MODEL needs from the Hub, or what is available without it. Raises what `resolve_model` raises."""
     row = find_model(word)
     try:
         place = resolve_model(word, head=None, offline=True, fallback=False, progress=silent)
     except HubUnreachable:
         place = None
-    if place is not None and place.folder.parent.name != "snapshots":  # which is where the cache has them
+    if place is not None and place.folder.parent.name != "snapshots":  # the cache has models there
         check_folder(place.folder)
-        message = BROUGHT if row is not None else OWN
+        message = BUNDLED if row is not None else LOCAL
         return Fetched(word, "model", place.base, place.revision, place.folder, size=_size(place.folder), message=message)
     repo, _, revision = word.partition("@")
     return Want(word, row.repo, row.revision, "model") if row else Want(word, repo, revision, "model")
@@ -98,10 +111,10 @@ def _want_data(word: str) -> Want | Fetched:
     row = find_task(word)
     if row is not None:
         return (
-            Want(word, row.repo, row.revision, "dataset", row.config) if row.repo else Fetched(word, "dataset", message=BROUGHT)
+            Want(word, row.repo, row.revision, "dataset", row.config) if row.repo else Fetched(word, "dataset", message=BUNDLED)
         )
     if is_own_data(word):
-        return Fetched(word, "dataset", message=OWN)
+        return Fetched(word, "dataset", message=LOCAL)
     if "/" not in word:
         get_task(word)  # raises, with the nearest name
     repo, revision, _ = split_data_id(word)
@@ -109,8 +122,8 @@ def _want_data(word: str) -> Want | Fetched:
 
 
 def _fetch(want: Want, *, complete: bool, offline: bool) -> tuple[hub.Snapshot, bool]:
-    """-> the repository, and whether it was here already. complete: whether files that another tool left out are fetched, too:
-    a lock lists all of them."""
+    """-> the snapshot, and whether it was in the cache. complete: fetch files that another tool left out, too, as a lock lists
+    all of them."""
     here = find_snapshot(want.repo, want.revision, kind=want.kind, part=want.part, offline=True)
     found = here or find_snapshot(want.repo, want.revision, kind=want.kind, part=want.part, offline=offline)
     if found is None:

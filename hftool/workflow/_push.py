@@ -1,4 +1,4 @@
-"""The word that puts a model on the Hub: push."""
+"""push: upload a model to the Hugging Face Hub."""
 
 import time
 from collections.abc import Sequence
@@ -12,14 +12,14 @@ from hftool.models.checksums import SUMS, verify_checksums
 from hftool.progress import Progress, notice, silent
 from hftool.safety import check_folder, sha256
 from hftool.storage.run_folder import Run, append_lines
-from hftool.workflow.arguments import Model, model_word
+from hftool.workflow.arguments import Model, model_name
 
-RECORD = "pushed.jsonl"  # in a run folder: where its model has gone, one line a push
+RECORD = "pushed.jsonl"  # in a run folder: one line for each push
 
 
 @dataclass(frozen=True)
 class Sent:
-    """A file that goes to the Hub: its name there, its size in bytes, its SHA-256."""
+    """A file to upload: its name on the Hub, its size in bytes, its SHA-256."""
 
     name: str
     size: int
@@ -28,7 +28,7 @@ class Sent:
 
 @dataclass(frozen=True)
 class Push:
-    """A push. files: what went, or would go. url and revision (40 digits) are empty when nothing was sent."""
+    """A push. files: those that were, or would be, uploaded. url and revision (40 digits) are empty for a dry run."""
 
     repo: str
     files: Sequence[Sent]
@@ -37,14 +37,23 @@ class Push:
 
 
 def push(folder: Model, repo: str, *, public: bool = False, dry_run: bool = False, progress: Progress = silent) -> Push:
-    """Put the model of a finished run, or a model folder, on the Hub as owner/name, in one commit, private unless `public`.
+    """Upload the model of a finished run, or a model folder, to the Hub in one commit.
 
-    Only the files that SHA256SUMS lists go, and only if they are as they were written: no checkpoint, log or rejected row.
-    dry_run: tell what would go; opens no socket. A push of a run is noted in its pushed.jsonl. Raises UsageError,
-    InputMissing, DataError (changed since), Refused (hostile, no token, not allowed), HubUnreachable.
+    Only unchanged files that SHA256SUMS lists are uploaded: no checkpoint, log or rejected row. A push of a run is recorded in
+    its pushed.jsonl.
+
+    Args:
+        repo: owner/name.
+        public: Make a new repository public; private by default.
+        dry_run: Return the files without opening a socket.
+
+    Raises:
+        DataError: A file has changed.
+        Refused: A hostile folder, no token, or no permission.
+        HftoolError: UsageError, InputMissing, HubUnreachable.
     """
     hub.check_repo(repo)
-    path = Path(model_word(folder))
+    path = Path(model_name(folder))
     run = Run(path) if Run(path).is_run() else None
     model = _model_of(path, run)
     sums = {**verify_checksums(model), SUMS: sha256(model / SUMS)}
@@ -63,7 +72,7 @@ def push(folder: Model, repo: str, *, public: bool = False, dry_run: bool = Fals
 
 
 def _model_of(path: Path, run: Run | None) -> Path:
-    """The folder that goes. Raises InputMissing, ConfigError."""
+    """The folder to upload. Raises InputMissing, ConfigError."""
     if run is not None and not run.is_finished():
         raise ConfigError(
             f"the run '{path}' is not finished and has no model yet",
@@ -76,10 +85,10 @@ def _model_of(path: Path, run: Run | None) -> Path:
 
 
 def _notify_paths(model: Path, progress: Progress) -> None:
-    """A card may name a folder or a file of this machine: that is said, since it would be read by others."""
+    """Notify where hftool.json names a path of this machine: it becomes readable by others."""
     head_config = read_head_config(model)
     named = (
         [word for word in (head_config.base, head_config.task) if Path(word).is_absolute()] if head_config is not None else []
     )
     if named:
-        notice(progress, f"hftool.json names paths of this machine, which go along: {', '.join(named)}")
+        notice(progress, f"hftool.json names paths of this machine, which are uploaded: {', '.join(named)}")

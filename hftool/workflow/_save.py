@@ -1,4 +1,4 @@
-"""The words that keep a model: save, verify."""
+"""save, verify: write the model of a run as a folder, and check a folder against its checksums."""
 
 import dataclasses
 import shutil
@@ -17,12 +17,12 @@ from hftool.storage.run_folder import Run, check_output, read_json, whole_folder
 from hftool.training.adapters import add_adapters, merge_adapters
 from hftool.training.checkpoints import MANIFEST, CheckpointManager, load_weights
 from hftool.training.checkpoints import verify as verify_checkpoint
-from hftool.workflow.arguments import Model, model_word
+from hftool.workflow.arguments import Model, model_name
 
 
 @dataclass(frozen=True)
 class Verified:
-    """A folder whose files are as they were written. kind: run, model or export. files: name in the folder to SHA-256."""
+    """A folder whose files match their checksums. kind: run, model or export. files: name in the folder -> SHA-256."""
 
     folder: Path
     kind: str
@@ -39,13 +39,19 @@ def save_folder(
 
 
 def save(run: Model, *, out: str | Path, checkpoint: str = "best") -> Path:
-    """Write the model of a run, finished or not, as a plain Hugging Face folder with its card, its page and the hashes of its
-    files. Needs no network.
+    """Write the model of a run, finished or not, as a plain Hugging Face folder with hftool.json, README.md and SHA256SUMS.
 
-    checkpoint: best, last or step-000400. Raises InputMissing, OutputUnavailable, ConfigError (no such checkpoint, damaged),
-    DataError (the best is damaged).
+    Needs no network.
+
+    Args:
+        checkpoint: best, last, or a name such as step-000400.
+
+    Raises:
+        ConfigError: No such checkpoint, or it is damaged.
+        DataError: The best checkpoint is damaged.
+        HftoolError: InputMissing, OutputUnavailable.
     """
-    run = model_word(run)
+    run = model_name(run)
     source, target = Run(Path(run)), Path(out)
     check_output(target)
     if not source.path.is_dir():
@@ -56,7 +62,7 @@ def save(run: Model, *, out: str | Path, checkpoint: str = "best") -> Path:
         with whole_folder(target) as folder:
             for name in source.read_metrics().get("model", {}) or [path.name for path in source.model.iterdir()]:
                 shutil.copyfile(source.model / name, folder / name)
-            if not (folder / SUMS).is_file():  # a run of an hftool that wrote none
+            if not (folder / SUMS).is_file():  # a run of an older version
                 write_checksums(folder)
         return target
     weights = CheckpointManager(source.checkpoints).find(checkpoint)
@@ -74,18 +80,22 @@ def save(run: Model, *, out: str | Path, checkpoint: str = "best") -> Path:
 
 
 def _is_whole(run: Run) -> bool:
-    """Whether the model of a run is as it was written; where it is not, the verified checkpoint is taken instead."""
+    """Whether the model of a run is unchanged; otherwise the verified checkpoint is used."""
     files = run.read_metrics().get("model", {})
     return all((run.model / name).is_file() and sha256(run.model / name) == digest for name, digest in files.items())
 
 
 def verify(folder: Model) -> Verified:
-    """Check every file of a model folder or of an export against the hash that was written beside it: none missing, changed or
-    added; of a run its model, its checkpoints, and the config and tokenizer that go with them.
+    """Check every file of a model folder or an export against its SHA-256: none missing, changed or added.
 
-    Raises InputMissing (no such folder, no hashes), DataError that names the files, Refused (a link out of the folder).
+    Of a run the model, the checkpoints, and their config and tokenizer are checked.
+
+    Raises:
+        InputMissing: No such folder, or no checksums.
+        DataError: Files differ; it names them.
+        Refused: A link leads out of the folder.
     """
-    path = Path(model_word(folder))
+    path = Path(model_name(folder))
     if not path.is_dir():
         raise InputMissing(f"there is no folder '{path}'")
     for file in path.rglob("*"):
@@ -98,9 +108,9 @@ def verify(folder: Model) -> Verified:
 
 
 def _check_base(run: Run) -> dict[str, str]:
-    """The hashes of what makes a model of a checkpoint: config, tokenizer and card; none where an older hftool began the run.
+    """The hashes of config, tokenizer and head config of the checkpoints; none for a run of an older version.
 
-    Raises DataError when they are not as they were written.
+    Raises DataError when files differ.
     """
     try:
         return verify_checksums(run.base) if (run.base / SUMS).is_file() else {}
@@ -110,28 +120,28 @@ def _check_base(run: Run) -> dict[str, str]:
 
 
 def _verify_run(run: Run) -> dict[str, str]:
-    """The hashes of the model, of every checkpoint of a run and of what makes models of them, by their names in its folder."""
+    """The hashes of the model and of every checkpoint of a run, by their names in its folder."""
     files: dict[str, str] = {}
     if run.is_finished():
         known = {name: str(digest) for name, digest in run.read_metrics().get("model", {}).items()}
-        if (run.model / SUMS).is_file():  # no run of an older hftool has one
+        if (run.model / SUMS).is_file():  # no run of an older version has one
             verify_checksums(run.model)
         for name, digest in known.items():
             if not (run.model / name).is_file() or sha256(run.model / name) != digest:
-                notices = f"'{run.model / name}' is not as '{run.metrics}' says it was written"
+                notices = f"'{run.model / name}' is not as '{run.metrics}' recorded it"
                 raise DataError(notices, f"Its checkpoints may be whole: {_again(run)}")
         files = {f"{run.model.name}/{name}": digest for name, digest in known.items()}
     checkpoints = CheckpointManager(run.checkpoints)
     for step in checkpoints.steps():
-        place = checkpoints.path(step)
+        folder = checkpoints.path(step)
         try:
-            verify_checkpoint(place)
+            verify_checkpoint(folder)
         except ConfigError as error:
             raise DataError(error.detail, "Any other: hftool save RUN --checkpoint NAME --out DIR") from None
-        whole = read_json(place / MANIFEST)["files"]
-        files |= {f"{run.checkpoints.name}/{place.name}/{name}": row["sha256"] for name, row in whole.items()}
+        whole = read_json(folder / MANIFEST)["files"]
+        files |= {f"{run.checkpoints.name}/{folder.name}/{name}": row["sha256"] for name, row in whole.items()}
     if not files:
-        raise InputMissing(f"the run '{run.path}' has neither a model nor a checkpoint yet", "Let it go on first")
+        raise InputMissing(f"the run '{run.path}' has neither a model nor a checkpoint yet", "Resume it first")
     return files | {f"{run.base.name}/{name}": digest for name, digest in _check_base(run).items()}
 
 

@@ -1,4 +1,4 @@
-"""The word that lets others ask models: serve."""
+"""serve: answer over HTTP."""
 
 import contextlib
 import functools
@@ -27,7 +27,7 @@ from hftool.safety import sha256
 from hftool.server.http.address import bind, check_open, is_loopback
 from hftool.workflow._infer import natural_options
 from hftool.workflow._load import load_place, make_predictor, trained
-from hftool.workflow.arguments import Model, model_word, shown
+from hftool.workflow.arguments import Model, model_name, shown
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 WEIGHTS = (".safetensors", ".onnx", ".onnx.data", ".onnx_data")
@@ -37,12 +37,12 @@ EXAMPLES = {
     "question": "Where does Ann live?",
     "context": "Ann lives in Oslo.",
 }
-TOLD_ELSEWHERE = ("README.md", "SHA256SUMS")  # no part of what a model answers
+UNVERSIONED = ("README.md", "SHA256SUMS")  # files that answers do not depend on
 
 
 @dataclass(frozen=True)
 class Address:
-    """Where the server is. models: the name of each with its head. example: inputs that the first of them can answer."""
+    """The address of the server. models: name -> head. example: inputs for the first of them."""
 
     url: str
     models: Mapping[str, str]
@@ -63,13 +63,15 @@ def serve(
     progress: Progress = silent,
     on_ready: Callable[[Address], None] | None = None,
 ) -> None:
-    """Answer over HTTP until the process is told to end: the routes of Hugging Face's tasks and OpenAI's, see /openapi.json.
+    """Serve models over HTTP until the process is stopped; on_ready is called when all answer.
 
-    models: MODEL or NAME=MODEL, a Run. port: 0 takes any that is free. key_file: one key a line; needed unless `host` is this
-    machine alone. allow_hosts: names under which it may be asked besides those of this machine, where it listens to nothing
-    else. limits: fields of deploy.server.limits.Limits. on_ready: called when all models answer. Raises UsageError,
-    InputMissing, DataError (a key file that holds none), PortTaken, OutputUnavailable, and what `load`
-    raises; Interrupted when requests had to be cut off.
+    Args:
+        models: Each MODEL or NAME=MODEL, or a Run. A port of 0 is any free one; limits are fields of server.limits.Limits.
+        key_file: One API key in each line; required unless `host` is a loopback address.
+        allow_hosts: Further host names under which requests to a loopback address are answered.
+
+    Raises:
+        HftoolError: What `load` raises, PortTaken, DataError (no key in the file), Interrupted (requests were aborted).
     """
     _check_extra()
     from hftool.server.http.app import Service
@@ -78,8 +80,7 @@ def serve(
     from hftool.server.process import event, run
 
     bound_kernel_caches()
-    words = named(models)
-    bounds = Limits(**(limits or {}))
+    words, bounds = named(models), Limits(**(limits or {}))
     keys, hosts = _doors(host, key_file, allow_hosts, progress)
     with bind(host, port) as listening:
         places = _places(words, offline=offline, fallback=fallback, progress=progress)
@@ -88,8 +89,8 @@ def serve(
             with _named(name, words):
                 loaded = _load(place, device, progress)
                 served[name], heads[name] = _served(name, place, loaded, bounds, stats), loaded.head_config.head
-        first = next(iter(served.values()))
-        address = Address(_url(host, listening.getsockname()[1]), heads, _example(first.head.asks))
+        example = _example(next(iter(served.values())).head.asks)
+        address = Address(_url(host, listening.getsockname()[1]), heads, example)
 
         def ready() -> None:
             event("ready", url=address.url, models=list(served))
@@ -101,7 +102,7 @@ def serve(
 
 
 def _places(words: Mapping[str, str], *, offline: bool, fallback: bool, progress: Progress) -> dict[str, ModelSource]:
-    """Where each model is."""
+    """Name -> resolved model."""
     places = {}
     for name, word in words.items():
         with _named(name, words):
@@ -111,7 +112,7 @@ def _places(words: Mapping[str, str], *, offline: bool, fallback: bool, progress
 
 @contextlib.contextmanager
 def _named(name: str, words: Mapping[str, str]) -> Iterator[None]:
-    """Within the block an error says which of several models it is about."""
+    """Within the block an error names the model, where there are several."""
     try:
         yield
     except HftoolError as error:
@@ -138,10 +139,10 @@ def _check_extra() -> None:
 
 
 def named(models: Sequence[Model]) -> dict[str, str]:
-    """Names -> models, of MODEL or NAME=MODEL. Raises UsageError: no model, a name twice or that no address can hold."""
+    """Name -> model, from MODEL or NAME=MODEL. Raises UsageError: no model, a duplicate or invalid name."""
     if isinstance(models, str) or not isinstance(models, Iterable):
         raise UsageError(f"models must be a list of models, not {shown(models)}", "Put it in a list: [MODEL]")
-    words = [model_word(model) for model in models]
+    words = [model_name(model) for model in models]
     if not words:
         raise UsageError("which model?", "hftool serve RUN, or NAME=RUN NAME2=RUN2")
     made: dict[str, str] = {}
@@ -170,7 +171,7 @@ def _name_of(word: str) -> str:
 def _doors(
     host: str, key_file: str | Path | None, allow_hosts: Sequence[str], progress: Progress
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The keys, and the names under which the server may be asked (none: any)."""
+    """The API keys, and the accepted host names (none: any)."""
     from hftool.server.http.auth import is_open_to_others, read_keys
 
     check_open(host, has_keys=key_file is not None)
@@ -195,7 +196,7 @@ def _url(host: str, port: int) -> str:
 
 
 def _served(name: str, place: ModelSource, loaded: Loaded, limits: Any, stats: Any) -> Any:
-    """The model as the server holds it, its batcher not started."""
+    """The served model, its batcher not started."""
     from hftool.server.batching.batcher import Batcher
     from hftool.server.protocols.served_model import ServedModel
 
@@ -236,16 +237,16 @@ def _head(loaded: Loaded) -> Head:
 
 
 def _public(base: str) -> str:
-    """A path of this machine is nothing for clients: of a folder only its name is told."""
+    """The base of a model for clients: of a local path only its name."""
     return Path(base).name if Path(base).is_absolute() else base
 
 
 def _hashes(folder: Path) -> tuple[str, str]:
-    """-> the SHA-256 of the weights, and one over the names and hashes of all files that a model answers by.
+    """-> the SHA-256 of the weights, and one over the names and hashes of all files that answers depend on.
 
-    Several files of weights have the hash of their lines as sha256sum writes them, in the order of their names.
+    Several files of weights are hashed as their sorted lines of sha256sum.
     """
-    files = sorted(p for p in folder.iterdir() if p.is_file() and p.name not in TOLD_ELSEWHERE and not p.name.startswith("."))
+    files = sorted(p for p in folder.iterdir() if p.is_file() and p.name not in UNVERSIONED and not p.name.startswith("."))
     lines = {p.name: f"{sha256(p)}  {p.name}\n" for p in files}
     weights = [line for name, line in lines.items() if name.endswith(WEIGHTS)]
     total = hashlib.sha256("".join(lines.values()).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Which head learns from a file, and which of its columns a model is measured on or answers: by their names and contents."""
+"""Choose a head for the columns of a file, and the columns of a file for a model, by their names and contents."""
 
 import shlex
 from collections.abc import Container, Mapping, Sequence
@@ -25,12 +25,12 @@ NO_RUNNING_TEXT = ("amounts", "dates", "spans", "scores", "lists", "objects")
 def infer_head(data: TaskSource, given: Mapping[str, str], family: Family) -> str:
     """The first head of the family whose roles the columns of the data have.
 
-    Text alone is learnt only where nothing else in the rows looks like a target.
+    A head that trains on text alone is chosen only where no column looks like a target.
 
     Args:
         data: The tables of the task.
-        given: Role -> column, as the user says.
-        family: What the model can do.
+        given: Role -> column, from the user.
+        family: The family of the model, with its heads.
 
     Raises:
         DataError: No head fits, or a column that looks like a target would be left out; it names the columns and the flag.
@@ -50,7 +50,7 @@ def infer_head(data: TaskSource, given: Mapping[str, str], family: Family) -> st
             shape, mapping = map_columns(table.columns, row_schemas, given=given, known={}, path=table.path, contents=contents)
         except UsageError:
             continue
-        except DataError as error:  # the one that is raised is of the head that lacks least
+        except DataError as error:  # the error of the head that lacks least is raised
             fit = max(_present(table.columns, shape, given, contents) for shape in row_schemas)
             if fit > most or (fit == most and head_spec(head).regression and labelled):
                 trouble, most = error, fit
@@ -62,7 +62,7 @@ def infer_head(data: TaskSource, given: Mapping[str, str], family: Family) -> st
             _check_plain(table, mapping, given, contents, head)
             return head
         unclear = {role: column for role, column in mapping.items() if role not in shape.targets}
-    if unclear:  # a label that was found by what it holds alone
+    if unclear:  # a label that was found by its content alone
         check_alone(table.path, table.columns, unclear, contents)
     if trouble is not None:
         raise _of_another_family(trouble, table, given, family, contents)
@@ -77,7 +77,7 @@ def _by_priority() -> list[HeadSpec]:
 def _of_another_family(
     trouble: DataError, table: Table, given: Mapping[str, str], family: Family, contents: Contents
 ) -> DataError:
-    """The error, with the head that the columns are for where the family cannot do that one."""
+    """The error, with the head that the columns fit where the family does not have it."""
     for head in (spec.name for spec in _by_priority()):
         try:
             shape, mapping = map_columns(
@@ -92,7 +92,7 @@ def _of_another_family(
 
 
 def _present(columns: Sequence[str], shape: RowSchema, given: Mapping[str, str], contents: Contents) -> int:
-    """How many of the roles that a shape needs have a column, by the user's flags, or by name and content."""
+    """The number of roles of a schema that have a column, by the user's flags, or by name and content."""
     found = 0
     for role in (*shape.inputs, *shape.targets):
         found += role in given or any(fits(role, contents.of(name)) for name in by_name(columns, role))
@@ -100,18 +100,18 @@ def _present(columns: Sequence[str], shape: RowSchema, given: Mapping[str, str],
 
 
 def _check_plain(table: Table, mapping: Mapping[str, str], given: Mapping[str, str], contents: Contents, head: str) -> None:
-    """Raise DataError where the rows hold more than a text, or the text is none."""
+    """Raise DataError where the rows have more than text, or the column is not text."""
     check_alone(table.path, table.columns, mapping, contents, head=head)
     if table.lines:
         return
     column = mapping["text"]
     content, named = contents.of(column), is_named(column, "text")
     if content.kind in NO_RUNNING_TEXT or (content.kind == "classes" and not named):
-        hint = f"--head {head} learns it all the same"
+        hint = f"--head {head} trains on it all the same"
         raise DataError(f"column '{column}' of {table.path} holds {content.phrase()}, no texts", hint)
     if "text" not in given and not named:
         raise DataError(
-            f"no column of {table.path} is called a text, and none looks like a label",
+            f"no column of {table.path} is named as text, and none looks like a label",
             f"Take one with --text, such as --text {shlex.quote(column)}",
         )
 
@@ -119,8 +119,8 @@ def _check_plain(table: Table, mapping: Mapping[str, str], given: Mapping[str, s
 def check_untrained(
     head_config: HeadConfig, path: str, columns: Sequence[str], mapping: Mapping[str, str], contents: Contents
 ) -> None:
-    """Raise DataError where a language model that no task has trained meets rows with a column that looks like a target: to
-    label them may be what was meant."""
+    """Raise DataError where a pre-trained language model meets rows with a column that looks like a target: the user may have
+    meant to train on them."""
     if not head_config.task and head_spec(head_config.head).unlabeled:
         choose = "train a model on {}: hftool finetune MODEL FILE"
         check_alone(path, columns, mapping, contents, head=head_config.head, choose=choose)
@@ -129,7 +129,7 @@ def check_untrained(
 def columns_to_measure(
     table: Table, data: TaskSource, head_config: HeadConfig, given: Mapping[str, str], *, chosen: bool, progress: Progress
 ) -> tuple[RowSchema, dict[str, str]]:
-    """The columns as in training, else found as there; a target is taken by its name alone."""
+    """The columns as in training, else inferred as there; a target is matched by its name alone."""
     known = dict(data.row.columns) if data.row else head_config.columns
     row_schemas: Sequence[RowSchema] = head_class(head_config.head).row_schemas
     if head_config.columns:
@@ -149,7 +149,7 @@ def columns_to_measure(
 def columns_to_answer(
     present: Sequence[str], sample: Sequence[Record], loaded: Loaded, given: Mapping[str, str], path: str, *, chosen: bool
 ) -> dict[str, str]:
-    """Role -> column for rows to answer. A column of prompts, or a text with a mask, says by itself what is asked."""
+    """Role -> column for rows to answer. A column of prompts, or a text with a mask, makes the purpose clear."""
     head_config, contents = loaded.head_config, Contents([record.row for record in sample])
     answered = [shape for shape in head_class(head_config.head).row_schemas if shape.for_inference]
     row_schemas = _row_schemas_of(head_config, {*head_config.columns, *given}, answered)
@@ -164,8 +164,8 @@ def columns_to_answer(
 
 
 def _row_schemas_of(head_config: HeadConfig, known: Container[str], row_schemas: Sequence[RowSchema]) -> list[RowSchema]:
-    """The ways in which the rows of a model may come. A second text is one only for a model of pairs, which cannot do without,
-    or where the task or the user says so: `known` are the roles that have a column."""
+    """The row schemas that a model accepts. text_pair is required if the model was trained on pairs, and optional if the task
+    or the user maps it; `known` are the roles with a column."""
     found = []
     for shape in row_schemas:
         if "text_pair" not in shape.inputs or "text_pair" in known:

@@ -1,4 +1,4 @@
-"""Measuring with all processes of a run: each answers its share of the rows, and every row counts once."""
+"""Evaluation with all processes of a run: each answers its share of the rows, and every row counts once."""
 
 from collections.abc import Sequence
 from itertools import groupby
@@ -11,8 +11,8 @@ from hftool.training.distributed import ProcessGroup, on_each_process
 
 
 def score_together(team: ProcessGroup, predictor: Predictor, features: Sequence[Feature]) -> tuple[list[Answer], float]:
-    """Answers in the order of the rows, and the loss over all that it counts, in every process: see `Predictor.score`.
-    What it raises in one of them is raised in all."""
+    """Answers in the order of the rows, and the mean loss, in every process; see `Predictor.score`. An error in one process is
+    raised in all."""
     if not several():
         return predictor.score(features)
     rows = [list(group) for _, group in groupby(features, key=lambda feature: feature.row)]
@@ -21,7 +21,7 @@ def score_together(team: ProcessGroup, predictor: Predictor, features: Sequence[
     parts = on_each_process(team.accelerator, lambda: list(predictor.sums(own)))
     whole: list[Any] = [None] * len(rows)
     for first, (theirs, _, _) in enumerate(parts):
-        for place, answer in zip(range(first, len(rows), of), theirs, strict=False):  # none where the loss alone is measured
-            whole[place] = answer
+        for position, answer in zip(range(first, len(rows), of), theirs, strict=False):  # empty where only the loss is measured
+            whole[position] = answer
     mean = sum(total for _, total, _ in parts) / max(sum(count for _, _, count in parts), 1)
     return [answer for answer in whole if answer is not None], mean

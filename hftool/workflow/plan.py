@@ -1,6 +1,6 @@
-"""From a config to a job that is ready to run: names found, rows checked, model loaded, everything left open resolved.
+"""From a config to a job that is ready to run: names resolved, rows checked, model loaded, every default chosen.
 
-Nothing is written here. Training, saving a checkpoint and measuring a run again all start from the same job.
+Nothing is written here. Training, saving a checkpoint and evaluating a run all start from the same job.
 """
 
 import dataclasses
@@ -19,6 +19,7 @@ from hftool.config import Config
 from hftool.data.columns import check_roles
 from hftool.data.labels import Labels
 from hftool.data.readers.plain_text import check_running_text
+from hftool.data.readers.tables import Table
 from hftool.data.splits import SplitOptions, Splits, build_splits
 from hftool.data.unspaced_scripts import are_words
 from hftool.errors import DataError, UsageError
@@ -51,20 +52,21 @@ from hftool.storage.run_folder import Run
 from hftool.training.adapters import LEARNING_RATE, add_adapters
 from hftool.workflow._load import known_family, known_sentences
 from hftool.workflow.choose_head import infer_head
+from hftool.workflow.in_memory import check_given, is_in_memory
 from hftool.workflow.resume_checks import absolute_path, data_files, relocate
 from hftool.workflow.targets import UNEVEN_METRICS, fit_head, is_uneven, scale_of, with_metric
 
-OF_HEADS = ("class_weights", "labels", "max_new_tokens", "prefix")  # knobs that mean something to some heads only
-BLOCK = 128  # tokens of a block of running text: what a laptop takes 32 of
+OF_HEADS = ("class_weights", "labels", "max_new_tokens", "prefix")  # knobs that some heads alone have
+BLOCK = 128  # tokens of a block of running text: a laptop trains on batches of 32
 MOST_NEW_TOKENS = 512  # tokens of a target, unless the config says more
-LEAST_MAX_LENGTH = 128  # tokens: texts to come may be longer than the ones trained on
+LEAST_MAX_LENGTH = 128  # tokens: texts in inference may be longer than those of training
 OF_MODELS = (".safetensors", ".json", ".txt", ".model")  # the files of a model folder that its answers depend on
 PACKAGES = ("torch", "transformers", "accelerate", "datasets", "tokenizers", "safetensors", "numpy", "scikit-learn")
 
 
 @dataclass(frozen=True)
 class ResolvedInputs:
-    """What the names of a config mean: its head, where the model lies, the tables of the task, and how vectors are made."""
+    """The names of a config, resolved: its head, the model's folder, the tables of the task, and the pooling of embeddings."""
 
     settings: Config
     head: str
@@ -73,15 +75,20 @@ class ResolvedInputs:
     sentences: SentenceSettings
 
     def stand_ins(self) -> dict[str, str]:
-        """What answers in another's name: {"model": "minilm for bert", "data": "sst2-mini for sst2"}."""
+        """The stand-ins: {"model": "minilm for bert", "data": "sst2-mini for sst2"}."""
         kinds = {"model": self.place.stand_in, "data": self.data.stand_in}
         return {kind: f"{pair['used']} for {pair['asked']}" for kind, pair in kinds.items() if pair}
 
 
 @dataclass(frozen=True)
 class FinetuneJob:
-    """A run that is ready to start. `settings` has no open ends; `encoded` holds the features of each split, `adapted` the
-    adapters that learn, where some do."""
+    """A run that is ready to start.
+
+    Attributes:
+        settings: Without open defaults.
+        encoded: The features of each split.
+        adapted: The low-rank adapters that are trained; None for full fine-tuning.
+    """
 
     settings: Config
     found: ResolvedInputs
@@ -94,7 +101,7 @@ class FinetuneJob:
 def make_settings(
     config: Config | Mapping[str, Any] | None, *, model: str | None, task: str | None, head: str | None = None
 ) -> Config:
-    """One Config from what the caller gave, its device chosen. Raises UsageError."""
+    """The Config of a call, with its device chosen. Raises UsageError."""
     if config is None or isinstance(config, Mapping):
         values = dict(config or {})
         for key, value in values.items():
@@ -112,8 +119,8 @@ def make_settings(
 
 
 def choose_head(settings: Config) -> str | None:
-    """The head as the user or the task says, checked against the family as far as names tell before anything is read; None
-    when the columns of the data must decide. Raises UsageError."""
+    """The head that the user or the task names, checked against the family before anything is read; None where the columns
+    decide. Raises UsageError."""
     row, head = find_task(settings.task) if settings.task else None, settings.head
     if head is not None:
         head_class(head)
@@ -127,7 +134,7 @@ def choose_head(settings: Config) -> str | None:
 
 
 def head_of_task(row: Task, family: Family | None, model: str) -> str:
-    """The task's own head, or another that can learn from it where the family cannot do that one. Raises UsageError."""
+    """The head of a task, or another that can train on it where the family lacks that one. Raises UsageError."""
     if family is None:
         return row.head
     able = next((head for head in (row.head, *row.also) if head in family.heads), row.head)
@@ -135,22 +142,15 @@ def head_of_task(row: Task, family: Family | None, model: str) -> str:
     return able
 
 
-def find(settings: Config, *, offline: bool, fallback: bool, progress: Progress) -> ResolvedInputs:
-    """Read the tables and find the model: the data first, so that a typo in it costs no download.
+def find(settings: Config, rows: Table | None = None, *, offline: bool, fallback: bool, progress: Progress) -> ResolvedInputs:
+    """Read the tables and resolve the model: the data first, so that a typo in it costs no download.
 
     Raises what `resolve_task` and `resolve_model` raise.
     """
     chosen = choose_head(settings)
     model = settings.model or ""
     check_word(model)
-    data = resolve_task(
-        settings.task,
-        files_of(settings),
-        encoding=settings.encoding,
-        offline=offline,
-        fallback=fallback,
-        progress=progress,
-    )
+    data = _read_task(settings, settings.task, rows, offline=offline, fallback=fallback, progress=progress)
     if not (settings.head and head_spec(settings.head).unlabeled):
         check_texts(data)
     known = find_model(model)
@@ -169,35 +169,42 @@ def find(settings: Config, *, offline: bool, fallback: bool, progress: Progress)
 
 
 def check_texts(data: TaskSource) -> None:
-    """Raise DataError for a table, tags or labels in a file that is called a text."""
+    """Raise DataError for a table, tags or labels in a file that is named as text."""
     for table in data.tables.values():
         if table.lines:
             check_running_text((row["text"] for row in table.rows), table.path)
 
 
 def _check_knobs(settings: Config, head: str) -> None:
-    """A knob that changes nothing is a mistake of whoever turned it. Raises UsageError."""
+    """Raise UsageError for a knob that has no effect on the head."""
     usual = Config()
     for name in OF_HEADS:
         if getattr(settings, name) != getattr(usual, name) and name not in head_class(head).knobs:
-            raise UsageError(f"{name} means nothing when a model learns to {head}", "Leave it out")
+            raise UsageError(f"{name} has no effect on a model that learns to {head}", "Leave it out")
 
 
 def find_rows_again(run: Run, *, offline: bool, progress: Progress) -> tuple[Config, TaskSource]:
-    """The data that a run was made of, found again: the same stand-in as then, even if the real thing can be had by now.
+    """The data of a run: the same stand-in as then, even if the real data is available by now.
 
-    A data file that has changed since is said. Raises what `resolve_task` raises.
+    A changed data file is a notice. Raises what `resolve_task` raises.
     """
     settings, made = knobs.make_config(knobs.read_config(str(run.config))), run.read_manifest()
     settings = relocate(settings, settings, made, run.path, progress)
     task = made.get("stand_in", {}).get("data", "").split(" for ")[0] or settings.task
     for path, digest in made.get("data", {}).items():
         if Path(path).is_file() and sha256(Path(path)) != digest:
-            notice(progress, f"{path} has changed since the run was made")
-    data = resolve_task(
-        task, files_of(settings), encoding=settings.encoding, offline=offline, fallback=False, progress=progress
-    )
-    return settings, data
+            notice(progress, f"{path} has changed since the run")
+    return settings, _read_task(settings, task, None, offline=offline, fallback=False, progress=progress)
+
+
+def _read_task(
+    settings: Config, task: str | None, rows: Table | None, *, offline: bool, fallback: bool, progress: Progress
+) -> TaskSource:
+    """The tables of a task and of the files of a config. rows: those of a task in memory. Raises what `resolve_task` raises."""
+    word = None if is_in_memory(task) else task
+    files, encoding = files_of(settings), settings.encoding
+    data = resolve_task(word, files, encoding=encoding, offline=offline, fallback=fallback, progress=progress)
+    return dataclasses.replace(data, tables={"train": check_given(rows), **data.tables}) if word != task else data
 
 
 def files_of(settings: Config) -> dict[str, str]:
@@ -206,10 +213,9 @@ def files_of(settings: Config) -> dict[str, str]:
 
 
 def split(settings: Config, data: TaskSource, head: str, *, labels: Labels | None = None) -> Splits:
-    """The splits of a run from its tables, for a head. labels: those of a model that is there already; by default found in
-    train.
+    """The splits of a run from its tables, for a head.
 
-    Raises DataError, UsageError.
+    labels: those of an existing model; by default found in train. Raises DataError, UsageError.
     """
     row = data.row
     if "train" not in data.tables:
@@ -233,7 +239,7 @@ def split(settings: Config, data: TaskSource, head: str, *, labels: Labels | Non
 
 
 def prepare(found: ResolvedInputs, splits: Splits, progress: Progress = silent) -> FinetuneJob:
-    """Load the model with a fresh head for these labels, encode the splits, and resolve what the config left open.
+    """Load the model with a new head for these labels, encode the splits, and choose the defaults of the config.
 
     Raises what `load_model` raises, UsageError (device, family), DataError.
     """
@@ -245,14 +251,14 @@ def prepare(found: ResolvedInputs, splits: Splits, progress: Progress = silent) 
     limit = length_limit(tokenizer, model_config)
     if head_spec(found.head).embeds and settings.max_length is None:
         limit = min(limit, length_of(place.folder) or limit)
-    plain = set(splits.columns) == {"text"}  # running text is cut into blocks
+    plain = set(splits.columns) == {"text"}  # running text is packed into blocks
     length = min(settings.max_length or (BLOCK if plain else limit), limit)
     most = _most_tokens(tokenizer, splits, settings.max_new_tokens, limit)
     head_config = dataclasses.replace(_new_head_config(found, splits, family), max_length=length, max_new_tokens=most)
     head_config = with_metric(head_config, get_head(tokenizer, head_config, model_config).metrics(), settings.metric)
     encoded = _encode(tokenizer, head_config, model_config, splits)
     if not encoded["train"]:
-        raise DataError(f"{splits.train.path} has no text to learn from", "Raise --limit, or add rows")
+        raise DataError(f"{splits.train.path} has no text to train on", "Raise --limit, or add rows")
     if settings.max_length is None:
         longest = max(feature.length for feature in encoded["train"])
         head_config = dataclasses.replace(head_config, max_length=min(limit, max(longest, LEAST_MAX_LENGTH)))
@@ -278,7 +284,7 @@ def _new_head_config(found: ResolvedInputs, splits: Splits, family: Family) -> H
     classes = splits.labels.names if not splits.labels.range else ()
     for knob in ("class_weights", "labels"):
         if splits.labels.range and getattr(settings, knob) != getattr(Config(), knob):
-            raise UsageError(f"{knob} means nothing where labels are amounts", "Leave it out")
+            raise UsageError(f"{knob} has no effect on continuous labels (regression)", "Leave it out")
     if row and settings.labels and "f1" in row.measures:
         raise UsageError(f"the order of the labels of {row.name} is fixed: its F1 is that of the second", "Leave labels out")
     balanced = settings.class_weights == "balanced" and "label" in splits.columns and classes
@@ -316,8 +322,8 @@ def _problem_type(splits: Splits) -> str:
 
 
 def _most_tokens(tokenizer: Any, splits: Splits, given: int | None, limit: int) -> int:
-    """The most tokens that an answer is written in: as the config says, else those of the longest text to be written in train,
-    within reason, and so that half of what the model takes is left to a prompt; 0 where nothing is written."""
+    """The maximum number of generated tokens: that of the config, else of the longest target in train, at most MOST_NEW_TOKENS,
+    leaving half of the model's positions to a prompt; 0 where nothing is generated."""
     texts = [text for row in splits.train.rows if (text := row.get("target", row.get("completion"))) is not None]
     if not texts:
         return given or 0
@@ -334,7 +340,7 @@ def _encode(tokenizer: Any, head_config: HeadConfig, model_config: Any, splits: 
 
 
 def _with_absolute_paths(settings: Config, place: ModelSource, data: TaskSource) -> Config:
-    """So that `--config` on the run's own file works from any folder, and a Hub id means the same revision for ever."""
+    """Absolute paths and pinned revisions, so that the config of a run works from any folder and stays reproducible."""
     return dataclasses.replace(
         settings,
         model=settings.model if place.row is not None else _pinned(place) or absolute_path(settings.model),
@@ -355,7 +361,7 @@ def versions() -> dict[str, str]:
 
 
 def manifest(job: FinetuneJob) -> dict[str, Any]:
-    """All that is needed to tell where a model came from."""
+    """The provenance of a model: versions, machine, hashes of model and data, row counts."""
     found, settings, splits = job.found, job.settings, job.splits
     files = data_files(found.data.tables)
     digests = {key: sha256(path) for key, path in files.items()}

@@ -1,4 +1,4 @@
-"""What must be as it was when a run is gone on with."""
+"""Checks before a run is resumed: settings, data and model must be as they were."""
 
 import dataclasses
 import json
@@ -12,15 +12,15 @@ from hftool.data.readers.tables import Table, shard_files
 from hftool.errors import ConfigError, listing
 from hftool.progress import Progress, notice
 
-# they change when and where something is written, not what is learnt
+# they change when and where files are written, not what is trained
 FREE = frozenset({"workers", "keep", "grace", "save_steps", "save_minutes"})
-# left open, these mean whatever was chosen for the run when it began
+# left open, these mean the value that was chosen when the run started
 CHOSEN = frozenset({"head", "lr", "max_length", "max_new_tokens", "prefix"})
-PLACES = ("model", "task", *FILES)
+SOURCES = ("model", "task", *FILES)
 
 
 def check_same(recorded: Config, wanted: Config, run: Path) -> None:
-    """Raise ConfigError, with the list of differences, unless `wanted` asks for the run that `recorded` began."""
+    """Raise ConfigError, with the list of differences, unless `wanted` is the run that `recorded` started."""
     found = []
     for field in dataclasses.fields(Config):
         name = field.name
@@ -30,39 +30,38 @@ def check_same(recorded: Config, wanted: Config, run: Path) -> None:
         if name == "labels" and not now:
             continue
         if name == "device" and was == "cuda" and now.startswith("cuda"):
-            continue  # of several processes each has a GPU; how many there are is looked at elsewhere
+            continue  # each of several processes has a GPU; their number is checked elsewhere
         if name == "columns":
             was = {role: was.get(role) for role in now}
-        if name in PLACES and _is_same_source(was, now):
+        if name in SOURCES and _is_same_source(was, now):
             continue
         if was != now:
             found.append(f"{name} was {_word(was)}, now {_word(now)}")
     if found:
         raise ConfigError(
             f"the run '{run}' was made with other settings: {'; '.join(found)}",
-            "Give the ones it began with, or another --out",
+            "Give those it started with, or another --out",
         )
 
 
 def relocate(recorded: Config, given: Config, made: Mapping[str, Any], run: Path, progress: Progress) -> Config:
-    """The settings of a run whose files may have moved since it began.
+    """The settings of a run whose files may have moved.
 
-    A path that is gone is replaced by the one that is given now, or by the one at the same place relative to the run folder; in
-    a copy of the whole tree the given one replaces it, too. Whether the content is that of the recorded one is for
-    `check_unchanged` to say.
+    A missing path is replaced by the one that is given now, or by the one at the same relative position to the run folder; in a
+    copy of the whole tree the given one replaces it, too. `check_unchanged` then compares the contents.
 
     Args:
         recorded: The settings of the run, with absolute paths.
         given: The settings it is resumed with.
         made: The manifest of the run.
         run: The run folder.
-        progress: Told of each path that was replaced.
+        progress: Receives a notice for each replaced path.
 
     Returns:
         The recorded settings, each path as it is now.
     """
     changes: dict[str, str] = {}
-    for name in PLACES:
+    for name in SOURCES:
         was, now = getattr(recorded, name), absolute_path(getattr(given, name))
         if not was or not Path(was).is_absolute():
             continue
@@ -78,32 +77,32 @@ def relocate(recorded: Config, given: Config, made: Mapping[str, Any], run: Path
 
 
 def _beside(path: str, made: Mapping[str, Any], run: Path) -> str | None:
-    """Where a recorded path is if it moved together with the run folder; None where the run does not say where it was."""
+    """A recorded path, if it moved together with the run folder; None where the run did not record its folder."""
     old = made.get("run")
     return os.path.normpath(run.absolute() / os.path.relpath(path, old)) if isinstance(old, str) and old else None
 
 
 def as_recorded(settings: Config) -> dict[str, Any]:
-    """The settings as the manifest of a run has them."""
+    """The settings as the manifest of a run holds them."""
     document: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(settings)))
     return document
 
 
-def check_recorded(made: Mapping[str, Any], written: Config, run: Path) -> None:
-    """Raise ConfigError, with the list of differences, unless the config.yaml of a run says what its manifest does: it is a
-    file that people edit. A run of an older hftool has them in config.yaml alone."""
-    known, now = made.get("settings", {}), as_recorded(written)
+def check_recorded(made: Mapping[str, Any], edited: Config, run: Path) -> None:
+    """Raise ConfigError, with the list of differences, where config.yaml of a run was edited, which its manifest shows. Runs of
+    older versions have the settings in config.yaml alone."""
+    known, now = made.get("settings", {}), as_recorded(edited)
     names = [name for name in now if name in known and name not in FREE]
     found = [f"{name} was {_word(known[name])}, now {_word(now[name])}" for name in names if known[name] != now[name]]
     if found:
         raise ConfigError(
-            f"'{run / 'config.yaml'}' was changed after the run began: {'; '.join(found)}",
+            f"'{run / 'config.yaml'}' was changed after the run started: {'; '.join(found)}",
             "Put it back, or start again with another --out",
         )
 
 
 def absolute_path(word: str | None) -> str | None:
-    """The path of something that exists as a run records it, so that it holds from any folder; other words as they are."""
+    """An existing path as a run records it, valid from any folder; anything else unchanged."""
     return str(Path(word).expanduser().absolute()) if word and _exists(word) else word
 
 
@@ -113,7 +112,7 @@ def _exists(path: str) -> bool:
 
 
 def _is_same_source(was: str | None, now: str | None) -> bool:
-    """Whether a recorded word and the one given now name the same thing: a path, or a model of the Hub without its revision."""
+    """Whether a recorded name and the one given now are the same: a path, or a model of the Hub without its revision."""
     return absolute_path(now) in (was, absolute_path(was), str(was).partition("@")[0]) or _is_same(was, now)
 
 
@@ -127,13 +126,13 @@ def _word(value: Any) -> str:
 
 
 def check_unchanged(recorded: Mapping[str, Any], now: Mapping[str, Any], run: Path) -> None:
-    """Raise ConfigError unless data and model are those of the manifest, byte for byte, and the same stand in for others."""
+    """Raise ConfigError unless data, model and stand-ins are those of the manifest, byte for byte."""
     changed = _changed_data(recorded, now)
     changed += [name for name, digest in recorded["hashes"].items() if now["hashes"].get(name) != digest]
     changed += [f"{key} ({recorded[key] or 'none'}, now {now[key] or 'none'})" for key in SAME if recorded[key] != now[key]]
     if changed:
         raise ConfigError(
-            f"what the run '{run}' was made of has changed: {listing(changed)}",
+            f"the data or model of the run '{run}' has changed: {listing(changed)}",
             "Put it back, or start again with another --out",
         )
 
@@ -148,8 +147,7 @@ def data_files(tables: Mapping[str, Table]) -> dict[str, Path]:
 
 
 def _changed_data(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """The data files that are not as they were, wherever they lie now: by their splits, or in the manifests of older versions,
-    which have paths as they were typed, by the end of the path."""
+    """The changed data files, by split; in manifests of older versions, which have paths as typed, by the end of the path."""
     splits, paths = recorded.get("data_splits"), recorded["data"]
     if splits is not None:
         changed = {digest for split, digest in splits.items() if now["data_splits"].get(split) != digest}
@@ -163,7 +161,7 @@ def _is_among(path: str, digest: str, files: Mapping[str, str]) -> bool:
         return files[path] == digest
     end = Path(path).parts[-1:] if Path(path).is_absolute() else Path(os.path.normpath(path)).parts
     end = tuple(part for part in end if part != os.pardir)
-    return any(known == digest and Path(place).parts[-len(end) :] == end for place, known in files.items())
+    return any(known == digest and Path(name).parts[-len(end) :] == end for name, known in files.items())
 
 
 SAME = ("stand_in", "revision", "data_revision", "processes")

@@ -1,4 +1,4 @@
-"""What a run learns towards, and what it is judged by: the scale of numbers, and the metric that decides."""
+"""Training targets and metrics of a run: the scale of regression labels, and the metric that chooses the checkpoint."""
 
 import dataclasses
 from collections import Counter
@@ -18,11 +18,11 @@ from hftool.models import HeadConfig, Loaded, read_head_config
 from hftool.progress import Progress, notice
 from hftool.workflow._load import make_predictor
 
-UNEVEN = 0.5  # a class with less than this share of an even part of the rows makes them uneven
+UNEVEN = 0.5  # classes are uneven where one has less than this fraction of an equal share of the rows
 UNEVEN_METRICS = ("macro_f1", "accuracy")
-OLD_NUMBERS = ("pearson", "spearman")  # what decided about numbers before they were standardised
+OLD_REGRESSION = ("pearson", "spearman")  # the metrics of versions that did not standardise labels
 ROWS_TO_COMPARE = 64
-WORST = 9.0  # squared error, in scales of the new numbers, from which on a trained head answers on another scale
+WORST = 9.0  # squared error, in standard deviations of the new labels, above which a trained head has another scale
 
 
 def scale_of(rows: Sequence[Row]) -> tuple[float, float]:
@@ -34,7 +34,7 @@ def scale_of(rows: Sequence[Row]) -> tuple[float, float]:
 
 
 def is_uneven(splits: Splits) -> bool:
-    """Whether a class of the train rows is much rarer than the others: accuracy then says little."""
+    """Whether a class of the train rows is much rarer than the others, so that accuracy is misleading."""
     if "label" not in splits.columns or splits.labels.range:
         return False
     counts = Counter(row["label"] for row in splits.train.rows)
@@ -42,42 +42,41 @@ def is_uneven(splits: Splits) -> bool:
 
 
 def with_metric(head_config: HeadConfig, metrics: Metrics, metric: str | None) -> HeadConfig:
-    """The card with the metric that the user chose to decide. Raises UsageError when the head has no such metric."""
+    """The head config with the user's metric first. Raises UsageError when the head has no such metric."""
     if metric is None:
         return head_config
     names = (*METRICS.get(metrics.report, metrics.names), LOSS)
     if metric not in names:
-        raise UsageError(f"metric must be one of {', '.join(names)} for this task, not '{metric}'", "Mend --metric")
+        raise UsageError(f"metric must be one of {', '.join(names)} for this task, not '{metric}'", "Correct --metric")
     return dataclasses.replace(head_config, measures=(metric, *(name for name in metrics.names if name != metric)))
 
 
 def restore_targets(head_config: HeadConfig, base: Path) -> HeadConfig:
-    """The card of a resumed run with what the one in `base` said when the run began: where things lay, on which scale it
-    learns, and what decides."""
-    begun = read_head_config(base) if base.is_dir() else None
-    if begun is None:
+    """The head config of a resumed run with the values that `base` recorded at its start: sources, metrics, scale of labels."""
+    recorded = read_head_config(base) if base.is_dir() else None
+    if recorded is None:
         return head_config
-    kept = {name: getattr(begun, name) for name in ("task", "base", "measures", "label_scale")}
-    if head_config.label_scale and not begun.label_scale:  # it was begun by an older version
-        kept["measures"] = begun.measures or OLD_NUMBERS
+    kept = {name: getattr(recorded, name) for name in ("task", "base", "measures", "label_scale")}
+    if head_config.label_scale and not recorded.label_scale:  # started by an older version
+        kept["measures"] = recorded.measures or OLD_REGRESSION
     return dataclasses.replace(head_config, **kept)
 
 
 def fit_head(loaded: Loaded, folder: Path, features: Sequence[Feature], progress: Progress) -> None:
-    """Convert the trained regression head of the model in `folder` to the scale of the new card, so that its answers stay the
-    same numbers. Where they are far from the new numbers, they are moved onto their scale, and that is said.
+    """Convert a trained regression head to the scale of the new labels, so that its answers stay the same numbers; answers far
+    from the new labels are moved to their scale, with a notice.
 
     Args:
-        loaded: The model with its new card; changed in place.
+        loaded: The model with its new head config; changed in place.
         folder: Where it was loaded from.
         features: Train rows.
-        progress: Told when the answers are moved.
+        progress: Receives the notice.
     """
     layer = _trained_output(loaded) if loaded.head_config.label_scale else None
     if layer is None:
         return
-    begun = read_head_config(folder)
-    was, now = (begun.label_scale if begun else ()) or (0.0, 1.0), loaded.head_config.label_scale
+    before = read_head_config(folder)
+    was, now = (before.label_scale if before else ()) or (0.0, 1.0), loaded.head_config.label_scale
     _transform(layer, was[1] / now[1], (was[0] - now[0]) / now[1])
     some = [dataclasses.replace(feature, row=i) for i, feature in enumerate(features[:ROWS_TO_COMPARE])]
     answers = np.array([answer["score"] for answer in make_predictor(loaded).answer_features(some)])
@@ -94,7 +93,7 @@ def fit_head(loaded: Loaded, folder: Path, features: Sequence[Feature], progress
 
 
 def _trained_output(loaded: Loaded) -> Any:
-    """The layer that gives one number, where the model brought its weights."""
+    """The regression layer, where the model has trained weights of it."""
     body, model = loaded.model.base_model, loaded.model
     inner = set(body.modules()) if body is not model else set()
     layers = {
@@ -108,7 +107,7 @@ def _trained_output(loaded: Loaded) -> Any:
 
 
 def _transform(layer: Any, factor: float, shift: float) -> None:
-    """Make a linear layer answer its output times `factor` plus `shift`; without a bias it keeps its zero."""
+    """Scale the output of a linear layer by `factor` and add `shift`, which needs a bias."""
     with torch.no_grad():
         layer.weight.copy_(layer.weight.double() * factor)
         if layer.bias is not None:

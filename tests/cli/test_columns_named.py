@@ -44,7 +44,7 @@ def finetune(cli, model, path, *words):
     [
         (
             ["finetune", "bert-mini", "a.csv", "--label", "toxic", "--label", "obscene"],
-            "--label is given 2 times: 'toxic', 'obscene'. A model learns one label: train a model for each",
+            "--label is given 2 times: 'toxic', 'obscene'. A model is trained on one label: train a model for each",
         ),
         (["finetune", "bert-mini", "a.csv", "--text", "a", "--text=b"], "--text is given 2 times: 'a', 'b'. Give it once"),
         (

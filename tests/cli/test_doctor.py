@@ -101,7 +101,7 @@ versions    python 3.11.7, hftool 0.1.0, torch not installed, a-package 1.2.3, a
 hub         https://example.org answers in 0.2 s
 cache       at least 2.0 GiB in /a/cache, 8.0 GiB free there
 disk        1.0 GiB free in /a/disk
-problem     torch is not installed. To mend it: python -m pip install hftool-recipes
+problem     torch is not installed. To fix it: python -m pip install hftool-recipes
 """
 
 
@@ -126,7 +126,7 @@ def test_a_hub_that_refuses_or_is_silent_is_told_with_what_to_do(cli, quick, mon
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:1")
     code, out, _ = cli("doctor")
     assert code == 0 and "hub         http://127.0.0.1:1 does not answer\n" in out
-    assert "problem     http://127.0.0.1:1 does not answer. To mend it: export HF_HUB_OFFLINE=1, or mend the network\n" in out
+    assert "problem     http://127.0.0.1:1 does not answer. To fix it: export HF_HUB_OFFLINE=1, or repair the network\n" in out
     with socket.create_server(("127.0.0.1", 0)) as server:  # takes the connection, and never says a word
         monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{server.getsockname()[1]}")
         started = time.monotonic()
@@ -183,7 +183,7 @@ def test_the_cache_is_added_up(monkeypatch, tmp_path):
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     found = MODULE._cache()
     assert 5000 < found["bytes"] < 5500 and found["whole"] and found["writable"]
-    monkeypatch.setattr(MODULE, "LOOKING", -1.0)
+    monkeypatch.setattr(MODULE, "CACHE_SECONDS", -1.0)
     assert MODULE._cache()["whole"] is False
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "not" / "there"))
     assert MODULE._cache()["bytes"] == 0

@@ -102,19 +102,19 @@ def test_a_prompt_longer_than_the_model_is_an_error_and_no_text(cli):
         (
             "generate",
             ["--beams", "2", "--temperature", "1"],
-            "--beams searches and --temperature draws: one excludes the other",
+            "beam search and sampling exclude each other",
         ),
         (
             "generate",
             ["--temperature", "0", "--top-p", "0.5"],
-            "--top-p limits draws, and without --temperature nothing is drawn",
+            "top_p limits sampling, and at temperature 0 nothing is sampled",
         ),
-        ("generate", ["--beams", "2", "--samples", "3"], "--samples 3 is more than --beams 2"),
-        ("generate", ["--stop", ""], "--stop must not be empty"),
-        ("summarize", ["--top-p", "0.5"], "--top-p limits draws, and without --temperature nothing is drawn"),
-        ("summarize", ["--top-k", "5"], "--top-k limits draws, and without --temperature nothing is drawn"),
-        ("summarize", ["--samples", "2"], "--samples 2 without --temperature would write the same text 2 times"),
-        ("translate", ["--to", "de", "--beams", "2", "--temperature", "1"], "--beams searches and --temperature draws"),
+        ("generate", ["--beams", "2", "--samples", "3"], "2 beams give at most 2 texts, not 3"),
+        ("generate", ["--stop", ""], "a stop string must not be empty"),
+        ("summarize", ["--top-p", "0.5"], "top_p limits sampling, and at temperature 0 nothing is sampled"),
+        ("summarize", ["--top-k", "5"], "top_k limits sampling, and at temperature 0 nothing is sampled"),
+        ("summarize", ["--samples", "2"], "2 texts at temperature 0 would all be the same"),
+        ("translate", ["--to", "de", "--beams", "2", "--temperature", "1"], "beam search and sampling exclude each other"),
     ],
 )
 def test_settings_that_do_not_go_together(cli, verb, words, line):

@@ -305,7 +305,7 @@ def test_vectors_of_a_text_that_is_cut_say_so(cli, tmp_path):
     long, model = "the red cat " * 50, families.folder("bert")
     for words in ((long, "a"), (long, "a", "--out", tmp_path / "x.npy")):
         code, _, err = cli("embed", model, *words)
-        assert code == 0 and "1 of 2 texts are longer than 64 tokens: what is over is not read" in err
+        assert code == 0 and "1 of 2 texts are longer than 64 tokens and were truncated" in err
     assert document(cli("embed", model, long, "a", "--json"))["answers"][0]["cut"] == 150 + 2 - 64
     code, _, err = cli("similar", model, long, "a")
     assert code == 0 and "1 of 1 texts are longer than 64 tokens" in err

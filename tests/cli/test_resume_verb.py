@@ -10,11 +10,11 @@ from conftest import one_line
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda path: None, "'there' is not there. Begin it: hftool finetune MODEL TASK --out RUN"),
-        (lambda path: path.write_text("x"), "'there' is not there. Begin it: hftool finetune MODEL TASK --out RUN"),
+        (lambda path: None, "'there' is not there. Start it: hftool finetune MODEL TASK --out RUN"),
+        (lambda path: path.write_text("x"), "'there' is not there. Start it: hftool finetune MODEL TASK --out RUN"),
         (
             lambda path: path.mkdir(),
-            "'there' is no run folder: it has no config.yaml and manifest.json. Begin it: hftool finetune MODEL TASK --out RUN",
+            "'there' is no run folder: it has no config.yaml and manifest.json. Start it: hftool finetune MODEL TASK --out RUN",
         ),
     ],
     ids=["nothing", "a file", "an empty folder"],
@@ -49,7 +49,7 @@ def test_a_run_that_lost_its_metrics_is_measured_again(cli, tiny_run, tmp_path):
     shutil.copytree(tiny_run, tmp_path / "run")
     (tmp_path / "run" / "metrics.json").unlink()
     code, out, err = cli("resume", "run", "--offline")
-    assert code == 0 and "going on after step 8 of 8" in err, err
+    assert code == 0 and "resuming after step 8 of 8" in err, err
     was, now = (json.loads((path / "metrics.json").read_text()) for path in (tiny_run, tmp_path / "run"))
     assert now["validation"] == was["validation"] and now["model"] == was["model"]
     assert out.splitlines()[-1] == 'next        hftool classify run "TEXT"'

@@ -37,7 +37,7 @@ def test_classify_text_after_two_dashes_and_one_pair_only(cli, tiny_run):
     code, out, _ = cli("classify", tiny_run, "--", "-5 degrees")
     assert code == 0 and out.endswith("\t-5 degrees\n")
     code, out, err = cli("classify", tiny_run, "a", "b", "--pair", "c")
-    assert (code, out) == (2, "") and one_line(err).startswith("hftool: --pair takes one TEXT beside it")
+    assert (code, out) == (2, "") and one_line(err).startswith("hftool: --pair takes one TEXT")
 
 
 def test_nothing_to_read_is_65_and_bytes_that_are_no_utf8_too(cli, tiny_run, monkeypatch):

@@ -41,7 +41,16 @@ VERBS = [
 ]
 # typer and what it imports; pydantic, which typer loads for values alone, must not be there for a help page
 TYPER = {"typer", "shellingham", "annotated_doc", "click", "typing_extensions", "colorama"}
-LIGHT = ("hftool.cli", "hftool.registry", "hftool.config", "hftool.errors", "hftool.progress", "hftool.storage", "hftool.processes")
+LIGHT = (
+    "hftool.cli",
+    "hftool.registry",
+    "hftool.config",
+    "hftool.errors",
+    "hftool.progress",
+    "hftool.storage",
+    "hftool.processes",
+    "hftool.sampling",
+)
 PYDANTIC = {"pydantic", "pydantic_core", "annotated_types", "typing_inspection"}
 SCRIPT = """
 import sys

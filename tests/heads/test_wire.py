@@ -67,7 +67,7 @@ def test_other_inputs_are_refused_with_their_place(asks, inputs, error, said):
 def test_parameters_become_fields_of_the_head_and_of_its_decoding():
     given = {"max_new_tokens": 5, "temperature": 0.5, "num_return_sequences": 2, "stop": ["."], "seed": 3}
     options, reply = options_of(WRITING, given, {})
-    wanted = {"max_new_tokens": 5, "temperature": 0.5, "samples": 2, "stop": (".",), "seed": 3}
+    wanted = {"max_new_tokens": 5, "temperature": 0.5, "num_return_sequences": 2, "stop": (".",), "seed": 3}
     assert (options, reply) == ({"sampling": wanted}, {})
     known = head_class("fill").parameters
     assert options_of(known, {"top_k": 3}, {}) == ({"top_k": 3}, {})

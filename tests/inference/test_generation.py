@@ -19,7 +19,7 @@ from hftool.engines.generation_state import TorchGenerationState
 from hftool.engines.torch import TorchEngine
 from hftool.errors import DataError, UsageError
 from hftool.heads.protocol import GeneratedText, SamplingParams
-from hftool.inference.generation import check_sampling, generate
+from hftool.inference.generation import generate
 from hftool.inference.token_sampling import filter_logits
 
 V = 100
@@ -477,25 +477,25 @@ def test_a_model_of_nan_writes_nothing(bad, asked):
 @pytest.mark.parametrize(
     ("asked", "words"),
     [
-        ({"max_new_tokens": 0}, "--max-new-tokens must be at least 1, not 0"),
-        ({"temperature": -0.5}, "--temperature must be at least 0, not -0.5"),
-        ({"temperature": math.nan}, "--temperature"),
-        ({"temperature": math.inf}, "--temperature"),
-        ({"top_k": -1}, "--top-k"),
-        ({"top_p": 0.0}, "--top-p must be over 0 and at most 1, not 0.0"),
-        ({"top_p": 1.1}, "--top-p"),
-        ({"beams": 0}, "--beams"),
-        ({"samples": 0}, "--samples"),
-        ({"length_penalty": math.inf}, "--length-penalty"),
-        ({"stop": ("a", "")}, "--stop must not be empty"),
-        ({"beams": 2, "temperature": 1.0}, "--beams searches and --temperature draws"),
-        ({"beams": 2, "samples": 3}, "--samples 3 is more than --beams 2"),
-        ({"samples": 3}, "--samples 3 without --temperature would write the same text 3 times"),
+        ({"max_new_tokens": 0}, "max_new_tokens must be a whole number from 1 to 100000, not 0"),
+        ({"temperature": -0.5}, "temperature must be a number from 0 to 100, not -0.5"),
+        ({"temperature": math.nan}, "temperature"),
+        ({"temperature": math.inf}, "temperature"),
+        ({"top_k": -1}, "top_k"),
+        ({"top_p": 0.0}, "top_p must be a number over 0 and at most 1, not 0.0"),
+        ({"top_p": 1.1}, "top_p"),
+        ({"beams": 0}, "num_beams"),
+        ({"samples": 0}, "num_return_sequences"),
+        ({"length_penalty": math.inf}, "length_penalty"),
+        ({"stop": ("a", "")}, "a stop string must not be empty"),
+        ({"beams": 2, "temperature": 1.0}, "beam search and sampling exclude each other"),
+        ({"beams": 2, "samples": 3}, "2 beams give at most 2 texts, not 3"),
+        ({"samples": 3}, "3 texts at temperature 0 would all be the same"),
     ],
 )
 def test_settings_out_of_range_or_against_each_other_are_refused_before_the_model_runs(asked, words):
     with pytest.raises(UsageError, match=words):
-        check_sampling(replace(SamplingParams(), **asked))
+        replace(SamplingParams(), **asked).check()
     with pytest.raises(UsageError):
         generate(None, batch_of(1), SamplingParams(**asked), tokenizer=None)
 

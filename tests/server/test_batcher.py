@@ -182,7 +182,7 @@ def test_settings_that_contradict_are_refused_before_they_are_queued():
             return opened(head=FakeHead(sampling=SamplingParams(**options.get("sampling", {}))))
 
         async with serving(opened(), make=make) as batcher:
-            with pytest.raises(UsageError, match="beams"):
+            with pytest.raises(UsageError, match="beam search and sampling exclude"):
                 await ask(batcher, "x", options={"sampling": {"beams": 2, "temperature": 1.0}})
             assert batcher.waiting == 0
 

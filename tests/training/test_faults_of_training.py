@@ -118,7 +118,7 @@ def test_a_damaged_checkpoint_is_said_set_aside_and_the_one_before_it_is_used(de
     ended = desk.again(run)
     said = next(line for line in ended.err.splitlines() if f"'{run}/checkpoints/step-000008' is damaged: " in line)
     assert name in said or name == MANIFEST
-    assert said.endswith(": step-000006 is used") and "going on after step 6 of 12" in ended.err
+    assert said.endswith(": step-000006 is used") and "resuming after step 6 of 12" in ended.err
     assert leftovers(run) == ["checkpoints/.bad-step-000008"] and desk.is_whole(run)
 
 
@@ -254,7 +254,7 @@ def test_a_second_signal_stops_at_once_and_leaves_the_older_checkpoint_whole(des
     os.kill(going.pid, signal.SIGTERM)
     ended = going.end()
     assert ended.code == 143 and time.monotonic() - sent < 5
-    assert "going on after step 4 of 12" in desk.again(run).err and desk.is_whole(run)
+    assert "resuming after step 4 of 12" in desk.again(run).err and desk.is_whole(run)
 
 
 @pytest.mark.parametrize("grace", [0, 0.3])
@@ -266,7 +266,7 @@ def test_a_step_that_hangs_is_left_when_the_grace_is_over(desk, grace):
     ended = going.end()
     assert "was not done within" in one_line(ended.err)
     assert ended.code == 143 and grace <= time.monotonic() - sent < grace + 5
-    assert "going on after step 4 of 12" in desk.again(run).err and desk.is_whole(run)
+    assert "resuming after step 4 of 12" in desk.again(run).err and desk.is_whole(run)
 
 
 def log_of(run):
@@ -288,7 +288,7 @@ def test_an_evaluation_longer_than_the_grace_loses_no_step(desk, step):
         "hftool: SIGTERM: the step or its evaluation was not done within 0.3 s (--grace): ended at once. "
         "Go on from the newest checkpoint: hftool resume RUN"
     )
-    assert f"going on after step {step} of 12" in desk.again(run).err and same_but_for_times_of_saving(desk, run)
+    assert f"resuming after step {step} of 12" in desk.again(run).err and same_but_for_times_of_saving(desk, run)
 
 
 @pytest.mark.parametrize("step", [6, 12])
@@ -297,7 +297,7 @@ def test_with_a_signal_pending_an_evaluation_is_left_to_the_run_that_goes_on(des
     ended = desk.begin(run, change="fault_injection:signalled", environment={"BREAKING_AT": str(step)}).end()
     assert ended.code == 143 and f"stopped after step {step}, checkpoint saved in '{run}'" in one_line(ended.err)
     assert log_of(run)[-1]["step"] == step and "evaluation" not in log_of(run)[-1]
-    assert f"going on after step {step} of 12" in desk.again(run).err
+    assert f"resuming after step {step} of 12" in desk.again(run).err
     assert desk.is_whole(run)
 
 
@@ -402,7 +402,7 @@ def test_killed_while_a_step_is_saved_again_it_is_gone_on_with(desk):
     shutil.rmtree(run)
     ended = finish(desk.told(run), words, at=number + 1, **how)
     assert ended.code == KILLED and not (run / "checkpoints" / "step-000006").exists()
-    assert "going on after step 6 of 12" in desk.again(run).err and leftovers(run) == []
+    assert "resuming after step 6 of 12" in desk.again(run).err and leftovers(run) == []
     assert result(run)["model"] == desk.whole()["model"]
 
 
@@ -536,7 +536,7 @@ def test_a_clock_that_leaps_changes_nothing(desk):
         os.utime(path, (0, 0))
     os.utime(run / "checkpoints" / "step-000008", (0, 0))
     ended = desk.again(run, change="fault_injection:leaping_clock")
-    assert "going on after step 8 of 12" in ended.err and desk.is_whole(run)
+    assert "resuming after step 8 of 12" in ended.err and desk.is_whole(run)
     assert json.loads((run / "metrics.json").read_text())["seconds"] < 3600
 
 

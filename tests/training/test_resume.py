@@ -54,7 +54,7 @@ class Desk:
         ended = going.end()
         assert ended.code == 0, ended.err
         ended = self.run(name, ["resume", cut, "--offline"])
-        assert ended.code == 0 and "going on after step " in ended.err, ended.err
+        assert ended.code == 0 and "resuming after step " in ended.err, ended.err
         assert result(cut) == result(whole)
         assert leftovers(cut) == []
         return result(whole), ended
@@ -79,7 +79,7 @@ OFTEN = ("as it is", "two workers", "adafactor", "lora")
 def test_a_run_in_two_pieces_is_bitwise_the_run_in_one(desk, name):
     """tiny_bert has dropout on; two batches a step; the cut is in mid-epoch."""
     found, ended = desk.check(name.replace(" ", "-"), lambda out: desk.words(out, *KNOBS[name]))
-    assert "going on after step 6 of 10" in ended.err and found["metrics"]["steps"] == 10
+    assert "resuming after step 6 of 10" in ended.err and found["metrics"]["steps"] == 10
 
 
 def test_early_stopping_counts_across_the_cut(desk):
@@ -177,7 +177,7 @@ def test_other_settings_are_78_with_the_list_of_what_differs(desk, cli, cut):
     assert code == 78 and out == ""
     assert one_line(err) == (
         f"hftool: the run '{cut}' was made with other settings: lr was 0.001, now 0.002; optimizer was adamw, now sgd; seed was 0, "
-        "now 4. Give the ones it began with, or another --out"
+        "now 4. Give those it started with, or another --out"
     )
     assert digests(cut) == before
 
@@ -201,7 +201,7 @@ def test_a_data_file_that_has_changed_is_78(desk, cli, cut, tmp_path):
     code, out, err = cli("resume", run, "--offline", "-q")
     assert code == 78 and out == ""
     assert one_line(err) == (
-        f"hftool: what the run '{run}' was made of has changed: '{folder / 'train.tsv'}'. "
+        f"hftool: the data or model of the run '{run}' has changed: '{folder / 'train.tsv'}'. "
         "Put it back, or start again with another --out"
     )
     assert digests(run) == before
@@ -223,7 +223,7 @@ def test_an_edited_config_of_a_run_is_78_with_the_list_of_what_differs(desk, cli
     code, out, err = cli("resume", run, "--offline", "-q")
     assert code == 78 and out == "" and digests(run) == before
     assert one_line(err) == (
-        f"hftool: '{run / 'config.yaml'}' was changed after the run began: labels was not given, now ['positive', 'negative']; "
+        f"hftool: '{run / 'config.yaml'}' was changed after the run started: labels was not given, now ['positive', 'negative']; "
         "lr was 0.001, now 0.002. Put it back, or start again with another --out"
     )
     (run / "config.yaml").write_text(text.replace("keep: 2", "keep: 3").replace("grace: 30.0", "grace: 5"))
@@ -258,7 +258,7 @@ def test_a_file_of_the_model_that_has_changed_is_78(desk, cli, tmp_path, name):
     (model / name).write_text(json.dumps(known | changed))
     code, out, err = cli("resume", run, "--offline", "-q")
     assert code == 78 and out == ""
-    assert one_line(err).startswith(f"hftool: what the run '{run}' was made of has changed: '{name}'. ")
+    assert one_line(err).startswith(f"hftool: the data or model of the run '{run}' has changed: '{name}'. ")
 
 
 def test_settings_that_change_nothing_learnt_may_change(desk, cut):

@@ -11,7 +11,7 @@ import pytest
 from hftool import workflow
 from hftool.errors import HftoolError, UsageError
 from hftool.storage.run_folder import Run
-from hftool.workflow.arguments import model_word, shown, task_word, text_list
+from hftool.workflow.arguments import model_name, shown, task_name, text_list
 from recipes import bert
 
 TEXTS = ["a warm funny film", "a cold dull film"]
@@ -56,8 +56,6 @@ def test_pairs_and_other_verbs_take_them_too(loaded, expected):
 @pytest.mark.parametrize(
     ("given", "line"),
     [
-        ("a warm film", "texts must be a list of texts, not the text 'a warm film'. Put it in a list: [TEXT]"),
-        ("x" * 70, f"texts must be a list of texts, not the text '{'x' * 60}...'. Put it in a list: [TEXT]"),
         (
             pandas.DataFrame({"review": TEXTS}),
             "texts must be a list of texts, not a DataFrame of 2. Give one column of it, such as list(table['review'])",
@@ -78,6 +76,12 @@ def test_what_is_no_list_of_texts_is_named(loaded, given, line):
     assert str(caught.value) == line
 
 
+@pytest.mark.parametrize("text", ["a warm film", "x" * 70])
+def test_one_text_is_no_list_and_says_so(text):
+    with pytest.raises(UsageError, match="texts must be a list of texts, not the text '"):
+        text_list(text)
+
+
 def test_a_data_set_is_no_list_of_texts():
     import datasets
 
@@ -94,7 +98,7 @@ def test_a_run_and_a_result_are_models(tiny_run, expected):
     result = workflow.Result(Run(tiny_run), {}, 0.0, {})
     for model in (result, Run(tiny_run), tiny_run, str(tiny_run)):
         assert [answer["label"] for answer in workflow.infer(model, TEXTS)] == expected
-        assert model_word(model) == str(tiny_run)
+        assert model_name(model) == str(tiny_run)
     assert bert.load(result).head_config.labels == ("negative", "positive")
     assert workflow.info(result)["head"] == "classify"
     assert bert.evaluate(result, split="validation").metrics["rows"] == 16
@@ -125,7 +129,7 @@ def test_what_is_no_model_is_named_by_each(call, model):
 
 @pytest.mark.parametrize("call", [bert.load, workflow.info, bert.evaluate, bert.finetune, workflow.resume])
 def test_a_loaded_model_is_no_name(loaded, call):
-    with pytest.raises(UsageError, match=r"a model that is loaded is given where its name or folder is wanted. A name of"):
+    with pytest.raises(UsageError, match=r"a loaded model is given where its name or folder is needed. A name of"):
         call(loaded)
 
 
@@ -139,23 +143,22 @@ def test_what_is_no_model_is_named(model):
 @pytest.mark.parametrize(
     ("task", "what"),
     [
-        ([{"text": "a", "label": "b"}], "not a list of 1. Write them to a file first, such as rows.jsonl"),
-        (pandas.DataFrame({"text": ["a"]}), r"not a DataFrame of 1. Write it to a file first: frame.to_json\("),
-        ({"train": "train.tsv"}, "not a dict of 1. Write them"),
-        (iter(["a"]), "not a list_iterator. Write them"),
-        (5, "not 5. Write them"),
+        ({"train": "train.tsv"}, "not a dict of 1. Rows are a list of dicts, a pandas DataFrame or a datasets.Dataset"),
+        (["a", "b"], "not a list of 2. Rows are"),
+        (iter(["a"]), "not a list_iterator. Rows are"),
+        (5, "not 5. Rows are"),
     ],
 )
-def test_rows_are_no_task(task, what):
+def test_what_is_no_task_is_named(task, what):
     for call in (bert.finetune, workflow.evaluate):
-        with pytest.raises(UsageError, match=f"a task is a name of `hftool tasks`, .* a folder, {what}"):
+        with pytest.raises(UsageError, match=f"a task is a name of `hftool tasks`, .* a folder or rows, {what}"):
             call("bert-mini", task)
 
 
 def test_paths_are_taken(tmp_path):
     with pytest.raises(HftoolError, match="no-such-file"):
         workflow.finetune("bert-mini", tmp_path / "no-such-file.csv")
-    assert task_word(tmp_path) == str(tmp_path)
+    assert task_name(tmp_path) == str(tmp_path)
 
 
 @pytest.mark.parametrize(

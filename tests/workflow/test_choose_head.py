@@ -155,14 +155,14 @@ def test_a_corpus_is_learnt_as_such(more):
 @pytest.mark.parametrize("column", ["text", "Note"])
 def test_numbers_are_no_running_text(column):
     line = line_of(table_from({column: lambda i: f"{(i * 7) % 30 / 10}"}), columns={"text": column})
-    assert line == f"65 column '{column}' of rows.csv holds numbers, no texts. --head fill learns it all the same"
+    assert line == f"65 column '{column}' of rows.csv holds numbers, no texts. --head fill trains on it all the same"
     assert job(table_from({column: lambda i: f"{i * 7 % 30 / 10}"}), columns={"text": column}, head="fill")[0] == "fill"
 
 
 def test_grades_that_are_called_a_text_by_the_user_are_none():
     grades = table_from({"Name": lambda i: f"Ada{i}", "Note": one_of("1", "2", "3")})
     line = line_of(grades, columns={"text": "Note"})
-    assert line == "65 column 'Note' of rows.csv holds 3 different values, no texts. --head fill learns it all the same"
+    assert line == "65 column 'Note' of rows.csv holds 3 different values, no texts. --head fill trains on it all the same"
     assert job(table_from({"text": lambda i: f"emma{i}"}))[0] == "fill"  # names, one a row
     assert job(table_from({"text": one_of("yes", "no")}))[0] == "fill"
 
@@ -175,7 +175,7 @@ def test_lines_of_a_text_are_no_column():
 
 def test_a_text_that_is_found_by_content_alone_is_not_learnt_by_itself():
     line = line_of(table_of(id=lambda i: i, address=texts(3)))
-    assert line.startswith("65 no column of rows.csv is called a text, and none looks like a label. Take one with --text")
+    assert line.startswith("65 no column of rows.csv is named as text, and none looks like a label. Take one with --text")
     assert job(table_of(id=lambda i: i, address=texts(3)), columns={"text": "address"})[0] == "fill"
 
 

@@ -59,7 +59,7 @@ def test_uneven_classes_are_judged_by_macro_f1_unless_the_user_says_otherwise(cl
     ("metric", "said"),
     [
         ("acuracy", "Did you mean 'accuracy'?"),
-        ("rougeL", "one of accuracy, macro_f1, mcc, f1, loss for this task, not 'rougeL'. Mend --metric"),
+        ("rougeL", "one of accuracy, macro_f1, mcc, f1, loss for this task, not 'rougeL'. Correct --metric"),
         ("mean_absolute_error", "for this task, not 'mean_absolute_error'"),
         ("", "metric must be one of "),
         ("1", "metric must be one of "),

@@ -133,13 +133,13 @@ def test_pairs_and_decoding_are_for_models_that_take_them():
     answerer = str(families.learnt("bert", "answer")[0].run.path)
     with pytest.raises(UsageError, match="a model that is to tag takes single texts"):
         workflow.infer(tagger, ["a"], pairs=["b"])
-    with pytest.raises(UsageError, match="a model that is to tag writes nothing"):
+    with pytest.raises(UsageError, match="a model that is to tag generates no text"):
         workflow.infer(tagger, ["a"], sampling={"samples": 2})
     with pytest.raises(UsageError, match="a model that is to generate takes single texts"):
         workflow.infer(writer, ["a"], pairs=["b"])
     with pytest.raises(UsageError, match="needs a context"):
         workflow.infer(answerer, ["who went ?"])
-    with pytest.raises(UsageError, match="unknown setting 'temprature'"):
+    with pytest.raises(UsageError, match="unknown sampling parameter 'temprature'"):
         workflow.infer(writer, ["a"], sampling={"temprature": 1})
 
 

@@ -155,7 +155,7 @@ def test_predict_takes_the_settings_of_each_head(tmp_path):
     drawn = {"sampling": {"samples": 2, "temperature": 1.0, "max_new_tokens": 3}}
     assert [len(line["samples"]) for line in lines("generate", rows_of("generate", 2), options=drawn)] == [2, 2]
     assert lines("text2text", rows_of("text2text", 1), options={"sampling": {"max_new_tokens": 1}})[0]["finish"] == "length"
-    with pytest.raises(UsageError, match="unknown setting 'beam'"):
+    with pytest.raises(UsageError, match="unknown sampling parameter 'beam'"):
         lines("text2text", rows_of("text2text", 1), options={"sampling": {"beam": 2}})
 
 

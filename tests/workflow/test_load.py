@@ -64,14 +64,15 @@ def test_pairs_are_for_models_of_pairs_and_only_for_them(tiny_run):
         workflow.infer(str(tiny_run), ["a"], pairs=["b"])
 
 
-@pytest.mark.parametrize(("texts", "pairs"), [("good", None), ([3], None), (["a", "b"], ["c"]), (["a"], "b")])
+@pytest.mark.parametrize(("texts", "pairs"), [(5, None), ([3], None), (["a", "b"], ["c"]), (["a"], "b")])
 def test_anything_but_lists_of_texts_is_a_usage_error(texts, pairs, tiny_run):
     with pytest.raises(UsageError):
         workflow.infer(str(tiny_run), texts, pairs=pairs)
 
 
 def test_tokenize_of_a_pair_cuts_the_longer_text(tiny_bert):
-    made = workflow.tokenize(str(tiny_bert), ["a warm funny film"], pairs=["a joy"], max_length=7)[0]
+    classifier = workflow.load(str(tiny_bert), head="classify")
+    made = workflow.tokenize(classifier, ["a warm funny film"], pairs=["a joy"], max_length=7)[0]
     assert made.tokens == ["[CLS]", "a", "warm", "[SEP]", "a", "joy", "[SEP]"]
     assert made.cut == ["funny", "film"]
 
@@ -102,5 +103,5 @@ def test_a_strangers_classifier_answers_with_its_own_names(tiny_run, tmp_path):
 
 def test_a_multi_label_model_is_refused_and_not_answered_with_a_softmax(tiny_run, tmp_path):
     model = strange(tmp_path / "theirs", source=tiny_run / "model", problem_type="multi_label_classification")
-    with pytest.raises(ConfigError, match="is made for multi label classification with 2 outputs"):
+    with pytest.raises(ConfigError, match="is trained for multi label classification with 2 outputs"):
         workflow.load(model)

@@ -18,7 +18,7 @@ def test_a_base_model_is_measured_by_the_metrics_and_with_the_prefix_of_the_task
 def test_a_task_is_not_measured_as_something_else():
     with pytest.raises(UsageError, match="'sst2-mini' is a task to classify, and this model is to fill"):
         workflow.evaluate("bert-mini", "sst2-mini", offline=True)
-    with pytest.raises(UsageError, match="no rows that went wrong"):
+    with pytest.raises(UsageError, match="no wrongly predicted rows"):
         workflow.evaluate("gpt2-mini", "stories-mini", limit=2, errors="errors.jsonl", offline=True)
 
 
@@ -33,7 +33,7 @@ def test_numbers_in_the_data_can_be_given_names(tmp_path):
 def test_labels_and_weights_of_amounts_are_refused(tmp_path):
     rows = [{"text": f"film {i}", "label": i / 4} for i in range(20)]
     path = families.write_jsonl(tmp_path / "amounts.jsonl", rows)
-    with pytest.raises(UsageError, match="class_weights means nothing where labels are amounts"):
+    with pytest.raises(UsageError, match="class_weights has no effect on continuous labels \\(regression\\)"):
         config = {"train": str(path), "class_weights": "balanced"}
         workflow.finetune(str(families.folder("bert")), config=config, out=tmp_path / "run")
 
@@ -43,7 +43,7 @@ def test_a_text_that_is_cut_says_so(cli, tiny_run):
     short, long = workflow.infer(str(tiny_run), texts)
     assert "cut" not in short and long["cut"] == 200 + 2 - 64
     _, _, err = cli("classify", tiny_run, *texts)
-    assert "1 of 2 texts are longer than 64 tokens: what is over is not read" in err
+    assert "1 of 2 texts are longer than 64 tokens and were truncated" in err
 
 
 def test_languages_must_be_two():
@@ -137,12 +137,12 @@ def test_answers_too_long_for_the_windows_are_counted_and_said(tmp_path):
     config = {"train": str(path), "validation": str(path), "max_length": 48, "max_steps": 1, "allow_leak": True}
     workflow.finetune(str(families.folder("bert")), config=config, out=tmp_path / "run", progress=said.append)
     (notice,) = [event.text for event in said if event.kind == "notice" and "holds whole" in event.text]
-    assert notice.startswith("1 of 8 train rows have an answer that no window of 48 tokens holds whole: they are learnt as")
+    assert notice.startswith("1 of 8 train rows have an answer that no window of 48 tokens holds whole: they are trained as")
 
 
 def test_a_late_row_that_cannot_be_answered_has_the_columns_and_ends_nothing(tmp_path, monkeypatch):
     """It stood alone among the rows that were held at a time: the others were lost with it, or it had fewer columns."""
-    monkeypatch.setattr("hftool.workflow._evaluate.ROWS_AT_A_TIME", 2)
+    monkeypatch.setattr("hftool.workflow._predict.ROWS_AT_A_TIME", 2)
     model = str(families.learnt("bert", "fill")[0].run.path)
     for last in ("no blank here", ""):
         texts = ["the red [MASK]", "a [MASK] cat", last]
@@ -163,10 +163,10 @@ def test_a_stop_text_from_python_is_one_text(stop):
     ("settings", "line"),
     [
         ({"stop": 5}, "stop must be a text or a list of texts, not 5"),
-        ({"beams": 2.0}, "beams must be a whole number, not 2.0"),
-        ({"temperature": 1, "top_k": 2.5}, "top_k must be a whole number, not 2.5"),
-        ({"temperature": True}, "temperature must be a number, not True"),
-        ({"beams": 3, "top_p": 0.5}, "nothing is drawn. Leave it out: --beams searches"),
+        ({"beams": 2.0}, "num_beams must be a whole number from 1 to 1000, not 2.0"),
+        ({"temperature": 1, "top_k": 2.5}, "top_k must be a whole number from 0 to 2147483648, not 2.5"),
+        ({"temperature": True}, "temperature must be a number from 0 to 100, not True"),
+        ({"beams": 3, "top_p": 0.5}, "nothing is sampled. Leave top_p out"),
     ],
 )
 def test_settings_from_python_are_of_their_kind(settings, line):

@@ -95,9 +95,9 @@ def test_what_is_here_without_the_hub_is_said(hub, tiny_bert, tmp_path, cli):
     code, out, _ = cli("prefetch", tiny_bert, path, "sst2-mini")
     assert code == 0 and hub.requests == []
     assert out.splitlines() == [
-        f"{tiny_bert}  is yours: nothing to fetch",
-        f"{path}  is yours: nothing to fetch",
-        "sst2-mini  is here: hftool brings it, or an installed package does",
+        f"{tiny_bert}  is a local path: nothing to fetch",
+        f"{path}  is a local path: nothing to fetch",
+        "sst2-mini  is available: bundled with hftool, or in an installed package",
     ]
 
 
@@ -304,7 +304,7 @@ def test_every_verb_that_may_fetch_has_the_option(cli):
 
 
 def test_while_a_lock_holds_none_is_written(held):
-    with pytest.raises(UsageError, match="a lock holds, so none can be written"):
+    with pytest.raises(UsageError, match="a lock is active, so none can be written"):
         workflow.prefetch("ann/tiny", lock="hftool.lock")
 
 

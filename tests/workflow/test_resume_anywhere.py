@@ -48,7 +48,7 @@ def resumed(run, **more):
     """What a resumed run says, when it went on from its checkpoint to its end."""
     said = []
     result = workflow.resume(run, offline=True, progress=lambda event: said.append(event.text), **more)
-    assert "going on after step 2 of " in "\n".join(said) and result.run.is_finished()
+    assert "resuming after step 2 of " in "\n".join(said) and result.run.is_finished()
     return said
 
 

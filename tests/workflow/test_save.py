@@ -57,7 +57,7 @@ def test_verify_names_each_file_and_what_it_is(run, tmp_path, cli):
     assert (code, err) == (0, "")
     lines = out.splitlines()
     assert f"{sha256(saved / 'config.json')}  config.json" in lines
-    assert lines[-1] == f"model {saved}: {len(lines) - 1} files are as they were written"
+    assert lines[-1] == f"model {saved}: {len(lines) - 1} files match their checksums"
     code, out, _ = cli("verify", run, "--json")
     found = json.loads(out)
     assert (code, found["kind"]) == (0, "run")
@@ -82,7 +82,7 @@ def test_a_model_whose_hashes_were_changed_with_it_differs_from_its_run(run):
         "".join(f"{digest}  config.json\n" if r[66:] == "config.json" else r + "\n" for r in lines)
     )
     verify_checksums(run / "model")
-    with pytest.raises(DataError, match="is not as '.*metrics.json' says it was written"):
+    with pytest.raises(DataError, match="is not as '.*metrics.json' recorded it"):
         workflow.verify(run)
 
 

@@ -14,12 +14,12 @@ Question = Annotated[
     list[str] | None,
     typer.Option("--question", metavar="TEXT", help="A question; may be repeated. Without any: the lines of stdin."),
 ]
-Context = Annotated[str | None, typer.Option("--context", metavar="TEXT", help="The text that holds the answer.")]
+Context = Annotated[str | None, typer.Option("--context", metavar="TEXT", help="The text that contains the answer.")]
 
 
 @inference_options
 def command(typed: typer.Context, *, question: Question = None, context: Context = None, common: Common) -> None:
-    """The words of a context that answer a question about it.
+    """Answer questions with a span of a context.
 
     \b
     hftool answer runs/a --question "Who rang?" --context "At noon Ada rang the bell."
@@ -30,7 +30,7 @@ def command(typed: typer.Context, *, question: Question = None, context: Context
     if common.file is None and context is None:
         raise UsageError("a question needs a context to be answered from", "Give it with --context TEXT")
     if common.file is not None and context is not None:
-        raise UsageError("--file has contexts of its own", "Leave --context out")
+        raise UsageError("--file brings its own contexts", "Leave --context out")
     ask(question, common, head=NAME, answer=partial(_answer, context))
 
 

@@ -25,7 +25,7 @@ TopK = Annotated[
 
 @inference_options
 def command(context: typer.Context, *, texts: Texts = None, pair: Pair = None, top_k: TopK = None, common: Common) -> None:
-    """The label of each text, with its probability.
+    """Label texts, with probabilities.
 
     \b
     hftool classify runs/a "A warm, funny film." "Two hours I will never get back."
@@ -33,7 +33,7 @@ def command(context: typer.Context, *, texts: Texts = None, pair: Pair = None, t
     if wants_help(context, texts, common):
         return
     if pair is not None and len(texts or []) != 1:
-        raise UsageError("--pair takes one TEXT beside it", "For many pairs: --file FILE --column text=A --column text_pair=B")
+        raise UsageError("--pair takes one TEXT", "For many pairs: --file FILE --column text=A --column text_pair=B")
     ask(
         texts,
         common,
@@ -52,7 +52,7 @@ def _answer(pair: str | None, loaded: Any, texts: list[str]) -> list[Answer]:
 
 
 def _best(top_k: int | None, answer: Answer) -> Answer:
-    """An answer as it stands in the document: its labels ranked, the K best of them."""
+    """An answer in --json: its labels ranked, the K best of them."""
     if "probabilities" not in answer:
         return answer
     ranked = sorted(answer["probabilities"].items(), key=lambda item: -item[1])

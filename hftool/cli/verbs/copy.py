@@ -9,7 +9,7 @@ from hftool.cli.options import Json, Quiet
 from hftool.cli.progress import print_json
 
 NAME = "copy"
-Out = Annotated[str | None, typer.Option("--out", metavar="FILE", help="Where to write it; by default RECIPE.py here.")]
+Out = Annotated[str | None, typer.Option("--out", metavar="FILE", help="Output file; by default RECIPE.py here.")]
 Recipe = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe, such as bert.")]
 
 
@@ -19,7 +19,7 @@ def command(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Write a recipe into the current folder: now it is yours.
+    """Write a recipe into the current folder, to be edited.
 
     \b
     hftool copy bert

@@ -6,15 +6,15 @@ from typing import Annotated
 import typer
 
 from hftool.cli.next_command import next_command, read_facts
-from hftool.cli.options import Json, Model, Offline, Quiet, Verbose, go_offline, number
-from hftool.cli.progress import print_json, screen
+from hftool.cli.options import Model, Shared, go_offline, number, shared_options
+from hftool.cli.progress import print_json
 
 NAME = "deploy"
 To = Annotated[
-    str, typer.Option("--to", metavar="WORD", help="docker: an image; kubernetes: an image and what runs it; onnx: graphs.")
+    str, typer.Option("--to", metavar="WORD", help="docker: an image; kubernetes: an image and its manifests; onnx: graphs.")
 ]
 Out = Annotated[
-    str | None, typer.Option("--out", metavar="DIR", help="The folder to write; by default one in the run, called as --to.")
+    str | None, typer.Option("--out", metavar="DIR", help="The folder to write; by default one in the run, named as --to.")
 ]
 Quantize = Annotated[str | None, typer.Option("--quantize", metavar="WORD", help="int8, for --to onnx.")]
 Name = Annotated[
@@ -26,11 +26,13 @@ Image = Annotated[
 ]
 Replicas = Annotated[
     int,
-    typer.Option("--replicas", metavar="N", parser=number("--replicas", least=1, most=100), help="The least number of pods."),
+    typer.Option("--replicas", metavar="N", parser=number("--replicas", least=1, most=100), help="Minimum number of pods."),
 ]
 
 
+@shared_options("offline")
 def command(
+    *,
     model: Model,
     to: To,
     out: Out = None,
@@ -38,24 +40,21 @@ def command(
     name: Name = None,
     image: Image = None,
     replicas: Replicas = 2,
-    offline: Offline = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
+    shared: Shared,
 ) -> None:
-    """Write what others need to run a model as a service: a Dockerfile with all that goes in, and Kubernetes objects.
+    """Write the folder from which a service is built: a Dockerfile with its context, and Kubernetes manifests.
 
-    The folder holds the model and hftool itself, so that building needs nothing but a package index, and running no network. No
-    key is written: README.md in the folder says how to make one, how to build, run and try it.
+    The folder contains the model and hftool itself: building needs only a package index, running no network. It contains no
+    API key: its README.md shows how to create one, and how to build, run and try the service.
 
     \b
     hftool deploy runs/a --to docker --out image
     hftool deploy runs/a --to kubernetes --image registry.example.org/team/reviews:1 --out cluster
     """
-    go_offline(offline)
+    go_offline(shared.offline)
     from hftool import workflow
 
-    with screen(quiet=quiet, verbose=verbose, as_json=as_json) as progress:
+    with shared.screen() as progress:
         made = workflow.deploy(
             model,
             to=to,
@@ -64,10 +63,10 @@ def command(
             name=name,
             image=image,
             replicas=replicas,
-            offline=offline,
+            offline=shared.offline,
             progress=progress,
         )
-    if as_json:
+    if shared.as_json:
         print_json({"path": str(made.path), "to": made.to, "name": made.name, "image": made.image})
         return
     typer.echo(f"written     {made.path}")
@@ -75,4 +74,4 @@ def command(
         typer.echo(f"next        {next_command(made.path, read_facts(made.path))}")
         return
     typer.echo(f"next        docker build -t {made.image} {shlex.quote(str(made.path))}")
-    typer.echo(f"then        {made.path / 'README.md'} says how to run and try it")
+    typer.echo(f"then        {made.path / 'README.md'} shows how to run and try it")

@@ -7,33 +7,34 @@ from typing import Any
 
 import typer
 
-from hftool.cli.options import Json, Offline, Quiet, Verbose, go_offline
-from hftool.cli.progress import print_json, screen
+from hftool.cli.options import Shared, go_offline, shared_options
+from hftool.cli.progress import print_json
 from hftool.errors import ConfigError, as_line
 
 NAME = "doctor"
 INDENT = 12
-LEAST_WIDTH = 30  # columns, below which lines are left as they are
+LEAST_WIDTH = 30  # columns, below which lines are not wrapped
 
 
-def command(offline: Offline = False, as_json: Json = False, quiet: Quiet = False, verbose: Verbose = False) -> None:
-    """What this machine can do and how fast, what `auto` would choose, and what is missing.
+@shared_options("offline")
+def command(*, shared: Shared) -> None:
+    """Show what this machine can do and how fast, what `auto` would choose, and what is missing.
 
-    Takes under ten seconds, five of them to time products of matrices.
+    Takes under ten seconds, five of them to time matrix products.
 
     \b
     hftool doctor --offline
     """
-    go_offline(offline)
+    go_offline(shared.offline)
     try:
         from hftool import workflow
-    except ImportError as error:  # the very thing that somebody asks a doctor about
+    except ImportError as error:  # exactly what doctor is for
         raise ConfigError(
             f"a package is missing or broken: {error}", f"{sys.executable} -m pip install --upgrade hftool-recipes"
         ) from None
-    with screen(quiet=quiet, verbose=verbose, as_json=as_json) as progress:
-        facts = workflow.doctor(offline=offline, progress=progress)
-    if as_json:
+    with shared.screen() as progress:
+        facts = workflow.doctor(offline=shared.offline, progress=progress)
+    if shared.as_json:
         print_json(facts)
         return
     for key, text in _rows(facts):
@@ -41,7 +42,7 @@ def command(offline: Offline = False, as_json: Json = False, quiet: Quiet = Fals
 
 
 def _rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
-    """What is said, line by line: a word, and what there is to say of it."""
+    """The lines of the report: key and text."""
     machine, memory, auto, versions = facts["machine"], facts["memory"], facts["auto"], facts["versions"]
     limit = f", {_size(memory['limit'])} of it for this container" if memory["limit"] else ""
     precisions = list(auto["precision"].values())
@@ -57,7 +58,7 @@ def _rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
         ("hub", _hub(facts["hub"])),
         ("cache", _cache(facts["cache"])),
         ("disk", f"{_size(facts['disk']['free'])} free in {facts['disk']['folder']}"),
-        *((("problem", f"{row['what']}. To mend it: {row['mend']}")) for row in facts["problems"]),
+        *((("problem", f"{row['what']}. To fix it: {row['mend']}")) for row in facts["problems"]),
         *([] if facts["problems"] else [("problems", "none")]),
     ]
 
@@ -88,7 +89,7 @@ def _size(count: float) -> str:
 
 
 def _say(key: str, text: str) -> None:
-    """A line; on a terminal it is broken at its width, in a pipe never. Paths and commands are never broken."""
+    """Print a line, wrapped on a terminal, never in a pipe. Paths and commands are never broken."""
     line = f"{key:<{INDENT}}{as_line(text)}"
     width = shutil.get_terminal_size().columns
     if sys.stdout is not None and sys.stdout.isatty() and width >= LEAST_WIDTH:

@@ -19,16 +19,16 @@ Pooling = Annotated[
 
 
 def check_pooling(word: str | None) -> None:
-    """Raise UsageError for a word that is none."""
+    """Raise UsageError for an unknown pooling."""
     if word is not None and word not in POOLINGS:
         raise UsageError(f"--pooling must be one of {', '.join(POOLINGS)}, not '{word}'", did_you_mean(word, POOLINGS))
 
 
 @inference_options
 def command(context: typer.Context, *, texts: Texts = None, pooling: Pooling = None, common: Common) -> None:
-    """Each text as a vector.
+    """Embed texts as vectors.
 
-    With --out x.npy the vectors of all texts go there as one array of float32, a row a text, NaN where it is empty.
+    --out x.npy writes the vectors of all texts as one float32 array, one row for each text, NaN where it is empty.
 
     \b
     hftool embed minilm "A warm, funny film." "A cold one." --out films.npy
@@ -44,7 +44,7 @@ def command(context: typer.Context, *, texts: Texts = None, pooling: Pooling = N
 
 
 def _save(texts: list[str] | None, pooling: str | None, common: Common) -> None:
-    """The vectors of texts, or of the lines of stdin, as one array."""
+    """Write the vectors of texts, or of the lines of stdin, as one array."""
     check_of_file(common)
     go_offline(common.offline)
     import numpy as np

@@ -8,17 +8,14 @@ from hftool.cli.options import (
     Device,
     Encoding,
     Head,
-    Json,
     Model,
-    NoFallback,
-    Offline,
-    Quiet,
-    Verbose,
+    Shared,
     go_offline,
     number,
     reads_columns,
+    shared_options,
 )
-from hftool.cli.progress import number_text, print_json, screen
+from hftool.cli.progress import number_text, print_json
 from hftool.config import KNOBS
 from hftool.errors import UsageError, did_you_mean
 
@@ -34,18 +31,29 @@ Split = Annotated[
 ]
 Limit = Annotated[
     int | None,
-    typer.Option("--limit", metavar="N", parser=number("--limit", least=1), help="Measure on a seeded sample of N rows."),
+    typer.Option("--limit", metavar="N", parser=number("--limit", least=1), help="Evaluate on a seeded sample of N rows."),
 ]
 Seed = Annotated[
     int,
-    typer.Option("--seed", metavar="N", parser=number("--seed", least=0, most=KNOBS["seed"].most), help="Of the sample."),
+    typer.Option(
+        "--seed", metavar="N", parser=number("--seed", least=0, most=KNOBS["seed"].most), help="Random seed of the sample."
+    ),
+]
+Metric = Annotated[
+    str | None,
+    typer.Option("--metric", metavar="PATH", help="A script of the evaluate library, or a name on the Hub, to measure with."),
+]
+TrustMetric = Annotated[
+    str | None,
+    typer.Option("--trust-metric", metavar="NAME", help="Run the code of a metric from the Hub: the name of --metric again."),
 ]
 Out = Annotated[
     str | None,
-    typer.Option("--out", metavar="FILE", help="Where the misclassified rows go; by default errors.jsonl in the run folder."),
+    typer.Option("--out", metavar="FILE", help="Output file for the wrong rows; by default errors.jsonl in the run folder."),
 ]
 
 
+@shared_options("offline", "no_fallback")
 @reads_columns("text", "text_pair", "label", "source", "target")
 def command(
     *,
@@ -57,28 +65,29 @@ def command(
     limit: Limit = None,
     seed: Seed = 0,
     out: Out = None,
+    metric: Metric = None,
+    trust_metric: TrustMetric = None,
     device: Device = "auto",
-    offline: Offline = False,
-    no_fallback: NoFallback = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
     columns: dict[str, str],
+    shared: Shared,
 ) -> None:
-    """Measure a model on rows whose answers are known.
+    """Evaluate a model on labelled rows.
 
-    What fits the head: accuracy and F1 by class with the confusion, correlation, entity F1 by type, exact match, ROUGE,
-    BLEU, perplexity; and the rows that went wrong, worst first.
+    The metrics depend on the head: accuracy and F1 by class with the confusion matrix, correlation, entity F1 by type, exact
+    match, ROUGE, BLEU, perplexity; and the wrong rows, worst first.
+
+    --metric adds a module of the evaluate library. It is code: a script runs because you name it, one on the Hub only if
+    --trust-metric repeats its name, and never with --offline.
 
     \b
     hftool evaluate runs/a --split validation
     """
     if split is not None and split not in SPLITS:
         raise UsageError(f"--split must be one of {', '.join(SPLITS)}, not '{split}'", did_you_mean(split, SPLITS))
-    go_offline(offline)
+    go_offline(shared.offline)
     from hftool import workflow
 
-    with screen(quiet=quiet, verbose=verbose, as_json=as_json) as progress:
+    with shared.screen() as progress:
         report = workflow.evaluate(
             model,
             task,
@@ -90,25 +99,31 @@ def command(
             device=device,
             encoding=encoding,
             errors=out,
-            offline=offline,
-            fallback=not no_fallback,
-            progress=progress,
+            metric=metric,
+            trust_metric=trust_metric,
+            **shared.access(progress),
         )
-    show = print_json if as_json else _show
+    show = print_json if shared.as_json else _show
     show({"split": report.split, **report.metrics, "errors": len(report.errors)})
 
 
 def _show(metrics: dict[str, Any]) -> None:
-    """Metrics, then the tables that a report has: by class or type, and the confusion of classes."""
+    """Print the metrics, then the tables of a report: by class or type, and the confusion matrix."""
     wrong = f", {metrics['errors']} wrong" if {"accuracy", "exact_match"} & set(metrics) else ""
     typer.echo(f"{metrics['split']}: {metrics['rows']} rows{wrong}")
     majority, median = metrics.get("majority_baseline"), metrics.get("median_baseline")
     for name, value in metrics.items():
         if isinstance(value, float):
-            beside = f"  (always '{majority['label']}': {majority['accuracy']:.4f})" if majority and name == "accuracy" else ""
+            baseline = (
+                f"  (always '{majority['label']}': {majority['accuracy']:.4f})" if majority and name == "accuracy" else ""
+            )
             if median and name == "mean_absolute_error":
-                beside = f"  (always {number_text(median['score'])}: {number_text(median[name])})"
-            typer.echo(f"  {name:<20}{number_text(value)}{beside}")
+                baseline = f"  (always {number_text(median['score'])}: {number_text(median[name])})"
+            typer.echo(f"  {name:<20}{number_text(value)}{baseline}")
+    module = metrics.get("module", {})
+    for name, value in module.items():
+        if isinstance(value, (int, float)):
+            typer.echo(f"  {name:<20}{number_text(value)}  ({module['name']})")
     for title, key, count in (("label", "by_class", "rows"), ("type", "by_type", "entities")):
         if metrics.get(key):
             _show_table(metrics[key], title, count)

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 import typer
 
 from hftool.cli.next_command import next_command, read_facts
-from hftool.cli.options import Head, Json, Model, NoFallback, Offline, Quiet, Verbose, go_offline
-from hftool.cli.progress import number_text, print_json, screen
+from hftool.cli.options import Head, Model, Shared, go_offline, shared_options
+from hftool.cli.progress import number_text, print_json
 
 NAME = "export"
 Out = Annotated[str, typer.Option("--out", metavar="DIR", help="The folder to write.")]
@@ -17,40 +17,36 @@ Quantize = Annotated[
 ]
 
 
+@shared_options("offline", "no_fallback")
 def command(
+    *,
     model: Model,
     out: Out,
     to: To = "onnx",
     quantize: Quantize = None,
     head: Head = None,
-    offline: Offline = False,
-    no_fallback: NoFallback = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
+    shared: Shared,
 ) -> None:
-    """Write a model as ONNX graphs, after comparing their answers with the model's.
+    """Export a model as ONNX graphs, after comparing their answers with the model's.
 
-    The folder works wherever a model does: classify, predict, evaluate, serve.
+    Every verb takes the folder as a model: classify, predict, evaluate, serve.
 
     \b
     hftool export runs/a --to onnx --quantize int8 --out a-int8
     """
-    go_offline(offline)
+    go_offline(shared.offline)
     from hftool import workflow
 
-    with screen(quiet=quiet, verbose=verbose, as_json=as_json) as progress:
-        made = workflow.export(
-            model, out=out, to=to, quantize=quantize, head=head, offline=offline, fallback=not no_fallback, progress=progress
-        )
-    if as_json:
+    with shared.screen() as progress:
+        made = workflow.export(model, out=out, to=to, quantize=quantize, head=head, **shared.access(progress))
+    if shared.as_json:
         print_json({"path": str(made.path), **made.report})
     else:
         _show(str(made.path), made.report)
 
 
 def _show(path: str, report: Any) -> None:
-    """What was checked, and what the export costs and saves."""
+    """Print the comparison, sizes and latencies."""
     parity, size, latency = report["parity"], report["bytes"], report["latency"]
     typer.echo(f"export      {path}: {', '.join(report['graphs'].values())}")
     typer.echo(f"parity      {_parity(parity)}")
@@ -77,7 +73,7 @@ def _show(path: str, report: Any) -> None:
 def _parity(parity: Any) -> str:
     outputs, texts = parity["outputs"], parity["random"].get("texts")
     worst = max(outputs["relative"], parity["random"].get("relative", 0.0))
-    said = f"outputs differ by at most {worst:.1e} of the largest ({parity['tolerance']:g} is allowed)"
+    outcome = f"outputs differ by at most {worst:.1e} of the largest ({parity['tolerance']:g} is allowed)"
     if texts:
-        return f"{said}; {parity['random']['same_texts']} of {texts} texts the same"
-    return f"{said}; {parity['answers']['same']} of {parity['answers']['of']} answers the same"
+        return f"{outcome}; {parity['random']['same_texts']} of {texts} texts the same"
+    return f"{outcome}; {parity['answers']['same']} of {parity['answers']['of']} answers the same"

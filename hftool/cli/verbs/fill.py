@@ -10,13 +10,14 @@ from hftool.cli.options import Texts, number
 
 NAME = "fill"
 TopK = Annotated[
-    int, typer.Option("--top-k", metavar="K", parser=number("--top-k", least=1), help="The K most probable words a mask.")
+    int,
+    typer.Option("--top-k", metavar="K", parser=number("--top-k", least=1), help="The K most probable tokens for each mask."),
 ]
 
 
 @inference_options
 def command(context: typer.Context, *, texts: Texts = None, top_k: TopK = 5, common: Common) -> None:
-    """The words that may stand for [MASK] in each text.
+    """Fill [MASK] in texts with the most probable tokens.
 
     \b
     hftool fill bert "The [MASK] opened the door." --top-k 3

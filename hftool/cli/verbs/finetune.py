@@ -9,18 +9,15 @@ import typer
 from hftool.cli.help import DATA
 from hftool.cli.next_command import next_command, read_facts
 from hftool.cli.options import (
-    Json,
     MaxRestarts,
-    NoFallback,
-    Offline,
     Processes,
-    Quiet,
-    Verbose,
+    Shared,
     go_offline,
     reads_columns,
+    shared_options,
     with_knobs,
 )
-from hftool.cli.progress import number_text, print_json, screen
+from hftool.cli.progress import number_text, print_json
 from hftool.config import Config as Settings
 from hftool.config import make_config, parse_assignments, read_config
 from hftool.errors import UsageError
@@ -40,12 +37,16 @@ Train = Annotated[str | None, typer.Option("--train", metavar="FILE", help="Trai
 Validation = Annotated[str | None, typer.Option("--validation", metavar="FILE", help="Validation rows.", rich_help_panel=DATA)]
 Test = Annotated[str | None, typer.Option("--test", metavar="FILE", help="Test rows.", rich_help_panel=DATA)]
 Out = Annotated[str | None, typer.Option("--out", metavar="DIR", help="The run folder; by default runs/MODEL-TASK-TIME.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in --out, or begin it there.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Resume the run in --out, or start it there.")]
 Config = Annotated[str | None, typer.Option("--config", metavar="FILE", help="Knobs from a YAML file.")]
-Assignments = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any knob; wins over --config.")]
-Head = Annotated[str | None, typer.Option("--head", metavar="WORD", help="What the model is to do; by default from the task.")]
+Assignments = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any knob; overrides --config.")]
+Head = Annotated[
+    str | None,
+    typer.Option("--head", metavar="WORD", help="The head: what the model learns to do; by default that of the task."),
+]
 
 
+@shared_options("offline", "no_fallback")
 @with_knobs
 @reads_columns("text", "text_pair", "label", "source", "target")
 def command(
@@ -61,17 +62,13 @@ def command(
     config: Config = None,
     assignments: Assignments = None,
     head: Head = None,
-    offline: Offline = False,
-    no_fallback: NoFallback = False,
     processes: Processes = None,
     max_restarts: MaxRestarts = 0,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
     columns: dict[str, str],
     knobs: dict[str, Any],
+    shared: Shared,
 ) -> None:
-    """Train a model on a task, keep the best checkpoint, measure it.
+    """Train a model on a task, keep the best checkpoint, evaluate it.
 
     \b
     hftool finetune bert sst2
@@ -80,37 +77,35 @@ def command(
     files = {"model": model, "task": task, "head": head, "train": train, "validation": validation, "test": test}
     given = {key: value for key, value in files.items() if value is not None} | ({"columns": columns} if columns else {})
     settings = _settings(config, assignments or [], given, knobs)
-    go_offline(offline)
+    go_offline(shared.offline)
     from hftool import workflow
 
     started_by_torch(context.obj, settings, out=out, resume=resume, processes=processes, max_restarts=max_restarts)
-    with screen(quiet=quiet, verbose=verbose, as_json=as_json) as progress:
-        result = workflow.finetune(
-            config=settings, out=out, resume=resume, offline=offline, fallback=not no_fallback, progress=progress
-        )
-    print_result(result, quiet=quiet, as_json=as_json)
+    with shared.screen() as progress:
+        result = workflow.finetune(config=settings, out=out, resume=resume, **shared.access(progress))
+    print_result(result, quiet=shared.quiet, as_json=shared.as_json)
 
 
 def started_by_torch(
     words: list[str], settings: Settings, *, out: str | None, resume: bool, processes: int | None, max_restarts: int
 ) -> None:
-    """Where several processes are wanted, start them with the same words and end as they do. Raises UsageError, InputMissing.
+    """Start several processes with the same command line, where they are wanted, and exit with their code.
 
-    resume: whether the run in `out`, if there is one, is gone on with: it needs as many processes as it had.
+    resume: whether a run in `out` is resumed: it needs as many processes as before. Raises UsageError, InputMissing.
     """
     from hftool.training.launch import launch, wanted_processes
 
-    begun = Run(Path(out)) if resume and out is not None else None
-    count = wanted_processes(processes, settings.device, begun)
+    run = Run(Path(out)) if resume and out is not None else None
+    count = wanted_processes(processes, settings.device, run)
     if is_worker() or (count == 1 and not max_restarts):
         return
     if max_restarts and out is None:
-        raise UsageError("which run is to be gone on with after a restart?", "--max-restarts needs --out RUN")
+        raise UsageError("a restart needs a run to resume", "--max-restarts needs --out RUN")
     sys.exit(launch(words, processes=count, max_restarts=max_restarts, grace=settings.grace))
 
 
 def _settings(file: str | None, assignments: list[str], given: dict[str, Any], knobs: dict[str, Any]) -> Settings:
-    """Flag over --set over file, columns role by role; with another task the files and columns of the file stay behind."""
+    """Flags override --set, which overrides the file; another task drops the files and columns of the file."""
     layers = [read_config(file) if file else {}, parse_assignments(assignments), given | knobs]
     if any("task" in layer for layer in layers[1:]):
         layers[0] = {key: value for key, value in layers[0].items() if key not in OF_A_TASK}
@@ -119,7 +114,7 @@ def _settings(file: str | None, assignments: list[str], given: dict[str, Any], k
 
 
 def print_result(result: Any, *, quiet: bool, as_json: bool) -> None:
-    """The run folder, its metrics and the next command; or one JSON document."""
+    """Print the run folder, its metrics and the next command; or one JSON document."""
     if as_json:
         _print_json(result)
     else:
@@ -152,6 +147,6 @@ def _line(measured: dict[str, Any]) -> str:
     shown = {key: value for key, value in scores.items() if key != "loss"} if "perplexity" not in scores else scores
     values = "  ".join(f"{key} {number_text(value)}" for key, value in shown.items())
     majority, median = measured.get("majority_baseline"), measured.get("median_baseline")
-    beside = f", majority {majority['accuracy']:.4f}" if majority else ""
-    beside += f", median alone: error {number_text(median['mean_absolute_error'])}" if median else ""
-    return f"{values}  ({measured['rows']} rows{beside})"
+    baseline = f", majority {majority['accuracy']:.4f}" if majority else ""
+    baseline += f", median alone: error {number_text(median['mean_absolute_error'])}" if median else ""
+    return f"{values}  ({measured['rows']} rows{baseline})"

@@ -16,7 +16,7 @@ Pair = Annotated[str | None, typer.Option("--pair", metavar="TEXT", help="The se
 
 @inference_options
 def command(context: typer.Context, *, texts: Texts = None, pair: Pair = None, common: Common) -> None:
-    """What the model is naturally for; says what it chose.
+    """Answer with whatever head the model has, and name it.
 
     \b
     hftool infer bert "The [MASK] opened the door."
@@ -24,7 +24,7 @@ def command(context: typer.Context, *, texts: Texts = None, pair: Pair = None, c
     if wants_help(context, texts, common):
         return
     if pair is not None and len(texts or []) != 1:
-        raise UsageError("--pair takes one TEXT beside it", "For many pairs: --file FILE --column ROLE=NAME")
+        raise UsageError("--pair takes one TEXT", "For many pairs: --file FILE --column ROLE=NAME")
     answer = partial(_answer, pair, quiet=common.quiet)
     adapt = partial(_say, quiet=common.quiet or common.file is None)
     ask(texts, common, head=None, answer=answer, adapt=adapt, document=_plain)
@@ -37,12 +37,12 @@ def _answer(pair: str | None, loaded: Any, texts: list[str], *, quiet: bool) -> 
     if spec.second_input == "always" and pair is None:
         raise UsageError("a {} needs a {} to be answered from".format(*spec.inputs), "Give it with --pair TEXT")
     made = workflow.infer(loaded, texts, pairs=[pair] * len(texts) if pair is not None else None)
-    _say(loaded, quiet=quiet)  # now that no error can follow: an error is one line
+    _say(loaded, quiet=quiet)  # after the answers: an error is one line
     return made
 
 
 def _say(loaded: Any, *, quiet: bool) -> Any:
-    """Tell what the model was taken to be for."""
+    """Print the head of the model."""
     if not quiet:
         spec = head_spec(loaded.head_config.head)
         typer.echo(f"this model is to {spec.purpose or spec.name}", err=True)

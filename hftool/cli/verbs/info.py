@@ -4,8 +4,8 @@ from typing import Annotated, Any
 
 import typer
 
-from hftool.cli.options import Json, Model, NoFallback, Offline, Quiet, Verbose, go_offline, number
-from hftool.cli.progress import print_json, screen
+from hftool.cli.options import Model, Shared, go_offline, number, shared_options
+from hftool.cli.progress import print_json
 
 NAME = "info"
 FACTS = (
@@ -13,38 +13,35 @@ FACTS = (
     *("architecture", "family", "layers", "hidden_size", "attention_heads", "vocabulary"),
 )
 BatchSize = Annotated[
-    int, typer.Option("--batch-size", metavar="N", parser=number("--batch-size", least=1), help="Rows, for the memory.")
+    int,
+    typer.Option("--batch-size", metavar="N", parser=number("--batch-size", least=1), help="Rows of a batch, for the memory."),
 ]
 Length = Annotated[
     int, typer.Option("--length", metavar="N", parser=number("--length", least=1), help="Tokens of a row, for the memory.")
 ]
 
 
+@shared_options("offline", "no_fallback")
 def command(
+    *,
     model: Model,
     batch_size: BatchSize = 32,
     length: Length = 128,
-    offline: Offline = False,
-    no_fallback: NoFallback = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
+    shared: Shared,
 ) -> None:
-    """What a model is and needs, without loading its weights.
+    """Describe a model without loading its weights.
 
     Architecture, layers, parameters by part, bytes, and the memory to infer and to train.
 
     \b
     hftool info minilm --batch-size 64
     """
-    go_offline(offline)
+    go_offline(shared.offline)
     from hftool import workflow
 
-    with screen(quiet=quiet, verbose=verbose, as_json=as_json) as progress:
-        facts = workflow.info(
-            model, batch_size=batch_size, length=length, offline=offline, fallback=not no_fallback, progress=progress
-        )
-    if as_json:
+    with shared.screen() as progress:
+        facts = workflow.info(model, batch_size=batch_size, length=length, **shared.access(progress))
+    if shared.as_json:
         print_json(facts)
         return
     _show(facts)

@@ -12,7 +12,7 @@ NAME = "models"
 
 
 def command(as_json: Json = False, quiet: Quiet = False) -> None:
-    """The models known by name. Any other checkpoint of these families works by its Hub id or folder."""
+    """List the models known by name. Any other checkpoint of these families works by its Hub id or folder."""
     heads = {family.name: family.heads for family in FAMILIES}
     if as_json:
         print_json([{**dataclasses.asdict(row), "heads": heads[row.family]} for row in MODELS])

@@ -9,17 +9,14 @@ from hftool.cli.options import (
     Device,
     Encoding,
     Head,
-    Json,
     Model,
-    NoFallback,
-    Offline,
-    Quiet,
-    Verbose,
+    Shared,
     go_offline,
     number,
     reads_columns,
+    shared_options,
 )
-from hftool.cli.progress import print_json, screen
+from hftool.cli.progress import print_json
 
 NAME = "predict"
 File = Annotated[
@@ -37,6 +34,7 @@ TopK = Annotated[
 ]
 
 
+@shared_options("offline", "no_fallback")
 @reads_columns("text", "text_pair", "source")
 def command(
     *,
@@ -47,29 +45,25 @@ def command(
     head: Head = None,
     encoding: Encoding = None,
     device: Device = "auto",
-    offline: Offline = False,
-    no_fallback: NoFallback = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
     columns: dict[str, str],
+    shared: Shared,
 ) -> None:
-    """Answer every row of a file, of any size, in order.
+    """Answer every row of a file of any size, in order.
 
-    A line is the row's own columns, then the parts of its answer: label and probabilities, entities, a text.
+    A line has the row's own columns, then the parts of its answer: label and probabilities, entities, a text.
 
     \b
     hftool predict runs/a reviews.csv --out scored.csv
     """
-    go_offline(offline)
+    go_offline(shared.offline)
     from hftool import workflow
     from hftool.errors import UsageError
 
-    if as_json and out is None:
+    if shared.as_json and out is None:
         raise UsageError(
             "--json prints one document, and predict writes rows", "Add --out FILE, or leave --json out for JSON Lines"
         )
-    with screen(quiet=quiet, verbose=verbose, as_json=as_json) as progress:
+    with shared.screen() as progress:
         count = workflow.predict(
             model,
             file,
@@ -79,12 +73,10 @@ def command(
             top_k=top_k,
             device=device,
             encoding=encoding,
-            offline=offline,
-            fallback=not no_fallback,
-            progress=progress,
+            **shared.access(progress),
             handle=sys.stdout,
         )
-    if as_json:
+    if shared.as_json:
         print_json({"out": out, "rows": count})
     elif out is not None:
         typer.echo(f"{count} rows in {out}")

@@ -4,28 +4,25 @@ from typing import Annotated, Any
 
 import typer
 
-from hftool.cli.options import Json, Model, Offline, Quiet, Verbose, go_offline
-from hftool.cli.progress import print_json, screen
+from hftool.cli.options import Model, Shared, go_offline, shared_options
+from hftool.cli.progress import print_json
 
 NAME = "prefetch"
 Tasks = Annotated[list[str] | None, typer.Argument(metavar="TASK", help="Names of `hftool tasks`, or Hub data sets.")]
 WriteLock = Annotated[
     bool, typer.Option("--lock", help="Write hftool.lock here, or extend it: revisions, and the SHA-256 of each file.")
 ]
-LockFile = Annotated[
-    str | None, typer.Option("--lock-file", metavar="FILE", help="As --lock, with a lock file of another name.")
-]
+LockFile = Annotated[str | None, typer.Option("--lock-file", metavar="FILE", help="As --lock, with another file name.")]
 
 
+@shared_options("offline")
 def command(
+    *,
     model: Model,
     tasks: Tasks = None,
     lock: WriteLock = False,
     lock_file: LockFile = None,
-    offline: Offline = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
+    shared: Shared,
 ) -> None:
     """Fetch what a job needs, so that it then runs with --offline.
 
@@ -33,13 +30,13 @@ def command(
     hftool prefetch bert sst2
     hftool prefetch bert sst2 --lock
     """
-    go_offline(offline)
+    go_offline(shared.offline)
     from hftool import workflow
 
     path = lock_file or ("hftool.lock" if lock else None)
-    with screen(quiet=quiet, verbose=verbose, as_json=as_json):
-        found = workflow.prefetch(model, tasks or [], lock=path, offline=offline)
-    if as_json:
+    with shared.screen():
+        found = workflow.prefetch(model, tasks or [], lock=path, offline=shared.offline)
+    if shared.as_json:
         print_json({"fetched": [_document(one) for one in found], "lock": path})
         return
     for one in found:

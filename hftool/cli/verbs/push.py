@@ -5,28 +5,28 @@ from typing import Annotated
 
 import typer
 
-from hftool.cli.options import Json, Quiet, Verbose, go_offline
-from hftool.cli.progress import print_json, screen
+from hftool.cli.options import Shared, go_offline, shared_options
+from hftool.cli.progress import print_json
 
 NAME = "push"
 Folder = Annotated[str, typer.Argument(metavar="RUN", help="A finished run, or a model folder.")]
-Repo = Annotated[str, typer.Argument(metavar="OWNER/NAME", help="Where it goes on the Hub.")]
-Public = Annotated[bool, typer.Option("--public", help="For everybody to see; else private.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would go. Opens no socket.")]
+Repo = Annotated[str, typer.Argument(metavar="OWNER/NAME", help="The repository on the Hub.")]
+Public = Annotated[bool, typer.Option("--public", help="Create a public repository; private by default.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only list the files. Opens no socket.")]
 
 
+@shared_options()
 def command(
+    *,
     folder: Folder,
     repo: Repo,
     public: Public = False,
     dry_run: DryRun = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
+    shared: Shared,
 ) -> None:
-    """Put a model on the Hugging Face Hub, in one commit, private unless --public.
+    """Upload a model to the Hugging Face Hub in one commit, private unless --public.
 
-    Only the model's own files go, and only as they were written.
+    Only the unchanged files of the model are uploaded.
 
     \b
     hftool push runs/a ann/reviews --dry-run
@@ -34,12 +34,12 @@ def command(
     go_offline(dry_run)
     from hftool import workflow
 
-    with screen(quiet=quiet, verbose=verbose, as_json=as_json) as progress:
+    with shared.screen() as progress:
         done = workflow.push(folder, repo, public=public, dry_run=dry_run, progress=progress)
-    if as_json:
+    if shared.as_json:
         print_json({**asdict(done), "public": public, "dry_run": dry_run})
         return
-    if dry_run or not quiet:
+    if dry_run or not shared.quiet:
         for file in done.files:
             typer.echo(f"{file.sha256}  {file.size:>13,}  {file.name}")
     seen = "public" if public else "private"

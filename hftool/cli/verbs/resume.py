@@ -5,8 +5,7 @@ from typing import Annotated
 
 import typer
 
-from hftool.cli.options import Json, MaxRestarts, Offline, Processes, Quiet, Verbose, go_offline
-from hftool.cli.progress import screen
+from hftool.cli.options import MaxRestarts, Processes, Shared, go_offline, shared_options
 from hftool.cli.verbs.finetune import print_result, started_by_torch
 from hftool.config import Config as Settings
 from hftool.config import make_config, read_config
@@ -16,27 +15,26 @@ NAME = "resume"
 Run = Annotated[str, typer.Argument(metavar="RUN", help="A run folder that is not finished.")]
 
 
+@shared_options("offline")
 def command(
+    *,
     context: typer.Context,
     run: Run,
-    offline: Offline = False,
     processes: Processes = None,
     max_restarts: MaxRestarts = 0,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
+    shared: Shared,
 ) -> None:
-    """Go on with a run that was stopped or killed, bitwise as if it had not been.
+    """Continue a run that was stopped or killed, bitwise as if it had not been.
 
     \b
     hftool resume runs/a
     """
-    go_offline(offline)
+    go_offline(shared.offline)
     from hftool import workflow
 
-    begun = Folder(Path(run))
-    settings = make_config(read_config(str(begun.config))) if begun.is_run() else Settings()
+    folder = Folder(Path(run))
+    settings = make_config(read_config(str(folder.config))) if folder.is_run() else Settings()
     started_by_torch(context.obj, settings, out=run, resume=True, processes=processes, max_restarts=max_restarts)
-    with screen(quiet=quiet, verbose=verbose, as_json=as_json) as progress:
-        result = workflow.resume(run, offline=offline, progress=progress)
-    print_result(result, quiet=quiet, as_json=as_json)
+    with shared.screen() as progress:
+        result = workflow.resume(run, offline=shared.offline, progress=progress)
+    print_result(result, quiet=shared.quiet, as_json=shared.as_json)

@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
-from hftool.cli.options import Json, Quiet, Verbose, go_offline
-from hftool.cli.progress import print_json, screen
+from hftool.cli.options import Shared, go_offline, shared_options
+from hftool.cli.progress import print_json
 
 NAME = "save"
 Run = Annotated[str, typer.Argument(metavar="RUN", help="A run folder, finished or not.")]
@@ -13,13 +13,13 @@ Out = Annotated[str, typer.Option("--out", metavar="DIR", help="The model folder
 Checkpoint = Annotated[str, typer.Option("--checkpoint", metavar="NAME", help="best, last, or a name such as step-000400.")]
 
 
+@shared_options()
 def command(
+    *,
     run: Run,
     out: Out,
     checkpoint: Checkpoint = "best",
-    as_json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
+    shared: Shared,
 ) -> None:
     """Write a run's model as a plain Hugging Face folder. Needs no network.
 
@@ -29,9 +29,9 @@ def command(
     go_offline(True)
     from hftool import workflow
 
-    with screen(quiet=quiet, verbose=verbose, as_json=as_json):
+    with shared.screen():
         path = workflow.save(run, out=out, checkpoint=checkpoint)
-    if as_json:
+    if shared.as_json:
         print_json({"path": str(path)})
     else:
         typer.echo(f"saved in {path}")

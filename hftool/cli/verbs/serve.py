@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from hftool.cli.options import Device, Json, NoFallback, Offline, Quiet, Verbose, go_offline, number
-from hftool.cli.progress import print_json, screen
+from hftool.cli.options import Device, Shared, go_offline, number, shared_options
+from hftool.cli.progress import print_json
 
 NAME = "serve"
 Models = Annotated[
@@ -60,6 +60,7 @@ Queue = Annotated[
 Grace = Annotated[float, typer.Option("--grace", metavar="SECONDS", help="In which requests may end after SIGTERM or Ctrl-C.")]
 
 
+@shared_options("offline", "no_fallback")
 def command(
     *,
     models: Models,
@@ -71,11 +72,7 @@ def command(
     queue: Queue = 512,
     grace: Grace = 30.0,
     device: Device = "auto",
-    offline: Offline = False,
-    no_fallback: NoFallback = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
+    shared: Shared,
 ) -> None:
     """Answer over HTTP: any head, one model or several, with a page at / to try them.
 
@@ -88,12 +85,12 @@ def command(
     hftool serve runs/a
     hftool serve film=runs/a writer=gpt2 --port 9000
     """
-    go_offline(offline)
+    go_offline(shared.offline)
     _check_address(host, port, has_keys=api_key_file is not None)
     from hftool import workflow
     from hftool.cli.server_log import log_to_stderr
 
-    with log_to_stderr(quiet=quiet), screen(quiet=quiet, verbose=verbose, as_json=as_json) as progress:
+    with log_to_stderr(quiet=shared.quiet), shared.screen() as progress:
         workflow.serve(
             models,
             host=host,
@@ -102,10 +99,8 @@ def command(
             allow_hosts=allow_host or (),
             limits={"timeout": timeout, "queue_items": queue, "grace": grace},
             device=device,
-            offline=offline,
-            fallback=not no_fallback,
-            progress=progress,
-            on_ready=functools.partial(_greet, has_keys=api_key_file is not None, as_json=as_json),
+            **shared.access(progress),
+            on_ready=functools.partial(_greet, has_keys=api_key_file is not None, as_json=shared.as_json),
         )
 
 

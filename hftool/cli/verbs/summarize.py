@@ -14,7 +14,7 @@ NAME = "summarize"
 @inference_options
 @generation_options
 def command(context: typer.Context, *, texts: Texts = None, sampling: dict[str, Any], common: Common) -> None:
-    """A summary of each text. From a pipe, each line is a text.
+    """Summarize texts; in a pipe, each line is a text.
 
     \b
     hftool summarize t5 --beams 4 "A long text, all of it in one line or one argument."
@@ -39,7 +39,7 @@ def _adapt(loaded: Any) -> Any:
 
 
 def _answer(sampling: dict[str, Any], loaded: Any, texts: list[str]) -> list[Answer]:
-    """The model has been told to summarize: it goes on as it is."""
+    """The model has its prefix already."""
     from hftool import workflow
 
     return workflow.write(loaded, texts, sampling=sampling or None)

@@ -12,7 +12,7 @@ NAME = "tag"
 
 @inference_options
 def command(context: typer.Context, *, texts: Texts = None, common: Common) -> None:
-    """The entities of each text, with type, probability and place.
+    """Find entities in texts, with type, probability and character offsets.
 
     \b
     hftool tag runs/a "Amina Okafor flew to Lisbon."

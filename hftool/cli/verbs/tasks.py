@@ -12,7 +12,7 @@ NAME = "tasks"
 
 
 def command(as_json: Json = False, quiet: Quiet = False) -> None:
-    """The tasks known by name. Any CSV, TSV, JSON, JSON Lines or Parquet file is a task as well."""
+    """List the tasks known by name. Any CSV, TSV, JSON, JSON Lines or Parquet file is a task as well."""
     if as_json:
         print_json([dataclasses.asdict(row) for row in TASKS])
         return

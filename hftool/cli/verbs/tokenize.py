@@ -6,19 +6,16 @@ from typing import Annotated
 import typer
 
 from hftool.cli.options import (
-    Json,
     Model,
-    NoFallback,
-    Offline,
-    Quiet,
+    Shared,
     Texts,
-    Verbose,
     go_offline,
     number,
     on_terminal,
+    shared_options,
     texts_or_stdin,
 )
-from hftool.cli.progress import print_json, screen
+from hftool.cli.progress import print_json
 
 NAME = "tokenize"
 Pair = Annotated[str | None, typer.Option("--pair", metavar="TEXT", help="The second text of a pair.")]
@@ -30,21 +27,19 @@ MaxLength = Annotated[
 ]
 
 
+@shared_options("offline", "no_fallback")
 def command(
+    *,
     context: typer.Context,
     model: Model,
     texts: Texts = None,
     pair: Pair = None,
     max_length: MaxLength = None,
-    offline: Offline = False,
-    no_fallback: NoFallback = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
+    shared: Shared,
 ) -> None:
-    """What the model sees of each text, and what was cut.
+    """Tokenize texts as the model's own head does in inference.
 
-    Tokens, ids and mask, as in training and inference.
+    Tokens, ids, attention mask and truncated tokens; then the further windows of a text that is longer than the model.
 
     \b
     hftool tokenize minilm "Unbelievably good."
@@ -52,21 +47,19 @@ def command(
     if not texts and on_terminal():
         typer.echo(context.get_help())
         return
-    go_offline(offline)
+    go_offline(shared.offline)
     from hftool import workflow
 
     given = texts_or_stdin(texts)
-    with screen(quiet=quiet, verbose=verbose, as_json=as_json) as progress:
+    with shared.screen() as progress:
         made = workflow.tokenize(
             model,
             given,
             pairs=[pair] if pair is not None else None,
             max_length=max_length,
-            offline=offline,
-            fallback=not no_fallback,
-            progress=progress,
+            **shared.access(progress),
         )
-    if as_json:
+    if shared.as_json:
         rows = [{"text": text, **asdict(tokens)} for text, tokens in zip(given, made, strict=True)]
         print_json(rows)
         return
@@ -75,3 +68,5 @@ def command(
         typer.echo(f"ids     {' '.join(map(str, tokens.ids))}")
         typer.echo(f"mask    {' '.join(map(str, tokens.mask))}")
         typer.echo(f"cut     {' '.join(tokens.cut)} ({len(tokens.cut)} tokens)" if tokens.cut else "cut     nothing")
+        for window in tokens.windows:
+            typer.echo(f"window  {' '.join(window)}")

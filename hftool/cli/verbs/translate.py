@@ -9,8 +9,8 @@ from hftool.cli.inference_command import Answer, Common, ask, generation_options
 from hftool.cli.options import Texts
 
 NAME = "translate"
-To = Annotated[str | None, typer.Option("--to", metavar="CODE", help="Into this language: de, fr, ro, ...")]
-From = Annotated[str, typer.Option("--from", metavar="CODE", help="Out of this language.")]
+To = Annotated[str | None, typer.Option("--to", metavar="CODE", help="Target language: de, fr, ro, ...")]
+From = Annotated[str, typer.Option("--from", metavar="CODE", help="Source language.")]
 
 
 @inference_options
@@ -24,7 +24,7 @@ def command(
     sampling: dict[str, Any],
     common: Common,
 ) -> None:
-    """Each text in another language.
+    """Translate texts.
 
     \b
     hftool translate t5 --to de "The house is wonderful."
@@ -48,7 +48,7 @@ def _adapt(to: str | None, source: str, loaded: Any) -> Any:
 
 
 def _answer(sampling: dict[str, Any], loaded: Any, texts: list[str]) -> list[Answer]:
-    """The model has been told the languages: it goes on as it is."""
+    """The model has its prefix already."""
     from hftool import workflow
 
     return workflow.write(loaded, texts, sampling=sampling or None)

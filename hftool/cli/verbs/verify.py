@@ -4,17 +4,18 @@ from typing import Annotated
 
 import typer
 
-from hftool.cli.options import Json, Quiet, Verbose, go_offline
-from hftool.cli.progress import print_json, screen
+from hftool.cli.options import Shared, go_offline, shared_options
+from hftool.cli.progress import print_json
 
 NAME = "verify"
 Folder = Annotated[str, typer.Argument(metavar="DIR", help="A run, a model folder or an export.")]
 
 
-def command(folder: Folder, as_json: Json = False, quiet: Quiet = False, verbose: Verbose = False) -> None:
-    """Check every file of a folder against the hash that was written beside it: none missing, changed or added.
+@shared_options()
+def command(*, folder: Folder, shared: Shared) -> None:
+    """Check every file of a folder against its SHA-256: none missing, changed or added.
 
-    Of a run these are model/, checkpoints/ and base/; its config.yaml, manifest, log and metrics have no hashes.
+    Of a run model/, checkpoints/ and base/ are checked; its config.yaml, manifest, log and metrics have no checksums.
 
     \b
     hftool verify my-model
@@ -22,12 +23,12 @@ def command(folder: Folder, as_json: Json = False, quiet: Quiet = False, verbose
     go_offline(True)
     from hftool import workflow
 
-    with screen(quiet=quiet, verbose=verbose, as_json=as_json):
+    with shared.screen():
         found = workflow.verify(folder)
-    if as_json:
+    if shared.as_json:
         print_json({"path": str(found.folder), "kind": found.kind, "files": dict(found.files)})
         return
-    if not quiet:
+    if not shared.quiet:
         for name, digest in found.files.items():
             typer.echo(f"{digest}  {name}")
-    typer.echo(f"{found.kind} {found.folder}: {len(found.files)} files are as they were written")
+    typer.echo(f"{found.kind} {found.folder}: {len(found.files)} files match their checksums")

@@ -12,9 +12,10 @@ from hftool.data.schema import RowSchema
 from hftool.errors import ConfigError, DataError, UsageError
 from hftool.heads.collate import IGNORED, collate_inputs, pad_rows, seeds_of, token_loss
 from hftool.heads.packing import pack, token_ids
-from hftool.heads.protocol import Answer, Batch, Feature, GeneratedText, Metrics, Outputs, SamplingParams
+from hftool.heads.protocol import Answer, Batch, Feature, GeneratedText, Metrics, Outputs
 from hftool.heads.wire import TEXTS, WRITING, Asks, Parameter, Schema, texts_reply
 from hftool.models import HeadConfig, family_of
+from hftool.sampling import SamplingParams
 
 MAX_NEW_TOKENS = 64
 

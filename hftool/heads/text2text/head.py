@@ -13,10 +13,11 @@ from hftool.errors import UsageError
 from hftool.heads.collate import IGNORED, collate_inputs, pad_rows, seeds_of, token_loss
 from hftool.heads.generate.head import generated_answer
 from hftool.heads.long_texts import groups, shorten
-from hftool.heads.protocol import Answer, Batch, Feature, GeneratedText, Metrics, Outputs, SamplingParams
+from hftool.heads.protocol import Answer, Batch, Feature, GeneratedText, Metrics, Outputs
 from hftool.heads.wire import TEXTS, WRITING, Asks, Parameter, Schema, texts_reply
 from hftool.models import HeadConfig
 from hftool.registry.languages import language_of
+from hftool.sampling import SamplingParams
 
 MAX_NEW_TOKENS = 128
 

@@ -68,7 +68,7 @@ def batch_key_of(predictor: Predictor, batch_tokens: int | None, start_cost: int
         predictor = dataclasses.replace(predictor, batch_tokens=tokens)
     if sampling is None:
         return BatchKey(predictor, tokens, start_cost=start_cost, unpadded=predictor.packs)
-    sequences, new = max(sampling.beams, sampling.samples), sampling.max_new_tokens
+    sequences, new = max(sampling.num_beams, sampling.num_return_sequences), sampling.max_new_tokens
     # each generation step pays the start cost again
     return BatchKey(predictor, max(1, tokens // sequences), sequences, new, start_cost * (1 + new))
 

@@ -24,6 +24,7 @@ from hftool.errors import HftoolError
 from hftool.heads.protocol import Answer
 from hftool.heads.wire import LONGEST, settled
 from hftool.inference.streaming import TextStreamer
+from hftool.sampling import RANGES
 from hftool.server.batching.batcher import RowError, RowFailed
 from hftool.server.limits import Limits
 from hftool.server.protocols.prompts import prompt_rows, prompt_schema
@@ -49,8 +50,8 @@ class CompletionFields(BaseModel):
 
     model: str
     temperature: float | None = Field(default=1.0, ge=0, le=2)
-    top_p: float | None = Field(default=1.0, gt=0, le=1)
-    seed: int | None = Field(default=None, ge=0, le=2**63 - 1)
+    top_p: float | None = Field(default=1.0, gt=RANGES["top_p"].least, le=RANGES["top_p"].most)
+    seed: int | None = Field(default=None, ge=0, le=int(RANGES["seed"].most))
     stream: bool | None = False
     stream_options: StreamOptions | None = None
     user: str | None = None

@@ -1,0 +1,215 @@
+"""tokenize, info: what a model sees of a text, and what the model itself is."""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from hftool.errors import ConfigError, DataError, UsageError
+from hftool.heads import get_head, head_class
+from hftool.heads.classify.head import ClassifyHead
+from hftool.heads.protocol import Feature
+from hftool.models import (
+    HeadConfig,
+    Loaded,
+    auto_class_of,
+    describe,
+    family_of,
+    load_tokenizer,
+    natural_head_of,
+    read_config,
+    read_head_config,
+    sentence_settings,
+)
+from hftool.models.checksums import check_loaded
+from hftool.models.export_folder import describe_export, read_export
+from hftool.models.stored_weights import read_stored
+from hftool.progress import Progress, notice, silent
+from hftool.registry.heads import head_spec
+from hftool.registry.models import natural_head
+from hftool.resolve import resolve_model
+from hftool.safety import is_export
+from hftool.workflow._load import longest_input, notify_tokenizer, text_rows
+from hftool.workflow.arguments import Model, model_name, one_or_many, text_list
+
+LEAST_TOKENS = 2  # the special tokens at both ends
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """A text as its model reads it.
+
+    Attributes:
+        tokens: The tokens of the first window, special tokens included.
+        ids: Their ids.
+        mask: The attention mask: 1 for each token.
+        cut: The tokens that no window holds.
+        windows: The tokens of each further window of a long text; of a pair under `embed`, those of its second text.
+    """
+
+    tokens: list[str]
+    ids: list[int]
+    mask: list[int]
+    cut: list[str]
+    windows: list[list[str]] = field(default_factory=list)
+
+
+@one_or_many
+def tokenize(
+    model: Model | Loaded,
+    texts: Sequence[str],
+    *,
+    pairs: Sequence[str] | None = None,
+    max_length: int | None = None,
+    offline: bool = False,
+    fallback: bool = False,
+    progress: Progress = silent,
+) -> list[Tokens]:
+    """Tokenize texts, or pairs of texts, as the model's own head does in inference.
+
+    A text that the head cannot take (no mask to fill, a question without its context) is shown with the special tokens alone.
+
+    Args:
+        model: A name, a folder, a run, or a loaded model; the weights are not read.
+        texts: One text, or a list.
+        pairs: The second text of each: a context, for a model that answers questions.
+        max_length: In tokens, special tokens included; by default the model's. Generation truncates on the left.
+        offline: Open no socket.
+        fallback: Whether a stand-in may be used.
+        progress: Receives notices about the tokenizer.
+
+    Returns:
+        One `Tokens` for one text, a list of them for a list.
+
+    Raises:
+        UsageError: Texts that are none, or a max_length without room for a token.
+        HftoolError: What `load` raises.
+    """
+    texts, pairs = text_list(texts), None if pairs is None else text_list(pairs, "pairs")
+    if max_length is not None and max_length < LEAST_TOKENS:
+        raise UsageError(f"max_length must be a whole number of at least {LEAST_TOKENS}, not {max_length}")
+    if isinstance(model, Loaded):
+        tokenizer, head_config = model.tokenizer, model.head_config
+    else:
+        tokenizer, head_config = _tokenizer_of(model, offline=offline, fallback=fallback, progress=progress)
+    if max_length is not None:
+        head_config = dataclasses.replace(head_config, max_length=max_length)
+    whole = _windows(tokenizer, dataclasses.replace(head_config, max_length=0), texts, pairs)
+    seen = _windows(tokenizer, head_config, texts, pairs)
+    return [_tokens(tokenizer, one[0], windows, max_length) for one, windows in zip(whole, seen, strict=True)]
+
+
+def _tokenizer_of(model: Model, *, offline: bool, fallback: bool, progress: Progress) -> tuple[Any, HeadConfig]:
+    """The tokenizer of a model folder, and its head config: its own, or that of the head that it would be loaded with."""
+    place = resolve_model(model_name(model), head=None, offline=offline, fallback=fallback, progress=progress)
+    config = read_config(place.folder, exported=True)
+    check_loaded(place.folder, weights=False)
+    tokenizer = load_tokenizer(place.folder, config)
+    notify_tokenizer(tokenizer, place, progress)
+    head_config = read_head_config(place.folder)
+    if head_config is None:
+        head = natural_head(place.row) if place.row else natural_head_of(place.folder, config)
+        embeds = head_spec(head).embeds
+        head_config = HeadConfig(head=head, max_length=longest_input(place, tokenizer, config, embeds=embeds))
+        head_config = sentence_settings(place.folder).on(head_config) if embeds else head_config
+    return tokenizer, head_config
+
+
+def _windows(tokenizer: Any, head_config: HeadConfig, texts: Sequence[str], pairs: Sequence[str] | None) -> list[list[Feature]]:
+    """The windows of each text, or pair, as the head encodes them."""
+    head: Any = get_head(tokenizer, head_config)
+    count = 1 if pairs is None else 2
+    fitting = (
+        (*schema.inputs, *schema.optional)[:count]
+        for schema in head_class(head_config.head).row_schemas
+        if schema.for_inference and len(schema.inputs) <= count <= len(schema.inputs) + len(schema.optional)
+    )
+    roles = next((found for found in fitting if found[0] != "tokens"), None)
+    if hasattr(head, "asking"):  # it fills the masks of a text, as in inference
+        head = dataclasses.replace(head, asking=True)
+    plain = ClassifyHead(tokenizer, head_config)
+    made = []
+    for row in text_rows(texts, pairs, roles=roles or ("text", "text_pair")):
+        try:
+            made.append(head.encode([row]) if roles else plain.encode([row]))
+        except (ConfigError, DataError):  # no mask to fill, or a tokenizer without offsets
+            made.append(plain.encode([dict(zip(("text", "text_pair"), row.values(), strict=False))]))
+    return made
+
+
+def _tokens(tokenizer: Any, whole: Feature, windows: Sequence[Feature], max_length: int | None) -> Tokens:
+    """The tokens of a row, and those of the untruncated row that are not among them."""
+    ids, every = windows[0].input_ids.tolist(), whole.input_ids.tolist()
+    if max_length is not None and len(ids) > max_length:  # a prompt: training truncates it on the left, inference never
+        ids = ids[-max_length:]
+    if len(windows) > 1:  # only the part that all windows share, a question, is truncated
+        start = next((i for i, pair in enumerate(zip(ids, every, strict=False)) if pair[0] != pair[1]), len(ids))
+        lost = every[start : start + windows[0].cut]
+    else:
+        rest = len(every) - len(ids)
+        lost = every[:rest] if ids == every[rest:] else _missing(every, ids)
+    names = tokenizer.convert_ids_to_tokens
+    further = [window.input_ids.tolist() for window in windows[1:]]
+    if isinstance(windows[0].extra, np.ndarray):  # the second text of a pair, embedded by itself
+        further.append(windows[0].extra.tolist())
+    return Tokens(names(ids), ids, [1] * len(ids), names(lost), [names(one) for one in further])
+
+
+def _missing(whole: Sequence[int], kept: Sequence[int]) -> list[int]:
+    """The tokens that were truncated: what is kept stands in the same order in the whole."""
+    following = iter(kept)
+    awaited = next(following, None)
+    lost = []
+    for token in whole:
+        if token == awaited:
+            awaited = next(following, None)
+        else:
+            lost.append(token)
+    return lost
+
+
+def info(
+    model: Model,
+    *,
+    batch_size: int = 32,
+    length: int = 128,
+    offline: bool = False,
+    fallback: bool = False,
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """Describe a model without loading its weights: architecture, parameters by part, bytes, memory to infer and to train.
+
+    Args:
+        batch_size: Rows of a batch, for the memory.
+        length: Tokens of a row, for the memory.
+
+    Returns:
+        Facts as JSON; bytes and memory in bytes.
+    """
+    model = model_name(model)
+    place = resolve_model(model, head=None, offline=offline, fallback=fallback, progress=progress)
+    head_config = read_head_config(place.folder)
+    config = read_config(place.folder, exported=True)
+    check_loaded(place.folder, weights=False)
+    head = head_config.head if head_config else natural_head(place.row) if place.row else natural_head_of(place.folder, config)
+    if is_export(place.folder):
+        facts = describe_export(read_export(place.folder), batch_size=batch_size, length=length)
+    else:
+        if note := read_stored(place.folder).note:
+            notice(progress, note)
+        facts = describe(place.folder, auto_class_of(head, config), batch_size=batch_size, length=length)
+    stand_in = {"model": f"{place.stand_in['used']} for {place.stand_in['asked']}"} if place.stand_in else {}
+    stand_in = stand_in or (dict(head_config.stand_in) if head_config else {})
+    return {
+        "model": model,
+        "folder": str(place.folder),
+        "base": head_config.base if head_config else place.base,
+        "revision": head_config.revision if head_config else place.revision,
+        **facts,
+        "heads": list(family_of(config).heads),
+        "head": head,
+        **({"labels": list(head_config.labels), "task": head_config.task} if head_config else {}),
+        **({"stand_in": stand_in} if stand_in else {}),
+    }

@@ -1,0 +1,232 @@
+"""predict: answer every row of a file, in order and in bounded memory."""
+
+import itertools
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hftool.data.readers.plain_text import check_running_text
+from hftool.data.readers.tables import Record, Rejected, Row, Table, file_format, stream
+from hftool.data.rows import MAX_REJECTED, prepare_row
+from hftool.data.splits import mapping_sentence
+from hftool.data.writers import check_ending, write_lines, write_rows
+from hftool.errors import DataError, UsageError
+from hftool.heads.protocol import Answer
+from hftool.inference.predictor import Predictor
+from hftool.models import Loaded
+from hftool.progress import Event, Progress, notice, silent
+from hftool.registry.heads import head_spec
+from hftool.resolve import ModelSource, resolve_model
+from hftool.storage.run_folder import check_output
+from hftool.workflow._infer import natural_options
+from hftool.workflow._load import check_head_by_name, load_place, make_predictor, trained
+from hftool.workflow.arguments import Model, Task, model_name, task_name
+from hftool.workflow.choose_head import columns_to_answer
+from hftool.workflow.in_memory import PATH, records, rows_table
+
+ROWS_AT_A_TIME = 4096
+SAMPLED = 1000  # rows from which the columns and the kind of text are inferred
+
+
+def predict(
+    model: Model | Loaded,
+    source: Task | None,
+    *,
+    out: str | Path | None = None,
+    column: Mapping[str, str] | None = None,
+    head: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    top_k: int | None = None,
+    device: str = "auto",
+    encoding: str | None = None,
+    offline: bool = False,
+    fallback: bool = False,
+    progress: Progress = silent,
+    handle: Any = None,
+) -> Any:
+    """Answer every row of a file or of rows in memory, in order and in bounded memory.
+
+    A row of the output has its own columns, then the parts of its answer, which are empty where it cannot be answered.
+
+    Args:
+        source: A file; or a list of dicts, a pandas DataFrame, a datasets.Dataset.
+        out: A .csv, .tsv, .jsonl or .parquet file, .npy for embeddings; it appears whole or not at all.
+        column: Role -> column, such as {"text": "review"}.
+        options: Fields of the head.
+        top_k: Only the K most probable labels.
+        handle: Receives JSON Lines where there is no `out`; by default stdout.
+
+    Returns:
+        The number of rows; for rows in memory without `out` and `handle`, the rows of the output.
+
+    Raises:
+        HftoolError: What `load` raises, DataError, OutputUnavailable.
+    """
+    table = rows_table(source)
+    path = PATH if table else _file(source)
+    _check_out(out)
+    place = _resolved(model, head, offline=offline, fallback=fallback, progress=progress)
+    rejected: list[Rejected] = []
+    opened = _in_memory(table) if table else _opened(path, encoding, rejected, is_text=head is not None, progress=progress)
+    loaded = trained(load_place(place, head=head, device=device, progress=progress) if place else model, head)
+    _check_array(out, loaded)
+    sample, present, rest = opened
+    mapping = columns_to_answer(present, sample, loaded, column or {}, path, chosen=head is not None)
+    notice(progress, mapping_sentence(mapping))
+    answers = _Answered(loaded, mapping, present, {**natural_options(loaded), **(options or {})}, top_k, path, progress)
+    rows = answers.rows(itertools.chain(sample, rest), rejected)
+    if table and out is None and handle is None:
+        return list(rows)
+    return write_lines(handle or sys.stdout, rows) if out is None else write_rows(Path(out), rows)
+
+
+def _check_out(out: str | Path | None) -> None:
+    if out is not None:
+        check_ending(out)
+        check_output(Path(out))
+
+
+def _file(source: Task | None) -> str:
+    if source is None:
+        raise UsageError("which file?", "hftool predict MODEL FILE --out OUT.csv")
+    return task_name(source)
+
+
+def _resolved(
+    model: Model | Loaded, head: str | None, *, offline: bool, fallback: bool, progress: Progress
+) -> ModelSource | None:
+    """Where the model is; None for one that is loaded."""
+    if isinstance(model, Loaded):
+        return None
+    if head is not None:
+        check_head_by_name(model, head)
+    return resolve_model(model_name(model), head=head, offline=offline, fallback=fallback, progress=progress)
+
+
+def _check_array(out: str | Path | None, loaded: Loaded) -> None:
+    if out is not None and check_ending(out) == "npy" and not head_spec(loaded.head_config.head).embeds:
+        raise UsageError("an array holds vectors, and these answers are none", "Write .jsonl, .csv, .tsv or .parquet")
+
+
+def _in_memory(table: Table) -> tuple[list[Record], tuple[str, ...], Iterator[Record]]:
+    return records(table), table.columns, iter(())
+
+
+def _opened(
+    source: str, encoding: str | None, rejected: list[Rejected], *, is_text: bool, progress: Progress
+) -> tuple[list[Record], tuple[str, ...], Iterator[Record]]:
+    """The first records of a file, its columns, and the remaining records.
+
+    is_text: accept lines as text, whatever they look like. Raises what `stream` raises, DataError.
+    """
+    notes: list[str] = []
+    names, records = stream(source, encoding=encoding, rejected=rejected, notes=notes)
+    sample = list(itertools.islice(records, SAMPLED))
+    if not sample:
+        raise DataError(f"'{source}' has no rows")
+    if not is_text and file_format(source) == "txt":
+        check_running_text((record.row["text"] for record in sample), source)
+    for note in notes:
+        notice(progress, note)
+    return sample, names or tuple(sample[0].row), records
+
+
+def _one_by_one(predictor: Predictor, rows: Sequence[Row], refused: dict[int, str]) -> list[Answer]:
+    """The answers of the rows that can be answered; the reasons of the others go into `refused`, by position."""
+    answers: list[Answer] = []
+    for position, row in enumerate(rows):
+        try:
+            answers += predictor.answer([row])
+        except DataError as error:
+            refused[position] = error.detail
+    return answers
+
+
+@dataclass(frozen=True)
+class _Answered:
+    """Rows with their answers, chunk by chunk."""
+
+    loaded: Loaded
+    mapping: Mapping[str, str]
+    present: Sequence[str]
+    options: Mapping[str, Any]
+    top_k: int | None
+    source: str
+    progress: Progress
+    cut: list[int] = field(default_factory=list)
+
+    def rows(self, records: Iterator[Record], rejected: list[Rejected]) -> Iterator[Row]:
+        """Raises DataError at the end when over 1 % could not be read: then no output file appears."""
+        predictor = make_predictor(self.loaded, options=self.options)
+        blank: list[Rejected] = []
+        nothing: Row = {}
+        done = 0
+        while chunk := list(itertools.islice(records, ROWS_AT_A_TIME)):
+            answers = self._answers(predictor, chunk, blank, is_first=not done)
+            found = next((cells for cells in answers if cells is not None), None)
+            if found is None and not done:
+                raise DataError(f"none of the first {len(chunk)} rows of {self.source} can be answered: {blank[0].reason}")
+            nothing = nothing or dict.fromkeys(found or ())
+            for record, cells in zip(chunk, answers, strict=True):
+                yield self._line(record.row, nothing if cells is None else cells)
+            done += len(chunk)
+            self.progress(Event("rows", values={"done": done}))
+        if any(self.cut):
+            longer = sum(map(bool, self.cut))
+            notice(
+                self.progress,
+                f"{longer} of {done} rows are longer than {self.loaded.head_config.max_length} tokens and were truncated",
+            )
+        if blank:
+            which = f"{len(blank)} of {done} rows of {self.source} cannot be answered: their new columns are empty"
+            notice(self.progress, f"{which}; the first is line {blank[0].row}: {blank[0].reason}")
+        if rejected:
+            first, total = rejected[0], done + len(rejected)
+            message = f"{len(rejected)} of {total} rows of {self.source} cannot be read; the first is line {first.row}: "
+            if len(rejected) > MAX_REJECTED * total:
+                raise DataError(message + first.reason, "At most 1 % may be unusable: repair the file")
+            notice(self.progress, f"{message}{first.reason}; they are left out")
+
+    def _answers(
+        self, predictor: Predictor, chunk: Sequence[Record], blank: list[Rejected], *, is_first: bool
+    ) -> list[Row | None]:
+        """The new cells of each row; None, and an entry in `blank`, for a row without a text or that the head refuses."""
+        marked = head_spec(self.loaded.head_config.head).offset_roles
+        made = [prepare_row(record.row, self.mapping, marked=marked) for record in chunk]
+        usable = [row for row, reason in made if not reason]
+        refused: dict[int, str] = {}
+        try:
+            answers: Iterator[Answer] = iter(list(predictor.answer(usable)))
+        except DataError as error:  # of one row, or of all where the model is damaged
+            answers = iter(_one_by_one(predictor, usable, refused))
+            if len(refused) == len(usable) and is_first:
+                raise error from None
+        cells: list[Row | None] = []
+        position = 0
+        for record, (_, reason) in zip(chunk, made, strict=True):
+            fault = reason or refused.get(position, "")
+            position += not reason
+            if fault:
+                blank.append(Rejected(record.number, fault, ""))
+            cells.append(None if fault else self._cells(next(answers)))
+        return cells
+
+    def _cells(self, answer: Answer) -> Row:
+        """The parts of an answer as columns; probabilities by label one column each, or the top_k best."""
+        cells = {key: value.tolist() if hasattr(value, "tolist") else value for key, value in answer.items()}
+        self.cut.append(cells.pop("cut", 0))
+        chances = cells.pop("probabilities", None)
+        if chances is None:
+            return cells
+        if self.top_k is None:
+            return cells | {f"probability_{name}": chance for name, chance in chances.items()}
+        ranked = sorted(chances, key=lambda name: -chances[name])[: self.top_k]
+        for rank, name in enumerate(ranked[1:], start=2):
+            cells |= {f"label_{rank}": name, f"probability_{rank}": chances[name]}
+        return cells
+
+    def _line(self, row: Row, cells: Mapping[str, Any]) -> Row:
+        """The row's own columns, then the new ones; one whose name is taken is called predicted_NAME."""
+        return row | {f"predicted_{key}" if key in self.present else key: value for key, value in cells.items()}

@@ -1,0 +1,64 @@
+"""Rows in memory as a task: a list of dicts, a pandas DataFrame or a datasets.Dataset."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from hftool.data.readers.tables import Record, Table
+from hftool.errors import DataError, InputMissing
+
+PREFIX = "memory:"  # of such a task in config.yaml; the fingerprint of the rows follows
+PATH = "the rows in memory"
+
+
+def rows_table(data: object) -> Table | None:
+    """Rows as the table that a file of them would be; None where `data` is something else, such as a path.
+
+    Raises:
+        DataError: There are no rows.
+    """
+    names: dict[str, tuple[str, ...]] = {}
+    frame: Any = data
+    if isinstance(data, (list, tuple)) and all(isinstance(row, Mapping) for row in data):
+        rows = [{str(key): value for key, value in row.items()} for row in data]
+        columns = tuple(dict.fromkeys(key for row in rows for key in row))
+    elif hasattr(data, "features") and hasattr(data, "with_format"):  # datasets.Dataset
+        rows = frame.with_format("arrow")[:].to_pylist()  # undecoded: an image could be an address
+        columns = tuple(frame.column_names)
+        kinds = {key: getattr(kind, "feature", kind) for key, kind in frame.features.items()}
+        names = {key: tuple(kind.names) for key, kind in kinds.items() if hasattr(kind, "names")}
+    elif hasattr(data, "to_dict") and hasattr(data, "columns"):  # pandas.DataFrame
+        columns = tuple(map(str, frame.columns))
+        rows = [dict(zip(columns, row, strict=True)) for row in frame.astype(object).itertuples(index=False, name=None)]
+    else:
+        return None
+    if not rows:
+        raise DataError("there are no rows", "Give at least one")
+    return Table("train", PATH, columns, rows, list(range(1, len(rows) + 1)), label_names=names)
+
+
+def records(table: Table) -> list[Record]:
+    """The rows of a table as the readers of files give them."""
+    return [Record(number, row) for number, row in zip(table.numbers, table.rows, strict=True)]
+
+
+def task_of(table: Table) -> str:
+    """The name under which a run records these rows: it changes when any cell does."""
+    digest = hashlib.sha256(json.dumps([table.columns, table.label_names]).encode())
+    for row in table.rows:
+        digest.update(json.dumps(row, default=str, sort_keys=True).encode())
+    return PREFIX + digest.hexdigest()[:16]
+
+
+def is_in_memory(task: str | None) -> bool:
+    """Whether a recorded task was rows in memory."""
+    return task is not None and task.startswith(PREFIX)
+
+
+def check_given(table: Table | None) -> Table:
+    """Raise InputMissing where the rows of a run that was trained on rows in memory are not given again."""
+    if table is None:
+        hint = "Give them again: hftool.finetune(MODEL, ROWS, out=RUN, resume=True), or hftool.evaluate(RUN, ROWS)"
+        raise InputMissing("the run was trained on rows in memory, and no file has them", hint)
+    return table
