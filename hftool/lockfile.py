@@ -133,7 +133,7 @@ def read_lock(path: Path) -> Lock:
     return Lock(path, entries)
 
 
-def holding() -> Lock | None:
+def active_lock() -> Lock | None:
     """The active lock of this process, or None. Raises what `read_lock` raises."""
     path = os.environ.get(VARIABLE)
     return read_lock(Path(path)) if path else None

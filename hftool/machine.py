@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hftool.errors import UsageError
-from hftool.processes import local_rank, local_world_size, several, world
+from hftool.processes import is_distributed, local_rank, local_world_size, world_size
 
 FAST_BF16_FLAGS = ("avx512_bf16", "amx_bf16", "bf16")  # x86 and Arm, as in /proc/cpuinfo
 DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}  # hftool's name to torch's
@@ -152,11 +152,11 @@ def share_devices(device: str, *, wish: str = "auto") -> str:
     Raises:
         UsageError: There are fewer GPUs than processes, or one GPU was requested by its number.
     """
-    if not several() or not device.startswith("cuda"):
+    if not is_distributed() or not device.startswith("cuda"):
         return device
     if wish.startswith("cuda:"):
         raise UsageError(
-            f"'{wish}' is one GPU, and each of {world()} processes takes one", "Use --device cuda, or --processes 1"
+            f"'{wish}' is one GPU, and each of {world_size()} processes takes one", "Use --device cuda, or --processes 1"
         )
     gpus = len([name for name in devices() if name.startswith("cuda")])
     if local_world_size() > gpus:
@@ -166,7 +166,7 @@ def share_devices(device: str, *, wish: str = "auto") -> str:
 
 def own_device(device: str) -> str:
     """The device of this process in a run on `device`."""
-    return f"cuda:{local_rank()}" if several() and device.startswith("cuda") else device
+    return f"cuda:{local_rank()}" if is_distributed() and device.startswith("cuda") else device
 
 
 def choose_precision(wish: str, device: str, safe_dtypes: tuple[str, ...]) -> str:
@@ -219,7 +219,7 @@ def _timed_product(matrix: Any) -> float:
     return max(time.perf_counter() - started, 1e-9)
 
 
-def bound_kernel_caches() -> None:
+def limit_kernel_caches() -> None:
     """Let oneDNN cache few compiled kernels, for a process that computes batches of many shapes, such as a server.
 
     oneDNN compiles a kernel per shape and caches 1,024 of them, and torch as many descriptors. Kernels are small, but they

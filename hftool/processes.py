@@ -18,7 +18,7 @@ def rank() -> int:
     return int(os.environ.get("RANK", "0"))
 
 
-def world() -> int:
+def world_size() -> int:
     """The number of processes of this run."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
@@ -30,20 +30,20 @@ def local_rank() -> int:
 
 def local_world_size() -> int:
     """The number of processes of this run on this machine."""
-    return int(os.environ.get("LOCAL_WORLD_SIZE", str(world())))
+    return int(os.environ.get("LOCAL_WORLD_SIZE", str(world_size())))
 
 
-def several() -> bool:
+def is_distributed() -> bool:
     """Whether the run has more than one process."""
-    return world() > 1
+    return world_size() > 1
 
 
 def is_worker() -> bool:
     """Whether torchrun started this process, or hftool through it: even a single worker starts no others."""
-    return several() or EXIT_FILE in os.environ or "TORCHELASTIC_RUN_ID" in os.environ
+    return is_distributed() or EXIT_FILE in os.environ or "TORCHELASTIC_RUN_ID" in os.environ
 
 
-def restarts() -> int:
+def restart_count() -> int:
     """How often torch's elastic agent has restarted the processes of this run."""
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
 
@@ -52,7 +52,7 @@ def become_worker() -> None:
     """Set up a worker at the start of a command: only rank 0 prints, and a worker ends with its launcher."""
     if EXIT_FILE in os.environ and rank() == 0:
         Path(os.environ[EXIT_FILE]).unlink(missing_ok=True)  # from workers before a restart
-    if several() and os.environ.get("RANK") != "0":
+    if is_distributed() and os.environ.get("RANK") != "0":
         sys.stdout = open(os.devnull, "w", encoding="utf-8")
     if LAUNCHER in os.environ:
         threading.Thread(target=_watch_launcher, args=(int(os.environ[LAUNCHER]),), daemon=True, name="hftool-launcher").start()
@@ -67,15 +67,15 @@ def _watch_launcher(launcher: int) -> None:
     os._exit(128 + signal.SIGTERM)
 
 
-def first_has_left() -> bool:
+def rank0_has_exited() -> bool:
     """Whether rank 0 has stored its exit code; errors of other ranks after that only come from its absence."""
     return rank() > 0 and EXIT_FILE in os.environ and Path(os.environ[EXIT_FILE]).is_file()
 
 
-def leave(code: int) -> int:
+def worker_exit_code(code: int) -> int:
     """The exit code of a worker, where hftool alone would end with `code`; rank 0 stores it for the launcher."""
     path = os.environ.get(EXIT_FILE)
-    if path is None or (code == 1 and not first_has_left()):
+    if path is None or (code == 1 and not rank0_has_exited()):
         return code
     if rank() == 0:
         with open(path, "w", encoding="ascii") as handle:

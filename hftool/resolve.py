@@ -10,7 +10,7 @@ from pathlib import Path
 from hftool import hub
 from hftool.data.readers.tables import FORMATS, Table, read_hub_folder, read_table, split_files
 from hftool.errors import ConfigError, DataError, HubUnreachable, InputMissing, Refused, UsageError
-from hftool.lockfile import holding
+from hftool.lockfile import active_lock
 from hftool.models.checksums import SUMS, verify_checksums
 from hftool.progress import Progress, notice, silent
 from hftool.registry.models import Model, find_model, get_model, natural_head
@@ -32,9 +32,6 @@ class StandIn:
 
     def __str__(self) -> str:
         return f"{self.used} for {self.requested}"
-
-    def __getitem__(self, key: str) -> str:  # until hftool/workflow uses the attributes
-        return self.used if key == "used" else self.requested
 
     @classmethod
     def parse(cls, text: str) -> "StandIn | None":
@@ -99,7 +96,7 @@ def _path_of(name: str) -> Path:
     return path
 
 
-def check_word(name: str) -> None:
+def check_model_name(name: str) -> None:
     """Raise UsageError or InputMissing for a MODEL that cannot exist, before anything is read or fetched."""
     if not name.strip():
         raise UsageError("which model?", "See `hftool models`; a Hub id is owner/name")
@@ -124,7 +121,7 @@ def resolve_model(name: str, *, head: str | None, offline: bool, fallback: bool,
         HubUnreachable: The model is neither local nor on the Hub.
         Refused: The active lock does not allow it, or the folder is hostile.
     """
-    check_word(name)
+    check_model_name(name)
     path = _path_of(name)
     row = find_model(name)
     if row is not None and not (path.is_dir() and _holds_model(path)):
@@ -144,7 +141,7 @@ def find_snapshot(repo: str, revision: str = "", *, kind: str = "model", part: s
     Returns None if it is not in the cache and `offline` is set. Raises Refused (it differs from the active lock), and what
     `hub.fetch` raises.
     """
-    lock = holding()
+    lock = active_lock()
     pinned = lock.pin(repo, revision, kind) if lock else revision
     found = hub.cached(repo, pinned, kind=kind, part=part)
     if found and lock and not offline and not lock.is_whole(repo, found.folder, kind=kind, part=part):
@@ -177,7 +174,7 @@ def _source_of_folder(path: Path) -> ModelSource:
 
 def _check_as_written(folder: Path) -> None:
     """With an active lock, refuse a local folder that has changed since its SHA256SUMS was written."""
-    if holding() is None or not (folder / SUMS).is_file():
+    if active_lock() is None or not (folder / SUMS).is_file():
         return
     try:
         verify_checksums(folder)
@@ -218,7 +215,7 @@ def _find_local(row: Model, *, requested: bool = True) -> hub.Snapshot | None:
     """
     if row.bundled:
         return hub.Snapshot(ASSETS / "models" / row.bundled, "")
-    installed, lock = _installed(row), holding()
+    installed, lock = _installed(row), active_lock()
     if installed is not None or (lock is not None and not requested and ("model", row.repo) not in lock.entries):
         return installed
     return find_snapshot(row.repo, row.revision, offline=True)
@@ -271,7 +268,7 @@ def resolve_task(
             return TaskSource(tables, row)
         own_data = _data_of_row(row, offline=offline, fallback=fallback, progress=progress)
         return replace(own_data, tables={**own_data.tables, **tables})
-    if name and is_own_data(name):
+    if name and is_local_data(name):
         path = _path_of(name)
         own = split_files(path) if path.is_dir() else {"train": path}
         read = {s: _read(p, s, encoding, progress) for s, p in own.items() if s not in tables}
@@ -292,7 +289,7 @@ def _read(path: str | Path, split: str, encoding: str | None, progress: Progress
     return table
 
 
-def is_own_data(name: str) -> bool:
+def is_local_data(name: str) -> bool:
     """Whether a TASK is a local file or folder. Raises InputMissing when it has the form of a path and does not exist."""
     if _path_of(name).exists():
         return True

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from hftool.errors import DataError, InputMissing, Refused, UsageError
-from hftool.storage.checksums import sha256 as sha256  # noqa: PLC0414
+from hftool.storage.checksums import sha256
 from hftool.storage.json_documents import MAX_BYTES, check_plain, containers, open_plain, read_document
 
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".h5", ".msgpack", ".joblib")

@@ -16,7 +16,7 @@ from hftool.errors import HftoolError
 from hftool.progress import silent
 from hftool.registry.models import get_model
 from hftool.registry.tasks import get_task
-from hftool.resolve import INSTALL_OFFLINE, StandIn, check_word, resolve_model, resolve_task
+from hftool.resolve import INSTALL_OFFLINE, StandIn, check_model_name, resolve_model, resolve_task
 
 MODEL = {"config.json": b'{"model_type": "bert"}', "tokenizer.json": b"{}", "model.safetensors": b"weights"}
 BERT, GLUE = get_model("bert"), get_task("sst2")
@@ -232,9 +232,9 @@ def test_a_stand_in_that_nobody_watches_is_logged(here, caplog):
 def test_a_word_is_checked_without_fetching(here):
     for word in ("bert", "owner/name", "there"):
         (here / "there").mkdir(exist_ok=True)
-        check_word(word)
-    assert line_of(check_word, "bertt") == "2 unknown model 'bertt'. Did you mean 'bert'?"
-    assert line_of(check_word, "no/such/folder").startswith("66 there is no folder 'no/such/folder'")
+        check_model_name(word)
+    assert line_of(check_model_name, "bertt") == "2 unknown model 'bertt'. Did you mean 'bert'?"
+    assert line_of(check_model_name, "no/such/folder").startswith("66 there is no folder 'no/such/folder'")
 
 
 def test_without_fallback_or_a_stand_in_it_is_an_error(here):

@@ -13,7 +13,8 @@ from safetensors.torch import load_file, save_file
 
 from hftool.errors import DataError, HftoolError, InputMissing, Refused
 from hftool.models import HeadConfig, load_model
-from hftool.safety import check_folder, check_hash, check_safetensors, sha256
+from hftool.safety import check_folder, check_hash, check_safetensors
+from hftool.storage.checksums import sha256
 
 HEAD_CONFIG = HeadConfig(head="classify", labels=("a", "b"))
 

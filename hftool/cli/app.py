@@ -54,7 +54,7 @@ from hftool.errors import (
     nearest,
     without_credentials,
 )
-from hftool.processes import become_worker, first_has_left, leave, rank
+from hftool.processes import become_worker, rank, rank0_has_exited, worker_exit_code
 
 TOUR = """hftool: BERT, RoBERTa, GPT-2 and T5, each job one command.
 
@@ -168,7 +168,7 @@ def _bug(error: Exception, words: Sequence[str]) -> int:
     """A bug: the only case with a traceback. A worker whose rank 0 has exited prints nothing."""
     import traceback
 
-    if first_has_left():
+    if rank0_has_exited():
         return 1
     typer.echo(without_credentials("".join(traceback.format_exception(error))), err=True, nl=False)
     if _wants_json(words):
@@ -220,4 +220,4 @@ def entry() -> NoReturn:
         if isinstance(stream, io.TextIOWrapper) and not stream.isatty() and "PYTHONIOENCODING" not in os.environ:
             stream.reconfigure(encoding="utf-8")
     become_worker()
-    sys.exit(leave(main()))
+    sys.exit(worker_exit_code(main()))

@@ -9,7 +9,7 @@ import torch
 
 from hftool.data.readers.tables import Row
 from hftool.data.schema import RowSchema
-from hftool.heads.wire import Asks, Parameter, Schema
+from hftool.heads.wire import InputSpec, Parameter, Schema
 from hftool.models import HeadConfig
 from hftool.sampling import SamplingParams
 
@@ -164,7 +164,7 @@ class Head(Protocol):
         ...
 
     @property
-    def asks(self) -> Asks:
+    def input_spec(self) -> InputSpec:
         """The inputs of an HTTP request."""
         ...
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from hftool.data.readers.tables import Row, whole_characters
+from hftool.data.readers.tables import Row, replace_surrogates
 from hftool.data.schema import IGNORED, is_blank
 from hftool.errors import DataError, UsageError, did_you_mean, listing
 from hftool.sampling import RANGES, with_field_names
@@ -25,7 +25,7 @@ TYPES = {int: "integer", float: "number", bool: "boolean", str: "string", list: 
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asks:
+class InputSpec:
     """The inputs of a request.
 
     Attributes:
@@ -116,7 +116,7 @@ class Parameter:
         if self.kind is list:
             if len(value) > high or not all(isinstance(one, str) and 0 < len(one) <= LONGEST for one in value):
                 raise UsageError(f"'{name}' must be a list of at most {high:g} texts of 1 to {LONGEST} characters")
-            return tuple(whole_characters(one) for one in value)
+            return tuple(replace_surrogates(one) for one in value)
         if self.kind in (int, float) and not (self.least < value <= high if self.above else self.least <= value <= high):
             raise UsageError(f"'{name}' must be {_range(self.least, high, above=self.above)}, not {value}")
         return value
@@ -132,7 +132,7 @@ def _shown(number: float) -> str:
 
 
 # How a text is generated, as the tasks of Hugging Face call it.
-WRITING: Mapping[str, Parameter] = MappingProxyType(
+GENERATION_PARAMETERS: Mapping[str, Parameter] = MappingProxyType(
     {
         name: Parameter(kind=row.kind, help=row.help, least=row.least, above=row.above, most=row.most, goes=f"decoding.{name}")
         for name, row in RANGES.items()
@@ -144,7 +144,7 @@ WRITING: Mapping[str, Parameter] = MappingProxyType(
 )
 
 
-def rows_of(spec: Asks, inputs: Any, *, most: int, chars: int, name: str = "inputs") -> list[Row]:
+def rows_of(spec: InputSpec, inputs: Any, *, most: int, chars: int, name: str = "inputs") -> list[Row]:
     """Convert the inputs of a request to rows.
 
     Args:
@@ -169,7 +169,7 @@ def rows_of(spec: Asks, inputs: Any, *, most: int, chars: int, name: str = "inpu
     return rows
 
 
-def _row(spec: Asks, value: Any, path: str, chars: int) -> Row:
+def _row(spec: InputSpec, value: Any, path: str, chars: int) -> Row:
     named = isinstance(value, dict)
     if isinstance(value, str) and len(spec.texts) == 1:
         value = {next(iter(spec.texts)): value}
@@ -188,7 +188,7 @@ def _row(spec: Asks, value: Any, path: str, chars: int) -> Row:
             raise UsageError(f"'{at}' has {len(text)} characters: at most {chars} are taken", "Shorten it")
         if not spec.blank and is_blank(text):
             raise DataError(f"'{at}' is empty")
-        row[roles[name]] = whole_characters(text)
+        row[roles[name]] = replace_surrogates(text)
     return row
 
 

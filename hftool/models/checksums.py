@@ -103,13 +103,13 @@ def check_loaded(folder: Path, *, weights: bool = True) -> None:
         return
     lines = map(LINE.fullmatch, (folder / SUMS).read_text(encoding="utf-8", errors="replace").splitlines())
     sums = {found[2]: found[1] for found in lines if found and found[2].endswith(suffixes) and not _leaves_folder(found[2])}
-    diff = compare_folder(folder, sums, hasher=hashes_of)
+    diff = compare_folder(folder, sums, hasher=cached_hashes)
     if diff.changed:
         changed = FolderDiff(changed=diff.changed)
         raise DataError(f"'{folder}' is not as it was written: {changed}", f"{AGAIN}; {IF_INTENDED}")
 
 
-def hashes_of(paths: list[Path]) -> dict[Path, str]:
+def cached_hashes(paths: list[Path]) -> dict[Path, str]:
     """SHA-256 of files, from the cache $HF_HOME/hftool/hashes.json where a file has not changed since.
 
     A file is hashed every time if the cache cannot be written or the file changed within the last second.

@@ -27,7 +27,8 @@ from hftool.onnx_export.generation_graphs import write_graphs
 from hftool.onnx_export.parity import Pair
 from hftool.onnx_export.quantize import quantize_graphs
 from hftool.onnx_export.sample_texts import fitting
-from hftool.safety import EXPORT, sha256
+from hftool.safety import EXPORT
+from hftool.storage.checksums import sha256
 from hftool.storage.run_folder import write_json
 
 TOLERANCE = 1e-3  # of the largest output: fp32 sums in another order differ by about 1e-6 of it
@@ -58,11 +59,11 @@ class ExportJob:
     loaded: Loaded
     facts: Mapping[str, Any]
     size: int
-    asked: Sequence[Row]
+    rows: Sequence[Row]
     origin: str
     options: Mapping[str, Any]
     pairs: Sequence[Row] = ()
-    measured: Sequence[Row] = ()
+    labelled_rows: Sequence[Row] = ()
     provenance: RunProvenance = NO_PROVENANCE
 
 
@@ -100,7 +101,7 @@ def export(job: ExportJob, folder: Path, *, quantize: str | None = None) -> dict
         report["agreement"] = _check_agreement(pair, job)
     report["metrics"] = _check_metrics(pair, job, quantize)
     inference = pair.with_options(job.options)
-    report["latency"] = parity.latency(inference, inference.head.encode(job.asked))
+    report["latency"] = parity.latency(inference, inference.head.encode(job.rows))
     files = sorted(path for path in folder.iterdir() if path.suffix in (".onnx", ".data"))
     report["bytes"] = {"before": job.size, "after": sum(path.stat().st_size for path in files)}
     report["model"] = dict(job.facts)
@@ -121,7 +122,7 @@ def _pair(job: ExportJob, head: Head, folder: Path, graphs: Mapping[str, str]) -
 
 def _sample(head: Head, job: ExportJob) -> Batch:
     """The batch to trace with: every input that the head may give the model, and padding."""
-    segments = any(feature.segments is not None for rows in (job.asked, job.pairs) for feature in head.encode(rows))
+    segments = any(feature.segments is not None for rows in (job.rows, job.pairs) for feature in head.encode(rows))
     types = [np.arange(length) % 2 if segments else None for length in SAMPLE]
     features = [Feature(np.arange(length, dtype=np.int32), i, types[i]) for i, length in enumerate(SAMPLE)]
     return {name: values for name, values in head.collate(features).items() if name != "labels"}
@@ -130,7 +131,7 @@ def _sample(head: Head, job: ExportJob) -> Batch:
 def _check_parity(pair: Pair, job: ExportJob, *, segments: bool) -> dict[str, Any]:
     """Compare the fp32 graphs with the model on real texts and random tokens. Raises DataError over the tolerance."""
     pair = pair.with_options(job.options)
-    head, features = pair.head, pair.head.encode(job.asked)
+    head, features = pair.head, pair.head.encode(job.rows)
     random = _random_batches(head, job, segments=segments)
     report: dict[str, Any] = {"tolerance": TOLERANCE, "texts_from": job.origin}
     real = parity.batches_of(head, features)
@@ -142,7 +143,7 @@ def _check_parity(pair: Pair, job: ExportJob, *, segments: bool) -> dict[str, An
         same, count = report["answers"]["same"], report["answers"]["of"]
     else:
         report["outputs"] = _within_tolerance(parity.compare_outputs(pair, real))
-        prompts = parity.batches_of(head, head.encode(fitting(head, [_prompt(head, row) for row in job.asked])))
+        prompts = parity.batches_of(head, head.encode(fitting(head, [_prompt(head, row) for row in job.rows])))
         report["random"] = parity.compare_texts(pair, chain(prompts, random))
         same, count = report["random"]["same_texts"], report["random"]["texts"]
     if same < count:
@@ -173,7 +174,7 @@ def _prompt(head: Head, row: Row) -> Row:
 def _check_agreement(pair: Pair, job: ExportJob) -> dict[str, Any]:
     """Compare the quantized graphs with the model on real texts. Raises DataError when too few answers agree."""
     pair = pair.with_options(job.options)
-    features = pair.head.encode(job.asked)
+    features = pair.head.encode(job.rows)
     if pair.head.sampling is None:
         report = parity.compare_answers(pair, features)
         same, count = report["same"], report["of"]
@@ -191,18 +192,18 @@ def _check_agreement(pair: Pair, job: ExportJob) -> dict[str, Any]:
 
 def _check_metrics(pair: Pair, job: ExportJob, quantize: str | None) -> dict[str, Any]:
     """The metrics of both on labelled rows, if there are any. Raises DataError when the best metric drops too far."""
-    if not job.measured:
+    if not job.labelled_rows:
         return {}
     labels, metrics = job.loaded.head_config.labels, pair.head.metrics()
-    before = parity.measure(pair.before, job.measured, labels)
-    after = parity.measure(pair.after, job.measured, labels)
+    before = parity.measure(pair.before, job.labelled_rows, labels)
+    after = parity.measure(pair.after, job.labelled_rows, labels)
     change = after[metrics.best] - before[metrics.best]
     lost = -change if metrics.rises else change
     unit = job.loaded.head_config.label_scale[1] if metrics.best == ERROR and job.loaded.head_config.label_scale else 1.0
-    allowed = max(MOST_LOST * max(unit, abs(before[metrics.best])), unit / len(job.measured))
+    allowed = max(MOST_LOST * max(unit, abs(before[metrics.best])), unit / len(job.labelled_rows))
     if lost > allowed + 1e-9 * unit:
         raise DataError(
             f"{metrics.best} goes from {before[metrics.best]:.4f} to {after[metrics.best]:.4f}: over {allowed:.4f} is lost",
             "Export it without --quantize" if quantize else FAULT,
         )
-    return {"rows": len(job.measured), "deciding": metrics.best, "before": before, "after": after, "allowed_loss": allowed}
+    return {"rows": len(job.labelled_rows), "deciding": metrics.best, "before": before, "after": after, "allowed_loss": allowed}

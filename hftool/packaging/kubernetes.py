@@ -13,7 +13,7 @@ CPU = 2  # cores, and so threads, of a pod
 MANIFESTS = ("deployment.yaml", "service.yaml", "hpa.yaml", "networkpolicy.yaml", "poddisruptionbudget.yaml")
 
 
-def write_objects(service: Service, folder: Path) -> None:
+def write_manifests(service: Service, folder: Path) -> None:
     """Write the manifests and kustomization.yaml into an existing folder.
 
     Raises:

@@ -7,7 +7,7 @@ from hftool.packaging.service import Service
 from hftool.storage.run_folder import write_text
 
 
-def write_readme(service: Service, folder: Path, *, body: str, most: int | None = None) -> None:
+def write_readme(service: Service, folder: Path, *, body: str, max_replicas: int | None = None) -> None:
     """Write README.md.
 
     Args:
@@ -19,4 +19,4 @@ def write_readme(service: Service, folder: Path, *, body: str, most: int | None 
     Raises:
         StorageError: The file cannot be written.
     """
-    write_text(folder / "README.md", render("README.md", service, body=body, max_replicas=most))
+    write_text(folder / "README.md", render("README.md", service, body=body, max_replicas=max_replicas))

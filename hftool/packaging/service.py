@@ -68,12 +68,12 @@ class Service:
         return round(self.weights / MIB)
 
 
-def weights_of(folder: Path) -> int:
+def weights_size(folder: Path) -> int:
     """Size in bytes of the weight files in a model folder."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.suffix in MODEL_FILES)
 
 
-def name_of(text: str) -> str:
+def service_name(text: str) -> str:
     """Turn any text, such as the name of a run folder, into a valid service name; "model" if no character is allowed in one."""
     kept = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
     kept = re.sub(r"^[^a-z]+", "", kept)[:40].strip("-")
@@ -89,7 +89,7 @@ def check_name(name: str) -> None:
     if not NAME.fullmatch(name):
         raise UsageError(
             f"'{name}' cannot name a service: it must be at most 40 lowercase letters, digits and -, starting with a letter",
-            f"Such as --name {name_of(name)}",
+            f"Such as --name {service_name(name)}",
         )
 
 

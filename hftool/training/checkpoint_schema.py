@@ -4,7 +4,7 @@ from hftool.storage.json_documents import Schema, each
 
 PYTHON = "python_random"
 COUNT: Schema = {"type": "integer", "minimum": 0}
-STATE: Schema = {  # of state.json: the keys that are read
+STATE_SCHEMA: Schema = {  # of state.json: the keys that are read
     "type": "object",
     "properties": {
         **each(("step", "epoch", "step_in_epoch", "best_step", "worse", "micro", "log_bytes"), COUNT),
@@ -15,7 +15,7 @@ STATE: Schema = {  # of state.json: the keys that are read
         PYTHON: {"type": "array", "items": {"type": "array"}},
     },
 }
-SEALED: Schema = {  # of MANIFEST.json
+MANIFEST_SCHEMA: Schema = {  # of MANIFEST.json
     "type": "object",
     "required": ("files",),
     "properties": {

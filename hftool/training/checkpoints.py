@@ -20,10 +20,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_model, save_file, save_model
 
 from hftool.errors import ConfigError, DataError, HftoolError, InputMissing, Refused, StorageError
-from hftool.safety import sha256
 from hftool.storage import atomic
+from hftool.storage.checksums import sha256
 from hftool.storage.json_documents import read_document
-from hftool.training.checkpoint_schema import PYTHON, SEALED, STATE
+from hftool.training.checkpoint_schema import MANIFEST_SCHEMA, PYTHON, STATE_SCHEMA
 from hftool.training.optimizer import pack_optimizer
 from hftool.training.random_state import Generators, pack_generators, write_generators
 
@@ -307,7 +307,7 @@ def verify(folder: Path) -> None:
     if not folder.is_dir():
         raise ConfigError(f"the checkpoint '{folder}' is not there", "Use another one")
     try:
-        manifest = read_document(folder / MANIFEST, SEALED)
+        manifest = read_document(folder / MANIFEST, MANIFEST_SCHEMA)
         files = manifest["files"]
         bad = sorted(set(FILES) - set(files) - ({OPTIMIZER} if manifest.get("released") else set())) or [
             name
@@ -334,7 +334,7 @@ def _damage(folder: Path) -> str:
 def read_state(folder: Path) -> dict[str, Any]:
     """The state.json of a checkpoint. Raises ConfigError."""
     try:
-        loaded: dict[str, Any] = read_document(folder / "state.json", STATE)
+        loaded: dict[str, Any] = read_document(folder / "state.json", STATE_SCHEMA)
     except (InputMissing, DataError, Refused) as error:
         raise ConfigError(f"the checkpoint '{folder}' is damaged: {_reason(error)}", "Use another one") from None
     return loaded

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from hftool.errors import ConfigError, HftoolError, UsageError
-from hftool.processes import rank, several
+from hftool.processes import is_distributed, rank
 from hftool.storage.run_folder import locked
 
 SUPPORTED = ("NO", "MULTI_CPU", "MULTI_GPU")  # accelerate's names for one process, or several with the whole model each
@@ -31,7 +31,7 @@ def make_accelerator(device: str) -> Any:
     GradientState._reset_state()
     before = os.environ.pop(DEVICE_VARIABLE, None)
     # with several processes accelerate itself assigns each its GPU
-    if (device.startswith("cuda:") and not several()) or device == "mps":
+    if (device.startswith("cuda:") and not is_distributed()) or device == "mps":
         os.environ[DEVICE_VARIABLE] = device
     try:
         return Accelerator(cpu=device == "cpu", mixed_precision="no")
@@ -63,27 +63,27 @@ class ProcessGroup:
                 )
         return self._accelerator
 
-    def agree(self, value: Any) -> Any:
+    def broadcast(self, value: Any) -> Any:
         """The value of the main process, in all of them."""
-        return all_gather_json(self.accelerator, value)[0] if several() else value
+        return all_gather_json(self.accelerator, value)[0] if is_distributed() else value
 
-    def check(self, work: Callable[[], object]) -> None:
+    def run_on_main(self, work: Callable[[], object]) -> None:
         """Do this in the main process; an error that it raises is raised in all."""
-        if several():
+        if is_distributed():
             on_main_process(self.accelerator, work)
         else:
             work()
 
-    def spread(self, seed: int) -> None:
+    def seed_per_rank(self, seed: int) -> None:
         """Seed the generators of each process but the main one differently, so that their dropout differs."""
         if not self.is_first:
             seed_everything((seed + 1_000_003 * rank()) % 2**32)
 
     @contextmanager
-    def holding(self, folder: Path) -> Iterator[None]:
+    def locked(self, folder: Path) -> Iterator[None]:
         """Hold the lock of a run folder in the main process. Raises OutputUnavailable in all of them."""
         with ExitStack() as stack:
-            self.check(lambda: stack.enter_context(locked(folder)))
+            self.run_on_main(lambda: stack.enter_context(locked(folder)))
             yield
 
 

@@ -11,16 +11,17 @@ from hftool.models import HeadConfig, Loaded, write_head_config
 from hftool.models.checksums import SUMS, names_in, verify_checksums, write_checksums
 from hftool.models.head_config import HEAD_CONFIG
 from hftool.packaging.docker import write_context
-from hftool.packaging.kubernetes import SCALE, write_objects
+from hftool.packaging.kubernetes import SCALE, write_manifests
 from hftool.packaging.packages import version
 from hftool.packaging.readme import write_readme
-from hftool.packaging.service import Service, check_image, check_name, name_of, weights_of
+from hftool.packaging.service import Service, check_image, check_name, service_name, weights_size
 from hftool.progress import Progress, silent
 from hftool.resolve import ModelSource, resolve_model
-from hftool.safety import EXPORT, PICKLES, sha256
+from hftool.safety import EXPORT, PICKLES
+from hftool.storage.checksums import sha256
 from hftool.storage.run_folder import Run, check_output, whole_folder
 from hftool.workflow._export import export
-from hftool.workflow._load import load_place, trained
+from hftool.workflow._load import load_resolved, trained
 from hftool.workflow.arguments import Model, model_name
 
 TARGETS = ("onnx", "docker", "kubernetes")
@@ -73,20 +74,22 @@ def deploy(
     if quantize is not None:
         raise UsageError("quantize is for --to onnx", "Export first, then deploy the folder that was written")
     check_output(target)
-    place = resolve_model(model, head=None, offline=offline, fallback=False, progress=progress)
-    known_as = name or name_of(_word(model, place))
-    if (place.folder / SUMS).is_file():
-        verify_checksums(place.folder)
-    loaded = trained(load_place(place, head=None, device="cpu", progress=progress), None)  # no image of a broken model
+    model_source = resolve_model(model, head=None, offline=offline, fallback=False, progress=progress)
+    known_as = name or service_name(_word(model, model_source))
+    if (model_source.folder / SUMS).is_file():
+        verify_checksums(model_source.folder)
+    loaded = trained(
+        load_resolved(model_source, head=None, device="cpu", progress=progress), None
+    )  # no image of a broken model
     with whole_folder(target) as folder:
-        digest = _copy_model(place.folder, loaded.head_config, folder / "model")
+        digest = _copy_model(model_source.folder, loaded.head_config, folder / "model")
         image = image or f"{known_as}:{version()}-{digest[:12]}"
         service = _service(folder / "model", loaded, name=known_as, image=image, replicas=replicas)
         write_context(service, folder)
         if to == "kubernetes":
             (folder / to).mkdir()
-            write_objects(service, folder / to)
-        write_readme(service, folder, body=_body(loaded), most=SCALE * replicas if to == "kubernetes" else None)
+            write_manifests(service, folder / to)
+        write_readme(service, folder, body=_body(loaded), max_replicas=SCALE * replicas if to == "kubernetes" else None)
     return Deployment(target, to, known_as, service.image)
 
 
@@ -95,7 +98,7 @@ def _service(model: Path, loaded: Loaded, *, name: str, image: str, replicas: in
         name=name,
         image=image,
         head=loaded.head_config.head,
-        weights=weights_of(model),
+        weights=weights_size(model),
         exported=(model / EXPORT).is_file(),
         replicas=replicas,
     )
@@ -119,11 +122,11 @@ def _beside(model: str, to: str) -> Path:
     return run.path / to
 
 
-def _word(model: str, place: ModelSource) -> str:
+def _word(model: str, model_source: ModelSource) -> str:
     """A short name of the model: its registry name, the folder of its run, the last part of its Hub id or path."""
-    if place.row is not None:
-        return place.row.name
-    return (place.run.path if place.run else Path(model.partition("@")[0])).absolute().name
+    if model_source.row is not None:
+        return model_source.row.name
+    return (model_source.run.path if model_source.run else Path(model.partition("@")[0])).absolute().name
 
 
 def _copy_model(source: Path, head_config: HeadConfig, target: Path) -> str:
@@ -149,7 +152,7 @@ def _copy_model(source: Path, head_config: HeadConfig, target: Path) -> str:
 
 def _body(loaded: Loaded) -> str:
     """The JSON body of an example request to /predict."""
-    asks = get_head(loaded.tokenizer, loaded.head_config, loaded.model.config).asks
+    asks = get_head(loaded.tokenizer, loaded.head_config, loaded.model.config).input_spec
     text = f"The {asks.holds[0]} opened the door." if asks.holds else "A warm, funny film."
     texts = {name: EXAMPLES.get(name, text) for name in asks.texts}
     return json.dumps({"inputs": texts if len(texts) > 1 else next(iter(texts.values()))})

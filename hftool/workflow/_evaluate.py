@@ -10,18 +10,18 @@ from hftool.data.labels import Labels, own_names
 from hftool.data.passages import merge_lines
 from hftool.data.readers.tables import Table
 from hftool.data.rows import SplitRows, sample_indices
-from hftool.data.rows import prepare as prepare_rows
+from hftool.data.rows import map_rows as prepare_rows
 from hftool.data.splits import has_targets
-from hftool.data.writers import check_ending, write_rows
+from hftool.data.writers import output_format, write_rows
 from hftool.errors import DataError, UsageError
 from hftool.evaluation.report import error_rows, make_report
 from hftool.heads import head_class
 from hftool.models import HeadConfig, Loaded
 from hftool.progress import Progress, notice, silent
-from hftool.resolve import ModelSource, TaskSource, resolve_model, resolve_task
+from hftool.resolve import ModelSource, StandIn, TaskSource, resolve_model, resolve_task
 from hftool.storage.run_folder import check_output
 from hftool.workflow import plan
-from hftool.workflow._load import check_head_by_name, load_place, make_predictor, trained
+from hftool.workflow._load import check_head_by_name, load_resolved, make_predictor, trained
 from hftool.workflow.arguments import Model, Task, model_name, task_name
 from hftool.workflow.choose_head import columns_to_measure
 from hftool.workflow.in_memory import PATH, rows_table
@@ -75,17 +75,17 @@ def evaluate(
         raise UsageError("columns and an encoding go with a task or a file", f"hftool evaluate {model} FILE ...")
     _check_words(model, split, errors, head)
     module = None if metric is None else load_metric(metric, trusted=trust_metric, offline=offline)
-    place = resolve_model(model, head=head, offline=offline, fallback=fallback, progress=progress)
-    loaded = trained(load_place(place, head=head, device=device, progress=progress), None)
+    model_source = resolve_model(model, head=head, offline=offline, fallback=fallback, progress=progress)
+    loaded = trained(load_resolved(model_source, head=head, device=device, progress=progress), None)
     if word is None:
-        part = own_rows(place, split, model, loaded.head_config, offline=offline, progress=progress)
+        part = own_rows(model_source, split, model, loaded.head_config, offline=offline, progress=progress)
     else:
-        data = _data_of(place, word, rows, encoding=encoding, offline=offline, progress=progress)
+        data = _data_of(model_source, word, rows, encoding=encoding, offline=offline, progress=progress)
         loaded = _with_task(loaded, data, head)
         part = rows_to_measure(data, word, split, loaded.head_config, column or {}, chosen=head is not None, progress=progress)
     part = part.keep(sample_indices(len(part.rows), limit, seed))
     loaded = with_label_range(part, loaded)
-    target = _errors_file(errors, place, loaded)
+    target = _errors_file(errors, model_source, loaded)
     report = _measured(part, loaded, module, metric)
     _write_errors(report, target, progress)
     return report
@@ -95,25 +95,25 @@ def _check_words(model: str, split: str | None, errors: str | Path | None, head:
     if split is not None and split not in SPLITS:
         raise UsageError(f"split must be one of {', '.join(SPLITS)}, not '{split}'")
     if errors is not None:
-        check_ending(errors)
+        output_format(errors)
         check_output(Path(errors))
     if head is not None:
         check_head_by_name(model, head)
 
 
 def _data_of(
-    place: ModelSource, word: str, rows: Table | None, *, encoding: str | None, offline: bool, progress: Progress
+    model_source: ModelSource, word: str, rows: Table | None, *, encoding: str | None, offline: bool, progress: Progress
 ) -> TaskSource:
     """The rows in memory, or those of a task; of a run's own task its stand-in, where it had one."""
-    used = None if rows else _stand_in_of(place, word)
+    used = None if rows else _stand_in_of(model_source, word)
     data = resolve_task(used, {}, encoding=encoding, offline=offline, fallback=False, progress=progress)
     return replace(data, tables={"train": rows}) if rows else data
 
 
-def _errors_file(errors: str | Path | None, place: ModelSource, loaded: Loaded) -> Path | None:
+def _errors_file(errors: str | Path | None, model_source: ModelSource, loaded: Loaded) -> Path | None:
     """The file for wrongly predicted rows; None for a head that has none. Raises UsageError when one is named all the same."""
     if make_predictor(loaded).head.metrics().answers:
-        return Path(errors) if errors is not None else place.run.path / "errors.jsonl" if place.run else None
+        return Path(errors) if errors is not None else model_source.run.path / "errors.jsonl" if model_source.run else None
     if errors is not None:
         raise UsageError("a language model has no wrongly predicted rows", "Leave --out out")
     return None
@@ -164,21 +164,21 @@ def with_label_range(part: SplitRows, loaded: Loaded) -> Loaded:
 
 
 def own_rows(
-    place: ModelSource, on: str | None, model: str, head_config: HeadConfig, *, offline: bool, progress: Progress
+    model_source: ModelSource, on: str | None, model: str, head_config: HeadConfig, *, offline: bool, progress: Progress
 ) -> SplitRows:
     """A split of the data of a run, split as in training, with the labels as the head config names them."""
-    if place.run is None:
+    if model_source.run is None:
         raise UsageError(f"'{model}' is no run folder, so there is no data to measure it on", "Name a task or a file")
-    settings, data = plan.find_rows_again(place.run, offline=offline, progress=progress)
+    settings, data = plan.find_rows_again(model_source.run, offline=offline, progress=progress)
     splits = plan.split(settings, data, head_config.head, labels=_labels_of(head_config, {}))
     return splits.get(on or ("test" if splits.test is not None else "validation"))
 
 
-def _stand_in_of(place: ModelSource, task: str) -> str:
+def _stand_in_of(model_source: ModelSource, task: str) -> str:
     """The task itself, or its stand-in in the run."""
-    made = place.run.read_manifest().get("stand_in", {}).get("data", "") if place.run else ""
-    used, _, asked = made.partition(" for ")
-    return used if asked == task else task
+    made = model_source.run.read_manifest().get("stand_in", {}).get("data", "") if model_source.run else ""
+    stand_in = StandIn.parse(made)
+    return stand_in.used if stand_in and stand_in.requested == task else task
 
 
 def rows_to_measure(

@@ -24,7 +24,7 @@ from hftool.safety import check_extra, is_export
 from hftool.storage.run_folder import check_output, whole_folder
 from hftool.workflow import _evaluate
 from hftool.workflow._infer import natural_options
-from hftool.workflow._load import check_head_by_name, load_place, trained
+from hftool.workflow._load import check_head_by_name, load_resolved, trained
 from hftool.workflow.arguments import Model, model_name
 
 FORMATS = ("onnx",)
@@ -72,13 +72,13 @@ def export(
     check_extra("onnxscript")
     if head is not None:
         check_head_by_name(model, head)
-    place = resolve_model(model, head=head, offline=offline, fallback=fallback, progress=progress)
-    if is_export(place.folder):
+    model_source = resolve_model(model, head=head, offline=offline, fallback=fallback, progress=progress)
+    if is_export(model_source.folder):
         raise ConfigError(f"'{model}' is an export already", "Export the run or the model folder that it came from")
-    _provenance(place)  # damaged files of the run are an error now, not at the end
-    loaded = trained(load_place(place, head=head, device="cpu", progress=progress), None)
-    loaded, measured = _measured_rows(place, loaded, progress)
-    job = make_job(place, loaded, measured)
+    _provenance(model_source)  # damaged files of the run are an error now, not at the end
+    loaded = trained(load_resolved(model_source, head=head, device="cpu", progress=progress), None)
+    loaded, measured = _measured_rows(model_source, loaded, progress)
+    job = make_job(model_source, loaded, measured)
     with whole_folder(Path(out)) as folder:
         report = graphs.export(job, folder, quantize=quantize)
     return Exported(Path(out), report)
@@ -91,7 +91,7 @@ def _check_words(to: str, quantize: str | None) -> None:
             raise UsageError(f"{name} cannot be '{word}'", did_you_mean(word, known, otherwise=choices))
 
 
-def make_job(place: ModelSource, loaded: Loaded, measured: Sequence[Row]) -> graphs.ExportJob:
+def make_job(model_source: ModelSource, loaded: Loaded, measured: Sequence[Row]) -> graphs.ExportJob:
     """The export job: the model, and rows to compare on, of its own task if they are available locally.
 
     measured: labelled rows, or none.
@@ -105,17 +105,17 @@ def make_job(place: ModelSource, loaded: Loaded, measured: Sequence[Row]) -> gra
     if not rows:
         texts = hidden(head, texts_as_rows(head))
         rows, origin = own_rows(asked, texts), "texts of hftool"
-    facts = describe(place.folder, auto_class_of(loaded.head_config.head, loaded.model.config), batch_size=1, length=1)
+    facts = describe(model_source.folder, auto_class_of(loaded.head_config.head, loaded.model.config), batch_size=1, length=1)
     return graphs.ExportJob(
         loaded,
         facts={name: facts[name] for name in KNOWN},
         size=facts["bytes_on_disk"],
-        asked=rows,
+        rows=rows,
         origin=origin,
         options=options,
         pairs=pairs_as_rows(head),
-        measured=measured,
-        provenance=_provenance(place),
+        labelled_rows=measured,
+        provenance=_provenance(model_source),
     )
 
 
@@ -129,19 +129,23 @@ def _hide(head: Head, rows: Sequence[Row]) -> list[Row]:
     return hidden
 
 
-def _provenance(place: ModelSource) -> RunProvenance:
-    if place.run is None:
+def _provenance(model_source: ModelSource) -> RunProvenance:
+    if model_source.run is None:
         return NO_PROVENANCE
-    return RunProvenance(place.run.read_manifest(), place.run.read_metrics(), knobs.read_config(str(place.run.config)))
+    return RunProvenance(
+        model_source.run.read_manifest(), model_source.run.read_metrics(), knobs.read_config(str(model_source.run.config))
+    )
 
 
-def _measured_rows(place: ModelSource, loaded: Loaded, progress: Progress) -> tuple[Loaded, Sequence[Row]]:
+def _measured_rows(model_source: ModelSource, loaded: Loaded, progress: Progress) -> tuple[Loaded, Sequence[Row]]:
     """Labelled rows that are available locally, of the run or of the task in the head config, and the model with the range of
     their labels, where it needs one."""
     task = find_task(loaded.head_config.task) if loaded.head_config.task else None
     try:
-        if place.run is not None:
-            part = _evaluate.own_rows(place, None, str(place.folder), loaded.head_config, offline=True, progress=progress)
+        if model_source.run is not None:
+            part = _evaluate.own_rows(
+                model_source, None, str(model_source.folder), loaded.head_config, offline=True, progress=progress
+            )
         elif task is not None:
             data = resolve_task(task.name, {}, encoding=None, offline=True, fallback=False, progress=progress)
             part = _evaluate.rows_to_measure(data, task.name, None, loaded.head_config, {})

@@ -12,7 +12,7 @@ from typing import Any
 from hftool import config as knobs
 from hftool.config import Config
 from hftool.data.readers.tables import Table
-from hftool.data.rows import documents
+from hftool.data.rows import rejected_documents
 from hftool.errors import DataError, InputMissing, OutputUnavailable, RowsRejected, StorageError, UsageError
 from hftool.evaluation.report import make_report
 from hftool.evaluation.verdict import verdicts
@@ -21,7 +21,7 @@ from hftool.machine import keep_freed_memory
 from hftool.models import HeadConfig, save_base
 from hftool.models.checksums import write_checksums
 from hftool.models.model_card import RunProvenance
-from hftool.processes import restarts
+from hftool.processes import restart_count
 from hftool.progress import Progress, notice, silent
 from hftool.storage.atomic import free_bytes, remove_file, remove_folder
 from hftool.storage.run_folder import (
@@ -114,23 +114,23 @@ def _finetune(
     """Start a run, or resume it."""
     team = ProcessGroup(settings.device)
     progress = progress if team.is_first else silent
-    resuming = resume or restarts() > 0
+    resuming = resume or restart_count() > 0
     run = Run(Path(out)) if out is not None else None
     if resuming and run is None:
         raise UsageError("which run?", "--resume needs --out RUN; or: hftool resume RUN")
-    if run is not None and resuming and team.agree(run.is_run()):
+    if run is not None and resuming and team.broadcast(run.is_run()):
         return _resume(run, settings, rows, team, offline=offline, progress=progress)
     if run is not None:
         path = run.path
-        team.check(lambda: None if resuming and _is_incomplete(Run(path)) else check_output(path))
+        team.run_on_main(lambda: None if resuming and _is_incomplete(Run(path)) else check_output(path))
         if resuming:
             notice(progress, f"there is no run to resume in '{path}': it starts at step 0")
     found = find(settings, rows, offline=offline, fallback=fallback, progress=progress)
-    path = run.path if run is not None else Path(team.agree(str(_default_run(found))))
+    path = run.path if run is not None else Path(team.broadcast(str(_default_run(found))))
     run = Run(path)
     job = _with_rejected_kept(lambda: _prepared(found, progress), path, team)
-    team.check(lambda: None if path.is_dir() else create_folder(path))
-    with team.holding(run.path):
+    team.run_on_main(lambda: None if path.is_dir() else create_folder(path))
+    with team.locked(run.path):
         return _run(run, job, team, progress)
 
 
@@ -172,7 +172,7 @@ def _resume(run: Run, settings: Config, rows: Table | None, team: ProcessGroup, 
         metrics = run.read_metrics()
         return Result(run, metrics, metrics["seconds"], made["stand_in"])
     has_stand_in = bool(made["stand_in"])  # the same stand-in again, even if the real one is available by now
-    with team.holding(run.path):
+    with team.locked(run.path):
         found = find(recorded, rows, offline=offline or has_stand_in, fallback=has_stand_in, progress=progress)
         job = _restore_settings(_prepared(found, progress), run)
         check_unchanged(made, manifest(job), run.path)
@@ -189,7 +189,7 @@ def _prepared(found: ResolvedInputs, progress: Progress) -> FinetuneJob:
         notice(progress, sentence)
     seed_everything(found.settings.seed)
     job = prepare(found, splits, progress)
-    notify_tokenizer(job.loaded.tokenizer, found.place, progress)
+    notify_tokenizer(job.loaded.tokenizer, found.model_source, progress)
     return job
 
 
@@ -219,18 +219,18 @@ def _with_rejected_kept(make: Callable[[], FinetuneJob], path: Path, team: Proce
 
 def _default_run(found: ResolvedInputs) -> Path:
     """runs/bert-sst2-20261122-101530; a stand-in is named in it: runs/minilm-for-bert-sst2-mini-for-sst2-..."""
-    settings, place, data = found.settings, found.place, found.data
-    model = place.row.name if place.row else Path(settings.model or "model").name
+    settings, model_source, data = found.settings, found.model_source, found.data
+    model = model_source.row.name if model_source.row else Path(settings.model or "model").name
     task = data.row.name if data.row else Path(settings.task or settings.train or "task").stem
-    model += f"-for-{place.stand_in['asked']}" if place.stand_in else ""
-    task += f"-for-{data.stand_in['asked']}" if data.stand_in else ""
+    model += f"-for-{model_source.stand_in.requested}" if model_source.stand_in else ""
+    task += f"-for-{data.stand_in.requested}" if data.stand_in else ""
     name = f"{model}-{task}".replace("/", "-").replace(":", "-")
     return fresh_run_path(Path("runs"), name, time.strftime("%Y%m%d-%H%M%S"))
 
 
 def _run(run: Run, job: FinetuneJob, team: ProcessGroup, progress: Progress) -> Result:
     """Inside the locked run folder: record the settings, train, evaluate, save."""
-    team.check(lambda: _begin(run, job, progress))
+    team.run_on_main(lambda: _begin(run, job, progress))
     keep_freed_memory()
     predictor = make_predictor(job.loaded)
     trainer = Trainer(
@@ -259,9 +259,9 @@ def _run(run: Run, job: FinetuneJob, team: ProcessGroup, progress: Progress) -> 
         "skipped_steps": trainer.finite.skipped,
     }
     metrics |= {name: _measure(predictor, job, name, team) for name in MEASURED if name in job.encoded}
-    team.check(lambda: _add_verdicts(run, predictor, metrics))
-    team.check(lambda: _end(run, job, predictor, metrics))
-    team.check(lambda: _release(trainer.store, progress))
+    team.run_on_main(lambda: _add_verdicts(run, predictor, metrics))
+    team.run_on_main(lambda: _end(run, job, predictor, metrics))
+    team.run_on_main(lambda: _release(trainer.store, progress))
     return Result(run, metrics, position.seconds, job.found.stand_ins())
 
 
@@ -295,10 +295,10 @@ def _release(store: CheckpointManager, progress: Progress) -> None:
 def _prune_checkpoints(run: Run, keep: int, team: ProcessGroup, progress: Progress) -> None:
     """`_release` for a run that was killed within it, or that an older version finished."""
     store = CheckpointManager(run.checkpoints, keep=keep)
-    if not team.agree(bool(store.with_optimizers()) or any(store.folder.glob(".tmp-*"))):
+    if not team.broadcast(bool(store.with_optimizers()) or any(store.folder.glob(".tmp-*"))):
         return
-    with suppress(OutputUnavailable, OSError), team.holding(run.path):  # a read-only run stays as it is
-        team.check(lambda: _release(store, progress))
+    with suppress(OutputUnavailable, OSError), team.locked(run.path):  # a read-only run stays as it is
+        team.run_on_main(lambda: _release(store, progress))
 
 
 def _begin(run: Run, job: FinetuneJob, progress: Progress) -> None:
@@ -319,19 +319,19 @@ def _begin(run: Run, job: FinetuneJob, progress: Progress) -> None:
 def _restore(trainer: Trainer, team: ProcessGroup, progress: Progress) -> None:
     """Restore the newest valid checkpoint; the first process chooses it, and moves damaged ones away."""
     chosen: list[Path | None] = []
-    team.check(lambda: chosen.append(trainer.store.newest(lambda text: notice(progress, text))))
+    team.run_on_main(lambda: chosen.append(trainer.store.newest(lambda text: notice(progress, text))))
     found = next(iter(chosen), None)
     if team.is_first:
         trainer.store.rotate()  # a process may have been killed during it
-    step = team.agree(found.name if found else "")
+    step = team.broadcast(found.name if found else "")
     if step:
         trainer.restore(trainer.store.folder / step)
         notice(progress, f"resuming after step {trainer.position.step} of {trainer.steps}")
         return
     if team.is_first:
         remove_file(trainer.run.log)  # lines of steps that no checkpoint holds
-    team.spread(trainer.config.seed)
-    team.check(lambda: check_room(trainer, progress))
+    team.seed_per_rank(trainer.config.seed)
+    team.run_on_main(lambda: check_room(trainer, progress))
 
 
 def check_room(trainer: Trainer, progress: Progress) -> None:
@@ -371,5 +371,5 @@ def _with_metrics(head_config: HeadConfig, metrics: Mapping[str, Any], predictor
 def _write_rejected(run: Run, job: FinetuneJob, progress: Progress) -> None:
     for part in (job.splits.train, job.splits.validation, job.splits.test):
         if part is not None and part.rejected:
-            append_lines(run.rejected, documents(part.split, part.path, part.rejected))
+            append_lines(run.rejected, rejected_documents(part.split, part.path, part.rejected))
             notice(progress, f"{len(part.rejected)} rows of {part.path} cannot be used: see {run.rejected}")

@@ -15,7 +15,7 @@ import numpy as np
 
 from hftool.data.readers.tables import Row
 from hftool.data.schema import is_blank
-from hftool.data.writers import check_ending, write_rows
+from hftool.data.writers import output_format, write_rows
 from hftool.errors import DataError, UsageError, nearest
 from hftool.heads.protocol import Answer
 from hftool.inference.streaming import TextStreamer
@@ -217,7 +217,7 @@ def _with_prefix(loaded: Loaded, prefix: str) -> Loaded:
 def _options(sampling: Sampling, given: Mapping[str, Any]) -> dict[str, Any]:
     """Options of a head that generates: `sampling`, overridden by those of the keyword arguments that are given."""
     given = dict(given)
-    sampling = given.pop("decoding", sampling)  # its name in older versions
+    sampling = given.pop("sampling", sampling)  # its name in older versions
     if isinstance(sampling, SamplingParams):
         return {"sampling": sampling.updated(given) if given else sampling}
     merged = with_field_names(sampling or {}) | with_field_names(given)
@@ -289,7 +289,7 @@ def vectors(
 
 def check_vectors(out: str | Path) -> None:
     """Raise UsageError or OutputUnavailable unless vectors can be written to `out`."""
-    if check_ending(out) != "npy":
+    if output_format(out) != "npy":
         raise UsageError(f"vectors of texts go into an array, not into '{out}'", "Name it .npy, or use --file and --out")
     check_output(Path(out))
 

@@ -103,17 +103,17 @@ def tokenize(
 
 def _tokenizer_of(model: Model, *, offline: bool, fallback: bool, progress: Progress) -> tuple[Any, HeadConfig]:
     """The tokenizer of a model folder, and its head config: its own, or that of the head that it would be loaded with."""
-    place = resolve_model(model_name(model), head=None, offline=offline, fallback=fallback, progress=progress)
-    config = read_config(place.folder, exported=True)
-    check_loaded(place.folder, weights=False)
-    tokenizer = load_tokenizer(place.folder, config)
-    notify_tokenizer(tokenizer, place, progress)
-    head_config = read_head_config(place.folder)
+    model_source = resolve_model(model_name(model), head=None, offline=offline, fallback=fallback, progress=progress)
+    config = read_config(model_source.folder, exported=True)
+    check_loaded(model_source.folder, weights=False)
+    tokenizer = load_tokenizer(model_source.folder, config)
+    notify_tokenizer(tokenizer, model_source, progress)
+    head_config = read_head_config(model_source.folder)
     if head_config is None:
-        head = natural_head(place.row) if place.row else natural_head_of(place.folder, config)
+        head = natural_head(model_source.row) if model_source.row else natural_head_of(model_source.folder, config)
         embeds = head_spec(head).embeds
-        head_config = HeadConfig(head=head, max_length=longest_input(place, tokenizer, config, embeds=embeds))
-        head_config = sentence_settings(place.folder).on(head_config) if embeds else head_config
+        head_config = HeadConfig(head=head, max_length=longest_input(model_source, tokenizer, config, embeds=embeds))
+        head_config = sentence_settings(model_source.folder).on(head_config) if embeds else head_config
     return tokenizer, head_config
 
 
@@ -189,24 +189,30 @@ def info(
         Facts as JSON; bytes and memory in bytes.
     """
     model = model_name(model)
-    place = resolve_model(model, head=None, offline=offline, fallback=fallback, progress=progress)
-    head_config = read_head_config(place.folder)
-    config = read_config(place.folder, exported=True)
-    check_loaded(place.folder, weights=False)
-    head = head_config.head if head_config else natural_head(place.row) if place.row else natural_head_of(place.folder, config)
-    if is_export(place.folder):
-        facts = describe_export(read_export(place.folder), batch_size=batch_size, length=length)
+    model_source = resolve_model(model, head=None, offline=offline, fallback=fallback, progress=progress)
+    head_config = read_head_config(model_source.folder)
+    config = read_config(model_source.folder, exported=True)
+    check_loaded(model_source.folder, weights=False)
+    head = (
+        head_config.head
+        if head_config
+        else natural_head(model_source.row)
+        if model_source.row
+        else natural_head_of(model_source.folder, config)
+    )
+    if is_export(model_source.folder):
+        facts = describe_export(read_export(model_source.folder), batch_size=batch_size, length=length)
     else:
-        if note := read_stored(place.folder).note:
+        if note := read_stored(model_source.folder).note:
             notice(progress, note)
-        facts = describe(place.folder, auto_class_of(head, config), batch_size=batch_size, length=length)
-    stand_in = {"model": f"{place.stand_in['used']} for {place.stand_in['asked']}"} if place.stand_in else {}
+        facts = describe(model_source.folder, auto_class_of(head, config), batch_size=batch_size, length=length)
+    stand_in = {"model": str(model_source.stand_in)} if model_source.stand_in else {}
     stand_in = stand_in or (dict(head_config.stand_in) if head_config else {})
     return {
         "model": model,
-        "folder": str(place.folder),
-        "base": head_config.base if head_config else place.base,
-        "revision": head_config.revision if head_config else place.revision,
+        "folder": str(model_source.folder),
+        "base": head_config.base if head_config else model_source.base,
+        "revision": head_config.revision if head_config else model_source.revision,
         **facts,
         "heads": list(family_of(config).heads),
         "head": head,

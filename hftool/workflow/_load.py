@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from hftool.data.readers.tables import Row, whole_characters
+from hftool.data.readers.tables import Row, replace_surrogates
 from hftool.engines.onnx import OnnxEngine, OnnxModel, open_model
 from hftool.engines.torch import TorchEngine
 from hftool.engines.unpadded import supports_unpadding
@@ -70,8 +70,8 @@ def load(
     model = model_name(model)
     if head is not None:
         check_head_by_name(model, head)
-    place = resolve_model(model, head=head, offline=offline, fallback=fallback, progress=progress)
-    return load_place(place, head=head, device=device, progress=progress)
+    model_source = resolve_model(model, head=head, offline=offline, fallback=fallback, progress=progress)
+    return load_resolved(model_source, head=head, device=device, progress=progress)
 
 
 def check_head_by_name(model: Model, head: str) -> None:
@@ -82,67 +82,69 @@ def check_head_by_name(model: Model, head: str) -> None:
         check_head(next(f for f in FAMILIES if f.name == known.family), head, model=known.name)
 
 
-def load_place(place: ModelSource, *, head: str | None, device: str, progress: Progress = silent) -> Loaded:
+def load_resolved(model_source: ModelSource, *, head: str | None, device: str, progress: Progress = silent) -> Loaded:
     """Load a resolved model: by its head config if it is for this head, else by its config. Raises what `load` raises."""
-    config = read_config(place.folder, exported=True)
-    if is_export(place.folder):
-        return _load_export(place, config, head=head, device=device)
+    config = read_config(model_source.folder, exported=True)
+    if is_export(model_source.folder):
+        return _load_export(model_source, config, head=head, device=device)
     family = known_family(config, progress)
-    head_config = read_head_config(place.folder)
+    head_config = read_head_config(model_source.folder)
     if head_config is None or (head is not None and head != head_config.head):
-        chosen = head or (natural_head(place.row) if place.row else natural_head_of(place.folder, config))
-        check_head(family, chosen, model=place.base)
-        own = head_config.head if head_config else natural_head_of(place.folder, config)
+        chosen = head or (natural_head(model_source.row) if model_source.row else natural_head_of(model_source.folder, config))
+        check_head(family, chosen, model=model_source.base)
+        own = head_config.head if head_config else natural_head_of(model_source.folder, config)
         # BERT names the weights of both alike: labels of texts would tag words
         if own != chosen and head_spec(own).labels and head_spec(chosen).labels:
             raise UsageError(
-                f"'{place.base}' was trained to {own}, not to {chosen}", "Fine-tune it: hftool finetune MODEL TASK"
+                f"'{model_source.base}' was trained to {own}, not to {chosen}", "Fine-tune it: hftool finetune MODEL TASK"
             )
-        head_config = _infer_head_config(place, config, chosen)
+        head_config = _infer_head_config(model_source, config, chosen)
         if head_spec(chosen).embeds:
-            head_config = known_sentences(place, progress).on(head_config)
-    check_length(head_config, config, place.folder)
+            head_config = known_sentences(model_source, progress).on(head_config)
+    check_length(head_config, config, model_source.folder)
     loaded = load_model(
-        place.folder,
+        model_source.folder,
         auto_class_of(head_config.head, config),
         head_config=head_config,
         new_head=True,
         device=choose_device(device),
     )
-    notify_tokenizer(loaded.tokenizer, place, progress)
+    notify_tokenizer(loaded.tokenizer, model_source, progress)
     for note in loaded.notes:
         notice(progress, note)
     if head_config.max_length:
         return loaded
-    limit = longest_input(place, loaded.tokenizer, loaded.model.config, embeds=head_spec(head_config.head).embeds)
+    limit = longest_input(model_source, loaded.tokenizer, loaded.model.config, embeds=head_spec(head_config.head).embeds)
     return dataclasses.replace(loaded, head_config=dataclasses.replace(head_config, max_length=limit))
 
 
-def longest_input(place: ModelSource, tokenizer: Any, config: Any, *, embeds: bool) -> int:
+def longest_input(model_source: ModelSource, tokenizer: Any, config: Any, *, embeds: bool) -> int:
     """The longest input, in tokens, of a model without head config; sentence-transformers may set a shorter one."""
     limit = length_limit(tokenizer, config)
-    return min(limit, (length_of(place.folder) if embeds else 0) or limit)
+    return min(limit, (length_of(model_source.folder) if embeds else 0) or limit)
 
 
-def _load_export(place: ModelSource, config: Any, *, head: str | None, device: str) -> Loaded:
+def _load_export(model_source: ModelSource, config: Any, *, head: str | None, device: str) -> Loaded:
     """Load an export, which has one head and runs on the CPU. Raises UsageError, ConfigError, DataError."""
-    check_loaded(place.folder)  # the graphs themselves are compared by `read_export`
-    head_config = read_head_config(place.folder)
+    check_loaded(model_source.folder)  # the graphs themselves are compared by `read_export`
+    head_config = read_head_config(model_source.folder)
     if head_config is None:
-        raise ConfigError(f"the export in '{place.folder}' has no {HEAD_CONFIG}", "Export the model again")
+        raise ConfigError(f"the export in '{model_source.folder}' has no {HEAD_CONFIG}", "Export the model again")
     if head is not None and head != head_config.head:
         raise UsageError(
-            f"'{place.folder}' was exported to {head_config.head}, not to {head}", f"Export its model with --head {head}"
+            f"'{model_source.folder}' was exported to {head_config.head}, not to {head}", f"Export its model with --head {head}"
         )
     if device not in ("auto", "cpu"):
         raise UsageError(f"graphs run on the CPU, not on '{device}'", "Leave --device out")
-    check_length(head_config, config, place.folder)
+    check_length(head_config, config, model_source.folder)
     if head_config.labels and len(head_config.labels) != config.num_labels:
         fault = f"'labels' has {len(head_config.labels)} names, and the graph answers with {config.num_labels}"
-        raise DataError(f"'{place.folder / HEAD_CONFIG}' does not fit the export: {fault}", "Copy the whole folder again")
-    export = read_export(place.folder)
-    model = open_model(place.folder, export.graphs, config)
-    return Loaded(model, load_tokenizer(place.folder, config), head_config, family_of(config))
+        raise DataError(
+            f"'{model_source.folder / HEAD_CONFIG}' does not fit the export: {fault}", "Copy the whole folder again"
+        )
+    export = read_export(model_source.folder)
+    model = open_model(model_source.folder, export.graphs, config)
+    return Loaded(model, load_tokenizer(model_source.folder, config), head_config, family_of(config))
 
 
 def known_family(config: Any, progress: Progress) -> Family:
@@ -153,25 +155,25 @@ def known_family(config: Any, progress: Progress) -> Family:
     return family
 
 
-def notify_tokenizer(tokenizer: Any, place: ModelSource, progress: Progress) -> None:
+def notify_tokenizer(tokenizer: Any, model_source: ModelSource, progress: Progress) -> None:
     """Notify what the files of a model leave open, or contradict each other in, about its tokenizer."""
-    for note in tokenizer_notes(tokenizer, place.folder):
+    for note in tokenizer_notes(tokenizer, model_source.folder):
         notice(progress, note)
 
 
-def known_sentences(place: ModelSource, progress: Progress) -> SentenceSettings:
+def known_sentences(model_source: ModelSource, progress: Progress) -> SentenceSettings:
     """How the model embeds a text, with a notice for the steps that hftool does not run."""
-    settings = sentence_settings(place.folder)
+    settings = sentence_settings(model_source.folder)
     if settings.missed:
         what = ", ".join(settings.missed)
-        notice(progress, f"'{place.base}' was made with {what}, which hftool does not do: its vectors are others")
+        notice(progress, f"'{model_source.base}' was made with {what}, which hftool does not do: its vectors are others")
     return settings
 
 
-def _infer_head_config(place: ModelSource, config: Any, head: str) -> HeadConfig:
+def _infer_head_config(model_source: ModelSource, config: Any, head: str) -> HeadConfig:
     """A head config for a model that hftool did not train, or not for this head, from its config."""
-    stand_in = {"model": f"{place.stand_in['used']} for {place.stand_in['asked']}"} if place.stand_in else {}
-    head_config = HeadConfig(head=head, base=place.base, revision=place.revision, stand_in=stand_in)
+    stand_in = {"model": str(model_source.stand_in)} if model_source.stand_in else {}
+    head_config = HeadConfig(head=head, base=model_source.base, revision=model_source.revision, stand_in=stand_in)
     if not head_spec(head).labels:
         return head_config
     kind = config.problem_type or ("regression" if config.num_labels == 1 else head_config.problem_type)
@@ -180,7 +182,7 @@ def _infer_head_config(place: ModelSource, config: Any, head: str) -> HeadConfig
         return dataclasses.replace(head_config, problem_type=kind)
     if kind != head_config.problem_type or len(labels) < 2:
         raise ConfigError(
-            f"the model in '{place.folder}' is trained for {kind.replace('_', ' ')} with {len(labels)} outputs",
+            f"the model in '{model_source.folder}' is trained for {kind.replace('_', ' ')} with {len(labels)} outputs",
             f"{head} takes one label of several",
         )
     # labels called LABEL_0 stand for the numbers in data
@@ -194,9 +196,9 @@ def text_rows(texts: Sequence[str], pairs: Sequence[str] | None, *, roles: Seque
     pairs = text_list(pairs, "pairs") if pairs is not None else None
     if pairs is not None and len(pairs) != len(texts):
         raise UsageError(f"there are {len(texts)} texts and {len(pairs)} second texts")
-    rows: list[Row] = [{roles[0]: whole_characters(text)} for text in texts]
+    rows: list[Row] = [{roles[0]: replace_surrogates(text)} for text in texts]
     for row, pair in zip(rows, pairs or [], strict=False):
-        row[roles[1]] = whole_characters(pair)
+        row[roles[1]] = replace_surrogates(pair)
     return rows
 
 

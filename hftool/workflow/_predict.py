@@ -9,9 +9,9 @@ from typing import Any
 
 from hftool.data.readers.plain_text import check_running_text
 from hftool.data.readers.tables import Record, Rejected, Row, Table, file_format, stream
-from hftool.data.rows import MAX_REJECTED, prepare_row
+from hftool.data.rows import MAX_REJECTED, map_row
 from hftool.data.splits import mapping_sentence
-from hftool.data.writers import check_ending, write_lines, write_rows
+from hftool.data.writers import output_format, write_lines, write_rows
 from hftool.errors import DataError, UsageError
 from hftool.heads.protocol import Answer
 from hftool.inference.predictor import Predictor
@@ -21,7 +21,7 @@ from hftool.registry.heads import head_spec
 from hftool.resolve import ModelSource, resolve_model
 from hftool.storage.run_folder import check_output
 from hftool.workflow._infer import natural_options
-from hftool.workflow._load import check_head_by_name, load_place, make_predictor, trained
+from hftool.workflow._load import check_head_by_name, load_resolved, make_predictor, trained
 from hftool.workflow.arguments import Model, Task, model_name, task_name
 from hftool.workflow.choose_head import columns_to_answer
 from hftool.workflow.in_memory import PATH, records, rows_table
@@ -67,10 +67,10 @@ def predict(
     table = rows_table(source)
     path = PATH if table else _file(source)
     _check_out(out)
-    place = _resolved(model, head, offline=offline, fallback=fallback, progress=progress)
+    model_source = _resolved(model, head, offline=offline, fallback=fallback, progress=progress)
     rejected: list[Rejected] = []
     opened = _in_memory(table) if table else _opened(path, encoding, rejected, is_text=head is not None, progress=progress)
-    loaded = trained(load_place(place, head=head, device=device, progress=progress) if place else model, head)
+    loaded = trained(load_resolved(model_source, head=head, device=device, progress=progress) if model_source else model, head)
     _check_array(out, loaded)
     sample, present, rest = opened
     mapping = columns_to_answer(present, sample, loaded, column or {}, path, chosen=head is not None)
@@ -84,7 +84,7 @@ def predict(
 
 def _check_out(out: str | Path | None) -> None:
     if out is not None:
-        check_ending(out)
+        output_format(out)
         check_output(Path(out))
 
 
@@ -106,7 +106,7 @@ def _resolved(
 
 
 def _check_array(out: str | Path | None, loaded: Loaded) -> None:
-    if out is not None and check_ending(out) == "npy" and not head_spec(loaded.head_config.head).embeds:
+    if out is not None and output_format(out) == "npy" and not head_spec(loaded.head_config.head).embeds:
         raise UsageError("an array holds vectors, and these answers are none", "Write .jsonl, .csv, .tsv or .parquet")
 
 
@@ -193,8 +193,8 @@ class _Answered:
         self, predictor: Predictor, chunk: Sequence[Record], blank: list[Rejected], *, is_first: bool
     ) -> list[Row | None]:
         """The new cells of each row; None, and an entry in `blank`, for a row without a text or that the head refuses."""
-        marked = head_spec(self.loaded.head_config.head).offset_roles
-        made = [prepare_row(record.row, self.mapping, marked=marked) for record in chunk]
+        keep_bom = head_spec(self.loaded.head_config.head).offset_roles
+        made = [map_row(record.row, self.mapping, keep_bom=keep_bom) for record in chunk]
         usable = [row for row, reason in made if not reason]
         refused: dict[int, str] = {}
         try:

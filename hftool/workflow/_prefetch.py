@@ -6,11 +6,11 @@ from pathlib import Path
 
 from hftool import hub
 from hftool.errors import HubUnreachable, UsageError
-from hftool.lockfile import VARIABLE, Lock, holding, read_lock
+from hftool.lockfile import VARIABLE, Lock, active_lock, read_lock
 from hftool.progress import silent
 from hftool.registry.models import find_model
 from hftool.registry.tasks import find_task, get_task
-from hftool.resolve import find_snapshot, is_own_data, resolve_model, split_data_id
+from hftool.resolve import find_snapshot, is_local_data, resolve_model, split_data_id
 from hftool.safety import check_folder, check_links
 from hftool.storage.run_folder import check_output
 
@@ -67,7 +67,7 @@ def prefetch(model: str, tasks: Sequence[str] = (), *, lock: str | Path | None =
     """
     path = Path(lock) if lock is not None else None
     if path is not None:
-        if holding() is not None:
+        if active_lock() is not None:
             raise UsageError("a lock is active, so none can be written", f"Leave --locked out, and {VARIABLE} unset")
         book = _lock_to_write(path)
     fetched = []
@@ -95,13 +95,21 @@ def _want_model(word: str) -> Want | Fetched:
     """What a MODEL needs from the Hub, or what is available without it. Raises what `resolve_model` raises."""
     row = find_model(word)
     try:
-        place = resolve_model(word, head=None, offline=True, fallback=False, progress=silent)
+        model_source = resolve_model(word, head=None, offline=True, fallback=False, progress=silent)
     except HubUnreachable:
-        place = None
-    if place is not None and place.folder.parent.name != "snapshots":  # the cache has models there
-        check_folder(place.folder)
+        model_source = None
+    if model_source is not None and model_source.folder.parent.name != "snapshots":  # the cache has models there
+        check_folder(model_source.folder)
         message = BUNDLED if row is not None else LOCAL
-        return Fetched(word, "model", place.base, place.revision, place.folder, size=_size(place.folder), message=message)
+        return Fetched(
+            word,
+            "model",
+            model_source.base,
+            model_source.revision,
+            model_source.folder,
+            size=_size(model_source.folder),
+            message=message,
+        )
     repo, _, revision = word.partition("@")
     return Want(word, row.repo, row.revision, "model") if row else Want(word, repo, revision, "model")
 
@@ -113,7 +121,7 @@ def _want_data(word: str) -> Want | Fetched:
         return (
             Want(word, row.repo, row.revision, "dataset", row.config) if row.repo else Fetched(word, "dataset", message=BUNDLED)
         )
-    if is_own_data(word):
+    if is_local_data(word):
         return Fetched(word, "dataset", message=LOCAL)
     if "/" not in word:
         get_task(word)  # raises, with the nearest name

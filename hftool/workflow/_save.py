@@ -11,7 +11,8 @@ from hftool.errors import ConfigError, DataError, InputMissing
 from hftool.models import HeadConfig, Loaded, load_base, save_model, write_readme
 from hftool.models.checksums import SUMS, verify_checksums, write_checksums
 from hftool.models.model_card import NO_PROVENANCE, RunProvenance
-from hftool.safety import is_export, sha256
+from hftool.safety import is_export
+from hftool.storage.checksums import compare_folder, sha256
 from hftool.storage.json_documents import check_plain
 from hftool.storage.run_folder import Run, check_output, read_json, whole_folder
 from hftool.training.adapters import add_adapters, merge_adapters
@@ -82,7 +83,7 @@ def save(run: Model, *, out: str | Path, checkpoint: str = "best") -> Path:
 def _is_whole(run: Run) -> bool:
     """Whether the model of a run is unchanged; otherwise the verified checkpoint is used."""
     files = run.read_metrics().get("model", {})
-    return all((run.model / name).is_file() and sha256(run.model / name) == digest for name, digest in files.items())
+    return not compare_folder(run.model, files)
 
 
 def verify(folder: Model) -> Verified:
@@ -126,10 +127,10 @@ def _verify_run(run: Run) -> dict[str, str]:
         known = {name: str(digest) for name, digest in run.read_metrics().get("model", {}).items()}
         if (run.model / SUMS).is_file():  # no run of an older version has one
             verify_checksums(run.model)
-        for name, digest in known.items():
-            if not (run.model / name).is_file() or sha256(run.model / name) != digest:
-                notices = f"'{run.model / name}' is not as '{run.metrics}' recorded it"
-                raise DataError(notices, f"Its checkpoints may be whole: {_again(run)}")
+        diff = compare_folder(run.model, known)
+        for name in (*diff.missing, *diff.changed):
+            notices = f"'{run.model / name}' is not as '{run.metrics}' recorded it"
+            raise DataError(notices, f"Its checkpoints may be whole: {_again(run)}")
         files = {f"{run.model.name}/{name}": digest for name, digest in known.items()}
     checkpoints = CheckpointManager(run.checkpoints)
     for step in checkpoints.steps():

@@ -16,17 +16,17 @@ from hftool import DISTRIBUTION
 from hftool.errors import HftoolError, UsageError
 from hftool.heads import get_head
 from hftool.heads.protocol import Head
-from hftool.heads.wire import Asks
+from hftool.heads.wire import InputSpec
 from hftool.inference.predictor import Predictor
-from hftool.machine import bound_kernel_caches
+from hftool.machine import limit_kernel_caches
 from hftool.models import Loaded
 from hftool.progress import Progress, notice, silent
 from hftool.registry.models import find_model
-from hftool.resolve import ModelSource, check_word, resolve_model
-from hftool.safety import sha256
+from hftool.resolve import ModelSource, check_model_name, resolve_model
 from hftool.server.http.address import bind, check_open, is_loopback
+from hftool.storage.checksums import sha256
 from hftool.workflow._infer import natural_options
-from hftool.workflow._load import load_place, make_predictor, trained
+from hftool.workflow._load import load_resolved, make_predictor, trained
 from hftool.workflow.arguments import Model, model_name, shown
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
@@ -79,17 +79,17 @@ def serve(
     from hftool.server.metrics import Stats
     from hftool.server.process import event, run
 
-    bound_kernel_caches()
+    limit_kernel_caches()
     words, bounds = named(models), Limits(**(limits or {}))
     keys, hosts = _doors(host, key_file, allow_hosts, progress)
     with bind(host, port) as listening:
-        places = _places(words, offline=offline, fallback=fallback, progress=progress)
+        places = _resolve_all(words, offline=offline, fallback=fallback, progress=progress)
         stats, served, heads = Stats(), {}, {}
-        for name, place in places.items():
+        for name, model_source in places.items():
             with _named(name, words):
-                loaded = _load(place, device, progress)
-                served[name], heads[name] = _served(name, place, loaded, bounds, stats), loaded.head_config.head
-        example = _example(next(iter(served.values())).head.asks)
+                loaded = _load(model_source, device, progress)
+                served[name], heads[name] = _served(name, model_source, loaded, bounds, stats), loaded.head_config.head
+        example = _example(next(iter(served.values())).head.input_spec)
         address = Address(_url(host, listening.getsockname()[1]), heads, example)
 
         def ready() -> None:
@@ -101,7 +101,7 @@ def serve(
         run(Service(models=served, limits=bounds, stats=stats, keys=keys, hosts=hosts, release=release), listening, ready)
 
 
-def _places(words: Mapping[str, str], *, offline: bool, fallback: bool, progress: Progress) -> dict[str, ModelSource]:
+def _resolve_all(words: Mapping[str, str], *, offline: bool, fallback: bool, progress: Progress) -> dict[str, ModelSource]:
     """Name -> resolved model."""
     places = {}
     for name, word in words.items():
@@ -121,7 +121,7 @@ def _named(name: str, words: Mapping[str, str]) -> Iterator[None]:
         raise
 
 
-def _load(place: ModelSource, device: str, progress: Progress) -> Loaded:
+def _load(model_source: ModelSource, device: str, progress: Progress) -> Loaded:
     """Load a model in a thread that ends.
 
     OpenMP keeps a team of helper threads for each thread that has computed in parallel, until that thread ends. With more of
@@ -129,7 +129,7 @@ def _load(place: ModelSource, device: str, progress: Progress) -> Loaded:
     and waking them costs a small model time.
     """
     with ThreadPoolExecutor(1) as pool:
-        return trained(pool.submit(load_place, place, head=None, device=device, progress=progress).result(), None)
+        return trained(pool.submit(load_resolved, model_source, head=None, device=device, progress=progress).result(), None)
 
 
 def _check_extra() -> None:
@@ -155,7 +155,7 @@ def named(models: Sequence[Model]) -> dict[str, str]:
             raise UsageError(f"a model cannot be called '{name}'", hint)
         if name in made:
             raise UsageError(f"two models are called '{name}'", f"Name them: {name}={made[name]} {name}-2={model}")
-        check_word(model)
+        check_model_name(model)
         made[name] = model
     return made
 
@@ -184,7 +184,7 @@ def _doors(
     return keys, ("localhost", *allow_hosts) if local else ()
 
 
-def _example(asks: Asks) -> Any:
+def _example(asks: InputSpec) -> Any:
     texts = {name: EXAMPLES.get(name, EXAMPLES["text"]) for name in asks.texts}
     if asks.holds:
         texts = dict.fromkeys(texts, f"The capital of France is {asks.holds[0]}.")
@@ -195,14 +195,14 @@ def _url(host: str, port: int) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-def _served(name: str, place: ModelSource, loaded: Loaded, limits: Any, stats: Any) -> Any:
+def _served(name: str, model_source: ModelSource, loaded: Loaded, limits: Any, stats: Any) -> Any:
     """The served model, its batcher not started."""
     from hftool.server.batching.batcher import Batcher
     from hftool.server.protocols.served_model import ServedModel
 
-    weights, everything = _hashes(place.folder)
+    weights, everything = _hashes(model_source.folder)
     head_config = loaded.head_config
-    commit = place.revision or head_config.revision
+    commit = model_source.revision or head_config.revision
     model_version = everything[:12]
     stats.set("hftool_model_info", 1, model=name, version=model_version, commit=commit, sha256=weights)
     facts = {
@@ -210,7 +210,7 @@ def _served(name: str, place: ModelSource, loaded: Loaded, limits: Any, stats: A
         "family": loaded.family.name,
         "labels": list(head_config.labels),
         "task": head_config.task,
-        "base": _public(head_config.base or place.base),
+        "base": _public(head_config.base or model_source.base),
         "max_length": head_config.max_length,
         **({"stand_in": dict(head_config.stand_in)} if head_config.stand_in else {}),
     }

@@ -10,7 +10,7 @@ from hftool.data.columns import check_roles, fits, map_columns, missing_column
 from hftool.data.readers.tables import Record, Table
 from hftool.data.schema import RowSchema
 from hftool.data.splits import mapping_sentence
-from hftool.data.unused_columns import check_alone, check_prompt, is_clear
+from hftool.data.unused_columns import check_prompt, check_unused_targets, has_clear_targets
 from hftool.errors import DataError, UsageError
 from hftool.heads import head_class
 from hftool.models import HeadConfig, Loaded
@@ -19,7 +19,7 @@ from hftool.registry.heads import HeadSpec, all_heads, head_spec
 from hftool.registry.models import Family
 from hftool.resolve import TaskSource
 
-NO_RUNNING_TEXT = ("amounts", "dates", "spans", "scores", "lists", "objects")
+NO_RUNNING_TEXT = ("numbers", "dates", "spans", "scores", "lists", "objects")
 
 
 def infer_head(data: TaskSource, given: Mapping[str, str], family: Family) -> str:
@@ -39,7 +39,7 @@ def infer_head(data: TaskSource, given: Mapping[str, str], family: Family) -> st
     table = data.tables.get("train") or next(iter(data.tables.values()))
     check_roles(given)
     contents = Contents(table.rows)
-    trouble: DataError | None = None
+    first_error: DataError | None = None
     most, unclear = -1, {}
     able = [spec for spec in _by_priority() if spec.name in family.heads]
     rewrites = any(spec.generates and not spec.unlabeled for spec in able)
@@ -53,9 +53,9 @@ def infer_head(data: TaskSource, given: Mapping[str, str], family: Family) -> st
         except DataError as error:  # the error of the head that lacks least is raised
             fit = max(_present(table.columns, shape, given, contents) for shape in row_schemas)
             if fit > most or (fit == most and head_spec(head).regression and labelled):
-                trouble, most = error, fit
+                first_error, most = error, fit
             continue
-        if shape.targets and is_clear(shape, mapping, given):
+        if shape.targets and has_clear_targets(shape, mapping, given):
             check_prompt(table.path, table.columns, mapping, given, contents)
             return head
         if head_spec(head).unlabeled and not shape.targets:
@@ -63,9 +63,9 @@ def infer_head(data: TaskSource, given: Mapping[str, str], family: Family) -> st
             return head
         unclear = {role: column for role, column in mapping.items() if role not in shape.targets}
     if unclear:  # a label that was found by its content alone
-        check_alone(table.path, table.columns, unclear, contents)
-    if trouble is not None:
-        raise _of_another_family(trouble, table, given, family, contents)
+        check_unused_targets(table.path, table.columns, unclear, contents)
+    if first_error is not None:
+        raise _of_another_family(first_error, table, given, family, contents)
     raise DataError(f"no head of {family.name} can learn from the columns of {table.path}", "Choose with --head")
 
 
@@ -75,7 +75,7 @@ def _by_priority() -> list[HeadSpec]:
 
 
 def _of_another_family(
-    trouble: DataError, table: Table, given: Mapping[str, str], family: Family, contents: Contents
+    first_error: DataError, table: Table, given: Mapping[str, str], family: Family, contents: Contents
 ) -> DataError:
     """The error, with the head that the columns fit where the family does not have it."""
     for head in (spec.name for spec in _by_priority()):
@@ -85,10 +85,10 @@ def _of_another_family(
             )
         except (DataError, UsageError):
             continue
-        if head not in family.heads and shape.targets and is_clear(shape, mapping, given):
+        if head not in family.heads and shape.targets and has_clear_targets(shape, mapping, given):
             hint = f"These are rows to {head}, which {family.name} cannot do: choose another model, or other columns"
-            return DataError(trouble.detail, hint)
-    return trouble
+            return DataError(first_error.detail, hint)
+    return first_error
 
 
 def _present(columns: Sequence[str], shape: RowSchema, given: Mapping[str, str], contents: Contents) -> int:
@@ -101,7 +101,7 @@ def _present(columns: Sequence[str], shape: RowSchema, given: Mapping[str, str],
 
 def _check_plain(table: Table, mapping: Mapping[str, str], given: Mapping[str, str], contents: Contents, head: str) -> None:
     """Raise DataError where the rows have more than text, or the column is not text."""
-    check_alone(table.path, table.columns, mapping, contents, head=head)
+    check_unused_targets(table.path, table.columns, mapping, contents, head=head)
     if table.lines:
         return
     column = mapping["text"]
@@ -123,7 +123,7 @@ def check_untrained(
     meant to train on them."""
     if not head_config.task and head_spec(head_config.head).unlabeled:
         choose = "train a model on {}: hftool finetune MODEL FILE"
-        check_alone(path, columns, mapping, contents, head=head_config.head, choose=choose)
+        check_unused_targets(path, columns, mapping, contents, head=head_config.head, choose=choose)
 
 
 def columns_to_measure(
@@ -154,7 +154,7 @@ def columns_to_answer(
     answered = [shape for shape in head_class(head_config.head).row_schemas if shape.for_inference]
     row_schemas = _row_schemas_of(head_config, {*head_config.columns, *given}, answered)
     _, mapping = map_columns(
-        present, row_schemas, given=given, known=head_config.columns, path=path, answering=True, contents=contents
+        present, row_schemas, given=given, known=head_config.columns, path=path, for_inference=True, contents=contents
     )
     mask = getattr(loaded.tokenizer, "mask_token", None)
     masked = mask and "text" in mapping and any(mask in str(cell_of(record.row, mapping["text"])) for record in sample)

@@ -6,14 +6,14 @@ from typing import Any
 
 from hftool.heads.protocol import Answer, Feature
 from hftool.inference.predictor import Predictor
-from hftool.processes import several
+from hftool.processes import is_distributed
 from hftool.training.distributed import ProcessGroup, on_each_process
 
 
 def score_together(team: ProcessGroup, predictor: Predictor, features: Sequence[Feature]) -> tuple[list[Answer], float]:
     """Answers in the order of the rows, and the mean loss, in every process; see `Predictor.score`. An error in one process is
     raised in all."""
-    if not several():
+    if not is_distributed():
         return predictor.score(features)
     rows = [list(group) for _, group in groupby(features, key=lambda feature: feature.row)]
     number, of = team.accelerator.process_index, team.accelerator.num_processes

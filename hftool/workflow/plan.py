@@ -41,13 +41,13 @@ from hftool.models import (
     load_tokenizer,
     read_config,
 )
-from hftool.processes import world
+from hftool.processes import world_size
 from hftool.progress import Progress, notice, silent
 from hftool.registry.heads import head_spec
 from hftool.registry.models import FAMILIES, Family, check_head, find_model
 from hftool.registry.tasks import Task, find_task
-from hftool.resolve import ModelSource, TaskSource, check_word, resolve_model, resolve_task
-from hftool.safety import sha256
+from hftool.resolve import ModelSource, StandIn, TaskSource, check_model_name, resolve_model, resolve_task
+from hftool.storage.checksums import sha256
 from hftool.storage.run_folder import Run
 from hftool.training.adapters import LEARNING_RATE, add_adapters
 from hftool.workflow._load import known_family, known_sentences
@@ -70,14 +70,14 @@ class ResolvedInputs:
 
     settings: Config
     head: str
-    place: ModelSource
+    model_source: ModelSource
     data: TaskSource
     sentences: SentenceSettings
 
     def stand_ins(self) -> dict[str, str]:
         """The stand-ins: {"model": "minilm for bert", "data": "sst2-mini for sst2"}."""
-        kinds = {"model": self.place.stand_in, "data": self.data.stand_in}
-        return {kind: f"{pair['used']} for {pair['asked']}" for kind, pair in kinds.items() if pair}
+        kinds = {"model": self.model_source.stand_in, "data": self.data.stand_in}
+        return {kind: str(pair) for kind, pair in kinds.items() if pair}
 
 
 @dataclass(frozen=True)
@@ -149,23 +149,23 @@ def find(settings: Config, rows: Table | None = None, *, offline: bool, fallback
     """
     chosen = choose_head(settings)
     model = settings.model or ""
-    check_word(model)
+    check_model_name(model)
     data = _read_task(settings, settings.task, rows, offline=offline, fallback=fallback, progress=progress)
     if not (settings.head and head_spec(settings.head).unlabeled):
         check_texts(data)
     known = find_model(model)
     if chosen is None and known is not None:
         chosen = infer_head(data, settings.columns, next(f for f in FAMILIES if f.name == known.family))
-    place = resolve_model(model, head=chosen, offline=offline, fallback=fallback, progress=progress)
-    family = known_family(read_config(place.folder), progress)
+    model_source = resolve_model(model, head=chosen, offline=offline, fallback=fallback, progress=progress)
+    family = known_family(read_config(model_source.folder), progress)
     if chosen is None:
         chosen = head_of_task(data.row, family, model) if data.row else infer_head(data, settings.columns, family)
     check_head(family, chosen, model=model)
     _check_knobs(settings, chosen)
-    sentences = known_sentences(place, progress) if head_spec(chosen).embeds else SentenceSettings()
+    sentences = known_sentences(model_source, progress) if head_spec(chosen).embeds else SentenceSettings()
     if data.row is None and settings.head is None:
         notice(progress, f"head: {chosen}, by the columns; --head decides")
-    return ResolvedInputs(dataclasses.replace(settings, head=chosen), chosen, place, data, sentences)
+    return ResolvedInputs(dataclasses.replace(settings, head=chosen), chosen, model_source, data, sentences)
 
 
 def check_texts(data: TaskSource) -> None:
@@ -190,7 +190,8 @@ def find_rows_again(run: Run, *, offline: bool, progress: Progress) -> tuple[Con
     """
     settings, made = knobs.make_config(knobs.read_config(str(run.config))), run.read_manifest()
     settings = relocate(settings, settings, made, run.path, progress)
-    task = made.get("stand_in", {}).get("data", "").split(" for ")[0] or settings.task
+    stand_in = StandIn.parse(made.get("stand_in", {}).get("data", ""))
+    task = stand_in.used if stand_in else settings.task
     for path, digest in made.get("data", {}).items():
         if Path(path).is_file() and sha256(Path(path)) != digest:
             notice(progress, f"{path} has changed since the run")
@@ -243,14 +244,14 @@ def prepare(found: ResolvedInputs, splits: Splits, progress: Progress = silent) 
 
     Raises what `load_model` raises, UsageError (device, family), DataError.
     """
-    settings, place, device = found.settings, found.place, own_device(found.settings.device)
-    model_config = read_config(place.folder)
+    settings, model_source, device = found.settings, found.model_source, own_device(found.settings.device)
+    model_config = read_config(model_source.folder)
     family = family_of(model_config)
     check_head(family, found.head, model=settings.model or "")
-    tokenizer = load_tokenizer(place.folder, model_config)
+    tokenizer = load_tokenizer(model_source.folder, model_config)
     limit = length_limit(tokenizer, model_config)
     if head_spec(found.head).embeds and settings.max_length is None:
-        limit = min(limit, length_of(place.folder) or limit)
+        limit = min(limit, length_of(model_source.folder) or limit)
     plain = set(splits.columns) == {"text"}  # running text is packed into blocks
     length = min(settings.max_length or (BLOCK if plain else limit), limit)
     most = _most_tokens(tokenizer, splits, settings.max_new_tokens, limit)
@@ -263,8 +264,8 @@ def prepare(found: ResolvedInputs, splits: Splits, progress: Progress = silent) 
         longest = max(feature.length for feature in encoded["train"])
         head_config = dataclasses.replace(head_config, max_length=min(limit, max(longest, LEAST_MAX_LENGTH)))
     auto_class = auto_class_of(found.head, model_config)
-    loaded = load_model(place.folder, auto_class, head_config=head_config, new_head=True, device=device)
-    loaded = keep_classes(loaded, place.folder, model_config, in_order=bool(settings.labels))
+    loaded = load_model(model_source.folder, auto_class, head_config=head_config, new_head=True, device=device)
+    loaded = keep_classes(loaded, model_source.folder, model_config, in_order=bool(settings.labels))
     resolved = dataclasses.replace(
         settings,
         lr=settings.lr or (LEARNING_RATE if settings.lora else family.learning_rate),
@@ -274,13 +275,13 @@ def prepare(found: ResolvedInputs, splits: Splits, progress: Progress = silent) 
         precision=choose_precision(settings.precision, device, family.safe_dtypes),
         columns=dict(splits.columns),
     )
-    fit_head(loaded, place.folder, encoded["train"], progress)
+    fit_head(loaded, model_source.folder, encoded["train"], progress)
     adapted = add_adapters(loaded.model, settings.lora) if settings.lora else None
-    return FinetuneJob(_with_absolute_paths(resolved, place, found.data), found, splits, loaded, encoded, adapted)
+    return FinetuneJob(_with_absolute_paths(resolved, model_source, found.data), found, splits, loaded, encoded, adapted)
 
 
 def _new_head_config(found: ResolvedInputs, splits: Splits, family: Family) -> HeadConfig:
-    settings, place, row, train = found.settings, found.place, found.data.row, splits.train.rows
+    settings, model_source, row, train = found.settings, found.model_source, found.data.row, splits.train.rows
     classes = splits.labels.names if not splits.labels.range else ()
     for knob in ("class_weights", "labels"):
         if splits.labels.range and getattr(settings, knob) != getattr(Config(), knob):
@@ -301,8 +302,8 @@ def _new_head_config(found: ResolvedInputs, splits: Splits, family: Family) -> H
         label_scale=scale_of(train) if splits.labels.range and not head_class(found.head).numbers else (),
         problem_type=_problem_type(splits),
         prefix=prefix,
-        base=place.base,
-        revision=place.revision,
+        base=model_source.base,
+        revision=model_source.revision,
         class_weights=balanced_weights([row["label"] for row in train], len(classes)) if balanced else (),
         measures=measures or (UNEVEN_METRICS if is_uneven(splits) else ()),
         pooling=found.sentences.pooling,
@@ -339,11 +340,11 @@ def _encode(tokenizer: Any, head_config: HeadConfig, model_config: Any, splits: 
     return {name: head.encode(part.rows) for name, part in parts.items() if part is not None}
 
 
-def _with_absolute_paths(settings: Config, place: ModelSource, data: TaskSource) -> Config:
+def _with_absolute_paths(settings: Config, model_source: ModelSource, data: TaskSource) -> Config:
     """Absolute paths and pinned revisions, so that the config of a run works from any folder and stays reproducible."""
     return dataclasses.replace(
         settings,
-        model=settings.model if place.row is not None else _pinned(place) or absolute_path(settings.model),
+        model=settings.model if model_source.row is not None else _pinned(model_source) or absolute_path(settings.model),
         task=settings.task if find_task(settings.task or "") else data.pinned or absolute_path(settings.task),
         train=absolute_path(settings.train),
         validation=absolute_path(settings.validation),
@@ -351,8 +352,8 @@ def _with_absolute_paths(settings: Config, place: ModelSource, data: TaskSource)
     )
 
 
-def _pinned(place: ModelSource) -> str:
-    return f"{place.base}@{place.revision}" if place.revision else ""
+def _pinned(model_source: ModelSource) -> str:
+    return f"{model_source.base}@{model_source.revision}" if model_source.revision else ""
 
 
 def versions() -> dict[str, str]:
@@ -376,9 +377,9 @@ def manifest(job: FinetuneJob) -> dict[str, Any]:
         "seed": settings.seed,
         "device": settings.device,
         "precision": settings.precision,
-        "base": found.place.base,
-        "revision": found.place.revision,
-        "hashes": {path.name: sha256(path) for path in sorted(found.place.folder.iterdir()) if path.suffix in OF_MODELS},
+        "base": found.model_source.base,
+        "revision": found.model_source.revision,
+        "hashes": {path.name: sha256(path) for path in sorted(found.model_source.folder.iterdir()) if path.suffix in OF_MODELS},
         "data": {str(path): digests[key] for key, path in files.items()},
         "data_splits": digests,
         "data_revision": found.data.pinned,
@@ -388,5 +389,5 @@ def manifest(job: FinetuneJob) -> dict[str, Any]:
         "conflicts": splits.quality.conflicts,
         "leaked": splits.quality.leaked,
         "stand_in": found.stand_ins(),
-        "processes": world(),
+        "processes": world_size(),
     }

@@ -24,7 +24,7 @@ def no_models(monkeypatch):
     def load(*words, **more):
         raise AssertionError("a model was loaded")
 
-    monkeypatch.setattr(sys.modules["hftool.workflow._serve"], "load_place", load)  # the name is that of the function, too
+    monkeypatch.setattr(sys.modules["hftool.workflow._serve"], "load_resolved", load)  # the name is that of the function, too
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_models_are_loaded_in_a_thread_that_ends(cli, monkeypatch):
         seen.append(threading.current_thread())
         raise DataError("enough")
 
-    monkeypatch.setattr(sys.modules["hftool.workflow._serve"], "load_place", load)
+    monkeypatch.setattr(sys.modules["hftool.workflow._serve"], "load_resolved", load)
     code, _, err = cli("serve", "bert-mini", "--port", 0)
     assert (code, "enough" in one_line(err)) == (65, True)
     assert seen[0] is not threading.main_thread() and not seen[0].is_alive()

@@ -8,15 +8,15 @@ from families import KINDS
 
 from hftool.errors import DataError, UsageError
 from hftool.heads import head_class
-from hftool.heads.wire import WRITING, Asks, options_of, rows_of
+from hftool.heads.wire import GENERATION_PARAMETERS, InputSpec, options_of, rows_of
 from hftool.models import HeadConfig
 from hftool.registry.heads import head_names
 
-TEXT = Asks(texts={"text": "text"})
-PAIR = Asks(texts={"text": "text"}, more={"text_pair": "text_pair"})
-QUESTION = Asks(texts={"question": "question", "context": "context"})
-SOURCE = Asks(texts={"text": "source"})
-PROMPT = Asks(texts={"text": "prompt"}, blank=True)
+TEXT = InputSpec(texts={"text": "text"})
+PAIR = InputSpec(texts={"text": "text"}, more={"text_pair": "text_pair"})
+QUESTION = InputSpec(texts={"question": "question", "context": "context"})
+SOURCE = InputSpec(texts={"text": "source"})
+PROMPT = InputSpec(texts={"text": "prompt"}, blank=True)
 
 
 def rows(asks, inputs, most=4, chars=10):
@@ -66,19 +66,21 @@ def test_other_inputs_are_refused_with_their_place(asks, inputs, error, said):
 
 def test_parameters_become_fields_of_the_head_and_of_its_decoding():
     given = {"max_new_tokens": 5, "temperature": 0.5, "num_return_sequences": 2, "stop": ["."], "seed": 3}
-    options, reply = options_of(WRITING, given, {})
+    options, reply = options_of(GENERATION_PARAMETERS, given, {})
     wanted = {"max_new_tokens": 5, "temperature": 0.5, "num_return_sequences": 2, "stop": (".",), "seed": 3}
     assert (options, reply) == ({"sampling": wanted}, {})
     known = head_class("fill").parameters
     assert options_of(known, {"top_k": 3}, {}) == ({"top_k": 3}, {})
     assert options_of(head_class("classify").parameters, {"top_k": 1}, {}) == ({}, {"top_k": 1})
-    assert options_of(WRITING, {}, {}) == ({}, {})
+    assert options_of(GENERATION_PARAMETERS, {}, {}) == ({}, {})
 
 
 def test_what_means_nothing_without_draws_is_left_out_and_do_sample_says_whether_there_are_any():
-    assert options_of(WRITING, {"top_p": 0.5, "temperature": 0}, {})[0] == {"sampling": {}}
-    assert options_of(WRITING, {"do_sample": True, "top_k": 4}, {})[0] == {"sampling": {"temperature": 1.0, "top_k": 4}}
-    assert options_of(WRITING, {"do_sample": False, "temperature": 2}, {})[0] == {"sampling": {}}
+    assert options_of(GENERATION_PARAMETERS, {"top_p": 0.5, "temperature": 0}, {})[0] == {"sampling": {}}
+    assert options_of(GENERATION_PARAMETERS, {"do_sample": True, "top_k": 4}, {})[0] == {
+        "sampling": {"temperature": 1.0, "top_k": 4}
+    }
+    assert options_of(GENERATION_PARAMETERS, {"do_sample": False, "temperature": 2}, {})[0] == {"sampling": {}}
 
 
 @pytest.mark.parametrize(
@@ -103,7 +105,7 @@ def test_what_means_nothing_without_draws_is_left_out_and_do_sample_says_whether
 )
 def test_parameters_out_of_range_are_named(given, said):
     with pytest.raises(UsageError) as caught:
-        options_of(WRITING, given, {"max_new_tokens": 9, "stop": 1})
+        options_of(GENERATION_PARAMETERS, given, {"max_new_tokens": 9, "stop": 1})
     assert said in str(caught.value)
 
 
@@ -176,29 +178,32 @@ def test_what_the_schema_allows_is_taken_and_what_it_forbids_is_not(name):
     import jsonschema
 
     made = head(name)
-    schema = made.asks.schema(inputs=3, chars=30)
+    schema = made.input_spec.schema(inputs=3, chars=30)
     text = "a [MASK]"
-    whole = dict.fromkeys(made.asks.texts, text)
+    whole = dict.fromkeys(made.input_spec.texts, text)
     good = [whole, [whole, whole], *([text] if len(whole) == 1 else [])]
-    bad = [5, None, [], {}, {"x": "a"}, [whole] * 4, dict.fromkeys(made.asks.texts, "a" * 31), {**whole, "x": "a"}]
-    bad += [] if made.asks.blank else [dict.fromkeys(made.asks.texts, " \u200b")]
+    bad = [5, None, [], {}, {"x": "a"}, [whole] * 4, dict.fromkeys(made.input_spec.texts, "a" * 31), {**whole, "x": "a"}]
+    bad += [] if made.input_spec.blank else [dict.fromkeys(made.input_spec.texts, " \u200b")]
     for value in good:
         jsonschema.validate(value, schema)
-        assert rows(made.asks, value, most=3, chars=30)
+        assert rows(made.input_spec, value, most=3, chars=30)
     for value in bad:
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate(value, schema)
         with pytest.raises((UsageError, DataError)):
-            rows(made.asks, value, most=3, chars=30)
+            rows(made.input_spec, value, most=3, chars=30)
 
 
 def test_a_model_of_pairs_asks_for_pairs_and_one_of_texts_for_texts():
-    assert set(head("classify", columns={"text": "a", "text_pair": "b", "label": "c"}).asks.texts) == {"text", "text_pair"}
-    alone = head("classify", columns={"text": "a", "label": "c"}).asks
+    assert set(head("classify", columns={"text": "a", "text_pair": "b", "label": "c"}).input_spec.texts) == {
+        "text",
+        "text_pair",
+    }
+    alone = head("classify", columns={"text": "a", "label": "c"}).input_spec
     assert (set(alone.texts), set(alone.more)) == ({"text"}, set())
-    assert set(head("classify").asks.more) == {"text_pair"}
+    assert set(head("classify").input_spec.more) == {"text_pair"}
 
 
 def test_the_masks_of_all_families_are_in_the_pattern():
-    pattern = head("fill").asks.text_schema(100)["pattern"]
+    pattern = head("fill").input_spec.text_schema(100)["pattern"]
     assert re.search(pattern, "a [MASK]") and re.search(pattern, "a <mask>") and not re.search(pattern, "a MASK]")

@@ -155,5 +155,5 @@ def test_the_notes_stay_short(tmp_path, home, monkeypatch):
     monkeypatch.setattr(checksums, "MOST_HASHES", 3)
     for name in "abcde":
         (tmp_path / name).write_text(name)
-        checksums.hashes_of([tmp_path / name])
+        checksums.cached_hashes([tmp_path / name])
     assert [path.rpartition("/")[2] for path in json.loads(home.read_text())] == ["c", "d", "e"]

@@ -46,7 +46,7 @@ def test_a_model_agrees_with_itself(head):
     pair, job = pair_of("bert", head)
     report = export_job._check_parity(pair, job, segments=head in ("classify", "answer"))
     assert max(report[part]["relative"] for part in ("outputs", "random")) < 1e-6
-    assert report["answers"]["same"] == report["answers"]["of"] >= len(job.asked)
+    assert report["answers"]["same"] == report["answers"]["of"] >= len(job.rows)
 
 
 @pytest.mark.parametrize("change", [rotate_labels, blind_to_padding, lambda model: model.classifier.bias.fill_(torch.nan)])
@@ -126,7 +126,7 @@ def test_answers_agree_in_the_compared_part(head, before, after, same):
 def test_a_metric_that_drops_by_more_than_a_point_is_an_error(monkeypatch):
     pair, job = pair_of("bert", "classify")
     rows = [{"text": "x", "label": i % 3} for i in range(500)]
-    job = dataclasses.replace(job, measured=rows)
+    job = dataclasses.replace(job, labelled_rows=rows)
     for lost, passes in ((0.0099, True), (0.011, False)):
         figures = iter([{"accuracy": 0.9, "loss": 1.0}, {"accuracy": 0.9 - lost, "loss": 1.0}])
         monkeypatch.setattr(parity, "measure", lambda *_: next(figures))  # noqa: B023
@@ -142,7 +142,7 @@ def test_a_metric_that_drops_by_more_than_a_point_is_an_error(monkeypatch):
 )
 def test_every_head_gets_texts_it_can_take(kind, head):
     _, job = pair_of(kind, head)
-    assert len(job.asked) >= 3
+    assert len(job.rows) >= 3
     assert (head == "classify") == bool(job.pairs)
 
 

@@ -7,7 +7,7 @@ import yaml
 
 from hftool.errors import UsageError
 from hftool.packaging.kubernetes import LEAVING, MANIFESTS, SCALE, manifests
-from hftool.packaging.service import GRACE, KEY, MIB, PORT, USER, Service, check_image, check_name, name_of
+from hftool.packaging.service import GRACE, KEY, MIB, PORT, USER, Service, check_image, check_name, service_name
 
 SCHEMAS = ("1.31", "1.37")  # an older cluster, and the newest whose schemas the checker has
 SIZE = 90 * MIB
@@ -192,5 +192,5 @@ def test_names_that_no_cluster_takes_are_refused_with_one_that_it_does(name):
     ],
 )
 def test_any_text_gives_a_name(text, name):
-    assert name_of(text) == name
+    assert service_name(text) == name
     check_name(name)

@@ -28,8 +28,8 @@ def rendered(tmp_path, monkeypatch):
     texts = {f"kubernetes/{name}": text for name, text in manifests(SERVICE).items()}
     texts["Dockerfile"] = docker.dockerfile(SERVICE, wheel="hftool.whl", torch="2.13.0").replace(here, "python:3.11-")
     texts[".dockerignore"] = render("dockerignore", SERVICE)
-    for name, most in (("README.md", None), ("kubernetes/README.md", SCALE * SERVICE.replicas)):
-        write_readme(SERVICE, tmp_path, body=BODY, most=most)
+    for name, max_replicas in (("README.md", None), ("kubernetes/README.md", SCALE * SERVICE.replicas)):
+        write_readme(SERVICE, tmp_path, body=BODY, max_replicas=max_replicas)
         texts[name] = (tmp_path / "README.md").read_text(encoding="utf-8")
     return texts
 

@@ -20,9 +20,9 @@ TEXTS = [text for text in CORPUS if " " in text]
 
 SHAPES = """
 import sys, torch
-from hftool.machine import bound_kernel_caches
+from hftool.machine import limit_kernel_caches
 if sys.argv[1] == "bound":
-    bound_kernel_caches()
+    limit_kernel_caches()
 def anonymous():
     with open("/proc/self/status", encoding="ascii") as handle:
         return next(int(line.split()[1]) for line in handle if line.startswith("RssAnon:")) / 1000

@@ -38,7 +38,7 @@ import numpy as np
 from hftool.data.schema import RowSchema
 from hftool.heads.collate import collate_inputs
 from hftool.heads.protocol import Feature, Metrics
-from hftool.heads.wire import Asks, Parameter
+from hftool.heads.wire import InputSpec, Parameter
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class VoteHead:
     gives: ClassVar = "votes"
     parameters: ClassVar = {"least": Parameter(kind=float, help="A vote.", least=0, most=1, goes="least")}
     replies: ClassVar = {"type": "object"}
-    asks: ClassVar = Asks(texts={"text": "text"})
+    input_spec: ClassVar = InputSpec(texts={"text": "text"})
 
     def encode(self, rows):
         limit = self.head_config.max_length

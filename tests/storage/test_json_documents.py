@@ -14,10 +14,10 @@ from hftool.errors import DataError, InputMissing, Refused
 from hftool.models.export_folder import REPORT
 from hftool.models.head_config import head_config_schema
 from hftool.models.size_limits import CONFIG, GENERATION, TOKENIZER
-from hftool.safety import sha256
+from hftool.storage.checksums import sha256
 from hftool.storage.json_documents import MAX_BYTES, fault_of, open_plain, read_document
 from hftool.storage.run_folder import MANIFEST, METRICS
-from hftool.training.checkpoint_schema import SEALED, STATE
+from hftool.training.checkpoint_schema import MANIFEST_SCHEMA, STATE_SCHEMA
 
 SCHEMA = {
     "type": "object",
@@ -69,7 +69,7 @@ def test_a_key_that_must_be_there():
 
 @pytest.mark.parametrize(
     "schema",
-    [SCHEMA, head_config_schema(), CONFIG, TOKENIZER, GENERATION, REPORT, MANIFEST, METRICS, STATE, SEALED],
+    [SCHEMA, head_config_schema(), CONFIG, TOKENIZER, GENERATION, REPORT, MANIFEST, METRICS, STATE_SCHEMA, MANIFEST_SCHEMA],
     ids=["sample", "card", "config", "tokenizer", "generation", "export", "manifest", "metrics", "state", "sealed"],
 )
 def test_the_schemas_mean_what_json_schema_says(schema):

@@ -18,7 +18,7 @@ from crash_injection import KILLED, finish, leftovers, result, start
 from trainer_factory import make_trainer
 
 from hftool.errors import RunStopped
-from hftool.safety import sha256
+from hftool.storage.checksums import sha256
 from hftool.training.checkpoints import FILES, MANIFEST, CheckpointManager
 from hftool.training.divergence import backward_within_memory
 

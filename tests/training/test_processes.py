@@ -190,21 +190,21 @@ def test_a_full_disk_ends_what_hftool_started_with_74_and_nothing_is_started_aga
 
 def test_what_befalls_a_worker_that_the_first_has_left_is_no_reason_to_start_again(tmp_path, monkeypatch, capsys):
     from hftool.cli.app import _bug
-    from hftool.processes import EXIT_FILE, become_worker, leave
+    from hftool.processes import EXIT_FILE, become_worker, worker_exit_code
 
     for name, value in environments(1)[1].items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv(EXIT_FILE, str(tmp_path / "code"))
-    assert _bug(RuntimeError("Connection closed by peer"), []) == 1 == leave(1)
-    assert "Connection closed" in capsys.readouterr().err and leave(65) == 0 and not (tmp_path / "code").exists()
+    assert _bug(RuntimeError("Connection closed by peer"), []) == 1 == worker_exit_code(1)
+    assert "Connection closed" in capsys.readouterr().err and worker_exit_code(65) == 0 and not (tmp_path / "code").exists()
     monkeypatch.setenv("RANK", "0")
-    assert leave(74) == 0 and (tmp_path / "code").read_text() == "74"
+    assert worker_exit_code(74) == 0 and (tmp_path / "code").read_text() == "74"
     monkeypatch.setenv("RANK", "1")
-    assert _bug(RuntimeError("Connection closed by peer"), []) == 1 and leave(1) == 0
+    assert _bug(RuntimeError("Connection closed by peer"), []) == 1 and worker_exit_code(1) == 0
     assert capsys.readouterr() == ("", "")
     monkeypatch.setenv("RANK", "0")
     become_worker()
-    assert not (tmp_path / "code").exists() and leave(1) == 1
+    assert not (tmp_path / "code").exists() and worker_exit_code(1) == 1
 
 
 # going on

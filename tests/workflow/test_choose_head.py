@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hftool.data.column_contents import Contents
 from hftool.data.readers.tables import Table
 from hftool.data.splits import SplitOptions, build_splits
-from hftool.data.unused_columns import left_out
+from hftool.data.unused_columns import unused_columns
 from hftool.errors import HftoolError
 from hftool.heads import head_class
 from hftool.registry.heads import all_heads
@@ -414,11 +414,11 @@ def check_any_rows(columns, kind, head):
     targets = [name for name, what in columns if CELLS[what][1]]
     if head is None and chosen in UNLABELED and set(splits.columns) == {"text"}:
         assert not set(targets) - used
-    for name in left_out(table.columns, splits.columns):  # used, or said why not
+    for name in unused_columns(table.columns, splits.columns):  # used, or said why not
         assert any(
             f"'{name}' ({Contents(table.rows).of(name).phrase()}" in said or f"'{name}'" in said for said in splits.notices
         )
-    assert set(targets) <= used | set(left_out(table.columns, splits.columns))
+    assert set(targets) <= used | set(unused_columns(table.columns, splits.columns))
     assert len(splits.train.rows) + len(splits.validation.rows) + len(splits.train.rejected) == len(table.rows)
     no_label = sum(one.reason == "no label" for one in splits.train.rejected)
     assert not no_label or f"{no_label} rows of train have no label and are left out" in splits.notices
@@ -442,9 +442,9 @@ def test_whatever_rows_come_in_at_length(columns, kind, head):
 
 
 def test_the_check_bites(monkeypatch):
-    monkeypatch.setattr("hftool.workflow.choose_head.check_alone", lambda *_, **__: None)
+    monkeypatch.setattr("hftool.workflow.choose_head.check_unused_targets", lambda *_, **__: None)
     with pytest.raises(AssertionError):
         check_any_rows([("text", "text"), ("alpha", "spans")], "bert", None)
-    monkeypatch.setattr("hftool.data.splits.left_out_sentence", lambda *_: "")
+    monkeypatch.setattr("hftool.data.splits.unused_columns_sentence", lambda *_: "")
     with pytest.raises(AssertionError):
         check_any_rows([("text", "text"), ("label", "class"), ("alpha", "flag")], "bert", None)

@@ -10,7 +10,7 @@ from hftool import workflow
 from hftool.config import read_config
 from hftool.errors import ConfigError, HftoolError, OutputUnavailable
 from hftool.progress import Event
-from hftool.safety import sha256
+from hftool.storage.checksums import sha256
 
 
 def knobs(folder, **more):

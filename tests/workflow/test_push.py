@@ -10,7 +10,7 @@ from hub_env import led_hub
 from hftool import workflow
 from hftool.errors import DataError, HubUnreachable, Refused, UsageError
 from hftool.models.checksums import SUMS, verify_checksums
-from hftool.safety import sha256
+from hftool.storage.checksums import sha256
 
 REPO = ("model", "ann/films")
 

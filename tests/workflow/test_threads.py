@@ -7,7 +7,7 @@ from conftest import film_rows, write_tsv
 
 from hftool import workflow
 from hftool.errors import InputMissing, OutputUnavailable, UsageError
-from hftool.safety import sha256
+from hftool.storage.checksums import sha256
 
 KNOBS = {"epochs": 1, "batch_size": 16}
 

@@ -16,7 +16,7 @@ from hftool.errors import UsageError
 from hftool.heads.collate import collate_inputs
 from hftool.heads.protocol import Answer, Batch, Feature, Metrics, Outputs
 from hftool.heads.windows import SpecialTokenTemplate, TokenOffsets, cut_windows, special_token_template, token_offsets
-from hftool.heads.wire import SPANS, Asks, Parameter, Schema
+from hftool.heads.wire import SPANS, InputSpec, Parameter, Schema
 from hftool.models import HeadConfig
 
 DEFAULT_METRICS = ("f1", "exact_match")
@@ -104,7 +104,7 @@ class AnswerHead:
         "top_k": Parameter(kind=int, help="Above 1: a list of the best candidates.", least=1, most=MAX_CANDIDATES)
     }
     replies: ClassVar[Schema] = SPANS
-    asks: ClassVar[Asks] = Asks(texts={"question": "question", "context": "context"})
+    input_spec: ClassVar[InputSpec] = InputSpec(texts={"question": "question", "context": "context"})
 
     def encode(self, rows: Sequence[Row]) -> list[Feature]:
         """Tokenize questions and contexts.

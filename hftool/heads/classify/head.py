@@ -14,7 +14,7 @@ from hftool.heads.collate import collate_inputs
 from hftool.heads.long_texts import groups, shorten
 from hftool.heads.protocol import Answer, Batch, Feature, Metrics, Outputs
 from hftool.heads.wire import LABELS as WIRE_LABELS
-from hftool.heads.wire import Asks, Parameter, Schema
+from hftool.heads.wire import InputSpec, Parameter, Schema
 from hftool.models import HeadConfig
 
 CHARS_PER_TOKEN = 16  # more than most tokens have
@@ -158,12 +158,12 @@ class ClassifyHead:
         return Metrics(self.head_config.measures or names, higher_is_better=True, report=report)
 
     @property
-    def asks(self) -> Asks:
+    def input_spec(self) -> InputSpec:
         """A text or a pair, as in training; either one for a model of which that is not known."""
         first, second = {"text": "text"}, {"text_pair": "text_pair"}
         if not self.head_config.columns:
-            return Asks(texts=first, more=second)
-        return Asks(texts={**first, **second} if "text_pair" in self.head_config.columns else first)
+            return InputSpec(texts=first, more=second)
+        return InputSpec(texts={**first, **second} if "text_pair" in self.head_config.columns else first)
 
     def reply(self, row: Row, answer: Answer, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Labels with their scores, best first; a number has the label LABEL_0, as in transformers."""

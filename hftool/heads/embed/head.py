@@ -17,7 +17,7 @@ from hftool.errors import UsageError, did_you_mean, listing
 from hftool.heads.collate import collate_inputs
 from hftool.heads.long_texts import groups, shorten
 from hftool.heads.protocol import Answer, Batch, Feature, Metrics, Outputs
-from hftool.heads.wire import VECTOR, Asks, Parameter, Schema
+from hftool.heads.wire import VECTOR, InputSpec, Parameter, Schema
 from hftool.models import POOLINGS, HeadConfig
 
 __all__ = ["POOLINGS", "EmbedHead"]
@@ -52,7 +52,7 @@ class EmbedHead:
         "normalize": Parameter(kind=bool, help="True: vectors of length 1."),
     }
     replies: ClassVar[Schema] = VECTOR
-    asks: ClassVar[Asks] = Asks(texts={"text": "text"}, more={"text_pair": "text_pair"})
+    input_spec: ClassVar[InputSpec] = InputSpec(texts={"text": "text"}, more={"text_pair": "text_pair"})
 
     def __post_init__(self) -> None:
         pooling = self._pooling

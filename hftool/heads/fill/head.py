@@ -19,7 +19,7 @@ from hftool.errors import ConfigError, DataError, UsageError
 from hftool.heads.collate import IGNORED, collate_inputs, pad_rows, token_loss
 from hftool.heads.packing import pack, token_ids
 from hftool.heads.protocol import Answer, Batch, Feature, Metrics, Outputs
-from hftool.heads.wire import WORDS, Asks, Parameter, Schema
+from hftool.heads.wire import WORDS, InputSpec, Parameter, Schema
 from hftool.models import HeadConfig
 
 # the share of tokens that are predicted; of these the shares that are masked and replaced by a random token
@@ -240,9 +240,9 @@ class FillHead:
         )
 
     @property
-    def asks(self) -> Asks:
+    def input_spec(self) -> InputSpec:
         """A text with a mask."""
-        return Asks(texts={"text": "text"}, holds=tuple(dict.fromkeys((str(self.tokenizer.mask_token), *MASKS))))
+        return InputSpec(texts={"text": "text"}, holds=tuple(dict.fromkeys((str(self.tokenizer.mask_token), *MASKS))))
 
     def reply(self, row: Row, answer: Answer, parameters: Mapping[str, Any]) -> list[Any]:
         """The fills of the mask, each with the filled text; for several masks a list for each."""

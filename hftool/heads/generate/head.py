@@ -13,7 +13,7 @@ from hftool.errors import ConfigError, DataError, UsageError
 from hftool.heads.collate import IGNORED, collate_inputs, pad_rows, seeds_of, token_loss
 from hftool.heads.packing import pack, token_ids
 from hftool.heads.protocol import Answer, Batch, Feature, GeneratedText, Metrics, Outputs
-from hftool.heads.wire import TEXTS, WRITING, Asks, Parameter, Schema, texts_reply
+from hftool.heads.wire import GENERATION_PARAMETERS, TEXTS, InputSpec, Parameter, Schema, texts_reply
 from hftool.models import HeadConfig, family_of
 from hftool.sampling import SamplingParams
 
@@ -45,11 +45,11 @@ class GenerateHead:
     batch_tokens: ClassVar[int] = 1024  # each has a logit for every token of the vocabulary
     gives: ClassVar[str] = "text"
     parameters: ClassVar[Mapping[str, Parameter]] = {
-        **WRITING,
+        **GENERATION_PARAMETERS,
         "return_full_text": Parameter(kind=bool, help="The prompt, followed by the generated text."),
     }
     replies: ClassVar[Schema] = TEXTS
-    asks: ClassVar[Asks] = Asks(texts={"text": "prompt"}, blank=True, ids=True)
+    input_spec: ClassVar[InputSpec] = InputSpec(texts={"text": "prompt"}, blank=True, ids=True)
 
     @property
     def sampling(self) -> SamplingParams:

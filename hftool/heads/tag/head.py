@@ -18,7 +18,7 @@ from hftool.errors import DataError, UsageError
 from hftool.heads.collate import IGNORED, collate_inputs, pad_rows, token_loss
 from hftool.heads.protocol import Answer, Batch, Feature, Metrics, Outputs
 from hftool.heads.windows import SpecialTokenTemplate, TokenOffsets, cut_windows, special_token_template, token_offsets
-from hftool.heads.wire import ENTITIES, Asks, Parameter, Schema
+from hftool.heads.wire import ENTITIES, InputSpec, Parameter, Schema
 from hftool.models import HeadConfig
 
 DEFAULT_METRICS = ("entity_f1", "precision", "recall", "accuracy")
@@ -78,7 +78,7 @@ class TagHead:
     gives: ClassVar[str] = "entities"
     parameters: ClassVar[Mapping[str, Parameter]] = {}
     replies: ClassVar[Schema] = ENTITIES
-    asks: ClassVar[Asks] = Asks(texts={"text": "text"})
+    input_spec: ClassVar[InputSpec] = InputSpec(texts={"text": "text"})
 
     def encode(self, rows: Sequence[Row]) -> list[Feature]:
         """Tokenize words, several windows for a long row; nothing is truncated.

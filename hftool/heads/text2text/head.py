@@ -14,7 +14,7 @@ from hftool.heads.collate import IGNORED, collate_inputs, pad_rows, seeds_of, to
 from hftool.heads.generate.head import generated_answer
 from hftool.heads.long_texts import groups, shorten
 from hftool.heads.protocol import Answer, Batch, Feature, GeneratedText, Metrics, Outputs
-from hftool.heads.wire import TEXTS, WRITING, Asks, Parameter, Schema, texts_reply
+from hftool.heads.wire import GENERATION_PARAMETERS, TEXTS, InputSpec, Parameter, Schema, texts_reply
 from hftool.models import HeadConfig
 from hftool.registry.languages import language_of
 from hftool.sampling import SamplingParams
@@ -43,9 +43,9 @@ class Text2TextHead:
     outputs: ClassVar[tuple[str, ...]] = ("logits",)
     batch_tokens: ClassVar[int] = 2048
     gives: ClassVar[str] = "text"
-    parameters: ClassVar[Mapping[str, Parameter]] = WRITING
+    parameters: ClassVar[Mapping[str, Parameter]] = GENERATION_PARAMETERS
     replies: ClassVar[Schema] = TEXTS
-    asks: ClassVar[Asks] = Asks(texts={"text": "source"})
+    input_spec: ClassVar[InputSpec] = InputSpec(texts={"text": "source"})
 
     @property
     def sampling(self) -> SamplingParams:

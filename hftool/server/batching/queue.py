@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from hftool.data.batches import AREA
+from hftool.data.batches import MAX_PADDED_FACTOR
 from hftool.data.readers.tables import Row
 from hftool.heads.protocol import Answer, Feature
 from hftool.inference.predictor import Predictor
@@ -145,7 +145,7 @@ def _unpadded_batch(rows: Sequence[QueuedRow], key: BatchKey) -> list[QueuedRow]
     tokens = features = longest = 0
     for row in sorted(rows, key=lambda row: abs(row.length - rows[0].length)):
         tokens, features, longest = tokens + row.tokens, features + len(row.features), max(longest, row.length)
-        if batch and (tokens > most or features > MAX_FEATURES or longest * features > AREA * key.batch_tokens):
+        if batch and (tokens > most or features > MAX_FEATURES or longest * features > MAX_PADDED_FACTOR * key.batch_tokens):
             break
         batch.append(row)
     return batch

@@ -58,8 +58,8 @@ def time_batch(lease: WorkerLease, key: BatchKey, *, words: int, rows: int = 1) 
 
 def warmup_row(head: Head, words: int) -> Row:
     """A row of this many words that the head can answer."""
-    text = " ".join([*["a"] * words, *head.asks.holds[:1]])
-    return dict.fromkeys(head.asks.texts.values(), text)
+    text = " ".join([*["a"] * words, *head.input_spec.holds[:1]])
+    return dict.fromkeys(head.input_spec.texts.values(), text)
 
 
 def _dummy_request() -> PendingRequest:

@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from hftool.data.readers.tables import Row, whole_characters
+from hftool.data.readers.tables import Row, replace_surrogates
 from hftool.errors import HftoolError
 from hftool.heads.protocol import Answer
 from hftool.heads.wire import LONGEST, settled
@@ -100,7 +100,7 @@ def body_schema(body: type[BaseModel], field: str, models: Sequence[ServedModel]
     document = body.model_json_schema()
     schema: dict[str, Any] = _inline(document, document.pop("$defs", {}))
     known = schema["properties"]
-    known[field] = prompt_schema(models[0].head.asks, most=limits.inputs, chars=limits.text_chars)
+    known[field] = prompt_schema(models[0].head.input_spec, most=limits.inputs, chars=limits.text_chars)
     known["model"] = {"type": "string", "enum": [served.name for served in models]}
     return schema
 
@@ -196,7 +196,7 @@ async def complete(models: Mapping[str, ServedModel], request: Request, limits: 
             422, f"'{served.name}' gives {served.head.gives} and generates no text: POST /models/{served.name}/predict"
         )
     try:
-        rows = prompt_rows(served.head.asks, body.prompt, name="prompt", most=limits.inputs, chars=limits.text_chars)
+        rows = prompt_rows(served.head.input_spec, body.prompt, name="prompt", most=limits.inputs, chars=limits.text_chars)
         options = {"sampling": settled(_sampling(body)), "ends": True}
     except HftoolError as error:
         raise unprocessable(error, "prompt") from None
@@ -219,7 +219,7 @@ def _sampling(body: Any) -> dict[str, Any]:
         sampling["seed"] = body.seed
     stop = [body.stop] if isinstance(body.stop, str) else body.stop
     if stop:
-        sampling["stop"] = tuple(whole_characters(one) for one in stop)
+        sampling["stop"] = tuple(replace_surrogates(one) for one in stop)
     return sampling
 
 
@@ -333,7 +333,7 @@ async def embed(models: Mapping[str, ServedModel], request: Request, limits: Lim
     if served.head.gives != "vector":
         raise HttpError(422, f"'{served.name}' gives {served.head.gives} and no embeddings: POST /models/{served.name}/predict")
     try:
-        rows = prompt_rows(served.head.asks, body.input, name="input", most=limits.inputs, chars=limits.text_chars)
+        rows = prompt_rows(served.head.input_spec, body.input, name="input", most=limits.inputs, chars=limits.text_chars)
     except HftoolError as error:
         raise unprocessable(error, "input") from None
     tokens = [0] * len(rows)

@@ -7,7 +7,7 @@ from typing import Any
 
 from hftool.data.readers.tables import Row
 from hftool.errors import DataError, UsageError
-from hftool.heads.wire import Asks, rows_of
+from hftool.heads.wire import InputSpec, rows_of
 
 MAX_TOKEN_ID = 2**31 - 1
 HINT_IDS = (
@@ -16,7 +16,7 @@ HINT_IDS = (
 )
 
 
-def prompt_rows(spec: Asks, value: Any, *, name: str, most: int, chars: int) -> list[Row]:
+def prompt_rows(spec: InputSpec, value: Any, *, name: str, most: int, chars: int) -> list[Row]:
     """Read the rows of a field; rows of token ids have a tuple of integers instead of the text.
 
     Args:
@@ -51,7 +51,7 @@ def prompt_rows(spec: Asks, value: Any, *, name: str, most: int, chars: int) -> 
     return [_row(spec, ids, path, chars) for ids, path in zip(many, paths, strict=True)]
 
 
-def _row(spec: Asks, ids: list[int], path: str, most: int) -> Row:
+def _row(spec: InputSpec, ids: list[int], path: str, most: int) -> Row:
     if not ids and not spec.blank:
         raise DataError(f"'{path}' is empty")
     if len(ids) > most:
@@ -68,7 +68,7 @@ def _is_ids(value: Any) -> bool:
     return isinstance(value, list) and all(_is_id(one) and 0 <= one <= MAX_TOKEN_ID for one in value)
 
 
-def prompt_schema(spec: Asks, *, most: int, chars: int) -> dict[str, Any]:
+def prompt_schema(spec: InputSpec, *, most: int, chars: int) -> dict[str, Any]:
     """The JSON Schema of the field."""
     text = spec.text_schema(chars)
     kinds = [text, {"type": "array", "items": text, "minItems": 1, "maxItems": most}]

@@ -76,7 +76,7 @@ class ServedModel:
 
     def info(self, limits: Limits) -> dict[str, Any]:
         """The model in the response of /info."""
-        spec = self.head.asks
+        spec = self.head.input_spec
         return {
             "name": self.name,
             "gives": self.head.gives,

@@ -39,7 +39,7 @@ async def predict(served: ServedModel, request: Request, limits: Limits) -> Resp
     if body.stream:
         raise HttpError(422, "'stream': this route does not stream; /v1/completions does", param="stream")
     try:
-        rows = rows_of(served.head.asks, body.inputs, most=limits.inputs, chars=limits.text_chars)
+        rows = rows_of(served.head.input_spec, body.inputs, most=limits.inputs, chars=limits.text_chars)
         options, reply_options = options_of(served.head.parameters, body.parameters, ceilings(limits))
     except HftoolError as error:
         raise unprocessable(error) from None
@@ -83,7 +83,7 @@ def validate(model: type[Any], document: Mapping[str, Any]) -> Any:
 
 def request_schema(served: ServedModel, limits: Limits) -> dict[str, Any]:
     """The JSON Schema of a request to this model."""
-    inputs = served.head.asks.schema(inputs=limits.inputs, chars=limits.text_chars)
+    inputs = served.head.input_spec.schema(inputs=limits.inputs, chars=limits.text_chars)
     parameters = parameters_schema(served.head.parameters, ceilings(limits))
     known = {"inputs": inputs, "parameters": parameters, "stream": {"type": "boolean", "enum": [False]}}
     return {"type": "object", "properties": known, "required": ["inputs"], "additionalProperties": False}
