@@ -19,7 +19,7 @@ def terminal(monkeypatch):
     """A person reads and types."""
     monkeypatch.setattr("hftool.cli.render.on_screen", lambda: True)
     for verb in ("generate", "asking", "answer"):
-        monkeypatch.setattr(f"hftool.cli.{verb}.on_terminal", lambda: True)
+        monkeypatch.setattr(f"hftool.cli.verbs.{verb}.on_terminal", lambda: True)
 
 
 def document(answer):

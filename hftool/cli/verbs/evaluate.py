@@ -45,7 +45,7 @@ Metric = Annotated[
 ]
 TrustMetric = Annotated[
     str | None,
-    typer.Option("--trust-metric", metavar="NAME", help="Run the code of a metric from the Hub: the name of --metric again."),
+    typer.Option("--trust-metric", metavar="NAME", help="Run the code of a metric from the Hub: its name, repeated."),
 ]
 Out = Annotated[
     str | None,
