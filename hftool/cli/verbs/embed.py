@@ -28,7 +28,7 @@ def check_pooling(word: str | None) -> None:
 def command(context: typer.Context, *, texts: Texts = None, pooling: Pooling = None, common: Common) -> None:
     """Embed texts as vectors.
 
-    --out x.npy writes the vectors of all texts as one float32 array, one row for each text, NaN where it is empty.
+    With --out x.npy the vectors of all texts are one float32 array, one row for each text, NaN where it is empty.
 
     \b
     hftool embed minilm "A warm, funny film." "A cold one." --out films.npy

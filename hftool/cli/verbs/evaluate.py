@@ -45,7 +45,7 @@ Metric = Annotated[
 ]
 TrustMetric = Annotated[
     str | None,
-    typer.Option("--trust-metric", metavar="NAME", help="Run the code of a metric from the Hub: the name of --metric again."),
+    typer.Option("--trust-metric", metavar="NAME", help="Run the code of a metric from the Hub: its name, repeated."),
 ]
 Out = Annotated[
     str | None,
@@ -76,8 +76,7 @@ def command(
     The metrics depend on the head: accuracy and F1 by class with the confusion matrix, correlation, entity F1 by type, exact
     match, ROUGE, BLEU, perplexity; and the wrong rows, worst first.
 
-    --metric adds a module of the evaluate library. It is code: a script runs because you name it, one on the Hub only if
-    --trust-metric repeats its name, and never with --offline.
+    A metric of the evaluate library is code: a script runs because you name it, one on the Hub only if it is named twice.
 
     \b
     hftool evaluate runs/a --split validation
