@@ -20,7 +20,6 @@ from typing import Any
 from hftool.data.readers.tables import Row
 from hftool.errors import HftoolError
 from hftool.heads.protocol import Answer
-from hftool.inference.generation import check_sampling
 from hftool.inference.predictor import Predictor
 from hftool.server.batching.errors import Expired, Overloaded, RowError, RowFailed, Unavailable
 from hftool.server.batching.execution import features_of, run_batch
@@ -233,7 +232,7 @@ class Batcher:
         predictor = self._make(options)
         sampling = predictor.head.sampling
         if sampling is not None:
-            check_sampling(sampling)
+            sampling.check()
         rest = {name: value for name, value in options.items() if name != "sampling"}
         named = f"{json.dumps(rest, sort_keys=True, default=repr)} {sampling}", predictor
         self._predictors[key] = named
