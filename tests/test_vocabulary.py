@@ -30,7 +30,7 @@ PROSE = {
     r"\bkin\b": "related",
     r"\bthe words? that\b": "the verb, the function",
     r"\bheed(s|ed|ing)?\b": "read, respect",
-    r"\bmend(s|ed|ing)?\b": "fix",
+    r"(?<![\"'`])\bmend(s|ed|ing)?\b": "fix",  # in quotes it is a key of doctor's document
 }
 
 

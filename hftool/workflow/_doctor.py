@@ -148,8 +148,8 @@ def _problems_of_packages() -> list[dict[str, str]]:
 def _problems_of_machine(facts: dict[str, Any]) -> list[dict[str, str]]:
     found = []
     if shutil.which("nvidia-smi") and facts["auto"]["device"] == "cpu":
-        mend = f"{sys.executable} -m pip install --force-reinstall torch, as https://pytorch.org/get-started says for your CUDA"
-        found.append({"what": "there is an NVIDIA driver, and torch sees no GPU", "mend": mend})
+        fix = f"{sys.executable} -m pip install --force-reinstall torch, as https://pytorch.org/get-started says for your CUDA"
+        found.append({"what": "there is an NVIDIA driver, and torch sees no GPU", "mend": fix})
     if facts["hub"]["asked"] and not facts["hub"]["answers"]:
         found.append(
             {"what": f"{facts['hub']['address']} does not answer", "mend": "export HF_HUB_OFFLINE=1, or repair the network"}

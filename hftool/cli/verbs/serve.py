@@ -22,7 +22,7 @@ Host = Annotated[
         "--host",
         metavar="HOST",
         help="The address to listen at. On 127.0.0.1 only requests to localhost or 127.0.0.1 are answered, so that no page of "
-        "a stranger can ask through your browser; any other address needs --api-key-file.",
+        "another site can send requests through your browser; any other address needs --api-key-file.",
     ),
 ]
 Port = Annotated[
