@@ -18,8 +18,8 @@ SHORT = ("--max-new-tokens", "6")
 def terminal(monkeypatch):
     """A person reads and types."""
     monkeypatch.setattr("hftool.cli.render.on_screen", lambda: True)
-    for verb in ("generate", "asking", "answer"):
-        monkeypatch.setattr(f"hftool.cli.verbs.{verb}.on_terminal", lambda: True)
+    for module in ("verbs.generate", "inference_command", "verbs.answer"):
+        monkeypatch.setattr(f"hftool.cli.{module}.on_terminal", lambda: True)
 
 
 def document(answer):

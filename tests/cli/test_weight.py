@@ -72,7 +72,7 @@ def heavy(names, allowed):
     for name in names:
         top = name.split(".")[0]
         if top == "hftool":
-            if name != "hftool" and not name.startswith(LIGHT):
+            if name not in ("hftool", "hftool.storage") and not name.startswith(LIGHT):
                 found.add(name)
         elif top not in sys.stdlib_module_names and top not in allowed and not top.startswith("_sysconfigdata"):
             found.add(top)
