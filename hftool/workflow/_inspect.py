@@ -127,8 +127,7 @@ def _windows(tokenizer: Any, head_config: HeadConfig, texts: Sequence[str], pair
         if schema.for_inference and len(schema.inputs) <= count <= len(schema.inputs) + len(schema.optional)
     )
     roles = next((found for found in fitting if found[0] != "tokens"), None)
-    if hasattr(head, "asking"):  # it fills the masks of a text, as in inference
-        head = dataclasses.replace(head, asking=True)
+    head = dataclasses.replace(head, **dict(head_spec(head_config.head).inference_options))
     plain = ClassifyHead(tokenizer, head_config)
     made = []
     for row in text_rows(texts, pairs, roles=roles or ("text", "text_pair")):

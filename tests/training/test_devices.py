@@ -7,7 +7,7 @@ import os
 import families
 import pytest
 from crash_injection import SERVER
-from multiprocess import environments, free_port
+from process_pairs import environments, free_port
 
 from hftool import machine
 from hftool.config import make_config

@@ -12,7 +12,7 @@ import families
 import pytest
 import torch
 from crash_injection import SERVER, start
-from multiprocess import environments, free_port, log_of, words_for, workers_of
+from process_pairs import environments, free_port, log_of, words_for, workers_of
 from safetensors.torch import load_file, save_file
 
 ROWS = 33  # steps of 16, 16 and 1: in the last one a second process has nothing to do

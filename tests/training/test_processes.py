@@ -10,7 +10,7 @@ import time
 import pytest
 from conftest import one_line
 from crash_injection import result, start
-from multiprocess import environments, free_port, log_of, words_for, workers_of
+from process_pairs import environments, free_port, log_of, words_for, workers_of
 
 from hftool.storage.run_folder import Run, locked
 from hftool.training.launch import _environment, wanted_processes
