@@ -32,9 +32,9 @@ print("ROUGE-L on validation", result.metrics["validation"]["rougeL"])
 
 # 3. Greedy decoding: the most probable token at each step.
 model = workflow.load(result.run.path)
-[greedy] = workflow.summarize(model, ["The printer is out of paper."], decoding={"max_new_tokens": 10})
+[greedy] = workflow.summarize(model, ["The printer is out of paper."], max_new_tokens=10)
 print("greedy:", greedy["text"])
 
 # 4. Beam search: the best of several hypotheses.
-[searched] = workflow.summarize(model, ["The printer is out of paper."], decoding={"max_new_tokens": 10, "beams": 4})
+[searched] = workflow.summarize(model, ["The printer is out of paper."], max_new_tokens=10, num_beams=4)
 print("beams: ", searched["text"])

@@ -4,19 +4,19 @@ from hftool import workflow
 
 # 1. Generate, greedily. gpt2-mini comes with hftool; take "gpt2" for better texts.
 gpt2 = workflow.load("gpt2-mini", offline=True)
-[answer] = workflow.generate(gpt2, ["Once upon a time"], decoding={"max_new_tokens": 20})
+[answer] = workflow.generate(gpt2, ["Once upon a time"], max_new_tokens=20)
 print("greedy:  ", answer["text"])
 
 # 2. Sample, repeatably: the random seed decides the draws.
 settings = {"max_new_tokens": 20, "temperature": 0.8, "top_p": 0.9, "seed": 7}
-[first] = workflow.generate(gpt2, ["Once upon a time"], decoding=settings)
-[second] = workflow.generate(gpt2, ["Once upon a time"], decoding=settings)
+[first] = workflow.generate(gpt2, ["Once upon a time"], **settings)
+[second] = workflow.generate(gpt2, ["Once upon a time"], **settings)
 assert first["text"] == second["text"]
 print("sampled: ", first["text"])
 
 # 3. Stream: each piece of text as soon as it is certain.
 pieces: list[str] = []
-[streamed] = workflow.generate(gpt2, ["The old dog"], decoding={"max_new_tokens": 10}, on_text=pieces.append)
+[streamed] = workflow.generate(gpt2, ["The old dog"], max_new_tokens=10, on_text=pieces.append)
 assert "".join(pieces) == streamed["text"]
 print("streamed:", pieces)
 

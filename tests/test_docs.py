@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import serving
 from conftest import film_rows
-from led_hub import led_hub
+from hub_env import led_hub
 
 from hftool.cli.app import app_verbs, main
 from hftool.registry.models import get_model

@@ -6,7 +6,7 @@ import pytest
 
 from hftool.cli.inference_command import SAMPLING
 from hftool.errors import UsageError
-from hftool.heads.wire import WRITING
+from hftool.heads.wire import GENERATION_PARAMETERS
 from hftool.sampling import RANGES, SamplingParams
 
 
@@ -21,9 +21,9 @@ def test_the_old_names_are_read_and_the_new_ones_are_those_of_transformers():
 
 def test_flags_http_and_python_have_the_same_ranges():
     assert set(SAMPLING) == {*RANGES, "stop"} - {"length_penalty"}
-    assert set(WRITING) == {*RANGES, "stop", "do_sample"}
+    assert set(GENERATION_PARAMETERS) == {*RANGES, "stop", "do_sample"}
     for name, row in RANGES.items():
-        wire = WRITING[name]
+        wire = GENERATION_PARAMETERS[name]
         assert (wire.kind, wire.least, wire.most, wire.above) == (row.kind, row.least, row.most, row.above)
         for bad in (row.least - 1, row.most * 2 + 1):
             for check in (

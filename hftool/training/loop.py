@@ -5,6 +5,7 @@ Why not transformers' Trainer: its loss and gradient are multiplied by the accum
 """
 
 import math
+import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -303,9 +304,11 @@ class Trainer:
         self._save(amending=True)
 
     def _evaluate(self) -> None:
+        python = random.getstate()  # a library may draw when it is first imported, as rich does (findings/rich_random.sh)
         self.model.eval()
         metrics = dict(self.evaluate())
         self.model.train()
+        random.setstate(python)
         self.position.judge(metrics, self.head.metrics())
         self._write_line({"step": self.position.step, "evaluation": metrics})
         self.progress(Event("evaluation", values={"step": self.position.step, **metrics}))

@@ -37,6 +37,8 @@ from hftool.workflow._push import Push, push
 from hftool.workflow._save import Verified, save, verify
 from hftool.workflow._serve import Address, serve
 
+Decoding = SamplingParams  # its name in older versions
+
 __all__ = [
     "Address",
     "Deployment",

@@ -217,7 +217,7 @@ def _with_prefix(loaded: Loaded, prefix: str) -> Loaded:
 def _options(sampling: Sampling, given: Mapping[str, Any]) -> dict[str, Any]:
     """Options of a head that generates: `sampling`, overridden by those of the keyword arguments that are given."""
     given = dict(given)
-    sampling = given.pop("sampling", sampling)  # its name in older versions
+    sampling = given.pop("decoding", sampling)  # its name in older versions
     if isinstance(sampling, SamplingParams):
         return {"sampling": sampling.updated(given) if given else sampling}
     merged = with_field_names(sampling or {}) | with_field_names(given)

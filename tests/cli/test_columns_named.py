@@ -89,8 +89,8 @@ def test_what_can_be_repeated_may_be(cli, tmp_path):
 @pytest.mark.parametrize(
     ("more", "named"),
     [
-        ({"spans": [{"start": 0, "end": 3, "label": "PER"}], "answer": "accept"}, "'spans' (places in a text)"),
-        ({"entities": [[0, 3, "PER"]]}, "'entities' (places in a text)"),
+        ({"spans": [{"start": 0, "end": 3, "label": "PER"}], "answer": "accept"}, "'spans' (spans in a text)"),
+        ({"entities": [[0, 3, "PER"]]}, "'entities' (spans in a text)"),
         ({"meta": {"source": "web"}, "cats": {"A": 1, "B": 0}}, "'cats' (a number for each class)"),
     ],
 )

@@ -45,7 +45,9 @@ def test_the_ids_are_those_of_the_file(name, tmp_path):
     for text in TEXTS:
         assert tokenizer(text)["input_ids"] == file_ids(folder, text), text
         assert tokenizer(text, TEXTS[0])["input_ids"] == file_ids(folder, text, TEXTS[0])
-    assert workflow.tokenize(str(folder), TEXTS[:2])[1].ids == file_ids(folder, TEXTS[1])
+    ids = file_ids(folder, TEXTS[1])
+    shown = ids[:-1] if name == "gpt2 ends itself" else ids  # as the head encodes: a prompt has no end token
+    assert workflow.tokenize(str(folder), TEXTS[:2])[1].ids == shown
 
 
 @pytest.mark.parametrize("name", ODD)

@@ -56,7 +56,7 @@ def test_one_input_has_one_reply_and_a_list_a_list():
 def test_parameters_reach_the_batcher_as_options_and_the_deadline_with_them():
     model = writer()
     ask(service(model, timeout=7.0), "/predict", {"inputs": "a", "parameters": {"max_new_tokens": 5, "num_beams": 2}})
-    assert model.batcher.asked == [([{"prompt": "a"}], {"sampling": {"max_new_tokens": 5, "beams": 2}}, 7.0)]
+    assert model.batcher.asked == [([{"prompt": "a"}], {"sampling": {"max_new_tokens": 5, "num_beams": 2}}, 7.0)]
 
 
 def test_a_text_that_was_cut_says_so():
@@ -212,7 +212,7 @@ def test_a_completion():
     assert [(c["index"], c["text"]) for c in made["choices"]] == [(0, " b"), (1, " c"), (2, " b"), (3, " c")]
     assert [c["finish_reason"] for c in made["choices"]] == ["length", "stop"] * 2
     assert made["usage"] == {"prompt_tokens": 6, "completion_tokens": 16, "total_tokens": 22}
-    wanted = {"max_new_tokens": 5, "temperature": 1.0, "samples": 2, "top_p": 0.5, "stop": (".",)}
+    wanted = {"max_new_tokens": 5, "temperature": 1.0, "num_return_sequences": 2, "top_p": 0.5, "stop": (".",)}
     rows, options, _ = model.batcher.asked[0]
     assert options == {"sampling": wanted, "ends": True} and rows == [{"prompt": "a", "seed": 4}, {"prompt": "d", "seed": 4}]
 
@@ -221,7 +221,7 @@ def test_without_draws_one_text_is_written_and_given_as_often_as_was_asked():
     model = writer()
     made = ask(service(model), "/v1/completions", {"model": "writer", "prompt": "a", "n": 3, "temperature": 0})[2]
     assert [c["text"] for c in made["choices"]] == [" warm"] * 3
-    assert model.batcher.asked[0][1] == {"sampling": {"max_new_tokens": 16, "samples": 1}, "ends": True}
+    assert model.batcher.asked[0][1] == {"sampling": {"max_new_tokens": 16, "num_return_sequences": 1}, "ends": True}
     assert made["usage"]["completion_tokens"] == 3
 
 

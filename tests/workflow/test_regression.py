@@ -96,7 +96,7 @@ def test_every_verb_answers_in_the_unit_of_the_file(tmp_path, monkeypatch):
     names = {}
     exec(code, names)
     assert names["answer"] == pytest.approx(scores[0], rel=1e-5)
-    assert "times" in (saved / "README.md").read_text() and "plus" in (saved / "README.md").read_text()
+    assert "prediction is the model's output * " in (saved / "README.md").read_text()
 
 
 def test_a_card_of_the_version_before_has_no_scale_and_answers_the_output(plain, tmp_path):
