@@ -142,7 +142,7 @@ def test_a_csv_of_ones_own(at_desk, capfd):
 def test_what_is_saved_is_verified_and_would_be_pushed(tickets, capfd):
     tickets.run(DOCS / "how-to/share.md")
     out = capfd.readouterr().out
-    assert "model tickets-model: 6 files are as they were written" in out
+    assert "model tickets-model: 6 files match their checksums" in out
     assert "model.safetensors: OK" in out
     assert "would go to someone/tickets (private): 7 files; nothing was sent" in out
 
@@ -281,7 +281,7 @@ def test_a_block_is_cut_at_the_commands_of_ours():
 
 def test_every_command_shown_has_a_verb_and_options_that_there_are(monkeypatch):
     monkeypatch.setenv("HFTOOL_LOCK", "")
-    monkeypatch.setattr("hftool.lock.read_lock", lambda path: None)  # --locked reads it while the words are parsed
+    monkeypatch.setattr("hftool.lockfile.read_lock", lambda path: None)  # --locked reads it while the words are parsed
     found = list(commands())
     assert len(found) > 40
     assert [(page, words, wrong(words)) for page, words in found if wrong(words)] == []
