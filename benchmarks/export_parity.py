@@ -96,7 +96,7 @@ def both(name: str, model: str, **more: Any) -> dict[str, Any]:
 def families(options: argparse.Namespace) -> dict[str, Any]:
     """Each family under each of its heads."""
     sys.path.insert(0, str(ROOT / "tests"))
-    tiny: Any = importlib.import_module("families")
+    tiny: Any = importlib.import_module("support.families")
     heads = {family.name: family.heads for family in FAMILIES}
     heads |= {stranger: heads[like] for stranger, like in STRANGERS.items()}
     made: dict[str, Any] = {}

@@ -10,13 +10,13 @@ import sys
 from pathlib import Path
 
 import pytest
-import serving
-from conftest import film_rows
-from hub_env import led_hub
 
+from conftest import film_rows
 from hftool.cli.app import app_verbs, main
 from hftool.registry.models import get_model
 from hftool.registry.tasks import get_task
+from support import serving
+from support.hub_env import led_hub
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"

@@ -16,12 +16,12 @@ from typing import Any
 
 import huggingface_hub
 import pytest
-from fake_hub import FakeHub, Repos, fake_hub
 from huggingface_hub import constants
 from huggingface_hub.utils import _detect_agent
 
 from hftool import hub, safety
 from hftool.errors import HftoolError, HubUnreachable, Refused, StorageError, UsageError
+from support.fake_hub import FakeHub, Repos, fake_hub
 
 MODEL, SHARDED, PICKLED, DATA = "ann/model", "ann/sharded", "ann/pickled", "ann/data"
 COMMIT = "c0ffee" + "0" * 34

@@ -6,10 +6,9 @@ import sys
 
 import pytest
 import torch
-from conftest import SENTENCES, film_rows, one_line, write_tsv
-from memory import PEAK
 from safetensors.torch import load_file, save_file
 
+from conftest import SENTENCES, film_rows, one_line, write_tsv
 from hftool.errors import ConfigError, DataError, InputMissing
 from hftool.models import (
     HeadConfig,
@@ -24,6 +23,7 @@ from hftool.models import (
     write_head_config,
     write_readme,
 )
+from support.memory import PEAK
 
 AUTO = "AutoModelForSequenceClassification"
 HEAD_CONFIG = HeadConfig(head="classify", labels=("bad", "good"), max_length=32)

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import film_rows, write_tsv
 
+from conftest import film_rows, write_tsv
 from hftool.cli.app import app_verbs
 
 ROOT = Path(__file__).parent.parent

@@ -9,7 +9,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import families
 import pytest
 
 from hftool import workflow
@@ -19,6 +18,7 @@ from hftool.heads.protocol import SamplingParams
 from hftool.models import Loaded
 from hftool.registry.models import FAMILIES, get_model
 from hftool.registry.tasks import get_task
+from support import families
 
 ROOT = Path(__file__).parent.parent
 RECIPES = sorted(path.stem for path in (ROOT / "recipes").glob("*.py") if path.stem != "__init__")

@@ -9,7 +9,6 @@ import huggingface_hub
 import pyarrow
 import pyarrow.parquet
 import pytest
-from fake_hub import fake_hub
 from huggingface_hub import constants
 
 from hftool.errors import HftoolError
@@ -17,6 +16,7 @@ from hftool.progress import silent
 from hftool.registry.models import get_model
 from hftool.registry.tasks import get_task
 from hftool.resolve import INSTALL_OFFLINE, StandIn, check_model_name, resolve_model, resolve_task
+from support.fake_hub import fake_hub
 
 MODEL = {"config.json": b'{"model_type": "bert"}', "tokenizer.json": b"{}", "model.safetensors": b"weights"}
 BERT, GLUE = get_model("bert"), get_task("sst2")

@@ -8,9 +8,9 @@ import zipfile
 
 import pytest
 import torch
-from conftest import one_line
 from safetensors.torch import load_file, save_file
 
+from conftest import one_line
 from hftool.errors import DataError, HftoolError, InputMissing, Refused
 from hftool.models import HeadConfig, load_model
 from hftool.safety import check_folder, check_hash, check_safetensors

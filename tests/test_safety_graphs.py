@@ -1,10 +1,10 @@
 import os
 
 import pytest
-from exports import graph
 
 from hftool.errors import DataError, Refused, UsageError
 from hftool.safety import MAX_GRAPH, check_folder, check_onnx
+from support.exports import graph
 
 
 def test_operators_that_onnxruntime_brings_pass(tmp_path):

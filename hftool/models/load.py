@@ -3,6 +3,7 @@
 A saved model is a plain Hugging Face folder that `from_pretrained` loads, plus `hftool.json`.
 """
 
+import copy
 import re
 import warnings
 from collections.abc import Iterable
@@ -68,22 +69,33 @@ def _positions(config: Any) -> int:
     return count - offset
 
 
-def load_model(folder: Path, auto_class: str, *, head_config: HeadConfig, new_head: bool, device: str = "cpu") -> Loaded:
+def load_model(
+    folder: Path,
+    auto_class: str,
+    *,
+    head_config: HeadConfig,
+    new_head: bool,
+    device: str = "cpu",
+    config: Any = None,
+    tokenizer: Any = None,
+) -> Loaded:
     """Load a model in eval mode, with fp32 weights whatever the checkpoint holds.
 
     Args:
         auto_class: The auto class of the head, such as AutoModelForSequenceClassification.
         head_config: Labels and problem type, which go into the transformers config.
         new_head: Whether head weights may be missing, because they are to be trained.
+        config: The transformers config of the folder, by `read_config`; None reads it. It is not changed.
+        tokenizer: The tokenizer of the folder, by `load_tokenizer`; None loads it.
 
     Raises:
         ConfigError: Weights are missing or left over, or the parts of the folder do not fit together.
         DataError: A file is damaged.
         HftoolError: What `check_folder` raises.
     """
-    config = read_config(folder)
+    config = read_config(folder) if config is None else copy.deepcopy(config)
     check_loaded(folder)
-    tokenizer = load_tokenizer(folder, config)
+    tokenizer = load_tokenizer(folder, config) if tokenizer is None else tokenizer
     _set_labels(config, head_config)
     if getattr(config, "pad_token_id", None) is None:
         config.pad_token_id = tokenizer.pad_token_id

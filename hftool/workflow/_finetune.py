@@ -233,6 +233,12 @@ def _run(run: Run, job: FinetuneJob, team: ProcessGroup, progress: Progress) -> 
     team.run_on_main(lambda: _begin(run, job, progress))
     keep_freed_memory()
     predictor = make_predictor(job.loaded)
+    reports: dict[int, dict[str, Any]] = {}  # by step: that of the best checkpoint needs no second evaluation
+
+    def evaluate() -> dict[str, float]:
+        report = reports[trainer.position.step] = _measure(predictor, job, "validation", team)
+        return _deciding(predictor, report)
+
     trainer = Trainer(
         model=job.loaded.model,
         head=predictor.head,
@@ -241,7 +247,7 @@ def _run(run: Run, job: FinetuneJob, team: ProcessGroup, progress: Progress) -> 
         config=job.settings,
         precision=job.settings.precision,
         accelerator=team.accelerator,
-        evaluate=lambda: _deciding(predictor, job, team),
+        evaluate=evaluate,
         run=run,
         progress=progress,
     )
@@ -258,7 +264,8 @@ def _run(run: Run, job: FinetuneJob, team: ProcessGroup, progress: Progress) -> 
         "seconds_saving": trainer.saving_seconds,
         "skipped_steps": trainer.finite.skipped,
     }
-    metrics |= {name: _measure(predictor, job, name, team) for name in MEASURED if name in job.encoded}
+    known = {"validation": reports[position.best_step]} if position.best_step in reports and job.adapted is None else {}
+    metrics |= {name: known.get(name) or _measure(predictor, job, name, team) for name in MEASURED if name in job.encoded}
     team.run_on_main(lambda: _add_verdicts(run, predictor, metrics))
     team.run_on_main(lambda: _end(run, job, predictor, metrics))
     team.run_on_main(lambda: _release(trainer.store, progress))
@@ -357,9 +364,8 @@ def _measure(predictor: Predictor, job: FinetuneJob, name: str, team: ProcessGro
     return make_report(answers, rows, predictor.head.metrics(), job.loaded.head_config.labels, loss)
 
 
-def _deciding(predictor: Predictor, job: FinetuneJob, team: ProcessGroup) -> dict[str, float]:
+def _deciding(predictor: Predictor, report: Mapping[str, Any]) -> dict[str, float]:
     """What chooses the best checkpoint: the head's metrics on validation, and the loss."""
-    report = _measure(predictor, job, "validation", team)
     return {name: report[name] for name in dict.fromkeys((*predictor.head.metrics().names, "loss"))}
 
 

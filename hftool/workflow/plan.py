@@ -66,11 +66,18 @@ PACKAGES = ("torch", "transformers", "accelerate", "datasets", "tokenizers", "sa
 
 @dataclass(frozen=True)
 class ResolvedInputs:
-    """The names of a config, resolved: its head, the model's folder, the tables of the task, and the pooling of embeddings."""
+    """The names of a config, resolved.
+
+    Attributes:
+        model_config: The transformers config of the model's folder.
+        data: The tables of the task.
+        sentences: The pooling of embeddings.
+    """
 
     settings: Config
     head: str
     model_source: ModelSource
+    model_config: Any
     data: TaskSource
     sentences: SentenceSettings
 
@@ -157,7 +164,8 @@ def find(settings: Config, rows: Table | None = None, *, offline: bool, fallback
     if chosen is None and known is not None:
         chosen = infer_head(data, settings.columns, next(f for f in FAMILIES if f.name == known.family))
     model_source = resolve_model(model, head=chosen, offline=offline, fallback=fallback, progress=progress)
-    family = known_family(read_config(model_source.folder), progress)
+    model_config = read_config(model_source.folder)
+    family = known_family(model_config, progress)
     if chosen is None:
         chosen = head_of_task(data.row, family, model) if data.row else infer_head(data, settings.columns, family)
     check_head(family, chosen, model=model)
@@ -165,7 +173,7 @@ def find(settings: Config, rows: Table | None = None, *, offline: bool, fallback
     sentences = known_sentences(model_source, progress) if head_spec(chosen).embeds else SentenceSettings()
     if data.row is None and settings.head is None:
         notice(progress, f"head: {chosen}, by the columns; --head decides")
-    return ResolvedInputs(dataclasses.replace(settings, head=chosen), chosen, model_source, data, sentences)
+    return ResolvedInputs(dataclasses.replace(settings, head=chosen), chosen, model_source, model_config, data, sentences)
 
 
 def check_texts(data: TaskSource) -> None:
@@ -245,9 +253,8 @@ def prepare(found: ResolvedInputs, splits: Splits, progress: Progress = silent) 
     Raises what `load_model` raises, UsageError (device, family), DataError.
     """
     settings, model_source, device = found.settings, found.model_source, own_device(found.settings.device)
-    model_config = read_config(model_source.folder)
+    model_config = found.model_config
     family = family_of(model_config)
-    check_head(family, found.head, model=settings.model or "")
     tokenizer = load_tokenizer(model_source.folder, model_config)
     limit = length_limit(tokenizer, model_config)
     if head_spec(found.head).embeds and settings.max_length is None:
@@ -264,7 +271,15 @@ def prepare(found: ResolvedInputs, splits: Splits, progress: Progress = silent) 
         longest = max(feature.length for feature in encoded["train"])
         head_config = dataclasses.replace(head_config, max_length=min(limit, max(longest, LEAST_MAX_LENGTH)))
     auto_class = auto_class_of(found.head, model_config)
-    loaded = load_model(model_source.folder, auto_class, head_config=head_config, new_head=True, device=device)
+    loaded = load_model(
+        model_source.folder,
+        auto_class,
+        head_config=head_config,
+        new_head=True,
+        device=device,
+        config=model_config,
+        tokenizer=tokenizer,
+    )
     loaded = keep_classes(loaded, model_source.folder, model_config, in_order=bool(settings.labels))
     resolved = dataclasses.replace(
         settings,

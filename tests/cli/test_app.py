@@ -6,8 +6,8 @@ import subprocess
 import sys
 
 import pytest
-from conftest import one_line
 
+from conftest import one_line
 from hftool.cli.app import app_verbs, main
 
 ASKING = ["infer", "classify", "tag", "answer", "summarize", "translate", "generate", "fill", "embed", "similar"]

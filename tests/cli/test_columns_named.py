@@ -5,6 +5,7 @@ import random
 import shlex
 
 import pytest
+
 from conftest import one_line
 
 FILMS = ("a warm funny film", "a joy to watch", "a cold dull film", "a chore to watch", "flat and empty", "bright and tender")

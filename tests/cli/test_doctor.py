@@ -6,9 +6,9 @@ import sys
 import time
 
 import pytest
-from conftest import one_line
 from huggingface_hub import constants
 
+from conftest import one_line
 from hftool import machine, workflow
 from hftool.machine import devices, memory_limit, speeds
 

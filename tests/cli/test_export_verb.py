@@ -4,8 +4,8 @@ import shutil
 import sys
 
 import pytest
-from conftest import one_line
 
+from conftest import one_line
 from hftool.cli.progress import number_text
 
 TEXTS = ["a warm funny film", "a cold dull film"]

@@ -2,10 +2,11 @@
 
 import json
 
-import families
 import pytest
+
 from conftest import one_line
-from trained_heads import run_of
+from support import families
+from support.trained_heads import run_of
 
 
 def line_of(answer):

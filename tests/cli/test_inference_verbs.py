@@ -4,11 +4,12 @@ import io
 import json
 import sys
 
-import families
 import numpy as np
 import pytest
+
 from conftest import one_line
-from trained_heads import run_of
+from support import families
+from support.trained_heads import run_of
 
 CONTEXT = "tom went to rome with a cat ."
 SHORT = ("--max-new-tokens", "6")

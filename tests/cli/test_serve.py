@@ -11,8 +11,8 @@ import threading
 import time
 
 import pytest
-from conftest import one_line
 
+from conftest import one_line
 from hftool.errors import DataError
 from hftool.workflow._serve import named
 

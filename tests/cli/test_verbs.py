@@ -7,8 +7,8 @@ import shlex
 import sys
 
 import pytest
-from conftest import one_line
 
+from conftest import one_line
 from hftool.cli.next_command import next_command
 
 

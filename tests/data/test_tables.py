@@ -11,11 +11,11 @@ from pathlib import Path
 import pyarrow
 import pyarrow.parquet
 import pytest
-from memory import PEAK
 
 from hftool.data.readers.tables import cell_text, read_hub_folder, read_table, split_files, stream
 from hftool.data.writers import output_format
 from hftool.errors import HftoolError
+from support.memory import PEAK
 
 
 def line_of(call, *words, **named):

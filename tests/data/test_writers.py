@@ -7,11 +7,11 @@ import sys
 
 import pyarrow.parquet
 import pytest
-from memory import PEAK
 
 from hftool.data.readers.tables import read_table
 from hftool.data.writers import output_format, write_lines, write_rows
 from hftool.errors import HftoolError
+from support.memory import PEAK
 
 ODD = [
     "a, b",

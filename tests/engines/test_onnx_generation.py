@@ -4,7 +4,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from tiny_generators import V, exported
 from transformers import GenerationConfig
 
 from hftool.engines.generation_state import TorchGenerationState
@@ -13,6 +12,7 @@ from hftool.engines.torch import TorchEngine
 from hftool.errors import ConfigError, DataError
 from hftool.heads.protocol import SamplingParams
 from hftool.inference.generation import generate
+from support.tiny_generators import V, exported
 
 
 @pytest.fixture(params=["gpt2", "t5"])

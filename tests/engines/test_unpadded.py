@@ -2,7 +2,6 @@
 
 import threading
 
-import families
 import pytest
 import torch
 
@@ -10,6 +9,7 @@ from hftool.engines import unpadded
 from hftool.engines.unpadded import supports_unpadding, without_padding
 from hftool.heads.protocol import Answer
 from hftool.workflow._load import load, make_predictor
+from support import families
 
 TEXTS = ["the red cat", "ann went to rome with a cat .", "is", "the red cat is warm and fine .", "the blue dog", "bob " * 20]
 

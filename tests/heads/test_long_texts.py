@@ -6,13 +6,13 @@ import sys
 
 import numpy as np
 import pytest
-from memory import PEAK
 
 from hftool.heads import get_head, long_texts
 from hftool.heads.long_texts import border, groups, parts
 from hftool.heads.packing import token_ids
 from hftool.heads.windows import token_offsets
 from hftool.models import HeadConfig
+from support.memory import PEAK
 
 WORDS = [
     "a warm",

@@ -4,13 +4,13 @@ import re
 
 import numpy as np
 import pytest
-from families import KINDS
 
 from hftool.errors import DataError, UsageError
 from hftool.heads import head_class
 from hftool.heads.wire import GENERATION_PARAMETERS, InputSpec, options_of, rows_of
 from hftool.models import HeadConfig
 from hftool.registry.heads import head_names
+from support.families import KINDS
 
 TEXT = InputSpec(texts={"text": "text"})
 PAIR = InputSpec(texts={"text": "text"}, more={"text_pair": "text_pair"})

@@ -1,6 +1,5 @@
 import math
 
-import families
 import pytest
 import torch
 
@@ -9,6 +8,7 @@ from hftool.inference import predictor as module
 from hftool.inference.predictor import Predictor
 from hftool.models import HeadConfig, load_model
 from hftool.workflow._load import load, make_predictor
+from support import families
 
 WORDS = [
     "a",

@@ -5,7 +5,6 @@ import os
 import shutil
 import time
 
-import exports
 import pytest
 from huggingface_hub import constants
 
@@ -13,6 +12,7 @@ from hftool import workflow
 from hftool.errors import DataError
 from hftool.models import checksums
 from hftool.models.checksums import SUMS, check_loaded, write_checksums
+from support import exports
 
 HOUR = 3600 * 10**9
 

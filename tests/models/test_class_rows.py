@@ -3,7 +3,6 @@
 import json
 import shutil
 
-import families
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -11,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from hftool import workflow
 from hftool.models import HeadConfig, auto_class_of, keep_classes, load_model, read_config, save_model
 from hftool.models.class_rows import Classes, match
+from support import families
 
 OLD = ("joy", "anger", "fear")
 HEADS = [(kind, head) for kind in ("bert", "roberta", "gpt2", "t5", "electra") for head in ("classify", "tag")]

@@ -6,11 +6,10 @@ import shutil
 import socket
 import time
 
-import families
 import pytest
 import torch
-from conftest import one_line
 
+from conftest import one_line
 from hftool.errors import DataError, Refused
 from hftool.models import (
     HeadConfig,
@@ -26,6 +25,7 @@ from hftool.models.checksums import read_checksums, verify_checksums
 from hftool.models.size_limits import building_within, stored_size
 from hftool.progress import silent
 from hftool.resolve import resolve_model
+from support import families
 
 SOON = 2.0  # seconds of the processor: twice the second that is promised, since coverage watches each line
 
@@ -122,7 +122,7 @@ def test_a_head_config_of_an_older_version_is_read(tmp_path):
 
 @pytest.mark.parametrize("labels", [["a", "b"], ["a", "b", "c", "d"]])
 def test_the_card_of_an_export_has_the_labels_of_its_graph(tmp_path, cli, labels):
-    import exports
+    from support import exports
 
     folder = shutil.copytree(exports.exported("bert", "classify")[0], tmp_path / "export")
     (folder / "SHA256SUMS").unlink()

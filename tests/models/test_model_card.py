@@ -3,7 +3,6 @@
 import functools
 import re
 
-import families
 import numpy as np
 import pytest
 import yaml
@@ -14,6 +13,7 @@ from hftool.models import HeadConfig
 from hftool.models.model_card import RunProvenance, page
 from hftool.registry.heads import head_names, head_spec
 from hftool.storage.run_folder import read_json
+from support import families
 
 CAT, COLD = "the red cat is warm and fine .", "the red cat is cold ."
 ANN, WHERE = "Ann Lee went to Rome with a hat .", "where did ann go ?"

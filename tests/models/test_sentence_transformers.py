@@ -5,13 +5,13 @@ import re
 import shutil
 import warnings
 
-import families
 import numpy as np
 import pytest
 
 from hftool import workflow
 from hftool.errors import DataError, UsageError
 from hftool.models import HeadConfig, sentence_settings
+from support import families
 
 TEXTS = ["the red cat is warm and fine .", "The RED cat", "ann went to rome with a cat .", "a", "the blue dog " * 30]
 PROMPTS = {"prompts": {"query": "the red hat : ", "document": "to rome "}, "default_prompt_name": "query"}

@@ -3,7 +3,6 @@
 import io
 import json
 
-import families
 import pytest
 import transformers
 from tokenizers import Tokenizer
@@ -12,6 +11,7 @@ from hftool import workflow
 from hftool.errors import ConfigError, DataError
 from hftool.models import load_tokenizer, read_config
 from hftool.models.tokenizer import PROBES
+from support import families
 
 TEXTS = [*PROBES, "the red cat is warm .", "The  RED cat", "x\u00a0y １２３", ""]
 T5 = {"pad_id": 0, "eos_id": 1, "unk_id": 2, "bos_id": -1}

@@ -3,14 +3,14 @@
 import json
 import shutil
 
-import families
 import pytest
 import torch
-from conftest import one_line
 from safetensors.torch import load_file, save_file
 
+from conftest import one_line
 from hftool import workflow
 from hftool.errors import ConfigError
+from support import families
 
 LAYERS = {"bert": "num_hidden_layers", "roberta": "num_hidden_layers", "gpt2": "n_layer", "t5": "num_layers"}
 NOT_USED = {  # what lies in published files beside the weights that a model has

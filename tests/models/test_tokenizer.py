@@ -3,9 +3,7 @@
 import json
 import shutil
 
-import families
 import pytest
-from odd_tokenizers import ODD, TEXTS, odd_folder
 from tokenizers import Tokenizer
 
 from hftool import workflow
@@ -15,6 +13,8 @@ from hftool.heads import get_head
 from hftool.models import HeadConfig, load_tokenizer, read_config
 from hftool.models.tokenizer import save_tokenizer
 from hftool.registry.models import FAMILIES
+from support import families
+from support.odd_tokenizers import ODD, TEXTS, odd_folder
 
 HEADS = {family.name: family.heads for family in FAMILIES} | {"electra": ("classify",)}
 

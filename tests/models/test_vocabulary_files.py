@@ -3,13 +3,13 @@
 import json
 import shutil
 
-import families
 import pytest
 import transformers
 
 from hftool import workflow
 from hftool.models import load_tokenizer, read_config
 from hftool.models.tokenizer import save_tokenizer, tokenizer_notes
+from support import families
 
 MASKED = "the <mask> cat is <mask> . the<mask>"
 

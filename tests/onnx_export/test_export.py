@@ -2,13 +2,13 @@ import json
 
 import pytest
 import torch
-from exports import exported, graph, random_head
 
 from hftool.engines.onnx import OnnxEngine, OnnxModel, open_model
 from hftool.engines.torch import TorchEngine
 from hftool.errors import DataError
 from hftool.onnx_export.encoder_graph import write_graph
 from hftool.onnx_export.quantize import quantize_graphs
+from support.exports import exported, graph, random_head
 
 ENCODERS = [
     ("bert", "tag"),

@@ -5,12 +5,12 @@ import onnx_ir
 import onnxruntime
 import pytest
 import torch
-from tiny_generators import V, exported
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from hftool.errors import ConfigError, UsageError
 from hftool.onnx_export import generation_graphs
 from hftool.onnx_export.program import WEIGHTS, fold_transposes, save_graphs, silence
+from support.tiny_generators import V, exported
 
 
 @pytest.mark.parametrize(("family", "graphs"), [("gpt2", {"decoder"}), ("t5", {"encoder", "decoder"})])

@@ -4,7 +4,6 @@ import importlib
 
 import pytest
 import torch
-from exports import random_head
 
 from hftool.engines.torch import TorchEngine
 from hftool.errors import DataError
@@ -14,6 +13,7 @@ from hftool.models import HeadConfig
 from hftool.onnx_export import export_job, parity
 from hftool.onnx_export.parity import Pair
 from hftool.onnx_export.sample_texts import TEXTS, own_rows, pairs_as_rows, texts_as_rows
+from support.exports import random_head
 
 make_job = importlib.import_module("hftool.workflow._export").make_job
 

@@ -18,8 +18,8 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
-from conftest import one_line
 
+from conftest import one_line
 from hftool.packaging.packages import EXPORTED, SERVING, pins, write_wheel
 
 KEY = "k" * 40

@@ -1,13 +1,13 @@
 """Who may ask."""
 
 import pytest
-from asgi_calls import FakeBatcher, ask, served, service
 
 from hftool.errors import DataError, InputMissing
 from hftool.heads.classify.head import ClassifyHead
 from hftool.models import HeadConfig
 from hftool.server.http.address import is_loopback
 from hftool.server.http.auth import is_open_to_others, read_keys
+from support.asgi_calls import FakeBatcher, ask, served, service
 
 KEY, OTHER = "0123456789abcdef", "fedcba9876543210"
 OPEN = ("/livez", "/readyz", "/health", "/")

@@ -4,7 +4,6 @@ import asyncio
 import time
 
 import pytest
-from fake_predictor import FakeHead, FakePredictor, ask, opened, queued, serving, texts, until, writer
 
 from hftool.errors import UsageError
 from hftool.heads.protocol import SamplingParams
@@ -12,6 +11,7 @@ from hftool.server.batching.batcher import CACHED_OPTIONS, Batcher, Expired, Ove
 from hftool.server.batching.warmup import start_cost_of
 from hftool.server.limits import Limits
 from hftool.server.metrics import Stats
+from support.fake_predictor import FakeHead, FakePredictor, ask, opened, queued, serving, texts, until, writer
 
 
 def test_every_row_gets_its_own_answer_in_order():

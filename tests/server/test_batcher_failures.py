@@ -4,13 +4,13 @@ import asyncio
 import time
 
 import pytest
-from fake_predictor import FakeHead, FakePredictor, ask, opened, queued, serving, texts, until, writer
 
 from hftool.errors import DataError, HftoolError
 from hftool.heads.protocol import SamplingParams
 from hftool.server.batching.batcher import Batcher, RowFailed, Unavailable
 from hftool.server.limits import Limits
 from hftool.server.metrics import Stats
+from support.fake_predictor import FakeHead, FakePredictor, ask, opened, queued, serving, texts, until, writer
 
 # ---- rows at fault
 

@@ -4,10 +4,8 @@ import asyncio
 import math
 import random
 
-import families
 import pytest
 import torch
-from fake_predictor import serving, until
 
 from hftool.errors import DataError
 from hftool.models import HeadConfig, auto_class_of, load_model, read_config
@@ -15,6 +13,8 @@ from hftool.server.batching.batcher import RowFailed
 from hftool.server.metrics import Stats
 from hftool.workflow._infer import natural_options
 from hftool.workflow._load import load, make_predictor
+from support import families
+from support.fake_predictor import serving, until
 
 LABELS = {"labels": ("bad", "good"), "max_length": 64}
 CARDS = {  # head -> family, its card, the role that is asked

@@ -6,7 +6,8 @@ import contextlib
 import struct
 
 import pytest
-from fault_server import KEY
+
+from support.fault_server import KEY
 
 schemathesis = pytest.importorskip("schemathesis")
 openai = pytest.importorskip("openai")
@@ -14,7 +15,7 @@ from hypothesis import HealthCheck, Phase, given, settings  # noqa: E402
 from hypothesis.errors import Unsatisfiable  # noqa: E402
 from schemathesis.config import SchemathesisConfig  # noqa: E402
 
-pytest_plugins = ("shared_server",)
+pytest_plugins = ("support.shared_server",)
 HEADERS = {"Authorization": f"Bearer {KEY}"}
 EXAMPLES = 12  # a route; `make soak` takes more
 PROMPT = "the red cat is"

@@ -2,11 +2,10 @@
 
 import importlib
 
-import exports
 import pytest
-import serving
 
 from hftool import workflow
+from support import exports, serving
 
 TEXTS = ["the red cat is warm", "ann went to rome"]
 

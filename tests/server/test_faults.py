@@ -7,6 +7,7 @@ import re
 import time
 
 import pytest
+
 from conftest import SENTENCES
 
 LONGEST = 1_000_000  # bytes of a body
@@ -19,7 +20,7 @@ TEXT_ROUTES = {  # path -> the body of a request with this text
     "/v1/embeddings": lambda text: {"model": "vectors", "input": text},
 }
 KEY_TEXT = "a warm funny film"
-pytest_plugins = ("shared_server",)
+pytest_plugins = ("support.shared_server",)
 
 
 # ---- row 20

@@ -10,9 +10,10 @@ import time
 from collections import Counter
 
 import pytest
-from fault_server import KEY, QUEUE, reply_on
 
-pytest_plugins = ("shared_server",)
+from support.fault_server import KEY, QUEUE, reply_on
+
+pytest_plugins = ("support.shared_server",)
 
 BODY = json.dumps({"inputs": "a warm funny film"}).encode()
 SLOW, SOONER_OR_LATER = 5.0, 4.0  # s: the deadline, and what a busy machine may add

@@ -15,10 +15,11 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from conftest import one_line
-from fault_server import reply_on, switched_server
 
-pytest_plugins = ("shared_server",)
+from conftest import one_line
+from support.fault_server import reply_on, switched_server
+
+pytest_plugins = ("support.shared_server",)
 
 BODY = json.dumps({"inputs": "a warm funny film"}).encode()
 GRACE = 10

@@ -12,9 +12,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from families import CORPUS
 
-pytest_plugins = ["shared_server"]
+from support.families import CORPUS
+
+pytest_plugins = ["support.shared_server"]
 linux = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads memory in /proc")
 TEXTS = [text for text in CORPUS if " " in text]
 
@@ -109,7 +110,7 @@ def census(shared):
 
 def test_the_classes_that_are_counted_exist():
     """A name that is no longer that of a class would be counted as 0 for ever."""
-    tree = ast.parse((Path(__file__).parent / "sabotage.py").read_text(encoding="utf-8"))
+    tree = ast.parse((Path(__file__).parents[1] / "support" / "sabotage.py").read_text(encoding="utf-8"))
     [names] = [
         ast.literal_eval(one.value) for one in tree.body if isinstance(one, ast.Assign) and one.targets[0].id == "OF_REQUESTS"
     ]

@@ -10,12 +10,12 @@ import threading
 import time
 
 import pytest
-from families import learnt
-from serving import started
 
 from hftool.errors import ConfigError, DataError, HftoolError, InputMissing, OutputUnavailable, UsageError
 from hftool.server.http.address import bind
 from hftool.server.process import Process
+from support.families import learnt
+from support.serving import started
 
 WRITER_BODY = {"model": "writer", "prompt": "the red cat is", "max_tokens": 30, "temperature": 1, "stop": ["\x00"]}
 

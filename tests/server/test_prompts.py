@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
-from asgi_calls import FakeBatcher, ask, served, service
-from families import folder
 
 from hftool import workflow
 from hftool.errors import DataError, HftoolError
 from hftool.heads.wire import with_seeds
 from hftool.workflow._load import make_predictor
+from support.asgi_calls import FakeBatcher, ask, served, service
+from support.families import folder
 
 
 @pytest.fixture(scope="module")

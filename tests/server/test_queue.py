@@ -5,13 +5,13 @@ import threading
 import time
 
 import pytest
-from fake_predictor import FakeHead, FakePredictor, ask, opened, serving, texts, until
 
 from hftool.heads.protocol import Feature
 from hftool.server.batching.batcher import Unavailable
 from hftool.server.batching.queue import PendingRequest, QueuedRow, RowQueue, WorkerLease, batch_key_of
 from hftool.server.limits import Limits
 from hftool.server.metrics import Stats
+from support.fake_predictor import FakeHead, FakePredictor, ask, opened, serving, texts, until
 
 
 class Scene:

@@ -9,8 +9,6 @@ import re
 import jsonschema
 import numpy as np
 import pytest
-from asgi_calls import FakeBatcher, ask, call, served, service
-from families import KINDS
 from starlette.requests import Request
 
 from hftool.errors import DataError, UsageError
@@ -20,6 +18,8 @@ from hftool.server.batching.batcher import Expired, Overloaded, RowFailed, Unava
 from hftool.server.http import app as app_module
 from hftool.server.http.app import make_app
 from hftool.server.protocols.served_model import ClientDisconnected, cancel_on_disconnect
+from support.asgi_calls import FakeBatcher, ask, call, served, service
+from support.families import KINDS
 
 POSITIVE = {"label": "good", "probability": 0.75, "probabilities": {"bad": 0.25, "good": 0.75}}
 REPLY = [{"label": "good", "score": 0.75}, {"label": "bad", "score": 0.25}]

@@ -3,10 +3,7 @@
 import asyncio
 import json
 
-import families
 import pytest
-from asgi_calls import call, served, service
-from fake_predictor import serving
 
 from hftool import workflow
 from hftool.registry import heads
@@ -14,6 +11,9 @@ from hftool.registry.heads import HeadSpec
 from hftool.server.http.app import make_app
 from hftool.workflow._infer import natural_options
 from hftool.workflow._load import load, make_predictor
+from support import families
+from support.asgi_calls import call, served, service
+from support.fake_predictor import serving
 
 SPEC = HeadSpec(
     name="vote",

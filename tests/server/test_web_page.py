@@ -10,10 +10,9 @@ import pytest
 pytest.importorskip("fastapi", reason="the extra [serve] is not installed")
 pytest.importorskip("uvicorn", reason="the extra [serve] is not installed")
 
-from browser import CHROMIUM, browser
-from stub_app import MODELS, answering
-
 from hftool.server.http.web_page import page_headers, read_page
+from support.browser import CHROMIUM, browser
+from support.stub_app import MODELS, answering
 
 PAGE = read_page().decode("utf-8")
 KEY = "0123456789abcdef"

@@ -8,7 +8,6 @@ import socket
 
 import jsonschema
 import pytest
-from mutating import VALUES, mutated
 
 from hftool.errors import DataError, InputMissing, Refused
 from hftool.models.export_folder import REPORT
@@ -18,6 +17,7 @@ from hftool.storage.checksums import sha256
 from hftool.storage.json_documents import MAX_BYTES, fault_of, open_plain, read_document
 from hftool.storage.run_folder import MANIFEST, METRICS
 from hftool.training.checkpoint_schema import MANIFEST_SCHEMA, STATE_SCHEMA
+from support.mutating import VALUES, mutated
 
 SCHEMA = {
     "type": "object",

@@ -9,8 +9,8 @@ import sys
 import time
 
 import pytest
-from conftest import film_rows, one_line
 
+from conftest import film_rows, one_line
 from hftool.errors import OutputUnavailable
 from hftool.storage.run_folder import check_output, whole_file, whole_folder
 

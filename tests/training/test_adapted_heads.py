@@ -3,7 +3,6 @@
 import json
 import shutil
 
-import families
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -11,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from hftool import workflow
 from hftool.models import HeadConfig, auto_class_of, load_model, read_config
 from hftool.training.adapters import add_adapters, merge_adapters
+from support import families
 
 KINDS = ("bert", "roberta", "gpt2", "t5")
 HALVES = (torch.float16, torch.bfloat16)

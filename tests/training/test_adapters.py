@@ -2,16 +2,16 @@
 
 import json
 
-import families
 import pytest
 import torch
-from conftest import one_line
 from safetensors import safe_open
 
+from conftest import one_line
 from hftool import workflow
 from hftool.models import HeadConfig, auto_class_of, load_model, read_config
 from hftool.registry.models import FAMILIES
 from hftool.training.adapters import add_adapters, learning_share, merge_adapters
+from support import families
 
 PAIRS = [(row.name, head) for row in FAMILIES if row.name in families.KINDS for head in row.heads]
 LABELS = {"classify": ("good", "bad"), "tag": ("O", "B-PER", "I-PER")}

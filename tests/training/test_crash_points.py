@@ -7,8 +7,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from conftest import film_rows, write_tsv
-from crash_injection import KILLED, finish, leftovers, result, start
+from support.crash_injection import KILLED, finish, leftovers, result, start
 
 SAMPLE = 12
 

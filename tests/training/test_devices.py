@@ -4,16 +4,16 @@ import contextlib
 import json
 import os
 
-import families
 import pytest
-from crash_injection import SERVER
-from process_pairs import environments, free_port
 
 from hftool import machine
 from hftool.config import make_config
 from hftool.errors import UsageError
 from hftool.machine import own_device, share_devices
 from hftool.workflow.resume_checks import check_same
+from support import families
+from support.crash_injection import SERVER
+from support.process_pairs import environments, free_port
 
 
 def with_gpus(count):

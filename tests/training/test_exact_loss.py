@@ -8,12 +8,13 @@ import subprocess
 import sys
 import time
 
-import families
 import pytest
 import torch
-from crash_injection import SERVER, start
-from process_pairs import environments, free_port, log_of, words_for, workers_of
 from safetensors.torch import load_file, save_file
+
+from support import families
+from support.crash_injection import SERVER, start
+from support.process_pairs import environments, free_port, log_of, words_for, workers_of
 
 ROWS = 33  # steps of 16, 16 and 1: in the last one a second process has nothing to do
 DEALT = {  # name -> rows in a batch, batches added up, processes
@@ -187,7 +188,7 @@ def test_torchrun_starts_it_and_a_run_of_two_goes_on_with_two(tmp_path):
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="workers are found in /proc")
 def test_a_worker_that_is_killed_is_started_again_and_the_run_ends_bitwise_the_same(tmp_path):
     """hftool starts the processes itself: --processes 2 --max-restarts 2; dropout is on."""
-    from crash_injection import result
+    from support.crash_injection import result
 
     def begin(out):
         words = words_for(tmp_path, out, "--batch-size", "4", "--epochs", "40", "--save-steps", "5", "--patience", "0")

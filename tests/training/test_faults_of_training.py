@@ -12,15 +12,15 @@ import time
 
 import pytest
 import torch
-from command_words import last_wins
-from conftest import film_rows, one_line, write_tsv
-from crash_injection import KILLED, finish, leftovers, result, start
-from trainer_factory import make_trainer
 
+from conftest import film_rows, one_line, write_tsv
 from hftool.errors import RunStopped
 from hftool.storage.checksums import sha256
 from hftool.training.checkpoints import FILES, MANIFEST, CheckpointManager
 from hftool.training.divergence import backward_within_memory
+from support.command_words import last_wins
+from support.crash_injection import KILLED, finish, leftovers, result, start
+from support.trainer_factory import make_trainer
 
 EVERY = [*FILES, MANIFEST]
 

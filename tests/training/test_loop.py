@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from trainer_factory import make_trainer, rows_of_many_lengths, same, weights_of
 
 from hftool.errors import RunStopped
 from hftool.training.checkpoints import read_state
 from hftool.training.distributed import autocast, make_accelerator
 from hftool.training.estimate import estimate_seconds
+from support.trainer_factory import make_trainer, rows_of_many_lengths, same, weights_of
 
 
 def log_of(trainer):
@@ -338,7 +338,6 @@ def test_weights_that_run_away_push_out_no_good_checkpoint(tiny_bert, tmp_path):
 def test_an_absurd_learning_rate_from_the_command_line(tiny_bert, film_files, cli, monkeypatch):
     """However it ends, no weights that are no number are kept; with sgd at 1e6 times too much it stops with 75."""
     from conftest import one_line
-
     from hftool import config
 
     monkeypatch.setitem(config.KNOBS, "lr", config.Knob(float, "", optional=True))

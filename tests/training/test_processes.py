@@ -8,12 +8,12 @@ import sys
 import time
 
 import pytest
-from conftest import one_line
-from crash_injection import result, start
-from process_pairs import environments, free_port, log_of, words_for, workers_of
 
+from conftest import one_line
 from hftool.storage.run_folder import Run, locked
 from hftool.training.launch import _environment, wanted_processes
+from support.crash_injection import result, start
+from support.process_pairs import environments, free_port, log_of, words_for, workers_of
 
 linux = pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="workers are found in /proc")
 

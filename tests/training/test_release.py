@@ -4,13 +4,13 @@ import json
 import shutil
 
 import pytest
-from conftest import film_rows, write_tsv
-from crash_injection import KILLED, finish, leftovers
 
+from conftest import film_rows, write_tsv
 from hftool import workflow
 from hftool.errors import ConfigError
 from hftool.training.checkpoints import CheckpointManager, verify
 from hftool.training.loop import Trainer
+from support.crash_injection import KILLED, finish, leftovers
 
 KNOBS = {"epochs": 3, "batch_size": 16, "lr": 1e-3, "keep": 3}
 

@@ -5,11 +5,12 @@ import json
 import re
 import shutil
 
-import families
 import pytest
-from command_words import last_wins
+
 from conftest import film_rows, one_line, write_tsv
-from crash_injection import KILLED, finish, leftovers, result, start
+from support import families
+from support.command_words import last_wins
+from support.crash_injection import KILLED, finish, leftovers, result, start
 
 MIDDLE = ("write", "log.jsonl", 3)  # the line of step 8, after the save of step 6: in mid-epoch, between two lines of the log
 

@@ -9,8 +9,8 @@ import threading
 import time
 
 import pytest
-from conftest import one_line
 
+from conftest import one_line
 from hftool.training.signals import Signals
 
 

@@ -4,8 +4,8 @@ import json
 import re
 
 import pytest
-from conftest import one_line, write_tsv
 
+from conftest import one_line, write_tsv
 from hftool import workflow
 from hftool.errors import UsageError
 

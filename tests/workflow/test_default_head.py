@@ -3,13 +3,13 @@
 import json
 import shutil
 
-import families
 import numpy as np
 import pytest
 
 from hftool import workflow
 from hftool.errors import ConfigError, UsageError
 from hftool.models import read_head_config
+from support import families
 
 
 def copy(source, folder, **changes):

@@ -4,8 +4,8 @@ import csv
 import json
 
 import pytest
-from conftest import film_rows, write_tsv
 
+from conftest import film_rows, write_tsv
 from hftool import workflow
 from hftool.errors import DataError, OutputUnavailable, UsageError
 
@@ -138,9 +138,8 @@ def test_a_run_on_a_stand_in_is_measured_on_the_same_stand_in(tiny_bert, tmp_pat
 
 
 def test_a_row_that_the_head_refuses_is_blank_and_its_neighbours_are_answered(tmp_path):
-    import families
-
     from hftool.progress import Event
+    from support import families
 
     model = families.learnt("bert", "fill")[0].run.path
     texts = ["the red [MASK]", "no blank here", "", "[MASK] red cat"]

@@ -3,12 +3,12 @@
 import csv
 import json
 
-import families
 import numpy as np
 import pytest
 
 from hftool import workflow
 from hftool.errors import UsageError
+from support import families
 
 KINDS = {"generate": "gpt2", "text2text": "t5"}
 MEASURES = {

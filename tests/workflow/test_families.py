@@ -2,12 +2,12 @@
 
 import re
 
-import families
 import pytest
 import torch
 
 from hftool import workflow
 from hftool.registry.models import FAMILIES
+from support import families
 
 LESSONS_OF = {
     "classify": ("classify", "regression", "pairs"),

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import film_rows, write_tsv
 
+from conftest import film_rows, write_tsv
 from hftool import workflow
 from hftool.config import read_config
 from hftool.errors import ConfigError, HftoolError, OutputUnavailable

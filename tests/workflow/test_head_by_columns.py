@@ -3,11 +3,11 @@
 import json
 import random
 
-import families
 import pytest
 
 from hftool import workflow
 from hftool.errors import DataError, UsageError
+from support import families
 
 
 def train(kind, path, tmp_path, *, head=None, **knobs):

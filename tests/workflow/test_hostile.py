@@ -12,8 +12,8 @@ import sys
 import zipfile
 
 import pytest
-from conftest import film_rows, write_tsv
 
+from conftest import film_rows, write_tsv
 from hftool.cli.app import app_verbs
 from hftool.models.checksums import write_checksums
 from hftool.safety import HOSTILE_KEYS

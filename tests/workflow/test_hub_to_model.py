@@ -8,8 +8,9 @@ import sys
 import pyarrow
 import pyarrow.parquet
 import pytest
+
 from conftest import film_rows
-from fake_hub import fake_hub
+from support.fake_hub import fake_hub
 
 GLUE = "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c"  # the revision that the registry names for sst2
 HEAD_CONFIG = """---

@@ -1,10 +1,10 @@
 """evaluate --metric: a module of the `evaluate` library through one adapter; code of the Hub only where it is trusted by name."""
 
-import families
 import pytest
 
 import hftool
 from hftool.errors import DataError, HubUnreachable, InputMissing, Refused, UsageError
+from support import families
 
 SCRIPT = """
 import datasets

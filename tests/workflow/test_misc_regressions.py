@@ -2,12 +2,12 @@
 
 import json
 
-import families
 import numpy as np
 import pytest
 
 from hftool import workflow
 from hftool.errors import DataError, UsageError
+from support import families
 
 
 def test_a_base_model_is_measured_by_the_metrics_and_with_the_prefix_of_the_task():

@@ -8,9 +8,9 @@ import time
 from pathlib import Path
 
 import pytest
-from mutating import write_mutated
 
 from hftool.errors import HftoolError
+from support.mutating import write_mutated
 
 SAMPLE, ALL, A_BATCH = 120, 10_000, 500
 SECONDS = 2
@@ -34,8 +34,7 @@ class Begun(HftoolError):
 @pytest.fixture(scope="module")
 def sources(tiny_run):
     """Model folders of every family and of every kind, and what is asked of each."""
-    import exports
-    import families
+    from support import exports, families
 
     kinds = {families.folder(kind): head for kind, head in FAMILIES.items()}
     graphs = {exports.exported(kind, head)[0]: head for kind, head in (("bert", "classify"), ("gpt2", "generate"))}

@@ -2,11 +2,11 @@
 
 import json
 
-import families
 import pytest
 
 from hftool import workflow
 from hftool.errors import DataError
+from support import families
 
 BLANK = ["", "   ", "\ufeff", "\u200b", "\n"]
 STRANGE = ["\ufeffthe red cat", "x" * 100_000, "🎬👩‍👩‍👧 ok", "فيلم رائع", "half \ud83d of it", "a\x00b", "é́́ n̈"]

@@ -3,12 +3,12 @@
 import json
 import shutil
 
-import families
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from hftool import workflow
+from support import families
 
 LM_HEAD = "lm_head.weight"
 # the family, its embedding, its output weights, its head, and what config.json says

@@ -7,11 +7,11 @@ import subprocess
 import sys
 
 import pytest
-from conftest import film_rows, one_line, write_tsv
-from hub_env import led_hub
 
+from conftest import film_rows, one_line, write_tsv
 from hftool import lockfile, workflow
 from hftool.errors import ConfigError, HubUnreachable, InputMissing, Refused, UsageError
+from support.hub_env import led_hub
 
 MODEL, DATA = ("model", "ann/tiny"), ("dataset", "ann/films")
 GLUE = "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c"  # the revision that the registry names for sst2

@@ -4,13 +4,13 @@ import json
 import shutil
 
 import pytest
-from conftest import one_line
-from hub_env import led_hub
 
+from conftest import one_line
 from hftool import workflow
 from hftool.errors import DataError, HubUnreachable, Refused, UsageError
 from hftool.models.checksums import SUMS, verify_checksums
 from hftool.storage.checksums import sha256
+from support.hub_env import led_hub
 
 REPO = ("model", "ann/films")
 

@@ -1,12 +1,12 @@
 """What people type in Python: one text or many, keyword arguments of transformers, rows in memory."""
 
-import families
 import numpy as np
 import pandas
 import pytest
 
 import hftool
 from hftool.errors import ConfigError, DataError, InputMissing, UsageError
+from support import families
 
 ROWS = families.classify_rows(32)
 CONFIG = {"max_steps": 4, "save_steps": 2, "batch_size": 8, "allow_leak": True, "validation_share": 0.25}

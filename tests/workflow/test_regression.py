@@ -3,7 +3,6 @@
 import dataclasses
 import json
 
-import families
 import numpy as np
 import pytest
 
@@ -12,6 +11,7 @@ from hftool.errors import ConfigError, DataError
 from hftool.models import read_head_config, write_head_config
 from hftool.models.snippets import snippet
 from hftool.workflow.targets import scale_of
+from support import families
 
 KNOBS = {"epochs": 8, "batch_size": 16, "lr": 3e-3, "precision": "fp32"}
 SCALES = {

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+
 from conftest import film_rows, one_line, write_tsv
 
 

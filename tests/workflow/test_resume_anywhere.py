@@ -4,8 +4,8 @@ import json
 import shutil
 
 import pytest
-from conftest import film_rows, write_tsv
 
+from conftest import film_rows, write_tsv
 from hftool import workflow
 from hftool.errors import ConfigError, InputMissing
 

@@ -4,8 +4,8 @@ import json
 import shutil
 
 import pytest
-from conftest import one_line
 
+from conftest import one_line
 from hftool import workflow
 from hftool.errors import DataError, InputMissing
 from hftool.models.checksums import SUMS, verify_checksums

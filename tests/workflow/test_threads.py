@@ -3,8 +3,8 @@
 import threading
 
 import pytest
-from conftest import film_rows, write_tsv
 
+from conftest import film_rows, write_tsv
 from hftool import workflow
 from hftool.errors import InputMissing, OutputUnavailable, UsageError
 from hftool.storage.checksums import sha256

@@ -3,12 +3,12 @@
 import json
 import shutil
 
-import families
 import numpy as np
 import pytest
 
 from hftool import workflow
 from hftool.errors import ConfigError, DataError, UsageError
+from support import families
 
 FACTS = "'electra' is no family that hftool knows: its facts are taken from the model's config"
 

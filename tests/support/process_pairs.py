@@ -4,8 +4,8 @@ import json
 import os
 import socket
 
-import families
-from command_words import last_wins
+from support import families
+from support.command_words import last_wins
 
 
 def free_port():

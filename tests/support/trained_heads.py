@@ -2,7 +2,7 @@
 
 import functools
 
-import families
+from support import families
 
 # the head, the rows that it learns by heart, and how many steps of 16 rows that takes
 LEARNT = {"tag": (families.tag_rows, 24), "answer": (families.answer_rows, 12)}

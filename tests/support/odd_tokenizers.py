@@ -3,7 +3,7 @@
 import json
 import shutil
 
-import families
+from support import families
 
 TEXTS = [
     *(row["text"] for row in families.classify_rows(4)),

@@ -14,11 +14,11 @@ atexit.register(shutil.rmtree, HOME, ignore_errors=True)
 
 def random_head(kind, head):
     """A tiny model of the family with a head of random weights that counts as trained, and the place where its body lies."""
-    import families
     import torch
 
     from hftool.models import HeadConfig, auto_class_of, length_limit, load_model, read_config
     from hftool.resolve import ModelSource
+    from support import families
 
     folder = families.folder(kind)
     config = read_config(folder)

@@ -3,9 +3,10 @@
 from contextlib import contextmanager
 
 import huggingface_hub
-from fake_hub import fake_hub
 from huggingface_hub import constants
 from huggingface_hub.utils import _detect_agent
+
+from support.fake_hub import fake_hub
 
 
 @contextmanager

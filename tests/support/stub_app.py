@@ -6,8 +6,9 @@ import socket
 import threading
 import time
 
-import families
 import numpy as np
+
+from support import families
 
 
 class Made:

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from serving import Server, started
+from support.serving import Server, started
 
 HERE = Path(__file__).parent
 KEY = "a-key-for-tests-0123456789"

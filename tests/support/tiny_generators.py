@@ -5,10 +5,10 @@ import tempfile
 from types import SimpleNamespace
 
 import torch
-from families import HOME
 from transformers import GPT2Config, GPT2LMHeadModel, T5Config, T5ForConditionalGeneration
 
 from hftool.onnx_export.generation_graphs import write_graphs
+from support.families import HOME
 
 V = 300  # so that embeddings are large enough to be left as they are by the exporter
 

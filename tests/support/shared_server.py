@@ -5,9 +5,10 @@ A plugin of pytest, so that all modules that name it share the one server.
 
 import shutil
 
-import families
 import pytest
-from fault_server import KEY, QUEUE, TIMEOUT, bad_words, switched_server
+
+from support import families
+from support.fault_server import KEY, QUEUE, TIMEOUT, bad_words, switched_server
 
 
 @pytest.fixture(scope="session")
