@@ -19,9 +19,11 @@ def truncated_rows(job: FinetuneJob) -> dict[str, int]:
 def notify_plan(trainer: Trainer, job: FinetuneJob, progress: Progress) -> None:
     """Send the notices, and the event `plan`."""
     settings, features = job.settings, job.encoded["train"]
-    cut, rows = truncated_rows(job)["train"], len(job.splits.train.rows)
-    if cut:
-        notice(progress, f"{cut} of {rows} train rows are longer than {settings.max_length} tokens and are truncated")
+    rows = len(job.splits.train.rows)
+    for name, cut in truncated_rows(job).items():
+        if cut:
+            what = f"{cut} of {len(job.splits.get(name).rows)} {name} rows are longer than {settings.max_length} tokens"
+            notice(progress, f"{what} and are truncated")
     lost = sum(feature.lost for feature in features)
     if lost:
         what = f"{lost} of {rows} train rows have an answer that no window of {settings.max_length} tokens holds whole"

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from hftool import DISTRIBUTION
@@ -270,6 +271,7 @@ def prepare(found: ResolvedInputs, splits: Splits, progress: Progress = silent) 
     if settings.max_length is None:
         longest = max(feature.length for feature in encoded["train"])
         head_config = dataclasses.replace(head_config, max_length=min(limit, max(longest, LEAST_MAX_LENGTH)))
+        encoded = _encode(tokenizer, head_config, model_config, splits, known=encoded)
     auto_class = auto_class_of(found.head, model_config)
     loaded = load_model(
         model_source.folder,
@@ -349,10 +351,18 @@ def _most_tokens(tokenizer: Any, splits: Splits, given: int | None, limit: int) 
     return given or min(max(len(ids) for some in encoded for ids in some["input_ids"]), MOST_NEW_TOKENS, room)
 
 
-def _encode(tokenizer: Any, head_config: HeadConfig, model_config: Any, splits: Splits) -> dict[str, list[Feature]]:
+def _encode(
+    tokenizer: Any,
+    head_config: HeadConfig,
+    model_config: Any,
+    splits: Splits,
+    known: Mapping[str, list[Feature]] = MappingProxyType({}),
+) -> dict[str, list[Feature]]:
+    """The features of each split. known: those of a larger max_length, which are kept where none is longer than it is now."""
     head = get_head(tokenizer, head_config, model_config)
     parts = {"train": splits.train, "validation": splits.validation, "test": splits.test}
-    return {name: head.encode(part.rows) for name, part in parts.items() if part is not None}
+    fits = {name for name, features in known.items() if all(f.length <= head_config.max_length for f in features)}
+    return {name: known[name] if name in fits else head.encode(part.rows) for name, part in parts.items() if part is not None}
 
 
 def _with_absolute_paths(settings: Config, model_source: ModelSource, data: TaskSource) -> Config:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import pytest
 
@@ -19,6 +20,25 @@ def test_evaluate_a_run_measures_its_own_validation(tiny_run):
     errors = [json.loads(line) for line in (tiny_run / "errors.jsonl").read_text().splitlines()]
     assert len(errors) == round((1 - report.metrics["accuracy"]) * 16)
     (tiny_run / "errors.jsonl").unlink()
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_a_split_with_longer_texts_than_train_is_measured_as_the_saved_model_reads_it(split, tiny_bert, tmp_path):
+    """max_length is set by the longest row of train: longer rows are truncated in the report, as in every later use."""
+    from transformers import BertConfig, BertModel
+
+    model = tmp_path / "bert"
+    shutil.copytree(tiny_bert, model)
+    config = BertConfig.from_pretrained(tiny_bert, max_position_embeddings=256)
+    BertModel(config).save_pretrained(model)
+    rows = film_rows(48)
+    longer = [{**row, "sentence": "so " * 150 + row["sentence"]} for row in film_rows(16)]
+    files = {"train": rows[:32], "validation": rows[32:40], "test": rows[40:], split: longer}
+    paths = {name: str(write_tsv(tmp_path / f"{name}.tsv", part)) for name, part in files.items()}
+    found = workflow.finetune(model, config={**paths, "max_steps": 8, "lr": 1e-3}, out=tmp_path / "run")
+    again = workflow.evaluate(tmp_path / "run", split=split).metrics
+    assert again["loss"] == found.metrics[split]["loss"] and again["accuracy"] == found.metrics[split]["accuracy"]
+    assert found.run.read_manifest()["cut"][split] == 16
 
 
 def test_errors_are_worst_first_and_name_the_line(tiny_run, tmp_path):
