@@ -21,7 +21,7 @@ def rows_table(data: object) -> Table | None:
     names: dict[str, tuple[str, ...]] = {}
     frame: Any = data
     if isinstance(data, (list, tuple)) and all(isinstance(row, Mapping) for row in data):
-        rows = [{str(key): value for key, value in row.items()} for row in data]
+        rows = [{str(key): _cell(value) for key, value in row.items()} for row in data]
         columns = tuple(dict.fromkeys(key for row in rows for key in row))
     elif hasattr(data, "features") and hasattr(data, "with_format"):  # datasets.Dataset
         rows = frame.with_format("arrow")[:].to_pylist()  # undecoded: an image could be an address
@@ -30,12 +30,18 @@ def rows_table(data: object) -> Table | None:
         names = {key: tuple(kind.names) for key, kind in kinds.items() if hasattr(kind, "names")}
     elif hasattr(data, "to_dict") and hasattr(data, "columns"):  # pandas.DataFrame
         columns = tuple(map(str, frame.columns))
-        rows = [dict(zip(columns, row, strict=True)) for row in frame.astype(object).itertuples(index=False, name=None)]
+        cells = frame.astype(object).itertuples(index=False, name=None)
+        rows = [dict(zip(columns, map(_cell, row), strict=True)) for row in cells]
     else:
         return None
     if not rows:
         raise DataError("there are no rows", "Give at least one")
     return Table("train", PATH, columns, rows, list(range(1, len(rows) + 1)), label_names=names)
+
+
+def _cell(value: Any) -> Any:
+    """The value; None for pandas.NA and pandas.NaT, which are no texts (pandas may not be imported here)."""
+    return None if type(value).__name__ in ("NAType", "NaTType") else value
 
 
 def records(table: Table) -> list[Record]:

@@ -5,7 +5,9 @@ import pandas
 import pytest
 
 import hftool
+from hftool.data.readers.tables import cell_text
 from hftool.errors import ConfigError, DataError, InputMissing, UsageError
+from hftool.workflow.in_memory import rows_table
 from support import families
 
 ROWS = families.classify_rows(32)
@@ -36,7 +38,7 @@ def test_one_question_with_its_context():
 def test_sampling_parameters_are_plain_keyword_arguments():
     model = hftool.load(families.folder("gpt2"))
     one = hftool.generate(model, "the red", max_new_tokens=4, temperature=1.0, num_return_sequences=2, seed=1)
-    for old in ("sampling", "sampling"):
+    for old in ("decoding", "sampling"):
         given = {old: {"max_new_tokens": 4, "temperature": 1.0, "samples": 2, "seed": 1}}
         assert hftool.generate(model, ["the red"], **given) == [one] and len(one["samples"]) == 2
     usual = hftool.SamplingParams(max_new_tokens=9)
@@ -45,6 +47,16 @@ def test_sampling_parameters_are_plain_keyword_arguments():
     )
     with pytest.raises(UsageError, match="unknown sampling parameter 'num_beam'. Did you mean 'num_beams'"):
         hftool.generate(model, "the red", num_beam=2)
+
+
+@pytest.mark.parametrize("of", [lambda frame: frame, lambda frame: frame.to_dict("records")], ids=["frame", "dicts"])
+@pytest.mark.parametrize("dtypes", [lambda frame: frame, lambda frame: frame.convert_dtypes()], ids=["numpy", "nullable"])
+def test_missing_cells_of_pandas_are_no_texts(of, dtypes):
+    """A missing cell is None, nan, NaT or NA, by the dtype of its column; `str(pandas.NA)` is "<NA>"."""
+    frame = pandas.DataFrame({"text": ["a", None], "label": [1, None], "at": pandas.to_datetime(["2020-01-01", None])})
+    first, second = rows_table(of(dtypes(frame))).rows
+    assert [cell_text(second[name]) for name in frame.columns] == [None] * 3
+    assert [cell_text(first[name]) for name in frame.columns] == ["a", "1", "2020-01-01 00:00:00"]
 
 
 @pytest.mark.parametrize("kind", ["dicts", "frame", "dataset"])
