@@ -41,11 +41,11 @@ def train_by_hand(
     model: Model = MODEL, task: Task = TASK, *, steps: int = 20, fallback: bool = False, **knobs: Any
 ) -> tuple[Any, list[float]]:
     """Train a classifier as `finetune` does, in plain torch, by AdamW -> the model, and the loss of each step."""
-    job = hftool.prepare_training(model, task, config={**knobs, "max_steps": steps}, head="classify", fallback=fallback)
+    job: Any = hftool.prepare_training(model, task, config={**knobs, "max_steps": steps}, head="classify", fallback=fallback)
     bert, tokenizer, config = job.loaded.model.train(), job.loaded.tokenizer, job.settings  # train: with dropout
     rows = job.splits.train.rows  # {"text": "A warm film.", "label": 1} -> {"input_ids": [101, 1037, ...], "labels": 1}
     cut = {"truncation": True, "max_length": config.max_length}
-    features = [{**tokenizer(row["text"], row.get("text_pair"), **cut), "labels": row["label"]} for row in rows]
+    features: Any = [{**tokenizer(row["text"], row.get("text_pair"), **cut), "labels": row["label"]} for row in rows]
     lengths = [len(feature["input_ids"]) for feature in features]
     # weight decay pulls weights towards 0, but neither biases nor the weights of LayerNorm
     groups: list[Any] = [{"params": [], "weight_decay": config.weight_decay}, {"params": [], "weight_decay": 0.0}]
@@ -63,7 +63,7 @@ def train_by_hand(
             labels = batch.to(bert.device).pop("labels")  # (B,); input_ids and attention_mask (B, T) stay
             with torch.autocast(bert.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
                 logits = bert(**batch).logits  # (B, C)
-            loss = torch.nn.functional.cross_entropy(logits.float(), labels, reduction="sum")
+            loss: Any = torch.nn.functional.cross_entropy(logits.float(), labels, reduction="sum")
             loss.backward()
             norm = torch.nn.utils.get_total_norm(p.grad for p in bert.parameters()).item() / len(labels)
             for p in bert.parameters():  # the gradient of the mean loss, clipped to a norm of config.clip

@@ -33,7 +33,7 @@ def generate_by_hand(
     """Continue a prompt token by token, in plain torch -> the new ids, of which `model.tokenizer.decode` makes a text."""
     gpt2, end = model.model, model.tokenizer.eos_token_id
     generator = torch.Generator().manual_seed(seed)
-    cache, tokens = None, []
+    cache, tokens = None, list[int]()
     read = model.tokenizer(prompt)["input_ids"] or [end]  # <|endoftext|> stands before each text
     while len(tokens) < max_new_tokens:
         with torch.no_grad():  # reads the prompt, then one token at a time: the cache has keys and values of those before

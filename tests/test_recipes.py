@@ -182,7 +182,7 @@ def losses_of(result):
     return [line["loss"] for line in lines if "loss" in line], bert.load(result).model
 
 
-@pytest.mark.parametrize("case", ["dropout", "pairs", "minilm"])
+@pytest.mark.parametrize("case", ["dropout", "pairs", pytest.param("minilm", marks=pytest.mark.slow)])
 def test_the_loop_by_hand_has_the_losses_and_weights_of_finetune(case, tiny_bert, tmp_path):
     """The first 20 losses, bit for bit: over several epochs, with dropout and an incomplete last batch, with and without clipping."""
     rows = [
