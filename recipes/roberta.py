@@ -27,31 +27,33 @@ tokenize = hftool.tokenize  # texts -> tokens, ids, attention mask, and the trun
 
 
 def align_by_hand(model: Loaded, words: Sequence[str], tags: Sequence[int]) -> tuple[list[int], list[int]]:
-    """Words, with a tag each -> token ids, and a label for each token: the tag of the word that begins with it, else -100.
+    """Words with their tags -> token ids, and a label for each token: the tag at the first token of a word, else -100.
 
-    A token is a run of bytes, often with the space before a word: "Amina flew" is <s> Am ina Ġflew </s>. It belongs to the word
-    of its last character. Labels of -100 have no loss. (A row longer than max_length is read in windows, by `finetune`.)
+    A token may include the space before it: "Amina flew" is <s> Am ina Ġflew </s>. Its last character decides to which word it
+    belongs. The loss ignores labels of -100. `finetune` also splits texts that are longer than max_length into windows.
     """
-    owner = [i if j < len(word) else -1 for i, word in enumerate(words) for j in range(len(word) + 1)]  # -1: a space
+    owner = []  # for each character of the text, the index of its word; -1 for the space after a word
+    for i, word in enumerate(words):
+        owner += [i] * len(word) + [-1]
     encoded = model.tokenizer(" ".join(words), return_offsets_mapping=True)
     labels, last = [], -1
     for start, end in encoded["offset_mapping"]:  # of characters in the text; (0, 0) for <s> and </s>
-        word = owner[end - 1] if start < end else -1
-        labels.append(tags[word] if word > last else -100)
-        last = max(word, last)
+        index = owner[end - 1] if start < end else -1
+        labels.append(tags[index] if index > last else -100)
+        last = max(index, last)
     return encoded["input_ids"], labels
 
 
 def tag_by_hand(model: Loaded, words: Sequence[str]) -> list[str]:
     """The tag of each word, in plain torch: the best label at its first token."""
-    ids, first = align_by_hand(model, words, range(len(words)))  # the "tag" of a word is its number
+    ids, first = align_by_hand(model, words, range(len(words)))  # first: of each token, the index of a new word or -100
     roberta, offset = model.model, model.tokenizer.pad_token_id + 1
-    # positions count from 2, after the id of <pad>, which is 1: so 514 positions are 512 tokens
+    # RoBERTa's positions start after the id of <pad>, which is 1: so 514 positions are enough for 512 tokens
     positions = torch.arange(offset, offset + len(ids), device=roberta.device)[None]  # (1, T)
     with torch.no_grad():
         logits = roberta(input_ids=torch.tensor([ids], device=roberta.device), position_ids=positions).logits  # (1, T, C)
     best = logits[0].argmax(dim=-1).tolist()
-    return [model.head_config.labels[label] for label, word in zip(best, first, strict=True) if word >= 0]
+    return [model.head_config.labels[label] for label, index in zip(best, first, strict=True) if index >= 0]
 
 
 infer = hftool.infer  # texts, or pairs of texts -> a label, entities, fills for a mask, or a vector for each
