@@ -1,7 +1,7 @@
 """BERT, which reads a text in both directions: it labels texts and pairs, tags words, answers questions, fills masks, embeds.
 
-Each verb is a function: load, tokenize, infer, finetune, evaluate, save, deploy, serve. `train_by_hand` is the inside of
-`finetune`. Run all of it with `python -m recipes.bert`, or make the file yours with `hftool copy bert`.
+Each verb is a function: load, tokenize, infer, finetune, evaluate, save, deploy, serve. `train_by_hand` shows the training
+loop. Run all of it with `python -m recipes.bert`, or make the file yours with `hftool copy bert`.
 """
 
 import math
@@ -60,7 +60,7 @@ def train_by_hand(
         order = step_batches(lengths, size=config.batch_size, window=config.sort_steps, seed=config.seed, epoch=epoch)
         loader = DataLoader(features, batch_sampler=order, collate_fn=DataCollatorWithPadding(tokenizer))
         for _, batch in zip(range(steps - len(losses)), loader, strict=False):
-            labels = batch.to(bert.device).pop("labels")  # (B,); input_ids and attention_mask (B, T) stay
+            labels = batch.to(bert.device).pop("labels")  # (B,); what stays are input_ids, attention_mask, ... (B, T)
             with torch.autocast(bert.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
                 logits = bert(**batch).logits  # (B, C)
             loss: Any = torch.nn.functional.cross_entropy(logits.float(), labels, reduction="sum")

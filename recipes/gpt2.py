@@ -1,8 +1,8 @@
 """GPT-2, which reads from left to right: it continues texts, and can be trained to label texts and to tag words.
 
 Each verb is a function: load, tokenize, infer, finetune, evaluate, save, deploy, serve. `generate_by_hand` and `loss_by_hand`
-show how it writes, and what it learns from.
-Run all of it with `python -m recipes.gpt2`, or make the file yours with `hftool copy gpt2`.
+show generation token by token, and what the loss compares. Run all of it with `python -m recipes.gpt2`, or make the file
+yours with `hftool copy gpt2`.
 """
 
 from typing import Any

@@ -1,8 +1,8 @@
 """RoBERTa, BERT with tokens of bytes: it labels texts and pairs, tags words, answers questions, fills masks, embeds.
 
 Each verb is a function: load, tokenize, infer, finetune, evaluate, save, deploy, serve. `align_by_hand` and `tag_by_hand`
-show words, tokens and positions.
-Run all of it with `python -m recipes.roberta`, or make the file yours with `hftool copy roberta`.
+show how words become tokens and positions. Run all of it with `python -m recipes.roberta`, or make the file yours with
+`hftool copy roberta`.
 """
 
 from collections.abc import Sequence

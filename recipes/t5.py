@@ -1,8 +1,7 @@
 """T5, which generates a text from a text: summaries, translations; its encoder labels and embeds.
 
 Each verb is a function: load, tokenize, infer, finetune, evaluate, save, deploy, serve. `generate_by_hand` and `loss_by_hand`
-show prefix, encoder and decoder.
-Run all of it with `python -m recipes.t5`, or make the file yours with `hftool copy t5`.
+show prefix, encoder and decoder. Run all of it with `python -m recipes.t5`, or make the file yours with `hftool copy t5`.
 """
 
 from typing import Any
