@@ -36,8 +36,9 @@ def public_objects() -> str:
     Each is named by the module that defines it: `hftool.workflow.serve` is a function to Python, and a module to mkdocstrings.
     """
     tree = ast.parse((ROOT / "hftool" / "workflow" / "__init__.py").read_text(encoding="utf-8"))
-    imports = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
-    paths = {alias.asname or alias.name: f"{node.module}.{alias.name}" for node in imports for alias in node.names}
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    ours = [node for node in imports if str(node.module).startswith("hftool.")]
+    paths = {alias.asname or alias.name: f"{node.module}.{alias.name}" for node in ours for alias in node.names}
     functions = sorted(name for name in paths if name.islower())
     classes = sorted(set(paths) - set(functions))
     parts = ["## Functions", *(f"::: {paths[name]}" for name in functions)]

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         load,
         predict,
         prefetch,
+        prepare_training,
         push,
         resume,
         save,
@@ -60,7 +61,7 @@ ELSEWHERE = {"HftoolError": "hftool.errors", "SamplingParams": "hftool.sampling"
 __all__ = [
     "HftoolError", "Report", "Result", "SamplingParams", "Tokens", "answer", "classify", "copy", "deploy", "doctor",
     "embed", "evaluate", "export", "fill", "finetune", "generate", "infer", "info", "load", "predict", "prefetch",
-    "push", "resume", "save", "serve", "similar", "summarize", "tag", "tokenize", "translate", "verify",
+    "prepare_training", "push", "resume", "save", "serve", "similar", "summarize", "tag", "tokenize", "translate", "verify",
 ]
 # fmt: on
 

@@ -1,8 +1,9 @@
-"""Each recipe is short, says the words of the workflow in their order, and is level with the others."""
+"""Each recipe is short, has the verbs in their order, and shows by hand what hftool computes for its family."""
 
 import ast
 import importlib
 import inspect
+import json
 import os
 import re
 import subprocess
@@ -10,20 +11,32 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
+import hftool
 from hftool import workflow
 from hftool.config import KNOBS
+from hftool.engines.torch import TorchEngine
 from hftool.errors import OutputUnavailable, UsageError
-from hftool.heads.protocol import SamplingParams
+from hftool.heads import get_head
+from hftool.inference.generation import generate
 from hftool.models import Loaded
 from hftool.registry.models import FAMILIES, get_model
 from hftool.registry.tasks import get_task
+from hftool.sampling import SamplingParams
+from recipes import bert, gpt2, roberta, t5
 from support import families
 
 ROOT = Path(__file__).parent.parent
 RECIPES = sorted(path.stem for path in (ROOT / "recipes").glob("*.py") if path.stem != "__init__")
-WORDS = ["load", "tokenize", "infer", "finetune", "evaluate", "save", "deploy", "serve"]
+VERBS = ["load", "tokenize", "infer", "finetune", "evaluate", "save", "deploy", "serve"]
 WITH_EXTRAS = {"deploy", "serve"}  # a recipe runs without them
+BY_HAND = {
+    "bert": ["train_by_hand"],
+    "roberta": ["align_by_hand", "tag_by_hand"],
+    "gpt2": ["generate_by_hand", "loss_by_hand"],
+    "t5": ["generate_by_hand", "loss_by_hand"],
+}
 
 
 def text_of(name):
@@ -32,6 +45,18 @@ def text_of(name):
 
 def functions_of(name):
     return [node for node in ast.parse(text_of(name)).body if isinstance(node, ast.FunctionDef)]
+
+
+def names_of(name):
+    """The functions of a recipe in the order of the file: those that it defines, and those that it takes from hftool."""
+    found = []
+    for node in ast.parse(text_of(name)).body:
+        if isinstance(node, ast.FunctionDef):
+            found.append(node.name)
+        elif isinstance(node, ast.Assign) and node.targets[0].id.islower():
+            found.append(node.targets[0].id)
+            assert ast.unparse(node) == "{0} = hftool.{0}".format(node.targets[0].id)
+    return found
 
 
 def main_of(name):
@@ -44,41 +69,40 @@ def recipe(name):
     return importlib.import_module(f"recipes.{name}")
 
 
+def head_of(loaded):
+    return get_head(loaded.tokenizer, loaded.head_config, loaded.model.config)
+
+
 def test_there_is_one_for_each_of_the_four_families():
     assert RECIPES == ["bert", "gpt2", "roberta", "t5"]
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_words_in_order_typed_documented_and_short(name):
-    functions = functions_of(name)
-    assert [function.name for function in functions] == WORDS
+def test_verbs_in_order_typed_documented_and_short(name):
+    names = names_of(name)
+    assert [verb for verb in names if verb in VERBS] == VERBS
+    assert sorted(set(names) - set(VERBS)) == sorted(BY_HAND[name])
+    assert all(callable(getattr(recipe(name), verb)) and callable(getattr(hftool, verb)) for verb in VERBS)
     assert 40 <= len(text_of(name).splitlines()) <= 90
-    for function in functions:
-        several = [function.args.vararg] if function.args.vararg else []
+    for function in functions_of(name):
+        several = [one for one in (function.args.vararg, function.args.kwarg) if one]
         arguments = [*function.args.args, *several, *function.args.kwonlyargs]
         assert ast.get_docstring(function) and function.returns is not None
         assert all(argument.annotation is not None for argument in arguments), function.name
-    assert all(callable(getattr(workflow, word)) for word in WORDS)
 
 
 @pytest.mark.parametrize("name", RECIPES)
-@pytest.mark.parametrize("word", WORDS)
-def test_the_same_word_takes_and_says_the_same_in_every_recipe(name, word):
-    """But what it is asked with: pairs, or how to write; and the names of the model, of the task and of the heads."""
-    ours, theirs = (inspect.signature(getattr(recipe(one), word)) for one in (name, "bert"))
-    if word == "infer":
-        assert list(ours.parameters)[:2] == ["model", "texts"]
-        assert list(ours.parameters)[2:] in (["pairs"], ["sampling"])
-        assert ours.return_annotation == theirs.return_annotation
-        return
-    plain = [
-        [(p.name, p.kind, p.annotation, p.default if p.name not in ("model", "task") else "") for p in one.parameters.values()]
-        for one in (ours, theirs)
-    ]
-    assert plain[0] == plain[1] and ours.return_annotation == theirs.return_annotation
-    heads = r"head: .*?; "
-    docs = [re.sub(heads, "", inspect.getdoc(getattr(recipe(one), word))) for one in (name, "bert")]
-    assert docs[0] == docs[1]
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_verb_has_the_same_parameters_in_every_recipe(name, verb):
+    """Except for the default model and task."""
+    ours, theirs = (
+        [
+            (p.name, p.kind, p.annotation, p.default if p.name not in ("model", "task") else "")
+            for p in found.parameters.values()
+        ]
+        for found in (inspect.signature(getattr(recipe(one), verb)) for one in (name, "bert"))
+    )
+    assert ours == theirs
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -87,36 +111,36 @@ def test_its_model_and_its_task_are_known_and_go_together(name):
     assert row.family == name and row.stand_ins and task.stand_in
     [family] = [family for family in FAMILIES if family.name == name]
     assert task.head in family.heads
-    said = re.search(r"head: (.*?);", recipe(name).load.__doc__)[1]
-    assert set(re.split(r", | or ", said)) == set(family.heads)
+    heads = re.search(r"head \((.*?)\)", recipe(name).load.__doc__)[1]
+    assert set(re.split(r", | or ", heads)) == set(family.heads)
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_the_main_block_says_each_word_and_nothing_that_is_not_there(name):
-    """It calls the functions of the file and what Python has, with arguments that they take, and knobs that are knobs."""
-    here = recipe(name)
-    known = {word: inspect.signature(getattr(here, word)) for word in WORDS}
-    called = []
+def test_the_main_block_calls_each_verb_with_arguments_that_it_takes(name):
+    """It calls the functions of the file, and builtins; the settings are those of hftool."""
+    here, called = recipe(name), []
+    known = {function: inspect.signature(getattr(here, function)) for function in [*VERBS, *BY_HAND[name]]}
     for call in (node for node in ast.walk(main_of(name)) if isinstance(node, ast.Call)):
-        if isinstance(call.func, ast.Attribute):  # " ".join
-            assert call.func.attr == "join"
+        if isinstance(call.func, ast.Attribute):
+            assert call.func.attr in ("join", "split", "decode")
             continue
         if call.func.id not in known:
             assert call.func.id in ("print", "zip")
             continue
         called.append(call.func.id)
-        words = {word.arg: None for word in call.keywords}
-        known[call.func.id].bind(*call.args, **words)
-        more = set(words) - set(known[call.func.id].parameters)
-        assert more <= (set(KNOBS) if call.func.id == "finetune" else set(SamplingParams.__dataclass_fields__))
-    assert set(called) == set(WORDS) - WITH_EXTRAS
+        keywords = {keyword.arg: None for keyword in call.keywords}
+        known[call.func.id].bind(*call.args, **keywords)
+        more = set(keywords) - set(known[call.func.id].parameters)
+        options = {"finetune": set(KNOBS), "load": {"fallback"}}
+        assert more <= options.get(call.func.id, set(SamplingParams.__dataclass_fields__))
+    assert set(VERBS) - WITH_EXTRAS <= set(called)
 
 
 @pytest.mark.parametrize(
     ("name", "lesson"), [("bert", "classify"), ("roberta", "tag"), ("gpt2", "generate"), ("t5", "text2text")]
 )
-def test_a_step_alone_with_the_recipes_own_words(name, lesson, tmp_path):
-    """Each word by itself, with the family's own model: what one step returns the next one takes."""
+def test_each_verb_by_itself(name, lesson, tmp_path):
+    """With the family's own model: what one step returns the next one takes."""
     here = recipe(name)
     path = families.write_jsonl(tmp_path / "rows.jsonl", families.LESSONS[lesson][1]())
     result = here.finetune(
@@ -130,19 +154,154 @@ def test_a_step_alone_with_the_recipes_own_words(name, lesson, tmp_path):
     texts, _ = families.asked(lesson, families.LESSONS[lesson][1](2))
     tokens = here.tokenize(model, texts, max_length=4)
     assert [len(one.ids) for one in tokens] == [min(4, len(one.ids) + len(one.cut)) for one in tokens]
-    more = {"max_new_tokens": 3} if "sampling" in inspect.signature(here.infer).parameters else {}
+    more = {"max_new_tokens": 3} if lesson in ("generate", "text2text") else {}
     assert here.infer(model, texts, **more) == workflow.infer(model, texts, sampling=more or None)
 
 
-def test_a_recipe_takes_pairs_and_settings():
-    pairs = recipe("bert").load(families.learnt("bert", "pairs")[0].run.path)
+def test_a_recipe_takes_columns_pairs_and_sampling_parameters(tmp_path):
+    pairs = bert.load(families.learnt("bert", "pairs")[0].run.path)
     rows = families.pair_rows(4)
     texts, seconds = families.asked("pairs", rows)
-    assert [answer["label"] for answer in recipe("bert").infer(pairs, texts, pairs=seconds)] == [row["label"] for row in rows]
-    writer = recipe("gpt2").load(families.folder("gpt2"))
-    assert len(recipe("gpt2").infer(writer, ["the red"], samples=2, temperature=1.0, max_new_tokens=3)[0]["samples"]) == 2
+    assert [answer["label"] for answer in bert.infer(pairs, texts, pairs=seconds)] == [row["label"] for row in rows]
+    renamed = [{"review": row["text"], "stars": row["label"]} for row in families.classify_rows()]
+    columns = {"text": "review", "label": "stars"}
+    task = {"task": renamed, "columns": columns, "head": "classify", "validation_share": 0.2, "allow_leak": True}
+    result = bert.finetune(families.folder("bert"), out=tmp_path / "run", max_steps=1, offline=True, **task)
+    assert bert.load(result).head_config.columns == columns
+    with pytest.raises(UsageError, match=r"unknown key 'epoch'. Did you mean 'epochs'"):
+        bert.finetune(families.folder("bert"), renamed, epoch=1)
+    writer = gpt2.load(families.folder("gpt2"))
+    assert len(gpt2.infer(writer, ["the red"], samples=2, temperature=1.0, max_new_tokens=3)[0]["samples"]) == 2
     with pytest.raises(UsageError, match="unknown sampling parameter 'temprature'"):
-        recipe("gpt2").infer(writer, ["the red"], temprature=1)
+        gpt2.infer(writer, ["the red"], temprature=1)
+
+
+def losses_of(result):
+    """The losses that `finetune` logged, and the model that it saved."""
+    lines = [json.loads(line) for line in result.run.log.read_text(encoding="utf-8").splitlines()]
+    return [line["loss"] for line in lines if "loss" in line], bert.load(result).model
+
+
+@pytest.mark.parametrize("case", ["dropout", "pairs", pytest.param("minilm", marks=pytest.mark.slow)])
+def test_the_loop_by_hand_has_the_losses_and_weights_of_finetune(case, tiny_bert, tmp_path):
+    """The first 20 losses, bit for bit: over several epochs, with dropout and an incomplete last batch, with and without clipping."""
+    rows = [
+        {"text": f"{row['text']} {'warm ' * (i % 7)}", "label": row["label"]} for i, row in enumerate(families.classify_rows())
+    ]
+    model, task, more = {
+        "dropout": (tiny_bert, rows, {"clip": 0.3, "lr": 1e-3, "seed": 3}),
+        "pairs": (families.folder("bert"), families.pair_rows(), {"clip": 0, "weight_decay": 0.1, "lr": 1e-3}),
+        "minilm": ("minilm", "sst2-mini", {"limit": 48}),
+    }[case]
+    settings = {"batch_size": 7, "validation_share": 0.2, "allow_leak": True, "device": "cpu", **more}
+    trained, losses = bert.train_by_hand(model, task, steps=20, **settings)
+    result = bert.finetune(
+        model, task, out=tmp_path / "run", offline=True, max_steps=20, log_steps=1, patience=0, eval_steps=20, **settings
+    )
+    expected, saved = losses_of(result)
+    assert losses == expected and len(losses) == 20
+    ours, theirs = trained.state_dict(), saved.state_dict()
+    assert list(ours) == list(theirs) and all(torch.equal(ours[name], theirs[name]) for name in ours)
+    if case == "dropout":
+        assert bert.train_by_hand(model, task, steps=20, **{**settings, "seed": 4})[1] != losses
+
+
+@pytest.mark.parametrize("kind", ["roberta", "bert"])
+def test_labels_by_hand_are_the_targets_of_the_head(kind):
+    """BERT's tokens have no space before them: the alignment is the same for both."""
+    loaded = roberta.load(families.learnt(kind, "tag")[0].run.path)
+    odd = [
+        ["ann", "(", "bob", ")", "..."],
+        ["\u200b", "tom"],
+        ["naïve", "\u00e9", "日本", "x"],
+        ["a"],
+        ["re-read", "isn't", "it"],
+    ]
+    rows = [{"tokens": row["tokens"], "tags": [3 - len(tag) for tag in row["tags"]]} for row in families.tag_rows()]
+    rows = [*rows, *({"tokens": words, "tags": list(range(len(words)))} for words in odd)]
+    features = head_of(loaded).encode(rows)
+    assert len(features) == len(rows)
+    for row, feature in zip(rows, features, strict=True):
+        ids, labels = roberta.align_by_hand(loaded, row["tokens"], row["tags"])
+        assert (ids, labels) == (feature.input_ids.tolist(), feature.target.tolist()), row
+
+
+def test_tags_by_hand_are_those_of_infer():
+    loaded = roberta.load(families.learnt("roberta", "tag")[0].run.path)
+    sentences = [row["tokens"] for row in families.tag_rows(16)]
+    expected = [answer["tags"] for answer in roberta.infer(loaded, [" ".join(words) for words in sentences])]
+    assert [roberta.tag_by_hand(loaded, words) for words in sentences] == expected
+    assert len({tag for tags in expected for tag in tags}) == 4
+
+
+def test_positions_by_hand_are_those_of_roberta(monkeypatch):
+    """The model counts them itself when it is given none: the logits are equal, and others for positions from 0."""
+    loaded = roberta.load(families.learnt("roberta", "tag")[0].run.path)
+    forward, seen = loaded.model.forward, []
+
+    def compare(**inputs):
+        own = forward(input_ids=inputs["input_ids"])
+        seen.append([torch.equal(forward(**inputs).logits, own.logits)])
+        shifted = {**inputs, "position_ids": inputs["position_ids"] - inputs["position_ids"].min()}
+        seen[-1].append(torch.equal(forward(**shifted).logits, own.logits))
+        return own
+
+    monkeypatch.setattr(loaded.model, "forward", compare)
+    roberta.tag_by_hand(loaded, ["ann", "went", "to", "rome", "."])
+    assert seen == [[True, False]]
+
+
+def greedy_ids(loaded, row, *, tokens):
+    """The ids that hftool generates for a row."""
+    head = head_of(loaded)
+    batch = head.collate(head.encode([row]))
+    sampling = SamplingParams(max_new_tokens=tokens)
+    [[text]] = generate(TorchEngine(loaded.model), batch, sampling, tokenizer=loaded.tokenizer)
+    return list(text.ids)
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "prompts"),
+    [
+        ("gpt2", "learnt", ["the red cat is", "the white pen is", "the"]),
+        ("gpt2", "gpt2-mini", ["Once upon a time", "", "The old woman said to"]),
+        ("t5", "learnt", ["red cat", "green pen", "white"]),
+        ("t5", "t5-mini", ["#Person1#: Is the shop open?", "The man <extra_id_0> the door."]),
+    ],
+)
+def test_generation_by_hand_has_the_tokens_of_hftool(name, model, prompts):
+    here, lesson, role = {"gpt2": (gpt2, "generate", "prompt"), "t5": (t5, "text2text", "source")}[name]
+    loaded = here.load(families.learnt(name, lesson)[0].run.path if model == "learnt" else model, offline=True)
+    by_hand = [here.generate_by_hand(loaded, prompt, max_new_tokens=12) for prompt in prompts]
+    assert by_hand == [greedy_ids(loaded, {role: prompt}, tokens=12) for prompt in prompts]
+    texts = [answer["text"] for answer in here.infer(loaded, prompts, max_new_tokens=12)]
+    assert [loaded.tokenizer.decode(ids, skip_special_tokens=True) for ids in by_hand] == texts
+    assert any(by_hand) and (model != "learnt" or len(by_hand[0]) < 12)  # what it has learnt ends by itself
+
+
+def test_sampling_by_hand_depends_on_its_seed():
+    loaded = gpt2.load("gpt2-mini", offline=True)
+
+    def sample(**options):
+        return gpt2.generate_by_hand(loaded, "Once upon a time", max_new_tokens=12, **options)
+
+    assert sample(temperature=1.0, seed=1) == sample(temperature=1.0, seed=1) != sample(temperature=1.0, seed=2)
+    assert sample(temperature=1.0, top_k=1, seed=1) == sample(temperature=1e-4, seed=2) == sample()
+
+
+@pytest.mark.parametrize("name", ["gpt2", "t5"])
+def test_losses_by_hand_are_those_of_the_head(name):
+    lesson, rows = {
+        "gpt2": ("generate", [{"text": "the red cat is warm ."}, {"text": "the pen"}]),
+        "t5": ("text2text", [{"source": "red cat", "target": "rot"}, {"source": "green pen", "target": "grün"}]),
+    }[name]
+    loaded = recipe(name).load(families.learnt(name, lesson)[0].run.path)
+    head = head_of(loaded)
+    for row in rows:
+        batch = head.collate(head.encode([row]))
+        with torch.no_grad():
+            total, count = head.loss(loaded.model(**{key: batch[key] for key in batch if key != "labels"}), batch)
+        assert recipe(name).loss_by_hand(loaded, *row.values()) == pytest.approx(float(total) / count, rel=1e-6)
 
 
 def test_copy_gives_the_file_and_never_overwrites(tmp_path):
@@ -154,10 +313,12 @@ def test_copy_gives_the_file_and_never_overwrites(tmp_path):
         workflow.copy("brt", folder=tmp_path)
 
 
-def run(name, folder, *, change=("", "")):
-    """The recipe as a copy in another folder, without a network -> its lines."""
+def run(name, folder, *, changes=()):
+    """Run a copy of the recipe in another folder, without a network -> its lines."""
     copy = workflow.copy(name, folder=folder)
-    copy.write_text(copy.read_text().replace(*change))
+    for old, new in changes:
+        assert old in copy.read_text()
+        copy.write_text(copy.read_text().replace(old, new))
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
     done = subprocess.run([sys.executable, copy.name], cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -165,11 +326,15 @@ def run(name, folder, *, change=("", "")):
 
 
 def test_the_recipe_runs_top_to_bottom(tmp_path):
-    """As `python -m recipes.bert`; shortened by a small --limit in a copy."""
-    lines = run("bert", tmp_path, change=("finetune(fallback=True)", "finetune(fallback=True, limit=64, epochs=1)"))
-    assert lines[0].startswith("accuracy 0.") and lines[0].endswith("of 64 rows")
-    assert lines[1].startswith("['[CLS]', 'a', 'warm'")
-    assert len(lines) == 4 and lines[2].endswith("A warm, funny film.")
+    """As `python -m recipes.bert`; shortened in a copy."""
+    shorter = [
+        ("train_by_hand(fallback=True)", "train_by_hand(fallback=True, steps=3, limit=32)"),
+        ("finetune(fallback=True)", "finetune(fallback=True, limit=64, epochs=1)"),
+    ]
+    lines = run("bert", tmp_path, changes=shorter)
+    assert re.fullmatch(r"loss of each step:( 0\.\d{3}){3}", lines[0]) and lines[1].startswith("accuracy 0.")
+    assert lines[2].startswith("['[CLS]', 'a', 'warm'") and len(lines) == 5
+    assert all(re.fullmatch(r"(positive|negative) 0\.\d{3}", line) for line in lines[3:])
     assert list((tmp_path / "runs").glob("minilm-for-bert-sst2-mini-for-sst2-*/saved/model.safetensors"))
 
 

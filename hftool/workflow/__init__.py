@@ -38,9 +38,11 @@ if TYPE_CHECKING:
     from hftool.workflow._load import load, read_lines
     from hftool.workflow._predict import predict
     from hftool.workflow._prefetch import Fetched, prefetch
+    from hftool.workflow._prepare import prepare_training
     from hftool.workflow._push import Push, push
     from hftool.workflow._save import Verified, save, verify
     from hftool.workflow._serve import Address, serve
+    from hftool.workflow.plan import FinetuneJob
 
 Decoding = SamplingParams  # its name in older versions
 
@@ -59,9 +61,11 @@ _NAMES = {  # the names of each module, as __all__ has them
     "_load": "load read_lines",
     "_predict": "predict",
     "_prefetch": "Fetched prefetch",
+    "_prepare": "prepare_training",
     "_push": "Push push",
     "_save": "Verified save verify",
     "_serve": "Address serve",
+    "plan": "FinetuneJob",
 }
 _MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
 
@@ -70,6 +74,7 @@ __all__ = [
     "Deployment",
     "Exported",
     "Fetched",
+    "FinetuneJob",
     "Push",
     "Report",
     "Result",
@@ -95,6 +100,7 @@ __all__ = [
     "load",
     "predict",
     "prefetch",
+    "prepare_training",
     "push",
     "read_lines",
     "resume",

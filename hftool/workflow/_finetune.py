@@ -37,15 +37,15 @@ from hftool.storage.run_folder import (
 )
 from hftool.training.adapters import merge_adapters
 from hftool.training.checkpoints import CheckpointManager, checkpoint_bytes
-from hftool.training.distributed import ProcessGroup, generators_claimed, seed_everything
+from hftool.training.distributed import ProcessGroup, generators_claimed
 from hftool.training.loop import Trainer
-from hftool.workflow._load import make_predictor, notify_tokenizer
+from hftool.workflow._load import make_predictor
+from hftool.workflow._prepare import read_settings, seeded_job
 from hftool.workflow._save import save_folder
-from hftool.workflow.arguments import Model, Task, model_name, refuse_unknown, task_name
+from hftool.workflow.arguments import Model, Task, model_name, refuse_unknown
 from hftool.workflow.distributed_scoring import score_together
 from hftool.workflow.finetune_notices import notify_plan, truncated_rows
-from hftool.workflow.in_memory import rows_table, task_of
-from hftool.workflow.plan import FinetuneJob, ResolvedInputs, choose_head, find, make_settings, manifest, prepare, split
+from hftool.workflow.plan import FinetuneJob, ResolvedInputs, find, manifest
 from hftool.workflow.resume_checks import FREE, as_recorded, check_recorded, check_same, check_unchanged, relocate
 from hftool.workflow.targets import restore_targets
 
@@ -93,10 +93,7 @@ def finetune(
         HftoolError: Any of `hftool.errors`.
     """
     refuse_unknown(finetune, unknown)
-    rows = rows_table(task)
-    word = task_of(rows) if rows else None if task is None else task_name(task)
-    settings = make_settings(config, model=None if model is None else model_name(model), task=word, head=head)
-    choose_head(settings)
+    settings, rows = read_settings(model, task, config, head)
     with generators_claimed():
         return _finetune(settings, rows, out, resume, offline=offline, fallback=fallback, progress=progress)
 
@@ -128,7 +125,7 @@ def _finetune(
     found = find(settings, rows, offline=offline, fallback=fallback, progress=progress)
     path = run.path if run is not None else Path(team.broadcast(str(_default_run(found))))
     run = Run(path)
-    job = _with_rejected_kept(lambda: _prepared(found, progress), path, team)
+    job = _with_rejected_kept(lambda: seeded_job(found, progress), path, team)
     team.run_on_main(lambda: None if path.is_dir() else create_folder(path))
     with team.locked(run.path):
         return _run(run, job, team, progress)
@@ -174,23 +171,12 @@ def _resume(run: Run, settings: Config, rows: Table | None, team: ProcessGroup, 
     has_stand_in = bool(made["stand_in"])  # the same stand-in again, even if the real one is available by now
     with team.locked(run.path):
         found = find(recorded, rows, offline=offline or has_stand_in, fallback=has_stand_in, progress=progress)
-        job = _restore_settings(_prepared(found, progress), run)
+        job = _restore_settings(seeded_job(found, progress), run)
         check_unchanged(made, manifest(job), run.path)
         if not CheckpointManager(run.checkpoints).steps():
             notice(progress, f"the run '{run.path}' has no checkpoint yet: it starts at step 0")
         free = {name: getattr(settings, name) for name in FREE}
         return _run(run, dataclasses.replace(job, settings=dataclasses.replace(job.settings, **free)), team, progress)
-
-
-def _prepared(found: ResolvedInputs, progress: Progress) -> FinetuneJob:
-    """The job; its new head is the first thing that is drawn from the seed."""
-    splits = split(found.settings, found.data, found.head)
-    for sentence in splits.notices:
-        notice(progress, sentence)
-    seed_everything(found.settings.seed)
-    job = prepare(found, splits, progress)
-    notify_tokenizer(job.loaded.tokenizer, found.model_source, progress)
-    return job
 
 
 def _restore_settings(job: FinetuneJob, run: Run) -> FinetuneJob:

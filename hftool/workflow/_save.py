@@ -39,7 +39,7 @@ def save_folder(
     return {**write_checksums(folder), SUMS: sha256(folder / SUMS)}
 
 
-def save(run: Model, *, out: str | Path, checkpoint: str = "best") -> Path:
+def save(run: Model, out: str | Path, *, checkpoint: str = "best") -> Path:
     """Write the model of a run, finished or not, as a plain Hugging Face folder with hftool.json, README.md and SHA256SUMS.
 
     Needs no network.

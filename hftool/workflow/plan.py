@@ -94,6 +94,9 @@ class FinetuneJob:
 
     Attributes:
         settings: Without open defaults.
+        found: The names of the config, resolved.
+        splits: The rows of each split, and the labels.
+        loaded: The model with its new head, its tokenizer and its head config.
         encoded: The features of each split.
         adapted: The low-rank adapters that are trained; None for full fine-tuning.
     """
