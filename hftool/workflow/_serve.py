@@ -127,7 +127,7 @@ def _load(model_source: ModelSource, device: str, progress: Progress) -> Loaded:
 
     OpenMP keeps a team of helper threads for each thread that has computed in parallel, until that thread ends. With more of
     them than cores they no longer spin while waiting for the next operation (libgomp: gomp_throttled_spin_count_var, env.c),
-    and waking them costs a small model time.
+    and waking them costs a small model time: benchmarks/serve_tricks.py.
     """
     with ThreadPoolExecutor(1) as pool:
         return trained(pool.submit(load_resolved, model_source, head=None, device=device, progress=progress).result(), None)

@@ -121,14 +121,8 @@ KINDS = {
     "boolean": "true or false",
     "string": "a text",
     "object": "an object",
-    "null": "null",
 }
-BOUNDS = {
-    "minimum": "at least {}",
-    "exclusiveMinimum": "over {}",
-    "maximum": "at most {}",
-    "maxProperties": "with at most {} names",
-}
+BOUNDS = {"minimum": "at least {}", "exclusiveMinimum": "over {}", "maximum": "at most {}"}
 INPUTS = ("inputs", "prompt", "input")  # the fields of the texts
 # pydantic's types of error in these fields -> message, and what to do
 TEXT_ERRORS = {
@@ -177,11 +171,11 @@ def _wrong_name(kind: str, name: str, path: str, field: Mapping[str, Any]) -> Us
 
 
 def _locate(loc: Sequence[Any], document: Any, schema: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
-    """The path of a field as the client wrote it, and its JSON Schema."""
+    """The path of a field as the client wrote it, without pydantic's names of types, and its JSON Schema."""
     path = ""
     for part in loc:
-        if isinstance(document, dict) and isinstance(part, str):
-            path, document = f"{path}.{part}", document.get(part)
+        if isinstance(document, dict) and part in document:
+            path, document = f"{path}.{part}", document[part]
             objects = (one.get("properties", {}) for one in (schema, *schema.get("anyOf", ())))
             schema = next((one[part] for one in objects if part in one), schema)
         elif isinstance(document, list) and isinstance(part, int):
@@ -193,8 +187,8 @@ def _required(schema: Mapping[str, Any]) -> str:
     """What a JSON Schema requires, in words."""
     if "anyOf" in schema:
         return " or ".join(_required(one) for one in schema["anyOf"] if one != {"type": "null"})
-    if "const" in schema:
-        return json.dumps(schema["const"])
+    if "const" in schema or schema.get("maxProperties") == 0:
+        return json.dumps(schema.get("const", {}))
     if "enum" in schema:
         return f"one of {listing(schema['enum'])}"
     if schema["type"] == "array":
@@ -202,7 +196,7 @@ def _required(schema: Mapping[str, Any]) -> str:
     if "maxLength" in schema:
         return f"a text of {schema['minLength']} to {schema['maxLength']} characters"
     bounds = " and ".join(words.format(_plain(schema[key])) for key, words in BOUNDS.items() if key in schema)
-    return KINDS[schema["type"]] + (f", {bounds}" if bounds else "")
+    return KINDS.get(schema["type"], schema["type"]) + (f", {bounds}" if bounds else "")
 
 
 def _plain(number: float) -> str:
