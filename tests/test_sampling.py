@@ -3,11 +3,16 @@
 from dataclasses import replace
 
 import pytest
+from pydantic import TypeAdapter, ValidationError
 
 from hftool.cli.inference_command import SAMPLING
 from hftool.errors import UsageError
-from hftool.heads.wire import GENERATION_PARAMETERS
 from hftool.sampling import RANGES, SamplingParams
+from hftool.server.limits import Limits
+from hftool.server.protocols.sampling import parameter_type, parameter_types
+from hftool.server.protocols.schemas import STRICT
+
+TYPES = {int: "integer", float: "number"}
 
 
 def test_the_old_names_are_read_and_the_new_ones_are_those_of_transformers():
@@ -21,18 +26,20 @@ def test_the_old_names_are_read_and_the_new_ones_are_those_of_transformers():
 
 def test_flags_http_and_python_have_the_same_ranges():
     assert set(SAMPLING) == {*RANGES, "stop"} - {"length_penalty"}
-    assert set(GENERATION_PARAMETERS) == {*RANGES, "stop", "do_sample"}
+    assert set(parameter_types(Limits())) == {*RANGES, "stop", "do_sample"}
     for name, row in RANGES.items():
-        wire = GENERATION_PARAMETERS[name]
-        assert (wire.kind, wire.least, wire.most, wire.above) == (row.kind, row.least, row.most, row.above)
+        adapter = TypeAdapter(parameter_type(name), config=STRICT)
+        schema = adapter.json_schema()
+        low = schema["exclusiveMinimum" if row.above else "minimum"]
+        assert (schema["type"], low, schema["maximum"]) == (TYPES[row.kind], row.least, row.most)
         for bad in (row.least - 1, row.most * 2 + 1):
             for check in (
                 lambda: SamplingParams().updated({name: bad}),  # noqa: B023
                 lambda: replace(SamplingParams(), **{name: bad}).check(),  # noqa: B023
                 lambda: row.parse(f"--{name}", str(bad)),  # noqa: B023
-                lambda: wire.check(name, bad),  # noqa: B023
+                lambda: adapter.validate_python(bad),  # noqa: B023
             ):
-                with pytest.raises(UsageError):
+                with pytest.raises((UsageError, ValidationError)):
                     check()
 
 

@@ -9,7 +9,6 @@ import torch
 
 from hftool.data.readers.tables import Row
 from hftool.data.schema import RowSchema
-from hftool.heads.wire import InputSpec, Parameter, Schema
 from hftool.models import HeadConfig
 from hftool.sampling import SamplingParams
 
@@ -106,9 +105,6 @@ class Head(Protocol):
         row_schemas: The roles its rows may have, the most specific first.
         outputs: The names of the model outputs that it reads.
         batch_tokens: The limit of tokens in a batch in inference on a CPU.
-        gives: What an answer is over HTTP: "labels", "entities", "span", "text", "words" or "vector".
-        parameters: The parameters of an HTTP request, by name.
-        replies: The JSON Schema of the reply to one input.
     """
 
     numbers: ClassVar[bool]
@@ -116,9 +112,6 @@ class Head(Protocol):
     row_schemas: ClassVar[tuple[RowSchema, ...]]
     outputs: ClassVar[tuple[str, ...]]
     batch_tokens: ClassVar[int]
-    gives: ClassVar[str]
-    parameters: ClassVar[Mapping[str, Parameter]]
-    replies: ClassVar[Schema]
 
     @property
     def tokenizer(self) -> Any:
@@ -161,13 +154,4 @@ class Head(Protocol):
 
     def metrics(self) -> Metrics:
         """The metrics."""
-        ...
-
-    @property
-    def input_spec(self) -> InputSpec:
-        """The inputs of an HTTP request."""
-        ...
-
-    def reply(self, row: Row, answer: Answer, parameters: Mapping[str, Any]) -> Any:
-        """A row and its answer -> the reply, as in the Hub's API. parameters: those that set no field of the head."""
         ...

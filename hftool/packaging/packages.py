@@ -21,7 +21,7 @@ PACKAGE = Path(__file__).parents[1]  # the folder hftool/
 # What serving imports, without what only training and reading data need: tests/packaging/test_docker.py serves with these alone
 SERVING = (
     *("torch", "transformers", "accelerate", "safetensors", "huggingface-hub", "numpy", "scikit-learn", "pyyaml", "typer"),
-    *("sentencepiece", "protobuf", "fastapi", "uvicorn", "prometheus-client"),
+    *("sentencepiece", "protobuf", "pydantic", "starlette", "uvicorn", "prometheus-client"),
 )
 EXPORTED = ("onnx", "onnxruntime")  # also needed by a model that `hftool export` wrote: see safety.check_extra
 INSTALL = "pip install 'hftool-recipes[serve]'"

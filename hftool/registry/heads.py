@@ -17,14 +17,16 @@ class HeadSpec:
 
     Attributes:
         name: Its name in hftool.json, in --head and, where it has one, as a verb.
-        implementation: "package.module:Class" of the `heads.protocol.Head`. The package also holds `render` (answers as lines)
-            and `model_card` (facts and a Python snippet for the README.md of a model).
+        implementation: "package.module:Class" of the `heads.protocol.Head`. The package also holds `render` (answers as lines),
+            `model_card` (facts and a Python snippet for the README.md of a model) and `schema` (parameters and reply in the
+            Hub's API).
         architectures: The architectures that can have it.
         auto_class: The class of transformers that loads such a model.
         encoder_auto_class: The class for encoders that `auto_class` does not know.
         class_suffixes: The suffixes of its classes in the `architectures` of a config.json.
         natural_of: The architecture whose pre-trained checkpoints have it.
         pipeline_tag: The Hub's name of the task: https://huggingface.co/docs/hub/models-tasks
+        gives: What an answer is: labels, entities, a span, text, words or a vector.
         inputs: The roles of an input: of its text, and of a second text.
         second_input: When the second text is needed: never, always, as in training, or optionally.
         text_key: The key of the input in documents of --json.
@@ -41,6 +43,8 @@ class HeadSpec:
         priority: The order in which heads are tried where columns decide, 1 first; 0 is never.
         offset_roles: The roles in whose text an answer has character offsets.
         inference_options: Pairs of a field of the head and its value in inference.
+        continues: Whether it continues its input, which may then be empty, or token ids.
+        fills: Whether its input must have a mask, which it fills.
         nested_reply: Whether the Hub's API puts the reply to a single input into a list.
     """
 
@@ -52,6 +56,7 @@ class HeadSpec:
     class_suffixes: tuple[str, ...] = ()
     natural_of: Architecture | None = None
     pipeline_tag: str
+    gives: str
     inputs: tuple[str, ...] = ("text",)
     second_input: Literal["never", "always", "as trained", "optional"] = "never"
     text_key: str = "text"
@@ -68,6 +73,8 @@ class HeadSpec:
     priority: int = 0
     offset_roles: tuple[str, ...] = ()
     inference_options: tuple[tuple[str, Any], ...] = ()
+    continues: bool = False
+    fills: bool = False
     nested_reply: bool = False
 
     def load(self) -> Any:
@@ -96,6 +103,7 @@ HEADS = (
         auto_class="AutoModelForSequenceClassification",
         class_suffixes=("ForSequenceClassification",),
         pipeline_tag="text-classification",
+        gives="labels",
         inputs=("text", "text_pair"),
         second_input="as trained",
         empty_key="label",
@@ -114,6 +122,7 @@ HEADS = (
         auto_class="AutoModelForTokenClassification",
         class_suffixes=("ForTokenClassification",),
         pipeline_tag="token-classification",
+        gives="entities",
         empty_key="entities",
         next_command='tag {} "TEXT"',
         reports=(("tagging", "hftool.heads.tag.report"),),
@@ -129,6 +138,7 @@ HEADS = (
         auto_class="AutoModelForQuestionAnswering",
         class_suffixes=("ForQuestionAnswering",),
         pipeline_tag="question-answering",
+        gives="span",
         inputs=("question", "context"),
         second_input="always",
         text_key="question",
@@ -147,6 +157,7 @@ HEADS = (
         class_suffixes=("ForConditionalGeneration",),
         natural_of="encoder-decoder",
         pipeline_tag="text2text-generation",
+        gives="text",
         inputs=("source",),
         text_key="input",
         empty_key="text",
@@ -163,6 +174,7 @@ HEADS = (
         class_suffixes=("LMHeadModel", "ForCausalLM"),
         natural_of="decoder",
         pipeline_tag="text-generation",
+        gives="text",
         inputs=("prompt",),
         text_key="input",
         empty_key="text",
@@ -172,6 +184,7 @@ HEADS = (
         generates=True,
         unlabeled=True,
         priority=5,
+        continues=True,
     ),
     HeadSpec(
         name="fill",
@@ -181,6 +194,7 @@ HEADS = (
         class_suffixes=("ForMaskedLM", "ForPreTraining"),
         natural_of="encoder",
         pipeline_tag="fill-mask",
+        gives="words",
         text_key="input",
         empty_key="masks",
         next_command='fill {} "TEXT with a [MASK]"',
@@ -189,6 +203,7 @@ HEADS = (
         priority=6,
         offset_roles=("text",),
         inference_options=(("for_inference", True),),
+        fills=True,
     ),
     HeadSpec(
         name="embed",
@@ -198,6 +213,7 @@ HEADS = (
         encoder_auto_class="AutoModel",
         class_suffixes=("Model",),
         pipeline_tag="feature-extraction",
+        gives="vector",
         inputs=("text", "text_pair"),
         second_input="optional",
         empty_key="embedding",

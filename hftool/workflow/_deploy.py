@@ -7,6 +7,7 @@ from pathlib import Path
 
 from hftool.errors import UsageError, did_you_mean
 from hftool.heads import get_head
+from hftool.heads.inputs import input_spec
 from hftool.models import HeadConfig, Loaded, write_head_config
 from hftool.models.checksums import SUMS, names_in, verify_checksums, write_checksums
 from hftool.models.head_config import HEAD_CONFIG
@@ -152,7 +153,7 @@ def _copy_model(source: Path, head_config: HeadConfig, target: Path) -> str:
 
 def _body(loaded: Loaded) -> str:
     """The JSON body of an example request to /predict."""
-    asks = get_head(loaded.tokenizer, loaded.head_config, loaded.model.config).input_spec
-    text = f"The {asks.holds[0]} opened the door." if asks.holds else "A warm, funny film."
-    texts = {name: EXAMPLES.get(name, text) for name in asks.texts}
+    spec = input_spec(get_head(loaded.tokenizer, loaded.head_config, loaded.model.config))
+    text = f"The {spec.must_contain[0]} opened the door." if spec.must_contain else "A warm, funny film."
+    texts = {name: EXAMPLES.get(name, text) for name in spec.fields}
     return json.dumps({"inputs": texts if len(texts) > 1 else next(iter(texts.values()))})

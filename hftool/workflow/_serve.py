@@ -15,8 +15,8 @@ from typing import Any
 from hftool import DISTRIBUTION
 from hftool.errors import HftoolError, UsageError
 from hftool.heads import get_head
+from hftool.heads.inputs import input_spec
 from hftool.heads.protocol import Head
-from hftool.heads.wire import InputSpec
 from hftool.inference.predictor import Predictor
 from hftool.machine import limit_kernel_caches
 from hftool.models import Loaded
@@ -37,6 +37,7 @@ EXAMPLES = {
     "question": "Where does Ann live?",
     "context": "Ann lives in Oslo.",
 }
+SERVE_EXTRA = ("prometheus_client", "pydantic", "starlette", "uvicorn")
 UNVERSIONED = ("README.md", "SHA256SUMS")  # files that answers do not depend on
 
 
@@ -89,7 +90,7 @@ def serve(
             with _named(name, words):
                 loaded = _load(model_source, device, progress)
                 served[name], heads[name] = _served(name, model_source, loaded, bounds, stats), loaded.head_config.head
-        example = _example(next(iter(served.values())).head.input_spec)
+        example = _example(next(iter(served.values())).head)
         address = Address(_url(host, listening.getsockname()[1]), heads, example)
 
         def ready() -> None:
@@ -126,14 +127,16 @@ def _load(model_source: ModelSource, device: str, progress: Progress) -> Loaded:
 
     OpenMP keeps a team of helper threads for each thread that has computed in parallel, until that thread ends. With more of
     them than cores they no longer spin while waiting for the next operation (libgomp: gomp_throttled_spin_count_var, env.c),
-    and waking them costs a small model time.
+    and waking them costs a small model time: benchmarks/serve_tricks.py.
     """
     with ThreadPoolExecutor(1) as pool:
         return trained(pool.submit(load_resolved, model_source, head=None, device=device, progress=progress).result(), None)
 
 
 def _check_extra() -> None:
-    missing = [name for name in ("fastapi", "prometheus_client", "uvicorn") if importlib.util.find_spec(name) is None]
+    missing = [
+        name for name in ("prometheus_client", "pydantic", "starlette", "uvicorn") if importlib.util.find_spec(name) is None
+    ]
     if missing:
         raise UsageError(f"the server needs {' and '.join(missing)}", "pip install 'hftool-recipes[serve]'")
 
@@ -184,10 +187,11 @@ def _doors(
     return keys, ("localhost", *allow_hosts) if local else ()
 
 
-def _example(asks: InputSpec) -> Any:
-    texts = {name: EXAMPLES.get(name, EXAMPLES["text"]) for name in asks.texts}
-    if asks.holds:
-        texts = dict.fromkeys(texts, f"The capital of France is {asks.holds[0]}.")
+def _example(head: Head) -> Any:
+    spec = input_spec(head)
+    texts = {name: EXAMPLES.get(name, EXAMPLES["text"]) for name in spec.fields}
+    if spec.must_contain:
+        texts = dict.fromkeys(texts, f"The capital of France is {spec.must_contain[0]}.")
     return texts if len(texts) > 1 else next(iter(texts.values()))
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from hftool import workflow
 from hftool.errors import DataError, HftoolError
-from hftool.heads.wire import with_seeds
+from hftool.server.protocols.sampling import with_seeds
 from hftool.workflow._load import make_predictor
 from support.asgi_calls import FakeBatcher, ask, served, service
 from support.families import folder

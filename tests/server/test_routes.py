@@ -190,16 +190,6 @@ def test_a_client_that_leaves_as_the_answer_comes_cancels_nothing_later():
     assert asyncio.run(scene()) == "made"
 
 
-def test_those_who_ask_a_model_pass_no_layer_of_fastapi(monkeypatch):
-    async def never(*words):
-        raise AssertionError("FastAPI was asked")
-
-    monkeypatch.setattr("fastapi.FastAPI.__call__", never)
-    assert ask(service(classifier()), "/predict", {"inputs": "a"})[0] == 200
-    assert ask(service(writer()), "/v1/completions", {"model": "writer", "prompt": "a"})[0] == 200
-    assert ask(service(classifier()), "/models/film/predict", {"inputs": 3})[0] == 422
-
-
 # ---- OpenAI
 
 

@@ -21,6 +21,7 @@ SPEC = HeadSpec(
     architectures=("encoder",),
     auto_class="AutoModelForSequenceClassification",
     pipeline_tag="text-classification",
+    gives="votes",
     empty_key="vote",
     purpose="vote on a text",
     reports=(("votes", "toy_head.report"),),
@@ -38,7 +39,6 @@ import numpy as np
 from hftool.data.schema import RowSchema
 from hftool.heads.collate import collate_inputs
 from hftool.heads.protocol import Feature, Metrics
-from hftool.heads.wire import InputSpec, Parameter
 
 
 @dataclass(frozen=True)
@@ -54,10 +54,6 @@ class VoteHead:
     outputs: ClassVar = ("logits",)
     batch_tokens: ClassVar = 4096
     sampling: ClassVar = None
-    gives: ClassVar = "votes"
-    parameters: ClassVar = {"least": Parameter(kind=float, help="A vote.", least=0, most=1, goes="least")}
-    replies: ClassVar = {"type": "object"}
-    input_spec: ClassVar = InputSpec(texts={"text": "text"})
 
     def encode(self, rows):
         limit = self.head_config.max_length
@@ -89,9 +85,24 @@ class VoteHead:
 
     def metrics(self):
         return Metrics(self.head_config.measures or ("right",), higher_is_better=True, report="votes")
+""",
+    "schema.py": """
+from typing import Annotated
 
-    def reply(self, row, answer, parameters):
-        return {"vote": answer["vote"]}
+from pydantic import Field
+from typing_extensions import TypedDict
+
+
+class Parameters(TypedDict, total=False):
+    least: Annotated[float, Field(ge=0, le=1, description="A vote.")]
+
+
+class Vote(TypedDict):
+    vote: list[str]
+
+
+def reply(row, answer, parameters: Parameters) -> Vote:
+    return {"vote": answer["vote"]}
 """,
     "render.py": """
 def line(text, answer, head_config, *, terminal):

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-pytest.importorskip("fastapi", reason="the extra [serve] is not installed")
+pytest.importorskip("starlette", reason="the extra [serve] is not installed")
 pytest.importorskip("uvicorn", reason="the extra [serve] is not installed")
 
 from hftool.server.http.web_page import page_headers, read_page

@@ -11,7 +11,7 @@ import numpy as np
 
 from hftool.errors import DataError
 from hftool.heads.protocol import Feature, SamplingParams
-from hftool.heads.wire import InputSpec
+from hftool.models import HeadConfig
 from hftool.server.batching.batcher import Batcher
 from hftool.server.limits import Limits
 from hftool.server.metrics import Stats
@@ -24,7 +24,7 @@ class FakeHead:
     sampling: SamplingParams | None = None
     batch_tokens: int = 64
     tokenizer: Any = None
-    input_spec: InputSpec = field(default_factory=lambda: InputSpec(texts={"text": "text"}))
+    head_config: HeadConfig = field(default_factory=lambda: HeadConfig(head="classify"))
     encoded: list = field(default_factory=list)
 
     def encode(self, rows):

@@ -16,7 +16,6 @@ from hftool.errors import UsageError
 from hftool.heads.collate import collate_inputs
 from hftool.heads.protocol import Answer, Batch, Feature, Metrics, Outputs
 from hftool.heads.windows import SpecialTokenTemplate, TokenOffsets, cut_windows, special_token_template, token_offsets
-from hftool.heads.wire import SPANS, InputSpec, Parameter, Schema
 from hftool.models import HeadConfig
 
 DEFAULT_METRICS = ("f1", "exact_match")
@@ -99,12 +98,6 @@ class AnswerHead:
     outputs: ClassVar[tuple[str, ...]] = ("start_logits", "end_logits")
     batch_tokens: ClassVar[int] = 4096
     sampling: ClassVar[None] = None
-    gives: ClassVar[str] = "span"
-    parameters: ClassVar[Mapping[str, Parameter]] = {
-        "top_k": Parameter(kind=int, help="Above 1: a list of the best candidates.", least=1, most=MAX_CANDIDATES)
-    }
-    replies: ClassVar[Schema] = SPANS
-    input_spec: ClassVar[InputSpec] = InputSpec(texts={"question": "question", "context": "context"})
 
     def encode(self, rows: Sequence[Row]) -> list[Feature]:
         """Tokenize questions and contexts.
@@ -229,15 +222,6 @@ class AnswerHead:
     def metrics(self) -> Metrics:
         """The metrics of the task; else F1 over the words of an answer, and exact match."""
         return Metrics(self.head_config.measures or DEFAULT_METRICS, higher_is_better=True, report="answers")
-
-    def reply(self, row: Row, answer: Answer, parameters: Mapping[str, Any]) -> dict[str, Any] | list[dict[str, Any]]:
-        """The answer with its character offsets, "" from 0 to 0 where there is none; with top_k the best candidates."""
-        spans = [
-            {"answer": text, "score": one["probability"], "start": one["start"] or 0, "end": one["end"] or 0}
-            for text, one in ((answer["answer"], answer), *((one["text"], one) for one in answer["candidates"]))
-        ]
-        top_k = int(parameters.get("top_k", 1))
-        return spans[1 : 1 + top_k] if top_k > 1 else spans[0]
 
 
 def _candidate(context: Context, first: int, last: int, probability: float) -> dict[str, Any]:

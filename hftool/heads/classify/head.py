@@ -1,6 +1,6 @@
 """Text classification and regression: a label or a number for a text or a pair of texts."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -13,8 +13,6 @@ from hftool.errors import UsageError
 from hftool.heads.collate import collate_inputs
 from hftool.heads.long_texts import groups, shorten
 from hftool.heads.protocol import Answer, Batch, Feature, Metrics, Outputs
-from hftool.heads.wire import LABELS as WIRE_LABELS
-from hftool.heads.wire import InputSpec, Parameter, Schema
 from hftool.models import HeadConfig
 
 CHARS_PER_TOKEN = 16  # more than most tokens have
@@ -38,11 +36,6 @@ class ClassifyHead:
     outputs: ClassVar[tuple[str, ...]] = ("logits",)
     batch_tokens: ClassVar[int] = 4096
     sampling: ClassVar[None] = None
-    gives: ClassVar[str] = "labels"
-    parameters: ClassVar[Mapping[str, Parameter]] = {
-        "top_k": Parameter(kind=int, help="Only the K most probable labels.", least=1, most=2**31)
-    }
-    replies: ClassVar[Schema] = WIRE_LABELS
 
     def encode(self, rows: Sequence[Row]) -> list[Feature]:
         """Tokenize texts or pairs, truncated to the model's max_length.
@@ -156,21 +149,6 @@ class ClassifyHead:
         """The metrics of the task; else accuracy and macro-F1, or the mean absolute error of numbers."""
         report, names = ("regression", NUMBER_METRICS) if self._is_number else ("classification", LABEL_METRICS)
         return Metrics(self.head_config.measures or names, higher_is_better=True, report=report)
-
-    @property
-    def input_spec(self) -> InputSpec:
-        """A text or a pair, as in training; either one for a model of which that is not known."""
-        first, second = {"text": "text"}, {"text_pair": "text_pair"}
-        if not self.head_config.columns:
-            return InputSpec(texts=first, more=second)
-        return InputSpec(texts={**first, **second} if "text_pair" in self.head_config.columns else first)
-
-    def reply(self, row: Row, answer: Answer, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Labels with their scores, best first; a number has the label LABEL_0, as in transformers."""
-        if "score" in answer:
-            return [{"label": "LABEL_0", "score": answer["score"]}]
-        best = sorted(answer["probabilities"].items(), key=lambda pair: pair[1], reverse=True)
-        return [{"label": label, "score": score} for label, score in best[: parameters.get("top_k")]]
 
 
 def _of_rows(logits: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

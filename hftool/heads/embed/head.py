@@ -4,7 +4,7 @@ Reimers and Gurevych, "Sentence-BERT: Sentence Embeddings using Siamese BERT-Net
 """
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -17,7 +17,6 @@ from hftool.errors import UsageError, did_you_mean, listing
 from hftool.heads.collate import collate_inputs
 from hftool.heads.long_texts import groups, shorten
 from hftool.heads.protocol import Answer, Batch, Feature, Metrics, Outputs
-from hftool.heads.wire import VECTOR, InputSpec, Parameter, Schema
 from hftool.models import POOLINGS, HeadConfig
 
 __all__ = ["POOLINGS", "EmbedHead"]
@@ -46,13 +45,6 @@ class EmbedHead:
     outputs: ClassVar[tuple[str, ...]] = ("last_hidden_state",)
     batch_tokens: ClassVar[int] = 4096
     sampling: ClassVar[None] = None
-    gives: ClassVar[str] = "vector"
-    parameters: ClassVar[Mapping[str, Parameter]] = {
-        "pooling": Parameter(kind=str, help="How tokens become a vector.", choices=POOLINGS, goes="pooling"),
-        "normalize": Parameter(kind=bool, help="True: vectors of length 1."),
-    }
-    replies: ClassVar[Schema] = VECTOR
-    input_spec: ClassVar[InputSpec] = InputSpec(texts={"text": "text"}, more={"text_pair": "text_pair"})
 
     def __post_init__(self) -> None:
         pooling = self._pooling
@@ -177,15 +169,6 @@ class EmbedHead:
     def metrics(self) -> Metrics:
         """The metrics of the task; else the correlations of scores and labels: Spearman, Pearson."""
         return Metrics(self.head_config.measures or ("spearman", "pearson"), higher_is_better=True, report="regression")
-
-    def reply(self, row: Row, answer: Answer, parameters: Mapping[str, Any]) -> Any:
-        """The vector of a text, or the score of a pair."""
-        if "score" in answer:
-            return {"score": answer["score"]}
-        vector = answer["embedding"]
-        if parameters.get("normalize"):
-            vector = vector / max(float(np.linalg.norm(vector)), 1e-12)
-        return vector.tolist()
 
 
 def _cosines(vectors: torch.Tensor) -> torch.Tensor:

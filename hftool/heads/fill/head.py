@@ -5,7 +5,7 @@ Devlin et al., "BERT: Pre-training of Deep Bidirectional Transformers", 2019, se
 
 import re
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
@@ -17,14 +17,13 @@ from hftool.data.readers.tables import Row
 from hftool.data.schema import RowSchema
 from hftool.errors import ConfigError, DataError, UsageError
 from hftool.heads.collate import IGNORED, collate_inputs, pad_rows, token_loss
+from hftool.heads.inputs import MASKS
 from hftool.heads.packing import pack, token_ids
 from hftool.heads.protocol import Answer, Batch, Feature, Metrics, Outputs
-from hftool.heads.wire import WORDS, InputSpec, Parameter, Schema
 from hftool.models import HeadConfig
 
 # the share of tokens that are predicted; of these the shares that are masked and replaced by a random token
 PREDICTED, MASKED, REPLACED = 0.15, 0.8, 0.1
-MASKS = ("[MASK]", "<mask>")  # of BERT and RoBERTa; every model takes both
 WORD_STARTS = ("Ġ", "▁")  # a token that begins with one of these has a space before it
 
 
@@ -52,11 +51,6 @@ class FillHead:
     outputs: ClassVar[tuple[str, ...]] = ("logits",)
     batch_tokens: ClassVar[int] = 1024  # each has a logit for every token of the vocabulary
     sampling: ClassVar[None] = None
-    gives: ClassVar[str] = "words"
-    parameters: ClassVar[Mapping[str, Parameter]] = {
-        "top_k": Parameter(kind=int, help="Fills for each mask; by default 5.", least=1, most=100, goes="top_k")
-    }
-    replies: ClassVar[Schema] = WORDS
 
     def __post_init__(self) -> None:
         if self.top_k < 1:
@@ -238,24 +232,6 @@ class FillHead:
         return Metrics(
             self.head_config.measures or ("loss", "perplexity"), higher_is_better=False, report="language", answers=False
         )
-
-    @property
-    def input_spec(self) -> InputSpec:
-        """A text with a mask."""
-        return InputSpec(texts={"text": "text"}, holds=tuple(dict.fromkeys((str(self.tokenizer.mask_token), *MASKS))))
-
-    def reply(self, row: Row, answer: Answer, parameters: Mapping[str, Any]) -> list[Any]:
-        """The fills of the mask, each with the filled text; for several masks a list for each."""
-        text, replies = row["text"], []
-        for mask in answer["masks"]:
-            before, after = text[: mask["start"]], text[mask["end"] :]
-            replies.append(
-                [
-                    {"score": fill["probability"], "token_str": fill["token"], "sequence": before + fill["token"] + after}
-                    for fill in mask["fills"]
-                ]
-            )
-        return replies[0] if len(replies) == 1 else replies
 
 
 def _short(text: str) -> str:

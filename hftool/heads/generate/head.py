@@ -1,6 +1,6 @@
 """Text generation: a decoder that is trained on plain text, or on prompts with completions."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -13,7 +13,6 @@ from hftool.errors import ConfigError, DataError, UsageError
 from hftool.heads.collate import IGNORED, collate_inputs, pad_rows, seeds_of, token_loss
 from hftool.heads.packing import pack, token_ids
 from hftool.heads.protocol import Answer, Batch, Feature, GeneratedText, Metrics, Outputs
-from hftool.heads.wire import GENERATION_PARAMETERS, TEXTS, InputSpec, Parameter, Schema, texts_reply
 from hftool.models import HeadConfig, family_of
 from hftool.sampling import SamplingParams
 
@@ -43,13 +42,6 @@ class GenerateHead:
     )
     outputs: ClassVar[tuple[str, ...]] = ("logits",)
     batch_tokens: ClassVar[int] = 1024  # each has a logit for every token of the vocabulary
-    gives: ClassVar[str] = "text"
-    parameters: ClassVar[Mapping[str, Parameter]] = {
-        **GENERATION_PARAMETERS,
-        "return_full_text": Parameter(kind=bool, help="The prompt, followed by the generated text."),
-    }
-    replies: ClassVar[Schema] = TEXTS
-    input_spec: ClassVar[InputSpec] = InputSpec(texts={"text": "prompt"}, blank=True, ids=True)
 
     @property
     def sampling(self) -> SamplingParams:
@@ -187,10 +179,6 @@ class GenerateHead:
         return Metrics(
             self.head_config.measures or ("loss", "perplexity"), higher_is_better=False, report="language", answers=False
         )
-
-    def reply(self, row: Row, answer: Answer, parameters: Mapping[str, Any]) -> list[dict[str, str]]:
-        """The texts."""
-        return texts_reply(answer, row["prompt"] if parameters.get("return_full_text") else "")
 
 
 def generated_answer(

@@ -3,7 +3,7 @@
 import functools
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -18,7 +18,6 @@ from hftool.errors import DataError, UsageError
 from hftool.heads.collate import IGNORED, collate_inputs, pad_rows, token_loss
 from hftool.heads.protocol import Answer, Batch, Feature, Metrics, Outputs
 from hftool.heads.windows import SpecialTokenTemplate, TokenOffsets, cut_windows, special_token_template, token_offsets
-from hftool.heads.wire import ENTITIES, InputSpec, Parameter, Schema
 from hftool.models import HeadConfig
 
 DEFAULT_METRICS = ("entity_f1", "precision", "recall", "accuracy")
@@ -75,10 +74,6 @@ class TagHead:
     outputs: ClassVar[tuple[str, ...]] = ("logits",)
     batch_tokens: ClassVar[int] = 4096
     sampling: ClassVar[None] = None
-    gives: ClassVar[str] = "entities"
-    parameters: ClassVar[Mapping[str, Parameter]] = {}
-    replies: ClassVar[Schema] = ENTITIES
-    input_spec: ClassVar[InputSpec] = InputSpec(texts={"text": "text"})
 
     def encode(self, rows: Sequence[Row]) -> list[Feature]:
         """Tokenize words, several windows for a long row; nothing is truncated.
@@ -181,13 +176,6 @@ class TagHead:
     def metrics(self) -> Metrics:
         """The metrics of the task; else F1, precision and recall of entities, and accuracy of words."""
         return Metrics(self.head_config.measures or DEFAULT_METRICS, higher_is_better=True, report="tagging")
-
-    def reply(self, row: Row, answer: Answer, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """The entities, in the order of the text."""
-        return [
-            {"entity_group": e["type"], "score": e["probability"], "word": e["text"], "start": e["start"], "end": e["end"]}
-            for e in answer["entities"]
-        ]
 
 
 def spans_of(tags: Sequence[str], scheme: Scheme) -> list[tuple[str, int, int]]:

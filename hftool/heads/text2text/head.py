@@ -1,6 +1,6 @@
 """Text-to-text generation with an encoder-decoder: translation, summarization, answers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -14,7 +14,6 @@ from hftool.heads.collate import IGNORED, collate_inputs, pad_rows, seeds_of, to
 from hftool.heads.generate.head import generated_answer
 from hftool.heads.long_texts import groups, shorten
 from hftool.heads.protocol import Answer, Batch, Feature, GeneratedText, Metrics, Outputs
-from hftool.heads.wire import GENERATION_PARAMETERS, TEXTS, InputSpec, Parameter, Schema, texts_reply
 from hftool.models import HeadConfig
 from hftool.registry.languages import language_of
 from hftool.sampling import SamplingParams
@@ -42,10 +41,6 @@ class Text2TextHead:
     row_schemas: ClassVar[tuple[RowSchema, ...]] = (RowSchema(("source",), ("target",)),)
     outputs: ClassVar[tuple[str, ...]] = ("logits",)
     batch_tokens: ClassVar[int] = 2048
-    gives: ClassVar[str] = "text"
-    parameters: ClassVar[Mapping[str, Parameter]] = GENERATION_PARAMETERS
-    replies: ClassVar[Schema] = TEXTS
-    input_spec: ClassVar[InputSpec] = InputSpec(texts={"text": "source"})
 
     @property
     def sampling(self) -> SamplingParams:
@@ -136,7 +131,3 @@ class Text2TextHead:
         names = self.head_config.measures or ("rougeL", "rouge1", "rouge2")
         language = language_of(self.head_config.columns.get("target", "").rpartition(".")[2])  # of translation.zh-CN
         return Metrics(names, higher_is_better=True, report="texts", language=language)
-
-    def reply(self, row: Row, answer: Answer, parameters: Mapping[str, Any]) -> list[dict[str, str]]:
-        """The texts."""
-        return texts_reply(answer)

@@ -54,7 +54,10 @@ STOP_WAIT = 2.0  # s for a running batch to end
 
 @dataclass(eq=False)
 class WorkerPair:
-    """The tokenizing and the computing thread, with their leases. warm: set after the warm-up."""
+    """The tokenizing and the computing thread, with their leases. warm: set after the warm-up.
+
+    What a thread that only tokenizes is worth: benchmarks/serve_tricks.py.
+    """
 
     tokenizing: WorkerLease = field(default_factory=WorkerLease)
     computing: WorkerLease = field(default_factory=WorkerLease)

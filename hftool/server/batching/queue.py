@@ -28,7 +28,7 @@ MAX_CHARS = 100_000  # tokenized at a time, so that a short text does not wait f
 MIN_UNPADDED = 1024  # tokens of a batch where padding costs nothing: smaller ones are slower, larger ones add latency
 LOOKAHEAD = 8  # batches' worth of rows that are sorted by length
 CACHE_BUDGETS = 8  # token budgets of a batch that fit into the key-value cache of generation
-LINGER, MAX_LINGER = 0.05, 0.01  # how long to wait for further rows: share of the time of the last batch, s
+LINGER, MAX_LINGER = 0.05, 0.01  # wait for further rows: share of the last batch's time, s (benchmarks/serve_tricks.py)
 SPEED_DECAY = 0.8  # weight of older measurements in the measured speed
 MAX_RETRY_AFTER = 60  # s
 

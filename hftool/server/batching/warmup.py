@@ -6,6 +6,7 @@ from typing import Any
 
 from hftool.data.readers.tables import Row
 from hftool.errors import HftoolError
+from hftool.heads.inputs import input_spec
 from hftool.heads.protocol import Head
 from hftool.server.batching.errors import RowFailed
 from hftool.server.batching.execution import features_of, run_batch
@@ -58,8 +59,8 @@ def time_batch(lease: WorkerLease, key: BatchKey, *, words: int, rows: int = 1) 
 
 def warmup_row(head: Head, words: int) -> Row:
     """A row of this many words that the head can answer."""
-    text = " ".join([*["a"] * words, *head.input_spec.holds[:1]])
-    return dict.fromkeys(head.input_spec.texts.values(), text)
+    spec = input_spec(head)
+    return dict.fromkeys(spec.fields.values(), " ".join([*["a"] * words, *spec.must_contain[:1]]))
 
 
 def _dummy_request() -> PendingRequest:

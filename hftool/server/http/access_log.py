@@ -1,4 +1,4 @@
-"""Outermost ASGI middleware: request id, JSON access log, request metrics, and a 500 for any exception that escapes."""
+"""Outermost ASGI middleware: request id, JSON access log, request metrics, and the error responses."""
 
 import json
 import logging
@@ -11,16 +11,19 @@ from datetime import UTC, datetime
 from typing import Any
 
 from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hftool.server.http.slow_clients import is_unread
 from hftool.server.metrics import Stats
 from hftool.server.protocols.requests import ERRORS, HttpError
-from hftool.server.protocols.served_model import RequestRecord
+from hftool.server.protocols.served_model import ClientDisconnected, RequestRecord
 
 LOG = logging.getLogger("hftool.serve")
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
 CLIENT_CLOSED = 499  # nginx's status for a client that disconnected before its response; logged and never sent
+
+OF_ROUTER = {404: "there is nothing here; see /openapi.json", 405: "this path has no such method"}
 
 
 class AccessLogMiddleware:
@@ -43,19 +46,27 @@ class AccessLogMiddleware:
         context = RequestContext(scope, receive, send)
         if scope["path"] in self.routes:
             context.record.route = scope["path"]
+        scope["app"] = self  # the router of Starlette then raises its 404 and 405
         try:
             await self.app(scope, context.receive, context.send)
-        except HttpError as error:  # of the middleware; those of the routes are handled by the app
-            await error.response(scope)(scope, context.receive, context.send)
+        except ClientDisconnected:
+            pass
         except Exception as error:
-            context.failed = _location(error)
+            context.failed = "" if isinstance(error, HttpError | HTTPException) else _location(error)
             if not context.status:
-                await HttpError(500, "the server failed on this request").response(scope)(scope, context.receive, context.send)
+                await _as_http_error(error).response(scope)(scope, context.receive, context.send)
             elif not context.ended:  # only a closed connection can tell the client that the rest of a stream will not come
                 raise ConnectionAbortedError from None
         finally:
             seconds = time.perf_counter() - context.started
             _write_record(self.stats, context.record, context.status or CLIENT_CLOSED, seconds, context.failed)
+
+
+def _as_http_error(error: Exception) -> HttpError:
+    """The response to an exception. The client gets no details of a bug; they are in the log."""
+    if isinstance(error, HTTPException):
+        return HttpError(error.status_code, OF_ROUTER.get(error.status_code, error.detail), headers=error.headers)
+    return error if isinstance(error, HttpError) else HttpError(500, "the server failed on this request")
 
 
 def record_refusal(stats: Stats, status: int) -> str:

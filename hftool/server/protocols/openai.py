@@ -14,23 +14,23 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import BaseModel, Field, create_model
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from hftool.data.readers.tables import Row, replace_surrogates
+from hftool.data.readers.tables import Row
 from hftool.errors import HftoolError
+from hftool.heads.inputs import input_spec
 from hftool.heads.protocol import Answer
-from hftool.heads.wire import LONGEST, settled
 from hftool.inference.streaming import TextStreamer
-from hftool.sampling import RANGES
 from hftool.server.batching.batcher import RowError, RowFailed
 from hftool.server.limits import Limits
 from hftool.server.protocols.prompts import prompt_rows, prompt_schema
 from hftool.server.protocols.requests import NEVER_CACHED, HttpError, as_response, read_json, unprocessable
+from hftool.server.protocols.sampling import StopString, parameter_type, sampling_options
+from hftool.server.protocols.schemas import STRICT, json_schema, validate
 from hftool.server.protocols.served_model import ClientDisconnected, ServedModel, cancel_on_disconnect, submit, wait_disconnect
-from hftool.server.protocols.tasks import validate
 
 MAX_TOKENS = 16  # OpenAI's default
 
@@ -38,7 +38,7 @@ MAX_TOKENS = 16  # OpenAI's default
 class StreamOptions(BaseModel):
     """The options of a stream."""
 
-    model_config = ConfigDict(strict=True, extra="forbid")
+    model_config = STRICT
 
     include_usage: bool = False
 
@@ -46,12 +46,10 @@ class StreamOptions(BaseModel):
 class CompletionFields(BaseModel):
     """The body of a completion. Unsupported fields may have the value that disables them."""
 
-    model_config = ConfigDict(strict=True, extra="forbid")
+    model_config = STRICT
 
     model: str
     temperature: float | None = Field(default=1.0, ge=0, le=2)
-    top_p: float | None = Field(default=1.0, gt=RANGES["top_p"].least, le=RANGES["top_p"].most)
-    seed: int | None = Field(default=None, ge=0, le=int(RANGES["seed"].most))
     stream: bool | None = False
     stream_options: StreamOptions | None = None
     user: str | None = None
@@ -67,7 +65,7 @@ class CompletionFields(BaseModel):
 class EmbeddingRequest(BaseModel):
     """The body of a request for embeddings."""
 
-    model_config = ConfigDict(strict=True, extra="forbid")
+    model_config = STRICT
 
     model: str
     input: Any  # see prompt_rows
@@ -77,43 +75,23 @@ class EmbeddingRequest(BaseModel):
 
 def completion_request(limits: Limits) -> type[BaseModel]:
     """The model of the body of a completion, with the limits of this server."""
-    stop = _text(1, LONGEST)
     fields: dict[str, Any] = {
         "prompt": (Any, ...),  # see prompt_rows
-        "n": (int | None, Field(default=1, ge=1, le=limits.samples)),
-        "max_tokens": (int | None, Field(default=MAX_TOKENS, ge=1, le=limits.max_new_tokens)),
-        "stop": (stop | _listed(stop, 0, limits.stops) | None, None),
+        "n": (parameter_type("num_return_sequences", limits.samples) | None, 1),
+        "max_tokens": (parameter_type("max_new_tokens", limits.max_new_tokens) | None, MAX_TOKENS),
+        "top_p": (parameter_type("top_p") | None, 1.0),
+        "seed": (parameter_type("seed") | None, None),
+        "stop": (StopString | Annotated[list[StopString], Field(max_length=limits.stops)] | None, None),
     }
     return create_model("CompletionRequest", __base__=CompletionFields, **fields)
 
 
-def _text(shortest: int, longest: int) -> Any:
-    return Annotated[str, Field(min_length=shortest, max_length=longest)]
-
-
-def _listed(item: Any, shortest: int, longest: int) -> Any:
-    return Annotated[list[item], Field(min_length=shortest, max_length=longest)]
-
-
 def body_schema(body: type[BaseModel], field: str, models: Sequence[ServedModel], limits: Limits) -> dict[str, Any]:
     """The JSON Schema of a body whose texts are in `field`, for the models that support it."""
-    document = body.model_json_schema()
-    schema: dict[str, Any] = _inline(document, document.pop("$defs", {}))
-    known = schema["properties"]
-    known[field] = prompt_schema(models[0].head.input_spec, most=limits.inputs, chars=limits.text_chars)
-    known["model"] = {"type": "string", "enum": [served.name for served in models]}
+    schema, spec = json_schema(body), input_spec(models[0].head)
+    schema["properties"][field] = prompt_schema(spec, most=limits.inputs, chars=limits.text_chars)
+    schema["properties"]["model"] = {"type": "string", "enum": [served.name for served in models]}
     return schema
-
-
-def _inline(schema: Any, definitions: Mapping[str, Any]) -> Any:
-    """Replace references by their definitions: relative to this schema, they are not valid within an OpenAPI document."""
-    if isinstance(schema, list):
-        return [_inline(one, definitions) for one in schema]
-    if not isinstance(schema, dict):
-        return schema
-    if "$ref" in schema:
-        return definitions[schema["$ref"].rpartition("/")[2]]
-    return {key: _inline(value, definitions) for key, value in schema.items()}
 
 
 def list_models(models: Mapping[str, ServedModel], created: int) -> Response:
@@ -193,11 +171,11 @@ async def complete(models: Mapping[str, ServedModel], request: Request, limits: 
     served.record(request)
     if not served.generates:
         raise HttpError(
-            422, f"'{served.name}' gives {served.head.gives} and generates no text: POST /models/{served.name}/predict"
+            422, f"'{served.name}' gives {served.spec.gives} and generates no text: POST /models/{served.name}/predict"
         )
     try:
-        rows = prompt_rows(served.head.input_spec, body.prompt, name="prompt", most=limits.inputs, chars=limits.text_chars)
-        options = {"sampling": settled(_sampling(body)), "ends": True}
+        rows = prompt_rows(input_spec(served.head), body.prompt, name="prompt", most=limits.inputs, chars=limits.text_chars)
+        options = {"sampling": sampling_options(_sampling(body)), "ends": True}
     except HftoolError as error:
         raise unprocessable(error, "prompt") from None
     pending = PendingCompletion(served, body, rows, options)
@@ -212,14 +190,16 @@ async def complete(models: Mapping[str, ServedModel], request: Request, limits: 
 def _sampling(body: Any) -> dict[str, Any]:
     temperature = 1.0 if body.temperature is None else float(body.temperature)
     sampling: dict[str, Any] = {"max_new_tokens": body.max_tokens or MAX_TOKENS, "temperature": temperature}
-    sampling["samples"] = int(body.n or 1) if temperature > 0 else 1  # without sampling all are equal: generate one
+    sampling["num_return_sequences"] = (
+        int(body.n or 1) if temperature > 0 else 1
+    )  # without sampling all are equal: generate one
     if body.top_p is not None and body.top_p < 1:
         sampling["top_p"] = float(body.top_p)
     if body.seed is not None:
         sampling["seed"] = body.seed
     stop = [body.stop] if isinstance(body.stop, str) else body.stop
     if stop:
-        sampling["stop"] = tuple(replace_surrogates(one) for one in stop)
+        sampling["stop"] = tuple(stop)
     return sampling
 
 
@@ -330,10 +310,10 @@ async def embed(models: Mapping[str, ServedModel], request: Request, limits: Lim
     body: Any = validate(EmbeddingRequest, read_json(await request.body()))
     served = find(models, body.model)
     served.record(request)
-    if served.head.gives != "vector":
-        raise HttpError(422, f"'{served.name}' gives {served.head.gives} and no embeddings: POST /models/{served.name}/predict")
+    if not served.spec.embeds:
+        raise HttpError(422, f"'{served.name}' gives {served.spec.gives} and no embeddings: POST /models/{served.name}/predict")
     try:
-        rows = prompt_rows(served.head.input_spec, body.input, name="input", most=limits.inputs, chars=limits.text_chars)
+        rows = prompt_rows(input_spec(served.head), body.input, name="input", most=limits.inputs, chars=limits.text_chars)
     except HftoolError as error:
         raise unprocessable(error, "input") from None
     tokens = [0] * len(rows)

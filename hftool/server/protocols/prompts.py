@@ -3,11 +3,15 @@
 https://platform.openai.com/docs/api-reference/completions/create and /embeddings/create
 """
 
-from typing import Any
+import functools
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, Field, create_model
 
 from hftool.data.readers.tables import Row
 from hftool.errors import DataError, UsageError
-from hftool.heads.wire import InputSpec, rows_of
+from hftool.heads.inputs import InputSpec
+from hftool.server.protocols.schemas import json_schema, list_type, text_type, union_type, validate
 
 MAX_TOKEN_ID = 2**31 - 1
 HINT_IDS = (
@@ -20,7 +24,7 @@ def prompt_rows(spec: InputSpec, value: Any, *, name: str, most: int, chars: int
     """Read the rows of a field; rows of token ids have a tuple of integers instead of the text.
 
     Args:
-        spec: The input schema of the head, which also decides whether token ids are accepted.
+        spec: The inputs of the head, which also decide whether token ids are accepted.
         value: The value of the field in the JSON body.
         name: Of the field, for errors.
         most: Maximum number of texts, or lists of ids.
@@ -28,9 +32,12 @@ def prompt_rows(spec: InputSpec, value: Any, *, name: str, most: int, chars: int
 
     Raises:
         UsageError: Wrong type, too many, too long, or token ids that are not accepted.
-        DataError: An empty text or list that must not be empty.
+        DataError: An empty list that must not be empty.
+        HttpError: 422 for an empty or too long text.
     """
-    expected = "a text or a list of texts" + (", or token ids: a list of numbers or a list of such lists" if spec.ids else "")
+    expected = "a text or a list of texts" + (
+        ", or token ids: a list of numbers or a list of such lists" if spec.token_ids else ""
+    )
     if value is None:
         raise UsageError(f"'{name}' is null", f"It takes {expected}")
     if value == []:
@@ -43,20 +50,29 @@ def prompt_rows(spec: InputSpec, value: Any, *, name: str, most: int, chars: int
     if odd is not None:
         raise UsageError(f"'{paths[odd]}' is neither a text nor a list of token ids", f"It takes {expected}")
     if not any(isinstance(one, list) for one in many):
-        return rows_of(spec, value, most=most, chars=chars, name=name)
-    if not spec.ids:
+        texts = getattr(validate(_texts_model(spec, name, most, chars), {name: value}), name)
+        return [{next(iter(spec.fields.values())): text} for text in texts]
+    if not spec.token_ids:
         raise UsageError(f"'{name}' contains token ids, and this model takes only texts", HINT_IDS)
     if not all(isinstance(one, list) for one in many):
         raise UsageError(f"'{name}' has texts and lists of token ids", "Send them in two requests")
     return [_row(spec, ids, path, chars) for ids, path in zip(many, paths, strict=True)]
 
 
+@functools.lru_cache(maxsize=256)
+def _texts_model(spec: InputSpec, name: str, most: int, chars: int) -> type[BaseModel]:
+    """The model of an object whose field `name` is a text or a list of texts."""
+    as_list = BeforeValidator(lambda value: value if isinstance(value, list) else [value])
+    known: dict[str, Any] = {name: (Annotated[list_type(text_type(spec, chars), most), as_list], ...)}
+    return create_model("Texts", **known)
+
+
 def _row(spec: InputSpec, ids: list[int], path: str, most: int) -> Row:
-    if not ids and not spec.blank:
+    if not ids and not spec.allow_empty:
         raise DataError(f"'{path}' is empty")
     if len(ids) > most:
         raise UsageError(f"'{path}' has {len(ids)} token ids: at most {most} are taken", "Shorten it")
-    return {next(iter(spec.texts.values())): tuple(ids)}
+    return {next(iter(spec.fields.values())): tuple(ids)}
 
 
 def _is_id(value: Any) -> bool:
@@ -70,10 +86,12 @@ def _is_ids(value: Any) -> bool:
 
 def prompt_schema(spec: InputSpec, *, most: int, chars: int) -> dict[str, Any]:
     """The JSON Schema of the field."""
-    text = spec.text_schema(chars)
-    kinds = [text, {"type": "array", "items": text, "minItems": 1, "maxItems": most}]
-    if spec.ids:
-        number = {"type": "integer", "minimum": 0, "maximum": MAX_TOKEN_ID}
-        ids = {"type": "array", "items": number, "minItems": 1, "maxItems": chars}
-        kinds += [ids, {"type": "array", "items": {**ids, "minItems": 0}, "minItems": 1, "maxItems": most}]
-    return {"anyOf": kinds}
+    text = text_type(spec, chars)
+    kinds = [text, list_type(text, most)]
+    if spec.token_ids:
+        ids = list[Annotated[int, Field(ge=0, le=MAX_TOKEN_ID)]]
+        kinds += [
+            Annotated[ids, Field(min_length=1, max_length=chars)],
+            list_type(Annotated[ids, Field(max_length=chars)], most),
+        ]
+    return json_schema(union_type(*kinds))

@@ -11,11 +11,13 @@ from starlette.requests import Request
 
 from hftool.data.readers.tables import Row
 from hftool.errors import HftoolError
+from hftool.heads.inputs import input_spec
 from hftool.heads.protocol import Answer, Head
-from hftool.heads.wire import parameters_schema, with_seeds
+from hftool.registry.heads import HeadSpec, head_spec
 from hftool.server.batching.batcher import Batcher, Expired, Overloaded, RowError, Unavailable
 from hftool.server.limits import Limits
 from hftool.server.protocols.requests import HttpError, unprocessable
+from hftool.server.protocols.sampling import with_seeds
 
 T = TypeVar("T")
 OnToken = Callable[[int, int], None]  # index of the row in the request, and a token id or a number of tokens
@@ -74,33 +76,34 @@ class ServedModel:
         """Whether it generates text."""
         return self.head.sampling is not None
 
-    def info(self, limits: Limits) -> dict[str, Any]:
-        """The model in the response of /info."""
-        spec = self.head.input_spec
+    @property
+    def spec(self) -> HeadSpec:
+        """The row of its head."""
+        return head_spec(self.head.head_config.head)
+
+    @property
+    def reply(self) -> Callable[[Row, Answer, Any], Any]:
+        """The function that makes a reply of an answer; its annotations are the types of the parameters and of the reply."""
+        function: Callable[[Row, Answer, Any], Any] = self.spec.module("schema").reply
+        return function
+
+    def info(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """The model in the response of /info. `parameters`: the JSON Schema of its parameters."""
+        spec = input_spec(self.head)
         return {
             "name": self.name,
-            "gives": self.head.gives,
-            "takes": list(spec.texts),
-            "may_take": list(spec.more),
-            "blank": spec.blank,
-            "mask": next(iter(spec.holds), None),
-            "parameters": parameters_schema(self.head.parameters, ceilings(limits)),
+            "gives": self.spec.gives,
+            "takes": list(spec.fields),
+            "may_take": list(spec.optional),
+            "blank": spec.allow_empty,
+            "mask": next(iter(spec.must_contain), None),
+            "parameters": parameters,
             "version": self.version,
             "commit": self.commit,
             "sha256": self.sha256,
             "ready": self.batcher.ready,
             **self.facts,
         }
-
-
-def ceilings(limits: Limits) -> dict[str, float]:
-    """Maximum values of parameters that the server sets in addition to those of the head."""
-    return {
-        "max_new_tokens": limits.max_new_tokens,
-        "num_beams": limits.beams,
-        "num_return_sequences": limits.samples,
-        "stop": limits.stops,
-    }
 
 
 def limits_info(limits: Limits) -> dict[str, Any]:

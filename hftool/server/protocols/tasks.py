@@ -1,97 +1,104 @@
 """Hugging Face's task API: {"inputs": ..., "parameters": {...}}. One input gets one reply, a list a list of replies."""
 
+import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, create_model
 from starlette.requests import Request
 from starlette.responses import Response
+from typing_extensions import TypedDict
 
 from hftool.errors import HftoolError
-from hftool.heads.wire import options_of, parameters_schema, rows_of
-from hftool.registry.heads import head_spec
+from hftool.heads.inputs import input_spec
 from hftool.server.batching.batcher import RowFailed
 from hftool.server.limits import Limits
 from hftool.server.protocols.requests import HttpError, as_response, read_json, unprocessable
-from hftool.server.protocols.served_model import ServedModel, cancel_on_disconnect, ceilings, submit
+from hftool.server.protocols.sampling import NAMES, parameter_types, sampling_options
+from hftool.server.protocols.schemas import STRICT, inputs_type, json_schema, strict_dict, validate
+from hftool.server.protocols.served_model import ServedModel, cancel_on_disconnect, submit
 
 TRUNCATED = "x-hftool-cut"  # number of truncated tokens of the inputs
 
 
-class TaskRequest(BaseModel):
-    """The body of a request; `inputs` and `parameters` are validated by the schema of the head."""
+class RowError(TypedDict):
+    """The reply to a text on which the model fails."""
 
-    model_config = ConfigDict(strict=True, extra="forbid")
-
-    inputs: Any
-    parameters: dict[str, Any] = Field(default_factory=dict)
-    stream: bool = False
+    error: str
+    error_type: str
 
 
-async def predict(served: ServedModel, request: Request, limits: Limits) -> Response:
+def request_model(served: ServedModel, limits: Limits) -> type[BaseModel]:
+    """The model of the body of a request to a served model."""
+    known: dict[str, Any] = {
+        "inputs": (inputs_type(input_spec(served.head), most=limits.inputs, chars=limits.text_chars), ...),
+        "parameters": (parameters_type(served, limits), Field(default_factory=dict)),
+        "stream": (bool, Field(default=False, json_schema_extra={"const": False})),
+    }
+    return create_model("TaskRequest", __config__=STRICT, **known)
+
+
+def parameters_type(served: ServedModel, limits: Limits) -> Any:
+    """The type of the parameters of a served model: those of its head, and of sampling where it generates."""
+    own = get_type_hints(get_type_hints(served.reply)["parameters"], include_extras=True)
+    return strict_dict({**(parameter_types(limits) if served.generates else {}), **own}, optional=True)
+
+
+def parameters_schema(served: ServedModel, limits: Limits) -> dict[str, Any]:
+    """The JSON Schema of the parameters of a served model."""
+    return json_schema(parameters_type(served, limits))
+
+
+def options_of(served: ServedModel, parameters: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Split the parameters of a request into the options of the head, those of sampling under "sampling", and the rest, which
+    only the reply uses. Raises UsageError if they contradict each other."""
+    sampling = {name: value for name, value in parameters.items() if served.generates and name in NAMES}
+    fields = {one.name for one in dataclasses.fields(cast(Any, served.head))}
+    options = {name: value for name, value in parameters.items() if name in fields and name not in sampling}
+    rest = {name: value for name, value in parameters.items() if name not in sampling and name not in fields}
+    return options | ({"sampling": sampling_options(sampling)} if sampling else {}), rest
+
+
+async def predict(served: ServedModel, request: Request, limits: Limits, model: type[BaseModel]) -> Response:
     """Answer a request. A text on which the model fails gets {"error", "error_type"} as its reply in a list.
 
     Raises:
         HttpError: 500 if the model fails on all texts; 4xx for an invalid request.
     """
     served.record(request)
-    body = validate(TaskRequest, read_json(await request.body()))
+    document = read_json(await request.body())
+    body = validate(model, document)
     if body.stream:
         raise HttpError(422, "'stream': this route does not stream; /v1/completions does", param="stream")
     try:
-        rows = rows_of(served.head.input_spec, body.inputs, most=limits.inputs, chars=limits.text_chars)
-        options, reply_options = options_of(served.head.parameters, body.parameters, ceilings(limits))
+        options, parameters = options_of(served, body.parameters)
     except HftoolError as error:
         raise unprocessable(error) from None
+    rows, reply = body.inputs, served.reply
     answers = await cancel_on_disconnect(request, submit(served, request, rows, options, timeout=limits.timeout))
     replies: list[Any] = []
     for i, (row, answer) in enumerate(zip(rows, answers, strict=True)):
         if isinstance(answer, HftoolError):
             raise HttpError(422, f"inputs[{i}]: {answer}" if len(rows) > 1 else str(answer))
-        replies.append(_row_error(answer) if isinstance(answer, RowFailed) else served.head.reply(row, answer, reply_options))
+        replies.append(_row_error(answer) if isinstance(answer, RowFailed) else reply(row, answer, parameters))
     failed = [one for one in answers if isinstance(one, RowFailed)]
     if len(failed) == len(answers):
         raise HttpError(500, str(failed[0]))
     truncated = sum(int(one.get("cut", 0)) for one in answers if isinstance(one, dict))
-    document = replies if isinstance(body.inputs, list) or is_nested(served) else replies[0]
-    return as_response(document, headers={TRUNCATED: str(truncated)} if truncated else None)
+    content = replies if isinstance(document["inputs"], list) or served.spec.nested_reply else replies[0]
+    return as_response(content, headers={TRUNCATED: str(truncated)} if truncated else None)
 
 
-def is_nested(served: ServedModel) -> bool:
-    """Whether the reply to a single input is a list of one reply, as in the Hub's API for labels:
-    https://huggingface.co/docs/inference-providers/tasks/text-classification"""
-    return head_spec(served.head.head_config.head).nested_reply
-
-
-def _row_error(error: RowFailed) -> dict[str, str]:
+def _row_error(error: RowFailed) -> RowError:
     return {"error": str(error), "error_type": "model"}
 
 
-def validate(model: type[Any], document: Mapping[str, Any]) -> Any:
-    """Validate a body with a pydantic model. Raises HttpError 422 that names the field."""
-    try:
-        return model.model_validate(document)
-    except ValidationError as error:
-        found = error.errors(include_url=False, include_input=False, include_context=False)
-        # a union has an error for each of its types: the one within the type of the value says the most
-        own = [one for one in found if one["loc"][0] == found[0]["loc"][0] and not one["type"].endswith("_type")]
-        first = own[0] if own else found[0]
-        path = ".".join(str(part) for part in first["loc"] if isinstance(part, int) or part in model.model_fields)
-        path = path or str(first["loc"][0])[:60]
-        raise HttpError(422, f"'{path}': {first['msg'][:200]}", param=path.partition(".")[0]) from None
-
-
-def request_schema(served: ServedModel, limits: Limits) -> dict[str, Any]:
-    """The JSON Schema of a request to this model."""
-    inputs = served.head.input_spec.schema(inputs=limits.inputs, chars=limits.text_chars)
-    parameters = parameters_schema(served.head.parameters, ceilings(limits))
-    known = {"inputs": inputs, "parameters": parameters, "stream": {"type": "boolean", "enum": [False]}}
-    return {"type": "object", "properties": known, "required": ["inputs"], "additionalProperties": False}
-
-
 def reply_schema(served: ServedModel) -> dict[str, Any]:
-    """The JSON Schema of a response of this model."""
-    failed = {"type": "object", "properties": {"error": {"type": "string"}}, "required": ["error", "error_type"]}
-    one = dict(served.head.replies)
-    several = {"type": "array", "items": {"anyOf": [one, failed]}}
-    return several if is_nested(served) else {"anyOf": [one, several]}
+    """The JSON Schema of a response of a served model.
+
+    The Hub's API puts the reply to a single input into a list for some tasks:
+    https://huggingface.co/docs/inference-providers/tasks/text-classification
+    """
+    one: Any = get_type_hints(served.reply)["return"]
+    several = list[one | RowError]
+    return json_schema(several if served.spec.nested_reply else one | several)

@@ -1,30 +1,39 @@
-"""What heads take and give over HTTP."""
+"""What heads take and give in Hugging Face's API: inputs, parameters and replies, and their JSON Schema."""
 
 import re
+from typing import get_type_hints
 
+import jsonschema
 import numpy as np
 import pytest
+from pydantic import create_model
 
-from hftool.errors import DataError, UsageError
+from hftool.errors import UsageError
 from hftool.heads import head_class
-from hftool.heads.wire import GENERATION_PARAMETERS, InputSpec, options_of, rows_of
+from hftool.heads.inputs import InputSpec, input_spec
 from hftool.models import HeadConfig
 from hftool.registry.heads import head_names
+from hftool.server.limits import Limits
+from hftool.server.protocols.requests import HttpError
+from hftool.server.protocols.schemas import inputs_type, json_schema, text_type, validate
+from hftool.server.protocols.tasks import options_of, request_model
+from support.asgi_calls import served
 from support.families import KINDS
 
-TEXT = InputSpec(texts={"text": "text"})
-PAIR = InputSpec(texts={"text": "text"}, more={"text_pair": "text_pair"})
-QUESTION = InputSpec(texts={"question": "question", "context": "context"})
-SOURCE = InputSpec(texts={"text": "source"})
-PROMPT = InputSpec(texts={"text": "prompt"}, blank=True)
+TEXT = InputSpec(fields={"text": "text"})
+PAIR = InputSpec(fields={"text": "text"}, optional={"text_pair": "text_pair"})
+QUESTION = InputSpec(fields={"question": "question", "context": "context"})
+SOURCE = InputSpec(fields={"text": "source"})
+PROMPT = InputSpec(fields={"text": "prompt"}, allow_empty=True)
 
 
-def rows(asks, inputs, most=4, chars=10):
-    return rows_of(asks, inputs, most=most, chars=chars)
+def rows(spec, inputs, most=4, chars=10):
+    model = create_model("Body", inputs=(inputs_type(spec, most=most, chars=chars), ...))
+    return validate(model, {"inputs": inputs}).inputs
 
 
 @pytest.mark.parametrize(
-    ("asks", "inputs", "expected"),
+    ("spec", "inputs", "expected"),
     [
         (TEXT, "a", [{"text": "a"}]),
         (TEXT, ["a", {"text": "b"}], [{"text": "a"}, {"text": "b"}]),
@@ -35,52 +44,59 @@ def rows(asks, inputs, most=4, chars=10):
         (TEXT, "\ud83d a", [{"text": "? a"}]),
     ],
 )
-def test_inputs_become_rows_under_the_roles_of_the_head(asks, inputs, expected):
-    assert rows(asks, inputs) == expected
+def test_inputs_become_rows_under_the_roles_of_the_head(spec, inputs, expected):
+    assert rows(spec, inputs) == expected
 
 
 @pytest.mark.parametrize(
-    ("asks", "inputs", "error", "said"),
+    ("spec", "inputs", "said"),
     [
-        (TEXT, 5, UsageError, "'inputs' has another shape"),
-        (TEXT, None, UsageError, "'inputs' has another shape"),
-        (TEXT, [], UsageError, "'inputs' is empty"),
-        (TEXT, ["a", 5], UsageError, "'inputs[1]' has another shape"),
-        (TEXT, {"text": 5}, UsageError, "'inputs.text' must be a text"),
-        (TEXT, {"txt": "a"}, UsageError, "'inputs' holds 'txt'"),
-        (TEXT, {"text": "a", "text_pair": "b"}, UsageError, "holds 'text_pair'"),
-        (QUESTION, "a", UsageError, "another shape"),
-        (QUESTION, {"question": "a"}, UsageError, "lacks 'context'"),
-        (PAIR, ["a", {"text": "a", "text_pair": "b"}], UsageError, "pairs of texts and single texts"),
-        (TEXT, "a" * 11, UsageError, "11 characters: at most 10"),
-        (TEXT, list("abcde"), UsageError, "5 texts and at most 4"),
-        (TEXT, "", DataError, "'inputs' is empty"),
-        (TEXT, ["a", " \u200b\n"], DataError, "'inputs[1]' is empty"),
+        (TEXT, 5, "'inputs' has another shape"),
+        (TEXT, None, "'inputs' has another shape"),
+        (TEXT, [], "'inputs' is empty"),
+        (TEXT, ["a", 5], "'inputs[1]' has another shape"),
+        (TEXT, {"text": 5}, "'inputs.text' must be a text"),
+        (TEXT, {"txt": "a"}, "'inputs' holds 'txt'"),
+        (TEXT, {"text": "a", "text_pair": "b"}, "holds 'text_pair'"),
+        (QUESTION, "a", "another shape"),
+        (QUESTION, {"question": "a"}, "lacks 'context'"),
+        (PAIR, ["a", {"text": "a", "text_pair": "b"}], "pairs of texts and single texts"),
+        (TEXT, "a" * 11, "11 characters: at most 10"),
+        (TEXT, list("abcde"), "5 texts and at most 4"),
+        (TEXT, "", "'inputs' is empty"),
+        (TEXT, ["a", " \u200b\n"], "'inputs[1]' is empty"),
     ],
 )
-def test_other_inputs_are_refused_with_their_place(asks, inputs, error, said):
-    with pytest.raises(error) as caught:
-        rows(asks, inputs)
-    assert said in str(caught.value)
+def test_other_inputs_are_refused_with_their_place(spec, inputs, said):
+    with pytest.raises(HttpError) as caught:
+        rows(spec, inputs)
+    assert caught.value.status == 422 and said in caught.value.message
+
+
+def options(name, given, **limits):
+    """Options of the head, and parameters of the reply, for the parameters of a request."""
+    model = served(head(name), None)
+    inputs = {name: "a [MASK]" for name in input_spec(model.head).fields}
+    return options_of(
+        model, validate(request_model(model, Limits(**limits)), {"inputs": inputs, "parameters": given}).parameters
+    )
 
 
 def test_parameters_become_fields_of_the_head_and_of_its_decoding():
     given = {"max_new_tokens": 5, "temperature": 0.5, "num_return_sequences": 2, "stop": ["."], "seed": 3}
-    options, reply = options_of(GENERATION_PARAMETERS, given, {})
     wanted = {"max_new_tokens": 5, "temperature": 0.5, "num_return_sequences": 2, "stop": (".",), "seed": 3}
-    assert (options, reply) == ({"sampling": wanted}, {})
-    known = head_class("fill").parameters
-    assert options_of(known, {"top_k": 3}, {}) == ({"top_k": 3}, {})
-    assert options_of(head_class("classify").parameters, {"top_k": 1}, {}) == ({}, {"top_k": 1})
-    assert options_of(GENERATION_PARAMETERS, {}, {}) == ({}, {})
+    assert options("text2text", given) == ({"sampling": wanted}, {})
+    assert options("fill", {"top_k": 3}) == ({"top_k": 3}, {})
+    assert options("classify", {"top_k": 1}) == ({}, {"top_k": 1})
+    assert options("generate", {}) == ({}, {})
+    assert options("generate", {"return_full_text": True}) == ({}, {"return_full_text": True})
+    assert options("embed", {"pooling": "cls", "normalize": True}) == ({"pooling": "cls"}, {"normalize": True})
 
 
 def test_what_means_nothing_without_draws_is_left_out_and_do_sample_says_whether_there_are_any():
-    assert options_of(GENERATION_PARAMETERS, {"top_p": 0.5, "temperature": 0}, {})[0] == {"sampling": {}}
-    assert options_of(GENERATION_PARAMETERS, {"do_sample": True, "top_k": 4}, {})[0] == {
-        "sampling": {"temperature": 1.0, "top_k": 4}
-    }
-    assert options_of(GENERATION_PARAMETERS, {"do_sample": False, "temperature": 2}, {})[0] == {"sampling": {}}
+    assert options("generate", {"top_p": 0.5, "temperature": 0})[0] == {"sampling": {}}
+    assert options("generate", {"do_sample": True, "top_k": 4})[0] == {"sampling": {"temperature": 1.0, "top_k": 4}}
+    assert options("generate", {"do_sample": False, "temperature": 2})[0] == {"sampling": {}}
 
 
 @pytest.mark.parametrize(
@@ -99,13 +115,13 @@ def test_what_means_nothing_without_draws_is_left_out_and_do_sample_says_whether
         ({"stop": ["a" * 257]}, "of 1 to 256 characters"),
         ({"stop": ["a", "b"]}, "at most 1 texts"),
         ({"do_sample": 1}, "true or false"),
-        ({"num_beams": 2, "temperature": 1}, "excludes the other"),
+        ({"num_beams": 2, "temperature": 1}, "exclude each other"),
         ({"num_return_sequences": 2}, "all be the same"),
     ],
 )
 def test_parameters_out_of_range_are_named(given, said):
-    with pytest.raises(UsageError) as caught:
-        options_of(GENERATION_PARAMETERS, given, {"max_new_tokens": 9, "stop": 1})
+    with pytest.raises((HttpError, UsageError)) as caught:
+        options("text2text", given, max_new_tokens=9, stops=1)
     assert said in str(caught.value)
 
 
@@ -166,44 +182,38 @@ MASK = {"start": 2, "end": 8, "fills": [{"token": "cat", "probability": 0.7}]}
     ],
 )
 def test_answers_are_replied_in_the_shapes_of_the_tasks(name, row, answer, parameters, reply):
-    made = head(name)
-    assert made.reply(row, answer, parameters) == reply
-    import jsonschema
-
-    jsonschema.validate(reply, dict(made.replies))
+    function = served(head(name), None).reply
+    assert function(row, answer, parameters) == reply
+    jsonschema.validate(reply, json_schema(get_type_hints(function)["return"]))
 
 
 @pytest.mark.parametrize("name", head_names())
 def test_what_the_schema_allows_is_taken_and_what_it_forbids_is_not(name):
-    import jsonschema
-
-    made = head(name)
-    schema = made.input_spec.schema(inputs=3, chars=30)
+    spec = input_spec(head(name))
+    schema = json_schema(inputs_type(spec, most=3, chars=30))
     text = "a [MASK]"
-    whole = dict.fromkeys(made.input_spec.texts, text)
+    whole = dict.fromkeys(spec.fields, text)
     good = [whole, [whole, whole], *([text] if len(whole) == 1 else [])]
-    bad = [5, None, [], {}, {"x": "a"}, [whole] * 4, dict.fromkeys(made.input_spec.texts, "a" * 31), {**whole, "x": "a"}]
-    bad += [] if made.input_spec.blank else [dict.fromkeys(made.input_spec.texts, " \u200b")]
+    bad = [5, None, [], {}, {"x": "a"}, [whole] * 4, dict.fromkeys(spec.fields, "a" * 31), {**whole, "x": "a"}]
+    bad += [] if spec.allow_empty else [dict.fromkeys(spec.fields, " \u200b")]
     for value in good:
         jsonschema.validate(value, schema)
-        assert rows(made.input_spec, value, most=3, chars=30)
+        assert rows(spec, value, most=3, chars=30)
     for value in bad:
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate(value, schema)
-        with pytest.raises((UsageError, DataError)):
-            rows(made.input_spec, value, most=3, chars=30)
+        with pytest.raises(HttpError):
+            rows(spec, value, most=3, chars=30)
 
 
 def test_a_model_of_pairs_asks_for_pairs_and_one_of_texts_for_texts():
-    assert set(head("classify", columns={"text": "a", "text_pair": "b", "label": "c"}).input_spec.texts) == {
-        "text",
-        "text_pair",
-    }
-    alone = head("classify", columns={"text": "a", "label": "c"}).input_spec
-    assert (set(alone.texts), set(alone.more)) == ({"text"}, set())
-    assert set(head("classify").input_spec.more) == {"text_pair"}
+    pairs = input_spec(head("classify", columns={"text": "a", "text_pair": "b", "label": "c"}))
+    assert (set(pairs.fields), set(pairs.optional)) == ({"text", "text_pair"}, set())
+    alone = input_spec(head("classify", columns={"text": "a", "label": "c"}))
+    assert (set(alone.fields), set(alone.optional)) == ({"text"}, set())
+    assert set(input_spec(head("classify")).optional) == {"text_pair"}
 
 
 def test_the_masks_of_all_families_are_in_the_pattern():
-    pattern = head("fill").input_spec.text_schema(100)["pattern"]
+    pattern = json_schema(text_type(input_spec(head("fill")), 100))["pattern"]
     assert re.search(pattern, "a [MASK]") and re.search(pattern, "a <mask>") and not re.search(pattern, "a MASK]")
