@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         fill,
         generate,
         infer,
+        respond,
         save_vectors,
         similar,
         summarize,
@@ -52,8 +53,8 @@ _NAMES = {  # the names of each module, as __all__ has them
     "_export": "Exported export",
     "_finetune": "Result finetune resume",
     "_infer": (
-        "answer as_summarizer as_translator check_vectors classify embed fill generate infer save_vectors similar summarize"
-        " tag translate vectors write"
+        "answer as_summarizer as_translator check_vectors classify embed fill generate infer respond save_vectors similar"
+        " summarize tag translate vectors write"
     ),
     "_inspect": "Tokens info tokenize",
     "_load": "load read_lines",
@@ -97,6 +98,7 @@ __all__ = [
     "prefetch",
     "push",
     "read_lines",
+    "respond",
     "resume",
     "save",
     "save_vectors",

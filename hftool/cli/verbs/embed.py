@@ -1,7 +1,6 @@
 """hftool embed"""
 
-from functools import partial
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -39,8 +38,7 @@ def command(context: typer.Context, *, texts: Texts = None, pooling: Pooling = N
     if common.out is not None and common.file is None:
         _save(texts, pooling, common)
         return
-    options = {"pooling": pooling} if pooling is not None else None
-    ask(texts, common, head=NAME, answer=partial(_answer, pooling), options=options, document=_plain)
+    ask(texts, common, head=NAME, options={"pooling": pooling} if pooling is not None else None)
 
 
 def _save(texts: list[str] | None, pooling: str | None, common: Common) -> None:
@@ -66,13 +64,3 @@ def _save(texts: list[str] | None, pooling: str | None, common: Common) -> None:
         print_json({"out": common.out, "rows": len(given), "stand_in": dict(loaded.head_config.stand_in)})
     else:
         typer.echo(f"{len(given)} vectors of {width} numbers in {common.out}")
-
-
-def _answer(pooling: str | None, loaded: Any, texts: list[str]) -> list[Answer]:
-    from hftool import workflow
-
-    return workflow.vectors(loaded, texts, pooling=pooling)
-
-
-def _plain(answer: Answer) -> Answer:
-    return {**answer, "embedding": [float(value) for value in answer["embedding"]]}

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hftool.cli.inference_command import Answer, Common, ask, generation_options, inference_options, wants_help
+from hftool.cli.inference_command import Common, ask, generation_options, inference_options, wants_help
 from hftool.cli.options import Texts
 
 NAME = "translate"
@@ -29,26 +29,12 @@ def command(
     \b
     hftool translate t5 --to de "The house is wonderful."
     """
-    if wants_help(context, texts, common):
-        return
-    ask(
-        texts,
-        common,
-        head="text2text",
-        answer=partial(_answer, sampling),
-        options={"sampling": sampling} if sampling else None,
-        adapt=partial(_adapt, to, source),
-    )
+    if not wants_help(context, texts, common):
+        options = {"sampling": sampling} if sampling else None
+        ask(texts, common, head="text2text", options=options, adapt=partial(_adapt, to, source))
 
 
 def _adapt(to: str | None, source: str, loaded: Any) -> Any:
     from hftool import workflow
 
     return workflow.as_translator(loaded, to=to, source=source)
-
-
-def _answer(sampling: dict[str, Any], loaded: Any, texts: list[str]) -> list[Answer]:
-    """The model has its prefix already."""
-    from hftool import workflow
-
-    return workflow.write(loaded, texts, sampling=sampling or None)
