@@ -12,7 +12,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -50,10 +50,11 @@ class Pushed:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A repository in the cache: its folder and its 40-digit revision."""
+    """A repository in the cache: its folder, its 40-digit revision, and the SHA-256 of the files that were hashed, by name."""
 
     folder: Path
     revision: str
+    hashes: Mapping[str, str] = field(default_factory=dict)
 
 
 def cached(repo: str, revision: str = "", *, kind: str = "model", part: str = "") -> Snapshot | None:

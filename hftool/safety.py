@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from hftool.errors import DataError, InputMissing, Refused, UsageError
-from hftool.storage.checksums import sha256
+from hftool.storage.checksums import compare_folder
 from hftool.storage.json_documents import MAX_BYTES, check_plain, containers, open_plain, read_document
 
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".h5", ".msgpack", ".joblib")
@@ -292,8 +292,7 @@ def check_extra(*more: str) -> None:
 
 def check_hash(path: Path, expected: str) -> None:
     """Raise Refused unless the file has the expected SHA-256."""
-    found = sha256(path)
-    if found != expected:
+    for found in compare_folder(path.parent, {path.name: expected}).changed.values():
         raise Refused(
             f"'{path}' has the SHA-256 {found[:16]}..., not the {expected[:16]}... that is registered for it",
             "Install the package again from the index you trust",

@@ -32,7 +32,7 @@ def screen(*, quiet: bool, verbose: bool, as_json: bool = False) -> Iterator[Pro
         if not verbose:
             warnings.simplefilter("ignore")
         if quiet:
-            yield _stand_ins_only
+            yield _warnings_only
         elif sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and not as_json:
             with _bar() as progress:
                 yield progress
@@ -92,9 +92,9 @@ def _discard_stderr() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
-def _stand_ins_only(event: Event) -> None:
+def _warnings_only(event: Event) -> None:
     """Even --quiet reports that another model or data set was used."""
-    if event.kind == "notice" and event.text.startswith("stand-in:"):
+    if event.level == "warning":
         _say(event.text)
 
 

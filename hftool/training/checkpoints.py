@@ -21,7 +21,7 @@ from safetensors.torch import load_model, save_file, save_model
 
 from hftool.errors import ConfigError, DataError, HftoolError, InputMissing, Refused, StorageError
 from hftool.storage import atomic
-from hftool.storage.checksums import sha256
+from hftool.storage.checksums import FolderDiff, compare_folder, sha256
 from hftool.storage.json_documents import read_document
 from hftool.training.checkpoint_schema import MANIFEST_SCHEMA, PYTHON, STATE_SCHEMA
 from hftool.training.optimizer import pack_optimizer
@@ -309,17 +309,15 @@ def verify(folder: Path) -> None:
     try:
         manifest = read_document(folder / MANIFEST, MANIFEST_SCHEMA)
         files = manifest["files"]
-        bad = sorted(set(FILES) - set(files) - ({OPTIMIZER} if manifest.get("released") else set())) or [
-            name
-            for name, row in files.items()
-            if (folder / name).stat().st_size != row["bytes"] or sha256(folder / name) != row["sha256"]
-        ]
+        unlisted = set(FILES) - set(files) - ({OPTIMIZER} if manifest.get("released") else set())
+        resized = {name: "" for name, row in files.items() if (folder / name).stat().st_size != row["bytes"]}
+        diff = FolderDiff(tuple(sorted(unlisted)), resized)
+        diff = diff or compare_folder(folder, {name: row["sha256"] for name, row in files.items()})
     except (OSError, InputMissing, DataError, Refused) as error:
         raise ConfigError(f"the checkpoint '{folder}' is damaged: {_reason(error)}", "Use another one") from None
-    if bad:
-        raise ConfigError(
-            f"the checkpoint '{folder}' is damaged: {', '.join(bad)} changed after it was written", "Use another one"
-        )
+    if diff:
+        when = " after it was written" if diff.changed else ""
+        raise ConfigError(f"the checkpoint '{folder}' is damaged: {diff}{when}", "Use another one")
 
 
 def _damage(folder: Path) -> str:

@@ -127,8 +127,7 @@ def _verify_run(run: Run) -> dict[str, str]:
         known = {name: str(digest) for name, digest in run.read_metrics().get("model", {}).items()}
         if (run.model / SUMS).is_file():  # no run of an older version has one
             verify_checksums(run.model)
-        diff = compare_folder(run.model, known)
-        for name in (*diff.missing, *diff.changed):
+        for name in compare_folder(run.model, known).damaged:
             notices = f"'{run.model / name}' is not as '{run.metrics}' recorded it"
             raise DataError(notices, f"Its checkpoints may be whole: {_again(run)}")
         files = {f"{run.model.name}/{name}": digest for name, digest in known.items()}

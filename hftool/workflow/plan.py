@@ -47,7 +47,7 @@ from hftool.registry.heads import head_spec
 from hftool.registry.models import FAMILIES, Family, check_head, find_model
 from hftool.registry.tasks import Task, find_task
 from hftool.resolve import ModelSource, StandIn, TaskSource, check_model_name, resolve_model, resolve_task
-from hftool.storage.checksums import sha256
+from hftool.storage.checksums import compare_folder, sha256
 from hftool.storage.run_folder import Run
 from hftool.training.adapters import LEARNING_RATE, add_adapters
 from hftool.workflow._load import known_family, known_sentences
@@ -200,9 +200,8 @@ def find_rows_again(run: Run, *, offline: bool, progress: Progress) -> tuple[Con
     settings = relocate(settings, settings, made, run.path, progress)
     stand_in = StandIn.parse(made.get("stand_in", {}).get("data", ""))
     task = stand_in.used if stand_in else settings.task
-    for path, digest in made.get("data", {}).items():
-        if Path(path).is_file() and sha256(Path(path)) != digest:
-            notice(progress, f"{path} has changed since the run")
+    for path in compare_folder(Path(), made.get("data", {})).changed:
+        notice(progress, f"{path} has changed since the run")
     return settings, _read_task(settings, task, None, offline=offline, fallback=False, progress=progress)
 
 
@@ -379,7 +378,7 @@ def versions() -> dict[str, str]:
 def manifest(job: FinetuneJob) -> dict[str, Any]:
     """The provenance of a model: versions, machine, hashes of model and data, row counts."""
     found, settings, splits = job.found, job.settings, job.splits
-    files = data_files(found.data.tables)
+    files, folder, known = data_files(found.data.tables), found.model_source.folder, found.model_source.hashes
     digests = {key: sha256(path) for key, path in files.items()}
     parts = {"train": splits.train, "validation": splits.validation, "test": splits.test}
     return {
@@ -394,7 +393,7 @@ def manifest(job: FinetuneJob) -> dict[str, Any]:
         "precision": settings.precision,
         "base": found.model_source.base,
         "revision": found.model_source.revision,
-        "hashes": {path.name: sha256(path) for path in sorted(found.model_source.folder.iterdir()) if path.suffix in OF_MODELS},
+        "hashes": {p.name: known.get(p.name) or sha256(p) for p in sorted(folder.iterdir()) if p.suffix in OF_MODELS},
         "data": {str(path): digests[key] for key, path in files.items()},
         "data_splits": digests,
         "data_revision": found.data.pinned,

@@ -11,6 +11,7 @@ from hftool.config import FILES, Config
 from hftool.data.readers.tables import Table, shard_files
 from hftool.errors import ConfigError, listing
 from hftool.progress import Progress, notice
+from hftool.storage.checksums import compare_hashes
 
 # they change when and where files are written, not what is trained
 FREE = frozenset({"workers", "keep", "grace", "save_steps", "save_minutes"})
@@ -127,8 +128,7 @@ def _word(value: Any) -> str:
 
 def check_unchanged(recorded: Mapping[str, Any], now: Mapping[str, Any], run: Path) -> None:
     """Raise ConfigError unless data, model and stand-ins are those of the manifest, byte for byte."""
-    changed = _changed_data(recorded, now)
-    changed += [name for name, digest in recorded["hashes"].items() if now["hashes"].get(name) != digest]
+    changed = [*_changed_data(recorded, now), *compare_hashes(now["hashes"], recorded["hashes"]).damaged]
     changed += [f"{key} ({recorded[key] or 'none'}, now {now[key] or 'none'})" for key in SAME if recorded[key] != now[key]]
     if changed:
         raise ConfigError(
@@ -150,7 +150,7 @@ def _changed_data(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> list[s
     """The changed data files, by split; in manifests of older versions, which have paths as typed, by the end of the path."""
     splits, paths = recorded.get("data_splits"), recorded["data"]
     if splits is not None:
-        changed = {digest for split, digest in splits.items() if now["data_splits"].get(split) != digest}
+        changed = {splits[split] for split in compare_hashes(now["data_splits"], splits).damaged}
         return [path for path, digest in paths.items() if digest in changed] or sorted(changed)
     return [path for path, digest in paths.items() if not _is_among(path, digest, now["data"])]
 
