@@ -10,19 +10,16 @@ import typer
 
 from hftool.cli.help import DATA, GENERATION
 from hftool.cli.options import (
+    SHARED,
     Column,
     Command,
     Device,
     Encoding,
-    Json,
     Model,
-    NoFallback,
-    Offline,
-    Quiet,
     Shared,
-    Verbose,
     column_mapping,
     extend_signature,
+    fields_of,
     go_offline,
     on_terminal,
     texts_or_stdin,
@@ -54,11 +51,7 @@ COMMON: dict[str, tuple[Any, Any]] = {
     "column": (Column, None),
     "encoding": (Encoding, None),
     "device": (Device, "auto"),
-    "offline": (Offline, False),
-    "no_fallback": (NoFallback, False),
-    "as_json": (Json, False),
-    "quiet": (Quiet, False),
-    "verbose": (Verbose, False),
+    **SHARED,
 }
 
 
@@ -126,8 +119,8 @@ def _given(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _common(values: Mapping[str, Any]) -> Common:
-    rest = {name: value for name, value in values.items() if name not in ("column", "no_fallback")}
-    return Common(**rest, columns=column_mapping(values["column"]), fallback=not values["no_fallback"])
+    fields = fields_of(values)
+    return Common(columns=column_mapping(fields.pop("column")), **fields)
 
 
 def wants_help(context: typer.Context, texts: Sequence[str] | None, common: Common) -> bool:

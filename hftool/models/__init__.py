@@ -3,7 +3,7 @@
 from hftool.models.class_rows import keep_classes
 from hftool.models.describe import describe, meta_model
 from hftool.models.families import auto_class_of, family_of, natural_head_of, read_config
-from hftool.models.head_config import HEAD_CONFIG, POOLINGS, HeadConfig, read_head_config, write_head_config
+from hftool.models.head_config import HEAD_CONFIG, HeadConfig, read_head_config, write_head_config
 from hftool.models.load import (
     Loaded,
     check_length,
@@ -20,7 +20,6 @@ from hftool.models.tokenizer import load_tokenizer, tokenizer_notes
 
 __all__ = [
     "HEAD_CONFIG",
-    "POOLINGS",
     "HeadConfig",
     "Loaded",
     "SentenceSettings",

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from hftool.errors import DataError
-from hftool.models.head_config import POOLINGS, HeadConfig, read_head_config
-from hftool.registry.heads import head_spec
+from hftool.models.head_config import HeadConfig, read_head_config
+from hftool.registry.heads import POOLINGS, head_spec
 from hftool.storage.json_documents import Schema, each, read_document
 
 MODULES = "modules.json"

@@ -237,7 +237,12 @@ def find_family(model_type: str) -> Family | None:
 
 def natural_head(row: Model) -> str:
     """The head of a model known by name without training on a task."""
-    return row.natural or next(family.natural for family in FAMILIES if family.name == row.family)
+    return row.natural or family_of_row(row).natural
+
+
+def family_of_row(row: Model) -> Family:
+    """The family of a model known by name."""
+    return next(family for family in FAMILIES if family.name == row.family)
 
 
 def check_head(family: Family, head: str, *, model: str) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from hftool.config import FILES, Knob, parse_as
 from hftool.data.decimal_commas import parse_decimal_commas
 from hftool.data.labels import Labels, own_names
 from hftool.data.passages import merge_lines
@@ -27,7 +28,7 @@ from hftool.workflow.choose_head import columns_to_measure
 from hftool.workflow.in_memory import PATH, rows_table
 from hftool.workflow.metric_module import load_metric, measure_with
 
-SPLITS = ("train", "validation", "test")
+SPLIT = Knob(str, "", choices=FILES)
 
 
 @dataclass(frozen=True)
@@ -92,8 +93,8 @@ def evaluate(
 
 
 def _check_words(model: str, split: str | None, errors: str | Path | None, head: str | None) -> None:
-    if split is not None and split not in SPLITS:
-        raise UsageError(f"split must be one of {', '.join(SPLITS)}, not '{split}'")
+    if split is not None:
+        parse_as(SPLIT, split, name="split")
     if errors is not None:
         output_format(errors)
         check_output(Path(errors))

@@ -30,20 +30,8 @@ from hftool.workflow._load import answers_of, load, text_rows, trained
 from hftool.workflow.arguments import Model, one_or_many
 
 LANGUAGES = {
-    "cs": "Czech",
-    "de": "German",
-    "en": "English",
-    "es": "Spanish",
-    "fi": "Finnish",
-    "fr": "French",
-    "it": "Italian",
-    "nl": "Dutch",
-    "pl": "Polish",
-    "pt": "Portuguese",
-    "ro": "Romanian",
-    "ru": "Russian",
-    "tr": "Turkish",
-    "zh": "Chinese",
+    **{"cs": "Czech", "de": "German", "en": "English", "es": "Spanish", "fi": "Finnish", "fr": "French", "it": "Italian"},
+    **{"nl": "Dutch", "pl": "Polish", "pt": "Portuguese", "ro": "Romanian", "ru": "Russian", "tr": "Turkish", "zh": "Chinese"},
 }
 OnText = Callable[[str], None]
 Sampling = SamplingParams | Mapping[str, Any] | None  # how text is generated, or what differs from the model's defaults

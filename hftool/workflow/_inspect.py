@@ -18,7 +18,6 @@ from hftool.models import (
     describe,
     family_of,
     load_tokenizer,
-    natural_head_of,
     read_config,
     read_head_config,
     sentence_settings,
@@ -28,10 +27,9 @@ from hftool.models.export_folder import describe_export, read_export
 from hftool.models.stored_weights import read_stored
 from hftool.progress import Progress, notice, silent
 from hftool.registry.heads import head_spec
-from hftool.registry.models import natural_head
 from hftool.resolve import resolve_model
 from hftool.safety import is_export
-from hftool.workflow._load import longest_input, notify_tokenizer, text_rows
+from hftool.workflow._load import default_head, longest_input, notify_tokenizer, text_rows
 from hftool.workflow.arguments import Model, model_name, one_or_many, text_list
 
 LEAST_TOKENS = 2  # the special tokens at both ends
@@ -110,7 +108,7 @@ def _tokenizer_of(model: Model, *, offline: bool, fallback: bool, progress: Prog
     notify_tokenizer(tokenizer, model_source, progress)
     head_config = read_head_config(model_source.folder)
     if head_config is None:
-        head = natural_head(model_source.row) if model_source.row else natural_head_of(model_source.folder, config)
+        head = default_head(model_source, config)
         embeds = head_spec(head).embeds
         head_config = HeadConfig(head=head, max_length=longest_input(model_source, tokenizer, config, embeds=embeds))
         head_config = sentence_settings(model_source.folder).on(head_config) if embeds else head_config
@@ -192,13 +190,7 @@ def info(
     head_config = read_head_config(model_source.folder)
     config = read_config(model_source.folder, exported=True)
     check_loaded(model_source.folder, weights=False)
-    head = (
-        head_config.head
-        if head_config
-        else natural_head(model_source.row)
-        if model_source.row
-        else natural_head_of(model_source.folder, config)
-    )
+    head = head_config.head if head_config else default_head(model_source, config)
     if is_export(model_source.folder):
         facts = describe_export(read_export(model_source.folder), batch_size=batch_size, length=length)
     else:

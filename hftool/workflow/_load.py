@@ -36,7 +36,7 @@ from hftool.models.checksums import check_loaded
 from hftool.models.export_folder import read_export
 from hftool.progress import Progress, notice, silent
 from hftool.registry.heads import head_spec
-from hftool.registry.models import FAMILIES, Family, check_head, find_model, natural_head
+from hftool.registry.models import FAMILIES, Family, check_head, family_of_row, find_model, natural_head
 from hftool.resolve import ModelSource, resolve_model
 from hftool.safety import is_export
 from hftool.sampling import SamplingParams
@@ -79,7 +79,7 @@ def check_head_by_name(model: Model, head: str) -> None:
     head_class(head)
     known = find_model(model_name(model))
     if known is not None:
-        check_head(next(f for f in FAMILIES if f.name == known.family), head, model=known.name)
+        check_head(family_of_row(known), head, model=known.name)
 
 
 def load_resolved(model_source: ModelSource, *, head: str | None, device: str, progress: Progress = silent) -> Loaded:
@@ -90,7 +90,7 @@ def load_resolved(model_source: ModelSource, *, head: str | None, device: str, p
     family = known_family(config, progress)
     head_config = read_head_config(model_source.folder)
     if head_config is None or (head is not None and head != head_config.head):
-        chosen = head or (natural_head(model_source.row) if model_source.row else natural_head_of(model_source.folder, config))
+        chosen = head or default_head(model_source, config)
         check_head(family, chosen, model=model_source.base)
         own = head_config.head if head_config else natural_head_of(model_source.folder, config)
         # BERT names the weights of both alike: labels of texts would tag words
@@ -116,6 +116,11 @@ def load_resolved(model_source: ModelSource, *, head: str | None, device: str, p
         return loaded
     limit = longest_input(model_source, loaded.tokenizer, loaded.model.config, embeds=head_spec(head_config.head).embeds)
     return dataclasses.replace(loaded, head_config=dataclasses.replace(head_config, max_length=limit))
+
+
+def default_head(model_source: ModelSource, config: Any) -> str:
+    """The head of a model without head config, by its registry row or its config."""
+    return natural_head(model_source.row) if model_source.row else natural_head_of(model_source.folder, config)
 
 
 def longest_input(model_source: ModelSource, tokenizer: Any, config: Any, *, embeds: bool) -> int:

@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 
-from hftool.data.column_contents import Contents, cell_of
+from hftool.data.column_contents import Contents, cell_of, contents_of
 from hftool.data.column_names import by_name, is_named, words_of
 from hftool.data.columns import check_roles, fits, map_columns, missing_column
 from hftool.data.readers.tables import Record, Table
@@ -38,7 +38,7 @@ def infer_head(data: TaskSource, given: Mapping[str, str], family: Family) -> st
     """
     table = data.tables.get("train") or next(iter(data.tables.values()))
     check_roles(given)
-    contents = Contents(table.rows)
+    contents = contents_of(table)
     first_error: DataError | None = None
     most, unclear = -1, {}
     able = [spec for spec in _by_priority() if spec.name in family.heads]
@@ -134,7 +134,7 @@ def columns_to_measure(
     row_schemas: Sequence[RowSchema] = head_class(head_config.head).row_schemas
     if head_config.columns:
         row_schemas = _row_schemas_of(head_config, {*known, *given}, row_schemas)
-    contents = Contents(table.rows)
+    contents = contents_of(table)
     shape, mapping = map_columns(table.columns, row_schemas, given=given, known=known, path=table.path, contents=contents)
     for role in shape.targets:
         if mapping[role] != {**known, **given}.get(role) and not is_named(mapping[role], role):

@@ -44,7 +44,7 @@ from hftool.models import (
 from hftool.processes import world_size
 from hftool.progress import Progress, notice, silent
 from hftool.registry.heads import head_spec
-from hftool.registry.models import FAMILIES, Family, check_head, find_model
+from hftool.registry.models import Family, check_head, family_of_row, find_model
 from hftool.registry.tasks import Task, find_task
 from hftool.resolve import ModelSource, StandIn, TaskSource, check_model_name, resolve_model, resolve_task
 from hftool.storage.checksums import compare_folder, sha256
@@ -132,7 +132,7 @@ def choose_head(settings: Config) -> str | None:
     if head is not None:
         head_class(head)
     known = find_model(settings.model or "")
-    family = next((f for f in FAMILIES if f.name == known.family), None) if known else None
+    family = family_of_row(known) if known else None
     if row is None or head is not None:
         if family is not None and head is not None:
             check_head(family, head, model=settings.model or "")
@@ -162,7 +162,7 @@ def find(settings: Config, rows: Table | None = None, *, offline: bool, fallback
         check_texts(data)
     known = find_model(model)
     if chosen is None and known is not None:
-        chosen = infer_head(data, settings.columns, next(f for f in FAMILIES if f.name == known.family))
+        chosen = infer_head(data, settings.columns, family_of_row(known))
     model_source = resolve_model(model, head=chosen, offline=offline, fallback=fallback, progress=progress)
     model_config = read_config(model_source.folder)
     family = known_family(model_config, progress)

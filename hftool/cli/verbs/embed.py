@@ -5,22 +5,20 @@ from typing import Annotated
 import typer
 
 from hftool.cli.inference_command import Answer, Common, ask, check_of_file, inference_options, notify_truncated, wants_help
-from hftool.cli.options import Texts, go_offline, texts_or_stdin
+from hftool.cli.options import Texts, choice, go_offline, texts_or_stdin
 from hftool.cli.progress import print_json, screen
-from hftool.errors import UsageError, did_you_mean
+from hftool.registry.heads import POOLINGS
 
 NAME = "embed"
-POOLINGS = ("mean", "cls", "max", "mean_sqrt_len_tokens")
 Pooling = Annotated[
     str | None,
-    typer.Option("--pooling", metavar="WORD", help="mean, cls or max over the tokens; by default as the model was trained."),
+    typer.Option(
+        "--pooling",
+        metavar="WORD",
+        parser=choice("--pooling", POOLINGS),
+        help="mean, cls or max over the tokens; by default as the model was trained.",
+    ),
 ]
-
-
-def check_pooling(word: str | None) -> None:
-    """Raise UsageError for an unknown pooling."""
-    if word is not None and word not in POOLINGS:
-        raise UsageError(f"--pooling must be one of {', '.join(POOLINGS)}, not '{word}'", did_you_mean(word, POOLINGS))
 
 
 @inference_options
@@ -32,7 +30,6 @@ def command(context: typer.Context, *, texts: Texts = None, pooling: Pooling = N
     \b
     hftool embed minilm "A warm, funny film." "A cold one." --out films.npy
     """
-    check_pooling(pooling)
     if wants_help(context, texts, common):
         return
     if common.out is not None and common.file is None:

@@ -7,7 +7,7 @@ import typer
 from hftool.cli.inference_command import notify_truncated
 from hftool.cli.options import Device, Model, Shared, go_offline, shared_options
 from hftool.cli.progress import print_json
-from hftool.cli.verbs.embed import Pooling, check_pooling
+from hftool.cli.verbs.embed import Pooling
 
 NAME = "similar"
 First = Annotated[str, typer.Argument(metavar="A", help="A text.")]
@@ -29,7 +29,6 @@ def command(
     \b
     hftool similar minilm "A man rides a horse." "Somebody is on a horse."
     """
-    check_pooling(pooling)
     go_offline(shared.offline)
     from hftool import workflow
 

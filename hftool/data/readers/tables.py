@@ -71,6 +71,7 @@ class Table:
     label_names: dict[str, tuple[str, ...]] = field(default_factory=dict)  # in id order, if the source has them
     lines: bool = False  # whether each row is a line of running text, as in .txt
     notes: list[str] = field(default_factory=list)  # notices on how the file was read
+    contents: Any = field(default=None, init=False, repr=False, compare=False)  # see `column_contents.contents_of`
 
 
 def file_format(path: str | Path) -> str:

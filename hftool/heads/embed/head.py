@@ -19,9 +19,7 @@ from hftool.heads.collate import collate_inputs
 from hftool.heads.long_texts import groups, shorten
 from hftool.heads.protocol import Answer, Batch, Feature, Metrics, Outputs
 from hftool.heads.wire import VECTOR, InputSpec, Parameter, Schema
-from hftool.models import POOLINGS
-
-__all__ = ["POOLINGS", "EmbedHead"]
+from hftool.registry.heads import POOLINGS
 
 
 @dataclass(frozen=True)
