@@ -49,7 +49,7 @@ def this_machine() -> Machine:
 
     return Machine(
         system=f"{platform.system()} {platform.machine()}",
-        processor=_processor(),
+        processor=_cpuinfo("model name") or platform.processor() or platform.machine(),
         cores=usable_cores(),
         threads=torch.get_num_threads(),
         memory=total_memory(),
@@ -61,10 +61,6 @@ def this_machine() -> Machine:
 def _cpuinfo(key: str) -> str:
     lines = _read(Path("/proc/cpuinfo")).splitlines()
     return next((line.partition(":")[2].strip() for line in lines if line.split(":")[0].strip() == key), "")
-
-
-def _processor() -> str:
-    return _cpuinfo("model name") or platform.processor() or platform.machine()
 
 
 def usable_cores() -> int:

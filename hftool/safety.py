@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from hftool.errors import DataError, InputMissing, Refused, UsageError
+from hftool.errors import DataError, InputMissing, Refused, UsageError, brief
 from hftool.storage.checksums import compare_folder
 from hftool.storage.json_documents import MAX_BYTES, check_plain, containers, open_plain, read_document
 
@@ -226,7 +226,7 @@ def check_onnx(path: Path) -> None:
     try:
         model = onnx.load_model_from_string(path.read_bytes())
     except Exception as error:  # protobuf's DecodeError, or ValueError
-        raise DataError(f"'{path}' is damaged: no ONNX graph ({' '.join(str(error).split())[:80]})") from None
+        raise DataError(f"'{path}' is damaged: no ONNX graph ({brief(error, 80)})") from None
     own = {(function.domain, function.name) for function in model.functions}
     for node in _nodes(model):
         known = node.domain in OPERATORS or (node.domain, node.op_type) in own

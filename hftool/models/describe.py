@@ -4,7 +4,7 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
-from hftool.errors import DataError
+from hftool.errors import DataError, brief
 from hftool.models.families import family_of, read_config
 from hftool.models.quiet import quiet
 from hftool.models.size_limits import building_within
@@ -28,7 +28,7 @@ def meta_model(config: Any, auto_class: str, folder: Path | None = None) -> Any:
         try:
             return getattr(transformers, auto_class).from_config(config)
         except Exception as error:  # any class may fail its own way: heads that do not divide a width, an unknown activation
-            fault = " ".join(str(error).split())[:200]
+            fault = brief(error)
             name = folder or type(config).__name__
             raise DataError(f"the config of '{name}' describes no model that can be built: {fault}") from None
 

@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from hftool.errors import ConfigError, DataError, HftoolError, InputMissing
+from hftool.errors import ConfigError, DataError, HftoolError, InputMissing, brief
 from hftool.models.families import family_of
 from hftool.models.quiet import quiet
 from hftool.models.sentence_transformers import lower_cases
@@ -63,7 +63,7 @@ def load_tokenizer(folder: Path, config: Any) -> Any:
         except HftoolError:
             raise
         except Exception as error:  # the tokenizers library raises bare Exception for a damaged tokenizer.json
-            raise DataError(f"the tokenizer in '{folder}' is damaged: {' '.join(str(error).split())[:200]}") from error
+            raise DataError(f"the tokenizer in '{folder}' is damaged: {brief(error)}") from error
     if backend is not None:
         _set_backend(tokenizer, backend, folder)
     elif pieces is not None:

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 import torch
 
-from hftool.errors import ConfigError, HftoolError
+from hftool.errors import ConfigError, HftoolError, brief
 from hftool.models.quiet import quiet
 
 WEIGHTS = "weights.data"
@@ -34,7 +34,7 @@ def exporting(model: Any) -> Iterator[None]:
     except HftoolError:
         raise
     except Exception as error:  # the tracer raises errors of many classes
-        reason = " ".join(str(error).split())[:300]
+        reason = brief(error, 300)
         raise ConfigError(f"{type(model).__name__} cannot be exported: {reason}", "Serve it as it is") from error
 
 

@@ -19,7 +19,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_model, save_file, save_model
 
-from hftool.errors import ConfigError, DataError, HftoolError, InputMissing, Refused, StorageError
+from hftool.errors import ConfigError, DataError, HftoolError, InputMissing, Refused, StorageError, brief
 from hftool.storage import atomic
 from hftool.storage.checksums import FolderDiff, compare_folder, sha256
 from hftool.storage.json_documents import read_document
@@ -348,6 +348,6 @@ def load_weights(folder: Path, model: torch.nn.Module) -> None:
     try:
         missing, unexpected = load_model(model, str(folder / "model.safetensors"))
     except RuntimeError as error:
-        raise ConfigError(f"the checkpoint '{folder}' does not fit: {' '.join(str(error).split())[:300]}") from None
+        raise ConfigError(f"the checkpoint '{folder}' does not fit: {brief(error, 300)}") from None
     if missing or unexpected:
         raise ConfigError(f"the checkpoint '{folder}' does not fit: {sorted([*missing, *unexpected])[:5]}")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hftool.data.readers.plain_text import check_running_text
-from hftool.data.readers.tables import Record, Rejected, Row, Table, file_format, stream
+from hftool.data.readers.tables import Record, Rejected, Row, file_format, stream
 from hftool.data.rows import MAX_REJECTED, map_row
 from hftool.data.splits import mapping_sentence
 from hftool.data.writers import output_format, write_lines, write_rows
@@ -27,6 +27,7 @@ from hftool.workflow.choose_head import columns_to_answer
 from hftool.workflow.in_memory import PATH, records, rows_table
 
 ROWS_AT_A_TIME = 4096
+_Opened = tuple[list[Record], tuple[str, ...], Iterator[Record]]  # the first records, the columns, the remaining records
 SAMPLED = 1000  # rows from which the columns and the kind of text are inferred
 
 
@@ -69,7 +70,11 @@ def predict(
     _check_out(out)
     model_source = _resolved(model, head, offline=offline, fallback=fallback, progress=progress)
     rejected: list[Rejected] = []
-    opened = _in_memory(table) if table else _opened(path, encoding, rejected, is_text=head is not None, progress=progress)
+    opened: _Opened = (
+        (records(table), table.columns, iter(()))
+        if table
+        else _opened(path, encoding, rejected, is_text=head is not None, progress=progress)
+    )
     loaded = trained(load_resolved(model_source, head=head, device=device, progress=progress) if model_source else model, head)
     _check_array(out, loaded)
     sample, present, rest = opened
@@ -110,13 +115,7 @@ def _check_array(out: str | Path | None, loaded: Loaded) -> None:
         raise UsageError("an array holds vectors, and these answers are none", "Write .jsonl, .csv, .tsv or .parquet")
 
 
-def _in_memory(table: Table) -> tuple[list[Record], tuple[str, ...], Iterator[Record]]:
-    return records(table), table.columns, iter(())
-
-
-def _opened(
-    source: str, encoding: str | None, rejected: list[Rejected], *, is_text: bool, progress: Progress
-) -> tuple[list[Record], tuple[str, ...], Iterator[Record]]:
+def _opened(source: str, encoding: str | None, rejected: list[Rejected], *, is_text: bool, progress: Progress) -> _Opened:
     """The first records of a file, its columns, and the remaining records.
 
     is_text: accept lines as text, whatever they look like. Raises what `stream` raises, DataError.

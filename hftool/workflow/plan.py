@@ -210,14 +210,9 @@ def _read_task(
 ) -> TaskSource:
     """The tables of a task and of the files of a config. rows: those of a task in memory. Raises what `resolve_task` raises."""
     word = None if is_in_memory(task) else task
-    files, encoding = files_of(settings), settings.encoding
-    data = resolve_task(word, files, encoding=encoding, offline=offline, fallback=fallback, progress=progress)
+    files = {split: path for split in knobs.FILES if (path := getattr(settings, split)) is not None}
+    data = resolve_task(word, files, encoding=settings.encoding, offline=offline, fallback=fallback, progress=progress)
     return dataclasses.replace(data, tables={"train": check_given(rows), **data.tables}) if word != task else data
-
-
-def files_of(settings: Config) -> dict[str, str]:
-    """Split -> file, for the splits that were given as files."""
-    return {split: path for split in knobs.FILES if (path := getattr(settings, split)) is not None}
 
 
 def split(settings: Config, data: TaskSource, head: str, *, labels: Labels | None = None) -> Splits:
