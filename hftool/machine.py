@@ -141,10 +141,6 @@ def choose_device(wish: str) -> str:
 def share_devices(device: str, *, wish: str = "auto") -> str:
     """The device of a run as a whole: `cuda` where each of several processes has its own GPU.
 
-    Args:
-        device: The chosen device.
-        wish: The requested device.
-
     Raises:
         UsageError: There are fewer GPUs than processes, or one GPU was requested by its number.
     """

@@ -113,8 +113,11 @@ def resolve_model(name: str, *, head: str | None, offline: bool, fallback: bool,
     """Resolve MODEL: a registry name, a run folder, a model folder, or a Hub id (owner/name[@revision]).
 
     Args:
+        name: A MODEL as on the command line.
         head: The head it is used with, which decides what may stand in for it; by default its natural head.
+        offline: Open no socket.
         fallback: Whether a stand-in may be used; `progress` gets a notice.
+        progress: Receives notices.
 
     Raises:
         UsageError: Unknown name.

@@ -147,6 +147,8 @@ def ask(
     """Answer texts, the lines of stdin, or each row of a file, and print the answers.
 
     Args:
+        texts: The texts of the command line; without any, the lines of stdin.
+        common: The options of all inference verbs.
         head: The head; None for the model's own, which is then named on stderr.
         pair: The second text of each.
         line: Text, answer (None for an empty text) and model -> the printed line.

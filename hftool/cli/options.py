@@ -191,6 +191,8 @@ def extend_signature(
     Args:
         command: Its parameter `name`, where it has one, receives the value that `gather` makes of the added ones.
         added: Name -> annotation and default. `model` becomes the first argument, after a typer.Context.
+        name: The parameter of the command that stands for the added ones.
+        gather: Their values -> the value of that parameter.
         after: The parameter that they follow; by default they are the last.
     """
     own = inspect.signature(command, eval_str=True).parameters

@@ -44,13 +44,13 @@ def in_notebook(function: Callable[..., Any]) -> Callable[..., Any]:
     """Let a function that takes `progress` show it in a notebook: as a bar where ipywidgets is installed, else as lines."""
 
     @functools.wraps(function)
-    def wrapped(*args: Any, **options: Any) -> Any:
+    def _wrapped(*args: Any, **options: Any) -> Any:
         if "progress" in options:
             return function(*args, **options)
         with _bar(is_terminal=False) if find_spec("ipywidgets") else nullcontext(_plain_lines()) as progress:
             return function(*args, progress=progress, **options)
 
-    return wrapped
+    return _wrapped
 
 
 class _WithoutCredentials(logging.Formatter):

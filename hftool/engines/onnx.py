@@ -16,12 +16,7 @@ Batch = Mapping[str, torch.Tensor]
 
 
 def open_model(folder: Path, graphs: Mapping[str, str], config: Any) -> OnnxModel:
-    """Open the graphs of a folder that `hftool.safety.check_folder` has accepted.
-
-    Args:
-        folder: Where the graphs are.
-        graphs: The file of each graph by its name.
-        config: The transformers config of the model.
+    """Open the graphs, name -> file, of a folder that `hftool.safety.check_folder` has accepted.
 
     Raises:
         DataError: A graph cannot be opened.
@@ -44,8 +39,7 @@ def open_model(folder: Path, graphs: Mapping[str, str], config: Any) -> OnnxMode
 
 
 def _options() -> Any:
-    """Session options: as many threads as torch has, none of which spins while waiting, as in an idle server; and the file must
-    be ONNX whatever its name is."""
+    """Session options: as many threads as torch has, none of which spins while waiting; and the file must be ONNX."""
     options = importlib.import_module("onnxruntime").SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3  # errors

@@ -71,8 +71,9 @@ def beam_search(
     stopping: StoppingCriteria,
     is_cancelled: IsCancelled,
 ) -> list[list[GeneratedText]]:
-    """Search until no hypothesis could, at its present length, replace one of the best texts that have ended (Graves, "Sequence
-    transduction with recurrent neural networks", 2012).
+    """Search until no hypothesis could, at its present length, replace one of the best texts that have ended.
+
+    Graves, "Sequence transduction with recurrent neural networks", 2012.
 
     Args:
         state: Of the prompts, before `prefill`.

@@ -14,8 +14,7 @@ from hftool.models.stored_weights import read_stored, untie
 def meta_model(config: Any, auto_class: str, folder: Path | None = None) -> Any:
     """The model's modules on the meta device, without weights, to count parameters and bytes quickly.
 
-    Args:
-        folder: The folder of the config, whose weights limit the size of the model.
+    The weights of `folder` limit its size.
 
     Raises:
         DataError: The config describes no model, or one far larger than the weights.

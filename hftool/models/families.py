@@ -21,6 +21,7 @@ def read_config(folder: Path, *, weights: bool = True, exported: bool = False) -
     """The transformers config of a folder, after all safety checks; no code of the folder is executed.
 
     Args:
+        folder: The model folder.
         weights: Whether it must hold weights.
         exported: Whether ONNX graphs count as weights.
 

@@ -82,9 +82,11 @@ def load_model(
     """Load a model in eval mode, with fp32 weights whatever the checkpoint holds.
 
     Args:
+        folder: The model folder.
         auto_class: The auto class of the head, such as AutoModelForSequenceClassification.
         head_config: Labels and problem type, which go into the transformers config.
         new_head: Whether head weights may be missing, because they are to be trained.
+        device: The torch device.
         config: The transformers config of the folder, by `read_config`; None reads it. It is not changed.
         tokenizer: The tokenizer of the folder, by `load_tokenizer`; None loads it.
 

@@ -38,10 +38,6 @@ PROBES = (
 def load_tokenizer(folder: Path, config: Any) -> Any:
     """Load the tokenizer of a folder, without the padding and truncation stored in its file, and with a pad token.
 
-    Args:
-        folder: A checked model folder.
-        config: The transformers config of that folder.
-
     Returns:
         A transformers tokenizer, with the ids of tokenizer.json if there is one.
 
@@ -80,8 +76,7 @@ def load_tokenizer(folder: Path, config: Any) -> Any:
 
 
 def clear_lengths(tokenizer: Any) -> None:
-    """Remove padding and truncation: the tokenizer.json of all-MiniLM-L6-v2 pads and truncates to 128, and every call with
-    truncation leaves its limit behind."""
+    """Remove padding and truncation, which a tokenizer.json may have, and which every call with truncation leaves behind."""
     backend = getattr(tokenizer, "backend_tokenizer", None)  # the few tokenizers written in Python have none
     if backend is not None:
         backend.no_padding()
@@ -249,6 +244,7 @@ def _without_vocabulary(kind: Any, folder: Path) -> Any:
     class Blank(kind):  # type: ignore[misc]
         @classmethod
         def convert_to_native_format(cls, **values: Any) -> dict[str, Any]:
+            """Settings without vocabulary files."""
             kept = {key: value for key, value in values.items() if key not in kind.vocab_files_names}
             return kept if kind is not TokenizersBackend else {**kept, "tokenizer_object": Tokenizer(models.BPE())}
 

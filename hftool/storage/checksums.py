@@ -52,6 +52,7 @@ def compare_folder(
     """Compare the files of a folder with their expected hashes; an absolute name is a file elsewhere.
 
     Args:
+        folder: The folder.
         expected: File name, relative to the folder, to SHA-256.
         present: The files of the folder that count; by default those of `expected`, so that no file counts as added.
         hasher: Computes the hashes.

@@ -19,10 +19,6 @@ def add_adapters(model: Any, rank: int) -> Any:
 
     The model is changed in place and its outputs stay the same. Draws from torch's random generator.
 
-    Args:
-        model: A model of transformers.
-        rank: The rank of the adapters.
-
     Returns:
         peft's wrapper of the model, for `merge_adapters`.
     """

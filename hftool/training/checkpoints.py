@@ -48,25 +48,19 @@ class CheckpointManager:
         state: dict[str, Any],
         generators: Sequence[Generators] | None = None,
     ) -> Path:
-        """Write the checkpoint of state["step"], then remove older ones.
-
-        Args:
-            model: Its weights are saved.
-            optimizer: Its state is saved.
-            state: The JSON document.
-            generators: The random state of each process by rank; by default that of this one.
+        """Write the checkpoint of state["step"], with the random state of each process by rank, then remove older ones.
 
         Raises:
             StorageError: It could not be written; older ones are intact.
         """
 
-        def fill(part: Path) -> None:
+        def _fill(part: Path) -> None:
             states = generators or [pack_generators()]
             document = {**state, "optimizer": _write_tensors(part, model, optimizer), PYTHON: write_generators(part, states)}
             atomic.write(part / "state.json", json.dumps(document).encode("utf-8"))
             write_manifest(part)
 
-        return self._put(int(state["step"]), fill, checkpoint_bytes(model))
+        return self._put(int(state["step"]), _fill, checkpoint_bytes(model))
 
     def amend(self, state: dict[str, Any], generators: Sequence[Generators]) -> Path:
         """Replace state and generators of the checkpoint of state["step"]; weights and optimizer are linked, not written again.
@@ -76,7 +70,7 @@ class CheckpointManager:
         """
         target = self.path(int(state["step"]))
 
-        def fill(part: Path) -> None:
+        def _fill(part: Path) -> None:
             known = json.loads((target / MANIFEST).read_text(encoding="utf-8"))["files"]
             for name in LARGE:
                 atomic.link(target / name, part / name)
@@ -84,7 +78,7 @@ class CheckpointManager:
             atomic.write(part / "state.json", json.dumps(document).encode("utf-8"))
             write_manifest(part, {name: known[name] for name in LARGE})
 
-        return self._put(int(state["step"]), fill, 2**16)
+        return self._put(int(state["step"]), _fill, 2**16)
 
     def with_optimizers(self) -> list[int]:
         """Steps whose checkpoints have the state of the optimizer."""
@@ -142,8 +136,7 @@ class CheckpointManager:
         atomic.rename(self.path(step), aside)
 
     def _reattach(self) -> None:
-        """Restore the name of an intact detached checkpoint that was not replaced: a process was killed between the two
-        renames."""
+        """Restore the name of an intact detached checkpoint: a process was killed between the two renames."""
         for step, aside in self._aside().items():
             atomic.rename(aside, self.path(step))
 
@@ -178,10 +171,7 @@ class CheckpointManager:
         """The newest checkpoint that is intact together with the best one that it names.
 
         Damaged ones are renamed, so that they are not tried again, and so are intact ones of later steps: rotation would keep
-        them as the newest.
-
-        Args:
-            notice: Called with a sentence for each damaged checkpoint.
+        them as the newest. `notice` is called with a sentence for each damaged one.
 
         Returns:
             Its folder; None if there is no checkpoint.
@@ -192,11 +182,11 @@ class CheckpointManager:
         self._reattach()
         steps, damage = self.steps(), dict[int, str]()
 
-        def is_whole(step: int) -> bool:
+        def _is_whole(step: int) -> bool:
             damage[step] = damage[step] if step in damage else _damage(self.path(step))
             return not damage[step]
 
-        chosen = next((step for step in reversed(steps) if is_whole(step) and is_whole(self._best_of(step) or step)), None)
+        chosen = next((step for step in reversed(steps) if _is_whole(step) and _is_whole(self._best_of(step) or step)), None)
         for detail in filter(None, damage.values()):
             notice(detail if chosen is None else f"{detail}: step-{chosen:06d} is used")
         if chosen is None:

@@ -57,11 +57,15 @@ def deploy(
     """Write the context of a Docker image, the objects of Kubernetes, or ONNX graphs. A stand-in is never used.
 
     Args:
+        model: A name, a Hub id, a model or run folder, a Run, or the Result of `finetune`.
         to: onnx (as `export`, where quantize may be int8), docker or kubernetes.
         out: By default a folder named as `to` in the run.
+        quantize: int8, for --to onnx.
         name: Of the service and its model; by default that of the run.
         image: Reference with a tag; by default NAME:VERSION-HASH, which changes with the model.
         replicas: The minimum number of pods.
+        offline: Open no socket.
+        progress: Receives events and notices.
 
     Raises:
         HftoolError: What `load` raises, UsageError, OutputUnavailable.

@@ -61,11 +61,21 @@ def evaluate(
     """Measure a model on labelled rows, or on running text.
 
     Args:
+        model: A name, a Hub id, a model or run folder, a Run, or the Result of `finetune`.
         task: A task, a file, or rows in memory; by default the data of the run.
         split: train, validation or test; by default test if it has labels, else validation.
+        column: Role -> column, such as {"text": "review"}.
         head: By default what the model was trained for.
+        limit: Evaluate on a random sample of so many rows.
+        seed: Random seed of the sample.
+        device: auto, cpu, cuda, cuda:1 or mps.
+        encoding: Encoding of a text file; by default UTF-8.
         errors: File for the wrongly predicted rows, worst first; by default errors.jsonl in the run folder.
         metric: A module of `evaluate`, `module` in the metrics: a script, or a name on the Hub, repeated in trust_metric.
+        trust_metric: The name of a metric on the Hub again, whose code may then run.
+        offline: Open no socket.
+        fallback: Whether a stand-in may be used.
+        progress: Receives events and notices.
 
     Raises:
         HftoolError: What `load` raises, DataError, UsageError.

@@ -57,9 +57,14 @@ def export(
     The folder is written only if the graphs give the same answers as the model.
 
     Args:
+        model: A name, a Hub id, a model or run folder, a Run, or the Result of `finetune`.
+        out: The folder to write.
         to: onnx.
         quantize: int8, for weights of 8 bits.
         head: By default what the model was trained for.
+        offline: Open no socket.
+        fallback: Whether a stand-in may be used.
+        progress: Receives events and notices.
 
     Raises:
         DataError: The graphs answer differently.
@@ -138,8 +143,7 @@ def _provenance(model_source: ModelSource) -> RunProvenance:
 
 
 def _measured_rows(model_source: ModelSource, loaded: Loaded, progress: Progress) -> tuple[Loaded, Sequence[Row]]:
-    """Labelled rows that are available locally, of the run or of the task in the head config, and the model with the range of
-    their labels, where it needs one."""
+    """Labelled rows of the run or the task that are available locally, and the model with the range of their labels."""
     task = find_task(loaded.head_config.task) if loaded.head_config.task else None
     try:
         if model_source.run is not None:

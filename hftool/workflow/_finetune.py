@@ -81,6 +81,7 @@ def finetune(
     processes that torchrun or accelerate started. Nothing is written before usage, output, data and model were checked.
 
     Args:
+        model: A name, a Hub id, or a model folder.
         task: A name, a data file or folder, a Hub data set; or rows: a list of dicts, a pandas DataFrame, a datasets.Dataset.
         config: A Config, or a mapping of its keys, such as {"epochs": 1, "lr": 3e-5, "train": "train.tsv"}.
         out: The run folder; by default runs/MODEL-TASK-TIME.
@@ -88,6 +89,8 @@ def finetune(
         resume: Continue the run in `out`, bitwise as if it had not stopped, or start it.
         offline: Open no socket.
         fallback: Whether stand-ins may be used.
+        progress: Receives events and notices.
+        **unknown: Refused, with the nearest name.
 
     Raises:
         HftoolError: Any of `hftool.errors`.
@@ -201,8 +204,7 @@ def _restore_settings(job: FinetuneJob, run: Run) -> FinetuneJob:
 
 
 def _with_rejected_kept(make: Callable[[], FinetuneJob], path: Path, team: ProcessGroup) -> FinetuneJob:
-    """The job; where too many rows are unusable, they are written next to the run folder. Raises DataError that names the
-    file."""
+    """The job; where too many rows are unusable, they go into a file next to the run folder, and a DataError names it."""
     try:
         return make()
     except RowsRejected as error:
@@ -235,7 +237,7 @@ def _run(run: Run, job: FinetuneJob, team: ProcessGroup, progress: Progress) -> 
     predictor = make_predictor(job.loaded)
     reports: dict[int, dict[str, Any]] = {}  # by step: that of the best checkpoint needs no second evaluation
 
-    def evaluate() -> dict[str, float]:
+    def _evaluate() -> dict[str, float]:
         report = reports[trainer.position.step] = _measure(predictor, job, "validation", team)
         return _deciding(predictor, report)
 
@@ -247,7 +249,7 @@ def _run(run: Run, job: FinetuneJob, team: ProcessGroup, progress: Progress) -> 
         config=job.settings,
         precision=job.settings.precision,
         accelerator=team.accelerator,
-        evaluate=evaluate,
+        evaluate=_evaluate,
         run=run,
         progress=progress,
     )

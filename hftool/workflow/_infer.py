@@ -53,8 +53,15 @@ def infer(
     """Answer texts with whatever the model was trained for: labels, entities, answers, texts, fills or embeddings.
 
     Args:
+        model: A loaded model, or what `load` takes.
+        texts: One text, or a list.
         pairs: The second text of each: for a model of text pairs, or the contexts of questions.
         sampling: How text is generated, as SamplingParams or a mapping; `options` override it.
+        device: auto, cpu, cuda, cuda:1 or mps.
+        offline: Open no socket.
+        fallback: Whether a stand-in may be used.
+        progress: Receives events and notices.
+        **options: Sampling parameters, under transformers' names.
     """
     loaded = model
     if not isinstance(loaded, Loaded):
@@ -159,8 +166,12 @@ def translate(
     """Translate texts: {"text", "finish"}.
 
     Args:
+        model: A loaded model, or what `load` takes.
+        texts: One text, or a list.
         to: Code of the target language, such as de, deu or de-AT. Only a model that was not fine-tuned to translate needs it.
         source: Code of the source language.
+        sampling: How text is generated; `options` override it.
+        **options: Sampling parameters, under transformers' names.
 
     Raises:
         UsageError: An unknown language, or one that the model was not trained for.
@@ -234,7 +245,11 @@ def generate(
     An empty prompt starts with the end-of-text token.
 
     Args:
+        model: A loaded model, or what `load` takes.
+        prompts: One prompt, or a list.
+        sampling: How text is generated; `options` override it.
         on_text: Receives each piece of the text as it is generated, for one prompt and one text.
+        **options: Sampling parameters, under transformers' names.
 
     Raises:
         DataError: A prompt that is longer than the model allows.
@@ -262,6 +277,8 @@ def embed(model: Model | Loaded, texts: str | Sequence[str], *, pooling: str | N
     """Embed texts as float32 vectors: (H,) for one text, (N, H) for a list.
 
     Args:
+        model: A loaded model, or what `load` takes.
+        texts: One text, or a list.
         pooling: mean, cls or max over the tokens; by default as the model was trained.
     """
     loaded = trained(model, "embed")

@@ -179,8 +179,12 @@ def info(
     """Describe a model without loading its weights: architecture, parameters by part, bytes, memory to infer and to train.
 
     Args:
+        model: A name, a Hub id, a model or run folder, a Run, or the Result of `finetune`.
         batch_size: Rows of a batch, for the memory.
         length: Tokens of a row, for the memory.
+        offline: Open no socket.
+        fallback: Whether a stand-in may be used.
+        progress: Receives events and notices.
 
     Returns:
         Facts as JSON; bytes and memory in bytes.

@@ -62,6 +62,7 @@ def load(
         device: auto, cpu, cuda, cuda:1 or mps.
         offline: Open no socket.
         fallback: Whether a stand-in may be used.
+        progress: Receives notices.
 
     Raises:
         UsageError: The model's family has no such head.
@@ -213,6 +214,7 @@ def make_predictor(
     """The predictor of a model: its engine and its head.
 
     Args:
+        loaded: The model.
         precision: Number format of the arithmetic.
         options: Fields of the head, such as top_k; under `sampling` SamplingParams, or a mapping of those that differ.
         packed: Run an encoder without padding where it can.

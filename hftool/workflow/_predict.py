@@ -52,11 +52,18 @@ def predict(
     A row of the output has its own columns, then the parts of its answer, which are empty where it cannot be answered.
 
     Args:
+        model: A loaded model, or what `load` takes.
         source: A file; or a list of dicts, a pandas DataFrame, a datasets.Dataset.
         out: A .csv, .tsv, .jsonl or .parquet file, .npy for embeddings; it appears whole or not at all.
         column: Role -> column, such as {"text": "review"}.
+        head: By default what the model was trained for.
         options: Fields of the head.
         top_k: Only the K most probable labels.
+        device: auto, cpu, cuda, cuda:1 or mps.
+        encoding: Encoding of a text file; by default UTF-8.
+        offline: Open no socket.
+        fallback: Whether a stand-in may be used.
+        progress: Receives events and notices.
         handle: Receives JSON Lines where there is no `out`; by default stdout.
 
     Returns:

@@ -45,6 +45,8 @@ def save(run: Model, *, out: str | Path, checkpoint: str = "best") -> Path:
     Needs no network.
 
     Args:
+        run: A run folder, a Run, or the Result of `finetune`.
+        out: The folder to write.
         checkpoint: best, last, or a name such as step-000400.
 
     Raises:

@@ -126,8 +126,7 @@ def make_settings(
 
 
 def choose_head(settings: Config) -> str | None:
-    """The head that the user or the task names, checked against the family before anything is read; None where the columns
-    decide. Raises UsageError."""
+    """The head that the user or the task names, checked against the family; None where columns decide. Raises UsageError."""
     row, head = find_task(settings.task) if settings.task else None, settings.head
     if head is not None:
         head_class(head)
@@ -332,8 +331,11 @@ def _problem_type(splits: Splits) -> str:
 
 
 def _most_tokens(tokenizer: Any, splits: Splits, given: int | None, limit: int) -> int:
-    """The maximum number of generated tokens: that of the config, else of the longest target in train, at most MOST_NEW_TOKENS,
-    leaving half of the model's positions to a prompt; 0 where nothing is generated."""
+    """The maximum number of generated tokens; 0 where nothing is generated.
+
+    It is that of the config, else of the longest target in train, at most MOST_NEW_TOKENS, with half of the positions left to a
+    prompt.
+    """
     texts = [text for row in splits.train.rows if (text := row.get("target", row.get("completion"))) is not None]
     if not texts:
         return given or 0

@@ -90,8 +90,7 @@ def as_recorded(settings: Config) -> dict[str, Any]:
 
 
 def check_recorded(made: Mapping[str, Any], edited: Config, run: Path) -> None:
-    """Raise ConfigError, with the list of differences, where config.yaml of a run was edited, which its manifest shows. Runs of
-    older versions have the settings in config.yaml alone."""
+    """Raise ConfigError, with the differences, where config.yaml of a run differs from the settings in its manifest, if any."""
     known, now = made.get("settings", {}), as_recorded(edited)
     names = [name for name in now if name in known and name not in FREE]
     found = [f"{name} was {_word(known[name])}, now {_word(now[name])}" for name in names if known[name] != now[name]]

@@ -1,4 +1,4 @@
-"""hftool answer"""
+"""The command `hftool answer`."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""hftool classify"""
+"""The command `hftool classify`."""
 
 from functools import partial
 from typing import Annotated

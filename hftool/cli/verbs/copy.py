@@ -1,4 +1,4 @@
-"""hftool copy"""
+"""The command `hftool copy`."""
 
 import shlex
 from typing import Annotated

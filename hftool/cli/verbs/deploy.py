@@ -1,4 +1,4 @@
-"""hftool deploy"""
+"""The command `hftool deploy`."""
 
 import shlex
 from typing import Annotated

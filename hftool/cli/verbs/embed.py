@@ -1,4 +1,4 @@
-"""hftool embed"""
+"""The command `hftool embed`."""
 
 from typing import Annotated
 

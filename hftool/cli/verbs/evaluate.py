@@ -1,4 +1,4 @@
-"""hftool evaluate"""
+"""The command `hftool evaluate`."""
 
 from typing import Annotated, Any
 

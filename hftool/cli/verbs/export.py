@@ -1,4 +1,4 @@
-"""hftool export"""
+"""The command `hftool export`."""
 
 from pathlib import Path
 from typing import Annotated, Any

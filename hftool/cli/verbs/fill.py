@@ -1,4 +1,4 @@
-"""hftool fill"""
+"""The command `hftool fill`."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""hftool finetune"""
+"""The command `hftool finetune`."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""hftool generate"""
+"""The command `hftool generate`."""
 
 from typing import Any
 

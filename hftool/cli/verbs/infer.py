@@ -1,4 +1,4 @@
-"""hftool infer"""
+"""The command `hftool infer`."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""hftool info"""
+"""The command `hftool info`."""
 
 from typing import Annotated, Any
 

@@ -1,4 +1,4 @@
-"""hftool predict"""
+"""The command `hftool predict`."""
 
 import sys
 from typing import Annotated

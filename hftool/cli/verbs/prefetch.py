@@ -1,4 +1,4 @@
-"""hftool prefetch"""
+"""The command `hftool prefetch`."""
 
 from typing import Annotated, Any
 

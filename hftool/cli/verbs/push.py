@@ -1,4 +1,4 @@
-"""hftool push"""
+"""The command `hftool push`."""
 
 from dataclasses import asdict
 from typing import Annotated

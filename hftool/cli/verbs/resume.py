@@ -1,4 +1,4 @@
-"""hftool resume"""
+"""The command `hftool resume`."""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""hftool save"""
+"""The command `hftool save`."""
 
 from typing import Annotated
 

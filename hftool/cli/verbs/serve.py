@@ -1,4 +1,4 @@
-"""hftool serve"""
+"""The command `hftool serve`."""
 
 import functools
 import json

@@ -1,4 +1,4 @@
-"""hftool similar"""
+"""The command `hftool similar`."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""hftool summarize"""
+"""The command `hftool summarize`."""
 
 from typing import Any
 

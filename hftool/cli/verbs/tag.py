@@ -1,4 +1,4 @@
-"""hftool tag"""
+"""The command `hftool tag`."""
 
 import typer
 

@@ -1,4 +1,4 @@
-"""hftool tokenize"""
+"""The command `hftool tokenize`."""
 
 from dataclasses import asdict
 from typing import Annotated

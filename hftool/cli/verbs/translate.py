@@ -1,4 +1,4 @@
-"""hftool translate"""
+"""The command `hftool translate`."""
 
 from functools import partial
 from typing import Annotated, Any
