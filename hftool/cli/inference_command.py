@@ -186,8 +186,8 @@ def ask(
 def _print_json(texts: Sequence[str], answers: Sequence[Answer | None], loaded: Any) -> None:
     """Print the texts with their answers as one document."""
     spec = head_spec(loaded.head_config.head)
-    made = [_without_arrays(answer) if answer is not None else {spec.empty_key: None} for answer in answers]
-    rows = [{spec.text_key: text, **answer} for text, answer in zip(texts, made, strict=True)]
+    documents = [_without_arrays(answer) if answer is not None else {spec.empty_key: None} for answer in answers]
+    rows = [{spec.text_key: text, **answer} for text, answer in zip(texts, documents, strict=True)]
     print_json({"answers": rows, "stand_in": dict(loaded.head_config.stand_in)})
 
 
@@ -205,7 +205,7 @@ def _name_head(head: str | None, common: Common, loaded: Any) -> None:
 
 def notify_truncated(answers: Sequence[Answer | None], loaded: Any, progress: Any) -> None:
     """Notify how many texts were truncated."""
-    cut = sum("cut" in made for made in answers if made is not None)
+    cut = sum("cut" in answer for answer in answers if answer is not None)
     if cut:
         length = loaded.head_config.max_length
         notice(progress, f"{cut} of {len(answers)} texts are longer than {length} tokens and were truncated")

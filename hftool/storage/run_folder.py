@@ -123,7 +123,7 @@ class Run:
         return read_json(self.metrics, METRICS)
 
     def is_run(self) -> bool:
-        """True if this folder was made by a run, finished or not."""
+        """True if this is the folder of a run, finished or not."""
         return self.config.is_file() and self.manifest.is_file()
 
     def is_finished(self) -> bool:

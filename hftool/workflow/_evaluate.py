@@ -187,8 +187,8 @@ def own_rows(
 
 def _stand_in_of(model_source: ModelSource, task: str) -> str:
     """The task itself, or its stand-in in the run."""
-    made = model_source.run.read_manifest().get("stand_in", {}).get("data", "") if model_source.run else ""
-    stand_in = StandIn.parse(made)
+    recorded = model_source.run.read_manifest().get("stand_in", {}).get("data", "") if model_source.run else ""
+    stand_in = StandIn.parse(recorded)
     return stand_in.used if stand_in and stand_in.requested == task else task
 
 

@@ -158,6 +158,6 @@ def _measured_rows(model_source: ModelSource, loaded: Loaded, progress: Progress
     except HftoolError as error:
         notice(progress, f"the metric is not measured: {error.detail}")
         return loaded, ()
-    writes = get_head(loaded.tokenizer, loaded.head_config, loaded.model.config).sampling is not None
-    part = part.keep(sample_indices(len(part.rows), MEASURED_GENERATED if writes else MEASURED, 0))
+    generates = get_head(loaded.tokenizer, loaded.head_config, loaded.model.config).sampling is not None
+    part = part.keep(sample_indices(len(part.rows), MEASURED_GENERATED if generates else MEASURED, 0))
     return _evaluate.with_label_range(part, loaded), part.rows

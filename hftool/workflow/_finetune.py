@@ -164,21 +164,21 @@ def _is_incomplete(run: Run) -> bool:
 
 
 def _resume(run: Run, settings: Config, rows: Table | None, team: ProcessGroup, *, offline: bool, progress: Progress) -> Result:
-    recorded, made = knobs.make_config(knobs.read_config(str(run.config))), run.read_manifest()
-    check_recorded(made, recorded, run.path)
-    recorded = relocate(recorded, settings, made, run.path, progress)
-    settings = relocate(settings, recorded, made, run.path, silent)
+    recorded, run_manifest = knobs.make_config(knobs.read_config(str(run.config))), run.read_manifest()
+    check_recorded(run_manifest, recorded, run.path)
+    recorded = relocate(recorded, settings, run_manifest, run.path, progress)
+    settings = relocate(settings, recorded, run_manifest, run.path, silent)
     check_same(recorded, settings, run.path)
     if run.is_finished():
         notice(progress, f"the run '{run.path}' is finished: nothing is left to do")
         _prune_checkpoints(run, recorded.keep, team, progress)
         metrics = run.read_metrics()
-        return Result(run, metrics, metrics["seconds"], made["stand_in"])
-    has_stand_in = bool(made["stand_in"])  # the same stand-in again, even if the real one is available by now
+        return Result(run, metrics, metrics["seconds"], run_manifest["stand_in"])
+    has_stand_in = bool(run_manifest["stand_in"])  # the same stand-in again, even if the real one is available by now
     with team.locked(run.path):
         found = find(recorded, rows, offline=offline or has_stand_in, fallback=has_stand_in, progress=progress)
         job = _restore_settings(_prepared(found, progress), run)
-        check_unchanged(made, manifest(job), run.path)
+        check_unchanged(run_manifest, manifest(job), run.path)
         if not CheckpointManager(run.checkpoints).steps():
             notice(progress, f"the run '{run.path}' has no checkpoint yet: it starts at step 0")
         free = {name: getattr(settings, name) for name in FREE}

@@ -127,13 +127,13 @@ def _windows(tokenizer: Any, head_config: HeadConfig, texts: Sequence[str], pair
     roles = next((found for found in fitting if found[0] != "tokens"), None)
     head = dataclasses.replace(head, **dict(head_spec(head_config.head).inference_options))
     plain = ClassifyHead(tokenizer, head_config)
-    made = []
+    encoded = []
     for row in text_rows(texts, pairs, roles=roles or ("text", "text_pair")):
         try:
-            made.append(head.encode([row]) if roles else plain.encode([row]))
+            encoded.append(head.encode([row]) if roles else plain.encode([row]))
         except (ConfigError, DataError):  # no mask to fill, or a tokenizer without offsets
-            made.append(plain.encode([dict(zip(("text", "text_pair"), row.values(), strict=False))]))
-    return made
+            encoded.append(plain.encode([dict(zip(("text", "text_pair"), row.values(), strict=False))]))
+    return encoded
 
 
 def _tokens(tokenizer: Any, whole: Feature, windows: Sequence[Feature], max_length: int | None) -> Tokens:

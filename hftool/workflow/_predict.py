@@ -200,8 +200,8 @@ class _Answered:
     ) -> list[Row | None]:
         """The new cells of each row; None, and an entry in `blank`, for a row without a text or that the head refuses."""
         keep_bom = head_spec(self.loaded.head_config.head).offset_roles
-        made = [map_row(record.row, self.mapping, keep_bom=keep_bom) for record in chunk]
-        usable = [row for row, reason in made if not reason]
+        mapped = [map_row(record.row, self.mapping, keep_bom=keep_bom) for record in chunk]
+        usable = [row for row, reason in mapped if not reason]
         refused: dict[int, str] = {}
         try:
             answers: Iterator[Answer] = iter(list(predictor.answer(usable)))
@@ -211,7 +211,7 @@ class _Answered:
                 raise error from None
         cells: list[Row | None] = []
         position = 0
-        for record, (_, reason) in zip(chunk, made, strict=True):
+        for record, (_, reason) in zip(chunk, mapped, strict=True):
             fault = reason or refused.get(position, "")
             position += not reason
             if fault:

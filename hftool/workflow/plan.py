@@ -195,11 +195,11 @@ def find_rows_again(run: Run, *, offline: bool, progress: Progress) -> tuple[Con
 
     A changed data file is a notice. Raises what `resolve_task` raises.
     """
-    settings, made = knobs.make_config(knobs.read_config(str(run.config))), run.read_manifest()
-    settings = relocate(settings, settings, made, run.path, progress)
-    stand_in = StandIn.parse(made.get("stand_in", {}).get("data", ""))
+    settings, known = knobs.make_config(knobs.read_config(str(run.config))), run.read_manifest()
+    settings = relocate(settings, settings, known, run.path, progress)
+    stand_in = StandIn.parse(known.get("stand_in", {}).get("data", ""))
     task = stand_in.used if stand_in else settings.task
-    for path in compare_folder(Path(), made.get("data", {})).changed:
+    for path in compare_folder(Path(), known.get("data", {})).changed:
         notice(progress, f"{path} has changed since the run")
     return settings, _read_task(settings, task, None, offline=offline, fallback=False, progress=progress)
 

@@ -45,7 +45,7 @@ def check_same(recorded: Config, wanted: Config, run: Path) -> None:
         )
 
 
-def relocate(recorded: Config, given: Config, made: Mapping[str, Any], run: Path, progress: Progress) -> Config:
+def relocate(recorded: Config, given: Config, manifest: Mapping[str, Any], run: Path, progress: Progress) -> Config:
     """The settings of a run whose files may have moved.
 
     A missing path is replaced by the one that is given now, or by the one at the same relative position to the run folder; in a
@@ -54,7 +54,7 @@ def relocate(recorded: Config, given: Config, made: Mapping[str, Any], run: Path
     Args:
         recorded: The settings of the run, with absolute paths.
         given: The settings it is resumed with.
-        made: The manifest of the run.
+        manifest: That of the run.
         run: The run folder.
         progress: Receives a notice for each replaced path.
 
@@ -66,7 +66,7 @@ def relocate(recorded: Config, given: Config, made: Mapping[str, Any], run: Path
         was, now = getattr(recorded, name), absolute_path(getattr(given, name))
         if not was or not Path(was).is_absolute():
             continue
-        moved = _beside(was, made, run)
+        moved = _beside(was, manifest, run)
         if not _exists(was):
             found = next((path for path in (now, moved) if path and _exists(path)), None)
         else:
@@ -77,9 +77,9 @@ def relocate(recorded: Config, given: Config, made: Mapping[str, Any], run: Path
     return dataclasses.replace(recorded, **changes)  # type: ignore[arg-type]
 
 
-def _beside(path: str, made: Mapping[str, Any], run: Path) -> str | None:
+def _beside(path: str, manifest: Mapping[str, Any], run: Path) -> str | None:
     """A recorded path, if it moved together with the run folder; None where the run did not record its folder."""
-    old = made.get("run")
+    old = manifest.get("run")
     return os.path.normpath(run.absolute() / os.path.relpath(path, old)) if isinstance(old, str) and old else None
 
 
@@ -89,9 +89,9 @@ def as_recorded(settings: Config) -> dict[str, Any]:
     return document
 
 
-def check_recorded(made: Mapping[str, Any], edited: Config, run: Path) -> None:
+def check_recorded(manifest: Mapping[str, Any], edited: Config, run: Path) -> None:
     """Raise ConfigError, with the differences, where config.yaml of a run differs from the settings in its manifest, if any."""
-    known, now = made.get("settings", {}), as_recorded(edited)
+    known, now = manifest.get("settings", {}), as_recorded(edited)
     names = [name for name in now if name in known and name not in FREE]
     found = [f"{name} was {_word(known[name])}, now {_word(now[name])}" for name in names if known[name] != now[name]]
     if found:

@@ -55,7 +55,7 @@ def command(
     from hftool import workflow
 
     with shared.screen() as progress:
-        made = workflow.deploy(
+        deployment = workflow.deploy(
             model,
             to=to,
             out=out,
@@ -67,11 +67,11 @@ def command(
             progress=progress,
         )
     if shared.as_json:
-        print_json({"path": str(made.path), "to": made.to, "name": made.name, "image": made.image})
+        print_json({"path": str(deployment.path), "to": deployment.to, "name": deployment.name, "image": deployment.image})
         return
-    typer.echo(f"written     {made.path}")
+    typer.echo(f"written     {deployment.path}")
     if to == "onnx":
-        typer.echo(f"next        {next_command(made.path, read_facts(made.path))}")
+        typer.echo(f"next        {next_command(deployment.path, read_facts(deployment.path))}")
         return
-    typer.echo(f"next        docker build -t {made.image} {shlex.quote(str(made.path))}")
-    typer.echo(f"then        {made.path / 'README.md'} shows how to run and try it")
+    typer.echo(f"next        docker build -t {deployment.image} {shlex.quote(str(deployment.path))}")
+    typer.echo(f"then        {deployment.path / 'README.md'} shows how to run and try it")

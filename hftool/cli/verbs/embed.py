@@ -51,10 +51,10 @@ def _save(texts: list[str] | None, pooling: str | None, common: Common) -> None:
     with screen(quiet=common.quiet, verbose=common.verbose, as_json=common.as_json) as progress:
         workflow.check_vectors(common.out or "")
         loaded = common.load(NAME, progress)
-        made = iter(workflow.vectors(loaded, [text for text in given if not is_blank(text)], pooling=pooling))
+        vectors = iter(workflow.vectors(loaded, [text for text in given if not is_blank(text)], pooling=pooling))
         width = loaded.model.config.hidden_size
         nothing: Answer = {"embedding": np.full(width, np.nan)}
-        answers = [nothing if is_blank(text) else next(made) for text in given]
+        answers = [nothing if is_blank(text) else next(vectors) for text in given]
         workflow.save_vectors(common.out or "", [answer["embedding"] for answer in answers])
         notify_truncated(answers, loaded, progress)
     if common.as_json:

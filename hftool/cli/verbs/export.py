@@ -38,11 +38,11 @@ def command(
     from hftool import workflow
 
     with shared.screen() as progress:
-        made = workflow.export(model, out=out, to=to, quantize=quantize, head=head, **shared.access(progress))
+        exported = workflow.export(model, out=out, to=to, quantize=quantize, head=head, **shared.access(progress))
     if shared.as_json:
-        print_json({"path": str(made.path), **made.report})
+        print_json({"path": str(exported.path), **exported.report})
     else:
-        _show(str(made.path), made.report)
+        _show(str(exported.path), exported.report)
 
 
 def _show(path: str, report: Any) -> None:

@@ -52,7 +52,7 @@ def command(
 
     given = texts_or_stdin(texts)
     with shared.screen() as progress:
-        made = workflow.tokenize(
+        tokenized = workflow.tokenize(
             model,
             given,
             pairs=[pair] if pair is not None else None,
@@ -60,10 +60,10 @@ def command(
             **shared.access(progress),
         )
     if shared.as_json:
-        rows = [{"text": text, **asdict(tokens)} for text, tokens in zip(given, made, strict=True)]
+        rows = [{"text": text, **asdict(tokens)} for text, tokens in zip(given, tokenized, strict=True)]
         print_json(rows)
         return
-    for tokens in made:
+    for tokens in tokenized:
         typer.echo(f"tokens  {' '.join(tokens.tokens)}")
         typer.echo(f"ids     {' '.join(map(str, tokens.ids))}")
         typer.echo(f"mask    {' '.join(map(str, tokens.mask))}")
