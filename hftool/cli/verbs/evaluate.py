@@ -4,18 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hftool.cli.options import (
-    Device,
-    Encoding,
-    Head,
-    Model,
-    Shared,
-    choice,
-    go_offline,
-    number,
-    reads_columns,
-    shared_options,
-)
+from hftool.cli.options import Device, Encoding, Head, Model, Shared, choice, go_offline, number, reads_columns, shared_options
 from hftool.cli.progress import number_text, print_json
 from hftool.config import FILES, KNOBS
 
