@@ -80,16 +80,14 @@ Quiet = Annotated[
 ]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Show the log of the libraries.", rich_help_panel=COMMON)]
 Device = Annotated[
-    str,
-    typer.Option("--device", metavar="WORD", help="Device: auto, cpu, cuda, cuda:1 or mps.", rich_help_panel=COMMON),
+    str, typer.Option("--device", metavar="WORD", help="Device: auto, cpu, cuda, cuda:1 or mps.", rich_help_panel=COMMON)
 ]
 Encoding = Annotated[
     str | None,
     typer.Option("--encoding", metavar="WORD", help="Encoding of text files; by default UTF-8.", rich_help_panel=DATA),
 ]
 Column = Annotated[
-    list[str] | None,
-    typer.Option("--column", metavar="ROLE=NAME", help="The column of a role.", rich_help_panel=DATA),
+    list[str] | None, typer.Option("--column", metavar="ROLE=NAME", help="The column of a role.", rich_help_panel=DATA)
 ]
 Head = Annotated[
     str | None,

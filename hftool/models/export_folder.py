@@ -28,11 +28,7 @@ REPORT: Schema = {  # the keys of export.json that are read
     "type": "object",
     "required": ("graphs", "files"),
     "properties": {
-        "graphs": {
-            "type": "object",
-            "properties": each(("model", "encoder", "decoder"), GRAPH),
-            "additionalProperties": False,
-        },
+        "graphs": {"type": "object", "properties": each(("model", "encoder", "decoder"), GRAPH), "additionalProperties": False},
         "files": {"type": "object", "additionalProperties": {"type": "string", "pattern": "^[0-9a-f]{64}$"}},
         "model": FACTS,
     },

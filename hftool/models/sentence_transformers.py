@@ -30,11 +30,7 @@ OLD = {  # before sentence-transformers 5 each mode had its own switch
 }
 LISTED: Schema = {  # modules.json
     "type": "array",
-    "items": {
-        "type": "object",
-        "required": ("type",),
-        "properties": {"type": {"type": "string"}, "path": {"type": "string"}},
-    },
+    "items": {"type": "object", "required": ("type",), "properties": {"type": {"type": "string"}, "path": {"type": "string"}}},
 }
 POOLING: Schema = {  # config.json of the Pooling module
     "type": "object",

@@ -112,13 +112,7 @@ FAMILIES = (
         auto_classes=T5_CLASSES,
     ),
     Family(  # pre-trained on spans alone, without prefixes: Xue et al., "mT5", 2021, section 3
-        "mt5",
-        "mt5",
-        "encoder-decoder",
-        learning_rate=3e-4,
-        safe_dtypes=NO_HALF,
-        length=1024,
-        auto_classes=T5_CLASSES,
+        "mt5", "mt5", "encoder-decoder", learning_rate=3e-4, safe_dtypes=NO_HALF, length=1024, auto_classes=T5_CLASSES
     ),
 )
 
@@ -168,11 +162,7 @@ MODELS = (
         package=MINILM_PACKAGE,
     ),
     Model(
-        "distilbert",
-        "distilbert",
-        "distilbert/distilbert-base-uncased",
-        "12040accade4e8a0f71eabdb258fecc2e7e948be",
-        66_362_880,
+        "distilbert", "distilbert", "distilbert/distilbert-base-uncased", "12040accade4e8a0f71eabdb258fecc2e7e948be", 66_362_880
     ),
     Model(
         "roberta",

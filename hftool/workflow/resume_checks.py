@@ -40,8 +40,7 @@ def check_same(recorded: Config, wanted: Config, run: Path) -> None:
             found.append(f"{name} was {_word(was)}, now {_word(now)}")
     if found:
         raise ConfigError(
-            f"the run '{run}' was made with other settings: {'; '.join(found)}",
-            "Give those it started with, or another --out",
+            f"the run '{run}' was made with other settings: {'; '.join(found)}", "Give those it started with, or another --out"
         )
 
 

@@ -25,8 +25,7 @@ Image = Annotated[
     typer.Option("--image", metavar="REFERENCE", help="Name of the image, with a tag; by default NAME:VERSION-HASH."),
 ]
 Replicas = Annotated[
-    int,
-    typer.Option("--replicas", metavar="N", parser=number("--replicas", least=1, most=100), help="Minimum number of pods."),
+    int, typer.Option("--replicas", metavar="N", parser=number("--replicas", least=1, most=100), help="Minimum number of pods.")
 ]
 
 

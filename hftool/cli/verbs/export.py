@@ -18,15 +18,7 @@ Quantize = Annotated[
 
 
 @shared_options("offline", "no_fallback")
-def command(
-    *,
-    model: Model,
-    out: Out,
-    to: To = "onnx",
-    quantize: Quantize = None,
-    head: Head = None,
-    shared: Shared,
-) -> None:
+def command(*, model: Model, out: Out, to: To = "onnx", quantize: Quantize = None, head: Head = None, shared: Shared) -> None:
     """Export a model as ONNX graphs, after comparing their answers with the model's.
 
     Every verb takes the folder as a model: classify, predict, evaluate, serve.

@@ -19,8 +19,7 @@ Out = Annotated[
     ),
 ]
 TopK = Annotated[
-    int | None,
-    typer.Option("--top-k", metavar="K", parser=number("--top-k", least=1), help="Only the K most probable labels."),
+    int | None, typer.Option("--top-k", metavar="K", parser=number("--top-k", least=1), help="Only the K most probable labels.")
 ]
 
 

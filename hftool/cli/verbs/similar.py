@@ -16,13 +16,7 @@ Second = Annotated[str, typer.Argument(metavar="B", help="The other text.")]
 
 @shared_options("offline", "no_fallback")
 def command(
-    *,
-    model: Model,
-    first: First,
-    second: Second,
-    pooling: Pooling = None,
-    device: Device = "auto",
-    shared: Shared,
+    *, model: Model, first: First, second: Second, pooling: Pooling = None, device: Device = "auto", shared: Shared
 ) -> None:
     """The similarity of two texts: the cosine of their vectors, -1 to 1.
 

@@ -44,11 +44,7 @@ def command(
     given = texts_or_stdin(texts)
     with shared.screen() as progress:
         tokenized = workflow.tokenize(
-            model,
-            given,
-            pairs=[pair] if pair is not None else None,
-            max_length=max_length,
-            **shared.access(progress),
+            model, given, pairs=[pair] if pair is not None else None, max_length=max_length, **shared.access(progress)
         )
     if shared.as_json:
         rows = [{"text": text, **asdict(tokens)} for text, tokens in zip(given, tokenized, strict=True)]

@@ -16,13 +16,7 @@ From = Annotated[str, typer.Option("--from", metavar="CODE", help="Source langua
 @inference_options
 @generation_options
 def command(
-    context: typer.Context,
-    *,
-    texts: Texts = None,
-    to: To = None,
-    source: From = "en",
-    sampling: dict[str, Any],
-    common: Common,
+    context: typer.Context, *, texts: Texts = None, to: To = None, source: From = "en", sampling: dict[str, Any], common: Common
 ) -> None:
     """Translate texts.
 
