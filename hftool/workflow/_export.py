@@ -19,12 +19,12 @@ from hftool.onnx_export import export_job as graphs
 from hftool.onnx_export.sample_texts import own_rows, pairs_as_rows, texts_as_rows
 from hftool.progress import Progress, notice, silent
 from hftool.registry.tasks import find_task
-from hftool.resolve import ModelSource, resolve_model, resolve_task
+from hftool.resolve import ModelSource, resolve_task
 from hftool.safety import check_extra, is_export
 from hftool.storage.run_folder import check_output, whole_folder
 from hftool.workflow import _evaluate
 from hftool.workflow._infer import natural_options
-from hftool.workflow._load import check_head_by_name, load_resolved, trained
+from hftool.workflow._load import load_resolved, resolve_with_head, trained
 from hftool.workflow.arguments import Model, model_name
 
 FORMATS = ("onnx",)
@@ -75,9 +75,7 @@ def export(
     _check_words(to, quantize)
     check_output(Path(out))
     check_extra("onnxscript")
-    if head is not None:
-        check_head_by_name(model, head)
-    model_source = resolve_model(model, head=head, offline=offline, fallback=fallback, progress=progress)
+    model_source = resolve_with_head(model, head, offline=offline, fallback=fallback, progress=progress)
     if is_export(model_source.folder):
         raise ConfigError(f"'{model}' is an export already", "Export the run or the model folder that it came from")
     _provenance(model_source)  # damaged files of the run are an error now, not at the end

@@ -68,11 +68,15 @@ def load(
         UsageError: The model's family has no such head.
         HftoolError: InputMissing, HubUnreachable, Refused, DataError, ConfigError.
     """
-    model = model_name(model)
+    model_source = resolve_with_head(model, head, offline=offline, fallback=fallback, progress=progress)
+    return load_resolved(model_source, head=head, device=device, progress=progress)
+
+
+def resolve_with_head(model: Model, head: str | None, *, offline: bool, fallback: bool, progress: Progress) -> ModelSource:
+    """Resolve a model that is to have this head, which is checked first. Raises UsageError, and what `resolve_model` raises."""
     if head is not None:
         check_head_by_name(model, head)
-    model_source = resolve_model(model, head=head, offline=offline, fallback=fallback, progress=progress)
-    return load_resolved(model_source, head=head, device=device, progress=progress)
+    return resolve_model(model_name(model), head=head, offline=offline, fallback=fallback, progress=progress)
 
 
 def check_head_by_name(model: Model, head: str) -> None:

@@ -18,11 +18,10 @@ from hftool.inference.predictor import Predictor
 from hftool.models import Loaded
 from hftool.progress import Event, Progress, notice, silent
 from hftool.registry.heads import head_spec
-from hftool.resolve import ModelSource, resolve_model
 from hftool.storage.run_folder import check_output
 from hftool.workflow._infer import natural_options
-from hftool.workflow._load import check_head_by_name, load_resolved, make_predictor, trained
-from hftool.workflow.arguments import Model, Task, model_name, task_name
+from hftool.workflow._load import load_resolved, make_predictor, resolve_with_head, trained
+from hftool.workflow.arguments import Model, Task, task_name
 from hftool.workflow.choose_head import columns_to_answer
 from hftool.workflow.in_memory import PATH, records, rows_table
 
@@ -75,7 +74,9 @@ def predict(
     table = rows_table(source)
     path = PATH if table else _file(source)
     _check_out(out)
-    model_source = _resolved(model, head, offline=offline, fallback=fallback, progress=progress)
+    model_source = None
+    if not isinstance(model, Loaded):
+        model_source = resolve_with_head(model, head, offline=offline, fallback=fallback, progress=progress)
     rejected: list[Rejected] = []
     opened: _Opened = (
         (records(table), table.columns, iter(()))
@@ -104,17 +105,6 @@ def _file(source: Task | None) -> str:
     if source is None:
         raise UsageError("which file?", "hftool predict MODEL FILE --out OUT.csv")
     return task_name(source)
-
-
-def _resolved(
-    model: Model | Loaded, head: str | None, *, offline: bool, fallback: bool, progress: Progress
-) -> ModelSource | None:
-    """Where the model is; None for one that is loaded."""
-    if isinstance(model, Loaded):
-        return None
-    if head is not None:
-        check_head_by_name(model, head)
-    return resolve_model(model_name(model), head=head, offline=offline, fallback=fallback, progress=progress)
 
 
 def _check_array(out: str | Path | None, loaded: Loaded) -> None:
