@@ -292,8 +292,8 @@ def write_manifest(folder: Path, known: Mapping[str, dict[str, Any]] | None = No
     atomic.sync_folder(folder)
 
 
-def verify(folder: Path) -> None:
-    """Raise ConfigError, "damaged", unless every file has the size and SHA-256 of the manifest."""
+def verify(folder: Path) -> dict[str, str]:
+    """The SHA-256 of each file by name. Raises ConfigError, "damaged", unless every file is as the manifest has it."""
     if not folder.is_dir():
         raise ConfigError(f"the checkpoint '{folder}' is not there", "Use another one")
     try:
@@ -302,12 +302,14 @@ def verify(folder: Path) -> None:
         unlisted = set(FILES) - set(files) - ({OPTIMIZER} if manifest.get("released") else set())
         resized = {name: "" for name, row in files.items() if (folder / name).stat().st_size != row["bytes"]}
         diff = FolderDiff(tuple(sorted(unlisted)), resized)
-        diff = diff or compare_folder(folder, {name: row["sha256"] for name, row in files.items()})
+        hashes = {name: str(row["sha256"]) for name, row in files.items()}
+        diff = diff or compare_folder(folder, hashes)
     except (OSError, InputMissing, DataError, Refused) as error:
         raise ConfigError(f"the checkpoint '{folder}' is damaged: {_reason(error)}", "Use another one") from None
     if diff:
         when = " after it was written" if diff.changed else ""
         raise ConfigError(f"the checkpoint '{folder}' is damaged: {diff}{when}", "Use another one")
+    return hashes
 
 
 def _damage(folder: Path) -> str:
