@@ -34,9 +34,14 @@ class Splits:
     quality: Quality
     notices: tuple[str, ...]
 
+    def parts(self) -> dict[str, SplitRows]:
+        """The splits that there are, by name."""
+        found = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {name: part for name, part in found.items() if part is not None}
+
     def get(self, split: str) -> SplitRows:
         """The split of this name. Raises DataError if the task has none."""
-        found = {"train": self.train, "validation": self.validation, "test": self.test}[split]
+        found = self.parts().get(split)
         if found is None:
             raise DataError(f"there is no {split} split with labels", "Name a file, or choose another --split")
         return found

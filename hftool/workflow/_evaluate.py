@@ -58,7 +58,7 @@ def evaluate(
     fallback: bool = False,
     progress: Progress = silent,
 ) -> Report:
-    """Measure a model on labelled rows, or on running text.
+    """Measure a model on labelled rows, or on running text. Raises what `load` raises, DataError and UsageError.
 
     Args:
         model: A name, a Hub id, a model or run folder, a Run, or the Result of `finetune`.
@@ -76,15 +76,10 @@ def evaluate(
         offline: Open no socket.
         fallback: Whether a stand-in may be used.
         progress: Receives events and notices.
-
-    Raises:
-        HftoolError: What `load` raises, DataError, UsageError.
     """
     model, rows = model_name(model), rows_table(task)
     word = PATH if rows else None if task is None else task_name(task)
-    if word is None and (column or encoding):
-        raise UsageError("columns and an encoding go with a task or a file", f"hftool evaluate {model} FILE ...")
-    _check_words(model, split, errors, head)
+    _check_words(model, word, split, errors, head, has_options=bool(column or encoding))
     module = None if metric is None else load_metric(metric, trusted=trust_metric, offline=offline)
     model_source = resolve_model(model, head=head, offline=offline, fallback=fallback, progress=progress)
     loaded = trained(load_resolved(model_source, head=head, device=device, progress=progress), None)
@@ -92,17 +87,32 @@ def evaluate(
         part = own_rows(model_source, split, model, loaded.head_config, offline=offline, progress=progress)
     else:
         data = _data_of(model_source, word, rows, encoding=encoding, offline=offline, progress=progress)
-        loaded = _with_task(loaded, data, head)
-        part = rows_to_measure(data, word, split, loaded.head_config, column or {}, chosen=head is not None, progress=progress)
-    part = part.keep(sample_indices(len(part.rows), limit, seed))
-    loaded = with_label_range(part, loaded)
+        loaded, part = _task_rows(data, word, split, loaded, column or {}, head, progress)
     target = _errors_file(errors, model_source, loaded)
-    report = _measured(part, loaded, module, metric)
-    _write_errors(report, target, progress)
-    return report
+    part = part.keep(sample_indices(len(part.rows), limit, seed))
+    return _with_errors(_measured(part, with_label_range(part, loaded), module, metric), target, progress)
 
 
-def _check_words(model: str, split: str | None, errors: str | Path | None, head: str | None) -> None:
+def _task_rows(
+    data: TaskSource,
+    word: str,
+    split: str | None,
+    loaded: Loaded,
+    given: Mapping[str, str],
+    head: str | None,
+    progress: Progress,
+) -> tuple[Loaded, SplitRows]:
+    """The model as it is measured on a task, and the rows of the task."""
+    loaded = _with_task(loaded, data, head)
+    return loaded, rows_to_measure(data, word, split, loaded.head_config, given, chosen=head is not None, progress=progress)
+
+
+def _check_words(
+    model: str, task: str | None, split: str | None, errors: str | Path | None, head: str | None, *, has_options: bool
+) -> None:
+    """Raise UsageError or OutputUnavailable before anything is read. has_options: whether columns or an encoding are given."""
+    if task is None and has_options:
+        raise UsageError("columns and an encoding go with a task or a file", f"hftool evaluate {model} FILE ...")
     if split is not None:
         parse_as(SPLIT, split, name="split")
     if errors is not None:
@@ -130,10 +140,12 @@ def _errors_file(errors: str | Path | None, model_source: ModelSource, loaded: L
     return None
 
 
-def _write_errors(report: Report, target: Path | None, progress: Progress) -> None:
+def _with_errors(report: Report, target: Path | None, progress: Progress) -> Report:
+    """The report, after its wrong rows were written to the target, if any."""
     if target is not None:
         write_rows(target, (dict(row) for row in report.errors), overwrite=True)
         notice(progress, f"{len(report.errors)} wrong rows, the worst first: {target}")
+    return report
 
 
 def _with_task(loaded: Loaded, data: TaskSource, head: str | None) -> Loaded:

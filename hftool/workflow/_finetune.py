@@ -377,7 +377,7 @@ def _with_metrics(head_config: HeadConfig, metrics: Mapping[str, Any], predictor
 
 
 def _write_rejected(run: Run, job: FinetuneJob, progress: Progress) -> None:
-    for part in (job.splits.train, job.splits.validation, job.splits.test):
-        if part is not None and part.rejected:
+    for part in job.splits.parts().values():
+        if part.rejected:
             append_lines(run.rejected, rejected_documents(part.split, part.path, part.rejected))
             notice(progress, f"{len(part.rejected)} rows of {part.path} cannot be used: see {run.rejected}")

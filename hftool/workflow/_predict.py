@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hftool.data.readers.plain_text import check_running_text
-from hftool.data.readers.tables import Record, Rejected, Row, file_format, stream
+from hftool.data.readers.tables import Record, Rejected, Row, Table, file_format, stream
 from hftool.data.rows import MAX_REJECTED, map_row
 from hftool.data.splits import mapping_sentence
 from hftool.data.writers import output_format, write_lines, write_rows
@@ -26,7 +26,6 @@ from hftool.workflow.choose_head import columns_to_answer
 from hftool.workflow.in_memory import PATH, records, rows_table
 
 ROWS_AT_A_TIME = 4096
-_Opened = tuple[list[Record], tuple[str, ...], Iterator[Record]]  # the first records, the columns, the remaining records
 SAMPLED = 1000  # rows from which the columns and the kind of text are inferred
 
 
@@ -46,9 +45,7 @@ def predict(
     progress: Progress = silent,
     handle: Any = None,
 ) -> Any:
-    """Answer every row of a file or of rows in memory, in order and in bounded memory.
-
-    A row of the output has its own columns, then the parts of its answer, which are empty where it cannot be answered.
+    """Answer every row of a file or of rows in memory, in order. Raises what `load` raises, DataError and OutputUnavailable.
 
     Args:
         model: A loaded model, or what `load` takes.
@@ -66,10 +63,8 @@ def predict(
         handle: Receives JSON Lines where there is no `out`; by default stdout.
 
     Returns:
-        The number of rows; for rows in memory without `out` and `handle`, the rows of the output.
-
-    Raises:
-        HftoolError: What `load` raises, DataError, OutputUnavailable.
+        The number of rows; for rows in memory without `out` and `handle`, the rows of the output: their own columns, then the
+        parts of the answer, which are empty where a row cannot be answered.
     """
     table = rows_table(source)
     path = PATH if table else _file(source)
@@ -77,22 +72,45 @@ def predict(
     model_source = None
     if not isinstance(model, Loaded):
         model_source = resolve_with_head(model, head, offline=offline, fallback=fallback, progress=progress)
-    rejected: list[Rejected] = []
-    opened: _Opened = (
-        (records(table), table.columns, iter(()))
-        if table
-        else _opened(path, encoding, rejected, is_text=head is not None, progress=progress)
-    )
+    opened = _memory(table) if table else _opened(path, encoding, is_text=head is not None, progress=progress)
     loaded = trained(load_resolved(model_source, head=head, device=device, progress=progress) if model_source else model, head)
     _check_array(out, loaded)
-    sample, present, rest = opened
-    mapping = columns_to_answer(present, sample, loaded, column or {}, path, chosen=head is not None)
-    notice(progress, mapping_sentence(mapping))
-    answers = _Answered(loaded, mapping, present, {**natural_options(loaded), **(options or {})}, top_k, path, progress)
-    rows = answers.rows(itertools.chain(sample, rest), rejected)
+    rows = _answers(loaded, opened, path, column or {}, options or {}, top_k, chosen=head is not None, progress=progress)
     if table and out is None and handle is None:
         return list(rows)
     return write_lines(handle or sys.stdout, rows) if out is None else write_rows(Path(out), rows)
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """The first records of some rows, the columns, the remaining records, and the rows that cannot be read."""
+
+    sample: list[Record]
+    columns: tuple[str, ...]
+    rest: Iterator[Record]
+    rejected: list[Rejected]
+
+
+def _memory(table: Table) -> _Opened:
+    return _Opened(records(table), table.columns, iter(()), [])
+
+
+def _answers(
+    loaded: Loaded,
+    opened: _Opened,
+    path: str,
+    given: Mapping[str, str],
+    options: Mapping[str, Any],
+    top_k: int | None,
+    *,
+    chosen: bool,
+    progress: Progress,
+) -> Iterator[Row]:
+    """The rows of the output; a notice names the columns."""
+    mapping = columns_to_answer(opened.columns, opened.sample, loaded, given, path, chosen=chosen)
+    notice(progress, mapping_sentence(mapping))
+    answered = _Answered(loaded, mapping, opened.columns, {**natural_options(loaded), **options}, top_k, path, progress)
+    return answered.rows(itertools.chain(opened.sample, opened.rest), opened.rejected)
 
 
 def _check_out(out: str | Path | None) -> None:
@@ -112,12 +130,13 @@ def _check_array(out: str | Path | None, loaded: Loaded) -> None:
         raise UsageError("an array holds vectors, and these answers are none", "Write .jsonl, .csv, .tsv or .parquet")
 
 
-def _opened(source: str, encoding: str | None, rejected: list[Rejected], *, is_text: bool, progress: Progress) -> _Opened:
+def _opened(source: str, encoding: str | None, *, is_text: bool, progress: Progress) -> _Opened:
     """The first records of a file, its columns, and the remaining records.
 
     is_text: accept lines as text, whatever they look like. Raises what `stream` raises, DataError.
     """
     notes: list[str] = []
+    rejected: list[Rejected] = []
     names, records = stream(source, encoding=encoding, rejected=rejected, notes=notes)
     sample = list(itertools.islice(records, SAMPLED))
     if not sample:
@@ -126,7 +145,7 @@ def _opened(source: str, encoding: str | None, rejected: list[Rejected], *, is_t
         check_running_text((record.row["text"] for record in sample), source)
     for note in notes:
         notice(progress, note)
-    return sample, names or tuple(sample[0].row), records
+    return _Opened(sample, names or tuple(sample[0].row), records, rejected)
 
 
 def _one_by_one(predictor: Predictor, rows: Sequence[Row], refused: dict[int, str]) -> list[Answer]:

@@ -257,7 +257,8 @@ def prepare(found: ResolvedInputs, splits: Splits, progress: Progress = silent) 
     most = _most_tokens(tokenizer, splits, settings.max_new_tokens, limit)
     head_config = dataclasses.replace(_new_head_config(found, splits, family), max_length=length, max_new_tokens=most)
     head_config = with_metric(head_config, get_head(tokenizer, head_config, model_config).metrics(), settings.metric)
-    encoded = _encode(tokenizer, head_config, model_config, splits)
+    head = get_head(tokenizer, head_config, model_config)
+    encoded = {name: head.encode(part.rows) for name, part in splits.parts().items()}
     if not encoded["train"]:
         raise DataError(f"{splits.train.path} has no text to train on", "Raise --limit, or add rows")
     if settings.max_length is None:
@@ -345,12 +346,6 @@ def _most_tokens(tokenizer: Any, splits: Splits, given: int | None, limit: int) 
     return given or min(max(len(ids) for some in encoded for ids in some["input_ids"]), MOST_NEW_TOKENS, room)
 
 
-def _encode(tokenizer: Any, head_config: HeadConfig, model_config: Any, splits: Splits) -> dict[str, list[Feature]]:
-    head = get_head(tokenizer, head_config, model_config)
-    parts = {"train": splits.train, "validation": splits.validation, "test": splits.test}
-    return {name: head.encode(part.rows) for name, part in parts.items() if part is not None}
-
-
 def _with_absolute_paths(settings: Config, model_source: ModelSource, data: TaskSource) -> Config:
     """Absolute paths and pinned revisions, so that the config of a run works from any folder and stays reproducible."""
     return dataclasses.replace(
@@ -377,7 +372,7 @@ def manifest(job: FinetuneJob) -> dict[str, Any]:
     found, settings, splits = job.found, job.settings, job.splits
     files, folder, known = data_files(found.data.tables), found.model_source.folder, found.model_source.hashes
     digests = {key: sha256(path) for key, path in files.items()}
-    parts = {"train": splits.train, "validation": splits.validation, "test": splits.test}
+    parts = splits.parts()
     return {
         "hftool": version(DISTRIBUTION),
         "command": sys.argv,
@@ -394,8 +389,8 @@ def manifest(job: FinetuneJob) -> dict[str, Any]:
         "data": {str(path): digests[key] for key, path in files.items()},
         "data_splits": digests,
         "data_revision": found.data.pinned,
-        "rows": {name: len(part.rows) for name, part in parts.items() if part is not None},
-        "rejected": sum(len(part.rejected) for part in parts.values() if part is not None),
+        "rows": {name: len(part.rows) for name, part in parts.items()},
+        "rejected": sum(len(part.rejected) for part in parts.values()),
         "duplicates": splits.quality.duplicates,
         "conflicts": splits.quality.conflicts,
         "leaked": splits.quality.leaked,
