@@ -89,8 +89,7 @@ def evaluate(
         data = _data_of(model_source, word, rows, encoding=encoding, offline=offline, progress=progress)
         loaded, part = _task_rows(data, word, split, loaded, column or {}, head, progress)
     target = _errors_file(errors, model_source, loaded)
-    part = part.keep(sample_indices(len(part.rows), limit, seed))
-    return _with_errors(_measured(part, with_label_range(part, loaded), module, metric), target, progress)
+    return _with_errors(_measured(part, loaded, module, metric, limit, seed), target, progress)
 
 
 def _task_rows(
@@ -167,8 +166,9 @@ def _with_task(loaded: Loaded, data: TaskSource, head: str | None) -> Loaded:
     return replace(loaded, head_config=replace(head_config, measures=row.measures, prefix=prefix))
 
 
-def _measured(part: SplitRows, loaded: Loaded, module: Any, name: str | None) -> Report:
-    predictor = make_predictor(loaded)
+def _measured(part: SplitRows, loaded: Loaded, module: Any, name: str | None, limit: int | None, seed: int) -> Report:
+    part = part.keep(sample_indices(len(part.rows), limit, seed))
+    predictor = make_predictor(with_label_range(part, loaded))
     metrics, labels = predictor.head.metrics(), loaded.head_config.labels
     answers, loss = predictor.score(predictor.head.encode(part.rows))
     measured = make_report(answers, part.rows, metrics, labels, loss)
