@@ -257,8 +257,7 @@ def prepare(found: ResolvedInputs, splits: Splits, progress: Progress = silent) 
     most = _most_tokens(tokenizer, splits, settings.max_new_tokens, limit)
     head_config = dataclasses.replace(_new_head_config(found, splits, family), max_length=length, max_new_tokens=most)
     head_config = with_metric(head_config, get_head(tokenizer, head_config, model_config).metrics(), settings.metric)
-    head = get_head(tokenizer, head_config, model_config)
-    encoded = {name: head.encode(part.rows) for name, part in splits.parts().items()}
+    encoded = _encode(tokenizer, head_config, model_config, splits)
     if not encoded["train"]:
         raise DataError(f"{splits.train.path} has no text to train on", "Raise --limit, or add rows")
     if settings.max_length is None:
@@ -344,6 +343,12 @@ def _most_tokens(tokenizer: Any, splits: Splits, given: int | None, limit: int) 
     texts = [shorten(tokenizer, text, MOST_NEW_TOKENS)[0] for text in texts]
     encoded = (tokenizer(text_target=texts[some], add_special_tokens=True, verbose=False) for some in groups(texts))
     return given or min(max(len(ids) for some in encoded for ids in some["input_ids"]), MOST_NEW_TOKENS, room)
+
+
+def _encode(tokenizer: Any, head_config: HeadConfig, model_config: Any, splits: Splits) -> dict[str, list[Feature]]:
+    head = get_head(tokenizer, head_config, model_config)
+    parts = {"train": splits.train, "validation": splits.validation, "test": splits.test}
+    return {name: head.encode(part.rows) for name, part in parts.items() if part is not None}
 
 
 def _with_absolute_paths(settings: Config, model_source: ModelSource, data: TaskSource) -> Config:
