@@ -9,11 +9,12 @@ from hftool.models.model_card import write_readme
 from hftool.models.quiet import quiet
 from hftool.models.sentence_transformers import SentenceSettings, length_of, sentence_settings
 from hftool.models.tokenizer import load_tokenizer, tokenizer_notes
+from hftool.registry.heads import POOLINGS
 
 # fmt: off
 __all__ = [
-    "HEAD_CONFIG", "HeadConfig", "Loaded", "SentenceSettings", "auto_class_of", "check_length", "describe", "family_of",
-    "keep_classes", "length_limit", "length_of", "load_base", "load_model", "load_tokenizer", "meta_model",
+    "HEAD_CONFIG", "POOLINGS", "HeadConfig", "Loaded", "SentenceSettings", "auto_class_of", "check_length", "describe",
+    "family_of", "keep_classes", "length_limit", "length_of", "load_base", "load_model", "load_tokenizer", "meta_model",
     "natural_head_of", "quiet", "read_config", "read_head_config", "save_base", "save_model", "sentence_settings",
     "tokenizer_notes", "write_head_config", "write_readme",
 ]
