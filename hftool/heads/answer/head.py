@@ -13,11 +13,11 @@ from numpy.lib.stride_tricks import sliding_window_view
 from hftool.data.readers.tables import Row
 from hftool.data.schema import RowSchema
 from hftool.errors import UsageError
-from hftool.heads.base import BaseHead
 from hftool.heads.collate import collate_inputs
 from hftool.heads.protocol import Answer, Batch, Feature, Metrics, Outputs
 from hftool.heads.windows import SpecialTokenTemplate, TokenOffsets, cut_windows, special_token_template, token_offsets
 from hftool.heads.wire import SPANS, InputSpec, Parameter, Schema
+from hftool.models import HeadConfig
 
 DEFAULT_METRICS = ("f1", "exact_match")
 OVERLAP = 128  # tokens that neighbouring windows share, as in the BERT paper's code for SQuAD
@@ -83,14 +83,21 @@ class SpanScores:
 
 
 @dataclass(frozen=True)
-class AnswerHead(BaseHead):
+class AnswerHead:
     """Scores each token of a context as the begin and the end of the answer; long contexts are read in windows.
 
     Under the problem type "answer_or_none" position 0 stands for no answer.
     """
 
+    tokenizer: Any
+    head_config: HeadConfig
+    config: Any = None
+
+    numbers: ClassVar[bool] = False
+    knobs: ClassVar[tuple[str, ...]] = ()
     row_schemas: ClassVar[tuple[RowSchema, ...]] = (RowSchema(("question", "context"), ("answers",)),)
     outputs: ClassVar[tuple[str, ...]] = ("start_logits", "end_logits")
+    batch_tokens: ClassVar[int] = 4096
     sampling: ClassVar[None] = None
     gives: ClassVar[str] = "span"
     parameters: ClassVar[Mapping[str, Parameter]] = {

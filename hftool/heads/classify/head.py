@@ -10,26 +10,33 @@ import torch
 from hftool.data.readers.tables import Row
 from hftool.data.schema import RowSchema
 from hftool.errors import UsageError
-from hftool.heads.base import BaseHead
 from hftool.heads.collate import collate_inputs
 from hftool.heads.long_texts import groups, shorten
 from hftool.heads.protocol import Answer, Batch, Feature, Metrics, Outputs
 from hftool.heads.wire import LABELS as WIRE_LABELS
 from hftool.heads.wire import InputSpec, Parameter, Schema
+from hftool.models import HeadConfig
 
 CHARS_PER_TOKEN = 16  # more than most tokens have
 LABEL_METRICS, NUMBER_METRICS = ("accuracy", "macro_f1"), ("mean_absolute_error", "pearson", "spearman")
 
 
 @dataclass(frozen=True)
-class ClassifyHead(BaseHead):
+class ClassifyHead:
     """Scores C labels for each row, or one number under the problem type "regression".
 
     T5 scores each token of its encoder; the score of a row is the mean over its tokens.
     """
 
+    tokenizer: Any
+    head_config: HeadConfig
+    config: Any = None
+
+    numbers: ClassVar[bool] = False
     knobs: ClassVar[tuple[str, ...]] = ("class_weights", "labels", "prefix")
     row_schemas: ClassVar[tuple[RowSchema, ...]] = (RowSchema(("text",), ("label",), ("text_pair",)),)
+    outputs: ClassVar[tuple[str, ...]] = ("logits",)
+    batch_tokens: ClassVar[int] = 4096
     sampling: ClassVar[None] = None
     gives: ClassVar[str] = "labels"
     parameters: ClassVar[Mapping[str, Parameter]] = {
@@ -132,6 +139,10 @@ class ClassifyHead(BaseHead):
                 }
             )
         return answers
+
+    def join(self, parts: Sequence[Answer]) -> Answer:
+        """The only part of the row."""
+        return parts[0]
 
     def decision(self, answer: Answer) -> tuple[str, Any]:
         """The label or the number."""

@@ -14,16 +14,16 @@ import torch
 from hftool.data.readers.tables import Row
 from hftool.data.schema import RowSchema
 from hftool.errors import UsageError, did_you_mean, listing
-from hftool.heads.base import BaseHead
 from hftool.heads.collate import collate_inputs
 from hftool.heads.long_texts import groups, shorten
 from hftool.heads.protocol import Answer, Batch, Feature, Metrics, Outputs
 from hftool.heads.wire import VECTOR, InputSpec, Parameter, Schema
+from hftool.models import HeadConfig
 from hftool.registry.heads import POOLINGS
 
 
 @dataclass(frozen=True)
-class EmbedHead(BaseHead):
+class EmbedHead:
     """A vector for a text, and for a pair of texts a score, the cosine similarity of their vectors.
 
     Attributes:
@@ -34,12 +34,16 @@ class EmbedHead(BaseHead):
         UsageError: Any other pooling.
     """
 
+    tokenizer: Any
+    head_config: HeadConfig
+    config: Any = None
     pooling: str = ""
 
     numbers: ClassVar[bool] = True
     knobs: ClassVar[tuple[str, ...]] = ("prefix",)
     row_schemas: ClassVar[tuple[RowSchema, ...]] = (RowSchema(("text", "text_pair"), ("label",)), RowSchema(("text",)))
     outputs: ClassVar[tuple[str, ...]] = ("last_hidden_state",)
+    batch_tokens: ClassVar[int] = 4096
     sampling: ClassVar[None] = None
     gives: ClassVar[str] = "vector"
     parameters: ClassVar[Mapping[str, Parameter]] = {
@@ -159,6 +163,10 @@ class EmbedHead(BaseHead):
             return states.masked_fill(~real, -torch.inf).amax(dim=1)
         count = real.sum(dim=1).clamp(min=1)  # a text may be nothing but its prompt
         return (states * real).sum(dim=1) / (count.sqrt() if self._pooling == "mean_sqrt_len_tokens" else count)
+
+    def join(self, parts: Sequence[Answer]) -> Answer:
+        """The only part of the row."""
+        return parts[0]
 
     def decision(self, answer: Answer) -> tuple[str, Any]:
         """The vector of a text, or the score of a pair."""

@@ -16,11 +16,11 @@ import torch
 from hftool.data.readers.tables import Row
 from hftool.data.schema import RowSchema
 from hftool.errors import ConfigError, DataError, UsageError
-from hftool.heads.base import BaseHead
 from hftool.heads.collate import IGNORED, collate_inputs, pad_rows, token_loss
 from hftool.heads.packing import pack, token_ids
 from hftool.heads.protocol import Answer, Batch, Feature, Metrics, Outputs
 from hftool.heads.wire import WORDS, InputSpec, Parameter, Schema
+from hftool.models import HeadConfig
 
 # the share of tokens that are predicted; of these the shares that are masked and replaced by a random token
 PREDICTED, MASKED, REPLACED = 0.15, 0.8, 0.1
@@ -29,7 +29,7 @@ WORD_STARTS = ("Ġ", "▁")  # a token that begins with one of these has a space
 
 
 @dataclass(frozen=True)
-class FillHead(BaseHead):
+class FillHead:
     """Masks tokens of a corpus in training, and fills in the masks of texts in inference.
 
     Attributes:
@@ -40,10 +40,16 @@ class FillHead(BaseHead):
         UsageError: top_k is below 1.
     """
 
+    tokenizer: Any
+    head_config: HeadConfig
+    config: Any = None
     for_inference: bool = False
     top_k: int = 5
 
+    numbers: ClassVar[bool] = False
+    knobs: ClassVar[tuple[str, ...]] = ()
     row_schemas: ClassVar[tuple[RowSchema, ...]] = (RowSchema(("text",)),)
+    outputs: ClassVar[tuple[str, ...]] = ("logits",)
     batch_tokens: ClassVar[int] = 1024  # each has a logit for every token of the vocabulary
     sampling: ClassVar[None] = None
     gives: ClassVar[str] = "words"
@@ -215,6 +221,10 @@ class FillHead(BaseHead):
                 filled = filled.rstrip()
             filled, done = filled + self._readable(token), end
         return filled + text[done:]
+
+    def join(self, parts: Sequence[Answer]) -> Answer:
+        """The only part of the row."""
+        return parts[0]
 
     def decision(self, answer: Answer) -> tuple[str, Any]:
         """The best token for each mask."""

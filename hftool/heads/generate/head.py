@@ -10,25 +10,38 @@ import torch
 from hftool.data.readers.tables import Row
 from hftool.data.schema import RowSchema
 from hftool.errors import ConfigError, DataError, UsageError
-from hftool.heads.base import GeneratingHead
 from hftool.heads.collate import IGNORED, collate_inputs, pad_rows, seeds_of, token_loss
 from hftool.heads.packing import pack, token_ids
-from hftool.heads.protocol import Answer, Batch, Feature, Metrics, Outputs
+from hftool.heads.protocol import Answer, Batch, Feature, GeneratedText, Metrics, Outputs
 from hftool.heads.wire import GENERATION_PARAMETERS, TEXTS, InputSpec, Parameter, Schema, texts_reply
-from hftool.models import family_of
+from hftool.models import HeadConfig, family_of
+from hftool.sampling import SamplingParams
 
 MAX_NEW_TOKENS = 64
 
 
 @dataclass(frozen=True)
-class GenerateHead(GeneratingHead):
-    """Generates text after a prompt."""
+class GenerateHead:
+    """Generates text after a prompt.
 
+    Attributes:
+        settings: The sampling parameters; by default greedy decoding of at most the model's max_new_tokens.
+        ends: Whether an answer has the reason why each text ended.
+    """
+
+    tokenizer: Any
+    head_config: HeadConfig
+    config: Any = None
+    settings: SamplingParams | None = None
+    ends: bool = False
+
+    numbers: ClassVar[bool] = False
     knobs: ClassVar[tuple[str, ...]] = ("max_new_tokens",)
     row_schemas: ClassVar[tuple[RowSchema, ...]] = (
         RowSchema(("prompt",), ("completion",)),
         RowSchema(("text",), for_inference=False),
     )
+    outputs: ClassVar[tuple[str, ...]] = ("logits",)
     batch_tokens: ClassVar[int] = 1024  # each has a logit for every token of the vocabulary
     gives: ClassVar[str] = "text"
     parameters: ClassVar[Mapping[str, Parameter]] = {
@@ -38,8 +51,11 @@ class GenerateHead(GeneratingHead):
     replies: ClassVar[Schema] = TEXTS
     input_spec: ClassVar[InputSpec] = InputSpec(texts={"text": "prompt"}, blank=True, ids=True)
 
-    def _usual_length(self) -> int:
-        return min(MAX_NEW_TOKENS, _positions(self.config) // 2 or MAX_NEW_TOKENS)  # the other half is left to the prompt
+    @property
+    def sampling(self) -> SamplingParams:
+        """The sampling parameters; by default half of the positions of a small model are left to the prompt."""
+        usual = min(MAX_NEW_TOKENS, _positions(self.config) // 2 or MAX_NEW_TOKENS)
+        return self.settings or SamplingParams(max_new_tokens=self.head_config.max_new_tokens or usual)
 
     def encode(self, rows: Sequence[Row]) -> list[Feature]:
         """Tokenize rows, all of the kind of the first.
@@ -154,6 +170,18 @@ class GenerateHead(GeneratingHead):
         """Cross-entropy of logits (B, T, V) against the next token in labels (B, T) -> (sum, number of tokens)."""
         return token_loss(outputs["logits"][:, :-1], batch["labels"][:, 1:])
 
+    def decode(self, outputs: Sequence[Sequence[GeneratedText]], features: Sequence[Feature]) -> list[Answer]:
+        """The texts generated for each prompt -> `text`, `finish`, and `samples` where there are several."""
+        return [generated_answer(self.tokenizer, self.sampling, texts, ends=self.ends) for texts in outputs]
+
+    def join(self, parts: Sequence[Answer]) -> Answer:
+        """The only part of the row."""
+        return parts[0]
+
+    def decision(self, answer: Answer) -> tuple[str, Any]:
+        """The text."""
+        return "text", answer["text"]
+
     def metrics(self) -> Metrics:
         """The metrics of the task; else the loss of a token and its perplexity."""
         return Metrics(
@@ -163,6 +191,31 @@ class GenerateHead(GeneratingHead):
     def reply(self, row: Row, answer: Answer, parameters: Mapping[str, Any]) -> list[dict[str, str]]:
         """The texts."""
         return texts_reply(answer, row["prompt"] if parameters.get("return_full_text") else "")
+
+
+def generated_answer(
+    tokenizer: Any, sampling: SamplingParams, generated: Sequence[GeneratedText], *, ends: bool = False
+) -> Answer:
+    """Decode the texts of a prompt.
+
+    Args:
+        tokenizer: The tokenizer of the model.
+        sampling: How they were generated.
+        generated: The texts, best first.
+        ends: Whether to add `ends`: why each text ended, and its number of tokens.
+
+    Returns:
+        The first as `text`, why it ended as `finish`, and all as `samples` where there are several.
+    """
+    texts = []
+    for one in generated:
+        text = tokenizer.decode(list(one.ids), skip_special_tokens=True, clean_up_tokenization_spaces=False) + one.rest
+        stops = [text.find(stop) for stop in sampling.stop if stop in text]  # not found before: it held special tokens
+        texts.append(text[: min(stops)] if stops else text)
+    answer: dict[str, Any] = {"text": texts[0], "finish": generated[0].finish}
+    if ends:
+        answer["ends"] = [(one.finish, len(one.ids)) for one in generated]
+    return {**answer, "samples": texts} if len(texts) > 1 else answer
 
 
 def _positions(config: Any) -> int:

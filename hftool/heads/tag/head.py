@@ -15,11 +15,11 @@ from hftool.data.schema import RowSchema
 from hftool.data.tag_schemes import OUTSIDE, Scheme, scheme_of
 from hftool.data.unspaced_scripts import UNIT, UNSPACED
 from hftool.errors import DataError, UsageError
-from hftool.heads.base import BaseHead
 from hftool.heads.collate import IGNORED, collate_inputs, pad_rows, token_loss
 from hftool.heads.protocol import Answer, Batch, Feature, Metrics, Outputs
 from hftool.heads.windows import SpecialTokenTemplate, TokenOffsets, cut_windows, special_token_template, token_offsets
 from hftool.heads.wire import ENTITIES, InputSpec, Parameter, Schema
+from hftool.models import HeadConfig
 
 DEFAULT_METRICS = ("entity_f1", "precision", "recall", "accuracy")
 BEGINS, ENDS = ("B", "S"), ("E", "S")
@@ -58,15 +58,22 @@ class WordTags:
 
 
 @dataclass(frozen=True)
-class TagHead(BaseHead):
+class TagHead:
     """Scores C tags for the first token of each word.
 
     Texts longer than max_length are read in windows; each word is trained and predicted in the window where it is farthest from
     a border.
     """
 
+    tokenizer: Any
+    head_config: HeadConfig
+    config: Any = None
+
+    numbers: ClassVar[bool] = False
     knobs: ClassVar[tuple[str, ...]] = ("labels",)
     row_schemas: ClassVar[tuple[RowSchema, ...]] = (RowSchema(("tokens",), ("tags",)), RowSchema(("text",)))
+    outputs: ClassVar[tuple[str, ...]] = ("logits",)
+    batch_tokens: ClassVar[int] = 4096
     sampling: ClassVar[None] = None
     gives: ClassVar[str] = "entities"
     parameters: ClassVar[Mapping[str, Parameter]] = {}

@@ -10,30 +10,47 @@ import torch
 from hftool.data.readers.tables import Row
 from hftool.data.schema import RowSchema
 from hftool.errors import UsageError
-from hftool.heads.base import GeneratingHead
 from hftool.heads.collate import IGNORED, collate_inputs, pad_rows, seeds_of, token_loss
+from hftool.heads.generate.head import generated_answer
 from hftool.heads.long_texts import groups, shorten
-from hftool.heads.protocol import Answer, Batch, Feature, Metrics, Outputs
+from hftool.heads.protocol import Answer, Batch, Feature, GeneratedText, Metrics, Outputs
 from hftool.heads.wire import GENERATION_PARAMETERS, TEXTS, InputSpec, Parameter, Schema, texts_reply
+from hftool.models import HeadConfig
 from hftool.registry.languages import language_of
+from hftool.sampling import SamplingParams
 
 MAX_NEW_TOKENS = 128
 
 
 @dataclass(frozen=True)
-class Text2TextHead(GeneratingHead):
-    """Encodes the model's prefix and a source, and generates a target."""
+class Text2TextHead:
+    """Encodes the model's prefix and a source, and generates a target.
 
+    Attributes:
+        settings: The sampling parameters; by default greedy decoding.
+        ends: Whether an answer has the reason why each text ended.
+    """
+
+    tokenizer: Any
+    head_config: HeadConfig
+    config: Any = None
+    settings: SamplingParams | None = None
+    ends: bool = False
+
+    numbers: ClassVar[bool] = False
     knobs: ClassVar[tuple[str, ...]] = ("max_new_tokens", "prefix")
     row_schemas: ClassVar[tuple[RowSchema, ...]] = (RowSchema(("source",), ("target",)),)
+    outputs: ClassVar[tuple[str, ...]] = ("logits",)
     batch_tokens: ClassVar[int] = 2048
     gives: ClassVar[str] = "text"
     parameters: ClassVar[Mapping[str, Parameter]] = GENERATION_PARAMETERS
     replies: ClassVar[Schema] = TEXTS
     input_spec: ClassVar[InputSpec] = InputSpec(texts={"text": "source"})
 
-    def _usual_length(self) -> int:
-        return MAX_NEW_TOKENS
+    @property
+    def sampling(self) -> SamplingParams:
+        """The sampling parameters."""
+        return self.settings or SamplingParams(max_new_tokens=self.head_config.max_new_tokens or MAX_NEW_TOKENS)
 
     def encode(self, rows: Sequence[Row]) -> list[Feature]:
         """Tokenize sources, truncated to max_length, and targets, truncated to max_new_tokens; the end token is kept, as in T5.
@@ -101,6 +118,18 @@ class Text2TextHead(GeneratingHead):
     def loss(self, outputs: Outputs, batch: Batch) -> tuple[torch.Tensor, int]:
         """Cross-entropy of logits (B, U, V) against labels (B, U) -> (sum, number of tokens)."""
         return token_loss(outputs["logits"], batch["labels"])
+
+    def decode(self, outputs: Sequence[Sequence[GeneratedText]], features: Sequence[Feature]) -> list[Answer]:
+        """The texts generated for each source -> `text`, `finish`, and `samples` where there are several."""
+        return [generated_answer(self.tokenizer, self.sampling, texts, ends=self.ends) for texts in outputs]
+
+    def join(self, parts: Sequence[Answer]) -> Answer:
+        """The only part of the row."""
+        return parts[0]
+
+    def decision(self, answer: Answer) -> tuple[str, Any]:
+        """The text."""
+        return "text", answer["text"]
 
     def metrics(self) -> Metrics:
         """The metrics of the task; else ROUGE. Lin, "ROUGE: A Package for Automatic Evaluation of Summaries", 2004."""
