@@ -1,4 +1,4 @@
-"""python -m hftool"""
+"""The command line as `python -m hftool`."""
 
 from hftool.cli.app import entry
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hftool.errors import ConfigError, HftoolError, InputMissing, UsageError, did_you_mean
+from hftool.errors import ConfigError, HftoolError, InputMissing, UsageError, brief, did_you_mean
 
 Value = int | float | str | bool | None
 
@@ -307,7 +307,7 @@ def _read_texts(path: str) -> list[tuple[str, Any]]:
             raise ConfigError(f"{path} must hold `key: value` lines", "See config.yaml in any run folder")
         return [(str(loader.construct_object(k, deep=True)), loader.construct_object(v, deep=True)) for k, v in node.value]
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+        raise ConfigError(f"{path} is not YAML: {brief(error)}") from None
 
 
 def dump_config(config: Config) -> str:

@@ -148,6 +148,11 @@ def as_line(text: str) -> str:
     return UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 
 
+def brief(error: BaseException, most: int = 200) -> str:
+    """The message of a library's error on one line, at most `most` characters."""
+    return " ".join(str(error).split())[:most]
+
+
 def listing(names: Iterable[object], *, most: int = 12) -> str:
     """Names for an error message: quoted, comma separated, at most `most` of them."""
     shown = [f"'{name}'" for name in names]

@@ -12,7 +12,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -50,10 +50,11 @@ class Pushed:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A repository in the cache: its folder and its 40-digit revision."""
+    """A repository in the cache: its folder, its 40-digit revision, and the SHA-256 of the files that were hashed, by name."""
 
     folder: Path
     revision: str
+    hashes: Mapping[str, str] = field(default_factory=dict)
 
 
 def cached(repo: str, revision: str = "", *, kind: str = "model", part: str = "") -> Snapshot | None:
@@ -188,18 +189,18 @@ def _download(repo: str, sha: str, kind: str, wanted: list[str]) -> None:
 
     tries: Counter[tuple[str, str, str]] = Counter()
 
-    def before(request: Any) -> None:
+    def _before(request: Any) -> None:
         key = request.method, str(request.url), request.headers.get("range", "")  # a resumed download has another range
         tries[key] += 1
         if tries[key] > (TRIES if request.method == "GET" else 1):
             raise HubUnreachable(f"the download of {repo} broke off: nothing more comes", KEPT)
 
-    def after(response: Any) -> None:
+    def _after(response: Any) -> None:
         if response.is_error:  # the library would wait and retry
             hint = ACCESS if response.status_code in (401, 403) else KEPT
             raise HubUnreachable(f"the download of {repo} broke off: HTTP {response.status_code}", hint)
 
-    with _fail_fast(after, before):
+    with _fail_fast(_after, _before):
         settings = constants.HF_HUB_DISABLE_XET, constants.DOWNLOAD_CHUNK_SIZE
         try:
             constants.HF_HUB_DISABLE_XET, constants.DOWNLOAD_CHUNK_SIZE = True, CHUNK
@@ -267,7 +268,7 @@ def _get(url: str) -> tuple[int, bytes]:
 
     status, body = Future[int](), Future[bytes]()
 
-    def request() -> None:
+    def _request() -> None:
         try:  # not build_hf_headers, which sends another request, with another three seconds
             token = None if constants.HF_HUB_DISABLE_IMPLICIT_TOKEN else get_token()
             headers = {"authorization": f"Bearer {token}"} if token else {}
@@ -277,7 +278,7 @@ def _get(url: str) -> tuple[int, bytes]:
         except Exception as error:  # raised in the waiting thread
             (body if status.done() else status).set_exception(error)
 
-    threading.Thread(target=request, daemon=True).start()
+    threading.Thread(target=_request, daemon=True).start()
     return status.result(TIMEOUT), body.result(SLOW)
 
 
@@ -285,8 +286,10 @@ def push(repo: str, files: Mapping[str, Path], *, public: bool, message: str) ->
     """Upload files to a model repository in one commit; its other files stay, and a missing repository is created.
 
     Args:
+        repo: owner/name.
         files: Name in the repository to local file.
         public: Whether a new repository is public, and whether an existing one may be.
+        message: The message of the commit.
 
     Raises:
         UsageError: Not a repository id, or the repository is public without `public`.
@@ -305,12 +308,12 @@ def push(repo: str, files: Mapping[str, Path], *, public: bool, message: str) ->
     exists = _repo_exists(repo, public=public)
     api = HfApi(endpoint=constants.ENDPOINT, token=token)
 
-    def after(response: Any) -> None:
+    def _after(response: Any) -> None:
         if response.status_code == 429 or response.status_code >= 500:  # the library would retry for minutes
             raise HubUnreachable(f"pushing to {repo} broke off: HTTP {response.status_code}", "Type the command again later")
 
     try:
-        with _fail_fast(after):
+        with _fail_fast(_after):
             if not exists:
                 api.create_repo(repo, private=not public, exist_ok=True)
             additions = [CommitOperationAdd(name, str(path)) for name, path in files.items()]

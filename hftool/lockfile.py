@@ -63,11 +63,7 @@ class Lock:
         return all((folder / name).is_file() for name in _of_part(self.entries[kind, repo].files, part))
 
     def check(self, repo: str, folder: Path, *, kind: str, part: str = "") -> None:
-        """Raise Refused unless the snapshot has exactly the locked files, among those that could be read.
-
-        Args:
-            part: A folder of a data set; the rest is not checked.
-        """
+        """Raise Refused unless the snapshot has exactly the locked files, among those that could be read, or of a part."""
         known = _of_part(self.entries[kind, repo].files, part)
         # `datasets` reads every file it knows, more than hftool fetches; transformers only what `is_read` names
         present = _of_part(_present(folder, kind, every_file=kind == "dataset"), part)

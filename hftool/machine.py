@@ -49,7 +49,7 @@ def this_machine() -> Machine:
 
     return Machine(
         system=f"{platform.system()} {platform.machine()}",
-        processor=_processor(),
+        processor=_cpuinfo("model name") or platform.processor() or platform.machine(),
         cores=usable_cores(),
         threads=torch.get_num_threads(),
         memory=total_memory(),
@@ -61,10 +61,6 @@ def this_machine() -> Machine:
 def _cpuinfo(key: str) -> str:
     lines = _read(Path("/proc/cpuinfo")).splitlines()
     return next((line.partition(":")[2].strip() for line in lines if line.split(":")[0].strip() == key), "")
-
-
-def _processor() -> str:
-    return _cpuinfo("model name") or platform.processor() or platform.machine()
 
 
 def usable_cores() -> int:
@@ -144,10 +140,6 @@ def choose_device(wish: str) -> str:
 
 def share_devices(device: str, *, wish: str = "auto") -> str:
     """The device of a run as a whole: `cuda` where each of several processes has its own GPU.
-
-    Args:
-        device: The chosen device.
-        wish: The requested device.
 
     Raises:
         UsageError: There are fewer GPUs than processes, or one GPU was requested by its number.

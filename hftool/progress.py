@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Kind = Literal["notice", "plan", "step", "evaluation", "saved", "rows"]
+Level = Literal["info", "warning"]
 
 
 @dataclass(frozen=True)
 class Event:
     """One progress event. `text` is for people, `values` for code.
 
-    notice      text only: a default that was chosen for the user
+    notice      text only: a default that was chosen for the user; with level "warning" a stand-in, which is shown even if quiet
     plan        values: steps, epochs, rows
     step        values: step, steps, loss, learning_rate, grad_norm, tokens_per_second, seconds_left, logged
     evaluation  values: step and the metrics by name
@@ -25,6 +26,7 @@ class Event:
     kind: Kind
     text: str = ""
     values: Mapping[str, float | int | str | bool] = field(default_factory=dict)
+    level: Level = "info"
 
 
 Progress = Callable[[Event], None]
@@ -34,6 +36,6 @@ def silent(event: Event) -> None:
     """Ignore events; the default."""
 
 
-def notice(progress: Progress, text: str) -> None:
+def notice(progress: Progress, text: str, level: Level = "info") -> None:
     """Send a notice of one line."""
-    progress(Event("notice", text))
+    progress(Event("notice", text, level=level))

@@ -4,7 +4,7 @@ import importlib.util
 import logging
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from hftool import hub
@@ -49,6 +49,7 @@ class ModelSource:
         row: Its registry row, if it has one.
         stand_in: Set if it is used instead of the requested model.
         run: The run folder that it belongs to, if any.
+        hashes: The SHA-256 of the files that were hashed, by name.
     """
 
     folder: Path
@@ -57,6 +58,7 @@ class ModelSource:
     row: Model | None = None
     stand_in: StandIn | None = None
     run: Run | None = None
+    hashes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -111,8 +113,11 @@ def resolve_model(name: str, *, head: str | None, offline: bool, fallback: bool,
     """Resolve MODEL: a registry name, a run folder, a model folder, or a Hub id (owner/name[@revision]).
 
     Args:
+        name: A MODEL as on the command line.
         head: The head it is used with, which decides what may stand in for it; by default its natural head.
+        offline: Open no socket.
         fallback: Whether a stand-in may be used; `progress` gets a notice.
+        progress: Receives notices.
 
     Raises:
         UsageError: Unknown name.
@@ -185,7 +190,7 @@ def _check_as_written(folder: Path) -> None:
 def _source_of_row(row: Model, *, head: str, offline: bool, fallback: bool, progress: Progress) -> ModelSource:
     local = _find_local(row)
     if local is not None:
-        return ModelSource(local.folder, row.repo or row.name, local.revision, row)
+        return ModelSource(local.folder, row.repo or row.name, local.revision, row, hashes=local.hashes)
     reason = HubUnreachable(f"{row.name} ({row.repo}) is not in the cache", "Leave --offline out once to fetch it")
     if not offline:
         try:
@@ -204,7 +209,7 @@ def _source_of_row(row: Model, *, head: str, offline: bool, fallback: bool, prog
         if found is not None:
             about = f"{other.repo or 'bundled'}, {other.parameters / 1e6:.1f} M parameters"
             stand_in = _use_stand_in(row.name, other.name, about, reason, progress)
-            return ModelSource(found.folder, other.repo or other.name, found.revision, other, stand_in)
+            return ModelSource(found.folder, other.repo or other.name, found.revision, other, stand_in, hashes=found.hashes)
     raise HubUnreachable(f"{reason.detail}, and its stand-in {names[0]} is not installed", INSTALL_OFFLINE)
 
 
@@ -227,7 +232,7 @@ def _use_stand_in(requested: str, used: str, about: str, reason: HubUnreachable,
         f"stand-in: '{requested}' is not available ({reason.detail}), so '{used}' ({about}) is used in its place; "
         "--no-fallback makes this an error"
     )
-    notice(progress, text)
+    notice(progress, text, "warning")
     if progress is silent:
         logging.getLogger(__name__).warning(text)
     return StandIn(requested, used)
@@ -244,7 +249,7 @@ def _installed(row: Model) -> hub.Snapshot | None:
     if not (folder / "model.safetensors").is_file():
         return None
     check_hash(folder / "model.safetensors", row.package.sha256)
-    return hub.Snapshot(folder, row.revision)
+    return hub.Snapshot(folder, row.revision, {"model.safetensors": row.package.sha256})
 
 
 def resolve_task(

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from hftool.errors import DataError, InputMissing, Refused, UsageError
-from hftool.storage.checksums import sha256
+from hftool.errors import DataError, InputMissing, Refused, UsageError, brief
+from hftool.storage.checksums import compare_folder
 from hftool.storage.json_documents import MAX_BYTES, check_plain, containers, open_plain, read_document
 
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".h5", ".msgpack", ".joblib")
@@ -52,6 +52,7 @@ def check_folder(folder: Path, *, weights: bool = True) -> None:
     """Check that `folder` holds a model that can be loaded without executing any of its content.
 
     Args:
+        folder: The model folder.
         weights: Whether it must hold weights; config and tokenizer alone are checked as strictly.
 
     Raises:
@@ -226,7 +227,7 @@ def check_onnx(path: Path) -> None:
     try:
         model = onnx.load_model_from_string(path.read_bytes())
     except Exception as error:  # protobuf's DecodeError, or ValueError
-        raise DataError(f"'{path}' is damaged: no ONNX graph ({' '.join(str(error).split())[:80]})") from None
+        raise DataError(f"'{path}' is damaged: no ONNX graph ({brief(error, 80)})") from None
     own = {(function.domain, function.name) for function in model.functions}
     for node in _nodes(model):
         known = node.domain in OPERATORS or (node.domain, node.op_type) in own
@@ -292,8 +293,7 @@ def check_extra(*more: str) -> None:
 
 def check_hash(path: Path, expected: str) -> None:
     """Raise Refused unless the file has the expected SHA-256."""
-    found = sha256(path)
-    if found != expected:
+    for found in compare_folder(path.parent, {path.name: expected}).changed.values():
         raise Refused(
             f"'{path}' has the SHA-256 {found[:16]}..., not the {expected[:16]}... that is registered for it",
             "Install the package again from the index you trust",

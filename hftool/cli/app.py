@@ -187,9 +187,9 @@ def _usage_error(error: Any, words: Sequence[str]) -> UsageError:
     if option and hasattr(error, "possibilities"):
         return _unknown_option(option, error.ctx, verb, words)
     if option:
-        needs = "needs a value" if "requires" in text else "takes no value"
+        needs = "takes no value" if any(word.startswith(f"{option}=") for word in words) else "needs a value"
         return UsageError(f"the option '{option}' {needs}", otherwise)
-    if text.startswith("No such command"):
+    if not known:
         return UsageError(f"unknown verb '{verb}'", did_you_mean(verb, app_verbs(), otherwise=otherwise))
     return UsageError(text[:1].lower() + text[1:], otherwise)
 

@@ -79,8 +79,7 @@ def _check_given_once(parser: Any, args: list[str]) -> None:
 
 
 def _with_flag_defaults(params: Iterable[Any]) -> list[Any]:
-    """Parameters with False for flags that are not given: typer's --help and completion use None, for which pydantic is
-    imported (0.1 s)."""
+    """Parameters with False for flags that are not given: for None typer's --help and completion import pydantic (0.1 s)."""
     settled = list(params)
     for param in settled:
         if param.param_type_name == "option" and param.is_flag and param.default is None:

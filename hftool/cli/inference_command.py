@@ -10,19 +10,16 @@ import typer
 
 from hftool.cli.help import DATA, GENERATION
 from hftool.cli.options import (
+    SHARED,
     Column,
     Command,
     Device,
     Encoding,
-    Json,
     Model,
-    NoFallback,
-    Offline,
-    Quiet,
     Shared,
-    Verbose,
     column_mapping,
     extend_signature,
+    fields_of,
     go_offline,
     on_terminal,
     texts_or_stdin,
@@ -54,11 +51,7 @@ COMMON: dict[str, tuple[Any, Any]] = {
     "column": (Column, None),
     "encoding": (Encoding, None),
     "device": (Device, "auto"),
-    "offline": (Offline, False),
-    "no_fallback": (NoFallback, False),
-    "as_json": (Json, False),
-    "quiet": (Quiet, False),
-    "verbose": (Verbose, False),
+    **SHARED,
 }
 
 
@@ -126,8 +119,8 @@ def _given(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _common(values: Mapping[str, Any]) -> Common:
-    rest = {name: value for name, value in values.items() if name not in ("column", "no_fallback")}
-    return Common(**rest, columns=column_mapping(values["column"]), fallback=not values["no_fallback"])
+    fields = fields_of(values)
+    return Common(columns=column_mapping(fields.pop("column")), **fields)
 
 
 def wants_help(context: typer.Context, texts: Sequence[str] | None, common: Common) -> bool:
@@ -143,7 +136,7 @@ def ask(
     common: Common,
     *,
     head: str | None,
-    answer: Callable[[Any, list[str]], list[Answer]],
+    pair: str | None = None,
     line: Callable[[str, Answer | None, Any], str] = answer_line,
     options: Mapping[str, Any] | None = None,
     top_k: int | None = None,
@@ -154,9 +147,13 @@ def ask(
     """Answer texts, the lines of stdin, or each row of a file, and print the answers.
 
     Args:
-        answer: Model and texts -> answers.
+        texts: The texts of the command line; without any, the lines of stdin.
+        common: The options of all inference verbs.
+        head: The head; None for the model's own, which is then named on stderr.
+        pair: The second text of each.
         line: Text, answer (None for an empty text) and model -> the printed line.
-        options: Fields of the head, for --file.
+        options: Fields of the head.
+        top_k: The number of labels of a row, for --file.
         adapt: Changes the loaded model, such as its prefix.
         document: An answer -> its form in --json.
         blanks: Whether an empty text is answered; otherwise its line is empty.
@@ -167,29 +164,48 @@ def ask(
     if common.out is not None:
         raise UsageError("--out goes with --file", "To keep the answers to texts: > FILE")
     check_of_file(common)
+    from hftool import workflow
     from hftool.data.schema import is_blank
 
     given = texts_or_stdin(texts)
     with common.screen() as progress:
         loaded = adapt(common.load(head, progress))
         full = [text for text in given if blanks or not is_blank(text)]
-        answered = iter(answer(loaded, full))
+        answered = iter(workflow.respond(loaded, head, full, [pair] * len(full) if pair is not None else None, options))
         answers = [next(answered) if blanks or not is_blank(text) else None for text in given]  # one line for each input
+        _name_head(head, common, loaded)  # after the answers: an error is one line
         notify_truncated(answers, loaded, progress)
     if common.as_json:
-        spec = head_spec(loaded.head_config.head)
-        made = [document(answer) if answer is not None else {spec.empty_key: None} for answer in answers]
-        rows = [{spec.text_key: text, **answer} for text, answer in zip(given, made, strict=True)]
-        print_json({"answers": rows, "stand_in": dict(loaded.head_config.stand_in)})
+        _print_json(given, [document(answer) if answer is not None else None for answer in answers], loaded)
         return None
     for text, given_answer in zip(given, answers, strict=True):
         typer.echo(line(text, given_answer, loaded))
     return None
 
 
+def _print_json(texts: Sequence[str], answers: Sequence[Answer | None], loaded: Any) -> None:
+    """Print the texts with their answers as one document."""
+    spec = head_spec(loaded.head_config.head)
+    documents = [_without_arrays(answer) if answer is not None else {spec.empty_key: None} for answer in answers]
+    rows = [{spec.text_key: text, **answer} for text, answer in zip(texts, documents, strict=True)]
+    print_json({"answers": rows, "stand_in": dict(loaded.head_config.stand_in)})
+
+
+def _without_arrays(answer: Answer) -> Answer:
+    """An answer as JSON, which has no arrays."""
+    return {key: value.tolist() if hasattr(value, "tolist") else value for key, value in answer.items()}
+
+
+def _name_head(head: str | None, common: Common, loaded: Any) -> None:
+    """Print the head of the model, where it was left open and the verb is not --quiet."""
+    if head is None and not common.quiet:
+        spec = head_spec(loaded.head_config.head)
+        typer.echo(f"this model is to {spec.purpose or spec.name}", err=True)
+
+
 def notify_truncated(answers: Sequence[Answer | None], loaded: Any, progress: Any) -> None:
     """Notify how many texts were truncated."""
-    cut = sum("cut" in made for made in answers if made is not None)
+    cut = sum("cut" in answer for answer in answers if answer is not None)
     if cut:
         length = loaded.head_config.max_length
         notice(progress, f"{cut} of {len(answers)} texts are longer than {length} tokens and were truncated")
@@ -219,6 +235,7 @@ def _ask_file(
         raise UsageError("--json prints one document, and --file writes rows", "Add --out FILE, or leave --json out")
     with common.screen() as progress:
         loaded = adapt(common.load(head, progress))
+        _name_head(head, common, loaded)
         count = workflow.predict(
             loaded,
             common.file,

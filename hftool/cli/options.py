@@ -20,11 +20,18 @@ from hftool.errors import DataError, UsageError, did_you_mean
 from hftool.progress import Progress
 
 Command = TypeVar("Command", bound=Callable[..., None])
+SHORT_ROLES = ("text", "text_pair", "label", "source", "target")  # roles with an option of their own
 
 
 def number(option: str, *, least: int, most: float = math.inf) -> Any:
     """A parser for a whole number, whose error names the option and the range."""
     row = Knob(int, "", least=least, most=most)
+    return lambda raw: parse_as(row, raw, name=option)
+
+
+def choice(option: str, choices: tuple[str, ...]) -> Any:
+    """A parser for one of several words, whose error names the option and the words."""
+    row = Knob(str, "", choices=choices)
     return lambda raw: parse_as(row, raw, name=option)
 
 
@@ -73,29 +80,14 @@ Quiet = Annotated[
 ]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Show the log of the libraries.", rich_help_panel=COMMON)]
 Device = Annotated[
-    str,
-    typer.Option("--device", metavar="WORD", help="Device: auto, cpu, cuda, cuda:1 or mps.", rich_help_panel=COMMON),
+    str, typer.Option("--device", metavar="WORD", help="Device: auto, cpu, cuda, cuda:1 or mps.", rich_help_panel=COMMON)
 ]
 Encoding = Annotated[
     str | None,
     typer.Option("--encoding", metavar="WORD", help="Encoding of text files; by default UTF-8.", rich_help_panel=DATA),
 ]
 Column = Annotated[
-    list[str] | None,
-    typer.Option("--column", metavar="ROLE=NAME", help="The column of a role.", rich_help_panel=DATA),
-]
-Text = Annotated[str | None, typer.Option("--text", metavar="NAME", help="Short for --column text=NAME.", rich_help_panel=DATA)]
-TextPair = Annotated[
-    str | None, typer.Option("--text-pair", metavar="NAME", help="Short for --column text_pair=NAME.", rich_help_panel=DATA)
-]
-Label = Annotated[
-    str | None, typer.Option("--label", metavar="NAME", help="Short for --column label=NAME.", rich_help_panel=DATA)
-]
-Source = Annotated[
-    str | None, typer.Option("--source", metavar="NAME", help="Short for --column source=NAME.", rich_help_panel=DATA)
-]
-Target = Annotated[
-    str | None, typer.Option("--target", metavar="NAME", help="Short for --column target=NAME.", rich_help_panel=DATA)
+    list[str] | None, typer.Option("--column", metavar="ROLE=NAME", help="The column of a role.", rich_help_panel=DATA)
 ]
 Head = Annotated[
     str | None,
@@ -119,32 +111,20 @@ MaxRestarts = Annotated[
     ),
 ]
 
-COLUMNS: dict[str, Any] = {
-    "text": Text,
-    "text_pair": TextPair,
-    "label": Label,
-    "source": Source,
-    "target": Target,
-    "column": Column,
-}
+
+def _short_column(role: str) -> Any:
+    """The option that is short for --column with this role."""
+    flag, help_text = "--" + role.replace("_", "-"), f"Short for --column {role}=NAME."
+    return Annotated[str | None, typer.Option(flag, metavar="NAME", help=help_text, rich_help_panel=DATA)]
+
+
+COLUMNS: dict[str, Any] = {role: _short_column(role) for role in SHORT_ROLES} | {"column": Column}
 
 # The headings of the help; the knobs that are changed most often come first.
 KNOB_HEADINGS = {
     TRAINING: (
-        *(
-            "epochs",
-            "max_steps",
-            "batch_size",
-            "accumulate",
-            "lr",
-            "lora",
-            "max_length",
-            "max_new_tokens",
-            "prefix",
-            "seed",
-            "class_weights",
-        ),
-        *("optimizer", "schedule", "warmup", "weight_decay", "clip", "sort_steps"),
+        *("epochs", "max_steps", "batch_size", "accumulate", "lr", "lora", "max_length", "max_new_tokens", "prefix", "seed"),
+        *("class_weights", "optimizer", "schedule", "warmup", "weight_decay", "clip", "sort_steps"),
     ),
     DATA: ("limit", "validation_share", "allow_leak", "max_rejected", "encoding"),
     EVALUATING: ("eval_steps", "patience", "metric", "save_steps", "save_minutes", "keep", "grace", "log_steps"),
@@ -209,6 +189,8 @@ def extend_signature(
     Args:
         command: Its parameter `name`, where it has one, receives the value that `gather` makes of the added ones.
         added: Name -> annotation and default. `model` becomes the first argument, after a typer.Context.
+        name: The parameter of the command that stands for the added ones.
+        gather: Their values -> the value of that parameter.
         after: The parameter that they follow; by default they are the last.
     """
     own = inspect.signature(command, eval_str=True).parameters
@@ -256,15 +238,25 @@ class Shared:
         return {"offline": self.offline, "fallback": self.fallback, "progress": progress}
 
 
+SHARED: dict[str, tuple[Any, Any]] = {
+    "offline": (Offline, False),
+    "no_fallback": (NoFallback, False),
+    "as_json": (Json, False),
+    "quiet": (Quiet, False),
+    "verbose": (Verbose, False),
+}
+
+
 def shared_options(*access: str) -> Callable[[Command], Command]:
     """Add --json, --quiet and --verbose, and of --offline and --no-fallback those named; they reach the command as `shared`."""
-    kinds: dict[str, Any] = {"offline": Offline, "no_fallback": NoFallback, "as_json": Json, "quiet": Quiet, "verbose": Verbose}
-    added = {name: (kind, False) for name, kind in kinds.items() if name in (*access, "as_json", "quiet", "verbose")}
-    return lambda command: extend_signature(command, added, "shared", _shared)
+    added = {name: pair for name, pair in SHARED.items() if name in (*access, "as_json", "quiet", "verbose")}
+    return lambda command: extend_signature(command, added, "shared", lambda given: Shared(**fields_of(given)))
 
 
-def _shared(given: dict[str, Any]) -> Shared:
-    return Shared(**{key: value for key, value in given.items() if key != "no_fallback"}, fallback=not given.get("no_fallback"))
+def fields_of(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of `Shared` from its options."""
+    fields = {key: value for key, value in given.items() if key != "no_fallback"}
+    return {**fields, "fallback": not given.get("no_fallback")}
 
 
 def with_knobs(command: Command) -> Command:

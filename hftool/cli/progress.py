@@ -32,7 +32,7 @@ def screen(*, quiet: bool, verbose: bool, as_json: bool = False) -> Iterator[Pro
         if not verbose:
             warnings.simplefilter("ignore")
         if quiet:
-            yield _stand_ins_only
+            yield _warnings_only
         elif sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and not as_json:
             with _bar() as progress:
                 yield progress
@@ -44,13 +44,13 @@ def in_notebook(function: Callable[..., Any]) -> Callable[..., Any]:
     """Let a function that takes `progress` show it in a notebook: as a bar where ipywidgets is installed, else as lines."""
 
     @functools.wraps(function)
-    def wrapped(*args: Any, **options: Any) -> Any:
+    def _wrapped(*args: Any, **options: Any) -> Any:
         if "progress" in options:
             return function(*args, **options)
         with _bar(is_terminal=False) if find_spec("ipywidgets") else nullcontext(_plain_lines()) as progress:
             return function(*args, progress=progress, **options)
 
-    return wrapped
+    return _wrapped
 
 
 class _WithoutCredentials(logging.Formatter):
@@ -92,9 +92,9 @@ def _discard_stderr() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
-def _stand_ins_only(event: Event) -> None:
+def _warnings_only(event: Event) -> None:
     """Even --quiet reports that another model or data set was used."""
-    if event.kind == "notice" and event.text.startswith("stand-in:"):
+    if event.level == "warning":
         _say(event.text)
 
 

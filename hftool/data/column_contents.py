@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any
 
 from hftool.data.label_cells import is_mark
-from hftool.data.readers.tables import Row, cell_text
+from hftool.data.readers.tables import Row, Table, cell_text
 from hftool.data.schema import display_width, is_blank, is_decimal_number, number_value, parse_literal
 
 SAMPLE_ROWS = 2000
@@ -76,6 +76,14 @@ class Contents:
         """The keys of a column of objects, such as en and de of `translation`."""
         first = next((cell for row in self.rows[:1] if isinstance(cell := row.get(column), Mapping)), {})
         return tuple(map(str, first))
+
+
+def contents_of(table: Table) -> Contents:
+    """The content types of the columns of a table, inferred once for it."""
+    if table.contents is None:
+        table.contents = Contents(table.rows)
+    contents: Contents = table.contents
+    return contents
 
 
 def cell_of(row: Row, column: str) -> Any:

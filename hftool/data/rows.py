@@ -83,12 +83,7 @@ def map_rows(
 
 
 def map_row(row: Row, mapping: Mapping[str, str], *, keep_bom: Sequence[str] = ("context",)) -> tuple[Row, str]:
-    """Map one row, without label and tags.
-
-    Args:
-        row: The row.
-        mapping: Role -> column.
-        keep_bom: Roles whose text keeps a leading U+FEFF, because predictions are character offsets into it.
+    """Map one row, without label and tags; `keep_bom` are roles whose offsets count a leading U+FEFF.
 
     Returns:
         The row by role, and the reason why it cannot be used, "" if it can.

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from hftool.data.column_contents import Contents, cell_of
+from hftool.data.column_contents import cell_of, contents_of
 from hftool.data.column_names import is_named
 from hftool.data.columns import has_column, map_columns, missing_column
 from hftool.data.decimal_commas import parse_decimal_commas
@@ -34,9 +34,14 @@ class Splits:
     quality: Quality
     notices: tuple[str, ...]
 
+    def parts(self) -> dict[str, SplitRows]:
+        """The splits that there are, by name."""
+        found = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {name: part for name, part in found.items() if part is not None}
+
     def get(self, split: str) -> SplitRows:
         """The split of this name. Raises DataError if the task has none."""
-        found = {"train": self.train, "validation": self.validation, "test": self.test}[split]
+        found = self.parts().get(split)
         if found is None:
             raise DataError(f"there is no {split} split with labels", "Name a file, or choose another --split")
         return found
@@ -123,7 +128,7 @@ def name_labels(table: Table, mapping: Mapping[str, str], options: SplitOptions)
 
 
 def _columns_of_train(table: Table, options: SplitOptions, notices: list[str]) -> tuple[RowSchema, dict[str, str]]:
-    contents = Contents(table.rows)
+    contents = contents_of(table)
     given, known = options.columns, options.known_columns
     schema, mapping = map_columns(
         table.columns, options.row_schemas, given=given, known=known, path=table.path, contents=contents
@@ -153,7 +158,7 @@ def map_again(
     inputs = tuple(role for role in wanted if role not in schema.targets)
     schema = replace(schema, inputs=inputs, targets=schema.targets if targets else (), optional=())
     given = {role: column for role, column in given.items() if role in wanted and has_column(table.columns, column)}
-    contents = Contents(table.rows)
+    contents = contents_of(table)
     _, found = map_columns(
         table.columns, [schema], given=given, known=mapping, path=table.path, for_inference=not targets, contents=contents
     )

@@ -8,37 +8,15 @@ from typing import Any
 
 import torch
 
-from hftool.engines.onnx_generation import OnnxGenerationState, forward_generator
-from hftool.errors import DataError
+from hftool.engines.onnx_generation import OnnxGenerationState, OnnxModel, forward_generator
+from hftool.errors import DataError, brief
 
+__all__ = ["OnnxEngine", "OnnxModel", "open_model"]
 Batch = Mapping[str, torch.Tensor]
 
 
-@dataclass(frozen=True)
-class OnnxModel:
-    """The opened graphs of an export.
-
-    Args:
-        sessions: An onnxruntime.InferenceSession for each graph by name: "model", or "decoder" and "encoder" of a model that
-            generates.
-        config: The transformers config of the model.
-        generation_config: The transformers generation config, if there is one.
-        device: Always the CPU.
-    """
-
-    sessions: Mapping[str, Any]
-    config: Any
-    generation_config: Any = None
-    device: str = "cpu"
-
-
 def open_model(folder: Path, graphs: Mapping[str, str], config: Any) -> OnnxModel:
-    """Open the graphs of a folder that `hftool.safety.check_folder` has accepted.
-
-    Args:
-        folder: Where the graphs are.
-        graphs: The file of each graph by its name.
-        config: The transformers config of the model.
+    """Open the graphs, name -> file, of a folder that `hftool.safety.check_folder` has accepted.
 
     Raises:
         DataError: A graph cannot be opened.
@@ -52,7 +30,7 @@ def open_model(folder: Path, graphs: Mapping[str, str], config: Any) -> OnnxMode
         try:
             sessions[name] = onnxruntime.InferenceSession(str(folder / file), _options(), providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime derives its errors from Exception alone
-            reason = " ".join(str(error).split())[:200]
+            reason = brief(error)
             raise DataError(f"the graph '{folder / file}' cannot be opened: {reason}", "Export the model again") from None
     settings = None
     if (folder / "generation_config.json").is_file():
@@ -61,8 +39,7 @@ def open_model(folder: Path, graphs: Mapping[str, str], config: Any) -> OnnxMode
 
 
 def _options() -> Any:
-    """Session options: as many threads as torch has, none of which spins while waiting, as in an idle server; and the file must
-    be ONNX whatever its name is."""
+    """Session options: as many threads as torch has, none of which spins while waiting; and the file must be ONNX."""
     options = importlib.import_module("onnxruntime").SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3  # errors
@@ -112,5 +89,5 @@ def _run(session: Any, batch: Batch, outputs: Sequence[str]) -> dict[str, torch.
     try:
         arrays = session.run(list(outputs), {name: batch.get(name, zeros).numpy() for name in inputs})
     except Exception as error:  # onnxruntime derives its errors from Exception alone
-        raise DataError(f"the graph cannot answer: {' '.join(str(error).split())[:200]}") from None
+        raise DataError(f"the graph cannot answer: {brief(error)}") from None
     return dict(zip(outputs, map(torch.from_numpy, arrays), strict=True))

@@ -5,36 +5,36 @@ tokens, and reordering rows needs numpy anyway.
 """
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
 from hftool.engines.generation_state import end_ids, remaining_positions, start_id
-from hftool.errors import DataError
+from hftool.errors import DataError, brief
 
 REPAIR = "Export the model again"
 
 Arrays = dict[str, np.ndarray]  # by their names in a graph
 
 
-class OnnxModel(Protocol):
-    """Opened graphs with the config and the generation config of their model."""
+@dataclass(frozen=True)
+class OnnxModel:
+    """The opened graphs of an export.
 
-    @property
-    def sessions(self) -> Mapping[str, Any]:
-        """An onnxruntime.InferenceSession by name: "decoder", and "encoder" if the model has one."""
-        ...
+    Args:
+        sessions: An onnxruntime.InferenceSession for each graph by name: "model", or "decoder" and "encoder" of a model that
+            generates.
+        config: The transformers config of the model.
+        generation_config: The transformers generation config, if there is one.
+        device: Always the CPU.
+    """
 
-    @property
-    def config(self) -> Any:
-        """The transformers config of the model."""
-        ...
-
-    @property
-    def generation_config(self) -> Any:
-        """The transformers generation config of the model, or None."""
-        ...
+    sessions: Mapping[str, Any]
+    config: Any
+    generation_config: Any = None
+    device: str = "cpu"
 
 
 class OnnxGenerationState:
@@ -185,5 +185,5 @@ class _Graph:
         try:
             outputs = self._session.run(names, {name: array for name, array in inputs.items() if name in self._inputs})
         except Exception as error:  # onnxruntime derives its errors from Exception alone
-            raise DataError(f"the graph cannot answer: {' '.join(str(error).split())[:200]}") from None
+            raise DataError(f"the graph cannot answer: {brief(error)}") from None
         return dict(zip(names, outputs, strict=True))

@@ -57,10 +57,7 @@ def _install(model: Any) -> bool:
         return False
     _register()
     before = config._attn_implementation
-    handles = [
-        layers.register_forward_pre_hook(_unpad, with_kwargs=True),
-        layers.register_forward_hook(_pad, with_kwargs=True),
-    ]
+    handles = [layers.register_forward_pre_hook(_unpad, with_kwargs=True), layers.register_forward_hook(_pad, with_kwargs=True)]
     try:
         model.set_attn_implementation(NAME)
         if _is_equal(model):

@@ -15,12 +15,6 @@ def head_class(name: str) -> Any:
 
 
 def get_head(tokenizer: Any, head_config: "HeadConfig", config: Any = None) -> "Head":
-    """The head that `head_config` names.
-
-    Args:
-        tokenizer: The tokenizer of the model.
-        head_config: The settings of the head, as in hftool.json.
-        config: The transformers config of the model.
-    """
+    """The head that `head_config` names."""
     head: Head = head_class(head_config.head)(tokenizer=tokenizer, head_config=head_config, config=config)
     return head

@@ -19,9 +19,6 @@ BETWEEN_WORDS = re.compile(r"(?<=\S)[ \n](?=\S)")
 def groups(*texts: Sequence[str]) -> Iterator[slice]:
     """Group rows to be tokenized together.
 
-    Args:
-        texts: The texts of the rows; of pairs also the second texts.
-
     Yields:
         Consecutive rows of at most GROUP characters, or a single longer row.
     """

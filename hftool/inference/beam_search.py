@@ -71,8 +71,9 @@ def beam_search(
     stopping: StoppingCriteria,
     is_cancelled: IsCancelled,
 ) -> list[list[GeneratedText]]:
-    """Search until no hypothesis could, at its present length, replace one of the best texts that have ended (Graves, "Sequence
-    transduction with recurrent neural networks", 2012).
+    """Search until no hypothesis could, at its present length, replace one of the best texts that have ended.
+
+    Graves, "Sequence transduction with recurrent neural networks", 2012.
 
     Args:
         state: Of the prompts, before `prefill`.
@@ -85,10 +86,7 @@ def beam_search(
         The samples of each prompt, best first.
     """
     searches = [_BeamSearch(limit, [_Hypothesis()] * sampling.num_beams) for limit in limits]
-    logits, running = (
-        state.prefill(sampling.num_beams),
-        list(range(len(searches))),
-    )  # running: the prompts whose logits these are
+    logits, running = state.prefill(sampling.num_beams), list(range(len(searches)))  # the prompts whose logits these are
     totals = torch.full((len(searches), sampling.num_beams), -math.inf, device=logits.device)
     totals[:, 0] = 0.0  # at first all beams are the same: only one of them counts
     while running:

@@ -68,13 +68,8 @@ def generate(
         remaining = state.max_remaining or [sampling.max_new_tokens] * len(batch["input_ids"])
         limits = [min(tokens, sampling.max_new_tokens) for tokens in remaining]
         stopping = StoppingCriteria(frozenset(state.end_ids), sampling.stop, tokenizer)
-        is_cancelled = is_cancelled or _never_cancelled
+        is_cancelled = is_cancelled or (lambda row: False)
         if sampling.num_beams > 1:
             return beam_search(state, sampling, limits, stopping, is_cancelled)
         on_token = on_token if sampling.num_return_sequences == 1 else None
         return sample_texts(state, batch, sampling, limits, stopping, on_token=on_token, is_cancelled=is_cancelled)
-
-
-def _never_cancelled(row: int) -> bool:
-    """No row is cancelled."""
-    return False

@@ -9,10 +9,9 @@ import torch
 
 from hftool.data.batches import budget_batches
 from hftool.data.readers.tables import Row
-from hftool.engines.generation_state import GenerationState
 from hftool.errors import DataError
 from hftool.heads.protocol import Answer, Batch, Feature, Head, Outputs
-from hftool.inference.generation import IsCancelled, OnToken, generate
+from hftool.inference.generation import GenerationEngine, IsCancelled, OnToken, generate
 
 CHUNK = 4096  # rows in memory at a time: enough to sort by length, few enough for any machine
 
@@ -20,7 +19,7 @@ CHUNK = 4096  # rows in memory at a time: enough to sort by length, few enough f
 Batched = tuple[list[int], list[Feature], Batch]  # indices of the features, the features, their batch
 
 
-class Engine(Protocol):
+class Engine(GenerationEngine, Protocol):
     """Runs a model; see `hftool.engines`."""
 
     @property
@@ -30,10 +29,6 @@ class Engine(Protocol):
 
     def forward(self, batch: Batch, outputs: Sequence[str] = ("logits",)) -> Outputs:
         """Inputs (B, T) -> the named outputs (B, ...) as float32 on the CPU, and the attention mask."""
-        ...
-
-    def begin(self, batch: Batch) -> GenerationState:
-        """input_ids and attention_mask (B, T) -> the state of their texts."""
         ...
 
 

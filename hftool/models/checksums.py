@@ -93,6 +93,7 @@ def check_loaded(folder: Path, *, weights: bool = True) -> None:
     Lines in another format than `sha256sum` writes are ignored: the file may come from another tool.
 
     Args:
+        folder: The model folder.
         weights: Whether to check the weights; not needed where only the tokenizer or the config is used.
 
     Raises:

@@ -43,6 +43,7 @@ def keep_classes(loaded: Loaded, folder: Path, config: Any, *, in_order: bool = 
 
     Args:
         loaded: The model, loaded with the new classes in its head config.
+        folder: Where the model was loaded from.
         config: The config of its folder, with the old classes.
         in_order: Whether the user listed the new classes, which is the only way to know what LABEL_0 means.
     """

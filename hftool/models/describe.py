@@ -4,7 +4,7 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
-from hftool.errors import DataError
+from hftool.errors import DataError, brief
 from hftool.models.families import family_of, read_config
 from hftool.models.quiet import quiet
 from hftool.models.size_limits import building_within
@@ -14,8 +14,7 @@ from hftool.models.stored_weights import read_stored, untie
 def meta_model(config: Any, auto_class: str, folder: Path | None = None) -> Any:
     """The model's modules on the meta device, without weights, to count parameters and bytes quickly.
 
-    Args:
-        folder: The folder of the config, whose weights limit the size of the model.
+    The weights of `folder` limit its size.
 
     Raises:
         DataError: The config describes no model, or one far larger than the weights.
@@ -28,7 +27,7 @@ def meta_model(config: Any, auto_class: str, folder: Path | None = None) -> Any:
         try:
             return getattr(transformers, auto_class).from_config(config)
         except Exception as error:  # any class may fail its own way: heads that do not divide a width, an unknown activation
-            fault = " ".join(str(error).split())[:200]
+            fault = brief(error)
             name = folder or type(config).__name__
             raise DataError(f"the config of '{name}' describes no model that can be built: {fault}") from None
 

@@ -28,11 +28,7 @@ REPORT: Schema = {  # the keys of export.json that are read
     "type": "object",
     "required": ("graphs", "files"),
     "properties": {
-        "graphs": {
-            "type": "object",
-            "properties": each(("model", "encoder", "decoder"), GRAPH),
-            "additionalProperties": False,
-        },
+        "graphs": {"type": "object", "properties": each(("model", "encoder", "decoder"), GRAPH), "additionalProperties": False},
         "files": {"type": "object", "additionalProperties": {"type": "string", "pattern": "^[0-9a-f]{64}$"}},
         "model": FACTS,
     },
@@ -55,7 +51,7 @@ def read_export(folder: Path) -> Export:
     if not set(report["graphs"].values()) <= set(files):
         raise DataError(f"'{folder / EXPORT}' is damaged: it has no SHA-256 of each graph", "Export the model again")
     diff = compare_folder(folder, {Path(name).name: digest for name, digest in files.items()})
-    for name in (*diff.missing, *diff.changed):
+    for name in diff.damaged:
         raise DataError(f"'{folder / name}' is damaged: not the file that was exported", "Copy the whole folder again")
     return Export(folder, report["graphs"], report)
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from hftool.errors import ConfigError, DataError
+from hftool.errors import ConfigError, DataError, brief
 from hftool.models.size_limits import check_settings
 from hftool.registry.heads import Architecture, all_heads, head_spec, pretraining_head
 from hftool.registry.models import Family, find_family
@@ -21,6 +21,7 @@ def read_config(folder: Path, *, weights: bool = True, exported: bool = False) -
     """The transformers config of a folder, after all safety checks; no code of the folder is executed.
 
     Args:
+        folder: The model folder.
         weights: Whether it must hold weights.
         exported: Whether ONNX graphs count as weights.
 
@@ -43,9 +44,7 @@ def read_config(folder: Path, *, weights: bool = True, exported: bool = False) -
             config.chunk_size_feed_forward = 0  # it only saves memory, and fails unless the length is a multiple of it
         return config
     except Exception as error:  # values of a wrong type raise any error
-        raise DataError(
-            f"'{folder / 'config.json'}' is not a config that transformers knows: " + " ".join(str(error).split())[:200]
-        ) from None
+        raise DataError(f"'{folder / 'config.json'}' is not a config that transformers knows: " + brief(error)) from None
 
 
 def family_of(config: Any) -> Family:

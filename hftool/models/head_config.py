@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from hftool.errors import ConfigError, DataError
-from hftool.registry.heads import head_names, head_spec
+from hftool.registry.heads import POOLINGS, head_names, head_spec
 from hftool.storage.json_documents import Schema, check_document, each
 from hftool.storage.run_folder import read_json, write_json
 
 HEAD_CONFIG = "hftool.json"
 DAMAGED = "Save the model again, or copy the file as it was written"
 MOST_TOKENS = 10**6
-POOLINGS = ("mean", "cls", "max", "mean_sqrt_len_tokens")
 NUMBER: Schema = {"type": "number"}
 # the schema of each field type
 OF_TYPES: Mapping[Any, Schema] = {

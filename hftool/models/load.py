@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hftool.errors import ConfigError, DataError, StorageError
+from hftool.errors import ConfigError, DataError, StorageError, brief
 from hftool.models.checksums import check_loaded
 from hftool.models.families import auto_class_of, family_of, read_config
 from hftool.models.head_config import HEAD_CONFIG, HeadConfig, read_head_config, write_head_config
@@ -82,9 +82,11 @@ def load_model(
     """Load a model in eval mode, with fp32 weights whatever the checkpoint holds.
 
     Args:
+        folder: The model folder.
         auto_class: The auto class of the head, such as AutoModelForSequenceClassification.
         head_config: Labels and problem type, which go into the transformers config.
         new_head: Whether head weights may be missing, because they are to be trained.
+        device: The torch device.
         config: The transformers config of the folder, by `read_config`; None reads it. It is not changed.
         tokenizer: The tokenizer of the folder, by `load_tokenizer`; None loads it.
 
@@ -132,9 +134,9 @@ def _from_pretrained(
                 key_mapping={f"^{re.escape(name)}$": clean for name, clean in stored.renamed.items()} or None,
             )
         except (RuntimeError, ValueError, OSError) as error:
-            raise ConfigError(f"the weights in '{folder}' do not fit: {' '.join(str(error).split())[:300]}") from None
+            raise ConfigError(f"the weights in '{folder}' do not fit: {brief(error, 300)}") from None
         except Exception as error:  # SafetensorError is a bare Exception
-            raise DataError(f"the weights in '{folder}' cannot be read: {' '.join(str(error).split())[:200]}") from error
+            raise DataError(f"the weights in '{folder}' cannot be read: {brief(error)}") from error
     return model, info
 
 

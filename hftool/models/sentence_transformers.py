@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from hftool.errors import DataError
-from hftool.models.head_config import POOLINGS, HeadConfig, read_head_config
-from hftool.registry.heads import head_spec
+from hftool.models.head_config import HeadConfig, read_head_config
+from hftool.registry.heads import POOLINGS, head_spec
 from hftool.storage.json_documents import Schema, each, read_document
 
 MODULES = "modules.json"
@@ -30,11 +30,7 @@ OLD = {  # before sentence-transformers 5 each mode had its own switch
 }
 LISTED: Schema = {  # modules.json
     "type": "array",
-    "items": {
-        "type": "object",
-        "required": ("type",),
-        "properties": {"type": {"type": "string"}, "path": {"type": "string"}},
-    },
+    "items": {"type": "object", "required": ("type",), "properties": {"type": {"type": "string"}, "path": {"type": "string"}}},
 }
 POOLING: Schema = {  # config.json of the Pooling module
     "type": "object",

@@ -174,7 +174,7 @@ def building_within(folder: Path) -> Iterator[None]:
     seen: dict[tuple[int, str], int] = {}
     total, thread = 0, threading.get_ident()
 
-    def count(module: Any, name: str, tensor: Any) -> None:
+    def _count(module: Any, name: str, tensor: Any) -> None:
         nonlocal total
         key = id(module), name
         if tensor is None or key in seen or threading.get_ident() != thread:
@@ -185,8 +185,8 @@ def building_within(folder: Path) -> Iterator[None]:
             raise DataError("too large")
 
     hooks = (
-        registry.register_module_parameter_registration_hook(count),
-        registry.register_module_buffer_registration_hook(count),
+        registry.register_module_parameter_registration_hook(_count),
+        registry.register_module_buffer_registration_hook(_count),
     )
     try:
         yield

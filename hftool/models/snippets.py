@@ -16,12 +16,7 @@ model = $model_class.from_pretrained(folder).eval()
 
 
 def snippet(head_config: HeadConfig, model_class: str) -> str:
-    """Python code that loads the folder and runs it on an example, with the result in `answer`.
-
-    Args:
-        head_config: The head config of the model.
-        model_class: The class of transformers that loads the folder, such as BertForSequenceClassification.
-    """
+    """Python code that loads the folder and runs it on an example, with the result in `answer`."""
     text = "the red cat is warm and fine ."
     spec = head_spec(head_config.head)
     pair = spec.takes_pairs(head_config.columns)

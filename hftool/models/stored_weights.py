@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hftool.errors import DataError
+from hftool.errors import DataError, brief
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -71,7 +71,7 @@ def read_stored(folder: Path) -> Stored:
             with safe_open(path, framework="pt") as file:
                 raw |= dict.fromkeys(file.keys(), path)
         except SafetensorError as error:
-            raise DataError(f"the weights in '{folder}' cannot be read: {' '.join(str(error).split())[:200]}") from error
+            raise DataError(f"the weights in '{folder}' cannot be read: {brief(error)}") from error
     clean = {name: ".".join(part for part in name.split(".") if part not in WRAPPERS) for name in raw}
     if len(set(clean.values())) < len(clean):
         clean = {name: name for name in raw}

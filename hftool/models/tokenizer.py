@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from hftool.errors import ConfigError, DataError, HftoolError, InputMissing
+from hftool.errors import ConfigError, DataError, HftoolError, InputMissing, brief
 from hftool.models.families import family_of
 from hftool.models.quiet import quiet
 from hftool.models.sentence_transformers import lower_cases
@@ -38,10 +38,6 @@ PROBES = (
 def load_tokenizer(folder: Path, config: Any) -> Any:
     """Load the tokenizer of a folder, without the padding and truncation stored in its file, and with a pad token.
 
-    Args:
-        folder: A checked model folder.
-        config: The transformers config of that folder.
-
     Returns:
         A transformers tokenizer, with the ids of tokenizer.json if there is one.
 
@@ -63,7 +59,7 @@ def load_tokenizer(folder: Path, config: Any) -> Any:
         except HftoolError:
             raise
         except Exception as error:  # the tokenizers library raises bare Exception for a damaged tokenizer.json
-            raise DataError(f"the tokenizer in '{folder}' is damaged: {' '.join(str(error).split())[:200]}") from error
+            raise DataError(f"the tokenizer in '{folder}' is damaged: {brief(error)}") from error
     if backend is not None:
         _set_backend(tokenizer, backend, folder)
     elif pieces is not None:
@@ -80,8 +76,7 @@ def load_tokenizer(folder: Path, config: Any) -> Any:
 
 
 def clear_lengths(tokenizer: Any) -> None:
-    """Remove padding and truncation: the tokenizer.json of all-MiniLM-L6-v2 pads and truncates to 128, and every call with
-    truncation leaves its limit behind."""
+    """Remove padding and truncation, which a tokenizer.json may have, and which every call with truncation leaves behind."""
     backend = getattr(tokenizer, "backend_tokenizer", None)  # the few tokenizers written in Python have none
     if backend is not None:
         backend.no_padding()
@@ -249,6 +244,7 @@ def _without_vocabulary(kind: Any, folder: Path) -> Any:
     class Blank(kind):  # type: ignore[misc]
         @classmethod
         def convert_to_native_format(cls, **values: Any) -> dict[str, Any]:
+            """Settings without vocabulary files."""
             kept = {key: value for key, value in values.items() if key not in kind.vocab_files_names}
             return kept if kind is not TokenizersBackend else {**kept, "tokenizer_object": Tokenizer(models.BPE())}
 

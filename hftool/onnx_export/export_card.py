@@ -32,13 +32,7 @@ ONNX{quantized}, {size:.1f} MB where the weights had {before:.1f} MB. One text t
 
 
 def export_page(loaded: Loaded, report: Mapping[str, Any], provenance: RunProvenance) -> str:
-    """The text of README.md.
-
-    Args:
-        loaded: The model.
-        report: The content of export.json.
-        provenance: How the model was trained.
-    """
+    """The text of README.md."""
     file, size = report["graphs"].get("model"), report["bytes"]
     text = f"{loaded.head_config.prefix}A text."
     run = ONE_GRAPH.format(file=file, text=text, outputs=report["outputs"]) if file else GENERATION

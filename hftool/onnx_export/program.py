@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 import torch
 
-from hftool.errors import ConfigError, HftoolError
+from hftool.errors import ConfigError, HftoolError, brief
 from hftool.models.quiet import quiet
 
 WEIGHTS = "weights.data"
@@ -34,7 +34,7 @@ def exporting(model: Any) -> Iterator[None]:
     except HftoolError:
         raise
     except Exception as error:  # the tracer raises errors of many classes
-        reason = " ".join(str(error).split())[:300]
+        reason = brief(error, 300)
         raise ConfigError(f"{type(model).__name__} cannot be exported: {reason}", "Serve it as it is") from error
 
 
@@ -73,11 +73,11 @@ def name_axes(program: Any, names: Mapping[str, str]) -> None:
     """
     import onnx_ir
 
-    def renamed(dim: Any) -> int | str:
+    def _renamed(dim: Any) -> int | str:
         return dim if isinstance(dim, int) else re.sub(r"\w+", lambda found: names.get(found[0], found[0]), str(dim))
 
     for value in (*program.graph.inputs, *program.graph.outputs):
-        value.shape = onnx_ir.Shape([renamed(dim) for dim in value.shape])
+        value.shape = onnx_ir.Shape([_renamed(dim) for dim in value.shape])
     for node in program.graph.all_nodes():  # inner shapes have the old names; the runtime infers them again
         for value in node.outputs:
             if not value.is_graph_output():

@@ -1,4 +1,4 @@
-"""Kubernetes manifests that run the image: Deployment, Service, autoscaler, network policy, disruption budget."""
+"""Kubernetes manifests that run the image: deployment, service, autoscaler, network policy, disruption budget."""
 
 from pathlib import Path
 

@@ -48,8 +48,7 @@ class Service:
 
     @property
     def memory(self) -> int:
-        """Memory request in bytes: 1 GiB for Python, its libraries and a batch, plus the copies of the weights, in steps of
-        128 MiB."""
+        """Memory request in bytes: 1 GiB for Python, libraries and a batch, and the copies of the weights; in whole STEPs."""
         return -(-(1024 * MIB + self.copies * self.weights) // STEP) * STEP
 
     @property

@@ -92,6 +92,7 @@ class HeadSpec:
         return self.second_input == "as trained" and self.inputs[1] in columns
 
 
+POOLINGS = ("mean", "cls", "max", "mean_sqrt_len_tokens")  # how the vectors of tokens become that of a text
 REGRESSION_REPORT = ("regression", "hftool.heads.regression_report")
 LANGUAGE_REPORT = (("language", "hftool.heads.language_report"),)
 

@@ -112,13 +112,7 @@ FAMILIES = (
         auto_classes=T5_CLASSES,
     ),
     Family(  # pre-trained on spans alone, without prefixes: Xue et al., "mT5", 2021, section 3
-        "mt5",
-        "mt5",
-        "encoder-decoder",
-        learning_rate=3e-4,
-        safe_dtypes=NO_HALF,
-        length=1024,
-        auto_classes=T5_CLASSES,
+        "mt5", "mt5", "encoder-decoder", learning_rate=3e-4, safe_dtypes=NO_HALF, length=1024, auto_classes=T5_CLASSES
     ),
 )
 
@@ -168,11 +162,7 @@ MODELS = (
         package=MINILM_PACKAGE,
     ),
     Model(
-        "distilbert",
-        "distilbert",
-        "distilbert/distilbert-base-uncased",
-        "12040accade4e8a0f71eabdb258fecc2e7e948be",
-        66_362_880,
+        "distilbert", "distilbert", "distilbert/distilbert-base-uncased", "12040accade4e8a0f71eabdb258fecc2e7e948be", 66_362_880
     ),
     Model(
         "roberta",
@@ -237,7 +227,12 @@ def find_family(model_type: str) -> Family | None:
 
 def natural_head(row: Model) -> str:
     """The head of a model known by name without training on a task."""
-    return row.natural or next(family.natural for family in FAMILIES if family.name == row.family)
+    return row.natural or family_of_row(row).natural
+
+
+def family_of_row(row: Model) -> Family:
+    """The family of a model known by name."""
+    return next(family for family in FAMILIES if family.name == row.family)
 
 
 def check_head(family: Family, head: str, *, model: str) -> None:

@@ -87,11 +87,7 @@ def _wmt(ours: str, language: str, config: str) -> Task:
 TASKS = (
     _glue("sst2", "film opinion, negative or positive", SENTENCE, SENTIMENT, stand_in="sst2-mini"),
     _glue(
-        "cola",
-        "is a sentence good English",
-        SENTENCE,
-        _numbered("unacceptable", "acceptable"),
-        measures=("mcc", "accuracy"),
+        "cola", "is a sentence good English", SENTENCE, _numbered("unacceptable", "acceptable"), measures=("mcc", "accuracy")
     ),
     _glue("mrpc", "do two sentences mean the same", SENTENCES, _numbered("not_equivalent", "equivalent"), measures=BY_F1),
     _glue(

@@ -1,4 +1,4 @@
-"""SHA-256 of files, and the comparison of a folder with a list of hashes."""
+"""SHA-256 of files, and the one comparison of files with their expected hashes."""
 
 import hashlib
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -15,6 +15,11 @@ class FolderDiff:
     missing: tuple[str, ...] = ()
     changed: Mapping[str, str] = field(default_factory=dict)
     added: tuple[str, ...] = ()
+
+    @property
+    def damaged(self) -> tuple[str, ...]:
+        """The expected files that are missing or changed."""
+        return (*self.missing, *self.changed)
 
     def __bool__(self) -> bool:
         return bool(self.missing or self.changed or self.added)
@@ -44,9 +49,10 @@ def compare_folder(
     present: Collection[str] | None = None,
     hasher: Callable[[list[Path]], Mapping[Path, str]] = hash_files,
 ) -> FolderDiff:
-    """Compare the files of a folder with their expected hashes.
+    """Compare the files of a folder with their expected hashes; an absolute name is a file elsewhere.
 
     Args:
+        folder: The folder.
         expected: File name, relative to the folder, to SHA-256.
         present: The files of the folder that count; by default those of `expected`, so that no file counts as added.
         hasher: Computes the hashes.
@@ -56,5 +62,10 @@ def compare_folder(
     """
     found = {name for name in expected if (folder / name).is_file()} if present is None else set(present)
     hashes = hasher([folder / name for name in expected if name in found])
-    changed = {n: hashes[folder / n] for n in expected if n in found and hashes[folder / n] != expected[n]}
-    return FolderDiff(tuple(sorted(set(expected) - found)), changed, tuple(sorted(found - set(expected))))
+    return compare_hashes({name: hashes.get(folder / name, "") for name in found}, expected)
+
+
+def compare_hashes(found: Mapping[str, str], expected: Mapping[str, str]) -> FolderDiff:
+    """Compare hashes, by file name, with the expected ones."""
+    missing, added = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
+    return FolderDiff(tuple(missing), {n: found[n] for n in expected if n in found and found[n] != expected[n]}, tuple(added))

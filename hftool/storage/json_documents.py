@@ -78,6 +78,15 @@ def read_document(path: Path, schema: Schema = OBJECT) -> Any:
         Refused: It is not a regular file.
         DataError: It is too large, not JSON, nested too deeply, or does not fit the schema; the key is named.
     """
+    document, fault = parse_file(path)
+    if fault:
+        raise DataError(f"'{path}' is damaged: {fault}")
+    check_document(document, schema, path)
+    return document
+
+
+def parse_file(path: Path) -> tuple[Any, str]:
+    """The document in a JSON file, and what is wrong with it; "" if nothing. Raises InputMissing, Refused."""
     try:
         with open_plain(path) as file:
             size = os.fstat(file.fileno()).st_size
@@ -85,15 +94,13 @@ def read_document(path: Path, schema: Schema = OBJECT) -> Any:
     except OSError as error:
         raise InputMissing(f"'{path}' cannot be read: {error.strerror or error}") from None
     if size > MAX_BYTES:
-        raise DataError(f"'{path}' is damaged: {size} bytes are no config")
+        return None, f"{size} bytes are no config"
     try:
         document = json.loads(data.decode("utf-8"))
     except (ValueError, RecursionError) as error:
-        raise DataError(f"'{path}' is damaged: not JSON ({error})") from None
-    if any(depth > MAX_DEPTH for depth, _ in containers(document)):
-        raise DataError(f"'{path}' is damaged: nested deeper than {MAX_DEPTH} levels")
-    check_document(document, schema, path)
-    return document
+        return None, f"not JSON ({error})"
+    is_deep = any(depth > MAX_DEPTH for depth, _ in containers(document))
+    return document, f"nested deeper than {MAX_DEPTH} levels" if is_deep else ""
 
 
 def check_document(document: Any, schema: Schema, path: Path) -> None:

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from hftool.errors import DataError, InputMissing, OutputUnavailable, StorageError
+from hftool.errors import InputMissing, OutputUnavailable, StorageError
 from hftool.storage import atomic
-from hftool.storage.json_documents import INSIDE, OBJECT, Schema, check_document, each, read_document
+from hftool.storage.json_documents import INSIDE, OBJECT, Schema, check_document, each, fault_of, parse_file
 
 TEXTS: Schema = {"type": "object", "additionalProperties": {"type": "string"}}
 HASHES: Schema = {**TEXTS, "propertyNames": {"pattern": INSIDE}}
@@ -123,7 +123,7 @@ class Run:
         return read_json(self.metrics, METRICS)
 
     def is_run(self) -> bool:
-        """True if this folder was made by a run, finished or not."""
+        """True if this is the folder of a run, finished or not."""
         return self.config.is_file() and self.manifest.is_file()
 
     def is_finished(self) -> bool:
@@ -367,12 +367,13 @@ def read_json(path: Path, schema: Schema = OBJECT) -> dict[str, Any]:
 
     Raises InputMissing (missing, or no JSON object), Refused (not a regular file), DataError (it does not fit the schema).
     """
-    try:
-        loaded: dict[str, Any] = read_document(path)
-    except DataError as error:
-        raise InputMissing(error.detail.replace("is damaged", "cannot be read", 1)) from None
+    loaded, fault = parse_file(path)
+    fault = fault or fault_of(loaded, OBJECT)
+    if fault:
+        raise InputMissing(f"'{path}' cannot be read: {fault}")
     check_document(loaded, schema, path)
-    return loaded
+    document: dict[str, Any] = loaded
+    return document
 
 
 def append_lines(path: Path, documents: list[dict[str, Any]]) -> None:

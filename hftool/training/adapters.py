@@ -19,10 +19,6 @@ def add_adapters(model: Any, rank: int) -> Any:
 
     The model is changed in place and its outputs stay the same. Draws from torch's random generator.
 
-    Args:
-        model: A model of transformers.
-        rank: The rank of the adapters.
-
     Returns:
         peft's wrapper of the model, for `merge_adapters`.
     """
@@ -31,7 +27,8 @@ def add_adapters(model: Any, rank: int) -> Any:
     from transformers.pytorch_utils import Conv1D
 
     body, vocabulary = model.base_model, model.get_output_embeddings()
-    body_ids = {id(parameter) for name, parameter in body.named_parameters() if not _is_head(name)}
+    # a pooler is in the body but belongs to the head: checkpoints may lack it
+    body_ids = {id(parameter) for name, parameter in body.named_parameters() if "pooler." not in name}
     pretrained = vocabulary.weight if vocabulary is not None else None  # with the body, whether or not tied to the embedding
     head = [parameter for parameter in model.parameters() if id(parameter) not in body_ids and parameter is not pretrained]
     matrices = {
@@ -51,11 +48,6 @@ def add_adapters(model: Any, rank: int) -> Any:
         parameter.requires_grad = True
     model.eval()
     return adapted
-
-
-def _is_head(name: str) -> bool:
-    """A pooler is in the body but belongs to the head: checkpoints may lack it."""
-    return "pooler." in name
 
 
 def merge_adapters(adapted: Any) -> torch.nn.Module:

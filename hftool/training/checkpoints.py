@@ -19,9 +19,9 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_model, save_file, save_model
 
-from hftool.errors import ConfigError, DataError, HftoolError, InputMissing, Refused, StorageError
+from hftool.errors import ConfigError, DataError, HftoolError, InputMissing, Refused, StorageError, brief
 from hftool.storage import atomic
-from hftool.storage.checksums import sha256
+from hftool.storage.checksums import FolderDiff, compare_folder, sha256
 from hftool.storage.json_documents import read_document
 from hftool.training.checkpoint_schema import MANIFEST_SCHEMA, PYTHON, STATE_SCHEMA
 from hftool.training.optimizer import pack_optimizer
@@ -48,25 +48,19 @@ class CheckpointManager:
         state: dict[str, Any],
         generators: Sequence[Generators] | None = None,
     ) -> Path:
-        """Write the checkpoint of state["step"], then remove older ones.
-
-        Args:
-            model: Its weights are saved.
-            optimizer: Its state is saved.
-            state: The JSON document.
-            generators: The random state of each process by rank; by default that of this one.
+        """Write the checkpoint of state["step"], with the random state of each process by rank, then remove older ones.
 
         Raises:
             StorageError: It could not be written; older ones are intact.
         """
 
-        def fill(part: Path) -> None:
+        def _fill(part: Path) -> None:
             states = generators or [pack_generators()]
             document = {**state, "optimizer": _write_tensors(part, model, optimizer), PYTHON: write_generators(part, states)}
             atomic.write(part / "state.json", json.dumps(document).encode("utf-8"))
             write_manifest(part)
 
-        return self._put(int(state["step"]), fill, checkpoint_bytes(model))
+        return self._put(int(state["step"]), _fill, checkpoint_bytes(model))
 
     def amend(self, state: dict[str, Any], generators: Sequence[Generators]) -> Path:
         """Replace state and generators of the checkpoint of state["step"]; weights and optimizer are linked, not written again.
@@ -76,7 +70,7 @@ class CheckpointManager:
         """
         target = self.path(int(state["step"]))
 
-        def fill(part: Path) -> None:
+        def _fill(part: Path) -> None:
             known = json.loads((target / MANIFEST).read_text(encoding="utf-8"))["files"]
             for name in LARGE:
                 atomic.link(target / name, part / name)
@@ -84,7 +78,7 @@ class CheckpointManager:
             atomic.write(part / "state.json", json.dumps(document).encode("utf-8"))
             write_manifest(part, {name: known[name] for name in LARGE})
 
-        return self._put(int(state["step"]), fill, 2**16)
+        return self._put(int(state["step"]), _fill, 2**16)
 
     def with_optimizers(self) -> list[int]:
         """Steps whose checkpoints have the state of the optimizer."""
@@ -142,8 +136,7 @@ class CheckpointManager:
         atomic.rename(self.path(step), aside)
 
     def _reattach(self) -> None:
-        """Restore the name of an intact detached checkpoint that was not replaced: a process was killed between the two
-        renames."""
+        """Restore the name of an intact detached checkpoint: a process was killed between the two renames."""
         for step, aside in self._aside().items():
             atomic.rename(aside, self.path(step))
 
@@ -178,10 +171,7 @@ class CheckpointManager:
         """The newest checkpoint that is intact together with the best one that it names.
 
         Damaged ones are renamed, so that they are not tried again, and so are intact ones of later steps: rotation would keep
-        them as the newest.
-
-        Args:
-            notice: Called with a sentence for each damaged checkpoint.
+        them as the newest. `notice` is called with a sentence for each damaged one.
 
         Returns:
             Its folder; None if there is no checkpoint.
@@ -192,11 +182,11 @@ class CheckpointManager:
         self._reattach()
         steps, damage = self.steps(), dict[int, str]()
 
-        def is_whole(step: int) -> bool:
+        def _is_whole(step: int) -> bool:
             damage[step] = damage[step] if step in damage else _damage(self.path(step))
             return not damage[step]
 
-        chosen = next((step for step in reversed(steps) if is_whole(step) and is_whole(self._best_of(step) or step)), None)
+        chosen = next((step for step in reversed(steps) if _is_whole(step) and _is_whole(self._best_of(step) or step)), None)
         for detail in filter(None, damage.values()):
             notice(detail if chosen is None else f"{detail}: step-{chosen:06d} is used")
         if chosen is None:
@@ -302,24 +292,24 @@ def write_manifest(folder: Path, known: Mapping[str, dict[str, Any]] | None = No
     atomic.sync_folder(folder)
 
 
-def verify(folder: Path) -> None:
-    """Raise ConfigError, "damaged", unless every file has the size and SHA-256 of the manifest."""
+def verify(folder: Path) -> dict[str, str]:
+    """The SHA-256 of each file by name. Raises ConfigError, "damaged", unless every file is as the manifest has it."""
     if not folder.is_dir():
         raise ConfigError(f"the checkpoint '{folder}' is not there", "Use another one")
     try:
         manifest = read_document(folder / MANIFEST, MANIFEST_SCHEMA)
         files = manifest["files"]
-        bad = sorted(set(FILES) - set(files) - ({OPTIMIZER} if manifest.get("released") else set())) or [
-            name
-            for name, row in files.items()
-            if (folder / name).stat().st_size != row["bytes"] or sha256(folder / name) != row["sha256"]
-        ]
+        unlisted = set(FILES) - set(files) - ({OPTIMIZER} if manifest.get("released") else set())
+        resized = {name: "" for name, row in files.items() if (folder / name).stat().st_size != row["bytes"]}
+        diff = FolderDiff(tuple(sorted(unlisted)), resized)
+        hashes = {name: str(row["sha256"]) for name, row in files.items()}
+        diff = diff or compare_folder(folder, hashes)
     except (OSError, InputMissing, DataError, Refused) as error:
         raise ConfigError(f"the checkpoint '{folder}' is damaged: {_reason(error)}", "Use another one") from None
-    if bad:
-        raise ConfigError(
-            f"the checkpoint '{folder}' is damaged: {', '.join(bad)} changed after it was written", "Use another one"
-        )
+    if diff:
+        when = " after it was written" if diff.changed else ""
+        raise ConfigError(f"the checkpoint '{folder}' is damaged: {diff}{when}", "Use another one")
+    return hashes
 
 
 def _damage(folder: Path) -> str:
@@ -350,6 +340,6 @@ def load_weights(folder: Path, model: torch.nn.Module) -> None:
     try:
         missing, unexpected = load_model(model, str(folder / "model.safetensors"))
     except RuntimeError as error:
-        raise ConfigError(f"the checkpoint '{folder}' does not fit: {' '.join(str(error).split())[:300]}") from None
+        raise ConfigError(f"the checkpoint '{folder}' does not fit: {brief(error, 300)}") from None
     if missing or unexpected:
         raise ConfigError(f"the checkpoint '{folder}' does not fit: {sorted([*missing, *unexpected])[:5]}")

@@ -94,8 +94,7 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
 
 @contextmanager
 def generators_claimed() -> Iterator[None]:
-    """Exclude other threads of this process from training: the random generators are global, and each run would draw from the
-    seed of the other.
+    """Exclude other threads of this process from training: the random generators are global.
 
     Raises:
         UsageError: Another thread trains.
@@ -192,8 +191,7 @@ def on_each_process(accelerator: Any, work: Callable[[], Any], *, keep: bool = T
 
 
 def all_gather_json(accelerator: Any, document: Any) -> list[Any]:
-    """The documents of all processes by rank. They travel as JSON in tensors, because accelerate's own gathering of objects
-    uses pickle."""
+    """The documents of all processes by rank, sent as JSON in tensors: accelerate's own gathering of objects uses pickle."""
     if accelerator.num_processes == 1:
         return [document]
     data = torch.frombuffer(bytearray(json.dumps(document, default=_plain).encode("utf-8")), dtype=torch.uint8).to(

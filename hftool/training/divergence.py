@@ -92,11 +92,6 @@ def backward_within_memory(
 ) -> tuple[float, int]:
     """`Trainer.backward`; if memory runs out, again with half as many rows in a forward pass, which gives the same gradient.
 
-    Args:
-        trainer: Its `micro` is halved.
-        rows: The rows of the step.
-        batches: The collated batches of this process's share.
-
     Returns:
         The sum of losses and the count.
 

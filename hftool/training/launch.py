@@ -49,11 +49,7 @@ def wanted_processes(given: int | None, device: str, existing: Run | None = None
 def launch(arguments: Sequence[str], *, processes: int, max_restarts: int, grace: float = 30.0) -> int:
     """Run `hftool ARGUMENTS` in several processes on this machine and wait for them.
 
-    Args:
-        arguments: Of the command line.
-        processes: How many.
-        max_restarts: How often all are restarted from the newest checkpoint after one has crashed.
-        grace: Seconds to save in after a signal.
+    All are restarted from the newest checkpoint after one has crashed, and have `grace` seconds to save after a signal.
 
     Returns:
         The exit code of the first process.

@@ -321,13 +321,13 @@ class Trainer:
         path = self.store.path(self.position.step)
         store = self.store
 
-        def write() -> None:
+        def _write() -> None:
             if amending:
                 store.amend(self._state(), generators)
             else:
                 store.save(self.model, self.optimizer.optimizer, self._state(), generators)
 
-        on_main_process(self.accelerator, write)
+        on_main_process(self.accelerator, _write)
         self.saved_at = time.perf_counter()
         spent = self.saved_at - started
         self.saving_seconds += spent

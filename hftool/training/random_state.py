@@ -54,11 +54,6 @@ def _bits(number: float) -> int:
 def load_generators(folder: Path, python: Sequence[Any], rank: int = 0) -> None:
     """Restore the random state of a process from a checkpoint.
 
-    Args:
-        folder: The checkpoint.
-        python: The state of Python's generators in its state.json.
-        rank: Of the process.
-
     Raises:
         ConfigError: The checkpoint has none of this rank.
     """

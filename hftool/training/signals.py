@@ -88,13 +88,7 @@ class Signals:
             signal.signal(number, handler if handler is not None else signal.SIG_DFL)
 
     def stop(self, run: str, step: int, *, number: int) -> Interrupted:
-        """The error to raise once the checkpoint of this step is saved.
-
-        Args:
-            run: The run folder.
-            step: The last step of the run.
-            number: The signal, which this process or another one of the run received.
-        """
+        """The error to raise once the checkpoint of this step is saved; `number` is the signal."""
         return Interrupted(
             f"{signal.Signals(number).name}: stopped after step {step}, checkpoint saved in '{run}'",
             f"Go on: hftool resume {shlex.quote(run)}",

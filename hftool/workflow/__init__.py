@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         fill,
         generate,
         infer,
+        respond,
         save_vectors,
         similar,
         summarize,
@@ -54,8 +55,8 @@ _NAMES = {  # the names of each module, as __all__ has them
     "_export": "Exported export",
     "_finetune": "Result finetune resume",
     "_infer": (
-        "answer as_summarizer as_translator check_vectors classify embed fill generate infer save_vectors similar summarize"
-        " tag translate vectors write"
+        "answer as_summarizer as_translator check_vectors classify embed fill generate infer respond save_vectors similar"
+        " summarize tag translate vectors write"
     ),
     "_inspect": "Tokens info tokenize",
     "_load": "load read_lines",
@@ -69,53 +70,15 @@ _NAMES = {  # the names of each module, as __all__ has them
 }
 _MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
 
+# fmt: off
 __all__ = [
-    "Address",
-    "Deployment",
-    "Exported",
-    "Fetched",
-    "FinetuneJob",
-    "Push",
-    "Report",
-    "Result",
-    "SamplingParams",
-    "Tokens",
-    "Verified",
-    "answer",
-    "as_summarizer",
-    "as_translator",
-    "check_vectors",
-    "classify",
-    "copy",
-    "deploy",
-    "doctor",
-    "embed",
-    "evaluate",
-    "export",
-    "fill",
-    "finetune",
-    "generate",
-    "infer",
-    "info",
-    "load",
-    "predict",
-    "prefetch",
-    "prepare_training",
-    "push",
-    "read_lines",
-    "resume",
-    "save",
-    "save_vectors",
-    "serve",
-    "similar",
-    "summarize",
-    "tag",
-    "tokenize",
-    "translate",
-    "vectors",
-    "verify",
-    "write",
+    "Address", "Deployment", "Exported", "Fetched", "FinetuneJob", "Push", "Report", "Result", "SamplingParams", "Tokens",
+    "Verified", "answer", "as_summarizer", "as_translator", "check_vectors", "classify", "copy", "deploy", "doctor", "embed",
+    "evaluate", "export", "fill", "finetune", "generate", "infer", "info", "load", "predict", "prefetch",
+    "prepare_training", "push", "read_lines", "respond", "resume", "save", "save_vectors", "serve", "similar", "summarize", "tag", "tokenize",
+    "translate", "vectors", "verify", "write",
 ]
+# fmt: on
 
 
 def __getattr__(name: str) -> Any:

@@ -55,17 +55,18 @@ def deploy(
     offline: bool = False,
     progress: Progress = silent,
 ) -> Deployment:
-    """Write the context of a Docker image, the objects of Kubernetes, or ONNX graphs. A stand-in is never used.
+    """Write a Docker context, Kubernetes manifests or ONNX graphs; never of a stand-in. Raises what `load` and `export` raise.
 
     Args:
+        model: A name, a Hub id, a model or run folder, a Run, or the Result of `finetune`.
         to: onnx (as `export`, where quantize may be int8), docker or kubernetes.
         out: By default a folder named as `to` in the run.
+        quantize: int8, for --to onnx.
         name: Of the service and its model; by default that of the run.
         image: Reference with a tag; by default NAME:VERSION-HASH, which changes with the model.
         replicas: The minimum number of pods.
-
-    Raises:
-        HftoolError: What `load` raises, UsageError, OutputUnavailable.
+        offline: Open no socket.
+        progress: Receives events and notices.
     """
     model = model_name(model)
     _check(to, name=name, image=image, replicas=replicas)
@@ -79,9 +80,7 @@ def deploy(
     known_as = name or service_name(_word(model, model_source))
     if (model_source.folder / SUMS).is_file():
         verify_checksums(model_source.folder)
-    loaded = trained(
-        load_resolved(model_source, head=None, device="cpu", progress=progress), None
-    )  # no image of a broken model
+    loaded = trained(load_resolved(model_source, head=None, device="cpu", progress=progress), None)  # none of a broken model
     with whole_folder(target) as folder:
         digest = _copy_model(model_source.folder, loaded.head_config, folder / "model")
         image = image or f"{known_as}:{version()}-{digest[:12]}"

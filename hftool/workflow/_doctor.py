@@ -45,6 +45,7 @@ def doctor(*, offline: bool = False, seconds: float = PRODUCT, progress: Progres
     Args:
         offline: Send no request to the Hub.
         seconds: For each device and number format, at most 5 in all.
+        progress: Receives a notice before the timing.
 
     Returns:
         Facts as JSON; each of `problems` has `what` and `mend`, a command or advice.

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from hftool.config import FILES, Knob, parse_as
 from hftool.data.decimal_commas import parse_decimal_commas
 from hftool.data.labels import Labels, own_names
 from hftool.data.passages import merge_lines
@@ -27,7 +28,7 @@ from hftool.workflow.choose_head import columns_to_measure
 from hftool.workflow.in_memory import PATH, rows_table
 from hftool.workflow.metric_module import load_metric, measure_with
 
-SPLITS = ("train", "validation", "test")
+SPLIT = Knob(str, "", choices=FILES)
 
 
 @dataclass(frozen=True)
@@ -57,23 +58,28 @@ def evaluate(
     fallback: bool = False,
     progress: Progress = silent,
 ) -> Report:
-    """Measure a model on labelled rows, or on running text.
+    """Measure a model on labelled rows, or on running text. Raises what `load` raises, DataError and UsageError.
 
     Args:
+        model: A name, a Hub id, a model or run folder, a Run, or the Result of `finetune`.
         task: A task, a file, or rows in memory; by default the data of the run.
         split: train, validation or test; by default test if it has labels, else validation.
+        column: Role -> column, such as {"text": "review"}.
         head: By default what the model was trained for.
+        limit: Evaluate on a random sample of so many rows.
+        seed: Random seed of the sample.
+        device: auto, cpu, cuda, cuda:1 or mps.
+        encoding: Encoding of a text file; by default UTF-8.
         errors: File for the wrongly predicted rows, worst first; by default errors.jsonl in the run folder.
         metric: A module of `evaluate`, `module` in the metrics: a script, or a name on the Hub, repeated in trust_metric.
-
-    Raises:
-        HftoolError: What `load` raises, DataError, UsageError.
+        trust_metric: The name of a metric on the Hub again, whose code may then run.
+        offline: Open no socket.
+        fallback: Whether a stand-in may be used.
+        progress: Receives events and notices.
     """
     model, rows = model_name(model), rows_table(task)
     word = PATH if rows else None if task is None else task_name(task)
-    if word is None and (column or encoding):
-        raise UsageError("columns and an encoding go with a task or a file", f"hftool evaluate {model} FILE ...")
-    _check_words(model, split, errors, head)
+    _check_words(model, word, split, errors, head, has_options=bool(column or encoding))
     module = None if metric is None else load_metric(metric, trusted=trust_metric, offline=offline)
     model_source = resolve_model(model, head=head, offline=offline, fallback=fallback, progress=progress)
     loaded = trained(load_resolved(model_source, head=head, device=device, progress=progress), None)
@@ -81,19 +87,33 @@ def evaluate(
         part = own_rows(model_source, split, model, loaded.head_config, offline=offline, progress=progress)
     else:
         data = _data_of(model_source, word, rows, encoding=encoding, offline=offline, progress=progress)
-        loaded = _with_task(loaded, data, head)
-        part = rows_to_measure(data, word, split, loaded.head_config, column or {}, chosen=head is not None, progress=progress)
-    part = part.keep(sample_indices(len(part.rows), limit, seed))
-    loaded = with_label_range(part, loaded)
+        loaded, part = _task_rows(data, word, split, loaded, column or {}, head, progress)
     target = _errors_file(errors, model_source, loaded)
-    report = _measured(part, loaded, module, metric)
-    _write_errors(report, target, progress)
-    return report
+    return _with_errors(_measured(part, loaded, module, metric, limit, seed), target, progress)
 
 
-def _check_words(model: str, split: str | None, errors: str | Path | None, head: str | None) -> None:
-    if split is not None and split not in SPLITS:
-        raise UsageError(f"split must be one of {', '.join(SPLITS)}, not '{split}'")
+def _task_rows(
+    data: TaskSource,
+    word: str,
+    split: str | None,
+    loaded: Loaded,
+    given: Mapping[str, str],
+    head: str | None,
+    progress: Progress,
+) -> tuple[Loaded, SplitRows]:
+    """The model as it is measured on a task, and the rows of the task."""
+    loaded = _with_task(loaded, data, head)
+    return loaded, rows_to_measure(data, word, split, loaded.head_config, given, chosen=head is not None, progress=progress)
+
+
+def _check_words(
+    model: str, task: str | None, split: str | None, errors: str | Path | None, head: str | None, *, has_options: bool
+) -> None:
+    """Raise UsageError or OutputUnavailable before anything is read. has_options: whether columns or an encoding are given."""
+    if task is None and has_options:
+        raise UsageError("columns and an encoding go with a task or a file", f"hftool evaluate {model} FILE ...")
+    if split is not None:
+        parse_as(SPLIT, split, name="split")
     if errors is not None:
         output_format(errors)
         check_output(Path(errors))
@@ -119,10 +139,12 @@ def _errors_file(errors: str | Path | None, model_source: ModelSource, loaded: L
     return None
 
 
-def _write_errors(report: Report, target: Path | None, progress: Progress) -> None:
+def _with_errors(report: Report, target: Path | None, progress: Progress) -> Report:
+    """The report, after its wrong rows were written to the target, if any."""
     if target is not None:
         write_rows(target, (dict(row) for row in report.errors), overwrite=True)
         notice(progress, f"{len(report.errors)} wrong rows, the worst first: {target}")
+    return report
 
 
 def _with_task(loaded: Loaded, data: TaskSource, head: str | None) -> Loaded:
@@ -144,8 +166,9 @@ def _with_task(loaded: Loaded, data: TaskSource, head: str | None) -> Loaded:
     return replace(loaded, head_config=replace(head_config, measures=row.measures, prefix=prefix))
 
 
-def _measured(part: SplitRows, loaded: Loaded, module: Any, name: str | None) -> Report:
-    predictor = make_predictor(loaded)
+def _measured(part: SplitRows, loaded: Loaded, module: Any, name: str | None, limit: int | None, seed: int) -> Report:
+    part = part.keep(sample_indices(len(part.rows), limit, seed))
+    predictor = make_predictor(with_label_range(part, loaded))
     metrics, labels = predictor.head.metrics(), loaded.head_config.labels
     answers, loss = predictor.score(predictor.head.encode(part.rows))
     measured = make_report(answers, part.rows, metrics, labels, loss)
@@ -176,8 +199,8 @@ def own_rows(
 
 def _stand_in_of(model_source: ModelSource, task: str) -> str:
     """The task itself, or its stand-in in the run."""
-    made = model_source.run.read_manifest().get("stand_in", {}).get("data", "") if model_source.run else ""
-    stand_in = StandIn.parse(made)
+    recorded = model_source.run.read_manifest().get("stand_in", {}).get("data", "") if model_source.run else ""
+    stand_in = StandIn.parse(recorded)
     return stand_in.used if stand_in and stand_in.requested == task else task
 
 

@@ -19,12 +19,12 @@ from hftool.onnx_export import export_job as graphs
 from hftool.onnx_export.sample_texts import own_rows, pairs_as_rows, texts_as_rows
 from hftool.progress import Progress, notice, silent
 from hftool.registry.tasks import find_task
-from hftool.resolve import ModelSource, resolve_model, resolve_task
+from hftool.resolve import ModelSource, resolve_task
 from hftool.safety import check_extra, is_export
 from hftool.storage.run_folder import check_output, whole_folder
 from hftool.workflow import _evaluate
 from hftool.workflow._infer import natural_options
-from hftool.workflow._load import check_head_by_name, load_resolved, trained
+from hftool.workflow._load import load_resolved, resolve_with_head, trained
 from hftool.workflow.arguments import Model, model_name
 
 FORMATS = ("onnx",)
@@ -57,9 +57,14 @@ def export(
     The folder is written only if the graphs give the same answers as the model.
 
     Args:
+        model: A name, a Hub id, a model or run folder, a Run, or the Result of `finetune`.
+        out: The folder to write.
         to: onnx.
         quantize: int8, for weights of 8 bits.
         head: By default what the model was trained for.
+        offline: Open no socket.
+        fallback: Whether a stand-in may be used.
+        progress: Receives events and notices.
 
     Raises:
         DataError: The graphs answer differently.
@@ -70,9 +75,7 @@ def export(
     _check_words(to, quantize)
     check_output(Path(out))
     check_extra("onnxscript")
-    if head is not None:
-        check_head_by_name(model, head)
-    model_source = resolve_model(model, head=head, offline=offline, fallback=fallback, progress=progress)
+    model_source = resolve_with_head(model, head, offline=offline, fallback=fallback, progress=progress)
     if is_export(model_source.folder):
         raise ConfigError(f"'{model}' is an export already", "Export the run or the model folder that it came from")
     _provenance(model_source)  # damaged files of the run are an error now, not at the end
@@ -138,8 +141,7 @@ def _provenance(model_source: ModelSource) -> RunProvenance:
 
 
 def _measured_rows(model_source: ModelSource, loaded: Loaded, progress: Progress) -> tuple[Loaded, Sequence[Row]]:
-    """Labelled rows that are available locally, of the run or of the task in the head config, and the model with the range of
-    their labels, where it needs one."""
+    """Labelled rows of the run or the task that are available locally, and the model with the range of their labels."""
     task = find_task(loaded.head_config.task) if loaded.head_config.task else None
     try:
         if model_source.run is not None:
@@ -154,6 +156,6 @@ def _measured_rows(model_source: ModelSource, loaded: Loaded, progress: Progress
     except HftoolError as error:
         notice(progress, f"the metric is not measured: {error.detail}")
         return loaded, ()
-    writes = get_head(loaded.tokenizer, loaded.head_config, loaded.model.config).sampling is not None
-    part = part.keep(sample_indices(len(part.rows), MEASURED_GENERATED if writes else MEASURED, 0))
+    generates = get_head(loaded.tokenizer, loaded.head_config, loaded.model.config).sampling is not None
+    part = part.keep(sample_indices(len(part.rows), MEASURED_GENERATED if generates else MEASURED, 0))
     return _evaluate.with_label_range(part, loaded), part.rows

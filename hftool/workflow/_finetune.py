@@ -81,6 +81,7 @@ def finetune(
     processes that torchrun or accelerate started. Nothing is written before usage, output, data and model were checked.
 
     Args:
+        model: A name, a Hub id, or a model folder.
         task: A name, a data file or folder, a Hub data set; or rows: a list of dicts, a pandas DataFrame, a datasets.Dataset.
         config: A Config, or a mapping of its keys, such as {"epochs": 1, "lr": 3e-5, "train": "train.tsv"}.
         out: The run folder; by default runs/MODEL-TASK-TIME.
@@ -88,6 +89,8 @@ def finetune(
         resume: Continue the run in `out`, bitwise as if it had not stopped, or start it.
         offline: Open no socket.
         fallback: Whether stand-ins may be used.
+        progress: Receives events and notices.
+        **unknown: Refused, with the nearest name.
 
     Raises:
         HftoolError: Any of `hftool.errors`.
@@ -158,21 +161,21 @@ def _is_incomplete(run: Run) -> bool:
 
 
 def _resume(run: Run, settings: Config, rows: Table | None, team: ProcessGroup, *, offline: bool, progress: Progress) -> Result:
-    recorded, made = knobs.make_config(knobs.read_config(str(run.config))), run.read_manifest()
-    check_recorded(made, recorded, run.path)
-    recorded = relocate(recorded, settings, made, run.path, progress)
-    settings = relocate(settings, recorded, made, run.path, silent)
+    recorded, run_manifest = knobs.make_config(knobs.read_config(str(run.config))), run.read_manifest()
+    check_recorded(run_manifest, recorded, run.path)
+    recorded = relocate(recorded, settings, run_manifest, run.path, progress)
+    settings = relocate(settings, recorded, run_manifest, run.path, silent)
     check_same(recorded, settings, run.path)
     if run.is_finished():
         notice(progress, f"the run '{run.path}' is finished: nothing is left to do")
         _prune_checkpoints(run, recorded.keep, team, progress)
         metrics = run.read_metrics()
-        return Result(run, metrics, metrics["seconds"], made["stand_in"])
-    has_stand_in = bool(made["stand_in"])  # the same stand-in again, even if the real one is available by now
+        return Result(run, metrics, metrics["seconds"], run_manifest["stand_in"])
+    has_stand_in = bool(run_manifest["stand_in"])  # the same stand-in again, even if the real one is available by now
     with team.locked(run.path):
         found = find(recorded, rows, offline=offline or has_stand_in, fallback=has_stand_in, progress=progress)
         job = _restore_settings(seeded_job(found, progress), run)
-        check_unchanged(made, manifest(job), run.path)
+        check_unchanged(run_manifest, manifest(job), run.path)
         if not CheckpointManager(run.checkpoints).steps():
             notice(progress, f"the run '{run.path}' has no checkpoint yet: it starts at step 0")
         free = {name: getattr(settings, name) for name in FREE}
@@ -187,8 +190,7 @@ def _restore_settings(job: FinetuneJob, run: Run) -> FinetuneJob:
 
 
 def _with_rejected_kept(make: Callable[[], FinetuneJob], path: Path, team: ProcessGroup) -> FinetuneJob:
-    """The job; where too many rows are unusable, they are written next to the run folder. Raises DataError that names the
-    file."""
+    """The job; where too many rows are unusable, they go into a file next to the run folder, and a DataError names it."""
     try:
         return make()
     except RowsRejected as error:
@@ -221,7 +223,7 @@ def _run(run: Run, job: FinetuneJob, team: ProcessGroup, progress: Progress) -> 
     predictor = make_predictor(job.loaded)
     reports: dict[int, dict[str, Any]] = {}  # by step: that of the best checkpoint needs no second evaluation
 
-    def evaluate() -> dict[str, float]:
+    def _evaluate() -> dict[str, float]:
         report = reports[trainer.position.step] = _measure(predictor, job, "validation", team)
         return _deciding(predictor, report)
 
@@ -233,7 +235,7 @@ def _run(run: Run, job: FinetuneJob, team: ProcessGroup, progress: Progress) -> 
         config=job.settings,
         precision=job.settings.precision,
         accelerator=team.accelerator,
-        evaluate=evaluate,
+        evaluate=_evaluate,
         run=run,
         progress=progress,
     )
@@ -361,7 +363,7 @@ def _with_metrics(head_config: HeadConfig, metrics: Mapping[str, Any], predictor
 
 
 def _write_rejected(run: Run, job: FinetuneJob, progress: Progress) -> None:
-    for part in (job.splits.train, job.splits.validation, job.splits.test):
-        if part is not None and part.rejected:
+    for part in job.splits.parts().values():
+        if part.rejected:
             append_lines(run.rejected, rejected_documents(part.split, part.path, part.rejected))
             notice(progress, f"{len(part.rejected)} rows of {part.path} cannot be used: see {run.rejected}")

@@ -18,6 +18,7 @@ from hftool.data.schema import is_blank
 from hftool.data.writers import output_format, write_rows
 from hftool.errors import DataError, UsageError, nearest
 from hftool.heads.protocol import Answer
+from hftool.inference.generation import OnToken
 from hftool.inference.streaming import TextStreamer
 from hftool.models import Loaded
 from hftool.progress import Progress, silent
@@ -29,20 +30,8 @@ from hftool.workflow._load import answers_of, load, text_rows, trained
 from hftool.workflow.arguments import Model, one_or_many
 
 LANGUAGES = {
-    "cs": "Czech",
-    "de": "German",
-    "en": "English",
-    "es": "Spanish",
-    "fi": "Finnish",
-    "fr": "French",
-    "it": "Italian",
-    "nl": "Dutch",
-    "pl": "Polish",
-    "pt": "Portuguese",
-    "ro": "Romanian",
-    "ru": "Russian",
-    "tr": "Turkish",
-    "zh": "Chinese",
+    **{"cs": "Czech", "de": "German", "en": "English", "es": "Spanish", "fi": "Finnish", "fr": "French", "it": "Italian"},
+    **{"nl": "Dutch", "pl": "Polish", "pt": "Portuguese", "ro": "Romanian", "ru": "Russian", "tr": "Turkish", "zh": "Chinese"},
 }
 OnText = Callable[[str], None]
 Sampling = SamplingParams | Mapping[str, Any] | None  # how text is generated, or what differs from the model's defaults
@@ -64,18 +53,37 @@ def infer(
     """Answer texts with whatever the model was trained for: labels, entities, answers, texts, fills or embeddings.
 
     Args:
+        model: A loaded model, or what `load` takes.
+        texts: One text, or a list.
         pairs: The second text of each: for a model of text pairs, or the contexts of questions.
         sampling: How text is generated, as SamplingParams or a mapping; `options` override it.
+        device: auto, cpu, cuda, cuda:1 or mps.
+        offline: Open no socket.
+        fallback: Whether a stand-in may be used.
+        progress: Receives events and notices.
+        **options: Sampling parameters, under transformers' names.
     """
     loaded = model
     if not isinstance(loaded, Loaded):
         loaded = load(loaded, device=device, offline=offline, fallback=fallback, progress=progress)
     trained(loaded, None)
-    generates = head_spec(loaded.head_config.head).generates
     given = _options(sampling, options)
-    if given and not generates:
+    if given and not head_spec(loaded.head_config.head).generates:
         raise UsageError(f"a model that is to {loaded.head_config.head} generates no text", "Leave the sampling parameters out")
-    return list(answers_of(loaded, rows_for(loaded, texts, pairs), {**natural_options(loaded), **given}))
+    return respond(loaded, None, texts, pairs, given)
+
+
+def respond(
+    model: Model | Loaded,
+    head: str | None,
+    texts: Sequence[str],
+    pairs: Sequence[str] | None = None,
+    options: Mapping[str, Any] | None = None,
+    on_token: OnToken | None = None,
+) -> list[Answer]:
+    """Answer texts, or pairs, with this head, by default the model's own. options: fields of the head, and `sampling`."""
+    loaded = trained(model, head)
+    return list(answers_of(loaded, rows_for(loaded, texts, pairs), {**natural_options(loaded), **(options or {})}, on_token))
 
 
 def natural_options(loaded: Loaded) -> Mapping[str, Any]:
@@ -89,7 +97,7 @@ def rows_for(loaded: Loaded, texts: Sequence[str], pairs: Sequence[str] | None) 
     if pairs is not None and spec.second_input == "never":
         raise UsageError(f"a model that is to {head_config.head} takes single texts", "Leave --pair out")
     if spec.second_input == "always" and pairs is None:
-        raise UsageError("a {} needs a {} to be answered from".format(*spec.inputs), f"Give it with --{spec.inputs[1]}")
+        raise UsageError("a {} needs a {} to be answered from".format(*spec.inputs), "Give it with --pair TEXT")
     trains_pairs = spec.takes_pairs(head_config.columns)
     if spec.second_input == "as trained" and head_config.columns and trains_pairs != (pairs is not None):
         wants, flag = ("single texts", "Leave --pair out") if pairs else ("pairs of texts", "Give the second with --pair")
@@ -106,8 +114,7 @@ def rows_for(loaded: Loaded, texts: Sequence[str], pairs: Sequence[str] | None) 
 @one_or_many
 def classify(model: Model | Loaded, texts: Sequence[str], *, pairs: Sequence[str] | None = None) -> list[Answer]:
     """Label texts, or pairs: {"label", "probability", "probabilities"}, or {"score"} from a regression model."""
-    loaded = trained(model, "classify")
-    return list(answers_of(loaded, rows_for(loaded, texts, pairs)))
+    return respond(model, "classify", texts, pairs)
 
 
 @one_or_many
@@ -118,8 +125,7 @@ def tag(model: Model | Loaded, texts: Sequence[str]) -> list[Answer]:
         {"entities": [{"text", "type", "start", "end", "probability"}], "tokens", "tags"} for each text; start and end are
         character offsets in the text as given.
     """
-    loaded = trained(model, "tag")
-    return list(answers_of(loaded, rows_for(loaded, texts, None)))
+    return respond(model, "tag", texts)
 
 
 @one_or_many
@@ -130,15 +136,13 @@ def answer(model: Model | Loaded, questions: Sequence[str], contexts: Sequence[s
         {"answer", "start", "end", "probability", "candidates"} for each question; start and end are character offsets in the
         context, and None where a model that may abstain finds no answer.
     """
-    loaded = trained(model, "answer")
-    return list(answers_of(loaded, rows_for(loaded, questions, contexts)))
+    return respond(model, "answer", questions, contexts)
 
 
 @one_or_many
 def summarize(model: Model | Loaded, texts: Sequence[str], *, sampling: Sampling = None, **options: Any) -> list[Answer]:
     """Summarize texts: {"text", "finish"}; finish is "stop" or "length"."""
-    loaded = as_summarizer(trained(model, "text2text"))
-    return list(answers_of(loaded, rows_for(loaded, texts, None), _options(sampling, options)))
+    return respond(as_summarizer(trained(model, "text2text")), None, texts, options=_options(sampling, options))
 
 
 def as_summarizer(loaded: Loaded) -> Loaded:
@@ -162,21 +166,24 @@ def translate(
     """Translate texts: {"text", "finish"}.
 
     Args:
+        model: A loaded model, or what `load` takes.
+        texts: One text, or a list.
         to: Code of the target language, such as de, deu or de-AT. Only a model that was not fine-tuned to translate needs it.
         source: Code of the source language.
+        sampling: How text is generated; `options` override it.
+        **options: Sampling parameters, under transformers' names.
 
     Raises:
         UsageError: An unknown language, or one that the model was not trained for.
     """
     loaded = as_translator(trained(model, "text2text"), to=to, source=source)
-    return list(answers_of(loaded, rows_for(loaded, texts, None), _options(sampling, options)))
+    return respond(loaded, None, texts, options=_options(sampling, options))
 
 
 @one_or_many
 def write(model: Model | Loaded, texts: Sequence[str], *, sampling: Sampling = None, **options: Any) -> list[Answer]:
     """Generate the target of each text with a text-to-text model, with no prefix but its own: {"text", "finish"}."""
-    loaded = trained(model, "text2text")
-    return list(answers_of(loaded, rows_for(loaded, texts, None), _options(sampling, options)))
+    return respond(model, "text2text", texts, options=_options(sampling, options))
 
 
 def as_translator(loaded: Loaded, *, to: str | None, source: str) -> Loaded:
@@ -238,17 +245,20 @@ def generate(
     An empty prompt starts with the end-of-text token.
 
     Args:
+        model: A loaded model, or what `load` takes.
+        prompts: One prompt, or a list.
+        sampling: How text is generated; `options` override it.
         on_text: Receives each piece of the text as it is generated, for one prompt and one text.
+        **options: Sampling parameters, under transformers' names.
 
     Raises:
         DataError: A prompt that is longer than the model allows.
     """
-    loaded = trained(model, "generate")
-    rows, given = rows_for(loaded, prompts, None), _options(sampling, options)
+    loaded, given = trained(model, "generate"), _options(sampling, options)
     if on_text is None:
-        return list(answers_of(loaded, rows, given))
+        return respond(loaded, None, prompts, options=given)
     streamer = TextStreamer(loaded.tokenizer, on_text)
-    answers = list(answers_of(loaded, rows, given, lambda _, token: streamer.take(token)))
+    answers = respond(loaded, None, prompts, options=given, on_token=lambda _, token: streamer.take(token))
     for answer in answers[:1]:
         streamer.end(answer["text"])
     return answers
@@ -260,14 +270,15 @@ def fill(model: Model | Loaded, texts: Sequence[str], *, top_k: int = 5) -> list
 
     A mask is [MASK], or the model's own mask token. Raises DataError for a text without one.
     """
-    loaded = trained(model, "fill")
-    return list(answers_of(loaded, rows_for(loaded, texts, None), {"for_inference": True, "top_k": top_k}))
+    return respond(model, "fill", texts, options={"top_k": top_k})
 
 
 def embed(model: Model | Loaded, texts: str | Sequence[str], *, pooling: str | None = None) -> np.ndarray:
     """Embed texts as float32 vectors: (H,) for one text, (N, H) for a list.
 
     Args:
+        model: A loaded model, or what `load` takes.
+        texts: One text, or a list.
         pooling: mean, cls or max over the tokens; by default as the model was trained.
     """
     loaded = trained(model, "embed")
@@ -282,9 +293,7 @@ def vectors(
     model: Model | Loaded, texts: Sequence[str], *, pairs: Sequence[str] | None = None, pooling: str | None = None
 ) -> list[Answer]:
     """The answers behind `embed` and `similar`: {"embedding"} of a text, {"similarity", "score"} of a pair."""
-    loaded = trained(model, "embed")
-    options = {"pooling": pooling} if pooling is not None else {}
-    return list(answers_of(loaded, rows_for(loaded, texts, pairs), options))
+    return respond(model, "embed", texts, pairs, {"pooling": pooling} if pooling is not None else {})
 
 
 def check_vectors(out: str | Path) -> None:

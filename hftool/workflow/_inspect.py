@@ -18,7 +18,6 @@ from hftool.models import (
     describe,
     family_of,
     load_tokenizer,
-    natural_head_of,
     read_config,
     read_head_config,
     sentence_settings,
@@ -28,10 +27,9 @@ from hftool.models.export_folder import describe_export, read_export
 from hftool.models.stored_weights import read_stored
 from hftool.progress import Progress, notice, silent
 from hftool.registry.heads import head_spec
-from hftool.registry.models import natural_head
 from hftool.resolve import resolve_model
 from hftool.safety import is_export
-from hftool.workflow._load import longest_input, notify_tokenizer, text_rows
+from hftool.workflow._load import default_head, longest_input, notify_tokenizer, text_rows
 from hftool.workflow.arguments import Model, model_name, one_or_many, text_list
 
 LEAST_TOKENS = 2  # the special tokens at both ends
@@ -110,7 +108,7 @@ def _tokenizer_of(model: Model, *, offline: bool, fallback: bool, progress: Prog
     notify_tokenizer(tokenizer, model_source, progress)
     head_config = read_head_config(model_source.folder)
     if head_config is None:
-        head = natural_head(model_source.row) if model_source.row else natural_head_of(model_source.folder, config)
+        head = default_head(model_source, config)
         embeds = head_spec(head).embeds
         head_config = HeadConfig(head=head, max_length=longest_input(model_source, tokenizer, config, embeds=embeds))
         head_config = sentence_settings(model_source.folder).on(head_config) if embeds else head_config
@@ -129,13 +127,13 @@ def _windows(tokenizer: Any, head_config: HeadConfig, texts: Sequence[str], pair
     roles = next((found for found in fitting if found[0] != "tokens"), None)
     head = dataclasses.replace(head, **dict(head_spec(head_config.head).inference_options))
     plain = ClassifyHead(tokenizer, head_config)
-    made = []
+    encoded = []
     for row in text_rows(texts, pairs, roles=roles or ("text", "text_pair")):
         try:
-            made.append(head.encode([row]) if roles else plain.encode([row]))
+            encoded.append(head.encode([row]) if roles else plain.encode([row]))
         except (ConfigError, DataError):  # no mask to fill, or a tokenizer without offsets
-            made.append(plain.encode([dict(zip(("text", "text_pair"), row.values(), strict=False))]))
-    return made
+            encoded.append(plain.encode([dict(zip(("text", "text_pair"), row.values(), strict=False))]))
+    return encoded
 
 
 def _tokens(tokenizer: Any, whole: Feature, windows: Sequence[Feature], max_length: int | None) -> Tokens:
@@ -181,8 +179,12 @@ def info(
     """Describe a model without loading its weights: architecture, parameters by part, bytes, memory to infer and to train.
 
     Args:
+        model: A name, a Hub id, a model or run folder, a Run, or the Result of `finetune`.
         batch_size: Rows of a batch, for the memory.
         length: Tokens of a row, for the memory.
+        offline: Open no socket.
+        fallback: Whether a stand-in may be used.
+        progress: Receives events and notices.
 
     Returns:
         Facts as JSON; bytes and memory in bytes.
@@ -192,13 +194,7 @@ def info(
     head_config = read_head_config(model_source.folder)
     config = read_config(model_source.folder, exported=True)
     check_loaded(model_source.folder, weights=False)
-    head = (
-        head_config.head
-        if head_config
-        else natural_head(model_source.row)
-        if model_source.row
-        else natural_head_of(model_source.folder, config)
-    )
+    head = head_config.head if head_config else default_head(model_source, config)
     if is_export(model_source.folder):
         facts = describe_export(read_export(model_source.folder), batch_size=batch_size, length=length)
     else:

@@ -36,7 +36,7 @@ from hftool.models.checksums import check_loaded
 from hftool.models.export_folder import read_export
 from hftool.progress import Progress, notice, silent
 from hftool.registry.heads import head_spec
-from hftool.registry.models import FAMILIES, Family, check_head, find_model, natural_head
+from hftool.registry.models import FAMILIES, Family, check_head, family_of_row, find_model, natural_head
 from hftool.resolve import ModelSource, resolve_model
 from hftool.safety import is_export
 from hftool.sampling import SamplingParams
@@ -62,16 +62,21 @@ def load(
         device: auto, cpu, cuda, cuda:1 or mps.
         offline: Open no socket.
         fallback: Whether a stand-in may be used.
+        progress: Receives notices.
 
     Raises:
         UsageError: The model's family has no such head.
         HftoolError: InputMissing, HubUnreachable, Refused, DataError, ConfigError.
     """
-    model = model_name(model)
+    model_source = resolve_with_head(model, head, offline=offline, fallback=fallback, progress=progress)
+    return load_resolved(model_source, head=head, device=device, progress=progress)
+
+
+def resolve_with_head(model: Model, head: str | None, *, offline: bool, fallback: bool, progress: Progress) -> ModelSource:
+    """Resolve a model that is to have this head, which is checked first. Raises UsageError, and what `resolve_model` raises."""
     if head is not None:
         check_head_by_name(model, head)
-    model_source = resolve_model(model, head=head, offline=offline, fallback=fallback, progress=progress)
-    return load_resolved(model_source, head=head, device=device, progress=progress)
+    return resolve_model(model_name(model), head=head, offline=offline, fallback=fallback, progress=progress)
 
 
 def check_head_by_name(model: Model, head: str) -> None:
@@ -79,7 +84,7 @@ def check_head_by_name(model: Model, head: str) -> None:
     head_class(head)
     known = find_model(model_name(model))
     if known is not None:
-        check_head(next(f for f in FAMILIES if f.name == known.family), head, model=known.name)
+        check_head(family_of_row(known), head, model=known.name)
 
 
 def load_resolved(model_source: ModelSource, *, head: str | None, device: str, progress: Progress = silent) -> Loaded:
@@ -90,7 +95,7 @@ def load_resolved(model_source: ModelSource, *, head: str | None, device: str, p
     family = known_family(config, progress)
     head_config = read_head_config(model_source.folder)
     if head_config is None or (head is not None and head != head_config.head):
-        chosen = head or (natural_head(model_source.row) if model_source.row else natural_head_of(model_source.folder, config))
+        chosen = head or default_head(model_source, config)
         check_head(family, chosen, model=model_source.base)
         own = head_config.head if head_config else natural_head_of(model_source.folder, config)
         # BERT names the weights of both alike: labels of texts would tag words
@@ -116,6 +121,11 @@ def load_resolved(model_source: ModelSource, *, head: str | None, device: str, p
         return loaded
     limit = longest_input(model_source, loaded.tokenizer, loaded.model.config, embeds=head_spec(head_config.head).embeds)
     return dataclasses.replace(loaded, head_config=dataclasses.replace(head_config, max_length=limit))
+
+
+def default_head(model_source: ModelSource, config: Any) -> str:
+    """The head of a model without head config, by its registry row or its config."""
+    return natural_head(model_source.row) if model_source.row else natural_head_of(model_source.folder, config)
 
 
 def longest_input(model_source: ModelSource, tokenizer: Any, config: Any, *, embeds: bool) -> int:
@@ -208,6 +218,7 @@ def make_predictor(
     """The predictor of a model: its engine and its head.
 
     Args:
+        loaded: The model.
         precision: Number format of the arithmetic.
         options: Fields of the head, such as top_k; under `sampling` SamplingParams, or a mapping of those that differ.
         packed: Run an encoder without padding where it can.

@@ -18,11 +18,10 @@ from hftool.inference.predictor import Predictor
 from hftool.models import Loaded
 from hftool.progress import Event, Progress, notice, silent
 from hftool.registry.heads import head_spec
-from hftool.resolve import ModelSource, resolve_model
 from hftool.storage.run_folder import check_output
 from hftool.workflow._infer import natural_options
-from hftool.workflow._load import check_head_by_name, load_resolved, make_predictor, trained
-from hftool.workflow.arguments import Model, Task, model_name, task_name
+from hftool.workflow._load import load_resolved, make_predictor, resolve_with_head, trained
+from hftool.workflow.arguments import Model, Task, task_name
 from hftool.workflow.choose_head import columns_to_answer
 from hftool.workflow.in_memory import PATH, records, rows_table
 
@@ -46,40 +45,72 @@ def predict(
     progress: Progress = silent,
     handle: Any = None,
 ) -> Any:
-    """Answer every row of a file or of rows in memory, in order and in bounded memory.
-
-    A row of the output has its own columns, then the parts of its answer, which are empty where it cannot be answered.
+    """Answer every row of a file or of rows in memory, in order. Raises what `load` raises, DataError and OutputUnavailable.
 
     Args:
+        model: A loaded model, or what `load` takes.
         source: A file; or a list of dicts, a pandas DataFrame, a datasets.Dataset.
         out: A .csv, .tsv, .jsonl or .parquet file, .npy for embeddings; it appears whole or not at all.
         column: Role -> column, such as {"text": "review"}.
+        head: By default what the model was trained for.
         options: Fields of the head.
         top_k: Only the K most probable labels.
+        device: auto, cpu, cuda, cuda:1 or mps.
+        encoding: Encoding of a text file; by default UTF-8.
+        offline: Open no socket.
+        fallback: Whether a stand-in may be used.
+        progress: Receives events and notices.
         handle: Receives JSON Lines where there is no `out`; by default stdout.
 
     Returns:
-        The number of rows; for rows in memory without `out` and `handle`, the rows of the output.
-
-    Raises:
-        HftoolError: What `load` raises, DataError, OutputUnavailable.
+        The number of rows; for rows in memory without `out` and `handle`, the rows of the output: their own columns, then the
+        parts of the answer, which are empty where a row cannot be answered.
     """
     table = rows_table(source)
     path = PATH if table else _file(source)
     _check_out(out)
-    model_source = _resolved(model, head, offline=offline, fallback=fallback, progress=progress)
-    rejected: list[Rejected] = []
-    opened = _in_memory(table) if table else _opened(path, encoding, rejected, is_text=head is not None, progress=progress)
+    model_source = None
+    if not isinstance(model, Loaded):
+        model_source = resolve_with_head(model, head, offline=offline, fallback=fallback, progress=progress)
+    opened = _memory(table) if table else _opened(path, encoding, is_text=head is not None, progress=progress)
     loaded = trained(load_resolved(model_source, head=head, device=device, progress=progress) if model_source else model, head)
     _check_array(out, loaded)
-    sample, present, rest = opened
-    mapping = columns_to_answer(present, sample, loaded, column or {}, path, chosen=head is not None)
-    notice(progress, mapping_sentence(mapping))
-    answers = _Answered(loaded, mapping, present, {**natural_options(loaded), **(options or {})}, top_k, path, progress)
-    rows = answers.rows(itertools.chain(sample, rest), rejected)
+    rows = _answers(loaded, opened, path, column or {}, options or {}, top_k, chosen=head is not None, progress=progress)
     if table and out is None and handle is None:
         return list(rows)
     return write_lines(handle or sys.stdout, rows) if out is None else write_rows(Path(out), rows)
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """The first records of some rows, the columns, the remaining records, and the rows that cannot be read."""
+
+    sample: list[Record]
+    columns: tuple[str, ...]
+    rest: Iterator[Record]
+    rejected: list[Rejected]
+
+
+def _memory(table: Table) -> _Opened:
+    return _Opened(records(table), table.columns, iter(()), [])
+
+
+def _answers(
+    loaded: Loaded,
+    opened: _Opened,
+    path: str,
+    given: Mapping[str, str],
+    options: Mapping[str, Any],
+    top_k: int | None,
+    *,
+    chosen: bool,
+    progress: Progress,
+) -> Iterator[Row]:
+    """The rows of the output; a notice names the columns."""
+    mapping = columns_to_answer(opened.columns, opened.sample, loaded, given, path, chosen=chosen)
+    notice(progress, mapping_sentence(mapping))
+    answered = _Answered(loaded, mapping, opened.columns, {**natural_options(loaded), **options}, top_k, path, progress)
+    return answered.rows(itertools.chain(opened.sample, opened.rest), opened.rejected)
 
 
 def _check_out(out: str | Path | None) -> None:
@@ -94,34 +125,18 @@ def _file(source: Task | None) -> str:
     return task_name(source)
 
 
-def _resolved(
-    model: Model | Loaded, head: str | None, *, offline: bool, fallback: bool, progress: Progress
-) -> ModelSource | None:
-    """Where the model is; None for one that is loaded."""
-    if isinstance(model, Loaded):
-        return None
-    if head is not None:
-        check_head_by_name(model, head)
-    return resolve_model(model_name(model), head=head, offline=offline, fallback=fallback, progress=progress)
-
-
 def _check_array(out: str | Path | None, loaded: Loaded) -> None:
     if out is not None and output_format(out) == "npy" and not head_spec(loaded.head_config.head).embeds:
         raise UsageError("an array holds vectors, and these answers are none", "Write .jsonl, .csv, .tsv or .parquet")
 
 
-def _in_memory(table: Table) -> tuple[list[Record], tuple[str, ...], Iterator[Record]]:
-    return records(table), table.columns, iter(())
-
-
-def _opened(
-    source: str, encoding: str | None, rejected: list[Rejected], *, is_text: bool, progress: Progress
-) -> tuple[list[Record], tuple[str, ...], Iterator[Record]]:
+def _opened(source: str, encoding: str | None, *, is_text: bool, progress: Progress) -> _Opened:
     """The first records of a file, its columns, and the remaining records.
 
     is_text: accept lines as text, whatever they look like. Raises what `stream` raises, DataError.
     """
     notes: list[str] = []
+    rejected: list[Rejected] = []
     names, records = stream(source, encoding=encoding, rejected=rejected, notes=notes)
     sample = list(itertools.islice(records, SAMPLED))
     if not sample:
@@ -130,7 +145,7 @@ def _opened(
         check_running_text((record.row["text"] for record in sample), source)
     for note in notes:
         notice(progress, note)
-    return sample, names or tuple(sample[0].row), records
+    return _Opened(sample, names or tuple(sample[0].row), records, rejected)
 
 
 def _one_by_one(predictor: Predictor, rows: Sequence[Row], refused: dict[int, str]) -> list[Answer]:
@@ -194,8 +209,8 @@ class _Answered:
     ) -> list[Row | None]:
         """The new cells of each row; None, and an entry in `blank`, for a row without a text or that the head refuses."""
         keep_bom = head_spec(self.loaded.head_config.head).offset_roles
-        made = [map_row(record.row, self.mapping, keep_bom=keep_bom) for record in chunk]
-        usable = [row for row, reason in made if not reason]
+        mapped = [map_row(record.row, self.mapping, keep_bom=keep_bom) for record in chunk]
+        usable = [row for row, reason in mapped if not reason]
         refused: dict[int, str] = {}
         try:
             answers: Iterator[Answer] = iter(list(predictor.answer(usable)))
@@ -205,7 +220,7 @@ class _Answered:
                 raise error from None
         cells: list[Row | None] = []
         position = 0
-        for record, (_, reason) in zip(chunk, made, strict=True):
+        for record, (_, reason) in zip(chunk, mapped, strict=True):
             fault = reason or refused.get(position, "")
             position += not reason
             if fault:

@@ -130,8 +130,7 @@ def _want_data(word: str) -> Want | Fetched:
 
 
 def _fetch(want: Want, *, complete: bool, offline: bool) -> tuple[hub.Snapshot, bool]:
-    """-> the snapshot, and whether it was in the cache. complete: fetch files that another tool left out, too, as a lock lists
-    all of them."""
+    """The snapshot, and whether it was in the cache; `complete` with the files that another tool left out, as a lock needs."""
     here = find_snapshot(want.repo, want.revision, kind=want.kind, part=want.part, offline=True)
     found = here or find_snapshot(want.repo, want.revision, kind=want.kind, part=want.part, offline=offline)
     if found is None:

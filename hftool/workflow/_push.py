@@ -44,9 +44,11 @@ def push(folder: Model, repo: str, *, public: bool = False, dry_run: bool = Fals
     its pushed.jsonl.
 
     Args:
+        folder: A finished run, or a model folder.
         repo: owner/name.
         public: Make a new repository public; private by default.
         dry_run: Return the files without opening a socket.
+        progress: Receives notices.
 
     Raises:
         DataError: A file has changed.

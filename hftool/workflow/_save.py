@@ -14,9 +14,9 @@ from hftool.models.model_card import NO_PROVENANCE, RunProvenance
 from hftool.safety import is_export
 from hftool.storage.checksums import compare_folder, sha256
 from hftool.storage.json_documents import check_plain
-from hftool.storage.run_folder import Run, check_output, read_json, whole_folder
+from hftool.storage.run_folder import Run, check_output, whole_folder
 from hftool.training.adapters import add_adapters, merge_adapters
-from hftool.training.checkpoints import MANIFEST, CheckpointManager, load_weights
+from hftool.training.checkpoints import CheckpointManager, load_weights
 from hftool.training.checkpoints import verify as verify_checkpoint
 from hftool.workflow.arguments import Model, model_name
 
@@ -45,6 +45,8 @@ def save(run: Model, out: str | Path, *, checkpoint: str = "best") -> Path:
     Needs no network.
 
     Args:
+        run: A run folder, a Run, or the Result of `finetune`.
+        out: The folder to write.
         checkpoint: best, last, or a name such as step-000400.
 
     Raises:
@@ -127,8 +129,7 @@ def _verify_run(run: Run) -> dict[str, str]:
         known = {name: str(digest) for name, digest in run.read_metrics().get("model", {}).items()}
         if (run.model / SUMS).is_file():  # no run of an older version has one
             verify_checksums(run.model)
-        diff = compare_folder(run.model, known)
-        for name in (*diff.missing, *diff.changed):
+        for name in compare_folder(run.model, known).damaged:
             notices = f"'{run.model / name}' is not as '{run.metrics}' recorded it"
             raise DataError(notices, f"Its checkpoints may be whole: {_again(run)}")
         files = {f"{run.model.name}/{name}": digest for name, digest in known.items()}
@@ -136,11 +137,10 @@ def _verify_run(run: Run) -> dict[str, str]:
     for step in checkpoints.steps():
         folder = checkpoints.path(step)
         try:
-            verify_checkpoint(folder)
+            hashes = verify_checkpoint(folder)
         except ConfigError as error:
             raise DataError(error.detail, "Any other: hftool save RUN --checkpoint NAME --out DIR") from None
-        whole = read_json(folder / MANIFEST)["files"]
-        files |= {f"{run.checkpoints.name}/{folder.name}/{name}": row["sha256"] for name, row in whole.items()}
+        files |= {f"{run.checkpoints.name}/{folder.name}/{name}": digest for name, digest in hashes.items()}
     if not files:
         raise InputMissing(f"the run '{run.path}' has neither a model nor a checkpoint yet", "Resume it first")
     return files | {f"{run.base.name}/{name}": digest for name, digest in _check_base(run).items()}

@@ -87,7 +87,7 @@ def one_or_many(function: Callable[..., list[T_co]]) -> Inference[T_co]:
     first = list(known.parameters)[1]
 
     @functools.wraps(function)
-    def wrapped(*args: Any, **options: Any) -> Any:
+    def _wrapped(*args: Any, **options: Any) -> Any:
         given = known.bind(*args, **options)
         given.apply_defaults()
         if not isinstance(given.arguments[first], str):
@@ -97,7 +97,7 @@ def one_or_many(function: Callable[..., list[T_co]]) -> Inference[T_co]:
                 given.arguments[name] = [given.arguments[name]]
         return function(*given.args, **given.kwargs)[0]
 
-    return wrapped
+    return _wrapped
 
 
 def text_list(texts: object, name: str = "texts") -> list[str]:

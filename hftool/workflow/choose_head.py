@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 
-from hftool.data.column_contents import Contents, cell_of
+from hftool.data.column_contents import Contents, cell_of, contents_of
 from hftool.data.column_names import by_name, is_named, words_of
 from hftool.data.columns import check_roles, fits, map_columns, missing_column
 from hftool.data.readers.tables import Record, Table
@@ -23,14 +23,9 @@ NO_RUNNING_TEXT = ("numbers", "dates", "spans", "scores", "lists", "objects")
 
 
 def infer_head(data: TaskSource, given: Mapping[str, str], family: Family) -> str:
-    """The first head of the family whose roles the columns of the data have.
+    """The first head of the family whose roles the columns of the data have, some of them given by the user.
 
     A head that trains on text alone is chosen only where no column looks like a target.
-
-    Args:
-        data: The tables of the task.
-        given: Role -> column, from the user.
-        family: The family of the model, with its heads.
 
     Raises:
         DataError: No head fits, or a column that looks like a target would be left out; it names the columns and the flag.
@@ -38,7 +33,7 @@ def infer_head(data: TaskSource, given: Mapping[str, str], family: Family) -> st
     """
     table = data.tables.get("train") or next(iter(data.tables.values()))
     check_roles(given)
-    contents = Contents(table.rows)
+    contents = contents_of(table)
     first_error: DataError | None = None
     most, unclear = -1, {}
     able = [spec for spec in _by_priority() if spec.name in family.heads]
@@ -119,8 +114,7 @@ def _check_plain(table: Table, mapping: Mapping[str, str], given: Mapping[str, s
 def check_untrained(
     head_config: HeadConfig, path: str, columns: Sequence[str], mapping: Mapping[str, str], contents: Contents
 ) -> None:
-    """Raise DataError where a pre-trained language model meets rows with a column that looks like a target: the user may have
-    meant to train on them."""
+    """Raise DataError where a pre-trained language model meets a column that looks like a target: training may be meant."""
     if not head_config.task and head_spec(head_config.head).unlabeled:
         choose = "train a model on {}: hftool finetune MODEL FILE"
         check_unused_targets(path, columns, mapping, contents, head=head_config.head, choose=choose)
@@ -134,7 +128,7 @@ def columns_to_measure(
     row_schemas: Sequence[RowSchema] = head_class(head_config.head).row_schemas
     if head_config.columns:
         row_schemas = _row_schemas_of(head_config, {*known, *given}, row_schemas)
-    contents = Contents(table.rows)
+    contents = contents_of(table)
     shape, mapping = map_columns(table.columns, row_schemas, given=given, known=known, path=table.path, contents=contents)
     for role in shape.targets:
         if mapping[role] != {**known, **given}.get(role) and not is_named(mapping[role], role):
@@ -164,8 +158,10 @@ def columns_to_answer(
 
 
 def _row_schemas_of(head_config: HeadConfig, known: Container[str], row_schemas: Sequence[RowSchema]) -> list[RowSchema]:
-    """The row schemas that a model accepts. text_pair is required if the model was trained on pairs, and optional if the task
-    or the user maps it; `known` are the roles with a column."""
+    """The row schemas that a model accepts; `known` are the roles with a column.
+
+    text_pair is required if the model was trained on pairs, and optional if the task or the user maps it.
+    """
     found = []
     for shape in row_schemas:
         if "text_pair" not in shape.inputs or "text_pair" in known:

@@ -11,8 +11,7 @@ from hftool.training.distributed import ProcessGroup, on_each_process
 
 
 def score_together(team: ProcessGroup, predictor: Predictor, features: Sequence[Feature]) -> tuple[list[Answer], float]:
-    """Answers in the order of the rows, and the mean loss, in every process; see `Predictor.score`. An error in one process is
-    raised in all."""
+    """`Predictor.score` in every process of a run; an error in one process is raised in all."""
     if not is_distributed():
         return predictor.score(features)
     rows = [list(group) for _, group in groupby(features, key=lambda feature: feature.row)]

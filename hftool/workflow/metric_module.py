@@ -22,6 +22,7 @@ def load_metric(metric: str, *, trusted: str | None, offline: bool) -> Any:
     Args:
         metric: The path of a script or of its folder, or a name on the Hub.
         trusted: The name again, where it is one on the Hub.
+        offline: Open no socket.
 
     Raises:
         Refused: A name on the Hub that is not `trusted`.

@@ -45,10 +45,10 @@ from hftool.models import (
 from hftool.processes import world_size
 from hftool.progress import Progress, notice, silent
 from hftool.registry.heads import head_spec
-from hftool.registry.models import FAMILIES, Family, check_head, find_model
+from hftool.registry.models import Family, check_head, family_of_row, find_model
 from hftool.registry.tasks import Task, find_task
 from hftool.resolve import ModelSource, StandIn, TaskSource, check_model_name, resolve_model, resolve_task
-from hftool.storage.checksums import sha256
+from hftool.storage.checksums import compare_folder, sha256
 from hftool.storage.run_folder import Run
 from hftool.training.adapters import LEARNING_RATE, add_adapters
 from hftool.workflow._load import known_family, known_sentences
@@ -130,13 +130,12 @@ def make_settings(
 
 
 def choose_head(settings: Config) -> str | None:
-    """The head that the user or the task names, checked against the family before anything is read; None where the columns
-    decide. Raises UsageError."""
+    """The head that the user or the task names, checked against the family; None where columns decide. Raises UsageError."""
     row, head = find_task(settings.task) if settings.task else None, settings.head
     if head is not None:
         head_class(head)
     known = find_model(settings.model or "")
-    family = next((f for f in FAMILIES if f.name == known.family), None) if known else None
+    family = family_of_row(known) if known else None
     if row is None or head is not None:
         if family is not None and head is not None:
             check_head(family, head, model=settings.model or "")
@@ -166,7 +165,7 @@ def find(settings: Config, rows: Table | None = None, *, offline: bool, fallback
         check_texts(data)
     known = find_model(model)
     if chosen is None and known is not None:
-        chosen = infer_head(data, settings.columns, next(f for f in FAMILIES if f.name == known.family))
+        chosen = infer_head(data, settings.columns, family_of_row(known))
     model_source = resolve_model(model, head=chosen, offline=offline, fallback=fallback, progress=progress)
     model_config = read_config(model_source.folder)
     family = known_family(model_config, progress)
@@ -200,13 +199,12 @@ def find_rows_again(run: Run, *, offline: bool, progress: Progress) -> tuple[Con
 
     A changed data file is a notice. Raises what `resolve_task` raises.
     """
-    settings, made = knobs.make_config(knobs.read_config(str(run.config))), run.read_manifest()
-    settings = relocate(settings, settings, made, run.path, progress)
-    stand_in = StandIn.parse(made.get("stand_in", {}).get("data", ""))
+    settings, known = knobs.make_config(knobs.read_config(str(run.config))), run.read_manifest()
+    settings = relocate(settings, settings, known, run.path, progress)
+    stand_in = StandIn.parse(known.get("stand_in", {}).get("data", ""))
     task = stand_in.used if stand_in else settings.task
-    for path, digest in made.get("data", {}).items():
-        if Path(path).is_file() and sha256(Path(path)) != digest:
-            notice(progress, f"{path} has changed since the run")
+    for path in compare_folder(Path(), known.get("data", {})).changed:
+        notice(progress, f"{path} has changed since the run")
     return settings, _read_task(settings, task, None, offline=offline, fallback=False, progress=progress)
 
 
@@ -215,14 +213,9 @@ def _read_task(
 ) -> TaskSource:
     """The tables of a task and of the files of a config. rows: those of a task in memory. Raises what `resolve_task` raises."""
     word = None if is_in_memory(task) else task
-    files, encoding = files_of(settings), settings.encoding
-    data = resolve_task(word, files, encoding=encoding, offline=offline, fallback=fallback, progress=progress)
+    files = {split: path for split in knobs.FILES if (path := getattr(settings, split)) is not None}
+    data = resolve_task(word, files, encoding=settings.encoding, offline=offline, fallback=fallback, progress=progress)
     return dataclasses.replace(data, tables={"train": check_given(rows), **data.tables}) if word != task else data
-
-
-def files_of(settings: Config) -> dict[str, str]:
-    """Split -> file, for the splits that were given as files."""
-    return {split: path for split in knobs.FILES if (path := getattr(settings, split)) is not None}
 
 
 def split(settings: Config, data: TaskSource, head: str, *, labels: Labels | None = None) -> Splits:
@@ -343,8 +336,11 @@ def _problem_type(splits: Splits) -> str:
 
 
 def _most_tokens(tokenizer: Any, splits: Splits, given: int | None, limit: int) -> int:
-    """The maximum number of generated tokens: that of the config, else of the longest target in train, at most MOST_NEW_TOKENS,
-    leaving half of the model's positions to a prompt; 0 where nothing is generated."""
+    """The maximum number of generated tokens; 0 where nothing is generated.
+
+    It is that of the config, else of the longest target in train, at most MOST_NEW_TOKENS, with half of the positions left to a
+    prompt.
+    """
     texts = [text for row in splits.train.rows if (text := row.get("target", row.get("completion"))) is not None]
     if not texts:
         return given or 0
@@ -392,9 +388,9 @@ def versions() -> dict[str, str]:
 def manifest(job: FinetuneJob) -> dict[str, Any]:
     """The provenance of a model: versions, machine, hashes of model and data, row counts."""
     found, settings, splits = job.found, job.settings, job.splits
-    files = data_files(found.data.tables)
+    files, folder, known = data_files(found.data.tables), found.model_source.folder, found.model_source.hashes
     digests = {key: sha256(path) for key, path in files.items()}
-    parts = {"train": splits.train, "validation": splits.validation, "test": splits.test}
+    parts = splits.parts()
     return {
         "hftool": version(DISTRIBUTION),
         "command": sys.argv,
@@ -407,12 +403,12 @@ def manifest(job: FinetuneJob) -> dict[str, Any]:
         "precision": settings.precision,
         "base": found.model_source.base,
         "revision": found.model_source.revision,
-        "hashes": {path.name: sha256(path) for path in sorted(found.model_source.folder.iterdir()) if path.suffix in OF_MODELS},
+        "hashes": {p.name: known.get(p.name) or sha256(p) for p in sorted(folder.iterdir()) if p.suffix in OF_MODELS},
         "data": {str(path): digests[key] for key, path in files.items()},
         "data_splits": digests,
         "data_revision": found.data.pinned,
-        "rows": {name: len(part.rows) for name, part in parts.items() if part is not None},
-        "rejected": sum(len(part.rejected) for part in parts.values() if part is not None),
+        "rows": {name: len(part.rows) for name, part in parts.items()},
+        "rejected": sum(len(part.rejected) for part in parts.values()),
         "duplicates": splits.quality.duplicates,
         "conflicts": splits.quality.conflicts,
         "leaked": splits.quality.leaked,

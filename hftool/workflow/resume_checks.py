@@ -11,6 +11,7 @@ from hftool.config import FILES, Config
 from hftool.data.readers.tables import Table, shard_files
 from hftool.errors import ConfigError, listing
 from hftool.progress import Progress, notice
+from hftool.storage.checksums import compare_hashes
 
 # they change when and where files are written, not what is trained
 FREE = frozenset({"workers", "keep", "grace", "save_steps", "save_minutes"})
@@ -39,12 +40,11 @@ def check_same(recorded: Config, wanted: Config, run: Path) -> None:
             found.append(f"{name} was {_word(was)}, now {_word(now)}")
     if found:
         raise ConfigError(
-            f"the run '{run}' was made with other settings: {'; '.join(found)}",
-            "Give those it started with, or another --out",
+            f"the run '{run}' was made with other settings: {'; '.join(found)}", "Give those it started with, or another --out"
         )
 
 
-def relocate(recorded: Config, given: Config, made: Mapping[str, Any], run: Path, progress: Progress) -> Config:
+def relocate(recorded: Config, given: Config, manifest: Mapping[str, Any], run: Path, progress: Progress) -> Config:
     """The settings of a run whose files may have moved.
 
     A missing path is replaced by the one that is given now, or by the one at the same relative position to the run folder; in a
@@ -53,7 +53,7 @@ def relocate(recorded: Config, given: Config, made: Mapping[str, Any], run: Path
     Args:
         recorded: The settings of the run, with absolute paths.
         given: The settings it is resumed with.
-        made: The manifest of the run.
+        manifest: That of the run.
         run: The run folder.
         progress: Receives a notice for each replaced path.
 
@@ -65,7 +65,7 @@ def relocate(recorded: Config, given: Config, made: Mapping[str, Any], run: Path
         was, now = getattr(recorded, name), absolute_path(getattr(given, name))
         if not was or not Path(was).is_absolute():
             continue
-        moved = _beside(was, made, run)
+        moved = _beside(was, manifest, run)
         if not _exists(was):
             found = next((path for path in (now, moved) if path and _exists(path)), None)
         else:
@@ -76,9 +76,9 @@ def relocate(recorded: Config, given: Config, made: Mapping[str, Any], run: Path
     return dataclasses.replace(recorded, **changes)  # type: ignore[arg-type]
 
 
-def _beside(path: str, made: Mapping[str, Any], run: Path) -> str | None:
+def _beside(path: str, manifest: Mapping[str, Any], run: Path) -> str | None:
     """A recorded path, if it moved together with the run folder; None where the run did not record its folder."""
-    old = made.get("run")
+    old = manifest.get("run")
     return os.path.normpath(run.absolute() / os.path.relpath(path, old)) if isinstance(old, str) and old else None
 
 
@@ -88,10 +88,9 @@ def as_recorded(settings: Config) -> dict[str, Any]:
     return document
 
 
-def check_recorded(made: Mapping[str, Any], edited: Config, run: Path) -> None:
-    """Raise ConfigError, with the list of differences, where config.yaml of a run was edited, which its manifest shows. Runs of
-    older versions have the settings in config.yaml alone."""
-    known, now = made.get("settings", {}), as_recorded(edited)
+def check_recorded(manifest: Mapping[str, Any], edited: Config, run: Path) -> None:
+    """Raise ConfigError, with the differences, where config.yaml of a run differs from the settings in its manifest, if any."""
+    known, now = manifest.get("settings", {}), as_recorded(edited)
     names = [name for name in now if name in known and name not in FREE]
     found = [f"{name} was {_word(known[name])}, now {_word(now[name])}" for name in names if known[name] != now[name]]
     if found:
@@ -127,8 +126,7 @@ def _word(value: Any) -> str:
 
 def check_unchanged(recorded: Mapping[str, Any], now: Mapping[str, Any], run: Path) -> None:
     """Raise ConfigError unless data, model and stand-ins are those of the manifest, byte for byte."""
-    changed = _changed_data(recorded, now)
-    changed += [name for name, digest in recorded["hashes"].items() if now["hashes"].get(name) != digest]
+    changed = [*_changed_data(recorded, now), *compare_hashes(now["hashes"], recorded["hashes"]).damaged]
     changed += [f"{key} ({recorded[key] or 'none'}, now {now[key] or 'none'})" for key in SAME if recorded[key] != now[key]]
     if changed:
         raise ConfigError(
@@ -150,7 +148,7 @@ def _changed_data(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> list[s
     """The changed data files, by split; in manifests of older versions, which have paths as typed, by the end of the path."""
     splits, paths = recorded.get("data_splits"), recorded["data"]
     if splits is not None:
-        changed = {digest for split, digest in splits.items() if now["data_splits"].get(split) != digest}
+        changed = {splits[split] for split in compare_hashes(now["data_splits"], splits).damaged}
         return [path for path, digest in paths.items() if digest in changed] or sorted(changed)
     return [path for path, digest in paths.items() if not _is_among(path, digest, now["data"])]
 

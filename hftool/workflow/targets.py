@@ -63,14 +63,9 @@ def restore_targets(head_config: HeadConfig, base: Path) -> HeadConfig:
 
 
 def fit_head(loaded: Loaded, folder: Path, features: Sequence[Feature], progress: Progress) -> None:
-    """Convert a trained regression head to the scale of the new labels, so that its answers stay the same numbers; answers far
-    from the new labels are moved to their scale, with a notice.
+    """Convert a trained regression head, in place, to the scale of the new labels, so that its answers stay the same numbers.
 
-    Args:
-        loaded: The model with its new head config; changed in place.
-        folder: Where it was loaded from.
-        features: Train rows.
-        progress: Receives the notice.
+    Answers far from the new labels are moved to their scale, with a notice.
     """
     layer = _trained_output(loaded) if loaded.head_config.label_scale else None
     if layer is None:

@@ -12,7 +12,7 @@ from hftool.progress import Event
 
 STEP = {"step": 1, "steps": 2, "loss": 0.5, "tokens_per_second": 10.0, "seconds_left": 65.0, "logged": True}
 EVENTS = [
-    Event("notice", "stand-in: a for b"),
+    Event("notice", "stand-in: a for b", level="warning"),
     Event("notice", "columns: x\ny"),
     Event("plan", values={"steps": 2}),
     Event("step", values=STEP),

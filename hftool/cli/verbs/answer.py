@@ -1,11 +1,10 @@
-"""hftool answer"""
+"""The command `hftool answer`."""
 
-from functools import partial
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from hftool.cli.inference_command import Answer, Common, ask, inference_options
+from hftool.cli.inference_command import Common, ask, inference_options
 from hftool.cli.options import on_terminal
 from hftool.errors import UsageError
 
@@ -31,10 +30,4 @@ def command(typed: typer.Context, *, question: Question = None, context: Context
         raise UsageError("a question needs a context to be answered from", "Give it with --context TEXT")
     if common.file is not None and context is not None:
         raise UsageError("--file brings its own contexts", "Leave --context out")
-    ask(question, common, head=NAME, answer=partial(_answer, context))
-
-
-def _answer(context: str | None, loaded: Any, questions: list[str]) -> list[Answer]:
-    from hftool import workflow
-
-    return workflow.answer(loaded, questions, [context or ""] * len(questions))
+    ask(question, common, head=NAME, pair=context)

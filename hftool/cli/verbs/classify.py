@@ -1,7 +1,7 @@
-"""hftool classify"""
+"""The command `hftool classify`."""
 
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -38,17 +38,11 @@ def command(context: typer.Context, *, texts: Texts = None, pair: Pair = None, t
         texts,
         common,
         head=NAME,
-        answer=partial(_answer, pair),
+        pair=pair,
         line=partial(answer_line, top_k=top_k or 1),
         top_k=top_k,
         document=partial(_best, top_k),
     )
-
-
-def _answer(pair: str | None, loaded: Any, texts: list[str]) -> list[Answer]:
-    from hftool import workflow
-
-    return workflow.classify(loaded, texts, pairs=[pair] * len(texts) if pair is not None else None)
 
 
 def _best(top_k: int | None, answer: Answer) -> Answer:

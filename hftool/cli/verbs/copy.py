@@ -1,4 +1,4 @@
-"""hftool copy"""
+"""The command `hftool copy`."""
 
 import shlex
 from typing import Annotated
@@ -13,12 +13,7 @@ Out = Annotated[str | None, typer.Option("--out", metavar="FILE", help="Output f
 Recipe = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe, such as bert.")]
 
 
-def command(
-    recipe: Recipe,
-    out: Out = None,
-    as_json: Json = False,
-    quiet: Quiet = False,
-) -> None:
+def command(recipe: Recipe, out: Out = None, as_json: Json = False, quiet: Quiet = False) -> None:
     """Write a recipe into the current folder, to be edited.
 
     \b

@@ -1,4 +1,4 @@
-"""hftool deploy"""
+"""The command `hftool deploy`."""
 
 import shlex
 from typing import Annotated
@@ -25,8 +25,7 @@ Image = Annotated[
     typer.Option("--image", metavar="REFERENCE", help="Name of the image, with a tag; by default NAME:VERSION-HASH."),
 ]
 Replicas = Annotated[
-    int,
-    typer.Option("--replicas", metavar="N", parser=number("--replicas", least=1, most=100), help="Minimum number of pods."),
+    int, typer.Option("--replicas", metavar="N", parser=number("--replicas", least=1, most=100), help="Minimum number of pods.")
 ]
 
 
@@ -55,7 +54,7 @@ def command(
     from hftool import workflow
 
     with shared.screen() as progress:
-        made = workflow.deploy(
+        deployment = workflow.deploy(
             model,
             to=to,
             out=out,
@@ -67,11 +66,11 @@ def command(
             progress=progress,
         )
     if shared.as_json:
-        print_json({"path": str(made.path), "to": made.to, "name": made.name, "image": made.image})
+        print_json({"path": str(deployment.path), "to": deployment.to, "name": deployment.name, "image": deployment.image})
         return
-    typer.echo(f"written     {made.path}")
+    typer.echo(f"written     {deployment.path}")
     if to == "onnx":
-        typer.echo(f"next        {next_command(made.path, read_facts(made.path))}")
+        typer.echo(f"next        {next_command(deployment.path, read_facts(deployment.path))}")
         return
-    typer.echo(f"next        docker build -t {made.image} {shlex.quote(str(made.path))}")
-    typer.echo(f"then        {made.path / 'README.md'} shows how to run and try it")
+    typer.echo(f"next        docker build -t {deployment.image} {shlex.quote(str(deployment.path))}")
+    typer.echo(f"then        {deployment.path / 'README.md'} shows how to run and try it")

@@ -1,4 +1,4 @@
-"""hftool doctor"""
+"""The command `hftool doctor`."""
 
 import shutil
 import sys

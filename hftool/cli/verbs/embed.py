@@ -1,27 +1,24 @@
-"""hftool embed"""
+"""The command `hftool embed`."""
 
-from functools import partial
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from hftool.cli.inference_command import Answer, Common, ask, check_of_file, inference_options, notify_truncated, wants_help
-from hftool.cli.options import Texts, go_offline, texts_or_stdin
+from hftool.cli.options import Texts, choice, go_offline, texts_or_stdin
 from hftool.cli.progress import print_json, screen
-from hftool.errors import UsageError, did_you_mean
+from hftool.registry.heads import POOLINGS
 
 NAME = "embed"
-POOLINGS = ("mean", "cls", "max", "mean_sqrt_len_tokens")
 Pooling = Annotated[
     str | None,
-    typer.Option("--pooling", metavar="WORD", help="mean, cls or max over the tokens; by default as the model was trained."),
+    typer.Option(
+        "--pooling",
+        metavar="WORD",
+        parser=choice("--pooling", POOLINGS),
+        help="mean, cls or max over the tokens; by default as the model was trained.",
+    ),
 ]
-
-
-def check_pooling(word: str | None) -> None:
-    """Raise UsageError for an unknown pooling."""
-    if word is not None and word not in POOLINGS:
-        raise UsageError(f"--pooling must be one of {', '.join(POOLINGS)}, not '{word}'", did_you_mean(word, POOLINGS))
 
 
 @inference_options
@@ -33,14 +30,12 @@ def command(context: typer.Context, *, texts: Texts = None, pooling: Pooling = N
     \b
     hftool embed minilm "A warm, funny film." "A cold one." --out films.npy
     """
-    check_pooling(pooling)
     if wants_help(context, texts, common):
         return
     if common.out is not None and common.file is None:
         _save(texts, pooling, common)
         return
-    options = {"pooling": pooling} if pooling is not None else None
-    ask(texts, common, head=NAME, answer=partial(_answer, pooling), options=options, document=_plain)
+    ask(texts, common, head=NAME, options={"pooling": pooling} if pooling is not None else None)
 
 
 def _save(texts: list[str] | None, pooling: str | None, common: Common) -> None:
@@ -56,23 +51,13 @@ def _save(texts: list[str] | None, pooling: str | None, common: Common) -> None:
     with screen(quiet=common.quiet, verbose=common.verbose, as_json=common.as_json) as progress:
         workflow.check_vectors(common.out or "")
         loaded = common.load(NAME, progress)
-        made = iter(workflow.vectors(loaded, [text for text in given if not is_blank(text)], pooling=pooling))
+        vectors = iter(workflow.vectors(loaded, [text for text in given if not is_blank(text)], pooling=pooling))
         width = loaded.model.config.hidden_size
         nothing: Answer = {"embedding": np.full(width, np.nan)}
-        answers = [nothing if is_blank(text) else next(made) for text in given]
+        answers = [nothing if is_blank(text) else next(vectors) for text in given]
         workflow.save_vectors(common.out or "", [answer["embedding"] for answer in answers])
         notify_truncated(answers, loaded, progress)
     if common.as_json:
         print_json({"out": common.out, "rows": len(given), "stand_in": dict(loaded.head_config.stand_in)})
     else:
         typer.echo(f"{len(given)} vectors of {width} numbers in {common.out}")
-
-
-def _answer(pooling: str | None, loaded: Any, texts: list[str]) -> list[Answer]:
-    from hftool import workflow
-
-    return workflow.vectors(loaded, texts, pooling=pooling)
-
-
-def _plain(answer: Answer) -> Answer:
-    return {**answer, "embedding": [float(value) for value in answer["embedding"]]}

@@ -1,33 +1,26 @@
-"""hftool evaluate"""
+"""The command `hftool evaluate`."""
 
 from typing import Annotated, Any
 
 import typer
 
-from hftool.cli.options import (
-    Device,
-    Encoding,
-    Head,
-    Model,
-    Shared,
-    go_offline,
-    number,
-    reads_columns,
-    shared_options,
-)
+from hftool.cli.options import Device, Encoding, Head, Model, Shared, choice, go_offline, number, reads_columns, shared_options
 from hftool.cli.progress import number_text, print_json
-from hftool.config import KNOBS
-from hftool.errors import UsageError, did_you_mean
+from hftool.config import FILES, KNOBS
 
 NAME = "evaluate"
-SPLITS = ("train", "validation", "test")
 CORNER = "true, answered"
 Task = Annotated[
     str | None, typer.Argument(metavar="TASK", help="A task or a file; by default the run's own data.", show_default=False)
 ]
 Split = Annotated[
     str | None,
-    typer.Option("--split", metavar="WORD", help="train, validation or test; by default test if it has labels."),
+    typer.Option(
+        "--split",
+        metavar="WORD",
+        parser=choice("--split", FILES),
+        help="train, validation or test; by default test if it has labels.",
+    ),
 ]
 Limit = Annotated[
     int | None,
@@ -81,8 +74,6 @@ def command(
     \b
     hftool evaluate runs/a --split validation
     """
-    if split is not None and split not in SPLITS:
-        raise UsageError(f"--split must be one of {', '.join(SPLITS)}, not '{split}'", did_you_mean(split, SPLITS))
     go_offline(shared.offline)
     from hftool import workflow
 

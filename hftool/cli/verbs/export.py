@@ -1,4 +1,4 @@
-"""hftool export"""
+"""The command `hftool export`."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,15 +18,7 @@ Quantize = Annotated[
 
 
 @shared_options("offline", "no_fallback")
-def command(
-    *,
-    model: Model,
-    out: Out,
-    to: To = "onnx",
-    quantize: Quantize = None,
-    head: Head = None,
-    shared: Shared,
-) -> None:
+def command(*, model: Model, out: Out, to: To = "onnx", quantize: Quantize = None, head: Head = None, shared: Shared) -> None:
     """Export a model as ONNX graphs, after comparing their answers with the model's.
 
     Every verb takes the folder as a model: classify, predict, evaluate, serve.
@@ -38,11 +30,11 @@ def command(
     from hftool import workflow
 
     with shared.screen() as progress:
-        made = workflow.export(model, out=out, to=to, quantize=quantize, head=head, **shared.access(progress))
+        exported = workflow.export(model, out=out, to=to, quantize=quantize, head=head, **shared.access(progress))
     if shared.as_json:
-        print_json({"path": str(made.path), **made.report})
+        print_json({"path": str(exported.path), **exported.report})
     else:
-        _show(str(made.path), made.report)
+        _show(str(exported.path), exported.report)
 
 
 def _show(path: str, report: Any) -> None:

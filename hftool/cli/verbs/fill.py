@@ -1,11 +1,10 @@
-"""hftool fill"""
+"""The command `hftool fill`."""
 
-from functools import partial
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from hftool.cli.inference_command import Answer, Common, ask, inference_options, wants_help
+from hftool.cli.inference_command import Common, ask, inference_options, wants_help
 from hftool.cli.options import Texts, number
 
 NAME = "fill"
@@ -23,10 +22,4 @@ def command(context: typer.Context, *, texts: Texts = None, top_k: TopK = 5, com
     hftool fill bert "The [MASK] opened the door." --top-k 3
     """
     if not wants_help(context, texts, common):
-        ask(texts, common, head=NAME, answer=partial(_answer, top_k), options={"top_k": top_k})
-
-
-def _answer(top_k: int, loaded: Any, texts: list[str]) -> list[Answer]:
-    from hftool import workflow
-
-    return workflow.fill(loaded, texts, top_k=top_k)
+        ask(texts, common, head=NAME, options={"top_k": top_k})

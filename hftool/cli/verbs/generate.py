@@ -1,6 +1,5 @@
-"""hftool generate"""
+"""The command `hftool generate`."""
 
-from functools import partial
 from typing import Any
 
 import typer
@@ -35,8 +34,7 @@ def command(context: typer.Context, *, texts: Texts = None, sampling: dict[str, 
         check_of_file(common)
         _stream(texts[0], sampling, common)
     else:
-        answer = partial(_answer, sampling)
-        ask(texts, common, head=NAME, answer=answer, line=_line, options={"sampling": sampling}, blanks=True)
+        ask(texts, common, head=NAME, line=_line, options={"sampling": sampling}, blanks=True)
 
 
 def _line(prompt: str, answer: Answer | None, _loaded: Any) -> str:
@@ -61,9 +59,3 @@ def _stream(prompt: str, sampling: dict[str, Any], common: Common) -> None:
 
     workflow.generate(loaded, [prompt], sampling=sampling, on_text=show)
     show("\n")
-
-
-def _answer(sampling: dict[str, Any], loaded: Any, texts: list[str]) -> list[Answer]:
-    from hftool import workflow
-
-    return workflow.generate(loaded, texts, sampling=sampling)

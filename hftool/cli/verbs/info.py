@@ -1,4 +1,4 @@
-"""hftool info"""
+"""The command `hftool info`."""
 
 from typing import Annotated, Any
 
@@ -22,13 +22,7 @@ Length = Annotated[
 
 
 @shared_options("offline", "no_fallback")
-def command(
-    *,
-    model: Model,
-    batch_size: BatchSize = 32,
-    length: Length = 128,
-    shared: Shared,
-) -> None:
+def command(*, model: Model, batch_size: BatchSize = 32, length: Length = 128, shared: Shared) -> None:
     """Describe a model without loading its weights.
 
     Architecture, layers, parameters by part, bytes, and the memory to infer and to train.

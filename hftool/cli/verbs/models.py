@@ -1,4 +1,4 @@
-"""hftool models"""
+"""The command `hftool models`."""
 
 import dataclasses
 

@@ -1,21 +1,11 @@
-"""hftool predict"""
+"""The command `hftool predict`."""
 
 import sys
 from typing import Annotated
 
 import typer
 
-from hftool.cli.options import (
-    Device,
-    Encoding,
-    Head,
-    Model,
-    Shared,
-    go_offline,
-    number,
-    reads_columns,
-    shared_options,
-)
+from hftool.cli.options import Device, Encoding, Head, Model, Shared, go_offline, number, reads_columns, shared_options
 from hftool.cli.progress import print_json
 
 NAME = "predict"
@@ -29,8 +19,7 @@ Out = Annotated[
     ),
 ]
 TopK = Annotated[
-    int | None,
-    typer.Option("--top-k", metavar="K", parser=number("--top-k", least=1), help="Only the K most probable labels."),
+    int | None, typer.Option("--top-k", metavar="K", parser=number("--top-k", least=1), help="Only the K most probable labels.")
 ]
 
 

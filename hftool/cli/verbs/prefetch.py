@@ -1,4 +1,4 @@
-"""hftool prefetch"""
+"""The command `hftool prefetch`."""
 
 from typing import Annotated, Any
 
@@ -16,14 +16,7 @@ LockFile = Annotated[str | None, typer.Option("--lock-file", metavar="FILE", hel
 
 
 @shared_options("offline")
-def command(
-    *,
-    model: Model,
-    tasks: Tasks = None,
-    lock: WriteLock = False,
-    lock_file: LockFile = None,
-    shared: Shared,
-) -> None:
+def command(*, model: Model, tasks: Tasks = None, lock: WriteLock = False, lock_file: LockFile = None, shared: Shared) -> None:
     """Fetch what a job needs, so that it then runs with --offline.
 
     \b

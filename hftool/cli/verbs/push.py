@@ -1,4 +1,4 @@
-"""hftool push"""
+"""The command `hftool push`."""
 
 from dataclasses import asdict
 from typing import Annotated
@@ -16,14 +16,7 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Only list the files. Op
 
 
 @shared_options()
-def command(
-    *,
-    folder: Folder,
-    repo: Repo,
-    public: Public = False,
-    dry_run: DryRun = False,
-    shared: Shared,
-) -> None:
+def command(*, folder: Folder, repo: Repo, public: Public = False, dry_run: DryRun = False, shared: Shared) -> None:
     """Upload a model to the Hugging Face Hub in one commit, private unless --public.
 
     Only the unchanged files of the model are uploaded.

@@ -1,4 +1,4 @@
-"""hftool resume"""
+"""The command `hftool resume`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -17,12 +17,7 @@ Run = Annotated[str, typer.Argument(metavar="RUN", help="A run folder that is no
 
 @shared_options("offline")
 def command(
-    *,
-    context: typer.Context,
-    run: Run,
-    processes: Processes = None,
-    max_restarts: MaxRestarts = 0,
-    shared: Shared,
+    *, context: typer.Context, run: Run, processes: Processes = None, max_restarts: MaxRestarts = 0, shared: Shared
 ) -> None:
     """Continue a run that was stopped or killed, bitwise as if it had not been.
 

@@ -1,4 +1,4 @@
-"""hftool save"""
+"""The command `hftool save`."""
 
 from typing import Annotated
 
@@ -14,13 +14,7 @@ Checkpoint = Annotated[str, typer.Option("--checkpoint", metavar="NAME", help="b
 
 
 @shared_options()
-def command(
-    *,
-    run: Run,
-    out: Out,
-    checkpoint: Checkpoint = "best",
-    shared: Shared,
-) -> None:
+def command(*, run: Run, out: Out, checkpoint: Checkpoint = "best", shared: Shared) -> None:
     """Write a run's model as a plain Hugging Face folder. Needs no network.
 
     \b

@@ -1,4 +1,4 @@
-"""hftool serve"""
+"""The command `hftool serve`."""
 
 import functools
 import json
@@ -13,8 +13,7 @@ from hftool.cli.progress import print_json
 
 NAME = "serve"
 Models = Annotated[
-    list[str],
-    typer.Argument(metavar="MODEL", help="Names, Hub ids, model or run folders; NAME=MODEL says under which name."),
+    list[str], typer.Argument(metavar="MODEL", help="Names, Hub ids, model or run folders; NAME=MODEL says under which name.")
 ]
 Host = Annotated[
     str,

@@ -1,4 +1,4 @@
-"""hftool similar"""
+"""The command `hftool similar`."""
 
 from typing import Annotated
 
@@ -7,7 +7,7 @@ import typer
 from hftool.cli.inference_command import notify_truncated
 from hftool.cli.options import Device, Model, Shared, go_offline, shared_options
 from hftool.cli.progress import print_json
-from hftool.cli.verbs.embed import Pooling, check_pooling
+from hftool.cli.verbs.embed import Pooling
 
 NAME = "similar"
 First = Annotated[str, typer.Argument(metavar="A", help="A text.")]
@@ -16,20 +16,13 @@ Second = Annotated[str, typer.Argument(metavar="B", help="The other text.")]
 
 @shared_options("offline", "no_fallback")
 def command(
-    *,
-    model: Model,
-    first: First,
-    second: Second,
-    pooling: Pooling = None,
-    device: Device = "auto",
-    shared: Shared,
+    *, model: Model, first: First, second: Second, pooling: Pooling = None, device: Device = "auto", shared: Shared
 ) -> None:
     """The similarity of two texts: the cosine of their vectors, -1 to 1.
 
     \b
     hftool similar minilm "A man rides a horse." "Somebody is on a horse."
     """
-    check_pooling(pooling)
     go_offline(shared.offline)
     from hftool import workflow
 

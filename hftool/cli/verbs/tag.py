@@ -1,10 +1,8 @@
-"""hftool tag"""
-
-from typing import Any
+"""The command `hftool tag`."""
 
 import typer
 
-from hftool.cli.inference_command import Answer, Common, ask, inference_options, wants_help
+from hftool.cli.inference_command import Common, ask, inference_options, wants_help
 from hftool.cli.options import Texts
 
 NAME = "tag"
@@ -18,10 +16,4 @@ def command(context: typer.Context, *, texts: Texts = None, common: Common) -> N
     hftool tag runs/a "Amina Okafor flew to Lisbon."
     """
     if not wants_help(context, texts, common):
-        ask(texts, common, head=NAME, answer=_answer)
-
-
-def _answer(loaded: Any, texts: list[str]) -> list[Answer]:
-    from hftool import workflow
-
-    return workflow.tag(loaded, texts)
+        ask(texts, common, head=NAME)

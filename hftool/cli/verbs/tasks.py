@@ -1,4 +1,4 @@
-"""hftool tasks"""
+"""The command `hftool tasks`."""
 
 import dataclasses
 

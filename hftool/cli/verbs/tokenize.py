@@ -1,20 +1,11 @@
-"""hftool tokenize"""
+"""The command `hftool tokenize`."""
 
 from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
-from hftool.cli.options import (
-    Model,
-    Shared,
-    Texts,
-    go_offline,
-    number,
-    on_terminal,
-    shared_options,
-    texts_or_stdin,
-)
+from hftool.cli.options import Model, Shared, Texts, go_offline, number, on_terminal, shared_options, texts_or_stdin
 from hftool.cli.progress import print_json
 
 NAME = "tokenize"
@@ -52,18 +43,14 @@ def command(
 
     given = texts_or_stdin(texts)
     with shared.screen() as progress:
-        made = workflow.tokenize(
-            model,
-            given,
-            pairs=[pair] if pair is not None else None,
-            max_length=max_length,
-            **shared.access(progress),
+        tokenized = workflow.tokenize(
+            model, given, pairs=[pair] if pair is not None else None, max_length=max_length, **shared.access(progress)
         )
     if shared.as_json:
-        rows = [{"text": text, **asdict(tokens)} for text, tokens in zip(given, made, strict=True)]
+        rows = [{"text": text, **asdict(tokens)} for text, tokens in zip(given, tokenized, strict=True)]
         print_json(rows)
         return
-    for tokens in made:
+    for tokens in tokenized:
         typer.echo(f"tokens  {' '.join(tokens.tokens)}")
         typer.echo(f"ids     {' '.join(map(str, tokens.ids))}")
         typer.echo(f"mask    {' '.join(map(str, tokens.mask))}")

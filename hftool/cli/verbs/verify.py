@@ -1,4 +1,4 @@
-"""hftool verify"""
+"""The command `hftool verify`."""
 
 from typing import Annotated
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from hftool.errors import DataError
+from hftool.errors import DataError, brief
 
 KINDS = {"parquet": "a Parquet file", "arrow": "an Arrow file"}
 METADATA = b"huggingface"  # schema metadata key of the features of `datasets`, as JSON
@@ -67,7 +67,7 @@ def _open_arrow(path: Path) -> tuple[Any, Iterator[Any]]:
 
 
 def _damaged(path: Path, kind: str, error: Exception) -> DataError:
-    return DataError(f"'{path}' is not {KINDS[kind]}, or damaged: {' '.join(str(error).split())[:160]}")
+    return DataError(f"'{path}' is not {KINDS[kind]}, or damaged: {brief(error, 160)}")
 
 
 def class_names(metadata: bytes) -> dict[str, tuple[str, ...]]:

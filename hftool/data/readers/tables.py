@@ -19,7 +19,7 @@ from hftool.data.readers.encoding import check_encoding
 from hftool.data.readers.parquet_arrow import SHARD, check_shards, read_columnar, saved_splits
 from hftool.data.readers.squad import flatten, is_nested
 from hftool.data.readers.token_per_row import Numbered, group_words
-from hftool.errors import DataError, HftoolError, InputMissing, Refused, UsageError, listing
+from hftool.errors import DataError, HftoolError, InputMissing, Refused, UsageError, brief, listing
 
 Row = dict[str, Any]
 
@@ -71,6 +71,7 @@ class Table:
     label_names: dict[str, tuple[str, ...]] = field(default_factory=dict)  # in id order, if the source has them
     lines: bool = False  # whether each row is a line of running text, as in .txt
     notes: list[str] = field(default_factory=list)  # notices on how the file was read
+    contents: Any = field(default=None, init=False, repr=False, compare=False)  # see `column_contents.contents_of`
 
 
 def file_format(path: str | Path) -> str:
@@ -310,7 +311,7 @@ def read_hub_folder(folder: Path, name: str, splits: Iterable[str], *, config: s
     except HftoolError:
         raise
     except Exception as error:  # a dozen classes, most of them from datasets
-        raise DataError(f"the data set {name} cannot be read: {' '.join(str(error).split())[:300]}") from error
+        raise DataError(f"the data set {name} cannot be read: {brief(error, 300)}") from error
     return {split: _table_of(loaded[split], f"{name}:{split}", split) for split in splits if split in loaded}
 
 

@@ -102,9 +102,6 @@ class AnswerHead:
     def encode(self, rows: Sequence[Row]) -> list[Feature]:
         """Tokenize questions and contexts.
 
-        Args:
-            rows: Rows with question and context, and answers in training.
-
         Returns:
             The features, several for a long context. A question is truncated to a quarter of max_length.
 

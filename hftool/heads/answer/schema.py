@@ -1,4 +1,4 @@
-"""Question answering in Hugging Face's API: https://huggingface.co/docs/inference-providers/tasks/question-answering"""
+"""Question answering in Hugging Face's API (https://huggingface.co/docs/inference-providers/tasks/question-answering)."""
 
 from typing import Annotated
 

@@ -38,10 +38,7 @@ class ClassifyHead:
     sampling: ClassVar[None] = None
 
     def encode(self, rows: Sequence[Row]) -> list[Feature]:
-        """Tokenize texts or pairs, truncated to the model's max_length.
-
-        Args:
-            rows: Rows with text, and with text_pair and label where they have them.
+        """Tokenize text, or text and text_pair, truncated to the model's max_length.
 
         Raises:
             UsageError: max_length is too small for the special tokens.

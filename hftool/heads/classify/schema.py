@@ -1,4 +1,4 @@
-"""A classifier in Hugging Face's API: https://huggingface.co/docs/inference-providers/tasks/text-classification"""
+"""A classifier in Hugging Face's API (https://huggingface.co/docs/inference-providers/tasks/text-classification)."""
 
 from typing import Annotated
 

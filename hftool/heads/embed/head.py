@@ -17,9 +17,8 @@ from hftool.errors import UsageError, did_you_mean, listing
 from hftool.heads.collate import collate_inputs
 from hftool.heads.long_texts import groups, shorten
 from hftool.heads.protocol import Answer, Batch, Feature, Metrics, Outputs
-from hftool.models import POOLINGS, HeadConfig
-
-__all__ = ["POOLINGS", "EmbedHead"]
+from hftool.models import HeadConfig
+from hftool.registry.heads import POOLINGS
 
 
 @dataclass(frozen=True)

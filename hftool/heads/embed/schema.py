@@ -1,4 +1,4 @@
-"""Embeddings in Hugging Face's API: https://huggingface.co/docs/inference-providers/tasks/feature-extraction"""
+"""Embeddings in Hugging Face's API (https://huggingface.co/docs/inference-providers/tasks/feature-extraction)."""
 
 from typing import Annotated, Literal
 

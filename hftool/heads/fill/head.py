@@ -59,9 +59,6 @@ class FillHead:
     def encode(self, rows: Sequence[Row]) -> list[Feature]:
         """Tokenize a corpus or texts with masks.
 
-        Args:
-            rows: Rows with text.
-
         Returns:
             Of a corpus: blocks of max_length tokens between special tokens, each with the target True and counted as a row. Of
             texts with masks: a feature each, truncated to a window around its masks.

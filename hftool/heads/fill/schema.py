@@ -1,4 +1,4 @@
-"""Filling masks in Hugging Face's API: https://huggingface.co/docs/inference-providers/tasks/fill-mask"""
+"""Filling masks in Hugging Face's API (https://huggingface.co/docs/inference-providers/tasks/fill-mask)."""
 
 from typing import Annotated
 

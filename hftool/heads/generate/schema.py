@@ -1,4 +1,4 @@
-"""Text generation in Hugging Face's API: https://huggingface.co/docs/inference-providers/tasks/text-generation"""
+"""Text generation in Hugging Face's API (https://huggingface.co/docs/inference-providers/tasks/text-generation)."""
 
 from typing import Annotated
 

@@ -76,10 +76,7 @@ class TagHead:
     sampling: ClassVar[None] = None
 
     def encode(self, rows: Sequence[Row]) -> list[Feature]:
-        """Tokenize words, several windows for a long row; nothing is truncated.
-
-        Args:
-            rows: Rows with tokens, and in training tags; or with text.
+        """Tokenize `tokens`, or the words of `text`, several windows for a long row; nothing is truncated.
 
         Raises:
             UsageError: max_length is too small for any token.
@@ -224,10 +221,6 @@ def split_words(text: str, *, units: bool = True) -> Sentence:
     as in hftool.data.unspaced_scripts; a URL, an @name, a #tag; letters and digits with combining marks, apostrophes and
     hyphens, but without 's, which is a word; a number with its points and commas; letters with a point after each (U.S.); any
     other character, with what joins it to an emoji. A byte order mark is no word.
-
-    Args:
-        text: The text.
-        units: Whether units of unspaced scripts are words; else they are split at spaces alone.
     """
     spans = [found.span() for found in _pattern(units).finditer(text)]
     starts, ends = np.array(spans, np.int64).reshape(-1, 2).T

@@ -1,4 +1,4 @@
-"""A tagger in Hugging Face's API: https://huggingface.co/docs/inference-providers/tasks/token-classification"""
+"""A tagger in Hugging Face's API (https://huggingface.co/docs/inference-providers/tasks/token-classification)."""
 
 from typing_extensions import TypedDict
 

@@ -108,8 +108,10 @@ def _rouge_tokenizer(expected: Sequence[str]) -> str:
 
 
 def _bleu_tokenizer(expected: Sequence[str], language: str) -> str:
-    """By the language of the expected texts where they have its script, else by their script: sacrebleu's default takes a
-    sentence without spaces for one word."""
+    """By the language of the expected texts where they have its script, else by their script.
+
+    sacrebleu's default takes a sentence without spaces for one word.
+    """
     text = "".join(expected)
     kana, ideographs = len(JAPANESE.findall(text)), len(IDEOGRAPH.findall(text))
     hangul = len(KOREAN.findall(text))
