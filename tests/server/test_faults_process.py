@@ -105,7 +105,7 @@ def ask_in_threads(switched, count):
 
 
 def test_row_36_a_worker_that_hangs_or_dies_is_replaced_and_the_third_time_the_server_ends(tiny_run, tmp_path):
-    hang = 4
+    hang = 2
     with switched_server([f"film={tiny_run}"], folder=tmp_path, environment={"HFTOOL_HANG": str(hang)}) as one:
         before = len(one.noted("computed"))
         with one.switched("hold"):
