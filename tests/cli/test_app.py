@@ -9,6 +9,7 @@ import pytest
 
 from conftest import one_line
 from hftool.cli.app import app_verbs, main
+from support.matrices import each_value
 
 ASKING = ["infer", "classify", "tag", "answer", "summarize", "translate", "generate", "fill", "embed", "similar"]
 DEPLOYING = ["export", "serve", "deploy", "save", "verify", "push", "prefetch"]
@@ -152,8 +153,7 @@ def test_the_verbs_are_those_of_the_design():
     assert app_verbs() == VERBS
 
 
-@pytest.mark.parametrize("verb", VERBS)
-@pytest.mark.parametrize("flag", ["--help", "-h"])
+@pytest.mark.parametrize(("verb", "flag"), each_value(VERBS, ["--help", "-h"]))
 def test_help_pages_read_well(verb, flag, cli, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     code, out, err = cli(verb, flag)

@@ -1,5 +1,6 @@
 """`hftool doctor`: what a person, a narrow terminal, a pipe and a program get."""
 
+import importlib
 import json
 import socket
 import sys
@@ -12,7 +13,7 @@ from conftest import one_line
 from hftool import machine, workflow
 from hftool.machine import devices, memory_limit, speeds
 
-MODULE = sys.modules["hftool.workflow._doctor"]  # the name in the package is the function's
+MODULE = importlib.import_module("hftool.workflow._doctor")  # the name in the package is the function's
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from schemathesis.config import SchemathesisConfig  # noqa: E402
 
 pytest_plugins = ("support.shared_server",)
 HEADERS = {"Authorization": f"Bearer {KEY}"}
-EXAMPLES = 12  # a route; `make soak` takes more
+EXAMPLES = 6  # a route; `make soak` takes more
 PROMPT = "the red cat is"
 
 

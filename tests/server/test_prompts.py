@@ -1,5 +1,7 @@
 """What OpenAI's clients send as prompts and inputs, and what is drawn for them: token ids, lists, nothing, seeds."""
 
+import functools
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ from hftool.heads.wire import with_seeds
 from hftool.workflow._load import make_predictor
 from support.asgi_calls import FakeBatcher, ask, served, service
 from support.families import folder
+from support.matrices import each_value
 
 
 @pytest.fixture(scope="module")
@@ -47,11 +50,16 @@ def writer(gpt2):
     return served(head_of(gpt2), Model(gpt2), "writer")
 
 
+@functools.cache
+def loaded_from(folder):
+    return workflow.load(str(folder), offline=True)
+
+
 def embedder(tiny_bert):
     from hftool.heads import head_class
     from hftool.models import HeadConfig
 
-    loaded = workflow.load(str(tiny_bert), offline=True)
+    loaded = loaded_from(tiny_bert)
     head = head_class("embed")(tokenizer=loaded.tokenizer, head_config=HeadConfig(head="embed"))
     return served(head, FakeBatcher(lambda row: {"embedding": np.array([1, -2], np.float32)}), "vectors")
 
@@ -186,8 +194,10 @@ def test_equal_prompts_and_several_texts_differ(writer, seed, n):
     assert len({one["generated_text"] for reply in replies for one in reply}) == 3 * n
 
 
-@pytest.mark.parametrize("prompt", ["the red cat is", ["a", "b"], ["a", "a", "a"], [5, 6], [[5], [5], [6]]])
-@pytest.mark.parametrize("seed", [0, 3, 2**63 - 1])
+@pytest.mark.parametrize(
+    ("prompt", "seed"),
+    each_value(["the red cat is", ["a", "b"], ["a", "a", "a"], [5, 6], [[5], [5], [6]]], [0, 3, 2**63 - 1]),
+)
 def test_with_a_seed_the_same_is_drawn_again(writer, prompt, seed):
     first = texts_of(writer, prompt=prompt, seed=seed, n=2)
     assert texts_of(writer, prompt=prompt, seed=seed, n=2) == first

@@ -44,7 +44,7 @@ def running(buffer=None):
     listening = socket.create_server(("127.0.0.1", 0))
     if buffer:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer)
-    known = {"lifespan": "off", "log_config": None, "timeout_keep_alive": 1, **loop_settings()}
+    known = {"lifespan": "off", "log_config": None, "timeout_keep_alive": SLOW, **loop_settings()}
     server = uvicorn.Server(uvicorn.Config(app, http=guarded(SLOW, refused), **known))
     thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listening])), daemon=True)
     thread.start()
@@ -114,18 +114,24 @@ def test_a_connection_without_a_byte_is_closed(port):
     assert REFUSED == [408] and b"x-request-id: an-id\r\n" in reply
 
 
-@pytest.mark.parametrize("answers", [1, 2, 3, 4])
-def test_who_leaves_the_last_answer_of_a_connection_unread_is_cut_off(answers):
+def test_who_leaves_the_last_answer_of_a_connection_unread_is_cut_off():
     """Less than uvicorn waits to be read before it goes on writing: it would close, and wait for ever."""
-    with running(buffer=4096) as (server, port), connected(port, buffer=2048) as made:
-        get = b"GET /small HTTP/1.1\r\nHost: localhost\r\n"
-        made.sendall((get + b"\r\n") * (answers - 1) + get + b"Connection: close\r\n\r\n")
+    get = b"GET /small HTTP/1.1\r\nHost: localhost\r\n"
+    with running(buffer=4096) as (server, port), contextlib.ExitStack() as stack:
+        answers, seconds = {}, {}
         began = time.monotonic()
-        while not server.server_state.connections and time.monotonic() - began < 5:
+        for count in (1, 2, 3, 4):
+            made = stack.enter_context(connected(port, buffer=2048))
+            made.sendall((get + b"\r\n") * (count - 1) + get + b"Connection: close\r\n\r\n")
+            answers[made.getsockname()[1]] = count
+        while len(server.server_state.connections) < len(answers) and time.monotonic() - began < SLOW / 2:
             time.sleep(0.01)
-        while server.server_state.connections and time.monotonic() - began < 10:
-            time.sleep(0.05)
-        assert SLOW / 2 < time.monotonic() - began < 8
+        while len(seconds) < len(answers) and time.monotonic() - began < 10:
+            left = {one.client[1] for one in list(server.server_state.connections)}
+            seconds = {answers[port]: time.monotonic() - began for port in answers if port not in left} | seconds
+            time.sleep(0.02)
+    assert seconds.keys() == {1, 2, 3, 4}
+    assert all(SLOW / 2 < spent < 8 for spent in seconds.values()), seconds
 
 
 def drip(made, data, pause=0.1, most=40):
