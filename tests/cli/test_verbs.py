@@ -5,11 +5,13 @@ import json
 import os
 import shlex
 import sys
+import time
 
 import pytest
 
 from conftest import one_line
 from hftool.cli.next_command import next_command
+from support import forked
 
 
 def document(answer):
@@ -195,15 +197,18 @@ def test_a_bad_config_file_is_78_and_nothing_is_made(cli, tiny_bert, film_files)
 @pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals")
 def test_the_bar_on_a_terminal_shows_loss_metric_speed_and_time_left(tiny_bert, film_files):
     import pty
-    import subprocess
 
     files = ["--train", "train.tsv", "--validation", "dev.tsv", "--epochs", "3", "--batch-size", "4", "--log-steps", "1"]
     mother, child = pty.openpty()
-    run = subprocess.Popen(
-        [sys.executable, "-m", "hftool", "finetune", str(tiny_bert), "sst2", *files, "--out", "r"],
-        stdout=subprocess.PIPE, stderr=child, stdin=child, cwd=film_files,
-        env={**os.environ, "COLUMNS": "120", "TERM": "xterm"},
+    terminal, out = os.ttyname(child), film_files / "out"
+    run = forked.start(
+        ["finetune", tiny_bert, "sst2", *files, "--out", "r"],
+        environment={**os.environ, "COLUMNS": "120", "TERM": "xterm"}, cwd=film_files,
+        stdin=terminal, stdout=out, stderr=terminal,
     )  # fmt: skip
+    until = time.monotonic() + 60
+    while not out.exists() and time.monotonic() < until:  # it has opened its end
+        time.sleep(0.01)
     os.close(child)
     shown = b""
     try:
@@ -211,8 +216,7 @@ def test_the_bar_on_a_terminal_shows_loss_metric_speed_and_time_left(tiny_bert, 
             shown += piece
     except OSError:  # Linux says so when the other end has gone
         pass
-    out, _ = run.communicate()
     text = shown.decode()
-    assert run.returncode == 0 and out.startswith(b"run ")
+    assert run.wait(60) == 0 and out.read_text().startswith("run "), text
     for word in ("training", "/48", "loss 0.", "tokens/s", "accuracy 0.", " left", "step 16: accuracy"):
         assert word in text

@@ -80,7 +80,9 @@ def _run(words, environment, files, cwd, before):
         opened = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
         os.dup2(opened, number)
         os.close(opened)
-    sys.stdin = open(0, closefd=False)  # multiprocessing has closed it
+    sys.stdin = open(0, encoding="utf-8", closefd=False)  # those that there are were opened on other files
+    sys.stdout = open(1, "w", encoding="utf-8", closefd=False)
+    sys.stderr = open(2, "w", encoding="utf-8", buffering=1, errors="backslashreplace", closefd=False)
     os.environ.clear()
     os.environ.update(environment)
     if cwd:
