@@ -108,6 +108,18 @@ def tiny_run(tiny_bert):
     return shared_folder("tiny", make) / "run"
 
 
+@pytest.fixture(scope="session")
+def tiny_export(tiny_run):
+    """The folder of the tiny run's export in int8. Copy it before you change it."""
+
+    def make(folder):
+        from hftool import workflow
+
+        workflow.export(str(tiny_run), out=folder / "int8", quantize="int8", offline=True)
+
+    return shared_folder("exported", make) / "int8"
+
+
 @pytest.fixture
 def cli(capfd, monkeypatch, tmp_path):
     """The command line in this process, in an empty folder: cli("classify", ...) -> (exit code, stdout, stderr)."""

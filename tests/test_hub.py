@@ -12,11 +12,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import huggingface_hub
 import pytest
-from huggingface_hub import constants
+from huggingface_hub import constants, file_download
 from huggingface_hub.utils import _detect_agent
 
 from hftool import hub, safety
@@ -86,6 +87,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]
         monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
         monkeypatch.setattr(constants, "AGENT_HARNESSES_PATH", str(tmp_path / "agents.json"))
         monkeypatch.setattr(_detect_agent, "_registry", None)  # a question of its own, which it asks once a process
+        monkeypatch.setattr(file_download, "time", SimpleNamespace(sleep=lambda seconds: None))  # 1 s before it tries again
         yield running
     huggingface_hub.close_session()
 
@@ -449,7 +451,8 @@ def test_a_refused_connection_is_known_at_once(server: FakeHub) -> None:
         assert "does not answer" in fails(HubUnreachable, lambda: hub.fetch(MODEL))
 
 
-def test_a_server_that_never_answers_is_given_up(server: FakeHub) -> None:
+def test_a_server_that_never_answers_is_given_up(server: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub, "TIMEOUT", 0.5)
     server.fall_silent()
     with within(hub.TIMEOUT + 1):
         assert "does not answer" in fails(HubUnreachable, lambda: hub.ask_revision(MODEL))

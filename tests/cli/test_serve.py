@@ -15,6 +15,7 @@ import pytest
 from conftest import one_line
 from hftool.errors import DataError
 from hftool.workflow._serve import named
+from support.matrices import each_value
 
 
 @pytest.fixture
@@ -104,9 +105,9 @@ def ready_at_once(monkeypatch):
     monkeypatch.setattr("hftool.server.process.run", lambda service, listening, on_ready: on_ready())
 
 
-@pytest.mark.parametrize("models", [["bert-mini"], ["a=bert-mini", "b=gpt2-mini"]])
-@pytest.mark.parametrize("has_keys", [False, True])
-@pytest.mark.parametrize("more", [[], ["-q"]])
+@pytest.mark.parametrize(
+    ("models", "has_keys", "more"), each_value([["bert-mini"], ["a=bert-mini", "b=gpt2-mini"]], [False, True], [[], ["-q"]])
+)
 def test_json_is_one_document_with_all_that_is_needed_to_ask(cli, ready_at_once, tmp_path, models, has_keys, more):
     (tmp_path / "my keys").write_text("0123456789abcdef-secret\n")
     (tmp_path / "my keys").chmod(0o600)

@@ -194,9 +194,9 @@ def test_a_worker_that_hangs_is_replaced_and_what_it_brings_late_is_dropped():
 
 def test_three_hangs_are_the_end_however_long_each_of_them_took(monkeypatch):
     async def scene():
-        monkeypatch.setattr("hftool.server.batching.batcher.FAILURE_WINDOW", 1.2)
+        monkeypatch.setattr("hftool.server.batching.batcher.FAILURE_WINDOW", 0.6)
         fake = FakePredictor()
-        async with serving(fake, hang=0.6) as batcher:
+        async with serving(fake, hang=0.3) as batcher:
             for _ in range(3):
                 await until(lambda: batcher.ready)
                 with pytest.raises(Unavailable):

@@ -13,46 +13,24 @@ from pathlib import Path
 
 import pytest
 
+from support import memory
+from support.crash_injection import SERVER
 from support.families import CORPUS
 
 pytest_plugins = ["support.shared_server"]
 linux = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads memory in /proc")
 TEXTS = [text for text in CORPUS if " " in text]
 
-SHAPES = """
-import sys, torch
-from hftool.machine import limit_kernel_caches
-if sys.argv[1] == "bound":
-    limit_kernel_caches()
-def anonymous():
-    with open("/proc/self/status", encoding="ascii") as handle:
-        return next(int(line.split()[1]) for line in handle if line.startswith("RssAnon:")) / 1000
-torch.manual_seed(0)
-layers = [torch.nn.Linear(192, 192), torch.nn.Linear(192, 768), torch.nn.Linear(768, 192)]
-with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-    def work(tokens):
-        for layer in layers:
-            layer(torch.ones(tokens, layer.in_features, dtype=torch.bfloat16))
-    work(900)
-    before = anonymous()
-    for tokens in range(100, 900, 5):
-        work(tokens)
-    print(anonymous() - before)
-"""
-
 
 @linux
 def test_shapes_that_were_computed_once_are_not_kept():
     """MB that 480 products of ever other sizes leave behind; unbound they leave more than 100 where oneDNN multiplies."""
-    known = {name: value for name, value in os.environ.items() if not name.endswith("CACHE_CAPACITY")}
-    done = subprocess.run(
-        [sys.executable, "-c", SHAPES, "bound"],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={**known, "OMP_NUM_THREADS": "1"},
-    )
-    assert float(done.stdout) < 40
+    receiver, sender = SERVER.Pipe(duplex=False)
+    process = SERVER.Process(target=memory.growth_by_shapes, args=(sender,))
+    process.start()
+    sender.close()
+    assert receiver.recv() < 40
+    process.join(30)
 
 
 def test_what_an_operator_has_set_is_left_and_serve_sets_the_rest(cli, monkeypatch):
