@@ -1,4 +1,4 @@
-"""What tests share: tiny real checkpoints made on the spot, small files, and the command line as a function."""
+"""Shared fixtures: tiny checkpoints and runs, small files, and the command line as a function."""
 
 import os
 import tempfile
@@ -10,6 +10,7 @@ os.environ.pop("HFTOOL_NO_FALLBACK", None)
 
 import pytest
 
+from support.ordering import longest_first
 from support.shared_folders import share_in, shared_folder
 
 SENTENCES = {
@@ -17,6 +18,16 @@ SENTENCES = {
     "negative": ["a cold dull film", "a chore to watch", "flat and empty", "the cast is a disaster", "i hated every minute"],
 }
 WORDS = sorted({word for texts in SENTENCES.values() for text in texts for word in text.split()})
+
+
+def pytest_configure(config):
+    """Keep the order of `pytest_collection_modifyitems` with pytest-xdist."""
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(items):
+    longest_first(items)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,4 +1,4 @@
-"""The edge is light: these commands import the standard library, typer and hftool's light modules, and start at once."""
+"""Light commands import the standard library, typer and hftool's light modules alone, and start fast."""
 
 import json
 import os
@@ -89,7 +89,7 @@ def heavy(names, allowed):
     return found
 
 
-def test_nothing_heavy_is_imported_at_the_edge():
+def test_light_commands_import_nothing_heavy():
     """In one process: what is heavy is found at the first command that imports it. What may have more than others comes last."""
     commands = [*COMMANDS[:-1], *([verb, "--help"] for verb in VERBS), COMMANDS[-1]]
     added = imported(commands)
@@ -99,12 +99,12 @@ def test_nothing_heavy_is_imported_at_the_edge():
     assert {words: names for words, names in found.items() if names} == {}
 
 
-def test_the_check_sees_what_a_command_imports():
+def test_check_sees_the_imports_of_a_command():
     _, added = imported([["--help"], COMMANDS[-1]])
     assert "pydantic" in heavy(added, TYPER)
 
 
-def test_the_check_sees_what_is_heavy():
+def test_check_recognizes_heavy_modules():
     assert heavy({"torch.nn", "os", "hftool.workflow", "hftool.config", "yaml"}, TYPER) == {"torch", "hftool.workflow", "yaml"}
 
 
@@ -114,7 +114,7 @@ def seconds(*command):
     return time.perf_counter() - started
 
 
-def test_the_edge_starts_at_once():
+def test_light_commands_start_fast():
     """0.25 s where the machine is idle; where it is not, the start of Python with typer says by how much."""
     commands = [
         ("-c", "import typer"),

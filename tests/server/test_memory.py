@@ -1,4 +1,4 @@
-"""What the server keeps of requests that are over."""
+"""Memory that the server keeps after requests have ended."""
 
 import ast
 import asyncio
@@ -23,7 +23,7 @@ TEXTS = [text for text in CORPUS if " " in text]
 
 
 @linux
-def test_shapes_that_were_computed_once_are_not_kept():
+def test_kernel_caches_are_bounded():
     """MB that 480 products of ever other sizes leave behind; unbound they leave more than 100 where oneDNN multiplies."""
     receiver, sender = SERVER.Pipe(duplex=False)
     process = SERVER.Process(target=memory.growth_by_shapes, args=(sender,))
@@ -33,7 +33,7 @@ def test_shapes_that_were_computed_once_are_not_kept():
     process.join(30)
 
 
-def test_what_an_operator_has_set_is_left_and_serve_sets_the_rest(cli, monkeypatch):
+def test_cache_capacity_of_the_environment_is_respected(cli, monkeypatch):
     monkeypatch.setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "5")
     monkeypatch.setenv("LRU_CACHE_CAPACITY", "")
     monkeypatch.delenv("LRU_CACHE_CAPACITY")
@@ -86,7 +86,7 @@ def census(shared):
     return json.loads(shared.noted("census")[-1])
 
 
-def test_the_classes_that_are_counted_exist():
+def test_counted_classes_exist():
     """A name that is no longer that of a class would be counted as 0 for ever."""
     tree = ast.parse((Path(__file__).parents[1] / "support" / "sabotage.py").read_text(encoding="utf-8"))
     [names] = [
@@ -98,7 +98,7 @@ def test_the_classes_that_are_counted_exist():
 
 
 @linux
-def test_row_42_streams_that_are_left_leave_nothing_behind(shared):
+def test_abandoned_streams_leave_no_objects(shared):
     """Counted, and not measured: how far the heap has grown for all that was ever held at once is chance."""
     leave_many(shared, 20, "warm")
     before, threads = census(shared), len(os.listdir(f"/proc/{shared.server.process.pid}/task"))
@@ -110,7 +110,7 @@ def test_row_42_streams_that_are_left_leave_nothing_behind(shared):
 
 @pytest.mark.slow
 @linux
-def test_row_42_memory_stays_where_it_is_when_streams_are_left(shared):
+def test_abandoned_streams_do_not_grow_memory(shared):
     """Before, 17 to 57 MB stayed of a thousand."""
     leave_many(shared, 2000, "warm")
     before = resident(shared)
@@ -120,7 +120,7 @@ def test_row_42_memory_stays_where_it_is_when_streams_are_left(shared):
 
 @pytest.mark.slow
 @linux
-def test_row_42_memory_after_a_second_round_of_mixed_requests_is_that_after_the_first(tiny_run, tmp_path):
+def test_memory_is_stable_over_rounds_of_mixed_requests(tiny_run, tmp_path):
     """benchmarks/serve_memory.py, small: its exit code says whether its bar was met."""
     bench = Path(__file__).parents[2] / "benchmarks" / "serve_memory.py"
     options = ["--classifier", str(tiny_run), "--requests", "4000", "--rounds", "3", "--out", str(tmp_path / "out.json")]

@@ -1,4 +1,4 @@
-"""A server with switches for faults, and what is asked of it by the tests that throw them."""
+"""A server process with switches for fault injection, and requests to it."""
 
 import contextlib
 import json
@@ -82,7 +82,7 @@ class Switched:
 
 
 def bad_words(folder):
-    """The token ids of the words that make the model fail."""
+    """The token ids on which the model fails."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(folder)

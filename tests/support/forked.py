@@ -1,4 +1,4 @@
-"""The command line as a process of its own that need not import anything: it is forked from one that has imported it all.
+"""The command line in a process that is forked from one that has imported torch and transformers already.
 
 An interpreter that starts `hftool serve` imports torch and transformers for four seconds, and is what a few tests want. All
 others take this one.

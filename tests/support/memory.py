@@ -1,4 +1,4 @@
-"""How much memory a process has held at most, for programs that tests start."""
+"""Measures memory of processes that tests start."""
 
 # getrusage's ru_maxrss is handed on to a process by the one that started it: a large pytest would hide what a small program takes
 PEAK = '''

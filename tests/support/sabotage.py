@@ -1,4 +1,4 @@
-"""hftool with switches for what goes wrong: `serving.started(..., before="support.sabotage:install")`, or this file as a program.
+"""hftool with switches for fault injection: `serving.started(..., before="support.sabotage:install")`, or this file as a program.
 
 The switches are files in the folder HFTOOL_SABOTAGE: while `hold` is there no batch is computed, while `heavy` is there each
 takes 0.5 s, while `slow` is there a step of writing takes 0.2 s, and `die` ends the thread that computes a batch, once, and
@@ -96,11 +96,11 @@ def count_bytes():
         self.taken = getattr(self, "taken", 0) + len(data)
         take(self, data)
 
-    def told(self, error):
+    def lost(self, error):
         note("read", getattr(self, "taken", 0))
         lose(self, error)
 
-    GuardedProtocol.data_received, GuardedProtocol.connection_lost = counted, told
+    GuardedProtocol.data_received, GuardedProtocol.connection_lost = counted, lost
 
 
 OF_REQUESTS = (

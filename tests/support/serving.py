@@ -1,4 +1,4 @@
-"""A real server as a process, for tests: started when all its models answer, and sure to be gone afterwards."""
+"""Server processes for tests: ready when `started` yields, killed at the latest when it ends."""
 
 import contextlib
 import dataclasses
@@ -102,8 +102,8 @@ def _wait(process, log):
     until = time.monotonic() + PATIENCE
     while time.monotonic() < until and process.poll() is None:
         for line in log.read_text(encoding="utf-8").splitlines():
-            said = _parsed(line)
-            if isinstance(said, dict) and said.get("event") == "ready":
-                return said["url"]
+            event = _parsed(line)
+            if isinstance(event, dict) and event.get("event") == "ready":
+                return event["url"]
         time.sleep(0.05)
     raise RuntimeError(f"the server did not come up (exit {process.poll()}): {log.read_text(encoding='utf-8')[-2000:]}")

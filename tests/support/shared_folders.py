@@ -1,4 +1,4 @@
-"""Folders that take long to make: each is made once for all processes of pytest-xdist, by the first that needs it."""
+"""Folders that are expensive to create: the first pytest-xdist process that needs one creates it for all."""
 
 import functools
 import tempfile

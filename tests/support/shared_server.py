@@ -1,4 +1,4 @@
-"""One server for all tests that leave it alive: with a key, three models, a short queue and switches for faults.
+"""One server for all tests that do not end it: with a key, three models, a short queue and switches for faults.
 
 A plugin of pytest, so that all modules that name it share the one server.
 """

@@ -1,4 +1,4 @@
-"""Runs of tiny models that tag and that answer, made once. Do not change them."""
+"""Trained runs of tiny models for tag and answer, shared by all tests. Do not change them."""
 
 import functools
 
