@@ -1,4 +1,4 @@
-"""What tests share: tiny real checkpoints made on the spot, small files, and the command line as a function."""
+"""Shared fixtures: tiny checkpoints and runs, small files, and the command line as a function."""
 
 import os
 import tempfile
@@ -10,11 +10,31 @@ os.environ.pop("HFTOOL_NO_FALLBACK", None)
 
 import pytest
 
+from support.ordering import longest_first
+from support.shared_folders import share_in, shared_folder
+
 SENTENCES = {
     "positive": ["a warm funny film", "a joy to watch", "bright and tender", "the cast is a delight", "i loved every minute"],
     "negative": ["a cold dull film", "a chore to watch", "flat and empty", "the cast is a disaster", "i hated every minute"],
 }
 WORDS = sorted({word for texts in SENTENCES.values() for text in texts for word in text.split()})
+
+
+def pytest_configure(config):
+    """Keep the order of `pytest_collection_modifyitems` with pytest-xdist."""
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(items):
+    longest_first(items)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _shared_folders(tmp_path_factory):
+    """They lie in the folder of this run's temporary files; with pytest-xdist in that of all its processes."""
+    folder = tmp_path_factory.getbasetemp()
+    share_in(folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder)
 
 
 def film_rows(count):
@@ -85,22 +105,30 @@ def film_files(tmp_path):
 
 
 @pytest.fixture(scope="session")
-def tiny_run(tiny_bert, tmp_path_factory):
+def tiny_run(tiny_bert):
     """A finished run of the tiny BERT, two epochs on 64 rows: what verbs on a run are tested with. Do not change it."""
-    from hftool import workflow
 
-    folder = tmp_path_factory.mktemp("run")
-    rows = film_rows(80)
-    write_tsv(folder / "train.tsv", rows[:64])
-    write_tsv(folder / "dev.tsv", rows[64:])
-    knobs = {
-        "train": str(folder / "train.tsv"),
-        "validation": str(folder / "dev.tsv"),
-        "epochs": 2,
-        "batch_size": 16,
-        "lr": 1e-3,
-    }
-    return workflow.finetune(str(tiny_bert), "sst2", config=knobs, out=folder / "run", offline=True).run.path
+    def make(folder):
+        from hftool import workflow
+
+        rows = film_rows(80)
+        files = {"train": write_tsv(folder / "train.tsv", rows[:64]), "validation": write_tsv(folder / "dev.tsv", rows[64:])}
+        knobs = {**{split: str(path) for split, path in files.items()}, "epochs": 2, "batch_size": 16, "lr": 1e-3}
+        workflow.finetune(str(tiny_bert), "sst2", config=knobs, out=folder / "run", offline=True)
+
+    return shared_folder("tiny", make) / "run"
+
+
+@pytest.fixture(scope="session")
+def tiny_export(tiny_run):
+    """The folder of the tiny run's export in int8. Copy it before you change it."""
+
+    def make(folder):
+        from hftool import workflow
+
+        workflow.export(str(tiny_run), out=folder / "int8", quantize="int8", offline=True)
+
+    return shared_folder("exported", make) / "int8"
 
 
 @pytest.fixture

@@ -1,3 +1,5 @@
+"""Loading, saving and describing models."""
+
 import json
 import os
 import shutil
@@ -127,7 +129,7 @@ def test_half_precision_checkpoints_are_loaded_as_fp32(folder, dtype):
     assert torch.equal(model.bert.embeddings.word_embeddings.weight, kept.float())
 
 
-def test_a_missing_head_is_78_and_says_what_to_do(folder, cli):
+def test_missing_head_is_78_with_the_next_command(folder, cli):
     with pytest.raises(ConfigError) as caught:
         load(folder, new_head=False)
     assert str(caught.value) == (
@@ -174,7 +176,7 @@ def test_a_tokenizer_of_another_model_is_78(folder):
         load(folder)
 
 
-def test_no_tokenizer_is_66_and_none_is_made_up(folder, cli):
+def test_missing_tokenizer_is_66(folder, cli):
     (folder / "tokenizer.json").unlink()
     code, out, err = cli("tokenize", folder, "a warm film")
     assert (code, out) == (66, "")
@@ -212,7 +214,7 @@ def test_heads_that_do_not_divide_the_width_are_78(folder):
         load(folder)
 
 
-def test_padding_and_truncation_baked_into_a_tokenizer_are_taken_out(folder, tmp_path):
+def test_padding_and_truncation_stored_in_a_tokenizer_are_removed(folder, tmp_path):
     from tokenizers import Tokenizer
 
     baked = Tokenizer.from_file(str(folder / "tokenizer.json"))
@@ -252,7 +254,7 @@ def test_a_real_roberta_takes_two_tokens_less_than_it_has_positions(tiny_roberta
 
 
 @pytest.mark.parametrize("family", ["tiny_gpt2", "tiny_roberta"])
-def test_other_families_train_and_classify_through_the_same_words(family, request, film_files, cli):
+def test_other_families_train_and_classify_with_the_same_commands(family, request, film_files, cli):
     """Texts longer than the model's limit among them, and batches of several rows although GPT-2 has no pad token."""
     rows = film_rows(80)
     rows[3]["sentence"] = rows[3]["sentence"] + " film" * 50
@@ -331,7 +333,7 @@ def test_the_memory_estimate_is_within_a_factor_of_two(tmp_path, tiny_bert, batc
     assert 0.5 < estimated / measured < 2, (estimated, measured)
 
 
-def test_a_card_comes_back_as_it_was_written(tmp_path):
+def test_head_config_round_trip(tmp_path):
     head_config = HeadConfig(
         head="classify",
         task="sst2",
@@ -348,23 +350,23 @@ def test_a_card_comes_back_as_it_was_written(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [('{"head": "classify", "color": 1}', r"unknown keys \['color'\]"), ('{"task": "x"}', "no key 'head'")],
 )
-def test_a_card_of_another_version_is_78(tmp_path, text, said):
+def test_head_config_of_another_version_is_78(tmp_path, text, message):
     (tmp_path / "hftool.json").write_text(text)
-    with pytest.raises(ConfigError, match=f"does not fit this version: {said}"):
+    with pytest.raises(ConfigError, match=f"does not fit this version: {message}"):
         read_head_config(tmp_path)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{"])
-def test_a_card_that_is_no_json_object_is_66(tmp_path, text):
+def test_head_config_that_is_not_a_json_object_is_66(tmp_path, text):
     (tmp_path / "hftool.json").write_text(text)
     with pytest.raises(InputMissing):
         read_head_config(tmp_path)
 
 
-def test_the_readme_tells_what_was_measured(tmp_path):
+def test_readme_contains_the_metrics(tmp_path):
     measured = {"validation": {"rows": 10, "accuracy": 0.9, "macro_f1": 0.85}}
     write_readme(
         tmp_path,

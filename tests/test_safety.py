@@ -1,3 +1,5 @@
+"""Hostile and damaged model folders: refused before anything of them is executed."""
+
 import json
 import os
 import pickle
@@ -65,7 +67,7 @@ def test_a_plain_folder_passes(folder):
     check_folder(folder)
 
 
-def test_every_length_of_a_header_is_a_length(tmp_path):
+def test_safetensors_headers_of_any_length_are_accepted(tmp_path):
     """A header of 128 (mod 256) bytes begins with 0x80, as a pickle does: one file in 32."""
     seen = set()
     for extra in range(0, 300, 8):
@@ -104,7 +106,7 @@ def test_no_model_is_66(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "model.pkl", "model.ckpt"])
-def test_a_pickle_only_is_77_and_names_the_way_out(folder, tmp_path, cli, name):
+def test_pickle_weights_alone_are_77_with_a_hint(folder, tmp_path, cli, name):
     (folder / "model.safetensors").unlink()
     (folder / name).write_bytes(pickle.dumps(Evil(tmp_path / "canary")))
     code, out, err = cli("classify", folder, "a warm film")
@@ -236,7 +238,7 @@ def test_deep_nesting_of_other_files(folder):
 
 
 @pytest.mark.parametrize("text", ["", "[]", "3", "{", '{"a": 1', "\x00"])
-def test_a_config_that_is_none_is_65(folder, text):
+def test_malformed_config_is_65(folder, text):
     (folder / "config.json").write_text(text)
     with pytest.raises(DataError, match="is damaged: not"):
         check_folder(folder)
@@ -310,14 +312,14 @@ def test_a_header_that_claims_too_much_is_65(folder, claim):
         ({"a": {"dtype": "X9", "shape": [2], "data_offsets": [0, 8]}}, 8),
     ],
 )
-def test_a_header_that_lies_is_65(folder, header, size):
+def test_inconsistent_header_is_65(folder, header, size):
     write_safetensors(folder / "model.safetensors", header, b"\0" * size)
     with pytest.raises(DataError) as caught:
         load(folder)
     assert caught.value.code == 65
 
 
-def test_what_is_no_file_is_77_or_65_and_nothing_waits(folder):
+def test_fifos_and_folders_as_weights_are_refused(folder):
     os.mkfifo(folder / "more.safetensors")
     with pytest.raises(Refused, match="is not a plain file"):
         check_folder(folder)

@@ -1,3 +1,5 @@
+"""Hostile and damaged ONNX graphs."""
+
 import os
 
 import pytest
@@ -7,7 +9,7 @@ from hftool.safety import MAX_GRAPH, check_folder, check_onnx
 from support.exports import graph
 
 
-def test_operators_that_onnxruntime_brings_pass(tmp_path):
+def test_builtin_operator_domains_are_accepted(tmp_path):
     for domain in ("", "ai.onnx", "ai.onnx.ml", "com.microsoft"):
         check_onnx(graph(tmp_path / "model.onnx", domain=domain))
 
@@ -94,7 +96,7 @@ def test_a_graph_over_two_gigabytes_is_refused_unread(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"\xff" * 40, b"PK\x03\x04junk"])
-def test_what_is_no_graph_is_damage(tmp_path, content):
+def test_bytes_that_are_not_a_graph_are_damage(tmp_path, content):
     (tmp_path / "model.onnx").write_bytes(content)
     with pytest.raises(DataError, match="no ONNX graph"):
         check_onnx(tmp_path / "model.onnx")
@@ -119,14 +121,14 @@ def test_a_hostile_or_damaged_export_json_opens_nothing(tmp_path, document, erro
         check_folder(tmp_path)
 
 
-def test_without_the_extra_one_line_says_how_to_get_it(tmp_path, monkeypatch):
+def test_missing_export_extra_has_the_command_that_installs_it(tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UsageError) as caught:
         check_onnx(tmp_path / "model.onnx")
     assert str(caught.value) == "graphs need onnx, onnxruntime. pip install 'hftool-recipes[export]'"
 
 
-def test_a_folder_near_the_root_is_looked_at_like_any(tmp_path):
+def test_folder_below_the_root_is_checked(tmp_path):
     """A model in a folder right under / has too few parents to be in a cache."""
     from pathlib import Path
 

@@ -75,8 +75,8 @@ __all__ = [
     "Address", "Deployment", "Exported", "Fetched", "FinetuneJob", "Push", "Report", "Result", "SamplingParams", "Tokens",
     "Verified", "answer", "as_summarizer", "as_translator", "check_vectors", "classify", "copy", "deploy", "doctor", "embed",
     "evaluate", "export", "fill", "finetune", "generate", "infer", "info", "load", "predict", "prefetch",
-    "prepare_training", "push", "read_lines", "respond", "resume", "save", "save_vectors", "serve", "similar", "summarize", "tag", "tokenize",
-    "translate", "vectors", "verify", "write",
+    "prepare_training", "push", "read_lines", "respond", "resume", "save", "save_vectors", "serve", "similar", "summarize",
+    "tag", "tokenize", "translate", "vectors", "verify", "write",
 ]
 # fmt: on
 

@@ -9,6 +9,7 @@ import pytest
 
 from conftest import one_line
 from hftool.cli.app import app_verbs, main
+from support.matrices import each_value
 
 ASKING = ["infer", "classify", "tag", "answer", "summarize", "translate", "generate", "fill", "embed", "similar"]
 DEPLOYING = ["export", "serve", "deploy", "save", "verify", "push", "prefetch"]
@@ -128,7 +129,7 @@ def test_usage_errors_are_one_line_and_2_and_leave_nothing(words, line, cli, tmp
         (["tag", "./nope", "a", "--json"], 66, "input_missing"),
     ],
 )
-def test_with_json_an_error_is_one_document_and_still_one_line(words, code, kind, cli):
+def test_json_error_is_one_document_and_one_line(words, code, kind, cli):
     got, out, err = cli(*words)
     document = json.loads(out)
     assert got == code == document["code"] and document["kind"] == kind
@@ -136,7 +137,7 @@ def test_with_json_an_error_is_one_document_and_still_one_line(words, code, kind
     assert one_line(err).startswith(f"hftool: {document['detail']}")
 
 
-def test_a_json_after_two_dashes_is_a_text(cli):
+def test_json_flag_after_two_dashes_is_a_text(cli):
     code, out, err = cli("classify", "./nope", "--", "--json")
     assert (code, out) == (66, "") and one_line(err)
 
@@ -148,12 +149,11 @@ def test_no_verb_shows_the_tour_and_the_version_is_one_line(cli):
     assert code == 0 and one_line(out).startswith("hftool 0.") and err == ""
 
 
-def test_the_verbs_are_those_of_the_design():
+def test_list_of_verbs():
     assert app_verbs() == VERBS
 
 
-@pytest.mark.parametrize("verb", VERBS)
-@pytest.mark.parametrize("flag", ["--help", "-h"])
+@pytest.mark.parametrize(("verb", "flag"), each_value(VERBS, ["--help", "-h"]))
 def test_help_pages_read_well(verb, flag, cli, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     code, out, err = cli(verb, flag)
@@ -180,13 +180,13 @@ def test_the_page_of_finetune_has_every_knob_under_a_heading(cli, monkeypatch):
     assert "  hftool finetune bert sst2\n  hftool finetune bert reviews.csv" in out
 
 
-def test_a_fault_of_ours_is_1_with_its_traceback_and_still_a_document(cli, monkeypatch):
+def test_internal_error_is_1_with_a_traceback_and_a_document(cli, monkeypatch):
     monkeypatch.setattr("hftool.cli.verbs.models.MODELS", [object()])
     code, out, err = cli("models", "--json")
     assert code == 1 and "Traceback" in err and json.loads(out)["kind"] == "bug"
 
 
-def test_an_interrupt_is_130_and_one_line(cli, monkeypatch):
+def test_interrupt_is_130_and_one_line(cli, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
@@ -200,20 +200,20 @@ def hftool(command, **options):
     return subprocess.run(["bash", "-o", "pipefail", "-c", line], capture_output=True, text=True, **options)
 
 
-def test_a_closed_pipe_is_no_error():
+def test_closed_pipe_is_not_an_error():
     for command in ("hftool finetune --help | true", "hftool models | true", "hftool tasks --json | head -c 1"):
         run = hftool(command)
         assert (run.returncode, run.stderr) == (0, "")
 
 
-def test_streams_that_are_full_or_closed():
+def test_full_and_closed_streams():
     run = hftool("hftool models --json > /dev/full")
     assert run.returncode == 74 and one_line(run.stderr) == "hftool: No space left on device"
     assert hftool("hftool models >&-").returncode == 0
     assert hftool("hftool nope 2>&-").returncode == 2
 
 
-def test_completion_is_shown_for_a_shell_and_answers():
+def test_shell_completion():
     run = hftool("hftool --show-completion")
     assert run.returncode in (0, 2) and "Traceback" not in run.stderr
     words = {**os.environ, "_HFTOOL_COMPLETE": "complete_bash", "COMP_WORDS": "hftool fine", "COMP_CWORD": "1"}

@@ -1,4 +1,4 @@
-"""Which columns and which job, on the command line: what is printed, what is refused, and hints that can be typed."""
+"""Choice of columns and head on the command line: notices, errors, and hints that are valid commands."""
 
 import json
 import random
@@ -77,7 +77,7 @@ def test_an_option_that_takes_one_value_is_given_once(cli, words, line):
     assert (code, out, one_line(err)) == (2, "", f"hftool: {line}")
 
 
-def test_what_can_be_repeated_may_be(cli, tmp_path):
+def test_repeatable_options_may_be_repeated(cli, tmp_path):
     code, out, err = cli("models", "--json", "--json")
     assert code == 0 and json.loads(out) and err == ""
     words = ("--column", "text=a", "--column", "label=b", "--column", "text=a", "--set", "lr=1", "--set", "seed=1", "-q", "-q")
@@ -96,7 +96,7 @@ def test_what_can_be_repeated_may_be(cli, tmp_path):
     ],
 )
 @pytest.mark.parametrize("count", [1, 24])
-def test_rows_with_marks_of_another_task_train_no_language_model(cli, tiny_bert, tmp_path, more, named, count):
+def test_rows_with_labels_of_another_task_train_no_language_model(cli, tiny_bert, tmp_path, more, named, count):
     path = write_jsonl(tmp_path / "rows.jsonl", [{"text": film(i), **more} for i in range(count)])
     code, _, line = finetune(cli, tiny_bert, path)
     assert code == 65 and f"has a column besides 'text' that looks like a label: {named}" in line and "--head fill" in line
@@ -107,17 +107,17 @@ def test_rows_with_marks_of_another_task_train_no_language_model(cli, tiny_bert,
     assert code == 65 and named in err and "--head generate" in err
 
 
-def test_an_explicit_head_trains_and_says_what_is_left_out(cli, tiny_bert, tmp_path):
+def test_explicit_head_trains_and_lists_unused_columns(cli, tiny_bert, tmp_path):
     path = write_csv(tmp_path / "rows.csv", {"text": film, "department": lambda i: ("it", "hr")[i % 2]})
     code, _, line = finetune(cli, tiny_bert, path)
     assert code == 65 and "'department' (2 different values). Choose it with --label department, or" in line
-    code, said, _ = finetune(cli, tiny_bert, path, "--head", "fill")
-    assert code == 0 and "columns left out: 'department' (2 different values)" in said
-    code, said, err = cli("evaluate", "run", path)  # it was trained on such rows
-    assert code == 0 and "perplexity" in said, err
+    code, printed, _ = finetune(cli, tiny_bert, path, "--head", "fill")
+    assert code == 0 and "columns left out: 'department' (2 different values)" in printed
+    code, printed, err = cli("evaluate", "run", path)  # it was trained on such rows
+    assert code == 0 and "perplexity" in printed, err
 
 
-def test_a_hint_can_be_typed_as_it_stands(cli, tiny_bert, tmp_path):
+def test_hints_are_valid_commands(cli, tiny_bert, tmp_path):
     path = write_csv(tmp_path / "rows.csv", {"#1 Part's": film, "#4 Part": other_film, "the mark": mark})
     code, _, line = finetune(cli, tiny_bert, path)
     assert code == 65 and "Try --text '#1 Part'\"'\"'s' or --text '#4 Part'" in line
@@ -125,18 +125,21 @@ def test_a_hint_can_be_typed_as_it_stands(cli, tiny_bert, tmp_path):
     code, _, line = finetune(cli, tiny_bert, path, *flags)
     assert code == 65 and "Choose it with --label 'the mark', or" in line
     more = shlex.split(line.split("Choose it with ")[1].split(", or")[0])
-    code, said, _ = finetune(cli, tiny_bert, path, *flags, *more)
-    assert code == 0 and "columns: text='#1 Part's', label='the mark'" in said
+    code, printed, _ = finetune(cli, tiny_bert, path, *flags, *more)
+    assert code == 0 and "columns: text='#1 Part's', label='the mark'" in printed
 
 
-def test_what_was_trained_under_other_names_is_measured_and_answered(cli, tiny_bert, tmp_path):
-    """Columns and labels under other names and spellings, in each split and in each later file, all said."""
+def test_columns_and_labels_under_other_names_are_mapped(cli, tiny_bert, tmp_path):
+    """Columns and labels under other names and spellings, in each split and in each later file, all printed."""
     train = write_csv(tmp_path / "train.csv", {"Review Text": film, "Rating": lambda i: ("POSITIVE", "NEGATIVE ")[i % 2]})
     dev = write_csv(tmp_path / "dev.csv", {"SMS": other_film, "stars": lambda i: ("positive", "negative")[i % 2]}, count=12)
-    code, said, line = finetune(cli, tiny_bert, train, "--validation", dev)
+    code, printed, line = finetune(cli, tiny_bert, train, "--validation", dev)
     assert code == 0, line
-    assert "columns: text='Review Text', label='Rating'" in said and "columns of validation: text='SMS', label='stars'" in said
-    assert "labels of validation are read by another spelling: 'positive' as 'POSITIVE', 'negative' as 'NEGATIVE'" in said
+    assert (
+        "columns: text='Review Text', label='Rating'" in printed
+        and "columns of validation: text='SMS', label='stars'" in printed
+    )
+    assert "labels of validation are read by another spelling: 'positive' as 'POSITIVE', 'negative' as 'NEGATIVE'" in printed
     late = write_csv(tmp_path / "late.csv", {"no": lambda i: i, "ticket_body": film, "label": lambda i: "Positive"}, count=12)
     code, out, err = cli("evaluate", "run", late)
     assert code == 0 and f"columns of {late}: text='ticket_body', label='label'" in err and "late.csv: 12 rows" in out
@@ -149,7 +152,7 @@ def test_what_was_trained_under_other_names_is_measured_and_answered(cli, tiny_b
     )
 
 
-def test_rows_that_cannot_be_measured_are_counted(cli, tiny_run, tmp_path):
+def test_unlabelled_rows_are_counted_and_left_out(cli, tiny_run, tmp_path):
     path = write_csv(tmp_path / "gaps.csv", {"sentence": film, "label": lambda i: "-" if i % 12 == 5 else i % 2}, count=24)
     code, out, err = cli("evaluate", tiny_run, path, "--out", "errors.jsonl")
     assert code == 0 and "22 rows" in out

@@ -1,4 +1,4 @@
-"""What bad input gets from the verbs that ask a model and those that measure or train one: one line, and its exit code."""
+"""Bad input to the verbs of inference, evaluation and training: one line, and its exit code."""
 
 import json
 
@@ -37,8 +37,8 @@ def write_jsonl(path, rows):
     ],
 )
 def test_a_model_of_a_family_that_cannot_do_it(cli, verb, kind, line):
-    code, said = line_of(cli(verb, families.folder(kind), "a"))
-    assert code == 2 and line in said and said.startswith("'") and kind in said
+    code, message = line_of(cli(verb, families.folder(kind), "a"))
+    assert code == 2 and line in message and message.startswith("'") and kind in message
 
 
 @pytest.mark.parametrize(("verb", "kind"), [("classify", "bert"), ("tag", "gpt2"), ("classify", "t5")])
@@ -75,13 +75,13 @@ def test_a_pair_for_a_model_of_single_texts(cli):
 
 @pytest.mark.parametrize("words", [("--out", "x.txt"), ("--column", "prompt=a"), ("--encoding", "gbk")])
 @pytest.mark.parametrize("verb", ["generate", "infer"])
-def test_what_goes_with_a_file_is_refused_without_one(cli, verb, words):
+def test_file_options_are_refused_without_a_file(cli, verb, words):
     """Also where the text is shown as it is written."""
     code, line = line_of(cli(verb, families.folder("gpt2"), "a", *words))
     assert code == 2 and line.startswith(f"{words[0]} goes with --file")
 
 
-def test_similar_needs_two_texts_with_something_in_them(cli):
+def test_similar_refuses_empty_texts(cli):
     assert line_of(cli("similar", "minilm", "a", "")) == (65, "the second text is empty")
     assert line_of(cli("similar", "minilm", " ", "a")) == (65, "the text is empty")
 
@@ -89,7 +89,7 @@ def test_similar_needs_two_texts_with_something_in_them(cli):
 # ---- how a text is written
 
 
-def test_a_prompt_longer_than_the_model_is_an_error_and_no_text(cli):
+def test_prompt_over_the_context_length_is_an_error(cli):
     model = families.folder("gpt2")
     code, line = line_of(cli("generate", model, "the red cat " * 30))
     assert code == 65 and line.startswith("prompt 1 has ") and "Shorten it to 32 tokens" in line
@@ -118,9 +118,9 @@ def test_a_prompt_longer_than_the_model_is_an_error_and_no_text(cli):
         ("translate", ["--to", "de", "--beams", "2", "--temperature", "1"], "beam search and sampling exclude each other"),
     ],
 )
-def test_settings_that_do_not_go_together(cli, verb, words, line):
-    code, said = line_of(cli(verb, families.folder("gpt2" if verb == "generate" else "t5"), "the", *words))
-    assert code == 2 and said.startswith(line)
+def test_contradicting_options(cli, verb, words, line):
+    code, message = line_of(cli(verb, families.folder("gpt2" if verb == "generate" else "t5"), "the", *words))
+    assert code == 2 and message.startswith(line)
 
 
 def test_a_language_must_be_named_and_known(cli):

@@ -1,4 +1,4 @@
-"""Each verb that asks a model: what it gives for texts, for lines of stdin, from file to file, and with --json."""
+"""Each verb of inference: for texts, for lines of stdin, from file to file, and with --json."""
 
 import io
 import json
@@ -91,7 +91,7 @@ def test_tag_from_file_to_file(cli, tmp_path):
 # ---- answer
 
 
-def test_answer_gives_the_words_and_their_place_in_the_context(cli):
+def test_answer_gives_the_words_and_their_offsets(cli):
     made = answers(cli("answer", run_of("answer"), "--question", "who went ?", "--context", CONTEXT, "--json"))[0]
     assert made["question"] == "who went ?"
     assert made["answer"] == CONTEXT[made["start"] : made["end"]] != ""
@@ -149,17 +149,19 @@ def test_fill_json_and_file(cli, tmp_path):
         (["translate", "--to", "en", "--from", "fr"], "translate French to English: "),
     ],
 )
-def test_summarize_and_translate_tell_t5_what_to_do(cli, tmp_path, monkeypatch, words, prefix):
+def test_summarize_and_translate_prefix_the_text_for_t5(cli, tmp_path, monkeypatch, words, prefix):
     from hftool.heads.text2text.head import Text2TextHead
 
-    told, encode = [], Text2TextHead.encode
-    monkeypatch.setattr(Text2TextHead, "encode", lambda head, rows: told.append(head.head_config.prefix) or encode(head, rows))
+    prefixes, encode = [], Text2TextHead.encode
+    monkeypatch.setattr(
+        Text2TextHead, "encode", lambda head, rows: prefixes.append(head.head_config.prefix) or encode(head, rows)
+    )
     verb, model = words[0], families.folder("t5")
     made, blank = answers(cli(verb, model, *words[1:], "the red cat", "", *SHORT, "--json"))
     assert made["input"] == "the red cat" and made["finish"] and blank == {"input": "", "text": None}
     (tmp_path / "in.csv").write_text("source\nthe red cat\n", encoding="utf-8")
     code, out, _ = cli(verb, model, *words[1:], *SHORT, "--file", "in.csv")
-    assert code == 0 and json.loads(out)["text"] == made["text"] and told == [prefix, prefix]
+    assert code == 0 and json.loads(out)["text"] == made["text"] and prefixes == [prefix, prefix]
 
 
 def test_summarize_answers_each_line_of_a_pipe(cli):
@@ -170,7 +172,7 @@ def test_summarize_answers_each_line_of_a_pipe(cli):
 # ---- generate
 
 
-def test_generate_writes_after_the_prompt_in_pieces_that_are_the_whole(cli, monkeypatch):
+def test_generate_streams_the_text_after_the_prompt(cli, monkeypatch):
     model = families.folder("gpt2")
     whole = answers(cli("generate", model, "the red", *SHORT, "--json"))[0]
     assert whole["input"] == "the red" and whole["finish"] in ("length", "stop")
@@ -180,7 +182,7 @@ def test_generate_writes_after_the_prompt_in_pieces_that_are_the_whole(cli, monk
     assert len(pieces) > 2 and "".join(pieces) == "the red" + whole["text"] + "\n"
 
 
-def test_generate_draws_the_same_from_the_same_seed(cli):
+def test_generate_is_reproducible_with_a_seed(cli):
     model = families.folder("gpt2")
     made = {seed: cli("generate", model, "the red", *SHORT, "--seed", seed) for seed in ("1", "2")}
     assert made["1"][0] == 0 and made["1"] != made["2"]
@@ -195,7 +197,7 @@ def test_generate_has_a_line_for_each_sample(cli):
     assert made == [" ".join(f"the red{text}".split()) for text in whole["samples"]] and len(set(made)) == 3
 
 
-def test_generate_ends_before_a_stop_text(cli):
+def test_generate_ends_before_a_stop_string(cli):
     model = families.folder("gpt2")
     whole = answers(cli("generate", model, "the red", *SHORT, "--temperature", "0", "--json"))[0]["text"]
     stop = whole[len(whole) // 2 :][:2]
@@ -205,13 +207,13 @@ def test_generate_ends_before_a_stop_text(cli):
     assert out == f"the red{made['text']}\n"
 
 
-def test_generate_without_a_text_begins_a_text(cli, terminal):
+def test_generate_without_a_prompt(cli, terminal):
     model = families.folder("gpt2")
     from_nothing = answers(cli("generate", model, "", *SHORT, "--json"))[0]["text"]
     assert cli("generate", model, *SHORT)[:2] == (0, from_nothing + "\n")
 
 
-def test_generate_writes_after_each_line_and_each_row(cli, tmp_path):
+def test_generate_continues_each_line_and_each_row(cli, tmp_path):
     model = families.folder("gpt2")
     made = lines(cli("generate", model, *SHORT, stdin="the red\nthe blue\n"))
     assert [line[:7] for line in made] == ["the red", "the blu"]
@@ -240,7 +242,7 @@ def test_embed_writes_an_array_that_numpy_reads(cli, tmp_path):
     np.testing.assert_allclose(np.load(tmp_path / "y.npy"), vectors, rtol=0, atol=1e-5)
 
 
-def test_embed_pools_as_it_is_told_and_prints_a_vector_a_line(cli):
+def test_embed_pooling_and_one_vector_per_line(cli):
     vectors = {}
     for pooling in ("mean", "cls", "max"):
         numbers, text = lines(cli("embed", "minilm", "a  warm film", "--pooling", pooling))[0].split("\t")
@@ -264,7 +266,7 @@ def test_similar_is_the_cosine_of_the_vectors(cli):
     assert document(cli("similar", "minilm", pair[0], pair[0], "--json"))["similarity"] == pytest.approx(1, abs=1e-5)
 
 
-def test_infer_does_what_the_model_is_for_and_says_so(cli, tmp_path):
+def test_infer_uses_the_models_head_and_names_it(cli, tmp_path):
     for model, verb, *given in (
         (run_of("tag"), "tag", "eve went to lima ."),
         (families.folder("bert"), "fill", "the [MASK] is"),
@@ -278,7 +280,7 @@ def test_infer_does_what_the_model_is_for_and_says_so(cli, tmp_path):
     assert asked[1] == cli("answer", run_of("answer"), "--question", "who went ?", "--context", CONTEXT)[1]
 
 
-def test_on_a_terminal_nothing_to_ask_shows_the_help(cli, monkeypatch):
+def test_no_text_on_a_terminal_shows_the_help(cli, monkeypatch):
     class Terminal(io.StringIO):
         def isatty(self):
             return True
@@ -302,7 +304,7 @@ def test_vectors_of_empty_texts_alone_are_an_array(cli, tmp_path):
     assert code == 0 and vectors.shape == (2, 48) and np.isnan(vectors).all(), err
 
 
-def test_vectors_of_a_text_that_is_cut_say_so(cli, tmp_path):
+def test_embed_reports_truncation(cli, tmp_path):
     long, model = "the red cat " * 50, families.folder("bert")
     for words in ((long, "a"), (long, "a", "--out", tmp_path / "x.npy")):
         code, _, err = cli("embed", model, *words)

@@ -1,4 +1,4 @@
-"""What is shown while a verb works: plain lines, stand-ins even when quiet, and never a broken run for want of a reader."""
+"""Display of progress: plain lines, stand-ins even when quiet, and runs that continue when stderr is closed."""
 
 import json
 import os
@@ -40,7 +40,7 @@ def test_plain_lines_in_a_pipe(capsys):
     assert shown(capsys, [Event("rows", values={"done": 7})]) == ["7 rows"]
 
 
-def test_quiet_still_says_stand_ins(capsys):
+def test_quiet_still_reports_stand_ins(capsys):
     assert shown(capsys, EVENTS, quiet=True) == ["stand-in: a for b"]
 
 
@@ -63,7 +63,7 @@ def test_json_has_no_nan(capsys):
     assert json.loads(capsys.readouterr().out, parse_constant=pytest.fail) == {"loss": None, "all": [1.5, None], "text": "é"}
 
 
-def test_a_run_goes_on_when_nobody_reads_its_progress(tmp_path):
+def test_closed_stderr_does_not_stop_a_run(tmp_path):
     script = """
 from hftool.cli.progress import screen
 from hftool.progress import Event

@@ -1,4 +1,4 @@
-"""hftool serve on the command line: what is checked, in which order, before a model is loaded."""
+"""`hftool serve` on the command line: checks before a model is loaded, its output, its log."""
 
 import json
 import logging
@@ -15,6 +15,7 @@ import pytest
 from conftest import one_line
 from hftool.errors import DataError
 from hftool.workflow._serve import named
+from support.matrices import each_value
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ def no_models(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "said"),
+    ("words", "code", "message"),
     [
         ([], 2, "Missing argument"),
         (["nope"], 2, "nope"),
@@ -50,10 +51,10 @@ def no_models(monkeypatch):
         (["bert-mini", "--api-key-file", "none"], 66, "the key file 'none' cannot be read"),
     ],
 )
-def test_errors_are_one_line(cli, no_models, words, code, said):
+def test_errors_are_one_line(cli, no_models, words, code, message):
     began = time.monotonic()
     made, out, err = cli("serve", *words)
-    assert (made, out) == (code, "") and said.lower() in one_line(err).lower()
+    assert (made, out) == (code, "") and message.lower() in one_line(err).lower()
     assert time.monotonic() - began < 5
 
 
@@ -71,7 +72,7 @@ def test_models_are_loaded_in_a_thread_that_ends(cli, monkeypatch):
     assert seen[0] is not threading.main_thread() and not seen[0].is_alive()
 
 
-def test_a_taken_port_is_said_before_a_model_is_looked_for(cli, no_models):
+def test_taken_port_is_reported_before_models_are_resolved(cli, no_models):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         code, _, err = cli("serve", "bert-mini", "--port", port)
@@ -89,7 +90,7 @@ def test_a_foreign_host_with_a_key(cli, no_models, tmp_path):
     assert code == 73 and "no address of this machine" in one_line(err)
 
 
-def test_without_the_extra_the_way_to_it_is_named(cli, monkeypatch):
+def test_missing_extra_has_the_command_that_installs_it(cli, monkeypatch):
     import importlib.util
 
     real = importlib.util.find_spec
@@ -100,31 +101,31 @@ def test_without_the_extra_the_way_to_it_is_named(cli, monkeypatch):
 
 @pytest.fixture
 def ready_at_once(monkeypatch):
-    """A server that is told to end as soon as it is ready."""
+    """A server that ends as soon as it is ready."""
     monkeypatch.setattr("hftool.server.process.run", lambda service, listening, on_ready: on_ready())
 
 
-@pytest.mark.parametrize("models", [["bert-mini"], ["a=bert-mini", "b=gpt2-mini"]])
-@pytest.mark.parametrize("has_keys", [False, True])
-@pytest.mark.parametrize("more", [[], ["-q"]])
-def test_json_is_one_document_with_all_that_is_needed_to_ask(cli, ready_at_once, tmp_path, models, has_keys, more):
+@pytest.mark.parametrize(
+    ("models", "has_keys", "more"), each_value([["bert-mini"], ["a=bert-mini", "b=gpt2-mini"]], [False, True], [[], ["-q"]])
+)
+def test_json_document_contains_a_working_request(cli, ready_at_once, tmp_path, models, has_keys, more):
     (tmp_path / "my keys").write_text("0123456789abcdef-secret\n")
     (tmp_path / "my keys").chmod(0o600)
     options = ["--api-key-file", tmp_path / "my keys"] if has_keys else []
     code, out, _ = cli("serve", *models, "--port", 0, "--offline", "--json", *options, *more)
-    said = json.loads(one_line(out))
-    assert code == 0 and list(said["models"]) == [model.partition("=")[0] for model in models]
-    assert said["url"].startswith("http://127.0.0.1:") and said["key_needed"] is has_keys
-    words = shlex.split(said["try"].replace("$KEY", "the key"))
-    assert words[0] == "curl" and words[-1] == said["url"] + "/predict"
+    document = json.loads(one_line(out))
+    assert code == 0 and list(document["models"]) == [model.partition("=")[0] for model in models]
+    assert document["url"].startswith("http://127.0.0.1:") and document["key_needed"] is has_keys
+    words = shlex.split(document["try"].replace("$KEY", "the key"))
+    assert words[0] == "curl" and words[-1] == document["url"] + "/predict"
     assert json.loads(words[words.index("-d") + 1])["inputs"]
     assert ("Authorization: Bearer the key" in words) is has_keys and "secret" not in out
-    assert ('-H "Authorization: Bearer $KEY"' in said["try"]) is has_keys
+    assert ('-H "Authorization: Bearer $KEY"' in document["try"]) is has_keys
 
 
 @pytest.mark.parametrize("has_keys", [False, True])
 @pytest.mark.parametrize("example", ["A warm film.", "it's", {"question": "Where's Ann?", "context": "a"}, "$HOME `ls`", "好"])
-def test_what_a_person_is_told_to_type_works_in_a_shell(monkeypatch, capsys, has_keys, example):
+def test_suggested_curl_command_works_in_a_shell(monkeypatch, capsys, has_keys, example):
     from hftool.cli.verbs.serve import _greet
     from hftool.workflow._serve import Address
 
@@ -139,12 +140,12 @@ def test_what_a_person_is_told_to_type_works_in_a_shell(monkeypatch, capsys, has
     assert ("Authorization: Bearer abc" in shown) is has_keys
 
 
-def test_in_a_pipe_nothing_is_said_without_json(cli, ready_at_once):
+def test_nothing_is_printed_in_a_pipe_without_json(cli, ready_at_once):
     assert cli("serve", "bert-mini", "--port", 0, "--offline")[:2] == (0, "")
 
 
 @pytest.mark.parametrize(
-    ("damage", "code", "said"),
+    ("damage", "code", "message"),
     [
         (lambda path: path.write_bytes(path.read_bytes()[:-1000]), 65, "damaged"),
         (lambda path: path.write_bytes(b""), 65, "model.safetensors"),
@@ -154,13 +155,13 @@ def test_in_a_pipe_nothing_is_said_without_json(cli, ready_at_once):
         (lambda path: path.with_name("pytorch_model.bin").write_bytes(b"x") and path.unlink(), 77, ""),
     ],
 )
-def test_of_several_models_the_bad_one_is_named(cli, ready_at_once, tiny_run, tmp_path, damage, code, said):
+def test_damaged_model_of_several_is_named(cli, ready_at_once, tiny_run, tmp_path, damage, code, message):
     folder = tmp_path / "broken one"
     shutil.copytree(tiny_run / "model", folder)
     (folder / "SHA256SUMS").unlink(missing_ok=True)
     damage(folder / "model.safetensors")
     made, out, err = cli("serve", f"good={tiny_run}", f"bad={folder}", "--port", 0, "--offline")
-    assert (made, out) == (code, "") and said in err
+    assert (made, out) == (code, "") and message in err
     assert "model 'bad' (" in one_line(err) and "'good'" not in err
     assert "model 'bad'" not in cli("serve", f"bad={folder}", "--port", 0, "--offline")[2]
 
@@ -194,7 +195,7 @@ class Blocked:
         pass
 
 
-def test_a_full_pipe_holds_neither_requests_nor_the_end(monkeypatch):
+def test_full_stderr_pipe_blocks_neither_requests_nor_the_end(monkeypatch):
     from hftool.cli import server_log
 
     blocked, log = Blocked(), logging.getLogger("hftool.serve")

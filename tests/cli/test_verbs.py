@@ -1,15 +1,17 @@
-"""Each verb on a real run: what a person and what a program get."""
+"""Each verb on a real run: its text, and its document with --json."""
 
 import io
 import json
 import os
 import shlex
 import sys
+import time
 
 import pytest
 
 from conftest import one_line
 from hftool.cli.next_command import next_command
+from support import forked
 
 
 def document(answer):
@@ -40,7 +42,7 @@ def test_classify_text_after_two_dashes_and_one_pair_only(cli, tiny_run):
     assert (code, out) == (2, "") and one_line(err).startswith("hftool: --pair takes one TEXT")
 
 
-def test_nothing_to_read_is_65_and_bytes_that_are_no_utf8_too(cli, tiny_run, monkeypatch):
+def test_empty_stdin_and_invalid_utf8_are_65(cli, tiny_run, monkeypatch):
     code, out, err = cli("classify", tiny_run)
     assert (code, out) == (65, "") and one_line(err).startswith("hftool: stdin is empty and there is no TEXT. ")
     code, out, err = cli("tokenize", tiny_run, stdin="good\nbad \udcff\n")
@@ -125,11 +127,11 @@ def test_info_save_and_copy(cli, tiny_run, tmp_path):
         ("tag", {}, 'hftool tag "TEXT"'),
     ],
 )
-def test_the_next_command_is_one_that_works(head, columns, line):
+def test_next_command(head, columns, line):
     assert next_command("my run", {"head": head, "columns": columns}).replace(" 'my run'", "") == line
 
 
-def test_the_next_command_of_a_model_of_pairs_can_be_typed(cli, tiny_bert, tmp_path):
+def test_next_command_of_a_pair_model_runs(cli, tiny_bert, tmp_path):
     rows = [f"a film number {i}\tit is {('cold', 'warm')[i % 2]} {i}\t{i % 2}" for i in range(24)]
     (tmp_path / "pairs.tsv").write_text("\n".join(["sentence1\tsentence2\tlabel", *rows]) + "\n", encoding="utf-8")
     code, out, err = cli("finetune", tiny_bert, "pairs.tsv", "--out", "p q", "--epochs", "1", "--offline")
@@ -171,7 +173,7 @@ def test_flag_wins_over_set_and_set_over_the_file(cli, tiny_bert, film_files):
     assert made["columns"] == {"text": "sentence", "label": "label"}
 
 
-def test_another_task_leaves_the_files_of_the_config_behind():
+def test_task_from_set_resets_the_columns():
     from hftool.cli.verbs.finetune import _settings
 
     made = _settings(None, ["task=sst2"], {}, {})
@@ -195,15 +197,18 @@ def test_a_bad_config_file_is_78_and_nothing_is_made(cli, tiny_bert, film_files)
 @pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals")
 def test_the_bar_on_a_terminal_shows_loss_metric_speed_and_time_left(tiny_bert, film_files):
     import pty
-    import subprocess
 
     files = ["--train", "train.tsv", "--validation", "dev.tsv", "--epochs", "3", "--batch-size", "4", "--log-steps", "1"]
     mother, child = pty.openpty()
-    run = subprocess.Popen(
-        [sys.executable, "-m", "hftool", "finetune", str(tiny_bert), "sst2", *files, "--out", "r"],
-        stdout=subprocess.PIPE, stderr=child, stdin=child, cwd=film_files,
-        env={**os.environ, "COLUMNS": "120", "TERM": "xterm"},
+    terminal, out = os.ttyname(child), film_files / "out"
+    run = forked.start(
+        ["finetune", tiny_bert, "sst2", *files, "--out", "r"],
+        environment={**os.environ, "COLUMNS": "120", "TERM": "xterm"}, cwd=film_files,
+        stdin=terminal, stdout=out, stderr=terminal,
     )  # fmt: skip
+    until = time.monotonic() + 60
+    while not out.exists() and time.monotonic() < until:  # it has opened its end
+        time.sleep(0.01)
     os.close(child)
     shown = b""
     try:
@@ -211,8 +216,7 @@ def test_the_bar_on_a_terminal_shows_loss_metric_speed_and_time_left(tiny_bert, 
             shown += piece
     except OSError:  # Linux says so when the other end has gone
         pass
-    out, _ = run.communicate()
     text = shown.decode()
-    assert run.returncode == 0 and out.startswith(b"run ")
+    assert run.wait(60) == 0 and out.read_text().startswith("run "), text
     for word in ("training", "/48", "loss 0.", "tokens/s", "accuracy 0.", " left", "step 16: accuracy"):
         assert word in text

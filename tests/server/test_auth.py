@@ -1,4 +1,4 @@
-"""Who may ask."""
+"""API keys and host names."""
 
 import pytest
 
@@ -34,20 +34,20 @@ def status(path, *headers, method="GET", made=None):
 
 
 @pytest.mark.parametrize("path", OPEN)
-def test_what_is_public_needs_no_key(path):
+def test_public_routes_need_no_key(path):
     assert status(path) == 200
     assert status(path, method="HEAD") == 200
     assert status(path, method="POST") == status(path, method="OPTIONS") == 401
 
 
 @pytest.mark.parametrize("path", CLOSED)
-def test_all_else_needs_one_whatever_it_is(path):
+def test_all_other_routes_need_a_key(path):
     for method in ("GET", "HEAD", "OPTIONS", "POST", "DELETE"):
         assert status(path, method=method) == 401, method
 
 
 @pytest.mark.parametrize("value", [f"Bearer {KEY}", f"bearer {KEY}", f"BEARER {OTHER}"])
-def test_a_key_opens(value):
+def test_valid_keys_are_accepted(value):
     assert status("/info", ("authorization", value)) == 200
 
 
@@ -55,21 +55,21 @@ def test_a_key_opens(value):
     "value",
     ["", "Bearer", "Bearer ", KEY, f"Basic {KEY}", f"Bearer {KEY.upper()}", f"Bearer {KEY}0", f"Bearer {KEY[:-1]}", "Bearer é"],
 )
-def test_anything_else_does_not(value):
+def test_malformed_authorization_is_rejected(value):
     code, headers, body, _ = ask(service(model(), keys=(KEY,)), "/info", headers=[("authorization", value)])
     assert (code, headers["www-authenticate"], body["error_type"]) == (401, "Bearer", "unauthorized")
     assert KEY not in str(body)
 
 
-def test_two_headers_are_none():
+def test_two_authorization_headers_are_rejected():
     assert status("/info", ("authorization", f"Bearer {KEY}"), ("authorization", f"Bearer {KEY}")) == 401
 
 
-def test_without_keys_all_is_open():
+def test_without_keys_all_routes_are_open():
     assert status("/info", made=service(model())) == 200
 
 
-def test_foreign_names_are_not_answered_where_names_are_checked():
+def test_foreign_host_names_are_rejected_when_hosts_are_checked():
     made = service(model(), hosts=("localhost", "my.proxy"))
     for host, code in [
         ("localhost", 200),
@@ -102,7 +102,7 @@ def test_keys_of_a_file(tmp_path):
 @pytest.mark.parametrize(
     "text", [b"", b"# only\n", b"short\n", b"with a blank in it\n", "schlüssel-schlüssel\n".encode(), b"\0" * 20]
 )
-def test_a_file_that_holds_no_key_is_an_error_that_does_not_tell_it(tmp_path, text):
+def test_bad_key_file_is_an_error_without_its_content(tmp_path, text):
     path = tmp_path / "keys"
     path.write_bytes(text)
     with pytest.raises(DataError) as caught:
@@ -112,6 +112,6 @@ def test_a_file_that_holds_no_key_is_an_error_that_does_not_tell_it(tmp_path, te
         read_keys(tmp_path / "none")
 
 
-def test_what_is_loopback():
+def test_loopback_addresses():
     assert all(map(is_loopback, ("127.0.0.1", "127.1.2.3", "::1", "localhost", "LocalHost")))
     assert not any(map(is_loopback, ("0.0.0.0", "::", "10.0.0.1", "example.org", "")))

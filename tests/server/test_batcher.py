@@ -1,4 +1,4 @@
-"""The batcher with a predictor that does what a test says: orders are forced, not slept for."""
+"""The batcher with a fake predictor: tests force an order of events and do not sleep for it."""
 
 import asyncio
 import time
@@ -26,7 +26,7 @@ def test_every_row_gets_its_own_answer_in_order():
     asyncio.run(scene())
 
 
-def test_similar_lengths_share_a_batch_and_the_oldest_is_always_in_it():
+def test_rows_of_similar_length_share_a_batch_with_the_oldest():
     async def scene():
         fake = FakePredictor(FakeHead(batch_tokens=400))
         async with serving(fake) as batcher:
@@ -49,7 +49,7 @@ def test_similar_lengths_share_a_batch_and_the_oldest_is_always_in_it():
         ({"batch_tokens": 400}, [[100] * 4, *[[300]] * 5, [300, 100], [100] * 4, [100] * 4]),
     ],
 )
-def test_where_padding_costs_nothing_a_batch_is_half_of_what_waits_and_of_about_one_length(limits, batches):
+def test_packed_batches_are_half_of_the_queue_and_of_similar_length(limits, batches):
     async def scene():
         fake = FakePredictor(FakeHead(batch_tokens=4096), packs=True)
         async with serving(fake, **limits) as batcher:
@@ -64,7 +64,7 @@ def test_where_padding_costs_nothing_a_batch_is_half_of_what_waits_and_of_about_
     asyncio.run(scene())
 
 
-def test_what_the_start_of_a_batch_costs_is_measured():
+def test_start_cost_of_a_batch_is_measured():
     assert start_cost_of(0.010, 0.080) == 64  # 512 words take eight times as long as the start
     assert start_cost_of(0.001, 1.0) == 32  # never less
     assert start_cost_of(0.010, 0.0) == start_cost_of(0.010, -0.001) == 4096
@@ -77,7 +77,7 @@ def test_what_the_start_of_a_batch_costs_is_measured():
     asyncio.run(scene())
 
 
-def test_nothing_waits_for_company():
+def test_single_row_is_not_delayed_for_batching():
     async def scene():
         fake = FakePredictor()
         async with serving(fake) as batcher:
@@ -90,7 +90,7 @@ def test_nothing_waits_for_company():
     asyncio.run(scene())
 
 
-def test_a_row_over_the_budget_runs_alone():
+def test_row_over_the_token_budget_runs_alone():
     async def scene():
         fake = opened()
         async with serving(fake, batch_tokens=4) as batcher:
@@ -120,7 +120,7 @@ def test_only_equal_options_share_a_batch():
     asyncio.run(scene())
 
 
-def test_settings_spelled_out_as_they_are_by_default_share_a_batch():
+def test_explicit_defaults_share_a_batch_with_omitted_options():
     async def scene():
         def make(options):
             usual = {"max_new_tokens": 3} | options.get("sampling", {})
@@ -145,7 +145,7 @@ def test_settings_spelled_out_as_they_are_by_default_share_a_batch():
     asyncio.run(scene())
 
 
-def test_options_that_are_used_again_and_again_outlive_300_others():
+def test_recently_used_options_stay_in_the_cache():
     created, fake = [], opened()
 
     def make(options):
@@ -161,7 +161,7 @@ def test_options_that_are_used_again_and_again_outlive_300_others():
     assert len(batcher._predictors) == len(batcher._batch_keys) == CACHED_OPTIONS
 
 
-def test_beams_and_samples_count_as_so_many_rows():
+def test_beams_and_samples_count_as_rows_of_the_budget():
     async def scene():
         fake = FakePredictor(FakeHead(SamplingParams(beams=4, max_new_tokens=1), batch_tokens=16))
         async with serving(fake) as batcher:
@@ -176,7 +176,7 @@ def test_beams_and_samples_count_as_so_many_rows():
     asyncio.run(scene())
 
 
-def test_settings_that_contradict_are_refused_before_they_are_queued():
+def test_contradicting_options_are_refused_before_queueing():
     async def scene():
         def make(options):
             return opened(head=FakeHead(sampling=SamplingParams(**options.get("sampling", {}))))
@@ -192,7 +192,7 @@ def test_settings_that_contradict_are_refused_before_they_are_queued():
 # ---- admission, deadlines, clients that have gone
 
 
-def test_a_full_queue_refuses_at_once_and_reads_nothing_of_it():
+def test_full_queue_refuses_at_once_without_tokenizing():
     async def scene():
         fake, stats = FakePredictor(), Stats()
         async with serving(fake, stats=stats, queue_items=3) as batcher:
@@ -218,7 +218,7 @@ def test_a_full_queue_refuses_at_once_and_reads_nothing_of_it():
     asyncio.run(scene())
 
 
-def test_rows_of_a_client_that_has_gone_are_never_computed_and_leave_the_queue_at_once():
+def test_rows_of_a_disconnected_client_leave_the_queue_uncomputed():
     async def scene():
         fake, stats = FakePredictor(), Stats()
         async with serving(fake, stats=stats, queue_items=3) as batcher:
@@ -239,7 +239,7 @@ def test_rows_of_a_client_that_has_gone_are_never_computed_and_leave_the_queue_a
     asyncio.run(scene())
 
 
-def test_a_client_that_goes_while_its_rows_are_computed_takes_no_room_afterwards():
+def test_disconnect_during_computation_frees_the_queue():
     async def scene():
         fake = FakePredictor()
         async with serving(fake, queue_items=1) as batcher:
@@ -255,7 +255,7 @@ def test_a_client_that_goes_while_its_rows_are_computed_takes_no_room_afterwards
     asyncio.run(scene())
 
 
-def test_a_passed_deadline_is_told_at_once_and_costs_no_computation():
+def test_expired_rows_fail_at_once_and_are_not_computed():
     async def scene():
         fake, stats = FakePredictor(), Stats()
         async with serving(fake, stats=stats) as batcher:
@@ -274,7 +274,7 @@ def test_a_passed_deadline_is_told_at_once_and_costs_no_computation():
     asyncio.run(scene())
 
 
-def test_a_row_whose_time_passed_while_the_event_loop_was_busy_is_not_computed_either():
+def test_rows_that_expire_while_the_event_loop_is_busy_are_not_computed():
     async def scene():
         fake = FakePredictor()
         async with serving(fake) as batcher:
@@ -293,7 +293,7 @@ def test_a_row_whose_time_passed_while_the_event_loop_was_busy_is_not_computed_e
     asyncio.run(scene())
 
 
-def test_a_text_whose_time_is_over_is_no_answer():
+def test_generation_past_its_deadline_is_an_error():
     async def scene():
         async with serving(writer(pace=lambda step: time.sleep(0.001))) as batcher:
             for _ in range(10):  # the worker may see the end of the time before the event loop does
@@ -303,7 +303,7 @@ def test_a_text_whose_time_is_over_is_no_answer():
     asyncio.run(scene())
 
 
-def test_a_text_ends_within_two_tokens_when_its_client_goes_and_its_neighbour_is_written_to_its_end():
+def test_generation_stops_within_two_tokens_of_a_disconnect_and_others_finish():
     async def scene():
         def pace(step):
             if step == 5 and len(fake.batches) == 2:
@@ -311,10 +311,10 @@ def test_a_text_ends_within_two_tokens_when_its_client_goes_and_its_neighbour_is
 
         fake = FakePredictor(FakeHead(SamplingParams(max_new_tokens=20)), pace=pace)
         async with serving(fake) as batcher:
-            told = []
+            streamed = []
             first = ask(batcher, "first")
             await fake.inside()
-            left = ask(batcher, "left", on_token=lambda row, token: told.append(token))
+            left = ask(batcher, "left", on_token=lambda row, token: streamed.append(token))
             stayed = ask(batcher, "stayed")
             await queued(batcher, 2)
             loop = asyncio.get_running_loop()
@@ -329,7 +329,7 @@ def test_a_text_ends_within_two_tokens_when_its_client_goes_and_its_neighbour_is
             fake.gate.set()
             await first
             assert texts(await stayed) == ["stayed 20"]
-            assert 5 <= len(told) <= 7
+            assert 5 <= len(streamed) <= 7
             assert fake.steps[20:] == [2] * 6 + [1] * 14
 
     asyncio.run(scene())

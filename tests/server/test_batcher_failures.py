@@ -1,4 +1,4 @@
-"""Rows that fail, workers that fall, and the end, with a predictor that does what a test says."""
+"""Failing rows, failing workers, drain and stop of the batcher, with a fake predictor."""
 
 import asyncio
 import time
@@ -15,7 +15,7 @@ from support.fake_predictor import FakeHead, FakePredictor, ask, opened, queued,
 # ---- rows at fault
 
 
-def test_a_row_that_cannot_be_read_fails_alone():
+def test_row_that_cannot_be_encoded_fails_alone():
     async def scene():
         async with serving(opened()) as batcher:
             made = await ask(batcher, "1", "unreadable", "2", "odd", "3")
@@ -30,7 +30,7 @@ def test_a_row_that_cannot_be_read_fails_alone():
 
 
 @pytest.mark.parametrize("error", [ValueError("of the text"), DataError("the model answers with NaN"), MemoryError()])
-def test_a_row_that_the_model_fails_on_fails_alone(error):
+def test_row_that_raises_in_the_model_fails_alone(error):
     def react(batch):
         if any("poison" in text for text in batch):
             raise error
@@ -54,7 +54,7 @@ def test_a_row_that_the_model_fails_on_fails_alone(error):
     asyncio.run(scene())
 
 
-def test_a_batch_that_does_not_fit_into_memory_is_split():
+def test_batch_that_runs_out_of_memory_is_split():
     def react(batch):
         if len(batch) > 2:
             raise RuntimeError("CUDA out of memory")
@@ -73,7 +73,7 @@ def test_a_batch_that_does_not_fit_into_memory_is_split():
     asyncio.run(scene())
 
 
-def test_each_token_is_told_once_though_the_batch_is_computed_again():
+def test_tokens_are_streamed_once_when_a_batch_is_retried():
     state = {"failed": False}
 
     def pace(step):
@@ -84,20 +84,20 @@ def test_each_token_is_told_once_though_the_batch_is_computed_again():
     async def scene():
         fake = opened(head=FakeHead(SamplingParams(max_new_tokens=6)), pace=pace)
         async with serving(fake) as batcher:
-            told = []
-            await ask(batcher, "1", "2", on_token=lambda row, token: told.append((row, token)))
+            reported = []
+            await ask(batcher, "1", "2", on_token=lambda row, token: reported.append((row, token)))
             for row in (0, 1):
-                assert [token for one, token in told if one == row] == list(range(6))
+                assert [token for one, token in reported if one == row] == list(range(6))
 
     asyncio.run(scene())
 
 
-def test_how_many_tokens_a_row_has_is_told():
+def test_on_tokenized_reports_the_length_of_each_row():
     async def scene():
         async with serving(opened()) as batcher:
-            told = []
-            await ask(batcher, "1 2 3", "unreadable", "1", on_tokenized=lambda row, tokens: told.append((row, tokens)))
-            assert told == [(0, 3), (2, 1)]
+            reported = []
+            await ask(batcher, "1 2 3", "unreadable", "1", on_tokenized=lambda row, tokens: reported.append((row, tokens)))
+            assert reported == [(0, 3), (2, 1)]
 
     asyncio.run(scene())
 
@@ -105,7 +105,7 @@ def test_how_many_tokens_a_row_has_is_told():
 # ---- workers that fall
 
 
-def test_a_worker_that_dies_is_replaced_and_what_waited_is_answered():
+def test_dead_worker_is_replaced_and_queued_rows_are_answered():
     async def scene():
         def react(batch):
             if "killer" in batch:
@@ -133,7 +133,7 @@ def test_a_worker_that_dies_is_replaced_and_what_waited_is_answered():
     asyncio.run(scene())
 
 
-def test_three_failures_are_the_end():
+def test_third_failure_is_fatal():
     async def scene():
         def react(batch):
             if "killer" in batch:
@@ -158,7 +158,7 @@ def test_three_failures_are_the_end():
     asyncio.run(scene())
 
 
-def test_three_failures_far_apart_are_no_end(monkeypatch):
+def test_three_failures_over_a_long_time_are_not_fatal(monkeypatch):
     async def scene():
         def react(batch):
             if "killer" in batch:
@@ -176,7 +176,7 @@ def test_three_failures_far_apart_are_no_end(monkeypatch):
     asyncio.run(scene())
 
 
-def test_a_worker_that_hangs_is_replaced_and_what_it_brings_late_is_dropped():
+def test_hanging_worker_is_replaced_and_its_late_answer_is_dropped():
     async def scene():
         fake, stats = FakePredictor(), Stats()
         async with serving(fake, stats=stats, hang=0.2) as batcher:
@@ -192,11 +192,11 @@ def test_a_worker_that_hangs_is_replaced_and_what_it_brings_late_is_dropped():
     asyncio.run(scene())
 
 
-def test_three_hangs_are_the_end_however_long_each_of_them_took(monkeypatch):
+def test_third_hang_is_fatal_however_long_each_takes(monkeypatch):
     async def scene():
-        monkeypatch.setattr("hftool.server.batching.batcher.FAILURE_WINDOW", 1.2)
+        monkeypatch.setattr("hftool.server.batching.batcher.FAILURE_WINDOW", 0.6)
         fake = FakePredictor()
-        async with serving(fake, hang=0.6) as batcher:
+        async with serving(fake, hang=0.3) as batcher:
             for _ in range(3):
                 await until(lambda: batcher.ready)
                 with pytest.raises(Unavailable):
@@ -206,7 +206,7 @@ def test_three_hangs_are_the_end_however_long_each_of_them_took(monkeypatch):
     asyncio.run(scene())
 
 
-def test_a_long_text_is_no_hang_while_its_steps_go_on():
+def test_long_generation_is_not_a_hang():
     async def scene():
         fake = opened(head=FakeHead(SamplingParams(max_new_tokens=60)), pace=lambda step: time.sleep(0.01))
         async with serving(fake, hang=0.3) as batcher:
@@ -216,7 +216,7 @@ def test_a_long_text_is_no_hang_while_its_steps_go_on():
     asyncio.run(scene())
 
 
-def test_a_model_that_fails_on_all_is_never_ready_and_says_why():
+def test_model_that_fails_its_warm_up_is_fatal_with_the_reason():
     def react(batch):
         raise DataError("the model answers with NaN or infinite numbers: its weights are damaged")
 
@@ -233,7 +233,7 @@ def test_a_model_that_fails_on_all_is_never_ready_and_says_why():
     asyncio.run(scene())
 
 
-def test_a_model_that_fails_on_its_longest_text_only_serves_the_others(caplog):
+def test_model_that_fails_on_its_longest_text_serves_shorter_ones(caplog):
     def react(batch):
         if any(len(text) > 60 for text in batch):
             raise MemoryError
@@ -249,7 +249,7 @@ def test_a_model_that_fails_on_its_longest_text_only_serves_the_others(caplog):
 # ---- the end
 
 
-def test_a_drain_answers_what_is_in_flight_and_takes_nothing_more():
+def test_drain_answers_requests_in_flight_and_refuses_new_ones():
     async def scene():
         fake = FakePredictor()
         async with serving(fake) as batcher:
@@ -269,7 +269,7 @@ def test_a_drain_answers_what_is_in_flight_and_takes_nothing_more():
     asyncio.run(scene())
 
 
-def test_a_stop_refuses_what_is_left_and_ends_the_threads():
+def test_stop_refuses_queued_rows_and_ends_the_threads():
     async def scene():
         fake = writer(pace=lambda step: time.sleep(0.005))
         async with serving(fake) as batcher:
@@ -285,7 +285,7 @@ def test_a_stop_refuses_what_is_left_and_ends_the_threads():
     asyncio.run(scene())
 
 
-def test_a_stop_says_when_a_thread_is_still_inside_of_a_batch(monkeypatch):
+def test_stop_reports_a_thread_that_is_still_in_a_batch(monkeypatch):
     async def scene():
         monkeypatch.setattr("hftool.server.batching.batcher.STOP_WAIT", 0.05)
         fake = FakePredictor()
@@ -299,7 +299,7 @@ def test_a_stop_says_when_a_thread_is_still_inside_of_a_batch(monkeypatch):
     asyncio.run(scene())
 
 
-def test_the_metrics_are_true():
+def test_metrics_of_batches_and_the_queue():
     async def scene():
         fake, stats = FakePredictor(), Stats()
         async with serving(fake, stats=stats) as batcher:

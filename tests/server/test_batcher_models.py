@@ -1,4 +1,4 @@
-"""The batcher with real models: what it answers is what the predictor answers to the row alone."""
+"""The batcher with real models: its answers are those of the predictor to each row alone."""
 
 import asyncio
 import math
@@ -53,7 +53,7 @@ def same(one, other):
 
 
 @pytest.mark.parametrize("head", CARDS)
-def test_the_answers_are_those_of_each_row_alone(head):
+def test_batched_answers_equal_those_of_each_row_alone(head):
     model, roles = loaded(head)
     asked = [dict.fromkeys(roles, text) for text in texts(40, "[MASK]" if head == "fill" else "")]
     predictor = make_predictor(model, options=natural_options(model))
@@ -82,7 +82,7 @@ def serving_model(model, **more):
     )
 
 
-def test_a_text_that_makes_nan_fails_alone():
+def test_row_with_nan_outputs_fails_alone():
     model, _ = loaded("classify")
     word = model.tokenizer.convert_tokens_to_ids("cat")
     with torch.no_grad():
@@ -99,9 +99,9 @@ def test_a_text_that_makes_nan_fails_alone():
 
 
 @pytest.mark.parametrize("beams", [1, 4])
-def test_a_client_that_goes_ends_its_text(beams):
+def test_cancelling_a_request_stops_its_generation(beams):
     model = load(str(families.folder("t5")))
-    steps, told = [], []
+    steps, streamed = [], []
 
     async def scene():
         async with serving_model(model) as batcher:
@@ -114,7 +114,7 @@ def test_a_client_that_goes_ends_its_text(beams):
             model.model.forward = counted
             options = {"sampling": {"max_new_tokens": 5000, "beams": beams}}
             asked = batcher.submit(
-                [{"source": "red cat"}], options=options, timeout=30, on_token=lambda row, token: told.append(token)
+                [{"source": "red cat"}], options=options, timeout=30, on_token=lambda row, token: streamed.append(token)
             )
             task = asyncio.create_task(asked)
             await until(lambda: len(steps) > 10)
@@ -124,26 +124,26 @@ def test_a_client_that_goes_ends_its_text(beams):
                 await task
             await until(lambda: batcher.waiting == 0)
             assert len(steps) - before <= 2
-            assert (len(told) > 5) == (beams == 1)
+            assert (len(streamed) > 5) == (beams == 1)
 
     asyncio.run(scene())
 
 
-def test_tokens_are_told_in_order_before_the_answer_and_make_its_text():
+def test_streamed_tokens_decode_to_the_answer():
     model, _ = loaded("generate")
 
     async def scene():
         async with serving_model(model) as batcher:
-            told = {0: [], 1: []}
+            streamed = {0: [], 1: []}
             rows = [{"prompt": "the red cat is warm"}, {"prompt": "who"}]
-            made = await batcher.submit(rows, options={}, timeout=30, on_token=lambda row, token: told[row].append(token))
+            made = await batcher.submit(rows, options={}, timeout=30, on_token=lambda row, token: streamed[row].append(token))
             for row in (0, 1):
-                assert model.tokenizer.decode(told[row]) == made[row]["text"]
+                assert model.tokenizer.decode(streamed[row]) == made[row]["text"]
 
     asyncio.run(scene())
 
 
-def test_a_prompt_that_does_not_fit_fails_alone():
+def test_prompt_over_the_context_length_fails_alone():
     model, _ = loaded("generate")
 
     async def scene():

@@ -1,30 +1,25 @@
-"""An export behind the server answers as it does without one: the graphs are never packed, which is for torch models."""
+"""A served export: its graphs answer, and batches are padded, not packed, which only torch models can do."""
 
 import importlib
 
 import pytest
 
 from hftool import workflow
-from support import exports, serving
+from support import serving
 
-TEXTS = ["the red cat is warm", "ann went to rome"]
-
-
-@pytest.fixture(scope="module")
-def folder():
-    return exports.exported("bert", "classify")[0]
+TEXTS = ["a warm funny film", "a cold dull film"]
 
 
-def test_what_answers_in_the_server_is_made_of_graphs(folder):
-    loaded = workflow.load(str(folder))
+def test_served_export_uses_onnx_graphs(tiny_export):
+    loaded = workflow.load(str(tiny_export))
     predictor = importlib.import_module("hftool.workflow._serve")._predictor(loaded, {})
     assert type(predictor.engine).__name__ == "OnnxEngine" and not predictor.engine.packs
 
 
 @pytest.mark.slow  # a server of its own
-def test_an_export_is_served(folder, tmp_path):
-    expected = workflow.infer(str(folder), TEXTS)
-    with serving.started([f"film={folder}"], folder=tmp_path) as server:
+def test_served_export_answers_as_in_process(tiny_export, tmp_path):
+    expected = workflow.infer(str(tiny_export), TEXTS)
+    with serving.started([f"film={tiny_export}"], folder=tmp_path) as server:
         status, _, body = server.ask("/models/film/predict", {"inputs": TEXTS})
     assert status == 200
     for answers, one in zip(body, expected, strict=True):

@@ -1,4 +1,4 @@
-"""What is sent, row by row of the table of faults: a real server process answers each of it, and none of it with 5xx."""
+"""Requests that a client should not send: a real server process answers each of them, and none with 5xx."""
 
 import base64
 import gzip
@@ -23,7 +23,7 @@ KEY_TEXT = "a warm funny film"
 pytest_plugins = ("support.shared_server",)
 
 
-# ---- row 20
+# ---- unusual texts
 
 
 @pytest.mark.parametrize("path", TEXT_ROUTES)
@@ -44,7 +44,7 @@ pytest_plugins = ("support.shared_server",)
     }.items(),
     ids=lambda item: item[0],
 )
-def test_row_20_a_strange_text_is_answered_or_refused(shared, path, text):
+def test_unusual_text_is_answered_or_refused(shared, path, text):
     began = time.monotonic()
     try:
         status, _, reply = shared.ask(path, TEXT_ROUTES[path](text[1]))
@@ -57,12 +57,12 @@ def test_row_20_a_strange_text_is_answered_or_refused(shared, path, text):
         assert status == 200
 
 
-def test_row_20_a_text_that_is_too_long_for_the_model_says_how_much_was_cut(shared):
+def test_truncated_tokens_are_counted_in_a_header(shared):
     status, headers, _ = shared.ask("/models/film/predict", {"inputs": "film " * 500})
     assert status == 200 and int(headers["x-hftool-cut"]) > 400
 
 
-# ---- row 30
+# ---- malformed bodies
 
 BODIES = {
     "truncated": (b'{"inputs": "a f', 400),
@@ -110,13 +110,13 @@ def check_shape(path, reply):
 
 
 @pytest.mark.parametrize(("body", "wanted"), BODIES.values(), ids=BODIES)
-def test_row_30_what_is_no_request_is_refused(shared, body, wanted):
+def test_malformed_body_is_refused(shared, body, wanted):
     status, _, reply = shared.ask("/models/film/predict", body)
     assert status == wanted, reply
     check_shape("/models/film/predict", reply)
 
 
-def test_row_30_a_whole_number_may_have_a_point(shared):
+def test_integers_with_a_decimal_point_are_accepted(shared):
     """JSON has one kind of number, and JSON Schema calls 2.0 an integer."""
     status, _, reply = shared.ask("/models/film/predict", b'{"inputs": "a film", "parameters": {"top_k": 1.0}}')
     assert status == 200 and len(reply) == 1
@@ -125,7 +125,7 @@ def test_row_30_a_whole_number_may_have_a_point(shared):
 
 
 @pytest.mark.parametrize("least", [{"temperature": 5e-324}, {"temperature": 0.5, "top_p": 5e-324}], ids=str)
-def test_row_30_the_least_numbers_that_there_are_draw_the_likeliest_token(shared, least):
+def test_smallest_temperature_and_top_p_are_greedy(shared, least):
     """They are 0 to a tensor: what is divided by them is no number."""
     asked = {"model": "writer", "prompt": "the red", "max_tokens": 6}
     wanted = shared.ask("/v1/completions", {**asked, "temperature": 0})[2]["choices"]
@@ -134,7 +134,7 @@ def test_row_30_the_least_numbers_that_there_are_draw_the_likeliest_token(shared
 
 
 @pytest.mark.parametrize("name", [name for name, (_, status) in BODIES.items() if status == 400])
-def test_row_30_the_openai_routes_refuse_in_their_own_shape(shared, name):
+def test_openai_routes_have_openai_errors(shared, name):
     for path in ("/v1/completions", "/v1/embeddings"):
         status, _, reply = shared.ask(path, BODIES[name][0])
         assert status == 400, reply
@@ -167,7 +167,7 @@ def test_row_30_the_openai_routes_refuse_in_their_own_shape(shared, name):
     ],
     ids=str,
 )
-def test_row_30_every_number_has_a_ceiling_and_every_field_a_type(shared, change):
+def test_completion_fields_have_types_and_bounds(shared, change):
     status, _, reply = shared.ask("/v1/completions", {"model": "writer", "prompt": "the red", **change})
     assert status == 422, reply
     check_shape("/v1/completions", reply)
@@ -185,7 +185,7 @@ def test_row_30_every_number_has_a_ceiling_and_every_field_a_type(shared, change
     ],
     ids=str,
 )
-def test_row_30_another_type_or_encoding_is_415(shared, headers):
+def test_other_content_type_or_encoding_is_415(shared, headers):
     good = json.dumps({"inputs": KEY_TEXT}).encode()
     body = gzip.compress(good) if "Content-Encoding" in headers else good
     for path in ("/models/film/predict", "/v1/completions"):
@@ -194,7 +194,7 @@ def test_row_30_another_type_or_encoding_is_415(shared, headers):
         check_shape(path, reply)
 
 
-# ---- row 31
+# ---- the size of a body
 
 
 def answer_of(line):
@@ -221,12 +221,12 @@ def flood(line, parts):
 JSON_TYPE = "Content-Type: application/json"
 
 
-def test_row_31_a_body_over_the_limit_is_413_and_hardly_read(shared):
+def test_body_over_the_limit_is_413_and_not_read_on(shared):
     part = b"a" * 50_000
     chunk = b"c350\r\n" + part + b"\r\n"
-    told = shared.head("/predict", JSON_TYPE, "Content-Length: 20000000") + b"\r\n"
+    announced = shared.head("/predict", JSON_TYPE, "Content-Length: 20000000") + b"\r\n"
     chunked = shared.head("/predict", JSON_TYPE, "Transfer-Encoding: chunked") + b"\r\n"
-    for head, body in ((told, [part] * 400), (chunked, [chunk] * 400)):
+    for head, body in ((announced, [part] * 400), (chunked, [chunk] * 400)):
         before = len(shared.noted("read"))
         with shared.server.raw(head) as line:
             flood(line, body)
@@ -238,13 +238,13 @@ def test_row_31_a_body_over_the_limit_is_413_and_hardly_read(shared):
         assert max(int(count) for count in shared.noted("read")[before:]) <= LONGEST + SLACK + len(head) + 1000
 
 
-def test_row_31_413_is_said_before_a_byte_of_the_body_is_sent(shared):
+def test_413_is_sent_before_the_body_is_read(shared):
     with shared.server.raw(shared.head("/predict", JSON_TYPE, "Content-Length: 20000000") + b"\r\n") as line:
         status, text = answer_of(line)
     assert status == 413 and json.loads(text)["error_type"] == "too_large"
 
 
-def test_row_31_a_body_of_the_largest_size_is_read(shared):
+def test_body_of_the_largest_size_is_read(shared):
     filler = json.dumps({"inputs": [KEY_TEXT] * 3, "parameters": {}}).encode()
     status, _, reply = shared.ask("/models/film/predict", filler + b" " * (LONGEST - len(filler)))
     assert status == 200 and len(reply) == 3
@@ -265,7 +265,7 @@ def test_row_31_a_body_of_the_largest_size_is_read(shared):
     ],
     ids=str,
 )
-def test_row_31_a_lying_length_is_an_error_of_the_client(shared, more, body):
+def test_wrong_content_length_is_a_client_error(shared, more, body):
     with shared.server.raw(shared.head("/models/film/predict", JSON_TYPE, *more) + b"\r\n" + body) as line:
         line.shutdown(1)
         status, _ = answer_of(line)
@@ -273,14 +273,14 @@ def test_row_31_a_lying_length_is_an_error_of_the_client(shared, more, body):
     assert shared.predict(KEY_TEXT)[0] == 200
 
 
-# ---- rows 34 and 35
+# ---- independence of the batch
 
 
 def labels(reply):
     return [sorted((one["label"], one["score"]) for one in answer) for answer in reply]
 
 
-def test_row_34_only_the_poison_fails_and_its_neighbours_answer_as_alone(shared):
+def test_failing_row_leaves_the_rest_of_its_batch_unchanged(shared):
     goods = [f"{text} number {i}" for i, text in enumerate(SENTENCES["positive"] * 3) if "joy" not in text]
     alone = [shared.predict([good])[1][0] for good in goods]
     for bad in ("a joy to watch", "a chore to watch", "flat and empty"):
@@ -299,7 +299,7 @@ def near(made, wanted):
         assert max(abs(a - b) for (_, a), (_, b) in zip(one, other, strict=True)) < 1e-5
 
 
-def test_row_35_a_text_has_the_same_answer_in_any_batch(shared):
+def test_answers_do_not_depend_on_the_batch(shared):
     texts = [
         f"{' '.join(['number'] * (i % 7))} {text}" for i, text in enumerate(SENTENCES["negative"] * 9) if "joy" not in text
     ]
@@ -311,7 +311,7 @@ def test_row_35_a_text_has_the_same_answer_in_any_batch(shared):
         near(labels(reply), labels(alone if order is texts else alone[::-1]))
 
 
-def test_row_35_a_written_text_is_the_same_in_any_batch(shared):
+def test_greedy_generation_does_not_depend_on_the_batch(shared):
     prompts = ["the red", "the blue cat is", "ann went to rome with a", "who"]
     asked = {"model": "writer", "max_tokens": 8, "temperature": 0}
     alone = [shared.ask("/v1/completions", {**asked, "prompt": prompt})[2]["choices"][0]["text"] for prompt in prompts]
@@ -319,7 +319,7 @@ def test_row_35_a_written_text_is_the_same_in_any_batch(shared):
     assert [choice["text"] for choice in together] == alone
 
 
-# ---- row 39
+# ---- authorization
 
 OPEN = {("GET", "/livez"), ("GET", "/readyz"), ("GET", "/health"), ("GET", "/")}
 ROUTES = ["/", "/livez", "/readyz", "/health", "/metrics", "/info", "/openapi.json", "/v1/models", "/v1/models/film"]
@@ -348,7 +348,7 @@ TWISTED += [
 
 
 @pytest.mark.parametrize("path", [*ROUTES, *ASKED, *TWISTED])
-def test_row_39_without_a_key_only_the_listed_routes_are_open(shared, path):
+def test_without_a_key_only_public_routes_answer(shared, path):
     for method in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "PROPFIND"):
         content = {"inputs": KEY_TEXT} if method in ("POST", "PUT", "PATCH") else None
         status, headers, reply = shared.ask(path, content, method=method, key=None)
@@ -378,7 +378,7 @@ def test_row_39_without_a_key_only_the_listed_routes_are_open(shared, path):
         "Bearer \xff\xfe",
     ],
 )
-def test_row_39_a_wrong_key_is_401(shared, value):
+def test_wrong_key_is_401(shared, value):
     key = shared_key(shared)
     given = value.format(key=key, upper=key.upper(), half=key[: len(key) // 2])
     assert shared.ask("/info", key=None, headers={"Authorization": given})[0] == 401
@@ -388,7 +388,7 @@ def shared_key(shared):
     return re.search(rb"Bearer (\S+)", shared.head())[1].decode()
 
 
-def test_row_39_two_keys_are_none(shared):
+def test_two_authorization_headers_are_401(shared):
     key = f"Authorization: Bearer {shared_key(shared)}\r\n"
     for first, second in ((key, key), (key, "Authorization: Bearer wrong\r\n"), ("Authorization: Basic x\r\n", key)):
         with shared.server.raw(
@@ -398,26 +398,26 @@ def test_row_39_two_keys_are_none(shared):
 
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:8000", "127.0.0.1.evil.example", "x/livez", "a@127.0.0.1", ""])
-def test_row_39_a_foreign_host_opens_nothing(shared, host):
+def test_foreign_host_header_is_rejected(shared, host):
     for path, key in (("/info", ""), ("/info", f"Authorization: Bearer {shared_key(shared)}\r\n")):
         with shared.server.raw(f"GET {path} HTTP/1.1\r\nHost: {host}\r\n{key}Connection: close\r\n\r\n".encode()) as line:
             status, body = answer_of(line)
         assert status in (400, 401, 421) and b"film" not in body
 
 
-def test_row_39_with_the_key_all_is_open(shared):
+def test_with_a_key_all_routes_answer(shared):
     for path in ROUTES:
         assert shared.ask(path)[0] == 200, path
 
 
-# ---- row 40
+# ---- names, headers and bytes
 
 
 @pytest.mark.parametrize(
     "name",
     ["..", "../film", "..%2ffilm", "%2e%2e", "film%00", "film%0d%0a", "film/", "FILM", "a" * 300, "%F0%9F%98%80", "%ff", "~"],
 )
-def test_row_40_a_name_that_is_no_model_is_404(shared, name):
+def test_unknown_model_name_is_404(shared, name):
     status, _, reply = shared.ask(f"/models/{name}/predict", {"inputs": KEY_TEXT})
     assert status == 404
     check_shape("/models", reply)
@@ -428,7 +428,7 @@ def test_row_40_a_name_that_is_no_model_is_404(shared, name):
 
 
 @pytest.mark.parametrize("given", ["a b", "a\tb", 'a"b', "a{b}", "ä", "a" * 129, "a;b", "\x7f", "${jndi:x}"])
-def test_row_40_a_request_id_that_could_break_a_log_line_is_replaced(shared, given):
+def test_unsafe_request_id_is_replaced(shared, given):
     with shared.server.raw(b"") as line:
         name = f"x-request-id: {given}\r\n".encode("latin-1")
         line.sendall(b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\n" + name + b"Connection: close\r\n\r\n")
@@ -442,7 +442,7 @@ def test_row_40_a_request_id_that_could_break_a_log_line_is_replaced(shared, giv
         assert re.fullmatch(rb"[0-9a-f]{32}", made[1])
 
 
-def test_row_40_a_good_request_id_comes_back_and_into_the_log(shared):
+def test_safe_request_id_is_returned_and_logged(shared):
     _, headers, _ = shared.ask("/models/film/predict", {"inputs": KEY_TEXT}, headers={"x-request-id": "A.good-id_1"})
     assert headers["x-request-id"] == "A.good-id_1"
     assert headers["x-hftool-model"] == "film" and headers["x-hftool-version"]
@@ -456,7 +456,7 @@ def logged(shared):
 
 
 @pytest.mark.parametrize("size", [100_000, 1_000_000])
-def test_row_40_a_long_header_is_431(shared, size):
+def test_long_header_is_431(shared, size):
     with shared.server.raw(b"") as line:
         flood(line, [b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Long: " + b"a" * size + b"\r\n\r\n"])
         status, _ = answer_of(line)
@@ -476,13 +476,13 @@ def test_row_40_a_long_header_is_431(shared, size):
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     ],
 )
-def test_row_40_what_is_no_http_is_400_and_the_server_goes_on(shared, bytes_sent):
+def test_bytes_that_are_not_http_are_refused(shared, bytes_sent):
     with shared.server.raw(bytes_sent + b"\r\n\r\n") as line:
         assert answer_of(line)[0] in (0, 400, 421, 505)  # 421: it names no host
     assert shared.ask("/livez")[0] == 200
 
 
-# ---- row 43
+# ---- metrics
 
 
 def grown(before, after):
@@ -499,7 +499,7 @@ def by_code(change, route):
     return {int(found[1]): value for name, value in change.items() if (found := pattern.match(name))}
 
 
-def test_row_43_the_counters_say_what_was(shared):
+def test_counters_equal_the_requests_sent(shared):
     path = "/models/film/predict"
     before = shared.metrics()
     for i in range(7):
@@ -533,7 +533,7 @@ def test_row_43_the_counters_say_what_was(shared):
     assert "hftool_queue_size" not in change
 
 
-def test_row_43_a_histogram_is_the_sum_of_its_buckets(shared):
+def test_histogram_count_equals_its_buckets(shared):
     shared.predict([KEY_TEXT, "a cold dull film"])
     text = shared.ask("/metrics")[2]
     for name in ("hftool_batch_items", "hftool_queue_duration_seconds", "hftool_padding_ratio"):
@@ -546,10 +546,10 @@ def test_row_43_a_histogram_is_the_sum_of_its_buckets(shared):
     assert re.search(r"^hftool_ready 1\.0$", text, re.M)
 
 
-# ---- row 41, and what must never be in a log: of all that the tests above have sent
+# ---- outgoing connections and the log, after all that the tests above have sent
 
 
-def test_row_41_nothing_was_connected_to(shared):
+def test_no_outgoing_connection_is_made(shared):
     shared.predict(KEY_TEXT)
     shared.ask("/v1/embeddings", {"model": "vectors", "input": "http://evil.example/a.png ![x](http://evil.example)"})
     status, _, reply = shared.ask("/v1/embeddings", {"model": "vectors", "input": "film", "encoding_format": "base64"})
@@ -557,13 +557,13 @@ def test_row_41_nothing_was_connected_to(shared):
     assert [line for line in shared.noted("sockets") if "127.0.0.1" not in line] == []
 
 
-def test_row_39_no_key_and_no_text_is_in_the_log(shared):
+def test_log_contains_no_key_and_no_text(shared):
     secret = "a secret funny film"
-    shared.ask("/models/film/predict", {"inputs": secret}, headers={"x-secret": "header-of-a-stranger"})
+    shared.ask("/models/film/predict", {"inputs": secret}, headers={"x-secret": "a-private-header"})
     shared.ask("/models/film/predict", {"inputs": 5, secret: secret})
     shared.ask("/v1/completions", {"model": secret, "prompt": secret})
     shared.ask(f"/{secret.replace(' ', '%20')}")
     text = shared.server.log.read_text(encoding="utf-8")
-    assert secret not in text and shared_key(shared) not in text and "header-of-a-stranger" not in text
+    assert secret not in text and shared_key(shared) not in text and "a-private-header" not in text
     assert KEY_TEXT not in text and "Traceback" not in text
     assert all(isinstance(line, dict) for line in shared.server.lines()[1:]), "every line is one JSON document"

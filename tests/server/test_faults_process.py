@@ -1,4 +1,4 @@
-"""What ends a server, or should: taken ports, a worker that falls or hangs, signals. A real process for each that does."""
+"""Ports that cannot be bound, workers that fail or hang, and signals: a server process for each test that ends one."""
 
 import asyncio
 import contextlib
@@ -25,7 +25,7 @@ BODY = json.dumps({"inputs": "a warm funny film"}).encode()
 GRACE = 10
 
 
-# ---- row 26
+# ---- addresses
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def taken():
 
 
 @pytest.mark.parametrize(
-    ("options", "code", "said"),
+    ("options", "code", "message"),
     [
         (("--port", "{taken}"), 69, "{taken}"),
         (("--port", "65536"), 2, "--port"),
@@ -49,7 +49,7 @@ def taken():
     ],
     ids=str,
 )
-def test_row_26_an_address_that_cannot_be_had_is_said_before_a_model_is_looked_for(cli, taken, tmp_path, options, code, said):
+def test_unusable_address_is_reported_before_models_are_resolved(cli, taken, tmp_path, options, code, message):
     import hftool.server.http.app  # noqa: F401  what is measured below is not how long imports take
 
     keys = tmp_path / "keys.txt"
@@ -61,13 +61,13 @@ def test_row_26_an_address_that_cannot_be_had_is_said_before_a_model_is_looked_f
     found, out, err = cli("serve", tmp_path / "no-model", *words)
     assert time.monotonic() - began < 2
     assert found == code and out == ""
-    assert said.format(taken=taken) in one_line(err)
+    assert message.format(taken=taken) in one_line(err)
 
 
 @pytest.mark.skipif(
     not hasattr(os, "fork") or not shutil.which("setpriv"), reason="needs setpriv to give up the right to low ports"
 )
-def test_row_26_a_privileged_port_is_73(tmp_path):
+def test_privileged_port_is_73(tmp_path):
     if Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text(encoding="utf-8").strip() == "0":
         pytest.skip("this machine lets everybody have low ports")
     drop = [
@@ -92,7 +92,7 @@ def test_row_26_a_privileged_port_is_73(tmp_path):
     assert done.returncode == 73, done.stderr
 
 
-# ---- row 36
+# ---- workers that fail
 
 
 def ask_in_threads(switched, count):
@@ -104,8 +104,8 @@ def ask_in_threads(switched, count):
     return threads, met
 
 
-def test_row_36_a_worker_that_hangs_or_dies_is_replaced_and_the_third_time_the_server_ends(tiny_run, tmp_path):
-    hang = 4
+def test_failed_worker_is_replaced_and_the_third_failure_ends_the_server(tiny_run, tmp_path):
+    hang = 2
     with switched_server([f"film={tiny_run}"], folder=tmp_path, environment={"HFTOOL_HANG": str(hang)}) as one:
         before = len(one.noted("computed"))
         with one.switched("hold"):
@@ -139,7 +139,7 @@ def test_row_36_a_worker_that_hangs_or_dies_is_replaced_and_the_third_time_the_s
         assert last.startswith("hftool: ") and "3 times" in last and "Traceback" not in last
 
 
-# ---- row 37
+# ---- signals
 
 
 def children(pid):
@@ -197,7 +197,7 @@ def check_end(met, ready, seconds):
     assert seconds < GRACE + 2
 
 
-def test_row_37_sigterm_under_load_answers_what_is_under_way_and_leaves_nothing(tiny_run, tmp_path):
+def test_sigterm_under_load_answers_requests_in_flight(tiny_run, tmp_path):
     with switched_server([f"film={tiny_run}"], "--grace", GRACE, folder=tmp_path) as one:
         below = children(one.server.process.pid)
         check_end(*end_under_load(one, one.server.process.pid))
@@ -207,7 +207,7 @@ def test_row_37_sigterm_under_load_answers_what_is_under_way_and_leaves_nothing(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_row_37_an_idle_server_ends_within_5_seconds(tiny_run, tmp_path, number):
+def test_idle_server_ends_within_5_seconds(tiny_run, tmp_path, number):
     with switched_server([f"film={tiny_run}"], folder=tmp_path) as one:
         held = one.server.raw(b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\n")  # a slow client does not hold it
         code, seconds = one.server.stop(number)
@@ -216,7 +216,7 @@ def test_row_37_an_idle_server_ends_within_5_seconds(tiny_run, tmp_path, number)
 
 
 @pytest.mark.slow
-def test_row_37_a_second_signal_ends_it_at_once(tiny_run, tmp_path):
+def test_second_signal_ends_a_held_server_at_once(tiny_run, tmp_path):
     with switched_server([f"film={tiny_run}"], folder=tmp_path) as one, one.switched("hold"):
         thread = ask_in_a_thread_that_may_fail(one)
         one.wait_for_rows(1)
@@ -239,7 +239,7 @@ def ask_in_a_thread_that_may_fail(switched):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("unshare"), reason="needs unshare")
-def test_row_37_as_the_first_process_of_a_container(tiny_run, tmp_path):
+def test_sigterm_as_pid_1_of_a_container(tiny_run, tmp_path):
     unshare = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child", "--mount-proc"]
     if subprocess.run([*unshare, "true"], capture_output=True, check=False).returncode:
         pytest.skip("this machine allows no namespaces")

@@ -1,4 +1,4 @@
-"""The bounds of what the server takes on."""
+"""Limits of the server."""
 
 import dataclasses
 
@@ -10,17 +10,17 @@ from hftool.server.limits import Limits
 
 @pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Limits)])
 @pytest.mark.parametrize("value", [-1, float("nan"), float("inf")])
-def test_a_limit_that_is_none_is_refused(name, value):
+def test_invalid_limits_are_refused(name, value):
     with pytest.raises(UsageError, match=name):
         Limits(**{name: value})
 
 
-def test_a_request_is_never_larger_than_the_queue():
+def test_inputs_of_a_request_are_at_most_the_queue():
     assert Limits(queue_items=8).inputs == 8
     assert Limits(queue_items=8, inputs=4).inputs == 4
 
 
-def test_what_may_be_nothing():
+def test_limits_that_may_be_zero():
     assert (Limits(grace=0, stops=0).grace, Limits(batch_tokens=None).batch_tokens) == (0, None)
     with pytest.raises(UsageError):
         Limits(queue_items=0)

@@ -1,4 +1,4 @@
-"""What the server keeps of requests that are over."""
+"""Memory that the server keeps after requests have ended."""
 
 import ast
 import asyncio
@@ -13,49 +13,27 @@ from pathlib import Path
 
 import pytest
 
+from support import memory
+from support.crash_injection import SERVER
 from support.families import CORPUS
 
 pytest_plugins = ["support.shared_server"]
 linux = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads memory in /proc")
 TEXTS = [text for text in CORPUS if " " in text]
 
-SHAPES = """
-import sys, torch
-from hftool.machine import limit_kernel_caches
-if sys.argv[1] == "bound":
-    limit_kernel_caches()
-def anonymous():
-    with open("/proc/self/status", encoding="ascii") as handle:
-        return next(int(line.split()[1]) for line in handle if line.startswith("RssAnon:")) / 1000
-torch.manual_seed(0)
-layers = [torch.nn.Linear(192, 192), torch.nn.Linear(192, 768), torch.nn.Linear(768, 192)]
-with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-    def work(tokens):
-        for layer in layers:
-            layer(torch.ones(tokens, layer.in_features, dtype=torch.bfloat16))
-    work(900)
-    before = anonymous()
-    for tokens in range(100, 900, 5):
-        work(tokens)
-    print(anonymous() - before)
-"""
-
 
 @linux
-def test_shapes_that_were_computed_once_are_not_kept():
+def test_kernel_caches_are_bounded():
     """MB that 480 products of ever other sizes leave behind; unbound they leave more than 100 where oneDNN multiplies."""
-    known = {name: value for name, value in os.environ.items() if not name.endswith("CACHE_CAPACITY")}
-    done = subprocess.run(
-        [sys.executable, "-c", SHAPES, "bound"],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={**known, "OMP_NUM_THREADS": "1"},
-    )
-    assert float(done.stdout) < 40
+    receiver, sender = SERVER.Pipe(duplex=False)
+    process = SERVER.Process(target=memory.growth_by_shapes, args=(sender,))
+    process.start()
+    sender.close()
+    assert receiver.recv() < 40
+    process.join(30)
 
 
-def test_what_an_operator_has_set_is_left_and_serve_sets_the_rest(cli, monkeypatch):
+def test_cache_capacity_of_the_environment_is_respected(cli, monkeypatch):
     monkeypatch.setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "5")
     monkeypatch.setenv("LRU_CACHE_CAPACITY", "")
     monkeypatch.delenv("LRU_CACHE_CAPACITY")
@@ -108,7 +86,7 @@ def census(shared):
     return json.loads(shared.noted("census")[-1])
 
 
-def test_the_classes_that_are_counted_exist():
+def test_counted_classes_exist():
     """A name that is no longer that of a class would be counted as 0 for ever."""
     tree = ast.parse((Path(__file__).parents[1] / "support" / "sabotage.py").read_text(encoding="utf-8"))
     [names] = [
@@ -120,11 +98,11 @@ def test_the_classes_that_are_counted_exist():
 
 
 @linux
-def test_row_42_streams_that_are_left_leave_nothing_behind(shared):
+def test_abandoned_streams_leave_no_objects(shared):
     """Counted, and not measured: how far the heap has grown for all that was ever held at once is chance."""
     leave_many(shared, 20, "warm")
     before, threads = census(shared), len(os.listdir(f"/proc/{shared.server.process.pid}/task"))
-    leave_many(shared, 300, "measured")
+    leave_many(shared, 120, "measured")
     after = census(shared)
     assert all(after[name] <= before[name] + 20 for name in after), (before, after)  # of connections that are closing
     assert len(os.listdir(f"/proc/{shared.server.process.pid}/task")) <= threads
@@ -132,7 +110,7 @@ def test_row_42_streams_that_are_left_leave_nothing_behind(shared):
 
 @pytest.mark.slow
 @linux
-def test_row_42_memory_stays_where_it_is_when_streams_are_left(shared):
+def test_abandoned_streams_do_not_grow_memory(shared):
     """Before, 17 to 57 MB stayed of a thousand."""
     leave_many(shared, 2000, "warm")
     before = resident(shared)
@@ -142,7 +120,7 @@ def test_row_42_memory_stays_where_it_is_when_streams_are_left(shared):
 
 @pytest.mark.slow
 @linux
-def test_row_42_memory_after_a_second_round_of_mixed_requests_is_that_after_the_first(tiny_run, tmp_path):
+def test_memory_is_stable_over_rounds_of_mixed_requests(tiny_run, tmp_path):
     """benchmarks/serve_memory.py, small: its exit code says whether its bar was met."""
     bench = Path(__file__).parents[2] / "benchmarks" / "serve_memory.py"
     options = ["--classifier", str(tiny_run), "--requests", "4000", "--rounds", "3", "--out", str(tmp_path / "out.json")]

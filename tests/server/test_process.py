@@ -1,4 +1,4 @@
-"""The server as a process: its address, its signals, its end."""
+"""The server process: binding, signals, exit codes."""
 
 import asyncio
 import contextlib
@@ -23,7 +23,7 @@ WRITER_BODY = {"model": "writer", "prompt": "the red cat is", "max_tokens": 30, 
 # ---- the address
 
 
-def test_the_address_is_taken_from_the_first_moment():
+def test_bound_port_is_taken_and_released():
     with bind("127.0.0.1", 0) as held:
         port = held.getsockname()[1]
         began = time.monotonic()
@@ -35,7 +35,7 @@ def test_the_address_is_taken_from_the_first_moment():
         assert again.getsockname()[1] == port
 
 
-def test_an_answer_is_sent_at_once():
+def test_connections_have_tcp_nodelay():
     """With Nagle's algorithm the second packet of an answer waits for the client's delayed acknowledgement, 40 ms."""
     taken = []
 
@@ -58,14 +58,14 @@ def test_an_answer_is_sent_at_once():
 
 
 @pytest.mark.parametrize("host", ["203.0.113.7", "no-such-host.invalid", "300.1.1.1", "a b", "x" * 300, "\ud83d"])
-def test_a_host_that_is_not_this_machine(host):
+def test_foreign_host_cannot_be_bound(host):
     began = time.monotonic()
     with pytest.raises(OutputUnavailable) as caught:
         bind(host, 0)
     assert caught.value.code == 73 and time.monotonic() - began < 1.5
 
 
-def test_a_name_server_that_does_not_answer_is_not_waited_for(monkeypatch):
+def test_slow_name_resolution_is_abandoned(monkeypatch):
     def slow(*words, flags=0, **more):
         if flags & socket.AI_NUMERICHOST:
             raise socket.gaierror
@@ -79,7 +79,7 @@ def test_a_name_server_that_does_not_answer_is_not_waited_for(monkeypatch):
     assert time.monotonic() - began < 2
 
 
-def test_a_port_for_root_alone(monkeypatch):
+def test_port_that_needs_root(monkeypatch):
     def refuse(self, address):
         raise PermissionError(13, "Permission denied")
 
@@ -95,7 +95,7 @@ def test_a_port_for_root_alone(monkeypatch):
 @pytest.mark.parametrize(
     ("kind", "code"), [(HftoolError, 1), (DataError, 65), (ConfigError, 78), (UsageError, 2), (InputMissing, 66)]
 )
-def test_a_server_that_gives_up_ends_with_the_code_of_the_fault(kind, code):
+def test_exit_code_of_a_fatal_error(kind, code):
     process = object.__new__(Process)
     process.fatal, process.fatal_class, process.signal, process._ending = "", HftoolError, 0, asyncio.Event()
     process._give_up("the worker of model 'bad' failed", kind)
@@ -126,8 +126,8 @@ entry()
 """
 
 
-def test_an_idle_server_ends_at_once_leaves_nothing_and_has_asked_nobody(film, tmp_path):
-    """Row 41 of the faults, too: sockets are audited from the first line on."""
+def test_idle_server_ends_at_once_without_outgoing_connections(film, tmp_path):
+    """In an interpreter of its own, whose sockets are audited from the first line on."""
     with started([film], folder=tmp_path, launch=("-c", AUDIT)) as server:
         assert server.ask("/predict", {"inputs": "a warm funny film"})[0] == 200
         assert server.ask("/predict", {"inputs": ["a", "b"]})[1]["x-hftool-model"] == "film"
@@ -145,7 +145,7 @@ def list_children(pid):
     return subprocess.run(["ps", "--ppid", str(pid), "-o", "pid="], capture_output=True, text=True, check=False).stdout.split()
 
 
-def test_what_is_in_flight_ends_while_nothing_new_is_taken(film, writer, tmp_path):
+def test_drain_finishes_requests_in_flight_and_refuses_new_ones(film, writer, tmp_path):
     """A long text is being written; after SIGTERM it is finished, and all else is 503."""
     replies = []
     with started([film, writer], "--timeout", 60, folder=tmp_path) as server:
@@ -172,7 +172,7 @@ def test_what_is_in_flight_ends_while_nothing_new_is_taken(film, writer, tmp_pat
     assert {("ready", 503), ("live", 200), ("new", 503)} <= seen
 
 
-def test_what_takes_longer_than_the_grace_is_cut_off_and_said(writer, tmp_path):
+def test_requests_over_the_grace_period_are_aborted_with_a_message(writer, tmp_path):
     with started([writer], "--grace", 0.2, "--timeout", 60, folder=tmp_path) as server:
         body = {**WRITER_BODY, "prompt": ["the red cat is"] * 256, "n": 8, "max_tokens": 50}
         codes = []
@@ -192,7 +192,7 @@ def test_what_takes_longer_than_the_grace_is_cut_off_and_said(writer, tmp_path):
     assert [line for line in server.lines() if isinstance(line, str)][-1].startswith("hftool: stopped after 0.2 s")
 
 
-def test_a_second_signal_ends_it_at_once(writer, tmp_path):
+def test_second_signal_ends_the_server_at_once(writer, tmp_path):
     with started([writer], "--timeout", 60, folder=tmp_path) as server:
         body = {**WRITER_BODY, "prompt": ["the red cat is"] * 256, "n": 8, "max_tokens": 50}
         made = server.raw(post("/v1/completions", body))

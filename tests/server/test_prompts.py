@@ -1,4 +1,6 @@
-"""What OpenAI's clients send as prompts and inputs, and what is drawn for them: token ids, lists, nothing, seeds."""
+"""Prompts and inputs of OpenAI's clients (texts, token ids, lists, null), and sampling by seeds."""
+
+import functools
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from hftool.server.protocols.sampling import with_seeds
 from hftool.workflow._load import make_predictor
 from support.asgi_calls import FakeBatcher, ask, served, service
 from support.families import folder
+from support.matrices import each_value
 
 
 @pytest.fixture(scope="module")
@@ -47,11 +50,16 @@ def writer(gpt2):
     return served(head_of(gpt2), Model(gpt2), "writer")
 
 
+@functools.cache
+def loaded_from(folder):
+    return workflow.load(str(folder), offline=True)
+
+
 def embedder(tiny_bert):
     from hftool.heads import head_class
     from hftool.models import HeadConfig
 
-    loaded = workflow.load(str(tiny_bert), offline=True)
+    loaded = loaded_from(tiny_bert)
     head = head_class("embed")(tokenizer=loaded.tokenizer, head_config=HeadConfig(head="embed"))
     return served(head, FakeBatcher(lambda row: {"embedding": np.array([1, -2], np.float32)}), "vectors")
 
@@ -70,7 +78,7 @@ def texts_of(model, **body):
 
 
 @pytest.mark.parametrize("text", ["the red cat is", "a", "who went to rome ?", " ", "naïve \U0001f642", "the cup is warm and"])
-def test_token_ids_are_gone_on_with_as_their_text(writer, text):
+def test_token_ids_are_completed_as_their_text(writer, text):
     ids = writer.tokenizer(text)["input_ids"]
     wanted = complete(writer, prompt=text, temperature=0)[2]
     for prompt in (ids, [ids]):
@@ -83,7 +91,7 @@ def test_token_ids_are_gone_on_with_as_their_text(writer, text):
     assert several["usage"]["prompt_tokens"] == 2 * len(ids) + 1
 
 
-def test_token_ids_are_taken_as_they_are_also_where_no_text_gives_them(writer):
+def test_token_ids_are_not_retokenized(writer):
     """A text of these would be cut into other tokens."""
     ids = [writer.tokenizer(letter)["input_ids"][0] for letter in "the"]
     assert writer.tokenizer("the")["input_ids"] != ids
@@ -117,7 +125,7 @@ def test_token_ids_are_taken_as_they_are_also_where_no_text_gives_them(writer):
     ],
 )
 @pytest.mark.parametrize("stream", [False, True])
-def test_what_is_no_prompt_says_what_it_is(writer, prompt, words, stream):
+def test_invalid_prompt_is_422_with_the_reason(writer, prompt, words, stream):
     status, _, made, _ = complete(writer, prompt=prompt, stream=stream)
     assert status == 422 and made["error"]["param"] == "prompt"
     assert words in made["error"]["message"] and "valid string" not in made["error"]["message"]
@@ -145,7 +153,7 @@ EMPTY_LIST, NULL, IDS = "'input' is an empty list", "'input' is null", "contains
     ],
 )
 @pytest.mark.parametrize("encoding", ["float", "base64"])
-def test_what_is_no_input_says_what_it_is(tiny_bert, given, words, encoding):
+def test_invalid_embedding_input_is_422_with_the_reason(tiny_bert, given, words, encoding):
     body = {"model": "vectors", "input": given, "encoding_format": encoding}
     status, _, made, _ = ask(service(embedder(tiny_bert)), "/v1/embeddings", body)
     assert (status, made["error"]["param"]) == (422, "input")
@@ -154,7 +162,7 @@ def test_what_is_no_input_says_what_it_is(tiny_bert, given, words, encoding):
         assert "check_embedding_ctx_length=False" in made["error"]["message"]
 
 
-def test_a_list_that_is_too_long_says_so_wherever_it_may_be_a_text_too(writer):
+def test_too_long_list_of_stop_strings_is_named(writer):
     message = complete(writer, prompt="a", stop=["a"] * 5)[2]["error"]["message"]
     assert message.startswith("'stop'") and "at most 4" in message
 
@@ -162,7 +170,7 @@ def test_a_list_that_is_too_long_says_so_wherever_it_may_be_a_text_too(writer):
 # ---- draws
 
 
-def test_without_a_seed_each_request_draws_anew(writer):
+def test_without_a_seed_requests_differ(writer):
     for body in ({"prompt": "the red cat is"}, {"prompt": [5, 6]}, {"prompt": "", "n": 2}, {"prompt": "a", "seed": None}):
         assert len({tuple(texts_of(writer, **body)) for _ in range(4)}) == 4
     for parameters in ({"do_sample": True}, {"temperature": 1.0}, {"do_sample": True, "top_k": 50}):
@@ -186,15 +194,17 @@ def test_equal_prompts_and_several_texts_differ(writer, seed, n):
     assert len({one["generated_text"] for reply in replies for one in reply}) == 3 * n
 
 
-@pytest.mark.parametrize("prompt", ["the red cat is", ["a", "b"], ["a", "a", "a"], [5, 6], [[5], [5], [6]]])
-@pytest.mark.parametrize("seed", [0, 3, 2**63 - 1])
-def test_with_a_seed_the_same_is_drawn_again(writer, prompt, seed):
+@pytest.mark.parametrize(
+    ("prompt", "seed"),
+    each_value(["the red cat is", ["a", "b"], ["a", "a", "a"], [5, 6], [[5], [5], [6]]], [0, 3, 2**63 - 1]),
+)
+def test_same_seed_gives_the_same_samples(writer, prompt, seed):
     first = texts_of(writer, prompt=prompt, seed=seed, n=2)
     assert texts_of(writer, prompt=prompt, seed=seed, n=2) == first
     assert texts_of(writer, prompt=prompt, seed=seed + 1 if seed < 9 else 4, n=2) != first
 
 
-def test_a_prompt_has_the_same_draws_beside_others(writer, gpt2):
+def test_samples_of_a_prompt_do_not_depend_on_other_prompts(writer, gpt2):
     """The seed of a request and its prompt decide, not the place; and they are those of the command line."""
     alone = texts_of(writer, prompt="the red cat is", seed=3)
     assert texts_of(writer, prompt=["a", "the red cat is", "the red cat is"], seed=3)[1] == alone[0]
@@ -202,12 +212,12 @@ def test_a_prompt_has_the_same_draws_beside_others(writer, gpt2):
     assert workflow.infer(gpt2, ["the red cat is"], sampling=settings)[0]["text"] == alone[0]
 
 
-def test_what_is_not_drawn_has_no_seed(writer):
+def test_greedy_rows_have_no_seed(writer):
     assert len({tuple(texts_of(writer, prompt=["a", "a"], temperature=0)) for _ in range(3)}) == 1
     assert [row for row in writer.batcher.asked[0][0] if "seed" in row] == []
 
 
-def test_those_who_draw_with_other_seeds_share_a_batch(gpt2):
+def test_requests_with_different_seeds_share_a_batch(gpt2):
     kinds = []
     for seed in (None, 1, 2):
         rows, options = with_seeds([{"prompt": "a"}], {"sampling": {"temperature": 1.0, "seed": seed}})
@@ -217,7 +227,7 @@ def test_those_who_draw_with_other_seeds_share_a_batch(gpt2):
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "t5"])
-def test_rows_of_one_batch_draw_by_their_own_seeds(kind):
+def test_rows_of_a_batch_sample_by_their_own_seeds(kind):
     loaded = workflow.load(str(folder(kind)), offline=True)
     predictor = make_predictor(loaded, options={"sampling": {"temperature": 1.0, "max_new_tokens": 12}})
     role = {"gpt2": "prompt", "t5": "source"}[kind]
@@ -227,6 +237,6 @@ def test_rows_of_one_batch_draw_by_their_own_seeds(kind):
     assert [next(iter(predictor.answer([row])))["text"] for row in rows] == texts
 
 
-def test_an_id_outside_of_the_vocabulary_is_named(gpt2):
+def test_token_id_outside_the_vocabulary_is_named(gpt2):
     with pytest.raises(DataError, match=f"0 to {gpt2.model.config.vocab_size - 1}"):
         head_of(gpt2).encode([{"prompt": (gpt2.model.config.vocab_size,)}])

@@ -1,4 +1,4 @@
-"""The queue by itself, without threads: which leases may take rows, and that each row leaves it again."""
+"""The queue without threads: leases, and that no row is lost."""
 
 import asyncio
 import threading
@@ -46,7 +46,7 @@ class Scene:
 
 @pytest.mark.parametrize("requests", [(1,), (16,), (1, 1, 1), (8, 8), (300,), (1, 260, 1)])
 @pytest.mark.parametrize("busy", [False, True])
-def test_a_revoked_lease_takes_no_row_and_the_next_one_answers_them_all(requests, busy):
+def test_revoked_lease_takes_no_row(requests, busy):
     """A tokenizing thread whose pair was given up returns from its rows, and others wait."""
 
     async def scene():
@@ -71,7 +71,7 @@ def test_a_revoked_lease_takes_no_row_and_the_next_one_answers_them_all(requests
     asyncio.run(scene())
 
 
-def test_a_worker_that_fails_while_the_other_thread_tokenizes_loses_no_waiting_row():
+def test_worker_failure_during_tokenization_loses_no_row():
     """The order is forced: one thread is inside of the tokenizer, requests wait, the other thread fails."""
 
     async def scene():

@@ -1,4 +1,4 @@
-"""Bodies are read strictly, and errors have the shape of their protocol."""
+"""Strict parsing of request bodies, and the shape of errors in each protocol."""
 
 import json
 import time
@@ -23,12 +23,12 @@ def test_json_is_read(body, made):
     assert read_json(body) == made
 
 
-def test_as_deep_as_allowed_is_allowed():
+def test_deepest_allowed_nesting_is_read():
     assert read_json(NESTED)
 
 
 @pytest.mark.parametrize(
-    ("body", "status", "said"),
+    ("body", "status", "message"),
     [
         (b"", 400, "not JSON"),
         (b'{"a": ', 400, "line 1, column 7"),
@@ -50,15 +50,15 @@ def test_as_deep_as_allowed_is_allowed():
         (b"null", 422, "must be a JSON object"),
     ],
 )
-def test_anything_else_is_refused(body, status, said):
+def test_malformed_json_is_refused(body, status, message):
     with pytest.raises(HttpError) as caught:
         read_json(body)
     assert caught.value.status == status
-    assert said in caught.value.message
+    assert message in caught.value.message
 
 
 @pytest.mark.parametrize("kind", ["application/json", "application/json; charset=utf-8", 'Application/JSON;charset="UTF-8"'])
-def test_json_passes(kind):
+def test_json_content_types_are_accepted(kind):
     check_media({"content-type": kind, "content-encoding": "identity"})
 
 
@@ -72,7 +72,7 @@ def test_json_passes(kind):
         {"content-type": "application/json", "content-encoding": "gzip"},
     ],
 )
-def test_what_a_page_of_another_site_can_send_without_asking_is_refused(headers):
+def test_content_types_of_simple_cross_site_requests_are_refused(headers):
     with pytest.raises(HttpError) as caught:
         check_media(headers)
     assert caught.value.status == 415
@@ -87,14 +87,14 @@ def test_errors_have_the_shape_of_the_protocol():
     assert HttpError(503, "x").as_json("/v10")["error_type"] == "unavailable"
 
 
-def test_half_characters_and_nan_do_not_leave_the_server():
+def test_surrogates_and_nan_are_not_sent():
     assert json.loads(as_response({"a": "\ud83d"}).body) == {"a": "?"}
     with pytest.raises(ValueError, match="NaN|Out of range"):
         as_response({"a": float("nan")})
 
 
 @pytest.mark.parametrize("more", [b"", b', "7": 1'])
-def test_many_names_take_no_time(more):
+def test_many_keys_are_parsed_in_linear_time(more):
     """Nobody else is answered meanwhile."""
     body = b"{" + b",".join(b'"%d": 1' % i for i in range(120_000)) + more + b"}"
     began = time.perf_counter()

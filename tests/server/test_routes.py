@@ -1,4 +1,4 @@
-"""The routes: what they answer, with models that are not there."""
+"""Responses of the routes, with fake models."""
 
 import asyncio
 import base64
@@ -45,7 +45,7 @@ def vectors():
 # ---- Hugging Face's tasks
 
 
-def test_one_input_has_one_reply_and_a_list_a_list():
+def test_one_input_gives_one_answer_and_a_list_a_list():
     made = service(classifier(), writer())
     code, headers, body, _ = ask(made, "/predict", {"inputs": "a"})
     assert (code, body, headers["x-hftool-model"], headers["x-hftool-version"]) == (200, [REPLY], "film", "v1")
@@ -53,13 +53,13 @@ def test_one_input_has_one_reply_and_a_list_a_list():
     assert ask(made, "/models/writer/predict", {"inputs": ""})[2] == [{"generated_text": " warm"}]
 
 
-def test_parameters_reach_the_batcher_as_options_and_the_deadline_with_them():
+def test_parameters_and_deadline_reach_the_batcher():
     model = writer()
     ask(service(model, timeout=7.0), "/predict", {"inputs": "a", "parameters": {"max_new_tokens": 5, "num_beams": 2}})
     assert model.batcher.asked == [([{"prompt": "a"}], {"sampling": {"max_new_tokens": 5, "num_beams": 2}}, 7.0)]
 
 
-def test_a_text_that_was_cut_says_so():
+def test_truncation_is_reported_in_a_header():
     made = service(classifier(lambda row: {**POSITIVE, "cut": 7}))
     assert ask(made, "/predict", {"inputs": ["a", "b"]})[1]["x-hftool-cut"] == "14"
 
@@ -80,7 +80,7 @@ def test_a_text_that_was_cut_says_so():
         (b'{"inputs": "' + b"a" * 2000 + b'"}', 413),
     ],
 )
-def test_what_is_wrong_is_refused_before_it_is_queued(content, code):
+def test_invalid_requests_are_refused_before_queueing(content, code):
     model = classifier()
     made = service(model, inputs=4, text_chars=50, body_bytes=1000)
     status, _, body, _ = ask(made, "/predict", content)
@@ -96,7 +96,7 @@ def test_what_is_wrong_is_refused_before_it_is_queued(content, code):
         (UsageError("no such field"), 422, None),
     ],
 )
-def test_the_batchers_refusals_have_their_status_in_both_protocols(raises, code, retry):
+def test_status_of_batcher_errors_in_both_protocols(raises, code, retry):
     made = service(writer(raises=raises))
     for path, content in (("/predict", {"inputs": "a"}), ("/v1/completions", {"model": "writer", "prompt": "a"})):
         status, headers, _, _ = ask(made, path, content)
@@ -105,7 +105,7 @@ def test_the_batchers_refusals_have_their_status_in_both_protocols(raises, code,
     assert streamed[0] == code and streamed[2]["error"]["message"]
 
 
-def test_a_poison_text_fails_alone_and_one_that_cannot_be_read_names_its_place():
+def test_failed_row_is_an_error_item_and_unreadable_row_names_its_index():
     poison = service(classifier(lambda row: RowFailed("it fails") if row["text"] == "p" else POSITIVE))
     failed = {"error": "it fails", "error_type": "model"}
     assert ask(poison, "/predict", {"inputs": ["a", "p"]})[:3:2] == (200, [REPLY, failed])
@@ -117,15 +117,15 @@ def test_a_poison_text_fails_alone_and_one_that_cannot_be_read_names_its_place()
     )
 
 
-def test_a_bug_is_an_error_of_the_protocol_and_its_words_are_not_logged(caplog):
+def test_internal_error_has_the_protocols_shape_and_is_logged_without_its_message(caplog):
     with caplog.at_level(logging.INFO, logger="hftool.serve"):
         code, _, body, _ = ask(service(classifier(raises=RuntimeError("secret text"))), "/predict", {"inputs": "a"})
     assert (code, body["error_type"]) == (500, "internal")
-    said = json.loads(caplog.messages[-1])
-    assert said["failed"].startswith("RuntimeError at ") and "secret" not in caplog.text
+    logged = json.loads(caplog.messages[-1])
+    assert logged["failed"].startswith("RuntimeError at ") and "secret" not in caplog.text
 
 
-def test_who_leaves_is_not_computed_for(caplog):
+def test_client_disconnect_cancels_its_rows(caplog):
     model = classifier()
 
     async def leave():
@@ -140,7 +140,7 @@ def test_who_leaves_is_not_computed_for(caplog):
     assert json.loads(caplog.messages[-1])["status"] == 499
 
 
-def test_what_is_cancelled_by_others_is_not_taken_for_a_client_that_left():
+def test_cancellation_from_outside_is_not_a_client_disconnect():
     async def receive():
         await asyncio.Event().wait()
 
@@ -167,7 +167,7 @@ def test_what_is_cancelled_by_others_is_not_taken_for_a_client_that_left():
     assert asyncio.run(scene(of_client=False)) is asyncio.CancelledError
 
 
-def test_a_client_that_leaves_as_the_answer_comes_cancels_nothing_later():
+def test_disconnect_at_the_time_of_the_answer_cancels_nothing_later():
     async def scene():
         came, answer = asyncio.Event(), asyncio.get_running_loop().create_future()
 
@@ -193,7 +193,7 @@ def test_a_client_that_leaves_as_the_answer_comes_cancels_nothing_later():
 # ---- OpenAI
 
 
-def test_a_completion():
+def test_completion_response():
     ends = [("length", 5), ("stop", 3)]
     model = writer(lambda row: {"text": " b", "finish": "length", "samples": [" b", " c"], "ends": ends})
     body = {"model": "writer", "prompt": ["a", "d"], "n": 2, "max_tokens": 5, "stop": ".", "top_p": 0.5, "seed": 4}
@@ -207,7 +207,7 @@ def test_a_completion():
     assert options == {"sampling": wanted, "ends": True} and rows == [{"prompt": "a", "seed": 4}, {"prompt": "d", "seed": 4}]
 
 
-def test_without_draws_one_text_is_written_and_given_as_often_as_was_asked():
+def test_greedy_choices_are_generated_once_and_repeated():
     model = writer()
     made = ask(service(model), "/v1/completions", {"model": "writer", "prompt": "a", "n": 3, "temperature": 0})[2]
     assert [c["text"] for c in made["choices"]] == [" warm"] * 3
@@ -221,7 +221,7 @@ def events(text):
     return [json.loads(part.removeprefix("data: ")) for part in parts[:-2]]
 
 
-def test_a_stream_is_the_text_in_pieces_and_says_how_it_ended():
+def test_stream_chunks_join_to_the_text_with_a_finish_reason():
     made = head("generate")
     ids = made.tokenizer(" naïve 🙂.")["input_ids"]
     answer = {"text": " naïve 🙂.!", "finish": "stop", "ends": [("stop", len(ids))]}
@@ -239,7 +239,7 @@ def test_a_stream_is_the_text_in_pieces_and_says_how_it_ended():
     assert len({e["id"] for e in sent}) == 1 and len(parts) > 10
 
 
-def test_who_leaves_a_stream_ends_the_writing():
+def test_disconnect_from_a_stream_cancels_generation():
     made = head("generate")
     model = served(made, FakeBatcher(tokens=made.tokenizer("a b c d e")["input_ids"]), "writer")
 
@@ -253,7 +253,7 @@ def test_who_leaves_a_stream_ends_the_writing():
     assert asyncio.run(leave())
 
 
-def test_a_deadline_in_a_stream_is_told_in_it():
+def test_expired_stream_ends_with_an_error_event():
     made = head("generate")
 
     class Late(FakeBatcher):
@@ -285,14 +285,14 @@ def test_a_deadline_in_a_stream_is_told_in_it():
         ({"other": 1}, 422, "other"),
     ],
 )
-def test_a_wrong_completion_is_an_error_of_openais(change, code, param):
+def test_invalid_completion_has_an_openai_error(change, code, param):
     body = {"model": "writer", "prompt": "a", **change}
     status, _, made, _ = ask(service(classifier(), writer()), "/v1/completions", body)
     assert (status, made["error"]["param"]) == (code, param)
     assert set(made["error"]) == {"message", "type", "param", "code"}
 
 
-def test_embeddings_as_numbers_and_as_bytes():
+def test_embeddings_as_floats_and_base64():
     made = service(classifier(), vectors())
     body = {"model": "vectors", "input": ["a", "b"]}
     data = ask(made, "/v1/embeddings", body)[2]
@@ -322,7 +322,7 @@ def test_health_follows_the_models():
     assert [ask(made, path)[0] for path in ("/livez", "/readyz", "/health")] == [200, 503, 503]
 
 
-def test_what_is_not_there_has_the_shape_of_its_protocol():
+def test_404_has_the_shape_of_its_protocol():
     made = service(classifier())
     assert ask(made, "/nope")[2]["error_type"] == "not_found"
     assert ask(made, "/models/..%2f/predict", {"inputs": "a"})[0] == 404
@@ -332,7 +332,7 @@ def test_what_is_not_there_has_the_shape_of_its_protocol():
     assert (code, headers["allow"], body["error_type"]) == (405, "POST", "not_allowed")
 
 
-def test_info_says_what_the_page_needs():
+def test_info_contains_what_the_web_page_needs():
     made = ask(service(classifier(), served(head("fill"), FakeBatcher(), "fill"), timeout=7.0), "/info")[2]
     film, fill = made["models"]
     assert (film["name"], film["gives"], film["takes"], film["may_take"], film["head"]) == (
@@ -347,14 +347,14 @@ def test_info_says_what_the_page_needs():
     assert made["limits"]["timeout"] == 7.0
 
 
-def test_ids_are_taken_where_they_can_break_no_line():
+def test_request_ids_are_kept_when_they_are_safe_to_log():
     made = service(classifier())
     assert ask(made, "/livez", headers=[("x-request-id", "a.B-9_")])[1]["x-request-id"] == "a.B-9_"
     for bad in ("a b", "", "a" * 129, "a\r\nb", "é"):
         assert re.fullmatch(r"[0-9a-f]{32}", ask(made, "/livez", headers=[("x-request-id", bad)])[1]["x-request-id"]), bad
 
 
-def test_the_log_has_one_line_a_request_without_texts_and_keys(caplog):
+def test_log_has_one_line_per_request_without_texts_and_keys(caplog):
     made = service(classifier(), keys=("0123456789abcdef",))
     key = ("authorization", "Bearer 0123456789abcdef")
     with caplog.at_level(logging.INFO, logger="hftool.serve"):
@@ -367,7 +367,7 @@ def test_the_log_has_one_line_a_request_without_texts_and_keys(caplog):
     assert "hidden" not in caplog.text and "0123456789abcdef" not in caplog.text
 
 
-def test_metrics_count_what_was_answered():
+def test_metrics_count_answers():
     made = service(classifier())
     for _ in range(3):
         ask(made, "/predict", {"inputs": "a"})
@@ -386,7 +386,7 @@ def test_metrics_count_what_was_answered():
     assert "hftool_ready 1" in text and "nope" not in text
 
 
-def test_the_page_runs_what_it_holds_and_nothing_else(monkeypatch):
+def test_web_page_policy_allows_only_its_own_script(monkeypatch):
     page = b"<style>a{}</style><script>\nlet a = 1;\n</script>"
     monkeypatch.setattr(app_module, "read_page", lambda: page)
     code, headers, text, _ = ask(service(classifier()), "/")
@@ -396,7 +396,7 @@ def test_the_page_runs_what_it_holds_and_nothing_else(monkeypatch):
     assert "script-src 'sha256-" in policy and "http" not in policy and headers["x-content-type-options"] == "nosniff"
 
 
-def test_the_openapi_document_is_true_of_what_is_served():
+def test_openapi_document_describes_the_served_models():
     made = service(classifier(), writer(), vectors(), inputs=2)
     paper = ask(made, "/openapi.json")[2]
     assert paper["openapi"].startswith("3.1")
@@ -423,12 +423,12 @@ def test_the_openapi_document_is_true_of_what_is_served():
         assert ask(made, path, bad)[0] in (404, 422)
 
 
-def test_a_server_without_writers_has_no_completions_in_its_document():
+def test_openapi_document_omits_completions_without_generating_models():
     assert "/v1/completions" not in ask(service(classifier()), "/openapi.json")[2]["paths"]
     assert ask(service(classifier()), "/v1/completions", {"model": "film", "prompt": "a"})[0] == 422
 
 
-def test_what_is_refused_before_a_model_is_asked_is_counted_with_its_model():
+def test_early_refusals_are_counted_with_their_model():
     made = service(classifier(), writer())
     ask(made, "/v1/completions", {"model": "writer", "prompt": 1})
     ask(made, "/v1/completions", {"model": "film", "prompt": "a"})
@@ -441,17 +441,17 @@ def test_what_is_refused_before_a_model_is_asked_is_counted_with_its_model():
 
 
 @pytest.mark.parametrize("more", [{"logprobs": 0}, {"logit_bias": {"5": 1}}, {"stop": "a" * 257}, {"stop": ["b", "a" * 257]}])
-def test_what_is_not_done_is_refused_and_not_left_out(more):
+def test_unsupported_parameters_are_refused(more):
     code, _, made, _ = ask(service(writer()), "/v1/completions", {"model": "writer", "prompt": "a", **more})
     assert code == 422 and made["error"]["param"] == next(iter(more))
 
 
-def test_what_means_that_nothing_is_wanted_is_taken():
+def test_parameters_at_neutral_values_are_accepted():
     more = {"logprobs": None, "logit_bias": {}, "suffix": "", "best_of": 1, "echo": False, "stop": "a" * 256}
     assert ask(service(writer()), "/v1/completions", {"model": "writer", "prompt": "a", **more})[0] == 200
 
 
-def test_who_wants_a_stream_is_told_where_there_is_one():
+def test_stream_on_predict_is_refused_with_the_route_that_streams():
     made = service(writer())
     code, _, body, _ = ask(made, "/predict", {"inputs": "a", "stream": True})
     assert code == 422 and "/v1/completions" in body["error"]

@@ -1,4 +1,4 @@
-"""Which rows share a batch."""
+"""Selection of the rows of a batch."""
 
 import random
 
@@ -11,26 +11,26 @@ def within(tokens):
     return lambda longest, features: longest * features <= tokens
 
 
-def test_all_that_fit_go_together_when_they_are_alike():
+def test_rows_of_equal_length_share_a_batch_up_to_the_budget():
     assert sorted(select_batch([10, 12, 9, 11], [1] * 4, oldest=0, fits=within(48))) == [0, 1, 2, 3]
 
 
-def test_the_oldest_is_taken_though_it_is_alone_in_its_length():
+def test_oldest_row_is_selected_despite_its_length():
     assert select_batch([500, 10, 10, 10], [1] * 4, oldest=0, fits=within(4096)) == [0]  # three rows of 10 would become 1500
     assert sorted(select_batch([10, 500, 10, 10], [1] * 4, oldest=0, fits=within(4096))) == [0, 2, 3]
 
 
-def test_a_row_that_is_over_the_budget_is_a_batch():
+def test_row_over_the_budget_is_a_batch_of_its_own():
     assert select_batch([100, 99], [1, 1], oldest=0, fits=within(50)) == [0]
     assert select_batch([100, 3], [1, 1], oldest=1, fits=within(50)) == [1]
 
 
-def test_the_windows_of_a_row_count():
+def test_windows_of_a_row_count_towards_the_budget():
     assert select_batch([10, 10, 10], [5, 5, 5], oldest=0, fits=within(100)) in ([0, 1], [1, 0], [0, 2], [2, 0])
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_no_run_of_sorted_rows_with_the_oldest_in_it_would_be_better(seed):
+def test_selection_is_optimal_among_sorted_runs_with_the_oldest_row(seed):
     draws = random.Random(seed)
     count = draws.randint(1, 30)
     lengths = [draws.choice([draws.randint(1, 30), draws.randint(1, 512)]) for _ in range(count)]

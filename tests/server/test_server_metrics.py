@@ -1,4 +1,4 @@
-"""What /metrics shows, read back as Prometheus reads it."""
+"""The text of /metrics, parsed as Prometheus does."""
 
 import threading
 
@@ -17,7 +17,7 @@ def samples(text):
     }
 
 
-def test_what_was_counted_is_shown():
+def test_counts_are_rendered():
     stats = Stats()
     stats.add("hftool_queue_size", 3)
     stats.add("hftool_queue_size", -1)
@@ -31,7 +31,7 @@ def test_what_was_counted_is_shown():
     assert shown["hftool_requests_total", labels] == 2
 
 
-def test_a_histogram_adds_up():
+def test_histogram_buckets_are_cumulative():
     stats = Stats()
     stats.observe("hftool_batch_items", 1, 2, 2, 300)
     shown = samples(stats.render())
@@ -41,7 +41,7 @@ def test_a_histogram_adds_up():
     assert (shown["hftool_batch_items_sum", ()], shown["hftool_batch_items_count", ()]) == (305, 4)
 
 
-def test_a_name_that_is_no_word_cannot_break_the_page():
+def test_label_values_are_escaped():
     stats = Stats()
     stats.set("hftool_model_info", 1, model='a"b\\c\nhftool_ready 0', version="1", commit="", sha256="")
     text = stats.render()
@@ -49,7 +49,7 @@ def test_a_name_that_is_no_word_cannot_break_the_page():
     samples(text)
 
 
-def test_all_metrics_are_there_before_anything_happened():
+def test_metrics_exist_before_the_first_request():
     text = Stats().render()
     for name, metric in METRICS.items():
         assert f"# TYPE {name} {metric.kind}\n" in text
@@ -57,13 +57,13 @@ def test_all_metrics_are_there_before_anything_happened():
     assert "_created" not in text
 
 
-def test_labels_that_there_are_not_are_a_mistake():
+def test_unknown_labels_are_an_error():
     for labels in ({}, {"reason": "x", "more": "y"}, {"cause": "x"}):
         with pytest.raises(ValueError, match="label"):
             Stats().add("hftool_dropped_total", **labels)
 
 
-def test_threads_lose_nothing():
+def test_counters_are_thread_safe():
     stats = Stats()
 
     def count():

@@ -1,4 +1,4 @@
-"""Clients that are slow or greedy, against a real uvicorn on loopback, with deadlines of a fraction of a second."""
+"""Slow and greedy clients against uvicorn on loopback, with deadlines of a fraction of a second."""
 
 import asyncio
 import contextlib
@@ -44,7 +44,7 @@ def running(buffer=None):
     listening = socket.create_server(("127.0.0.1", 0))
     if buffer:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer)
-    known = {"lifespan": "off", "log_config": None, "timeout_keep_alive": 1, **loop_settings()}
+    known = {"lifespan": "off", "log_config": None, "timeout_keep_alive": SLOW, **loop_settings()}
     server = uvicorn.Server(uvicorn.Config(app, http=guarded(SLOW, refused), **known))
     thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listening])), daemon=True)
     thread.start()
@@ -91,14 +91,14 @@ def status(reply):
     return int(reply.split(b" ")[1])
 
 
-def test_a_request_in_time_is_answered_and_the_connection_goes_on(port):
+def test_request_in_time_is_answered_and_the_connection_kept(port):
     with connected(port) as made:
         for body in (b'{"a": 1}', b"{}"):
             made.sendall(POST + b"Content-Length: %d\r\n\r\n" % len(body) + body)
             assert b"200 OK" in one(made, b"%d" % len(body))
 
 
-def test_who_says_that_nothing_more_comes_is_answered_all_the_same(port):
+def test_half_closed_connection_is_answered(port):
     for _ in range(50):
         with connected(port) as made:
             made.sendall(POST + b"Content-Length: 2\r\n\r\n{}")
@@ -106,7 +106,7 @@ def test_who_says_that_nothing_more_comes_is_answered_all_the_same(port):
             assert status(rest(made)[0]) == 200
 
 
-def test_a_connection_without_a_byte_is_closed(port):
+def test_silent_connection_is_closed_with_408(port):
     REFUSED.clear()
     with connected(port) as made:
         reply, seconds = rest(made)
@@ -114,18 +114,24 @@ def test_a_connection_without_a_byte_is_closed(port):
     assert REFUSED == [408] and b"x-request-id: an-id\r\n" in reply
 
 
-@pytest.mark.parametrize("answers", [1, 2, 3, 4])
-def test_who_leaves_the_last_answer_of_a_connection_unread_is_cut_off(answers):
+def test_client_that_leaves_the_last_answer_unread_is_disconnected():
     """Less than uvicorn waits to be read before it goes on writing: it would close, and wait for ever."""
-    with running(buffer=4096) as (server, port), connected(port, buffer=2048) as made:
-        get = b"GET /small HTTP/1.1\r\nHost: localhost\r\n"
-        made.sendall((get + b"\r\n") * (answers - 1) + get + b"Connection: close\r\n\r\n")
+    get = b"GET /small HTTP/1.1\r\nHost: localhost\r\n"
+    with running(buffer=4096) as (server, port), contextlib.ExitStack() as stack:
+        answers, seconds = {}, {}
         began = time.monotonic()
-        while not server.server_state.connections and time.monotonic() - began < 5:
+        for count in (1, 2, 3, 4):
+            made = stack.enter_context(connected(port, buffer=2048))
+            made.sendall((get + b"\r\n") * (count - 1) + get + b"Connection: close\r\n\r\n")
+            answers[made.getsockname()[1]] = count
+        while len(server.server_state.connections) < len(answers) and time.monotonic() - began < SLOW / 2:
             time.sleep(0.01)
-        while server.server_state.connections and time.monotonic() - began < 10:
-            time.sleep(0.05)
-        assert SLOW / 2 < time.monotonic() - began < 8
+        while len(seconds) < len(answers) and time.monotonic() - began < 10:
+            left = {one.client[1] for one in list(server.server_state.connections)}
+            seconds = {answers[port]: time.monotonic() - began for port in answers if port not in left} | seconds
+            time.sleep(0.02)
+    assert seconds.keys() == {1, 2, 3, 4}
+    assert all(SLOW / 2 < spent < 8 for spent in seconds.values()), seconds
 
 
 def drip(made, data, pause=0.1, most=40):
@@ -138,14 +144,14 @@ def drip(made, data, pause=0.1, most=40):
     return time.monotonic() - began
 
 
-def test_headers_that_come_byte_by_byte_are_cut_off(port):
+def test_slow_headers_are_408(port):
     with connected(port) as made:
         threading.Thread(target=drip, args=(made, POST), daemon=True).start()
         reply, seconds = rest(made)
     assert status(reply) == 408 and SLOW / 2 < seconds < 3
 
 
-def test_also_in_the_second_request_of_a_connection(port):
+def test_slow_headers_of_a_second_request_are_408(port):
     with connected(port) as made:
         made.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert b"200 OK" in one(made, b"0")
@@ -155,7 +161,7 @@ def test_also_in_the_second_request_of_a_connection(port):
 
 
 @pytest.mark.parametrize("headers", [b"Content-Length: 1000\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n3e8\r\n"])
-def test_a_body_that_comes_byte_by_byte_is_cut_off(port, headers):
+def test_slow_body_is_408(port, headers):
     with connected(port) as made:
         made.sendall(POST + headers)
         threading.Thread(target=drip, args=(made, b"a" * 100), daemon=True).start()
@@ -163,7 +169,7 @@ def test_a_body_that_comes_byte_by_byte_is_cut_off(port, headers):
     assert status(reply) == 408 and SLOW / 2 < seconds < 3 and b'"too_slow"' in reply
 
 
-def test_an_idle_connection_is_closed(port):
+def test_idle_connection_is_closed(port):
     with connected(port) as made:
         made.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert b"200 OK" in one(made, b"0")
@@ -171,7 +177,7 @@ def test_an_idle_connection_is_closed(port):
     assert reply == b"" and seconds < 4
 
 
-def test_who_does_not_read_is_cut_off(port):
+def test_client_that_does_not_read_is_disconnected(port):
     with connected(port, buffer=4096) as made:
         made.sendall(b"GET /big HTTP/1.1\r\nHost: localhost\r\n\r\n")
         time.sleep(4 * SLOW)
@@ -179,7 +185,7 @@ def test_who_does_not_read_is_cut_off(port):
     assert 0 < len(reply) < 20_000_000
 
 
-def test_who_reads_slowly_but_reads_is_served(port):
+def test_slow_reader_gets_the_whole_response(port):
     with connected(port) as made:
         made.sendall(b"GET /big HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         size = 0
@@ -199,7 +205,7 @@ def test_who_reads_slowly_but_reads_is_served(port):
     ],
     ids=["said", "said, huge", "one chunk", "chunks"],
 )
-def test_a_body_over_the_limit_is_refused_and_ends_the_connection(port, request_):
+def test_body_over_the_limit_is_413_and_closes_the_connection(port, request_):
     with connected(port) as made:
         with contextlib.suppress(ConnectionError):
             made.sendall(request_)
@@ -207,7 +213,7 @@ def test_a_body_over_the_limit_is_refused_and_ends_the_connection(port, request_
     assert status(reply) == 413 and b"connection: close" in reply and seconds < 3
 
 
-def test_an_endless_body_is_not_read_on(port):
+def test_endless_body_is_not_read_on(port):
     """What the server took is at most the limit and a little, whatever the buffers of the kernel take after it."""
     sent = 0
     with connected(port) as made:
@@ -219,14 +225,14 @@ def test_an_endless_body_is_not_read_on(port):
     assert sent < 20_000_000
 
 
-def test_a_body_shorter_than_it_said_waits_no_longer_than_the_deadline(port):
+def test_body_shorter_than_its_content_length_is_408(port):
     with connected(port) as made:
         made.sendall(POST + b"Content-Length: 10\r\n\r\n{}")
         reply, seconds = rest(made)
     assert status(reply) == 408 and seconds < 3
 
 
-def test_more_than_was_said_is_another_request_and_a_bad_one(port):
+def test_bytes_beyond_the_content_length_are_a_bad_request(port):
     with connected(port) as made:
         made.sendall(POST + b"Content-Length: 2\r\n\r\n{}garbage\r\n\r\n")
         reply, _ = rest(made)
@@ -246,7 +252,7 @@ def test_more_than_was_said_is_another_request_and_a_bad_one(port):
         (b"GET / HTTP/1.1\r\nHost: localhost\r\nA: b\x00c\r\n\r\n", 400),
     ],
 )
-def test_what_is_no_request_is_an_error_in_json(port, data, code):
+def test_malformed_request_has_a_json_error(port, data, code):
     with connected(port) as made:
         with contextlib.suppress(ConnectionError):
             made.sendall(data)
@@ -254,7 +260,7 @@ def test_what_is_no_request_is_an_error_in_json(port, data, code):
     assert status(reply) == code and b'{"error":' in reply
 
 
-def test_a_hundred_held_connections_do_not_hold_anybody_else(port):
+def test_hundred_held_connections_do_not_delay_others(port):
     with contextlib.ExitStack() as held:
         for _ in range(100):
             held.enter_context(connected(port)).sendall(b"POST / HT")

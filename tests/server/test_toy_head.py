@@ -1,4 +1,4 @@
-"""A head that hftool does not have, by one row of the table and one folder: every label by itself, as yes or no."""
+"""A head added by one row of the registry and one folder: multi-label classification."""
 
 import asyncio
 import json
@@ -144,7 +144,7 @@ def made(tmp_path_factory):
         yield workflow.finetune(str(families.folder("bert")), config=config, head="vote", out=folder / "run"), path
 
 
-def test_it_is_trained_and_measured_by_its_own_report(made):
+def test_toy_head_is_trained_and_evaluated(made):
     result, path = made
     assert result.metrics["validation"]["right"] == 1.0
     assert "Each label is a vote of its own." in (result.run.model / "README.md").read_text(encoding="utf-8")
@@ -152,7 +152,7 @@ def test_it_is_trained_and_measured_by_its_own_report(made):
     assert report.metrics["right"] == 1.0 and report.errors == []
 
 
-def test_it_predicts_a_file_and_the_command_line_renders_it(made, cli, tmp_path):
+def test_toy_head_predicts_a_file_and_is_rendered(made, cli, tmp_path):
     result, path = made
     workflow.predict(result.run.path, path, out=tmp_path / "out.jsonl")
     rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()]
@@ -165,7 +165,7 @@ def test_it_predicts_a_file_and_the_command_line_renders_it(made, cli, tmp_path)
     )
 
 
-def test_it_is_served(made):
+def test_toy_head_is_served(made):
     result, _ = made
     loaded = load(str(result.run.path))
 

@@ -1,4 +1,4 @@
-"""The page at /: what can be told of the file itself, and what a person sees in a browser of the server's own answers."""
+"""The web page at /: its source, and its behaviour in a browser."""
 
 import hashlib
 import re
@@ -38,14 +38,14 @@ IDS = [known["id"] for _, known in ELEMENTS if "id" in known]
 # ---- the file
 
 
-def test_nothing_comes_from_outside():
+def test_page_loads_nothing_external():
     assert not re.search(r"https?:|//[a-z]|\burl\(|@import", PAGE)
     for tag, known in ELEMENTS:
         assert tag not in ("iframe", "object", "embed", "base", "img", "video")
         assert "src" not in known and known.get("href", "data:,") == "data:,", (tag, known)
 
 
-def test_what_the_server_says_never_becomes_markup():
+def test_script_never_creates_markup_from_data():
     for word in (
         "innerHTML",
         "outerHTML",
@@ -60,7 +60,7 @@ def test_what_the_server_says_never_becomes_markup():
         assert word not in SCRIPT  # where the key would outlive the page
 
 
-def test_the_policy_allows_this_script_and_this_style_and_nothing_else():
+def test_policy_allows_only_this_script_and_style():
     policy = page_headers(PAGE.encode())["content-security-policy"]
     for kind in ("script", "style"):
         (text,) = re.findall(rf"<{kind}>(.*?)</{kind}>", PAGE, re.DOTALL)
@@ -70,7 +70,7 @@ def test_the_policy_allows_this_script_and_this_style_and_nothing_else():
     assert not [known for _, known in ELEMENTS if any(name == "style" or name.startswith("on") for name in known)]
 
 
-def test_every_id_that_is_used_is_there_once():
+def test_element_ids_are_unique_and_complete():
     used = set(re.findall(r'\$\("([\w-]+)"\)', SCRIPT)) | set(re.findall(r'boxes\("([\w-]+)"', SCRIPT))
     assert used and used <= set(IDS)
     assert len(IDS) == len(set(IDS))
@@ -80,14 +80,14 @@ def test_every_id_that_is_used_is_there_once():
     assert pointing and set(pointing) <= set(IDS)
 
 
-def test_every_box_has_a_label_and_every_button_a_kind():
+def test_inputs_have_labels_and_buttons_a_type():
     labelled = {known["for"] for tag, known in ELEMENTS if tag == "label"}
     assert {known["id"] for tag, known in ELEMENTS if tag in ("input", "select", "textarea")} <= labelled
     assert all(known.get("type") in ("submit", "button") for tag, known in ELEMENTS if tag == "button")
     assert ("html", {"lang": "en"}) in ELEMENTS
 
 
-def test_it_stays_small_enough_to_read():
+def test_page_is_at_most_400_lines():
     assert len(PAGE.splitlines()) < 400
     assert max(map(len, PAGE.splitlines())) <= 128
 
@@ -113,12 +113,12 @@ def server():
 
 @pytest.fixture
 def page(open_browser, server):
-    """The page, opened anew; nothing may have been said in its console at the end."""
-    open_browser.said.clear()
+    """The page, opened anew; its console must be empty at the end."""
+    open_browser.console.clear()
     open_browser.open(server[0])
     open_browser.until("!document.getElementById('form').hidden")
     yield open_browser
-    assert open_browser.said == []
+    assert open_browser.console == []
 
 
 def choose(page, name):
@@ -142,7 +142,7 @@ def answered(page, name, **texts):
 
 
 @needs_browser
-def test_labels_have_bars_as_long_as_they_are_probable(page):
+def test_bars_of_labels_show_their_probabilities(page):
     shown = [line for line in answered(page, "films", text="a warm film") if line]
     assert shown == ["positive", "90.0 %", "negative", "10.0 %"]
     shares = page.run("[...document.querySelectorAll('.fill')].map((e) => e.clientWidth / e.parentElement.clientWidth)")
@@ -152,13 +152,13 @@ def test_labels_have_bars_as_long_as_they_are_probable(page):
 
 
 @needs_browser
-def test_what_did_not_fit_is_said(page):
+def test_truncation_is_shown(page):
     answered(page, "films", text="a long warm film")
     assert "7 tokens of it were not read" in page.run("document.getElementById('took').textContent")
 
 
 @needs_browser
-def test_a_number_two_texts_and_vectors(page, server):
+def test_regression_pairs_and_embeddings_are_shown(page, server):
     assert answered(page, "stars", text="a film") == ["3.2500"]
     assert answered(page, "pairs", text="a warm film", text_pair="a second")[0] == "positive"
     assert server[1]["pairs"].asked[-1][0] == [{"text": "a warm film", "text_pair": "a second"}]
@@ -168,7 +168,7 @@ def test_a_number_two_texts_and_vectors(page, server):
 
 
 @needs_browser
-def test_spans_stand_where_they_are_also_after_an_emoji(page):
+def test_spans_are_marked_at_their_offsets_after_an_emoji(page):
     answered(page, "names", text="👩‍🚀 ann 😀 went to rome")
     marks = page.run("[...document.querySelectorAll('mark')].map((e) => e.firstChild.textContent)")
     assert marks == ["ann", "rome"]
@@ -181,7 +181,7 @@ def test_spans_stand_where_they_are_also_after_an_emoji(page):
 
 
 @needs_browser
-def test_words_for_a_mask(page):
+def test_fills_of_a_mask_are_shown(page):
     shown = [line for line in answered(page, "gaps", text="the [MASK] is warm") if line]
     assert shown == ["the cat is warm", "cat", "50.0 %", "dog", "25.0 %"]
     page.run("document.getElementById('example').click()")
@@ -189,7 +189,7 @@ def test_words_for_a_mask(page):
 
 
 @needs_browser
-def test_a_text_comes_token_by_token_and_can_be_stopped(page, server):
+def test_generation_is_streamed_and_can_be_stopped(page, server):
     batcher = server[1]["stories"]
     batcher.gate.clear()
     choose(page, "stories")
@@ -211,7 +211,7 @@ def test_a_text_comes_token_by_token_and_can_be_stopped(page, server):
 
 
 @needs_browser
-def test_settings_reach_the_model(page, server):
+def test_parameters_reach_the_model(page, server):
     choose(page, "films")
     fill_in(page, text="a warm film")
     page.run("document.getElementById('setting-top_k').value = '1'")
@@ -224,12 +224,12 @@ def test_settings_reach_the_model(page, server):
         page.run(f"document.getElementById('setting-{name}').value = '{value}'")
     page.run("document.getElementById('ask').click()")
     page.until(DONE.format("result"))
-    told = server[1]["stories"].asked[-1][1]["sampling"]
-    assert (told["temperature"], told["max_new_tokens"], told["stop"]) == (0.5, 5, (".",))
+    expected = server[1]["stories"].asked[-1][1]["sampling"]
+    assert (expected["temperature"], expected["max_new_tokens"], expected["stop"]) == (0.5, 5, (".",))
 
 
 @needs_browser
-def test_it_can_be_used_without_a_mouse(page):
+def test_page_works_with_the_keyboard_alone(page):
     """Tab to the box, type, Ctrl-Enter; what has the focus shows it."""
     page.run("document.activeElement.blur(); document.getElementById('model').focus()")
     page.press("Tab", 9)
@@ -242,19 +242,19 @@ def test_it_can_be_used_without_a_mouse(page):
 
 
 @needs_browser
-def test_errors_are_said_in_words(page, server):
+def test_errors_are_shown_as_sentences(page, server):
     from hftool.server.batching.batcher import Expired, Overloaded, Unavailable
 
     batcher = server[1]["films"]
     choose(page, "films")
     fill_in(page, text="a warm film")
-    told = {
+    expected = {
         Overloaded(7): "The server is busy. Try again in 7 seconds.",
         Expired("late"): "It took too long",
         Unavailable("gone"): "The server is starting, stopping",
     }
     try:
-        for fault, words_of_it in told.items():
+        for fault, words_of_it in expected.items():
             batcher.fault = fault
             page.run("document.getElementById('ask').click()")
             page.until(DONE.format("error"))
@@ -262,7 +262,7 @@ def test_errors_are_said_in_words(page, server):
             assert page.run("document.getElementById('result').hidden")
     finally:
         batcher.fault = None
-    page.said.clear()  # the browser itself tells of every status from 400 on
+    page.console.clear()  # the browser itself logs every status from 400 on
     page.run("document.getElementById('ask').click()")
     page.until(DONE.format("result"))
     assert page.run("document.getElementById('error').hidden")
@@ -270,11 +270,11 @@ def test_errors_are_said_in_words(page, server):
     page.run("document.getElementById('ask').click()")
     page.until(DONE.format("error"))
     assert "empty" in page.run("document.getElementById('error').textContent")
-    page.said.clear()
+    page.console.clear()
 
 
 @needs_browser
-def test_a_key_is_asked_for_used_and_forgotten(open_browser):
+def test_key_is_asked_for_and_not_stored(open_browser):
     with answering(["films"], keys=(KEY,)) as (url, _):
         for _ in range(2):  # the second time as if nobody had been there
             open_browser.open(url)
@@ -293,11 +293,11 @@ def test_a_key_is_asked_for_used_and_forgotten(open_browser):
         open_browser.until(DONE.format("result"))
         shown = open_browser.run("document.documentElement.outerHTML") + open_browser.run("location.href")
         assert KEY not in shown  # nor in the line for a terminal
-    open_browser.said.clear()
+    open_browser.console.clear()
 
 
 @needs_browser
-def test_nothing_is_wider_than_a_telephone(open_browser, server):
+def test_page_fits_a_phone(open_browser, server):
     for width in (320, 900):
         for dark in (False, True):
             open_browser.open(server[0], width=width, dark=dark)
@@ -309,7 +309,7 @@ def test_nothing_is_wider_than_a_telephone(open_browser, server):
 
 
 @needs_browser
-def test_a_server_that_has_gone_is_said(open_browser):
+def test_unreachable_server_is_reported(open_browser):
     with answering(["films"]) as (url, _):
         open_browser.open(url)
         open_browser.until("!document.getElementById('form').hidden")
@@ -319,4 +319,4 @@ def test_a_server_that_has_gone_is_said(open_browser):
     assert (
         open_browser.run("document.getElementById('error').textContent") == "The server does not answer. Is it still running?"
     )
-    open_browser.said.clear()
+    open_browser.console.clear()

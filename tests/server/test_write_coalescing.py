@@ -1,4 +1,4 @@
-"""Writes to a connection, joined."""
+"""Coalescing of writes to a connection."""
 
 import asyncio
 
@@ -6,25 +6,25 @@ from hftool.server.http.write_coalescing import MAX_BUFFERED, CoalescingTranspor
 
 
 class FakeTransport:
-    """Remembers what it was told."""
+    """A transport that records its calls."""
 
     def __init__(self):
-        self.told = []
+        self.calls = []
 
     def write(self, data):
-        self.told.append(data)
+        self.calls.append(data)
 
     def close(self):
-        self.told.append("close")
+        self.calls.append("close")
 
     def abort(self):
-        self.told.append("abort")
+        self.calls.append("abort")
 
     def get_write_buffer_size(self):
         return 100
 
     def is_closing(self):
-        return "close" in self.told
+        return "close" in self.calls
 
 
 def within_a_loop(scene):
@@ -35,30 +35,30 @@ def within_a_loop(scene):
     asyncio.run(run())
 
 
-def test_what_is_written_in_one_turn_goes_out_at_once_at_its_end():
+def test_writes_of_one_loop_iteration_are_sent_together():
     async def scene(joined, transport):
         joined.write(b"a")
         joined.write(b"b")
-        assert transport.told == [] and joined.get_write_buffer_size() == 102
+        assert transport.calls == [] and joined.get_write_buffer_size() == 102
         await asyncio.sleep(0)
-        assert transport.told == [b"ab"] and joined.get_write_buffer_size() == 100
+        assert transport.calls == [b"ab"] and joined.get_write_buffer_size() == 100
         joined.write(b"c")
         await asyncio.sleep(0)
-        assert transport.told == [b"ab", b"c"]
+        assert transport.calls == [b"ab", b"c"]
 
     within_a_loop(scene)
 
 
-def test_nothing_is_lost_when_it_closes_and_nothing_sent_when_it_aborts():
+def test_close_flushes_and_abort_discards():
     async def scene(joined, transport):
         joined.write(b"a")
         assert not joined.is_closing()
         joined.close()
         assert joined.is_closing()
         await asyncio.sleep(0)
-        assert transport.told == [b"a", "close"]
+        assert transport.calls == [b"a", "close"]
         joined.write(b"b")  # held back, it would be written when the system has taken the connection away
-        assert transport.told == [b"a", "close", b"b"]
+        assert transport.calls == [b"a", "close", b"b"]
 
     within_a_loop(scene)
 
@@ -66,19 +66,19 @@ def test_nothing_is_lost_when_it_closes_and_nothing_sent_when_it_aborts():
         joined.write(b"a")
         joined.abort()
         await asyncio.sleep(0)
-        assert transport.told == ["abort"] and joined.get_write_buffer_size() == 100
+        assert transport.calls == ["abort"] and joined.get_write_buffer_size() == 100
 
     within_a_loop(abort)
 
 
-def test_much_is_not_held_back():
+def test_large_writes_are_not_delayed():
     async def scene(joined, transport):
         joined.write(b"a" * MAX_BUFFERED)
-        assert transport.told == []
+        assert transport.calls == []
         joined.write(b"b")
-        assert list(map(len, transport.told)) == [MAX_BUFFERED + 1] and joined.get_write_buffer_size() == 100
+        assert list(map(len, transport.calls)) == [MAX_BUFFERED + 1] and joined.get_write_buffer_size() == 100
         joined.write(b"c")
         await asyncio.sleep(0)
-        assert transport.told[1:] == [b"c"]
+        assert transport.calls[1:] == [b"c"]
 
     within_a_loop(scene)

@@ -1,4 +1,4 @@
-"""The application without a network: one request to it, and models that are not there."""
+"""Requests to the ASGI application without a network, and served models with fake batchers."""
 
 import asyncio
 import json

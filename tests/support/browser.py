@@ -18,11 +18,11 @@ WORDS = (
 
 
 class Page:
-    """One page of a browser. said: what the console was told, refusals of the policy among it."""
+    """One page of a browser. console: the messages of its console, violations of the policy included."""
 
     def __init__(self, send, receive):
         self._send, self._receive = send, receive
-        self.said = []
+        self.console = []
         self._number = 0
         self._session = None
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
@@ -45,11 +45,11 @@ class Page:
     def _note(self, event):
         params = event.get("params", {})
         if event.get("method") == "Log.entryAdded":
-            self.said.append(params["entry"]["text"])
+            self.console.append(params["entry"]["text"])
         elif event.get("method") == "Runtime.exceptionThrown":
-            self.said.append(json.dumps(params["exceptionDetails"]))
+            self.console.append(json.dumps(params["exceptionDetails"]))
         elif event.get("method") == "Runtime.consoleAPICalled":
-            self.said.append(json.dumps(params["args"]))
+            self.console.append(json.dumps(params["args"]))
 
     def run(self, script):
         """The value of an expression in the page."""
@@ -64,7 +64,7 @@ class Page:
             if value := self.run(script):
                 return value
             time.sleep(0.02)
-        raise AssertionError(f"never true: {script}\n{self.run('document.body.innerText')}\n{self.said}")
+        raise AssertionError(f"never true: {script}\n{self.run('document.body.innerText')}\n{self.console}")
 
     def open(self, url, *, width=900, height=900, dark=False, scale=1):
         """Go to a page, in a window of so many CSS pixels."""

@@ -1,4 +1,4 @@
-"""The words of a command line, put together from parts."""
+"""Command lines put together from parts."""
 
 
 def last_wins(words):

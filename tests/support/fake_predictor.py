@@ -1,4 +1,4 @@
-"""A predictor without a model: it records its batches, and waits, fails, hangs and dies as a test says."""
+"""A predictor without a model: it records its batches, and waits, fails, hangs or exits on demand."""
 
 import asyncio
 import threading

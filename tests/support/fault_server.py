@@ -1,4 +1,4 @@
-"""A server with switches for faults, and what is asked of it by the tests that throw them."""
+"""A server process with switches for fault injection, and requests to it."""
 
 import contextlib
 import json
@@ -13,6 +13,7 @@ HERE = Path(__file__).parent
 KEY = "a-key-for-tests-0123456789"
 QUEUE = 64
 TIMEOUT = 20
+SLOW = 2.0  # s that a client has for a request: 5 would be long to wait for
 BAD_WORDS = {"raise": "joy", "memory": "chore", "nan": "flat"}  # words that the tiny tokenizer knows as one token
 
 
@@ -81,7 +82,7 @@ class Switched:
 
 
 def bad_words(folder):
-    """The token ids of the words that make the model fail."""
+    """The token ids on which the model fails."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -92,12 +93,13 @@ def bad_words(folder):
 
 @contextlib.contextmanager
 def switched_server(models, *options, folder, environment=None):
-    """A server with switches."""
+    """A server with switches. One that is to run under another command (HFTOOL_BEFORE) has an interpreter of its own."""
     switches = folder / "switches"
     switches.mkdir()
     env = {"HFTOOL_SABOTAGE": str(switches), **(environment or {})}
-    env["PYTHONPATH"] = os.pathsep.join([str(HERE.parents[2]), os.environ.get("PYTHONPATH", "")])
-    with started(models, *options, folder=folder, launch=(HERE / "sabotage.py",), env=env) as server:
+    env["PYTHONPATH"] = os.pathsep.join([str(HERE.parents[1]), os.environ.get("PYTHONPATH", "")])
+    how = {"launch": (HERE / "sabotage.py",)} if "HFTOOL_BEFORE" in env else {"before": "support.sabotage:install"}
+    with started(models, *options, folder=folder, env=env, **how) as server:
         yield Switched(server, switches)
 
 

@@ -1,4 +1,4 @@
-"""A fake Hub to which huggingface_hub in this process is led: it has read its variables already."""
+"""A fake Hub, and huggingface_hub of this process redirected to it: it has read its environment already."""
 
 from contextlib import contextmanager
 

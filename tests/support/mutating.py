@@ -1,4 +1,4 @@
-"""The JSON files of a model folder, changed at random: wrong types, sizes, depths, keys gone, new or cut short."""
+"""Random mutations of the JSON files of a model folder: types, sizes, depths, missing and new keys, truncation."""
 
 import copy
 import json

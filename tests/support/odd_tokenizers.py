@@ -1,4 +1,4 @@
-"""Folders whose tokenizer.json does something else than the class that their config names would by itself."""
+"""Model folders whose tokenizer.json differs from the defaults of the tokenizer class in their config."""
 
 import json
 import shutil

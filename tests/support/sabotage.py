@@ -1,9 +1,10 @@
-"""hftool with switches for what goes wrong: what `serving.started(..., launch=(this file,))` runs.
+"""hftool with switches for fault injection: `serving.started(..., before="support.sabotage:install")`, or this file as a program.
 
 The switches are files in the folder HFTOOL_SABOTAGE: while `hold` is there no batch is computed, while `heavy` is there each
 takes 0.5 s, while `slow` is there a step of writing takes 0.2 s, and `die` ends the thread that computes a batch, once, and
 turns `hold` on. Words in a text for the classifier do the rest, by their token ids in HFTOOL_POISON: "raise", "memory", "nan".
-HFTOOL_HANG are the seconds after which a batch hangs, HFTOOL_BEFORE is a command to run it all under. It writes there:
+HFTOOL_HANG are the seconds after which a batch hangs, HFTOOL_SLOW those that a client has for a request, HFTOOL_BEFORE is a
+command to run it all under. It writes there:
 `computed`, the rows of each batch; `steps`, a line for each step of writing; `sockets`, each connection out that is tried;
 `read`, the bytes that were taken from each connection; after SIGUSR1 `census`, how many objects of requests there are.
 """
@@ -95,11 +96,11 @@ def count_bytes():
         self.taken = getattr(self, "taken", 0) + len(data)
         take(self, data)
 
-    def told(self, error):
+    def lost(self, error):
         note("read", getattr(self, "taken", 0))
         lose(self, error)
 
-    GuardedProtocol.data_received, GuardedProtocol.connection_lost = counted, told
+    GuardedProtocol.data_received, GuardedProtocol.connection_lost = counted, lost
 
 
 OF_REQUESTS = (
@@ -122,22 +123,37 @@ def count_objects(number, frame):
     note("census", json.dumps({name: names.count(name) for name in (*OF_REQUESTS, "Task")}))
 
 
-def hang_after(seconds):
+def change_limit(name, seconds):
     from hftool.server.limits import Limits
 
-    Limits.__init__.__kwdefaults__["hang"] = seconds
+    Limits.__init__.__kwdefaults__[name] = seconds
+
+
+def cut_off_after(seconds):
+    """Slow clients, and idle connections."""
+    from hftool.server import process
+
+    change_limit("slow", seconds)
+    process.KEEP_ALIVE = seconds
+
+
+def install():
+    """Put all of it into this process."""
+    sys.addaudithook(watch)
+    spoil_engine()
+    count_bytes()
+    signal.signal(signal.SIGUSR1, count_objects)
+    if "HFTOOL_HANG" in os.environ:
+        change_limit("hang", float(os.environ["HFTOOL_HANG"]))
+    if "HFTOOL_SLOW" in os.environ:
+        cut_off_after(float(os.environ["HFTOOL_SLOW"]))
 
 
 if __name__ == "__main__":
     before = os.environ.pop("HFTOOL_BEFORE", "").split()
     if before:
         os.execvp(before[0], [*before, sys.executable, *sys.argv])
-    sys.addaudithook(watch)
-    spoil_engine()
-    count_bytes()
-    signal.signal(signal.SIGUSR1, count_objects)
-    if "HFTOOL_HANG" in os.environ:
-        hang_after(float(os.environ["HFTOOL_HANG"]))
+    install()
     from hftool.cli.app import entry
 
     entry()

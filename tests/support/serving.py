@@ -1,4 +1,4 @@
-"""A real server as a process, for tests: started when all its models answer, and sure to be gone afterwards."""
+"""Server processes for tests: ready when `started` yields, killed at the latest when it ends."""
 
 import contextlib
 import dataclasses
@@ -11,6 +11,8 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+
+from support import forked
 
 PATIENCE = 240.0  # s until it answers; three heavy imports beside others who want the cores
 
@@ -62,18 +64,30 @@ def _parsed(text):
 
 
 @contextlib.contextmanager
-def started(models, *options, folder, python=(), launch=("-m", "hftool"), env=None):
+def started(models, *options, folder, before="", launch=(), env=None):
     """A server for these models (words of the command line) on a free port, its log in `folder`.
 
-    options: more of the command line. python: options of the interpreter. launch: what it runs. Raises RuntimeError with its
-    log when it does not come up.
+    Args:
+        models: Words of the command line.
+        options: More of them.
+        folder: Where its log is.
+        before: "module:function", which is called in the server first.
+        launch: What a new interpreter runs; else the server is forked from a process that has imported all it needs.
+        env: Additions to its environment.
+
+    Raises:
+        RuntimeError: It does not come up; with its log.
     """
     log = Path(folder) / f"serve-{time.monotonic_ns()}.log"
     words = ["serve", *models, "--port", "0", "--offline", *options]
-    command = [sys.executable, *python, *launch, *map(str, words)]
     known = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", **(env or {})}
-    with open(log, "wb") as handle:
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=handle, env=known)
+    log.touch()
+    if launch:
+        command = [sys.executable, *launch, *map(str, words)]
+        with open(log, "wb") as handle:
+            process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=handle, env=known)
+    else:
+        process = forked.start(words, environment=known, stderr=log, before=before)
     try:
         url = _wait(process, log)
         yield Server(url, int(url.rpartition(":")[2]), process, log)
@@ -88,8 +102,8 @@ def _wait(process, log):
     until = time.monotonic() + PATIENCE
     while time.monotonic() < until and process.poll() is None:
         for line in log.read_text(encoding="utf-8").splitlines():
-            said = _parsed(line)
-            if isinstance(said, dict) and said.get("event") == "ready":
-                return said["url"]
+            event = _parsed(line)
+            if isinstance(event, dict) and event.get("event") == "ready":
+                return event["url"]
         time.sleep(0.05)
     raise RuntimeError(f"the server did not come up (exit {process.poll()}): {log.read_text(encoding='utf-8')[-2000:]}")

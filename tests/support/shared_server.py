@@ -1,4 +1,4 @@
-"""One server for all tests that leave it alive: with a key, three models, a short queue and switches for faults.
+"""One server for all tests that do not end it: with a key, three models, a short queue and switches for faults.
 
 A plugin of pytest, so that all modules that name it share the one server.
 """
@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 from support import families
-from support.fault_server import KEY, QUEUE, TIMEOUT, bad_words, switched_server
+from support.fault_server import KEY, QUEUE, SLOW, TIMEOUT, bad_words, switched_server
 
 
 @pytest.fixture(scope="session")
@@ -29,6 +29,6 @@ def shared(tiny_run, vectors, tmp_path_factory):
     keys.chmod(0o600)
     models = [f"film={tiny_run}", f"writer={families.folder('gpt2')}", f"vectors={vectors}"]
     options = ("--api-key-file", keys, "--queue", QUEUE, "--timeout", TIMEOUT, "--grace", 5)
-    environment = {"HFTOOL_POISON": bad_words(tiny_run / "model")}
+    environment = {"HFTOOL_POISON": bad_words(tiny_run / "model"), "HFTOOL_SLOW": str(SLOW)}
     with switched_server(models, *options, folder=folder, environment=environment) as switched:
         yield switched

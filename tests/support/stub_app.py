@@ -1,4 +1,4 @@
-"""The server's app with all of its protocols, over answers that are made up: what the page is tested against."""
+"""The server's application over fixed answers: the web page is tested against it."""
 
 import asyncio
 import contextlib
@@ -54,13 +54,13 @@ def entities(row):
 
 def span(row):
     start = row["context"].find("rome")
-    told = (
+    found = (
         {"start": start, "end": start + 4, "probability": 0.5}
         if start >= 0
         else {"start": None, "end": None, "probability": 0.6}
     )
     text = "rome" if start >= 0 else ""
-    return {"answer": text, **told, "candidates": [{"text": text, **told}]}
+    return {"answer": text, **found, "candidates": [{"text": text, **found}]}
 
 
 def words(row):
