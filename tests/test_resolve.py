@@ -104,9 +104,9 @@ def data(word, files=None, *, said=None, offline=True, fallback=False, encoding=
     )
 
 
-def line_of(call, *words, **named):
+def error_line(call, *args, **kwargs):
     with pytest.raises(HftoolError) as caught:
-        call(*words, **named)
+        call(*args, **kwargs)
     return f"{caught.value.code} {caught.value}"
 
 
@@ -148,9 +148,9 @@ def test_a_folder_that_holds_a_model_wins_over_its_registry_name(here):
 
 def test_a_path_forces_the_folder(here):
     (here / "bert").mkdir()
-    assert line_of(place, "./bert") == "66 'bert' is no model folder: it has no config.json"
-    assert line_of(place, "bert/") == "66 'bert' is no model folder: it has no config.json"
-    assert line_of(place, "./minilm").startswith("66 there is no folder './minilm'. MODEL is a name of `hftool models`")
+    assert error_line(place, "./bert") == "66 'bert' is no model folder: it has no config.json"
+    assert error_line(place, "bert/") == "66 'bert' is no model folder: it has no config.json"
+    assert error_line(place, "./minilm").startswith("66 there is no folder './minilm'. MODEL is a name of `hftool models`")
 
 
 def test_a_run_folder_gives_its_model_and_an_unfinished_one_says_how_to_save(here):
@@ -158,12 +158,12 @@ def test_a_run_folder_gives_its_model_and_an_unfinished_one_says_how_to_save(her
     found = place("my run")
     assert (found.folder, found.run.path, found.base) == (Path("my run/model"), Path("my run"), str(run))
     run_folder(here / "half", finished=False)
-    assert line_of(place, "half") == (
+    assert error_line(place, "half") == (
         "78 the run 'half' is not finished and has no model yet. "
         "Go on: hftool resume half; or take its best checkpoint: hftool save half --checkpoint best --out DIR"
     )
     run_folder(here / "a b", finished=False)
-    assert "hftool save 'a b' --checkpoint best" in line_of(place, "a b")  # as it must be typed
+    assert "hftool save 'a b' --checkpoint best" in error_line(place, "a b")  # as it must be typed
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,7 @@ def test_a_run_folder_gives_its_model_and_an_unfinished_one_says_how_to_save(her
 def test_what_is_no_model_says_so_in_one_line(here, word, line):
     (here / "there").mkdir()
     (here / "train.csv").write_bytes(ROWS)
-    assert line_of(place, word).startswith(line)
+    assert error_line(place, word).startswith(line)
 
 
 def test_a_hub_id_is_fetched_once_and_then_found_without_a_network(server, monkeypatch):
@@ -233,15 +233,15 @@ def test_a_word_is_checked_without_fetching(here):
     for word in ("bert", "owner/name", "there"):
         (here / "there").mkdir(exist_ok=True)
         check_model_name(word)
-    assert line_of(check_model_name, "bertt") == "2 unknown model 'bertt'. Did you mean 'bert'?"
-    assert line_of(check_model_name, "no/such/folder").startswith("66 there is no folder 'no/such/folder'")
+    assert error_line(check_model_name, "bertt") == "2 unknown model 'bertt'. Did you mean 'bert'?"
+    assert error_line(check_model_name, "no/such/folder").startswith("66 there is no folder 'no/such/folder'")
 
 
 def test_without_fallback_or_a_stand_in_it_is_an_error(here):
-    assert line_of(place, "bert", offline=False).startswith(
+    assert error_line(place, "bert", offline=False).startswith(
         "69 google-bert/bert-base-uncased@86b5e0934494bd15c9632b12f734a8a67f723594 is not in the cache and http://127.0.0.1:9 "
     )
-    assert line_of(place, "bert-large", fallback=True).startswith("69 bert-large (google-bert/bert-large-uncased) is not in")
+    assert error_line(place, "bert-large", fallback=True).startswith("69 bert-large (google-bert/bert-large-uncased) is not in")
 
 
 def test_what_stands_in_depends_on_the_head(here):
@@ -265,15 +265,15 @@ def package(folder, monkeypatch, weights):
 
 def test_a_package_with_other_weights_is_refused(here, monkeypatch):
     package(here, monkeypatch, b"not those")
-    line = line_of(place, "minilm")
+    line = error_line(place, "minilm")
     assert line.startswith("77 '") and "not the 53aa51172d142c89... that is registered for it" in line
-    assert line_of(place, "bert", fallback=True).startswith("77 '")
+    assert error_line(place, "bert", fallback=True).startswith("77 '")
 
 
 def test_without_the_package_the_error_says_what_to_install(here, monkeypatch):
     package(here, monkeypatch, None)
     name = "minilm (sentence-transformers/all-MiniLM-L6-v2) is not in the cache"
-    assert line_of(place, "minilm") == f"69 {name}. {INSTALL_OFFLINE}"
+    assert error_line(place, "minilm") == f"69 {name}. {INSTALL_OFFLINE}"
     assert place("bert", fallback=True).stand_in == StandIn("bert", "bert-mini")  # the next in line
 
 
@@ -293,7 +293,7 @@ def test_files_give_the_splits_and_the_name_its_columns(here):
     assert data(None, {"train": "a.csv"}).row is None
     mixed = data("sst2-mini", {"validation": "a.csv"})  # without a train file the rest is the task's
     assert len(mixed.tables["validation"].rows) == 2 and len(mixed.tables["train"].rows) >= 1000
-    assert line_of(data, "sst2", {"train": "no.csv"}) == "66 there is no file 'no.csv'"
+    assert error_line(data, "sst2", {"train": "no.csv"}) == "66 there is no file 'no.csv'"
 
 
 def test_a_file_is_a_train_split_and_a_folder_has_its_own(here):
@@ -328,7 +328,7 @@ def test_a_file_is_a_train_split_and_a_folder_has_its_own(here):
     ],
 )
 def test_what_is_no_task_says_so_in_one_line(here, word, line):
-    assert line_of(data, word).startswith(line)
+    assert error_line(data, word).startswith(line)
 
 
 def test_a_task_is_fetched_with_its_configuration_and_splits(server, monkeypatch):
@@ -345,11 +345,13 @@ def test_a_data_set_of_the_hub(server):
     assert set(found.tables) == {"train", "test"} and found.row is None
     assert found.pinned == f"ann/data@{server.revision('dataset', 'ann/data')}"
     assert data("ann/data", {"test": str(write_rows(server))}, offline=False).tables["test"].columns == ("mine",)
-    assert line_of(data, "ann/data:films", offline=False) == (
+    assert error_line(data, "ann/data:films", offline=False) == (
         "2 the data set ann/data:films has no configuration 'films'; it has 'default'. Try ann/data:default"
     )
-    assert line_of(data, "ann/odd", offline=False) == "65 the data set ann/odd has no split called train, validation or test"
-    assert line_of(data, "ann/nothing", offline=False).startswith("69 the Hub has no ann/nothing, or it is private (HTTP 401)")
+    assert error_line(data, "ann/odd", offline=False) == "65 the data set ann/odd has no split called train, validation or test"
+    assert error_line(data, "ann/nothing", offline=False).startswith(
+        "69 the Hub has no ann/nothing, or it is private (HTTP 401)"
+    )
 
 
 def write_rows(server):
@@ -365,7 +367,7 @@ def test_a_stand_in_for_data_is_said_once_and_recorded(here):
         assert found.row == get_task("sst2-mini") and found.stand_in == StandIn("sst2", "sst2-mini")
         assert [kind for kind, _ in said] == ["notice"]
         assert said[0][1].startswith("stand-in: 'sst2' is not available (") and "'sst2-mini' (film opinion" in said[0][1]
-    assert line_of(data, "sst2", offline=False).startswith("69 nyu-mll/glue@bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c is not")
+    assert error_line(data, "sst2", offline=False).startswith("69 nyu-mll/glue@bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c is not")
 
 
 # ---- no socket

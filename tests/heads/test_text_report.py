@@ -16,9 +16,9 @@ NAMES = ("rouge1", "rouge2", "rougeL", "bleu", "chrf")
 WORDS = ["the", "cat", "sat", "on", "a", "mat", "don't", "U.S.", "1,000", "Running", "runs", "well-known", "--", "snake_case"]
 
 
-def report_of(given, expected, names=NAMES, **named):
+def report_of(given, expected, names=NAMES, **kwargs):
     rows = [{"source": "s", "target": text} for text in expected]
-    return make_report([{"text": text} for text in given], rows, Metrics(names, True, "texts", **named), (), 0.5)
+    return make_report([{"text": text} for text in given], rows, Metrics(names, True, "texts", **kwargs), (), 0.5)
 
 
 def drawn(seed, count=30):

@@ -231,10 +231,10 @@ def image(context, tmp_path_factory):
     return site
 
 
-def in_image(image, code, *words, **more):
+def in_image(image, code, *args, **more):
     """A process that sees the image's packages and the standard library."""
     known = {"PYTHONPATH": str(image), "PATH": os.environ["PATH"], "OMP_NUM_THREADS": "1", **more.pop("env", {})}
-    return subprocess.Popen([sys.executable, "-S", "-c", code, *words], env=known, text=True, **more)
+    return subprocess.Popen([sys.executable, "-S", "-c", code, *args], env=known, text=True, **more)
 
 
 def test_the_wheel_is_whole_and_requires_what_is_pinned(image, context, tmp_path):
