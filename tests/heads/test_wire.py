@@ -1,4 +1,4 @@
-"""What heads take and give over HTTP."""
+"""hftool/heads/wire.py: inputs, parameters and responses of the heads in the task API."""
 
 import re
 
@@ -35,12 +35,12 @@ def rows(asks, inputs, most=4, chars=10):
         (TEXT, "\ud83d a", [{"text": "? a"}]),
     ],
 )
-def test_inputs_become_rows_under_the_roles_of_the_head(asks, inputs, expected):
+def test_inputs_become_rows_with_the_roles_of_the_head(asks, inputs, expected):
     assert rows(asks, inputs) == expected
 
 
 @pytest.mark.parametrize(
-    ("asks", "inputs", "error", "said"),
+    ("asks", "inputs", "error", "message"),
     [
         (TEXT, 5, UsageError, "'inputs' has another shape"),
         (TEXT, None, UsageError, "'inputs' has another shape"),
@@ -58,24 +58,24 @@ def test_inputs_become_rows_under_the_roles_of_the_head(asks, inputs, expected):
         (TEXT, ["a", " \u200b\n"], DataError, "'inputs[1]' is empty"),
     ],
 )
-def test_other_inputs_are_refused_with_their_place(asks, inputs, error, said):
+def test_invalid_inputs_are_refused_with_their_path(asks, inputs, error, message):
     with pytest.raises(error) as caught:
         rows(asks, inputs)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
-def test_parameters_become_fields_of_the_head_and_of_its_decoding():
+def test_parameters_become_options_of_head_and_sampling():
     given = {"max_new_tokens": 5, "temperature": 0.5, "num_return_sequences": 2, "stop": ["."], "seed": 3}
     options, reply = options_of(GENERATION_PARAMETERS, given, {})
-    wanted = {"max_new_tokens": 5, "temperature": 0.5, "num_return_sequences": 2, "stop": (".",), "seed": 3}
-    assert (options, reply) == ({"sampling": wanted}, {})
+    expected = {"max_new_tokens": 5, "temperature": 0.5, "num_return_sequences": 2, "stop": (".",), "seed": 3}
+    assert (options, reply) == ({"sampling": expected}, {})
     known = head_class("fill").parameters
     assert options_of(known, {"top_k": 3}, {}) == ({"top_k": 3}, {})
     assert options_of(head_class("classify").parameters, {"top_k": 1}, {}) == ({}, {"top_k": 1})
     assert options_of(GENERATION_PARAMETERS, {}, {}) == ({}, {})
 
 
-def test_what_means_nothing_without_draws_is_left_out_and_do_sample_says_whether_there_are_any():
+def test_sampling_options_are_ignored_without_do_sample():
     assert options_of(GENERATION_PARAMETERS, {"top_p": 0.5, "temperature": 0}, {})[0] == {"sampling": {}}
     assert options_of(GENERATION_PARAMETERS, {"do_sample": True, "top_k": 4}, {})[0] == {
         "sampling": {"temperature": 1.0, "top_k": 4}
@@ -84,7 +84,7 @@ def test_what_means_nothing_without_draws_is_left_out_and_do_sample_says_whether
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "message"),
     [
         ({"max_new_token": 5}, "Did you mean 'max_new_tokens'?"),
         ({"max_new_tokens": 0}, "at least 1 and at most 9, not 0"),
@@ -103,10 +103,10 @@ def test_what_means_nothing_without_draws_is_left_out_and_do_sample_says_whether
         ({"num_return_sequences": 2}, "all be the same"),
     ],
 )
-def test_parameters_out_of_range_are_named(given, said):
+def test_parameters_out_of_range_are_errors(given, message):
     with pytest.raises(UsageError) as caught:
         options_of(GENERATION_PARAMETERS, given, {"max_new_tokens": 9, "stop": 1})
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 def head(name, **head_config):
@@ -165,36 +165,36 @@ MASK = {"start": 2, "end": 8, "fills": [{"token": "cat", "probability": 0.7}]}
         ("embed", {}, {"score": 0.5, "similarity": 0.5}, {}, {"score": 0.5}),
     ],
 )
-def test_answers_are_replied_in_the_shapes_of_the_tasks(name, row, answer, parameters, reply):
-    made = head(name)
-    assert made.reply(row, answer, parameters) == reply
+def test_responses_have_the_format_of_their_task(name, row, answer, parameters, reply):
+    task_head = head(name)
+    assert task_head.reply(row, answer, parameters) == reply
     import jsonschema
 
-    jsonschema.validate(reply, dict(made.replies))
+    jsonschema.validate(reply, dict(task_head.replies))
 
 
 @pytest.mark.parametrize("name", head_names())
-def test_what_the_schema_allows_is_taken_and_what_it_forbids_is_not(name):
+def test_json_schema_agrees_with_the_validation(name):
     import jsonschema
 
-    made = head(name)
-    schema = made.input_spec.schema(inputs=3, chars=30)
+    task_head = head(name)
+    schema = task_head.input_spec.schema(inputs=3, chars=30)
     text = "a [MASK]"
-    whole = dict.fromkeys(made.input_spec.texts, text)
+    whole = dict.fromkeys(task_head.input_spec.texts, text)
     good = [whole, [whole, whole], *([text] if len(whole) == 1 else [])]
-    bad = [5, None, [], {}, {"x": "a"}, [whole] * 4, dict.fromkeys(made.input_spec.texts, "a" * 31), {**whole, "x": "a"}]
-    bad += [] if made.input_spec.blank else [dict.fromkeys(made.input_spec.texts, " \u200b")]
+    bad = [5, None, [], {}, {"x": "a"}, [whole] * 4, dict.fromkeys(task_head.input_spec.texts, "a" * 31), {**whole, "x": "a"}]
+    bad += [] if task_head.input_spec.blank else [dict.fromkeys(task_head.input_spec.texts, " \u200b")]
     for value in good:
         jsonschema.validate(value, schema)
-        assert rows(made.input_spec, value, most=3, chars=30)
+        assert rows(task_head.input_spec, value, most=3, chars=30)
     for value in bad:
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate(value, schema)
         with pytest.raises((UsageError, DataError)):
-            rows(made.input_spec, value, most=3, chars=30)
+            rows(task_head.input_spec, value, most=3, chars=30)
 
 
-def test_a_model_of_pairs_asks_for_pairs_and_one_of_texts_for_texts():
+def test_pair_models_require_pairs_and_text_models_texts():
     assert set(head("classify", columns={"text": "a", "text_pair": "b", "label": "c"}).input_spec.texts) == {
         "text",
         "text_pair",
@@ -204,6 +204,6 @@ def test_a_model_of_pairs_asks_for_pairs_and_one_of_texts_for_texts():
     assert set(head("classify").input_spec.more) == {"text_pair"}
 
 
-def test_the_masks_of_all_families_are_in_the_pattern():
+def test_pattern_contains_the_mask_tokens_of_all_families():
     pattern = head("fill").input_spec.text_schema(100)["pattern"]
     assert re.search(pattern, "a [MASK]") and re.search(pattern, "a <mask>") and not re.search(pattern, "a MASK]")
