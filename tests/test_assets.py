@@ -177,9 +177,9 @@ def test_entity_counts_agree_with_the_readme(sentences):
 
 def test_most_test_entities_do_not_occur_in_train(sentences):
     known = {name.lower() for row in sentences["train"] for _, name in entities(row)}
-    asked = [(kind, name) for row in sentences["test"] for kind, name in entities(row)]
-    old = [kind for kind, name in asked if name.lower() in known]
-    assert len(asked) == 70 and old == ["location"] * 8
+    test_entities = [(kind, name) for row in sentences["test"] for kind, name in entities(row)]
+    old = [kind for kind, name in test_entities if name.lower() in known]
+    assert len(test_entities) == 70 and old == ["location"] * 8
     assert "Of the 70 test entities 62 do not occur in train; the other 8 are places." in readme("entities-mini")
 
 
@@ -208,8 +208,8 @@ def test_each_paragraph_belongs_to_one_split(questions):
     assert "180 to train (60 paragraphs), 40 to validate (14), 50 to test (17)" in readme("squad-mini")
     lengths = [len(text.split()) for texts in paragraphs.values() for text in texts]
     assert (min(lengths), max(lengths)) == (49, 110) and "(49 to 110 words)" in readme("squad-mini")
-    asked = Counter(folded(row["context"]) for row in all_of(questions))
-    assert set(asked.values()) <= {2, 3}
+    counts = Counter(folded(row["context"]) for row in all_of(questions))
+    assert set(counts.values()) <= {2, 3}
     ids = [row["id"] for row in all_of(questions)]
     texts = [(folded(row["context"]), folded(row["question"])) for row in all_of(questions)]
     assert len(set(ids)) == len(set(texts)) == len(ids)

@@ -390,10 +390,10 @@ def test_tags_without_prefixes_are_types():
 
 def test_sixteen_sentences_are_memorized(family):
     rng = random.Random(0)
-    people, places = ["Ann Lee", "Bob", "Max Olsen"], ["New York", "Paris", "北京"]
+    people, towns = ["Ann Lee", "Bob", "Max Olsen"], ["New York", "Paris", "北京"]
     rows = []
     for _ in range(16):
-        person, town = rng.choice(people).split(), rng.choice(places).split()
+        person, town = rng.choice(people).split(), rng.choice(towns).split()
         words = [*person, *rng.choice(["met a cast in", "was in", "said joy to"]).split(), *town, "."]
         tags = (
             [1] + [2] * (len(person) - 1) + [0] * (len(words) - len(person) - len(town) - 1) + [3] + [4] * (len(town) - 1) + [0]

@@ -463,7 +463,7 @@ def test_row_stops_at_the_last_position_of_the_model(beams):
     ids = torch.randint(2, V, (3, 16), generator=torch.Generator().manual_seed(0)) * mask
     generated = outputs(model, {"input_ids": ids, "attention_mask": mask.long()}, max_new_tokens=9, beams=beams)
     assert [(len(text), finish) for text, finish in generated] == [(0, "length"), (3, "length"), (9, "length")]
-    for row, length in ((1, 3), (2, 9)):  # each as in a batch of its own
+    for row, length in ((1, 3), (2, 9)):  # each as in a batch of one
         alone = {
             "input_ids": ids[row : row + 1, -lengths[row] :],
             "attention_mask": mask[row : row + 1, -lengths[row] :].long(),

@@ -24,10 +24,10 @@ def load(name):
     if name == "byte fallback":  # as Llama's
         pieces = ["<unk>", "<s>", "\u2581", "\u2581a", "b", *(f"<0x{byte:02X}>" for byte in range(256))]
         vocab = {piece: number for number, piece in enumerate(pieces)}
-        made = Tokenizer(models.BPE(vocab=vocab, merges=[], byte_fallback=True, unk_token="<unk>"))
+        backend = Tokenizer(models.BPE(vocab=vocab, merges=[], byte_fallback=True, unk_token="<unk>"))
         steps = [decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
-        made.decoder = decoders.Sequence(steps)
-        return PreTrainedTokenizerFast(tokenizer_object=made, bos_token="<s>", unk_token="<unk>")
+        backend.decoder = decoders.Sequence(steps)
+        return PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<s>", unk_token="<unk>")
     return AutoTokenizer.from_pretrained(MODELS / f"{name}-mini")
 
 

@@ -22,12 +22,12 @@ def trained(path, **options):
     """Trains a sentencepiece model, saves it at `path`, and returns its processor."""
     import sentencepiece
 
-    made = io.BytesIO()
+    model_bytes = io.BytesIO()
     usual = {"vocab_size": 300, "hard_vocab_limit": False, "minloglevel": 2, "num_threads": 1, "model_type": "unigram"}
     texts = iter([*families.CORPUS, *PROBES])
-    sentencepiece.SentencePieceTrainer.train(sentence_iterator=texts, model_writer=made, **{**usual, **options})
-    path.write_bytes(made.getvalue())
-    return sentencepiece.SentencePieceProcessor(model_proto=made.getvalue())
+    sentencepiece.SentencePieceTrainer.train(sentence_iterator=texts, model_writer=model_bytes, **{**usual, **options})
+    path.write_bytes(model_bytes.getvalue())
+    return sentencepiece.SentencePieceProcessor(model_proto=model_bytes.getvalue())
 
 
 def with_pieces(folder, kind, name="spiece.model", settings=None, **options):
@@ -118,7 +118,7 @@ def test_t5_without_tokenizer_json_is_trained_and_answers(tmp_path):
     families._t5(tokenizer).save_pretrained(folder)
     rows = families.write_jsonl(tmp_path / "rows.jsonl", families.LESSONS["text2text"][1](16))
     config = {"train": str(rows), "validation": str(rows), "allow_leak": True, "max_steps": 1}
-    made = workflow.finetune(str(folder), config=config, head="text2text", out=tmp_path / "run")
-    for model in (folder, made.run.path):
+    result = workflow.finetune(str(folder), config=config, head="text2text", out=tmp_path / "run")
+    for model in (folder, result.run.path):
         assert workflow.tokenize(str(model), [TEXTS[0]], max_length=200)[0].ids == [*pieces.encode(TEXTS[0]), 1]
-    assert len(workflow.infer(workflow.load(str(made.run.path)), ["red cat"])) == 1
+    assert len(workflow.infer(workflow.load(str(result.run.path)), ["red cat"])) == 1
