@@ -1,9 +1,9 @@
-"""Accuracy on SST-2 after one epoch, for several seeds; and whether the same seed gives the same weights, bit for bit.
+"""Accuracy on SST-2 after one epoch for several seeds, and whether the same seed gives bitwise equal weights.
 
     python benchmarks/accuracy_sst2.py TRAIN.tsv DEV.tsv [--seeds 0 1 2] [--out results/accuracy_sst2.json]
 
-MiniLM (22.7 M parameters, extra [offline]) with hftool's defaults but for one epoch. The first seed is run twice and the two
-model.safetensors are compared by SHA-256.
+MiniLM (22.7 M parameters, extra [offline]) with hftool's defaults, except for one epoch. The first seed is run twice and the
+two model.safetensors are compared by SHA-256.
 """
 
 import argparse
@@ -49,13 +49,13 @@ def one_run(train, dev, seed, out):
         "seconds_saving": metrics["seconds_saving"],
         "steps": metrics["steps"],
         "sha256": sha256(Path(out) / "model" / "model.safetensors"),
-        "command": " ".join(Path(word).name for word in command),
+        "command": " ".join(Path(argument).name for argument in command),
     }
 
 
 def command_line():
-    """The command as it can be typed elsewhere: files by their names."""
-    return " ".join(["python", f"benchmarks/{Path(__file__).name}", *(Path(word).name for word in sys.argv[1:])])
+    """The command line with file names instead of full paths."""
+    return " ".join(["python", f"benchmarks/{Path(__file__).name}", *(Path(argument).name for argument in sys.argv[1:])])
 
 
 def main():
@@ -75,13 +75,13 @@ def main():
             )
     from hftool.machine import this_machine
 
-    again = runs.pop()
+    repeated = runs.pop()
     result = {
         "command": command_line(),
         "runs": runs,
         "mean_accuracy": statistics.mean(run["accuracy"] for run in runs),
-        "again": again,
-        "same_seed_same_weights": again["sha256"] == runs[0]["sha256"],
+        "again": repeated,
+        "same_seed_same_weights": repeated["sha256"] == runs[0]["sha256"],
         "machine": this_machine().as_dict(),
         "versions": {name: version(name) for name in ("torch", "transformers", "accelerate", "hftool-recipes")},
     }

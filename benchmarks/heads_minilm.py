@@ -1,11 +1,11 @@
-"""MiniLM fine-tuned under four heads on public data, and its plain embeddings: each measured on data it was not trained on.
+"""MiniLM fine-tuned with four heads on public data, and its plain embeddings, evaluated on held-out data.
 
     python benchmarks/heads_minilm.py DATA [--only mrpc stsb ...] [--seed 0] [--lr 5e-5]
 
 DATA holds mrpc/train.jsonl test.jsonl, stsb/en/train.csv dev.csv test.csv, wnut17/train.jsonl dev.jsonl test.jsonl,
-squad_v1.1/small_train.jsonl small_dev.jsonl and chnsenticorp_htl/all.csv. What was measured, with its bar, is added to
-benchmarks/results/heads_minilm.json; the validation split, and nothing else, chooses the checkpoint. What another rate than a
-job's own gives is kept beside it.
+squad_v1.1/small_train.jsonl small_dev.jsonl and chnsenticorp_htl/all.csv. Each result, with its bar, is added to
+benchmarks/results/heads_minilm.json; the checkpoint is selected on the validation split only. The result of another learning
+rate than the default of a job is stored beside it.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from hftool.workflow.plan import versions
 
 RESULTS = Path(__file__).parent / "results" / "heads_minilm.json"
 MODEL = "minilm"
-# task, files by split, knobs, the split that is measured, metric, bar
+# task, files by split, settings, evaluated split, metric, bar
 JOBS: dict[str, dict[str, Any]] = {
     "mrpc": {
         "task": "mrpc",
@@ -58,7 +58,7 @@ JOBS: dict[str, dict[str, Any]] = {
         "files": {"train": "train.csv", "validation": "validation.csv", "test": "test.csv"},
         "knobs": {
             "epochs": 8,
-            "batch_size": 8,  # four of them make a step
+            "batch_size": 8,  # four of them are one optimizer step
             "accumulate": 4,
             "sort_steps": 1,
             "lr": 1e-4,
@@ -71,8 +71,8 @@ JOBS: dict[str, dict[str, Any]] = {
 EMBEDDINGS = ("stsb/en/test.csv", "spearman", 0.80)
 
 
-def thirds_of_hotels(data: Path, folder: Path) -> None:
-    """The file has no official split: 80, 10 and 10 %, drawn once; the row without a text stays where it falls."""
+def split_hotel_reviews(data: Path, folder: Path) -> None:
+    """Splits the file 80/10/10 % with a fixed seed, since it has no official split; a row without a text stays in its split."""
     with open(data / "chnsenticorp_htl" / "all.csv", encoding="utf-8", newline="") as handle:
         header, *rows = list(csv.reader(handle))
     random.Random(0).shuffle(rows)
@@ -93,7 +93,7 @@ def train(name: str, data: Path, work: Path, seed: int, lr: float | None) -> dic
     if name == "chnsenticorp_htl":
         folder = work / "hotels"
         folder.mkdir()
-        thirds_of_hotels(data, folder)
+        split_hotel_reviews(data, folder)
     files = {split: str(folder / path) for split, path in job["files"].items()}
     knobs = {**job["knobs"], "seed": seed, "patience": 0, **({"lr": lr} if lr else {})}
     started = time.perf_counter()
@@ -123,13 +123,13 @@ def embeddings(data: Path) -> dict[str, Any]:
     return {"model": MODEL, "files": path, "metric": metric, "value": report.metrics[metric], "bar": bar, "measured": numbers}
 
 
-def keep(name: str, made: Mapping[str, Any]) -> None:
-    """Add what was measured to the results, with the command and the machine."""
+def save_result(name: str, result: Mapping[str, Any]) -> None:
+    """Adds a result to the results file, with command and machine."""
     known = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
-    command = " ".join(["python", f"benchmarks/{Path(__file__).name}", *(Path(word).name for word in sys.argv[1:])])
-    known[name] = {**made, "command": command, "machine": this_machine().as_dict(), "versions": versions()}
+    command = " ".join(["python", f"benchmarks/{Path(__file__).name}", *(Path(argument).name for argument in sys.argv[1:])])
+    known[name] = {**result, "command": command, "machine": this_machine().as_dict(), "versions": versions()}
     RESULTS.write_text(json.dumps(known, indent=2) + "\n", encoding="utf-8")
-    print(f"{name}: {made['metric']} {made['value']:.4f}, bar {made['bar']}", flush=True)
+    print(f"{name}: {result['metric']} {result['value']:.4f}, bar {result['bar']}", flush=True)
 
 
 def main() -> None:
@@ -143,9 +143,9 @@ def main() -> None:
         work = Path(tempfile.mkdtemp())
         try:
             if name == "embeddings":
-                keep(name, embeddings(args.data))
+                save_result(name, embeddings(args.data))
             else:
-                keep(f"{name} at {args.lr:g}" if args.lr else name, train(name, args.data, work, args.seed, args.lr))
+                save_result(f"{name} at {args.lr:g}" if args.lr else name, train(name, args.data, work, args.seed, args.lr))
         finally:
             shutil.rmtree(work)
 

@@ -1,12 +1,12 @@
-"""Make the small models that hftool brings itself, from public-domain novels and through hftool's own loop.
+"""Trains the small bundled models on public-domain novels, with the training loop of hftool.
 
     make minis TEXT=DIR    or    python benchmarks/minis.py --text DIR --work DIR [--only gpt2] [--out hftool/assets/models]
 
-DIR holds train.txt and valid.txt: running text, paragraphs parted by blank lines. For each family a model is drawn at random
-and pre-trained by `workflow.finetune`, and the result saved in fp16 as a plain Hugging Face folder. The tokenizers are those
-that lie in hftool/assets/models, file for file: training WordPiece gives another vocabulary in each process, on the same text.
---new-tokenizers trains them anew. What was measured goes to benchmarks/results/minis.json, or with another --out there. The
-seed is 0 throughout; on one machine a family comes out the same.
+DIR holds train.txt and valid.txt: running text, paragraphs separated by blank lines. For each family a randomly initialized
+model is pre-trained by `workflow.finetune` and saved in fp16 as a plain Hugging Face folder. The tokenizers are those in
+hftool/assets/models, file for file, since WordPiece training gives a different vocabulary in each process.
+--new-tokenizers trains new ones. The results are written to benchmarks/results/minis.json, or to another --out. The
+seed is 0 throughout; on one machine the result is reproducible.
 """
 
 import argparse
@@ -28,8 +28,8 @@ TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
 VOCABULARY = 6000
 PASSAGE = 1500  # characters
 WIDTH, LAYERS, HEADS = 192, 4, 4
-MOST_BYTES = 8_000_000
-NOISE, SPAN = 0.15, 3  # share of words that T5 must restore, and words of a span: Raffel et al., 2020, section 3.3.4
+MAX_BYTES = 8_000_000
+NOISE, SPAN = 0.15, 3  # corruption rate and span length in words: Raffel et al., 2020, section 3.3.4
 SENTINELS = 100
 
 README = """# {name}
@@ -43,53 +43,53 @@ It is small and rough: it knows the words and the grammar of old novels and noth
 
 
 def paragraphs(path: Path) -> list[str]:
-    """The paragraphs of a text, their lines run together."""
+    """The paragraphs of a text, each with its lines joined."""
     blocks = path.read_text(encoding="utf-8").replace("\r", "").split("\n\n")
     return [text for block in blocks if len(text := " ".join(block.split())) > 20]
 
 
 def passages(path: Path) -> list[str]:
-    """Paragraphs run together to about PASSAGE characters, a line each."""
-    made, lines = [], []
+    """Passages of about PASSAGE characters, each of several paragraphs, one per line."""
+    found, lines = [], []
     for text in paragraphs(path):
         lines.append(text)
         if sum(map(len, lines)) > PASSAGE:
-            made.append("\n".join(lines))
+            found.append("\n".join(lines))
             lines = []
-    return made
+    return found
 
 
-def corrupted(text: str, draw: random.Random) -> dict[str, str]:
-    """A row of T5's pre-training: spans of words replaced by sentinels, and the spans after their sentinels."""
+def corrupt_spans(text: str, rng: random.Random) -> dict[str, str]:
+    """A row of T5 pre-training: source with sentinels for spans of words, target with sentinels and their spans."""
     words, source, target = text.split(), [], []
-    place = number = 0
-    while place < len(words):
-        if draw.random() < NOISE / SPAN and number < SENTINELS:
+    position = number = 0
+    while position < len(words):
+        if rng.random() < NOISE / SPAN and number < SENTINELS:
             source.append(f"<extra_id_{number}>")
-            target += [f"<extra_id_{number}>", *words[place : place + SPAN]]
-            place, number = place + SPAN, number + 1
+            target += [f"<extra_id_{number}>", *words[position : position + SPAN]]
+            position, number = position + SPAN, number + 1
         else:
-            source.append(words[place])
-            place += 1
+            source.append(words[position])
+            position += 1
     if not number:
-        return corrupted(text, draw)
+        return corrupt_spans(text, rng)
     return {"source": " ".join(source), "target": " ".join([*target, f"<extra_id_{number}>"])}
 
 
 def chunks(texts: list[str], words: int) -> list[str]:
-    """Texts cut into pieces of so many words."""
+    """Texts split into chunks of `words` words."""
     split = (text.split() for text in texts)
     return [" ".join(part[i : i + words]) for part in split for i in range(0, len(part), words) if len(part) - i > words // 2]
 
 
 def write_rows(path: Path, texts: list[str], family: str) -> None:
-    draw = random.Random(0)
-    rows = [corrupted(text, draw) for text in chunks(texts, 80)] if family == "t5" else [{"text": text} for text in texts]
+    rng = random.Random(0)
+    rows = [corrupt_spans(text, rng) for text in chunks(texts, 80)] if family == "t5" else [{"text": text} for text in texts]
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
 
 
 def make_tokenizer(family: str, texts: list[str], folder: Path, *, new: bool) -> Any:
-    """Put the files of the family's tokenizer into a folder: those that are bundled, or new ones trained on the texts."""
+    """Writes the tokenizer of a family to a folder: the bundled one, or a new one trained on the texts."""
     from transformers import AutoConfig
 
     from hftool.models import load_tokenizer
@@ -108,7 +108,7 @@ def train_tokenizer(family: str, texts: list[str]) -> Any:
 
     kinds: dict[str, Any] = {"bert": BertTokenizer, "roberta": RobertaTokenizer, "gpt2": GPT2Tokenizer, "t5": T5Tokenizer}
     tokenizer = kinds[family]().train_new_from_iterator(texts[::4], VOCABULARY)
-    if family == "roberta":  # its mask stands for the space before it, too, which transformers 5 leaves out
+    if family == "roberta":  # the mask token includes the space before it, which transformers 5 does not set
         mask = AddedToken(tokenizer.mask_token, lstrip=True, normalized=False, special=True)
         tokenizer.add_special_tokens({"mask_token": mask})
     tokenizer.model_max_length = 512 if family == "t5" else 256
@@ -163,7 +163,7 @@ def build(family: str, args: argparse.Namespace) -> dict[str, Any]:
     knobs = {"max_steps": args.steps, "epochs": 1000, "schedule": "cosine", "save_minutes": 5, "keep": 1, "patience": 0}
     knobs |= {"eval_steps": max(args.steps // 4, 1), "weight_decay": 0.01, "log_steps": 20, **KNOBS[family]}
     files = {"train": str(work / "train.jsonl"), "validation": str(work / "validation.jsonl")}
-    if family == "t5":  # sentinels are no answer: what counts here is the loss
+    if family == "t5":  # T5 is evaluated by its loss, since sentinels are not an answer
         knobs["max_new_tokens"] = 64
     result = workflow.finetune(
         str(work / "start"), config={**knobs, **files}, out=work / "run", head=HEAD[family], offline=True, progress=show
@@ -173,7 +173,7 @@ def build(family: str, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def save(family: str, facts: dict[str, Any], args: argparse.Namespace) -> int:
-    """The model in fp16 with its tokenizer, as it is bundled -> bytes of the folder."""
+    """Saves the model in fp16 with its tokenizer, as bundled; returns the size of the folder in bytes."""
     import torch
     import transformers
 
@@ -181,7 +181,7 @@ def save(family: str, facts: dict[str, Any], args: argparse.Namespace) -> int:
     shutil.rmtree(target, ignore_errors=True)
     kind = {"gpt2": "AutoModelForCausalLM", "t5": "AutoModelForSeq2SeqLM"}.get(family, "AutoModelForMaskedLM")
     model = getattr(transformers, kind).from_pretrained(source, dtype=torch.float16)
-    model.half().save_pretrained(target)  # T5 keeps some of its weights in fp32 until it is told
+    model.half().save_pretrained(target)  # T5 keeps some weights in fp32 unless they are converted explicitly
     for name in TOKENIZER_FILES:
         shutil.copyfile(args.work / family / "start" / name, target / name)
     knobs = KNOBS[family]
@@ -199,14 +199,14 @@ def save(family: str, facts: dict[str, Any], args: argparse.Namespace) -> int:
     )
     (target / "README.md").write_text(text, encoding="utf-8")
     for path in target.iterdir():
-        path.chmod(0o644)  # safetensors writes for the owner alone, and a wheel keeps that
+        path.chmod(0o644)  # safetensors makes the file readable by its owner only, and a wheel would keep that mode
     size = sum(path.stat().st_size for path in target.iterdir())
-    assert size <= MOST_BYTES, f"{target} has {size} bytes"
+    assert size <= MAX_BYTES, f"{target} has {size} bytes"
     return size
 
 
 def command_line() -> str:
-    """The command as it can be typed elsewhere: files by their names."""
+    """The command line with file names instead of full paths."""
     return " ".join(["python", f"benchmarks/{Path(__file__).name}", *(Path(word).name for word in sys.argv[1:])])
 
 
@@ -215,17 +215,17 @@ def main() -> None:
     parser.add_argument("--text", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=MODELS)
-    parser.add_argument("--new-tokenizers", action="store_true", help="train the tokenizers anew; BERT's differs each time")
+    parser.add_argument("--new-tokenizers", action="store_true", help="train new tokenizers; that of BERT differs each time")
     parser.add_argument("--only", nargs="*", default=list(HEAD), choices=list(HEAD))
     parser.add_argument("--steps", type=int, default=800)
     args = parser.parse_args()
     results = ROOT / "benchmarks" / "results" / "minis.json" if args.out == MODELS else args.out / "minis.json"
-    made = json.loads(results.read_text())["models"] if results.exists() else {}
+    found = json.loads(results.read_text())["models"] if results.exists() else {}
     for family in args.only:
         facts = build(family, args)
-        made[f"{family}-mini"] = {**facts, "bytes": save(family, facts, args), "command": command_line()}
+        found[f"{family}-mini"] = {**facts, "bytes": save(family, facts, args), "command": command_line()}
         head = {"machine": this_machine().as_dict(), "versions": versions()}
-        results.write_text(json.dumps({**head, "models": made}, indent=2) + "\n", encoding="utf-8")
+        results.write_text(json.dumps({**head, "models": found}, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""MiniLM in plain transformers code, on the rows and with the settings and the number of updates of heads_minilm.py.
+"""MiniLM fine-tuned with plain transformers code, with the rows, settings and number of updates of heads_minilm.py.
 
     python benchmarks/plain_classify.py DATA mrpc|chnsenticorp_htl [--seed 0] [--work DIR]
 
-For a bar that heads_minilm.py missed. The rows are those that hftool trains, validates and tests on. Trainer trains in bf16,
-with its own shuffle and its mean loss, keeps the checkpoint that is best on validation, and measures test. Its batches are
-drawn at random: with group_by_length, which goes from long rows to short ones again and again, it learnt nothing of the hotel
-reviews (kept in the results under that name). With --work it goes on from the newest checkpoint in that folder. What it reached
-is added to benchmarks/results/plain_classify.json, beside what heads_minilm.json says of hftool.
+This shows whether a bar that heads_minilm.py missed is reachable. The splits are those of hftool. Trainer trains in bf16,
+with its shuffling and its mean loss, keeps the best checkpoint on validation, and evaluates test. Its batches are
+random: with group_by_length, which orders each group from long to short, it learned nothing on the hotel
+reviews (stored in the results under that name). With --work it resumes from the newest checkpoint in that folder. The result
+is added to benchmarks/results/plain_classify.json, beside that of hftool from heads_minilm.json.
 """
 
 import argparse
@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from heads_minilm import JOBS, MODEL, thirds_of_hotels
-from heads_minilm import RESULTS as OURS
+from heads_minilm import JOBS, MODEL, split_hotel_reviews
+from heads_minilm import RESULTS as HFTOOL_RESULTS
 from sklearn.metrics import accuracy_score, f1_score
 
 from hftool.config import make_config
@@ -29,7 +29,7 @@ from hftool.resolve import resolve_model, resolve_task
 from hftool.workflow.plan import split, versions
 
 RESULTS = Path(__file__).parent / "results" / "plain_classify.json"
-CUT = {"mrpc": 128}  # tokens, where the job does not say
+MAX_LENGTH = {"mrpc": 128}  # max_length in tokens, for jobs that do not set it
 
 
 def measure(prediction: Any) -> dict[str, float]:
@@ -41,7 +41,7 @@ def measure(prediction: Any) -> dict[str, float]:
 
 
 def arguments(work: str, knobs: Mapping[str, Any], metric: str, seed: int) -> Any:
-    """What hftool's knobs are called there."""
+    """TrainingArguments equivalent to the settings of hftool."""
     from transformers import TrainingArguments
 
     return TrainingArguments(
@@ -67,7 +67,7 @@ def arguments(work: str, knobs: Mapping[str, Any], metric: str, seed: int) -> An
 
 
 def plain(name: str, files: dict[str, str], seed: int, work: str) -> dict[str, Any]:
-    """Trainer on the rows that hftool would train on -> its metrics on validation and test, and its updates."""
+    """Trains with Trainer on the rows of hftool; returns validation and test metrics and the number of updates."""
     import datasets
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer, DataCollatorWithPadding, Trainer, set_seed
@@ -81,12 +81,12 @@ def plain(name: str, files: dict[str, str], seed: int, work: str) -> dict[str, A
     folder = resolve_model(MODEL, head="classify", offline=True, fallback=False, progress=silent).folder
     tokenizer = AutoTokenizer.from_pretrained(folder)
     tokenizer.backend_tokenizer.no_padding()
-    most = knobs.get("max_length") or CUT[name]
+    max_length = knobs.get("max_length") or MAX_LENGTH[name]
 
     def encode(rows: list[dict[str, Any]]) -> Any:
         pairs = [[row[role] for row in rows] for role in ("text", "text_pair") if role in rows[0]]
-        made = tokenizer(*pairs, truncation=True, max_length=most)
-        return datasets.Dataset.from_dict({**made, "labels": [row["label"] for row in rows]})
+        results = tokenizer(*pairs, truncation=True, max_length=max_length)
+        return datasets.Dataset.from_dict({**results, "labels": [row["label"] for row in rows]})
 
     parts = {part: encode(splits.get(part).rows) for part in ("train", "validation", "test")}
     set_seed(seed)
@@ -101,8 +101,8 @@ def plain(name: str, files: dict[str, str], seed: int, work: str) -> dict[str, A
     )
     steps = trainer.train(resume_from_checkpoint=any(Path(work).glob("checkpoint-*"))).global_step
     best = int(Path(trainer.state.best_model_checkpoint).name.rpartition("-")[2])
-    made = {part: measure(trainer.predict(parts[part])) for part in ("validation", "test")}
-    return {"steps": steps, "best_step": best, **made}
+    results = {part: measure(trainer.predict(parts[part])) for part in ("validation", "test")}
+    return {"steps": steps, "best_step": best, **results}
 
 
 def main() -> None:
@@ -110,23 +110,23 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("job", choices=["mrpc", "chnsenticorp_htl"])
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--work", help="where checkpoints are kept, to go on from there; by default nowhere")
+    parser.add_argument("--work", help="folder for checkpoints, from which a run resumes; default: a temporary folder")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as parts, tempfile.TemporaryDirectory() as work:
         folder = args.data
         if args.job == "chnsenticorp_htl":
             folder = Path(parts)
-            thirds_of_hotels(args.data, folder)
+            split_hotel_reviews(args.data, folder)
         files = {part: str(folder / path) for part, path in JOBS[args.job]["files"].items()}
-        made = plain(args.job, files, args.seed, args.work or work)
-    ours = json.loads(OURS.read_text(encoding="utf-8"))[args.job]
-    told = {key: ours[key] for key in ("knobs", "metric", "bar", "steps", "best_step", "measured", "value")}
-    command = " ".join(["python", f"benchmarks/{Path(__file__).name}", *(Path(word).name for word in sys.argv[1:])])
+        results = plain(args.job, files, args.seed, args.work or work)
+    hftool_result = json.loads(HFTOOL_RESULTS.read_text(encoding="utf-8"))[args.job]
+    reported = {key: hftool_result[key] for key in ("knobs", "metric", "bar", "steps", "best_step", "measured", "value")}
+    command = " ".join(["python", f"benchmarks/{Path(__file__).name}", *(Path(argument).name for argument in sys.argv[1:])])
     facts = {"command": command, "machine": this_machine().as_dict(), "versions": versions()}
     known = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
-    known[args.job] = {"seed": args.seed, "transformers": made, "hftool": told, **facts}
+    known[args.job] = {"seed": args.seed, "transformers": results, "hftool": reported, **facts}
     RESULTS.write_text(json.dumps(known, indent=2) + "\n", encoding="utf-8")
-    print(f"{args.job}: transformers {made['test'][told['metric']]:.4f}, hftool {told['value']:.4f}", flush=True)
+    print(f"{args.job}: transformers {results['test'][reported['metric']]:.4f}, hftool {reported['value']:.4f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""Numbers on five scales: the error of hftool beside that of plain transformers code on targets that were standardised by hand.
+"""Regression on five scales: the error of hftool and that of plain transformers code with standardized targets.
 
     python benchmarks/regression_scales.py [--model bert-mini] [--epochs 8] [--rows 720] [--seed 0]
 
-Ratings, prices, scores from -1 to 1, shares of about 0.001 and sums of about a million, each decided by words of a made-up
-advertisement, with noise. Both sides begin with the same new head, see the same rows in the same order, in fp32 and without
-dropout, and keep the epoch with the least error on validation; so what is compared is how the numbers are treated, and not
-luck, which is larger. What was measured goes to benchmarks/results/regression_scales.json.
+Ratings, prices, scores from -1 to 1, shares of about 0.001 and sums of about a million, each determined by words of a synthetic
+advertisement, with noise. Both start with the same new head and train on the same rows in the same order, in fp32 and without
+dropout, and keep the epoch with the lowest validation error; so the comparison is about the scaling of the targets, not about
+random variation, which is larger. The results are written to benchmarks/results/regression_scales.json.
 """
 
 import argparse
@@ -29,12 +29,12 @@ from hftool.resolve import resolve_model
 from hftool.workflow.plan import versions
 
 RESULTS = Path(__file__).parent / "results" / "regression_scales.json"
-BAR = 1.02  # of the error of plain code
+BAR = 1.02  # times the error of plain code
 BATCH, LR, CLIP, WARMUP, DECAY = 32, 3e-4, 1.0, 0.06, 0.01
 KINDS = ("bed", "lamp", "sofa", "chair", "table", "desk", "shelf", "mirror")
 WORDS = ("designer", "plain", "cheap", "old", "fine", "broken")
 Rows = list[dict[str, Any]]
-# a number from 0 to 1, which the words decide -> the number in the file
+# value from 0 to 1 determined by the words -> number in the file
 SCALES: dict[str, Callable[[float], float]] = {
     "ratings, 1 to 5": lambda x: round(1 + 4 * x, 1) + 0.05,
     "prices, 3 to 1208": lambda x: round(3 + 1205 * x * x, 1) + 0.01,
@@ -46,20 +46,20 @@ SCALES: dict[str, Callable[[float], float]] = {
 
 def make_rows(count: int, seed: int) -> list[tuple[str, float]]:
     rng = random.Random(seed)
-    made = []
+    values = []
     for i in range(count):
         word, kind = rng.randrange(len(WORDS)), rng.randrange(len(KINDS))
         value = 0.75 * word / (len(WORDS) - 1) + 0.2 * kind / (len(KINDS) - 1) + rng.uniform(0, 0.05)
-        made.append((f"A {WORDS[word]} {KINDS[kind]}, ad number {i}", value))
-    return made
+        values.append((f"A {WORDS[word]} {KINDS[kind]}, ad number {i}", value))
+    return values
 
 
 def error(answers: Sequence[float], rows: Rows) -> float:
     return statistics.fmean(abs(answer - row["label"]) for answer, row in zip(answers, rows, strict=True))
 
 
-def plain(folder: Path, parts: dict[str, Rows], epochs: int, seed: int) -> float:
-    """Plain transformers code on standardised targets -> the error on test, in the unit of the file."""
+def train_plain(folder: Path, parts: dict[str, Rows], epochs: int, seed: int) -> float:
+    """Trains with plain transformers code on standardized targets; returns the test error in the unit of the file."""
     import torch
     from transformers import AutoTokenizer, set_seed
 
@@ -92,8 +92,8 @@ def plain(folder: Path, parts: dict[str, Rows], epochs: int, seed: int) -> float
     best = (float("inf"), float("inf"))
     model.train()
     for plan in plans:
-        for places in plan:
-            rows = [parts["train"][i] for i in places]
+        for indices in plan:
+            rows = [parts["train"][i] for i in indices]
             inputs = tokenizer([row["text"] for row in rows], padding=True, return_tensors="pt")
             targets = torch.tensor([(row["label"] - mean) / scale for row in rows])
             torch.nn.functional.mse_loss(model(**inputs).logits[:, 0], targets).backward()
@@ -106,8 +106,8 @@ def plain(folder: Path, parts: dict[str, Rows], epochs: int, seed: int) -> float
     return best[1]
 
 
-def ours(folder: Path, parts: dict[str, Rows], epochs: int, seed: int, work: Path) -> tuple[float, dict[str, Any]]:
-    """hftool on the numbers as they stand in the file -> the error on test, and the report."""
+def train_hftool(folder: Path, parts: dict[str, Rows], epochs: int, seed: int, work: Path) -> tuple[float, dict[str, Any]]:
+    """Trains with hftool on the original numbers; returns the test error and the report."""
     files = {}
     for name, rows in parts.items():
         files[name] = str(work / f"{name}.jsonl")
@@ -133,21 +133,21 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=720)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
-    made, sixth = make_rows(given.rows, given.seed), given.rows // 6
+    values, sixth = make_rows(given.rows, given.seed), given.rows // 6
     found: dict[str, Any] = {}
-    with tempfile.TemporaryDirectory() as place:
-        folder = without_dropout(given.model, Path(place) / "model")
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = without_dropout(given.model, Path(temporary) / "model")
         for name, number in SCALES.items():
-            rows = [{"text": text, "label": number(value)} for text, value in made]
+            rows = [{"text": text, "label": number(value)} for text, value in values]
             parts = {"train": rows[2 * sixth :], "validation": rows[:sixth], "test": rows[sixth : 2 * sixth]}
-            work = Path(place) / f"scale-{len(found)}"
+            work = Path(temporary) / f"scale-{len(found)}"
             work.mkdir()
-            mine, report = ours(folder, parts, given.epochs, given.seed, work)
-            theirs = plain(folder, parts, given.epochs, given.seed)
+            hftool_error, report = train_hftool(folder, parts, given.epochs, given.seed, work)
+            plain_error = train_plain(folder, parts, given.epochs, given.seed)
             found[name] = {
-                "hftool": mine,
-                "plain": theirs,
-                "ratio": mine / theirs,
+                "hftool": hftool_error,
+                "plain": plain_error,
+                "ratio": hftool_error / plain_error,
                 "median_alone": report["median_baseline"]["mean_absolute_error"],
                 "pearson": report["pearson"],
             }

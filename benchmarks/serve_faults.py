@@ -1,20 +1,20 @@
-"""hftool beside LitServe (a classifier) and `transformers serve` (a small GPT-2): what each does when something goes wrong.
+"""Behaviour under faults: hftool, LitServe (a classifier) and `transformers serve` (a small GPT-2).
 
     python benchmarks/serve_faults.py [RUN] [--only malformed slow gone poison term] [--out results/serve_faults.json]
 
 RUN is a fine-tuned classifier; without it a MiniLM is fine-tuned on sst2-mini first (extra [offline]). The GPT-2 is gpt2-mini.
-Every server gets the same faults, and is as it comes: no option but those that name the model and the port. Needs litserve and
+Every server gets the same faults and runs with its defaults, except for the model and the port. Needs litserve and
 transformers[serving].
 
-malformed  18 requests that are wrong, as truncated JSON, bytes that are no UTF-8, 100,000 brackets, a zipped body, 8 MB.
-           Counted: refused (4xx), failed (5xx), taken (200), closed without a word or not answered within 20 s.
-slow       clients that send two bytes a second of headers, or of the body, that never read, that are idle: seconds until no
-           process of the server holds the connection any more; at most --hold seconds are waited.
-gone       clients that ask and hang up after 0.5 s: processor seconds that the server takes, as a share of those that it takes
-           for as many that wait for their answers; in both without what as many requests to its health route take.
-poison     16 requests at a time, one of which is of a wrong type, or makes the model answer NaN (one embedding of the model was
-           damaged for this): how many of the 15 others have the answer that they have alone.
-term       SIGTERM while 32 clients ask: how many of the requests then under way were answered, seconds to the end, exit code,
+malformed  18 invalid requests, such as truncated JSON, invalid UTF-8, 100,000 brackets, a compressed body, 8 MB.
+           Counted: refused (4xx), failed (5xx), accepted (200), closed without a response or not answered within 20 s.
+slow       clients that send two bytes per second of headers or body, that never read, or that are idle: seconds until no
+           process of the server holds the connection any more, up to --hold seconds.
+gone       clients that send a request and disconnect after 0.5 s: CPU seconds of the server, as a share of those for the same
+           number of clients that wait, both minus the CPU seconds of as many requests to its health route.
+poison     16 concurrent requests, one of which has a wrong type or makes the model return NaN (one embedding of the model is
+           damaged for this): how many of the 15 others get the same answer as alone.
+term       SIGTERM while 32 clients send requests: how many requests in flight were answered, seconds until exit, exit code,
            processes left behind.
 """
 
@@ -37,19 +37,19 @@ from typing import Any
 
 import psutil
 import serving
-from serving import CLOSED, Connection, Reply, Server, hftool_server, keep, mixed_texts, request, running
+from serving import CLOSED, Connection, Reply, Server, hftool_server, mixed_texts, request, running, save_result
 
 FAULTS = ("malformed", "slow", "gone", "poison", "term")
 WRITER = Path(__file__).parent.parent / "hftool" / "assets" / "models" / "gpt2-mini"
 OFFLINE = {"HF_HUB_OFFLINE": "1"}
 GOODS = [f"a {first} and {second}" for first in ("good", "bad", "warm") for second in ("long", "new", "odd", "red", "dull")]
 POISONED_WORD = "film"
-POISONED_FROM = 100  # GPT-2: the position from which on its embeddings are damaged
+POISONED_FROM = 100  # GPT-2: position embeddings are damaged from this position on
 
 
 @dataclass(frozen=True)
 class Arm:
-    """A server with one model. key: the field of its requests that holds the text; more: the other fields."""
+    """A server with one model. key: request field of the text; more: the other request fields."""
 
     name: str
     command: Sequence[str]
@@ -60,27 +60,27 @@ class Arm:
     slow_text: str
 
     def body(self, text: Any, **more: Any) -> bytes:
-        """A request's JSON."""
+        """The JSON body of a request."""
         return json.dumps({self.key: text, **self.more, **more}).encode()
 
     def message(self, text: Any, **more: Any) -> bytes:
-        """A request as it goes over the wire."""
+        """The bytes of a request."""
         return request(self.path, self.body(text, **more))
 
     @contextlib.contextmanager
     def started(self) -> Iterator[Server]:
-        """The server, after it has answered a request."""
+        """The running server, after its first answer."""
         with running(self.name.replace(" ", "-"), self.command, ready=self.ready, environment=OFFLINE) as server:
-            first = asyncio.run(answers(server, self, ["a good day"], **short(self)))[0]
+            first = asyncio.run(answers(server, self, ["a good day"], **token_limit(self)))[0]
             if not isinstance(first, Reply) or first.status != 200:
                 sys.exit(f"{self.name} does not answer: {first}")
             yield server
 
 
-def arms(classifier: str, writer: str) -> list[Arm]:
-    """The four: two servers for each of the models."""
+def arms(classifier: str, generator: str) -> list[Arm]:
+    """The four arms: two servers for each of the two models."""
     here = Path(__file__).parent
-    long = " ".join(mixed_texts(40))[:300]  # not longer than a model that was trained on sentences reads
+    long = " ".join(mixed_texts(40))[:300]  # within the maximum length of a model trained on sentences
     writing = {"max_tokens": 100, "temperature": 0}
     venv = Path(sys.executable).parent
     return [
@@ -96,7 +96,7 @@ def arms(classifier: str, writer: str) -> list[Arm]:
         ),
         Arm(
             "hftool, GPT-2",
-            hftool_server(f"writer={writer}"),
+            hftool_server(f"writer={generator}"),
             "/readyz",
             "/v1/completions",
             "prompt",
@@ -105,18 +105,18 @@ def arms(classifier: str, writer: str) -> list[Arm]:
         ),
         Arm(
             "transformers serve, GPT-2",
-            [str(venv / "transformers"), "serve", writer, "--device", "cpu", "--host", serving.HOST, "--port", "{port}"],
+            [str(venv / "transformers"), "serve", generator, "--device", "cpu", "--host", serving.HOST, "--port", "{port}"],
             "/health",
             "/v1/completions",
             "prompt",
-            {"model": writer, **writing},
+            {"model": generator, **writing},
             "It was a",
         ),
     ]
 
 
 def plain_folder(model: str) -> str:
-    """The folder of the model itself: a run folder holds it as `model`."""
+    """The model folder, which in a run folder is `model`."""
     inner = Path(model) / "model"
     return str(inner if inner.is_dir() else model)
 
@@ -124,13 +124,13 @@ def plain_folder(model: str) -> str:
 # ---- malformed
 
 
-def wrong_requests(arm: Arm) -> dict[str, bytes]:
-    """Requests that no server should take, by what is wrong with them."""
+def invalid_requests(arm: Arm) -> dict[str, bytes]:
+    """Requests that a server should refuse, by their fault."""
     key, path = arm.key, arm.path
     rest = "".join(f', "{name}": {json.dumps(value)}' for name, value in arm.more.items())
 
-    def text(words: str) -> bytes:
-        return request(path, words.encode())
+    def text(labels: str) -> bytes:
+        return request(path, labels.encode())
 
     good = arm.body("a text")
     return {
@@ -156,31 +156,30 @@ def wrong_requests(arm: Arm) -> dict[str, bytes]:
 
 
 def malformed(arm: Arm, options: argparse.Namespace) -> dict[str, Any]:
-    """Each wrong request on a connection of its own, one after the other."""
+    """Sends each invalid request on a separate connection, one after the other."""
 
     async def all_of(server: Server) -> dict[str, str]:
-        met = {}
-        for name, message in wrong_requests(arm).items():
+        outcomes = {}
+        for name, message in invalid_requests(arm).items():
             try:
-                met[name] = str((await Connection(server.port).ask(message, 20)).status)
+                outcomes[name] = str((await Connection(server.port).ask(message, 20)).status)
             except CLOSED:
-                met[name] = "closed"
+                outcomes[name] = "closed"
             except TimeoutError:
-                met[name] = "no answer in 20 s"
-        return met
+                outcomes[name] = "no answer in 20 s"
+        return outcomes
 
     with arm.started() as server:
-        met = asyncio.run(all_of(server))
+        outcomes = asyncio.run(all_of(server))
         still = asyncio.run(answers(server, arm, ["a good day"]))
-    kinds = Counter({"4": "refused", "5": "failed", "2": "taken"}.get(status[0], "silent") for status in met.values())
-    shown = (
-        f"{kinds['refused']} of {len(met)} refused, {kinds['failed']} failed, {kinds['taken']} taken, {kinds['silent']} silent"
-    )
-    return {"shown": shown, "met": met, "answers_afterwards": isinstance(still[0], Reply) and still[0].status == 200}
+    kinds = Counter({"4": "refused", "5": "failed", "2": "accepted"}.get(status[0], "silent") for status in outcomes.values())
+    counts = (f"{kinds[kind]} {kind}" for kind in ("failed", "accepted", "silent"))
+    summary = f"{kinds['refused']} of {len(outcomes)} refused, {', '.join(counts)}"
+    return {"shown": summary, "met": outcomes, "answers_afterwards": isinstance(still[0], Reply) and still[0].status == 200}
 
 
 async def answers(server: Server, arm: Arm, texts: Sequence[Any], **more: Any) -> list[Reply | BaseException]:
-    """The texts asked at the same time, each on a connection of its own."""
+    """Sends the texts concurrently, each on a separate connection."""
     return await asyncio.gather(
         *(Connection(server.port).ask(arm.message(text, **more), 180) for text in texts), return_exceptions=True
     )
@@ -190,15 +189,18 @@ async def answers(server: Server, arm: Arm, texts: Sequence[Any], **more: Any) -
 
 
 def slow(arm: Arm, options: argparse.Namespace) -> dict[str, Any]:
-    """The four slow clients at the same time."""
+    """Runs the four slow clients at the same time."""
     with arm.started() as server:
         kinds, starts = {}, {}
         for kind in ("idle", "reading", "headers", "body"):
-            kinds[kind] = begun(kind, server, arm)
+            kinds[kind] = open_slow_client(kind, server, arm)
             starts[kind] = time.monotonic()
         closed = dict.fromkeys(kinds, float("inf"))
         ports = {kind: line.getsockname()[1] for kind, line in kinds.items()}
-        end, seen = time.monotonic() + options.hold, set()  # seen: taken by the server, which on a busy machine takes a while
+        end, seen = (
+            time.monotonic() + options.hold,
+            set(),
+        )  # seen: accepted by the server, which may take a while on a busy machine
         while time.monotonic() < end and float("inf") in closed.values():
             held = {c.raddr.port for p in server.tree() for c in connections(p) if c.raddr}
             for kind, line in kinds.items():
@@ -212,24 +214,24 @@ def slow(arm: Arm, options: argparse.Namespace) -> dict[str, Any]:
             time.sleep(0.5)
         for line in kinds.values():
             line.close()
-    words = {kind: f"{seconds:.0f} s" if seconds < options.hold else "never" for kind, seconds in closed.items()}
-    shown = "closed after: " + ", ".join(f"{kind} {word}" for kind, word in words.items())
+    labels = {kind: f"{seconds:.0f} s" if seconds < options.hold else "never" for kind, seconds in closed.items()}
+    summary = "closed after: " + ", ".join(f"{kind} {label}" for kind, label in labels.items())
     return {
-        "shown": shown,
+        "shown": summary,
         "held_for": options.hold,
         "seconds": {k: v if v < options.hold else None for k, v in closed.items()},
     }
 
 
 def connections(process: psutil.Process) -> list[Any]:
-    """The connections that a process has open."""
+    """The open connections of a process."""
     try:
         return [c for c in process.net_connections("tcp") if c.status in ("ESTABLISHED", "CLOSE_WAIT")]
     except psutil.Error:
         return []
 
 
-def begun(kind: str, server: Server, arm: Arm) -> socket.socket:
+def open_slow_client(kind: str, server: Server, arm: Arm) -> socket.socket:
     """A slow client that has sent its first bytes."""
     line = socket.socket()
     if kind == "reading":
@@ -242,10 +244,10 @@ def begun(kind: str, server: Server, arm: Arm) -> socket.socket:
     elif kind == "body":
         line.sendall(head.replace(b"Content-Length: ", b"Content-Length: 9") + b"\r\n\r\n{")
     elif kind == "idle":
-        line.sendall(arm.message("a good day", **short(arm)))
+        line.sendall(arm.message("a good day", **token_limit(arm)))
         line.settimeout(60)
         line.recv(65536)
-    else:  # one request behind the other, until the server takes no more: its replies are never read
+    else:  # pipelined requests until the server stops reading; the responses are never read
         line.setblocking(False)
         document = request("/openapi.json", b"", method="GET")
         with contextlib.suppress(OSError):
@@ -254,66 +256,66 @@ def begun(kind: str, server: Server, arm: Arm) -> socket.socket:
     return line
 
 
-# ---- gone
+# ---- disconnected clients
 
 
-def gone(arm: Arm, options: argparse.Namespace) -> dict[str, Any]:
-    """Processor seconds for clients that wait, and for clients that do not; without those that as many requests take for which
-    there is nothing to compute."""
-    count = options.gone // 4 if "max_tokens" in arm.more else options.gone
+def disconnected(arm: Arm, options: argparse.Namespace) -> dict[str, Any]:
+    """CPU seconds for clients that wait and for clients that disconnect, minus those of as many requests that need
+    no forward pass."""
+    count = options.disconnects // 4 if "max_tokens" in arm.more else options.disconnects
 
-    met: Counter[str] = Counter()
+    outcomes: Counter[str] = Counter()
 
     async def wait(server: Server) -> None:
         replies = await answers(server, arm, [f"{number} {arm.slow_text}" for number in range(count)])
-        met.update(str(reply.status) if isinstance(reply, Reply) else type(reply).__name__ for reply in replies)
+        outcomes.update(str(reply.status) if isinstance(reply, Reply) else type(reply).__name__ for reply in replies)
 
     async def hang_up(server: Server) -> None:
         lines = [await asyncio.open_connection(serving.HOST, server.port) for _ in range(count)]
-        for number, (_, writer) in enumerate(lines):
-            writer.write(arm.message(f"{number} {arm.slow_text}"))
-        await asyncio.sleep(0.5)  # so that the server has read them
-        for _, writer in lines:
-            writer.close()
+        for number, (_, generator) in enumerate(lines):
+            generator.write(arm.message(f"{number} {arm.slow_text}"))
+        await asyncio.sleep(0.5)  # gives the server time to read them
+        for _, generator in lines:
+            generator.close()
 
-    async def nothing(server: Server) -> None:
+    async def health(server: Server) -> None:
         await asyncio.gather(*(Connection(server.port).ask(request(arm.ready, b"", method="GET")) for _ in range(count)))
 
     with arm.started() as server:
         time.sleep(2)
         idle = rate(server, 4.0)
-        seconds = [worked(server, job, idle) for job in (nothing, wait, hang_up)]
-    empty, waited, left = seconds
-    share = max(0.0, left - empty) / max(waited - empty, 1e-3)
+        seconds = [cpu_seconds_of(server, job, idle) for job in (health, wait, hang_up)]
+    empty, waited, remaining = seconds
+    share = max(0.0, remaining - empty) / max(waited - empty, 1e-3)
     return {
-        "shown": f"{share:.0%} of the work is done for nobody",
+        "shown": f"{share:.0%} of the work is done for disconnected clients",
         "clients": count,
-        "met_by_those_who_wait": dict(met),
+        "met_by_those_who_wait": dict(outcomes),
         "cpu_seconds_a_second_idle": idle,
         "cpu_seconds_of_http": empty,
         "cpu_seconds_answered": waited,
-        "cpu_seconds_gone": left,
+        "cpu_seconds_gone": remaining,
         "share": share,
     }
 
 
-def worked(server: Server, job: Callable[[Server], Coroutine[Any, Any, None]], idle: float) -> float:
-    """Processor seconds that the server takes for a job, until it does nothing again."""
+def cpu_seconds_of(server: Server, job: Callable[[Server], Coroutine[Any, Any, None]], idle: float) -> float:
+    """CPU seconds of the server for a job, until it is idle again."""
     started, before = time.monotonic(), server.cpu_seconds()
     asyncio.run(job(server))
-    quiet(server, idle)
+    wait_until_idle(server, idle)
     return server.cpu_seconds() - before - idle * (time.monotonic() - started)
 
 
 def rate(server: Server, seconds: float = 1.0) -> float:
-    """Processor seconds that it takes, a second."""
+    """CPU seconds of the server per second."""
     before, started = server.cpu_seconds(), time.monotonic()
     time.sleep(seconds)
     return (server.cpu_seconds() - before) / (time.monotonic() - started)
 
 
-def quiet(server: Server, idle: float, within: float = 60.0) -> None:
-    """Wait until the server has done no more than when idle for 2 s."""
+def wait_until_idle(server: Server, idle: float, within: float = 60.0) -> None:
+    """Waits until the server has been idle for 2 s."""
     end, still = time.monotonic() + within, 0
     while time.monotonic() < end and still < 2:
         still = still + 1 if rate(server) < 1.5 * idle + 0.05 else 0
@@ -323,27 +325,27 @@ def quiet(server: Server, idle: float, within: float = 60.0) -> None:
 
 
 def poison(arm: Arm, options: argparse.Namespace) -> dict[str, Any]:
-    """15 good requests and a bad one at the same time, again and again."""
+    """Sends 15 valid requests and an invalid one concurrently, repeatedly."""
     goods = [f"{text} day" for text in GOODS]
     bads = {"a wrong type": 5, "NaN": f"a {POISONED_WORD} " * POISONED_FROM}
-    more = short(arm)
-    made: dict[str, Any] = {}
+    more = token_limit(arm)
+    found: dict[str, Any] = {}
     with arm.started() as server:
         alone = [outcome(asyncio.run(answers(server, arm, [text], **more))[0]) for text in goods]
         for name, bad in bads.items():
-            right, met = 0, Counter[str]()
+            correct, outcomes = 0, Counter[str]()
             for _ in range(options.rounds):
                 *others, last = asyncio.run(answers(server, arm, [*goods, bad], **more))
-                right += sum(same(outcome(reply), want) for reply, want in zip(others, alone, strict=True))
-                met[str(last.status) if isinstance(last, Reply) else type(last).__name__] += 1
-            made[name] = {"neighbours_right": right, "of": len(goods) * options.rounds, "poison_met": dict(met)}
+                correct += sum(same(outcome(reply), want) for reply, want in zip(others, alone, strict=True))
+                outcomes[str(last.status) if isinstance(last, Reply) else type(last).__name__] += 1
+            found[name] = {"neighbours_right": correct, "of": len(goods) * options.rounds, "poison_met": dict(outcomes)}
         ready = serving.status_of(server.port, arm.ready)
-    shown = "; ".join(f"{name}: {m['neighbours_right']} of {m['of']} neighbours right" for name, m in made.items())
-    return {"shown": shown, **made, "alive_afterwards": ready == 200}
+    summary = "; ".join(f"{name}: {m['neighbours_right']} of {m['of']} neighbours right" for name, m in found.items())
+    return {"shown": summary, **found, "alive_afterwards": ready == 200}
 
 
 def outcome(reply: Reply | BaseException) -> Any:
-    """What a reply says, without what differs from one to the next."""
+    """The content of a response without fields that differ between requests."""
     if not isinstance(reply, Reply) or reply.status != 200:
         return None
     content = reply.content()
@@ -353,7 +355,7 @@ def outcome(reply: Reply | BaseException) -> Any:
 
 
 def same(one: Any, other: Any) -> bool:
-    """Equal but for what a batch does to the last digits."""
+    """Equal up to rounding differences between batches."""
     if isinstance(one, float) and isinstance(other, float):
         return abs(one - other) < 1e-4
     if isinstance(one, list) and isinstance(other, list):
@@ -364,9 +366,9 @@ def same(one: Any, other: Any) -> bool:
 
 
 @contextlib.contextmanager
-def poisoned(model: str) -> Iterator[str]:
-    """A copy of a model, one embedding of which is no number: the one of a word, or for GPT-2, whose words are its outputs,
-    too, those of the later positions."""
+def damaged_copy(model: str) -> Iterator[str]:
+    """A copy of a model with a NaN embedding: that of one word, or for GPT-2, whose word embeddings are tied to its outputs,
+    those of the later positions."""
     from safetensors.numpy import load_file, save_file
     from transformers import AutoTokenizer
 
@@ -391,80 +393,82 @@ def poisoned(model: str) -> Iterator[str]:
 
 
 def term(arm: Arm, options: argparse.Namespace) -> dict[str, Any]:
-    """SIGTERM to the first process while clients ask."""
+    """Sends SIGTERM to the first process while clients send requests."""
     with arm.started() as server:
         tree = server.tree()
-        met = asyncio.run(under_load(server, arm, options.hold + 30))
+        outcomes = asyncio.run(terminate_under_load(server, arm, options.hold + 30))
         time.sleep(1)
-        left = [process.pid for process in tree if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
-        if met["exit_code"] is None:
-            left.remove(server.process.pid)  # not ended, but not left behind either
-        for pid in left:  # ours: they were children of the server that we have started
+        remaining = [process.pid for process in tree if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
+        if outcomes["exit_code"] is None:
+            remaining.remove(server.process.pid)  # still running, but not left behind
+        for pid in remaining:  # children of the server started here
             with contextlib.suppress(psutil.NoSuchProcess):
                 psutil.Process(pid).kill()
-    word = f"in {met['seconds']:.1f} s with {met['exit_code']}" if met["exit_code"] is not None else "not at all"
-    shown = f"{met['answered']} of {met['under_way']} answered, ended {word}, {len(left)} processes left"
-    return {"shown": shown, **met, "left": len(left)}
+    label = (
+        f"in {outcomes['seconds']:.1f} s with {outcomes['exit_code']}" if outcomes["exit_code"] is not None else "not at all"
+    )
+    summary = f"{outcomes['answered']} of {outcomes['under_way']} answered, ended {label}, {len(remaining)} processes left"
+    return {"shown": summary, **outcomes, "left": len(remaining)}
 
 
-async def under_load(server: Server, arm: Arm, within: float, clients: int = 32) -> dict[str, Any]:
-    """32 clients, SIGTERM after 3 s; what became of what was under way then, and when the process ended."""
-    signalled: list[float] = []
-    under_way: Counter[str] = Counter()
+async def terminate_under_load(server: Server, arm: Arm, within: float, clients: int = 32) -> dict[str, Any]:
+    """32 clients, SIGTERM after 3 s: outcomes of the requests in flight, and the time until exit."""
+    terminated: list[float] = []
+    in_flight: Counter[str] = Counter()
     later: Counter[str] = Counter()
 
     async def one(number: int) -> None:
         connection = Connection(server.port)
         while True:
             sent = time.monotonic()
-            before = not signalled
+            before = not terminated
             try:
-                reply = await connection.ask(arm.message(f"{number} a good day", **short(arm)), 60)
-                word = str(reply.status)
+                reply = await connection.ask(arm.message(f"{number} a good day", **token_limit(arm)), 60)
+                label = str(reply.status)
             except (*CLOSED, TimeoutError) as error:
-                word = type(error).__name__
-            if signalled and before and sent < signalled[0]:
-                under_way[word] += 1
-            elif signalled:
-                later[word] += 1
-            if signalled and word != "200":
+                label = type(error).__name__
+            if terminated and before and sent < terminated[0]:
+                in_flight[label] += 1
+            elif terminated:
+                later[label] += 1
+            if terminated and label != "200":
                 connection.close()
                 return
-            if signalled and time.monotonic() - signalled[0] > 10:
+            if terminated and time.monotonic() - terminated[0] > 10:
                 return
 
     async def stop() -> tuple[int | None, float]:
         await asyncio.sleep(3)
-        signalled.append(time.monotonic())
+        terminated.append(time.monotonic())
         server.process.send_signal(signal.SIGTERM)
-        while server.process.poll() is None and time.monotonic() - signalled[0] < within:
+        while server.process.poll() is None and time.monotonic() - terminated[0] < within:
             await asyncio.sleep(0.02)
-        return server.process.poll(), time.monotonic() - signalled[0]
+        return server.process.poll(), time.monotonic() - terminated[0]
 
     (code, seconds), *_ = await asyncio.gather(stop(), *(one(number) for number in range(clients)))
     return {
-        "under_way": sum(under_way.values()),
-        "answered": under_way["200"],
-        "met": dict(under_way),
+        "under_way": sum(in_flight.values()),
+        "answered": in_flight["200"],
+        "met": dict(in_flight),
         "met_later": dict(later),
         "exit_code": code,
         "seconds": seconds,
     }
 
 
-def short(arm: Arm) -> dict[str, Any]:
-    """For those that write: not more than this."""
+def token_limit(arm: Arm) -> dict[str, Any]:
+    """Limits the generated tokens of generation models."""
     return {"max_tokens": 16} if "max_tokens" in arm.more else {}
 
 
-# ---- all of it
+# ---- results
 
 
 def table(results: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
-    """One line a fault and server."""
+    """One line per fault and server."""
     lines = []
     for fault, by_arm in results.items():
-        lines += [f"{fault:<11}{name:<27}{made['shown']}" for name, made in by_arm.items()]
+        lines += [f"{fault:<11}{name:<27}{found['shown']}" for name, found in by_arm.items()]
     return "\n".join(lines)
 
 
@@ -472,17 +476,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", nargs="?", metavar="RUN")
     parser.add_argument("--only", nargs="*", default=FAULTS, choices=FAULTS)
-    parser.add_argument("--servers", nargs="*", help="only those whose names hold one of these words")
-    parser.add_argument("--hold", type=float, default=75.0, help="seconds that a slow client is watched")
-    parser.add_argument("--rounds", type=int, default=10, help="of poison")
-    parser.add_argument("--gone", type=int, default=400, help="clients that hang up; of GPT-2 a quarter")
+    parser.add_argument("--servers", nargs="*", help="only servers whose names contain one of these strings")
+    parser.add_argument("--hold", type=float, default=75.0, help="maximum seconds to observe a slow client")
+    parser.add_argument("--rounds", type=int, default=10, help="rounds of poison")
+    parser.add_argument(
+        "--gone", dest="disconnects", type=int, default=400, help="clients that disconnect; a quarter of them for GPT-2"
+    )
     parser.add_argument("--out")
     options = parser.parse_args()
     serving.stop_servers_on_sigterm()
     faults: dict[str, Callable[[Arm, argparse.Namespace], dict[str, Any]]] = {
         "malformed": malformed,
         "slow": slow,
-        "gone": gone,
+        "gone": disconnected,
         "poison": poison,
         "term": term,
     }
@@ -493,16 +499,16 @@ def main() -> None:
 
             model = fine_tuned()
             stack.callback(shutil.rmtree, Path(model).parent)
-        bad = [stack.enter_context(poisoned(one)) for one in (model, str(WRITER))] if "poison" in options.only else []
+        bad = [stack.enter_context(damaged_copy(one)) for one in (model, str(WRITER))] if "poison" in options.only else []
         results: dict[str, dict[str, Any]] = {}
         for fault in options.only:
             served = arms(*bad) if fault == "poison" else arms(model, str(WRITER))
             for arm in served:
-                if options.servers and not any(word in arm.name for word in options.servers):
+                if options.servers and not any(label in arm.name for label in options.servers):
                     continue
                 results.setdefault(fault, {})[arm.name] = faults[fault](arm, options)
                 print(f"{fault:<11}{arm.name:<27}{results[fault][arm.name]['shown']}", flush=True)
-    keep(options.out, {"faults": results})
+    save_result(options.out, {"faults": results})
     print("\n" + table(results))
 
 

@@ -1,4 +1,4 @@
-"""The classifier behind LitServe, as its documents show it with batches: what benchmarks/serve_faults.py compares with.
+"""A classifier served by LitServe with batching, as in its documentation; benchmarks/serve_faults.py compares with it.
 
 python benchmarks/serve_faults_litserve.py MODEL PORT
 """
@@ -10,7 +10,7 @@ import litserve
 
 
 class Classifier(litserve.LitAPI):
-    """Texts in batches of at most 32, which are waited for 10 ms."""
+    """Classifies texts in batches of at most 32, collected for up to 10 ms."""
 
     def __init__(self, model: str) -> None:
         super().__init__(max_batch_size=32, batch_timeout=0.01)
@@ -23,7 +23,7 @@ class Classifier(litserve.LitAPI):
         self.tokenizer = AutoTokenizer.from_pretrained(self.folder)
         self.network = AutoModelForSequenceClassification.from_pretrained(self.folder, dtype=torch.float32).eval()
 
-    def decode_request(self, request):  # LitServe makes its route of the annotation: none means the JSON of the body
+    def decode_request(self, request):  # LitServe derives the route from the annotation; without one it passes the JSON body
         return request["inputs"]
 
     def batch(self, inputs: list[Any]) -> list[Any]:
@@ -34,9 +34,9 @@ class Classifier(litserve.LitAPI):
 
         with torch.inference_mode():
             features = self.tokenizer(texts, truncation=True, padding=True, return_tensors="pt")
-            chances = self.network(**features).logits.softmax(-1).tolist()
+            probabilities = self.network(**features).logits.softmax(-1).tolist()
         names = self.network.config.id2label
-        return [[{"label": names[i], "score": score} for i, score in enumerate(row)] for row in chances]
+        return [[{"label": names[i], "score": score} for i, score in enumerate(row)] for row in probabilities]
 
     def unbatch(self, output: list[Any]) -> list[Any]:
         return output

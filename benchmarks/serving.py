@@ -1,7 +1,7 @@
-"""What the benchmarks of the server share: servers as processes, a client on plain sockets, and what is made of its figures.
+"""Shared code of the server benchmarks: servers as processes, a client on plain sockets, and statistics.
 
-The client keeps one connection open for each of its callers and asks the next as soon as it is answered (a closed loop). It
-runs in one process beside the server, and reads replies with no library of HTTP, so that it costs the two cores little.
+The client keeps one connection open per caller and sends the next request as soon as it has an answer (a closed loop). It
+runs in one process beside the server and parses HTTP itself, so that it takes little CPU time.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ TEXTS = Path(__file__).parent.parent / "hftool" / "assets" / "data" / "sst2-mini
 
 @dataclass(frozen=True)
 class Server:
-    """A server in a process group of its own."""
+    """A server in a separate process group."""
 
     name: str
     process: "subprocess.Popen[bytes]"
@@ -47,14 +47,14 @@ class Server:
     log: Path
 
     def tree(self) -> list[psutil.Process]:
-        """The process and all that it has started."""
+        """The process and its descendants."""
         with contextlib.suppress(psutil.NoSuchProcess):
             parent = psutil.Process(self.process.pid)
             return [parent, *parent.children(recursive=True)]
         return []
 
     def cpu_seconds(self) -> float:
-        """Seconds of processor time that the tree has taken so far."""
+        """CPU seconds of the process tree so far."""
         total = 0.0
         for process in self.tree():
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -63,7 +63,7 @@ class Server:
         return total
 
     def memory(self) -> int:
-        """Resident bytes of the tree."""
+        """Resident memory of the process tree in bytes."""
         total = 0
         for process in self.tree():
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -71,19 +71,19 @@ class Server:
         return total
 
     def alive(self) -> bool:
-        """Whether the first process still runs."""
+        """Whether the main process is running."""
         return self.process.poll() is None
 
 
 def free_port() -> int:
-    """A port that nobody listens on at this moment."""
+    """A free TCP port."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])
 
 
 def status_of(port: int, path: str, seconds: float = 2.0) -> int:
-    """The status of a GET; 0 where there is no answer."""
+    """The status of a GET request; 0 without an answer."""
     connection = http.client.HTTPConnection(HOST, port, timeout=seconds)
     try:
         connection.request("GET", path)
@@ -98,16 +98,16 @@ def status_of(port: int, path: str, seconds: float = 2.0) -> int:
 def running(
     name: str, command: Sequence[str], *, ready: str, within: float = 180.0, environment: Mapping[str, str] | None = None
 ) -> Iterator[Server]:
-    """A server that is ready to answer. `{port}` in the command becomes a free port; ready: the path that then answers 200.
+    """A running server. `{port}` in the command is replaced by a free port; ready: the path that returns 200 once it is ready.
 
-    At the end it is told to stop, and what is left of its process group after 15 s is killed.
+    On exit it gets SIGTERM, and after 15 s the rest of its process group is killed.
     """
     port = free_port()
     log = Path(tempfile.mkstemp(prefix=f"serving-{name}-", suffix=".log")[1])
-    words = [word.replace("{port}", str(port)) for word in command]
+    arguments = [argument.replace("{port}", str(port)) for argument in command]
     with log.open("wb") as handle:
         process = subprocess.Popen(
-            words, stdout=handle, stderr=handle, start_new_session=True, env={**os.environ, **(environment or {})}
+            arguments, stdout=handle, stderr=handle, start_new_session=True, env={**os.environ, **(environment or {})}
         )
     try:
         end = time.monotonic() + within
@@ -122,12 +122,12 @@ def running(
 
 
 def stop_servers_on_sigterm() -> None:
-    """Let SIGTERM end this process through the exits of its `with` blocks: Python would else leave the servers behind."""
+    """Makes SIGTERM run the exits of `with` blocks; otherwise Python would leave the servers running."""
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
-    """Stop the group that `running` has started: politely, then for good."""
+    """Stops the process group of `running`: SIGTERM first, then SIGKILL."""
     if process.poll() is None:
         process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -138,23 +138,23 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
 
 
 def hftool_server(*models: str, options: Sequence[str] = ()) -> list[str]:
-    """The command that serves these models with hftool."""
+    """The hftool command that serves these models."""
     return [sys.executable, "-m", "hftool", "serve", *models, "--port", "{port}", *options]
 
 
 def logged_milliseconds(server: Server, status: int, *, after: float) -> dict[str, float]:
-    """Percentiles of the milliseconds that hftool itself has logged for a status, without the first `after` seconds."""
+    """Percentiles of the milliseconds in hftool's access log for a status, without the first `after` seconds."""
     lines = [json.loads(line) for line in server.log.read_text(encoding="utf-8").splitlines() if line.startswith("{")]
-    asked_for = [(datetime.fromisoformat(line["time"]).timestamp(), line) for line in lines if "status" in line]
-    begin = min((when for when, line in asked_for if line["route"] == "/predict"), default=0.0) + after
-    times = [float(line["ms"]) for when, line in asked_for if line["status"] == status and when > begin]
+    sent_at = [(datetime.fromisoformat(line["time"]).timestamp(), line) for line in lines if "status" in line]
+    begin = min((when for when, line in sent_at if line["route"] == "/predict"), default=0.0) + after
+    times = [float(line["ms"]) for when, line in sent_at if line["status"] == status and when > begin]
     return {f"p{share}": round(percentile(times, share), 1) for share in (50, 90, 99)} if times else {}
 
 
 @contextlib.contextmanager
 def ahead() -> Iterator[None]:
-    """This process before all others, where the system allows it: a client on a machine of its own would not wait for the cores
-    that the server's model takes."""
+    """Raises the scheduling priority of this process if allowed: a client on another machine would not compete for the cores
+    of the server."""
     try:
         os.setpriority(os.PRIO_PROCESS, 0, -10)
     except (PermissionError, AttributeError):
@@ -170,20 +170,20 @@ def ahead() -> Iterator[None]:
 
 
 def request(path: str, body: bytes, headers: Mapping[str, str] | None = None, method: str = "POST") -> bytes:
-    """A request as it goes over the wire."""
+    """The bytes of a request."""
     lines = {"Host": f"{HOST}", "Content-Type": "application/json", "Content-Length": str(len(body)), **(headers or {})}
     head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
     return f"{method} {path} HTTP/1.1\r\n{head}\r\n".encode() + body
 
 
-def asked(path: str, content: Any, headers: Mapping[str, str] | None = None) -> bytes:
-    """A POST of JSON as it goes over the wire."""
+def json_request(path: str, content: Any, headers: Mapping[str, str] | None = None) -> bytes:
+    """The bytes of a POST request with a JSON body."""
     return request(path, json.dumps(content).encode(), headers)
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What came back, after so many seconds. `headers` have small letters."""
+    """A response and its latency in seconds. Header names are lower case."""
 
     status: int
     seconds: float
@@ -191,7 +191,7 @@ class Reply:
     body: bytes
 
     def content(self) -> Any:
-        """The body as JSON; None where it is none."""
+        """The body parsed as JSON; None if it is not JSON."""
         try:
             return json.loads(self.body)
         except ValueError:
@@ -199,7 +199,7 @@ class Reply:
 
 
 class Connection:
-    """One connection, opened when it is first needed and again when the server has closed it."""
+    """A connection, opened on first use and reopened after the server has closed it."""
 
     def __init__(self, port: int) -> None:
         self.port = port
@@ -207,7 +207,7 @@ class Connection:
         self.writer: asyncio.StreamWriter | None = None
 
     async def ask(self, message: bytes, seconds: float = 120.0) -> Reply:
-        """Send and wait for the whole reply. Raises one of CLOSED, or TimeoutError."""
+        """Sends a request and waits for the complete response. Raises one of CLOSED, or TimeoutError."""
         started = time.perf_counter()
         try:
             async with asyncio.timeout(seconds):
@@ -223,14 +223,14 @@ class Connection:
         return Reply(status, time.perf_counter() - started, headers, body)
 
     def close(self) -> None:
-        """Hang up."""
+        """Closes the connection."""
         if self.writer is not None:
             self.writer.close()
         self.reader = self.writer = None
 
 
 async def read_reply(reader: asyncio.StreamReader) -> tuple[int, dict[str, str], bytes]:
-    """Status, headers and body of one reply of HTTP/1.1."""
+    """Status, headers and body of one HTTP/1.1 response."""
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:] if line)}
     if headers.get("transfer-encoding", "").lower() == "chunked":
@@ -247,7 +247,7 @@ async def read_reply(reader: asyncio.StreamReader) -> tuple[int, dict[str, str],
 
 @dataclass
 class Load:
-    """What a load has met: seconds by status, apart for requests of its opening, and connections that were reset or refused."""
+    """Results of a load: seconds by status, separately for the opening, and connections reset or refused."""
 
     seconds: float = 0.0
     by_status: dict[int, list[float]] = field(default_factory=dict)
@@ -256,14 +256,14 @@ class Load:
     without_retry_after: int = 0
 
     def add(self, reply: Reply, *, opening: bool) -> None:
-        """Count a reply. opening: whether it was asked for in the opening."""
+        """Counts a response. opening: whether its request was sent during the opening."""
         (self.opening if opening else self.by_status).setdefault(reply.status, []).append(reply.seconds)
         if reply.status == 429 and not reply.headers.get("retry-after", "").isdigit():
             self.without_retry_after += 1
 
     @property
     def statuses(self) -> dict[int, int]:
-        """How many replies of each status, the opening included."""
+        """Number of responses by status, including the opening."""
         return {
             status: len(self.opening.get(status, [])) + len(self.by_status.get(status, []))
             for status in sorted({*self.opening, *self.by_status})
@@ -271,11 +271,11 @@ class Load:
 
     @property
     def answered_per_second(self) -> float:
-        """Replies with status 200, a second."""
+        """Responses with status 200 per second."""
         return self.statuses.get(200, 0) / self.seconds if self.seconds else 0.0
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON. Times in milliseconds."""
+        """The results for JSON, times in milliseconds."""
         return {
             "seconds": round(self.seconds, 2),
             "answered_per_second": round(self.answered_per_second, 1),
@@ -296,7 +296,7 @@ def milliseconds(by_status: Mapping[int, Sequence[float]]) -> dict[str, dict[str
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The least of the values that `share` percent of them do not exceed; NaN of nothing."""
+    """The smallest value that at least `share` percent of the values do not exceed; NaN for an empty list."""
     ordered = sorted(values)
     return ordered[max(0, math.ceil(len(ordered) * share / 100) - 1)] if ordered else math.nan
 
@@ -311,13 +311,13 @@ async def closed_loop(
     opening: float = 0.0,
     until: Callable[[], bool] = lambda: False,
 ) -> Load:
-    """So many clients ask, each the next message as soon as it has a reply, for so many seconds.
+    """Runs `clients` clients for `seconds` seconds; each sends the next message as soon as it has a response.
 
-    patience: seconds that a client waits after a 429, half of them to half as many more, so that those who were refused
-    together do not come back together. opening: seconds at the beginning that are counted apart. until: ends it early.
-    A request that is out when the time is over is waited for.
+    patience: seconds that a client waits after a 429, varied by 50 %, so that refused clients
+    do not retry at the same time. opening: seconds at the start that are counted separately. until: ends the load early.
+    Requests in flight at the end are waited for.
     """
-    load, started, draw = Load(), time.perf_counter(), random.Random(0)
+    load, started, rng = Load(), time.perf_counter(), random.Random(0)
     end = started + seconds
 
     async def one(number: int) -> None:
@@ -332,7 +332,7 @@ async def closed_loop(
             load.add(reply, opening=time.perf_counter() - reply.seconds < started + opening)
             at += 1
             if reply.status == 429 and patience:
-                await asyncio.sleep(patience * draw.uniform(0.5, 1.5))
+                await asyncio.sleep(patience * rng.uniform(0.5, 1.5))
         connection.close()
 
     await asyncio.gather(*(one(number) for number in range(clients)))
@@ -344,17 +344,17 @@ async def closed_loop(
 
 
 def mixed_texts(count: int, seed: int = 0) -> list[str]:
-    """Texts of mixed length: of 20, 14 are one sentence of sst2-mini, 5 are two to four, one is eight to twelve."""
+    """Texts of mixed length: of 20, 14 have one sentence of sst2-mini, 5 have two to four, one has eight to twelve."""
     sentences = [line.rsplit("\t", 1)[0] for line in TEXTS.read_text(encoding="utf-8").splitlines()[1:]]
-    draw = random.Random(seed)
+    rng = random.Random(seed)
     sizes = [*([(1, 1)] * 14), *([(2, 4)] * 5), (8, 12)]
-    texts = [" ".join(draw.choices(sentences, k=draw.randint(*sizes[i % 20]))) for i in range(count)]
-    draw.shuffle(texts)
+    texts = [" ".join(rng.choices(sentences, k=rng.randint(*sizes[i % 20]))) for i in range(count)]
+    rng.shuffle(texts)
     return texts
 
 
 def versions() -> dict[str, str]:
-    """The libraries that were at work."""
+    """The versions of the libraries."""
     known = {}
     for name in LIBRARIES:
         with contextlib.suppress(PackageNotFoundError):
@@ -363,12 +363,12 @@ def versions() -> dict[str, str]:
 
 
 def command_line() -> str:
-    """The command as it can be typed elsewhere: files by their names."""
-    return " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *(Path(word).name for word in sys.argv[1:])])
+    """The command line with file names instead of full paths."""
+    return " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *(Path(argument).name for argument in sys.argv[1:])])
 
 
-def keep(path: str | None, result: Mapping[str, Any]) -> None:
-    """Write a result with the command, the machine and the versions, if there is a path."""
+def save_result(path: str | None, result: Mapping[str, Any]) -> None:
+    """Writes a result with command, machine and versions, if a path is given."""
     from hftool.machine import this_machine
 
     whole = {"command": command_line(), **result, "machine": this_machine().as_dict(), "versions": versions()}
@@ -377,5 +377,5 @@ def keep(path: str | None, result: Mapping[str, Any]) -> None:
 
 
 def median(values: Sequence[float]) -> float:
-    """The middle one."""
+    """The median."""
     return statistics.median(values) if values else math.nan

@@ -1,9 +1,9 @@
-"""sst2-mini: MiniLM, fine-tuned by hftool, beside bag-of-words models, on the same test sentences.
+"""sst2-mini: MiniLM fine-tuned with hftool, and bag-of-words models, on the same test sentences.
 
     python benchmarks/sst2_mini.py [--seeds 0 1 2] [--out results/sst2_mini.json]
 
-The bag-of-words side is the best, on the validation split, of TF-IDF and counts, one and two words, three strengths of
-regularization. MiniLM is trained with hftool's defaults. Both are measured on the test split. Needs the extra [offline].
+The bag-of-words model is the best on the validation split among TF-IDF and counts, unigrams and bigrams, three strengths of
+regularization. MiniLM is trained with hftool's defaults. Both are evaluated on the test split. Needs the extra [offline].
 """
 
 import argparse
@@ -53,8 +53,8 @@ def minilm(seed):
 
 
 def command_line():
-    """The command as it can be typed elsewhere: files by their names."""
-    return " ".join(["python", f"benchmarks/{Path(__file__).name}", *(Path(word).name for word in sys.argv[1:])])
+    """The command line with file names instead of full paths."""
+    return " ".join(["python", f"benchmarks/{Path(__file__).name}", *(Path(argument).name for argument in sys.argv[1:])])
 
 
 def main():

@@ -1,11 +1,11 @@
-"""Ten uneven or tied tasks: is the checkpoint that a run keeps the one that a test split prefers?
+"""Ten tasks with imbalanced classes or tied metrics: is the selected checkpoint the best one on a test split?
 
     python benchmarks/ties.py [--only NAME ...] [--seed 0]
 
-Each run keeps all its checkpoints; each of them is measured on a test split that the run never saw. Beside the one that the
-run kept stands the one that the rule of version 427113a keeps, worked out from the same evaluations: accuracy for classes, a
-tie is no better, and three evaluations in a row that are no better end the run. Rows are made up: which words decide, and how
-rare they are, is all that there is to learn. What was measured goes to benchmarks/results/ties.json.
+Each run keeps all its checkpoints, and each is evaluated on a held-out test split. The checkpoint selected by the
+run is compared with that of the rule of version 427113a, computed from the same evaluations: accuracy for classes, a
+tie is no improvement, and three evaluations without improvement end the run. Rows are synthetic: the label depends on
+words of different frequency only. The results are written to benchmarks/results/ties.json.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from hftool.workflow.plan import versions
 
 RESULTS = Path(__file__).parent / "results" / "ties.json"
 OLD_PATIENCE = 3
-OLD = {"macro_f1": "accuracy"}  # what decided about uneven classes then
+OLD = {"macro_f1": "accuracy"}  # deciding metric for imbalanced classes in that version
 COMMON = (
     "a {} from {} in {}",
     ("note", "letter", "call", "form"),
@@ -43,14 +43,14 @@ def sentence(rng: random.Random, number: int, word: str) -> str:
 
 
 def classes(words: Mapping[str, Sequence[str]], shares: Sequence[float]) -> Callable[[random.Random, int], Rows]:
-    """Rows whose label is decided by a word, in these shares."""
+    """Rows whose label depends on one word, in these shares."""
 
-    def make(rng: random.Random, count: int) -> Rows:
+    def make_rows(rng: random.Random, count: int) -> Rows:
         names = [name for name, share in zip(words, shares, strict=True) for _ in range(max(2, round(share * count)))]
         rng.shuffle(names)
         return [{"text": sentence(rng, rng.randrange(10**6), rng.choice(words[name])), "label": name} for name in names]
 
-    return make
+    return make_rows
 
 
 def pairs(rng: random.Random, count: int) -> Rows:
@@ -64,27 +64,27 @@ def pairs(rng: random.Random, count: int) -> Rows:
 
 
 def tags(rng: random.Random, count: int) -> Rows:
-    """Of the words only a few names are entities."""
+    """Rows in which only a few words are entities."""
     rows = []
     for _ in range(count):
         words = [rng.choice(["the", "a", "old", "man", "went", "home", "saw", "it", "and", "then"]) for _ in range(9)]
-        marks = ["O"] * 9
+        tag_names = ["O"] * 9
         if rng.random() < 0.25:
-            place = rng.randrange(9)
-            words[place], marks[place] = rng.choice(["London", "Paris", "Rome"]), "B-LOC"
-        rows.append({"tokens": [*words, str(rng.randrange(10**5))], "tags": [*marks, "O"]})
+            index = rng.randrange(9)
+            words[index], tag_names[index] = rng.choice(["London", "Paris", "Rome"]), "B-LOC"
+        rows.append({"tokens": [*words, str(rng.randrange(10**5))], "tags": [*tag_names, "O"]})
     return rows
 
 
 def questions(rng: random.Random, count: int) -> Rows:
-    """Most questions have no answer in their context: answering nothing is right for them."""
+    """Mostly questions without an answer in their context."""
     rows = []
     for i in range(count):
         town, number = rng.choice(["London", "Paris", "Rome", "Bath"]), rng.randrange(10**5)
         context = f"The train number {number} goes to {town} today."
-        is_asked = i % 4 == 0
-        question = "Where does the train go?" if is_asked else "Who drives the bus?"
-        answers = {"text": [town], "answer_start": [context.index(town)]} if is_asked else {"text": [], "answer_start": []}
+        with_answer = i % 4 == 0
+        question = "Where does the train go?" if with_answer else "Who drives the bus?"
+        answers = {"text": [town], "answer_start": [context.index(town)]} if with_answer else {"text": [], "answer_start": []}
         rows.append({"question": question, "context": context, "answers": answers})
     return rows
 
@@ -92,7 +92,7 @@ def questions(rng: random.Random, count: int) -> Rows:
 GOOD, BAD = ("thanks", "great", "fine", "hello"), ("refund", "broken", "angry")
 TOPICS = {"no": GOOD, "yes": BAD}
 WIDE = {"none": GOOD, "money": ("refund", "invoice"), "fault": ("broken", "cracked"), "law": ("lawyer", "court")}
-# name -> rows, epochs, further knobs
+# name -> rows, epochs, further settings
 TASKS: dict[str, tuple[Callable[[random.Random, int], Rows], int, dict[str, Any]]] = {
     "5 % positive": (classes(TOPICS, (0.95, 0.05)), 14, {}),
     "3 % positive": (classes(TOPICS, (0.97, 0.03)), 16, {}),
@@ -109,22 +109,22 @@ RATE = 1e-4
 
 
 def old_choice(history: Sequence[Mapping[str, Any]], metrics: Metrics) -> int:
-    """The step that the rule of version 427113a keeps."""
+    """The step selected by the rule of version 427113a."""
     name = OLD.get(metrics.best, metrics.best)
-    best, kept, worse = None, 0, 0
+    best, selected, worse = None, 0, 0
     for line in history:
         value = line["evaluation"][name]
         if best is None or (value > best if metrics.rises else value < best):
-            best, kept, worse = value, line["step"], 0
+            best, selected, worse = value, line["step"], 0
         else:
             worse += 1
         if worse >= OLD_PATIENCE:
             break
-    return kept
+    return selected
 
 
-def measured(run: Run, test: Path, name: str) -> dict[int, dict[str, float]]:
-    """The deciding metric and the loss of each checkpoint on the test split."""
+def evaluate_checkpoints(run: Run, test: Path, name: str) -> dict[int, dict[str, float]]:
+    """Deciding metric and loss of each checkpoint on the test split."""
     found = {}
     for step in CheckpointManager(run.checkpoints).steps():
         saved = workflow.save(run.path, out=test.parent / f"step-{step}", checkpoint=f"step-{step:06d}")
@@ -134,25 +134,25 @@ def measured(run: Run, test: Path, name: str) -> dict[int, dict[str, float]]:
 
 
 def one(name: str, work: Path, seed: int) -> dict[str, Any]:
-    make, epochs, more = TASKS[name]
+    make_rows, epochs, more = TASKS[name]
     rng = random.Random(f"{name}-{seed}")
     files = {}
     for split, count in (("train", 320), ("validation", 60), ("test", 300)):
         files[split] = work / f"{split}.jsonl"
-        files[split].write_text("".join(json.dumps(row) + "\n" for row in make(rng, count)), encoding="utf-8")
+        files[split].write_text("".join(json.dumps(row) + "\n" for row in make_rows(rng, count)), encoding="utf-8")
     knobs = {"lr": RATE, "epochs": epochs, "batch_size": 16, "keep": 1000, "seed": seed, "allow_leak": True, **more}
     given = {"train": str(files["train"]), "validation": str(files["validation"])}
     result = workflow.finetune("bert-mini", config={**knobs, **given}, out=work / "run", offline=True)
     metrics = make_predictor(workflow.load(str(result.run.path))).head.metrics()
-    on_test = measured(result.run, files["test"], metrics.best)
+    on_test = evaluate_checkpoints(result.run, files["test"], metrics.best)
     history = [
         line for line in map(json.loads, result.run.log.read_text(encoding="utf-8").splitlines()) if "evaluation" in line
     ]
-    kept, before = result.metrics["best_step"], old_choice(history, metrics)
+    selected, before = result.metrics["best_step"], old_choice(history, metrics)
     return {
         "metric": metrics.best,
         "evaluations": len(history),
-        "kept": {"step": kept, **on_test[kept]},
+        "kept": {"step": selected, **on_test[selected]},
         "kept_by_427113a": {"step": before, **on_test[before]},
         "best_on_test": max(row[metrics.best] for row in on_test.values()),
         "verdicts": result.metrics["verdicts"],
@@ -160,9 +160,9 @@ def one(name: str, work: Path, seed: int) -> dict[str, Any]:
 
 
 def is_preferred(row: Mapping[str, Any]) -> bool:
-    """Whether the test split has no more for the checkpoint of the old rule, its loss deciding a tie."""
-    name, mine, theirs = row["metric"], row["kept"], row["kept_by_427113a"]
-    return (mine[name], -mine["loss"]) >= (theirs[name], -theirs["loss"])
+    """Whether the selected checkpoint is at least as good on test as that of the old rule; the loss decides a tie."""
+    name, selected_metrics, old_metrics = row["metric"], row["kept"], row["kept_by_427113a"]
+    return (selected_metrics[name], -selected_metrics["loss"]) >= (old_metrics[name], -old_metrics["loss"])
 
 
 def main() -> None:
@@ -172,8 +172,8 @@ def main() -> None:
     given = parser.parse_args()
     found: dict[str, Any] = {}
     for name in given.only:
-        with tempfile.TemporaryDirectory() as place:
-            found[name] = one(name, Path(place), given.seed)
+        with tempfile.TemporaryDirectory() as work:
+            found[name] = one(name, Path(work), given.seed)
         found[name]["preferred"] = is_preferred(found[name])
         print(f"{name}: {found[name]}", file=sys.stderr, flush=True)
     document = {

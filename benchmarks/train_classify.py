@@ -1,12 +1,12 @@
-"""Samples a second of training: hftool beside transformers' Trainer, same data, batch size and model.
+"""Training samples per second: hftool and transformers' Trainer with the same data, batch size and model.
 
     python benchmarks/train_classify.py TRAIN.tsv [--rounds 3] [--steps 100] [--out results/train_classify.json]
 
-Three arms alternate, each in a process of its own: `hftool` as it is, `trainer` (its defaults, dynamic padding), and
-`trainer-best` (bf16 and length grouping). The clock runs over one whole epoch,
+Three arms alternate, each in a separate process: `hftool` with its defaults, `trainer` (its defaults, dynamic padding), and
+`trainer-best` (bf16 and length grouping). The clock runs over one complete epoch,
 from the start of its first step to the end of its last: both sort by length within windows of 50 steps, Trainer takes the
-longest of a window first and hftool shuffles, so that part of an epoch would compare unlike batches. Loading, and hftool's
-evaluation and saving at the end, are not in it. Needs the extra [offline].
+longest of a window first and hftool shuffles, so that part of an epoch would compare different batches. Loading, and hftool's
+evaluation and saving at the end, are not included. Needs the extra [offline].
 """
 
 import argparse
@@ -24,7 +24,7 @@ ARMS = ("hftool", "trainer", "trainer-best")
 
 
 class Clock:
-    """Seconds from the start of the first step to the end of the last."""
+    """Measures the seconds from the start of the first step to the end of the last."""
 
     def __init__(self):
         self.first = self.last = 0.0
@@ -142,8 +142,8 @@ def one_round(arm, path, steps):
 
 
 def command_line():
-    """The command as it can be typed elsewhere: files by their names."""
-    return " ".join(["python", f"benchmarks/{Path(__file__).name}", *(Path(word).name for word in sys.argv[1:])])
+    """The command line with file names instead of full paths."""
+    return " ".join(["python", f"benchmarks/{Path(__file__).name}", *(Path(argument).name for argument in sys.argv[1:])])
 
 
 def main():

@@ -1,4 +1,4 @@
-"""The tree in ARCHITECTURE.md is the tree."""
+"""The tree in ARCHITECTURE.md agrees with hftool/ and with the order of the layers."""
 
 import re
 from pathlib import Path
@@ -8,33 +8,33 @@ TEXT = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"<!-- tree: begin -->\n(.*?)<!-- tree: end -->", re.DOTALL)
 
 
-def named(text):
-    """The files and folders of hftool/ that the block names, in its order."""
+def listed(text):
+    """Files and folders of hftool/ listed in the tree block, in order."""
     return re.findall(r"^ {6}(\w+(?:\.py|/)) +\S", BLOCK.search(text)[1], flags=re.MULTILINE)
 
 
-def there():
-    """The files and folders of hftool/, without those that every package has."""
+def existing():
+    """Files and folders of hftool/, without those of every package."""
     names = {path.name + ("/" if path.is_dir() else "") for path in (ROOT / "hftool").iterdir()}
     return {name for name in names if not name.startswith("__")} - {"py.typed"}
 
 
-def test_the_tree_is_the_tree():
-    assert len(named(TEXT)) == len(set(named(TEXT)))
-    assert set(named(TEXT)) == there()
+def test_tree_lists_all_files_and_folders():
+    assert len(listed(TEXT)) == len(set(listed(TEXT)))
+    assert set(listed(TEXT)) == existing()
 
 
-def test_the_order_of_the_tree_is_that_of_the_layers():
-    """What stands above is imported by what stands below, never the other way round; see tests/test_layers.py."""
+def test_tree_has_the_order_of_the_layers():
+    """Entries import only entries above them; see tests/test_layers.py."""
     from test_layers import LEVEL
 
-    order = [name.removesuffix("/").removesuffix(".py") for name in named(TEXT)]
+    order = [name.removesuffix("/").removesuffix(".py") for name in listed(TEXT)]
     levels = [LEVEL[name] for name in order if name in LEVEL]
     assert set(order) - set(LEVEL) == {"assets"}
     assert levels == sorted(levels)
 
 
-def test_the_check_bites():
+def test_the_check_finds_violations():
     line = next(line for line in TEXT.splitlines(keepends=True) if line.startswith("      hub"))
-    assert set(named(TEXT.replace(line, ""))) != there()
-    assert set(named(TEXT.replace(line, line + line.replace("hub", "attic")))) != there()
+    assert set(listed(TEXT.replace(line, ""))) != existing()
+    assert set(listed(TEXT.replace(line, line + line.replace("hub", "attic")))) != existing()

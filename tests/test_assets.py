@@ -1,4 +1,4 @@
-"""The bundled data sets are what their READMEs say: counts, no row in two splits, spans and tags that hold."""
+"""The bundled data sets agree with their READMEs: counts, disjoint splits, valid spans and tags."""
 
 import re
 from collections import Counter
@@ -20,7 +20,7 @@ COUNTS = {
     "phrases-mini": {"train": 170, "validation": 30, "test": 40},
     "stories-mini": {"train": 100, "validation": 15, "test": 15},
 }
-KIND = {  # what is counted, in words of the README
+KIND = {  # the kind of row, as in the README
     "sst2-mini": "English sentences of film opinion",
     "entities-mini": "tokenised English rows",
     "squad-mini": "English questions on 91 short paragraphs",
@@ -39,8 +39,8 @@ def readme(name):
     return " ".join(text.split())
 
 
-def read(name):
-    """The rows of each split, as hftool reads the files; the pieces of running text for rows."""
+def read_splits(name):
+    """The rows of each split as hftool reads them; for running text, its paragraphs."""
     files = split_files(ASSETS / "data" / name)
     rows = {split: read_table(path, split).rows for split, path in files.items()}
     if name != "stories-mini":
@@ -58,7 +58,7 @@ def folded(text):
 
 
 def ngrams(texts, size):
-    """Every run of `size` words in a text, once for each text that has it."""
+    """Number of texts that contain each n-gram of `size` words."""
     runs = Counter()
     for text in texts:
         found = re.findall(r"\w+", text.lower())
@@ -66,7 +66,7 @@ def ngrams(texts, size):
     return runs
 
 
-# ---- all of them
+# ---- all data sets
 
 
 def test_all_bundled_sets_are_tested_here():
@@ -75,8 +75,8 @@ def test_all_bundled_sets_are_tested_here():
 
 
 @pytest.mark.parametrize("name", COUNTS)
-def test_counts_are_those_of_the_readme(name):
-    splits, counts, text = read(name), COUNTS[name], readme(name)
+def test_counts_agree_with_the_readme(name):
+    splits, counts, text = read_splits(name), COUNTS[name], readme(name)
     assert {split: len(rows) for split, rows in splits.items()} == counts
     assert text.startswith(f"# {name} {sum(counts.values()):,} {KIND[name]}")
     for split, verb in (("train", "train"), ("validation", "validate"), ("test", "test")):
@@ -86,8 +86,8 @@ def test_counts_are_those_of_the_readme(name):
 
 
 @pytest.mark.parametrize("name", COUNTS)
-def test_hftool_reads_them_whole_and_finds_nothing_suspicious(name):
-    """As finetune does: no row is set aside, none repeats another or stands in train and validation."""
+def test_data_sets_have_no_rejected_rows_or_quality_problems(name):
+    """As in finetune: no rejected rows, no duplicates, no leakage."""
     row = get_task(name)
     data = resolve_task(name, {}, encoding=None, offline=True, fallback=False, progress=silent)
     settings = plan.make_settings(None, model="bert", task=name)
@@ -107,7 +107,7 @@ def test_hftool_reads_them_whole_and_finds_nothing_suspicious(name):
 
 @pytest.fixture(scope="module")
 def opinions():
-    return read("sst2-mini")
+    return read_splits("sst2-mini")
 
 
 def test_opinions_are_balanced(opinions):
@@ -115,12 +115,12 @@ def test_opinions_are_balanced(opinions):
         assert Counter(row["label"] for row in rows) == {"0": len(rows) // 2, "1": len(rows) // 2}
 
 
-def test_no_opinion_stands_twice(opinions):
+def test_opinions_are_distinct(opinions):
     texts = [folded(row["sentence"]) for row in all_of(opinions)]
     assert len(set(texts)) == len(texts)
 
 
-def test_no_near_duplicates_of_opinions_across_splits(opinions):
+def test_no_near_duplicate_opinions_across_splits(opinions):
     """Two sentences that share half of their words are near duplicates (Jaccard index of at least 0.5)."""
     held = [words(row["sentence"]) for split in ("validation", "test") for row in opinions[split]]
     train = [words(row["sentence"]) for row in opinions["train"]]
@@ -139,11 +139,11 @@ def test_lengths_of_opinions_differ(opinions):
 
 @pytest.fixture(scope="module")
 def sentences():
-    return read("entities-mini")
+    return read_splits("entities-mini")
 
 
 def entities(row):
-    """(type, words) of each entity; every I- goes on with an entity of its type."""
+    """(type, words) of each entity; every I- tag continues an entity of its type."""
     found = []
     for token, tag, before in zip(row["tokens"], row["tags"], ["O", *row["tags"]], strict=False):
         assert tag == "O" or re.fullmatch("[BI]-(person|location|organization|product)", tag)
@@ -155,7 +155,7 @@ def entities(row):
     return [(kind, " ".join(tokens)) for kind, tokens in found]
 
 
-def test_tags_are_valid_and_one_a_token(sentences):
+def test_tags_are_valid_and_one_per_token(sentences):
     for row in all_of(sentences):
         assert len(row["tokens"]) == len(row["tags"])
         assert all(token and token == "".join(token.split()) for token in row["tokens"])
@@ -164,7 +164,7 @@ def test_tags_are_valid_and_one_a_token(sentences):
     assert len(set(texts)) == len(texts)
 
 
-def test_the_table_of_entities_is_true(sentences):
+def test_entity_counts_agree_with_the_readme(sentences):
     text = readme("entities-mini")
     counted = {split: Counter(kind for row in rows for kind, _ in entities(row)) for split, rows in sentences.items()}
     without = {split: sum(not entities(row) for row in rows) for split, rows in sentences.items()}
@@ -175,11 +175,11 @@ def test_the_table_of_entities_is_true(sentences):
     assert f"| all (rows without any) | {sums} |" in text
 
 
-def test_most_entities_of_the_test_are_new(sentences):
+def test_most_test_entities_do_not_occur_in_train(sentences):
     known = {name.lower() for row in sentences["train"] for _, name in entities(row)}
-    asked = [(kind, name) for row in sentences["test"] for kind, name in entities(row)]
-    old = [kind for kind, name in asked if name.lower() in known]
-    assert len(asked) == 70 and old == ["location"] * 8
+    test_entities = [(kind, name) for row in sentences["test"] for kind, name in entities(row)]
+    old = [kind for kind, name in test_entities if name.lower() in known]
+    assert len(test_entities) == 70 and old == ["location"] * 8
     assert "Of the 70 test entities 62 do not occur in train; the other 8 are places." in readme("entities-mini")
 
 
@@ -188,10 +188,10 @@ def test_most_entities_of_the_test_are_new(sentences):
 
 @pytest.fixture(scope="module")
 def questions():
-    return read("squad-mini")
+    return read_splits("squad-mini")
 
 
-def test_answers_are_exact_pieces_of_their_paragraph(questions):
+def test_answers_are_slices_of_their_paragraph(questions):
     for row in all_of(questions):
         found = row["answers"]
         assert set(row) == {"id", "context", "question", "answers"} and set(found) == {"text", "answer_start"}
@@ -201,21 +201,21 @@ def test_answers_are_exact_pieces_of_their_paragraph(questions):
         assert len(set(zip(found["text"], found["answer_start"], strict=True))) == len(found["text"]) > 0
 
 
-def test_a_paragraph_belongs_to_one_split(questions):
+def test_each_paragraph_belongs_to_one_split(questions):
     paragraphs = {split: {folded(row["context"]) for row in rows} for split, rows in questions.items()}
     assert {split: len(texts) for split, texts in paragraphs.items()} == {"train": 60, "validation": 14, "test": 17}
     assert len(set.union(*paragraphs.values())) == 91
     assert "180 to train (60 paragraphs), 40 to validate (14), 50 to test (17)" in readme("squad-mini")
     lengths = [len(text.split()) for texts in paragraphs.values() for text in texts]
     assert (min(lengths), max(lengths)) == (49, 110) and "(49 to 110 words)" in readme("squad-mini")
-    asked = Counter(folded(row["context"]) for row in all_of(questions))
-    assert set(asked.values()) <= {2, 3}
+    counts = Counter(folded(row["context"]) for row in all_of(questions))
+    assert set(counts.values()) <= {2, 3}
     ids = [row["id"] for row in all_of(questions)]
     texts = [(folded(row["context"]), folded(row["question"])) for row in all_of(questions)]
     assert len(set(ids)) == len(set(texts)) == len(ids)
 
 
-def test_how_many_answers_a_question_has(questions):
+def test_number_of_answers_per_question(questions):
     assert {len(row["answers"]["text"]) for row in questions["train"]} == {1}
     several = [len(row["answers"]["text"]) for split in ("validation", "test") for row in questions[split]]
     assert max(several) == 3 and sum(count > 1 for count in several) == 73 and len(several) == 90
@@ -227,10 +227,10 @@ def test_how_many_answers_a_question_has(questions):
 
 @pytest.fixture(scope="module")
 def dialogues():
-    return read("dialogsum-mini")
+    return read_splits("dialogsum-mini")
 
 
-def test_dialogues_are_turns_of_two_speakers_who_alternate(dialogues):
+def test_dialogues_alternate_between_two_speakers(dialogues):
     for row in all_of(dialogues):
         turns = re.findall(r"^(#Person[12]#): \S.*$", row["dialogue"], re.MULTILINE)
         assert len(turns) == row["dialogue"].count("\n") + 1 and 3 <= len(turns) <= 8
@@ -238,7 +238,7 @@ def test_dialogues_are_turns_of_two_speakers_who_alternate(dialogues):
         assert row["summary"] == " ".join(row["summary"].split()) and row["summary"].endswith(".")
 
 
-def test_no_dialogue_and_no_summary_stands_twice(dialogues):
+def test_dialogues_and_summaries_are_distinct(dialogues):
     for column in ("dialogue", "summary"):
         texts = [folded(row[column]) for row in all_of(dialogues)]
         assert len(set(texts)) == len(texts)
@@ -249,17 +249,17 @@ def test_no_dialogue_and_no_summary_stands_twice(dialogues):
 
 @pytest.fixture(scope="module")
 def phrases():
-    return read("phrases-mini")
+    return read_splits("phrases-mini")
 
 
-def test_no_phrase_stands_twice_in_either_language(phrases):
+def test_phrases_are_distinct_in_both_languages(phrases):
     for column in ("en", "de"):
         texts = [folded(row[column]) for row in all_of(phrases)]
         assert len(set(texts)) == len(texts)
     assert {len(row["en"].split()) for row in all_of(phrases)} <= set(range(3, 10))
 
 
-def test_every_word_of_a_held_out_phrase_stands_in_a_training_phrase(phrases):
+def test_words_of_held_out_phrases_occur_in_train(phrases):
     for column in ("en", "de"):
         known = {word for row in phrases["train"] for word in re.findall(r"[\w']+", row[column].lower())}
         held = [row[column] for split in ("validation", "test") for row in phrases[split]]
@@ -271,10 +271,10 @@ def test_every_word_of_a_held_out_phrase_stands_in_a_training_phrase(phrases):
 
 @pytest.fixture(scope="module")
 def stories():
-    return read("stories-mini")
+    return read_splits("stories-mini")
 
 
-def test_stories_are_one_to_a_line_and_parted_by_an_empty_one(stories):
+def test_stories_are_single_lines_separated_by_blank_lines(stories):
     for path in split_files(ASSETS / "data" / "stories-mini").values():
         assert path.read_bytes().isascii()
     lengths = [len(row["text"].split()) for row in all_of(stories)]
@@ -282,7 +282,7 @@ def test_stories_are_one_to_a_line_and_parted_by_an_empty_one(stories):
     assert min(lengths) >= 90 and max(lengths) <= 125 and 13_700 <= sum(lengths) <= 13_900
 
 
-def test_no_two_stories_share_eight_words_in_a_row(stories):
+def test_no_two_stories_share_an_eight_gram(stories):
     runs = ngrams([row["text"] for row in all_of(stories)], 8)
     assert [run for run, count in runs.items() if count > 1] == []
     assert "no two pieces share eight words in a row" in readme("stories-mini")

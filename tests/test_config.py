@@ -1,4 +1,4 @@
-"""Knobs: one table for flags, --set, files and Python; ranges named, round trips whole."""
+"""hftool/config.py: one table of settings for flags, --set, YAML files and Python; ranges and round trips."""
 
 import dataclasses
 
@@ -9,13 +9,13 @@ from hftool.config import Config, dump_config, make_config, parse, parse_assignm
 from hftool.errors import ConfigError, InputMissing, UsageError
 
 
-def refused(kind, call, *arguments):
+def error_of(kind, call, *arguments):
     with pytest.raises(kind) as caught:
         call(*arguments)
     return str(caught.value)
 
 
-def written(tmp_path, text, encoding="utf-8"):
+def yaml_file(tmp_path, text, encoding="utf-8"):
     path = tmp_path / "c.yaml"
     path.write_text(text, encoding=encoding)
     return str(path)
@@ -42,22 +42,22 @@ FULL = Config(
 
 
 @pytest.mark.parametrize("whole", [Config(), FULL])
-def test_what_is_dumped_is_read_back_unchanged(whole, tmp_path):
-    values = read_config(written(tmp_path, dump_config(whole)))
+def test_dumped_config_is_read_back_unchanged(whole, tmp_path):
+    values = read_config(yaml_file(tmp_path, dump_config(whole)))
     assert set(values) == set(config.KEYS)
     assert make_config(values) == whole
 
 
 @pytest.mark.parametrize("name", sorted(config.KNOBS))
-def test_the_default_of_every_knob_is_within_its_range_and_its_help_is_a_phrase(name):
+def test_defaults_are_within_their_ranges_and_help_is_a_phrase(name):
     default = Config.__dataclass_fields__[name].default
     assert parse(name, default) == default
     assert config.KNOBS[name].help[-1] not in ".,;"
 
 
-def test_a_file_is_read_by_the_types_of_the_knobs_not_by_yaml(tmp_path):
+def test_values_are_parsed_by_the_types_of_the_settings_not_by_yaml(tmp_path):
     text = "lr: 3e-5\nepochs: 1\nallow_leak: yes\nmax_steps: null\nlimit: none\nbatch_size: 1_6\nlabels: [no, yes, 007]\ntask: on\n"
-    values = read_config(written(tmp_path, text + "columns: {text: off, label: 1.50}\n", encoding="utf-8-sig"))
+    values = read_config(yaml_file(tmp_path, text + "columns: {text: off, label: 1.50}\n", encoding="utf-8-sig"))
     assert values == {
         "lr": 3e-5,
         "epochs": 1.0,
@@ -93,30 +93,30 @@ def test_a_file_is_read_by_the_types_of_the_knobs_not_by_yaml(tmp_path):
         ("columns: [a]", "columns must be pairs of role and column. Such as {text: sentence, label: stars}"),
     ],
 )
-def test_a_bad_file_is_78_and_names_the_file_and_the_key(text, message, tmp_path):
-    path = written(tmp_path, text)
-    assert refused(ConfigError, read_config, path) == f"{path}: {message}"
+def test_invalid_file_is_78_with_file_and_key(text, message, tmp_path):
+    path = yaml_file(tmp_path, text)
+    assert error_of(ConfigError, read_config, path) == f"{path}: {message}"
 
 
 @pytest.mark.parametrize("text", ["", "- a", "just words", "# nothing"])
-def test_a_file_without_keys_is_refused(text, tmp_path):
-    assert "must hold `key: value` lines" in refused(ConfigError, read_config, written(tmp_path, text))
+def test_file_without_keys_is_an_error(text, tmp_path):
+    assert "must hold `key: value` lines" in error_of(ConfigError, read_config, yaml_file(tmp_path, text))
 
 
 @pytest.mark.parametrize(
     ("text", "encoding"), [("a: [", "utf-8"), ("a: !!python/object:os.system x", "utf-8"), ("lr: 1", "utf-16")]
 )
-def test_what_is_no_yaml_is_said_in_one_line(text, encoding, tmp_path):
-    path = written(tmp_path, text, encoding)
-    message = refused(ConfigError, read_config, path)
+def test_invalid_yaml_is_a_one_line_error(text, encoding, tmp_path):
+    path = yaml_file(tmp_path, text, encoding)
+    message = error_of(ConfigError, read_config, path)
     assert path in message and "\n" not in message
 
 
-def test_a_file_that_is_not_there_is_66(tmp_path):
-    assert refused(InputMissing, read_config, str(tmp_path)) == f"there is no config file '{tmp_path}'"
+def test_missing_file_is_66(tmp_path):
+    assert error_of(InputMissing, read_config, str(tmp_path)) == f"there is no config file '{tmp_path}'"
 
 
-def test_assignments_are_parsed_like_everything_else():
+def test_assignments_are_parsed_like_other_settings():
     pairs = [
         "lr=3e-5",
         "max_steps=none",
@@ -135,31 +135,31 @@ def test_assignments_are_parsed_like_everything_else():
         "allow_leak": False,
         "device": "cpu",
     }
-    assert refused(UsageError, parse_assignments, ["lr"]) == "--set takes key=value, not 'lr'"
-    assert refused(UsageError, parse_assignments, ["batch-size=1"]) == "unknown key 'batch-size'. Did you mean 'batch_size'?"
-    assert refused(UsageError, parse_assignments, ["zzz=1"]) == "unknown key 'zzz'. See `hftool finetune --help`"
-    assert refused(UsageError, parse_assignments, ["columns=text"]).startswith("columns must be pairs")
+    assert error_of(UsageError, parse_assignments, ["lr"]) == "--set takes key=value, not 'lr'"
+    assert error_of(UsageError, parse_assignments, ["batch-size=1"]) == "unknown key 'batch-size'. Did you mean 'batch_size'?"
+    assert error_of(UsageError, parse_assignments, ["zzz=1"]) == "unknown key 'zzz'. See `hftool finetune --help`"
+    assert error_of(UsageError, parse_assignments, ["columns=text"]).startswith("columns must be pairs")
 
 
 @pytest.mark.parametrize(
     ("key", "raw"), [("lr", "nan"), ("lr", "1e999"), ("epochs", True), ("seed", -1), ("epochs", None), ("batch_size", 32.5)]
 )
 def test_values_from_python_have_the_same_ranges(key, raw):
-    assert refused(UsageError, parse, key, raw).startswith(f"{key} must be a ")
+    assert error_of(UsageError, parse, key, raw).startswith(f"{key} must be a ")
 
 
-def test_later_layers_win():
-    made = make_config({"lr": 1.0, "epochs": 2.0}, {"lr": 2.0}, {"seed": 3})
-    assert (made.lr, made.epochs, made.seed) == (2.0, 2.0, 3)
+def test_later_layers_take_precedence():
+    merged = make_config({"lr": 1.0, "epochs": 2.0}, {"lr": 2.0}, {"seed": 3})
+    assert (merged.lr, merged.epochs, merged.seed) == (2.0, 2.0, 3)
 
 
-def test_every_name_of_the_trainer_points_to_a_knob():
+def test_every_trainer_argument_name_suggests_a_setting():
     assert set(config.TRAINER_NAMES.values()) <= set(config.KNOBS)
     assert not set(config.TRAINER_NAMES) & {f.name for f in dataclasses.fields(Config)}
 
 
-def test_a_prefix_keeps_its_blank_through_a_file_and_back(tmp_path):
-    """T5 reads "translate English to German:House" where the blank is lost."""
+def test_prefix_keeps_its_trailing_space_in_a_round_trip(tmp_path):
+    """Without the trailing space T5 would read "translate English to German:House"."""
     prefix = "translate English to German: "
     config = make_config({"prefix": prefix})
     (tmp_path / "config.yaml").write_text(dump_config(config), encoding="utf-8")

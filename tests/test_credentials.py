@@ -1,4 +1,4 @@
-"""User, password and token of the Hub's address stay out of every line, log and document."""
+"""User, password and token in the Hub address never appear in messages, logs or documents."""
 
 import pytest
 
@@ -18,16 +18,16 @@ ADDRESSES = [
 
 
 @pytest.mark.parametrize("address", ADDRESSES)
-def test_an_error_names_the_address_without_them(cli, monkeypatch, address):
+def test_errors_show_the_address_without_credentials(cli, monkeypatch, address):
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
-    for words in (["info", "ann/model"], ["info", "ann/model", "--json"], ["info", "ann/model", "--verbose"]):
-        code, out, err = cli(*words)
+    for command in (["info", "ann/model"], ["info", "ann/model", "--json"], ["info", "ann/model", "--verbose"]):
+        code, out, err = cli(*command)
         assert code == 69 and "127.0.0.1:9" in err
         assert "s3cr" not in out + err and "ann:" not in out + err
     assert hub.address().endswith(address.rpartition("@")[2])
 
 
-def test_doctor_and_a_push_name_it_without_them(monkeypatch):
+def test_doctor_and_push_show_the_address_without_credentials(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", ADDRESSES[0])
     facts = doctor(seconds=0.01)
     assert facts["hub"]["address"] == "http://127.0.0.1:9" and "s3cret" not in str(facts)
@@ -37,7 +37,7 @@ def test_doctor_and_a_push_name_it_without_them(monkeypatch):
     assert "s3cret" not in str(caught.value) and "hf_token" not in str(caught.value)
 
 
-def test_a_token_that_is_no_header_is_not_quoted(monkeypatch):
+def test_invalid_token_is_not_quoted_in_the_error(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setattr("huggingface_hub.get_token", lambda: "hf_s3cret\udce4")
     with pytest.raises(HubUnreachable) as caught:
@@ -55,5 +55,5 @@ def test_a_token_that_is_no_header_is_not_quoted(monkeypatch):
         ("mail ann@host.org", "mail ann@host.org"),
     ],
 )
-def test_addresses_in_any_error(text, shown):
+def test_credentials_are_removed_from_addresses_in_any_error(text, shown):
     assert without_credentials(text) == HubUnreachable(text, text).hint == shown

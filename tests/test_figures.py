@@ -1,4 +1,4 @@
-"""The figures of docs/benchmarks.md and docs/concepts/stand-ins.md are those of benchmarks/results/."""
+"""The figures in docs/benchmarks.md and docs/concepts/stand-ins.md agree with benchmarks/results/."""
 
 import json
 import re
@@ -10,12 +10,12 @@ STAND_INS = (ROOT / "docs" / "concepts" / "stand-ins.md").read_text(encoding="ut
 
 
 def result(name):
-    """The document that a script of benchmarks/ wrote."""
+    """The results file of a benchmark."""
     return json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text(encoding="utf-8"))
 
 
 def table(page):
-    """The rows of all tables of a page: lists of cells, without heads and rules."""
+    """The rows of all tables of a page as lists of cells, without header and separator rows."""
     rows = [re.split(r"(?<!\\)\|", line.strip("|\n")) for line in page.splitlines() if line.startswith("|")]
     cells = [[cell.strip() for cell in row] for row in rows]
     return [row for row in cells if not set(row[0]) <= {"-"} and row[0] not in ("what", "model", "asked for")]
@@ -85,19 +85,19 @@ def serving():
     yield "; ".join("never" if seconds is None else f"{seconds:.0f} s" for seconds in held)
 
 
-def test_each_figure_of_the_page_is_the_one_of_its_result():
+def test_figures_of_the_page_agree_with_the_results():
     expected = [*training(), *crashes(), *exports(), *serving()]
     assert [figure for _, figure, _ in table(PAGE)] == expected
 
 
-def test_each_row_names_a_script_that_left_a_result():
+def test_each_row_names_a_script_with_a_results_file():
     for what, _, script in table(PAGE):
         name = script.strip("`")
         assert (ROOT / "benchmarks" / name).is_file(), what
         assert (ROOT / "benchmarks" / "results" / name).with_suffix(".json").is_file(), what
 
 
-def test_the_figures_of_the_bundled_models_are_those_of_their_training():
+def test_figures_of_bundled_models_agree_with_the_results():
     models = result("minis")["models"]
     shown = {name: figure for name, figure in (row for row in table(STAND_INS) if row[0].endswith("-mini"))}
     assert shown == {
@@ -108,5 +108,5 @@ def test_the_figures_of_the_bundled_models_are_those_of_their_training():
     }
 
 
-def test_the_check_bites():
+def test_the_check_finds_violations():
     assert [row[1] for row in table(PAGE.replace("0.8645", "0.8646"))] != [*training(), *crashes(), *exports(), *serving()]

@@ -1,10 +1,10 @@
-"""Dependencies point one way: the table of the design, held against every import, reported as file:line."""
+"""Imports follow the layers of ARCHITECTURE.md; violations are reported as file:line."""
 
 import ast
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-# downwards only, and a row never imports its own neighbours; see ARCHITECTURE.md
+# a layer imports lower layers only, not other packages of its row; see ARCHITECTURE.md
 ROWS = (
     ("cli", "recipes"),
     ("workflow",),
@@ -23,13 +23,13 @@ ROWS = (
     ("registry", "config", "progress", "processes", "sampling"),
     ("errors",),
 )
-LEVEL = {room: len(ROWS) - number for number, row in enumerate(ROWS) for room in row}
+LEVEL = {package: len(ROWS) - number for number, row in enumerate(ROWS) for package in row}
 LIGHT = {"errors", "registry", "config", "storage", "progress", "processes", "sampling", "cli"}
 STANDARD = {"typer"}
 
 
-def rooms_and_files():
-    """(room, file) of every module of the package and the recipes."""
+def packages_and_files():
+    """(package, file) of every module of hftool and of the recipes."""
     for path in sorted((ROOT / "hftool").rglob("*.py")):
         parts = path.relative_to(ROOT / "hftool").with_suffix("").parts
         if parts[0] not in ("__init__", "__main__"):
@@ -38,8 +38,8 @@ def rooms_and_files():
         yield "recipes", path
 
 
-def imported_rooms(path):
-    """(line, room) of everything of ours that a file imports, inside functions too."""
+def imported_packages(path):
+    """(line, package) of each import from hftool or the recipes, including those within functions."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         names = []
         if isinstance(node, ast.Import):
@@ -55,35 +55,37 @@ def imported_rooms(path):
 
 
 def violations(files):
-    """file:line of each import that does not point down."""
+    """file:line of each import that does not go to a lower layer."""
     found = []
-    for room, path in files:
-        for line, other in imported_rooms(path):
-            if other != room and LEVEL[other] >= LEVEL[room]:
-                found.append(f"{path.relative_to(ROOT) if path.is_relative_to(ROOT) else path}:{line}: {room} imports {other}")
+    for package, path in files:
+        for line, other in imported_packages(path):
+            if other != package and LEVEL[other] >= LEVEL[package]:
+                found.append(
+                    f"{path.relative_to(ROOT) if path.is_relative_to(ROOT) else path}:{line}: {package} imports {other}"
+                )
     return found
 
 
-def test_every_room_is_in_the_table():
-    assert {room for room, _ in rooms_and_files()} <= set(LEVEL)
+def test_every_package_is_in_the_table():
+    assert {package for package, _ in packages_and_files()} <= set(LEVEL)
 
 
-def test_dependencies_point_down():
-    assert violations(rooms_and_files()) == []
+def test_imports_go_to_lower_layers():
+    assert violations(packages_and_files()) == []
 
 
-def test_the_check_bites(tmp_path):
+def test_the_check_finds_violations(tmp_path):
     bad = tmp_path / "bad.py"
     bad.write_text("def f():\n    from hftool.training import loop\n", encoding="utf-8")
     assert violations([("data", bad)]) == [f"{bad}:2: data imports training"]
 
 
-def test_light_rooms_import_only_the_standard_library_and_typer_at_module_level():
+def test_light_packages_import_only_the_standard_library_and_typer():
     import sys
 
     found = []
-    for room, path in rooms_and_files():
-        if room not in LIGHT:
+    for package, path in packages_and_files():
+        if package not in LIGHT:
             continue
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
@@ -101,8 +103,8 @@ def test_light_rooms_import_only_the_standard_library_and_typer_at_module_level(
 
 def test_only_the_command_line_and_recipes_print():
     found = []
-    for room, path in rooms_and_files():
-        if room in ("cli", "recipes"):
+    for package, path in packages_and_files():
+        if package in ("cli", "recipes"):
             continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("print", "exit", "quit"):

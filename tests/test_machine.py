@@ -8,14 +8,14 @@ from hftool.errors import UsageError
 from hftool.machine import choose_device, choose_precision, keep_freed_memory, this_machine
 
 
-def test_this_machine_is_written_as_json_can_hold_it():
+def test_machine_facts_are_json_serializable():
     found = this_machine()
     again = json.loads(json.dumps(found.as_dict()))
     assert again["cores"] >= 1 and again["threads"] == torch.get_num_threads() and again["memory"] > 2**28
     assert again["processor"] and again["system"]
 
 
-def test_a_device_that_is_not_there_is_2_and_lists_those_that_are():
+def test_missing_device_is_2_and_available_ones_are_listed():
     assert choose_device("cpu") == "cpu"
     for wish in ("tpu", "cuda:99", "CPU", ""):
         with pytest.raises(UsageError, match=f"device '{wish}' is not there. This machine has cpu") as caught:
@@ -30,7 +30,7 @@ def test_a_device_that_is_not_there_is_2_and_lists_those_that_are():
 @pytest.mark.parametrize(
     ("flags", "fast"), [("fpu avx512_bf16 sse", True), ("fpu avx512f", False), ("", False), ("amx_bf16", True)]
 )
-def test_bf16_is_chosen_by_what_the_processor_says(monkeypatch, tmp_path, flags, fast):
+def test_bf16_is_selected_by_cpu_flags(monkeypatch, tmp_path, flags, fast):
     info = tmp_path / "cpuinfo"
     info.write_text(f"processor\t: 0\nflags\t\t: {flags}\n")
     monkeypatch.setattr(machine, "Path", lambda name: info)
@@ -42,13 +42,13 @@ def test_bf16_is_chosen_by_what_the_processor_says(monkeypatch, tmp_path, flags,
     assert choose_precision("fp32", "cpu", safe) == "fp32"
 
 
-def test_without_cpuinfo_nothing_is_promised(monkeypatch, tmp_path):
-    monkeypatch.setattr(machine, "Path", lambda name: tmp_path / "gone")
+def test_without_cpuinfo_bf16_is_not_selected(monkeypatch, tmp_path):
+    monkeypatch.setattr(machine, "Path", lambda name: tmp_path / "missing")
     assert machine.cpu_has_fast_bf16() is False
     assert this_machine().processor
 
 
-def test_keeping_freed_memory_may_be_called_anywhere(monkeypatch):
+def test_keep_freed_memory_is_safe_on_all_platforms(monkeypatch):
     keep_freed_memory()
 
     def missing(name):

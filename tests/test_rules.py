@@ -1,4 +1,4 @@
-"""What no line of hftool may hold, whatever it is for: each of these once gave strangers the machine (see hftool/safety.py)."""
+"""Constructs forbidden in hftool, since each allows code execution by untrusted files (see hftool/safety.py)."""
 
 import ast
 from pathlib import Path
@@ -19,12 +19,12 @@ CALLS = {
     "pickle.load",
     "pickle.loads",
 }
-BARE = {"eval", "exec", "__import__", "compile"}
-TRUE = {"trust_remote_code", "shell", "allow_pickle"}  # keywords that may be anything but True
+BUILTINS = {"eval", "exec", "__import__", "compile"}
+MUST_BE_FALSE = {"trust_remote_code", "shell", "allow_pickle"}  # keyword arguments that must be False
 
 
 def forbidden(path):
-    """file:line: what, for each forbidden thing in a file."""
+    """file:line: name of each forbidden construct in a file."""
     found = []
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -34,15 +34,15 @@ def forbidden(path):
             found += [(node.lineno, f"torch.{a.name}") for a in node.names if node.module == "torch" and a.name == "load"]
         elif isinstance(node, ast.Call):
             name = ast.unparse(node.func)
-            found += [(node.lineno, name)] if name in CALLS | BARE else []
-            for word in node.keywords:
-                harmless = isinstance(word.value, ast.Constant) and word.value.value is False
-                found += [(node.lineno, f"{word.arg}=")] if word.arg in TRUE and not harmless else []
+            found += [(node.lineno, name)] if name in CALLS | BUILTINS else []
+            for keyword in node.keywords:
+                harmless = isinstance(keyword.value, ast.Constant) and keyword.value.value is False
+                found += [(node.lineno, f"{keyword.arg}=")] if keyword.arg in MUST_BE_FALSE and not harmless else []
     return [f"{path.name}:{line}: {what}" for line, what in found]
 
 
 def prints(path):
-    """file:line of each print, but for those under `if __name__ == "__main__"`."""
+    """file:line of each print, except those under `if __name__ == "__main__"`."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     main = [n for n in tree.body if isinstance(n, ast.If) and "__name__" in ast.unparse(n.test)]
     allowed = {id(inner) for block in main for inner in ast.walk(block)}
@@ -53,12 +53,12 @@ def prints(path):
     ]
 
 
-def test_nothing_dangerous_is_called():
+def test_no_forbidden_constructs():
     assert len(FILES) > 30
     assert [line for path in FILES for line in forbidden(path)] == []
 
 
-def test_only_the_command_line_and_the_end_of_a_recipe_print():
+def test_only_the_command_line_and_main_blocks_of_recipes_print():
     quiet = [path for path in FILES if "cli" not in path.parts and path.name != "__main__.py"]
     assert [line for path in quiet for line in prints(path)] == []
 
@@ -80,13 +80,13 @@ def test_only_the_command_line_and_the_end_of_a_recipe_print():
         "yaml.load(text)",
     ],
 )
-def test_the_check_bites(tmp_path, code):
+def test_the_check_finds_violations(tmp_path, code):
     path = tmp_path / "bad.py"
     path.write_text(code, encoding="utf-8")
     assert forbidden(path)
 
 
-def test_the_check_of_prints_bites(tmp_path):
+def test_the_print_check_finds_violations(tmp_path):
     path = tmp_path / "bad.py"
     path.write_text("def f():\n    print(1)\nif __name__ == '__main__':\n    print(2)\n", encoding="utf-8")
     assert prints(path) == ["bad.py:2"]

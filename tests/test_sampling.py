@@ -15,7 +15,7 @@ from hftool.server.protocols.schemas import STRICT
 TYPES = {int: "integer", float: "number"}
 
 
-def test_the_old_names_are_read_and_the_new_ones_are_those_of_transformers():
+def test_old_names_are_accepted_and_new_names_are_those_of_transformers():
     from transformers import GenerationConfig
 
     assert SamplingParams(beams=3, samples=2) == SamplingParams(num_beams=3, num_return_sequences=2)
@@ -47,11 +47,11 @@ def test_flags_http_and_python_have_the_same_ranges():
     ("given", "temperature"),
     [({"do_sample": True}, 1.0), ({"do_sample": True, "temperature": 0.5}, 0.5), ({"do_sample": False, "temperature": 0.5}, 0)],
 )
-def test_do_sample_is_a_temperature(given, temperature):
+def test_do_sample_maps_to_a_temperature(given, temperature):
     assert SamplingParams().updated(given).temperature == temperature
 
 
-def test_what_is_none_is_not_given_and_what_is_unknown_is_named():
+def test_none_is_ignored_and_unknown_parameters_are_errors():
     assert SamplingParams(seed=3).updated({"seed": None, "max_new_tokens": None}) == SamplingParams(seed=3)
     with pytest.raises(UsageError, match="unknown sampling parameter 'temprature'. Did you mean 'temperature'?"):
         SamplingParams().updated({"temprature": 1})

@@ -58,13 +58,13 @@ SPAN = {"start": 0, "end": 3, "label": "PER"}
         ("objects", [{"pile_set_name": "books"}] * 3),
     ],
 )
-def test_a_column_is_judged_by_its_cells(kind, cells):
+def test_content_type_depends_on_the_cells(kind, cells):
     named = infer_content(cells, "#1 ID" if kind == "identifiers" else "column")
     assert named.kind == kind
     assert named.is_target == (kind in ("classes", "numbers", "spans", "lists", "scores")) and named.phrase()
 
 
-def test_a_name_that_ends_in_id_makes_no_identifiers_of_classes():
+def test_class_columns_named_id_are_not_identifiers():
     assert infer_content([0, 1, 2] * 9, "intent_id").kind == "classes"
     assert (
         infer_content([5, 9, 5, 7, 1, 4, 3], "user_id").kind
@@ -74,7 +74,7 @@ def test_a_name_that_ends_in_id_makes_no_identifiers_of_classes():
     assert infer_content(["red", "paid", "valid"] * 4, "paid").kind == "classes"
 
 
-def test_each_column_is_judged_once_and_by_a_sample():
+def test_each_column_is_inspected_once_on_a_sample():
     class Cells(dict):
         """Counts how often a row is read."""
 
@@ -96,7 +96,7 @@ def test_each_column_is_judged_once_and_by_a_sample():
     assert Cells.read <= 4000
 
 
-def test_labels_that_come_in_turns_are_no_constant():
+def test_sorted_labels_are_not_a_constant_column():
     rows = [{"label": i % 5, "id": i} for i in range(100_000)]
     contents = Contents(rows)
     assert (contents.of("label").kind, contents.of("label").values, contents.of("id").kind) == ("classes", 5, "identifiers")

@@ -14,14 +14,14 @@ TASK = {"text": "sentence", "label": "label"}
 SQUAD = {"question": "question", "context": "context", "answers": "answers"}
 
 
-def mapped(columns, head="classify", given=None, known=None, **named):
+def mapped(columns, head="classify", given=None, known=None, **kwargs):
     row_schemas = head_class(head).row_schemas
-    return map_columns(columns, row_schemas, given=given or {}, known=known or {}, path="reviews.csv", **named)[1]
+    return map_columns(columns, row_schemas, given=given or {}, known=known or {}, path="reviews.csv", **kwargs)[1]
 
 
-def line_of(call, *words, **named):
+def error_line(call, *args, **kwargs):
     with pytest.raises(HftoolError) as caught:
-        call(*words, **named)
+        call(*args, **kwargs)
     return f"{caught.value.code} {caught.value}"
 
 
@@ -67,11 +67,11 @@ def test_columns_are_found_by_common_names(columns, expected):
         ("embed", ("sentence1", "sentence2", "score"), {"text": "sentence1", "text_pair": "sentence2", "label": "score"}),
     ],
 )
-def test_each_head_finds_its_columns(head, columns, expected):
+def test_columns_of_each_head_are_found(head, columns, expected):
     assert mapped(columns, head) == expected
 
 
-def test_every_role_is_found_by_its_own_name():
+def test_every_role_is_found_by_its_name():
     assert set(COMMON_NAMES) <= set(ROLES) and all(names[0] == role for role, names in COMMON_NAMES.items())
     for head in head_names():
         for schema in head_class(head).row_schemas:
@@ -80,14 +80,14 @@ def test_every_role_is_found_by_its_own_name():
             assert mapped(columns, head, for_inference=head in ("tag", "embed") and not schema.targets) == given
 
 
-def test_a_flag_wins_over_the_task_and_the_task_over_common_names():
+def test_flags_override_the_task_and_the_task_overrides_common_names():
     columns = ("text", "sentence", "label", "stars", "sentence1", "sentence2")
     assert mapped(columns, known=TASK) == {"text": "sentence", "label": "label"}
     assert mapped(columns, given={"text": "sentence1", "label": "stars"}, known=TASK) == {"text": "sentence1", "label": "stars"}
-    assert mapped(("review", "label"), known=TASK) == {"text": "review", "label": "label"}  # the task's column is not there
+    assert mapped(("review", "label"), known=TASK) == {"text": "review", "label": "label"}  # the file lacks the task's column
 
 
-def test_a_column_that_is_taken_is_not_taken_again():
+def test_each_column_is_used_for_one_role_only():
     assert mapped(("text", "document", "summary"), "text2text", {"source": "text"}) == {"source": "text", "target": "summary"}
     assert mapped(("sentence", "text"), given={"label": "text"}) == {"text": "sentence", "label": "text"}
 
@@ -95,7 +95,7 @@ def test_a_column_that_is_taken_is_not_taken_again():
 # ---- schemas
 
 
-def test_the_first_shape_that_fits_is_taken():
+def test_first_matching_schema_is_used():
     columns = ("text", "tokens", "tags", "prompt", "completion")
     assert mapped(columns, "tag") == {"tokens": "tokens", "tags": "tags"}
     assert mapped(columns, "generate") == {"prompt": "prompt", "completion": "completion"}
@@ -103,19 +103,19 @@ def test_the_first_shape_that_fits_is_taken():
     assert mapped(("text", "prompt"), "generate") == {"text": "text"}  # a prompt without a completion
 
 
-def test_the_shape_comes_with_its_columns():
+def test_schema_is_returned_with_its_columns():
     row_schemas = head_class("generate").row_schemas
     for columns, schema in ((("prompt", "completion"), row_schemas[0]), (("text",), row_schemas[1])):
         assert map_columns(columns, row_schemas, given={}, known={}, path="a.csv")[0] is schema
 
 
-def test_the_users_roles_choose_the_shape():
+def test_given_roles_select_the_schema():
     columns = ("text", "prompt", "completion")
     assert mapped(columns, "generate", {"text": "completion"}) == {"text": "completion"}
     assert mapped(("tokens", "tags", "words"), "tag", {"tokens": "words"}) == {"tokens": "words", "tags": "tags"}
 
 
-def test_rows_to_answer_need_no_targets():
+def test_targets_are_optional_for_inference():
     assert mapped(("question", "context"), "answer", for_inference=True) == {"question": "question", "context": "context"}
     assert mapped(("question", "context", "answers"), "answer", for_inference=True, known=SQUAD) == {
         "question": "question",
@@ -125,35 +125,35 @@ def test_rows_to_answer_need_no_targets():
     assert mapped(("text",), "tag", for_inference=True) == {"text": "text"}
     assert mapped(("words", "text"), "tag", for_inference=True) == {"tokens": "words"}
     assert mapped(("dialogue",), "text2text", for_inference=True) == {"source": "dialogue"}
-    line = line_of(mapped, ("question", "answers"), "answer", for_inference=True)
+    line = error_line(mapped, ("question", "answers"), "answer", for_inference=True)
     assert line == "65 reviews.csv has no column 'context'; it has 'question', 'answers'. Try --column context=NAME"
 
 
-def test_a_tagger_is_not_trained_on_texts_without_tags():
-    """`text` is there to be answered: it would be trained on nothing."""
-    line = line_of(mapped, ("text", "label"), "tag")
+def test_training_a_tagger_requires_tags():
+    """A schema with `text` alone is for inference; training with it would have no target."""
+    line = error_line(mapped, ("text", "label"), "tag")
     assert line == "65 reviews.csv has no column 'tokens'; it has 'text', 'label'. Try --column tokens=NAME"
-    assert line_of(mapped, ("text",), "tag", {"text": "text"}) == "2 there is no role 'text' here. Roles: tokens, tags"
+    assert error_line(mapped, ("text",), "tag", {"text": "text"}) == "2 there is no role 'text' here. Roles: tokens, tags"
 
 
 # ---- dotted columns
 
 
-def test_a_dotted_column_is_the_part_of_a_column():
+def test_dotted_name_selects_a_nested_field():
     columns, given = ("id", "translation"), {"source": "translation.en", "target": "translation.de"}
     assert mapped(columns, "text2text", given) == mapped(columns, "text2text", known=given) == given
     assert has_column(columns, "translation.de") and not has_column(columns, "translations.de")
     assert not has_column(columns, "transl") and not has_column(("a",), ".a")
     row = {"translation": {"de": "ja", "en": None}, "a.b": "whole", "a": {"b": "part"}, "text": "no parts", "none": None}
     assert [cell_of(row, name) for name in ("translation.de", "translation.en", "translation.fr")] == ["ja", None, None]
-    assert cell_of(row, "a.b") == "whole"  # a column of that very name wins
+    assert cell_of(row, "a.b") == "whole"  # a column of that exact name takes precedence
     assert [cell_of(row, name) for name in ("text.de", "none.de", "nowhere.de", "nowhere")] == [None] * 4
-    assert line_of(mapped, columns, "text2text", {"source": "translations.en"}).startswith(
+    assert error_line(mapped, columns, "text2text", {"source": "translations.en"}).startswith(
         "65 reviews.csv has no column 'translations.en'; it has 'id', 'translation'."
     )
 
 
-# ---- what does not fit
+# ---- errors
 
 
 @pytest.mark.parametrize(
@@ -168,31 +168,31 @@ def test_a_dotted_column_is_the_part_of_a_column():
         (("text", "label"), {"tags": "label"}, "2 there is no role 'tags' here. Roles: text, label, text_pair"),
     ],
 )
-def test_columns_that_do_not_fit(columns, given, line):
+def test_missing_or_duplicate_columns_are_errors(columns, given, line):
     known = {"label": "label"} if given.get("text") == "label" else {"text": "text"} if "text_pair" in given else {}
-    assert line_of(mapped, columns, "classify", given, known) == line
+    assert error_line(mapped, columns, "classify", given, known) == line
 
 
-def test_the_error_is_of_the_first_shape_and_names_all_roles():
-    line = line_of(mapped, ("id", "name"), "generate")
+def test_error_lists_all_roles_of_the_first_schema():
+    line = error_line(mapped, ("id", "name"), "generate")
     assert line == "65 reviews.csv has no column 'prompt'; it has 'id', 'name'. Try --column prompt=NAME"
-    assert line_of(mapped, ("id",), "generate", {"zzz": "id"}) == "2 unknown role 'zzz'. Roles: " + ", ".join(ROLES)
-    line = line_of(mapped, ("id",), "generate", {"label": "id"})
+    assert error_line(mapped, ("id",), "generate", {"zzz": "id"}) == "2 unknown role 'zzz'. Roles: " + ", ".join(ROLES)
+    line = error_line(mapped, ("id",), "generate", {"label": "id"})
     assert line == "2 there is no role 'label' here. Roles: prompt, completion, text"
 
 
-def test_roles_of_two_shapes_do_not_go_together():
-    line = line_of(mapped, ("a", "b"), "generate", {"prompt": "a", "text": "b"})
+def test_roles_of_two_schemas_cannot_be_combined():
+    line = error_line(mapped, ("a", "b"), "generate", {"prompt": "a", "text": "b"})
     assert line == "2 the roles 'prompt', 'text' do not go together. Roles: prompt, completion; or text"
 
 
-def test_the_flag_of_a_role_without_a_short_form_is_in_the_hint():
-    line = line_of(mapped, ("x",), "tag")
+def test_hint_names_the_flag_of_a_role_without_a_short_form():
+    line = error_line(mapped, ("x",), "tag")
     assert line == "65 reviews.csv has no column 'tokens'; it has 'x'. Try --column tokens=NAME"
 
 
-def test_the_hint_names_the_column_that_it_most_likely_is():
-    """As the design has it: reviews.csv has no column 'text'; it has 'sentence', 'stars'. Try --text sentence"""
+def test_hint_names_the_most_likely_column():
+    """reviews.csv has no column 'text'; it has 'sentence', 'stars'. Try --text sentence"""
     error = missing_column("reviews.csv", ("sentence", "stars"), "txt", "text")
     assert str(error) == "reviews.csv has no column 'txt'; it has 'sentence', 'stars'. Try --text sentence"
     assert missing_column("reviews.csv", ("sentence", "stars"), "star", "label").hint == "Try --label stars"
@@ -214,7 +214,7 @@ def test_the_hint_names_the_column_that_it_most_likely_is():
         (("q text",), {}, "q text"),
     ],
 )
-def test_case_spaces_underscores_and_hyphens_make_no_other_name(columns, known, expected):
+def test_column_names_ignore_case_spaces_underscores_and_hyphens(columns, known, expected):
     assert mapped(columns, known=known, for_inference=True) == {"text": expected}
 
 
@@ -247,7 +247,7 @@ HINTS = [
 
 
 @pytest.mark.parametrize(("head", "rows", "given", "hint"), HINTS)
-def test_a_hint_names_columns_that_can_be_taken(head, rows, given, hint):
+def test_hint_names_unused_columns_only(head, rows, given, hint):
     with pytest.raises(DataError) as caught:
         map_columns(tuple(rows[0]), head_class(head).row_schemas, given=given, known={}, path="f", contents=Contents(rows))
     assert caught.value.hint == hint

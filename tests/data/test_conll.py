@@ -15,7 +15,7 @@ def read(tmp_path, text, name="train.conll"):
 
 
 @pytest.mark.parametrize("name", ["train.conll", "train.bio", "Train.IOB"])
-def test_sentences_first_and_last_column(tmp_path, name):
+def test_tokens_and_tags_are_the_first_and_last_column(tmp_path, name):
     text = "-DOCSTART- -X- O O\n\nEU NNP I-NP B-ORG\nrejects VBZ I-VP O\n\n\n  \nPeter NNP I-NP B-PER"
     table = read(tmp_path, text, name)
     assert table.rows == [{"tokens": ["EU", "rejects"], "tags": ["B-ORG", "O"]}, {"tokens": ["Peter"], "tags": ["B-PER"]}]
@@ -23,14 +23,14 @@ def test_sentences_first_and_last_column(tmp_path, name):
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
-def test_any_line_end_and_a_mark_at_the_front(tmp_path, end):
+def test_line_endings_and_a_bom_are_accepted(tmp_path, end):
     table = read(tmp_path, "\ufeff" + end.join(["EU\tB-ORG", "it\tO", "", "a\u2028b\tO", "c\x85d\tO"]))
     assert table.rows[0] == {"tokens": ["EU", "it"], "tags": ["B-ORG", "O"]}
     assert table.rows[1] == {"tokens": ["a\u2028b", "c\x85d"], "tags": ["O", "O"]}
     assert table.numbers == [1, 4]
 
 
-def test_tabs_keep_tokens_that_look_like_space(tmp_path):
+def test_tab_separated_files_keep_tokens_of_white_space(tmp_path):
     table = read(tmp_path, "New York\tB-LOC\n\u00a0\tO\n \tO\n\tO\na\0b\tO\n#\tO\n\t\n😀\tO\nשלום\tO\n")
     assert table.rows == [
         {"tokens": ["New York", "\u00a0", " ", "", "a\0b", "#"], "tags": ["B-LOC", "O", "O", "O", "O", "O"]},
@@ -38,18 +38,18 @@ def test_tabs_keep_tokens_that_look_like_space(tmp_path):
     ]
 
 
-def test_spaces_part_columns_however_many(tmp_path):
+def test_columns_are_separated_by_any_number_of_spaces(tmp_path):
     table = read(tmp_path, "EU   B-ORG  \n  it \t O\n\u00a0 O\n")
     assert table.rows == [{"tokens": ["EU", "it", "\u00a0"], "tags": ["B-ORG", "O", "O"]}]
 
 
-def test_one_column_is_tokens_without_tags(tmp_path):
+def test_single_column_is_tokens_without_tags(tmp_path):
     table = read(tmp_path, "EU\nrejects\n\nPeter\n")
     assert table.rows == [{"tokens": ["EU", "rejects"]}, {"tokens": ["Peter"]}] and table.columns == ("tokens",)
     assert read(tmp_path, "EU\n\u00a0\nit\n").rows == [{"tokens": ["EU", "\u00a0", "it"]}]
 
 
-def test_a_ragged_line_costs_its_sentence_and_is_named(tmp_path):
+def test_sentence_with_a_ragged_line_is_rejected_with_its_line(tmp_path):
     table = read(tmp_path, "EU NNP I O\n\nit VBZ\nis VBZ I O\nso RB I\n\nPeter NNP I B-PER\n\nend\n")
     assert [row["tokens"] for row in table.rows] == [["EU"], ["Peter"]] and table.numbers == [1, 7]
     assert [asdict(bad) for bad in table.rejected] == [
@@ -58,33 +58,33 @@ def test_a_ragged_line_costs_its_sentence_and_is_named(tmp_path):
     ]
 
 
-def test_a_lost_tag_is_seen_in_files_with_tabs_and_without(tmp_path):
+def test_missing_tag_is_detected_with_tabs_and_with_spaces(tmp_path):
     for text in ("EU\tO\n\nNew York\t\n", "EU O\n\nYork \n", "EU\n\nYork\tO\n"):
         assert [bad.row for bad in read(tmp_path, text).rejected] == [3]
 
 
-def test_comments_above_a_sentence_are_no_tokens(tmp_path):
+def test_comments_above_a_sentence_are_skipped(tmp_path):
     table = read(tmp_path, "# id 7f3a\tdomain=en\nEU _ _ O\n# _ _ O\n\n# text = It\nIt _ _ O\n")
     assert [row["tokens"] for row in table.rows] == [["EU", "#"], ["It"]] and table.numbers == [2, 6]
 
 
-def test_a_document_mark_ends_a_sentence(tmp_path):
+def test_docstart_line_ends_a_sentence(tmp_path):
     assert [row["tokens"] for row in read(tmp_path, "EU O\n-DOCSTART- O\nit O\n").rows] == [["EU"], ["it"]]
 
 
-def test_a_long_token_and_many_sentences(tmp_path):
+def test_long_token_and_many_sentences(tmp_path):
     table = read(tmp_path, "x" * 100_000 + " O\n\n" + "a O\nb O\n\n" * 20_000)
     assert len(table.rows) == 20_001 and len(table.rows[0]["tokens"][0]) == 100_000 and table.numbers[-1] == 60_000
 
 
-def test_nothing_but_marks_and_blank_lines(tmp_path):
+def test_file_of_docstart_and_blank_lines_is_an_error(tmp_path):
     with pytest.raises(DataError, match="has no rows"):
         read(tmp_path, "-DOCSTART- O\n\n \t\n")
 
 
-# ---- columns and characters that are no part of the tokens
+# ---- columns and prefixes that do not belong to the tokens
 
-COUNTED = "the first column counts the tokens and is left out; "
+NUMBERED = "the first column counts the tokens and is left out; "
 ADA = {"tokens": ["Ada", "met", "Bob"], "tags": ["B-PER", "O", "B-PER"]}
 RAIN = {"tokens": ["It", "rains"], "tags": ["O", "O"]}
 
@@ -100,20 +100,20 @@ RAIN = {"tokens": ["It", "rains"], "tags": ["O", "O"]}
         "# sentence 1\n1 Ada B-PER\n2 met O\n3 Bob B-PER\n\n# sentence 2\n1 It O\n2 rains O\n",
     ],
 )
-def test_a_column_that_counts_the_tokens_is_left_out(tmp_path, text):
+def test_column_that_numbers_the_tokens_is_dropped(tmp_path, text):
     table = read(tmp_path, text)
     assert table.rows == [ADA, RAIN] and not table.rejected
-    assert table.notes == [f"'{tmp_path / 'train.conll'}': {COUNTED}tags are the last column"]
+    assert table.notes == [f"'{tmp_path / 'train.conll'}': {NUMBERED}tags are the last column"]
 
 
-def test_a_counted_file_may_have_no_tags(tmp_path):
+def test_numbered_file_may_have_no_tags(tmp_path):
     table = read(tmp_path, "1\tIt\n2\trains\n\n1\tAda\n2\tmet\n3\tBob\n")
     assert table.rows == [{"tokens": RAIN["tokens"]}, {"tokens": ADA["tokens"]}]
-    assert table.notes[0].endswith(f"{COUNTED}there are no tags")
+    assert table.notes[0].endswith(f"{NUMBERED}there are no tags")
 
 
 @pytest.mark.parametrize("inner", ["O", "B-PER"])
-def test_germeval_has_comments_with_tabs_and_entities_inside_of_entities(tmp_path, inner):
+def test_germeval_comments_with_tabs_and_nested_entities(tmp_path, inner):
     head = "#\thttp://example.org/a\t[2009-10-17]\n"
     text = f"{head}1\tAda\tB-PER\t{inner}\n2\tmet\tO\tO\n3\tBob\tB-PER\tO\n\n{head}1\tIt\tO\tO\n2\trains\tO\tO\n"
     table = read(tmp_path, text)
@@ -122,7 +122,7 @@ def test_germeval_has_comments_with_tabs_and_entities_inside_of_entities(tmp_pat
     )
 
 
-def test_conll_u_gives_parts_of_speech_and_no_word_twice(tmp_path):
+def test_conll_u_gives_part_of_speech_tags_and_skips_multiword_tokens(tmp_path):
     more = "\t_\t_\t0\troot\t_\tSpaceAfter=No"
     text = "# newpar\n# text = vámonos ya\n1-2\tvámonos" + "\t_" * 8 + f"\n1\tvamos\tir\tVERB{more}\n2\tnos\tyo\tPRON{more}\n"
     table = read(tmp_path, f"{text}3\tya\tya\tADV{more}\n3.1\tx\tx\tX{more}\n\n1\tSí\tsí\tINTJ{more}\n2\t.\t.\tPUNCT{more}\n")
@@ -136,20 +136,20 @@ def test_conll_u_gives_parts_of_speech_and_no_word_twice(tmp_path):
 @pytest.mark.parametrize(
     "text",
     [
-        "1 O\n2 O\n",  # too little to tell
+        "1 O\n2 O\n",  # too few rows to decide
         "1 CD O\n2 CD O\n\nIt PP O\n",
         "3 CD O\n1 CD O\n2 CD O\n\n1 CD O\n",
         "1\n2\n3\n",
         "1 CD O\n\n1 CD O\n\n1 CD O\n",
     ],
 )
-def test_numbers_that_count_nothing_are_tokens(tmp_path, text):
+def test_numbers_that_are_not_token_indices_are_tokens(tmp_path, text):
     table = read(tmp_path, text)
     assert table.rows[0]["tokens"][0] in ("1", "3") and not table.notes
 
 
 @pytest.mark.parametrize("codes", [("en",), ("en", "de"), ("zh-min-nan",), ("als",), ("fiu-vro", "no")])
-def test_a_language_before_each_token_is_left_out(tmp_path, codes):
+def test_language_prefix_of_each_token_is_dropped(tmp_path, codes):
     tokens = ["Sioux", "Falls", ":", "a:b", "SD", "."]
     text = "".join(f"{codes[i % len(codes)]}:{token}\tO\n" for i, token in enumerate(tokens))
     table = read(tmp_path, text)
@@ -160,7 +160,7 @@ def test_a_language_before_each_token_is_left_out(tmp_path, codes):
     ]
 
 
-def test_colons_in_tokens_are_no_languages(tmp_path):
+def test_colons_in_tokens_are_not_language_prefixes(tmp_path):
     table = read(tmp_path, "re:you\tO\nat:10\tO\nno:x\tO\nso:y\tO\nit\tO\n")
     assert table.rows[0]["tokens"][0] == "re:you" and not table.notes
 

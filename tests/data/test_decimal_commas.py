@@ -22,7 +22,7 @@ def splits(cells, ordered=()):
 
 
 @pytest.mark.parametrize(
-    ("cells", "least", "most", "note"),
+    ("cells", "low", "high", "note"),
     [
         (["3,75", "4,5", "1,25"], 1.25, 4.5, "are decimal: '3,75' is 3.75"),
         (["-0,5", "2", "1,75"], -0.5, 2.0, "are decimal: '-0,5' is -0.5"),
@@ -33,14 +33,14 @@ def splits(cells, ordered=()):
         ([" 3,75 ", "\ufeff4,5", "5"], 3.75, 5.0, "are decimal: '3,75' is 3.75"),
     ],
 )
-def test_commas_are_read_and_reported(cells, least, most, note):
+def test_decimal_and_thousands_commas_are_parsed_and_reported(cells, low, high, note):
     result = splits(cells)
-    assert result.labels.range == (least, most)
+    assert result.labels.range == (low, high)
     assert f"commas in column 'label' of a.csv {note}" in result.notices
 
 
 @pytest.mark.parametrize("cells", [["1,204", "2,300", "3,100"], ["1,204", "950", "12,500"], ["-1,000", "1,000"]])
-def test_what_could_be_decimals_or_thousands_is_an_error(cells):
+def test_ambiguous_decimal_or_thousands_comma_is_an_error(cells):
     with pytest.raises(DataError) as caught:
         splits(cells)
     assert f"holds numbers such as {cells[0]}: a decimal comma, or a thousands separator" in caught.value.detail
@@ -50,6 +50,6 @@ def test_what_could_be_decimals_or_thousands_is_an_error(cells):
 @pytest.mark.parametrize(
     "cells", [["a,b", "c,d"], ["3,75", "good", "bad"], ["3,75", "4.5"], ["3.75", "4.5"], ["1", "2"], ["", "x"]]
 )
-def test_other_columns_stay_as_they_are(cells):
+def test_columns_that_are_not_numbers_are_unchanged(cells):
     before = table(cells)
     assert parse_decimal_commas(before, "label") == (before, "")

@@ -13,17 +13,17 @@ from hftool.errors import DataError
 COLUMNS = {"text": "text", "label": "label"}
 
 
-def table(labels, split="train", **named):
+def table(labels, split="train", **kwargs):
     rows = [{"text": f"a film {i}", "label": label} for i, label in enumerate(labels)]
-    return Table(split, f"{split}.csv", ("text", "label"), rows, list(range(2, len(rows) + 2)), **named)
+    return Table(split, f"{split}.csv", ("text", "label"), rows, list(range(2, len(rows) + 2)), **kwargs)
 
 
-def prepared(labels, **named):
+def prepared(labels, **kwargs):
     result = table(labels)
-    return map_rows(result, COLUMNS, find_labels(result, "label", **named))
+    return map_rows(result, COLUMNS, find_labels(result, "label", **kwargs))
 
 
-# ---- several in a cell
+# ---- several labels in a cell
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def prepared(labels, **named):
         ({"choices": ["positive", "negative"]}, "in a list"),
     ],
 )
-def test_rows_with_two_classes_are_named_with_their_count_and_what_joins_them(two, how):
+def test_error_names_the_multi_label_rows_their_count_and_separator(two, how):
     labels = ["positive", "negative", "C#"] * 10
     labels[4] = labels[9] = two
     with pytest.raises(DataError) as caught:
@@ -64,12 +64,12 @@ def test_rows_with_two_classes_are_named_with_their_count_and_what_joins_them(tw
         ["Bosnia, Serbia", "Bosnia and Serbia", "Serbia"],
     ],
 )
-def test_classes_that_merely_hold_a_separator_are_classes(labels):
+def test_class_names_may_contain_a_separator(labels):
     assert find_joined(labels) == {}
     assert set(find_labels(table(labels * 4), "label").names) == set(labels)
 
 
-def test_two_classes_together_are_a_class_when_the_user_lists_them():
+def test_listed_labels_may_combine_two_classes():
     labels = ("negative", "positive", "negative#positive")
     assert find_labels(table(labels * 3), "label", ordered=labels).names == labels
     assert (
@@ -77,12 +77,12 @@ def test_two_classes_together_are_a_class_when_the_user_lists_them():
     )
 
 
-# ---- marks for none
+# ---- placeholders for a missing label
 
 
 @pytest.mark.parametrize("mark", ["-", "?", "N/A", "n/a", "NA", "#N/A", "-1"])
-def test_a_rare_mark_among_words_is_no_class(mark):
-    """As the 785 pairs of SNLI on which nobody agreed."""
+def test_rare_placeholder_among_class_names_is_a_missing_label(mark):
+    """SNLI marks 785 pairs without a majority label in this way."""
     part = prepared([*["entailment", "neutral", "contradiction"] * 12, mark, mark])
     assert (len(part.rows), [one.reason for one in part.rejected]) == (36, ["no label"] * 2)
     assert part.sentences() == ["2 rows of train have no label and are left out"]
@@ -95,16 +95,16 @@ def test_a_rare_mark_among_words_is_no_class(mark):
         [*["+"] * 40, "-"],
         ["EU", "US", "NA"] * 10,
         [*["-1", "0", "1"] * 9, "1", "0"],
-        [*["0", "1"] * 20, "-1"],  # a bad film among others: nothing says that it is none
+        [*["0", "1"] * 20, "-1"],  # -1 may be a rating: nothing shows that it is a placeholder
         ["yes", "no", "?"] * 9,
         ["none", "some", "some", "none", "all", "all"],
     ],
 )
-def test_a_mark_that_is_as_good_as_another_class_is_one(labels):
+def test_frequent_placeholder_is_a_class(labels):
     assert set(find_labels(table(labels), "label").names) == set(labels)
 
 
-def test_a_list_of_classes_decides_which_marks_are_none():
+def test_listed_labels_decide_which_placeholders_are_missing_labels():
     half = ["a", "b", "-", "?"] * 5
     assert without_marks(Counter(half), {"a", "b"}) == Counter(a=5, b=5)
     assert find_labels(table(half), "label", ordered=("b", "a")).names == ("b", "a")
@@ -129,7 +129,7 @@ def test_a_list_of_classes_decides_which_marks_are_none():
         (["Ja", "ja", "JA", "ja", "nein"], ("ja", "nein"), {"Ja": "ja", "JA": "ja"}),
     ],
 )
-def test_spellings_of_a_label_are_one_label_and_reported(labels, names, spelled):
+def test_spelling_variants_are_merged_and_reported(labels, names, spelled):
     part = prepared(labels)
     assert find_labels(table(labels), "label").names == names
     assert (part.spelled, len(part.rows)) == (spelled, len(labels))
@@ -137,14 +137,14 @@ def test_spellings_of_a_label_are_one_label_and_reported(labels, names, spelled)
     assert all(f"'{word}' as '{name}'" in notice for word, name in spelled.items()) and "--set" not in notice
 
 
-def test_the_labels_of_a_model_are_known_in_another_spelling():
+def test_spelling_variants_map_to_the_labels_of_the_model():
     model = find_labels(table(["POSITIVE", "NEGATIVE"] * 3), "label")
     part = map_rows(table(["positive", "Negative ", "POSITIVE"], "test"), COLUMNS, model)
     assert [row["label"] for row in part.rows] == [1, 0, 1]
     assert part.spelled == {"positive": "POSITIVE", "Negative": "NEGATIVE"}
 
 
-def test_spellings_that_the_user_lists_are_kept_apart():
+def test_listed_spelling_variants_stay_separate():
     labels = ["US", "us", "them"] * 4
     result = table(labels)
     kept = find_labels(result, "label", ordered=("US", "us", "them"))

@@ -12,30 +12,30 @@ SENTIMENT = (("0", "negative"), ("1", "positive"))
 AS_THEY_OCCUR = "as they occur; --set labels=A,B sets the order"
 
 
-def table(labels, **named):
+def table(labels, **kwargs):
     rows = [{"text": "a film", "label": label} for label in labels]
-    return Table("train", "reviews.csv", ("text", "label"), rows, list(range(2, len(rows) + 2)), **named)
+    return Table("train", "reviews.csv", ("text", "label"), rows, list(range(2, len(rows) + 2)), **kwargs)
 
 
-def tags_of(tags, **named):
-    return find_tags(table(tags), "label", **named)
+def tags_of(tags, **kwargs):
+    return find_tags(table(tags), "label", **kwargs)
 
 
-def line_of(call, *words, **named):
+def error_line(call, *args, **kwargs):
     with pytest.raises(HftoolError) as caught:
-        call(*words, **named)
+        call(*args, **kwargs)
     return f"{caught.value.code} {caught.value}"
 
 
 # ---- classes
 
 
-def test_formats_of_a_number_are_one_label():
+def test_number_formats_of_one_value_are_one_label():
     assert {label_text(value) for value in ("1", 1, 1.0, " 1 ", "1.0", "1.00", "1\u00a0")} == {"1"}
     assert (label_text("-1.0"), label_text("1.5"), label_text("v1.0"), label_text(True)) == ("-1", "1.5", "v1.0", "true")
     assert {label_text(value) for value in (None, "", " \t", float("nan"), "\ufeff")} == {None}
     assert {label_text(value) for value in ("NA", "null", "None", "nan")} == {"NA", "null", "None", "nan"}
-    assert label_text("\ud83d") == "?"  # from JSON; it could never be written
+    assert label_text("\ud83d") == "?"  # from JSON; no decimal literal gives exactly this value
     assert (label_text("שלום"), label_text("😀"), label_text("x" * 100_000)) == ("שלום", "😀", "x" * 100_000)
 
 
@@ -54,12 +54,12 @@ def test_formats_of_a_number_are_one_label():
         (["2", "1", "nan"], ("1", "2", "nan")),
     ],
 )
-def test_the_order_of_labels_is_that_of_their_values(values, expected):
+def test_labels_are_ordered_by_value(values, expected):
     labels = find_labels(table(values), "label")
     assert labels.values == labels.names == expected
 
 
-def test_the_order_is_reported():
+def test_label_order_is_reported():
     assert find_labels(table(["2", "1"]), "label").sentence() == (
         "labels: 0=1, 1=2 (sorted as numbers; --set labels=A,B sets the order)"
     )
@@ -67,7 +67,7 @@ def test_the_order_is_reported():
     assert many.sentence().endswith("8=i, 9=j and 2 more (so)")
 
 
-def test_the_task_names_its_labels_by_value_or_by_name():
+def test_task_names_its_labels_by_value_or_by_name():
     for values in (["1", 0], ["positive", "negative"], [1.0, "negative"]):
         labels = find_labels(table(values), "label", known=SENTIMENT)
         assert labels == Labels(("0", "1"), ("negative", "positive"), "as the task names them")
@@ -75,12 +75,12 @@ def test_the_task_names_its_labels_by_value_or_by_name():
         assert [row["label"] for row in result.rows] == [1, 0]
 
 
-def test_a_data_set_that_names_its_classes_is_believed():
+def test_class_names_of_the_data_set_are_used():
     labels = find_labels(table([1, 0], label_names={"label": ("bad", "good")}), "label", known=SENTIMENT)
     assert (labels.values, labels.names) == (("0", "1"), ("bad", "good"))
 
 
-def test_the_users_order_wins_over_everybody():
+def test_given_label_order_takes_precedence():
     order = ("positive", "negative")
     for labels in (
         find_labels(table([1, 0]), "label", known=SENTIMENT, ordered=order),
@@ -107,8 +107,8 @@ def test_the_users_order_wins_over_everybody():
         (["a", "b"], {"ordered": ("a", "b", "a")}, "2 labels names 'a' more than once. Correct --set labels=A,B,C"),
     ],
 )
-def test_columns_that_are_no_classes(values, named, line):
-    assert line_of(find_labels, table(values), "label", **named).startswith(line)
+def test_columns_unusable_as_classes_are_errors(values, named, line):
+    assert error_line(find_labels, table(values), "label", **named).startswith(line)
 
 
 @pytest.mark.parametrize(
@@ -119,16 +119,16 @@ def test_columns_that_are_no_classes(values, named, line):
         [" ['a'] ", "['b']", "c"],
     ],
 )
-def test_lists_that_a_cell_holds_as_a_text_are_lists(values):
-    line = line_of(find_labels, table(values), "label")
+def test_lists_stored_as_text_are_parsed(values):
+    line = error_line(find_labels, table(values), "label")
     assert line.startswith("65 column 'label' of reviews.csv holds lists or bytes, not classes. Choose the column with --label")
     assert f"; {values[0]} would be several labels for one row" in line
-    assert line.replace(values[0], "") == line_of(find_labels, table([[1], [2]]), "label").replace("[1]", "")
+    assert line.replace(values[0], "") == error_line(find_labels, table([[1], [2]]), "label").replace("[1]", "")
 
 
 @pytest.mark.parametrize("form", ["${}.50", "{}.5 \u20ac", "\u00a3{},204", "{} %", "$ 1,{}00"])
-def test_numbers_with_a_currency_or_percent_sign_are_rejected_with_a_hint(form):
-    line = line_of(find_labels, table([form.format(i) for i in range(100, 160)]), "label")
+def test_currency_and_percent_signs_are_rejected_with_a_hint(form):
+    line = error_line(find_labels, table([form.format(i) for i in range(100, 160)]), "label")
     assert (
         "has 60 different values in 60 rows: too many for classes. If they are continuous labels (regression), use plain numbers"
         in line
@@ -147,14 +147,14 @@ LISTS = [  # as JSON, Python and numpy print them, in few cells or in all
 
 
 @pytest.mark.parametrize(("values", "first", "several"), LISTS)
-def test_lists_of_several_classes_that_a_cell_holds_as_a_text_are_counted(values, first, several):
-    line = line_of(find_labels, table(values), "label")
+def test_multi_label_lists_stored_as_text_are_counted(values, first, several):
+    line = error_line(find_labels, table(values), "label")
     assert f"{several} of {len(values)} rows of reviews.csv have several classes in column 'label', in a list" in line
     assert f"the first is line {first + 2}: {values[first]}" in line
 
 
 @pytest.mark.parametrize("values", [["[good]", "[bad]"], ["[UNK]", "a"], ["[1]", "a", "b"], ["[a, b]", "c"]])
-def test_classes_in_brackets_are_classes(values):
+def test_class_names_may_be_in_brackets(values):
     assert find_labels(table(values), "label").names == tuple(sorted(values))
 
 
@@ -175,16 +175,16 @@ def test_class_names_that_look_like_identifiers_are_reported(names):
 @pytest.mark.parametrize(
     "names", [["1", "2", "3"], ["LABEL_0", "LABEL_1", "LABEL_2"], ["B2B", "B2C", "C2C"], ["u1001", "u1002"]]
 )
-def test_usual_class_names_are_no_identifiers(names):
+def test_common_class_names_are_not_identifiers(names):
     assert "identifiers" not in find_labels(table(names), "label").sentence()
 
 
-def test_labels_in_a_part_of_a_column():
+def test_labels_in_a_nested_field():
     rows = Table("train", "a.jsonl", ("text", "mark"), [{"mark": {"sure": "b"}}, {"mark": {"sure": "a"}}], [1, 2])
     assert find_labels(rows, "mark.sure").names == ("a", "b")
 
 
-def test_own_names_are_the_tasks_or_the_data_sets():
+def test_class_names_are_those_of_the_task_or_of_the_data_set():
     assert own_names(table([1]), "label", get_task("sst2")) == dict(SENTIMENT)
     assert own_names(table([1], label_names={"label": ("a", "b")}), "label", None) == {"0": "a", "1": "b"}
     assert own_names(table([1]), "label", None) == {}
@@ -204,7 +204,7 @@ def test_own_names_are_the_tasks_or_the_data_sets():
         (["1", "2", "nan"], False),
         (["1", "2", "inf"], False),
         (["1.5", "n/a"], False),
-        (["4,75", "5"], False),  # a decimal comma is not guessed at
+        (["4,75", "5"], False),  # a decimal comma is not interpreted here
         (["1_000.5", "2.5"], False),
         ([True, 0.5], False),
         (["v1.0", "2.5"], False),
@@ -212,11 +212,11 @@ def test_own_names_are_the_tasks_or_the_data_sets():
         ([None, ""], False),
     ],
 )
-def test_labels_are_continuous_if_all_are_numbers_and_one_is_not_whole(values, expected):
+def test_labels_are_continuous_if_all_are_numbers_and_one_is_fractional(values, expected):
     assert are_numbers(table(values), "label") is expected
 
 
-def test_the_range_is_that_of_the_numbers_that_can_be_read():
+def test_range_covers_the_parsable_numbers():
     found = find_range(table(["4.75", 0, "5.0", "4,75", "inf", None, "good"]), "label")
     assert found.range == (0.0, 5.0)
     assert found.sentence() == "labels: numbers from 0 to 5 (the model will answer a number)"
@@ -224,8 +224,8 @@ def test_the_range_is_that_of_the_numbers_that_can_be_read():
 
 
 @pytest.mark.parametrize("values", [["4.75", 4.75], ["4,75", "5,0"], [None]])
-def test_without_two_numbers_there_is_no_range(values):
-    assert line_of(find_range, table(values), "label") == (
+def test_range_needs_two_distinct_numbers(values):
+    assert error_line(find_range, table(values), "label") == (
         "65 reviews.csv has no two different numbers in column 'label'. Choose the column with --label"
     )
 
@@ -233,26 +233,26 @@ def test_without_two_numbers_there_is_no_range(values):
 # ---- tags
 
 
-def test_tags_are_in_order_of_type_and_each_beginning_has_its_going_on():
+def test_tags_are_ordered_by_type_with_an_inside_tag_for_each_begin_tag():
     found = tags_of([["B-PER", "O", "B-LOC"], ["I-LOC", "B-ORG", "O"], None])
     names = ("O", "B-LOC", "I-LOC", "B-ORG", "I-ORG", "B-PER", "I-PER")
     assert found == Labels(names, names, AS_THEY_OCCUR)
     assert found.sentence().startswith("labels: 0=O, 1=B-LOC, 2=I-LOC, 3=B-ORG, 4=I-ORG, ")
 
 
-def test_tags_without_prefixes_are_in_order_of_the_alphabet():
+def test_tags_without_prefixes_are_sorted_alphabetically():
     assert tags_of([["VERB", "NOUN"], ["ADJ", "X"]]).names == ("ADJ", "NOUN", "VERB", "X")
-    assert tags_of(["O B-X", "['O', 'O']"]).names == ("O", "B-X", "I-X")  # lists written as texts
+    assert tags_of(["O B-X", "['O', 'O']"]).names == ("O", "B-X", "I-X")  # lists stored as texts
 
 
-def test_tags_that_are_numbers_are_in_order_of_numbers():
+def test_numeric_tags_are_sorted_as_numbers():
     assert tags_of([[1, 2, 10], [3.0, 9]]).names == ("1", "2", "3", "9", "10")  # counted from 1
     assert tags_of([["0.0", "1.0"], ["0", "1"]]).names == ("0", "1")
     assert tag_texts(["1.0", 2.0, " 3 ", "B-X"]) == (["1", "2", "3", "B-X"], "")
     assert tag_texts(["O", None]) == (None, "tag 2 is empty")
 
 
-def test_tags_as_the_data_set_names_them():
+def test_tag_names_of_the_data_set():
     named = {"label": ("O", "B-PER", "I-PER")}
     found = find_tags(table([[0, 1], [0, 0]], label_names=named), "label", known=(("0", "X"), ("1", "Y")))
     assert found == Labels(("0", "1", "2"), named["label"], "as the data set names them")
@@ -260,14 +260,14 @@ def test_tags_as_the_data_set_names_them():
     assert [row["tags"] for row in result.rows] == [[0, 1], [2, 1]]
 
 
-def test_tags_as_the_task_names_them():
+def test_tag_names_of_the_task():
     known = (("0", "O"), ("1", "B-PER"), ("2", "I-PER"))
     for tags in ([[0, 1]], [["O", "B-PER"]]):
         assert tags_of(tags, known=known) == Labels(("0", "1", "2"), ("O", "B-PER", "I-PER"), "as the task names them")
     assert tags_of([["O", "B-LOC"]], known=known).names == ("O", "B-LOC", "I-LOC")  # the user's file has others
 
 
-def test_the_users_order_of_tags_wins_over_everybody():
+def test_given_tag_order_takes_precedence():
     names = ("O", "B-PER", "I-PER")
     order = ("B-PER", "I-PER", "O")
     known = tuple((str(i), name) for i, name in enumerate(names))
@@ -277,18 +277,20 @@ def test_the_users_order_of_tags_wins_over_everybody():
     ):
         assert found == Labels(("1", "2", "0"), order, "in the order given")
     assert tags_of([["O", "B-PER"]], ordered=order) == Labels(order, order, "in the order given")
-    assert line_of(tags_of, [["O", "B-LOC"]], ordered=order) == (
+    assert error_line(tags_of, [["O", "B-LOC"]], ordered=order) == (
         "65 reviews.csv has labels that are not in the list: 'B-LOC'; the list has 'B-PER', 'I-PER', 'O'. Correct --set labels=A,B,C"
     )
-    assert line_of(tags_of, [["O"]], ordered=("O", "X", "O")) == "2 labels names 'O' more than once. Correct --set labels=A,B,C"
+    assert (
+        error_line(tags_of, [["O"]], ordered=("O", "X", "O")) == "2 labels names 'O' more than once. Correct --set labels=A,B,C"
+    )
 
 
-def test_too_few_tags_and_too_many():
-    assert line_of(tags_of, [["O", "O"]]) == "65 reviews.csv has only one tag in column 'label': 'O'. A tagger needs two"
-    assert line_of(tags_of, [None, "[]"]) == (
+def test_too_few_or_too_many_tags_are_errors():
+    assert error_line(tags_of, [["O", "O"]]) == "65 reviews.csv has only one tag in column 'label': 'O'. A tagger needs two"
+    assert error_line(tags_of, [None, "[]"]) == (
         "65 reviews.csv has no tags in column 'label'. Choose the column with --column tags=NAME"
     )
-    assert line_of(tags_of, [[f"t{i}" for i in range(1001)]]) == (
+    assert error_line(tags_of, [[f"t{i}" for i in range(1001)]]) == (
         "65 column 'label' of reviews.csv has 1001 different tags. Choose another --column tags=NAME"
     )
 

@@ -33,7 +33,7 @@ def numbers(table):
     return [row["n"] for row in table.rows]
 
 
-def test_classes_and_tags_have_the_names_that_datasets_wrote(tmp_path, rows):
+def test_class_and_tag_names_come_from_the_datasets_metadata(tmp_path, rows):
     rows.to_parquet(tmp_path / "train.parquet")
     table = read_table(tmp_path / "train.parquet", "train")
     assert table.label_names == {"ner_tags": tuple(TAGS), "label": ("bad", "good")}
@@ -59,7 +59,7 @@ CLASSES = {"names": ["bad", "good"], "_type": "ClassLabel"}
         ("ClassLabel", None),
     ],
 )
-def test_every_form_of_a_feature(tmp_path, feature, names):
+def test_class_names_of_every_feature_type(tmp_path, feature, names):
     metadata = {b"huggingface": json.dumps({"info": {"features": {"label": feature}}}).encode()}
     table = pyarrow.table({"label": [0, 1]}).replace_schema_metadata(metadata)
     pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
@@ -67,7 +67,7 @@ def test_every_form_of_a_feature(tmp_path, feature, names):
 
 
 @pytest.mark.parametrize("metadata", [b"{", b"[]", b'{"info": 5}', b'{"info": {"features": 5}}', b"\xff"])
-def test_metadata_that_is_damaged_costs_the_names_only(tmp_path, metadata):
+def test_damaged_metadata_loses_only_the_class_names(tmp_path, metadata):
     table = pyarrow.table({"label": [0, 1]}).replace_schema_metadata({b"huggingface": metadata})
     pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
     found = read_table(tmp_path / "a.parquet", "train")
@@ -75,7 +75,7 @@ def test_metadata_that_is_damaged_costs_the_names_only(tmp_path, metadata):
 
 
 @pytest.mark.parametrize("count", [2, 3])
-def test_shards_of_a_split_are_read_together_in_order(tmp_path, rows, count):
+def test_shards_of_a_split_are_concatenated_in_order(tmp_path, rows, count):
     for i in range(count):
         rows.shard(count, i, contiguous=True).to_parquet(tmp_path / f"train-{i:05d}-of-{count:05d}.parquet")
     rows.to_parquet(tmp_path / "test-00000-of-00001.parquet")
@@ -86,7 +86,7 @@ def test_shards_of_a_split_are_read_together_in_order(tmp_path, rows, count):
     assert table.label_names["label"] == ("bad", "good")
 
 
-def test_shards_of_csv(tmp_path):
+def test_csv_shards_are_concatenated(tmp_path):
     for i in range(2):
         (tmp_path / f"train-{i:05d}-of-00002.csv").write_text(f"text,label\nfilm {i},1\nbook {i},0\n")
     table = read_table(split_files(tmp_path)["train"], "train")
@@ -96,7 +96,7 @@ def test_shards_of_csv(tmp_path):
         read_table(split_files(tmp_path)["train"], "train")
 
 
-def test_a_shard_that_is_missing_is_named(tmp_path, rows):
+def test_missing_shard_is_an_error_that_names_it(tmp_path, rows):
     rows.to_parquet(tmp_path / "train-00001-of-00003.parquet")
     with pytest.raises(DataError) as caught:
         read_table(split_files(tmp_path)["train"], "train")
@@ -111,7 +111,7 @@ def test_shards_and_another_file_of_the_split_are_ambiguous(tmp_path, rows):
         split_files(tmp_path)
 
 
-def test_folders_that_save_to_disk_wrote(tmp_path, rows):
+def test_save_to_disk_folders_are_read(tmp_path, rows):
     import datasets
 
     both = datasets.DatasetDict({"train": rows, "dev": rows.select([0, 1]), "other": rows})
@@ -126,7 +126,7 @@ def test_folders_that_save_to_disk_wrote(tmp_path, rows):
         split_files(tmp_path / "both")
 
 
-def test_arrow_files_damaged_or_of_the_other_format(tmp_path):
+def test_damaged_arrow_files_and_both_ipc_formats(tmp_path):
     table, path = pyarrow.table({"text": ["a", "b"]}), tmp_path / "a.arrow"
     with pyarrow.OSFile(str(path), "wb") as sink, pyarrow.ipc.new_file(sink, table.schema) as writer:
         writer.write_table(table)

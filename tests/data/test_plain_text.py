@@ -67,7 +67,7 @@ PROSE = {
 
 
 def find(path, **knobs):
-    """As far as finetune goes before it loads a model."""
+    """The steps of finetune before a model is loaded."""
     return plan.find(
         plan.make_settings(knobs, model="bert-mini", task=str(path)),
         offline=True,
@@ -77,7 +77,7 @@ def find(path, **knobs):
 
 
 @pytest.mark.parametrize("name", MISNAMED)
-def test_tables_tags_and_labels_are_no_text_to_learn(tmp_path, name):
+def test_tables_tags_and_labels_are_rejected_as_running_text(tmp_path, name):
     path = tmp_path / "train.txt"
     text, looks = MISNAMED[name]
     path.write_text(text, encoding="utf-8")
@@ -89,14 +89,14 @@ def test_tables_tags_and_labels_are_no_text_to_learn(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", PROSE)
-def test_real_texts_are_texts(tmp_path, name):
+def test_prose_is_accepted(tmp_path, name):
     path = tmp_path / "train.txt"
     path.write_text(PROSE[name], encoding="utf-8")
     assert find(path).head == "fill"
 
 
 @pytest.mark.parametrize("name", ["fasttext", "tsv", "conll", "word/TAG"])
-def test_they_are_not_measured_or_answered_either(tmp_path, name):
+def test_evaluate_and_predict_reject_them_too(tmp_path, name):
     path = tmp_path / "test.txt"
     path.write_text(MISNAMED[name][0], encoding="utf-8")
     for verb in (workflow.evaluate, workflow.predict):
@@ -105,7 +105,7 @@ def test_they_are_not_measured_or_answered_either(tmp_path, name):
 
 
 @pytest.mark.parametrize(("name", "ending", "head"), [("tsv", "tsv", "classify"), ("conll", "conll", "tag")])
-def test_the_name_that_the_error_tells_is_the_right_one(tmp_path, name, ending, head):
+def test_file_name_suggested_by_the_error_works(tmp_path, name, ending, head):
     path = tmp_path / f"train.{ending}"
     path.write_text(MISNAMED[name][0], encoding="utf-8")
     assert find(path).head == head

@@ -21,9 +21,9 @@ def lines(texts, name="train"):
     return prepared([{"text": text} for text in texts], name)
 
 
-def line_of(call, *words, **named):
+def error_line(call, *args, **kwargs):
     with pytest.raises(HftoolError) as caught:
-        call(*words, **named)
+        call(*args, **kwargs)
     return f"{caught.value.code} {caught.value}"
 
 
@@ -32,10 +32,10 @@ def counted(train, validation):
     return quality.duplicates, quality.conflicts, quality.leaked
 
 
-# ---- copies, conflicts, leaks
+# ---- duplicates, conflicts, leaks
 
 
-def test_copies_conflicts_and_leaks_are_counted_with_case_and_space_folded():
+def test_duplicates_conflicts_and_leaks_ignore_case_and_white_space():
     train = split([("A  Film", 1), ("a film ", 1), ("a film", 0), ("b", 0), ("B\t", 0), ("b", 0), ("c", 1)])
     validation = split([("A FILM", 1), ("d", 1)], "validation")
     quality = check_quality(train, validation, allow_leak=True)
@@ -47,7 +47,7 @@ def test_copies_conflicts_and_leaks_are_counted_with_case_and_space_folded():
     ]
 
 
-def test_a_pair_is_a_copy_only_if_both_texts_are():
+def test_pair_is_a_duplicate_only_if_both_texts_are():
     train, validation = split([("a", 1)]), split([("a", 1)], "validation")
     train.rows[0]["text_pair"], validation.rows[0]["text_pair"] = "x", "y"
     assert check_quality(train, validation, allow_leak=False).leaked == 0
@@ -67,25 +67,25 @@ def test_every_kind_of_row_is_identified_by_its_inputs():
     assert counted([scored, {**scored, "label": 4.5}], [{**scored, "text_pair": "c"}]) == (0, 1, 0)
 
 
-def test_a_text_may_have_two_translations_and_two_ways_on():
+def test_two_translations_or_completions_are_not_a_conflict():
     translated = {"source": "yes", "target": "ja"}
     assert counted([translated, {**translated, "target": "doch"}, translated], [translated]) == (1, 0, 1)
     generated = {"prompt": "once", "completion": "upon"}
     assert counted([generated, {**generated, "completion": "more"}], [{**generated, "prompt": "twice"}]) == (0, 0, 0)
     short = [{"prompt": "hi", "completion": "hello"}]
-    assert counted(short, short) == (0, 0, 1)  # short, but no plain text
+    assert counted(short, short) == (0, 0, 1)  # short, but not plain text
 
 
-LONG = "a film about a lighthouse keeper and the winter he spent alone, number"  # no accident where it is shared
+LONG = "a film about a lighthouse keeper and the winter he spent alone, number"  # too long to be shared by coincidence
 
 
-def test_above_five_percent_leaked_is_an_error_unless_it_is_allowed():
+def test_leakage_above_five_percent_is_an_error_unless_allowed():
     train = split([(f"{LONG} {i}", i % 2) for i in range(50)])
     rows = [(f"other {i}", 0) for i in range(38)]
     fine = split([*rows, (f"{LONG} 1", 1), (f"{LONG.upper()} 2", 0)], "validation")
     assert check_quality(train, fine, allow_leak=False).leaked == 2
     leaky = split([*rows, (f"{LONG} 1", 1), (f"{LONG.upper()} 2", 0), (f"{LONG}  3", 1)], "validation")
-    assert line_of(check_quality, train, leaky, allow_leak=False) == (
+    assert error_line(check_quality, train, leaky, allow_leak=False) == (
         "65 3 of 41 validation rows are in train as well (lines 40, 41, 42 of validation.csv). "
         "Correct the split, or train anyway with --allow-leak"
     )
@@ -107,41 +107,43 @@ DATELINES = [*["-"] * 8, *(f"Madrid , {i} may ( EFE ) ." for i in range(20, 32))
         lambda text: {"question": text, "context": "Lyon", "answers": {"text": [], "answer_start": []}},
     ],
 )
-def test_short_rows_that_both_splits_have_are_counted_and_no_error(row):
-    """A dash, a date, a place line: a fifth of the official dev split of CoNLL-2002 is in train."""
+def test_short_rows_in_both_splits_are_counted_without_an_error(row):
+    """Dashes, dates and datelines: a fifth of the official dev split of CoNLL-2002 is in train."""
     train = prepared([row(text) for text in [*SENTENCES, *DATELINES]])
     validation = prepared([row(text) for text in [*(f"yet {text}" for text in SENTENCES), *DATELINES]], "validation")
     quality = check_quality(train, validation, allow_leak=False)
     assert quality.leaked == 20 and quality.sentences()[-1].startswith("20 of 100 validation rows are in train (20.0 %)")
     mostly = prepared([row(text) for text in [*DATELINES, *(f"yet {text}" for text in SENTENCES[:19])]], "validation")
-    assert line_of(check_quality, train, mostly, allow_leak=False).startswith(
+    assert error_line(check_quality, train, mostly, allow_leak=False).startswith(
         "65 20 of 39 validation rows are in train as well"
     )
     long = prepared([row(text) for text in [*DATELINES, *SENTENCES[:7], *(f"yet {t}" for t in SENTENCES)]], "validation")
-    assert line_of(check_quality, train, long, allow_leak=False).startswith("65 27 of 107 validation rows are in train as well")
+    assert error_line(check_quality, train, long, allow_leak=False).startswith(
+        "65 27 of 107 validation rows are in train as well"
+    )
 
 
-def test_a_letter_of_chinese_says_as_much_as_two():
+def test_chinese_characters_count_twice():
     text = "酒店的房间很大而且早餐也不错下次还会住这里服务员很热情"
     train, validation = split([(text, 1), ("b", 0)]), split([(text, 1), *((f"c{i}", 0) for i in range(9))], "validation")
-    assert line_of(check_quality, train, validation, allow_leak=False).startswith("65 1 of 10 validation rows")
+    assert error_line(check_quality, train, validation, allow_leak=False).startswith("65 1 of 10 validation rows")
 
 
-def test_short_lines_of_plain_text_are_no_copies_but_passages_are():
-    """In every novel somebody says yes."""
+def test_short_lines_of_plain_text_are_not_duplicates_but_passages_are():
+    """Short lines recur in any novel without being leakage."""
     short, passage = "x" * (LEAST_PASSAGE - 1), "x" * LEAST_PASSAGE
     train = lines(["Yes.", "Yes.", short, short, passage, passage])
     quality = check_quality(train, lines(["yes.", short, "Yes."], "validation"), allow_leak=False)
     assert quality == Quality(duplicates=1, conflicts=0, leaked=0, validation_rows=3)
-    assert line_of(check_quality, train, lines(["Yes.", f" {passage}\n"], "validation"), allow_leak=False).startswith(
+    assert error_line(check_quality, train, lines(["Yes.", f" {passage}\n"], "validation"), allow_leak=False).startswith(
         "65 1 of 2 validation rows are in train as well (lines 3 of validation.csv)."
     )
 
 
-# ---- the cut
+# ---- splitting off validation
 
 
-def test_the_cut_is_seeded_stratified_and_keeps_the_file_order():
+def test_split_is_seeded_stratified_and_keeps_file_order():
     train = split([(f"film {i}", int(i % 10 == 0)) for i in range(1000)])
     rest, validation = split_validation(train, 0.2, 3)
     assert Counter(row["label"] for row in validation.rows) == {0: 180, 1: 20}
@@ -152,14 +154,14 @@ def test_the_cut_is_seeded_stratified_and_keeps_the_file_order():
     assert split_validation(train, 0.2, 4)[1].numbers != validation.numbers
 
 
-def test_copies_of_a_text_stay_on_one_side_of_the_cut():
+def test_duplicates_stay_in_one_split():
     train = split([(f"{'FILM' if i % 3 else 'film'} {i % 100}", i % 2) for i in range(400)])
     rest, validation = split_validation(train, 0.1, 0)
     assert len(validation.rows) == 40
     assert check_quality(rest, validation, allow_leak=False).leaked == 0
 
 
-def test_questions_about_one_context_stay_on_one_side_of_the_cut():
+def test_questions_about_one_context_stay_in_one_split():
     rows = [{"question": f"what {i}?", "context": f"text {i % 40}", "answers": {"text": []}} for i in range(120)]
     rest, validation = split_validation(prepared(rows), 0.1, 0)
     assert len(validation.rows) == 12 and len(rest.rows) == 108
@@ -167,7 +169,7 @@ def test_questions_about_one_context_stay_on_one_side_of_the_cut():
     assert len({row["context"] for row in validation.rows}) == 4
 
 
-def test_copied_sentences_and_sources_stay_on_one_side_of_the_cut():
+def test_duplicate_sentences_and_sources_stay_in_one_split():
     tagged = [{"tokens": ["Ann", str(i % 30)], "tags": [1, 0]} for i in range(90)]
     translated = [{"source": f"yes {i % 30}", "target": f"ja {i}"} for i in range(90)]
     for rows in (tagged, translated):
@@ -176,26 +178,27 @@ def test_copied_sentences_and_sources_stay_on_one_side_of_the_cut():
         assert check_quality(rest, validation, allow_leak=False).leaked == 0
 
 
-def test_short_lines_are_each_cut_for_themselves():
+def test_short_lines_are_split_independently():
     rest, validation = split_validation(lines(["Yes."] * 100), 0.1, 0)
     assert (len(rest.rows), len(validation.rows)) == (90, 10)
 
 
-def test_numbers_are_no_classes_to_be_cut_alike():
+def test_continuous_labels_are_not_stratified():
     scored = prepared([{"text": f"a {i}", "text_pair": "b", "label": i / 10} for i in range(100)])
     rest, validation = split_validation(scored, 0.1, 0)
-    assert (len(rest.rows), len(validation.rows)) == (90, 10)  # and not one of each number, which would be all
+    # stratified, each number would be held out once, that is, every row
+    assert (len(rest.rows), len(validation.rows)) == (90, 10)
 
 
-def test_each_label_with_two_texts_is_measured_and_stays_in_train():
+def test_each_label_with_two_texts_is_in_both_splits():
     train = split([("a", 0), ("b", 0), ("c", 1), ("d", 2), ("d", 2), ("e", 2), ("e", 2), ("e", 2)])
     rest, validation = split_validation(train, 0.1, 0)
     assert sorted(row["label"] for row in validation.rows) == [0, 2, 2]
     assert {row["label"] for row in rest.rows} == {0, 1, 2}
 
 
-def test_one_text_a_label_cannot_be_cut():
-    line = line_of(split_validation, split([("a", 0), ("A", 0), ("b", 1)]), 0.1, 0)
+def test_one_text_per_label_cannot_be_split():
+    line = error_line(split_validation, split([("a", 0), ("A", 0), ("b", 1)]), 0.1, 0)
     assert line == "65 train.csv has too few rows to cut a validation split off. Name one with --validation"
     one_context = [{"question": f"what {i}?", "context": "text", "answers": {"text": []}} for i in range(9)]
-    assert line_of(split_validation, prepared(one_context), 0.1, 0) == line
+    assert error_line(split_validation, prepared(one_context), 0.1, 0) == line

@@ -34,14 +34,14 @@ PARIS = "Not Paris but Lyon, and Paris again."
         (LONG, LONG),
     ],
 )
-def test_a_text(cell, text):
+def test_text_cells(cell, text):
     assert text_value(cell) == (text, "")
 
 
 @pytest.mark.parametrize(
     "cell", [None, "", " \t\r\n\u3000", "\ufeff", "\u200b \0", float("nan"), ["a"], {"a": 1}, b"a", np.array(["a"])]
 )
-def test_what_is_no_text(cell):
+def test_cells_that_are_not_text(cell):
     assert text_value(cell) == (None, "no text")
 
 
@@ -52,7 +52,7 @@ def test_what_is_no_text(cell):
     ("cell", "number"),
     [(4, 4.0), ("4.75", 4.75), (" \ufeff-1e-3\u00a0", -0.001), (np.float32(0.5), 0.5), (Decimal("2.5"), 2.5), ("0", 0.0)],
 )
-def test_a_number(cell, number):
+def test_number_cells(cell, number):
     assert number_value(cell) == (number, "")
 
 
@@ -74,7 +74,7 @@ def test_a_number(cell, number):
         ("9" * 400, f"'{'9' * 80}...' is not a number"),
     ],
 )
-def test_what_is_no_number_is_shown(cell, reason):
+def test_error_shows_a_cell_that_is_not_a_number(cell, reason):
     assert number_value(cell) == (None, reason)
 
 
@@ -89,8 +89,8 @@ def test_what_is_no_number_is_shown(cell, reason):
         (np.array(["EU", "rejects"]), ["EU", "rejects"]),
         (pyarrow.scalar(["EU", "rejects"]), ["EU", "rejects"]),
         ('["EU", "\\ud83d"]', ["EU", "?"]),
-        ("['EU', \"it's\", 'a, b']", ["EU", "it's", "a, b"]),  # pandas writes CSV so
-        ("['EU' 'rejects'\n 'it']", ["EU", "rejects", "it"]),  # and numpy so: no commas
+        ("['EU', \"it's\", 'a, b']", ["EU", "it's", "a, b"]),  # as in CSV files of pandas
+        ("['EU' 'rejects'\n 'it']", ["EU", "rejects", "it"]),  # as printed by numpy: no commas
         ("EU  rejects\tit\n", ["EU", "rejects", "it"]),
         ("[ the end ]", ["[", "the", "end", "]"]),
         ("[ ... ]", ["[", "...", "]"]),
@@ -99,17 +99,17 @@ def test_what_is_no_number_is_shown(cell, reason):
         (["NA", "null"], ["NA", "null"]),
     ],
 )
-def test_tokens_in_every_form(cell, tokens):
+def test_every_form_of_a_token_list(cell, tokens):
     assert tokens_value(cell) == (tokens, "")
 
 
-def test_an_empty_token_is_kept_so_that_tags_align():
+def test_empty_tokens_are_kept_so_that_tags_align():
     tokens, reason = tokens_value(["EU", "", None, "\ufeff", "it"])
     assert tokens == ["EU", "", "", "\ufeff", "it"] and reason == ""
 
 
 @pytest.mark.parametrize("cell", [None, "", "  ", "[]", [], float("nan"), ["", " "], np.array([])])
-def test_no_tokens(cell):
+def test_cells_without_tokens(cell):
     assert tokens_value(cell) == (None, "no tokens")
 
 
@@ -120,14 +120,14 @@ def test_no_tokens(cell):
         (5, "not a list of tokens: 5"),
         ([["EU"]], "token 1 is not a text: ['EU']"),
         (["EU", b"it"], "token 2 is not a text: b'it'"),
-        ("['EU' ... 'it']", "a list of tokens that cannot be read: ['EU' ... 'it']"),  # numpy leaves out the middle
+        ("['EU' ... 'it']", "a list of tokens that cannot be read: ['EU' ... 'it']"),  # numpy abbreviates long arrays
     ],
 )
-def test_what_is_no_list_of_tokens_is_shown(cell, reason):
+def test_error_shows_a_cell_that_is_not_a_token_list(cell, reason):
     assert tokens_value(cell) == (None, reason)
 
 
-def test_brackets_without_end_cost_nothing_but_themselves():
+def test_deep_nesting_rejects_the_cell_only():
     for cell in ("[" * 100_000, "[" * 50_000 + "]" * 50_000):
         assert tokens_value(cell) == ([cell], "")
 
@@ -143,16 +143,16 @@ def test_brackets_without_end_cost_nothing_but_themselves():
         ("O B-PER", ["O", "B-PER"]),
     ],
 )
-def test_tags_are_texts_and_ids_keep_their_digits(cell, tags):
+def test_tags_are_text_and_ids_keep_their_digits(cell, tags):
     assert tags_value(cell) == (tags, "")
 
 
-def test_no_tags_and_a_gap_among_tags():
+def test_missing_tags_are_rejected():
     assert tags_value(None) == tags_value("[]") == (None, "no tags")
     assert tags_value(["O", None, "O"]) == tags_value(["O", "  ", "O"]) == (None, "tag 2 is empty")
 
 
-def test_a_tag_for_each_token():
+def test_number_of_tags_must_equal_the_number_of_tokens():
     assert pair_lengths(["a"] * 5, ["O"] * 5) == ""
     assert pair_lengths(["a"] * 5, ["O"] * 4) == "5 tokens and 4 tags"
     assert pair_lengths(["a"], []) == "1 token and 0 tags"
@@ -177,7 +177,7 @@ def test_a_tag_for_each_token():
         " Lyon\n",
     ],
 )
-def test_answers_in_every_form(cell):
+def test_every_form_of_answers(cell):
     assert answers_value(cell, None, PARIS) == ({"text": ["Lyon"], "answer_start": [14]}, "")
 
 
@@ -185,21 +185,21 @@ def test_answers_in_every_form(cell):
     ("start", "offset"),
     [(4, 4), ("4", 4), (None, 4), ("", 4), (-9, 4), (13, 4), (15, 24), (23, 24), (24, 24), (26, 24), (24.0, 24), (10**9, 24)],
 )
-def test_of_several_occurrences_the_nearest_to_the_start_is_taken(start, offset):
+def test_occurrence_nearest_to_the_given_start_is_used(start, offset):
     for cell, start_cell in (("Paris", start), ({"text": ["Paris"], "answer_start": [start]}, None)):
         assert answers_value(cell, start_cell, PARIS) == ({"text": ["Paris"], "answer_start": [offset]}, "")
 
 
-def test_every_start_is_right_after_emoji_that_others_count_twice():
+def test_starts_counted_in_utf_16_units_are_corrected():
     context = "😀😀 שלום: Lyon, 1874. Lyon!"
     found, _ = answers_value({"text": ["Lyon", 1874.0, "שלום"], "answer_start": [11, 17]}, None, context)
     assert found == {"text": ["Lyon", "1874", "שלום"], "answer_start": [9, 15, 3]}
-    marked = "\ufeff" + context  # a mark at the front shifts every start by one
-    shifted, _ = answers_value({"text": ["Lyon"], "answer_start": [10]}, None, text_value(marked)[0])
+    with_bom = "\ufeff" + context  # a BOM shifts every start by one
+    shifted, _ = answers_value({"text": ["Lyon"], "answer_start": [10]}, None, text_value(with_bom)[0])
     assert shifted["answer_start"] == [9]
 
 
-def test_a_long_context_and_half_a_character():
+def test_long_context_and_a_lone_surrogate():
     context, _ = text_value("x" * 100_000 + "half \ud83d end")
     assert answers_value("half \ud83d", 3, context) == ({"text": ["half ?"], "answer_start": [100_000]}, "")
 
@@ -215,30 +215,30 @@ def test_a_long_context_and_half_a_character():
         {"text": ["Lyon"], "answer_start": [14], "is_impossible": True},
     ],
 )
-def test_a_question_without_an_answer(cell):
+def test_unanswerable_question(cell):
     assert answers_value(cell, None, PARIS) == ({"text": [], "answer_start": []}, "")
 
 
 @pytest.mark.parametrize("cell", [None, "", " ", float("nan"), {"answer_start": [1]}, [["Lyon"]], b"Lyon"])
-def test_a_gap_is_not_taken_for_a_question_without_an_answer(cell):
+def test_missing_cell_is_not_an_unanswerable_question(cell):
     assert answers_value(cell, 0, PARIS) == (None, "no answer (a question without one has [])")
 
 
-def test_nesting_without_end_is_no_answer():
+def test_deeply_nested_answers_are_rejected():
     for cell in ('{"text": ' * 300 + '"Lyon"' + "}" * 300, "[" * 300 + "]" * 300, {"text": {"text": ["Lyon"]}}):
         assert answers_value(cell, None, PARIS)[1].startswith("no answer")
     for cell in ("[" * 100_000, "{" * 100_000):
         assert answers_value(cell, None, PARIS)[1].startswith("its answer is not in its context: '")
 
 
-def test_an_answer_that_is_not_in_its_context_is_shown():
+def test_error_shows_an_answer_that_is_not_in_its_context():
     assert answers_value("Rome", 4, PARIS) == (None, "its answer is not in its context: 'Rome'")
     none_of_two = {"text": ["x\n" * 60, "Rome"], "answer_start": [14, 0]}
     assert answers_value(none_of_two, None, PARIS) == (None, "its answer is not in its context: '" + "x\\n" * 40 + "...'")
 
 
-def test_of_several_answers_one_that_is_in_the_context_will_do():
-    """As in CMRC 2018, where one row in twenty has a reference with a full stop more, which its evaluation heeds."""
+def test_one_of_several_answers_must_be_in_the_context():
+    """In CMRC 2018 one row in twenty has a second reference with an additional full stop."""
     given = {"text": ["Lyon.", "Lyon", "", "39764.0", "Paris"], "answer_start": [-1, 14, 0, -1, 4]}
     assert answers_value(given, None, PARIS) == (
         {"text": ["Lyon", "Paris", "Lyon.", "39764.0"], "answer_start": [14, 4, -1, -1]},

@@ -18,7 +18,7 @@ def read(tmp_path, articles, bare=False):
 
 
 @pytest.mark.parametrize("bare", [False, True])
-def test_a_row_for_each_question(tmp_path, bare):
+def test_each_question_becomes_a_row(tmp_path, bare):
     questions = [
         {"id": "a", "question": "Where?", "answers": [{"text": "Lyon", "answer_start": 14}, {"text": "in Lyon"}]},
         {"id": 8, "question": "When?", "answers": [], "is_impossible": True, "plausible_answers": [{"text": "x"}]},
@@ -36,7 +36,7 @@ def test_a_row_for_each_question(tmp_path, bare):
     }
     nothing = {"text": [], "answer_start": []}
     marked = {**nothing, "is_impossible": True}
-    assert [row.get("answers") for row in table.rows[1:]] == [marked, marked, nothing, None]  # the last: kept back
+    assert [row.get("answers") for row in table.rows[1:]] == [marked, marked, nothing, None]  # the last one: answers withheld
     assert [row["id"] for row in table.rows] == ["a", "8", "c", "d", "7"] and table.rows[3]["context"] == more["context"]
 
 
@@ -60,19 +60,19 @@ def test_a_row_for_each_question(tmp_path, bare):
         ),
     ],
 )
-def test_damage_is_reported_with_its_json_path(tmp_path, articles, where):
+def test_malformed_documents_are_reported_with_their_json_path(tmp_path, articles, where):
     with pytest.raises(DataError) as caught:
         read(tmp_path, articles)
     assert caught.value.detail == f"'{tmp_path / 'train.json'}': {where}"
 
 
-def test_articles_without_a_question_are_no_rows(tmp_path):
+def test_articles_without_questions_give_no_rows(tmp_path):
     with pytest.raises(DataError, match="has no rows"):
         read(tmp_path, [{"paragraphs": []}])
 
 
-def test_questions_that_are_all_marked_impossible_are_targets(tmp_path):
+def test_impossible_questions_count_as_targets(tmp_path):
     questions = [{"id": i, "question": "When?", "answers": [], "is_impossible": True} for i in range(3)]
     assert has_targets(read(tmp_path, [{"paragraphs": [{**LYON, "qas": questions}]}], False), "answers")
-    kept_back = [{"id": i, "question": "When?", "answers": []} for i in range(3)]
-    assert not has_targets(read(tmp_path, [{"paragraphs": [{**LYON, "qas": kept_back}]}], False), "answers")
+    withheld = [{"id": i, "question": "When?", "answers": []} for i in range(3)]
+    assert not has_targets(read(tmp_path, [{"paragraphs": [{**LYON, "qas": withheld}]}], False), "answers")

@@ -1,4 +1,4 @@
-"""hftool/data/tag_schemes.py and tag_ids.py: the tagging scheme is that of most tags."""
+"""hftool/data/tag_schemes.py and tag_ids.py: the tagging scheme is that of the majority of the tags."""
 
 import pytest
 
@@ -15,7 +15,7 @@ LOC = ("LOC", 3, 3)
 
 
 def spans(tags, *more):
-    """The entities as the head answers them, which are those that are measured."""
+    """The entities that the head decodes, which must equal those that the metrics count."""
     labels = tuple(dict.fromkeys([*tags, *more]))
     found = spans_of(tags, scheme_of(labels))
     assert found == entities(tags, labels)
@@ -57,14 +57,15 @@ def test_tags_without_a_type(tags):
 
 
 @pytest.mark.parametrize(
-    "odd", ["b-PER", "B_PER", "PER-B", "B\u2013PER", "B-per", "[PAD]", "X", "<START>", "[CLS]", "0", "o", "-", "<pad>", "MISC"]
+    "unusual",
+    ["b-PER", "B_PER", "PER-B", "B\u2013PER", "B-per", "[PAD]", "X", "<START>", "[CLS]", "0", "o", "-", "<pad>", "MISC"],
 )
-def test_one_odd_tag_leaves_the_others_as_they_are(odd):
-    assert spans(["B-PER", "I-PER", "O", "B-LOC"], "I-LOC", odd) == [PER, LOC]
+def test_one_unusual_tag_does_not_change_the_others(unusual):
+    assert spans(["B-PER", "I-PER", "O", "B-LOC"], "I-LOC", unusual) == [PER, LOC]
 
 
 @pytest.mark.parametrize(
-    ("odd", "found"),
+    ("unusual", "found"),
     [
         ("b-PER", [PER]),
         ("B_PER", [PER]),
@@ -80,8 +81,8 @@ def test_one_odd_tag_leaves_the_others_as_they_are(odd):
         ("O-PER", [("PER", 1, 1)]),
     ],
 )
-def test_an_odd_tag_is_read_as_what_it_says(odd, found):
-    assert spans([odd, "I-PER"], "O", "B-PER", "B-LOC", "I-LOC") == found
+def test_unusual_tags_are_interpreted(unusual, found):
+    assert spans([unusual, "I-PER"], "O", "B-PER", "B-LOC", "I-LOC") == found
 
 
 @pytest.mark.parametrize(
@@ -92,7 +93,7 @@ def test_an_odd_tag_is_read_as_what_it_says(odd, found):
         "NN-TL NP-HL IN BE AT",  # Brown
         "n v a b i e o s u",  # parts of speech of one letter, o among them
         "A B C D E F I N P R S V",  # coarse tags of the Italian TANL
-        "A B AB O",  # blood
+        "A B AB O",  # blood groups
         "E-mail Phone U-Bahn Address O",
         "Vitamin_B Vitamin_C Vitamin_E O",
         "TYPE_I TYPE_II TYPE_III O",
@@ -100,7 +101,7 @@ def test_an_odd_tag_is_read_as_what_it_says(odd, found):
         "LABEL_0 LABEL_1 LABEL_2",
     ],
 )
-def test_names_that_look_like_marks_are_types(labels):
+def test_label_names_that_look_like_prefixes_are_types(labels):
     scheme = scheme_of(tuple(labels.split()))
     assert scheme.form == "types"
     assert [tag for tag in labels.split() if scheme.read(tag) != ("I", tag)] == [tag for tag in labels.split() if tag == "O"]
@@ -118,7 +119,7 @@ def test_names_that_look_like_marks_are_types(labels):
         ("I-e-mail", ("I", "e-mail")),
     ],
 )
-def test_types_with_marks_in_them(tag, reading):
+def test_types_that_contain_prefix_letters(tag, reading):
     assert scheme_of((tag, "O", "B-PER", "I-PER", "S-PER", "E-PER")).read(tag) == reading
 
 
@@ -131,21 +132,21 @@ def table(*tags, split="train"):
 
 
 def prepared(*tags, labels=None):
-    """The labels, the tags of each row by name, and all that is notice."""
+    """The labels, the tags of each row by name, and all notices."""
     found = labels or find_tags(table(*tags), "tags")
     result = map_rows(table(*tags), {"tokens": "tokens", "tags": "tags"}, found)
     return found.names, [[found.names[i] for i in row["tags"]] for row in result.rows], [*found.notes, *result.notes]
 
 
 @pytest.mark.parametrize(
-    ("odd", "read"),
+    ("unusual", "read"),
     [("b-PER", "B-PER"), ("B_PER", "B-PER"), ("PER-B", "B-PER"), ("I-per", "I-PER"), ("PER", "I-PER"), ("0", "O"), ("o", "O")],
 )
-def test_an_odd_tag_is_no_separate_label_and_is_reported(odd, read):
-    names, rows, notice = prepared("B-PER I-PER O", "O O B-PER", f"O {odd} O", f"{odd} O O")
+def test_unusual_tag_spellings_are_merged_and_reported(unusual, read):
+    names, rows, notice = prepared("B-PER I-PER O", "O O B-PER", f"O {unusual} O", f"{unusual} O O")
     assert names == ("O", "B-PER", "I-PER")
     assert rows[2] == ["O", read, "O"]
-    assert notice == [f"tags: '{odd}' (2, first at train.jsonl:3) is read as '{read}'"]
+    assert notice == [f"tags: '{unusual}' (2, first at train.jsonl:3) is read as '{read}'"]
 
 
 @pytest.mark.parametrize(
@@ -169,21 +170,21 @@ def test_unusual_tags_are_reported(tags, names, notice):
     assert any(notice in note for note in notes) if notice else notes == []
 
 
-def test_the_more_frequent_spelling_is_the_label():
+def test_most_frequent_spelling_is_the_label():
     names, rows, _ = prepared("b-PER i-PER O", "b-PER O O", "B-PER I-PER O")
     assert names == ("O", "b-PER", "i-PER") and rows[2] == ["b-PER", "i-PER", "O"]
     assert prepared("B-PER L-PER O", "B-PER L-PER O", "B-PER E-PER O")[0] == ("O", "B-PER", "I-PER", "L-PER")
 
 
-def test_many_odd_tags_are_counted():
-    odd = [f"b-T{i}" for i in range(8)]
+def test_many_unusual_tags_are_summarized():
+    unusual = [f"b-T{i}" for i in range(8)]
     usual = " ".join(f"B-T{i} I-T{i}" for i in range(8))
-    [notice] = prepared(f"O {usual}", " ".join(odd))[2]
+    [notice] = prepared(f"O {usual}", " ".join(unusual))[2]
     assert notice.count("is read as") == 5 and notice.endswith("; 3 other tags likewise")
 
 
 @pytest.mark.parametrize("tags", ["O [PAD] O", "O o [CLS]", "O 0 <START> [SEP]"])
-def test_tags_that_mark_nothing_are_refused(tags):
+def test_tags_without_any_entity_are_refused(tags):
     with pytest.raises(DataError, match=r"marks an entity|only one tag"):
         find_tags(table(tags), "tags")
 
@@ -198,18 +199,18 @@ def test_tags_that_mark_nothing_are_refused(tags):
         ("O PER O", ["O", "I-PER", "O"]),
     ],
 )
-def test_an_evaluation_file_may_spell_the_labels_of_the_model_differently(tags, read):
+def test_evaluation_file_may_spell_the_labels_of_the_model_differently(tags, read):
     names = ("O", "B-PER", "I-PER")
     _, rows, notice = prepared(tags, labels=Labels(names, names, "as the model names them"))
     assert rows == [read] and "is read as" in notice[0]
 
 
-def test_a_tag_that_the_model_lacks_is_an_error_as_before():
+def test_tag_unknown_to_the_model_is_an_error():
     names = ("O", "B-PER", "I-PER")
     with pytest.raises(DataError, match=r"train.jsonl:1: the label 'B-LOC' is not one of 'O', 'B-PER', 'I-PER'"):
         prepared("O B-LOC", labels=Labels(names, names, ""))
 
 
-def test_an_order_of_labels_holds_for_odd_tags_too():
+def test_given_label_order_applies_to_unusual_tags():
     order = ("O", "B-PER", "I-PER")
     assert find_tags(table("b-PER I-PER 0"), "tags", ordered=order).names == order

@@ -17,7 +17,7 @@ TAGS = [[tag for _, tag in sentence] for sentence in SENTENCES]
 
 
 def table(header, row, *, gap="", count=1):
-    """A file of the sentences, each `count` times."""
+    """Text of a file with SENTENCES repeated `count` times."""
     blocks = []
     for k, sentence in enumerate(SENTENCES * count):
         cells = enumerate(sentence)
@@ -38,7 +38,7 @@ FORMS = {
 
 
 @pytest.mark.parametrize("name", FORMS)
-def test_words_become_sentences_and_it_is_reported(tmp_path, name):
+def test_token_rows_become_sentences_with_a_notice(tmp_path, name):
     text, word, tag, by = FORMS[name]
     path = tmp_path / name
     path.write_text(text, encoding="utf-8")
@@ -64,14 +64,14 @@ def test_words_become_sentences_and_it_is_reported(tmp_path, name):
         ("empty.jsonl", "{}\n" * 3 + '{"text": "a"}\n'),
     ],
 )
-def test_rows_that_are_sentences_stay_rows(tmp_path, name, text):
+def test_rows_of_whole_sentences_are_unchanged(tmp_path, name, text):
     path = tmp_path / name
     path.write_text(text, encoding="utf-8")
     found = read_table(path, "train")
     assert len(found.rows) == (4 if name == "empty.jsonl" else 6) and not found.notes
 
 
-def test_a_sentence_longer_than_the_sample_and_a_row_that_is_lost(tmp_path):
+def test_sentence_longer_than_the_sample_and_a_rejected_row(tmp_path):
     path = tmp_path / "long.csv"
     rows = "".join(f"1,w{i},O\n" for i in range(600)) + "2,lost\n" + "2,b,O\n2,c,O\n"
     path.write_text("sentence_id,words,labels\n" + rows, encoding="utf-8")
@@ -105,7 +105,7 @@ HEADERS = [
 
 
 @pytest.mark.parametrize(("header", "tokens", "tags"), HEADERS)
-def test_the_tags_of_grouped_words_are_found_whatever_names_they_have(header, tokens, tags, tmp_path):
+def test_tag_column_of_grouped_tokens_is_found_under_any_name(header, tokens, tags, tmp_path):
     lines = [f"{i},{word},{tag}" for i in range(9) for word, tag in ((f"Ada{i}", "B-PER"), ("met", "O"), ("Bob", "B-PER"))]
     path = tmp_path / "words.csv"
     path.write_text("\n".join([header, *lines, ""]), encoding="utf-8")
@@ -117,7 +117,7 @@ def test_the_tags_of_grouped_words_are_found_whatever_names_they_have(header, to
 
 
 @pytest.mark.parametrize("header", ["doc_id,word_count,label", "doc_id,tokens_used,tag", "doc_id,max_token,gold"])
-def test_counts_of_words_are_no_words(header, tmp_path):
+def test_token_counts_are_not_tokens(header, tmp_path):
     path = tmp_path / "counts.csv"
     path.write_text("\n".join([header, *(f"{i // 4},{i},{i % 2}" for i in range(24)), ""]), encoding="utf-8")
     assert len(read_table(path, "train").rows) == 24

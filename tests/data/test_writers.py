@@ -13,7 +13,7 @@ from hftool.data.writers import output_format, write_lines, write_rows
 from hftool.errors import HftoolError
 from support.memory import PEAK
 
-ODD = [
+UNUSUAL = [
     "a, b",
     'say "hi"',
     '"',
@@ -32,15 +32,15 @@ ODD = [
 ]
 
 
-def line_of(call, *words, **named):
+def error_line(call, *args, **kwargs):
     with pytest.raises(HftoolError) as caught:
-        call(*words, **named)
+        call(*args, **kwargs)
     return f"{caught.value.code} {caught.value}"
 
 
 @pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
-def test_odd_texts_come_back_in_order(tmp_path, ending):
-    rows = [{"id": str(i), "a, name": text, "label": "1"} for i, text in enumerate(ODD)]
+def test_unusual_texts_survive_a_round_trip_in_order(tmp_path, ending):
+    rows = [{"id": str(i), "a, name": text, "label": "1"} for i, text in enumerate(UNUSUAL)]
     path = tmp_path / f"out.{ending}"
     assert write_rows(path, iter(rows)) == len(rows)
     table = read_table(path, "train")
@@ -49,9 +49,9 @@ def test_odd_texts_come_back_in_order(tmp_path, ending):
 
 def test_tsv_has_no_quoting_so_tabs_and_line_ends_become_spaces(tmp_path):
     path = tmp_path / "out.tsv"
-    write_rows(path, [{"text": text, "label": 1} for text in ODD])
+    write_rows(path, [{"text": text, "label": 1} for text in UNUSUAL])
     table = read_table(path, "train")
-    assert [row["text"].split() for row in table.rows] == [text.split() for text in ODD] and not table.rejected
+    assert [row["text"].split() for row in table.rows] == [text.split() for text in UNUSUAL] and not table.rejected
     assert table.rows[1]["text"] == 'say "hi"'
 
 
@@ -74,7 +74,7 @@ def test_values_keep_their_type_where_the_format_has_types(tmp_path):
 
 
 @pytest.mark.parametrize("ending", ["csv", "tsv", "jsonl", "parquet"])
-def test_half_a_character_is_no_reason_to_lose_the_file(tmp_path, ending):
+def test_lone_surrogates_are_replaced(tmp_path, ending):
     path = tmp_path / f"out.{ending}"
     write_rows(path, [{"text": "half \ud83d", "label": "1"}, {"text": "whole 😀", "label": "\udc00"}])
     kept = {"jsonl": ["half \ud83d", "whole 😀"]}.get(ending, ["half ?", "whole 😀"])
@@ -87,7 +87,7 @@ def test_nan_is_null_in_json_lines():
     assert handle.getvalue() == '{"p": null, "q": [null, {"r": null}], "s": 1.5, "text": "é"}\n'
 
 
-def test_parquet_learns_a_type_that_shows_late(tmp_path):
+def test_parquet_infers_a_type_that_appears_late(tmp_path):
     rows = [{"text": f"t{i}", "p": None if i < 5000 else i / 7, "n": i if i < 5000 else i + 0.5} for i in range(9000)]
     write_rows(tmp_path / "out.parquet", rows)
     assert read_table(tmp_path / "out.parquet", "train").rows == rows
@@ -95,7 +95,7 @@ def test_parquet_learns_a_type_that_shows_late(tmp_path):
     assert [str(kind) for kind in schema.types] == ["string", "double", "double"]
 
 
-def test_parquet_takes_columns_that_come_late_and_types_that_do_not_go_together(tmp_path):
+def test_parquet_accepts_late_columns_and_mixed_types(tmp_path):
     rows = [{"id": 1, "x": [1]} if i < 4500 else {"id": "b", "x": "text", "late": i} for i in range(9000)]
     rows[3]["x"] = "mixed"  # within a block as well
     write_rows(tmp_path / "out.parquet", rows)
@@ -104,19 +104,19 @@ def test_parquet_takes_columns_that_come_late_and_types_that_do_not_go_together(
     assert found[8999] == {"id": "b", "x": "text", "late": 8999} and len(found) == 9000
 
 
-def test_csv_has_the_columns_of_all_early_rows_and_never_drops_a_late_one(tmp_path):
+def test_csv_has_the_columns_of_all_early_rows_and_refuses_late_ones(tmp_path):
     path = tmp_path / "out.csv"
     write_rows(path, [{"a": "1"}, {"a": "2", "b": "3"}])
     assert read_table(path, "train").rows == [{"a": "1", "b": ""}, {"a": "2", "b": "3"}]
     rows = [{"a": i} for i in range(5000)] + [{"b": 1}]
-    assert line_of(write_rows, tmp_path / "late.csv", rows) == (
+    assert error_line(write_rows, tmp_path / "late.csv", rows) == (
         "65 row 5001 has the column 'b', which the first 4096 rows lack. Write .jsonl or .parquet"
     )
     assert [p.name for p in tmp_path.iterdir()] == ["out.csv"]
 
 
 @pytest.mark.parametrize("ending", ["csv", "tsv", "jsonl", "parquet"])
-def test_an_exception_in_the_middle_leaves_nothing(tmp_path, ending):
+def test_exception_while_writing_leaves_no_file(tmp_path, ending):
     def rows():
         yield from ({"text": "a", "label": i} for i in range(10_000))
         raise RuntimeError("the model broke")
@@ -127,24 +127,24 @@ def test_an_exception_in_the_middle_leaves_nothing(tmp_path, ending):
 
 
 @pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
-def test_no_rows_is_a_file_too(tmp_path, ending):
+def test_no_rows_give_a_file(tmp_path, ending):
     path = tmp_path / f"out.{ending}"
     assert write_rows(path, []) == 0 and path.is_file()
     if ending == "parquet":
         assert pyarrow.parquet.read_table(path).num_rows == 0
 
 
-def test_an_existing_output_is_kept_without_overwrite(tmp_path):
+def test_existing_output_is_kept_without_overwrite(tmp_path):
     path = tmp_path / "out.csv"
     path.write_text("precious")
-    assert line_of(write_rows, path, [{"a": 1}]).startswith(f"73 the output '{path}' exists already")
+    assert error_line(write_rows, path, [{"a": 1}]).startswith(f"73 the output '{path}' exists already")
     assert path.read_text() == "precious"
     assert write_rows(path, [{"a": 1}], overwrite=True) == 1 and path.read_text() == "a\n1\n"
 
 
-def test_endings_without_a_writer():
-    assert line_of(output_format, "out.json") == "2 cannot write 'out.json'. Use .csv, .tsv, .jsonl or .parquet"
-    assert line_of(output_format, "out").startswith("2 'out' has an unknown ending")
+def test_extensions_without_a_writer_are_errors():
+    assert error_line(output_format, "out.json") == "2 cannot write 'out.json'. Use .csv, .tsv, .jsonl or .parquet"
+    assert error_line(output_format, "out").startswith("2 'out' has an unknown ending")
     assert output_format("out.NDJSON") == "jsonl"
 
 
@@ -167,7 +167,7 @@ print(peak() - first)
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
-def test_eighty_megabytes_of_rows_are_streamed_in_a_fraction_of_the_memory(tmp_path, ending):
+def test_writing_eighty_megabytes_takes_a_fraction_of_the_memory(tmp_path, ending):
     command = [sys.executable, "-c", MEASURE, tmp_path / f"out.{ending}"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert int(done.stdout) < 30 << 10  # KiB

@@ -23,23 +23,23 @@ def output_of(name, **inputs):
 
 
 @pytest.mark.parametrize("name", ["gpt2", "roberta"])
-def test_a_decoder_takes_the_cache_that_it_returns(name, caplog):
+def test_decoder_accepts_the_cache_it_returns(name, caplog):
     cache = cache_of(output_of(name))
     assert cache.get_seq_length() == 3
     assert cache_of(output_of(name, **{cache_name(): cache})).get_seq_length() == 6
     assert "deprecated" not in caplog.text
 
 
-def test_an_encoder_decoder_has_two_caches():
+def test_encoder_decoder_has_two_caches():
     cache = cache_of(output_of("t5", decoder_input_ids=IDS[:, :2]))
     assert cache.self_attention_cache.get_seq_length() == 2
     assert cache.cross_attention_cache.get_seq_length() == 3
 
 
-def test_a_state_is_no_cache():
+def test_recurrent_state_is_not_a_cache():
     assert cache_of(output_of("mamba")) is None
 
 
-def test_no_cache_where_the_model_returns_none():
+def test_models_that_return_no_cache_have_none():
     with torch.no_grad():
         assert cache_of(AutoModelForCausalLM.from_config(CONFIGS["gpt2"])(input_ids=IDS, use_cache=False)) is None

@@ -17,12 +17,12 @@ from support.tiny_generators import V, exported
 
 @pytest.fixture(params=["gpt2", "t5"])
 def pair(request):
-    """A model in torch, and its graphs."""
+    """A PyTorch model and its ONNX graphs."""
     return exported(request.param)[:2]
 
 
-class Graphs:
-    """What `generate` asks for, over graphs."""
+class OnnxEngine:
+    """The engine interface of `generate` over ONNX graphs."""
 
     def __init__(self, graphs):
         self.graphs = graphs
@@ -32,28 +32,28 @@ class Graphs:
 
 
 def prompts(seed, *, left, rows=5, longest=12):
-    """A batch of random prompts of different lengths, none with the padding 0 in it."""
+    """A batch of random prompts of different lengths; no prompt contains the pad token 0."""
     draws = torch.Generator().manual_seed(seed)
     ids = torch.randint(2, V, (rows, longest), generator=draws)
     lengths = torch.randint(1, longest + 1, (rows, 1), generator=draws)
-    places = torch.arange(longest)[None]
-    mask = (places >= longest - lengths) if left else (places < lengths)
-    wide = int(lengths.max())
+    positions = torch.arange(longest)[None]
+    mask = (positions >= longest - lengths) if left else (positions < lengths)
+    width = int(lengths.max())
     batch = {"input_ids": ids * mask, "attention_mask": mask.long()}
-    return {key: value[:, -wide:] if left else value[:, :wide] for key, value in batch.items()}
+    return {key: value[:, -width:] if left else value[:, :width] for key, value in batch.items()}
 
 
-def given(model, seed=0, **sizes):
+def prompts_for(model, seed=0, **sizes):
     return prompts(seed, left=not model.config.is_encoder_decoder, **sizes)
 
 
-def ending(model, ends):
-    """A model, or graphs, whose texts end with these tokens: the same one, until it is asked again."""
+def with_end_tokens(model, ends):
+    """Sets the end tokens of a model, or of graphs, in place, and returns it."""
     model.generation_config = GenerationConfig(pad_token_id=0, decoder_start_token_id=0, eos_token_id=ends or None)
     return model
 
 
-ASKED = [
+SAMPLING_OPTIONS = [
     {},
     {"beams": 4, "samples": 4},
     {"beams": 4, "length_penalty": 0.0},
@@ -62,41 +62,41 @@ ASKED = [
 ]
 
 
-SIZES = [(1, 1), (1, 9), (2, 3), (5, 12), (8, 7)]  # rows, tokens of the longest prompt
+SIZES = [(1, 1), (1, 9), (2, 3), (5, 12), (8, 7)]  # number of rows, tokens of the longest prompt
 
 
-@pytest.mark.parametrize("asked", ASKED)
-def test_texts_are_those_of_the_model_token_by_token(pair, asked):
+@pytest.mark.parametrize("options", SAMPLING_OPTIONS)
+def test_generated_texts_equal_those_of_the_model(pair, options):
     model, graphs = pair
-    sampling, finishes = SamplingParams(max_new_tokens=9, **asked), Counter()
+    sampling, finishes = SamplingParams(max_new_tokens=9, **options), Counter()
     for seed, (rows, longest) in enumerate(SIZES):
-        batch = given(model, seed, rows=rows, longest=longest)
-        free = generate(TorchEngine(ending(model, [])), batch, sampling, tokenizer=None)
-        ends = [free[0][0].ids[4]]  # a token that ends some texts early: rows leave the batch
-        expected = generate(TorchEngine(ending(model, ends)), batch, sampling, tokenizer=None)
-        made = generate(Graphs(ending(graphs, ends)), batch, sampling, tokenizer=None)
-        for texts, others in zip(made, expected, strict=True):
+        batch = prompts_for(model, seed, rows=rows, longest=longest)
+        free = generate(TorchEngine(with_end_tokens(model, [])), batch, sampling, tokenizer=None)
+        ends = [free[0][0].ids[4]]  # this end token finishes some texts early, so rows leave the batch
+        expected = generate(TorchEngine(with_end_tokens(model, ends)), batch, sampling, tokenizer=None)
+        generated = generate(OnnxEngine(with_end_tokens(graphs, ends)), batch, sampling, tokenizer=None)
+        for texts, others in zip(generated, expected, strict=True):
             assert [(text.ids, text.finish) for text in texts] == [(other.ids, other.finish) for other in others]
             assert [text.score for text in texts] == pytest.approx([other.score for other in others], abs=1e-3)
             finishes.update(text.finish for text in texts)
-    assert min(finishes["stop"], finishes["length"]) > 1  # both ways to end were seen
+    assert min(finishes["stop"], finishes["length"]) > 1  # both finish reasons occurred
 
 
-def test_rows_leave_double_and_change_places(pair):
+def test_rows_finish_fork_and_reorder(pair):
     model, graphs = pair
-    batch = given(model, 3, rows=3)
-    ours, theirs = OnnxGenerationState(graphs, batch), TorchGenerationState(model, batch)
-    assert ours.max_remaining == theirs.max_remaining
-    torch.testing.assert_close(ours.prefill(2), theirs.prefill(2), atol=1e-4, rtol=1e-4)
+    batch = prompts_for(model, 3, rows=3)
+    onnx_state, torch_state = OnnxGenerationState(graphs, batch), TorchGenerationState(model, batch)
+    assert onnx_state.max_remaining == torch_state.max_remaining
+    torch.testing.assert_close(onnx_state.prefill(2), torch_state.prefill(2), atol=1e-4, rtol=1e-4)
     for rows in (None, [1, 0, 3, 3, 5, 4], [4, 4, 0], [2, 1, 0, 1], [3]):
         count = 6 if rows is None else len(rows)
         step = torch.arange(10, 10 + count), None if rows is None else torch.tensor(rows)
-        made = ours.decode(*step)
-        assert made.shape == (count, V) and made.dtype == torch.float32
-        torch.testing.assert_close(made, theirs.decode(*step), atol=1e-4, rtol=1e-4)
+        generated = onnx_state.decode(*step)
+        assert generated.shape == (count, V) and generated.dtype == torch.float32
+        torch.testing.assert_close(generated, torch_state.decode(*step), atol=1e-4, rtol=1e-4)
 
 
-def test_what_the_beams_of_a_prompt_know_of_it_is_not_copied_when_they_change_places():
+def test_encoder_states_are_not_copied_when_beams_are_reordered():
     _, graphs = exported("t5")[:2]
     steps = OnnxGenerationState(graphs, prompts(3, left=False, rows=2))
     steps.prefill(2)
@@ -108,22 +108,22 @@ def test_what_the_beams_of_a_prompt_know_of_it_is_not_copied_when_they_change_pl
 
 
 @pytest.mark.parametrize("rows", [1, 4])
-def test_logits_of_known_texts_are_those_of_the_model_at_every_place(pair, rows):
+def test_scoring_logits_equal_those_of_the_model_at_every_position(pair, rows):
     model, graphs = pair
-    batch = prompts(rows, left=False, rows=rows)  # to be scored, both are padded on the right
+    batch = prompts(rows, left=False, rows=rows)  # for scoring, both families are padded on the right
     if model.config.is_encoder_decoder:
         batch["decoder_input_ids"] = torch.randint(0, V, (rows, 6), generator=torch.Generator().manual_seed(1))
     expected = TorchEngine(model).forward({**batch, "labels": batch["input_ids"]})["logits"]
-    made = forward_generator(graphs, {**batch, "labels": batch["input_ids"]})["logits"]
-    assert made.dtype == torch.float32
-    torch.testing.assert_close(made, expected, atol=1e-4, rtol=1e-4)
+    generated = forward_generator(graphs, {**batch, "labels": batch["input_ids"]})["logits"]
+    assert generated.dtype == torch.float32
+    torch.testing.assert_close(generated, expected, atol=1e-4, rtol=1e-4)
     if not model.config.is_encoder_decoder:
         shifted = {**batch, "position_ids": torch.arange(3, 3 + batch["input_ids"].shape[1]).expand(rows, -1)}
         expected = TorchEngine(model).forward(shifted)["logits"]
         torch.testing.assert_close(forward_generator(graphs, shifted)["logits"], expected, atol=1e-4, rtol=1e-4)
 
 
-def test_prompts_that_cannot_be_gone_on_with():
+def test_unusable_prompts_are_errors():
     _, graphs = exported("gpt2")[:2]
     with pytest.raises(DataError, match="a prompt has no tokens"):
         OnnxGenerationState(graphs, {"input_ids": torch.tensor([[5], [0]]), "attention_mask": torch.tensor([[1], [0]])})
@@ -134,34 +134,34 @@ def test_prompts_that_cannot_be_gone_on_with():
         OnnxGenerationState(graphs, {"input_ids": long, "attention_mask": torch.ones_like(long)})
 
 
-def test_all_positions_can_be_written(pair):
+def test_all_positions_can_be_generated(pair):
     model, graphs = pair
-    batch = given(model, 0, rows=2, longest=60)
-    made = generate(Graphs(ending(graphs, [])), batch, SamplingParams(max_new_tokens=90), tokenizer=None)
+    batch = prompts_for(model, 0, rows=2, longest=60)
+    generated = generate(OnnxEngine(with_end_tokens(graphs, [])), batch, SamplingParams(max_new_tokens=90), tokenizer=None)
     lengths = batch["attention_mask"].sum(dim=1).tolist()
     room = [90, 90] if model.config.is_encoder_decoder else [64 - length for length in lengths]
-    assert [len(texts[0].ids) for texts in made] == room
+    assert [len(texts[0].ids) for texts in generated] == room
 
 
-def test_an_encoder_decoder_starts_with_its_own_token_and_not_without_one():
+def test_encoder_decoder_needs_a_start_token():
     model, graphs = exported("t5")[:2]
     batch = prompts(0, left=False, rows=2)
     config = SimpleNamespace(is_encoder_decoder=True, decoder_start_token_id=9, eos_token_id=None)
     bare = SimpleNamespace(sessions=graphs.sessions, config=config, generation_config=None)
-    made = OnnxGenerationState(bare, batch).prefill()
+    generated = OnnxGenerationState(bare, batch).prefill()
     with torch.no_grad():
         expected = model(**batch, decoder_input_ids=torch.tensor([[9], [9]])).logits[:, -1]
-    torch.testing.assert_close(made, expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(generated, expected, atol=1e-4, rtol=1e-4)
     config.decoder_start_token_id = None
     with pytest.raises(ConfigError, match="neither decoder_start_token_id nor pad_token_id"):
         OnnxGenerationState(bare, batch).prefill()
 
 
 class Session:
-    """A graph as a stranger may have made it."""
+    """An ONNX session with arbitrary inputs and outputs, as a third-party export may have."""
 
-    def __init__(self, inputs, outputs, made=()):
-        self.inputs, self.outputs, self.made = inputs, outputs, made
+    def __init__(self, inputs, outputs, results=()):
+        self.inputs, self.outputs, self.results = inputs, outputs, results
 
     def get_inputs(self):
         return [SimpleNamespace(name=name, shape=shape) for name, shape in self.inputs.items()]
@@ -170,16 +170,16 @@ class Session:
         return [SimpleNamespace(name=name, shape=[]) for name in self.outputs]
 
     def run(self, wanted, feeds):
-        if not self.made:
+        if not self.results:
             raise RuntimeError("[ONNXRuntimeError] : 2 : INVALID_ARGUMENT")
-        return list(self.made)
+        return list(self.results)
 
 
-KEPT = {"past.0.key": ["rows", 2, "past", 4]}
+CACHE_INPUTS = {"past.0.key": ["rows", 2, "past", 4]}
 
 
 @pytest.mark.parametrize(
-    ("sessions", "words"),
+    ("sessions", "message"),
     [
         ({"model": Session({}, ["logits"])}, "no graph called 'decoder'"),
         (
@@ -190,23 +190,23 @@ KEPT = {"past.0.key": ["rows", 2, "past", 4]}
             {"decoder": Session({"past.0.key": [1]}, ["logits", "present.0.key"])},
             "does not declare the shape of its key-value cache",
         ),
-        ({"decoder": Session(KEPT, ["logits"])}, "does not give 'present.0.key'"),
-        ({"decoder": Session(KEPT, ["present.0.key"])}, "does not give 'logits'"),
-        ({"decoder": Session(KEPT, ["logits", "present.0.key"])}, "the graph cannot answer: .*INVALID_ARGUMENT"),
+        ({"decoder": Session(CACHE_INPUTS, ["logits"])}, "does not give 'present.0.key'"),
+        ({"decoder": Session(CACHE_INPUTS, ["present.0.key"])}, "does not give 'logits'"),
+        ({"decoder": Session(CACHE_INPUTS, ["logits", "present.0.key"])}, "the graph cannot answer: .*INVALID_ARGUMENT"),
         (
-            {"decoder": Session(KEPT, ["logits", "present.0.key"], (np.zeros((1, 9)), np.zeros((1, 2, 1, 4))))},
+            {"decoder": Session(CACHE_INPUTS, ["logits", "present.0.key"], (np.zeros((1, 9)), np.zeros((1, 2, 1, 4))))},
             r"logits of the shape \(1, 9\)",
         ),
     ],
 )
-def test_graphs_that_are_no_writer_end_in_one_line(sessions, words):
+def test_graphs_that_cannot_generate_are_errors(sessions, message):
     _, graphs = exported("gpt2")[:2]
-    strange = SimpleNamespace(**{**vars(graphs), "sessions": sessions})
-    with pytest.raises(DataError, match=words):
-        OnnxGenerationState(strange, {"input_ids": torch.tensor([[5]]), "attention_mask": torch.tensor([[1]])}).prefill()
+    damaged = SimpleNamespace(**{**vars(graphs), "sessions": sessions})
+    with pytest.raises(DataError, match=message):
+        OnnxGenerationState(damaged, {"input_ids": torch.tensor([[5]]), "attention_mask": torch.tensor([[1]])}).prefill()
 
 
-def test_an_encoder_decoder_without_its_encoder_is_damaged():
+def test_encoder_decoder_without_its_encoder_is_an_error():
     _, graphs = exported("t5")[:2]
     alone = SimpleNamespace(**{**vars(graphs), "sessions": {"decoder": graphs.sessions["decoder"]}})
     with pytest.raises(DataError, match="no graph called 'encoder'"):

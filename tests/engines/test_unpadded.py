@@ -1,4 +1,4 @@
-"""Padding left out: the same answers, whatever the head, and nothing changed for whoever does not pack."""
+"""hftool/engines/unpadded.py: the unpadded forward pass gives the same answers and leaves the padded one unchanged."""
 
 import threading
 
@@ -15,7 +15,7 @@ TEXTS = ["the red cat", "ann went to rome with a cat .", "is", "the red cat is w
 
 
 def numbers(answer):
-    """All numbers of an answer, in their order, and the rest of it."""
+    """All numbers of an answer, in order, and its remaining values."""
     if isinstance(answer, dict):
         answer = [item for pair in sorted(answer.items()) for item in pair]
     if isinstance(answer, list | tuple):
@@ -29,28 +29,28 @@ def numbers(answer):
 def rows_for(head):
     if head == "answer":
         return [{"question": "who went to rome ?", "context": text} for text in TEXTS]
-    holds = " [MASK]" if head == "fill" else ""
-    return [{"text": text + holds} for text in TEXTS]
+    suffix = " [MASK]" if head == "fill" else ""
+    return [{"text": text + suffix} for text in TEXTS]
 
 
 @pytest.mark.parametrize("kind", ["bert", "roberta"])
-@pytest.mark.parametrize("lesson", ["classify", "tag", "answer", "fill", "embed"])
-def test_answers_are_those_with_padding(kind, lesson):
-    options = {"for_inference": True} if lesson == "fill" else {}
-    model = load(str(families.learnt(kind, lesson)[0].run.path))
-    rows = rows_for(lesson)
-    plain, fast = (make_predictor(model, options=options, packed=wanted) for wanted in (False, True))
+@pytest.mark.parametrize("task", ["classify", "tag", "answer", "fill", "embed"])
+def test_answers_equal_those_with_padding(kind, task):
+    options = {"for_inference": True} if task == "fill" else {}
+    model = load(str(families.learnt(kind, task)[0].run.path))
+    rows = rows_for(task)
+    plain, fast = (make_predictor(model, options=options, packed=packed) for packed in (False, True))
     assert fast.engine.packs and not plain.engine.packs
     before: list[Answer] = list(plain.answer(rows))
     for one, other in zip(before, fast.answer(rows), strict=True):
         (a, rest_a), (b, rest_b) = numbers(one), numbers(other)
         assert rest_a == rest_b and a == pytest.approx(b, abs=1e-5)
-    # a model that can be packed still answers as it did, to the last bit
+    # the padded forward pass of the same model is still bitwise the same
     assert [numbers(one) for one in plain.answer(rows)] == [numbers(one) for one in before]
 
 
-def test_rows_do_not_see_each_other():
-    """Each alone and among others: with packing, as without."""
+def test_rows_do_not_attend_to_each_other():
+    """Each row has the same answer alone and in a batch."""
     model = load(str(families.learnt("bert", "classify")[0].run.path))
     fast = make_predictor(model, packed=True)
     together = list(fast.answer([{"text": text} for text in TEXTS]))
@@ -60,13 +60,13 @@ def test_rows_do_not_see_each_other():
 
 
 @pytest.mark.parametrize(("kind", "head"), [("gpt2", "classify"), ("t5", "embed")])
-def test_others_are_left_as_they_are(kind, head):
+def test_unsupported_models_are_unchanged(kind, head):
     model = load(str(families.folder(kind)), head=head)
     assert not supports_unpadding(model.model) and model.model.config._attn_implementation == "sdpa"
     assert not make_predictor(model, packed=True).engine.packs
 
 
-def test_a_model_that_would_answer_otherwise_is_left_as_it_was(monkeypatch):
+def test_model_that_fails_the_trial_is_unchanged(monkeypatch):
     model = load(str(families.learnt("bert", "classify")[0].run.path))
     before = list(make_predictor(model).answer([{"text": text} for text in TEXTS]))
     monkeypatch.setattr(unpadded, "_is_equal", lambda model: False)
@@ -74,13 +74,13 @@ def test_a_model_that_would_answer_otherwise_is_left_as_it_was(monkeypatch):
     assert list(make_predictor(model, packed=True).answer([{"text": text} for text in TEXTS])) == before
 
 
-def test_the_trial_finds_rows_that_see_each_other(monkeypatch):
+def test_trial_detects_attention_between_rows(monkeypatch):
     model = load(str(families.learnt("bert", "classify")[0].run.path))
     monkeypatch.setattr(unpadded, "_groups", lambda lengths: [(1, sum(lengths))])
     assert not supports_unpadding(model.model)
 
 
-def test_a_thread_packs_for_itself_alone():
+def test_unpadding_is_local_to_its_thread():
     model = load(str(families.learnt("bert", "classify")[0].run.path)).model
     assert supports_unpadding(model)
     batch = {
@@ -97,21 +97,21 @@ def test_a_thread_packs_for_itself_alone():
     assert torch.equal(seen[0], expected)
 
 
-def shortened(model):
-    """Whether the last layer leaves tokens out."""
+def computes_first_tokens_only(model):
+    """Whether the last layer computes the first token of each row only."""
     return unpadded._select_first in model.model.base_model.encoder.layer[-1].attention.output._forward_pre_hooks.values()
 
 
 @pytest.mark.parametrize("kind", ["bert", "roberta"])
-@pytest.mark.parametrize("lesson", ["classify", "regression", "tag", "answer", "fill", "embed"])
-def test_the_last_layer_is_shortened_where_the_first_token_alone_is_read(kind, lesson):
-    model = load(str(families.learnt(kind, lesson)[0].run.path))
+@pytest.mark.parametrize("task", ["classify", "regression", "tag", "answer", "fill", "embed"])
+def test_last_layer_computes_first_tokens_only_where_only_they_are_read(kind, task):
+    model = load(str(families.learnt(kind, task)[0].run.path))
     assert supports_unpadding(model.model)
-    assert shortened(model) == (lesson in ("classify", "regression"))
+    assert computes_first_tokens_only(model) == (task in ("classify", "regression"))
 
 
-def test_rows_of_one_token_are_no_exception():
-    """There the first tokens are all tokens."""
+def test_rows_of_one_token():
+    """In rows of one token the first tokens are all tokens."""
     model = load(str(families.learnt("bert", "classify")[0].run.path)).model
     batch = {"input_ids": torch.tensor([[5], [6], [7]]), "attention_mask": torch.ones(3, 1, dtype=torch.long)}
     with torch.no_grad():
@@ -121,10 +121,10 @@ def test_rows_of_one_token_are_no_exception():
             torch.testing.assert_close(model(**batch).logits, expected, atol=1e-5, rtol=0)
 
 
-def test_a_model_that_reads_every_token_is_not_shortened(monkeypatch):
-    """A pooler that adds up a row: only the trial can tell. Its rows have 9, 4, 4 and 1 tokens."""
+def test_last_layer_is_complete_where_every_token_is_read(monkeypatch):
+    """A pooler that sums over a row is detected by the trial run only, whose rows have 9, 4, 4 and 1 tokens."""
     model = load(str(families.learnt("bert", "classify")[0].run.path))
     pooler = model.model.base_model.pooler
     mask = (torch.arange(9)[None] < torch.tensor([9, 4, 4, 1])[:, None])[..., None]
     monkeypatch.setattr(pooler, "forward", lambda states: torch.tanh(pooler.dense((states * mask).sum(dim=1))))
-    assert supports_unpadding(model.model) and not shortened(model)
+    assert supports_unpadding(model.model) and not computes_first_tokens_only(model)

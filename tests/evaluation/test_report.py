@@ -12,7 +12,7 @@ from hftool.registry.heads import all_heads, report_module
 
 LANGUAGE = Metrics(("perplexity",), higher_is_better=False, report="language", answers=False)
 LABELS = ("O", "B-x")
-CASES = {  # what a head answers, and a row of it
+CASES = {  # report -> metrics, an answer of its head, a row
     "classification": (("accuracy", "mcc"), {"label": "O", "probability": 1.0, "probabilities": {}}, {"text": "t", "label": 0}),
     "regression": (("spearman", "pearson"), {"score": 1.0}, {"text": "t", "label": 1.5}),
     "tagging": (("entity_f1", "accuracy"), {"entities": [], "tags": ["O"], "tokens": ["t"]}, {"tokens": ["t"], "tags": [0]}),
@@ -27,7 +27,7 @@ CASES = {  # what a head answers, and a row of it
 
 
 @pytest.mark.parametrize("kind", CASES)
-def test_every_report_has_rows_loss_and_what_was_asked_for_as_numbers_that_json_can_hold(kind):
+def test_every_report_has_rows_loss_and_its_metrics_as_json_numbers(kind):
     names, answer, row = CASES[kind]
     metrics = Metrics(names, higher_is_better=True, report=kind)
     report = make_report([] if answer is None else [answer, answer], [row, row], metrics, LABELS, 0.5)
@@ -36,31 +36,31 @@ def test_every_report_has_rows_loss_and_what_was_asked_for_as_numbers_that_json_
     assert json.loads(json.dumps(report, allow_nan=False)) == report
 
 
-def test_every_report_has_its_errors():
+def test_every_report_has_error_rows():
     assert {kind for spec in all_heads() for kind, _ in spec.reports} == set(CASES)
     for kind in CASES:
         assert callable(report_module(kind).report) and callable(report_module(kind).error_rows)
 
 
-def test_a_language_model_is_measured_by_its_loss_alone():
+def test_language_models_are_evaluated_by_loss_only():
     rows = [{"text": "a"}, {"text": "b"}]
     assert make_report([], rows, LANGUAGE, (), 2.0) == {"rows": 2, "loss": 2.0, "perplexity": math.exp(2.0)}
     assert error_rows([], rows, [1, 2], LANGUAGE, ()) == []
 
 
-def test_a_perplexity_beyond_all_numbers_can_still_be_written_as_json():
+def test_overflowing_perplexity_is_valid_json():
     report = make_report([], [{"text": "a"}], LANGUAGE, (), 1e6)
     assert report["perplexity"] > 1e308
     json.dumps(report, allow_nan=False)
 
 
-def test_libraries_that_take_seconds_to_load_are_not_loaded_before_they_are_needed():
-    slow, inside = {"seqeval", "rouge_score", "sacrebleu", "nltk"}, set()
+def test_slow_libraries_are_imported_lazily():
+    slow, imported_anywhere = {"seqeval", "rouge_score", "sacrebleu", "nltk"}, set()
     for path in Path(hftool.heads.__file__).parent.rglob("*report.py"):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         assert not slow & imported(tree.body), path.name
-        inside |= imported(ast.walk(tree))
-    assert slow <= inside
+        imported_anywhere |= imported(ast.walk(tree))
+    assert slow <= imported_anywhere
 
 
 def imported(nodes):

@@ -1,4 +1,4 @@
-"""What is said of a finished run whose figures should make its user think, and of no other."""
+"""hftool/evaluation/verdict.py: a run with poor metrics gets a notice, a good one does not."""
 
 import pytest
 
@@ -16,11 +16,11 @@ EVEN = [{"label": i % 2} for i in range(10)]
 RARE = [{"label": int(i == 0)} for i in range(10)]
 
 
-def said(metrics, answers, rows, history=(), labels=("no", "yes")):
+def notices(metrics, answers, rows, history=(), labels=("no", "yes")):
     return verdicts(make_report(answers, rows, metrics, labels, 0.5), metrics, history)
 
 
-def labels_of(*ids):
+def label_answers(*ids):
     return [{"label": ("no", "yes")[i], "probability": 1.0, "probabilities": {"no": 0.5, "yes": 0.5}} for i in ids]
 
 
@@ -29,10 +29,15 @@ def evaluations(name, *pairs):
 
 
 POOR = {
-    "one class": (ACCURACY, labels_of(*[0] * 10), EVEN, "all 10 validation rows are answered 'no'"),
-    "the rare class is missed": (F1, labels_of(*[0] * 10), RARE, "--class-weights balanced"),
-    "no better than the majority": (ACCURACY, labels_of(1, 1, *[0] * 8), EVEN, "always answering 'no' has 0.5"),
-    "worse than the majority": (ACCURACY, labels_of(0, 1, *[0] * 8), RARE, "accuracy 0.8, and always answering 'no' has 0.9"),
+    "one class": (ACCURACY, label_answers(*[0] * 10), EVEN, "all 10 validation rows are answered 'no'"),
+    "the rare class is missed": (F1, label_answers(*[0] * 10), RARE, "--class-weights balanced"),
+    "no better than the majority": (ACCURACY, label_answers(1, 1, *[0] * 8), EVEN, "always answering 'no' has 0.5"),
+    "worse than the majority": (
+        ACCURACY,
+        label_answers(0, 1, *[0] * 8),
+        RARE,
+        "accuracy 0.8, and always answering 'no' has 0.9",
+    ),
     "numbers": (ERROR, [{"score": 5.0 - i} for i in range(5)], [{"label": float(i)} for i in range(5)], "answering 2 has 1.2"),
     "tags": (
         TAGS,
@@ -54,36 +59,36 @@ POOR = {
 
 
 @pytest.mark.parametrize("name", POOR)
-def test_a_model_that_has_learnt_nothing_is_told_of(name):
-    metrics, answers, rows, what = POOR[name]
-    (sentence,) = said(metrics, answers, rows, labels=("O", "B-PER") if name == "tags" else ("no", "yes"))
-    assert what in sentence and "--epochs" in sentence
+def test_model_that_learned_nothing_is_reported(name):
+    metrics, answers, rows, expected = POOR[name]
+    (sentence,) = notices(metrics, answers, rows, labels=("O", "B-PER") if name == "tags" else ("no", "yes"))
+    assert expected in sentence and "--epochs" in sentence
 
 
 GOOD = {
-    "right": (ACCURACY, labels_of(*[0, 1] * 5), EVEN),
-    "better than the majority": (F1, labels_of(1, 1, *[0] * 8), RARE),
-    "one row": (ACCURACY, labels_of(0), EVEN[:1]),
-    "one class in the data": (ACCURACY, labels_of(0, 0), [{"label": 0}] * 2),
+    "right": (ACCURACY, label_answers(*[0, 1] * 5), EVEN),
+    "better than the majority": (F1, label_answers(1, 1, *[0] * 8), RARE),
+    "one row": (ACCURACY, label_answers(0), EVEN[:1]),
+    "one class in the data": (ACCURACY, label_answers(0, 0), [{"label": 0}] * 2),
     "numbers": (ERROR, [{"score": float(i)} for i in range(5)], [{"label": float(i)} for i in range(5)]),
 }
 
 
 @pytest.mark.parametrize("name", [name for name in GOOD if name not in ("one row", "one class in the data")])
-def test_nothing_is_said_of_a_good_model(name):
-    assert said(*GOOD[name]) == []
+def test_good_model_gets_no_notice(name):
+    assert notices(*GOOD[name]) == []
 
 
 @pytest.mark.parametrize("name", ["one row", "one class in the data"])
-def test_rows_of_one_class_do_not_show_that_one_is_answered(name):
-    assert all("are answered" not in sentence for sentence in said(*GOOD[name]))
+def test_constant_predictions_are_not_reported_for_rows_of_one_class(name):
+    assert all("are answered" not in sentence for sentence in notices(*GOOD[name]))
 
 
-RIGHT = labels_of(*[0, 1] * 5)
+RIGHT = label_answers(*[0, 1] * 5)
 
 
 @pytest.mark.parametrize(
-    ("history", "what"),
+    ("history", "expected"),
     [
         (evaluations("accuracy", (0.5, 0.7), (0.8, 0.6)), "accuracy still improved at the last evaluation, from 0.5 to 0.8"),
         (evaluations("accuracy", (0.8, 0.7), (0.5, 0.6), (0.9, 0.6)), "from 0.8 to 0.9"),
@@ -93,14 +98,15 @@ RIGHT = labels_of(*[0, 1] * 5)
         ([], ""),
     ],
 )
-def test_a_metric_that_still_improved_is_told_of(history, what):
-    found = said(ACCURACY, RIGHT, EVEN, history)
-    assert (len(found) == 1 and what in found[0]) if what else found == []
+def test_metric_that_still_improved_is_reported(history, expected):
+    found = notices(ACCURACY, RIGHT, EVEN, history)
+    assert (len(found) == 1 and expected in found[0]) if expected else found == []
 
 
-def test_of_a_poor_model_the_loss_that_still_fell_is_told_of():
+def test_loss_that_still_decreased_is_reported_for_a_poor_model():
     history = evaluations("accuracy", (0.5, 0.7), (0.5, 0.6), (0.5, 0.55))
     assert (
-        "the loss still fell at the last evaluation, from 0.6 to 0.55" in said(ACCURACY, labels_of(*[0] * 10), EVEN, history)[1]
+        "the loss still fell at the last evaluation, from 0.6 to 0.55"
+        in notices(ACCURACY, label_answers(*[0] * 10), EVEN, history)[1]
     )
-    assert len(said(ACCURACY, labels_of(*[0] * 10), EVEN, history[::-1])) == 1
+    assert len(notices(ACCURACY, label_answers(*[0] * 10), EVEN, history[::-1])) == 1

@@ -22,7 +22,7 @@ TEXTS = [
     "0 1 2 3 4 5 6 7 8 9 ( ) @ # : / - '",
     *"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ",
 ]
-STRANGE = {
+UNUSUAL = {
     "emoji": "Ann 😀 likes 👍🏽 and 🇩🇪 !",
     "right to left": "שלום Ann , עולם ( Bob )",
     "combining": "the cafe\u0301 's e\u0301clair नमस्ते world",
@@ -33,7 +33,7 @@ STRANGE = {
 
 @pytest.fixture(scope="module", params=["Bert", "Roberta", "GPT2"])
 def family(request):
-    """The tokenizer of a family, trained on the spot, and a function that makes its tiny model."""
+    """A tokenizer of the family, trained here, and a function that creates its tiny model."""
     import transformers
 
     tokenizer = getattr(transformers, f"{request.param}Tokenizer")().train_new_from_iterator(TEXTS, 400)
@@ -73,8 +73,12 @@ def labelled(question, context, start=None, text=""):
 def forward(head, model, features):
     batch = head.collate(features)
     with torch.no_grad():
-        made = model(**{key: value for key, value in batch.items() if key != "labels"})
-    return {"start_logits": made.start_logits, "end_logits": made.end_logits, "attention_mask": batch["attention_mask"]}, batch
+        output = model(**{key: value for key, value in batch.items() if key != "labels"})
+    return {
+        "start_logits": output.start_logits,
+        "end_logits": output.end_logits,
+        "attention_mask": batch["attention_mask"],
+    }, batch
 
 
 def answers(head, model, rows):
@@ -84,29 +88,29 @@ def answers(head, model, rows):
     return [head.join([part for _, part in group]) for _, group in itertools.groupby(pairs, key=lambda pair: pair[0].row)]
 
 
-def say(head, features, *, high=9.0, rubbish=True):
-    """Outputs that point at the target of each feature, with the largest numbers where nothing may be read."""
+def target_logits(head, features, *, logit=9.0, masked_high=True):
+    """Logits that select the target of each feature; masked positions have even larger logits unless `masked_high` is False."""
     length = max(feature.length for feature in features) + 3
-    start, end = (torch.full((len(features), length), 99.0 if rubbish else 0.0) for _ in range(2))
+    start, end = (torch.full((len(features), length), 99.0 if masked_high else 0.0) for _ in range(2))
     for i, feature in enumerate(features):
         view = feature.extra
-        for logits, place in zip((start, end), feature.target, strict=True):
+        for logits, position in zip((start, end), feature.target, strict=True):
             logits[i, 0] = 0
             logits[i, view.position : view.position + view.size] = 0
-            logits[i, place] = high
+            logits[i, position] = logit
     return {"start_logits": start, "end_logits": end}
 
 
-def read(head, features, **values):
-    return head.join(head.decode(say(head, features, **values), features))
+def decoded(head, features, **values):
+    return head.join(head.decode(target_logits(head, features, **values), features))
 
 
-def test_the_registry_finds_it(family):
+def test_get_head_returns_the_head(family):
     head_config = HeadConfig(head="answer")
     assert get_head(family[0], head_config, None) == AnswerHead(family[0], head_config)
 
 
-def test_question_first_then_context_as_the_tokenizer_pairs_them(family):
+def test_features_are_the_pair_encoding_of_question_and_context(family):
     question, context = "who met Bob ?", "Ann Lee met Bob in 北京 ."
     [feature] = head_of(family).encode([{"question": question, "context": context}])
     whole = family[0](question, context)
@@ -115,20 +119,20 @@ def test_question_first_then_context_as_the_tokenizer_pairs_them(family):
     assert feature.target is None and feature.cut == 0
 
 
-@pytest.mark.parametrize("context", STRANGE.values(), ids=STRANGE.keys())
-def test_what_it_is_trained_towards_is_what_it_answers(family, context):
-    """Characters exact in the original text, whatever a tokenizer drops, trims or takes apart."""
+@pytest.mark.parametrize("context", UNUSUAL.values(), ids=UNUSUAL.keys())
+def test_targets_decode_to_the_labelled_answer(family, context):
+    """Offsets refer to the original text, whatever a tokenizer drops, trims or splits."""
     head = head_of(family)
     words = [found.span() for found in re.finditer(r"[^\s\ufeff\u200b]+", context)]
     for first, last in itertools.combinations_with_replacement(range(len(words)), 2):
         start, end = words[first][0], words[last][1]
-        if end - start > 16:  # of bytes only so many are an answer
+        if end - start > 16:  # an answer has at most so many byte tokens
             continue
         text = context[start:end]
         features = head.encode([labelled("who ?", context, start, text)])
-        answer = read(head, features)
-        told = (answer["answer"].strip("\ufeff\u200b"), answer["start"], answer["end"])
-        assert told[0] == text and context[told[1] : told[2]] == answer["answer"]
+        answer = decoded(head, features)
+        answer_with_nulls = (answer["answer"].strip("\ufeff\u200b"), answer["start"], answer["end"])
+        assert answer_with_nulls[0] == text and context[answer_with_nulls[1] : answer_with_nulls[2]] == answer["answer"]
 
 
 def test_chinese_without_spaces(family):
@@ -136,22 +140,22 @@ def test_chinese_without_spaces(family):
     head = head_of(family, max_length=0)
     for text in ("北京", "安娜", "上海更好"):
         start = context.index(text)
-        answer = read(head, head.encode([labelled("在哪里", context, start, text)]))
+        answer = decoded(head, head.encode([labelled("在哪里", context, start, text)]))
         assert (answer["answer"], answer["start"], answer["end"]) == (text, start, start + len(text))
 
 
-def test_white_space_around_an_answer_is_not_of_it(family):
+def test_white_space_around_an_answer_is_excluded(family):
     context = "Ann Lee met  Bob in Paris"
     head = head_of(family)
-    tight = head.encode([labelled("who ?", context, 13, "Bob")])
+    exact = head.encode([labelled("who ?", context, 13, "Bob")])
     for start, text in ((12, " Bob"), (13, "Bob "), (11, "  Bob ")):
-        loose = head.encode([labelled("who ?", context, start, text)])
-        assert loose[0].target == tight[0].target and tight[0].target[0] > 0
-    assert read(head, tight)["answer"] == "Bob"
+        with_space = head.encode([labelled("who ?", context, start, text)])
+        assert with_space[0].target == exact[0].target and exact[0].target[0] > 0
+    assert decoded(head, exact)["answer"] == "Bob"
 
 
-def test_white_space_inside_of_tokens_is_not_of_an_answer():
-    """Some byte-level tokenizers, not those of our families, put the space or the line end after a word into its token."""
+def test_white_space_within_tokens_is_excluded_from_answers():
+    """Some byte-level tokenizers put the space or line break after a word into its token."""
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -160,11 +164,11 @@ def test_white_space_inside_of_tokens_is_not_of_an_answer():
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="[PAD]", unk_token="[UNK]")
     head = AnswerHead(tokenizer, HeadConfig(head="answer", max_length=16))
     features = head.encode([labelled("who ?", "Ann\nBob\nMax", 4, "Bob")])
-    answer = read(head, features)
+    answer = decoded(head, features)
     assert (answer["answer"], answer["start"], answer["end"]) == ("Bob", 4, 7)
 
 
-def test_rows_without_an_answer_point_at_the_first_position(family):
+def test_unanswerable_rows_have_the_first_position_as_target(family):
     rows = [
         labelled("who ?", "Ann met Bob"),
         labelled("who ?", "Ann met Bob", 40, "x"),
@@ -173,41 +177,41 @@ def test_rows_without_an_answer_point_at_the_first_position(family):
     assert [f.target for f in head_of(family).encode(rows)] == [(0, 0)] * 3
 
 
-def test_an_answer_at_every_place_of_a_long_context_is_reached(family):
+def test_answers_at_every_offset_of_a_long_context_are_found(family):
     rng = random.Random(0)
     words = [
         rng.choice(["Ann", "Lee", "met", "Bob", "in", "Paris", "北京", "😀", "cafe\u0301", ",", "unlikely"]) for _ in range(120)
     ]
     context = " ".join(words)
     head = head_of(family, max_length=48)
-    place = 0
+    position = 0
     for word in words:
-        features = head.encode([labelled("who met Bob ?", context, place, word)])
+        features = head.encode([labelled("who met Bob ?", context, position, word)])
         assert len(features) > 3 and max(f.length for f in features) <= 48
-        held = [f for f in features if f.target != (0, 0)]
-        for feature in held:  # in each window that has it whole, and in no other
+        containing = [f for f in features if f.target != (0, 0)]
+        for feature in containing:  # it is the target of each window that contains it completely, and of no other
             assert (
                 feature.extra.position <= feature.target[0] <= feature.target[1] < feature.extra.position + feature.extra.size
             )
-            assert read(head, [feature])["answer"] == word
-        assert held
-        answer = read(head, features)
-        assert (answer["answer"], answer["start"]) == (word, place)
-        place += len(word) + 1
+            assert decoded(head, [feature])["answer"] == word
+        assert containing
+        answer = decoded(head, features)
+        assert (answer["answer"], answer["start"]) == (word, position)
+        position += len(word) + 1
 
 
-def test_an_answer_that_no_window_holds_whole_is_told_with_the_first(family):
+def test_answer_contained_in_no_window_is_marked_on_the_first_feature(family):
     words = ["Ann", "Lee", "met", "Bob", "in", "Paris"] * 20
     context, head = " ".join(words), head_of(family, max_length=48)
     size = head.encode([{"question": "who ?", "context": context}])[0].extra.size
     whole = labelled("who ?", context, 0, " ".join(words[: size // 3]))
-    wide = labelled("who ?", context, len(" ".join(words[:7])) + 1, " ".join(words[7 : 7 + size]))
-    features = head.encode([whole, wide, labelled("who ?", "Ann met Bob")])
+    too_long = labelled("who ?", context, len(" ".join(words[:7])) + 1, " ".join(words[7 : 7 + size]))
+    features = head.encode([whole, too_long, labelled("who ?", "Ann met Bob")])
     assert [f.row for f in features if f.lost] == [1] and len({f.row for f in features}) == 3
     assert all(f.target == (0, 0) for f in features if f.row == 1)
 
 
-def test_windows_carry_the_question_and_cover_the_context(family):
+def test_windows_contain_the_question_and_cover_the_context(family):
     tokenizer = family[0]
     context = "Ann Lee met Bob in Paris . " * 40
     whole = tokenizer("who ?", context)
@@ -227,7 +231,7 @@ def test_windows_carry_the_question_and_cover_the_context(family):
     assert all(a.extra.first + size - b.extra.first >= size // 3 for a, b in itertools.pairwise(features))
 
 
-def test_a_long_question_is_cut_and_counted_once(family):
+def test_long_question_is_truncated_and_counted_once(family):
     question = "who met Bob " * 30
     tokens = len(family[0](question, add_special_tokens=False)["input_ids"])
     features = head_of(family, max_length=40).encode([{"question": question, "context": "Ann met Bob in Paris . " * 20}])
@@ -235,17 +239,17 @@ def test_a_long_question_is_cut_and_counted_once(family):
     assert len(head_of(family, max_length=0).encode([{"question": question, "context": "Ann met Bob . " * 200}])) == 1
 
 
-def test_a_limit_that_holds_no_context_is_refused(family):
+def test_limit_without_room_for_context_is_refused(family):
     special = family[0].num_special_tokens_to_add(pair=True)
-    least = {0: 1, 3: 4, 4: 5}[special]  # a model without special tokens needs one for position 0
+    limit = {0: 1, 3: 4, 4: 5}[special]  # without special tokens, position 0 takes one token
     row = {"question": "who met Bob in Paris ?", "context": "Ann"}
-    with pytest.raises(UsageError, match=f"max_length must be over {least} for this model, not {least}"):
-        head_of(family, max_length=least).encode([row])
-    assert head_of(family, max_length=least + 1).encode([row])
+    with pytest.raises(UsageError, match=f"max_length must be over {limit} for this model, not {limit}"):
+        head_of(family, max_length=limit).encode([row])
+    assert head_of(family, max_length=limit + 1).encode([row])
     assert head_of(family).encode([]) == []
 
 
-def test_a_context_of_nothing_has_no_answer(family):
+def test_empty_context_has_no_answer(family):
     for context in ("", " \n"):
         rows = [{"question": "who ?", "context": context}, {"question": "", "context": context}]
         for answer in answers(head_of(family), family[1](), rows):
@@ -254,13 +258,13 @@ def test_a_context_of_nothing_has_no_answer(family):
         assert answer["answer"] == "" and answer["probability"] == pytest.approx(1)
 
 
-def test_without_a_question_no_answer_is_still_a_position_of_its_own(family):
+def test_empty_question_keeps_a_position_for_no_answer(family):
     [feature] = head_of(family).encode([labelled("", "Ann met Bob", 0, "Ann")])
     assert feature.target[0] >= 1
 
 
-def spans_by_hand(head, parts):
-    """Every span of at most 30 tokens of all windows, by its characters, with the larger score."""
+def brute_force_spans(head, parts):
+    """Best score of every span of at most 30 tokens in any window, by character offsets."""
     found = {}
     for part in parts:
         context = part.context
@@ -274,19 +278,19 @@ def spans_by_hand(head, parts):
     return found
 
 
-@pytest.mark.parametrize("context", [*STRANGE.values(), "谢谢 🥳🥳 e\u0301\u0301x"], ids=[*STRANGE, "unknown"])
-def test_no_answer_begins_or_ends_inside_a_character(family, context):
+@pytest.mark.parametrize("context", [*UNUSUAL.values(), "谢谢 🥳🥳 e\u0301\u0301x"], ids=[*UNUSUAL, "unknown"])
+def test_answers_do_not_split_grapheme_clusters(family, context):
     [feature] = head_of(family, max_length=0).encode([{"question": "who ?", "context": context}])
     seen = feature.extra.context
     begins, ends = seen.borders()
     first, last = seen.starts[begins].tolist(), seen.ends[ends].tolist()
     assert first and first == sorted(set(first)) and last == sorted(set(last))
-    assert not any(unicodedata.category(context[place])[0] == "M" or context[place].isspace() for place in first)
-    assert not any(place < len(context) and unicodedata.category(context[place])[0] == "M" for place in last)
+    assert not any(unicodedata.category(context[position])[0] == "M" or context[position].isspace() for position in first)
+    assert not any(position < len(context) and unicodedata.category(context[position])[0] == "M" for position in last)
 
 
 @pytest.mark.parametrize("kind", ["single_label_classification", "answer_or_none"])
-def test_probabilities_are_over_all_spans_of_all_windows_each_once(family, kind):
+def test_probabilities_are_normalized_over_distinct_spans_of_all_windows(family, kind):
     head = head_of(family, max_length=48, problem_type=kind)
     context = "Ann Lee met  Bob in 北京 😀 , cafe\u0301 . " * 9
     features = head.encode([{"question": "who ?", "context": context}])
@@ -295,24 +299,24 @@ def test_probabilities_are_over_all_spans_of_all_windows_each_once(family, kind)
     outputs = {name: 3 * torch.randn(len(features), 48, generator=rng) for name in head.outputs}
     parts = head.decode(outputs, features)
     answer = head.join(parts)
-    scores = spans_by_hand(head, parts)
-    everything = list(scores.values()) + ([min(p.null for p in parts)] if kind == "answer_or_none" else [])
-    total = np.logaddexp.reduce(everything)
+    scores = brute_force_spans(head, parts)
+    all_scores = list(scores.values()) + ([min(p.null for p in parts)] if kind == "answer_or_none" else [])
+    total = np.logaddexp.reduce(all_scores)
     best = sorted(scores, key=lambda span: -scores[span])[:5]
-    told = answer["candidates"]
-    assert [(c["start"], c["end"]) for c in told] == best
-    assert [c["probability"] for c in told] == pytest.approx([np.exp(scores[span] - total) for span in best])
-    assert all(c["text"] == context[c["start"] : c["end"]] == c["text"].strip() for c in told)
-    top = {key: told[0][key] for key in ("start", "end", "probability")}
-    assert {key: answer[key] for key in top} == top and answer["answer"] == told[0]["text"]
+    answer_with_nulls = answer["candidates"]
+    assert [(c["start"], c["end"]) for c in answer_with_nulls] == best
+    assert [c["probability"] for c in answer_with_nulls] == pytest.approx([np.exp(scores[span] - total) for span in best])
+    assert all(c["text"] == context[c["start"] : c["end"]] == c["text"].strip() for c in answer_with_nulls)
+    top = {key: answer_with_nulls[0][key] for key in ("start", "end", "probability")}
+    assert {key: answer[key] for key in top} == top and answer["answer"] == answer_with_nulls[0]["text"]
 
 
-def test_no_answer_when_every_window_is_surer_of_that(family):
+def test_no_answer_requires_that_every_window_prefers_it(family):
     head = head_of(family, problem_type="answer_or_none")
     features = head.encode([{"question": "who ?", "context": "Ann met Bob . " * 20}])
     assert len(features) > 1
 
-    def told(nulls, head=head):
+    def answer_with_nulls(nulls, head=head):
         outputs = {name: torch.zeros(len(features), 64) for name in head.outputs}
         for i, null in enumerate(nulls):
             outputs["start_logits"][i, 0] = null
@@ -320,16 +324,18 @@ def test_no_answer_when_every_window_is_surer_of_that(family):
         return head.join(head.decode(outputs, features))
 
     count = len(features)
-    sure = told([9.0] * count)
-    assert (sure["answer"], sure["start"], sure["end"]) == ("", None, None) and sure["candidates"][0]["text"]
-    likelier = sure["probability"] / sure["candidates"][0]["probability"]
-    assert likelier == pytest.approx(np.exp(9.0 - 4.0))
-    # one window that is not sure holds the answer: the least counts
-    assert told([9.0, 1.0] + [9.0] * (count - 2))["answer"] != ""
-    assert told([9.0] * count, head=head_of(family))["answer"] != ""  # a task where every question has an answer
+    confident = answer_with_nulls([9.0] * count)
+    assert (confident["answer"], confident["start"], confident["end"]) == ("", None, None) and confident["candidates"][0][
+        "text"
+    ]
+    ratio = confident["probability"] / confident["candidates"][0]["probability"]
+    assert ratio == pytest.approx(np.exp(9.0 - 4.0))
+    # the lowest null score of any window decides
+    assert answer_with_nulls([9.0, 1.0] + [9.0] * (count - 2))["answer"] != ""
+    assert answer_with_nulls([9.0] * count, head=head_of(family))["answer"] != ""  # in this task every question has an answer
 
 
-def test_answers_end_after_thirty_tokens_and_never_before_they_begin():
+def test_answers_have_one_to_thirty_tokens():
     size = 100
     context = Text("x" * size, np.arange(size), np.arange(1, size + 1))
     begins, ends = np.zeros(size), np.zeros(size)
@@ -340,7 +346,7 @@ def test_answers_end_after_thirty_tokens_and_never_before_they_begin():
     assert total == pytest.approx(np.logaddexp.reduce(spans))
 
 
-def test_blocks_of_a_very_long_context_make_no_difference(monkeypatch):
+def test_block_size_does_not_change_the_best_spans(monkeypatch):
     rng = np.random.default_rng(0)
     context = Text("x" * 300, np.arange(300), np.arange(1, 301))
     parts = [SpanScores(context, a, rng.normal(size=150), rng.normal(size=150), 0.0) for a in (0, 100, 150)]
@@ -355,7 +361,7 @@ def test_a_context_of_100000_characters_is_answered_in_bounded_time(family):
     head = head_of(family)
     begin = time.perf_counter()
     features = head.encode([labelled("who ?", context, 99_995, "Paris")])
-    answer = read(head, features)
+    answer = decoded(head, features)
     assert time.perf_counter() - begin < 10
     assert (answer["answer"], answer["start"]) == ("Paris", 99_995)
 
@@ -368,9 +374,9 @@ ROWS = [
 
 
 @pytest.mark.parametrize("side", ["right", "left"])
-def test_the_loss_is_that_of_transformers_summed_over_rows(family, side):
-    tokenizer, make = family
-    head, model = head_of(family), make()
+def test_loss_equals_that_of_transformers_summed_over_rows(family, side):
+    tokenizer, create_model = family
+    head, model = head_of(family), create_model()
     before, tokenizer.padding_side = tokenizer.padding_side, side
     try:
         features = head.encode(ROWS)
@@ -383,18 +389,18 @@ def test_the_loss_is_that_of_transformers_summed_over_rows(family, side):
         first, last = feature.target
         assert row[a : b + 1].tolist() == feature.input_ids[first : last + 1].tolist()
     total, count = head.loss(outputs, {**batch, "labels": labels})
-    if side == "left":  # places of padded rows differ there, and with them what an encoder says
+    if side == "left":  # positions of padded rows differ, and so do the outputs of an encoder
         return
-    theirs = 0.0
-    for feature in features:  # each alone, for in theirs a row weighs less where others are longer
+    reference = 0.0
+    for feature in features:  # one by one, since the loss of transformers averages over the batch
         _, one = forward(head, model, [feature])
-        places = one.pop("labels")
+        positions = one.pop("labels")
         with torch.no_grad():
-            theirs += float(model(**one, start_positions=places[:, 0], end_positions=places[:, 1]).loss)
-    assert count == 3 and float(total) == pytest.approx(theirs, rel=1e-5)
+            reference += float(model(**one, start_positions=positions[:, 0], end_positions=positions[:, 1]).loss)
+    assert count == 3 and float(total) == pytest.approx(reference, rel=1e-5)
 
 
-def test_an_answer_does_not_depend_on_what_else_is_in_the_batch(family):
+def test_answers_do_not_depend_on_the_batch(family):
     head, model = head_of(family, problem_type="answer_or_none"), family[1]()
     rows = [
         {"question": "who ?", "context": "Ann Lee"},
@@ -408,46 +414,46 @@ def test_an_answer_does_not_depend_on_what_else_is_in_the_batch(family):
         assert one["probability"] == pytest.approx(other["probability"], abs=1e-5)
 
 
-def test_padding_on_the_left_moves_what_is_read(family):
+def test_decoding_with_left_padding(family):
     tokenizer = family[0]
     head = head_of(family)
     features = head.encode(ROWS[:2])
-    said = say(head, features)
-    length = said["start_logits"].shape[1]
-    moved = {name: torch.full_like(values, 99.0) for name, values in said.items()}
-    for name, (i, feature) in itertools.product(said, enumerate(features)):
-        moved[name][i, length - feature.length :] = said[name][i, : feature.length]
+    logits_of = target_logits(head, features)
+    length = logits_of["start_logits"].shape[1]
+    left_padded = {name: torch.full_like(values, 99.0) for name, values in logits_of.items()}
+    for name, (i, feature) in itertools.product(logits_of, enumerate(features)):
+        left_padded[name][i, length - feature.length :] = logits_of[name][i, : feature.length]
     before, tokenizer.padding_side = tokenizer.padding_side, "left"
     try:
-        parts = head.decode(moved, features)
+        parts = head.decode(left_padded, features)
     finally:
         tokenizer.padding_side = before
     assert [head.join([part])["answer"] for part in parts] == ["Ann Lee", "Paris"]
     assert [part.null for part in parts] == [0.0, 0.0]
 
 
-def test_sixteen_questions_are_learnt(family):
+def test_sixteen_questions_are_memorized(family):
     rng = random.Random(0)
     rows = []
     for _ in range(16):
-        who, where = rng.choice(["Ann Lee", "Bob", "Max"]), rng.choice(["New York", "Paris", "北京"])
-        context = f"{who} {rng.choice(['was', 'met a cast', 'said joy'])} in {where} ."
-        question, text = rng.choice([("who ?", who), ("which town ?", where), ("when ?", "")])
+        person, town = rng.choice(["Ann Lee", "Bob", "Max"]), rng.choice(["New York", "Paris", "北京"])
+        context = f"{person} {rng.choice(['was', 'met a cast', 'said joy'])} in {town} ."
+        question, text = rng.choice([("who ?", person), ("which town ?", town), ("when ?", "")])
         rows.append(labelled(question, context, context.index(text) if text else None, text))
     head, model = head_of(family, problem_type="answer_or_none"), family[1]()
     batch = head.collate(head.encode(rows))
     optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
     for _ in range(150):
-        made = model(**{key: value for key, value in batch.items() if key != "labels"})
-        total, count = head.loss({"start_logits": made.start_logits, "end_logits": made.end_logits}, batch)
+        output = model(**{key: value for key, value in batch.items() if key != "labels"})
+        total, count = head.loss({"start_logits": output.start_logits, "end_logits": output.end_logits}, batch)
         (total / count).backward()
         optimizer.step()
         optimizer.zero_grad()
-    asked = [{key: row[key] for key in ("question", "context")} for row in rows]
-    given = [answer["answer"] for answer in answers(head, model, asked)]
+    questions = [{key: row[key] for key in ("question", "context")} for row in rows]
+    given = [answer["answer"] for answer in answers(head, model, questions)]
     assert given == [row["answers"]["text"][0] if row["answers"]["text"] else "" for row in rows]
 
 
-def test_what_decides(family):
+def test_deciding_metric(family):
     assert head_of(family).metrics().names == ("f1", "exact_match")
     assert head_of(family, measures=("exact_match",)).metrics().best == "exact_match"

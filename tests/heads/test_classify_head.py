@@ -20,13 +20,13 @@ def head(tokenizer):
     return ClassifyHead(tokenizer, HEAD_CONFIG)
 
 
-def test_a_head_by_name(tokenizer):
+def test_get_head_returns_the_head(tokenizer):
     assert get_head(tokenizer, HEAD_CONFIG) == ClassifyHead(tokenizer, HEAD_CONFIG)
     with pytest.raises(UsageError, match=r"unknown head 'clasify'. Did you mean 'classify'\?"):
         head_class("clasify")
 
 
-def test_features_are_what_the_tokenizer_gives(head, tokenizer):
+def test_features_equal_the_tokenizer_output(head, tokenizer):
     rows = [{"text": "a warm film", "label": 1}, {"text": "joy", "label": 0}]
     features = head.encode(rows)
     assert [f.input_ids.tolist() for f in features] == tokenizer([r["text"] for r in rows])["input_ids"]
@@ -35,30 +35,30 @@ def test_features_are_what_the_tokenizer_gives(head, tokenizer):
     assert head.encode([]) == []
 
 
-def test_long_rows_are_cut_and_counted(head, tokenizer):
+def test_long_rows_are_truncated_and_counted(head, tokenizer):
     text = "film " * 40
     [feature] = head.encode([{"text": text}])
     assert feature.length == 16 and feature.cut == len(tokenizer(text)["input_ids"]) - 16
     assert feature.input_ids[-1] == tokenizer.sep_token_id
 
 
-def test_of_a_pair_the_longer_text_is_cut(head, tokenizer):
+def test_the_longer_text_of_a_pair_is_truncated(head, tokenizer):
     [feature] = head.encode([{"text": "joy", "text_pair": "film " * 40}])
     whole = tokenizer("joy")["input_ids"]
     assert feature.input_ids[: len(whole)].tolist() == whole
     assert feature.segments.tolist() == [0] * len(whole) + [1] * (16 - len(whole))
 
 
-@pytest.mark.parametrize(("limit", "least", "row"), [(1, 2, {"text": "joy"}), (2, 3, {"text": "joy", "text_pair": "joy"})])
-def test_a_limit_that_holds_no_text_is_refused(tokenizer, limit, least, row):
-    """The tokenizers library cuts nothing then, and the model would be given a row longer than it was promised."""
+@pytest.mark.parametrize(("limit", "overhead", "row"), [(1, 2, {"text": "joy"}), (2, 3, {"text": "joy", "text_pair": "joy"})])
+def test_limit_without_room_for_text_is_refused(tokenizer, limit, overhead, row):
+    """The tokenizers library does not truncate to such a limit, so the row would exceed it."""
     head = ClassifyHead(tokenizer, HeadConfig(head="classify", labels=("a", "b"), max_length=limit))
-    with pytest.raises(UsageError, match=f"max_length must be over {least} for this model, not {limit}"):
+    with pytest.raises(UsageError, match=f"max_length must be over {overhead} for this model, not {limit}"):
         head.encode([row])
 
 
 @pytest.mark.parametrize("side", ["right", "left"])
-def test_a_batch_is_padded_on_the_side_of_the_family(head, tokenizer, side):
+def test_batch_is_padded_on_the_side_of_the_family(head, tokenizer, side):
     before, tokenizer.padding_side = tokenizer.padding_side, side
     try:
         rows = [{"text": "a warm film", "text_pair": "joy", "label": 2}, {"text": "joy", "text_pair": "a film", "label": 0}]
@@ -71,33 +71,33 @@ def test_a_batch_is_padded_on_the_side_of_the_family(head, tokenizer, side):
     assert batch["labels"].tolist() == [2, 0]
 
 
-def test_a_batch_without_labels_has_none(head):
+def test_batch_without_labels(head):
     assert set(head.collate(head.encode([{"text": "joy"}]))) == {"input_ids", "attention_mask"}
 
 
-def test_class_weights_are_torchs_summed_and_counted_by_rows(tokenizer):
-    """Not torch's weighted mean, which divides by the weights of a batch: parts of a step could not be added then."""
+def test_class_weights_sum_the_weighted_loss_and_count_rows(tokenizer):
+    """The sum is weighted, the count is not: torch's weighted mean could not be added up over micro-batches."""
     torch.manual_seed(0)
     outputs, labels = torch.randn(7, 3), torch.tensor([0, 1, 2, 0, 0, 1, 0])
     weights = balanced_weights(labels.tolist(), 3)
     head = ClassifyHead(tokenizer, HeadConfig(head="classify", labels=("a", "b", "c"), class_weights=weights))
     mask = torch.ones(7, 1)
     total, count = head.loss({"logits": outputs}, {"labels": labels, "attention_mask": mask})
-    theirs = torch.nn.functional.cross_entropy(outputs, labels, weight=torch.tensor(weights), reduction="sum")
-    assert count == 7 and torch.equal(total, theirs)
-    assert sum(weights[i] for i in labels) == pytest.approx(7)  # the mean weight is 1: the learning rate keeps its meaning
+    reference = torch.nn.functional.cross_entropy(outputs, labels, weight=torch.tensor(weights), reduction="sum")
+    assert count == 7 and torch.equal(total, reference)
+    assert sum(weights[i] for i in labels) == pytest.approx(7)  # the mean weight is 1, so the learning rate keeps its scale
     parts = [
         head.loss({"logits": outputs[a:b]}, {"labels": labels[a:b], "attention_mask": mask[a:b]}) for a, b in ((0, 3), (3, 7))
     ]
     assert float(sum(p[0] for p in parts)) == pytest.approx(float(total)) and sum(p[1] for p in parts) == count
 
 
-def test_balanced_weights_are_those_of_scikit_learn():
+def test_balanced_weights_equal_those_of_scikit_learn():
     from sklearn.utils.class_weight import compute_class_weight
 
     labels = [0] * 7 + [1] * 2 + [2]
-    theirs = compute_class_weight("balanced", classes=np.array([0, 1, 2]), y=np.array(labels))
-    assert balanced_weights(labels, 3) == pytest.approx(theirs.tolist())
+    reference = compute_class_weight("balanced", classes=np.array([0, 1, 2]), y=np.array(labels))
+    assert balanced_weights(labels, 3) == pytest.approx(reference.tolist())
     assert balanced_weights([0, 0], 2) == (0.5, 0.0)
 
 
@@ -112,7 +112,7 @@ def test_answers_have_names_and_probabilities(head):
     assert head.metrics().best == "accuracy" and head.metrics().higher_is_better
 
 
-def test_a_number_is_answered_and_its_squared_distance_is_learnt(tokenizer):
+def test_regression_answers_a_score_and_has_squared_error_loss(tokenizer):
     head = ClassifyHead(tokenizer, HeadConfig(head="classify", problem_type="regression", label_range=(0.0, 5.0)))
     outputs = {"logits": torch.tensor([[1.0], [4.5]]), "attention_mask": torch.ones(2, 1)}
     assert head.decode(outputs, []) == [{"score": 1.0}, {"score": 4.5}]
@@ -122,13 +122,13 @@ def test_a_number_is_answered_and_its_squared_distance_is_learnt(tokenizer):
     assert not head.metrics().rises
 
 
-def test_scores_of_tokens_count_for_the_row_as_their_mean_without_padding(head):
-    tokens = torch.tensor([[[0.0, 2.0, 0.0], [0.0, 4.0, 0.0], [99.0, 0.0, 0.0]]])  # the third is padding
+def test_token_logits_are_averaged_over_the_row_without_padding(head):
+    tokens = torch.tensor([[[0.0, 2.0, 0.0], [0.0, 4.0, 0.0], [99.0, 0.0, 0.0]]])  # the third token is padding
     mask = torch.tensor([[1, 1, 0]])
     plain = head.decode({"logits": torch.tensor([[0.0, 3.0, 0.0]]), "attention_mask": torch.ones(1, 1)}, [])
     assert head.decode({"logits": tokens, "attention_mask": mask}, []) == plain
 
 
-def test_the_metrics_of_the_task_come_before_those_of_the_head(tokenizer):
+def test_metrics_of_the_task_override_those_of_the_head(tokenizer):
     head_config = HeadConfig(head="classify", labels=("a", "b"), measures=("mcc", "accuracy"))
     assert ClassifyHead(tokenizer, head_config).metrics().best == "mcc"

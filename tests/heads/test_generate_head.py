@@ -11,8 +11,8 @@ from hftool.heads.generate.head import GenerateHead
 from hftool.heads.protocol import GeneratedText, SamplingParams
 from hftool.models import HeadConfig
 
-AWKWARD = ["", "🙂 🏳️‍🌈", "مرحبا שלום", "\ufeff", "\ufeffa film", " ", "\n", "a" * 100_000, "a warm film " * 8_000]
-THINGS = [
+UNUSUAL = ["", "🙂 🏳️‍🌈", "مرحبا שלום", "\ufeff", "\ufeffa film", " ", "\n", "a" * 100_000, "a warm film " * 8_000]
+NOUNS = [
     "film",
     "cast",
     "story",
@@ -52,9 +52,9 @@ COLOURS = [
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    texts = [f"the {thing} is {colour}" for thing, colour in zip(THINGS, COLOURS, strict=True)] * 2
+    texts = [f"the {noun} is {colour}" for noun, colour in zip(NOUNS, COLOURS, strict=True)] * 2
     tokenizer = GPT2Tokenizer().train_new_from_iterator(texts, 400)
-    tokenizer.pad_token = tokenizer.eos_token  # as hftool.models does
+    tokenizer.pad_token = tokenizer.eos_token  # as hftool.models sets it
     return tokenizer
 
 
@@ -74,57 +74,57 @@ def head(tokenizer, config):
     return GenerateHead(tokenizer, HeadConfig(head="generate", max_length=16), config)
 
 
-def test_the_head_is_found_by_its_name(tokenizer, config):
+def test_get_head_returns_the_head(tokenizer, config):
     head_config = HeadConfig(head="generate")
     assert get_head(tokenizer, head_config, config) == GenerateHead(tokenizer, head_config, config)
 
 
-def test_texts_run_together_with_an_end_after_each(head, tokenizer):
+def test_texts_are_concatenated_with_end_tokens(head, tokenizer):
     texts = ["the film is red", "", "the cast is blue and the story is green"]
     features = head.encode([{"text": text} for text in texts])
-    run = [i for text in texts for i in [*tokenizer(text)["input_ids"], tokenizer.eos_token_id]]
-    assert np.concatenate([f.input_ids for f in features]).tolist() == run[: sum(f.length for f in features)]
-    assert {f.length for f in features[:-1]} <= {16} and sum(f.length for f in features) >= len(run) - 1
+    token_stream = [i for text in texts for i in [*tokenizer(text)["input_ids"], tokenizer.eos_token_id]]
+    assert np.concatenate([f.input_ids for f in features]).tolist() == token_stream[: sum(f.length for f in features)]
+    assert {f.length for f in features[:-1]} <= {16} and sum(f.length for f in features) >= len(token_stream) - 1
     assert [f.row for f in features] == list(range(len(features))) and all(f.cut == 0 for f in features)
     assert head.encode([]) == []
 
 
-def test_the_end_of_text_is_learnt_though_it_pads(head, tokenizer):
+def test_end_token_has_a_label_although_it_is_the_pad_token(head, tokenizer):
     assert tokenizer.pad_token_id == tokenizer.eos_token_id
-    batch = head.collate(head.encode([{"text": f"the {t} is {c}"} for t, c in zip(THINGS, COLOURS, strict=True)]))
+    batch = head.collate(head.encode([{"text": f"the {t} is {c}"} for t, c in zip(NOUNS, COLOURS, strict=True)]))
     assert torch.equal(batch["labels"] != -100, batch["attention_mask"] == 1)
     assert (batch["labels"] == tokenizer.eos_token_id).sum() >= 15
 
 
-def test_the_loss_is_that_of_transformers_times_its_count(head, model):
-    features = head.encode([{"text": f"the {t} is {c}"} for t, c in zip(THINGS, COLOURS, strict=True)][:-1])
-    assert len({f.length for f in features}) == 2  # so that something is padded
+def test_loss_equals_that_of_transformers_times_the_count(head, model):
+    features = head.encode([{"text": f"the {t} is {c}"} for t, c in zip(NOUNS, COLOURS, strict=True)][:-1])
+    assert len({f.length for f in features}) == 2  # so that one row is padded
     batch = head.collate(features)
     with torch.no_grad():
-        made = model(**batch)
-    total, count = head.loss(made, batch)
+        generated = model(**batch)
+    total, count = head.loss(generated, batch)
     assert count == sum(f.length - 1 for f in features)
-    assert float(total) == pytest.approx(float(made.loss) * count, rel=1e-5)
-    halves = [head.loss({"logits": made.logits[s]}, {"labels": batch["labels"][s]}) for s in (slice(0, 2), slice(2, None))]
+    assert float(total) == pytest.approx(float(generated.loss) * count, rel=1e-5)
+    halves = [head.loss({"logits": generated.logits[s]}, {"labels": batch["labels"][s]}) for s in (slice(0, 2), slice(2, None))]
     assert sum(float(t) for t, _ in halves) == pytest.approx(float(total)) and sum(n for _, n in halves) == count
 
 
-def test_of_an_example_only_the_completion_and_its_end_are_learnt(head, tokenizer, model):
+def test_only_completion_and_end_token_have_labels(head, tokenizer, model):
     rows = [{"prompt": "the film is", "completion": " red"}, {"prompt": "the cast", "completion": " is blue and gold"}]
     features = head.encode(rows)
     batch = head.collate(features)
     for row, ids, labels, mask in zip(rows, batch["input_ids"], batch["labels"], batch["attention_mask"], strict=True):
         assert tokenizer.decode(labels[labels != -100]) == row["completion"] + tokenizer.eos_token
         assert tokenizer.decode(ids[mask == 1]) == row["prompt"] + row["completion"] + tokenizer.eos_token
-    assert batch["attention_mask"][:, 0].all() and not batch["attention_mask"].all()  # padded on the right
+    assert batch["attention_mask"][:, 0].all() and not batch["attention_mask"].all()  # right padding
     with torch.no_grad():
-        made = model(**batch)
-    total, count = head.loss(made, batch)
+        generated = model(**batch)
+    total, count = head.loss(generated, batch)
     assert count == int((batch["labels"] != -100).sum())
-    assert float(total) == pytest.approx(float(made.loss) * count, rel=1e-5)
+    assert float(total) == pytest.approx(float(generated.loss) * count, rel=1e-5)
 
 
-def test_a_long_example_loses_the_beginning_of_its_prompt(head, tokenizer):
+def test_long_examples_are_truncated_at_the_start_of_the_prompt(head, tokenizer):
     prompt = "the film is red " * 10 + "the cast is"
     [feature] = head.encode([{"prompt": prompt, "completion": " blue"}])
     ids, last = tokenizer(prompt)["input_ids"], [*tokenizer(" blue")["input_ids"], tokenizer.eos_token_id]
@@ -132,7 +132,7 @@ def test_a_long_example_loses_the_beginning_of_its_prompt(head, tokenizer):
     assert feature.cut == len(ids) + len(last) - 16
 
 
-def test_a_long_completion_is_cut_and_gets_no_end_where_it_has_none(head, tokenizer):
+def test_truncated_completion_has_no_end_token(head, tokenizer):
     completion = " blue and gold" * 20
     [feature] = head.encode([{"prompt": "the cast is", "completion": completion}])
     whole = [*tokenizer(completion)["input_ids"], tokenizer.eos_token_id]
@@ -142,11 +142,11 @@ def test_a_long_completion_is_cut_and_gets_no_end_where_it_has_none(head, tokeni
     assert (head.collate([feature])["labels"] != -100).sum() == 15
 
 
-def test_an_empty_completion_is_an_end(head, tokenizer):
+def test_empty_completion_is_an_end_token(head, tokenizer):
     [feature] = head.encode([{"prompt": "the film", "completion": ""}])
     labels = head.collate([feature])["labels"]
     assert labels[labels != -100].tolist() == [tokenizer.eos_token_id]
-    [empty] = head.encode([{"prompt": "", "completion": "the film"}])  # as an empty prompt is answered
+    [empty] = head.encode([{"prompt": "", "completion": "the film"}])  # as for an empty prompt at inference
     assert empty.input_ids[0] == tokenizer.bos_token_id and empty.target == 1
 
 
@@ -158,10 +158,10 @@ def test_prompts_are_padded_on_the_left_and_have_no_labels(head, tokenizer):
     assert tokenizer.decode(batch["input_ids"][1, -1:]) == "the"
 
 
-def test_a_prompt_is_refused_where_model_and_text_do_not_fit(tokenizer, config):
+def test_prompt_longer_than_the_positions_is_refused(tokenizer, config):
     head = GenerateHead(tokenizer, HeadConfig(head="generate", max_new_tokens=24), config)
     fits = " is" * 40
-    assert head.encode([{"prompt": fits}])[0].length == 40  # and 24 are 64
+    assert head.encode([{"prompt": fits}])[0].length == 40  # plus 24 new tokens are 64
     with pytest.raises(DataError, match=r"prompt 2 has 41 tokens: with 24 to generate .* more than the 64.* to 40 tokens"):
         head.encode([{"prompt": fits}, {"prompt": fits + " is"}])
     with pytest.raises(UsageError, match="max_new_tokens 64 leaves no room"):
@@ -170,74 +170,76 @@ def test_a_prompt_is_refused_where_model_and_text_do_not_fit(tokenizer, config):
         )
     assert (
         GenerateHead(tokenizer, HeadConfig(head="generate")).encode([{"prompt": fits * 9}])[0].length > 64
-    )  # no limit is known
+    )  # the limit is unknown
 
 
-def test_what_cannot_be_learnt_from_is_refused(tokenizer):
+def test_unusable_training_data_is_refused(tokenizer):
     with pytest.raises(UsageError, match="max_length must be over 1"):
         GenerateHead(tokenizer, HeadConfig(head="generate", max_length=1)).encode([{"text": "the film"}])
-    endless = BertTokenizer().train_new_from_iterator(["the film"], 50)
+    without_end_token = BertTokenizer().train_new_from_iterator(["the film"], 50)
     with pytest.raises(ConfigError, match="no end-of-text token"):
-        GenerateHead(endless, HeadConfig(head="generate", max_length=8)).encode([{"text": "the film"}])
+        GenerateHead(without_end_token, HeadConfig(head="generate", max_length=8)).encode([{"text": "the film"}])
 
 
-def test_how_it_writes_is_the_cards_unless_it_is_said(tokenizer):
+def test_sampling_parameters_default_to_the_head_config(tokenizer):
     assert GenerateHead(tokenizer, HeadConfig(head="generate")).sampling == SamplingParams(max_new_tokens=64)
     assert GenerateHead(tokenizer, HeadConfig(head="generate", max_new_tokens=9)).sampling.max_new_tokens == 9
     settings = SamplingParams(temperature=0.7)
     assert GenerateHead(tokenizer, HeadConfig(head="generate"), None, settings).sampling is settings
 
 
-def test_what_was_written_becomes_an_answer(head, tokenizer):
-    def written(text, finish):
+def test_generated_texts_become_answers(head, tokenizer):
+    def generated_text(text, finish):
         return GeneratedText(tuple(tokenizer(text)["input_ids"]), finish, -1.0)
 
-    one = [[written(" is red , is it ?<|endoftext|>", "stop")]]
-    assert head.decode(one, []) == [{"text": " is red , is it ?", "finish": "stop"}]  # spaces as they were written
-    two = [[written(" blue", "length"), written(" red", "stop")]]
+    one = [[generated_text(" is red , is it ?<|endoftext|>", "stop")]]
+    assert head.decode(one, []) == [{"text": " is red , is it ?", "finish": "stop"}]  # spaces as generated
+    two = [[generated_text(" blue", "length"), generated_text(" red", "stop")]]
     [answer] = head.decode(two, [])
     assert head.join([answer]) == {"text": " blue", "finish": "length", "samples": [" blue", " red"]}
     assert head.decode([[GeneratedText((), "stop", 0.0)]], []) == [{"text": "", "finish": "stop"}]
     stopping = GenerateHead(tokenizer, head.head_config, None, SamplingParams(stop=("gold", " and")))
-    assert stopping.decode([[written(" blue and gold", "stop")]], [])[0]["text"] == " blue"
-    begun = dataclasses.replace(written(" blue", "stop"), rest=" .")  # of a token in which a stop string begins
-    assert stopping.decode([[begun]], [])[0]["text"] == " blue ."
+    assert stopping.decode([[generated_text(" blue and gold", "stop")]], [])[0]["text"] == " blue"
+    with_rest = dataclasses.replace(generated_text(" blue", "stop"), rest=" .")  # characters of a token before its stop string
+    assert stopping.decode([[with_rest]], [])[0]["text"] == " blue ."
 
 
-def test_it_is_measured_by_its_loss_alone(head, tokenizer):
+def test_evaluation_uses_the_loss_only(head, tokenizer):
     metrics = head.metrics()
     assert metrics.best == "loss" and not metrics.higher_is_better and not metrics.answers and metrics.report == "language"
     assert GenerateHead(tokenizer, HeadConfig(head="generate", measures=("perplexity",))).metrics().best == "perplexity"
 
 
-@pytest.mark.parametrize("shape", ["text", "pair"])
-def test_awkward_texts_are_learnt_from(head, model, shape):
-    if shape == "text":
-        rows = [{"text": text} for text in AWKWARD]
+@pytest.mark.parametrize("schema", ["text", "pair"])
+def test_unusual_texts_are_trained_on(head, model, schema):
+    if schema == "text":
+        rows = [{"text": text} for text in UNUSUAL]
     else:
-        rows = [{"prompt": a, "completion": b} for a, b in zip(AWKWARD, AWKWARD[::-1], strict=True)]
+        rows = [{"prompt": a, "completion": b} for a, b in zip(UNUSUAL, UNUSUAL[::-1], strict=True)]
     features = head.encode(rows)
     assert all(2 <= f.length <= 16 for f in features)
-    if shape == "text":  # nothing is lost: the texts can be read off the blocks
-        run = head.tokenizer.decode(np.concatenate([f.input_ids for f in features]), clean_up_tokenization_spaces=False)
-        assert run == "".join(text + head.tokenizer.eos_token for text in AWKWARD)
+    if schema == "text":  # the blocks contain the complete texts
+        token_stream = head.tokenizer.decode(
+            np.concatenate([f.input_ids for f in features]), clean_up_tokenization_spaces=False
+        )
+        assert token_stream == "".join(text + head.tokenizer.eos_token for text in UNUSUAL)
     batch = head.collate(features[:9])
     with torch.no_grad():
         total, count = head.loss(model(**batch), batch)
     assert count > 0 and torch.isfinite(total)
 
 
-def test_awkward_prompts_are_asked(head, model):
-    batch = head.collate(head.encode([{"prompt": text} for text in AWKWARD[:7]]))
+def test_unusual_prompts_are_encoded(head, model):
+    batch = head.collate(head.encode([{"prompt": text} for text in UNUSUAL[:7]]))
     assert (batch["attention_mask"].sum(dim=1) > 0).all() and set(batch) == {"input_ids", "attention_mask"}
     with torch.no_grad():
         logits = model(**batch).logits
     assert torch.isfinite(logits).all()
 
 
-def test_sixteen_examples_are_learnt_and_said_again(head, model, tokenizer):
-    """From encode to decode: what is learnt at training is what is asked, and it ends where it should."""
-    pairs = [(f"the {t} is", f" {c}") for t, c in zip(THINGS, COLOURS, strict=True)]
+def test_sixteen_examples_are_memorized_and_reproduced(head, model, tokenizer):
+    """Trains and generates, from encode to decode: the completions are reproduced and end with the end token."""
+    pairs = [(f"the {t} is", f" {c}") for t, c in zip(NOUNS, COLOURS, strict=True)]
     features = head.encode([{"prompt": a, "completion": b} for a, b in pairs])
     batch, optimizer = head.collate(features), torch.optim.AdamW(model.parameters(), lr=5e-3)
     for _ in range(150):
@@ -246,8 +248,8 @@ def test_sixteen_examples_are_learnt_and_said_again(head, model, tokenizer):
         optimizer.step()
         optimizer.zero_grad()
     prompts = head.collate(head.encode([{"prompt": a} for a, _ in pairs]))
-    made = model.generate(**prompts, max_new_tokens=8, do_sample=False, pad_token_id=tokenizer.pad_token_id)
-    made = made[:, prompts["input_ids"].shape[1] :]
-    assert (made == tokenizer.eos_token_id).any(dim=1).all()  # all of them end
-    answers = head.decode([[GeneratedText(tuple(row.tolist()), "stop", 0.0)] for row in made], [])
+    generated = model.generate(**prompts, max_new_tokens=8, do_sample=False, pad_token_id=tokenizer.pad_token_id)
+    generated = generated[:, prompts["input_ids"].shape[1] :]
+    assert (generated == tokenizer.eos_token_id).any(dim=1).all()  # every sequence ends
+    answers = head.decode([[GeneratedText(tuple(row.tolist()), "stop", 0.0)] for row in generated], [])
     assert [answer["text"] for answer in answers] == [b for _, b in pairs]

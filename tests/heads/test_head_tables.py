@@ -1,4 +1,4 @@
-"""The table of heads: complete, and the only file outside a head's own package that spells out what differs between heads."""
+"""hftool/registry/heads.py is complete, and no other file outside hftool/heads/ branches on the names of heads."""
 
 import ast
 from pathlib import Path
@@ -11,7 +11,7 @@ from hftool.registry.heads import all_heads, head_names, head_spec, report_modul
 from hftool.registry.models import FAMILIES
 
 ROOT = Path(hftool.__file__).parent
-ALLOWED = {  # files that spell out two heads or more -> why
+ALLOWED = {  # files with the names of two or more heads -> the reason
     "registry/models.py": "a model names the head of its checkpoint, a family the head with a class of its own",
     "registry/tasks.py": "a task names the heads that learn from it",
     "data/column_names.py": "names of columns in the data of others, which are no heads",
@@ -21,24 +21,26 @@ ALLOWED = {  # files that spell out two heads or more -> why
 }
 
 
-def spelled_out(path):
+def head_names_in(path):
     """The names of heads among the string literals of a file."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     return {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and node.value in head_names()}
 
 
 def files_with_heads(root):
-    """The files that spell out two heads or more, outside of the table and the packages of the heads."""
-    own = {root / "heads" / name for name in head_names()}
-    files = [path for path in root.rglob("*.py") if not own & {*path.parents} and path != root / "registry" / "heads.py"]
-    return {path.relative_to(root).as_posix() for path in files if len(spelled_out(path)) > 1}
+    """Files with the names of two or more heads, except the registry and the packages of the heads."""
+    head_packages = {root / "heads" / name for name in head_names()}
+    files = [
+        path for path in root.rglob("*.py") if not head_packages & {*path.parents} and path != root / "registry" / "heads.py"
+    ]
+    return {path.relative_to(root).as_posix() for path in files if len(head_names_in(path)) > 1}
 
 
-def test_no_other_file_is_a_table_of_heads():
+def test_no_other_file_branches_on_head_names():
     assert files_with_heads(ROOT) - set(ALLOWED) == set()
 
 
-def test_the_check_bites(tmp_path):
+def test_the_check_finds_violations(tmp_path):
     for name in ("workflow/plan.py", "heads/collate.py", "heads/tag/head.py", "registry/heads.py"):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -47,7 +49,7 @@ def test_the_check_bites(tmp_path):
     assert files_with_heads(tmp_path) == {"workflow/plan.py", "heads/collate.py"}
 
 
-def test_every_head_is_done_by_a_family_and_declares_what_it_is():
+def test_every_head_has_a_family_and_its_class_attributes():
     assert {head for family in FAMILIES for head in family.heads} == set(head_names())
     for name in head_names():
         kind = head_class(name)
@@ -56,7 +58,7 @@ def test_every_head_is_done_by_a_family_and_declares_what_it_is():
 
 
 @pytest.mark.parametrize("spec", all_heads(), ids=head_names())
-def test_a_row_names_parts_that_exist(spec):
+def test_row_refers_to_existing_parts(spec):
     import transformers
 
     assert head_spec(spec.name) is spec and spec.load().__name__ == spec.implementation.partition(":")[2]
@@ -68,12 +70,12 @@ def test_a_row_names_parts_that_exist(spec):
     assert (len(spec.inputs) == 2) == (spec.second_input != "never") and spec.next_command.count("{}") == 1
 
 
-def test_each_architecture_has_one_head_by_pre_training():
+def test_each_architecture_has_one_natural_head():
     for architecture in ("encoder", "decoder", "encoder-decoder"):
         found = [spec for spec in all_heads() if spec.natural_of == architecture]
         assert len(found) == 1 and architecture in found[0].architectures
 
 
-def test_columns_decide_between_heads_in_one_order():
+def test_priorities_of_heads_are_distinct():
     order = [spec.priority for spec in all_heads() if spec.priority]
     assert sorted(order) == list(range(1, len(order) + 1))

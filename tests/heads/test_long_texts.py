@@ -1,4 +1,4 @@
-"""hftool/heads/long_texts.py: a long text takes little memory, and what is read of it stays the same to the token."""
+"""hftool/heads/long_texts.py: a long text is tokenized in bounded memory with exactly the same tokens."""
 
 import random
 import subprocess
@@ -47,40 +47,41 @@ def tokenizer(request):
 
 @pytest.fixture
 def small(monkeypatch):
-    """As if 500 characters were much."""
+    """Lowers the limit of a long text to 500 characters."""
     monkeypatch.setattr(long_texts, "LONG", 500)
     monkeypatch.setattr(long_texts, "GROUP", 2000)
     monkeypatch.setattr(long_texts, "NEAR", 50)
 
 
-def test_rows_go_through_the_tokenizer_in_order_and_once(monkeypatch):
+def test_rows_are_tokenized_once_in_order(monkeypatch):
     monkeypatch.setattr(long_texts, "GROUP", 10)
     for lengths in ([3, 3, 3, 3], [20, 1, 20], [0, 0, 0], [10, 10], [1], []):
         texts = ["x" * n for n in lengths]
         found = [texts[rows] for rows in groups(texts)]
-        assert [text for some in found for text in some] == texts
-        assert all(len(some) == 1 or sum(map(len, some)) <= 10 for some in found)
+        assert [text for batch in found for text in batch] == texts
+        assert all(len(batch) == 1 or sum(map(len, batch)) <= 10 for batch in found)
     assert list(groups(["xxx"] * 3, ["yyy"] * 3)) == [slice(0, 1), slice(1, 2), slice(2, 3)]
 
 
-def test_parts_are_the_text_and_end_between_words(small):
+def test_parts_join_to_the_text_and_end_at_word_boundaries(small):
     for seed in range(5):
         text = long_text(seed)
         found = list(parts(text))
         assert "".join(part for _, part in found) == text and len(found) > 4
-        assert all(text[place:].startswith(part) and len(part) <= 500 for place, part in found)
+        assert all(text[offset:].startswith(part) and len(part) <= 500 for offset, part in found)
         assert all(
-            text[place] in " \n" and not text[place - 1].isspace() and not text[place + 1].isspace() for place, _ in found[1:]
+            text[offset] in " \n" and not text[offset - 1].isspace() and not text[offset + 1].isspace()
+            for offset, _ in found[1:]
         )
     assert [part for _, part in parts("")] == [""]
 
 
 @pytest.mark.parametrize("text", ["x" * 2000, " " * 2000, "\n " * 1000, "。" * 2000])
-def test_a_text_without_a_border_is_cut_where_it_must_be(small, text):
+def test_text_without_word_boundaries_is_split_at_the_limit(small, text):
     assert [len(part) for _, part in parts(text)] == [500] * 4 and border(text, 100, 50) == 150
 
 
-def test_tokens_and_offsets_in_parts_are_those_of_the_whole(tokenizer, monkeypatch):
+def test_tokens_and_offsets_of_parts_equal_those_of_the_whole_text(tokenizer, monkeypatch):
     texts = [long_text(0), "short", "", long_text(1)]
     whole, ids = token_offsets(tokenizer, texts), list(token_ids(tokenizer, texts))
     monkeypatch.setattr(long_texts, "LONG", 500)
@@ -102,7 +103,7 @@ PAIRS += [{"text": long_text(2), "text_pair": long_text(3)}]
 
 @pytest.mark.parametrize("name", [*ROWS, "pairs"])
 @pytest.mark.parametrize("limit", [8, 64])
-def test_what_is_read_of_a_long_text_is_the_same(tokenizer, monkeypatch, name, limit):
+def test_features_of_a_long_text_are_unchanged(tokenizer, monkeypatch, name, limit):
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
     if name == "text2text" and not tokenizer.num_special_tokens_to_add():
         pytest.skip("a decoder's tokenizer puts no end token after a source")
@@ -118,10 +119,10 @@ def test_what_is_read_of_a_long_text_is_the_same(tokenizer, monkeypatch, name, l
         assert np.array_equal(one.input_ids, other.input_ids) and one.row == other.row
         assert np.array_equal(one.segments, other.segments) if one.segments is not None else other.segments is None
         assert np.array_equal(one.target, other.target) if one.target is not None else other.target is None
-        assert bool(one.cut) == bool(other.cut) and abs(one.cut - other.cut) <= 0.2 * one.cut  # about how many
+        assert bool(one.cut) == bool(other.cut) and abs(one.cut - other.cut) <= 0.2 * one.cut  # approximate number
 
 
-def test_a_text_that_begins_with_white_space_is_read_all_the_same(tiny_bert, small):
+def test_text_with_leading_white_space(tiny_bert, small):
     from transformers import AutoTokenizer
 
     head = get_head(
@@ -157,8 +158,8 @@ print(peak() - first, features[0].cut)
         *[pytest.param(head, 50, most, marks=pytest.mark.slow) for head, most in (("classify", 400), ("embed", 400))],
     ],
 )
-def test_a_long_cell_takes_little_memory(tiny_bert, head, megabytes, most):
-    """At 427113a 4 MB took a thousand."""
+def test_long_cell_is_encoded_in_bounded_memory(tiny_bert, head, megabytes, most):
+    """Tokenizing 4 MB at once took about 1000 MB."""
     command = [sys.executable, "-c", MEASURE, str(tiny_bert), head, str(megabytes)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     grown, cut = map(int, done.stdout.split())

@@ -20,7 +20,7 @@ SENTENCES = [
     "0 1 2 3 4 5 6 7 8 9 ( ) @ # : / - '",
     *"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ",
 ]
-STRANGE = {
+UNUSUAL = {
     "emoji": "Ann 😀 likes 👨‍👩‍👧, 👍🏽 and 🇩🇪!",
     "right to left": "שלום Ann, עולם (Bob)",
     "chinese": "我在北京见到Ann，好。",
@@ -37,7 +37,7 @@ STRANGE = {
 
 @pytest.fixture(scope="module", params=["Bert", "Roberta", "GPT2"])
 def family(request):
-    """The tokenizer of a family, trained on the spot, and a function that makes its tiny model."""
+    """A tokenizer of the family, trained here, and a function that creates its tiny model."""
     import transformers
 
     tokenizer = getattr(transformers, f"{request.param}Tokenizer")().train_new_from_iterator(SENTENCES, 400)
@@ -76,19 +76,19 @@ def head_of(family, **values):
 def forward(head, model, features):
     batch = head.collate(features)
     with torch.no_grad():
-        made = model(**{key: value for key, value in batch.items() if key != "labels"})
-    return {"logits": made.logits, "attention_mask": batch["attention_mask"]}, batch
+        output = model(**{key: value for key, value in batch.items() if key != "labels"})
+    return {"logits": output.logits, "attention_mask": batch["attention_mask"]}, batch
 
 
-def say(head, features, tag_of):
-    """Outputs that give word w the tag tag_of[w] with the logit 9, wherever the word is answered, and rubbish elsewhere."""
+def tag_logits(head, features, tag_of):
+    """Logits with tag_of[w] at 9 wherever word w is decoded, and random logits elsewhere."""
     rng = torch.Generator().manual_seed(0)
     length = max(feature.length for feature in features)
     logits = torch.randn(len(features), length, len(head.head_config.labels), generator=rng)
     for i, feature in enumerate(features):
-        for place, word in zip(feature.extra.positions, feature.extra.words, strict=True):
-            logits[i, place] = 0
-            logits[i, place, tag_of[word]] = 9
+        for position, word in zip(feature.extra.positions, feature.extra.words, strict=True):
+            logits[i, position] = 0
+            logits[i, position, tag_of[word]] = 9
     return {"logits": logits}
 
 
@@ -101,12 +101,12 @@ def answers(head, model, rows):
     return [head.join([part for _, part in group]) for _, group in groupby(pairs, key=lambda pair: pair[0].row)]
 
 
-def test_the_registry_finds_it(family):
+def test_get_head_returns_the_head(family):
     head_config = HeadConfig(head="tag", labels=LABELS)
     assert get_head(family[0], head_config, None) == TagHead(family[0], head_config)
 
 
-def test_words_as_in_the_data_that_taggers_learn_from():
+def test_word_splitting_follows_tagging_corpora():
     text = "Hana's well-known friend (O'Brien) paid 1,000.50 in the U.S. : don't tell @tiny_b #joy at https://x.com/a?b=1."
     words = "Hana 's well-known friend ( O'Brien ) paid 1,000.50 in the U.S. : don't tell @tiny_b #joy at https://x.com/a?b=1 ."
     assert list(split_words(text).words) == words.split()
@@ -129,108 +129,108 @@ def test_words_as_in_the_data_that_taggers_learn_from():
         ("အောင် မန္တလေး", True),
         ("ត្រី Ann ភ្នំពេញ", True),
         ("ພ າ ສ າ ລ າ ວ", False),
-        ("我们 在 北京 工作", False),  # Chinese is split at each character, however it was learnt
+        ("我们 在 北京 工作", False),  # Chinese is always split into characters
         ("Ann Lee met Bob", False),
     ],
 )
-def test_what_was_learnt_in_words_is_asked_in_words(family, tokens, words):
+def test_inference_splits_words_as_in_training(family, tokens, words):
     assert are_words([tokens.split(), ["and", "Latin"]]) is words
     head = head_of(family, split_units=not words)
     features = head.encode([{"text": tokens}])
-    told = head.join(head.decode(say(head, features, [0] * 20), features))["tokens"]
-    assert told == (tokens.split() if words or tokens.isascii() else list(split_words(tokens).words))
+    decoded = head.join(head.decode(tag_logits(head, features, [0] * 20), features))["tokens"]
+    assert decoded == (tokens.split() if words or tokens.isascii() else list(split_words(tokens).words))
     assert split_words("\ufeffAnn's b.", units=False).words == ("Ann", "'s", "b", ".")
 
 
-@pytest.mark.parametrize("text", STRANGE.values(), ids=STRANGE.keys())
-def test_every_character_but_white_space_and_marks_is_in_exactly_one_word(text):
+@pytest.mark.parametrize("text", UNUSUAL.values(), ids=UNUSUAL.keys())
+def test_every_visible_character_is_in_exactly_one_word(text):
     for sentence in (split_words(text), split_words(text, units=False)):
         check_words(text, sentence)
 
 
 def check_words(text, sentence):
     assert [text[a:b] for a, b in zip(sentence.starts, sentence.ends, strict=True)] == list(sentence.words)
-    covered = [i for a, b in zip(sentence.starts, sentence.ends, strict=True) for i in range(a, b)]
-    assert covered == [i for i, char in enumerate(text) if not char.isspace() and char != "\ufeff"]
+    covered_offsets = [i for a, b in zip(sentence.starts, sentence.ends, strict=True) for i in range(a, b)]
+    assert covered_offsets == [i for i, char in enumerate(text) if not char.isspace() and char != "\ufeff"]
 
 
 @pytest.mark.parametrize("bad", ["a.bc", "ก\u0e48", "က\u1039", "www. ", "a's", "http://.", "1,", "😀\u200d", "."])
-def test_no_text_is_slow_to_split(bad):
-    """Patterns that fail after a long way are tried again from each character on it: seconds become hours."""
+def test_word_splitting_takes_linear_time(bad):
+    """A pattern that backtracks over long inputs takes quadratic time: hours instead of seconds."""
     begin = time.perf_counter()
     assert split_words(bad * (100_000 // len(bad))).words
     assert time.perf_counter() - begin < 5
 
 
-@pytest.mark.parametrize("text", STRANGE.values(), ids=STRANGE.keys())
+@pytest.mark.parametrize("text", UNUSUAL.values(), ids=UNUSUAL.keys())
 def test_entities_are_slices_of_the_original_text(family, text):
     head = head_of(family)
     sentence = split_words(text)
     features = head.encode([{"text": text}])
-    # each word that has a token is an entity of its own
-    answer = head.join(head.decode(say(head, features, [1] * len(sentence.words)), features))
-    answered = {int(word) for feature in features for word in feature.extra.words}
+    # each word with a token is a separate entity
+    answer = head.join(head.decode(tag_logits(head, features, [1] * len(sentence.words)), features))
+    decoded_words = {int(word) for feature in features for word in feature.extra.words}
     assert answer["tokens"] == list(sentence.words)
-    assert answer["tags"] == ["B-person" if i in answered else "O" for i in range(len(sentence.words))]
+    assert answer["tags"] == ["B-person" if i in decoded_words else "O" for i in range(len(sentence.words))]
     spans = [(e["start"], e["end"]) for e in answer["entities"]]
-    assert spans == [(int(sentence.starts[i]), int(sentence.ends[i])) for i in sorted(answered)]
+    assert spans == [(int(sentence.starts[i]), int(sentence.ends[i])) for i in sorted(decoded_words)]
     assert all(e["text"] == text[e["start"] : e["end"]] and e["type"] == "person" for e in answer["entities"])
 
 
-def test_an_entity_is_told_as_the_text_has_it(family):
+def test_entity_text_is_that_of_the_original(family):
     head = head_of(family)
     text = "so Ann \n Lee's cafe\u0301"
     features = head.encode([{"text": text}])
-    [entity] = head.join(head.decode(say(head, features, [0, 1, 2, 0, 0]), features))["entities"]
+    [entity] = head.join(head.decode(tag_logits(head, features, [0, 1, 2, 0, 0]), features))["entities"]
     assert (entity["text"], entity["start"], entity["end"]) == ("Ann \n Lee", 3, 12)
 
 
-def test_words_that_are_seen_have_an_answer(family):
-    """Byte-level tokenizers see every character; BERT's drops control characters, which are outside of all entities."""
+def test_every_word_with_tokens_has_a_prediction(family):
+    """Byte-level tokenizers encode every character; BERT drops control characters, which get the tag O."""
     [feature] = head_of(family).encode([{"tokens": ["\ufeff", "Ann", "", "\x00", "😀", "Bob"], "tags": [1, 1, 1, 1, 1, 1]}])
     seen = [1, 4, 5] if "Bert" in type(family[0]).__name__ and "Ro" not in type(family[0]).__name__ else [0, 1, 3, 4, 5]
     assert feature.extra.words.tolist() == seen
     assert (feature.target != -100).sum() == len(seen)
 
 
-def test_the_first_token_of_a_word_carries_its_label(family):
+def test_first_token_of_a_word_carries_the_label(family):
     tokenizer = family[0]
     words, tags = ["zyx", "Ann", "qwv", ",", "unlikely"], [0, 1, 2, 3, 4]
     [feature] = head_of(family).encode([{"tokens": words, "tags": tags}])
     assert feature.input_ids.tolist() == tokenizer(" ".join(words))["input_ids"] and feature.input_ids.dtype == np.int32
     labelled = np.flatnonzero(feature.target != -100)
     assert feature.target[labelled].tolist() == tags and feature.length > len(words) + 2
-    for place, word in zip(labelled, words, strict=True):
-        # some byte-level tokenizers have the space before a word as a token of its own: it is not the word's
-        token = tokenizer.convert_ids_to_tokens(int(feature.input_ids[place])).lstrip("Ġ").removeprefix("##")
+    for position, word in zip(labelled, words, strict=True):
+        # some byte-level tokenizers have a separate token for the space before a word; it carries no label
+        token = tokenizer.convert_ids_to_tokens(int(feature.input_ids[position])).lstrip("Ġ").removeprefix("##")
         assert token == tokenizer.unk_token or (token and word.lower().startswith(token.lower()))
 
 
-def test_a_text_goes_the_way_of_its_words(family):
-    """What is answered is encoded as what was trained was."""
+def test_texts_and_their_words_are_encoded_alike(family):
+    """Texts at inference and tokens in training have the same encoding."""
     text = "Ann's  cafe\u0301,\n北京 (New York)"
     words = list(split_words(text).words)
     head = head_of(family, max_length=12)
-    ours, theirs = head.encode([{"text": text}]), head.encode([{"tokens": words, "tags": [0] * len(words)}])
-    assert [f.input_ids.tolist() for f in ours] == [f.input_ids.tolist() for f in theirs] and len(ours) > 1
-    for a, b in zip(ours, theirs, strict=True):
+    from_text, from_words = head.encode([{"text": text}]), head.encode([{"tokens": words, "tags": [0] * len(words)}])
+    assert [f.input_ids.tolist() for f in from_text] == [f.input_ids.tolist() for f in from_words] and len(from_text) > 1
+    for a, b in zip(from_text, from_words, strict=True):
         assert a.extra.positions.tolist() == b.extra.positions.tolist() == np.flatnonzero(b.target != -100).tolist()
         assert a.target is None
 
 
-def test_offsets_of_given_words_are_in_the_words_joined_by_spaces(family):
+def test_offsets_of_tokens_refer_to_the_tokens_joined_by_spaces(family):
     head = head_of(family)
     features = head.encode([{"tokens": ["Ann", "Lee", "", "in", "New York"]}])
-    answer = head.join(head.decode(say(head, features, [1, 2, 0, 0, 3]), features))
+    answer = head.join(head.decode(tag_logits(head, features, [1, 2, 0, 0, 3]), features))
     joined = "Ann Lee  in New York"
-    told = [(e["text"], e["type"], e["start"], e["end"]) for e in answer["entities"]]
-    assert told == [("Ann Lee", "person", 0, 7), ("New York", "place", 12, 20)]
+    decoded = [(e["text"], e["type"], e["start"], e["end"]) for e in answer["entities"]]
+    assert decoded == [("Ann Lee", "person", 0, 7), ("New York", "place", 12, 20)]
     assert joined[12:20] == "New York" and answer["tokens"] == ["Ann", "Lee", "", "in", "New York"]
-    sure = float(torch.softmax(torch.tensor([9.0, 0, 0, 0, 0]).double(), 0)[0])
-    assert answer["entities"][0]["probability"] == pytest.approx(sure)
+    probability = float(torch.softmax(torch.tensor([9.0, 0, 0, 0, 0]).double(), 0)[0])
+    assert answer["entities"][0]["probability"] == pytest.approx(probability)
 
 
-def test_the_probability_of_an_entity_is_the_mean_over_its_words(family):
+def test_probability_of_an_entity_is_the_mean_over_its_words(family):
     head = head_of(family)
     features = head.encode([{"tokens": ["Ann", "Lee"]}])
     logits = torch.zeros(1, features[0].length, len(LABELS))
@@ -241,7 +241,7 @@ def test_the_probability_of_an_entity_is_the_mean_over_its_words(family):
     assert entity["probability"] == pytest.approx(float(both[first, 1] + both[second, 2]) / 2)
 
 
-def test_every_word_of_a_long_text_is_answered_and_trained_once(family):
+def test_each_word_of_a_long_text_is_decoded_and_trained_once(family):
     text = "Ann Lee met Bob , 北京 😀 unlikely cafe\u0301s . " * 60
     words = split_words(text).words
     tags = [i % len(LABELS) for i in range(len(words))]
@@ -251,14 +251,14 @@ def test_every_word_of_a_long_text_is_answered_and_trained_once(family):
     seen = [int(word) for f in features for word in f.extra.words]
     assert seen == list(range(len(words)))
     assert [int(t) for f in features for t in f.target[f.target != -100]] == tags
-    assert head.join(head.decode(say(head, features, tags), features))["tags"] == [LABELS[t] for t in tags]
+    assert head.join(head.decode(tag_logits(head, features, tags), features))["tags"] == [LABELS[t] for t in tags]
     special = family[0].num_special_tokens_to_add()
-    framed = family[0]("x")["input_ids"]
+    with_special = family[0]("x")["input_ids"]
     for feature in features:
-        assert not special or (feature.input_ids[0] == framed[0] and feature.input_ids[-1] == framed[-1])
+        assert not special or (feature.input_ids[0] == with_special[0] and feature.input_ids[-1] == with_special[-1])
     inner = [f for f in features[1:-1] if len(f.extra.positions)]
-    far = (32 - special) // 4 // 2  # half of what windows share
-    assert all(far <= f.extra.positions.min() - special // 2 and f.extra.positions.max() < 32 - far + 1 for f in inner)
+    margin = (32 - special) // 4 // 2  # half of the overlap of windows
+    assert all(margin <= f.extra.positions.min() - special // 2 and f.extra.positions.max() < 32 - margin + 1 for f in inner)
 
 
 def test_a_text_of_100000_characters_is_tagged_in_bounded_time(family):
@@ -268,28 +268,28 @@ def test_a_text_of_100000_characters_is_tagged_in_bounded_time(family):
     tags = [random.Random(0).randrange(len(LABELS)) for _ in words]
     begin = time.perf_counter()
     features = head.encode([{"text": text}])
-    answer = head.join(head.decode(say(head, features, tags), features))
+    answer = head.join(head.decode(tag_logits(head, features, tags), features))
     assert time.perf_counter() - begin < 10
     assert answer["tags"] == [LABELS[tag] for tag in tags] and max(f.length for f in features) <= 64
     assert all(e["text"] == text[e["start"] : e["end"]] for e in answer["entities"])
 
 
-def test_a_limit_that_holds_no_word_is_refused(family):
-    least = family[0].num_special_tokens_to_add()
-    if least:
-        with pytest.raises(UsageError, match=f"max_length must be over {least} for this model, not {least}"):
-            head_of(family, max_length=least).encode([{"text": "Ann"}])
-    assert head_of(family, max_length=least + 1).encode([{"text": "Ann Lee"}])
+def test_limit_without_room_for_a_word_is_refused(family):
+    overhead = family[0].num_special_tokens_to_add()
+    if overhead:
+        with pytest.raises(UsageError, match=f"max_length must be over {overhead} for this model, not {overhead}"):
+            head_of(family, max_length=overhead).encode([{"text": "Ann"}])
+    assert head_of(family, max_length=overhead + 1).encode([{"text": "Ann Lee"}])
     assert len(head_of(family, max_length=0).encode([{"text": "Ann " * 500}])) == 1
     assert head_of(family).encode([]) == []
 
 
-def test_words_and_tags_must_be_as_many(family):
+def test_number_of_words_and_tags_must_be_equal(family):
     with pytest.raises(DataError, match="a row has 2 tokens but 1 tags: Ann Lee"):
         head_of(family).encode([{"tokens": ["Ann", "Lee"], "tags": [0]}])
 
 
-def test_nothing_is_answered_with_nothing(family):
+def test_empty_text_has_no_entities(family):
     rows = [{"text": ""}, {"tokens": []}, {"text": " \n"}]
     for answer in answers(head_of(family), family[1](), rows):
         assert answer == {"entities": [], "tags": [], "tokens": []}
@@ -303,9 +303,9 @@ ROWS = [
 
 
 @pytest.mark.parametrize("side", ["right", "left"])
-def test_the_loss_is_that_of_transformers_summed_over_words(family, side):
-    tokenizer, make = family
-    head, model = head_of(family), make()
+def test_loss_equals_that_of_transformers_summed_over_words(family, side):
+    tokenizer, create_model = family
+    head, model = head_of(family), create_model()
     before, tokenizer.padding_side = tokenizer.padding_side, side
     try:
         outputs, batch = forward(head, model, head.encode(ROWS))
@@ -313,11 +313,11 @@ def test_the_loss_is_that_of_transformers_summed_over_words(family, side):
         tokenizer.padding_side = before
     total, count = head.loss(outputs, batch)
     with torch.no_grad():
-        theirs = model(**batch).loss
-    assert count == 11 and float(total) == pytest.approx(float(theirs) * count, rel=1e-5)
+        from_words = model(**batch).loss
+    assert count == 11 and float(total) == pytest.approx(float(from_words) * count, rel=1e-5)
 
 
-def test_an_answer_does_not_depend_on_what_else_is_in_the_batch(family):
+def test_answers_do_not_depend_on_the_batch(family):
     head, model = head_of(family), family[1]()
     rows = [{"text": "Ann Lee"}, {"text": "Ann met Bob in 北京 , a joy . " * 3}, {"text": ""}]
     together = answers(head, model, rows)
@@ -329,23 +329,23 @@ def test_an_answer_does_not_depend_on_what_else_is_in_the_batch(family):
     assert any(answer["entities"] for answer in together)
 
 
-def test_words_are_found_behind_padding_on_the_left(family):
+def test_decoding_with_left_padding(family):
     tokenizer, _ = family
     head = head_of(family)
     features = head.encode([{"text": "Ann Lee"}, {"text": "Ann met Bob in Paris , a joy ."}])
-    said = say(head, features, [1, 2, *[0] * 20])["logits"]
-    moved = torch.randn(said.shape)
+    right_padded = tag_logits(head, features, [1, 2, *[0] * 20])["logits"]
+    left_padded = torch.randn(right_padded.shape)
     for i, feature in enumerate(features):
-        moved[i, said.shape[1] - feature.length :] = said[i, : feature.length]
+        left_padded[i, right_padded.shape[1] - feature.length :] = right_padded[i, : feature.length]
     before, tokenizer.padding_side = tokenizer.padding_side, "left"
     try:
-        parts = head.decode({"logits": moved}, features)
+        parts = head.decode({"logits": left_padded}, features)
     finally:
         tokenizer.padding_side = before
     assert [head.join([part])["tags"][:2] for part in parts] == [["B-person", "I-person"]] * 2
 
 
-def test_entities_are_those_of_seqeval():
+def test_entities_equal_those_of_seqeval():
     sequence_labeling = pytest.importorskip("seqeval.metrics.sequence_labeling")
     rng = random.Random(0)
     marks = [f"{mark}-{kind}" for mark in "BIES" for kind in ("per", "a-b")]
@@ -365,13 +365,13 @@ def test_entities_are_those_of_seqeval():
         ("0", "B-person", "I-person"),
     ],
 )
-def test_an_odd_label_does_not_turn_the_scheme_over(family, labels):
-    """A name of two words, a word outside, a name, and a word that the odd label is answered for."""
+def test_one_unusual_label_does_not_change_the_scheme(family, labels):
+    """The tags are a name of two words, a word outside, and a word predicted as the unusual label."""
     head = head_of(family, labels=labels)
     features = head.encode([{"text": "Ann Lee met Bob"}])
     tags = [1, 2, 0, 3 if len(labels) > 3 else 1]
-    told = [(e["type"], e["text"]) for e in head.join(head.decode(say(head, features, tags), features))["entities"]]
-    assert told == [("person", "Ann Lee"), *([] if "[PAD]" in labels else [("person", "Bob")])]
+    decoded = [(e["type"], e["text"]) for e in head.join(head.decode(tag_logits(head, features, tags), features))["entities"]]
+    assert decoded == [("person", "Ann Lee"), *([] if "[PAD]" in labels else [("person", "Bob")])]
 
 
 def test_tags_without_prefixes_are_types():
@@ -388,21 +388,23 @@ def test_tags_without_prefixes_are_types():
     assert spans_of(tags, scheme_of(tuple(tags))) == [("x", 0, 2), ("x", 3, 3), ("x", 4, 4)]
 
 
-def test_sixteen_sentences_are_learnt(family):
+def test_sixteen_sentences_are_memorized(family):
     rng = random.Random(0)
-    people, places = ["Ann Lee", "Bob", "Max Olsen"], ["New York", "Paris", "北京"]
+    people, towns = ["Ann Lee", "Bob", "Max Olsen"], ["New York", "Paris", "北京"]
     rows = []
     for _ in range(16):
-        who, where = rng.choice(people).split(), rng.choice(places).split()
-        words = [*who, *rng.choice(["met a cast in", "was in", "said joy to"]).split(), *where, "."]
-        tags = [1] + [2] * (len(who) - 1) + [0] * (len(words) - len(who) - len(where) - 1) + [3] + [4] * (len(where) - 1) + [0]
+        person, town = rng.choice(people).split(), rng.choice(towns).split()
+        words = [*person, *rng.choice(["met a cast in", "was in", "said joy to"]).split(), *town, "."]
+        tags = (
+            [1] + [2] * (len(person) - 1) + [0] * (len(words) - len(person) - len(town) - 1) + [3] + [4] * (len(town) - 1) + [0]
+        )
         rows.append({"tokens": words, "tags": tags})
     head, model = head_of(family, max_length=16), family[1]()
     batch = head.collate(head.encode(rows))
     optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
     for _ in range(60):
-        made = model(**{key: value for key, value in batch.items() if key != "labels"})
-        total, count = head.loss({"logits": made.logits}, batch)
+        output = model(**{key: value for key, value in batch.items() if key != "labels"})
+        total, count = head.loss({"logits": output.logits}, batch)
         (total / count).backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -411,6 +413,6 @@ def test_sixteen_sentences_are_learnt(family):
         assert [e["type"] for e in answer["entities"]] == ["person", "place"]
 
 
-def test_what_decides(family):
+def test_deciding_metric(family):
     assert head_of(family).metrics().names == ("entity_f1", "precision", "recall", "accuracy")
     assert head_of(family, measures=("accuracy",)).metrics().best == "accuracy"

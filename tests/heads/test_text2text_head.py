@@ -8,7 +8,7 @@ from hftool.heads.protocol import GeneratedText, SamplingParams
 from hftool.heads.text2text.head import Text2TextHead
 from hftool.models import HeadConfig
 
-AWKWARD = ["", "🙂 🏳️‍🌈", "مرحبا שלום", "\ufeff", "\ufeffa film", " ", "\n", "a" * 100_000, "a warm film " * 8_000]
+UNUSUAL = ["", "🙂 🏳️‍🌈", "مرحبا שלום", "\ufeff", "\ufeffa film", " ", "\n", "a" * 100_000, "a warm film " * 8_000]
 ENGLISH = [
     "one",
     "two",
@@ -81,12 +81,12 @@ def pairs():
     return [{"source": a, "target": b} for a, b in zip(ENGLISH, GERMAN, strict=True)]
 
 
-def test_the_head_is_found_by_its_name(tokenizer, config):
+def test_get_head_returns_the_head(tokenizer, config):
     head_config = HeadConfig(head="text2text")
     assert get_head(tokenizer, head_config, config) == Text2TextHead(tokenizer, head_config, config)
 
 
-def test_features_are_what_the_tokenizer_gives(head, tokenizer):
+def test_features_equal_the_tokenizer_output(head, tokenizer):
     features = head.encode(pairs())
     assert [f.input_ids.tolist() for f in features] == tokenizer([f"translate: {a}" for a in ENGLISH])["input_ids"]
     assert [f.target.tolist() for f in features] == tokenizer(text_target=GERMAN)["input_ids"]
@@ -94,7 +94,7 @@ def test_features_are_what_the_tokenizer_gives(head, tokenizer):
     assert head.encode([]) == []
 
 
-def test_long_texts_are_cut_and_keep_their_end(head, tokenizer):
+def test_long_texts_are_truncated_and_keep_the_end_token(head, tokenizer):
     long = "a warm film " * 10
     [feature] = head.encode([{"source": long, "target": long}])
     source, target = tokenizer("translate: " + long)["input_ids"], tokenizer(long)["input_ids"]
@@ -108,12 +108,12 @@ def test_long_texts_are_cut_and_keep_their_end(head, tokenizer):
 
 
 @pytest.mark.parametrize("name", ["max_length", "max_new_tokens"])
-def test_a_limit_that_holds_no_text_is_refused(tokenizer, name):
+def test_limit_without_room_for_text_is_refused(tokenizer, name):
     with pytest.raises(UsageError, match=f"{name} must be over 1 for this model, not 1"):
         Text2TextHead(tokenizer, HeadConfig(head="text2text", **{name: 1})).encode(pairs())
 
 
-def test_the_batch_is_that_of_the_model_itself(head, tokenizer, model):
+def test_decoder_inputs_equal_those_of_the_model(head, tokenizer, model):
     batch = head.collate(head.encode(pairs()))
     assert torch.equal(batch["decoder_input_ids"], model._shift_right(batch["labels"]))
     expected = tokenizer([f"translate: {a}" for a in ENGLISH], padding=True, return_tensors="pt")
@@ -123,52 +123,52 @@ def test_the_batch_is_that_of_the_model_itself(head, tokenizer, model):
 
 
 @pytest.mark.parametrize("start", [0, 2])
-def test_the_decoder_begins_as_its_config_says(head, tokenizer, start):
+def test_decoder_starts_with_the_configured_token(head, tokenizer, start):
     other = Text2TextHead(tokenizer, head.head_config, T5Config(decoder_start_token_id=start))
     assert set(other.collate(other.encode(pairs()))["decoder_input_ids"][:, 0].tolist()) == {start}
     unknown = Text2TextHead(tokenizer, head.head_config)
     assert unknown.collate(unknown.encode(pairs()))["decoder_input_ids"][0, 0] == tokenizer.pad_token_id
 
 
-def test_the_loss_is_that_of_transformers_times_its_count(head, model):
+def test_loss_equals_that_of_transformers_times_the_count(head, model):
     batch = head.collate(head.encode(pairs()))
     with torch.no_grad():
-        made = model(**batch)
-        theirs = model(**{key: value for key, value in batch.items() if key != "decoder_input_ids"}).loss
-    total, count = head.loss(made, batch)
+        outputs = model(**batch)
+        reference = model(**{key: value for key, value in batch.items() if key != "decoder_input_ids"}).loss
+    total, count = head.loss(outputs, batch)
     assert count == sum(len(f.target) for f in head.encode(pairs()))
-    assert float(total) == pytest.approx(float(theirs) * count, rel=1e-5)
+    assert float(total) == pytest.approx(float(reference) * count, rel=1e-5)
 
 
-def test_what_is_asked_has_no_labels(head):
+def test_inference_batches_have_no_labels(head):
     batch = head.collate(head.encode([{"source": "one"}, {"source": "seven"}]))
     assert set(batch) == {"input_ids", "attention_mask"}
 
 
-def test_what_was_written_becomes_an_answer(head, tokenizer):
-    def written(text, finish):
+def test_generated_texts_become_answers(head, tokenizer):
+    def generated_text(text, finish):
         return GeneratedText(tuple(tokenizer(text)["input_ids"]), finish, -1.0)
 
-    assert head.decode([[written("zwei", "stop")]], []) == [{"text": "zwei", "finish": "stop"}]  # without its end token
-    [answer] = head.decode([[written("zwei", "length"), written("drei", "stop")]], [])
+    assert head.decode([[generated_text("zwei", "stop")]], []) == [{"text": "zwei", "finish": "stop"}]  # without the end token
+    [answer] = head.decode([[generated_text("zwei", "length"), generated_text("drei", "stop")]], [])
     assert head.join([answer]) == {"text": "zwei", "finish": "length", "samples": ["zwei", "drei"]}
 
 
-def test_how_it_writes_is_the_cards_unless_it_is_said(head, tokenizer):
+def test_sampling_parameters_default_to_the_head_config(head, tokenizer):
     assert head.sampling == SamplingParams(max_new_tokens=8)
     assert Text2TextHead(tokenizer, HeadConfig(head="text2text")).sampling.max_new_tokens == 128
     settings = SamplingParams(beams=4)
     assert Text2TextHead(tokenizer, head.head_config, None, settings).sampling is settings
 
 
-def test_it_is_measured_by_the_task_or_by_rouge(head, tokenizer):
+def test_metrics_are_those_of_the_task_or_rouge(head, tokenizer):
     assert head.metrics().best == "rougeL" and head.metrics().higher_is_better and head.metrics().answers
     head_config = HeadConfig(head="text2text", measures=("bleu", "chrf"))
     assert Text2TextHead(tokenizer, head_config).metrics().names == ("bleu", "chrf") and head.metrics().report == "texts"
 
 
-def test_awkward_texts_are_learnt_from(head, model):
-    rows = [{"source": a, "target": b} for a, b in zip(AWKWARD, AWKWARD[::-1], strict=True)]
+def test_unusual_texts_are_trained_on(head, model):
+    rows = [{"source": a, "target": b} for a, b in zip(UNUSUAL, UNUSUAL[::-1], strict=True)]
     features = head.encode(rows)
     assert all(f.length <= 24 and 1 <= len(f.target) <= 8 for f in features) and features[-1].cut > 1000
     batch = head.collate(features)
@@ -177,15 +177,15 @@ def test_awkward_texts_are_learnt_from(head, model):
     assert count > len(rows) and torch.isfinite(total)
 
 
-def test_sixteen_pairs_are_learnt_and_said_again(head, model):
-    """From encode to decode, with transformers writing: what was learnt is what is asked."""
+def test_sixteen_pairs_are_memorized_and_reproduced(head, model):
+    """Trains and generates with transformers, from encode to decode: the targets are reproduced."""
     batch, optimizer = head.collate(head.encode(pairs())), torch.optim.AdamW(model.parameters(), lr=1e-2)
     for _ in range(120):
         total, count = head.loss(model(**batch), batch)
         (total / count).backward()
         optimizer.step()
         optimizer.zero_grad()
-    asked = head.collate(head.encode([{"source": word} for word in ENGLISH]))
-    made = model.generate(**asked, max_new_tokens=8, do_sample=False)
-    answers = head.decode([[GeneratedText(tuple(row.tolist()), "stop", 0.0)] for row in made], [])
+    batch_of_words = head.collate(head.encode([{"source": word} for word in ENGLISH]))
+    outputs = model.generate(**batch_of_words, max_new_tokens=8, do_sample=False)
+    answers = head.decode([[GeneratedText(tuple(row.tolist()), "stop", 0.0)] for row in outputs], [])
     assert [answer["text"] for answer in answers] == GERMAN

@@ -16,12 +16,12 @@ NAMES = ("rouge1", "rouge2", "rougeL", "bleu", "chrf")
 WORDS = ["the", "cat", "sat", "on", "a", "mat", "don't", "U.S.", "1,000", "Running", "runs", "well-known", "--", "snake_case"]
 
 
-def report_of(given, expected, names=NAMES, **named):
+def report_of(given, expected, names=NAMES, **kwargs):
     rows = [{"source": "s", "target": text} for text in expected]
-    return make_report([{"text": text} for text in given], rows, Metrics(names, True, "texts", **named), (), 0.5)
+    return make_report([{"text": text} for text in given], rows, Metrics(names, True, "texts", **kwargs), (), 0.5)
 
 
-def drawn(seed, count=30):
+def random_texts(seed, count=30):
     rng = random.Random(seed)
     expected = [" ".join(rng.choice(WORDS) for _ in range(rng.randrange(3, 14))) + "." for _ in range(count)]
     given = [" ".join(word for word in text.split() if rng.random() < 0.8) + " cat" for text in expected]
@@ -30,14 +30,14 @@ def drawn(seed, count=30):
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    given, expected = drawn(1)
+    given, expected = random_texts(1)
     folder = tmp_path_factory.mktemp("texts")
     (folder / "given").write_text("\n".join(given) + "\n", encoding="utf-8")
     (folder / "expected").write_text("\n".join(expected) + "\n", encoding="utf-8")
     return folder, report_of(given, expected)
 
 
-def test_rouge_equals_the_command_of_rouge_score(files):
+def test_rouge_equals_the_rouge_score_command(files):
     folder, report = files
     flags = ["--target_filepattern=expected", "--prediction_filepattern=given", "--output_filename=out", "--noaggregate"]
     subprocess.run([sys.executable, "-m", "rouge_score.rouge", *flags], cwd=folder, check=True, capture_output=True)
@@ -49,7 +49,7 @@ def test_rouge_equals_the_command_of_rouge_score(files):
     assert report["tokenizer"] == "rouge_score"
 
 
-def test_bleu_and_chrf_equal_the_command_of_sacrebleu(files):
+def test_bleu_and_chrf_equal_the_sacrebleu_command(files):
     folder, report = files
     flags = ["expected", "-i", "given", "-m", "bleu", "chrf", "-w", "8", "--format", "json"]
     run = subprocess.run([sys.executable, "-m", "sacrebleu", *flags], cwd=folder, check=True, capture_output=True)
@@ -61,7 +61,7 @@ def test_bleu_and_chrf_equal_the_command_of_sacrebleu(files):
     }
 
 
-def test_only_what_is_asked_for_is_measured():
+def test_only_requested_metrics_are_computed():
     assert report_of(["a cat sat"], ["a cat"], ("rouge1",)) == {
         "rows": 1,
         "rouge1": pytest.approx(0.8),
@@ -74,19 +74,19 @@ def test_only_what_is_asked_for_is_measured():
 @pytest.mark.parametrize(
     ("given", "expected", "rouge1", "rouge2"),
     [
-        ("我喜欢北京", "我爱北京", 2 * 3 / 9, 2 * 1 / 7),  # 5 and 4 characters, 3 in both; 北京 is the one pair in both
+        ("我喜欢北京", "我爱北京", 2 * 3 / 9, 2 * 1 / 7),  # 5 and 4 characters, 3 in common; 北京 is the only common bigram
         ("кот сидит", "кот сидит тут", 0.8, 2 / 3),
-        ("हिन्दी भाषा", "हिन्दी", 2 / 3, 0.0),  # vowel signs belong to their word
+        ("हिन्दी भाषा", "हिन्दी", 2 / 3, 0.0),  # vowel signs are part of their word
     ],
 )
-def test_texts_in_other_letters_have_words_too(given, expected, rouge1, rouge2):
+def test_rouge_of_other_scripts(given, expected, rouge1, rouge2):
     report = report_of([given], [expected], ("rouge1", "rouge2"))
     assert (report["rouge1"], report["rouge2"]) == (pytest.approx(rouge1), pytest.approx(rouge2))
     assert report["tokenizer"] == "unicode"
 
 
-def test_a_row_in_the_letters_of_rouge_score_keeps_its_words_beside_one_in_others():
-    report = report_of(["naïve cat", "кот"], ["na cat", "кот"], ("rouge1",))  # to rouge_score it is: na ve cat
+def test_latin_rows_keep_the_rouge_score_tokens_beside_other_scripts():
+    report = report_of(["naïve cat", "кот"], ["na cat", "кот"], ("rouge1",))  # rouge_score splits it into: na ve cat
     assert report["rouge1"] == pytest.approx((0.8 + 1) / 2)
 
 
@@ -99,7 +99,7 @@ def test_a_row_in_the_letters_of_rouge_score_keeps_its_words_beside_one_in_other
         ("A cat.", "13a"),
     ],
 )
-def test_bleu_sees_more_than_one_word_in_a_sentence_without_spaces(text, tokenizer):
+def test_bleu_splits_scripts_without_spaces(text, tokenizer):
     report = report_of([text[:-2] + "x" + text[-1], text], [text, text], ("bleu",))
     assert f"|tok:{tokenizer}|" in report["signatures"]["bleu"]
     if tokenizer != "13a":
@@ -117,23 +117,23 @@ UNSPACED = [
 
 
 @pytest.mark.parametrize(("given", "expected"), UNSPACED)
-def test_nearly_the_same_text_in_a_script_without_spaces_is_nearly_right(given, expected):
+def test_small_differences_in_scripts_without_spaces_score_high(given, expected):
     report = report_of([given], [expected])
     assert report["rouge1"] > 0.7 and report["rouge2"] > 0.6 and report["rougeL"] > 0.7 and report["bleu"] > 40
     assert report["tokenizer"] == "unicode-units" and "|tok:13a-units|" in report["signatures"]["bleu"]
     assert 0.5 < report["length_ratio"] < 2
 
 
-def test_latin_words_and_numbers_within_thai_stay_whole():
+def test_latin_words_and_numbers_within_thai_are_not_split():
     report = report_of(["ใช้ Python 3.14 ครับ"], ["ใช้ Pythonic 3.15 ครับ"], ("rouge1", "bleu"))
-    assert report["rouge1"] == pytest.approx(2 * 6 / (8 + 8))  # ใ ช้ ค รั บ and 3 of 8 each: not Python, not 14
+    assert report["rouge1"] == pytest.approx(2 * 6 / (8 + 8))  # ใ ช้ ค รั บ, and 3 of 8 in common: neither Python nor 14
     assert report_of(["ใช้ Python 3.14 ครับ"] * 2, ["ใช้ Python 3.14 ครับ"] * 2, ("bleu",))["bleu"] == pytest.approx(100)
 
 
 @pytest.mark.parametrize(
     "code", ["zh", "zh-CN", "zh-TW", "zh_TW", "zh-Hans-CN", "zho", "zho_Hans", "chi", "cmn", "yue", "ZH-cn"]
 )
-def test_the_language_of_the_target_chooses_the_tokenizer(code):
+def test_target_language_selects_the_tokenizer(code):
     texts = ["CUDA 和 PyTorch Lightning 框架"]  # mostly in Latin letters
     assert "|tok:13a|" in report_of(texts, texts, ("bleu",))["signatures"]["bleu"]
     assert "|tok:zh|" in report_of(texts, texts, ("bleu",), language=language_of(code))["signatures"]["bleu"]
@@ -150,26 +150,26 @@ def test_the_language_of_the_target_chooses_the_tokenizer(code):
         ("th-TH", "PyTorch Lightning for deep learning คือ", "13a-units"),
         ("mya_Mymr", "PyTorch Lightning for deep learning က", "13a-units"),
         ("de-AT", "Ein schöner Tag", "13a"),
-        ("zh-CN", "never translated", "13a"),  # none of its letters are there
+        ("zh-CN", "never translated", "13a"),  # it contains none of the letters of that language
     ],
 )
-def test_kin_of_other_languages(code, text, tokenizer):
+def test_tokenizer_of_related_languages(code, text, tokenizer):
     report = report_of([text], [text], ("bleu",), language=language_of(code))
     assert f"|tok:{tokenizer}|" in report["signatures"]["bleu"]
 
 
-def test_the_head_tells_the_language_by_its_column():
+def test_language_is_derived_from_the_target_column():
     for column, language in {"translation.zh-TW": "zh", "ja_JP": "ja", "summary": "summary"}.items():
         head = Text2TextHead(None, HeadConfig(head="text2text", columns={"source": "en", "target": column}))
         assert head.metrics().language == language
 
 
-def test_nothing_answered_is_zero_without_a_warning():
+def test_empty_predictions_are_zero_without_a_warning():
     report = report_of(["", ""], ["a cat", "a dog"])
     assert [report[name] for name in (*NAMES, "length_ratio")] == [0.0] * 6
 
 
-def test_texts_of_all_rows_come_the_lowest_chrf_first():
+def test_rows_are_sorted_by_chrf():
     rows = [{"source": f"s{i}", "target": "the cat"} for i in range(3)]
     found = error_rows(
         [{"text": t} for t in ("the cat", "dog", "the cats")], rows, [1, 2, 3], Metrics(NAMES, True, "texts"), ()
@@ -179,7 +179,7 @@ def test_texts_of_all_rows_come_the_lowest_chrf_first():
     assert found[-1]["chrf"] == pytest.approx(100)
 
 
-def test_texts_that_look_tokenized_bring_no_advice_of_a_library_to_the_screen(caplog):
+def test_no_sacrebleu_warning_about_tokenized_texts(caplog):
     texts = ["a cat sat on the mat ."] * 150
     assert report_of(texts, texts, ("bleu",))["bleu"] == pytest.approx(100)
     assert caplog.records == []

@@ -23,7 +23,7 @@ def tokenizer(request):
     return getattr(transformers, request.param)().train_new_from_iterator(TEXTS, 320)
 
 
-def test_windows_share_positions_and_every_position_has_one_core():
+def test_windows_overlap_and_each_position_is_in_one_core():
     rng = random.Random(0)
     for _ in range(500):
         length, size = rng.randrange(0, 300), rng.randrange(1, 60)
@@ -34,27 +34,27 @@ def test_windows_share_positions_and_every_position_has_one_core():
         assert all(w.start <= w.core_start <= w.core_end <= w.end and w.end - w.start == min(size, length) for w in windows)
         for earlier, later in pairwise(windows):
             assert earlier.end - later.start >= overlap and later.start > earlier.start
-            border = later.core_start  # at the middle of what they share
+            border = later.core_start  # in the middle of their overlap
             assert abs((border - later.start) - (earlier.end - border)) <= 1
         assert windows[0].start == 0 and windows[-1].end == length
 
 
-def test_a_run_of_positions_as_long_as_the_overlap_is_whole_in_one_window():
+def test_spans_up_to_the_overlap_are_contained_in_one_window():
     windows = cut_windows(100, 16, 5)
     assert all(any(w.start <= i and i + 5 <= w.end for w in windows) for i in range(96))
 
 
-def test_what_fits_is_one_window():
+def test_short_text_is_one_window():
     assert cut_windows(16, 16, 4) == [Window(0, 16, 0, 16)] and cut_windows(0, 16, 4) == [Window(0, 0, 0, 0)]
 
 
 @pytest.mark.parametrize(("size", "overlap"), [(0, 0), (4, 4), (4, -1)])
-def test_windows_that_do_not_move_are_refused(size, overlap):
+def test_windows_without_stride_are_refused(size, overlap):
     with pytest.raises(ValueError, match=f"no windows of {size} positions"):
         cut_windows(100, size, overlap)
 
 
-def test_a_frame_is_what_the_tokenizer_puts_around_texts(tokenizer):
+def test_special_token_template_equals_the_tokenizer_output(tokenizer):
     a, b = token_offsets(tokenizer, ["a warm film", "joy 你好"])
     assert special_token_template(tokenizer).around(a.ids)[0].tolist() == tokenizer("a warm film")["input_ids"]
     ids, segments = special_token_template(tokenizer, 2).around(a.ids, b.ids)
@@ -64,8 +64,8 @@ def test_a_frame_is_what_the_tokenizer_puts_around_texts(tokenizer):
     assert special_token_template(tokenizer, 2).length == tokenizer.num_special_tokens_to_add(pair=True)
 
 
-def test_a_tokenizer_without_characters_is_refused():
+def test_tokenizer_without_offsets_is_refused():
     slow = SimpleNamespace(is_fast=False)
-    for wanted in (lambda: special_token_template(slow), lambda: token_offsets(slow, ["a"])):
+    for call in (lambda: special_token_template(slow), lambda: token_offsets(slow, ["a"])):
         with pytest.raises(ConfigError, match="no character offsets"):
-            wanted()
+            call()

@@ -48,38 +48,38 @@ def rows(count):
 
 @pytest.fixture(scope="module")
 def alone(predictor):
-    """The answer of each row in a batch of its own."""
+    """The answer of each row, each computed in a batch of one."""
     return [next(predictor.answer([row])) for row in rows(60)]
 
 
 @pytest.mark.parametrize("tokens", [1, 7, 40, 300, 10**6])
-def test_answers_are_in_the_order_of_the_rows_and_do_not_depend_on_the_batch(predictor, alone, tokens):
-    made = list(Predictor(predictor.engine, predictor.head, batch_tokens=tokens).answer(rows(60)))
-    assert len({round(a["probability"], 7) for a in alone}) > 50  # so that a swap of two rows would show
-    for one, other in zip(made, alone, strict=True):
+def test_answers_are_in_row_order_and_independent_of_the_batch(predictor, alone, tokens):
+    answers = list(Predictor(predictor.engine, predictor.head, batch_tokens=tokens).answer(rows(60)))
+    assert len({round(a["probability"], 7) for a in alone}) > 50  # so that swapped rows would be detected
+    for one, other in zip(answers, alone, strict=True):
         assert one["probabilities"] == pytest.approx(other["probabilities"], abs=1e-5)
 
 
-def test_rows_are_taken_a_chunk_at_a_time(predictor, monkeypatch):
+def test_rows_are_consumed_in_chunks(predictor, monkeypatch):
     monkeypatch.setattr(module, "CHUNK", 8)
-    taken = 0
+    consumed = 0
 
     def source():
-        nonlocal taken
+        nonlocal consumed
         for row in rows(60):
-            taken += 1
+            consumed += 1
             yield row
 
     answers = predictor.answer(source())
-    assert taken == 0
+    assert consumed == 0
     next(answers)
-    assert taken == 8
+    assert consumed == 8
     assert len(list(answers)) == 59
     assert list(predictor.answer([])) == []
 
 
 @pytest.mark.parametrize("tokens", [1, 64, 10**6])
-def test_the_loss_is_the_mean_over_rows_whatever_the_batches(predictor, alone, tokens):
+def test_loss_is_the_mean_over_rows_for_any_batching(predictor, alone, tokens):
     features = predictor.head.encode(rows(60))
     answers, loss = Predictor(predictor.engine, predictor.head, batch_tokens=tokens).score(features)
     expected = [-math.log(a["probabilities"][("bad", "good")[i % 2]]) for i, a in enumerate(alone)]
@@ -87,7 +87,7 @@ def test_the_loss_is_the_mean_over_rows_whatever_the_batches(predictor, alone, t
     assert [a["label"] for a in answers] == [a["label"] for a in alone]
 
 
-def test_a_model_of_nan_gives_no_answers(tiny_bert):
+def test_nan_weights_are_an_error(tiny_bert):
     head_config = HeadConfig(head="classify", labels=("bad", "good"), max_length=64)
     loaded = load_model(tiny_bert, "AutoModelForSequenceClassification", head_config=head_config, new_head=True)
     with torch.no_grad():
@@ -96,25 +96,25 @@ def test_a_model_of_nan_gives_no_answers(tiny_bert):
         list(make_predictor(loaded).answer(rows(3)))
 
 
-def test_parts_are_of_the_features_and_those_given_up_are_not_computed(predictor, alone):
+def test_parts_follow_the_features_and_cancelled_ones_are_not_computed(predictor, alone):
     features = predictor.head.encode(rows(60))
     small = Predictor(predictor.engine, predictor.head, batch_tokens=40)
-    left = set(range(0, 60, 3))
-    parts = small.parts(features, is_cancelled=lambda place: place in left or features[place].length < 9)
-    for place, (part, one) in enumerate(zip(parts, alone, strict=True)):
+    cancelled = set(range(0, 60, 3))
+    parts = small.parts(features, is_cancelled=lambda index: index in cancelled or features[index].length < 9)
+    for index, (part, one) in enumerate(zip(parts, alone, strict=True)):
         if part is not None:
-            assert small.join([features[place]], [part])["label"] == one["label"]
+            assert small.join([features[index]], [part])["label"] == one["label"]
     assert any(part is None for part in parts) and all(
-        parts[place] for place in range(60) if place not in left and features[place].length >= 9
+        parts[index] for index in range(60) if index not in cancelled and features[index].length >= 9
     )
 
 
-def test_tokens_are_told_by_the_places_of_the_features():
+def test_tokens_are_streamed_with_the_index_of_their_feature():
     loaded = load(str(families.folder("gpt2")))
     head = make_predictor(loaded, options={"sampling": {"max_new_tokens": 3}})
     texts = ["the red cat is warm and fine .", "who", "where is the car ?"]  # batches are sorted by length
-    told = {}
+    streamed = {}
     features = head.head.encode([{"prompt": text} for text in texts])
-    answers = head.answer_features(features, lambda place, token: told.setdefault(place, []).append(token))
-    for place, answer in enumerate(answers):
-        assert loaded.tokenizer.decode(told[place]) == answer["text"]
+    answers = head.answer_features(features, lambda index, token: streamed.setdefault(index, []).append(token))
+    for index, answer in enumerate(answers):
+        assert loaded.tokenizer.decode(streamed[index]) == answer["text"]

@@ -1,4 +1,4 @@
-"""Streamed text: the same pieces as if all tokens were decoded at each step, without doing so."""
+"""hftool/inference/streaming.py: incremental decoding gives the same text chunks as decoding all tokens at each step."""
 
 import functools
 from pathlib import Path
@@ -19,15 +19,15 @@ TEXTS = "A film. Isn't it funny , they asked ? do not !  Two  spaces\n\tand a ta
 def load(name):
     from transformers import AutoTokenizer, ByT5Tokenizer, PreTrainedTokenizerFast
 
-    if name == "byt5":  # slow: it drops bytes that are no character
+    if name == "byt5":  # slow tokenizer: it drops invalid bytes
         return ByT5Tokenizer()
     if name == "byte fallback":  # as Llama's
         pieces = ["<unk>", "<s>", "\u2581", "\u2581a", "b", *(f"<0x{byte:02X}>" for byte in range(256))]
         vocab = {piece: number for number, piece in enumerate(pieces)}
-        made = Tokenizer(models.BPE(vocab=vocab, merges=[], byte_fallback=True, unk_token="<unk>"))
+        backend = Tokenizer(models.BPE(vocab=vocab, merges=[], byte_fallback=True, unk_token="<unk>"))
         steps = [decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
-        made.decoder = decoders.Sequence(steps)
-        return PreTrainedTokenizerFast(tokenizer_object=made, bos_token="<s>", unk_token="<unk>")
+        backend.decoder = decoders.Sequence(steps)
+        return PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<s>", unk_token="<unk>")
     return AutoTokenizer.from_pretrained(MODELS / f"{name}-mini")
 
 
@@ -36,7 +36,7 @@ def decode(tokenizer, ids):
 
 
 def streamed(tokenizer, ids):
-    """The pieces, and how many tokens were decoded at most at a time."""
+    """The text chunks, and the largest number of tokens decoded at once."""
     pieces, sizes = [], []
 
     class Counting:
@@ -52,8 +52,8 @@ def streamed(tokenizer, ids):
     return pieces, max(sizes, default=0)
 
 
-def streamed_with_all(tokenizer, ids):
-    """The pieces where all tokens are decoded at each step."""
+def streamed_by_full_decoding(tokenizer, ids):
+    """The text chunks when all tokens are decoded at each step."""
     pieces, shown = [], 0
     for n in range(1, len(ids) + 1):
         text = decode(tokenizer, ids[:n])
@@ -69,7 +69,7 @@ TOKENIZERS = ["bert", "gpt2", "roberta", "t5", "byt5"]
 @pytest.mark.parametrize("name", TOKENIZERS)
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
-def test_pieces_are_those_of_the_whole_text(name, data):
+def test_chunks_equal_those_of_full_decoding(name, data):
     tokenizer = load(name)
     special = st.sampled_from(tokenizer.all_special_ids)
     token = st.one_of(st.integers(0, len(tokenizer) - 1), st.integers(0, 260), special)
@@ -78,13 +78,13 @@ def test_pieces_are_those_of_the_whole_text(name, data):
     pieces, _ = streamed(tokenizer, ids)
     assert "".join(pieces) == decode(tokenizer, ids)
     if pieces and "\ufffd" not in pieces[-1]:
-        assert pieces == streamed_with_all(tokenizer, ids)
+        assert pieces == streamed_by_full_decoding(tokenizer, ids)
 
 
 @pytest.mark.parametrize("name", [*TOKENIZERS, "byte fallback"])
 @settings(max_examples=50, deadline=None)
 @given(text=st.text(st.sampled_from(TEXTS), max_size=100))
-def test_encoded_texts_come_out_whole(name, text):
+def test_encoded_texts_are_streamed_completely(name, text):
     tokenizer = load(name)
     ids = tokenizer(text, add_special_tokens=True)["input_ids"]
     pieces, size = streamed(tokenizer, ids)
@@ -92,15 +92,15 @@ def test_encoded_texts_come_out_whole(name, text):
     assert size <= 4 * WINDOW
 
 
-def test_bytes_that_become_invalid_stop_no_stream():
+def test_invalid_bytes_do_not_block_the_stream():
     tokenizer = load("byte fallback")
-    ids = [3, 5 + 0xC3, 5 + 0xA9, 5 + 0xC3, 4, 4]  # the last of them no character: then none of the three is one
+    ids = [3, 5 + 0xC3, 5 + 0xA9, 5 + 0xC3, 4, 4]  # the third byte is invalid, which makes the whole sequence invalid
     assert decode(tokenizer, ids) == "a\ufffd\ufffd\ufffdbb"
-    assert streamed(tokenizer, ids)[0] == streamed_with_all(tokenizer, ids)
+    assert streamed(tokenizer, ids)[0] == streamed_by_full_decoding(tokenizer, ids)
 
 
 @pytest.mark.parametrize("name", TOKENIZERS)
-def test_a_long_text_is_decoded_in_windows(name):
+def test_long_text_is_decoded_in_windows(name):
     tokenizer = load(name)
     ids = (tokenizer(TEXTS, add_special_tokens=False)["input_ids"] * 40)[:2048]
     pieces, size = streamed(tokenizer, ids)
@@ -108,9 +108,9 @@ def test_a_long_text_is_decoded_in_windows(name):
 
 
 @pytest.mark.parametrize("name", ["bert", "t5"])
-def test_special_tokens_alone_take_no_space_from_the_next_word(name):
+def test_special_tokens_do_not_remove_the_space_of_the_next_word(name):
     tokenizer = load(name)
     word = tokenizer("a film", add_special_tokens=False)["input_ids"]
     ids = [*word, *[tokenizer.all_special_ids[0]] * 3 * WINDOW, *word]
-    assert streamed(tokenizer, ids)[0] == streamed_with_all(tokenizer, ids)
+    assert streamed(tokenizer, ids)[0] == streamed_by_full_decoding(tokenizer, ids)
     assert decode(tokenizer, ids) == "a film a film"

@@ -1,4 +1,4 @@
-"""A model folder with SHA256SUMS: what has changed since is said when it is loaded, and costs one reading of the weights."""
+"""Loading a model folder compares it with SHA256SUMS, and hashes each file only once."""
 
 import json
 import os
@@ -23,8 +23,8 @@ def saved(tiny_run, tmp_path):
 
 
 @pytest.fixture
-def home(tmp_path, monkeypatch):
-    """A cache of its own, and files that have not changed for an hour."""
+def hash_cache(tmp_path, monkeypatch):
+    """A separate hash cache, and files last modified an hour ago."""
     monkeypatch.setattr(constants, "HF_HOME", str(tmp_path / "home"))
     real = time.time_ns
     monkeypatch.setattr(checksums.time, "time_ns", lambda: real() + HOUR)
@@ -33,7 +33,7 @@ def home(tmp_path, monkeypatch):
 
 @pytest.fixture
 def hashed(monkeypatch):
-    """The names of the files that are hashed, in order."""
+    """Names of the hashed files, in order."""
     names, real = [], checksums.sha256
     monkeypatch.setattr(checksums, "sha256", lambda path: names.append(path.name) or real(path))
     return names
@@ -46,13 +46,13 @@ def flip(path, at=-5):
 
 
 @pytest.mark.parametrize("verb", [("classify", "a warm film"), ("predict", "rows"), ("evaluate",), ("export", "--out", "onnx")])
-def test_a_byte_of_the_weights_is_said_by_every_verb(verb, saved, cli, film_files):
+def test_changed_weights_are_an_error_in_every_verb(verb, saved, cli, film_files):
     flip(saved / "model.safetensors")
     words = [str(film_files / "dev.tsv") if word == "rows" else word for word in verb[1:]]
     code, out, err = cli(verb[0], saved, *words, *([film_files / "dev.tsv"] if verb[0] == "evaluate" else []))
     assert (code, out) == (65, "")
-    said = f"'{saved}' is not as it was written: model.safetensors changed. "
-    assert said in err and err.endswith("if the change is meant, remove its SHA256SUMS\n")
+    message = f"'{saved}' is not as it was written: model.safetensors changed. "
+    assert message in err and err.endswith("if the change is meant, remove its SHA256SUMS\n")
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_a_byte_of_the_weights_is_said_by_every_verb(verb, saved, cli, film_file
         ("tokenizer_config.json", '"', ' "'),
     ],
 )
-def test_what_answers_depend_on_is_compared(name, old, new, saved):
+def test_files_that_answers_depend_on_are_compared(name, old, new, saved):
     text = (saved / name).read_text()
     assert old in text
     (saved / name).write_text(text.replace(old, new, 1))
@@ -75,7 +75,7 @@ def test_what_answers_depend_on_is_compared(name, old, new, saved):
 
 
 @pytest.mark.parametrize("name", ["config.json", "hftool.json", "tokenizer.json", "tokenizer_config.json"])
-def test_verbs_without_weights_compare_the_rest(name, saved, hashed):
+def test_verbs_without_weights_do_not_hash_them(name, saved, hashed):
     with open(saved / name, "a") as file:
         file.write(" ")
     for verb in (workflow.info, lambda model: workflow.tokenize(model, ["a film"])):
@@ -85,7 +85,7 @@ def test_verbs_without_weights_compare_the_rest(name, saved, hashed):
 
 
 @pytest.mark.parametrize("name", ["config.json", "hftool.json", "tokenizer.json", "tokenizer_config.json"])
-def test_the_settings_of_an_export_are_compared(name, tmp_path):
+def test_settings_of_an_export_are_compared(name, tmp_path):
     folder = shutil.copytree(exports.exported("bert", "classify")[0], tmp_path / "export")
     with open(folder / name, "a") as file:
         file.write(" ")
@@ -94,18 +94,18 @@ def test_the_settings_of_an_export_are_compared(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["README.md", "notes.txt", ".gitattributes"])
-def test_pages_and_notes_may_change(name, saved):
-    (saved / name).write_text("mine")
+def test_documentation_files_may_change(name, saved):
+    (saved / name).write_text("edited")
     assert workflow.load(str(saved)).new_weights == ()
 
 
 @pytest.mark.parametrize("text", ["", "no hash\n", "0" * 64 + "  ../other.json\n", "0" * 64 + "  gone.safetensors\n", "\0\n"])
-def test_what_a_stranger_calls_sums_is_no_fault(text, saved):
+def test_foreign_sha256sums_files_are_ignored(text, saved):
     (saved / SUMS).write_text(text)
     check_loaded(saved)
 
 
-def test_files_below_the_folder_are_compared(tmp_path):
+def test_files_in_subfolders_are_compared(tmp_path):
     (tmp_path / "1_Pooling").mkdir()
     (tmp_path / "1_Pooling" / "config.json").write_text("{}")
     write_checksums(tmp_path)
@@ -115,45 +115,45 @@ def test_files_below_the_folder_are_compared(tmp_path):
         check_loaded(tmp_path)
 
 
-def test_a_file_is_hashed_once(saved, home, hashed):
+def test_each_file_is_hashed_once(saved, hash_cache, hashed):
     check_loaded(saved)
-    assert "model.safetensors" in hashed and home.is_file()
+    assert "model.safetensors" in hashed and hash_cache.is_file()
     hashed.clear()
     check_loaded(saved)
     assert hashed == []
     state = (saved / "model.safetensors").stat()
     flip(saved / "model.safetensors")
-    os.utime(saved / "model.safetensors", ns=(state.st_atime_ns, state.st_mtime_ns))  # as `touch -r` does
+    os.utime(saved / "model.safetensors", ns=(state.st_atime_ns, state.st_mtime_ns))  # like `touch -r`
     with pytest.raises(DataError, match=r"model\.safetensors changed"):
         check_loaded(saved)
     assert hashed == ["model.safetensors"]
 
 
-def test_what_changed_this_second_is_not_noted(saved, tmp_path, monkeypatch, hashed):
-    """Another change could come with the same time."""
+def test_files_modified_this_second_are_not_cached(saved, tmp_path, monkeypatch, hashed):
+    """A later change could have the same modification time."""
     monkeypatch.setattr(constants, "HF_HOME", str(tmp_path / "home"))
     check_loaded(saved)
     assert hashed and not (tmp_path / "home" / "hftool").exists()
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"/x": 1}', "\0", "[" * 100_000])
-def test_damaged_notes_are_written_anew(text, saved, home, hashed):
-    home.parent.mkdir(parents=True)
-    home.write_text(text)
+def test_damaged_cache_is_replaced(text, saved, hash_cache, hashed):
+    hash_cache.parent.mkdir(parents=True)
+    hash_cache.write_text(text)
     check_loaded(saved)
-    assert hashed and str(saved / "model.safetensors") in json.loads(home.read_text())
+    assert hashed and str(saved / "model.safetensors") in json.loads(hash_cache.read_text())
 
 
-def test_without_a_place_for_notes_all_is_compared(saved, tmp_path, monkeypatch, hashed):
+def test_without_a_writable_cache_all_files_are_hashed(saved, tmp_path, monkeypatch, hashed):
     (tmp_path / "file").write_text("")
     monkeypatch.setattr(constants, "HF_HOME", str(tmp_path / "file"))
     check_loaded(saved)
     assert "model.safetensors" in hashed
 
 
-def test_the_notes_stay_short(tmp_path, home, monkeypatch):
+def test_cache_size_is_bounded(tmp_path, hash_cache, monkeypatch):
     monkeypatch.setattr(checksums, "MOST_HASHES", 3)
     for name in "abcde":
         (tmp_path / name).write_text(name)
         checksums.cached_hashes([tmp_path / name])
-    assert [path.rpartition("/")[2] for path in json.loads(home.read_text())] == ["c", "d", "e"]
+    assert [path.rpartition("/")[2] for path in json.loads(hash_cache.read_text())] == ["c", "d", "e"]

@@ -1,4 +1,4 @@
-"""A head that is trained on: each class keeps its own row, whatever the order and the number of the new classes."""
+"""hftool/models/class_rows.py: when a head is fine-tuned further, each class keeps its row of weights."""
 
 import json
 import shutil
@@ -18,28 +18,28 @@ BASE = {"validation": "", "allow_leak": True, "batch_size": 8, "warmup": 0, "sch
 
 
 @pytest.fixture(autouse=True)
-def seeded():
+def seed_torch():
     torch.manual_seed(0)
 
 
 def trained(kind, head, folder, labels=OLD, **head_config):
-    """A model folder with a head of its own, none of whose rows are alike."""
-    made = load(families.folder(kind), head, labels, keep=False, **head_config)
+    """A model folder whose head has random, distinct rows."""
+    created = load(families.folder(kind), head, labels, keep=False, **head_config)
     folder.mkdir()
-    save_model(made.model, made.tokenizer, made.head_config, folder)
+    save_model(created.model, created.tokenizer, created.head_config, folder)
     return folder
 
 
 def load(folder, head, labels, *, keep=True, in_order=False, **head_config):
     config = read_config(folder)
-    made = HeadConfig(
+    created = HeadConfig(
         head=head,
         labels=tuple(labels),
         label_values=tuple(head_config.pop("label_values", labels)),
         max_length=64,
         **head_config,
     )
-    loaded = load_model(folder, auto_class_of(head, config), head_config=made, new_head=True)
+    loaded = load_model(folder, auto_class_of(head, config), head_config=created, new_head=True)
     return keep_classes(loaded, folder, config, in_order=in_order) if keep else loaded
 
 
@@ -50,12 +50,12 @@ def logits(loaded):
 
 
 def same(one, other):
-    """But for the rounding of products of other shapes."""
+    """Equal up to the rounding of matrix products of different shapes."""
     return torch.allclose(one, other, atol=1e-6)
 
 
-def as_stranger(folder, **names):
-    """The folder without its card, its classes called otherwise."""
+def as_third_party_folder(folder, **names):
+    """The folder without hftool.json and with other class names, like a third-party model."""
     (folder / "hftool.json").unlink()
     config = json.loads((folder / "config.json").read_text())
     if names:
@@ -66,7 +66,7 @@ def as_stranger(folder, **names):
 
 
 @pytest.mark.parametrize(("kind", "head"), HEADS)
-def test_rows_go_with_the_names_of_their_classes(kind, head, tmp_path):
+def test_rows_follow_the_class_names(kind, head, tmp_path):
     folder = trained(kind, head, tmp_path / "model")
     before = logits(load(folder, head, OLD, keep=False))
     moved = load(folder, head, ("fear", "joy", "anger"))
@@ -83,8 +83,8 @@ def test_rows_go_with_the_names_of_their_classes(kind, head, tmp_path):
 
 
 @pytest.mark.parametrize(("kind", "head"), HEADS)
-def test_classes_of_other_names_begin_anew(kind, head, tmp_path):
-    """As many as before: they would load by place without a word."""
+def test_renamed_classes_start_from_new_rows(kind, head, tmp_path):
+    """The number of classes is the same, so the old rows would load silently by index."""
     folder = trained(kind, head, tmp_path / "model")
     other = load(folder, head, ("x", "y", "z"))
     assert "the head is new" in other.notes[0] and other.new_weights
@@ -94,8 +94,8 @@ def test_classes_of_other_names_begin_anew(kind, head, tmp_path):
     assert load(folder, head, ("x", "y")).new_weights == other.new_weights
 
 
-def test_a_head_for_another_answer_is_no_start(tmp_path):
-    """BERT calls the weights of both heads the same."""
+def test_head_of_another_task_is_not_reused(tmp_path):
+    """BERT uses the same weight names for both heads."""
     folder = trained("bert", "classify", tmp_path / "model")
     tagger = load(folder, "tag", OLD)
     assert tagger.notes == ("the head of the model, which was trained to classify, is not used",)
@@ -106,26 +106,26 @@ def test_a_head_for_another_answer_is_no_start(tmp_path):
     ("kind", "first", "then"),
     [("bert", "classify", "embed"), ("roberta", "classify", "tag"), ("roberta", "tag", "answer"), ("gpt2", "tag", "generate")],
 )
-def test_a_head_that_is_left_out_is_named(kind, first, then, tmp_path):
+def test_unused_head_is_reported(kind, first, then, tmp_path):
     folder = trained(kind, first, tmp_path / "model")
     labels = OLD if then in ("classify", "tag") else ()
     assert load(folder, then, labels).notes == (f"the head of the model, which was trained to {first}, is not used",)
     assert load(families.folder(kind), then, labels).notes == ()
 
 
-def test_a_head_of_another_make_is_named(tmp_path):
-    """transformers' T5 for sequences runs the decoder, too, and calls its head otherwise."""
+def test_incompatible_head_is_reported(tmp_path):
+    """T5ForSequenceClassification also runs the decoder and has other head weights."""
     from transformers import T5ForSequenceClassification
 
     folder = tmp_path / "model"
     T5ForSequenceClassification.from_pretrained(families.folder("t5"), num_labels=3).save_pretrained(folder)
     shutil.copy(families.folder("t5") / "tokenizer.json", folder)
     shutil.copy(families.folder("t5") / "tokenizer_config.json", folder)
-    said = "the head of the model has other parts than that of T5ForTokenClassification: it is not used"
-    assert load(folder, "classify", OLD).notes == (said,)
+    note = "the head of the model has other parts than that of T5ForTokenClassification: it is not used"
+    assert load(folder, "classify", OLD).notes == (note,)
 
 
-def test_a_number_is_no_class(tmp_path):
+def test_regression_head_is_not_a_class(tmp_path):
     folder = trained("bert", "classify", tmp_path / "model", (), problem_type="regression")
     two = load(folder, "classify", ("bad", "good"))
     assert two.notes == ("the head of the model, which was trained to give a number, is not used",)
@@ -138,7 +138,7 @@ def test_a_number_is_no_class(tmp_path):
     [
         (("LABEL_0", "LABEL_1"), ("neg", "pos"), ("0", "1"), False, (0, 1)),
         (("LABEL_0", "LABEL_1"), ("1", "0"), ("1", "0"), False, (1, 0)),
-        (("LABEL_0", "LABEL_1"), ("1", "2"), ("1", "2"), False, (None, None)),  # not the places that they count from 0
+        (("LABEL_0", "LABEL_1"), ("1", "2"), ("1", "2"), False, (None, None)),  # the indices in LABEL_n do not count as values
         (("LABEL_0", "LABEL_1"), ("neg", "pos"), ("neg", "pos"), False, (None, None)),
         (("LABEL_0", "LABEL_1"), ("neg", "pos"), ("neg", "pos"), True, (0, 1)),
         (("LABEL_0", "LABEL_1"), ("neg", "pos", "mixed"), ("neg", "pos", "mixed"), True, (None,) * 3),
@@ -151,30 +151,32 @@ def test_a_number_is_no_class(tmp_path):
         (("a", "b"), ("c", "d"), ("c", "d"), False, (None, None)),
     ],
 )
-def test_what_counts_as_the_same_class(names, new, values, in_order, found):
+def test_matching_of_classes(names, new, values, in_order, found):
     assert match(Classes(names), Classes(new, values), in_order=in_order) == found
 
 
-def test_values_tell_where_names_do_not():
-    """A model of `negative` and `positive` that were 0 and 1, and a file that has just these."""
+def test_classes_match_by_value_where_names_differ():
+    """The model has the names `negative` and `positive` for 0 and 1; the file has 0 and 1."""
     old = Classes(("positive", "negative"), ("1", "0"))
     assert match(old, Classes(("0", "1"), ("0", "1"))) == (1, 0)
     assert match(old, Classes(("0", "1", "2"), ("0", "1", "2"))) == (None,) * 3
 
 
-def test_the_names_in_the_config_of_a_stranger_count(tmp_path):
-    folder = as_stranger(trained("roberta", "classify", tmp_path / "model"), names=["Joy", "Anger", "Fear"])
+def test_class_names_of_a_third_party_config_are_used(tmp_path):
+    folder = as_third_party_folder(trained("roberta", "classify", tmp_path / "model"), names=["Joy", "Anger", "Fear"])
     before = logits(load(folder, "classify", OLD, keep=False))
     moved = load(folder, "classify", ("anger", "fear", "joy"))
     assert same(logits(moved), before[:, [1, 2, 0]])
-    unnamed = as_stranger(trained("roberta", "classify", tmp_path / "unnamed"), names=["LABEL_0", "LABEL_1", "LABEL_2"])
+    unnamed = as_third_party_folder(
+        trained("roberta", "classify", tmp_path / "unnamed"), names=["LABEL_0", "LABEL_1", "LABEL_2"]
+    )
     assert "--set labels=A,B in the order of the model keeps it" in load(unnamed, "classify", OLD).notes[0]
-    kept = load(unnamed, "classify", OLD, in_order=True)
-    assert torch.equal(logits(kept), logits(load(unnamed, "classify", OLD, keep=False)))
-    assert "takes 'joy' for 'LABEL_0'" in kept.notes[0]
+    in_given_order = load(unnamed, "classify", OLD, in_order=True)
+    assert torch.equal(logits(in_given_order), logits(load(unnamed, "classify", OLD, keep=False)))
+    assert "takes 'joy' for 'LABEL_0'" in in_given_order.notes[0]
 
 
-def test_a_head_that_torch_compile_renamed_is_found(tmp_path):
+def test_head_with_the_prefix_of_torch_compile_is_found(tmp_path):
     folder = trained("bert", "classify", tmp_path / "model")
     before = logits(load(folder, "classify", OLD, keep=False))
     weights = {f"_orig_mod.{name}": tensor for name, tensor in load_file(folder / "model.safetensors").items()}
@@ -183,25 +185,25 @@ def test_a_head_that_torch_compile_renamed_is_found(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("lesson", "rows", "labels"),
+    ("task", "rows", "labels"),
     [
         ("classify", families.classify_rows, ["good", "bad"]),
         ("tag", families.tag_rows, ["B-PER", "O", "I-LOC", "B-LOC", "I-PER"]),
     ],
 )
-def test_a_trained_model_goes_on_from_what_it_knows(lesson, rows, labels, tmp_path):
-    """One step of no length: what is measured is what was learnt before."""
-    first, _ = families.learnt("bert", lesson)
+def test_fine_tuning_a_trained_model_starts_from_its_head(task, rows, labels, tmp_path):
+    """One step with a tiny learning rate: the metrics are those of the first run."""
+    first, _ = families.learnt("bert", task)
     path = str(families.write_jsonl(tmp_path / "rows.jsonl", rows()))
     config = {**BASE, "train": path, "validation": path, "lr": 1e-9, "max_steps": 1, "labels": labels}
     events = []
-    out = tmp_path / "again"
-    second = workflow.finetune(str(first.run.path), config=config, head=lesson, out=out, progress=events.append)
-    best = {"classify": "accuracy", "tag": "entity_f1"}[lesson]
+    out = tmp_path / "second"
+    second = workflow.finetune(str(first.run.path), config=config, head=task, out=out, progress=events.append)
+    best = {"classify": "accuracy", "tag": "entity_f1"}[task]
     assert first.metrics["validation"][best] > 0.9
     assert second.metrics["validation"][best] == first.metrics["validation"][best]
     assert any("keeps" in event.text for event in events)
     shutil.rmtree(out / "model")
     (out / "metrics.json").unlink()
-    again = workflow.resume(out, offline=True)
-    assert {**again.metrics["validation"]} == {**second.metrics["validation"]}
+    resumed = workflow.resume(out, offline=True)
+    assert {**resumed.metrics["validation"]} == {**second.metrics["validation"]}

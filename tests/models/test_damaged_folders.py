@@ -1,4 +1,4 @@
-"""Model folders whose JSON files say what cannot be: a line that names the file and the key, before anything is built."""
+"""Invalid values in the JSON files of a model folder give an error that names file and key, before the model is built."""
 
 import json
 import os
@@ -27,27 +27,27 @@ from hftool.progress import silent
 from hftool.resolve import resolve_model
 from support import families
 
-SOON = 2.0  # seconds of the processor: twice the second that is promised, since coverage watches each line
+CPU_LIMIT = 2.0  # seconds of CPU time: twice the documented second, since coverage slows the process
 
 
 @pytest.fixture
 def folder(tiny_run, tmp_path):
-    """A copy of a trained model to damage, without the hashes that would tell."""
+    """A copy of a trained model to damage, without the checksums that would detect it."""
     return shutil.copytree(tiny_run / "model", tmp_path / "model", ignore=shutil.ignore_patterns("SHA256SUMS"))
 
 
-def change(path, **values):
+def update_json(path, **values):
     path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
 
 
-def ends(cli, *words):
-    began = time.process_time()
+def run_quickly(cli, *words):
+    started = time.process_time()
     code, _, err = cli(*words)
-    assert time.process_time() - began < SOON
+    assert time.process_time() - started < CPU_LIMIT
     return code, one_line(err)
 
 
-CARDS = [
+HEAD_CONFIGS = [
     ("labels", [["x"], ["y"]]),
     ("max_length", -1),
     ("max_length", 1.5),
@@ -59,7 +59,7 @@ CARDS = [
     ("base", 5),
     ("versions", 5),
     ("label_range", ["a", "b"]),
-    # others of the kind
+    # similar values
     ("labels", ["x"]),
     ("labels", ["x", "x"]),
     ("labels", []),
@@ -72,7 +72,7 @@ CARDS = [
     ("columns", {"text": ["a", "b"]}),
     ("pooling", "median"),
     ("max_length", 10**9),
-    ("max_length", 1000),  # of a model that has 64 positions
+    ("max_length", 1000),  # for a model with 64 positions
     ("max_length", True),
     ("class_weights", [1.0]),
     ("class_weights", [-1.0, 1.0]),
@@ -85,23 +85,23 @@ CARDS = [
 ]
 
 
-@pytest.mark.parametrize(("key", "value"), CARDS, ids=[f"{key}={value}"[:40] for key, value in CARDS])
+@pytest.mark.parametrize(("key", "value"), HEAD_CONFIGS, ids=[f"{key}={value}"[:40] for key, value in HEAD_CONFIGS])
 @pytest.mark.parametrize("verb", ["classify", "export"])
-def test_a_card_with_a_wrong_value_is_65_at_once_with_the_key(folder, cli, verb, key, value):
-    change(folder / "hftool.json", **{key: value})
-    code, line = ends(cli, verb, folder, *(["a warm film"] if verb == "classify" else ["--out", folder.parent / "out"]))
+def test_invalid_head_config_is_65_with_its_key(folder, cli, verb, key, value):
+    update_json(folder / "hftool.json", **{key: value})
+    code, line = run_quickly(cli, verb, folder, *(["a warm film"] if verb == "classify" else ["--out", folder.parent / "out"]))
     assert code == 65 and f"'{folder / 'hftool.json'}'" in line and f"'{key}" in line.replace("'labels' is", "'labels'")
     assert not (folder.parent / "out").exists()
 
 
-@pytest.mark.parametrize(("key", "value"), CARDS[:11])
-def test_info_says_the_same(folder, cli, key, value):
-    change(folder / "hftool.json", **{key: value})
-    code, line = ends(cli, "info", folder)
+@pytest.mark.parametrize(("key", "value"), HEAD_CONFIGS[:11])
+def test_info_reports_the_same_error(folder, cli, key, value):
+    update_json(folder / "hftool.json", **{key: value})
+    code, line = run_quickly(cli, "info", folder)
     assert code == 65 and f"'{key}" in line
 
 
-def test_every_field_of_a_card_has_a_schema_and_every_card_that_is_written_is_read(tmp_path):
+def test_every_head_config_field_has_a_schema_and_round_trips(tmp_path):
     cards = [
         HeadConfig(head="fill"),
         HeadConfig(head="classify", problem_type="regression", label_range=(-1.5, 2.0)),
@@ -115,19 +115,19 @@ def test_every_field_of_a_card_has_a_schema_and_every_card_that_is_written_is_re
         assert read_head_config(tmp_path) == head_config
 
 
-def test_a_head_config_of_an_older_version_is_read(tmp_path):
+def test_head_config_of_an_older_version_is_read(tmp_path):
     (tmp_path / "hftool.json").write_text('{"head": "fill", "thresholds": {"a": 0.5}}')
     assert read_head_config(tmp_path) == HeadConfig(head="fill")
 
 
 @pytest.mark.parametrize("labels", [["a", "b"], ["a", "b", "c", "d"]])
-def test_the_card_of_an_export_has_the_labels_of_its_graph(tmp_path, cli, labels):
+def test_head_config_of_an_export_has_the_labels_of_its_graph(tmp_path, cli, labels):
     from support import exports
 
     folder = shutil.copytree(exports.exported("bert", "classify")[0], tmp_path / "export")
     (folder / "SHA256SUMS").unlink()
-    change(folder / "hftool.json", labels=labels, label_values=[])
-    code, line = ends(cli, "classify", folder, "the red cat")
+    update_json(folder / "hftool.json", labels=labels, label_values=[])
+    code, line = run_quickly(cli, "classify", folder, "the red cat")
     assert code == 65 and f"'labels' has {len(labels)} names, and the graph answers with 3" in line
 
 
@@ -156,9 +156,9 @@ TOKENIZERS = [
 
 @pytest.mark.parametrize(("key", "value"), TOKENIZERS)
 @pytest.mark.parametrize("verb", ["classify", "tokenize"])
-def test_a_tokenizer_config_with_a_wrong_value_is_65(folder, cli, verb, key, value):
-    change(folder / "tokenizer_config.json", **{key: value})
-    code, line = ends(cli, verb, folder, "a warm film")
+def test_invalid_tokenizer_config_is_65(folder, cli, verb, key, value):
+    update_json(folder / "tokenizer_config.json", **{key: value})
+    code, line = run_quickly(cli, verb, folder, "a warm film")
     assert code == 65 and "tokenizer_config.json' is damaged: " in line and f"'{key}" in line
 
 
@@ -171,7 +171,7 @@ CONFIGS = [
     ("chunk_size_feed_forward", -1),
     ("return_dict", False),
     ("vocab_size", 0),
-    # others of the kind
+    # similar values
     ("vocab_size", 10**12),
     ("hidden_size", 10**6),
     ("num_attention_heads", -2),
@@ -194,9 +194,9 @@ CONFIGS = [
 
 @pytest.mark.parametrize(("key", "value"), CONFIGS, ids=[f"{key}={value}"[:40] for key, value in CONFIGS])
 @pytest.mark.parametrize("verb", ["classify", "info"])
-def test_a_config_far_beyond_its_weights_is_65_at_once(folder, cli, verb, key, value):
-    change(folder / "config.json", **{key: value})
-    code, line = ends(cli, verb, folder, *(["a warm film"] if verb == "classify" else []))
+def test_config_far_larger_than_the_weights_is_65(folder, cli, verb, key, value):
+    update_json(folder / "config.json", **{key: value})
+    code, line = run_quickly(cli, verb, folder, *(["a warm film"] if verb == "classify" else []))
     assert code == 65 and f"'{folder / 'config.json'}'" in line
     assert f"'{key}" in line or "far larger than its weights (" in line
 
@@ -215,19 +215,19 @@ def test_a_config_far_beyond_its_weights_is_65_at_once(folder, cli, verb, key, v
         ("xlm-roberta", {"num_hidden_layers": 500}),
     ],
 )
-def test_every_family(kind, values, tmp_path, cli):
+def test_oversized_config_of_every_family(kind, values, tmp_path, cli):
     folder = shutil.copytree(families.folder(kind), tmp_path / kind)
-    assert cli("tokenize", folder, "the cat")[0] == cli("info", folder)[0] == 0  # as it is; its classes are imported now
-    change(folder / "config.json", **values)
-    assert ends(cli, "infer", folder, "the [MASK] cat")[0] in (65, 78)  # 78: the weights of a size have another size
+    assert cli("tokenize", folder, "the cat")[0] == cli("info", folder)[0] == 0  # unchanged; this imports its classes
+    update_json(folder / "config.json", **values)
+    assert run_quickly(cli, "infer", folder, "the [MASK] cat")[0] in (65, 78)  # 78: the weights have another size
     if kind != "roberta":
-        assert ends(cli, "info", folder)[0] == 65
+        assert run_quickly(cli, "info", folder)[0] == 65
 
 
-def test_a_model_that_is_built_in_part_by_sizes_that_no_schema_knows_is_stopped(folder):
-    """The guard counts what is built, whatever it is called."""
-    held = stored_size(folder)
-    assert held.tensors == 41 and held.numbers == sum(t.numel() for t in _weights(folder).values())
+def test_model_built_from_unknown_size_keys_is_stopped(folder):
+    """The guard counts the parameters as they are created, whatever their names."""
+    stored = stored_size(folder)
+    assert stored.tensors == 41 and stored.numbers == sum(t.numel() for t in _weights(folder).values())
     with pytest.raises(DataError, match="far larger than its weights"), building_within(folder), torch.device("meta"):
         torch.nn.Linear(10_000, 10_000)
     with pytest.raises(DataError, match="far larger"), building_within(folder), torch.device("meta"):
@@ -235,7 +235,7 @@ def test_a_model_that_is_built_in_part_by_sizes_that_no_schema_knows_is_stopped(
     with pytest.raises(ZeroDivisionError), building_within(folder):
         raise ZeroDivisionError
     before = torch.nn.Linear(2, 2).state_dict().keys()
-    assert before == {"weight", "bias"}  # nothing is counted any more
+    assert before == {"weight", "bias"}  # counting has ended
 
 
 def _weights(folder):
@@ -244,15 +244,15 @@ def _weights(folder):
     return load_file(folder / "model.safetensors")
 
 
-def test_a_chunk_of_the_feed_forward_changes_no_answer(folder, cli):
-    """It saves memory, and takes texts of multiples of its length alone."""
-    asked = ["classify", folder, "a warm film", "a warm funny film", "--json"]
-    before = cli(*asked)
-    change(folder / "config.json", chunk_size_feed_forward=4)
-    assert cli(*asked)[:2] == before[:2]
+def test_chunked_feed_forward_does_not_change_answers(folder, cli):
+    """chunk_size_feed_forward saves memory but requires lengths that are its multiples."""
+    command = ["classify", folder, "a warm film", "a warm funny film", "--json"]
+    before = cli(*command)
+    update_json(folder / "config.json", chunk_size_feed_forward=4)
+    assert cli(*command)[:2] == before[:2]
 
 
-# -- no false alarm ---------------------------------------------------------------------------------------------------
+# -- no false positives ---------------------------------------------------------------------------------------------------
 
 
 def _tiny(name, **values):
@@ -264,7 +264,7 @@ def _tiny(name, **values):
 
 BERT = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
 OTHERS = {
-    # twelve layers that share one set of weights, and 12 in one group
+    # twelve layers that share one set of weights, and twelve in one group
     "albert": lambda: _tiny("AlbertConfig", **{**BERT, "num_hidden_layers": 12}, embedding_size=4, num_hidden_groups=1),
     "albert-inner": lambda: _tiny("AlbertConfig", **{**BERT, "num_hidden_layers": 48}, embedding_size=4, inner_group_num=2),
     "distilbert": lambda: _tiny("DistilBertConfig", dim=8, n_layers=2, n_heads=2, hidden_dim=16),
@@ -287,20 +287,20 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_other_architectures_are_what_they_say(name, tmp_path):
+def test_other_architectures_pass_the_size_check(name, tmp_path):
     import transformers
 
     config = OTHERS[name]()
     torch.manual_seed(0)
     transformers.AutoModel.from_config(config).save_pretrained(tmp_path)
-    read = read_config(tmp_path)
-    assert read.model_type == config.model_type
+    loaded_config = read_config(tmp_path)
+    assert loaded_config.model_type == config.model_type
     for auto_class in ("AutoModel", "AutoModelForSequenceClassification"):
-        assert meta_model(read, auto_class, tmp_path) is not None
+        assert meta_model(loaded_config, auto_class, tmp_path) is not None
     assert describe(tmp_path, "AutoModel", batch_size=1, length=8)["parameters"] > 0
 
 
-def test_a_head_of_a_thousand_labels_on_a_small_body_is_none_too_many(tiny_bert):
+def test_head_of_a_thousand_labels_on_a_small_encoder_passes(tiny_bert):
     labels = tuple(f"label {i}" for i in range(1000))
     head_config = HeadConfig(head="classify", labels=labels)
     loaded = load_model(tiny_bert, "AutoModelForSequenceClassification", head_config=head_config, new_head=True)
@@ -322,7 +322,7 @@ def test_a_head_of_a_thousand_labels_on_a_small_body_is_none_too_many(tiny_bert)
         ("1_Pooling/config.json", {"pooling_mode_cls_token": "yes"}),
     ],
 )
-def test_how_vectors_are_pooled_is_read_through_a_schema(tiny_bert, tmp_path, name, document):
+def test_pooling_config_is_validated(tiny_bert, tmp_path, name, document):
     folder = shutil.copytree(tiny_bert, tmp_path / "model")
     (folder / "1_Pooling").mkdir()
     (folder / "modules.json").write_text(json.dumps([{"type": "sentence_transformers.models.Pooling", "path": "1_Pooling"}]))
@@ -332,11 +332,11 @@ def test_how_vectors_are_pooled_is_read_through_a_schema(tiny_bert, tmp_path, na
 
 
 @pytest.mark.parametrize("length", ["x", -1, 0, 1.5, [128], True])
-def test_the_length_of_sentence_transformers(tiny_bert, tmp_path, cli, length):
+def test_max_seq_length_of_sentence_transformers_is_validated(tiny_bert, tmp_path, cli, length):
     folder = shutil.copytree(tiny_bert, tmp_path / "model")
     (folder / "modules.json").write_text("[]")
     (folder / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": length}))
-    code, line = ends(cli, "embed", folder, "a warm film")
+    code, line = run_quickly(cli, "embed", folder, "a warm film")
     assert code == 65 and "'max_seq_length'" in line
 
 
@@ -356,24 +356,24 @@ def test_the_length_of_sentence_transformers(tiny_bert, tmp_path, cli, length):
         ("metrics.json", {"seconds": "long"}),
     ],
 )
-def test_the_files_of_a_run(tiny_run, tmp_path, cli, name, values):
+def test_invalid_files_of_a_run(tiny_run, tmp_path, cli, name, values):
     run = shutil.copytree(tiny_run, tmp_path / "run")
-    change(run / name, **values)
-    code, line = ends(cli, "export", run, "--out", tmp_path / "out")
+    update_json(run / name, **values)
+    code, line = run_quickly(cli, "export", run, "--out", tmp_path / "out")
     assert code == 65 and f"'{run / name}' is damaged: '{next(iter(values))}" in line
     if name == "metrics.json" and values.get("model"):
-        assert ends(cli, "save", run, "--out", tmp_path / "out")[0] == 65
-        assert ends(cli, "verify", run)[0] == 65
+        assert run_quickly(cli, "save", run, "--out", tmp_path / "out")[0] == 65
+        assert run_quickly(cli, "verify", run)[0] == 65
 
 
-# -- no plain files ---------------------------------------------------------------------------------------------------
+# -- special files ---------------------------------------------------------------------------------------------------
 
 
 def pipe(path):
     os.mkfifo(path)
 
 
-def a_socket(path):
+def socket_file(path):
     here = os.getcwd()
     os.chdir(path.parent)
     try:
@@ -408,14 +408,14 @@ NAMES = (
 @pytest.mark.skipif(os.name == "nt", reason="no pipes there")
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("name", NAMES)
-def test_a_pipe_in_the_place_of_a_file_is_77_and_never_waited_for(tiny_run, tmp_path, cli, name):
+def test_pipe_instead_of_a_file_is_77_without_blocking(tiny_run, tmp_path, cli, name):
     folder = shutil.copytree(tiny_run / "model", tmp_path / "model")
     (folder / "more").mkdir()
     (folder / name).unlink(missing_ok=True)
-    (pipe if name != "hftool.json" else a_socket)(folder / name)
+    (pipe if name != "hftool.json" else socket_file)(folder / name)
     (tmp_path / "rows.tsv").write_text("sentence\tlabel\n" + "".join(f"a film {i}\t{i % 2}\n" for i in range(9)))
     for verb, words in VERBS.items():
-        code, line = ends(cli, *[word.format(folder) for word in words])
+        code, line = run_quickly(cli, *[word.format(folder) for word in words])
         assert code == 77 and "is not a plain file" in line, verb
     with pytest.raises(Refused):
         verify_checksums(folder)
@@ -424,18 +424,18 @@ def test_a_pipe_in_the_place_of_a_file_is_77_and_never_waited_for(tiny_run, tmp_
 @pytest.mark.skipif(os.name == "nt", reason="no pipes there")
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("name", ["SHA256SUMS", "manifest.json", "metrics.json", "checkpoints/x", "base/config.json"])
-def test_a_pipe_in_a_run(tiny_run, tmp_path, cli, name):
+def test_pipe_in_a_run_folder(tiny_run, tmp_path, cli, name):
     run = shutil.copytree(tiny_run, tmp_path / "run")
     (run / name).unlink(missing_ok=True)
     pipe(run / name)
-    assert ends(cli, "verify", run)[0] == 77
+    assert run_quickly(cli, "verify", run)[0] == 77
     if "/" not in name:
         with pytest.raises(Refused, match="not a plain file"):
             resolve_model(str(run), head=None, offline=True, fallback=False, progress=silent)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no pipes there")
-def test_hashes_in_a_pipe(tmp_path):
+def test_checksums_in_a_pipe(tmp_path):
     pipe(tmp_path / "SHA256SUMS")
     with pytest.raises(Refused, match="SHA256SUMS' is not a plain file"):
         read_checksums(tmp_path)

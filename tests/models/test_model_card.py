@@ -1,4 +1,4 @@
-"""The page of a model: true to its run, valid for the Hub, and with a snippet that answers as hftool does."""
+"""The model card: facts of the run, valid metadata for the Hub, and a snippet with the answers of hftool."""
 
 import functools
 import re
@@ -16,20 +16,20 @@ from hftool.storage.run_folder import read_json
 from support import families
 
 CAT, COLD = "the red cat is warm and fine .", "the red cat is cold ."
-ANN, WHERE = "Ann Lee went to Rome with a hat .", "where did ann go ?"
+ANN, QUESTION = "Ann Lee went to Rome with a hat .", "where did ann go ?"
 LESSONS = [
-    *(("bert", lesson) for lesson in ("classify", "regression", "pairs", "tag", "answer", "fill", "embed")),
-    *(("gpt2", lesson) for lesson in ("classify", "tag", "generate")),
-    *(("t5", lesson) for lesson in ("classify", "text2text")),
+    *(("bert", task) for task in ("classify", "regression", "pairs", "tag", "answer", "fill", "embed")),
+    *(("gpt2", task) for task in ("classify", "tag", "generate")),
+    *(("t5", task) for task in ("classify", "text2text")),
     ("roberta", "answer"),
 ]
 
 
 @functools.cache
-def made(kind, lesson):
-    """A run of some steps: how good it is does not matter here."""
-    head, rows, _ = families.LESSONS[lesson]
-    path = families.write_jsonl(families.HOME / f"page-{kind}-{lesson}.jsonl", rows())
+def trained_run(kind, task):
+    """A short training run; its quality is irrelevant here."""
+    head, rows, _ = families.LESSONS[task]
+    path = families.write_jsonl(families.HOME / f"page-{kind}-{task}.jsonl", rows())
     config = {"train": str(path), "validation": str(path), "allow_leak": True, "max_steps": 4, "batch_size": 16, "lr": 3e-3}
     return workflow.finetune(str(families.folder(kind)), config=config, head=head, out=path.with_suffix(".run")).run
 
@@ -38,8 +38,8 @@ def readme(run):
     return (run.model / "README.md").read_text(encoding="utf-8")
 
 
-def answered(run, monkeypatch, capsys):
-    """What the snippet of the page puts into `answer`, run as it stands in the folder."""
+def snippet_answer(run, monkeypatch, capsys):
+    """The variable `answer` after the snippet of the card is executed unchanged in the model folder."""
     monkeypatch.chdir(run.model)
     names = {}
     exec(re.search(r"```python\n(.*?)```", readme(run), flags=re.DOTALL)[1], names)
@@ -47,49 +47,49 @@ def answered(run, monkeypatch, capsys):
     return names["answer"]
 
 
-def ours(run, lesson):
-    """What hftool answers to the texts of the snippet, in the form of the snippet."""
+def expected_answer(run, task):
+    """The answers of hftool to the texts of the snippet, in the format of the snippet."""
     model = str(run.path)
-    if lesson == "pairs":
+    if task == "pairs":
         return workflow.infer(model, [CAT], pairs=[COLD])[0]["probabilities"]
-    if lesson == "answer":
-        return workflow.infer(model, [WHERE], pairs=[ANN])[0]["answer"]
-    if lesson == "tag":
+    if task == "answer":
+        return workflow.infer(model, [QUESTION], pairs=[ANN])[0]["answer"]
+    if task == "tag":
         found = workflow.infer(model, ["Ann Lee went to Rome ."])[0]
         return list(zip(found["tokens"], found["tags"], strict=True))
-    if lesson == "fill":
+    if task == "fill":
         return [fill["token"].strip() for fill in workflow.infer(model, ["the [MASK] cat"])[0]["masks"][0]["fills"]]
     found = workflow.infer(model, [CAT])[0]
-    return found[{"classify": "probabilities", "regression": "score", "embed": "embedding"}.get(lesson, "text")]
+    return found[{"classify": "probabilities", "regression": "score", "embed": "embedding"}.get(task, "text")]
 
 
-@pytest.mark.parametrize(("kind", "lesson"), LESSONS)
-def test_the_snippet_answers_as_hftool_does(kind, lesson, monkeypatch, capsys):
-    run = made(kind, lesson)
-    answer, expected = answered(run, monkeypatch, capsys), ours(run, lesson)
-    if lesson in ("classify", "pairs"):
+@pytest.mark.parametrize(("kind", "task"), LESSONS)
+def test_snippet_gives_the_answers_of_hftool(kind, task, monkeypatch, capsys):
+    run = trained_run(kind, task)
+    answer, expected = snippet_answer(run, monkeypatch, capsys), expected_answer(run, task)
+    if task in ("classify", "pairs"):
         assert answer == pytest.approx(expected, abs=1e-5)
-    elif lesson == "regression":
+    elif task == "regression":
         assert answer == pytest.approx(expected, abs=1e-4)
-    elif lesson == "embed":
+    elif task == "embed":
         assert np.allclose(answer.numpy(), expected, atol=1e-5)
-    elif lesson in ("generate", "text2text"):
+    elif task in ("generate", "text2text"):
         assert answer.strip() == expected.strip()
     else:
         assert answer == expected
 
 
-@pytest.mark.parametrize(("kind", "lesson"), LESSONS)
-def test_the_head_of_the_page_is_what_the_hub_reads(kind, lesson):
-    run = made(kind, lesson)
+@pytest.mark.parametrize(("kind", "task"), LESSONS)
+def test_metadata_is_valid_for_the_hub(kind, task):
+    run = trained_run(kind, task)
     facts = ModelCard(readme(run)).data.to_dict()
     assert facts["library_name"] == "transformers" and facts["tags"] == ["hftool"]
-    assert facts["pipeline_tag"] == head_spec(families.LESSONS[lesson][0]).pipeline_tag
-    assert "base_model" not in facts  # a folder of this machine is no repository
+    assert facts["pipeline_tag"] == head_spec(families.LESSONS[task][0]).pipeline_tag
+    assert "base_model" not in facts  # a local folder is not a repository
 
 
-def test_it_tells_the_run(monkeypatch):
-    run = made("bert", "classify")
+def test_card_describes_the_run(monkeypatch):
+    run = trained_run("bert", "classify")
     text, manifest, metrics = readme(run), read_json(run.manifest), read_json(run.metrics)
     (path, digest), *_ = manifest["data"].items()
     measured = metrics["validation"]
@@ -104,7 +104,7 @@ def test_it_tells_the_run(monkeypatch):
     assert str(families.HOME) not in text
 
 
-def test_rows_that_were_cut_are_counted(tmp_path):
+def test_truncated_rows_are_counted(tmp_path):
     rows = [{"text": f"{'the red cat ' * (20 if i < 8 else 1)}{i}", "label": "ab"[i % 2]} for i in range(32)]
     path = families.write_jsonl(tmp_path / "rows.jsonl", rows)
     config = {"train": str(path), "max_steps": 1, "max_length": 16, "limit": 30}
@@ -115,7 +115,7 @@ def test_rows_that_were_cut_are_counted(tmp_path):
     assert f"{cut} of the {train} train rows ({100 * cut / train:.1f} %) were longer" in readme(run)
 
 
-STORY = RunProvenance(
+PROVENANCE = RunProvenance(
     {
         "command": ["/home/ann/bin/hftool", "finetune", "bert", "my file.csv"],
         "data_revision": f"nyu-mll/glue@{'a' * 40}:sst2",
@@ -127,8 +127,10 @@ STORY = RunProvenance(
 )
 
 
-def test_the_hub_is_told_where_model_and_data_come_from():
-    text = page(HeadConfig(head="classify", task="sst2", base="o/n", revision="c" * 40), "BertForSequenceClassification", STORY)
+def test_metadata_names_base_model_and_data_set():
+    text = page(
+        HeadConfig(head="classify", task="sst2", base="o/n", revision="c" * 40), "BertForSequenceClassification", PROVENANCE
+    )
     facts = yaml.safe_load(text.split("---")[1])
     assert facts["base_model"] == "o/n" and facts["datasets"] == ["nyu-mll/glue"]
     assert f"at revision `{'c' * 40}`" in text and f"`nyu-mll/glue@{'a' * 40}:sst2`" in text
@@ -136,7 +138,7 @@ def test_the_hub_is_told_where_model_and_data_come_from():
     assert "/home/ann" not in text
 
 
-def test_a_script_is_told_as_a_script():
+def test_script_is_described_as_a_script():
     text = page(
         HeadConfig(head="classify", task="a"), "BertModel", RunProvenance({"command": ["/home/ann/train.py", "--fast"]})
     )
@@ -144,14 +146,14 @@ def test_a_script_is_told_as_a_script():
 
 
 @pytest.mark.parametrize("head", head_names())
-def test_without_a_run_it_claims_nothing(head):
+def test_card_without_a_run_makes_no_claims(head):
     text = page(HeadConfig(head=head, base="/home/ann/bert"), "BertModel")
     assert "Not measured." in text and "hftool has not trained it" in text and "Fine-tuned" not in text
     assert "Nothing is recorded about the data." in text and "Nothing is recorded about how it was made." in text
     assert yaml.safe_load(text.split("---")[1])["pipeline_tag"] == head_spec(head).pipeline_tag and "/home/ann" not in text
 
 
-def test_words_from_files_cannot_break_the_page():
+def test_names_from_files_are_escaped():
     head_config = HeadConfig(
         head="classify", task="a\n# b", labels=("x`\n", "|y"), base="o/n\nlicense: mit", prefix='say "hi": '
     )
@@ -161,7 +163,7 @@ def test_words_from_files_cannot_break_the_page():
     compile(re.search(r"```python\n(.*?)```", text, flags=re.DOTALL)[1], "snippet", "exec")
 
 
-def test_another_usage_replaces_the_snippet():
+def test_given_usage_replaces_the_snippet():
     text = page(HeadConfig(head="fill"), "BertForMaskedLM", usage="Run the graph.\n\n## As a graph\n\nRun it.")
     assert "from transformers" not in text
     assert text.index("## Use") < text.index("## As a graph") < text.index("## How it was made")

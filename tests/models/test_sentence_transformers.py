@@ -1,4 +1,4 @@
-"""Folders as sentence-transformers writes them give the vectors that it gives, before training and after."""
+"""Model folders of sentence-transformers give its vectors, before and after fine-tuning."""
 
 import json
 import re
@@ -29,7 +29,7 @@ FOLDERS = {
     "the first token": {"pooling": {"pooling_mode": "cls"}},
     "the largest values": {"pooling": {"pooling_mode": "max"}},
     "the sum by a root": {"pooling": {"pooling_mode": "mean_sqrt_len_tokens"}},
-    "as it was written before": {"pooling": {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}},
+    "older file format": {"pooling": {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}},
     "length 1": {"modules": LENGTH_1},
     "length 1 of the largest": {"modules": LENGTH_1, "pooling": {"pooling_mode": "max"}},
     "lower case": {"kind": "roberta", "sentence_bert_config": {"max_seq_length": 20, "do_lower_case": True}},
@@ -71,7 +71,7 @@ def sentence_folder(path, *, kind="bert", pooling=None, modules=PLAIN, **files):
 
 
 def expected(folder, texts=TEXTS):
-    """What sentence-transformers makes of the texts."""
+    """The vectors of sentence-transformers."""
     from hftool.models import quiet
 
     with quiet(), warnings.catch_warnings():
@@ -83,27 +83,27 @@ def expected(folder, texts=TEXTS):
 
 
 @pytest.mark.parametrize("name", FOLDERS)
-def test_vectors_are_those_of_sentence_transformers(name, tmp_path):
+def test_vectors_equal_those_of_sentence_transformers(name, tmp_path):
     folder = sentence_folder(tmp_path / "model", **FOLDERS[name])
     events = []
-    made = workflow.embed(workflow.load(str(folder), progress=events.append), TEXTS)
-    np.testing.assert_allclose(made, expected(folder), atol=1e-5)
+    vectors_here = workflow.embed(workflow.load(str(folder), progress=events.append), TEXTS)
+    np.testing.assert_allclose(vectors_here, expected(folder), atol=1e-5)
     assert [event for event in events if event.kind == "notice"] == []
 
 
-def test_tokenize_shows_what_such_a_model_reads(tmp_path):
+def test_tokenize_includes_the_prompt(tmp_path):
     folder = sentence_folder(tmp_path / "model", **ALL)
     [tokens] = workflow.tokenize(str(folder), ["The RED cat"])
     assert "".join(tokens.tokens).replace("\u0120", " ") == "<s>the red hat : the red cat</s>"
 
 
-def trained(folder, tmp_path, **more):
+def trained(folder, tmp_path, **overrides):
     rows = families.write_jsonl(tmp_path / "rows.jsonl", families.LESSONS["embed"][1](16))
-    config = {"train": str(rows), "validation": str(rows), "allow_leak": True, "max_steps": 2, "lr": 1e-2, **more}
+    config = {"train": str(rows), "validation": str(rows), "allow_leak": True, "max_steps": 2, "lr": 1e-2, **overrides}
     return workflow.finetune(str(folder), config=config, head="embed", out=tmp_path / "run").run
 
 
-def test_a_trained_one_keeps_it_and_so_does_one_trained_on(tmp_path):
+def test_fine_tuned_models_keep_pooling_and_prompt(tmp_path):
     folder = sentence_folder(tmp_path / "model", **ALL)
     run = trained(folder, tmp_path)
     head_config = workflow.load(str(run.path)).head_config
@@ -117,19 +117,19 @@ def test_a_trained_one_keeps_it_and_so_does_one_trained_on(tmp_path):
     shutil.copy(run.model / "model.safetensors", folder)
     after = expected(folder, TEXTS[:4])
     assert np.abs(before - after).max() > 1e-3
-    for place in (run.path, run.model):
-        np.testing.assert_allclose(workflow.embed(str(place), TEXTS[:4]), after, atol=1e-5)
-    (tmp_path / "again").mkdir()
-    again = workflow.load(str(trained(run.model, tmp_path / "again").path)).head_config
-    assert (again.normalize, again.pool_prefix, again.prefix) == (True, False, "the red hat : ")
+    for source in (run.path, run.model):
+        np.testing.assert_allclose(workflow.embed(str(source), TEXTS[:4]), after, atol=1e-5)
+    (tmp_path / "second").mkdir()
+    head_config = workflow.load(str(trained(run.model, tmp_path / "second").path)).head_config
+    assert (head_config.normalize, head_config.pool_prefix, head_config.prefix) == (True, False, "the red hat : ")
 
 
-def test_a_prefix_of_the_user_is_put_in_the_place_of_the_prompt(tmp_path):
+def test_given_prefix_replaces_the_prompt(tmp_path):
     folder = sentence_folder(tmp_path / "model", **ALL)
     assert workflow.load(str(trained(folder, tmp_path, prefix="").path)).head_config.prefix == ""
 
 
-def test_the_page_of_a_trained_one_gives_its_vectors(tmp_path, monkeypatch, capsys):
+def test_snippet_of_a_fine_tuned_model_gives_its_vectors(tmp_path, monkeypatch, capsys):
     run = trained(sentence_folder(tmp_path / "model", **ALL), tmp_path)
     code = re.search(r"```python\n(.*?)```", (run.model / "README.md").read_text(), re.DOTALL)[1]
     monkeypatch.chdir(run.model)
@@ -139,19 +139,19 @@ def test_the_page_of_a_trained_one_gives_its_vectors(tmp_path, monkeypatch, caps
 
 
 @pytest.mark.slow
-def test_an_export_gives_the_same_vectors(tmp_path):
+def test_export_gives_the_same_vectors(tmp_path):
     run = trained(sentence_folder(tmp_path / "model", **ALL), tmp_path)
     workflow.export(str(run.path), out=tmp_path / "export")
     np.testing.assert_allclose(workflow.embed(str(tmp_path / "export"), TEXTS), workflow.embed(str(run.path), TEXTS), atol=1e-4)
 
 
-def test_minilm_gives_vectors_of_length_1():
-    """all-MiniLM-L6-v2 ends in Normalize."""
+def test_minilm_vectors_have_length_one():
+    """all-MiniLM-L6-v2 has a Normalize module."""
     vectors = workflow.embed(workflow.load("minilm", head="embed", offline=True), ["A warm, funny film.", "Cold."])
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1.0, atol=1e-5)
 
 
-def test_nothing_behind_a_prompt_is_no_error(tmp_path):
+def test_empty_text_after_a_prompt(tmp_path):
     folder = sentence_folder(tmp_path / "model", **{**ALL, "sentence_bert_config": {"max_seq_length": 4}})
     assert np.isfinite(workflow.embed(str(folder), TEXTS)).all()
 
@@ -166,7 +166,7 @@ def test_nothing_behind_a_prompt_is_no_error(tmp_path):
         {"default_prompt_name": "query"},
     ],
 )
-def test_a_default_prompt_that_is_not_there_is_65(values, tmp_path, cli):
+def test_missing_default_prompt_is_65(values, tmp_path, cli):
     folder = sentence_folder(tmp_path / "model", config_sentence_transformers=values)
     with pytest.raises(
         DataError,
@@ -176,12 +176,12 @@ def test_a_default_prompt_that_is_not_there_is_65(values, tmp_path, cli):
     assert cli("embed", folder, "a text")[0] == 65
 
 
-def test_numbers_that_are_cut_off_are_said(tmp_path):
+def test_truncated_vectors_are_reported(tmp_path):
     folder = sentence_folder(tmp_path / "model", config_sentence_transformers={"truncate_dim": 8})
     assert sentence_settings(folder).missed == ("truncate_dim",)
 
 
-def test_a_folder_of_another_kind_is_as_it_was(tmp_path):
+def test_other_folders_are_unchanged(tmp_path):
     folder = tmp_path / "model"
     shutil.copytree(families.folder("bert"), folder)
     (folder / "config_sentence_transformers.json").write_text(json.dumps(PROMPTS))
@@ -189,6 +189,6 @@ def test_a_folder_of_another_kind_is_as_it_was(tmp_path):
     assert settings.on(HeadConfig(head="embed")) == HeadConfig(head="embed") and not settings.missed
 
 
-def test_an_unknown_pooling_is_a_mistake(tmp_path):
+def test_unknown_pooling_is_an_error(tmp_path):
     with pytest.raises(UsageError, match="unknown pooling 'mena'"):
         workflow.embed(str(sentence_folder(tmp_path / "model")), ["a"], pooling="mena")

@@ -1,4 +1,4 @@
-"""Weights that are not quite what config.json says: too many, under other names, a head that is not the embedding."""
+"""Stored weights that differ from config.json: too many layers, prefixed names, an untied head."""
 
 import json
 import shutil
@@ -13,7 +13,7 @@ from hftool.errors import ConfigError
 from support import families
 
 LAYERS = {"bert": "num_hidden_layers", "roberta": "num_hidden_layers", "gpt2": "n_layer", "t5": "num_layers"}
-NOT_USED = {  # what lies in published files beside the weights that a model has
+NOT_USED = {  # entries of published files that are not weights of the model
     "bert": ("bert.embeddings.position_ids", "bert.pooler.dense.bias", "cls.seq_relationship.weight", "qa_outputs.weight"),
     "roberta": ("roberta.embeddings.position_ids", "roberta.pooler.dense.weight", "classifier.dense.weight"),
     "gpt2": ("transformer.h.0.attn.bias", "transformer.h.1.attn.masked_bias", "score.weight"),
@@ -32,7 +32,7 @@ WRAPPED = {
 
 
 def copy(kind, folder, change=None, **config):
-    """The folder of a family, its weights and its config changed."""
+    """A copy of a family's folder with changed weights and config."""
     shutil.copytree(families.folder(kind), folder)
     weights = load_file(folder / "model.safetensors")
     save_file((change or dict)(weights), folder / "model.safetensors", metadata={"format": "pt"})
@@ -42,7 +42,7 @@ def copy(kind, folder, change=None, **config):
 
 
 @pytest.mark.parametrize("kind", LAYERS)
-def test_a_config_with_fewer_layers_than_the_weights_is_78(kind, tmp_path, cli):
+def test_config_with_fewer_layers_than_the_weights_is_78(kind, tmp_path, cli):
     folder = copy(kind, tmp_path / "model", **{LAYERS[kind]: 1})
     code, out, err = cli("infer", folder, "the red cat [MASK]")
     assert (code, out) == (78, "")
@@ -52,8 +52,8 @@ def test_a_config_with_fewer_layers_than_the_weights_is_78(kind, tmp_path, cli):
 
 
 @pytest.mark.parametrize("auto", ["AutoModelForMaskedLM", "AutoModelForSequenceClassification", "AutoModelForTextEncoding"])
-def test_a_body_alone_is_looked_at_as_well(auto, tmp_path):
-    """Its names have no `bert.` before them."""
+def test_encoder_without_a_head_is_checked(auto, tmp_path):
+    """Weight names of an encoder without a head have no prefix `bert.`."""
 
     def bare(weights):
         return {name.removeprefix("bert."): tensor for name, tensor in weights.items() if name.startswith("bert.")}
@@ -75,24 +75,24 @@ def test_a_body_alone_is_looked_at_as_well(auto, tmp_path):
         ("electra", "electra.encoder.layer.7.output.dense.bias"),
     ],
 )
-def test_any_part_of_a_body_that_would_be_left_out_is_named(kind, name, tmp_path):
+def test_unused_encoder_weights_are_an_error(kind, name, tmp_path):
     folder = copy(kind, tmp_path / "model", lambda weights: {**weights, name: torch.ones(2)})
     with pytest.raises(ConfigError, match=rf"no place for {name}\. Take"):
         workflow.load(str(folder))
 
 
 @pytest.mark.parametrize("kind", NOT_USED)
-def test_heads_of_others_and_old_buffers_are_no_fault(kind, tmp_path):
+def test_other_heads_and_old_buffers_are_ignored(kind, tmp_path):
     folder = copy(kind, tmp_path / "model", lambda weights: weights | {name: torch.ones(2, 2) for name in NOT_USED[kind]})
-    plain, more = workflow.load(str(families.folder(kind))), workflow.load(str(folder))
+    plain, extended = workflow.load(str(families.folder(kind))), workflow.load(str(folder))
     for name, tensor in plain.model.state_dict().items():
-        assert torch.equal(more.model.state_dict()[name], tensor) or "pooler" in name
+        assert torch.equal(extended.model.state_dict()[name], tensor) or "pooler" in name
 
 
 @pytest.mark.parametrize(
     ("kind", "wrapper"), [*(("bert", name) for name in WRAPPED), *(("gpt2", name) for name in list(WRAPPED)[:-1])]
 )
-def test_the_names_that_wrappers_leave_are_read_and_saved_without(kind, wrapper, tmp_path):
+def test_prefixes_of_wrappers_are_removed(kind, wrapper, tmp_path):
     folder = copy(kind, tmp_path / "model", lambda weights: {WRAPPED[wrapper](name): t for name, t in weights.items()})
     events = []
     loaded = workflow.load(str(folder), progress=events.append)
@@ -103,7 +103,7 @@ def test_the_names_that_wrappers_leave_are_read_and_saved_without(kind, wrapper,
     assert workflow.info(str(folder))["parameters"] == workflow.info(str(families.folder(kind)))["parameters"]
 
 
-def test_shards_with_wrapped_names_are_read(tmp_path):
+def test_shards_with_prefixed_names_are_read(tmp_path):
     folder = copy("bert", tmp_path / "model")
     weights = {f"module.{name}": tensor for name, tensor in load_file(folder / "model.safetensors").items()}
     (folder / "model.safetensors").unlink()
@@ -118,8 +118,8 @@ def test_shards_with_wrapped_names_are_read(tmp_path):
     assert all(torch.equal(tensor, plain.model.state_dict()[name]) for name, tensor in loaded.model.state_dict().items())
 
 
-def test_names_that_would_be_one_stay_two(tmp_path):
-    """A file with a weight both wrapped and not is none that a wrapper wrote."""
+def test_ambiguous_prefixed_names_are_kept(tmp_path):
+    """A file with a name both with and without the prefix was not written by a wrapper."""
     folder = copy(
         "bert", tmp_path / "model", lambda weights: weights | {"module.bert.embeddings.LayerNorm.bias": torch.ones(48)}
     )

@@ -1,4 +1,4 @@
-"""Whatever stands in tokenizer.json, its ids are the model's, in every verb; and folders that have other files."""
+"""Every verb uses the ids of tokenizer.json exactly; token declarations of other files are merged."""
 
 import json
 import shutil
@@ -20,14 +20,14 @@ HEADS = {family.name: family.heads for family in FAMILIES} | {"electra": ("class
 
 
 def file_ids(folder, *texts, **options):
-    """What the tokenizers library makes of the file by itself."""
-    own = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    own.no_truncation()
-    own.no_padding()
-    return own.encode(*texts, **options).ids
+    """The ids that the tokenizers library gives for the file."""
+    file_tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    file_tokenizer.no_truncation()
+    file_tokenizer.no_padding()
+    return file_tokenizer.encode(*texts, **options).ids
 
 
-def odd(name, tmp_path):
+def unusual_folder(name, tmp_path):
     folder = odd_folder(name, tmp_path / "model")
     return folder, read_config(folder)
 
@@ -39,20 +39,20 @@ def features(head, tokenizer, config, rows):
 
 
 @pytest.mark.parametrize("name", ODD)
-def test_the_ids_are_those_of_the_file(name, tmp_path):
-    folder, config = odd(name, tmp_path)
+def test_ids_equal_those_of_the_file(name, tmp_path):
+    folder, config = unusual_folder(name, tmp_path)
     tokenizer = load_tokenizer(folder, config)
     for text in TEXTS:
         assert tokenizer(text)["input_ids"] == file_ids(folder, text), text
         assert tokenizer(text, TEXTS[0])["input_ids"] == file_ids(folder, text, TEXTS[0])
     ids = file_ids(folder, TEXTS[1])
-    shown = ids[:-1] if name == "gpt2 ends itself" else ids  # as the head encodes: a prompt has no end token
-    assert workflow.tokenize(str(folder), TEXTS[:2])[1].ids == shown
+    expected_ids = ids[:-1] if name == "gpt2 ends itself" else ids  # the head encodes a prompt without end token
+    assert workflow.tokenize(str(folder), TEXTS[:2])[1].ids == expected_ids
 
 
 @pytest.mark.parametrize("name", ODD)
-def test_training_and_answers_take_the_ids_of_the_file(name, tmp_path):
-    folder, config = odd(name, tmp_path)
+def test_training_and_inference_use_the_ids_of_the_file(name, tmp_path):
+    folder, config = unusual_folder(name, tmp_path)
     tokenizer, text, other = load_tokenizer(folder, config), TEXTS[4], TEXTS[5]
     whole, bare = file_ids(folder, text), file_ids(folder, text, add_special_tokens=False)
     rows: dict[str, Row] = {
@@ -65,35 +65,35 @@ def test_training_and_answers_take_the_ids_of_the_file(name, tmp_path):
     for head in HEADS[ODD[name][0]]:
         if head not in rows or (head == "tag" and not bare):
             continue
-        [made] = features(head, tokenizer, config, [rows[head]])
-        ids = made.input_ids.tolist()
+        [feature] = features(head, tokenizer, config, [rows[head]])
+        ids = feature.input_ids.tolist()
         expected = file_ids(folder, " ".join(text.split())) if head == "tag" else bare if head == "generate" else whole
         assert ids[-len(expected) :] == expected, head
         if head == "text2text":
-            assert made.target.tolist() == file_ids(folder, other)
+            assert feature.target.tolist() == file_ids(folder, other)
 
 
 @pytest.mark.parametrize("name", ODD)
-def test_what_is_saved_is_read_alike_here_and_by_transformers(name, tmp_path):
+def test_saved_tokenizer_is_equal_here_and_in_transformers(name, tmp_path):
     from transformers import AutoTokenizer
 
-    folder, config = odd(name, tmp_path)
+    folder, config = unusual_folder(name, tmp_path)
     out = tmp_path / "saved"
     out.mkdir()
     config.save_pretrained(out)
     tokenizer = load_tokenizer(folder, config)
     save_tokenizer(tokenizer, out)
-    again = load_tokenizer(out, config)
-    for one in (again, AutoTokenizer.from_pretrained(out)):
-        made = one(TEXTS)
-        assert made["input_ids"] == [file_ids(folder, text) for text in TEXTS]
-        assert list(made) == list(tokenizer(TEXTS))
+    reloaded = load_tokenizer(out, config)
+    for one in (reloaded, AutoTokenizer.from_pretrained(out)):
+        feature = one(TEXTS)
+        assert feature["input_ids"] == [file_ids(folder, text) for text in TEXTS]
+        assert list(feature) == list(tokenizer(TEXTS))
         assert one.mask_token == tokenizer.mask_token and one.eos_token == tokenizer.eos_token
         assert one.all_special_ids == tokenizer.all_special_ids and one.model_max_length == 64
 
 
 @pytest.mark.parametrize("kind", families.KINDS)
-def test_a_tokenizer_that_its_class_makes_keeps_its_class(kind, tmp_path):
+def test_tokenizer_built_by_its_class_keeps_the_class(kind, tmp_path):
     config = read_config(families.folder(kind))
     config.save_pretrained(tmp_path)
     tokenizer = load_tokenizer(families.folder(kind), config)
@@ -103,18 +103,18 @@ def test_a_tokenizer_that_its_class_makes_keeps_its_class(kind, tmp_path):
 
 
 def copied(kind, tmp_path, **files):
-    """A copy of a family's checkpoint with these JSON files changed: name without its ending -> function of the values."""
+    """A copy of a family's checkpoint with edited JSON files: file stem -> function that edits the values."""
     folder = tmp_path / "model"
     shutil.copytree(families.folder(kind), folder)
-    for name, change in files.items():
+    for name, edit in files.items():
         path = folder / f"{name}.json"
         values = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        change(values)
+        edit(values)
         path.write_text(json.dumps(values), encoding="utf-8")
     return folder, read_config(folder)
 
 
-def flags(token, **more):
+def added_token(token, **extra):
     return {
         "content": token,
         "lstrip": False,
@@ -122,30 +122,30 @@ def flags(token, **more):
         "single_word": False,
         "normalized": False,
         "special": False,
-        **more,
+        **extra,
     }
 
 
 def declares(token, number):
-    """tokenizer_config.json with a token that tokenizer.json does not have."""
-    return lambda values: values.update(added_tokens_decoder={str(number): flags(token)})
+    """Edits tokenizer_config.json to declare a token that tokenizer.json lacks."""
+    return lambda values: values.update(added_tokens_decoder={str(number): added_token(token)})
 
 
 @pytest.mark.parametrize("file", ["tokenizer_config", "added_tokens"])
-def test_a_token_that_only_the_config_declares_is_added_under_its_id(file, tmp_path):
+def test_token_declared_only_in_the_config_is_added_with_its_id(file, tmp_path):
     size = json.loads((families.folder("bert") / "config.json").read_text())["vocab_size"]
-    change = declares("<new>", size) if file == "tokenizer_config" else lambda values: values.update({"<new>": size})
-    folder, config = copied("bert", tmp_path, **{file: change})
+    edit = declares("<new>", size) if file == "tokenizer_config" else lambda values: values.update({"<new>": size})
+    folder, config = copied("bert", tmp_path, **{file: edit})
     tokenizer = load_tokenizer(folder, config)
     assert tokenizer("the <new> cat")["input_ids"][2] == size
     assert tokenizer(TEXTS)["input_ids"] == [file_ids(folder, text) for text in TEXTS]
 
 
 @pytest.mark.parametrize(("token", "number", "words"), [("<new>", 999, "the id 999"), ("quick", None, "other ids than its")])
-def test_a_declared_token_that_cannot_be_had_is_78(token, number, words, tmp_path, cli):
+def test_unusable_token_declaration_is_78(token, number, words, tmp_path, cli):
     size = json.loads((families.folder("bert") / "config.json").read_text())["vocab_size"]
     folder, config = copied("bert", tmp_path, tokenizer_config=declares(token, number or size))
-    if number is None:  # a piece of an ordinary text
+    if number is None:  # occurs in ordinary text
         path = folder / "tokenizer_config.json"
         values = json.loads(path.read_text())
         values["added_tokens_decoder"][str(size)]["normalized"] = True
@@ -155,7 +155,7 @@ def test_a_declared_token_that_cannot_be_had_is_78(token, number, words, tmp_pat
     assert cli("tokenize", folder, "a text")[0] == 78
 
 
-def test_special_tokens_that_the_file_does_not_have_are_none(tmp_path):
+def test_special_tokens_missing_in_the_file_are_none(tmp_path):
     def without_mask(values):
         values["model"]["vocab"]["[OTHER]"] = values["model"]["vocab"].pop("[MASK]")
         values["added_tokens"] = [one for one in values["added_tokens"] if one["content"] != "[MASK]"]
@@ -167,8 +167,8 @@ def test_special_tokens_that_the_file_does_not_have_are_none(tmp_path):
         workflow.infer(workflow.load(str(folder), head="fill"), ["a [MASK]"])
 
 
-def test_special_tokens_that_are_words_of_the_file_stay_whole(tmp_path):
-    """ByteLevelBPETokenizer and BertWordPieceTokenizer of the tokenizers library save files without added tokens."""
+def test_special_tokens_of_the_vocabulary_are_not_split(tmp_path):
+    """ByteLevelBPETokenizer and BertWordPieceTokenizer of the tokenizers library save no added tokens."""
     folder, config = copied("bert", tmp_path, tokenizer=lambda values: values.update(added_tokens=[]))
     tokenizer = load_tokenizer(folder, config)
     assert tokenizer("the [MASK] cat")["input_ids"][2] == tokenizer.mask_token_id
@@ -177,7 +177,7 @@ def test_special_tokens_that_are_words_of_the_file_stay_whole(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["BertTokenizerFast", "PreTrainedTokenizerFast", "TokenizersBackend", "NoSuchTokenizer", None])
-def test_any_class_that_the_config_names_reads_the_file(name, tmp_path):
+def test_every_tokenizer_class_uses_the_file(name, tmp_path):
     from transformers import AutoTokenizer
 
     folder, config = copied("bert", tmp_path, tokenizer_config=lambda values: values.update(tokenizer_class=name))
@@ -189,7 +189,7 @@ def test_any_class_that_the_config_names_reads_the_file(name, tmp_path):
 
 
 def case_rows(count=64):
-    """A label that the case of a word decides: nothing for a tokenizer that lower-cases."""
+    """Rows whose label depends on the case of a word, which a lower-casing tokenizer cannot distinguish."""
     words = ("the", "THE")
     return [
         {"text": f"{words[i % 2]} {families.THINGS[i // 2 % 8]} {families.COLOURS[i // 16]}", "label": "ab"[i % 2]}
@@ -199,37 +199,37 @@ def case_rows(count=64):
 
 @pytest.fixture(scope="module")
 def cased(tmp_path_factory):
-    """A run of a cased model under a class that lower-cases, whose labels are a matter of case; its rows; its first folder."""
-    home = tmp_path_factory.mktemp("cased")
-    folder = odd_folder("bert keeps case", home / "model")
+    """(run, rows, base folder) of a cased model whose tokenizer class lower-cases by default."""
+    folder_of_runs = tmp_path_factory.mktemp("cased")
+    folder = odd_folder("bert keeps case", folder_of_runs / "model")
     rows = case_rows()
-    file = families.write_jsonl(home / "rows.jsonl", rows)
+    file = families.write_jsonl(folder_of_runs / "rows.jsonl", rows)
     config = {"train": str(file), "validation": str(file), "allow_leak": True, "lr": 3e-3, "batch_size": 8, "epochs": 5}
     config |= {"schedule": "constant", "warmup": 0, "patience": 0, "eval_steps": 1000}
-    made = workflow.finetune(str(folder), config=config, head="classify", out=home / "run")
-    assert made.metrics["validation"]["accuracy"] == 1.0
-    return home / "run", rows, folder
+    feature = workflow.finetune(str(folder), config=config, head="classify", out=folder_of_runs / "run")
+    assert feature.metrics["validation"]["accuracy"] == 1.0
+    return folder_of_runs / "run", rows, folder
 
 
-def answers_as_trained(place, rows, folder):
-    answers = workflow.infer(workflow.load(str(place)), [row["text"] for row in rows])
-    [tokens] = workflow.tokenize(str(place), ["THE cat"])
+def answers_as_trained(model, rows, folder):
+    answers = workflow.infer(workflow.load(str(model)), [row["text"] for row in rows])
+    [tokens] = workflow.tokenize(str(model), ["THE cat"])
     return [answer["label"] for answer in answers] == [row["label"] for row in rows] and tokens.ids == file_ids(
         folder, "THE cat"
     )
 
 
-def test_a_cased_model_learns_case_and_keeps_it_in_the_run_and_its_model(cased):
+def test_cased_model_keeps_case_in_run_and_model(cased):
     from transformers import AutoTokenizer
 
     run, rows, folder = cased
     assert answers_as_trained(run, rows, folder) and answers_as_trained(run / "model", rows, folder)
-    for place in (run / "base", run / "model"):
-        assert AutoTokenizer.from_pretrained(place)("THE cat")["input_ids"] == file_ids(folder, "THE cat")
+    for model in (run / "base", run / "model"):
+        assert AutoTokenizer.from_pretrained(model)("THE cat")["input_ids"] == file_ids(folder, "THE cat")
 
 
 @pytest.mark.slow
-def test_a_cased_model_keeps_case_in_its_export(cased, tmp_path):
+def test_cased_model_keeps_case_in_its_export(cased, tmp_path):
     from transformers import AutoTokenizer
 
     run, rows, folder = cased

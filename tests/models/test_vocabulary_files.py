@@ -1,4 +1,4 @@
-"""Folders without tokenizer.json: vocab.json and merges.txt, or a vocab.txt, as older models are published."""
+"""Folders of older models without tokenizer.json: vocab.json with merges.txt, or vocab.txt."""
 
 import json
 import shutil
@@ -15,7 +15,7 @@ MASKED = "the <mask> cat is <mask> . the<mask>"
 
 
 def byte_pairs(folder, kind="RobertaConfig", **files):
-    """A folder with vocab.json and merges.txt alone, and JSON files by their names."""
+    """A folder with vocab.json, merges.txt and the given JSON files (by stem), but no tokenizer.json."""
     folder.mkdir(exist_ok=True)
     model = json.loads((families.folder("roberta") / "tokenizer.json").read_text())["model"]
     (folder / "vocab.json").write_text(json.dumps(model["vocab"]))
@@ -32,7 +32,7 @@ def lone_blanks(tokenizer, text=MASKED):
     return tokenizer.tokenize(text).count("\u0120")
 
 
-def flags(lstrip):
+def mask_token(lstrip):
     return {"content": "<mask>", "lstrip": lstrip, "rstrip": False, "normalized": False, "single_word": False}
 
 
@@ -43,12 +43,12 @@ def flags(lstrip):
         ("RobertaConfig", {"tokenizer_config": {"tokenizer_class": "RobertaTokenizer", "model_max_length": 64}}),
         ("RobertaConfig", {"tokenizer_config": {"mask_token": "<mask>"}}),
         ("RobertaConfig", {"special_tokens_map": {"mask_token": "<mask>", "pad_token": "<pad>"}}),
-        ("RobertaConfig", {"special_tokens_map": {"mask_token": flags(True)}}),
+        ("RobertaConfig", {"special_tokens_map": {"mask_token": mask_token(True)}}),
         ("BartConfig", {}),
         ("LongformerConfig", {}),
     ],
 )
-def test_a_mask_stands_for_the_blank_before_it(kind, files, tmp_path):
+def test_mask_token_includes_the_space_before_it(kind, files, tmp_path):
     config = byte_pairs(tmp_path, kind, **files)
     tokenizer = load_tokenizer(tmp_path, config)
     assert lone_blanks(tokenizer) == 0
@@ -57,27 +57,30 @@ def test_a_mask_stands_for_the_blank_before_it(kind, files, tmp_path):
     (tmp_path / "saved").mkdir()
     config.save_pretrained(tmp_path / "saved")
     save_tokenizer(tokenizer, tmp_path / "saved")
-    for again in (load_tokenizer(tmp_path / "saved", config), transformers.AutoTokenizer.from_pretrained(tmp_path / "saved")):
-        assert again(MASKED)["input_ids"] == ids
+    for reloaded in (
+        load_tokenizer(tmp_path / "saved", config),
+        transformers.AutoTokenizer.from_pretrained(tmp_path / "saved"),
+    ):
+        assert reloaded(MASKED)["input_ids"] == ids
 
 
 @pytest.mark.parametrize(
     "files",
     [
-        {"special_tokens_map": {"mask_token": flags(False)}},
-        {"tokenizer_config": {"mask_token": {"__type": "AddedToken", **flags(False)}}},
-        {"tokenizer_config": {"added_tokens_decoder": {"4": {**flags(False), "special": True}}}},
+        {"special_tokens_map": {"mask_token": mask_token(False)}},
+        {"tokenizer_config": {"mask_token": {"__type": "AddedToken", **mask_token(False)}}},
+        {"tokenizer_config": {"added_tokens_decoder": {"4": {**mask_token(False), "special": True}}}},
     ],
 )
-def test_a_mask_that_its_makers_described_is_as_they_say(files, tmp_path):
+def test_declared_mask_token_is_unchanged(files, tmp_path):
     assert lone_blanks(load_tokenizer(tmp_path, byte_pairs(tmp_path, **files))) == 2
 
 
-def test_a_folder_of_gpt2_gets_no_mask(tmp_path):
+def test_gpt2_has_no_mask_token(tmp_path):
     assert load_tokenizer(tmp_path, byte_pairs(tmp_path, "GPT2Config")).mask_token is None
 
 
-def test_fill_learns_and_answers_from_such_a_folder(tmp_path):
+def test_fill_is_trained_and_answers_from_such_a_folder(tmp_path):
     folder = tmp_path / "model"
     shutil.copytree(families.folder("roberta"), folder)
     config = read_config(folder)
@@ -91,9 +94,9 @@ def test_fill_learns_and_answers_from_such_a_folder(tmp_path):
     right = json.loads((families.folder("roberta") / "tokenizer.json").read_text())
     assert [one["lstrip"] for one in right["added_tokens"] if one["content"] == "<mask>"] == [
         False
-    ]  # trained by transformers 5
-    made = [answer["masks"] for answer in workflow.infer(workflow.load(str(folder)), ["the <mask> cat is"])]
-    assert len(made[0]) == len(whole[0]) == 1
+    ]  # trained with transformers 5
+    decoded = [answer["masks"] for answer in workflow.infer(workflow.load(str(folder)), ["the <mask> cat is"])]
+    assert len(decoded[0]) == len(whole[0]) == 1
     [tokens] = workflow.tokenize(str(folder), ["the <mask> cat"])
     assert tokens.tokens == ["<s>", "the", "<mask>", "\u0120cat", "</s>"]
 
@@ -117,7 +120,7 @@ RUSSIAN = ["кот", "Кот", "дом", "Дом", "мир", "Мир"] * 1 + [f"
 
 
 @pytest.mark.parametrize(
-    ("words", "kind", "settings", "text", "keeps"),
+    ("words", "kind", "settings", "text", "keeps_case"),
     [
         (CASED, "BertConfig", None, "The Cat", True),
         (CASED, "BertConfig", {"tokenizer_class": "BertTokenizer", "model_max_length": 64}, "The Cat", True),
@@ -131,17 +134,17 @@ RUSSIAN = ["кот", "Кот", "дом", "Дом", "мир", "Мир"] * 1 + [f"
         (["你", "好", "世", "界", *"123456"], "BertConfig", None, "The Cat", False),
     ],
 )
-def test_a_vocabulary_with_capitals_keeps_case_where_nothing_else_is_said(words, kind, settings, text, keeps, tmp_path):
+def test_vocabulary_with_capitals_keeps_case_by_default(words, kind, settings, text, keeps_case, tmp_path):
     tokenizer = load_tokenizer(tmp_path, word_pieces(tmp_path, words, kind, settings))
-    made = tokenizer.decode(tokenizer(text, add_special_tokens=False)["input_ids"])
-    assert made == (text if keeps else text.lower())
-    said = tokenizer_notes(tokenizer, tmp_path)
-    assert len(said) == (keeps and "do_lower_case" not in (settings or {})) and all(
-        "its vocab.txt has capitals" in one for one in said
+    decoded = tokenizer.decode(tokenizer(text, add_special_tokens=False)["input_ids"])
+    assert decoded == (text if keeps_case else text.lower())
+    notes = tokenizer_notes(tokenizer, tmp_path)
+    assert len(notes) == (keeps_case and "do_lower_case" not in (settings or {})) and all(
+        "its vocab.txt has capitals" in one for one in notes
     )
 
 
-def test_it_is_said_and_kept(tmp_path, cli):
+def test_case_decision_is_reported_and_saved(tmp_path, cli):
     folder = tmp_path / "model"
     shutil.copytree(families.folder("bert"), folder)
     config = read_config(folder)
@@ -162,17 +165,17 @@ def test_it_is_said_and_kept(tmp_path, cli):
     assert code == 0 and "The" in out and "capitals" not in err
 
 
-@pytest.mark.parametrize(("said", "does"), [(True, False), (False, True)])
-def test_where_the_config_contradicts_tokenizer_json_that_is_said(said, does, tmp_path):
+@pytest.mark.parametrize(("notes", "lower_cases"), [(True, False), (False, True)])
+def test_contradiction_of_config_and_tokenizer_json_is_reported(notes, lower_cases, tmp_path):
     folder = tmp_path / "model"
     shutil.copytree(families.folder("bert"), folder)
-    for name, change in (("tokenizer_config", {"do_lower_case": said}), ("tokenizer", {})):
+    for name, change in (("tokenizer_config", {"do_lower_case": notes}), ("tokenizer", {})):
         values = json.loads((folder / f"{name}.json").read_text())
         if name == "tokenizer":
-            values["normalizer"]["lowercase"] = does
+            values["normalizer"]["lowercase"] = lower_cases
         (folder / f"{name}.json").write_text(json.dumps({**values, **change}))
     tokenizer = load_tokenizer(folder, read_config(folder))
-    assert (tokenizer("THE")["input_ids"] == tokenizer("the")["input_ids"]) == does
+    assert (tokenizer("THE")["input_ids"] == tokenizer("the")["input_ids"]) == lower_cases
     [note] = tokenizer_notes(tokenizer, folder)
     assert "says do_lower_case" in note and "tokenizer.json decides" in note
     assert (

@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def context(tiny_run, tmp_path_factory):
-    """The output for Kubernetes, which includes that for Docker, created under a umask that lets nobody else read it."""
+    """The output for Kubernetes, which includes that for Docker, created with umask 077."""
     from hftool import workflow
 
     out = tmp_path_factory.mktemp("deploy") / "out"
@@ -63,7 +63,7 @@ def environment(steps):
     return dict(word.split("=", maxsplit=1) for name, argument in steps if name == "ENV" for word in shlex.split(argument))
 
 
-def test_the_folder_has_what_the_build_needs_and_no_key(context):
+def test_build_context_is_complete_and_has_no_key(context):
     files = {path.relative_to(context).as_posix() for path in context.rglob("*") if path.is_file()}
     assert {"Dockerfile", ".dockerignore", "constraints.txt", "README.md", "model/config.json", "model/hftool.json"} <= files
     assert {"model/SHA256SUMS", "kubernetes/kustomization.yaml"} <= files
@@ -71,28 +71,28 @@ def test_the_folder_has_what_the_build_needs_and_no_key(context):
     assert not [name for name in files if "key" in name]
 
 
-def test_everything_that_is_copied_is_there_and_is_not_ignored(context):
+def test_all_copied_paths_exist_and_are_not_ignored(context):
     copied = [argument.split()[0] for name, argument in instructions(context) if name == "COPY" and "--from" not in argument]
-    seen = (context / ".dockerignore").read_text().split()
-    assert seen[0] == "*" and {f"!{name}" for name in copied} == set(seen[1:])
+    ignored = (context / ".dockerignore").read_text().split()
+    assert ignored[0] == "*" and {f"!{name}" for name in copied} == set(ignored[1:])
     assert all((context / name).exists() for name in copied)
 
 
 def test_every_user_can_read_the_model(context):
-    """The umask may have been strict when it was trained; the image runs as another user."""
+    """The model may be trained with a strict umask, and the image runs as another user."""
     for path in [context / "model", *(context / "model").rglob("*")]:
         mode = stat.S_IMODE(path.stat().st_mode)
         assert mode == (0o755 if path.is_dir() else 0o644), path
 
 
-def test_the_base_is_slim_pinned_and_can_be_pinned_further(context):
+def test_base_image_is_slim_and_pinned(context):
     steps = instructions(context)
     assert steps[0][0] == "ARG" and re.fullmatch(r"BASE=python:3\.\d+-slim-\w+", steps[0][1])
     assert {argument.split()[0] for name, argument in steps if name == "FROM"} == {"${BASE}"}
     assert ":latest" not in (context / "Dockerfile").read_text()
 
 
-def test_packages_are_installed_in_the_first_stage_only_and_pinned(context):
+def test_packages_are_pinned_and_installed_in_the_first_stage_only(context):
     build, serve = stages(instructions(context))
     installs = [argument for name, argument in build if name == "RUN" and "install" in argument]
     assert len(installs) == 2
@@ -105,7 +105,7 @@ def test_packages_are_installed_in_the_first_stage_only_and_pinned(context):
     assert installs[1].count(wheel) == 1
 
 
-def test_nothing_runs_as_root_in_a_shell_or_from_a_url(context):
+def test_no_root_user_shell_form_or_url(context):
     steps = instructions(context)
     serve = stages(steps)[1]
     assert re.fullmatch(r"[1-9]\d{3,}:[1-9]\d{3,}", last(serve, "USER"))
@@ -118,7 +118,7 @@ def test_nothing_runs_as_root_in_a_shell_or_from_a_url(context):
     assert not re.search(r"curl |wget |https?://(?!download\.pytorch\.org)", " ".join(argument for _, argument in steps))
 
 
-def test_it_is_offline_and_writes_nothing_outside_tmp(context):
+def test_image_is_offline_and_writes_to_tmp_only(context):
     known = environment(stages(instructions(context))[1])
     assert known["HF_HUB_OFFLINE"] == "1" and known["PYTHONDONTWRITEBYTECODE"] == "1"
     assert known["HF_HOME"].startswith("/tmp/") and known["HOME"] == "/tmp"
@@ -131,7 +131,7 @@ def test_labels_have_name_and_version(context):
     assert re.fullmatch(r"[\d.]+-[0-9a-f]{12}", labels["org.opencontainers.image.version"])
 
 
-def test_the_commands_of_the_readme_are_those_of_the_files(context):
+def test_readme_commands_agree_with_the_files(context):
     text = (context / "README.md").read_text()
     image = re.search(r"docker build -t (\S+) \.", text)[1]
     assert f'image: "{image}"' in (context / "kubernetes/deployment.yaml").read_text()
@@ -144,20 +144,20 @@ def test_the_commands_of_the_readme_are_those_of_the_files(context):
     assert f":{json.loads(last(instructions(context), 'ENTRYPOINT'))[-1]}:ro" in text
 
 
-def test_another_model_is_another_image_and_the_same_is_the_same(tiny_run, tmp_path, context):
+def test_image_tag_depends_on_the_model(tiny_run, tmp_path, context):
     import shutil
 
     from hftool import workflow
 
-    again = workflow.deploy(str(tiny_run), to="docker", out=tmp_path / "again", name="films", offline=True)
-    assert (tmp_path / "again" / "Dockerfile").read_bytes() == (context / "Dockerfile").read_bytes()
-    wheels = [next((folder / "wheels").iterdir()) for folder in (tmp_path / "again", context)]
+    repeated = workflow.deploy(str(tiny_run), to="docker", out=tmp_path / "repeated", name="films", offline=True)
+    assert (tmp_path / "repeated" / "Dockerfile").read_bytes() == (context / "Dockerfile").read_bytes()
+    wheels = [next((folder / "wheels").iterdir()) for folder in (tmp_path / "repeated", context)]
     assert wheels[0].name == wheels[1].name and wheels[0].read_bytes() == wheels[1].read_bytes()
     shutil.copytree(tiny_run / "model", tmp_path / "other", ignore=shutil.ignore_patterns("SHA256SUMS"))
     head_config = json.loads((tmp_path / "other" / "hftool.json").read_text())
     (tmp_path / "other" / "hftool.json").write_text(json.dumps({**head_config, "task": 'x"\nRUN touch /canary'}))
     other = workflow.deploy(str(tmp_path / "other"), to="docker", out=tmp_path / "third", offline=True)
-    assert other.name == "other" and other.image.split(":")[1] != again.image.split(":")[1]
+    assert other.name == "other" and other.image.split(":")[1] != repeated.image.split(":")[1]
     assert "canary" not in (tmp_path / "third" / "Dockerfile").read_text() + (tmp_path / "third" / "README.md").read_text()
 
 
@@ -177,7 +177,7 @@ def test_invalid_options_are_one_line_and_leave_no_files(cli, tiny_run, tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_model_without_a_trained_head_and_a_damaged_one_are_not_packed(cli, tiny_bert, tiny_run, tmp_path):
+def test_untrained_and_damaged_models_are_refused(cli, tiny_bert, tiny_run, tmp_path):
     import shutil
 
     shutil.copytree(tiny_bert, tmp_path / "headless")
@@ -194,7 +194,7 @@ def test_a_model_without_a_trained_head_and_a_damaged_one_are_not_packed(cli, ti
     assert sorted(os.listdir(tmp_path)) == ["bad", "headless"]
 
 
-def test_the_command_prints_the_next_step(cli, tiny_run, tmp_path):
+def test_command_prints_the_next_step(cli, tiny_run, tmp_path):
     code, out, _ = cli("deploy", tiny_run, "--to", "docker", "--out", "my image", "--offline")
     assert code == 0 and re.search(r"docker build -t run:\S+ 'my image'", out)
     assert not (tmp_path / "my image" / "kubernetes").exists()
@@ -202,7 +202,7 @@ def test_the_command_prints_the_next_step(cli, tiny_run, tmp_path):
     assert json.loads(out) == {"path": "b", "to": "docker", "name": "run", "image": "a/b:2"}
 
 
-def test_a_package_that_is_not_installed_cannot_be_pinned():
+def test_pinning_a_package_that_is_not_installed_is_an_error():
     from hftool.errors import UsageError
 
     with pytest.raises(UsageError, match=r"hftool-recipes\[serve\]"):
@@ -231,13 +231,13 @@ def image(context, tmp_path_factory):
     return site
 
 
-def in_image(image, code, *words, **more):
+def in_image(image, code, *args, **process_options):
     """A process that sees the image's packages and the standard library."""
-    known = {"PYTHONPATH": str(image), "PATH": os.environ["PATH"], "OMP_NUM_THREADS": "1", **more.pop("env", {})}
-    return subprocess.Popen([sys.executable, "-S", "-c", code, *words], env=known, text=True, **more)
+    known = {"PYTHONPATH": str(image), "PATH": os.environ["PATH"], "OMP_NUM_THREADS": "1", **process_options.pop("env", {})}
+    return subprocess.Popen([sys.executable, "-S", "-c", code, *args], env=known, text=True, **process_options)
 
 
-def test_the_wheel_is_whole_and_requires_what_is_pinned(image, context, tmp_path):
+def test_wheel_is_complete_and_its_requirements_are_pinned(image, context, tmp_path):
     code = "import sys, hftool; from importlib.metadata import *; print(hftool.__file__); print(version('hftool-recipes'))\n"
     code += "print('\\n'.join(requires('hftool-recipes')))"
     process = in_image(image, code, cwd=tmp_path, stdout=subprocess.PIPE)
@@ -250,7 +250,7 @@ def test_the_wheel_is_whole_and_requires_what_is_pinned(image, context, tmp_path
     assert (image / "hftool" / "server" / "http" / "page.html").is_file() and not (image / "hftool" / "assets").exists()
 
 
-def test_an_export_finds_what_it_needs_in_its_image(tmp_path):
+def test_image_of_an_export_has_its_packages(tmp_path):
     """Loading an export first checks for these packages; a real export would take half a minute."""
     code = "import onnx, onnxruntime; from hftool.safety import check_extra; check_extra()"
     known = pins((*SERVING, *EXPORTED))
@@ -259,7 +259,7 @@ def test_an_export_finds_what_it_needs_in_its_image(tmp_path):
     assert "onnx" not in pins(SERVING)
 
 
-def test_pip_takes_the_wheel(tmp_path):
+def test_pip_installs_the_wheel(tmp_path):
     """Installed as in the image, but without its requirements."""
     if not list(metadata.distributions(name="pip")):
         pytest.skip("there is no pip in this environment")
@@ -276,15 +276,15 @@ def free_port():
         return one.getsockname()[1]
 
 
-def ask(port, method, path, body=None, key=None):
+def send_request(port, method, path, body=None, key=None):
     """(status, document or text) of one request."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
     headers = {"Content-Type": "application/json"} if body is not None else {}
     headers |= {"Authorization": f"Bearer {key}"} if key else {}
     with contextlib.closing(connection):
         connection.request(method, path, body=None if body is None else json.dumps(body), headers=headers)
-        reply = connection.getresponse()
-        return reply.status, reply.read().decode("utf-8")
+        response = connection.getresponse()
+        return response.status, response.read().decode("utf-8")
 
 
 @contextlib.contextmanager
@@ -314,29 +314,29 @@ def wait_ready(process, port):
     for _ in range(600):
         assert process.poll() is None, process.stderr.read()
         with contextlib.suppress(OSError):
-            if ask(port, "GET", "/readyz")[0] == 200:
+            if send_request(port, "GET", "/readyz")[0] == 200:
                 return
         time.sleep(0.1)
     raise AssertionError("it did not become ready within 60 s")
 
 
-def test_the_entry_point_serves_as_it_would_in_the_image(context, image, tmp_path):
+def test_entry_point_serves_with_the_packages_of_the_image(context, image, tmp_path):
     with container(context, image, tmp_path) as (process, port):
         wait_ready(process, port)
         _, health = last(stages(instructions(context))[1], "HEALTHCHECK").split(" CMD ")
         probe = [word.replace("8000", str(port)) for word in json.loads(health)]
         assert subprocess.run([sys.executable, *probe[1:]], check=False).returncode == 0
         body = {"inputs": "a warm funny film"}
-        status, text = ask(port, "POST", "/predict", body, KEY)
+        status, text = send_request(port, "POST", "/predict", body, KEY)
         assert status == 200 and "score" in text
-        assert ask(port, "POST", "/models/films/predict", body, KEY)[0] == 200
-        assert ask(port, "POST", "/predict", body)[0] == 401
-        assert ask(port, "POST", "/predict", body, KEY.upper())[0] == 401
-        assert ask(port, "GET", "/livez")[0] == 200
-        began = time.monotonic()
+        assert send_request(port, "POST", "/models/films/predict", body, KEY)[0] == 200
+        assert send_request(port, "POST", "/predict", body)[0] == 401
+        assert send_request(port, "POST", "/predict", body, KEY.upper())[0] == 401
+        assert send_request(port, "GET", "/livez")[0] == 200
+        started = time.monotonic()
         process.send_signal(signal.SIGTERM)
         _, stderr = process.communicate(timeout=20)
-        assert time.monotonic() - began < 5 and process.returncode in (0, 143), stderr
+        assert time.monotonic() - started < 5 and process.returncode in (0, 143), stderr
         assert KEY not in stderr and "Traceback" not in stderr
         assert subprocess.run([sys.executable, *probe[1:]], check=False, capture_output=True).returncode != 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["api-key", "tmp"]

@@ -9,7 +9,7 @@ from hftool.errors import UsageError
 from hftool.packaging.kubernetes import LEAVING, MANIFESTS, SCALE, manifests
 from hftool.packaging.service import GRACE, KEY, MIB, PORT, USER, Service, check_image, check_name, service_name
 
-SCHEMAS = ("1.31", "1.37")  # an older cluster, and the newest whose schemas the checker has
+SCHEMAS = ("1.31", "1.37")  # an older cluster version, and the newest with schemas in the validator
 SIZE = 90 * MIB
 
 
@@ -32,7 +32,7 @@ def container(parsed):
 
 
 def check(document, version):
-    """Raise unless a manifest fits the schema of a Kubernetes version, without unknown fields."""
+    """Raise unless a manifest is valid for a Kubernetes version, without unknown fields."""
     import kubernetes_validate
 
     kubernetes_validate.validate(document, version, strict=True)
@@ -40,11 +40,11 @@ def check(document, version):
 
 @pytest.mark.parametrize("version", SCHEMAS)
 @pytest.mark.parametrize("name", MANIFESTS)
-def test_every_object_fits_the_schema_of_the_cluster(parsed, name, version):
+def test_every_object_is_valid_for_the_cluster_version(parsed, name, version):
     check(parsed[name], version)
 
 
-def test_the_check_of_schemas_bites(parsed):
+def test_the_schema_check_finds_violations(parsed):
     import kubernetes_validate
 
     container(parsed)["readyProbe"] = container(parsed).pop("readinessProbe")
@@ -52,7 +52,7 @@ def test_the_check_of_schemas_bites(parsed):
         check(parsed["deployment.yaml"], SCHEMAS[0])
 
 
-def test_a_name_that_yaml_takes_for_something_else_stays_a_name():
+def test_names_that_look_like_other_yaml_types_are_quoted():
     """Unquoted, `on` is a boolean in YAML, and 12:30 a number in base sixty."""
     parsed = {name: yaml.safe_load(text) for name, text in manifests(service(name="on", image="12:30")).items()}
     assert parsed["service.yaml"]["metadata"]["name"] == "on"
@@ -61,11 +61,11 @@ def test_a_name_that_yaml_takes_for_something_else_stays_a_name():
         check(parsed[name], SCHEMAS[0])
 
 
-def test_kustomization_names_every_object_and_no_other(parsed):
+def test_kustomization_lists_every_object(parsed):
     assert parsed["kustomization.yaml"]["resources"] == list(MANIFESTS)
 
 
-def test_every_selector_finds_the_pods(parsed):
+def test_every_selector_matches_the_pods(parsed):
     labels = parsed["deployment.yaml"]["spec"]["template"]["metadata"]["labels"]
     selectors = [
         parsed["deployment.yaml"]["spec"]["selector"]["matchLabels"],
@@ -79,7 +79,7 @@ def test_every_selector_finds_the_pods(parsed):
     assert (target["kind"], target["name"]) == ("Deployment", parsed["deployment.yaml"]["metadata"]["name"])
 
 
-def test_every_port_is_the_one_that_the_server_opens(parsed):
+def test_every_port_is_that_of_the_server(parsed):
     ports = container(parsed)["ports"]
     assert [(port["name"], port["containerPort"]) for port in ports] == [("http", PORT)]
     used = [parsed["service.yaml"]["spec"]["ports"][0]["targetPort"]]
@@ -88,7 +88,7 @@ def test_every_port_is_the_one_that_the_server_opens(parsed):
     assert set(used) == {"http"}
 
 
-def test_the_key_is_where_the_server_looks_for_it_and_in_no_file(parsed):
+def test_api_key_is_mounted_where_the_server_reads_it_and_in_no_file(parsed):
     volume = next(one for one in pod(parsed)["volumes"] if "secret" in one)
     mount = next(one for one in container(parsed)["volumeMounts"] if one["name"] == volume["name"])
     assert f"{mount['mountPath']}/{volume['secret']['items'][0]['path']}" == KEY
@@ -97,7 +97,7 @@ def test_the_key_is_where_the_server_looks_for_it_and_in_no_file(parsed):
     assert "Secret" not in {document["kind"] for document in parsed.values()}
 
 
-def test_a_pod_may_do_nothing_but_serve(parsed):
+def test_pod_has_minimal_privileges(parsed):
     inside, outside = container(parsed)["securityContext"], pod(parsed)["securityContext"]
     assert outside["runAsNonRoot"] is True and outside["runAsUser"] == USER > 0
     assert outside["seccompProfile"] == {"type": "RuntimeDefault"}
@@ -108,20 +108,20 @@ def test_a_pod_may_do_nothing_but_serve(parsed):
     assert set(policy["policyTypes"]) == {"Ingress", "Egress"} and policy["egress"] == []
 
 
-def test_a_pod_has_time_to_finish_its_requests(parsed):
+def test_pod_has_time_to_finish_its_requests(parsed):
     assert pod(parsed)["terminationGracePeriodSeconds"] > LEAVING + GRACE
     assert container(parsed)["lifecycle"]["preStop"]["exec"]["command"] == ["sleep", str(LEAVING)]
     assert container(parsed)["args"] == ["--grace", str(GRACE)]
 
 
-def test_only_the_autoscaler_sets_the_number_of_pods(parsed):
+def test_only_the_autoscaler_sets_the_number_of_replicas(parsed):
     assert "replicas" not in parsed["deployment.yaml"]["spec"]
     scale = yaml.safe_load(manifests(service(replicas=3))["hpa.yaml"])["spec"]
     assert (scale["minReplicas"], scale["maxReplicas"]) == (3, 3 * SCALE)
     assert "hftool_queue_size" in manifests(service())["hpa.yaml"]
 
 
-def test_memory_grows_with_the_model_and_threads_are_those_of_the_pod(parsed):
+def test_memory_depends_on_the_model_and_threads_on_the_pod(parsed):
     resources = container(parsed)["resources"]
     small, large = service(weights=0).memory, service(weights=1024 * MIB).memory
     assert small == 1024 * MIB and large == 3 * 1024 * MIB < service(weights=1024 * MIB, exported=True).memory
@@ -145,7 +145,7 @@ def test_memory_grows_with_the_model_and_threads_are_those_of_the_pod(parsed):
         f"a/b:1@sha256:{'f' * 64}",
     ],
 )
-def test_references_that_always_mean_the_same_are_taken(image):
+def test_immutable_image_references_are_accepted(image):
     check_image(image)
 
 
@@ -167,14 +167,14 @@ def test_references_that_always_mean_the_same_are_taken(image):
         *(f"a@sha256:{'0' * 63}", "$(id):1", 'a:"1'),
     ],
 )
-def test_other_references_are_refused_in_one_line(image):
+def test_other_image_references_are_refused(image):
     with pytest.raises(UsageError) as caught:
         check_image(image)
     assert "\n" not in str(caught.value).replace(image, "")
 
 
 @pytest.mark.parametrize("name", ["Reviews", "a_b", "-a", "a-", "1a", "a" * 41, "", "a\nb", "ä", "a.b"])
-def test_names_that_no_cluster_takes_are_refused_with_one_that_it_does(name):
+def test_invalid_names_are_refused_with_a_valid_suggestion(name):
     with pytest.raises(UsageError) as caught:
         check_name(name)
     check_name(re.search(r"--name (\S+)", caught.value.hint)[1])
@@ -191,6 +191,6 @@ def test_names_that_no_cluster_takes_are_refused_with_one_that_it_does(name):
         ("", "model"),
     ],
 )
-def test_any_text_gives_a_name(text, name):
+def test_any_text_gives_a_valid_name(text, name):
     assert service_name(text) == name
     check_name(name)

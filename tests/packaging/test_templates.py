@@ -22,7 +22,7 @@ BODY = '{"inputs": {"question": "Who\'s <she> & he?", "context": "Amina"}}'
 
 @pytest.fixture
 def rendered(tmp_path, monkeypatch):
-    """File name -> text of everything that is rendered for `SERVICE`, with fixed versions of hftool, torch and Python."""
+    """File name -> text of all files rendered for `SERVICE`, with fixed versions of hftool, torch and Python."""
     monkeypatch.setattr(docker, "version", lambda: "1.2.3")
     here = f"python:{sys.version_info.major}.{sys.version_info.minor}-"
     texts = {f"kubernetes/{name}": text for name, text in manifests(SERVICE).items()}
@@ -34,7 +34,7 @@ def rendered(tmp_path, monkeypatch):
     return texts
 
 
-def test_rendered_files_are_the_golden_ones(rendered):
+def test_rendered_files_equal_the_golden_files(rendered):
     golden = {path.relative_to(GOLDEN).as_posix(): path for path in GOLDEN.rglob("*") if path.is_file()}
     assert set(rendered) == set(golden)
     for name, path in golden.items():
@@ -45,13 +45,13 @@ def test_rendered_files_are_the_golden_ones(rendered):
     ("image", "tag"),
     [("r:5000/a/b:x", "x"), (f"a/b:1@sha256:{'f' * 64}", "1"), (f"a/b@sha256:{'0' * 64}", "1.2.3"), ("r:5000/b", "1.2.3")],
 )
-def test_the_version_label_is_the_tag_of_the_image(monkeypatch, image, tag):
+def test_version_label_is_the_tag_of_the_image(monkeypatch, image, tag):
     monkeypatch.setattr(docker, "version", lambda: "1.2.3")
     text = docker.dockerfile(Service(name="a", image=image, head="classify", weights=0), wheel="w.whl", torch="2")
     assert f'org.opencontainers.image.version="{tag}" \\\n' in text
 
 
-def test_a_variable_without_a_value_is_an_error():
+def test_undefined_variable_is_an_error():
     with pytest.raises(jinja2.UndefinedError, match="max_replicas"):
         render("README.md", SERVICE, body=BODY)
 

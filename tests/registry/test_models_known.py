@@ -1,4 +1,4 @@
-"""Models and families by name: whole rows, stand-ins that can stand in, and each fact of a family held against transformers."""
+"""hftool/registry/models.py: rows are complete, stand-ins are usable, and the facts of a family agree with transformers."""
 
 import json
 import re
@@ -27,7 +27,7 @@ LARGE = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16
 ROBERTA = {"max_position_embeddings": 514, "type_vocab_size": 1}
 GATED = {"feed_forward_proj": "gated-gelu", "vocab_size": 32128}
 T5_BASE = {"d_model": 768, "num_layers": 12, "num_heads": 12}
-# What the checkpoints' own config.json say that is not the default of the class
+# Settings in the checkpoints' config.json that differ from the defaults of the config class
 CONFIGS = {
     "bert": {},
     "bert-large": LARGE,
@@ -69,7 +69,7 @@ def count(config):
 # ---- models
 
 
-def test_rows_are_whole_and_pinned():
+def test_rows_are_complete_and_pinned():
     assert len({row.name for row in MODELS}) == len(MODELS)
     for row in MODELS:
         assert row.family in BY_NAME
@@ -83,12 +83,12 @@ def test_rows_are_whole_and_pinned():
 
 
 @pytest.mark.parametrize("row", [row for row in MODELS if row.repo], ids=lambda row: row.name)
-def test_parameters_are_those_of_the_checkpoints_config(row):
+def test_parameter_counts_agree_with_the_config(row):
     assert count(config_of(row.family, **CONFIGS[row.name])) == row.parameters
 
 
 @pytest.mark.parametrize("name", [row.name for row in MODELS if row.bundled])
-def test_a_bundled_model_is_there_and_has_the_parameters_that_its_row_says(name):
+def test_bundled_model_exists_with_the_parameter_count_of_its_row(name):
     row = get_model(name)
     folder = ASSETS / "models" / row.bundled
     check_folder(folder)
@@ -99,7 +99,7 @@ def test_a_bundled_model_is_there_and_has_the_parameters_that_its_row_says(name)
     assert head_config.get("head", natural_head(row)) == natural_head(row)
 
 
-def test_names_are_found_or_the_nearest_is_named():
+def test_unknown_name_suggests_the_nearest():
     assert find_model("bert") is get_model("bert") and find_model("nope") is None
     assert find_family("bert").name == "bert" and find_family("llama") is None
     with pytest.raises(UsageError, match=r"^unknown model 'minlm'. Did you mean 'minilm'\?$"):
@@ -125,22 +125,22 @@ def test_names_are_found_or_the_nearest_is_named():
         ("gpt2-mini", "generate"),
     ],
 )
-def test_what_a_model_does_before_anybody_has_trained_it(name, head):
+def test_natural_head_of_pre_trained_models(name, head):
     assert natural_head(get_model(name)) == head
 
 
 # ---- stand-ins
 
 
-def test_the_names_of_stand_ins_by_head():
+def test_stand_in_names_by_head():
     bert = get_model("bert")
-    assert bert.stand_in_names("fill") == ("bert-mini",)  # MiniLM has lost its masked words
+    assert bert.stand_in_names("fill") == ("bert-mini",)  # MiniLM has no masked-language-model head
     assert bert.stand_in_names("classify") == bert.stand_in_names("embed") == ("minilm", "bert-mini")
     assert get_model("gpt2").stand_in_names("generate") == ("gpt2-mini",)
     assert get_model("mt5").stand_in_names("text2text") == ()
 
 
-def test_a_stand_in_is_of_the_family_that_it_stands_for_and_there_without_a_network():
+def test_stand_ins_are_of_the_same_family_and_available_offline():
     for row in MODELS:
         for head in ("", *head_names()):
             for other in map(get_model, row.stand_in_names(head)):
@@ -164,16 +164,16 @@ def test_a_stand_in_is_of_the_family_that_it_stands_for_and_there_without_a_netw
         ("t5", "text2text", "t5-mini"),
     ],
 )
-def test_a_stand_in_is_at_hand_without_a_network(name, head, used):
-    place = resolve_model(name, head=head, offline=True, fallback=True, progress=silent)
-    assert (place.stand_in.requested, place.stand_in.used) == (name, used) and place.row is get_model(used)
-    assert (place.folder / "model.safetensors").is_file() and (place.folder / "config.json").is_file()
+def test_stand_in_is_resolved_offline(name, head, used):
+    model_source = resolve_model(name, head=head, offline=True, fallback=True, progress=silent)
+    assert (model_source.stand_in.requested, model_source.stand_in.used) == (name, used) and model_source.row is get_model(used)
+    assert (model_source.folder / "model.safetensors").is_file() and (model_source.folder / "config.json").is_file()
 
 
 # ---- families
 
 
-def test_the_families_are_those_of_transformers():
+def test_families_have_the_model_types_of_transformers():
     assert {family.model_type for family in FAMILIES} == {type(config_of(family.name)).model_type for family in FAMILIES}
     assert [family.name for family in FAMILIES] == ["bert", "distilbert", "roberta", "xlm-roberta", "gpt2", "t5", "mt5"]
     for family in FAMILIES:
@@ -190,7 +190,7 @@ def test_transformers_has_a_class_for_every_head_of_a_family(family):
             assert auto_class.from_config(tiny(family.name)).config.model_type == family.model_type
 
 
-def test_heads_that_a_family_cannot_do_it_has_no_class_for():
+def test_transformers_has_no_class_for_unsupported_heads():
     for family, head in (
         ("bert", "text2text"),
         ("distilbert", "generate"),
@@ -204,7 +204,7 @@ def test_heads_that_a_family_cannot_do_it_has_no_class_for():
 
 
 @pytest.mark.parametrize("family", ["bert", "distilbert", "roberta", "xlm-roberta", "gpt2"])
-def test_position_offset_is_how_many_positions_no_token_ever_has(family):
+def test_position_offset_is_the_number_of_unused_positions(family):
     config = tiny(family, max_position_embeddings=12)
     model = AutoModel.from_config(config).eval()
     longest = 12 - BY_NAME[family].position_offset
@@ -215,8 +215,8 @@ def test_position_offset_is_how_many_positions_no_token_ever_has(family):
 
 
 @pytest.mark.parametrize("family", ["roberta", "xlm-roberta"])
-def test_positions_of_roberta_start_after_its_padding(family):
-    """RobertaModel's own position ids."""
+def test_roberta_positions_start_after_the_padding_index(family):
+    """Compared with the position ids that RobertaModel computes."""
     config = config_of(family)
     embeddings = AutoModel.from_config(tiny(family)).embeddings
     ids = torch.tensor([[0, 5, 6, config.pad_token_id]])
@@ -226,8 +226,8 @@ def test_positions_of_roberta_start_after_its_padding(family):
     assert all(row.position_offset == 0 for row in FAMILIES if row.name not in ("roberta", "xlm-roberta"))
 
 
-def test_decoders_write_after_their_prompt_and_so_are_padded_before_it():
-    """GPT-2 knows no padding; what it writes stands after the last token of a row, which must be the last of the batch."""
+def test_prompts_of_decoders_are_padded_on_the_left():
+    """GPT-2 has no pad token; generation continues after the last column of the batch, which must be a token of the prompt."""
     config = config_of("gpt2")
     assert config.pad_token_id is None and not config.is_encoder_decoder
     for family in FAMILIES:
@@ -237,8 +237,8 @@ def test_decoders_write_after_their_prompt_and_so_are_padded_before_it():
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
-def test_a_family_that_overflows_in_half_precision_never_gets_it(family):
-    """transformers itself keeps `wo` of T5 out of float16, which alone does not save it."""
+def test_families_that_overflow_in_float16_exclude_it(family):
+    """transformers keeps `wo` of T5 in float32, which alone does not prevent overflow in float16."""
     auto_class = getattr(transformers, head_spec(family.natural).auto_class)
     overflows = bool(auto_class._model_mapping[type(config_of(family.name))]._keep_in_fp32_modules)
     assert overflows == (family.name in ("t5", "mt5"))
@@ -247,8 +247,8 @@ def test_a_family_that_overflows_in_half_precision_never_gets_it(family):
 
 
 @pytest.mark.parametrize("family", ["t5", "mt5"])
-def test_a_decoder_of_t5_starts_with_the_padding(family):
-    """T5Config leaves decoder_start_token_id open where MT5Config says 0, so that the pad token must be there to start with."""
+def test_t5_decoder_starts_with_the_pad_token(family):
+    """T5Config does not set decoder_start_token_id and MT5Config sets 0, the pad token."""
     config = config_of(family)
     assert config.is_encoder_decoder and config.pad_token_id == 0
     assert getattr(config, "decoder_start_token_id", None) in (None, config.pad_token_id)
@@ -256,38 +256,38 @@ def test_a_decoder_of_t5_starts_with_the_padding(family):
 
 
 @pytest.mark.parametrize("family", ["t5", "mt5"])
-def test_t5_classifies_with_its_encoder_alone(family):
-    """The class of transformers for sequences would run the decoder, too."""
+def test_t5_classifies_with_its_encoder_only(family):
+    """AutoModelForSequenceClassification would run the decoder as well."""
     auto_class = BY_NAME[family].auto_class("classify", head_spec("classify").auto_class)
     with torch.device("meta"):
-        ours = getattr(transformers, auto_class).from_config(tiny(family, num_labels=3))
-        theirs = transformers.AutoModelForSequenceClassification.from_config(tiny(family, num_labels=3))
-    assert not any("decoder" in name for name, _ in ours.named_parameters())
-    assert any("decoder" in name for name, _ in theirs.named_parameters())
-    assert tuple(ours.classifier.weight.shape) == (3, 8)
+        encoder_only = getattr(transformers, auto_class).from_config(tiny(family, num_labels=3))
+        with_decoder = transformers.AutoModelForSequenceClassification.from_config(tiny(family, num_labels=3))
+    assert not any("decoder" in name for name, _ in encoder_only.named_parameters())
+    assert any("decoder" in name for name, _ in with_decoder.named_parameters())
+    assert tuple(encoder_only.classifier.weight.shape) == (3, 8)
     assert BY_NAME[family].auto_class("text2text", head_spec("text2text").auto_class) == "AutoModelForSeq2SeqLM"
     assert BY_NAME["bert"].auto_class("classify", head_spec("classify").auto_class) == "AutoModelForSequenceClassification"
 
 
-def test_a_family_without_a_limit_of_its_own_is_given_the_length_that_it_was_pre_trained_on():
+def test_families_without_a_position_limit_use_their_pre_training_length():
     for family in FAMILIES:
         limit = getattr(config_of(family.name), "max_position_embeddings", None)
         assert bool(family.length) == (limit is None), family.name
     assert (BY_NAME["t5"].length, BY_NAME["mt5"].length) == (512, 1024)
 
 
-def test_only_t5_was_taught_tasks_by_their_names():
+def test_only_t5_was_pre_trained_with_task_prefixes():
     assert [family.name for family in FAMILIES if family.prefixed] == ["t5"]
 
 
-def test_learning_rates_are_those_of_the_design():
+def test_default_learning_rates():
     assert {family.name: family.learning_rate for family in FAMILIES if family.learning_rate != 5e-5} == {
         "t5": 3e-4,
         "mt5": 3e-4,
     }
 
 
-def test_a_family_that_cannot_do_the_task_names_those_that_can():
+def test_unsupported_head_error_lists_the_families_that_support_it():
     check_head(find_family("bert"), "classify", model="bert")
     check_head(find_family("t5"), "classify", model="t5")
     with pytest.raises(UsageError) as caught:

@@ -1,4 +1,4 @@
-"""Tasks by name: whole rows that fit their heads, labels in id order, metrics that exist, bundled data that is there."""
+"""hftool/registry/tasks.py: rows are complete and fit their heads; labels, metrics and bundled data exist."""
 
 import re
 
@@ -24,7 +24,7 @@ LABELS = {
     "mnli": ("entailment", "neutral", "contradiction"),
     "qnli": ("entailment", "not_entailment"),
     "rte": ("entailment", "not_entailment"),
-    "wnli": ("not_entailment", "entailment"),  # the other way round than rte and qnli
+    "wnli": ("not_entailment", "entailment"),  # the reverse of rte and qnli
     "ag_news": ("World", "Sports", "Business", "Sci/Tech"),
     "imdb": ("negative", "positive"),
     "emotion": ("sadness", "joy", "love", "anger", "fear", "surprise"),
@@ -33,7 +33,7 @@ LABELS = {
 
 
 @pytest.mark.parametrize("row", TASKS, ids=lambda row: row.name)
-def test_rows_are_whole(row):
+def test_rows_are_complete(row):
     assert sum(other.name == row.name for other in TASKS) == 1
     assert bool(row.repo) != bool(row.bundled)
     assert bool(row.revision) == bool(row.repo)
@@ -47,16 +47,18 @@ def test_rows_are_whole(row):
 
 
 @pytest.mark.parametrize("row", TASKS, ids=lambda row: row.name)
-def test_the_columns_of_a_task_fit_its_heads(row):
+def test_columns_of_a_task_fit_its_heads(row):
     columns = tuple(dict.fromkeys(column.split(".")[0] for _, column in row.columns))
     for head in (row.head, *row.also):
-        shape, mapping = map_columns(columns, head_class(head).row_schemas, given={}, known=dict(row.columns), path=row.name)
+        row_schema, mapping = map_columns(
+            columns, head_class(head).row_schemas, given={}, known=dict(row.columns), path=row.name
+        )
         assert mapping == dict(row.columns)
-        assert set(shape.inputs) <= set(mapping)
+        assert set(row_schema.inputs) <= set(mapping)
     assert row.lines == (columns == ("text",))
 
 
-def test_labels_are_in_the_order_of_their_ids():
+def test_labels_are_in_id_order():
     for row in TASKS:
         names = LABELS.get(row.name, ())
         assert row.labels == tuple((str(i), name) for i, name in enumerate(names)), row.name
@@ -64,7 +66,7 @@ def test_labels_are_in_the_order_of_their_ids():
 
 
 @pytest.mark.parametrize("row", [row for row in TASKS if row.measures], ids=lambda row: row.name)
-def test_what_a_task_is_judged_by_can_be_measured(row):
+def test_metrics_of_every_task_can_be_computed(row):
     names = tuple(name for _, name in row.labels)
     kind = "regression" if row.numbers else "single_label_classification"
     head_config = HeadConfig(head=row.head, labels=names, measures=row.measures, problem_type=kind, max_new_tokens=4)
@@ -80,8 +82,8 @@ def test_what_a_task_is_judged_by_can_be_measured(row):
     assert all(report[name] == pytest.approx(100 if name in ("bleu", "chrf") else 1) for name in row.measures)
 
 
-def test_the_metrics_of_glue_are_those_of_its_paper():
-    """Wang et al., 2019, table 1; "f1" is that of label 1, the pairs that say the same."""
+def test_glue_metrics_are_those_of_the_paper():
+    """Wang et al., 2019, table 1; "f1" is that of label 1, the equivalent pairs."""
     assert {row.name: row.measures for row in TASKS if row.repo == "nyu-mll/glue" and row.measures} == {
         "cola": ("mcc", "accuracy"),
         "mrpc": ("f1", "accuracy"),
@@ -91,7 +93,7 @@ def test_the_metrics_of_glue_are_those_of_its_paper():
     assert get_task("stsb").also == ("embed",)
 
 
-def test_prefixes_are_those_that_t5_was_taught():
+def test_prefixes_are_those_of_t5_pre_training():
     prefixes = {row.prefix for row in TASKS}
     languages = ("German", "Romanian", "Russian", "French")
     assert prefixes == {"", "summarize: ", *(f"translate English to {language}: " for language in languages)}
@@ -99,14 +101,14 @@ def test_prefixes_are_those_that_t5_was_taught():
 
 
 @pytest.mark.parametrize("row", [row for row in TASKS if row.bundled], ids=lambda row: row.name)
-def test_bundled_data_is_there(row):
+def test_bundled_data_exists(row):
     files = split_files(ASSETS / "data" / row.bundled)
     assert set(files) == {"train", "validation", "test"} == set(dict(row.splits))
     assert (ASSETS / "data" / row.bundled / "README.md").is_file()
 
 
 @pytest.mark.parametrize("row", [row for row in TASKS if row.stand_in], ids=lambda row: row.name)
-def test_a_stand_in_is_bundled_and_the_same_kind_of_task(row):
+def test_stand_in_is_bundled_and_of_the_same_kind(row):
     other = get_task(row.stand_in)
     assert other.bundled and other.head == row.head
     assert (other.labels, other.measures, other.prefix, other.numbers, other.lines) == (
@@ -119,12 +121,12 @@ def test_a_stand_in_is_bundled_and_the_same_kind_of_task(row):
     assert set(other.also) >= set(row.also) and {role for role, _ in other.columns} == {role for role, _ in row.columns}
 
 
-def test_every_head_has_a_task_that_can_be_had_without_a_network_but_for_vectors():
+def test_every_head_except_embed_has_an_offline_task():
     bundled = {head for row in TASKS if row.bundled for head in (row.head, *row.also)}
-    assert set(head_names()) - bundled == {"embed"}  # learns from stsb, over the Hub
+    assert set(head_names()) - bundled == {"embed"}  # is trained on stsb, from the Hub
 
 
-def test_names_are_found_or_the_nearest_is_named():
+def test_unknown_name_suggests_the_nearest():
     assert find_task("sst2") is get_task("sst2") and find_task("nope") is None
     with pytest.raises(UsageError, match=r"^unknown task 'sst3'. Did you mean 'sst2'\?$"):
         get_task("sst3")

@@ -1,4 +1,4 @@
-"""What heads take and give in Hugging Face's API: inputs, parameters and replies, and their JSON Schema."""
+"""Inputs, parameters and responses of the heads in Hugging Face's API, and their JSON Schema."""
 
 import re
 from typing import get_type_hints
@@ -44,12 +44,12 @@ def rows(spec, inputs, most=4, chars=10):
         (TEXT, "\ud83d a", [{"text": "? a"}]),
     ],
 )
-def test_inputs_become_rows_under_the_roles_of_the_head(spec, inputs, expected):
+def test_inputs_become_rows_with_the_roles_of_the_head(spec, inputs, expected):
     assert rows(spec, inputs) == expected
 
 
 @pytest.mark.parametrize(
-    ("spec", "inputs", "said"),
+    ("spec", "inputs", "message"),
     [
         (TEXT, 5, "'inputs' has another shape"),
         (TEXT, None, "'inputs' has another shape"),
@@ -67,10 +67,10 @@ def test_inputs_become_rows_under_the_roles_of_the_head(spec, inputs, expected):
         (TEXT, ["a", " \u200b\n"], "'inputs[1]' is empty"),
     ],
 )
-def test_other_inputs_are_refused_with_their_place(spec, inputs, said):
+def test_invalid_inputs_are_refused_with_their_path(spec, inputs, message):
     with pytest.raises(HttpError) as caught:
         rows(spec, inputs)
-    assert caught.value.status == 422 and said in caught.value.message
+    assert caught.value.status == 422 and message in caught.value.message
 
 
 def options(name, given, **limits):
@@ -82,10 +82,10 @@ def options(name, given, **limits):
     )
 
 
-def test_parameters_become_fields_of_the_head_and_of_its_decoding():
+def test_parameters_become_options_of_head_and_sampling():
     given = {"max_new_tokens": 5, "temperature": 0.5, "num_return_sequences": 2, "stop": ["."], "seed": 3}
-    wanted = {"max_new_tokens": 5, "temperature": 0.5, "num_return_sequences": 2, "stop": (".",), "seed": 3}
-    assert options("text2text", given) == ({"sampling": wanted}, {})
+    expected = {"max_new_tokens": 5, "temperature": 0.5, "num_return_sequences": 2, "stop": (".",), "seed": 3}
+    assert options("text2text", given) == ({"sampling": expected}, {})
     assert options("fill", {"top_k": 3}) == ({"top_k": 3}, {})
     assert options("classify", {"top_k": 1}) == ({}, {"top_k": 1})
     assert options("generate", {}) == ({}, {})
@@ -93,14 +93,14 @@ def test_parameters_become_fields_of_the_head_and_of_its_decoding():
     assert options("embed", {"pooling": "cls", "normalize": True}) == ({"pooling": "cls"}, {"normalize": True})
 
 
-def test_what_means_nothing_without_draws_is_left_out_and_do_sample_says_whether_there_are_any():
+def test_sampling_options_are_ignored_without_do_sample():
     assert options("generate", {"top_p": 0.5, "temperature": 0})[0] == {"sampling": {}}
     assert options("generate", {"do_sample": True, "top_k": 4})[0] == {"sampling": {"temperature": 1.0, "top_k": 4}}
     assert options("generate", {"do_sample": False, "temperature": 2})[0] == {"sampling": {}}
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "message"),
     [
         ({"max_new_token": 5}, "Did you mean 'max_new_tokens'?"),
         ({"max_new_tokens": 0}, "at least 1 and at most 9, not 0"),
@@ -119,10 +119,10 @@ def test_what_means_nothing_without_draws_is_left_out_and_do_sample_says_whether
         ({"num_return_sequences": 2}, "all be the same"),
     ],
 )
-def test_parameters_out_of_range_are_named(given, said):
+def test_parameters_out_of_range_are_errors(given, message):
     with pytest.raises((HttpError, UsageError)) as caught:
         options("text2text", given, max_new_tokens=9, stops=1)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 def head(name, **head_config):
@@ -181,14 +181,14 @@ MASK = {"start": 2, "end": 8, "fills": [{"token": "cat", "probability": 0.7}]}
         ("embed", {}, {"score": 0.5, "similarity": 0.5}, {}, {"score": 0.5}),
     ],
 )
-def test_answers_are_replied_in_the_shapes_of_the_tasks(name, row, answer, parameters, reply):
+def test_responses_have_the_format_of_their_task(name, row, answer, parameters, reply):
     function = served(head(name), None).reply
     assert function(row, answer, parameters) == reply
     jsonschema.validate(reply, json_schema(get_type_hints(function)["return"]))
 
 
 @pytest.mark.parametrize("name", head_names())
-def test_what_the_schema_allows_is_taken_and_what_it_forbids_is_not(name):
+def test_json_schema_agrees_with_the_validation(name):
     spec = input_spec(head(name))
     schema = json_schema(inputs_type(spec, most=3, chars=30))
     text = "a [MASK]"
@@ -206,7 +206,7 @@ def test_what_the_schema_allows_is_taken_and_what_it_forbids_is_not(name):
             rows(spec, value, most=3, chars=30)
 
 
-def test_a_model_of_pairs_asks_for_pairs_and_one_of_texts_for_texts():
+def test_pair_models_require_pairs_and_text_models_texts():
     pairs = input_spec(head("classify", columns={"text": "a", "text_pair": "b", "label": "c"}))
     assert (set(pairs.fields), set(pairs.optional)) == ({"text", "text_pair"}, set())
     alone = input_spec(head("classify", columns={"text": "a", "label": "c"}))
@@ -214,6 +214,6 @@ def test_a_model_of_pairs_asks_for_pairs_and_one_of_texts_for_texts():
     assert set(input_spec(head("classify")).optional) == {"text_pair"}
 
 
-def test_the_masks_of_all_families_are_in_the_pattern():
+def test_pattern_contains_the_mask_tokens_of_all_families():
     pattern = json_schema(text_type(input_spec(head("fill")), 100))["pattern"]
     assert re.search(pattern, "a [MASK]") and re.search(pattern, "a <mask>") and not re.search(pattern, "a MASK]")

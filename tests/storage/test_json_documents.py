@@ -1,4 +1,4 @@
-"""JSON from elsewhere: what the schemas let pass is what the library jsonschema lets pass, and what is wrong is named."""
+"""JSON read through a schema: the checks agree with the jsonschema library, and an error names the key."""
 
 import json
 import os
@@ -58,11 +58,11 @@ GOOD = {"name": "a", "size": 3, "rate": 1.5, "names": ["x"], "files": {"f": 1}, 
         ({"name": "x" * 100 + "1"}, f"'name' cannot be \"{'x' * 59}..."),
     ],
 )
-def test_the_first_fault_is_named_by_its_key(change, fault):
+def test_error_names_the_key_of_the_first_fault(change, fault):
     assert fault_of({**GOOD, **change}, SCHEMA) == fault
 
 
-def test_a_key_that_must_be_there():
+def test_required_key():
     assert fault_of({}, SCHEMA) == "it has no key 'name'"
     assert fault_of({"a": {}}, {"properties": {"a": SCHEMA}}) == "it has no key 'a.name'"
 
@@ -72,8 +72,8 @@ def test_a_key_that_must_be_there():
     [SCHEMA, head_config_schema(), CONFIG, TOKENIZER, GENERATION, REPORT, MANIFEST, METRICS, STATE_SCHEMA, MANIFEST_SCHEMA],
     ids=["sample", "card", "config", "tokenizer", "generation", "export", "manifest", "metrics", "state", "sealed"],
 )
-def test_the_schemas_mean_what_json_schema_says(schema):
-    """But for whole numbers written with a fraction, such as 1.0, and NaN, which JSON does not have."""
+def test_schemas_agree_with_jsonschema(schema):
+    """Except for integers in decimal notation, such as 1.0, and for NaN, which JSON does not have."""
     plain = json.loads(json.dumps(schema))
     judge = jsonschema.Draft202012Validator(plain)
     draw = random.Random(1)
@@ -81,8 +81,8 @@ def test_the_schemas_mean_what_json_schema_says(schema):
     fitting = 0
     for _ in range(400):
         name = draw.choice(words)
-        begin = GOOD if schema is SCHEMA else {key: {} for key in plain.get("required", ())}
-        document = mutated({**begin, **({name: draw.choice(VALUES)} if draw.random() < 0.5 else {})} or {"a": 1}, words, draw)
+        start = GOOD if schema is SCHEMA else {key: {} for key in plain.get("required", ())}
+        document = mutated({**start, **({name: draw.choice(VALUES)} if draw.random() < 0.5 else {})} or {"a": 1}, words, draw)
         text = json.dumps(document)
         if re.search(r"NaN|Infinity|e\+|\.0\b", text):
             continue
@@ -103,13 +103,13 @@ def test_the_schemas_mean_what_json_schema_says(schema):
         (b'{"a": ' + b"9" * 5000 + b"}", "not JSON"),
     ],
 )
-def test_what_is_no_document_is_damaged(tmp_path, data, fault):
+def test_files_without_a_json_object_are_errors(tmp_path, data, fault):
     (tmp_path / "a.json").write_bytes(data)
     with pytest.raises(DataError, match=f"a.json' is damaged: {fault}"):
         read_document(tmp_path / "a.json")
 
 
-def test_a_document_that_is_too_large_or_missing_is_not_read(tmp_path):
+def test_too_large_or_missing_documents_are_errors(tmp_path):
     (tmp_path / "a.json").touch()
     os.truncate(tmp_path / "a.json", MAX_BYTES + 1)
     with pytest.raises(DataError, match=f"{MAX_BYTES + 1} bytes are no config"):
@@ -118,13 +118,13 @@ def test_a_document_that_is_too_large_or_missing_is_not_read(tmp_path):
         read_document(tmp_path / "b.json")
 
 
-def make_pipe(path):
+def create_pipe(path):
     os.mkfifo(path)
 
 
-def make_socket(path):
+def create_socket(path):
     here = os.getcwd()
-    os.chdir(path.parent)  # the name of a socket has at most 108 bytes
+    os.chdir(path.parent)  # a socket path has at most 108 bytes
     try:
         with socket.socket(socket.AF_UNIX) as listening:
             listening.bind(path.name)
@@ -132,26 +132,26 @@ def make_socket(path):
         os.chdir(here)
 
 
-def make_link_to_device(path):
+def create_link_to_device(path):
     path.symlink_to("/dev/zero")
 
 
-def make_link_to_pipe(path):
+def create_link_to_pipe(path):
     os.mkfifo(path.with_name("pipe"))
     path.symlink_to("pipe")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no pipes there")
-@pytest.mark.parametrize("make", [make_pipe, make_socket, make_link_to_device, make_link_to_pipe])
+@pytest.mark.parametrize("create", [create_pipe, create_socket, create_link_to_device, create_link_to_pipe])
 @pytest.mark.parametrize("read", [read_document, sha256, lambda path: open_plain(path).__enter__()])
-def test_what_is_no_plain_file_is_refused_and_never_waited_for(tmp_path, make, read):
-    make(tmp_path / "a.json")
+def test_special_files_are_refused_without_blocking(tmp_path, create, read):
+    create(tmp_path / "a.json")
     with pytest.raises(Refused, match="a.json' is not a plain file"):
         read(tmp_path / "a.json")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no pipes there")
-def test_a_file_that_becomes_a_pipe_between_the_look_and_the_opening(tmp_path, monkeypatch):
+def test_file_replaced_by_a_pipe_between_stat_and_open_is_refused(tmp_path, monkeypatch):
     os.mkfifo(tmp_path / "a.json")
     monkeypatch.setattr("hftool.storage.json_documents.check_plain", lambda path: None)
     with pytest.raises(Refused, match="is not a plain file"):

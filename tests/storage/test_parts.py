@@ -1,4 +1,4 @@
-"""What a process that was killed left half written, and two processes that write the same output."""
+"""Partial files of killed processes, and two processes that write the same output."""
 
 import contextlib
 import json
@@ -27,16 +27,16 @@ with kind(path) as it:
 """
 
 
-def begun(kind, path):
-    """A process that is in the middle of writing `path`."""
+def start_writing(kind, path):
+    """A process that has begun to write `path` and waits."""
     command = [sys.executable, "-c", WRITE, kind, str(path)]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "begun\n"
     return process
 
 
-def end(process, number=signal.SIGKILL):
-    process.send_signal(number)
+def terminate(process, signal_number=signal.SIGKILL):
+    process.send_signal(signal_number)
     process.communicate()
 
 
@@ -53,11 +53,11 @@ def write(kind, path):
             (folder / "a").write_text("whole")
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGTERM])
 @pytest.mark.parametrize("kind", ["file", "folder"])
 @pytest.mark.parametrize("name", ["out.csv", "a b [1].*"])
-def test_what_a_killed_process_left_is_removed_by_the_next_of_the_same_name(tmp_path, kind, number, name):
-    end(begun(kind, tmp_path / name), number)
+def test_partial_file_of_a_killed_process_is_removed_by_the_next_writer(tmp_path, kind, signal_number, name):
+    terminate(start_writing(kind, tmp_path / name), signal_number)
     assert len(names(tmp_path)) == 1
     (tmp_path / ".other.12345678.part").write_text("of another name")
     (tmp_path / f".{name}.part").write_text("of a user")
@@ -66,24 +66,24 @@ def test_what_a_killed_process_left_is_removed_by_the_next_of_the_same_name(tmp_
 
 
 @pytest.mark.parametrize("kind", ["file", "folder"])
-def test_what_another_process_is_writing_stays(tmp_path, kind):
+def test_partial_file_of_a_running_process_is_kept(tmp_path, kind):
     path = tmp_path / "out"
-    other = begun(kind, path)
+    other = start_writing(kind, path)
     try:
         with pytest.raises(OutputUnavailable, match=r"out' is being written by another process"):
             check_output(path)
-        with whole_file(path) as handle:  # one that may overwrite goes on
+        with whole_file(path) as handle:  # with overwrite=True writing is allowed
             handle.write("whole")
         assert len(names(tmp_path)) == 2
     finally:
-        end(other)
+        terminate(other)
     path.unlink()
     write(kind, path)
     assert names(tmp_path) == ["out"]
 
 
 def wait_until_free(path):
-    """A process that was just forked closes what it inherited first; it may not have come to that yet."""
+    """Waits until a forked process has closed the file descriptors that it inherited."""
     for _ in range(100):
         with contextlib.suppress(OutputUnavailable):
             return check_output(path)
@@ -91,7 +91,7 @@ def wait_until_free(path):
     return check_output(path)
 
 
-def test_a_forked_process_does_not_hold_what_was_being_written(tmp_path):
+def test_forked_process_does_not_keep_the_output_locked(tmp_path):
     if not hasattr(os, "fork"):
         pytest.skip("nothing is forked there")
     fork = WRITE.replace("    print(", "    import os\n    if not os.fork():\n        time.sleep(60)\n    print(", 1)
@@ -110,15 +110,15 @@ def test_a_forked_process_does_not_hold_what_was_being_written(tmp_path):
         process.stdout.close()
 
 
-def test_of_two_that_write_one_output_the_second_is_73(tmp_path):
+def test_output_that_appears_while_writing_is_73(tmp_path):
     path = tmp_path / "out.csv"
     with pytest.raises(OutputUnavailable, match="exists already") as caught, whole_file(path, overwrite=False) as handle:
         handle.write("second")
-        path.write_text("first")  # it came meanwhile
+        path.write_text("first")  # appears while the second is being written
     assert caught.value.code == 73 and path.read_text() == "first" and names(tmp_path) == ["out.csv"]
 
 
-def test_a_disk_without_links_takes_no_name_twice_either(tmp_path, monkeypatch):
+def test_output_is_not_overwritten_on_disks_without_hard_links(tmp_path, monkeypatch):
     def no_links(*paths):
         raise PermissionError(1, "Operation not permitted")
 
@@ -133,11 +133,11 @@ def test_a_disk_without_links_takes_no_name_twice_either(tmp_path, monkeypatch):
     assert path.read_text() == "first"
 
 
-def test_two_predict_into_one_out(tmp_path, tiny_run, cli):
-    """The one that is under way is answered; the other is 73 at once, and once it is over, 73 as well."""
+def test_two_predicts_with_one_output(tmp_path, tiny_run, cli):
+    """The second process exits with 73 at once, while the first is running and after it has finished."""
     rows = tmp_path / "rows.jsonl"
     rows.write_text("".join(json.dumps({"sentence": row["sentence"]}) + "\n" for row in film_rows(4)))
-    other = begun("file", tmp_path / "out.csv")
+    other = start_writing("file", tmp_path / "out.csv")
     began = time.monotonic()
     try:
         code, _, err = cli("predict", tiny_run, rows, "--out", tmp_path / "out.csv")
@@ -151,8 +151,8 @@ def test_two_predict_into_one_out(tmp_path, tiny_run, cli):
 
 
 @pytest.mark.parametrize("verb", [["save"], ["deploy", "--to", "docker"]])
-def test_verbs_that_write_folders_tidy_up(tmp_path, tiny_run, cli, verb):
-    end(begun("folder", tmp_path / "made"))
-    left = names(tmp_path)
-    assert cli(verb[0], tiny_run, *verb[1:], "--out", tmp_path / "made")[0] == 0
-    assert len(left) == 1 and names(tmp_path) == ["made"]
+def test_verbs_remove_partial_folders(tmp_path, tiny_run, cli, verb):
+    terminate(start_writing("folder", tmp_path / "output"))
+    partial_files = names(tmp_path)
+    assert cli(verb[0], tiny_run, *verb[1:], "--out", tmp_path / "output")[0] == 0
+    assert len(partial_files) == 1 and names(tmp_path) == ["output"]

@@ -23,7 +23,7 @@ from hftool.storage.run_folder import (
 )
 
 
-def test_a_run_is_told_by_its_files(tmp_path):
+def test_run_folder_is_recognized_by_its_files(tmp_path):
     run = Run(tmp_path)
     assert not run.is_run()
     run.config.write_text(""), run.manifest.write_text("{}")
@@ -33,7 +33,7 @@ def test_a_run_is_told_by_its_files(tmp_path):
     assert (run.log.name, run.rejected.name, run.checkpoints.name) == ("log.jsonl", "rejected.jsonl", "checkpoints")
 
 
-def test_an_output_that_exists_or_cannot_be_made_is_73(tmp_path):
+def test_output_that_exists_or_cannot_be_created_is_73(tmp_path):
     check_output(tmp_path / "new" / "deep")
     (tmp_path / "file").write_text("x")
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
@@ -49,7 +49,7 @@ def test_an_output_that_exists_or_cannot_be_made_is_73(tmp_path):
         create_folder(tmp_path)
 
 
-def test_two_runs_in_one_second_get_two_folders(tmp_path):
+def test_two_runs_in_one_second_have_two_folders(tmp_path):
     first = fresh_run_path(tmp_path, "a", "now")
     first.mkdir()
     assert [first.name, fresh_run_path(tmp_path, "a", "now").name] == ["a-now", "a-now-1"]
@@ -58,7 +58,7 @@ def test_two_runs_in_one_second_get_two_folders(tmp_path):
 HOLD = "import sys, pathlib\nfrom hftool.storage.run_folder import locked\nwith locked(pathlib.Path(sys.argv[1])):\n print('held', flush=True)\n sys.stdin.read()"
 
 
-def test_a_second_process_is_73_and_a_dead_one_holds_nothing(tmp_path):
+def test_lock_of_a_live_process_is_73_and_of_a_dead_one_is_free(tmp_path):
     (tmp_path / ".lock").write_text("123456 left by a process that died")
     holder = subprocess.Popen([sys.executable, "-c", HOLD, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
@@ -75,18 +75,18 @@ def test_a_second_process_is_73_and_a_dead_one_holds_nothing(tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing is forked there")
-def test_a_forked_process_does_not_hold_the_lock_of_one_that_was_killed(tmp_path):
-    """As those that prepare batches, which outlive a kill -9 by seconds."""
+def test_forked_process_does_not_hold_the_lock_of_its_killed_parent(tmp_path):
+    """For example data loader workers, which outlive a kill -9 by seconds."""
     fork = HOLD.replace(" print(", " import os, time\n if not os.fork():\n  time.sleep(60)\n print(", 1)
     command = [sys.executable, "-c", fork, tmp_path]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True) as holder:
         try:
             assert holder.stdout.readline() == b"held\n"
             with pytest.raises(OutputUnavailable), locked(tmp_path):
-                pass  # the forked one took nothing away
+                pass  # the fork did not release the lock
             holder.kill()
             holder.wait()
-            for _ in range(100):  # the forked one closes what it inherited first; it may not have come to that yet
+            for _ in range(100):  # the fork may not have closed the inherited descriptor yet
                 with contextlib.suppress(OutputUnavailable), locked(tmp_path):
                     break
                 time.sleep(0.1)
@@ -96,7 +96,7 @@ def test_a_forked_process_does_not_hold_the_lock_of_one_that_was_killed(tmp_path
             os.killpg(holder.pid, signal.SIGKILL)
 
 
-def test_a_file_appears_whole_or_not_at_all(tmp_path):
+def test_file_is_written_atomically(tmp_path):
     path = tmp_path / "out.txt"
     with pytest.raises(RuntimeError), whole_file(path) as handle:
         handle.write("half")
@@ -119,7 +119,7 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path):
         pass
 
 
-def test_a_failed_write_is_74_and_leaves_the_old_file(tmp_path):
+def test_failed_write_is_74_and_keeps_the_old_file(tmp_path):
     path = tmp_path / "out.txt"
     path.write_text("old")
     with pytest.raises(StorageError, match=r"out.txt' failed: No space left on device") as caught, whole_file(path) as handle:
@@ -131,7 +131,7 @@ def test_a_failed_write_is_74_and_leaves_the_old_file(tmp_path):
     assert path.read_text() == "old" and len(list(tmp_path.iterdir())) == 1
 
 
-def test_a_folder_appears_whole_or_not_at_all(tmp_path):
+def test_folder_is_written_atomically(tmp_path):
     path = tmp_path / "model"
     for error, seen in ((RuntimeError("odd"), RuntimeError), (OSError(28, "No space left on device"), StorageError)):
         with pytest.raises(seen) as caught, whole_folder(path) as folder:
@@ -149,7 +149,7 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path):
     assert [p.name for p in path.iterdir()] == ["deep"] and [p.name for p in tmp_path.iterdir()] == ["model"]
 
 
-def test_json_comes_back_and_holds_no_nan(tmp_path):
+def test_json_round_trip_without_nan(tmp_path):
     path = tmp_path / "a.json"
     write_json(path, {"ä": [1, 2.5, None]})
     assert read_json(path) == {"ä": [1, 2.5, None]}
@@ -162,7 +162,7 @@ def test_json_comes_back_and_holds_no_nan(tmp_path):
             read_json(path)
 
 
-def test_lines_are_added(tmp_path):
+def test_lines_are_appended(tmp_path):
     path = tmp_path / "log.jsonl"
     append_lines(path, [{"a": 1}])
     append_lines(path, [{"b": "ä"}, {}])
