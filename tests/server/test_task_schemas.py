@@ -14,6 +14,7 @@ from hftool.heads.inputs import InputSpec, input_spec
 from hftool.models import HeadConfig
 from hftool.registry.heads import head_names
 from hftool.server.limits import Limits
+from hftool.server.protocols.openai import completion_request
 from hftool.server.protocols.requests import HttpError
 from hftool.server.protocols.schemas import inputs_type, json_schema, text_type, validate
 from hftool.server.protocols.tasks import options_of, request_model
@@ -123,6 +124,26 @@ def test_parameters_out_of_range_are_errors(given, message):
     with pytest.raises((HttpError, UsageError)) as caught:
         options("text2text", given, max_new_tokens=9, stops=1)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"n": 9}, "'n' must be a whole number, at least 1 and at most 8, not 9"),
+        ({"top_p": 0}, "'top_p' must be a number, over 0 and at most 1, not 0"),
+        ({"echo": True}, "'echo' must be false"),
+        ({"logprobs": 0}, "'logprobs' must be null, not 0"),
+        ({"logit_bias": {"5": 1}}, "'logit_bias' must be {}"),
+        ({"stop": {"a": 1}}, "'stop' must be a text of 1 to 256 characters or a list of texts, at most 4 texts of 1 to 256"),
+        ({"stream_options": {"include_usage": 5}}, "'stream_options.include_usage' must be true or false, not 5"),
+        ({"stream_options": {"usage": True}}, "'stream_options' holds 'usage'"),
+        ({"prompts": "a"}, "the body holds 'prompts'. It takes model, "),
+    ],
+)
+def test_a_field_of_a_completion_says_what_it_must_be(change, said):
+    with pytest.raises(HttpError) as caught:
+        validate(completion_request(Limits()), {"model": "m", "prompt": "a", **change})
+    assert caught.value.message.startswith(said) and caught.value.param == next(iter(change))
 
 
 def head(name, **head_config):

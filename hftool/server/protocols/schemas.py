@@ -196,8 +196,7 @@ def _required(schema: Mapping[str, Any]) -> str:
     if "maxLength" in schema:
         return f"a text of {schema['minLength']} to {schema['maxLength']} characters"
     bounds = " and ".join(words.format(_plain(schema[key])) for key, words in BOUNDS.items() if key in schema)
-    kind = str(schema["type"])
-    return KINDS.get(kind, kind) + (f", {bounds}" if bounds else "")
+    return KINDS.get(schema["type"], str(schema["type"])) + (f", {bounds}" if bounds else "")
 
 
 def _plain(number: float) -> str:

@@ -3,6 +3,7 @@
 import asyncio
 import copy
 import dataclasses
+import functools
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -76,12 +77,12 @@ class ServedModel:
         """Whether it generates text."""
         return self.head.sampling is not None
 
-    @property
+    @functools.cached_property
     def spec(self) -> HeadSpec:
         """The row of its head."""
         return head_spec(self.head.head_config.head)
 
-    @property
+    @functools.cached_property
     def reply(self) -> Callable[[Row, Answer, Any], Any]:
         """The function that makes a reply of an answer; its annotations are the types of the parameters and of the reply."""
         function: Callable[[Row, Answer, Any], Any] = self.spec.module("schema").reply

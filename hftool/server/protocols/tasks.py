@@ -71,7 +71,7 @@ async def predict(served: ServedModel, request: Request, limits: Limits, model: 
     if body.stream:
         raise HttpError(422, "'stream': this route does not stream; /v1/completions does", param="stream")
     try:
-        options, parameters = options_of(served, body.parameters)
+        options, parameters = options_of(served, body.parameters) if body.parameters else ({}, {})
     except HftoolError as error:
         raise unprocessable(error) from None
     rows, reply = body.inputs, served.reply
