@@ -39,7 +39,9 @@ $(VENV)/docs.done: pyproject.toml constraints.txt | $(VENV)/torch.done
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[docs]"
 	touch $@
 
-test: lint types unit
+# the types are checked beside the tests, whose closing line is the last one
+test: lint
+	$(MAKE) -j 2 types unit
 
 lint: | $(VENV)/dev.done
 	$(BIN)/ruff check .
@@ -49,7 +51,8 @@ types: | $(VENV)/dev.done
 
 # two processes of one thread each: most tests wait for nothing but the processor
 unit: | $(VENV)/dev.done
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --cov
+	$(BIN)/python -m compileall -q hftool
+	OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m pytest -n 2 --dist loadfile -p support.line_coverage
 
 soak: | $(VENV)/dev.done
 	$(BIN)/python -m pytest -m "not hub and not gpu" --override-ini addopts="--strict-markers"
@@ -71,4 +74,4 @@ minis: | $(VENV)/dev.done
 	$(BIN)/python benchmarks/minis.py --text "$(TEXT)" --work build/minis
 
 clean:
-	rm -rf $(VENV) runs build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .coverage
+	rm -rf $(VENV) runs build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
