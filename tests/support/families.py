@@ -7,7 +7,10 @@ import shutil
 import tempfile
 from pathlib import Path
 
-HOME = Path(tempfile.mkdtemp(prefix="hftool-families-"))
+from support.session_folders import made_once, session_folder
+
+SHARED = session_folder("families")
+HOME = Path(tempfile.mkdtemp(prefix="hftool-families-"))  # of this process
 atexit.register(shutil.rmtree, HOME, ignore_errors=True)
 
 COLOURS = ("red", "blue", "green", "white")
@@ -119,10 +122,14 @@ KINDS = {  # model type -> its tokenizer, its model
 @functools.cache
 def folder(kind):
     """A pre-trained checkpoint (its weights drawn from a seed) of the family, as a folder. Do not change it."""
+    return made_once(SHARED, kind, lambda: _save_checkpoint(kind))
+
+
+def _save_checkpoint(kind):
     import torch
 
     make_tokenizer, make_model = KINDS[kind]
-    path = HOME / kind
+    path = SHARED / kind
     tokenizer = make_tokenizer()
     tokenizer.model_max_length = 64
     torch.manual_seed(0)
@@ -251,17 +258,27 @@ LR = {"t5": {"lr": 5e-3}}  # T5 takes steps by Adafactor as large as 1e-2: Raffe
 
 @functools.cache
 def learnt(kind, lesson):
-    """A finished run of the family on the rows of the lesson, which are its validation rows, too; and what was said meanwhile.
+    """A finished run of the family on the rows of the lesson, which are its validation rows, too; and its notices.
 
-    Do not change its folder.
+    It is made once for all processes of the session. Do not change its folder.
     """
+    return made_once(SHARED, f"{kind}-{lesson}", lambda: _finetune(kind, lesson, SHARED / f"{kind}-{lesson}-run"))
+
+
+@functools.cache
+def short_run(kind, lesson):
+    """The same after four steps, for tests that do not ask how good the model is."""
+    name = f"{kind}-{lesson}-short"
+    return made_once(SHARED, name, lambda: _finetune(kind, lesson, SHARED / f"{name}-run", max_steps=4))
+
+
+def _finetune(kind, lesson, out, **more):
     from hftool import workflow
 
     head, rows, knobs = LESSONS[lesson]
-    path = write_jsonl(HOME / f"{kind}-{lesson}.jsonl", rows())
+    path = write_jsonl(out.with_suffix(".jsonl"), rows())
     config = {"lr": 3e-3, "batch_size": 8, "schedule": "constant", "warmup": 0, "weight_decay": 0, **knobs, **LR.get(kind, {})}
-    config |= {"train": str(path), "validation": str(path), "allow_leak": True, "eval_steps": 1000, "patience": 0}
+    config |= {"train": str(path), "validation": str(path), "allow_leak": True, "eval_steps": 1000, "patience": 0, **more}
     events = []
-    out = HOME / f"{kind}-{lesson}-run"
     result = workflow.finetune(str(folder(kind)), config=config, head=head, out=out, progress=events.append)
     return result, [event.text for event in events if event.kind == "notice"]

@@ -184,7 +184,7 @@ def test_a_run_saves_by_the_clock(tiny_bert, tmp_path):
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_an_evaluation_that_draws_changes_no_run_that_goes_on(tiny_bert, tmp_path, when):
+def test_an_evaluation_that_draws_random_numbers_changes_no_resumed_run(tiny_bert, tmp_path, when):
     """The checkpoint before an evaluation has the generators of before it, the one after it those of after it."""
     copy = tmp_path / "copy"
 
@@ -226,15 +226,15 @@ def poison(trainer, *steps):
     trainer.head = Poisoned()
 
 
-def test_a_step_without_a_finite_gradient_is_skipped_counted_and_said(tiny_bert, tmp_path):
-    said = []
-    trainer = make_trainer(tiny_bert, tmp_path / "a", max_steps=5, progress=said.append)
+def test_a_step_without_a_finite_gradient_is_skipped_counted_and_noticed(tiny_bert, tmp_path):
+    notices = []
+    trainer = make_trainer(tiny_bert, tmp_path / "a", max_steps=5, progress=notices.append)
     poison(trainer, 2, 5)
     assert trainer.train().step == 5
     assert trainer.finite.skipped == 2
     assert all(bool(torch.isfinite(p).all()) for p in trainer.model.parameters())
     assert [line["step"] for line in log_of(trainer) if "loss" in line] == [1, 3, 4]
-    assert [e.text for e in said if e.kind == "notice"] == [
+    assert [e.text for e in notices if e.kind == "notice"] == [
         f"step {n} is skipped: its loss or gradient is NaN or infinite" for n in (2, 5)
     ]
 
@@ -296,7 +296,7 @@ def _rows_of_step(trainer, step):
     ]
 
 
-def test_without_lines_rows_are_told_by_their_position(tiny_bert, tmp_path):
+def test_without_lines_rows_are_named_by_their_position(tiny_bert, tmp_path):
     trainer = make_trainer(tiny_bert, tmp_path / "a", epochs=9.0)
     poison(trainer, *range(1, 99))
     with pytest.raises(RunStopped, match=r"\(train rows \d+(, \d+)*, counted from 1 without those left out\)"):

@@ -218,7 +218,7 @@ def test_the_hook_would_have_seen_it(tmp_path):
 
 
 def test_safetensors_with_a_zip_behind_them_are_damaged(tiny_run, tmp_path, cli):
-    """65 and not 77: no zip can be told from any other rest, and nothing reads it."""
+    """65 and not 77: a zip archive cannot be distinguished from other trailing bytes, and nothing reads it."""
     folder = shutil.copytree(tiny_run / "model", tmp_path / "model")
     polyglot(folder, str(tmp_path / "canary"))
     code, _, err = cli("classify", folder, "a warm film")
