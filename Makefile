@@ -56,7 +56,8 @@ types: | $(VENV)/dev.done
 # two processes of one thread each: most tests wait for nothing but the processor
 unit: | $(VENV)/dev.done
 	TMPDIR=$$(mktemp -d $(MEMORY)) && export TMPDIR && trap 'rm -rf "$$TMPDIR"' EXIT && \
-	OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m pytest -n 2 --dist loadfile -p support.line_coverage
+	OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m pytest -n 2 --dist loadfile \
+		-p support.line_coverage -p support.fewer_collections
 
 soak: | $(VENV)/dev.done
 	$(BIN)/python -m pytest -m "not hub and not gpu" --override-ini addopts="--strict-markers"
