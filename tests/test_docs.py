@@ -108,7 +108,7 @@ class PageRunner:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """The folder in which the pages are run one after the other: some go on with the run of own-data.md."""
+    """The folder in which the pages are run one after the other: some use the run of own-data.md."""
     return tmp_path_factory.mktemp("docs")
 
 

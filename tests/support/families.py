@@ -1,17 +1,14 @@
-"""Tiny models of every family, made on the spot, each with a tokenizer trained here; and rows that they can learn by heart."""
+"""Tiny models of every family, each with a tokenizer, and rows that they can memorize."""
 
-import atexit
 import functools
 import json
-import shutil
 import tempfile
 from pathlib import Path
 
 from support.session_folders import made_once, session_folder
 
 SHARED = session_folder("families")
-HOME = Path(tempfile.mkdtemp(prefix="hftool-families-"))  # of this process
-atexit.register(shutil.rmtree, HOME, ignore_errors=True)
+HOME = Path(tempfile.mkdtemp(dir=SHARED))  # of this process
 
 COLOURS = ("red", "blue", "green", "white")
 THINGS = ("cat", "dog", "car", "hat", "cup", "bed", "box", "pen")
@@ -28,7 +25,7 @@ CORPUS = [
     *"abcdefghijklmnopqrstuvwxyz",
 ]
 SIZE = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 96}
-CALM = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}  # what is learnt by heart needs no dropout
+CALM = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}  # memorizing needs no dropout
 
 
 def _bert(tokenizer):
@@ -188,12 +185,12 @@ def answer_rows(count=64):
 
 
 def text_rows(count=64):
-    """Running text that says one word over and over before it goes on to another."""
+    """Running text that repeats one word many times, then another."""
     return [{"text": " ".join([THINGS[i % 8]] * (20 + i % 5))} for i in range(count)]
 
 
 def completion_rows(count=64):
-    """A prompt, and the text that goes on with it."""
+    """A prompt and its completion."""
     return [
         {"prompt": f"the {COLOURS[i % 4]} {THINGS[i // 4 % 8]} is", "completion": f" {'warm' if i % 4 < 2 else 'cold'} ."}
         for i in range(count)
@@ -241,7 +238,7 @@ ASKED = {
     "fill": ("text", ""),
     "embed": ("sentence1", "sentence2"),
 }
-# what a test trains -> the head, its rows, and the knobs that make 64 rows known by heart in some tens of steps
+# lesson -> the head, its rows, and the settings with which 64 rows are memorized in some tens of steps
 LESSONS = {
     "classify": ("classify", classify_rows, {"epochs": 10}),
     "regression": ("classify", regression_rows, {"epochs": 20, "schedule": "linear"}),

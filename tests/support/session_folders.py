@@ -12,14 +12,15 @@ from pathlib import Path
 
 from filelock import FileLock
 
-SESSION = os.environ.get("PYTEST_XDIST_TESTRUNUID", f"{os.getpid()}")
+OWNER = not {"TEST_SESSION", "PYTEST_XDIST_TESTRUNUID"} & os.environ.keys()
+SESSION = os.environ.setdefault("TEST_SESSION", os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid())))  # also of children
 
 
 def session_folder(name):
     """A folder of this session. A session of one process removes it; `make unit` removes its whole TMPDIR."""
     folder = Path(tempfile.gettempdir()) / f"hftool-{name}-{SESSION}"
     folder.mkdir(exist_ok=True)
-    if "PYTEST_XDIST_TESTRUNUID" not in os.environ:
+    if OWNER:
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
 

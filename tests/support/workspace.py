@@ -1,4 +1,4 @@
-"""Training runs of one small model in one folder, as processes that can be killed; and the run that nobody interrupts."""
+"""Training runs of one small model in one folder, as processes that can be killed; and the run that is not interrupted."""
 
 from conftest import film_rows, write_tsv
 from support.command_words import last_wins
@@ -48,7 +48,7 @@ class Workspace:
         return outcome
 
     def reference(self):
-        """What the run that nobody interrupts ends with, and its disk operations as (operation, path)."""
+        """What the run that is not interrupted ends with, and its disk operations as (operation, path)."""
         if self._reference is None:
             trace = self.folder / "operations"
             outcome = self.start("reference", trace=trace).wait()

@@ -97,6 +97,7 @@ def run(request, tmp_path_factory):
         "batch_size": 8,
         "log_steps": 1,
         "patience": 0,
+        "eval_steps": 1000,
         "train": str(path),
         "validation": str(path),
         "allow_leak": True,

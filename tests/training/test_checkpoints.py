@@ -269,7 +269,7 @@ def test_a_full_disk_is_74_and_the_older_checkpoint_is_whole(tmp_path, room):
         shutil.which("mount") is None
         or subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={room}", "tmpfs", small]).returncode
     ):
-        pytest.skip("this machine lets nobody mount a tmpfs")
+        pytest.skip("a tmpfs cannot be mounted here")
     try:
         store = CheckpointManager(small / "checkpoints", keep=2)
         net, optimizer = trained()

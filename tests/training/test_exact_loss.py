@@ -119,39 +119,40 @@ def uneven(lesson, rows):
     return rows
 
 
-def test_two_processes_learn_and_measure_what_one_does_and_only_the_first_writes(tmp_path):
-    """The environment is that of torchrun: see the test below for torchrun itself."""
-    one = start(tmp_path / "output-one", words_for(tmp_path, "one", "--batch-size", "16"))
-    two = [
-        start(tmp_path / f"output-{rank}", words_for(tmp_path, "two", "--batch-size", "8"), environment=environment)
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    """A folder with a run of two processes, whose environment is that of torchrun (see below for torchrun itself)."""
+    folder = tmp_path_factory.mktemp("pair")
+    started = [
+        start(folder / f"output-{rank}", words_for(folder, "two", "--batch-size", "8"), environment=environment)
         for rank, environment in enumerate(environments(free_port()))
     ]
-    alone, first, second = one.wait(), *(going.wait() for going in two)
-    assert (alone.code, first.code, second.code) == (0, 0, 0), (alone.err, first.err, second.err)
-    assert second.err == ""
-    wanted, found = log_of(tmp_path / "one"), log_of(tmp_path / "two")
+    first, second = (process.wait() for process in started)
+    assert (first.code, second.code, second.err) == (0, 0, ""), (first.err, second.err)
+    return folder
+
+
+def test_two_processes_learn_and_measure_what_one_does_and_only_the_first_writes(pair):
+    alone = start(pair / "output-one", words_for(pair, "one", "--batch-size", "16")).wait()
+    assert alone.code == 0, alone.err
+    wanted, found = log_of(pair / "one"), log_of(pair / "two")
     assert [line["step"] for line in found] == [line["step"] for line in wanted] == [1, 2, 3, 3, 4, 5, 6, 6]
     for here, there in zip(found, wanted, strict=True):
         assert here.keys() == there.keys()
         for key in {"loss", "grad_norm", "lr"} & here.keys():
             assert here[key] == pytest.approx(there[key], rel=1e-4)
-    weights = [load_file(tmp_path / name / "model" / "model.safetensors") for name in ("one", "two")]
+    weights = [load_file(pair / name / "model" / "model.safetensors") for name in ("one", "two")]
     for name, tensor in weights[0].items():
         torch.testing.assert_close(weights[1][name], tensor, rtol=1e-3, atol=1e-5, msg=name)
-    measured = [json.loads((tmp_path / name / "metrics.json").read_text())["validation"] for name in ("one", "two")]
+    measured = [json.loads((pair / name / "metrics.json").read_text())["validation"] for name in ("one", "two")]
     assert measured[0]["rows"] == measured[1]["rows"] == 41
     assert measured[1]["loss"] == pytest.approx(measured[0]["loss"], rel=1e-4)
 
 
-def test_what_several_processes_measure_is_what_one_measures_of_the_same_weights(tmp_path, cli):
+def test_what_several_processes_measure_is_what_one_measures_of_the_same_weights(pair, cli):
     """41 rows are an odd number: no row may be counted twice or not at all."""
-    going = [
-        start(tmp_path / f"output-{rank}", words_for(tmp_path, "two", "--batch-size", "8"), environment=environment)
-        for rank, environment in enumerate(environments(free_port()))
-    ]
-    assert [one.wait().code for one in going] == [0, 0]
-    together = json.loads((tmp_path / "two" / "metrics.json").read_text())["validation"]
-    code, out, err = cli("evaluate", tmp_path / "two", "--split", "validation", "--json")
+    together = json.loads((pair / "two" / "metrics.json").read_text())["validation"]
+    code, out, err = cli("evaluate", pair / "two", "--split", "validation", "--json")
     assert code == 0, err
     alone = json.loads(out)
     alone = alone.get("metrics", alone)

@@ -399,7 +399,7 @@ def small_disk(tmp_path):
     if not hasattr(os, "geteuid") or os.geteuid() != 0 or shutil.which("mount") is None:
         pytest.skip("only root may mount a small tmpfs")
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", place], capture_output=True).returncode:
-        pytest.skip("this machine lets nobody mount a tmpfs")
+        pytest.skip("a tmpfs cannot be mounted here")
     yield place
     subprocess.run(["umount", "-l", place], check=True)
 

@@ -252,7 +252,7 @@ def test_a_skipped_step_leaves_weights_and_optimizer_as_they_were(tiny_bert, tmp
 
 @pytest.mark.parametrize("old", [False, True])
 def test_a_first_step_after_resuming_that_is_skipped_is_logged_as_in_one_piece(tiny_bert, tmp_path, old):
-    """The norm that the log names is of the last step that was taken, which was before the cut; older checkpoints have none."""
+    """The logged norm is that of the last step taken, which was before the cut; older checkpoints have none."""
     whole = make_trainer(tiny_bert, tmp_path / "whole", max_steps=4, log_steps=3, save_steps=1, keep=9)
     poison(whole, 3)
     whole.train()
@@ -381,7 +381,7 @@ def test_estimating_leaves_everything_bitwise_as_it_was(tiny_bert, tmp_path):
 def test_estimating_takes_fewer_rows_where_memory_runs_out(tiny_bert, tmp_path, room):
     trainer = make_trainer(tiny_bert, tmp_path / "a")
     before, state, real, tried = weights_of(trainer), torch.get_rng_state(), trainer.backward, []
-    trainer.meter.loss, trainer.meter.count = 1.5, 3  # of a run that goes on
+    trainer.meter.loss, trainer.meter.count = 1.5, 3  # of a resumed run
 
     def backward(batches):
         tried.append(len(batches[0]["input_ids"]))

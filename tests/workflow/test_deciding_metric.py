@@ -1,4 +1,4 @@
-"""Which checkpoint of a run is kept, by which metric, and what is said of it at the end."""
+"""Which checkpoint of a run is kept, by which metric, and how that is reported."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""What a model is asked for when nobody says: by its card, by its row of the registry, by the class that its config names."""
+"""The head of a model when none is given: by its model card, its row of the registry, or the class that its config names."""
 
 import json
 import shutil
@@ -121,7 +121,7 @@ def test_weights_of_labels_never_tag_words():
 
 
 def test_a_body_that_lacks_layers_is_no_model_that_embeds(tmp_path):
-    """One without a pooler is: nobody asks it."""
+    """A model without a pooler is accepted: its head does not read one."""
     folder = copy(families.folder("bert"), tmp_path / "deeper", num_hidden_layers=3)
     assert not workflow.load(str(families.folder("bert")), head="embed").new_weights
     with pytest.raises(ConfigError, match="of another architecture: they lack encoder.layer.2"):

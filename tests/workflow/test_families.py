@@ -1,4 +1,4 @@
-"""Every head of every family learns 64 rows by heart, and answers the same after saving and in plain transformers."""
+"""Every head of every family memorizes 64 rows, and answers the same after saving and in plain transformers."""
 
 import re
 
@@ -62,7 +62,7 @@ def is_right(lesson, answer, row):
     ("kind", "lesson"),
     [pair if pair in LEARNT else pytest.param(*pair, marks=pytest.mark.slow) for pair in (*TAUGHT, *BESIDES)],
 )
-def test_it_learns_64_rows_by_heart(kind, lesson):
+def test_it_memorizes_64_rows(kind, lesson):
     result, _ = families.learnt(kind, lesson)
     measured = result.metrics["validation"]
     rows = families.LESSONS[lesson][1]()

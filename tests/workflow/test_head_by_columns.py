@@ -11,7 +11,7 @@ from support import families
 
 
 def train(kind, path, tmp_path, *, head=None, **knobs):
-    """A run of one step -> its card, and what was said."""
+    """A run of one step -> its model card and its notices."""
     events = []
     config = {"max_steps": 1, "allow_leak": True, "validation_share": 0.25, **knobs}
     result = workflow.finetune(

@@ -45,7 +45,7 @@ def begin(out="a", task="reviews.tsv", model="tiny", **knobs):
 
 
 def resumed(run, **more):
-    """What a resumed run says, when it went on from its checkpoint to its end."""
+    """The notices of a run that is resumed from its checkpoint and finishes."""
     notices = []
     result = workflow.resume(run, offline=True, progress=lambda event: notices.append(event.text), **more)
     assert "resuming after step 2 of " in "\n".join(notices) and result.run.is_finished()
