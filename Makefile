@@ -8,6 +8,10 @@ TORCH = torch==2.13.0
 # empty: the newest releases that pyproject.toml allows
 CONSTRAINTS = --constraint constraints.txt
 NEWEST = build/newest
+# where mktemp makes the folder of the tests: in memory, if there is room, as training waits for the disk at each checkpoint
+MEMORY = $(shell df --output=avail /dev/shm 2>/dev/null | awk 'NR == 2 && $$1 > 4000000 { print "-p /dev/shm" }')
+# --no-compile: modules are compiled when they are first imported; to compile all takes as long as to install them
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: quickstart test lint types unit soak newest docs minis clean
 
@@ -24,22 +28,24 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/torch.done: | $(VENV)/bin/python
-	$(BIN)/pip install --quiet $(CONSTRAINTS) $(TORCH)
+	$(BIN)/pip install --quiet --no-compile $(CONSTRAINTS) $(TORCH)
 	touch $@
 
 $(VENV)/quickstart.done: pyproject.toml constraints.txt | $(VENV)/torch.done
-	$(BIN)/pip install --quiet $(CONSTRAINTS) --editable ".[offline]"
+	$(BIN)/pip install --quiet --no-compile $(CONSTRAINTS) --editable ".[offline]"
 	touch $@
 
 $(VENV)/dev.done: pyproject.toml constraints.txt | $(VENV)/torch.done
-	$(BIN)/pip install --quiet $(CONSTRAINTS) --editable ".[dev]"
+	$(BIN)/pip install --quiet --no-compile $(CONSTRAINTS) --editable ".[dev]"
 	touch $@
 
 $(VENV)/docs.done: pyproject.toml constraints.txt | $(VENV)/torch.done
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[docs]"
+	$(BIN)/pip install --quiet --no-compile --constraint constraints.txt --editable ".[docs]"
 	touch $@
 
-test: lint types unit
+# the types are checked beside the tests, whose closing line is the last one
+test: lint
+	$(MAKE) --no-print-directory -j 2 types unit
 
 lint: | $(VENV)/dev.done
 	$(BIN)/ruff check .
@@ -49,7 +55,9 @@ types: | $(VENV)/dev.done
 
 # two processes of one thread each: most tests wait for nothing but the processor
 unit: | $(VENV)/dev.done
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --cov
+	TMPDIR=$$(mktemp -d $(MEMORY)) && export TMPDIR && trap 'rm -rf "$$TMPDIR"' EXIT && \
+	OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m pytest -n 2 --dist loadfile \
+		-p support.line_coverage -p support.fewer_collections
 
 soak: | $(VENV)/dev.done
 	$(BIN)/python -m pytest -m "not hub and not gpu" --override-ini addopts="--strict-markers"
@@ -71,4 +79,4 @@ minis: | $(VENV)/dev.done
 	$(BIN)/python benchmarks/minis.py --text "$(TEXT)" --work build/minis
 
 clean:
-	rm -rf $(VENV) runs build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .coverage
+	rm -rf $(VENV) runs build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache

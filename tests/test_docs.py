@@ -56,7 +56,7 @@ def chunks(text):
         yield "bash", "\n".join(shell)
 
 
-class Desk:
+class PageRunner:
     """Runs the blocks of pages in one folder. `hftool` commands run in this process, for its imports take seconds.
 
     offline: whether each verb gets --offline, as HF_HUB_OFFLINE=1 would have it.
@@ -108,33 +108,33 @@ class Desk:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """The folder in which the pages are run one after the other: some go on with the run of own-data.md."""
+    """The folder in which the pages are run one after the other: some use the run of own-data.md."""
     return tmp_path_factory.mktemp("docs")
 
 
 @pytest.fixture
-def at_desk(folder, monkeypatch):
+def pages(folder, monkeypatch):
     monkeypatch.chdir(folder)
     for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "HFTOOL_LOCK"):  # --offline sets them for its process, which is ours
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
-    return Desk(folder)
+    return PageRunner(folder)
 
 
 @pytest.fixture
-def tickets(at_desk):
+def tickets(pages):
     """The run of own-data.md."""
-    if not (at_desk.folder / "runs/tickets/model").is_dir():
-        at_desk.run(DOCS / "how-to/own-data.md")
-    return at_desk
+    if not (pages.folder / "runs/tickets/model").is_dir():
+        pages.run(DOCS / "how-to/own-data.md")
+    return pages
 
 
-def test_a_csv_of_ones_own(at_desk, capfd):
-    assert at_desk.run(DOCS / "how-to/own-data.md") == 5
+def test_a_csv_of_ones_own(pages, capfd):
+    assert pages.run(DOCS / "how-to/own-data.md") == 5
     out, err = capfd.readouterr()
     assert "billing\t" in out or "billing " in out
     assert "columns: text='message', label='team'" in err
-    header, first = (at_desk.folder / "scored.csv").read_text().splitlines()[:2]
+    header, first = (pages.folder / "scored.csv").read_text().splitlines()[:2]
     assert header == "id,message,team,label,probability,probability_billing,probability_support"
     assert first.startswith("1,The invoice shows the wrong amount,billing,billing,")
 
@@ -179,18 +179,18 @@ def kind_lines(path):
     return [line for line in path.read_text().splitlines() if line.startswith("kind:")]
 
 
-def test_models_that_need_no_training(at_desk, capfd):
-    at_desk.run(DOCS / "how-to/generate-fill-embed.md")
+def test_models_that_need_no_training(pages, capfd):
+    pages.run(DOCS / "how-to/generate-fill-embed.md")
     assert "Once upon a time" in capfd.readouterr().out
-    alike, other = (at_desk.folder / "pairs-scored.csv").read_text().splitlines()[1:]
+    alike, other = (pages.folder / "pairs-scored.csv").read_text().splitlines()[1:]
     assert float(alike.rpartition(",")[2]) > 0.6 > float(other.rpartition(",")[2])
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no SIGTERM there")
-def test_a_run_is_stopped_and_goes_on(at_desk, capfd):
-    at_desk.run(DOCS / "how-to/resume.md")
+def test_a_run_is_stopped_and_resumed(pages, capfd):
+    pages.run(DOCS / "how-to/resume.md")
     out = capfd.readouterr().out
-    assert "best at step" in out and (at_desk.folder / "runs/long/model/model.safetensors").is_file()
+    assert "best at step" in out and (pages.folder / "runs/long/model/model.safetensors").is_file()
 
 
 def test_what_was_fetched_is_used_offline_and_locked(tiny_bert, monkeypatch, tmp_path, capfd):
@@ -204,19 +204,19 @@ def test_what_was_fetched_is_used_offline_and_locked(tiny_bert, monkeypatch, tmp
         ("dataset", sst2.repo): {sst2.revision: {"README.md": card, "sst2/train.csv": table.encode()}},
     }
     with led_hub(repos, monkeypatch, tmp_path / "home"):
-        Desk(tmp_path, offline=False).run(DOCS / "how-to/offline.md")
+        PageRunner(tmp_path, offline=False).run(DOCS / "how-to/offline.md")
     assert "fetched" in capfd.readouterr().out
     assert bert.revision in (tmp_path / "hftool.lock").read_text()
     assert (tmp_path / "runs/locked/model").is_dir()
 
 
-def test_the_machine_is_looked_at(at_desk, capfd):
-    at_desk.run(DOCS / "install.md")
+def test_the_machine_is_looked_at(pages, capfd):
+    pages.run(DOCS / "install.md")
     assert "versions" in capfd.readouterr().out
 
 
-def test_the_python_interface(at_desk, capfd):
-    at_desk.run(DOCS / "reference/python.md")
+def test_the_python_interface(pages, capfd):
+    pages.run(DOCS / "reference/python.md")
     assert "opened the door" in capfd.readouterr().out
 
 
@@ -229,8 +229,8 @@ def test_the_python_interface(at_desk, capfd):
         ("summarize", "bleu"),
     ],
 )
-def test_pages_that_train_for_a_minute(at_desk, capfd, page, shown):
-    at_desk.run(DOCS / f"how-to/{page}.md")
+def test_pages_that_train_for_a_minute(pages, capfd, page, shown):
+    pages.run(DOCS / f"how-to/{page}.md")
     assert shown in capfd.readouterr().out
 
 
@@ -298,7 +298,7 @@ def test_only_what_needs_a_network_docker_or_a_cluster_is_not_run():
             assert {line.split()[0] for line in joined(text) if line} <= NOT_RUN, page
 
 
-def test_every_block_says_what_it_is():
+def test_every_block_has_a_language():
     for page in PAGES:
         kinds = {kind for kind, _ in FENCE.findall(page.read_text(encoding="utf-8"))}
         assert kinds <= {"bash", "python", "console", "sh", "text"}, page

@@ -40,7 +40,7 @@ def test_it_is_small_and_in_fp16(name):
 
 
 @pytest.mark.parametrize("name", MINIS)
-def test_its_row_says_how_large_it_is(name):
+def test_its_row_has_its_number_of_parameters(name):
     import torch
     from transformers import AutoConfig, AutoModel
 

@@ -1,12 +1,11 @@
-"""Runs of training as real processes that end themselves, or are ended, at a moment that a test chooses.
+"""Training runs as real processes that are killed at a point that a test chooses.
 
-A process that has imported everything forks one run for each call: the import would take longer than the run.
-`python crash_injection.py K WORDS` does one alone. K 0 ends nothing and prints how many operations on the disk there were.
+A server that has imported everything forks one process for each run: the imports would take longer than the run.
+`python crash_injection.py K WORDS` does a single run. K 0 kills nothing and prints the number of disk operations.
 """
 
 import contextlib
 import hashlib
-import importlib
 import json
 import multiprocessing
 import os
@@ -14,21 +13,18 @@ import sys
 import time
 import traceback
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from hftool.cli.app import main
 from hftool.storage import atomic
 
 KILLED = 9  # the exit code of a run that ended itself
 NOT_REPEATED = ("seconds", "tokens_per_second", "seconds_saving")
-FAMILIES = ("bert", "roberta", "xlm_roberta", "electra", "gpt2", "t5")
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(
-    ["hftool.cli.app", "hftool.workflow", "accelerate", "pydantic", "jinja2", "sklearn.metrics", "transformers.models.auto"]
-    + [f"transformers.models.{name}.{kind}_{name}" for name in FAMILIES for kind in ("modeling", "tokenization")]
-    + ["transformers.convert_slow_tokenizer", "transformers.conversion_mapping", "seqeval.metrics"]
-)
+SERVER.set_forkserver_preload(["support.run_imports"])
 
 
 def run(at, words, trace=None):
@@ -60,8 +56,8 @@ def run(at, words, trace=None):
 
 
 @dataclass
-class Ended:
-    """How a run ended, and what it said."""
+class Outcome:
+    """The exit code of a run, its stdout and its stderr."""
 
     code: int
     out: str
@@ -69,8 +65,8 @@ class Ended:
 
 
 @dataclass
-class Going:
-    """A run that goes on."""
+class RunningProcess:
+    """A run that has been started."""
 
     process: Any
     folder: Path
@@ -79,31 +75,42 @@ class Going:
     def pid(self):
         return self.process.pid
 
-    def end(self, seconds=120):
-        """Wait for the end."""
+    def wait(self, seconds=120):
+        """Wait for the end; kill the process if it does not come."""
         self.process.join(seconds)
         if self.process.exitcode is None:
             self.process.kill()
-            raise AssertionError(f"still there after {seconds} s: {(self.folder / 'err').read_text()}")
+            raise AssertionError(f"still running after {seconds} s: {(self.folder / 'err').read_text()}")
         texts = [(self.folder / name).read_text(encoding="utf-8") for name in ("out", "err")]
         err = "".join(line for line in texts[1].splitlines(keepends=True) if "Writing model" not in line and line.strip())
-        return Ended(self.process.exitcode, texts[0], err)
+        return Outcome(self.process.exitcode, texts[0], err)
+
+
+def fork(target, *args):
+    """Call `target(*args)` in a process -> the process. The server that forks it has tests/ on its path, for its imports."""
+    path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    with mock.patch.dict(os.environ, {"PYTHONPATH": path}):
+        forkserver.ensure_running()
+    process = SERVER.Process(target=target, args=args)
+    process.start()
+    return process
 
 
 def start(folder, words, *, at=0, change=None, environment=None, cwd=None, trace=None, wait=None):
-    """Fork a run. folder: for its stdout and stderr. change: "module:function" that is called before it, to break something.
-    wait: a file; the run begins when it is there."""
+    """Fork a run.
+
+    folder: for its stdout and stderr. change: a function of `support.fault_injection` that breaks something before the run begins.
+    wait: a file; the run begins when it is there.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     plan = {"at": at, "words": list(map(str, words)), "change": change, "environment": environment or {}, "trace": trace}
     plan |= {"cwd": str(cwd) if cwd else None, "wait": str(wait) if wait else None, "trace": str(trace) if trace else None}
-    process = SERVER.Process(target=_work, args=(str(folder), plan))
-    process.start()
-    return Going(process, folder)
+    return RunningProcess(fork(_work, str(folder), plan), folder)
 
 
 def finish(folder, words, **more):
     """Fork a run and wait for its end."""
-    return start(folder, words, **more).end()
+    return start(folder, words, **more).wait()
 
 
 def _work(folder, plan):
@@ -119,10 +126,7 @@ def _work(folder, plan):
         time.sleep(0.01)
     code = 1
     try:
-        with contextlib.ExitStack() as stack:
-            if plan["change"]:
-                module, _, name = plan["change"].partition(":")
-                stack.enter_context(getattr(importlib.import_module(module), name)())
+        with plan["change"]() if plan["change"] else contextlib.nullcontext():
             code = run(plan["at"], plan["words"], plan["trace"]) if plan["at"] or plan["trace"] else main(plan["words"])
     except BaseException:
         traceback.print_exc()
@@ -131,7 +135,7 @@ def _work(folder, plan):
 
 
 def result(run):
-    """All that a run learnt and wrote, but for times: two of them are equal if and only if they are bitwise alike."""
+    """All that a run has written, except times: two results are equal if and only if the runs are bitwise the same."""
     from hftool.safety import sha256
 
     lines = [json.loads(line) for line in (run / "log.jsonl").read_text(encoding="utf-8").splitlines()]
@@ -148,7 +152,7 @@ def result(run):
 
 
 def _tensors(path):
-    """A digest of names and bits. Not of the file: safetensors writes the names of tied weights in an order of chance."""
+    """A digest of names and bits. Not of the file: safetensors writes the names of tied weights in a random order."""
     from safetensors.numpy import load_file
 
     whole = hashlib.sha256()
@@ -162,7 +166,7 @@ def _repeated(document):
 
 
 def leftovers(run):
-    """What a run should have tidied away, and damaged checkpoints; the lock stays."""
+    """Temporary files that a run should have removed, and damaged checkpoints; the lock stays."""
     return [path.relative_to(run).as_posix() for path in sorted(run.rglob(".*")) if path.name != ".lock"]
 
 

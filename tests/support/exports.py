@@ -1,15 +1,12 @@
 """Exported folders that tests share, made once a session; and hostile graphs. Copy a folder before you change it."""
 
-import atexit
 import dataclasses
 import functools
 import importlib
-import shutil
-import tempfile
-from pathlib import Path
 
-HOME = Path(tempfile.mkdtemp(prefix="hftool-exports-"))
-atexit.register(shutil.rmtree, HOME, ignore_errors=True)
+from support.session_folders import made_once, session_folder
+
+HOME = session_folder("exports")
 
 
 def random_head(kind, head):
@@ -33,14 +30,18 @@ def random_head(kind, head):
 
 @functools.cache
 def exported(kind, head, quantize=None):
-    """-> the folder of an export of `random_head`, the model itself, and its report."""
+    """-> the folder of an export of `random_head`, the model itself, and its report. It is exported once a session."""
+    loaded, source = random_head(kind, head)
+    name = f"{kind}-{head}-{quantize}"
+    return HOME / name, loaded, made_once(HOME, name, lambda: _export(loaded, source, HOME / name, quantize))
+
+
+def _export(loaded, source, folder, quantize):
     from hftool.onnx_export.export_job import export
 
-    loaded, place = random_head(kind, head)
-    job = importlib.import_module("hftool.workflow._export").make_job(place, loaded, ())
-    folder = HOME / f"{kind}-{head}-{quantize}"
+    job = importlib.import_module("hftool.workflow._export").make_job(source, loaded, ())
     folder.mkdir(exist_ok=True)
-    return folder, loaded, export(job, folder, quantize=quantize)
+    return export(job, folder, quantize=quantize)
 
 
 def graph(path, *, domain="", op="Identity", location="", functions=(), inner=False):

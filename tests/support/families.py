@@ -1,14 +1,14 @@
-"""Tiny models of every family, made on the spot, each with a tokenizer trained here; and rows that they can learn by heart."""
+"""Tiny models of every family, each with a tokenizer, and rows that they can memorize."""
 
-import atexit
 import functools
 import json
-import shutil
 import tempfile
 from pathlib import Path
 
-HOME = Path(tempfile.mkdtemp(prefix="hftool-families-"))
-atexit.register(shutil.rmtree, HOME, ignore_errors=True)
+from support.session_folders import made_once, session_folder
+
+SHARED = session_folder("families")
+HOME = Path(tempfile.mkdtemp(dir=SHARED))  # of this process
 
 COLOURS = ("red", "blue", "green", "white")
 THINGS = ("cat", "dog", "car", "hat", "cup", "bed", "box", "pen")
@@ -25,7 +25,7 @@ CORPUS = [
     *"abcdefghijklmnopqrstuvwxyz",
 ]
 SIZE = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 96}
-CALM = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}  # what is learnt by heart needs no dropout
+CALM = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}  # memorizing needs no dropout
 
 
 def _bert(tokenizer):
@@ -119,10 +119,14 @@ KINDS = {  # model type -> its tokenizer, its model
 @functools.cache
 def folder(kind):
     """A pre-trained checkpoint (its weights drawn from a seed) of the family, as a folder. Do not change it."""
+    return made_once(SHARED, kind, lambda: _save_checkpoint(kind))
+
+
+def _save_checkpoint(kind):
     import torch
 
     make_tokenizer, make_model = KINDS[kind]
-    path = HOME / kind
+    path = SHARED / kind
     tokenizer = make_tokenizer()
     tokenizer.model_max_length = 64
     torch.manual_seed(0)
@@ -181,12 +185,12 @@ def answer_rows(count=64):
 
 
 def text_rows(count=64):
-    """Running text that says one word over and over before it goes on to another."""
+    """Running text that repeats one word many times, then another."""
     return [{"text": " ".join([THINGS[i % 8]] * (20 + i % 5))} for i in range(count)]
 
 
 def completion_rows(count=64):
-    """A prompt, and the text that goes on with it."""
+    """A prompt and its completion."""
     return [
         {"prompt": f"the {COLOURS[i % 4]} {THINGS[i // 4 % 8]} is", "completion": f" {'warm' if i % 4 < 2 else 'cold'} ."}
         for i in range(count)
@@ -234,7 +238,7 @@ ASKED = {
     "fill": ("text", ""),
     "embed": ("sentence1", "sentence2"),
 }
-# what a test trains -> the head, its rows, and the knobs that make 64 rows known by heart in some tens of steps
+# lesson -> the head, its rows, and the settings with which 64 rows are memorized in some tens of steps
 LESSONS = {
     "classify": ("classify", classify_rows, {"epochs": 10}),
     "regression": ("classify", regression_rows, {"epochs": 20, "schedule": "linear"}),
@@ -251,17 +255,27 @@ LR = {"t5": {"lr": 5e-3}}  # T5 takes steps by Adafactor as large as 1e-2: Raffe
 
 @functools.cache
 def learnt(kind, lesson):
-    """A finished run of the family on the rows of the lesson, which are its validation rows, too; and what was said meanwhile.
+    """A finished run of the family on the rows of the lesson, which are its validation rows, too; and its notices.
 
-    Do not change its folder.
+    It is made once for all processes of the session. Do not change its folder.
     """
+    return made_once(SHARED, f"{kind}-{lesson}", lambda: _finetune(kind, lesson, SHARED / f"{kind}-{lesson}-run"))
+
+
+@functools.cache
+def short_run(kind, lesson):
+    """The same after four steps, for tests that do not ask how good the model is."""
+    name = f"{kind}-{lesson}-short"
+    return made_once(SHARED, name, lambda: _finetune(kind, lesson, SHARED / f"{name}-run", max_steps=4))
+
+
+def _finetune(kind, lesson, out, **more):
     from hftool import workflow
 
     head, rows, knobs = LESSONS[lesson]
-    path = write_jsonl(HOME / f"{kind}-{lesson}.jsonl", rows())
+    path = write_jsonl(out.with_suffix(".jsonl"), rows())
     config = {"lr": 3e-3, "batch_size": 8, "schedule": "constant", "warmup": 0, "weight_decay": 0, **knobs, **LR.get(kind, {})}
-    config |= {"train": str(path), "validation": str(path), "allow_leak": True, "eval_steps": 1000, "patience": 0}
+    config |= {"train": str(path), "validation": str(path), "allow_leak": True, "eval_steps": 1000, "patience": 0, **more}
     events = []
-    out = HOME / f"{kind}-{lesson}-run"
     result = workflow.finetune(str(folder(kind)), config=config, head=head, out=out, progress=events.append)
     return result, [event.text for event in events if event.kind == "notice"]

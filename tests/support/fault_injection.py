@@ -1,4 +1,4 @@
-"""What can go wrong inside a process that trains, as context managers: `crash_injection.start(change="fault_injection:hanging")`."""
+"""Faults inside a training process, as context managers: `crash_injection.start(change=fault_injection.hanging)`."""
 
 import contextlib
 import errno
@@ -12,8 +12,8 @@ import torch
 
 from hftool.training.loop import Trainer
 
-WHERE = "BREAKING_AT"  # environment: the step before which it happens
-TOUCHED = "BREAKING_TOUCHES"  # environment: a file that is made when it happens
+WHERE = "BREAKING_AT"  # environment: the step before which the fault happens
+TOUCHED = "BREAKING_TOUCHES"  # environment: a file that is created when the fault happens
 
 
 @contextlib.contextmanager
@@ -114,7 +114,7 @@ def slow():
 
 
 def _no_memory(error):
-    """From a step on there is no memory for more than 2 rows, found out in the middle of the work."""
+    """From a step on there is no memory for more than 2 rows, noticed in the middle of the step."""
 
     def change(real, trainer, batches):
         if trainer.position.step + 1 >= int(os.environ[WHERE]) and max(len(b["input_ids"]) for b in batches) > 2:
@@ -126,12 +126,12 @@ def _no_memory(error):
 
 
 def out_of_memory():
-    """As CUDA says it."""
+    """The exception that CUDA raises."""
     return _no_memory(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"))
 
 
 def memory_error():
-    """As Python says it."""
+    """The exception that Python raises."""
     return _no_memory(MemoryError())
 
 

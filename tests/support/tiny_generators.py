@@ -1,14 +1,13 @@
 """Tiny models that write, in torch and as graphs, exported once for all tests of a process."""
 
 import functools
-import tempfile
 from types import SimpleNamespace
 
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel, T5Config, T5ForConditionalGeneration
 
 from hftool.onnx_export.generation_graphs import write_graphs
-from support.families import HOME
+from support.session_folders import made_once, session_folder
 
 V = 300  # so that embeddings are large enough to be left as they are by the exporter
 
@@ -32,12 +31,11 @@ MODELS = {"gpt2": gpt2, "t5": t5}
 @functools.cache
 def exported(family):
     """-> (model in torch, its graphs, open, their folder, their files by name). Do not change them."""
-    from pathlib import Path
-
     import onnxruntime
 
-    folder = Path(tempfile.mkdtemp(prefix=f"{family}-graphs-", dir=HOME))
+    folder = session_folder("generators") / family
+    folder.mkdir(exist_ok=True)
     model = MODELS[family]()
-    files = write_graphs(model, folder)
+    files = made_once(folder.parent, family, lambda: write_graphs(model, folder))
     sessions = {name: onnxruntime.InferenceSession(folder / file) for name, file in files.items()}
     return model, SimpleNamespace(sessions=sessions, config=model.config, generation_config=None), folder, files

@@ -45,7 +45,7 @@ def disturb(model):
 
 
 @pytest.mark.parametrize(("kind", "head"), PAIRS)
-def test_fresh_adapters_change_no_answer_and_merged_ones_say_the_same(kind, head):
+def test_fresh_adapters_change_no_output_and_merged_ones_keep_it(kind, head):
     model = load(kind, head)
     names, before = [name for name, _ in model.named_parameters()], outputs_of(model)
     adapted = add_adapters(model, 4)
@@ -85,7 +85,7 @@ LESSONS = ["bert-classify", "gpt2-generate", "t5-text2text", "bert-fill"]
 
 @pytest.fixture(scope="module", params=LESSONS)
 def run(request, tmp_path_factory):
-    """(run, lesson, what was said) of a run with adapters on the rows of a lesson."""
+    """(run, lesson, notices) of a run with adapters on the rows of a lesson."""
     kind, lesson = request.param.split("-")
     head, rows, knobs = families.LESSONS[lesson]
     folder = tmp_path_factory.mktemp("adapters")
@@ -97,22 +97,23 @@ def run(request, tmp_path_factory):
         "batch_size": 8,
         "log_steps": 1,
         "patience": 0,
+        "eval_steps": 1000,
         "train": str(path),
         "validation": str(path),
         "allow_leak": True,
     }
-    said = []
+    notices = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("hftool.workflow._finetune._release", lambda store, progress: None)  # what it would remove is looked at
         result = workflow.finetune(
-            str(families.folder(kind)), config=config, head=head, out=folder / "run", progress=lambda e: said.append(e.text)
+            str(families.folder(kind)), config=config, head=head, out=folder / "run", progress=lambda e: notices.append(e.text)
         )
-    return result, lesson, said
+    return result, lesson, notices
 
 
-def test_a_run_with_adapters_learns_and_says_how_much_of_it_does(run):
-    result, lesson, said = run
-    assert any("of the weights are trained: the head, and adapters of rank 8" in text for text in said)
+def test_a_run_with_adapters_learns_and_shows_the_share_of_trained_weights(run):
+    result, lesson, notices = run
+    assert any("of the weights are trained: the head, and adapters of rank 8" in text for text in notices)
     lines = [json.loads(line) for line in result.run.log.read_text().splitlines()]
     first, *_, last = (line["loss"] for line in lines if "loss" in line)
     assert last < (0.9 if lesson in ("fill", "generate") else 0.5) * first  # their embeddings do not learn

@@ -53,7 +53,7 @@ def saved(store):
 
 
 @pytest.mark.parametrize("name", ["adamw", "adam", "sgd", "adafactor"])
-def test_a_model_and_its_optimizer_go_on_bitwise_as_if_never_stopped(store, name):
+def test_a_model_and_its_optimizer_resume_bitwise_as_if_never_stopped(store, name):
     net, optimizer = trained(name)
     path = store.save(net, optimizer, {"step": 2})
     step(net, optimizer)
@@ -65,7 +65,7 @@ def test_a_model_and_its_optimizer_go_on_bitwise_as_if_never_stopped(store, name
     assert all(torch.equal(p, q) for p, q in zip(net.parameters(), other.parameters(), strict=True))
 
 
-def test_the_generators_go_on_where_they_were(store):
+def test_the_random_generators_resume_where_they_were(store):
     random.seed(3), np.random.seed(3), torch.manual_seed(3)
     random.gauss(0, 1), np.random.standard_normal(3)  # leaves half a pair of gaussians in each
     path = store.save(*trained(), {"step": 1})
@@ -224,12 +224,16 @@ def test_a_best_that_is_damaged_is_named_with_those_that_are_whole(store, gone):
         f"Keep one of these: hftool save {store.folder.parent} --checkpoint step-000010 --out DIR"
     )
     for _ in range(2):
-        said = []
-        for ask in (lambda said=said: store.newest(said.append), lambda: store.find("best"), lambda: store.check_best(4)):
+        notices = []
+        for ask in (
+            lambda notices=notices: store.newest(notices.append),
+            lambda: store.find("best"),
+            lambda: store.check_best(4),
+        ):
             with pytest.raises(DataError) as caught:
                 ask()
             assert str(caught.value) == word and caught.value.code == 65
-        assert len(said) == 1 and said[0].startswith(f"the checkpoint '{store.path(4)}' is ")
+        assert len(notices) == 1 and notices[0].startswith(f"the checkpoint '{store.path(4)}' is ")
         assert sorted(path.name for path in store.folder.iterdir()) == before
     assert store.find("last") == store.find("step-000010") == store.path(10)
 
@@ -265,7 +269,7 @@ def test_a_full_disk_is_74_and_the_older_checkpoint_is_whole(tmp_path, room):
         shutil.which("mount") is None
         or subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={room}", "tmpfs", small]).returncode
     ):
-        pytest.skip("this machine lets nobody mount a tmpfs")
+        pytest.skip("a tmpfs cannot be mounted here")
     try:
         store = CheckpointManager(small / "checkpoints", keep=2)
         net, optimizer = trained()

@@ -1,4 +1,4 @@
-"""Which device each process of a run computes on. GPUs are told to be there: nothing is computed on them."""
+"""Which device each process of a run computes on. The GPUs are pretended: nothing is computed on them."""
 
 import contextlib
 import json
@@ -12,12 +12,12 @@ from hftool.errors import UsageError
 from hftool.machine import own_device, share_devices
 from hftool.workflow.resume_checks import check_same
 from support import families
-from support.crash_injection import SERVER
+from support.crash_injection import fork
 from support.process_pairs import environments, free_port
 
 
 def with_gpus(count):
-    """As far as the choice of a device asks, this process is on a machine with so many GPUs."""
+    """Make the choice of a device find `count` GPUs on this machine."""
     import accelerate.state
     import torch
 
@@ -32,14 +32,14 @@ def with_gpus(count):
     return chosen
 
 
-def places(target, rows, environment, wish):
-    """In a process of its own: where the run is said to be, and where its parts are."""
+def devices_of(target, rows, environment, wish):
+    """In a process of its own: the device of the settings, and those on which the model and the accelerator are."""
     from hftool.training.distributed import ProcessGroup
     from hftool.workflow import plan
 
     os.environ.update(environment)
-    os.environ["ACCELERATE_TORCH_DEVICE"] = "cuda:0"  # of a machine that was set up for one
-    told, loaded = with_gpus(2), []
+    os.environ["ACCELERATE_TORCH_DEVICE"] = "cuda:0"  # as on a machine that was set up for one GPU
+    chosen, loaded = with_gpus(2), []
 
     def load(*given, device, **more):
         loaded.append(device)
@@ -52,7 +52,7 @@ def places(target, rows, environment, wish):
     with contextlib.suppress(StopIteration):
         plan.prepare(found, plan.split(found.settings, found.data, found.head))
     accelerator = ProcessGroup(settings.device).accelerator
-    made = {"settings": settings.device, "loaded": loaded, "accelerator": str(accelerator.device), "torch": told}
+    made = {"settings": settings.device, "loaded": loaded, "accelerator": str(accelerator.device), "torch": chosen}
     target.write_text(json.dumps(made))
 
 
@@ -61,11 +61,9 @@ def test_each_of_several_processes_has_a_gpu_of_its_own(tmp_path, wish):
     rows = str(families.write_jsonl(tmp_path / "rows.jsonl", families.tag_rows(20)))
     targets = [tmp_path / "0", tmp_path / "1"]
     started = [
-        SERVER.Process(target=places, args=(target, rows, environment, wish))
+        fork(devices_of, target, rows, environment, wish)
         for target, environment in zip(targets, environments(free_port()), strict=True)
     ]
-    for process in started:
-        process.start()
     for process in started:
         process.join(100)
         assert process.exitcode == 0
@@ -75,7 +73,7 @@ def test_each_of_several_processes_has_a_gpu_of_its_own(tmp_path, wish):
         assert found == {"settings": "cuda", "loaded": [own], "accelerator": own, "torch": [own]}
 
 
-def test_what_a_run_is_on_by_how_many_processes_there_are(monkeypatch):
+def test_the_device_of_a_run_by_its_number_of_processes(monkeypatch):
     monkeypatch.setattr(machine, "devices", lambda: ["cpu", "cuda:0", "cuda:1"])
     assert [share_devices(name) for name in ("cpu", "cuda:1", "mps")] == ["cpu", "cuda:1", "mps"]
     for name, value in environments(1)[1].items():
@@ -91,5 +89,5 @@ def test_what_a_run_is_on_by_how_many_processes_there_are(monkeypatch):
     assert share_devices("cpu", wish="cuda:1") == "cpu"
 
 
-def test_a_finished_run_of_several_is_the_same_run_for_one(tmp_path):
+def test_a_run_finished_by_several_processes_is_the_same_run_for_one(tmp_path):
     check_same(make_config({"device": "cuda"}), make_config({"device": "cuda:0"}), tmp_path)

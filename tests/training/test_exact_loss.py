@@ -1,4 +1,4 @@
-"""The same rows give the same gradient however they are dealt out: in one batch, in parts, to two processes."""
+"""The same rows give the same gradient in one batch, in accumulated batches, and in two processes."""
 
 import json
 import os
@@ -13,11 +13,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from support import families
-from support.crash_injection import SERVER, start
+from support.crash_injection import fork, start
 from support.process_pairs import environments, free_port, log_of, words_for, workers_of
 
 ROWS = 33  # steps of 16, 16 and 1: in the last one a second process has nothing to do
-DEALT = {  # name -> rows in a batch, batches added up, processes
+SPLITS = {  # name -> rows in a batch, batches added up, processes
     "whole": (16, 1, 1),
     "parts": (4, 4, 1),
     "two": (8, 1, 2),
@@ -32,7 +32,7 @@ LESSONS = [
     ("roberta", "fill"),
     ("bert", "embed"),
 ]
-OFTEN = ("classify", "tag", "text2text", "fill")
+QUICK = ("classify", "text2text")  # one loss for a text, one for each token
 
 
 def gradients(plan, name, rank, port, target):
@@ -44,7 +44,7 @@ def gradients(plan, name, rank, port, target):
     from hftool.workflow.plan import find, make_settings, prepare, split
 
     torch.set_num_threads(1)
-    batch, accumulate, processes = DEALT[name]
+    batch, accumulate, processes = SPLITS[name]
     if processes > 1:
         os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": "2"}
         os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "ACCELERATE_USE_CPU": "true"}
@@ -79,7 +79,7 @@ def gradients(plan, name, rank, port, target):
 
 @pytest.mark.parametrize(
     ("kind", "lesson"),
-    [pair if pair[1] in OFTEN else pytest.param(*pair, marks=pytest.mark.slow) for pair in LESSONS],
+    [pair if pair[1] in QUICK else pytest.param(*pair, marks=pytest.mark.slow) for pair in LESSONS],
     ids=["-".join(pair) for pair in LESSONS],
 )
 def test_the_gradient_of_16_rows_is_that_of_4_times_4_and_of_2_processes_of_8(tmp_path, kind, lesson):
@@ -90,16 +90,14 @@ def test_the_gradient_of_16_rows_is_that_of_4_times_4_and_of_2_processes_of_8(tm
     knobs |= {"max_length": 16} if lesson == "fill" else {}
     plan, port = {"model": str(families.folder(kind)), "head": head, "knobs": knobs}, free_port()
     started = [
-        SERVER.Process(target=gradients, args=(plan, name, rank, port, tmp_path / f"{name}.safetensors"))
-        for name, (_, _, processes) in DEALT.items()
+        fork(gradients, plan, name, rank, port, tmp_path / f"{name}.safetensors")
+        for name, (_, _, processes) in SPLITS.items()
         for rank in range(processes)
     ]
     for process in started:
-        process.start()
-    for process in started:
         process.join(120)
         assert process.exitcode == 0
-    made = {name: load_file(tmp_path / f"{name}.safetensors") for name in DEALT}
+    made = {name: load_file(tmp_path / f"{name}.safetensors") for name in SPLITS}
     whole = made["whole"]
     assert {key.partition(".")[0] for key in whole} == {str(n) for n in range(len(steps(whole)))} and len(steps(whole)) >= 3
     for name in ("parts", "two"):
@@ -121,39 +119,40 @@ def uneven(lesson, rows):
     return rows
 
 
-def test_two_processes_learn_and_measure_what_one_does_and_only_the_first_writes(tmp_path):
-    """The environment is that of torchrun: see the test below for torchrun itself."""
-    one = start(tmp_path / "told-one", words_for(tmp_path, "one", "--batch-size", "16"))
-    two = [
-        start(tmp_path / f"told-{rank}", words_for(tmp_path, "two", "--batch-size", "8"), environment=environment)
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    """A folder with a run of two processes, whose environment is that of torchrun (see below for torchrun itself)."""
+    folder = tmp_path_factory.mktemp("pair")
+    started = [
+        start(folder / f"output-{rank}", words_for(folder, "two", "--batch-size", "8"), environment=environment)
         for rank, environment in enumerate(environments(free_port()))
     ]
-    alone, first, second = one.end(), *(going.end() for going in two)
-    assert (alone.code, first.code, second.code) == (0, 0, 0), (alone.err, first.err, second.err)
-    assert second.err == ""
-    wanted, found = log_of(tmp_path / "one"), log_of(tmp_path / "two")
+    first, second = (process.wait() for process in started)
+    assert (first.code, second.code, second.err) == (0, 0, ""), (first.err, second.err)
+    return folder
+
+
+def test_two_processes_learn_and_measure_what_one_does_and_only_the_first_writes(pair):
+    alone = start(pair / "output-one", words_for(pair, "one", "--batch-size", "16")).wait()
+    assert alone.code == 0, alone.err
+    wanted, found = log_of(pair / "one"), log_of(pair / "two")
     assert [line["step"] for line in found] == [line["step"] for line in wanted] == [1, 2, 3, 3, 4, 5, 6, 6]
     for here, there in zip(found, wanted, strict=True):
         assert here.keys() == there.keys()
         for key in {"loss", "grad_norm", "lr"} & here.keys():
             assert here[key] == pytest.approx(there[key], rel=1e-4)
-    weights = [load_file(tmp_path / name / "model" / "model.safetensors") for name in ("one", "two")]
+    weights = [load_file(pair / name / "model" / "model.safetensors") for name in ("one", "two")]
     for name, tensor in weights[0].items():
         torch.testing.assert_close(weights[1][name], tensor, rtol=1e-3, atol=1e-5, msg=name)
-    measured = [json.loads((tmp_path / name / "metrics.json").read_text())["validation"] for name in ("one", "two")]
+    measured = [json.loads((pair / name / "metrics.json").read_text())["validation"] for name in ("one", "two")]
     assert measured[0]["rows"] == measured[1]["rows"] == 41
     assert measured[1]["loss"] == pytest.approx(measured[0]["loss"], rel=1e-4)
 
 
-def test_what_several_processes_measure_is_what_one_measures_of_the_same_weights(tmp_path, cli):
+def test_what_several_processes_measure_is_what_one_measures_of_the_same_weights(pair, cli):
     """41 rows are an odd number: no row may be counted twice or not at all."""
-    going = [
-        start(tmp_path / f"told-{rank}", words_for(tmp_path, "two", "--batch-size", "8"), environment=environment)
-        for rank, environment in enumerate(environments(free_port()))
-    ]
-    assert [one.end().code for one in going] == [0, 0]
-    together = json.loads((tmp_path / "two" / "metrics.json").read_text())["validation"]
-    code, out, err = cli("evaluate", tmp_path / "two", "--split", "validation", "--json")
+    together = json.loads((pair / "two" / "metrics.json").read_text())["validation"]
+    code, out, err = cli("evaluate", pair / "two", "--split", "validation", "--json")
     assert code == 0, err
     alone = json.loads(out)
     alone = alone.get("metrics", alone)
@@ -171,7 +170,7 @@ def torchrun(folder, out, *more):
 
 
 @pytest.mark.slow
-def test_torchrun_starts_it_and_a_run_of_two_goes_on_with_two(tmp_path):
+def test_a_run_started_by_torchrun_is_resumed_by_torchrun(tmp_path):
     done = torchrun(tmp_path, "whole")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("run         ") == 1
@@ -181,7 +180,7 @@ def test_torchrun_starts_it_and_a_run_of_two_goes_on_with_two(tmp_path):
         [sys.executable, "-m", "hftool", "finetune", *words_for(tmp_path, "whole", "--batch-size", "8")[1:], "--resume", "-q"],
         capture_output=True,
     ).returncode
-    assert code == 0  # finished is finished, whoever asks
+    assert code == 0
 
 
 @pytest.mark.slow

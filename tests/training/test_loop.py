@@ -184,7 +184,7 @@ def test_a_run_saves_by_the_clock(tiny_bert, tmp_path):
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_an_evaluation_that_draws_changes_no_run_that_goes_on(tiny_bert, tmp_path, when):
+def test_an_evaluation_that_draws_random_numbers_changes_no_resumed_run(tiny_bert, tmp_path, when):
     """The checkpoint before an evaluation has the generators of before it, the one after it those of after it."""
     copy = tmp_path / "copy"
 
@@ -226,15 +226,15 @@ def poison(trainer, *steps):
     trainer.head = Poisoned()
 
 
-def test_a_step_without_a_finite_gradient_is_skipped_counted_and_said(tiny_bert, tmp_path):
-    said = []
-    trainer = make_trainer(tiny_bert, tmp_path / "a", max_steps=5, progress=said.append)
+def test_a_step_without_a_finite_gradient_is_skipped_counted_and_noticed(tiny_bert, tmp_path):
+    notices = []
+    trainer = make_trainer(tiny_bert, tmp_path / "a", max_steps=5, progress=notices.append)
     poison(trainer, 2, 5)
     assert trainer.train().step == 5
     assert trainer.finite.skipped == 2
     assert all(bool(torch.isfinite(p).all()) for p in trainer.model.parameters())
     assert [line["step"] for line in log_of(trainer) if "loss" in line] == [1, 3, 4]
-    assert [e.text for e in said if e.kind == "notice"] == [
+    assert [e.text for e in notices if e.kind == "notice"] == [
         f"step {n} is skipped: its loss or gradient is NaN or infinite" for n in (2, 5)
     ]
 
@@ -252,7 +252,7 @@ def test_a_skipped_step_leaves_weights_and_optimizer_as_they_were(tiny_bert, tmp
 
 @pytest.mark.parametrize("old", [False, True])
 def test_a_first_step_after_resuming_that_is_skipped_is_logged_as_in_one_piece(tiny_bert, tmp_path, old):
-    """The norm that the log names is of the last step that was taken, which was before the cut; older checkpoints have none."""
+    """The logged norm is that of the last step taken, which was before the cut; older checkpoints have none."""
     whole = make_trainer(tiny_bert, tmp_path / "whole", max_steps=4, log_steps=3, save_steps=1, keep=9)
     poison(whole, 3)
     whole.train()
@@ -296,7 +296,7 @@ def _rows_of_step(trainer, step):
     ]
 
 
-def test_without_lines_rows_are_told_by_their_position(tiny_bert, tmp_path):
+def test_without_lines_rows_are_named_by_their_position(tiny_bert, tmp_path):
     trainer = make_trainer(tiny_bert, tmp_path / "a", epochs=9.0)
     poison(trainer, *range(1, 99))
     with pytest.raises(RunStopped, match=r"\(train rows \d+(, \d+)*, counted from 1 without those left out\)"):
@@ -381,7 +381,7 @@ def test_estimating_leaves_everything_bitwise_as_it_was(tiny_bert, tmp_path):
 def test_estimating_takes_fewer_rows_where_memory_runs_out(tiny_bert, tmp_path, room):
     trainer = make_trainer(tiny_bert, tmp_path / "a")
     before, state, real, tried = weights_of(trainer), torch.get_rng_state(), trainer.backward, []
-    trainer.meter.loss, trainer.meter.count = 1.5, 3  # of a run that goes on
+    trainer.meter.loss, trainer.meter.count = 1.5, 3  # of a resumed run
 
     def backward(batches):
         tried.append(len(batches[0]["input_ids"]))

@@ -25,7 +25,7 @@ def judged(metrics, pairs, position=None):
     [
         (ACCURACY, [(0.95, 0.526), (0.95, 0.3), (0.95, 0.2), (0.95, 0.143)], 4, 0),  # the issue's own plateau
         (ACCURACY, [(0.95, 0.2), (0.95, 0.3), (0.95, 0.4)], 1, 2),
-        (ACCURACY, [(0.95, 0.5), (0.90, 0.4), (0.94, 0.3)], 1, 0),  # not the best, but going on
+        (ACCURACY, [(0.95, 0.5), (0.90, 0.4), (0.94, 0.3)], 1, 0),  # not the best, but still improving
         (ACCURACY, [(0.5, 0.5), (0.9, 0.6), (0.9, 0.55)], 3, 0),  # a tie, with a lower loss than that of the best
         (ACCURACY, [(0.5, 0.5), (0.9, 0.6), (0.9, 0.7)], 2, 1),
         (ACCURACY, [(0.0, 9.0), (0.0, 8.0), (0.0, 8.5), (0.0, 8.0)], 2, 2),

@@ -77,7 +77,7 @@ def test_what_is_no_list_of_texts_is_named(loaded, given, line):
 
 
 @pytest.mark.parametrize("text", ["a warm film", "x" * 70])
-def test_one_text_is_no_list_and_says_so(text):
+def test_one_text_instead_of_a_list_is_an_error(text):
     with pytest.raises(UsageError, match="texts must be a list of texts, not the text '"):
         text_list(text)
 
@@ -179,12 +179,12 @@ def test_paths_are_taken(tmp_path):
         ({"config": {"max_stepz": 2}}, "unknown key 'max_stepz'. Did you mean 'max_steps'?"),
     ],
 )
-def test_knobs_are_told_from_arguments(given, line):
+def test_settings_are_separated_from_arguments(given, line):
     with pytest.raises(UsageError) as caught:
         workflow.finetune("bert-mini", "sst2-mini", **given)
     assert str(caught.value) == line
 
 
-def test_the_recipe_says_the_same():
+def test_the_recipe_raises_the_same_errors():
     with pytest.raises(UsageError, match=r"columns must be pairs of role and column: 'text' is \['title', 'body'\]"):
         bert.finetune("bert-mini", "sst2-mini", columns={"text": ["title", "body"]})

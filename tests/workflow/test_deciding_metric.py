@@ -1,4 +1,4 @@
-"""Which checkpoint of a run is kept, by which metric, and what is said of it at the end."""
+"""Which checkpoint of a run is kept, by which metric, and how that is reported."""
 
 import json
 import re
@@ -42,7 +42,7 @@ def begin(cli, tiny_bert, files, *more, out="run"):
         (2, ("--set", "metric=macro_f1"), "macro_f1"),
     ],
 )
-def test_uneven_classes_are_judged_by_macro_f1_unless_the_user_says_otherwise(cli, tiny_bert, tmp_path, every, more, metric):
+def test_imbalanced_classes_are_judged_by_macro_f1_by_default(cli, tiny_bert, tmp_path, every, more, metric):
     code, out, err = begin(cli, tiny_bert, rare(tmp_path, every), *more)
     assert code == 0, err
     assert re.search(rf"best at step \d+ of 8 by {metric}$", out, re.M)

@@ -1,4 +1,4 @@
-"""What a model is asked for when nobody says: by its card, by its row of the registry, by the class that its config names."""
+"""The head of a model when none is given: by its model card, its row of the registry, or the class that its config names."""
 
 import json
 import shutil
@@ -47,7 +47,7 @@ def test_a_pre_trained_model_does_what_its_class_does(kind, text, keys):
         ("bert", "regression"),
     ],
 )
-def test_a_strangers_model_does_what_it_was_trained_for(kind, lesson, tmp_path):
+def test_a_model_of_another_tool_does_its_trained_task(kind, lesson, tmp_path):
     """Without the card the class in the config decides; labels are what the config calls them."""
     model = families.learnt(kind, lesson)[0].run.model
     texts, pairs = families.asked(lesson, families.LESSONS[lesson][1](4))
@@ -80,7 +80,7 @@ def test_a_bare_body_embeds_and_fills_nothing(tiny_bert):
 
 
 @pytest.mark.parametrize("word", ["minilm", "bert"])
-def test_a_name_does_what_its_row_says(word):
+def test_a_registry_name_uses_the_head_of_its_row(word):
     """all-MiniLM-L6-v2 embeds, though it is a BERT; what stands in for `bert` where masks are filled fills masks."""
     loaded = workflow.load(word, offline=True, fallback=True)
     assert loaded.head_config.head == {"minilm": "embed", "bert": "fill"}[word]
@@ -121,7 +121,7 @@ def test_weights_of_labels_never_tag_words():
 
 
 def test_a_body_that_lacks_layers_is_no_model_that_embeds(tmp_path):
-    """One without a pooler is: nobody asks it."""
+    """A model without a pooler is accepted: its head does not read one."""
     folder = copy(families.folder("bert"), tmp_path / "deeper", num_hidden_layers=3)
     assert not workflow.load(str(families.folder("bert")), head="embed").new_weights
     with pytest.raises(ConfigError, match="of another architecture: they lack encoder.layer.2"):

@@ -101,7 +101,7 @@ def test_predict_keeps_rows_order_and_columns(tiny_run, tmp_path):
 
 
 @pytest.mark.parametrize("ending", ["jsonl", "tsv", "parquet"])
-def test_predict_writes_what_the_ending_says(ending, tiny_run, film_files, tmp_path):
+def test_predict_writes_the_format_of_the_extension(ending, tiny_run, film_files, tmp_path):
     from hftool.data.readers.tables import read_table
 
     out = tmp_path / f"out.{ending}"
@@ -135,7 +135,7 @@ def test_predict_refuses_an_output_that_exists_before_loading(tmp_path):
     assert (tmp_path / "out.csv").read_text() == "mine"
 
 
-def test_a_changed_file_is_said(tiny_bert, film_files, tmp_path):
+def test_a_changed_file_is_named(tiny_bert, film_files, tmp_path):
     from hftool.progress import Event
 
     knobs = {"train": str(film_files / "train.tsv"), "validation": str(film_files / "dev.tsv"), "max_steps": 1}

@@ -199,7 +199,7 @@ def test_save_takes_the_best_or_a_named_checkpoint(tiny_run, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["best", "first"]
 
 
-def test_an_unfinished_run_is_no_model_and_says_what_to_type(tiny_run, tmp_path):
+def test_an_unfinished_run_is_no_model_and_the_hint_is_a_command(tiny_run, tmp_path):
     import shutil
 
     copy = tmp_path / "half"

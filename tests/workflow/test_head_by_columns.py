@@ -11,7 +11,7 @@ from support import families
 
 
 def train(kind, path, tmp_path, *, head=None, **knobs):
-    """A run of one step -> its card, and what was said."""
+    """A run of one step -> its model card and its notices."""
     events = []
     config = {"max_steps": 1, "allow_leak": True, "validation_share": 0.25, **knobs}
     result = workflow.finetune(
@@ -44,7 +44,7 @@ def rows(lesson):
         ("electra", "answer", "answer"),
     ],
 )
-def test_the_columns_decide_and_it_is_said(kind, lesson, head, tmp_path):
+def test_the_columns_decide_with_a_notice(kind, lesson, head, tmp_path):
     path = families.write_jsonl(tmp_path / "rows.jsonl", rows(lesson))
     head_config, said, _ = train(kind, path, tmp_path)
     assert head_config["head"] == head
@@ -62,7 +62,7 @@ def test_head_decides(kind, lesson, head, tmp_path):
     assert not [text for text in said if text.startswith("head: ")]
 
 
-def test_a_family_that_can_do_nothing_with_the_columns_says_what_is_missing(tmp_path):
+def test_columns_that_no_head_of_the_family_takes_are_an_error(tmp_path):
     path = families.write_jsonl(tmp_path / "rows.jsonl", [{"prompt": "a", "completion": "b"}] * 8)
     with pytest.raises(DataError, match=r"has no column 'text'; it has 'prompt', 'completion'"):
         train("bert", path, tmp_path)

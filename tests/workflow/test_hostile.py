@@ -1,4 +1,4 @@
-"""Hostile models, asked by every verb that loads one: 77, and an audit hook saw nothing of theirs run, no socket, no process.
+"""Hostile models under every verb that loads one: exit code 77, and an audit hook sees no code, socket or process of theirs.
 
 One fresh process goes through all of them, since loading the libraries takes longer than all refusals together.
 """
@@ -171,7 +171,7 @@ def results(tiny_run, tmp_path_factory):
         folder = root / name / "model"
         shutil.copytree(tiny_run / "model", folder)
         make(folder, str(root / "canary"))
-        write_checksums(folder)  # whoever makes such a folder makes its hashes, too
+        write_checksums(folder)  # an attacker would write the checksums, too
         for verb in set(VERBS) & set(app_verbs()):
             cases[f"{verb} {name}"] = [word.format(folder) for word in VERBS[verb]]
     (root / "cases.json").write_text(json.dumps(cases))
@@ -196,7 +196,7 @@ def test_it_is_refused_and_nothing_of_it_runs(results, verb, name):
 
 
 def test_the_hook_would_have_seen_it(tmp_path):
-    """A process that does run what lies in the folder, opens a socket and starts a process is told of all three."""
+    """A process that runs code of the folder, opens a socket and starts a process is reported for all three."""
     (tmp_path / "evil.py").write_text("x = 1\n")
     (tmp_path / "cases.json").write_text('{"a": []}')
     fake = "import runpy, socket, subprocess\n\n\ndef main(words):\n    runpy.run_path({!r})\n    socket.socket().connect_ex(('127.0.0.1', 9))\n"
@@ -218,7 +218,7 @@ def test_the_hook_would_have_seen_it(tmp_path):
 
 
 def test_safetensors_with_a_zip_behind_them_are_damaged(tiny_run, tmp_path, cli):
-    """65 and not 77: no zip can be told from any other rest, and nothing reads it."""
+    """65 and not 77: a zip archive cannot be distinguished from other trailing bytes, and nothing reads it."""
     folder = shutil.copytree(tiny_run / "model", tmp_path / "model")
     polyglot(folder, str(tmp_path / "canary"))
     code, _, err = cli("classify", folder, "a warm film")
@@ -237,5 +237,5 @@ def test_a_template_that_formats_a_chat_passes(tiny_run, tmp_path, cli):
     plain = "{% for m in messages %}{{ m['role'] ~ ': ' ~ m.content | trim }}{% if not loop.last %}{{ '\\n' }}{% endif %}{% endfor %}"
     (folder / "chat_template.jinja").write_text(plain)
     change(folder / "tokenizer_config.json", {"chat_template": plain})
-    (folder / "SHA256SUMS").unlink()  # else it is a change that nobody meant
+    (folder / "SHA256SUMS").unlink()  # otherwise the folder is damaged
     assert cli("classify", folder, "a warm film")[0] == 0

@@ -91,7 +91,7 @@ def strange(folder, **changes):
     return str(folder)
 
 
-def test_a_strangers_classifier_answers_with_its_own_names(tiny_run, tmp_path):
+def test_a_classifier_of_another_tool_answers_with_its_own_labels(tiny_run, tmp_path):
     names = {"0": "NEGATIVE", "1": "POSITIVE"}
     model = strange(tmp_path / "theirs", source=tiny_run / "model", id2label=names, label2id={"NEGATIVE": 0, "POSITIVE": 1})
     ours = workflow.infer(str(tiny_run), ["a warm funny film"])[0]

@@ -30,7 +30,7 @@ def test_numbers_in_the_data_can_be_given_names(tmp_path):
     assert set(made.metrics["validation"]["by_type"]) <= {"PER"}
 
 
-def test_labels_and_weights_of_amounts_are_refused(tmp_path):
+def test_labels_and_class_weights_for_regression_are_refused(tmp_path):
     rows = [{"text": f"film {i}", "label": i / 4} for i in range(20)]
     path = families.write_jsonl(tmp_path / "amounts.jsonl", rows)
     with pytest.raises(UsageError, match="class_weights has no effect on continuous labels \\(regression\\)"):
@@ -38,7 +38,7 @@ def test_labels_and_weights_of_amounts_are_refused(tmp_path):
         workflow.finetune(str(families.folder("bert")), config=config, out=tmp_path / "run")
 
 
-def test_a_text_that_is_cut_says_so(cli, tiny_run):
+def test_a_truncated_text_gives_a_notice(cli, tiny_run):
     texts = ["a warm film", "film " * 200]
     short, long = workflow.infer(str(tiny_run), texts)
     assert "cut" not in short and long["cut"] == 200 + 2 - 64
@@ -125,7 +125,7 @@ def test_an_empty_text_beside_a_pair_has_an_empty_line(cli, verb, lesson):
     assert code == 0 and made in ({"text": "", "label": None}, {"question": "", "answer": None}), err
 
 
-def test_answers_too_long_for_the_windows_are_counted_and_said(tmp_path):
+def test_answers_too_long_for_the_windows_are_counted_in_a_notice(tmp_path):
     words = " ".join(f"word{i % 7}" for i in range(120))
     rows = []
     for i in range(8):
@@ -133,10 +133,10 @@ def test_answers_too_long_for_the_windows_are_counted_and_said(tmp_path):
         answer = words if i == 3 else "bob"
         rows.append({"question": f"who {i} ?", "context": context, "answers": {"text": [answer]}})
     path = families.write_jsonl(tmp_path / "asked.jsonl", rows)
-    said = []
+    notices = []
     config = {"train": str(path), "validation": str(path), "max_length": 48, "max_steps": 1, "allow_leak": True}
-    workflow.finetune(str(families.folder("bert")), config=config, out=tmp_path / "run", progress=said.append)
-    (notice,) = [event.text for event in said if event.kind == "notice" and "holds whole" in event.text]
+    workflow.finetune(str(families.folder("bert")), config=config, out=tmp_path / "run", progress=notices.append)
+    (notice,) = [event.text for event in notices if event.kind == "notice" and "holds whole" in event.text]
     assert notice.startswith("1 of 8 train rows have an answer that no window of 48 tokens holds whole: they are trained as")
 
 

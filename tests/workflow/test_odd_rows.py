@@ -135,7 +135,7 @@ def test_tags_that_are_numbers_or_have_no_letters_before_them(tmp_path):
         assert set(workflow.infer(str(run.path), ["ann went to rome ."])[0]["tags"]) <= set(labels)
 
 
-def test_a_question_without_an_answer_is_learnt_and_said(tmp_path):
+def test_a_question_without_an_answer_is_learnt_and_answered_with_none(tmp_path):
     rows = families.answer_rows()
     for row in rows[3::4]:
         row |= {"question": "why ?", "answers": {"text": [], "answer_start": []}}

@@ -55,7 +55,7 @@ def train(kind, lora, tmp_path):
 @pytest.mark.parametrize(("kind", "lora"), CASES)
 def test_a_head_of_its_own_goes_every_way(kind, lora, tmp_path, monkeypatch):
     _, embedding, output, head, _ = KINDS[kind]
-    monkeypatch.setattr("hftool.workflow._finetune._release", lambda store, progress: None)  # it is gone on with below
+    monkeypatch.setattr("hftool.workflow._finetune._release", lambda store, progress: None)  # it is resumed below
     base, run = train(kind, lora, tmp_path)
     weights, answers = load_file(run / "model" / "model.safetensors"), workflow.infer(str(run), ASKED[head])
     assert not torch.equal(weights[output], weights[embedding])

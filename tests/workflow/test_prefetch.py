@@ -73,7 +73,7 @@ def write(document):
 # -- prefetch ---------------------------------------------------------------------------------------------------------
 
 
-def test_it_fetches_once_and_then_says_that_it_is_here(hub):
+def test_a_second_prefetch_finds_everything_cached(hub):
     first = workflow.prefetch("ann/tiny", ["ann/films"])
     assert [(one.kind, one.repo, one.already) for one in first] == [(*MODEL, False), (*DATA, False)]
     assert [one.revision for one in first] == [hub.revision(*MODEL), hub.revision(*DATA)]
@@ -90,7 +90,7 @@ def test_a_task_by_name_takes_its_own_part(hub):
     assert again[1].already
 
 
-def test_what_is_here_without_the_hub_is_said(hub, tiny_bert, tmp_path, cli):
+def test_what_is_cached_is_listed_without_the_hub(hub, tiny_bert, tmp_path, cli):
     path = write_tsv(tmp_path / "train.tsv", film_rows(8))
     code, out, _ = cli("prefetch", tiny_bert, path, "sst2-mini")
     assert code == 0 and hub.requests == []
@@ -125,7 +125,7 @@ def test_wrong_words(hub, cli, words, code, message):
     assert found == code and message in one_line(err)
 
 
-def test_a_hostile_model_is_told_at_once(hub, repos, cli):
+def test_a_hostile_model_is_refused_at_once(hub, repos, cli):
     repos[MODEL]["main"] = {**repos[MODEL]["main"], "config.json": b'{"model_type": "bert", "auto_map": {}}'}
     code, _, err = cli("prefetch", "ann/tiny", "--lock")
     assert code == 77 and "auto_map" in one_line(err) and not os.path.exists("hftool.lock")

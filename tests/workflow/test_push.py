@@ -58,7 +58,7 @@ def test_what_was_pushed_can_be_fetched_asked_and_verified(run, hub, tmp_path):
     assert missing == set()
 
 
-def test_public_only_when_told(run, hub):
+def test_public_only_with_the_option(run, hub):
     workflow.push(run, "ann/films", public=True)
     assert REPO not in hub.private
     with pytest.raises(UsageError, match="ann/films is there already and is public") as caught:

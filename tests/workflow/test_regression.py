@@ -35,16 +35,16 @@ def trained(folder, rows, model=None, out="run", **knobs):
     folder.mkdir(exist_ok=True)
     path = families.write_jsonl(folder / f"{out}.jsonl", rows)
     files = {"train": str(path), "validation": str(path), "allow_leak": True}
-    told = []
+    notices = []
     result = workflow.finetune(
         str(model or families.folder("bert")),
         config=KNOBS | files | knobs,
         out=folder / out,
         head="classify",
         offline=True,
-        progress=lambda event: told.append(event.text),
+        progress=lambda event: notices.append(event.text),
     )
-    return result, answers(result.run.path, path), told
+    return result, answers(result.run.path, path), notices
 
 
 def answers(model, path):
@@ -60,7 +60,7 @@ def plain(tmp_path_factory):
     return trained(tmp_path_factory.mktemp("plain"), rows_of(1.0, 0.0))
 
 
-def test_it_learns_numbers_and_says_what_the_median_alone_gives(plain):
+def test_it_learns_numbers_and_compares_with_the_median(plain):
     result, scores, _ = plain
     measured = result.metrics["validation"]
     assert result.metrics["deciding"] == "mean_absolute_error"
@@ -111,11 +111,11 @@ def test_a_card_of_the_version_before_has_no_scale_and_answers_the_output(plain,
 
 
 @pytest.mark.parametrize("kind", ["bert", "roberta", "t5", "gpt2"])
-def test_training_goes_on_from_the_answers_of_a_trained_model(tmp_path, kind):
+def test_training_a_trained_model_starts_from_its_predictions(tmp_path, kind):
     """At a rate at which nothing is learnt: the head is converted to the new mean and scale, and answers the same numbers."""
     first, scores, _ = trained(tmp_path, rows_of(1.0, 4.0), families.folder(kind), "first", epochs=2, lr=1e-3)
-    again, same, told = trained(tmp_path, rows_of(1.1, 4.5), first.run.path, "again", epochs=1, lr=1e-9)
-    assert not any("moved onto" in text for text in told)
+    again, same, notices = trained(tmp_path, rows_of(1.1, 4.5), first.run.path, "again", epochs=1, lr=1e-9)
+    assert not any("moved onto" in text for text in notices)
     if kind == "gpt2":  # its head has no bias: the mean is that of the new numbers
         assert np.corrcoef(same, scores)[0, 1] > 0.9999
     else:
@@ -123,10 +123,10 @@ def test_training_goes_on_from_the_answers_of_a_trained_model(tmp_path, kind):
     assert read_head_config(again.run.model).label_scale != read_head_config(first.run.model).label_scale
 
 
-def test_a_head_that_answers_on_another_scale_is_moved_and_that_is_said(tmp_path):
+def test_a_head_on_another_scale_is_rescaled_with_a_notice(tmp_path):
     first, scores, _ = trained(tmp_path, rows_of(1.0, 0.0), out="first")
-    again, moved, told = trained(tmp_path, rows_of(1e-3, 7.0), first.run.path, "again", epochs=1, lr=1e-9)
-    assert any("its head is moved onto their scale" in text for text in told)
+    again, moved, notices = trained(tmp_path, rows_of(1e-3, 7.0), first.run.path, "again", epochs=1, lr=1e-9)
+    assert any("its head is moved onto their scale" in text for text in notices)
     assert np.corrcoef(moved, scores)[0, 1] > 0.9999
     assert again.metrics["validation"]["mean_absolute_error"] < 1e-3
 

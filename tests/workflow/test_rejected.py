@@ -47,7 +47,7 @@ def test_too_many_are_written_beside_the_run_and_the_error_names_the_file(cli, t
         (0, ("--max-rejected", 0), 0),
     ],
 )
-def test_the_user_says_how_many_may_be(cli, tiny_bert, tmp_path, bad, words, code):
+def test_the_user_sets_how_many_rows_may_be_rejected(cli, tiny_bert, tmp_path, bad, words, code):
     write(tmp_path / "train.tsv", bad)
     ended, _, err = begin(cli, tiny_bert, "train.tsv", "--out", "a", *words)
     assert ended == code, err

@@ -22,7 +22,7 @@ def kill(event):
 
 
 @pytest.fixture
-def desk(tiny_bert, tmp_path, monkeypatch):
+def tree(tiny_bert, tmp_path, monkeypatch):
     """The current folder, with a table, two splits, a folder of splits and a model."""
     home = tmp_path / "home"
     (home / "data").mkdir(parents=True)
@@ -45,11 +45,11 @@ def begin(out="a", task="reviews.tsv", model="tiny", **knobs):
 
 
 def resumed(run, **more):
-    """What a resumed run says, when it went on from its checkpoint to its end."""
-    said = []
-    result = workflow.resume(run, offline=True, progress=lambda event: said.append(event.text), **more)
-    assert "resuming after step 2 of " in "\n".join(said) and result.run.is_finished()
-    return said
+    """The notices of a run that is resumed from its checkpoint and finishes."""
+    notices = []
+    result = workflow.resume(run, offline=True, progress=lambda event: notices.append(event.text), **more)
+    assert "resuming after step 2 of " in "\n".join(notices) and result.run.is_finished()
+    return notices
 
 
 WAYS = {
@@ -65,11 +65,11 @@ WAYS = {
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_run_of_files_named_by_relative_paths_is_resumed(desk, way, monkeypatch, tmp_path):
-    (desk / "sst").mkdir()
+def test_a_run_of_files_named_by_relative_paths_is_resumed(tree, way, monkeypatch, tmp_path):
+    (tree / "sst").mkdir()
     rows = film_rows(48)
-    write_tsv(desk / "sst" / "train.tsv", rows[:32])
-    write_tsv(desk / "sst" / "dev.tsv", rows[32:])
+    write_tsv(tree / "sst" / "train.tsv", rows[:32])
+    write_tsv(tree / "sst" / "dev.tsv", rows[32:])
     begin("runs/a", **WAYS[way])
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
@@ -77,10 +77,10 @@ def test_a_run_of_files_named_by_relative_paths_is_resumed(desk, way, monkeypatc
     resumed("../home/runs/a")
 
 
-def test_the_same_words_with_resume_go_on_with_it(desk, tmp_path):
+def test_the_same_arguments_with_resume_continue_the_run(tree, tmp_path):
     begin()
     link = tmp_path / "link"
-    link.symlink_to(desk)
+    link.symlink_to(tree)
     for task in ("reviews.tsv", str(link / "reviews.tsv")):
         again = {"config": KNOBS, "out": "a", "resume": True, "offline": True}
         with pytest.raises(Killed):
@@ -88,51 +88,51 @@ def test_the_same_words_with_resume_go_on_with_it(desk, tmp_path):
     assert workflow.finetune(str(link / "tiny"), "./reviews.tsv", **again).run.is_finished()
 
 
-def test_the_model_of_a_resumed_run_is_that_of_one_in_one_piece(desk):
+def test_the_model_of_a_resumed_run_is_that_of_one_in_one_piece(tree):
     begin()
     resumed("a")
     workflow.finetune("tiny", "reviews.tsv", config=KNOBS, out="b", offline=True)
     for name in ("hftool.json", "model.safetensors"):
-        assert (desk / "a/model" / name).read_bytes() == (desk / "b/model" / name).read_bytes()
+        assert (tree / "a/model" / name).read_bytes() == (tree / "b/model" / name).read_bytes()
 
 
-def move(desk, tmp_path):
-    shutil.move(desk, tmp_path / "moved")
+def move(tree, tmp_path):
+    shutil.move(tree, tmp_path / "moved")
 
 
-def move_and_link(desk, tmp_path):
-    shutil.move(desk, tmp_path / "moved")
-    desk.symlink_to(tmp_path / "moved")
+def move_and_link(tree, tmp_path):
+    shutil.move(tree, tmp_path / "moved")
+    tree.symlink_to(tmp_path / "moved")
 
 
-def copy(desk, tmp_path):
-    shutil.copytree(desk, tmp_path / "moved")
+def copy(tree, tmp_path):
+    shutil.copytree(tree, tmp_path / "moved")
 
 
 @pytest.mark.parametrize("how", [move, move_and_link, copy])
 @pytest.mark.parametrize("way", ["one file", "two files", "a folder"])
-def test_a_run_is_resumed_after_its_tree_has_moved(desk, tmp_path, monkeypatch, how, way):
+def test_a_run_is_resumed_after_its_tree_has_moved(tree, tmp_path, monkeypatch, how, way):
     begin(**WAYS[way])
     monkeypatch.chdir(tmp_path)
-    how(desk, tmp_path)
-    said = resumed("moved/a")
-    assert any("is used, which was" in text for text in said if text) == (how is move)
+    how(tree, tmp_path)
+    notices = resumed("moved/a")
+    assert any("is used, which was" in text for text in notices if text) == (how is move)
     report = workflow.evaluate("moved/a", offline=True)
     assert report.metrics["rows"] > 0
 
 
-def test_in_a_copy_of_the_tree_the_same_words_go_on_with_its_own_files(desk, tmp_path, monkeypatch):
+def test_in_a_copy_of_the_tree_the_same_arguments_use_its_own_files(tree, tmp_path, monkeypatch):
     begin(model="./tiny")
-    shutil.copytree(desk, tmp_path / "copy")
+    shutil.copytree(tree, tmp_path / "copy")
     monkeypatch.chdir(tmp_path / "copy")
     again = {"config": KNOBS, "out": "a", "resume": True, "offline": True}
     assert workflow.finetune("./tiny", "reviews.tsv", **again).run.is_finished()
-    write_tsv(desk / "other.tsv", film_rows(4))
+    write_tsv(tree / "other.tsv", film_rows(4))
     with pytest.raises(ConfigError, match=r"task was .*reviews\.tsv, now .*other\.tsv"):
-        workflow.finetune("./tiny", str(desk / "other.tsv"), **again)
+        workflow.finetune("./tiny", str(tree / "other.tsv"), **again)
 
 
-def test_a_file_that_moved_alone_is_named_anew(desk, tmp_path):
+def test_a_file_that_moved_alone_is_named_anew(tree, tmp_path):
     begin()
     shutil.move("reviews.tsv", tmp_path / "other.tsv")
     with pytest.raises(InputMissing, match=r"reviews\.tsv"):
@@ -142,19 +142,19 @@ def test_a_file_that_moved_alone_is_named_anew(desk, tmp_path):
 
 
 @pytest.mark.parametrize("moved", [False, True])
-def test_other_content_is_refused_wherever_it_lies(desk, tmp_path, monkeypatch, moved):
+def test_other_content_is_refused_wherever_it_lies(tree, tmp_path, monkeypatch, moved):
     begin()
     monkeypatch.chdir(tmp_path)
     if moved:
-        shutil.move(desk, tmp_path / "moved")
-    home = tmp_path / "moved" if moved else desk
+        shutil.move(tree, tmp_path / "moved")
+    home = tmp_path / "moved" if moved else tree
     with open(home / "reviews.tsv", "a", encoding="utf-8") as file:
         file.write("one more\t1\n")
     with pytest.raises(ConfigError, match=r"has changed: '[^']*reviews\.tsv'"):
         workflow.resume(home / "a", offline=True)
 
 
-def test_splits_that_changed_places_are_refused(desk):
+def test_splits_that_changed_places_are_refused(tree):
     begin(task=None, train="train.tsv", validation="dev.tsv")
     shutil.move("train.tsv", "was")
     shutil.move("dev.tsv", "train.tsv")
@@ -164,20 +164,20 @@ def test_splits_that_changed_places_are_refused(desk):
 
 
 @pytest.mark.parametrize("key", ["reviews.tsv", "./reviews.tsv", "../home/reviews.tsv", "{}/reviews.tsv"])
-def test_runs_of_the_version_before_are_resumed(desk, key):
+def test_runs_of_the_version_before_are_resumed(tree, key):
     """Its manifest had paths as they were typed, and neither splits nor its own place."""
     begin()
-    path = desk / "a" / "manifest.json"
+    path = tree / "a" / "manifest.json"
     made = json.loads(path.read_text(encoding="utf-8"))
     (digest,) = made["data"].values()
     del made["data_splits"], made["run"]
-    path.write_text(json.dumps(made | {"data": {key.format(desk): digest}}), encoding="utf-8")
+    path.write_text(json.dumps(made | {"data": {key.format(tree): digest}}), encoding="utf-8")
     resumed("a")
 
 
-def test_a_changed_file_of_a_run_of_the_version_before_is_refused(desk):
+def test_a_changed_file_of_a_run_of_the_version_before_is_refused(tree):
     begin()
-    path = desk / "a" / "manifest.json"
+    path = tree / "a" / "manifest.json"
     made = json.loads(path.read_text(encoding="utf-8"))
     del made["data_splits"], made["run"]
     path.write_text(json.dumps(made | {"data": {"reviews.tsv": "0" * 64}}), encoding="utf-8")
@@ -186,9 +186,9 @@ def test_a_changed_file_of_a_run_of_the_version_before_is_refused(desk):
 
 
 @pytest.fixture
-def shards(desk):
+def shards(tree):
     """A folder whose train split is in two files."""
-    folder = desk / "shards"
+    folder = tree / "shards"
     folder.mkdir()
     lines = [json.dumps({"text": row["sentence"], "label": row["label"]}) + "\n" for row in film_rows(48)]
     for place, part in enumerate((lines[:20], lines[20:40])):
@@ -197,9 +197,9 @@ def shards(desk):
     return folder
 
 
-def test_the_files_of_a_split_in_several_are_in_the_manifest_and_are_resumed(shards, desk, monkeypatch, tmp_path):
+def test_the_files_of_a_split_in_several_are_in_the_manifest_and_are_resumed(shards, tree, monkeypatch, tmp_path):
     begin(task="shards")
-    made = json.loads((desk / "a" / "manifest.json").read_text(encoding="utf-8"))
+    made = json.loads((tree / "a" / "manifest.json").read_text(encoding="utf-8"))
     assert sorted(made["data"]) == sorted(map(str, shards.iterdir()))
     assert len(made["data_splits"]) == 3
     monkeypatch.chdir(tmp_path)
@@ -207,12 +207,12 @@ def test_the_files_of_a_split_in_several_are_in_the_manifest_and_are_resumed(sha
 
 
 def test_a_split_in_several_files_by_a_relative_name_is_resumed_from_elsewhere_and_when_moved(
-    shards, desk, monkeypatch, tmp_path
+    shards, tree, monkeypatch, tmp_path
 ):
     """As `--train 'shards/train-*-of-00002.jsonl'` names it."""
     begin(task=None, train="shards/train-*-of-00002.jsonl", validation="shards/validation.jsonl")
     monkeypatch.chdir(tmp_path)
-    desk.rename(tmp_path / "moved")
+    tree.rename(tmp_path / "moved")
     resumed("moved/a")
 
 

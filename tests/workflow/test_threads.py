@@ -58,12 +58,12 @@ def test_after_one_that_failed_the_next_may_train(train, tmp_path):
 
 def test_a_finished_run_is_resumed_by_one_thread_at_a_time(train):
     run = train("run").run.path
-    said = []
+    notices = []
 
     def progress(event):
         with pytest.raises(UsageError, match="another thread"):
             workflow.resume(run)
-        said.append(event.text)
+        notices.append(event.text)
 
     workflow.resume(run, progress=progress)
-    assert said == [f"the run '{run}' is finished: nothing is left to do"]
+    assert notices == [f"the run '{run}' is finished: nothing is left to do"]

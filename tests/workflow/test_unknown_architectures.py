@@ -1,4 +1,4 @@
-"""An architecture that the registry has no row for: its facts come from its config, and that is said."""
+"""An architecture that the registry has no row for: its facts come from its config, with a notice."""
 
 import json
 import shutil
@@ -15,10 +15,10 @@ FACTS = "'electra' is no family that hftool knows: its facts are taken from the 
 
 @pytest.mark.parametrize("lesson", ["classify", "regression", "pairs", "tag", "answer", "fill", "embed"])
 def test_it_learns_by_the_same_heads(lesson):
-    result, said = families.learnt("electra", lesson)
+    result, notices = families.learnt("electra", lesson)
     measured = result.metrics["validation"]
     assert measured["perplexity"] < 3 if lesson == "fill" else measured["loss"] < 0.05
-    assert said.count(FACTS) == 1
+    assert notices.count(FACTS) == 1
     texts, pairs = families.asked(lesson, families.LESSONS[lesson][1](4))
     events = []
     assert len(workflow.infer(str(result.run.path), texts, pairs=pairs, progress=events.append)) == 4
@@ -39,7 +39,7 @@ def test_a_head_that_it_cannot_do_is_refused(head, able, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_it_does_what_its_config_says(tmp_path):
+def test_the_head_is_that_of_its_config(tmp_path):
     loaded = workflow.load(str(families.folder("electra")))
     assert loaded.head_config.head == "fill" and not loaded.new_weights
     assert len(workflow.infer(loaded, ["the [MASK] cat"])[0]["masks"][0]["fills"]) == 5
@@ -104,9 +104,9 @@ SWITCHES = {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}
 )
 def test_a_sentence_model_pools_as_it_was_trained(settings, pooling, tmp_path):
     folder = str(_sentence_model(tmp_path / "model", settings, "Transformer", "Pooling", "Normalize"))
-    texts, said = ["the red cat", "a blue dog ."], []
-    loaded = workflow.load(folder, progress=said.append)
-    assert (loaded.head_config.head, loaded.head_config.pooling) == ("embed", pooling) and not said
+    texts, notices = ["the red cat", "a blue dog ."], []
+    loaded = workflow.load(folder, progress=notices.append)
+    assert (loaded.head_config.head, loaded.head_config.pooling) == ("embed", pooling) and not notices
     assert np.array_equal(workflow.embed(loaded, texts), workflow.embed(folder, texts, pooling=pooling))
     rows = families.write_jsonl(tmp_path / "rows.jsonl", families.LESSONS["embed"][1](16))
     config = {"train": str(rows), "validation": str(rows), "allow_leak": True, "max_steps": 1}
@@ -124,10 +124,10 @@ def test_a_sentence_model_pools_as_it_was_trained(settings, pooling, tmp_path):
         (SWITCHES, "Dense", "Dense"),
     ],
 )
-def test_what_is_not_done_of_a_sentence_model_is_said(settings, last, missed, tmp_path):
-    said = []
-    workflow.load(str(_sentence_model(tmp_path / "model", settings, "Transformer", "Pooling", last)), progress=said.append)
-    [notice] = [event.text for event in said if event.kind == "notice"]
+def test_unsupported_parts_of_a_sentence_model_are_named(settings, last, missed, tmp_path):
+    notices = []
+    workflow.load(str(_sentence_model(tmp_path / "model", settings, "Transformer", "Pooling", last)), progress=notices.append)
+    [notice] = [event.text for event in notices if event.kind == "notice"]
     assert f"was made with {missed}, which hftool does not do: its vectors are others" in notice
 
 
@@ -155,11 +155,11 @@ def _sentence_model(folder, pooling, *kinds):
     return folder
 
 
-@pytest.mark.parametrize(("told", "expected"), [(8, 8), (4096, 64), (None, 64)])
-def test_a_sentence_model_reads_as_much_as_it_says(told, expected, tmp_path):
+@pytest.mark.parametrize(("limit", "expected"), [(8, 8), (4096, 64), (None, 64)])
+def test_a_sentence_model_has_the_length_limit_of_its_config(limit, expected, tmp_path):
     folder = _sentence_model(tmp_path / "model", SWITCHES, "Transformer", "Pooling")
     assert workflow.load(str(folder)).head_config.max_length == 64
-    (folder / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": told}))
+    (folder / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": limit}))
     loaded = workflow.load(str(folder))
     assert loaded.head_config.max_length == expected
     (made,) = workflow.vectors(loaded, ["red " * 20])
