@@ -33,6 +33,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import compare_commands
+import compare_inputs
 from compare_commands import Command
 from compare_server import SERVERS, served
 
@@ -44,7 +45,7 @@ ALIKE = (
     (r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?([+-]\d\d:?\d\d|Z)?", "DATE"),
     (r"\b20\d{6}-\d{6}\b", "DATE"),
     (
-        r"(\"(?:seconds\w*|\w*_seconds|ms|\w+_ms|created|started|uptime\w*|tokens_per_second|rows_per_second|memory|pid)\": )-?[\d.e+-]+",
+        r"(\"(?:seconds\w*|\w*_seconds|ms|\w+_ms|created|started|uptime\w*|\w+_per_second|memory|pid)\": )-?[\d.e+-]+",
         r"\1N",
     ),
     (r"[\d,.]+( tokens/s| rows/s)", r"N\1"),
@@ -176,7 +177,7 @@ def contents(workspace: Path, path: str) -> dict[str, str]:
 
 
 def first_pass(tree: Tree, verbs: Sequence[str]) -> dict[str, dict[str, str]]:
-    compare_commands.make_inputs(tree.workspace)
+    compare_inputs.make_inputs(tree.workspace)
     return {command.title: tree.run(command) for command in compare_commands.commands(verbs)}
 
 
@@ -247,26 +248,34 @@ def learnt(run: Path) -> str:
     return "\n".join(lines)
 
 
-def resume_pass(before: Tree, after: Tree) -> tuple[dict[str, dict[str, str]], dict[str, dict[str, str]]]:
-    """The pass that needs both trees in turn."""
-    found: tuple[dict, dict] = ({}, {})
+def make_stopped(tree: Tree) -> dict[str, int]:
+    """The runs of STOPPED, each ended in the middle, and each as it is if nobody stops it -> the exit codes of the former."""
+
+    def whole(stopped: Stopped) -> None:
+        words = [word.replace("{work}", str(tree.workspace)) for word in stopped.words]
+        tree.run(Command(["finetune", *words, *STEPS, "--out", str(tree.workspace / "whole" / stopped.name)]))
+
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        wholes = [pool.submit(whole, stopped) for stopped in STOPPED]
+        codes = {
+            stopped.name: stop_in_the_middle(tree, stopped, tree.workspace / "stopped" / stopped.name) for stopped in STOPPED
+        }
+        for future in wholes:
+            future.result()
+    return codes
+
+
+def resume_pass(tree: Tree, made: Path, codes: Mapping[str, int]) -> dict[str, dict[str, str]]:
+    """Each stopped run in the folder `made` is copied and resumed by the tree."""
+    found = {}
     for stopped in STOPPED:
-        title = f"[of before] resume {stopped.name} after SIGTERM"
-        out = before.workspace / "stopped" / stopped.name
-        whole = before.workspace / "whole" / stopped.name
-        words = [word.replace("{work}", str(before.workspace)) for word in stopped.words]
-        before.run(Command(["finetune", *words, *STEPS, "--out", str(whole)]))
-        code = stop_in_the_middle(before, stopped, out)
-        state = f"stopped with {code}"
-        for tree, answers in ((before, found[0]), (after, found[1])):
-            copy = before.workspace / f"resumed-{tree.label}" / stopped.name
-            shutil.copytree(out, copy)
-            texts = tree.run(Command(["resume", str(copy), "--offline"]))
-            ended = {name: text.replace(copy.parent.name, "resumed") for name, text in texts.items()}
-            bitwise = "yes" if learnt(copy) == learnt(whole) else f"no:\n{learnt(copy)}\n--- not stopped:\n{learnt(whole)}"
-            answers[title] = {**ended, "stopped": state, "bitwise as if not stopped": bitwise}
-            answers[title].pop("stderr")
-            answers[title]["stderr"] = "\n".join(line for line in ended["stderr"].splitlines() if "step " not in line)
+        copy, whole = made / f"resumed-{tree.label}" / stopped.name, made / "whole" / stopped.name
+        shutil.copytree(made / "stopped" / stopped.name, copy)
+        texts = tree.run(Command(["resume", str(copy), "--offline", "-q"]))
+        texts = {name: text.replace(str(made), "WORK").replace(copy.parent.name, "resumed") for name, text in texts.items()}
+        same = learnt(copy) == learnt(whole)
+        texts["bitwise as if not stopped"] = "yes" if same else f"no:\n{learnt(copy)}\nnot stopped:\n{learnt(whole)}"
+        found[f"[of before] resume {stopped.name} after SIGTERM ({codes[stopped.name]})"] = texts
     return found
 
 
@@ -341,7 +350,8 @@ def all_rows(
         if "older" in passes:
             rows += rows_of(*both(second_pass, older))
         if "resume" in passes:
-            rows += rows_of(*resume_pass(*trees))
+            codes = make_stopped(trees[0])
+            rows += rows_of(*both(resume_pass, trees, trees[0].workspace, codes))
     finally:
         both(Tree.stop, trees)
     return rows, verbs
@@ -390,16 +400,15 @@ def main() -> None:
     diffs = options.diffs or (options.out or Path("compare_versions.json")).with_suffix(".diff")
     report(rows, known, diffs)
     same = sum(row["same"] for row in rows)
-    print(
-        f"{len(rows)} compared, {same} same, {len(rows) - same} differ (diffs in {diffs}); {time.perf_counter() - started:.0f} s"
-    )
+    seconds = round(time.perf_counter() - started)
+    print(f"{len(rows)} compared, {same} same, {len(rows) - same} differ (diffs in {diffs}); {seconds} s")
     if options.out:
         kept = [{key: value for key, value in row.items() if key != "diff"} for row in rows]
         result = {
             "compared": len(rows),
             "same": same,
             "verbs": verbs,
-            "seconds": round(time.perf_counter() - started),
+            "seconds": seconds,
             "commands": kept,
         }
         options.out.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -6,8 +6,8 @@ classify   a text on the command line, under `hftool classify RUN TEXT`
 finetune   the rows of a CSV, under `hftool finetune bert-mini FILE`
 request    a body that is sent to /predict of `hftool serve RUN`
 
-Each job runs in a process of its own, twice: imports and caches are done when the second one is traced with `sys.setprofile`, in
-all its threads. A room is a package or module directly in hftool/. A hand-over is a call from a function of one room to one of
+Each job runs in a process of its own, twice: imports and caches are done when the second one is traced with `sys.setprofile`,
+in all its threads. A room is a package or module directly in hftool/. A hand-over is a call from a function of one room to one of
 another, whatever library lies between. It is a climb if the room called stands higher in the table of tests/test_layers.py of
 that version than the one that calls: a callback. An iterator or coroutine that a lower room advances counts as a pull, not as a
 climb, as it was called by its own room. Hand-overs are counted once for each pair of functions: rows and steps do not count.
@@ -31,7 +31,8 @@ from collections import Counter
 from pathlib import Path
 
 JOBS = ("classify", "finetune", "request")
-ITERATORS = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
+GENERATORS = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
+ITERATORS = GENERATORS | inspect.CO_COROUTINE
 
 
 class Tracer:
@@ -43,13 +44,14 @@ class Tracer:
         self.rooms = {}
         self.seen = set()
         self.calls, self.climbs, self.pulls = Counter(), {}, Counter()
+        self.after_loading = set()
         self.way = []
 
     def room(self, code):
         """The room of a code object; None outside hftool."""
         if code not in self.rooms:
             path = code.co_filename
-            name = path[len(self.root) :].split(os.sep)[0].removesuffix(".py") if path.startswith(self.root) else None
+            name = Path(path).relative_to(self.root).parts[0].removesuffix(".py") if path.startswith(self.root) else None
             self.rooms[code] = name if name in self.levels else None
         return self.rooms[code]
 
@@ -76,12 +78,22 @@ class Tracer:
             self.seen.add(frame)
         pair = (self.named(below), self.named(frame))
         higher = self.levels[room] > self.levels[self.room(below.f_code)]
-        if again:
+        if again or (higher and frame.f_code.co_flags & GENERATORS):
             self.pulls[pair] += higher
             return
         self.calls[pair] += 1
+        if not self.is_loading(frame):
+            self.after_loading.add(pair)
         if higher:
             self.climbs.setdefault(pair, f"{self.place(below)} -> {self.place(frame)}")
+
+    def is_loading(self, frame):
+        """Whether the call is part of loading the model, which no text passes."""
+        while frame is not None:
+            if frame.f_code.co_name == "load" and self.room(frame.f_code) == "workflow":
+                return True
+            frame = frame.f_back
+        return False
 
     def named(self, frame):
         return f"{self.room(frame.f_code)}:{Path(frame.f_code.co_filename).stem}.{frame.f_code.co_qualname}"
@@ -106,7 +118,9 @@ class Tracer:
             "rooms": len(rooms),
             "rooms_in_order": rooms,
             "hand_overs": len(self.calls),
+            "hand_overs_without_loading": len(self.after_loading),
             "hand_overs_with_repetition": sum(self.calls.values()),
+            "pairs": sorted(" -> ".join(pair) for pair in self.calls),
             "climbs": len(self.climbs),
             "climbs_at": sorted(self.climbs.values()),
             "pulls": len(pulled),
@@ -124,19 +138,23 @@ def command_line(arguments):
 
 
 def send(port, tries=1):
-    """The status of a request to /predict."""
+    """The status of a request to /predict; tried again until it is 200."""
+    status = 0
     for _ in range(tries):
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
         try:
             connection.request("POST", "/predict", b'{"inputs": "A warm film."}', {"Content-Type": "application/json"})
             answer = connection.getresponse()
             answer.read()
-            return answer.status
+            status = answer.status
         except OSError:
-            time.sleep(0.3)
+            status = 0
         finally:
             connection.close()
-    return 0
+        if status == 200:
+            return status
+        time.sleep(0.3)
+    return status
 
 
 def ask_own_server(port, tracer, statuses):
@@ -214,9 +232,9 @@ def measured(root, job, workspace):
 
 def show(job, results):
     """A table line for each figure, and where the climbs are."""
-    print(f"\n{job:<28}{'before':>10}{'after':>10}")
-    for figure in ("rooms", "hand_overs", "climbs", "pulls"):
-        print(f"  {figure.replace('_', '-'):<26}{results['before'][figure]:>10}{results['after'][figure]:>10}")
+    print(f"\n{job:<30}{'before':>10}{'after':>10}")
+    for figure in ("rooms", "hand_overs", "hand_overs_without_loading", "climbs", "pulls"):
+        print(f"  {figure.replace('_', '-'):<28}{results['before'][figure]:>10}{results['after'][figure]:>10}")
     for label, result in results.items():
         print(f"  {label}: {' > '.join(result['rooms_in_order'])}")
         for climb in result["climbs_at"]:
