@@ -16,7 +16,7 @@ from typing import Any
 
 MODELS = (
     *("films=runs/films", "names=runs/names", "questions=runs/questions", "talks=runs/talks", "writer=gpt2-mini"),
-    *("vectors=minilm", "masks=bert-mini", "graph=onnx"),
+    *("vectors=minilm", "masks=bert-mini"),
 )
 KEY = "a-key-of-sixteen-or-more-characters"
 # of every answer, these say nothing or change with every request
@@ -99,7 +99,6 @@ def predictions() -> list[Call]:
         ("films", {"inputs": ["x"] * 300}),
         ("films", {"inputs": 5}),
         ("films", {"inputs": "word " * 3000}),
-        ("graph", {"inputs": "A warm film."}),
         ("names", {"inputs": "Amina Okafor flew to Lisbon."}),
         ("names", {"inputs": "Amina flew.", "parameters": {"aggregation_strategy": "none"}}),
         ("questions", {"inputs": question}),
@@ -203,6 +202,7 @@ def keyed() -> list[Call]:
 SERVERS: tuple[tuple[Sequence[str], Sequence[Call]], ...] = (
     (("serve", *MODELS, "--offline"), (*pages(), *predictions(), *openai())),
     (("serve", "bert-mini", "--offline", "--api-key-file", "keys.txt"), keyed()),
+    (("serve", "onnx", "--offline"), (get("/info"), post("/predict", {"inputs": "A warm film."}))),
 )
 
 
@@ -240,7 +240,7 @@ def started(arguments: Sequence[str], workspace: Path, environment: Mapping[str,
             start_new_session=True,
         )
     try:
-        end = time.monotonic() + 120
+        end = time.monotonic() + 90
         while process.poll() is None and time.monotonic() < end and not asked(port, get("/readyz")).startswith("200"):
             time.sleep(0.2)
         yield process, port
@@ -257,9 +257,10 @@ def served(arguments: Sequence[str], calls: Sequence[Call], workspace: Path, env
     texts = {}
     with started(arguments, workspace, environment, log) as (process, port):
         for call in calls:
-            texts[f"[server] {call.title}"] = asked(port, call).replace(str(port), "PORT")
+            texts[f"[serve {arguments[1]}] {call.title}"] = asked(port, call).replace(str(port), "PORT")
         process.send_signal(signal.SIGTERM)
         rest, _ = process.communicate(timeout=60)
         texts[f"{title}: ends"] = f"code {process.returncode}\n{rest.decode()}".replace(str(port), "PORT")
-    texts[f"{title}: log"] = log.read_text(encoding="utf-8", errors="replace").replace(str(port), "PORT")
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    texts[f"{title}: log"] = "\n".join(line for line in lines if "/readyz" not in line).replace(str(port), "PORT")
     return texts

@@ -7,10 +7,10 @@ finetune   the rows of a CSV, under `hftool finetune bert-mini FILE`
 request    a body that is sent to /predict of `hftool serve RUN`
 
 Each job runs in a process of its own, twice: imports and caches are done when the second one is traced with `sys.setprofile`,
-in all its threads. A room is a package or module directly in hftool/. A hand-over is a call from a function of one room to one of
-another, whatever library lies between. It is a climb if the room called stands higher in the table of tests/test_layers.py of
-that version than the one that calls: a callback. An iterator or coroutine that a lower room advances counts as a pull, not as a
-climb, as it was called by its own room. Hand-overs are counted once for each pair of functions: rows and steps do not count.
+in all its threads. A room is a package or module directly in hftool/. A hand-over is a call from a function of one room to one
+of another, whatever library lies between. It is a climb if the room called stands higher in the table of tests/test_layers.py
+of that version than the one that calls: a callback. A generator of a higher room that a lower one advances is a pull, not a
+climb, as its own room called it. Hand-overs are counted once for each pair of functions: rows and steps do not count.
 """
 
 import argparse
@@ -159,7 +159,7 @@ def send(port, tries=1):
 
 def ask_own_server(port, tracer, statuses):
     """Send two requests to the server in this process, trace the second, and end the server."""
-    threading.setprofile(None)  # the client's own threads
+    sys.setprofile(None)  # of this thread, which is the client's
     statuses.append(send(port, tries=200))
     with tracer.tracing():
         statuses.append(send(port))
