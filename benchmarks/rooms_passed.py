@@ -118,6 +118,7 @@ class Tracer:
             "rooms": len(rooms),
             "rooms_in_order": rooms,
             "hand_overs": len(self.calls),
+            "room_pairs": len({tuple(name.partition(":")[0] for name in pair) for pair in self.calls}),
             "hand_overs_without_loading": len(self.after_loading),
             "hand_overs_with_repetition": sum(self.calls.values()),
             "pairs": sorted(" -> ".join(pair) for pair in self.calls),
@@ -233,7 +234,7 @@ def measured(root, job, workspace):
 def show(job, results):
     """A table line for each figure, and where the climbs are."""
     print(f"\n{job:<30}{'before':>10}{'after':>10}")
-    for figure in ("rooms", "hand_overs", "hand_overs_without_loading", "climbs", "pulls"):
+    for figure in ("rooms", "room_pairs", "hand_overs", "hand_overs_without_loading", "climbs", "pulls"):
         print(f"  {figure.replace('_', '-'):<28}{results['before'][figure]:>10}{results['after'][figure]:>10}")
     for label, result in results.items():
         print(f"  {label}: {' > '.join(result['rooms_in_order'])}")
