@@ -10,7 +10,7 @@ older     both versions on the runs, models and exports that the version before 
 resume    both versions on copies of runs of the version before that SIGTERM has ended; weights, optimizer and losses must be
           those of the run that nobody has stopped.
 
-One line for each command says same or differs; a unified diff of each difference follows in --diffs (by default beside --out).
+One line for each command says same or differs; a unified diff of each difference follows in --diffs.
 Times, dates, paths, ports and request ids are made alike first. The digest of each difference is in the result, so that
 `--known results/compare_versions.json` names only differences that were not there then.
 """
@@ -430,7 +430,7 @@ def main() -> None:
     parser.add_argument("--before", type=Path, required=True)
     parser.add_argument("--after", type=Path, required=True)
     parser.add_argument("--out", type=Path, help="the result as JSON")
-    parser.add_argument("--diffs", type=Path, help="the unified diffs as text; by default beside --out")
+    parser.add_argument("--diffs", type=Path, help="the unified diffs as text; by default in the folder for temporary files")
     parser.add_argument("--known", type=Path, help="an earlier result: its differences are not new")
     parser.add_argument("--fresh", action="store_true", help="start an interpreter for each command: 5 s more for each")
     parser.add_argument("--passes", nargs="*", default=["server", "older", "resume"], help="besides the commands")
@@ -439,16 +439,13 @@ def main() -> None:
     started = time.perf_counter()
     known = {}
     if options.known:
-        known = {
-            row["command"]: row["digest"]
-            for row in json.loads(options.known.read_text(encoding="utf-8"))["commands"]
-            if row["digest"]
-        }
+        earlier = json.loads(options.known.read_text(encoding="utf-8"))
+        known = {row["command"]: row["digest"] for row in earlier["commands_that_differ"]}
     with tempfile.TemporaryDirectory() as folder:
         rows, verbs = all_rows(
             [options.before.resolve(), options.after.resolve()], options.keep or Path(folder), options.fresh, options.passes
         )
-    diffs = options.diffs or (options.out or Path("compare_versions.json")).with_suffix(".diff")
+    diffs = options.diffs or Path(tempfile.gettempdir()) / "compare_versions.diff"
     report(rows, known, diffs)
     same = sum(row["same"] for row in rows)
     seconds = round(time.perf_counter() - started)
@@ -456,13 +453,15 @@ def main() -> None:
     if options.out:
         open_ends = write_table(rows, options.out.with_suffix(".md"))
         print(f"{open_ends} with differences that no rule of compare_reasons.py explains: see {options.out.with_suffix('.md')}")
-        kept = [{key: value for key, value in row.items() if key != "diff"} for row in rows]
+        kept = [{key: value for key, value in row.items() if key not in ("diff", "same")} for row in rows if not row["same"]]
         result = {
             "compared": len(rows),
             "same": same,
-            "verbs": verbs,
+            "differ": len(rows) - same,
             "seconds": seconds,
-            "commands": kept,
+            "verbs": verbs,
+            "commands_that_differ": kept,
+            "commands_that_are_the_same": [row["command"] for row in rows if row["same"]],
         }
         options.out.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
