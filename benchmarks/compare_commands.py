@@ -123,7 +123,7 @@ def light() -> list[Command]:
 
 
 def untrained() -> list[Command]:
-    """Models as they come: tokenize, info, fill, embed, similar, generate, infer."""
+    """Models as they come."""
     long_text = "one two three four five six seven eight nine ten " * 40
     return [
         *(
@@ -153,6 +153,13 @@ def untrained() -> list[Command]:
         hf("similar minilm @ @ --offline --json", "A man rides a horse.", ""),
         hf("similar minilm @ --offline", "only one"),
         hf("similar gpt2-mini @ @", "a", "b"),
+        *generated(),
+    ]
+
+
+def generated() -> list[Command]:
+    """generate, infer, summarize and translate, and models that have no trained head."""
+    return [
         hf("generate gpt2-mini @ --max-new-tokens 12", "Once upon a time"),
         hf("generate gpt2-mini @ --max-new-tokens 12 --temperature 0 --json", "Once upon a time"),
         hf("generate gpt2-mini @ --max-new-tokens 8 --beams 3 --samples 2 --temperature 0", "Once upon a time"),

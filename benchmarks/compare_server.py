@@ -85,10 +85,10 @@ def pages() -> list[Call]:
     ]
 
 
-def predictions() -> list[Call]:
-    """The routes of Hugging Face's tasks."""
+def inputs() -> list[tuple[str, Any]]:
+    """Models with bodies for their routes."""
     question = {"question": "Who was lost?", "context": "The lighthouse was lit in 1874, after three boats were lost."}
-    named = [
+    return [
         ("films", {"inputs": "A warm film."}),
         ("films", {"inputs": ["A warm film.", "A dull one."], "parameters": {"top_k": 1}}),
         ("films", {"inputs": "A warm film.", "parameters": {"nosuch": 1}}),
@@ -118,6 +118,10 @@ def predictions() -> list[Call]:
         ("masks", {"inputs": "No mask."}),
         ("nosuch", {"inputs": "x"}),
     ]
+
+
+def predictions() -> list[Call]:
+    """The routes of Hugging Face's tasks."""
     bad = (
         b"",
         b"{",
@@ -138,7 +142,7 @@ def predictions() -> list[Call]:
         post("/predict", b'{"inputs": "x"}', Content_Type="text/plain"),
         post("/predict", b'{"inputs": "x"}', Content_Encoding="gzip"),
         post("/predict", b'{"inputs": "' + b"x" * 3_000_000 + b'"}'),
-        *(post(f"/models/{name}/predict", body) for name, body in named),
+        *(post(f"/models/{name}/predict", body) for name, body in inputs()),
     ]
 
 
