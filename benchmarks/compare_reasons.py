@@ -53,6 +53,7 @@ RULES = (
         WANTED,
         "14.4: tokenize shows what the model's own head sees: windows, and an empty text; 13.D",
     ),
+    Rule(r"roberta-mini .*--json", "stdout", WANTED, "13.D: the mask of roberta-mini", r"tokenizer\.json"),
     Rule(r"fill roberta-mini", "stdout", WANTED, "13.D: the mask of roberta-mini takes the space before it"),
     Rule(
         r"pooling nosuch", "stderr", WANTED, "13, list of proofs: ten kinds of sentence models, mean_sqrt_len_tokens among them"
@@ -92,7 +93,7 @@ RULES = (
         r".*metrics\.json|stdout",
         WANTED,
         "13.22: the deciding metric is named, macro F1 of the baseline, a verdict at the end",
-        r"best at step|^verdict|deciding|verdicts|macro_f1|\"label\":|only_answer|majority|[\]\[{}],?$|median|HASH",
+        r"best at step|^verdict|deciding|verdicts|macro_f1|\"label\":|only_answer|majority|[\]\[{}],?$|median|HASH|--epochs",
     ),
     Rule(r"similar\.tsv", r"stdout|.*metrics\.json", WANTED, "13.21: the baseline is printed"),
     Rule(r"pairs\.tsv", "stdout", WANTED, "13.25: the printed next command of a pair model failed", r"^next"),
@@ -180,7 +181,7 @@ RULES = (
     Rule(r"GET /$", ".*", REWORDED, "14.1: the page in the field's terms, and the hash of its script"),
     Rule(r"GET /(info|openapi)", "body", REWORDED, TERMS, r"\"(description|summary)\": "),
     Rule(r"GET /(info|openapi)", "body", WANTED, "13.11: a pooling of sentence models", r"^\"max\",?$|mean_sqrt_len_tokens"),
-    Rule(r"/metrics", ".*", WANTED, "14.3: prometheus_client"),
+    Rule(r"^\[serve films.*/metrics", ".*", WANTED, "14.3: prometheus_client"),
     Rule(r"GET /|POST /predict", "body", REWORDED, TERMS, r"\"error\""),
     Rule(r"v1/completions .*\"prompt\": \[", ".*", WANTED, "13.A2: token ids as prompts, checked against the vocabulary"),
     Rule(r"v1/embeddings .*\"(A man\.|A dog\.)", "body", WANTED, "13.19: /v1/embeddings normalizes as modules.json says"),
