@@ -7,8 +7,8 @@ Both trees run through PYTHONPATH with this interpreter, at the same time, each 
 commands  those of compare_commands.py: stdout, stderr, exit code, and the documents that are written.
 server    the requests of compare_server.py: status, headers and body of the answers, and the server's own log.
 older     both versions on the runs, models and exports that the version before has made in the first pass.
-resume    both versions on copies of runs of the version before that SIGTERM has ended; weights, optimizer and losses must be
-          those of the run that nobody has stopped.
+resume    both versions on copies of runs of the version before that SIGTERM has ended; weights and losses must be those of
+          the run that nobody has stopped.
 
 One line for each command says same or differs; a unified diff of each difference follows in --diffs.
 Times, dates, paths, ports and request ids are made alike first. The digest of each difference is in the result, so that
@@ -249,9 +249,12 @@ def stop_in_the_middle(tree: Tree, stopped: Stopped, out: Path) -> int:
 
 
 def learnt(run: Path) -> str:
-    """What must be bitwise the same: weights, optimizer, losses."""
+    """What must be bitwise the same: the weights of the model and of the last checkpoint, the loss of each step.
+
+    The checkpoint of SIGTERM is not in a run that nobody has stopped, and a finished run has no optimizer state any more.
+    """
     lines = []
-    for path in sorted([run / "model" / "model.safetensors", *run.glob("checkpoints/*/model.safetensors")]):
+    for path in [run / "model" / "model.safetensors", *sorted(run.glob("checkpoints/*/model.safetensors"))[-1:]]:
         digest = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "(not there)"
         lines.append(f"{path.relative_to(run)} {digest}")
     log = run / "log.jsonl"
