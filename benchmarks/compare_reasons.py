@@ -87,7 +87,7 @@ RULES = (
     Rule(
         r"numbers\.csv|runs/numbers", r".*", WANTED, "13.21: targets standardised, the error decides, the baseline is printed"
     ),
-    Rule(r"finetune runs/films reviews\.csv", r".*", WANTED, "13.8: classes matched by name, others new and said"),
+    Rule(r"finetune runs/films reviews\.csv", r".*", WANTED, "13.8: classes matched by name, others new, with a notice"),
     Rule(
         r"finetune|resume",
         r".*metrics\.json|stdout",
@@ -113,7 +113,7 @@ RULES = (
     ),
     Rule(r"two_labels\.csv|topics\.jsonl", r".*", WANTED, "13.A: cells with two classes are named with count and separator"),
     Rule(r"toxic\.csv --label", r".*", WANTED, "13.A2: --label given twice is exit code 2"),
-    Rule(r"latin1\.csv|utf16\.csv", r".*", WANTED, "13.A2: a certain guess of the encoding is used, and said"),
+    Rule(r"latin1\.csv|utf16\.csv", r".*", WANTED, "13.A2: a certain guess of the encoding is used, with a notice"),
     Rule(r"headers\.csv", r".*", WANTED, "13.A2: columns found by common names, in finetune, evaluate and predict"),
     Rule(r"--metric bleu", "stderr", WANTED, "13.22: --metric decides; a metric of another task is refused by name"),
     Rule(
@@ -127,7 +127,7 @@ RULES = (
         r"evaluate .*(csv|conll|json)",
         "stderr",
         WANTED,
-        "13.A2: columns of other names than in training are mapped, and said",
+        "13.A2: columns of other names than in training are mapped, with a notice",
         "^columns of",
     ),
     Rule(
@@ -195,6 +195,7 @@ RULES = (
     Rule(r"^hftool serve .*: log", ".*", WANTED, "the log follows the answers"),
     # runs of before
     Rule(r"resume relative paths", r".*", WANTED, "13.15: a run whose data were given by a relative path could not be resumed"),
+    Rule(r"resume translator", r"bitwise.*|stdout", FAULT, "a T5 that was stopped is resumed with other weights; now bitwise"),
     Rule(r"resume roberta-mini", r".*", WANTED, "13.D: the bundled roberta-mini has changed, so a run on it is refused (78)"),
 )
 

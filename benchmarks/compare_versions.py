@@ -6,12 +6,12 @@ Both trees run through PYTHONPATH with this interpreter, at the same time, each 
 
 commands  those of compare_commands.py: stdout, stderr, exit code, and the documents that are written.
 server    the requests of compare_server.py: status, headers and body of the answers, and the server's own log.
-older     both versions on the runs, models and exports that the version before has made in the first pass.
+older     both versions on the runs, models and exports of the version before, from the first pass.
 resume    both versions on copies of runs of the version before that SIGTERM has ended; weights and losses must be those of
           the run that nobody has stopped.
 
 One line for each command says same or differs; a unified diff of each difference follows in --diffs.
-Times, dates, paths, ports and request ids are made alike first. The digest of each difference is in the result, so that
+Times, dates, paths, ports and request ids are normalized first. The digest of each difference is in the result, so that
 `--known results/compare_versions.json` names only differences that were not there then.
 """
 
@@ -148,7 +148,7 @@ class Tree:
         return texts
 
     def normalized(self, text: str) -> str:
-        """The text with paths, times and the like made alike, and JSON on many lines."""
+        """The text with normalized paths and times, and JSON with one value a line."""
         for path, name in ((self.workspace, "WORK"), (self.root, "TREE"), (self.environment.get("HOME", "HOME"), "HOME")):
             text = text.replace(str(path), name)
         text = "\n".join(pretty(line) for line in (text.splitlines() if "\n{" in text.strip() else [text]))
@@ -282,16 +282,16 @@ def make_stopped(tree: Tree) -> dict[str, int]:
     return codes
 
 
-def resume_pass(tree: Tree, made: Path, codes: Mapping[str, int]) -> dict[str, dict[str, str]]:
-    """Each stopped run in the folder `made` is copied and resumed by the tree."""
+def resume_pass(tree: Tree, folder: Path, codes: Mapping[str, int]) -> dict[str, dict[str, str]]:
+    """Each stopped run in the folder is copied and resumed by the tree."""
     found = {}
     for stopped in STOPPED:
-        copy, whole = made / f"resumed-{tree.label}" / stopped.name, made / "whole" / stopped.name
-        shutil.copytree(made / "stopped" / stopped.name, copy)
+        copy, whole = folder / f"resumed-{tree.label}" / stopped.name, folder / "whole" / stopped.name
+        shutil.copytree(folder / "stopped" / stopped.name, copy)
         texts = tree.run(Command(["resume", str(copy), "--offline", "-q"]), fresh=True)
         texts = {
-            name: text.replace(str(made), "WORK")
-            .replace(f"{made.name}/{copy.parent.name}", "resumed")
+            name: text.replace(str(folder), "WORK")
+            .replace(f"{folder.name}/{copy.parent.name}", "resumed")
             .replace(copy.parent.name, "resumed")
             for name, text in texts.items()
         }
