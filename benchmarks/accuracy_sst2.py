@@ -39,7 +39,7 @@ def one_run(train, dev, seed, out):
     if done.returncode:
         sys.exit(done.stdout)
     metrics = json.loads(done.stdout)["metrics"]
-    from hftool.safety import sha256
+    from hftool.storage.checksums import sha256
 
     return {
         "seed": seed,

@@ -136,7 +136,7 @@ def _work(folder, plan):
 
 def result(run):
     """All that a run has written, except times: two results are equal if and only if the runs are bitwise the same."""
-    from hftool.safety import sha256
+    from hftool.storage.checksums import sha256
 
     lines = [json.loads(line) for line in (run / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
