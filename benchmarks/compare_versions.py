@@ -248,7 +248,7 @@ def stop_in_the_middle(tree: Tree, stopped: Stopped, out: Path) -> int:
     return process.wait(SECONDS)
 
 
-def learnt(run: Path) -> str:
+def trained_run(run: Path) -> str:
     """What must be bitwise the same: the weights of the model and of the last checkpoint, the loss of each step.
 
     The checkpoint of SIGTERM is not in a run that nobody has stopped, and a finished run has no optimizer state any more.
@@ -295,8 +295,8 @@ def resume_pass(tree: Tree, folder: Path, codes: Mapping[str, int]) -> dict[str,
             .replace(copy.parent.name, "resumed")
             for name, text in texts.items()
         }
-        same = learnt(copy) == learnt(whole)
-        texts["bitwise as if not stopped"] = "yes" if same else f"no:\n{learnt(copy)}\nnot stopped:\n{learnt(whole)}"
+        same = trained_run(copy) == trained_run(whole)
+        texts["bitwise as if not stopped"] = "yes" if same else f"no:\n{trained_run(copy)}\nnot stopped:\n{trained_run(whole)}"
         found[f"[of before] resume {stopped.name} after SIGTERM ({codes[stopped.name]})"] = texts
     return found
 

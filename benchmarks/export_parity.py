@@ -110,7 +110,7 @@ def families(options: argparse.Namespace) -> dict[str, Any]:
             if head not in known:
                 continue
             try:
-                run, _notices = tiny.learnt(kind, task)
+                run, _notices = tiny.trained_run(kind, task)
             except HftoolError as error:
                 reports[f"{kind} {task}"] = {"refused": f"not trained: {error}", "code": error.code}
                 continue

@@ -159,7 +159,7 @@ def test_each_verb_by_itself(name, lesson, tmp_path):
 
 
 def test_a_recipe_takes_columns_pairs_and_sampling_parameters(tmp_path):
-    pairs = bert.load(families.learnt("bert", "pairs")[0].run.path)
+    pairs = bert.load(families.trained_run("bert", "pairs")[0].run.path)
     rows = families.pair_rows(4)
     texts, seconds = families.asked("pairs", rows)
     assert [answer["label"] for answer in bert.infer(pairs, texts, pairs=seconds)] == [row["label"] for row in rows]
@@ -209,7 +209,7 @@ def test_the_loop_by_hand_has_the_losses_and_weights_of_finetune(case, tiny_bert
 @pytest.mark.parametrize("kind", ["roberta", "bert"])
 def test_labels_by_hand_are_the_targets_of_the_head(kind):
     """BERT's tokens have no space before them: the alignment is the same for both."""
-    loaded = roberta.load(families.learnt(kind, "tag")[0].run.path)
+    loaded = roberta.load(families.trained_run(kind, "tag")[0].run.path)
     odd = [
         ["ann", "(", "bob", ")", "..."],
         ["\u200b", "tom"],
@@ -227,7 +227,7 @@ def test_labels_by_hand_are_the_targets_of_the_head(kind):
 
 
 def test_tags_by_hand_are_those_of_infer():
-    loaded = roberta.load(families.learnt("roberta", "tag")[0].run.path)
+    loaded = roberta.load(families.trained_run("roberta", "tag")[0].run.path)
     sentences = [row["tokens"] for row in families.tag_rows(16)]
     expected = [answer["tags"] for answer in roberta.infer(loaded, [" ".join(words) for words in sentences])]
     assert [roberta.tag_by_hand(loaded, words) for words in sentences] == expected
@@ -236,7 +236,7 @@ def test_tags_by_hand_are_those_of_infer():
 
 def test_positions_by_hand_are_those_of_roberta(monkeypatch):
     """The model counts them itself when it is given none: the logits are equal, and others for positions from 0."""
-    loaded = roberta.load(families.learnt("roberta", "tag")[0].run.path)
+    loaded = roberta.load(families.trained_run("roberta", "tag")[0].run.path)
     forward, seen = loaded.model.forward, []
 
     def compare(**inputs):
@@ -271,7 +271,7 @@ def greedy_ids(loaded, row, *, tokens):
 )
 def test_generation_by_hand_has_the_tokens_of_hftool(name, model, prompts):
     here, lesson, role = {"gpt2": (gpt2, "generate", "prompt"), "t5": (t5, "text2text", "source")}[name]
-    loaded = here.load(families.learnt(name, lesson)[0].run.path if model == "learnt" else model, offline=True)
+    loaded = here.load(families.trained_run(name, lesson)[0].run.path if model == "learnt" else model, offline=True)
     by_hand = [here.generate_by_hand(loaded, prompt, max_new_tokens=12) for prompt in prompts]
     assert by_hand == [greedy_ids(loaded, {role: prompt}, tokens=12) for prompt in prompts]
     texts = [answer["text"] for answer in here.infer(loaded, prompts, max_new_tokens=12)]
@@ -295,7 +295,7 @@ def test_losses_by_hand_are_those_of_the_head(name):
         "gpt2": ("generate", [{"text": "the red cat is warm ."}, {"text": "the pen"}]),
         "t5": ("text2text", [{"source": "red cat", "target": "rot"}, {"source": "green pen", "target": "grün"}]),
     }[name]
-    loaded = recipe(name).load(families.learnt(name, lesson)[0].run.path)
+    loaded = recipe(name).load(families.trained_run(name, lesson)[0].run.path)
     head = head_of(loaded)
     for row in rows:
         batch = head.collate(head.encode([row]))

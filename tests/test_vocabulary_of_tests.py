@@ -29,7 +29,6 @@ NOT_YET = (
     "tests/test_safety_graphs.py",
     "tests/test_wheel.py",
 )
-HELPERS = {"learnt"}  # of tests/support, which is not clean yet
 LISTS = ("tests/test_vocabulary.py", "tests/test_vocabulary_of_tests.py")  # spell the words out
 # whole identifiers -> the usual term
 NAMES = {
@@ -102,7 +101,7 @@ def violations(path):
     source = path.read_text(encoding="utf-8")
     name = path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else path.name
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        if token.type == tokenize.NAME and token.string not in HELPERS:
+        if token.type == tokenize.NAME:
             terms = [NAMES.get(token.string), *(WORDS[part] for part in set(parts_of(token.string)) & set(WORDS))]
             terms.append("no number of a table" if re.search(r"_row_\d+_", token.string) else None)
             yield from (f"{name}:{token.start[0]}: '{token.string}': {term}" for term in terms if term)

@@ -240,6 +240,7 @@ def _ask_file(
             loaded,
             common.file,
             out=common.out,
+            head=head,
             column=common.columns,
             options=options,
             top_k=top_k,

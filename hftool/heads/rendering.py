@@ -1,11 +1,13 @@
 """Texts and empty answers as parts of a line: for a person on a terminal, or with tabs for a program."""
 
+from hftool.errors import as_line
+
 SHOWN = 100  # characters of a text after its answer, on a terminal
 
 
 def one_line(text: str) -> str:
-    """A text on one line."""
-    return " ".join(text.split())
+    """A text on one line, its control characters escaped: a terminal would obey them."""
+    return as_line(" ".join(text.split()))
 
 
 def short_line(text: str) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from hftool.packaging.packages import EXPORTED, SERVING, pins, version, write_wheel
 from hftool.packaging.render import render
-from hftool.packaging.service import GRACE, KEY, PORT, Service
+from hftool.packaging.service import GRACE, KEY, PORT, ServiceSpec
 from hftool.storage.run_folder import write_text
 
 TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
@@ -17,7 +17,7 @@ PROBE = (
 CONSTRAINTS = "# What was installed where this was written: the image gets the same versions.\n"
 
 
-def write_context(service: Service, folder: Path) -> None:
+def write_context(service: ServiceSpec, folder: Path) -> None:
     """Write all that `docker build` needs into a folder that contains model/ already.
 
     Raises:
@@ -34,7 +34,7 @@ def write_context(service: Service, folder: Path) -> None:
     write_text(folder / ".dockerignore", render("dockerignore", service))
 
 
-def dockerfile(service: Service, *, wheel: str, torch: str) -> str:
+def dockerfile(service: ServiceSpec, *, wheel: str, torch: str) -> str:
     """The Dockerfile: one stage installs, the other runs as an unprivileged user.
 
     Args:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from hftool.packaging.docker import command
 from hftool.packaging.render import render
-from hftool.packaging.service import KEY, Service
+from hftool.packaging.service import KEY, ServiceSpec
 from hftool.storage.run_folder import write_text
 
 LEAVING = 5  # seconds before SIGTERM in which the cluster stops routing requests to the pod
@@ -13,7 +13,7 @@ CPU = 2  # cores, and so threads, of a pod
 MANIFESTS = ("deployment.yaml", "service.yaml", "hpa.yaml", "networkpolicy.yaml", "poddisruptionbudget.yaml")
 
 
-def write_manifests(service: Service, folder: Path) -> None:
+def write_manifests(service: ServiceSpec, folder: Path) -> None:
     """Write the manifests and kustomization.yaml into an existing folder.
 
     Raises:
@@ -23,7 +23,7 @@ def write_manifests(service: Service, folder: Path) -> None:
         write_text(folder / name, text)
 
 
-def manifests(service: Service) -> dict[str, str]:
+def manifests(service: ServiceSpec) -> dict[str, str]:
     """File name -> YAML of each manifest, and of the kustomization that lists them."""
     key_folder, _, key_name = KEY.rpartition("/")
     values = {

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from hftool.packaging.render import render
-from hftool.packaging.service import Service
+from hftool.packaging.service import ServiceSpec
 from hftool.storage.run_folder import write_text
 
 
-def write_readme(service: Service, folder: Path, *, body: str, max_replicas: int | None = None) -> None:
+def write_readme(service: ServiceSpec, folder: Path, *, body: str, max_replicas: int | None = None) -> None:
     """Write README.md.
 
     Args:

@@ -5,12 +5,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from hftool.packaging.service import GRACE, KEY, PORT, USER, Service
+from hftool.packaging.service import GRACE, KEY, PORT, USER, ServiceSpec
 
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def render(template: str, service: Service, **values: object) -> str:
+def render(template: str, service: ServiceSpec, **values: object) -> str:
     """Fill a template.
 
     Args:

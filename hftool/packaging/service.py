@@ -22,7 +22,7 @@ STEP = 128 * MIB
 
 
 @dataclass(frozen=True, kw_only=True)
-class Service:
+class ServiceSpec:
     """A model as a service.
 
     Args:

@@ -15,7 +15,7 @@ from hftool.packaging.docker import write_context
 from hftool.packaging.kubernetes import SCALE, write_manifests
 from hftool.packaging.packages import version
 from hftool.packaging.readme import write_readme
-from hftool.packaging.service import Service, check_image, check_name, service_name, weights_size
+from hftool.packaging.service import ServiceSpec, check_image, check_name, service_name, weights_size
 from hftool.progress import Progress, silent
 from hftool.resolve import ModelSource, resolve_model
 from hftool.safety import EXPORT, PICKLES
@@ -93,8 +93,8 @@ def deploy(
     return Deployment(target, to, known_as, service.image)
 
 
-def _service(model: Path, loaded: Loaded, *, name: str, image: str, replicas: int) -> Service:
-    return Service(
+def _service(model: Path, loaded: Loaded, *, name: str, image: str, replicas: int) -> ServiceSpec:
+    return ServiceSpec(
         name=name,
         image=image,
         head=loaded.head_config.head,

@@ -143,7 +143,7 @@ def _with_errors(report: Report, target: Path | None, progress: Progress) -> Rep
     """The report, after its wrong rows were written to the target, if any."""
     if target is not None:
         write_rows(target, (dict(row) for row in report.errors), overwrite=True)
-        notice(progress, f"{len(report.errors)} wrong rows, the worst first: {target}")
+        notice(progress, f"{len(report.errors)} rows with errors, the worst first: {target}")
     return report
 
 

@@ -40,7 +40,7 @@ def load_metric(metric: str, *, trusted: str | None, offline: bool) -> Any:
         raise HubUnreachable(f"the metric '{metric}' is on the Hub", "Offline, name a local script by its path")
     try:
         return importlib.import_module("evaluate").load(str(path) if is_local else metric)
-    except Exception as error:  # code of others
+    except (Exception, SystemExit) as error:  # code of others
         raise DataError(f"the metric '{metric}' cannot be loaded: {as_line(str(error))}") from error
 
 
@@ -53,7 +53,7 @@ def measure_with(
     predictions, references = PAIRS[metrics.report](answers, rows, labels)
     try:
         result = module.compute(predictions=predictions, references=references)
-    except Exception as error:  # code of others
+    except (Exception, SystemExit) as error:  # code of others
         raise DataError(f"the metric '{name}' failed: {as_line(str(error))}", "See what inputs it takes") from error
     return {"name": name, **{key: _plain(value) for key, value in (result or {}).items()}}
 

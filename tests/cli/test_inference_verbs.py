@@ -164,6 +164,16 @@ def test_summarize_and_translate_prefix_the_text_for_t5(cli, tmp_path, monkeypat
     assert code == 0 and json.loads(out)["text"] == made["text"] and prefixes == [prefix, prefix]
 
 
+@pytest.mark.parametrize(("verb", "kind", "text"), [("generate", "gpt2", "the red"), ("fill", "bert", "the [MASK]")])
+def test_the_verb_chooses_the_head_for_a_file_with_more_columns(verb, kind, text, cli, tmp_path):
+    """`predict` takes a column of labels beside running text for a mistake; somebody who types the verb means it."""
+    (tmp_path / "in.csv").write_text("text,label\n" + f"{text},0\n{text},1\n" * 4, encoding="utf-8")
+    model = families.folder(kind)
+    code, out, _ = cli(verb, model, "--file", "in.csv")
+    assert code == 0 and len(out.splitlines()) == 8
+    assert cli("infer", model, "--file", "in.csv")[0] == 65
+
+
 def test_summarize_answers_each_line_of_a_pipe(cli):
     made = lines(cli("summarize", families.folder("t5"), *SHORT, "--beams", "2", stdin="the red cat\n\nthe blue dog\n"))
     assert len(made) == 3 and made[1] == ""
@@ -293,7 +303,7 @@ def test_no_text_on_a_terminal_shows_the_help(cli, monkeypatch):
 
 @pytest.mark.parametrize(("lesson", "words"), [("classify", ()), ("classify", ("--top-k", "5")), ("regression", ())])
 def test_the_line_of_an_empty_text_has_the_columns_of_the_others(cli, lesson, words):
-    code, out, err = cli("classify", families.learnt("bert", lesson)[0].run.path, "the red cat", "", *words)
+    code, out, err = cli("classify", families.trained_run("bert", lesson)[0].run.path, "the red cat", "", *words)
     full, blank = out.splitlines()
     assert code == 0 and full.count("\t") == blank.count("\t") and not blank.strip(), err
 

@@ -37,7 +37,7 @@ def rows_for(head):
 @pytest.mark.parametrize("task", ["classify", "tag", "answer", "fill", "embed"])
 def test_answers_equal_those_with_padding(kind, task):
     options = {"for_inference": True} if task == "fill" else {}
-    model = load(str(families.learnt(kind, task)[0].run.path))
+    model = load(str(families.trained_run(kind, task)[0].run.path))
     rows = rows_for(task)
     plain, fast = (make_predictor(model, options=options, packed=packed) for packed in (False, True))
     assert fast.engine.packs and not plain.engine.packs
@@ -51,7 +51,7 @@ def test_answers_equal_those_with_padding(kind, task):
 
 def test_rows_do_not_attend_to_each_other():
     """Each row has the same answer alone and in a batch."""
-    model = load(str(families.learnt("bert", "classify")[0].run.path))
+    model = load(str(families.trained_run("bert", "classify")[0].run.path))
     fast = make_predictor(model, packed=True)
     together = list(fast.answer([{"text": text} for text in TEXTS]))
     for text, answer in zip(TEXTS, together, strict=True):
@@ -67,7 +67,7 @@ def test_unsupported_models_are_unchanged(kind, head):
 
 
 def test_model_that_fails_the_trial_is_unchanged(monkeypatch):
-    model = load(str(families.learnt("bert", "classify")[0].run.path))
+    model = load(str(families.trained_run("bert", "classify")[0].run.path))
     before = list(make_predictor(model).answer([{"text": text} for text in TEXTS]))
     monkeypatch.setattr(unpadded, "_is_equal", lambda model: False)
     assert not supports_unpadding(model.model) and model.model.config._attn_implementation == "sdpa"
@@ -75,13 +75,13 @@ def test_model_that_fails_the_trial_is_unchanged(monkeypatch):
 
 
 def test_trial_detects_attention_between_rows(monkeypatch):
-    model = load(str(families.learnt("bert", "classify")[0].run.path))
+    model = load(str(families.trained_run("bert", "classify")[0].run.path))
     monkeypatch.setattr(unpadded, "_groups", lambda lengths: [(1, sum(lengths))])
     assert not supports_unpadding(model.model)
 
 
 def test_unpadding_is_local_to_its_thread():
-    model = load(str(families.learnt("bert", "classify")[0].run.path)).model
+    model = load(str(families.trained_run("bert", "classify")[0].run.path)).model
     assert supports_unpadding(model)
     batch = {
         "input_ids": torch.tensor([[5, 6, 7, 8], [5, 6, 7, 0]]),
@@ -105,14 +105,14 @@ def computes_first_tokens_only(model):
 @pytest.mark.parametrize("kind", ["bert", "roberta"])
 @pytest.mark.parametrize("task", ["classify", "regression", "tag", "answer", "fill", "embed"])
 def test_last_layer_computes_first_tokens_only_where_only_they_are_read(kind, task):
-    model = load(str(families.learnt(kind, task)[0].run.path))
+    model = load(str(families.trained_run(kind, task)[0].run.path))
     assert supports_unpadding(model.model)
     assert computes_first_tokens_only(model) == (task in ("classify", "regression"))
 
 
 def test_rows_of_one_token():
     """In rows of one token the first tokens are all tokens."""
-    model = load(str(families.learnt("bert", "classify")[0].run.path)).model
+    model = load(str(families.trained_run("bert", "classify")[0].run.path)).model
     batch = {"input_ids": torch.tensor([[5], [6], [7]]), "attention_mask": torch.ones(3, 1, dtype=torch.long)}
     with torch.no_grad():
         expected = model(**batch).logits
@@ -123,7 +123,7 @@ def test_rows_of_one_token():
 
 def test_last_layer_is_complete_where_every_token_is_read(monkeypatch):
     """A pooler that sums over a row is detected by the trial run only, whose rows have 9, 4, 4 and 1 tokens."""
-    model = load(str(families.learnt("bert", "classify")[0].run.path))
+    model = load(str(families.trained_run("bert", "classify")[0].run.path))
     pooler = model.model.base_model.pooler
     mask = (torch.arange(9)[None] < torch.tensor([9, 4, 4, 1])[:, None])[..., None]
     monkeypatch.setattr(pooler, "forward", lambda states: torch.tanh(pooler.dense((states * mask).sum(dim=1))))

@@ -193,7 +193,7 @@ def test_head_with_the_prefix_of_torch_compile_is_found(tmp_path):
 )
 def test_fine_tuning_a_trained_model_starts_from_its_head(task, rows, labels, tmp_path):
     """One step with a tiny learning rate: the metrics are those of the first run."""
-    first, _ = families.learnt("bert", task)
+    first, _ = families.trained_run("bert", task)
     path = str(families.write_jsonl(tmp_path / "rows.jsonl", rows()))
     config = {**BASE, "train": path, "validation": path, "lr": 1e-9, "max_steps": 1, "labels": labels}
     events = []

@@ -7,7 +7,7 @@ import yaml
 
 from hftool.errors import UsageError
 from hftool.packaging.kubernetes import LEAVING, MANIFESTS, SCALE, manifests
-from hftool.packaging.service import GRACE, KEY, MIB, PORT, USER, Service, check_image, check_name, service_name
+from hftool.packaging.service import GRACE, KEY, MIB, PORT, USER, ServiceSpec, check_image, check_name, service_name
 
 SCHEMAS = ("1.31", "1.37")  # an older cluster version, and the newest with schemas in the validator
 SIZE = 90 * MIB
@@ -15,7 +15,7 @@ SIZE = 90 * MIB
 
 def service(**fields):
     known = {"name": "reviews", "image": "registry.example.org:5000/team/reviews:1", "head": "classify", "weights": SIZE}
-    return Service(**{**known, **fields})
+    return ServiceSpec(**{**known, **fields})
 
 
 @pytest.fixture

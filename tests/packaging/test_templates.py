@@ -11,12 +11,12 @@ from hftool.packaging import docker
 from hftool.packaging.kubernetes import SCALE, manifests
 from hftool.packaging.readme import write_readme
 from hftool.packaging.render import TEMPLATES, render
-from hftool.packaging.service import MIB, Service
+from hftool.packaging.service import MIB, ServiceSpec
 
 GOLDEN = Path(__file__).parent / "golden"
 ROOT = Path(__file__).parents[2]
 IMAGE = "registry.example.org:5000/team/reviews:1"
-SERVICE = Service(name="reviews", image=IMAGE, head="answer", weights=90 * MIB, exported=True, replicas=3)
+SERVICE = ServiceSpec(name="reviews", image=IMAGE, head="answer", weights=90 * MIB, exported=True, replicas=3)
 BODY = '{"inputs": {"question": "Who\'s <she> & he?", "context": "Amina"}}'
 
 
@@ -47,7 +47,7 @@ def test_rendered_files_equal_the_golden_files(rendered):
 )
 def test_version_label_is_the_tag_of_the_image(monkeypatch, image, tag):
     monkeypatch.setattr(docker, "version", lambda: "1.2.3")
-    text = docker.dockerfile(Service(name="a", image=image, head="classify", weights=0), wheel="w.whl", torch="2")
+    text = docker.dockerfile(ServiceSpec(name="a", image=image, head="classify", weights=0), wheel="w.whl", torch="2")
     assert f'org.opencontainers.image.version="{tag}" \\\n' in text
 
 

@@ -100,7 +100,8 @@ def test_keys_of_a_file(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text", [b"", b"# only\n", b"short\n", b"with a blank in it\n", "schlüssel-schlüssel\n".encode(), b"\0" * 20]
+    "text",
+    [b"", b"# only\n", b"short\n", b"with a blank in it\n", "schlüssel-schlüssel\n".encode(), b"\0" * 20, b"#" * (2**20 + 1)],
 )
 def test_bad_key_file_is_an_error_without_its_content(tmp_path, text):
     path = tmp_path / "keys"

@@ -14,7 +14,7 @@ import pytest
 from hftool.errors import ConfigError, DataError, HftoolError, InputMissing, OutputUnavailable, UsageError
 from hftool.server.http.address import bind
 from hftool.server.process import Process
-from support.families import learnt
+from support.families import trained_run
 from support.serving import started
 
 WRITER_BODY = {"model": "writer", "prompt": "the red cat is", "max_tokens": 30, "temperature": 1, "stop": ["\x00"]}
@@ -106,7 +106,7 @@ def test_exit_code_of_a_fatal_error(kind, code):
 
 @pytest.fixture(scope="module")
 def writer():
-    return f"writer={learnt('gpt2', 'generate')[0].run.path}"
+    return f"writer={trained_run('gpt2', 'generate')[0].run.path}"
 
 
 @pytest.fixture(scope="module")

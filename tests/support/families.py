@@ -254,7 +254,7 @@ LR = {"t5": {"lr": 5e-3}}  # T5 takes steps by Adafactor as large as 1e-2: Raffe
 
 
 @functools.cache
-def learnt(kind, lesson):
+def trained_run(kind, lesson):
     """A finished run of the family on the rows of the lesson, which are its validation rows, too; and its notices.
 
     It is made once for all processes of the session. Do not change its folder.

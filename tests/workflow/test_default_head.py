@@ -49,7 +49,7 @@ def test_a_pre_trained_model_does_what_its_class_does(kind, text, keys):
 )
 def test_a_model_of_another_tool_does_its_trained_task(kind, lesson, tmp_path):
     """Without the card the class in the config decides; labels are what the config calls them."""
-    model = families.learnt(kind, lesson)[0].run.model
+    model = families.trained_run(kind, lesson)[0].run.model
     texts, pairs = families.asked(lesson, families.LESSONS[lesson][1](4))
     theirs = workflow.infer(str(copy(model, tmp_path / "theirs")), texts, pairs=pairs)
     for answer, expected in zip(theirs, workflow.infer(str(model), texts, pairs=pairs), strict=True):
@@ -103,7 +103,7 @@ def test_a_registry_name_uses_the_head_of_its_row(word):
     ],
 )
 def test_a_model_that_was_loaded_for_one_thing_does_no_other(ask, head):
-    other = families.learnt("bert", "classify" if head != "classify" else "tag")[0].run.path
+    other = families.trained_run("bert", "classify" if head != "classify" else "tag")[0].run.path
     loaded = workflow.load(str(other))
     with pytest.raises(UsageError, match=f"the model was loaded to {loaded.head_config.head}, not to {head}"):
         ask(loaded)
@@ -115,9 +115,9 @@ def test_a_model_that_was_loaded_for_one_thing_does_no_other(ask, head):
 def test_weights_of_labels_never_tag_words():
     """BERT calls both its classifier, and two labels fit: only the card, or else the class in the config, tells them apart."""
     with pytest.raises(UsageError, match="was trained to classify, not to tag"):
-        workflow.load(str(families.learnt("bert", "classify")[0].run.model), head="tag")
+        workflow.load(str(families.trained_run("bert", "classify")[0].run.model), head="tag")
     with pytest.raises(UsageError, match="was trained to tag, not to classify"):
-        workflow.load(str(families.learnt("bert", "tag")[0].run.model), head="classify")
+        workflow.load(str(families.trained_run("bert", "tag")[0].run.model), head="classify")
 
 
 def test_a_body_that_lacks_layers_is_no_model_that_embeds(tmp_path):
@@ -129,8 +129,8 @@ def test_a_body_that_lacks_layers_is_no_model_that_embeds(tmp_path):
 
 
 def test_pairs_and_decoding_are_for_models_that_take_them():
-    tagger, writer = (str(families.learnt(*pair)[0].run.path) for pair in (("bert", "tag"), ("gpt2", "generate")))
-    answerer = str(families.learnt("bert", "answer")[0].run.path)
+    tagger, writer = (str(families.trained_run(*pair)[0].run.path) for pair in (("bert", "tag"), ("gpt2", "generate")))
+    answerer = str(families.trained_run("bert", "answer")[0].run.path)
     with pytest.raises(UsageError, match="a model that is to tag takes single texts"):
         workflow.infer(tagger, ["a"], pairs=["b"])
     with pytest.raises(UsageError, match="a model that is to tag generates no text"):

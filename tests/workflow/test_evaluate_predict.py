@@ -161,7 +161,7 @@ def test_a_row_that_the_head_refuses_is_blank_and_its_neighbours_are_answered(tm
     from hftool.progress import Event
     from support import families
 
-    model = families.learnt("bert", "fill")[0].run.path
+    model = families.trained_run("bert", "fill")[0].run.path
     texts = ["the red [MASK]", "no blank here", "", "[MASK] red cat"]
     source = families.write_jsonl(tmp_path / "ask.jsonl", [{"text": text} for text in texts])
     said: list[Event] = []

@@ -38,7 +38,7 @@ LANGUAGE = ("generate", "fill")
 
 
 def run_of(lesson):
-    return families.learnt(KINDS.get(lesson, "bert"), lesson)[0].run
+    return families.trained_run(KINDS.get(lesson, "bert"), lesson)[0].run
 
 
 def rows_of(lesson, count=64):

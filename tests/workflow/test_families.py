@@ -34,7 +34,7 @@ def test_every_head_of_the_four_families_is_taught():
 
 
 def run_of(kind, lesson):
-    return (families.learnt if (kind, lesson) in LEARNT else families.short_run)(kind, lesson)[0].run
+    return (families.trained_run if (kind, lesson) in LEARNT else families.short_run)(kind, lesson)[0].run
 
 
 each_lesson = pytest.mark.parametrize(("kind", "lesson"), [*TAUGHT, *BESIDES])
@@ -63,7 +63,7 @@ def is_right(lesson, answer, row):
     [pair if pair in LEARNT else pytest.param(*pair, marks=pytest.mark.slow) for pair in (*TAUGHT, *BESIDES)],
 )
 def test_it_memorizes_64_rows(kind, lesson):
-    result, _ = families.learnt(kind, lesson)
+    result, _ = families.trained_run(kind, lesson)
     measured = result.metrics["validation"]
     rows = families.LESSONS[lesson][1]()
     assert len(rows) == 64

@@ -47,7 +47,7 @@ def script(tmp_path, monkeypatch):
     [("bert", "classify", INTS), ("bert", "tag", WORDS), ("bert", "answer", SPANS), ("t5", "text2text", TEXTS)],
 )
 def test_a_script_measures_the_answers_of_each_kind(family, lesson, features, script, tmp_path):
-    run = families.learnt(family, lesson)[0].run.path
+    run = families.trained_run(family, lesson)[0].run.path
     path = families.write_jsonl(tmp_path / "rows.jsonl", families.LESSONS[lesson][1](16))
     metrics = hftool.evaluate(run, path, metric=script(features, f"share_{lesson}"), offline=True).metrics
     assert metrics["module"]["name"].endswith(f"share_{lesson}.py") and isinstance(metrics["module"]["share"], float)
@@ -75,8 +75,11 @@ def test_what_cannot_be_used_is_one_line(tiny_run, script, tmp_path):
     (tmp_path / "broken.py").write_text("1 / 0")
     with pytest.raises(DataError, match="cannot be loaded: "):
         hftool.evaluate(tiny_run, metric=str(tmp_path / "broken.py"))
+    (tmp_path / "leaving.py").write_text("raise SystemExit('no')")
+    with pytest.raises(DataError, match="cannot be loaded: no"):
+        hftool.evaluate(tiny_run, metric=str(tmp_path / "leaving.py"))
     with pytest.raises(DataError, match="' failed: "):
         hftool.evaluate(tiny_run, split="validation", metric=script(SPANS, "spans"))
-    writer = families.learnt("gpt2", "generate")[0].run.path
+    writer = families.trained_run("gpt2", "generate")[0].run.path
     with pytest.raises(UsageError, match="no predictions to measure"):
         hftool.evaluate(writer, metric=script(TEXTS, "texts"))

@@ -60,7 +60,7 @@ def test_the_error_is_of_the_head_that_lacks_least(tmp_path):
 
 @pytest.mark.parametrize(("kind", "lesson"), [("roberta", "tag"), ("roberta", "fill"), ("roberta", "answer")])
 def test_places_are_counted_in_the_text_of_the_file_behind_a_mark_too(kind, lesson, tmp_path):
-    model = workflow.load(str(families.learnt(kind, lesson)[0].run.path))
+    model = workflow.load(str(families.trained_run(kind, lesson)[0].run.path))
     text = "\ufeffann went to rome with a [MASK]" if lesson == "fill" else "\ufeffann went to rome with a hat ."
     row = {"question": "where is the hat ?", "context": text} if lesson == "answer" else {"text": text}
     workflow.predict(model, str(families.write_jsonl(tmp_path / "in.jsonl", [row])), out=tmp_path / "out.jsonl")
@@ -80,20 +80,20 @@ def test_a_line_without_a_shape_is_a_blank_line_in_a_pipe_too(cli, tiny_run, bla
     code, out, err = cli("classify", tiny_run, "--json", stdin=f"a warm film\n{blank}\na cold film\n")
     answers = json.loads(out)["answers"]
     assert code == 0 and [one["label"] is None for one in answers] == [False, True, False], err
-    run = families.learnt("bert", "embed")[0].run.path
+    run = families.trained_run("bert", "embed")[0].run.path
     assert cli("embed", run, "--out", "v.npy", stdin=f"cat\n{blank}\ndog\n")[0] == 0
     assert np.isnan(np.load("v.npy")).all(axis=1).tolist() == [False, True, False]
 
 
 def test_a_file_without_right_answers_names_the_column(tmp_path):
-    run = families.learnt("t5", "text2text")[0].run.path
+    run = families.trained_run("t5", "text2text")[0].run.path
     path = families.write_jsonl(tmp_path / "blank.jsonl", [{"source": "red cat", "target": ""}])
     with pytest.raises(DataError, match=r"blank\.jsonl has nothing to measure by in column 'target'"):
         workflow.evaluate(str(run), str(path))
 
 
 def test_a_model_of_pairs_is_never_asked_or_measured_with_half_of_a_pair(tmp_path):
-    run = str(families.learnt("bert", "pairs")[0].run.path)
+    run = str(families.trained_run("bert", "pairs")[0].run.path)
     rows = families.pair_rows(8)
     halves = families.write_jsonl(tmp_path / "halves.jsonl", [{k: row[k] for k in ("sentence1", "label")} for row in rows])
     for ask in (
@@ -108,7 +108,7 @@ def test_a_model_of_pairs_is_never_asked_or_measured_with_half_of_a_pair(tmp_pat
 
 
 def test_a_model_of_single_texts_is_measured_on_single_texts(tmp_path):
-    run = str(families.learnt("bert", "classify")[0].run.path)
+    run = str(families.trained_run("bert", "classify")[0].run.path)
     rows = [{**row, "text_pair": "cold and dull cold and dull"} for row in families.classify_rows(16)]
     path = families.write_jsonl(tmp_path / "more.jsonl", rows)
     assert workflow.evaluate(run, str(path), errors=tmp_path / "e.jsonl").metrics["accuracy"] == 1.0
@@ -119,7 +119,7 @@ def test_a_model_of_single_texts_is_measured_on_single_texts(tmp_path):
 
 @pytest.mark.parametrize(("verb", "lesson"), [("classify", "pairs"), ("infer", "pairs"), ("infer", "answer")])
 def test_an_empty_text_beside_a_pair_has_an_empty_line(cli, verb, lesson):
-    run = families.learnt("bert", lesson)[0].run.path
+    run = families.trained_run("bert", lesson)[0].run.path
     code, out, err = cli(verb, run, "", "--pair", "the cat is warm", "--json")
     (made,) = json.loads(out)["answers"]
     assert code == 0 and made in ({"text": "", "label": None}, {"question": "", "answer": None}), err
@@ -143,7 +143,7 @@ def test_answers_too_long_for_the_windows_are_counted_in_a_notice(tmp_path):
 def test_a_late_row_that_cannot_be_answered_has_the_columns_and_ends_nothing(tmp_path, monkeypatch):
     """It stood alone among the rows that were held at a time: the others were lost with it, or it had fewer columns."""
     monkeypatch.setattr("hftool.workflow._predict.ROWS_AT_A_TIME", 2)
-    model = str(families.learnt("bert", "fill")[0].run.path)
+    model = str(families.trained_run("bert", "fill")[0].run.path)
     for last in ("no blank here", ""):
         texts = ["the red [MASK]", "a [MASK] cat", last]
         source = families.write_jsonl(tmp_path / "ask.jsonl", [{"text": text} for text in texts])

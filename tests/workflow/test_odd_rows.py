@@ -72,7 +72,7 @@ def asked(lesson, rows):
 
 @LESSONS
 def test_awkward_texts_are_answered(lesson):
-    model = workflow.load(str(families.learnt(KINDS.get(lesson, "bert"), lesson)[0].run.path))
+    model = workflow.load(str(families.trained_run(KINDS.get(lesson, "bert"), lesson)[0].run.path))
     texts = STRANGE if lesson != "generate" else [text[:20] for text in STRANGE]
     texts = [f"{text} [MASK]" for text in texts] if lesson == "fill" else texts
     pairs = texts[::-1] if families.ASKED[lesson][1] else None
@@ -88,7 +88,7 @@ def test_awkward_texts_are_answered(lesson):
 @LESSONS
 def test_a_blank_text_is_no_text(lesson, text):
     """As in a file; but a writer begins from nothing, and a mask alone can be filled."""
-    model = workflow.load(str(families.learnt(KINDS.get(lesson, "bert"), lesson)[0].run.path))
+    model = workflow.load(str(families.trained_run(KINDS.get(lesson, "bert"), lesson)[0].run.path))
     texts = ["the [MASK] cat", text]
     pairs = ["red", "red"] if families.ASKED[lesson][1] else None
     if lesson == "generate":

@@ -30,7 +30,7 @@ def test_one_vector_and_one_similarity(tiny_bert):
 
 
 def test_one_question_with_its_context():
-    model = hftool.load(families.learnt("bert", "answer")[0].run.path)
+    model = hftool.load(families.trained_run("bert", "answer")[0].run.path)
     questions, contexts = families.asked("answer", families.LESSONS["answer"][1](2))
     assert hftool.answer(model, questions[0], contexts[0]) == hftool.answer(model, questions, contexts)[0]
 
@@ -106,7 +106,7 @@ def test_no_rows_are_an_error(tiny_bert):
 
 
 def test_tokenize_shows_the_windows_of_a_tagger_and_cuts_nothing():
-    run = families.learnt("bert", "tag")[0].run.path
+    run = families.trained_run("bert", "tag")[0].run.path
     text = families.asked("tag", families.LESSONS["tag"][1](1))[0][0]
     whole, cut = hftool.tokenize(run, text), hftool.tokenize(run, text, max_length=4)
     assert (whole.windows, whole.cut, cut.cut) == ([], [], []) and len(cut.windows) >= 1
@@ -122,7 +122,7 @@ def test_tokenize_keeps_the_end_of_a_prompt_and_the_end_token_of_t5():
 
 
 def test_tokenize_shows_a_question_with_its_context_in_windows():
-    run = families.learnt("bert", "answer")[0].run.path
+    run = families.trained_run("bert", "answer")[0].run.path
     [question], [context] = (texts[:1] for texts in families.asked("answer", families.LESSONS["answer"][1](1)))
     whole = hftool.tokenize(run, question, pairs=context)
     assert whole.tokens[0] == "[CLS]" and whole.tokens.count("[SEP]") == 2 and whole.cut == []

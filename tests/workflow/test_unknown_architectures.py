@@ -15,7 +15,7 @@ FACTS = "'electra' is no family that hftool knows: its facts are taken from the 
 
 @pytest.mark.parametrize("lesson", ["classify", "regression", "pairs", "tag", "answer", "fill", "embed"])
 def test_it_learns_by_the_same_heads(lesson):
-    result, notices = families.learnt("electra", lesson)
+    result, notices = families.trained_run("electra", lesson)
     measured = result.metrics["validation"]
     assert measured["perplexity"] < 3 if lesson == "fill" else measured["loss"] < 0.05
     assert notices.count(FACTS) == 1

@@ -6,6 +6,7 @@ import typer
 
 from hftool.cli.options import Model, Shared, go_offline, number, shared_options
 from hftool.cli.progress import print_json
+from hftool.errors import as_line
 
 NAME = "info"
 FACTS = (
@@ -59,7 +60,7 @@ def _show(facts: dict[str, Any]) -> None:
 def _words(value: Any) -> str:
     if isinstance(value, dict):
         value = list(value.values())
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return as_line(", ".join(map(str, value)) if isinstance(value, list) else str(value))
 
 
 def _size(count: float) -> str:

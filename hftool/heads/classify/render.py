@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from hftool.errors import as_line
 from hftool.heads.rendering import empty_line, one_line, short_line
 
 
@@ -13,8 +14,8 @@ def line(text: str, answer: Mapping[str, Any] | None, head_config: Any, *, termi
         return empty_line(1 if is_number else 2 * min(top_k, len(head_config.labels)), terminal=terminal)
     if "score" in answer:
         return f"{answer['score']:8.4f}  {short_line(text)}" if terminal else f"{answer['score']:.6f}\t{one_line(text)}"
-    ranked = sorted(answer["probabilities"].items(), key=lambda item: -item[1])[:top_k]
+    ranked = [(as_line(name), p) for name, p in sorted(answer["probabilities"].items(), key=lambda item: -item[1])[:top_k]]
     if not terminal:
         return "\t".join(f"{name}\t{probability:.4f}" for name, probability in ranked) + "\t" + one_line(text)
-    width = max(map(len, head_config.labels))
+    width = max(len(as_line(name)) for name in head_config.labels)
     return "  ".join(f"{name:<{width}} {probability:.4f}" for name, probability in ranked) + "  " + short_line(text)

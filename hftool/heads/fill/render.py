@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from hftool.errors import as_line
 from hftool.heads.rendering import empty_line, one_line, short_line
 
 
@@ -14,7 +15,7 @@ def line(text: str, answer: Mapping[str, Any] | None, head_config: Any, *, termi
     for mask in answer["masks"]:
         for fill in mask["fills"]:
             filled = text[: mask["start"]] + fill["token"] + text[mask["end"] :]
-            parts = (f"{fill['probability']:.4f}", fill["token"])
+            parts = (f"{fill['probability']:.4f}", as_line(fill["token"]))
             on_terminal = f"{parts[0]}  {parts[1]:<14}  {short_line(filled)}"
             lines.append(on_terminal if terminal else "\t".join((*parts, one_line(filled))))
     return "\n".join(lines)

@@ -16,6 +16,7 @@ from hftool.server.protocols.requests import HttpError
 
 PUBLIC = ("/livez", "/readyz", "/health", "/")  # the page at / is static; the requests that it sends need the key
 MIN_KEY_CHARS = 8
+MAX_FILE_BYTES = 2**20
 
 
 def read_keys(path: str | Path) -> tuple[str, ...]:
@@ -26,10 +27,13 @@ def read_keys(path: str | Path) -> tuple[str, ...]:
         DataError: It has no key, or one that is too short or cannot be sent in a header.
     """
     try:
-        lines = Path(path).read_bytes().splitlines()
+        with Path(path).open("rb") as handle:
+            content = handle.read(MAX_FILE_BYTES + 1)
     except OSError as error:
         raise InputMissing(f"the key file '{path}' cannot be read: {error.strerror}") from None
-    keys = [line.strip() for line in lines if line.strip() and not line.strip().startswith(b"#")]
+    if len(content) > MAX_FILE_BYTES:
+        raise DataError(f"the key file '{path}' has over {MAX_FILE_BYTES} bytes", "Give a file with one key a line")
+    keys = [line.strip() for line in content.splitlines() if line.strip() and not line.strip().startswith(b"#")]
     for number, key in enumerate(keys, start=1):
         if not all(0x21 <= byte <= 0x7E for byte in key):
             raise DataError(
