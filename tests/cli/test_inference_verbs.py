@@ -171,7 +171,7 @@ def test_the_verb_chooses_the_head_for_a_file_with_more_columns(verb, kind, text
     model = families.folder(kind)
     code, out, _ = cli(verb, model, "--file", "in.csv")
     assert code == 0 and len(out.splitlines()) == 8
-    assert cli("infer", model, "--file", "in.csv")[0] == 65
+    assert cli("infer", model, "--file", "in.csv")[0] == (0 if verb == "fill" else 65)  # a mask shows the purpose, too
 
 
 def test_summarize_answers_each_line_of_a_pipe(cli):
