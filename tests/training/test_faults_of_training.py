@@ -363,7 +363,7 @@ def test_a_run_killed_while_a_step_is_saved_again_is_resumed(workspace):
     """Step 6 was saved; with no memory for one row of step 7 it is saved again, and killed when neither folder has its name."""
     run = workspace.folder / "no-room-killed"
     words = workspace.words(run, "--log-steps", 100)
-    how = {"change": "fault_injection:no_room_for_one", "environment": {"BREAKING_AT": "7"}}
+    how = {"change": fault_injection.no_room_for_one, "environment": {"BREAKING_AT": "7"}}
     trace = workspace.folder / "operations-no-room"
     outcome = finish(workspace.output(run), words, trace=trace, **how)
     assert outcome.code == 75, outcome.err
@@ -515,7 +515,7 @@ def test_workers_folder_and_hash_seed_change_nothing(workspace, tmp_path):
     """A process of its own, as the seed of hashes is drawn when Python starts."""
     (tmp_path / "elsewhere").mkdir()
     environment = {**os.environ, "PYTHONHASHSEED": "4242", "OMP_NUM_THREADS": "1", "HOSTNAME": "another"}
-    words = map(str, ["-m", "hftool", *workspace.words("here", "--workers", 2)])
+    words = map(str, ["-m", "hftool", *workspace.words("here", "--workers", 2, "--out", "here")])
     done = subprocess.run([sys.executable, *words], cwd=tmp_path / "elsewhere", env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert is_reference(workspace, tmp_path / "elsewhere" / "here")

@@ -70,13 +70,13 @@ def test_one_process_is_restarted_too_and_ends_bitwise_the_same(tmp_path):
 def test_an_error_in_the_only_worker_is_printed_once_and_gives_the_exit_code(tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "mine").write_text("x")
-    code, out, err = end(launch(words_for(tmp_path, "run", "--max-restarts", "2")), 60)
+    code, out, err = end(launch(words_for(tmp_path, "run", "--max-restarts", "2")))
     assert (code, out) == (73, "") and err.count("exists already") == 1, err
 
 
 @pytest.mark.slow
 def test_one_process_with_restarts_ends_with_its_code(tmp_path):
-    code, out, err = end(launch(words_for(tmp_path, "run", "--max-steps", "2", "-q", "--max-restarts", "1")), 60)
+    code, out, err = end(launch(words_for(tmp_path, "run", "--max-steps", "2", "-q", "--max-restarts", "1")))
     assert code == 0 and out.count("run   ") == 1, err
 
 
@@ -175,6 +175,7 @@ def test_a_locked_run_folder_is_73_in_all_processes(tmp_path):
     assert f"is locked by process {os.getpid()}" in one_line(first.err)
 
 
+@pytest.mark.slow  # quick: an error of the only worker, and a disk that fails under processes that are not launched
 @linux
 def test_a_full_disk_ends_the_launcher_with_74_and_nothing_is_restarted(tmp_path):
     """No file may be longer than 40 kB: weights are."""
