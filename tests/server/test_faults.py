@@ -248,7 +248,8 @@ def test_body_of_the_largest_size_is_read(shared):
     filler = json.dumps({"inputs": [KEY_TEXT] * 3, "parameters": {}}).encode()
     status, _, reply = shared.ask("/models/film/predict", filler + b" " * (LONGEST - len(filler)))
     assert status == 200 and len(reply) == 3
-    assert shared.ask("/models/film/predict", filler + b" " * (LONGEST - len(filler) + 1))[0] == 413
+    with shared.server.raw(shared.head("/predict", JSON_TYPE, f"Content-Length: {LONGEST + 1}") + b"\r\n") as line:
+        assert answer_of(line)[0] == 413
 
 
 @pytest.mark.parametrize(

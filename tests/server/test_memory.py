@@ -3,6 +3,7 @@
 import ast
 import asyncio
 import json
+import multiprocessing
 import os
 import random
 import re
@@ -13,8 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from support import memory
-from support.crash_injection import SERVER
+from support import forked, memory
 from support.families import CORPUS
 
 pytest_plugins = ["support.shared_server"]
@@ -25,9 +25,8 @@ TEXTS = [text for text in CORPUS if " " in text]
 @linux
 def test_kernel_caches_are_bounded():
     """MB that 480 products of ever other sizes leave behind; unbound they leave more than 100 where oneDNN multiplies."""
-    receiver, sender = SERVER.Pipe(duplex=False)
-    process = SERVER.Process(target=memory.growth_by_shapes, args=(sender,))
-    process.start()
+    receiver, sender = multiprocessing.Pipe(duplex=False)
+    process = forked.fork(memory.growth_by_shapes, sender)
     sender.close()
     assert receiver.recv() < 40
     process.join(30)

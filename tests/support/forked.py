@@ -1,7 +1,6 @@
 """The command line in a process that is forked from one that has imported torch and transformers already.
 
-An interpreter that starts `hftool serve` imports torch and transformers for four seconds, and is what a few tests want. All
-others take this one.
+A new interpreter would import them for four seconds; tests of the start itself use one.
 """
 
 import atexit
@@ -13,14 +12,20 @@ import subprocess
 import sys
 import threading
 import traceback
-from multiprocessing import connection
-from multiprocessing.forkserver import _forkserver
+from multiprocessing import connection, forkserver
+from pathlib import Path
+from unittest import mock
 
 from support.crash_injection import SERVER
 
 # one fork server serves all tests of a worker, so its modules are those that training needs, and these
 SERVER.set_forkserver_preload(
-    [*(_forkserver._preload_modules or ()), "hftool.server.process", "hftool.workflow._serve", "hftool.cli.server_log"]
+    [
+        *(forkserver._forkserver._preload_modules or ()),
+        "hftool.server.process",
+        "hftool.workflow._serve",
+        "hftool.cli.server_log",
+    ]
 )
 
 
@@ -70,9 +75,17 @@ def start(words, *, environment, stderr, stdout=os.devnull, stdin=os.devnull, cw
     """
     files = [str(stdin), str(stdout), str(stderr)]
     plan = (list(map(str, words)), dict(environment), files, str(cwd) if cwd else None, before)
-    process = SERVER.Process(target=_run, args=plan)
+    return ForkedProcess(fork(_run, *plan))
+
+
+def fork(target, *args):
+    """Call `target(*args)` in a forked process -> the multiprocessing.Process."""
+    path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    with mock.patch.dict(os.environ, {"PYTHONPATH": path}):  # where the fork server finds what it imports
+        forkserver.ensure_running()
+    process = SERVER.Process(target=target, args=args)
     process.start()
-    return ForkedProcess(process)
+    return process
 
 
 def _run(words, environment, files, cwd, before):
