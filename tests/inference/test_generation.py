@@ -333,7 +333,7 @@ def test_text_ends_before_a_stop_string(text, stop, expected):
 class PieceTokenizer:
     """A tokenizer with multi-character tokens and with one token for each of the two bytes of é."""
 
-    message = (b"", b"good", b" day.\nAnd", b" then", "é".encode()[:1], "é".encode()[1:], b"\n")
+    words = (b"", b"good", b" day.\nAnd", b" then", "é".encode()[:1], "é".encode()[1:], b"\n")
 
     def decode(self, ids):
         return b"".join(self.words[i] for i in ids).decode(errors="replace")
