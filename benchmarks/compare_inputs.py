@@ -35,7 +35,7 @@ def lines(documents):
 
 
 def sentences(count=40):
-    """(words, tags) of somebody in a place."""
+    """(words, tags) of somebody in a town."""
     rows = []
     for i in range(count):
         first, last = PEOPLE[i % 5].split()
@@ -57,9 +57,9 @@ def squad(count=24):
     """A file as SQuAD v1 has it."""
     paragraphs = []
     for i in range(count):
-        who, place = PEOPLE[i % 5], PLACES[(i // 3) % 5]
-        context = f"In the year {1900 + i} the engineer {who} opened a workshop in {place}, near the old harbour."
-        answer = {"text": place, "answer_start": context.index(place)}
+        who, town = PEOPLE[i % 5], PLACES[(i // 3) % 5]
+        context = f"In the year {1900 + i} the engineer {who} opened a workshop in {town}, near the old harbour."
+        answer = {"text": town, "answer_start": context.index(town)}
         paragraphs.append(
             {"context": context, "qas": [{"id": f"q{i}", "question": f"Where did {who} open it?", "answers": [answer]}]}
         )
@@ -95,13 +95,13 @@ def good_inputs():
         "tags.jsonl": lines({"tokens": words, "tags": tags} for words, tags in sentences()),
         "squad.json": json.dumps(squad()),
         "summaries.jsonl": lines(
-            {"document": f"{who} went to {place}. It rained.", "summary": f"{who} in {place}."}
+            {"document": f"{who} went to {town}. It rained.", "summary": f"{who} in {town}."}
             for who in PEOPLE
-            for place in PLACES
+            for town in PLACES
         ),
         "prompts.jsonl": lines({"prompt": f"Q: capital number {i}? A:", "completion": f" {PLACES[i % 5]}"} for i in range(30)),
         "story.txt": "\n\n".join(
-            f"Once {who} walked to {place}. The road was long, and the night was cold." for who in PEOPLE for place in PLACES
+            f"Once {who} walked to {town}. The road was long, and the night was cold." for who in PEOPLE for town in PLACES
         )
         + "\n",
         "texts.txt": "A warm film.\nA dull film.\n\nA film of 90 minutes, 好, naïve and 👍.\n",

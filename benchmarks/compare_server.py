@@ -210,7 +210,7 @@ SERVERS: tuple[tuple[Sequence[str], Sequence[Call]], ...] = (
 )
 
 
-def asked(port: int, call: Call) -> str:
+def response_to(port: int, call: Call) -> str:
     """Status, headers and body of the answer as text."""
     data = call.body if isinstance(call.body, bytes | None) else json.dumps(call.body).encode()
     headers = {"Content-Type": "application/json"} if data is not None else {}
@@ -245,7 +245,7 @@ def started(arguments: Sequence[str], workspace: Path, environment: Mapping[str,
         )
     try:
         end = time.monotonic() + 90
-        while process.poll() is None and time.monotonic() < end and not asked(port, get("/readyz")).startswith("200"):
+        while process.poll() is None and time.monotonic() < end and not response_to(port, get("/readyz")).startswith("200"):
             time.sleep(0.2)
         yield process, port
     finally:
@@ -261,7 +261,7 @@ def served(arguments: Sequence[str], calls: Sequence[Call], workspace: Path, env
     texts = {}
     with started(arguments, workspace, environment, log) as (process, port):
         for call in calls:
-            texts[f"[serve {arguments[1]}] {call.title}"] = asked(port, call).replace(str(port), "PORT")
+            texts[f"[serve {arguments[1]}] {call.title}"] = response_to(port, call).replace(str(port), "PORT")
         process.send_signal(signal.SIGTERM)
         rest, _ = process.communicate(timeout=60)
         texts[f"{title}: ends"] = f"code {process.returncode}\n{rest.decode()}".replace(str(port), "PORT")

@@ -8,7 +8,7 @@ commands  those of compare_commands.py: stdout, stderr, exit code, and the docum
 server    the requests of compare_server.py: status, headers and body of the answers, and the server's own log.
 older     both versions on the runs, models and exports of the version before, from the first pass.
 resume    both versions on copies of runs of the version before that SIGTERM has ended; weights and losses must be those of
-          the run that nobody has stopped.
+          the uninterrupted run.
 
 One line for each command says same or differs; a unified diff of each difference follows in --diffs.
 Times, dates, paths, ports and request ids are normalized first. The digest of each difference is in the result, so that
@@ -125,7 +125,7 @@ class Tree:
         return int(json.loads(self.answers.readline())["code"])
 
     def run(self, command: Command, *, fresh: bool = False) -> dict[str, str]:
-        """Stream or file -> text, normalized. fresh: in an interpreter of its own."""
+        """Stream or file -> text, normalized. fresh: in its own interpreter."""
         streams = self.workspace.parent / f"streams-{self.workspace.name}"
         streams.mkdir(exist_ok=True)
         files = {name: str(streams / name) for name in ("stdin", "stdout", "stderr")}
@@ -251,7 +251,7 @@ def stop_in_the_middle(tree: Tree, stopped: Stopped, out: Path) -> int:
 def trained_run(run: Path) -> str:
     """What must be bitwise the same: the weights of the model and of the last checkpoint, the loss of each step.
 
-    The checkpoint of SIGTERM is not in a run that nobody has stopped, and a finished run has no optimizer state any more.
+    The checkpoint of SIGTERM is not in an uninterrupted run, and a finished run has no optimizer state any more.
     """
     lines = []
     for path in [run / "model" / "model.safetensors", *sorted(run.glob("checkpoints/*/model.safetensors"))[-1:]]:
@@ -266,7 +266,7 @@ def trained_run(run: Path) -> str:
 
 
 def make_stopped(tree: Tree) -> dict[str, int]:
-    """The runs of STOPPED, each ended in the middle, and each as it is if nobody stops it -> the exit codes of the former."""
+    """The runs of STOPPED, each ended in the middle, and each uninterrupted -> the exit codes of the former."""
 
     def whole(stopped: Stopped) -> None:
         words = [word.replace("{work}", str(tree.workspace)) for word in stopped.words]

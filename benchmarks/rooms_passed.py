@@ -6,7 +6,7 @@ classify   a text on the command line, under `hftool classify RUN TEXT`
 finetune   the rows of a CSV, under `hftool finetune bert-mini FILE`
 request    a body that is sent to /predict of `hftool serve RUN`
 
-Each job runs in a process of its own, twice: imports and caches are done when the second one is traced with `sys.setprofile`,
+Each job runs in its own process, twice: imports and caches are done when the second one is traced with `sys.setprofile`,
 in all its threads. A room is a package or module directly in hftool/. A hand-over is a call from a function of one room to one
 of another, whatever library lies between. It is a climb if the room called stands higher in the table of tests/test_layers.py
 of that version than the one that calls: a callback. A generator of a higher room that a lower one advances is a pull, not a
@@ -85,7 +85,7 @@ class Tracer:
         if not self.is_loading(frame):
             self.after_loading.add(pair)
         if higher:
-            self.climbs.setdefault(pair, f"{self.place(below)} -> {self.place(frame)}")
+            self.climbs.setdefault(pair, f"{self.path(below)} -> {self.path(frame)}")
 
     def is_loading(self, frame):
         """Whether the call is part of loading the model, which no text passes."""
@@ -98,7 +98,7 @@ class Tracer:
     def named(self, frame):
         return f"{self.room(frame.f_code)}:{Path(frame.f_code.co_filename).stem}.{frame.f_code.co_qualname}"
 
-    def place(self, frame):
+    def path(self, frame):
         code = frame.f_code
         return f"{code.co_filename[len(self.root) :]}:{frame.f_lineno} {code.co_qualname}"
 
@@ -205,7 +205,7 @@ def trace(job, root, workspace, out):
 
 
 def measured(root, job, workspace):
-    """The result of a job on one tree, in a process of its own."""
+    """The result of a job on one tree, in its own process."""
     workspace.mkdir(parents=True)
     rows = "".join(f"A {'dull' if i % 2 else 'warm'} film number {i},{'neg' if i % 2 else 'pos'}\n" for i in range(24))
     (workspace / "rows.csv").write_text("text,label\n" + rows, encoding="utf-8")

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import serving
-from serving import asked, closed_loop, keep, median, mixed_texts, running
+from serving import closed_loop, json_request, keep, median, mixed_texts, running
 
 BAR = 1.05
 STREAMS, TOKENS = 8, 16
@@ -161,8 +161,8 @@ def measure(model: str, options: argparse.Namespace) -> dict[str, Any]:
     names = options.only or list(TRICKS)
     prompt = {"model": "writer", "prompt": "Once upon a time", "max_tokens": TOKENS, "temperature": 0, "stream": True}
     loads = {
-        "predict": ([asked("/models/film/predict", {"inputs": text}) for text in mixed_texts(500)], options.clients),
-        "stream": ([asked("/v1/completions", prompt)], STREAMS),
+        "predict": ([json_request("/models/film/predict", {"inputs": text}) for text in mixed_texts(500)], options.clients),
+        "stream": ([json_request("/v1/completions", prompt)], STREAMS),
     }
     found: dict[str, Pairs] = {f"{name}/{load}": [] for name in names for load in loads}
     with contextlib.ExitStack() as stack:

@@ -97,7 +97,7 @@ def tiny_bert(tmp_path_factory):
 
 @pytest.fixture
 def film_files(tmp_path):
-    """train.tsv (64 rows), dev.tsv (16) in a folder of their own."""
+    """train.tsv (64 rows), dev.tsv (16) in their own folder."""
     rows = film_rows(80)
     write_tsv(tmp_path / "train.tsv", rows[:64])
     write_tsv(tmp_path / "dev.tsv", rows[64:])

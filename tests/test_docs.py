@@ -168,11 +168,11 @@ def test_the_folder_for_a_cluster(tickets, capfd):
     kinds = {line.split()[1] for path in (cluster / "kubernetes").glob("*.yaml") for line in kind_lines(path)}
     shown = {"Deployment", "Service", "HorizontalPodAutoscaler", "NetworkPolicy", "PodDisruptionBudget", "Kustomization"}
     assert kinds == shown and all(kind.lower() in page.read_text().lower() for kind in shown)
-    written = (cluster / "README.md").read_text(encoding="utf-8")
+    saved = (cluster / "README.md").read_text(encoding="utf-8")
     for _, text in blocks(page, "sh"):  # the page quotes what the folder's own README.md says
         for command in joined(text)[1:]:
-            assert command.replace("cluster/kubernetes", "kubernetes") in written, command
-    assert "docker build -t " in written
+            assert command.replace("cluster/kubernetes", "kubernetes") in saved, command
+    assert "docker build -t " in saved
 
 
 def kind_lines(path):
@@ -348,8 +348,8 @@ def test_the_pages_of_the_menu_are_the_pages(hooks):
             return [entry]
         return [name for inner in (entry if isinstance(entry, list) else entry.values()) for name in files(inner)]
 
-    written = {path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")}
-    assert sorted(files(menu)) == sorted(written | set(hooks.pages()))
+    saved = {path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")}
+    assert sorted(files(menu)) == sorted(saved | set(hooks.pages()))
 
 
 def test_links_of_the_files_outside_the_site_lead_somewhere():

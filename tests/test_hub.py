@@ -86,7 +86,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
         monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
         monkeypatch.setattr(constants, "AGENT_HARNESSES_PATH", str(tmp_path / "agents.json"))
-        monkeypatch.setattr(_detect_agent, "_registry", None)  # a question of its own, which it asks once a process
+        monkeypatch.setattr(_detect_agent, "_registry", None)  # its own question, which it asks once a process
         monkeypatch.setattr(file_download, "time", SimpleNamespace(sleep=lambda seconds: None))  # 1 s before it tries again
         yield running
     huggingface_hub.close_session()
@@ -171,7 +171,7 @@ def test_revision_is_requested_once(server: FakeHub) -> None:
     assert [request.path for request in server.requests] == [f"/api/models/{MODEL}/revision/v1"]
     server.requests.clear()
     hub.fetch(MODEL)
-    assert len(server.asked("/api/models")) == 1
+    assert len(server.requested("/api/models")) == 1
 
 
 def test_only_what_a_model_needs_is_fetched_and_it_can_be_loaded(server: FakeHub) -> None:
@@ -184,7 +184,7 @@ def test_only_what_a_model_needs_is_fetched_and_it_can_be_loaded(server: FakeHub
 def test_a_model_with_only_a_pickle_is_refused_before_anything_is_fetched(server: FakeHub, tmp_path: Path) -> None:
     line = fails(Refused, lambda: hub.fetch(PICKLED))
     assert line == f"'{PICKLED}' has its weights only as a pickle ('pytorch_model.bin'), which can run code. {safety.CONVERT}"
-    assert server.asked("/resolve/") == server.asked("/resolve/", "HEAD") == []
+    assert server.requested("/resolve/") == server.requested("/resolve/", "HEAD") == []
     assert not (tmp_path / "hub").exists()
 
 
@@ -207,7 +207,7 @@ def test_hf_xet_is_not_used(server: FakeHub, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", False)
     server.xet = True
     folder = hub.fetch(MODEL).folder
-    assert server.asked("xet-token") == []
+    assert server.requested("xet-token") == []
     safety.check_folder(folder)
 
 
@@ -357,16 +357,16 @@ def test_interrupted_download_is_resumed(server: FakeHub) -> None:
     )
     server.heal()
     found = hub.fetch(MODEL)
-    assert [request.path.rpartition("/")[2] for request in server.asked("/resolve/")] == ["model.safetensors"]
+    assert [request.path.rpartition("/")[2] for request in server.requested("/resolve/")] == ["model.safetensors"]
     assert (found.folder / "model.safetensors").read_bytes() == weights(LARGE)
     assert hub.cached(MODEL) == found
 
 
 def test_short_interruption_continues_with_a_range_request(server: FakeHub) -> None:
-    for place in (100_000, 70_000, 10):  # the last brings less than a chunk, so the same bytes are asked for twice
-        server.break_off("model.safetensors", place)
+    for location in (100_000, 70_000, 10):  # the last brings less than a chunk, so the same bytes are asked for twice
+        server.break_off("model.safetensors", location)
     found = hub.fetch(MODEL)
-    ranges = [request.range for request in server.asked("/resolve/") if request.path.endswith("model.safetensors")]
+    ranges = [request.range for request in server.requested("/resolve/") if request.path.endswith("model.safetensors")]
     assert ranges == ["", "bytes=65536-", "bytes=131072-", "bytes=131072-"]
     assert (found.folder / "model.safetensors").read_bytes() == weights(LARGE)
 
@@ -541,7 +541,7 @@ def test_offline_opens_no_socket(server: FakeHub, monkeypatch: pytest.MonkeyPatc
         fails(HubUnreachable, lambda: hub.ask_revision(SHARDED))
 
 
-# As a process of its own
+# As its own process
 
 
 FETCH = "from hftool import hub; print(hub.fetch('ann/model').revision)"
@@ -573,7 +573,7 @@ def test_ctrl_c_aborts_a_download_at_once(server: FakeHub, tmp_path: Path) -> No
     )
     try:
         deadline = time.monotonic() + 10
-        while not [r for r in server.asked("/resolve/") if r.path.endswith("model.safetensors")]:
+        while not [r for r in server.requested("/resolve/") if r.path.endswith("model.safetensors")]:
             assert time.monotonic() < deadline
             time.sleep(0.02)
         process.send_signal(signal.SIGINT)

@@ -52,7 +52,7 @@ def test_its_row_has_its_number_of_parameters(name):
 
 @pytest.mark.parametrize(("name", "most"), [("gpt2-mini", 400), ("bert-mini", 700), ("roberta-mini", 1200)])
 def test_it_knows_english_prose_that_it_was_not_trained_on(name, most):
-    """A model that has learnt nothing has a perplexity of 6000, the size of its vocabulary. These are rough."""
+    """A model that was trained on nothing has a perplexity of 6000, the size of its vocabulary. These are rough."""
     report = workflow.evaluate(name, "stories-mini", split="test", offline=True)
     assert report.metrics["perplexity"] < most
 
@@ -82,9 +82,9 @@ def test_the_builder_takes_the_tokenizer_that_is_bundled(family, builder, tmp_pa
 
 
 def test_the_mask_of_roberta_takes_the_blank_before_it(builder, tmp_path):
-    made = builder.make_tokenizer("roberta", ["the red cat is warm . " * 20] * 8, tmp_path, new=True)
+    result = builder.make_tokenizer("roberta", ["the red cat is warm . " * 20] * 8, tmp_path, new=True)
     bundled = workflow.load("roberta-mini", offline=True).tokenizer
-    for tokenizer in (made, bundled):
+    for tokenizer in (result, bundled):
         assert tokenizer.added_tokens_decoder[tokenizer.mask_token_id].lstrip
         assert "\u0120" not in tokenizer.tokenize("the <mask> cat")
 
@@ -95,7 +95,7 @@ def test_two_builds_give_the_same_files(builder, tmp_path):
     text.mkdir()
     for split, name in (("train", "train"), ("validation", "valid")):
         shutil.copy(FOLDER.parent / "data" / "stories-mini" / f"{split}.txt", text / f"{name}.txt")
-    made = []
+    result = []
     for number in ("1", "2"):
         words = [
             "--text",
@@ -111,5 +111,5 @@ def test_two_builds_give_the_same_files(builder, tmp_path):
         ]
         subprocess.run([sys.executable, builder.__file__, *map(str, words)], check=True, capture_output=True)
         folder = tmp_path / number / "bert-mini"
-        made.append({path.name: path.read_bytes() for path in folder.iterdir()})
-    assert made[0] == made[1] and "model.safetensors" in made[0]
+        result.append({path.name: path.read_bytes() for path in folder.iterdir()})
+    assert result[0] == result[1] and "model.safetensors" in result[0]

@@ -325,10 +325,10 @@ def test_the_memory_estimate_is_within_a_factor_of_two(tmp_path, tiny_bert, batc
     config = BertConfig(hidden_size=512, num_hidden_layers=8, num_attention_heads=8, intermediate_size=2048)
     BertForSequenceClassification(config).save_pretrained(tmp_path)
     program = MEASURE.replace("BATCH", str(batch)).replace("LENGTH", str(length))
-    made = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
     )
-    measured = float(made.stdout)
+    measured = float(result.stdout)
     estimated = describe(tmp_path, AUTO, batch_size=batch, length=length)["memory_to_train"]
     assert 0.5 < estimated / measured < 2, (estimated, measured)
 

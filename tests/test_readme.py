@@ -103,9 +103,9 @@ def test_the_commands_of_the_other_heads_run_as_they_stand(run, folder):
 
 def check_language(outputs):
     """What models answer that are not trained here."""
-    filled, written = outputs[2].splitlines(), outputs[3]
+    filled, saved = outputs[2].splitlines(), outputs[3]
     assert len(filled) == 3 and all(line.endswith("opened the door.") for line in filled)
-    assert written.startswith("Once upon a time") and len(written) > 30
+    assert saved.startswith("Once upon a time") and len(saved) > 30
     assert float(outputs[-1]) > 0.6
 
 

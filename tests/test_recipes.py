@@ -95,14 +95,14 @@ def test_verbs_in_order_typed_documented_and_short(name):
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_verb_has_the_same_parameters_in_every_recipe(name, verb):
     """Except for the default model and task."""
-    ours, theirs = (
+    ours, reference = (
         [
             (p.name, p.kind, p.annotation, p.default if p.name not in ("model", "task") else "")
             for p in found.parameters.values()
         ]
         for found in (inspect.signature(getattr(recipe(one), verb)) for one in (name, "bert"))
     )
-    assert ours == theirs
+    assert ours == reference
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -151,7 +151,7 @@ def test_each_verb_by_itself(name, lesson, tmp_path):
     assert here.evaluate(result.run.path, str(path)).metrics["rows"] == 64
     model = here.load(here.save(result.run.path, tmp_path / "saved"))
     assert isinstance(model, Loaded) and model.head_config.head == lesson
-    texts, _ = families.asked(lesson, families.LESSONS[lesson][1](2))
+    texts, _ = families.inputs_of(lesson, families.LESSONS[lesson][1](2))
     tokens = here.tokenize(model, texts, max_length=4)
     assert [len(one.ids) for one in tokens] == [min(4, len(one.ids) + len(one.cut)) for one in tokens]
     more = {"max_new_tokens": 3} if lesson in ("generate", "text2text") else {}
@@ -161,7 +161,7 @@ def test_each_verb_by_itself(name, lesson, tmp_path):
 def test_a_recipe_takes_columns_pairs_and_sampling_parameters(tmp_path):
     pairs = bert.load(families.trained_run("bert", "pairs")[0].run.path)
     rows = families.pair_rows(4)
-    texts, seconds = families.asked("pairs", rows)
+    texts, seconds = families.inputs_of("pairs", rows)
     assert [answer["label"] for answer in bert.infer(pairs, texts, pairs=seconds)] == [row["label"] for row in rows]
     renamed = [{"review": row["text"], "stars": row["label"]} for row in families.classify_rows()]
     columns = {"text": "review", "label": "stars"}
@@ -200,8 +200,8 @@ def test_the_loop_by_hand_has_the_losses_and_weights_of_finetune(case, tiny_bert
     )
     expected, saved = losses_of(result)
     assert losses == expected and len(losses) == 20
-    ours, theirs = trained.state_dict(), saved.state_dict()
-    assert list(ours) == list(theirs) and all(torch.equal(ours[name], theirs[name]) for name in ours)
+    ours, reference = trained.state_dict(), saved.state_dict()
+    assert list(ours) == list(reference) and all(torch.equal(ours[name], reference[name]) for name in ours)
     if case == "dropout":
         assert bert.train_by_hand(model, task, steps=20, **{**settings, "seed": 4})[1] != losses
 
@@ -276,7 +276,7 @@ def test_generation_by_hand_has_the_tokens_of_hftool(name, model, prompts):
     assert by_hand == [greedy_ids(loaded, {role: prompt}, tokens=12) for prompt in prompts]
     texts = [answer["text"] for answer in here.infer(loaded, prompts, max_new_tokens=12)]
     assert [loaded.tokenizer.decode(ids, skip_special_tokens=True) for ids in by_hand] == texts
-    assert any(by_hand) and (model != "learnt" or len(by_hand[0]) < 12)  # what it has learnt ends by itself
+    assert any(by_hand) and (model != "learnt" or len(by_hand[0]) < 12)  # a trained one ends by itself
 
 
 def test_sampling_by_hand_depends_on_its_seed():
@@ -341,6 +341,6 @@ def test_the_recipe_runs_top_to_bottom(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", RECIPES)
 def test_each_recipe_runs_as_it_stands(name, tmp_path):
-    """Minutes each: real training of what hftool brings along."""
+    """Minutes each: real training of what hftool needs."""
     assert run(name, tmp_path)
     assert list((tmp_path / "runs").glob("*/saved/model.safetensors"))

@@ -63,7 +63,7 @@ def tensor(begin, end, shape=(2,)):
 
 def test_a_plain_folder_passes(folder):
     check_folder(folder)
-    (folder / "me").symlink_to(".")  # a loop of folders inside the folder harms nobody
+    (folder / "me").symlink_to(".")  # a loop of folders inside the folder is harmless
     check_folder(folder)
 
 

@@ -54,8 +54,8 @@ def test_weights_in_the_attribute_of_a_node_are_looked_at_too(tmp_path):
     tensor = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[1], data_location=TensorProto.EXTERNAL)
     tensor.external_data.add(key="location", value="/etc/passwd")
     node = helper.make_node("Constant", [], ["y"], value=tensor)
-    made = helper.make_graph([node], "g", [], [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])])
-    (tmp_path / "model.onnx").write_bytes(helper.make_model(made).SerializeToString())
+    result = helper.make_graph([node], "g", [], [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])])
+    (tmp_path / "model.onnx").write_bytes(helper.make_model(result).SerializeToString())
     assert onnx.__version__
     with pytest.raises(Refused, match="/etc/passwd"):
         check_onnx(tmp_path / "model.onnx")

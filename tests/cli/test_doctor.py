@@ -115,7 +115,7 @@ def test_lines_are_wrapped_at_the_terminal_width(cli, monkeypatch, width):
     monkeypatch.setattr(sys.stdout, "isatty", lambda: width > 0, raising=False)
     code, out, _ = cli("doctor")
     assert code == 0
-    if width in (0, 200, 20):  # a pipe; room enough; so little that breaking would help nobody
+    if width in (0, 200, 20):  # a pipe; room enough; too narrow for breaking to help
         assert out == PLAIN
     else:
         assert max(map(len, out.splitlines())) <= width and out.split() == PLAIN.split()
@@ -137,11 +137,11 @@ def test_unreachable_hub_is_reported_with_a_fix(cli, quick, monkeypatch):
 
 
 def test_reachable_hub(cli, quick, monkeypatch):
-    asked = []
+    queries = []
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(MODULE, "ask_revision", lambda repo: asked.append(repo))
+    monkeypatch.setattr(MODULE, "ask_revision", lambda repo: queries.append(repo))
     found = json.loads(cli("doctor", "--json")[1])
-    assert found["hub"]["answers"] and len(asked) == 1
+    assert found["hub"]["answers"] and len(queries) == 1
     assert not any(found["hub"]["address"] in row["what"] for row in found["problems"])
 
 

@@ -67,10 +67,10 @@ def test_snippet_of_the_export_card_runs(export, monkeypatch):
     assert "from_pretrained(folder)" not in page and "{" not in page.split("## Use")[0].split("---")[2]
     code = page.split("## Use")[1].split("```python\n")[1].split("```")[0]
     monkeypatch.chdir(export.path)
-    made = {}
+    result = {}
     run = compile(code, "README.md", "exec")
-    exec(run, made)
-    assert made["outputs"][0].shape == (1, 2)
+    exec(run, result)
+    assert result["outputs"][0].shape == (1, 2)
 
 
 def test_verify_finds_a_damaged_export(cli, export, tmp_path):

@@ -76,7 +76,7 @@ def test_a_pair_for_a_model_of_single_texts(cli):
 @pytest.mark.parametrize("words", [("--out", "x.txt"), ("--column", "prompt=a"), ("--encoding", "gbk")])
 @pytest.mark.parametrize("verb", ["generate", "infer"])
 def test_file_options_are_refused_without_a_file(cli, verb, words):
-    """Also where the text is shown as it is written."""
+    """Also where the text is shown unchanged."""
     code, line = line_of(cli(verb, families.folder("gpt2"), "a", *words))
     assert code == 2 and line.startswith(f"{words[0]} goes with --file")
 

@@ -61,14 +61,14 @@ def test_tag_for_a_person_and_of_a_pipe(cli, terminal):
 
 
 def test_tag_answers_each_line_of_a_pipe(cli):
-    made = lines(cli("tag", run_of("tag"), stdin="eve went to lima .\n\nbob went to oslo .\r\n"))
-    assert [line.split("\t")[0] for line in made] == ["eve went to lima .", "", "bob went to oslo ."]
+    result = lines(cli("tag", run_of("tag"), stdin="eve went to lima .\n\nbob went to oslo .\r\n"))
+    assert [line.split("\t")[0] for line in result] == ["eve went to lima .", "", "bob went to oslo ."]
 
 
 def test_tag_json_cuts_the_entities_from_the_text(cli):
-    made, blank = answers(cli("tag", run_of("tag"), "  eve went to  lima .", "", "--json"))
-    assert [made["text"][one["start"] : one["end"]] for one in made["entities"]] == ["eve", "lima"]
-    assert len(made["tokens"]) == len(made["tags"]) and blank == {"text": "", "entities": None}
+    result, blank = answers(cli("tag", run_of("tag"), "  eve went to  lima .", "", "--json"))
+    assert [result["text"][one["start"] : one["end"]] for one in result["entities"]] == ["eve", "lima"]
+    assert len(result["tokens"]) == len(result["tags"]) and blank == {"text": "", "entities": None}
 
 
 def test_tag_from_file_to_file(cli, tmp_path):
@@ -82,8 +82,8 @@ def test_tag_from_file_to_file(cli, tmp_path):
     first, second = rows_of(tmp_path / "out.jsonl")
     assert [one["text"] for one in first["entities"]] == ["eve", "lima"]
     assert (first["id"], first["note"], second["entities"]) == ("1", "eve went to lima .", None)
-    made = document(cli("tag", run_of("tag"), *words, "--out", "out.csv", "--json"))
-    assert made == {"out": "out.csv", "rows": 2, "stand_in": {}}
+    result = document(cli("tag", run_of("tag"), *words, "--out", "out.csv", "--json"))
+    assert result == {"out": "out.csv", "rows": 2, "stand_in": {}}
     code, out, _ = cli("tag", run_of("tag"), *words)
     assert code == 0 and [json.loads(line)["id"] for line in out.splitlines()] == ["1", "2"]
 
@@ -92,50 +92,53 @@ def test_tag_from_file_to_file(cli, tmp_path):
 
 
 def test_answer_gives_the_words_and_their_offsets(cli):
-    made = answers(cli("answer", run_of("answer"), "--question", "who went ?", "--context", CONTEXT, "--json"))[0]
-    assert made["question"] == "who went ?"
-    assert made["answer"] == CONTEXT[made["start"] : made["end"]] != ""
-    assert 0 < made["probability"] <= 1
-    assert made["candidates"][0] == {"text": made["answer"], **{key: made[key] for key in ("start", "end", "probability")}}
+    result = answers(cli("answer", run_of("answer"), "--question", "who went ?", "--context", CONTEXT, "--json"))[0]
+    assert result["question"] == "who went ?"
+    assert result["answer"] == CONTEXT[result["start"] : result["end"]] != ""
+    assert 0 < result["probability"] <= 1
+    assert result["candidates"][0] == {
+        "text": result["answer"],
+        **{key: result[key] for key in ("start", "end", "probability")},
+    }
 
 
 def test_answer_has_a_line_for_each_question(cli):
-    made = lines(cli("answer", run_of("answer"), "--context", CONTEXT, stdin="who went ?\n\nwhere to ?\n"))
-    words, chance, place, question = made[0].split("\t")
-    start, end = map(int, place.split("-"))
+    result = lines(cli("answer", run_of("answer"), "--context", CONTEXT, stdin="who went ?\n\nwhere to ?\n"))
+    words, chance, location, question = result[0].split("\t")
+    start, end = map(int, location.split("-"))
     assert CONTEXT[start:end] == words and 0 < float(chance) <= 1 and question == "who went ?"
-    assert made[1] == "\t\t\t" and made[2].endswith("\twhere to ?")
+    assert result[1] == "\t\t\t" and result[2].endswith("\twhere to ?")
     given = ("--question", "who went ?", "--question", "", "--question", "where to ?")
-    assert lines(cli("answer", run_of("answer"), *given, "--context", CONTEXT)) == made
+    assert lines(cli("answer", run_of("answer"), *given, "--context", CONTEXT)) == result
 
 
 def test_answer_from_file_to_file(cli, tmp_path):
     (tmp_path / "in.csv").write_text(f"query,passage\nwho went ?,{CONTEXT}\n", encoding="utf-8")
     code, out, _ = cli("answer", run_of("answer"), "--file", "in.csv", "--out", "out.jsonl")
-    made = rows_of(tmp_path / "out.jsonl")[0]
-    assert (code, out) == (0, "1 rows in out.jsonl\n") and CONTEXT[made["start"] : made["end"]] == made["answer"]
+    result = rows_of(tmp_path / "out.jsonl")[0]
+    assert (code, out) == (0, "1 rows in out.jsonl\n") and CONTEXT[result["start"] : result["end"]] == result["answer"]
 
 
 # ---- fill
 
 
 def test_fill_has_a_line_for_each_of_the_best_words(cli):
-    made = [line.split("\t") for line in lines(cli("fill", families.folder("bert"), "the [MASK] is <mask>", "--top-k", "3"))]
-    assert len(made) == 6
-    chances = [float(chance) for chance, _, _ in made]
+    result = [line.split("\t") for line in lines(cli("fill", families.folder("bert"), "the [MASK] is <mask>", "--top-k", "3"))]
+    assert len(result) == 6
+    chances = [float(chance) for chance, _, _ in result]
     assert chances[:3] == sorted(chances[:3], reverse=True)
-    assert all(text == f"the {word} is <mask>" for _, word, text in made[:3])
-    assert all(text == f"the [MASK] is {word}" for _, word, text in made[3:])
+    assert all(text == f"the {word} is <mask>" for _, word, text in result[:3])
+    assert all(text == f"the [MASK] is {word}" for _, word, text in result[3:])
 
 
 def test_fill_json_and_file(cli, tmp_path):
     model = families.folder("bert")
-    made, blank = answers(cli("fill", model, "the [MASK] is", " ", "--json", "--top-k", "2"))
-    assert made["input"] == "the [MASK] is" and made["text"].endswith(" is") and blank == {"input": " ", "masks": None}
-    assert [(mask["start"], mask["end"], len(mask["fills"])) for mask in made["masks"]] == [(4, 10, 2)]
+    result, blank = answers(cli("fill", model, "the [MASK] is", " ", "--json", "--top-k", "2"))
+    assert result["input"] == "the [MASK] is" and result["text"].endswith(" is") and blank == {"input": " ", "masks": None}
+    assert [(mask["start"], mask["end"], len(mask["fills"])) for mask in result["masks"]] == [(4, 10, 2)]
     (tmp_path / "in.csv").write_text("text\nthe [MASK] is\n", encoding="utf-8")
     assert cli("fill", model, "--file", "in.csv", "--out", "out.jsonl", "--top-k", "2")[0] == 0
-    assert rows_of(tmp_path / "out.jsonl")[0]["masks"] == made["masks"]
+    assert rows_of(tmp_path / "out.jsonl")[0]["masks"] == result["masks"]
 
 
 # ---- summarize, translate
@@ -157,11 +160,11 @@ def test_summarize_and_translate_prefix_the_text_for_t5(cli, tmp_path, monkeypat
         Text2TextHead, "encode", lambda head, rows: prefixes.append(head.head_config.prefix) or encode(head, rows)
     )
     verb, model = words[0], families.folder("t5")
-    made, blank = answers(cli(verb, model, *words[1:], "the red cat", "", *SHORT, "--json"))
-    assert made["input"] == "the red cat" and made["finish"] and blank == {"input": "", "text": None}
+    result, blank = answers(cli(verb, model, *words[1:], "the red cat", "", *SHORT, "--json"))
+    assert result["input"] == "the red cat" and result["finish"] and blank == {"input": "", "text": None}
     (tmp_path / "in.csv").write_text("source\nthe red cat\n", encoding="utf-8")
     code, out, _ = cli(verb, model, *words[1:], *SHORT, "--file", "in.csv")
-    assert code == 0 and json.loads(out)["text"] == made["text"] and prefixes == [prefix, prefix]
+    assert code == 0 and json.loads(out)["text"] == result["text"] and prefixes == [prefix, prefix]
 
 
 @pytest.mark.parametrize(("verb", "kind", "text"), [("generate", "gpt2", "the red"), ("fill", "bert", "the [MASK]")])
@@ -175,8 +178,8 @@ def test_the_verb_chooses_the_head_for_a_file_with_more_columns(verb, kind, text
 
 
 def test_summarize_answers_each_line_of_a_pipe(cli):
-    made = lines(cli("summarize", families.folder("t5"), *SHORT, "--beams", "2", stdin="the red cat\n\nthe blue dog\n"))
-    assert len(made) == 3 and made[1] == ""
+    result = lines(cli("summarize", families.folder("t5"), *SHORT, "--beams", "2", stdin="the red cat\n\nthe blue dog\n"))
+    assert len(result) == 3 and result[1] == ""
 
 
 # ---- generate
@@ -194,27 +197,27 @@ def test_generate_streams_the_text_after_the_prompt(cli, monkeypatch):
 
 def test_generate_is_reproducible_with_a_seed(cli):
     model = families.folder("gpt2")
-    made = {seed: cli("generate", model, "the red", *SHORT, "--seed", seed) for seed in ("1", "2")}
-    assert made["1"][0] == 0 and made["1"] != made["2"]
-    assert cli("generate", model, "the red", *SHORT, "--seed", "1") == made["1"]
+    result = {seed: cli("generate", model, "the red", *SHORT, "--seed", seed) for seed in ("1", "2")}
+    assert result["1"][0] == 0 and result["1"] != result["2"]
+    assert cli("generate", model, "the red", *SHORT, "--seed", "1") == result["1"]
 
 
 def test_generate_has_a_line_for_each_sample(cli):
     model = families.folder("gpt2")
     whole = answers(cli("generate", model, "the red", *SHORT, "--samples", "3", "--json"))[0]
     assert len(whole["samples"]) == 3 and whole["text"] == whole["samples"][0]
-    made = lines(cli("generate", model, "the red", *SHORT, "--samples", "3"))
-    assert made == [" ".join(f"the red{text}".split()) for text in whole["samples"]] and len(set(made)) == 3
+    result = lines(cli("generate", model, "the red", *SHORT, "--samples", "3"))
+    assert result == [" ".join(f"the red{text}".split()) for text in whole["samples"]] and len(set(result)) == 3
 
 
 def test_generate_ends_before_a_stop_string(cli):
     model = families.folder("gpt2")
     whole = answers(cli("generate", model, "the red", *SHORT, "--temperature", "0", "--json"))[0]["text"]
     stop = whole[len(whole) // 2 :][:2]
-    made = answers(cli("generate", model, "the red", *SHORT, "--temperature", "0", "--stop", stop, "--json"))[0]
-    assert made["text"] == whole[: whole.index(stop)] and made["finish"] == "stop"
+    result = answers(cli("generate", model, "the red", *SHORT, "--temperature", "0", "--stop", stop, "--json"))[0]
+    assert result["text"] == whole[: whole.index(stop)] and result["finish"] == "stop"
     _, out, _ = cli("generate", model, "the red", *SHORT, "--temperature", "0", "--stop", "xx", "--stop", stop)
-    assert out == f"the red{made['text']}\n"
+    assert out == f"the red{result['text']}\n"
 
 
 def test_generate_without_a_prompt(cli, terminal):
@@ -225,12 +228,12 @@ def test_generate_without_a_prompt(cli, terminal):
 
 def test_generate_continues_each_line_and_each_row(cli, tmp_path):
     model = families.folder("gpt2")
-    made = lines(cli("generate", model, *SHORT, stdin="the red\nthe blue\n"))
-    assert [line[:7] for line in made] == ["the red", "the blu"]
+    result = lines(cli("generate", model, *SHORT, stdin="the red\nthe blue\n"))
+    assert [line[:7] for line in result] == ["the red", "the blu"]
     (tmp_path / "in.csv").write_text("id,prompt\n1,the red\n", encoding="utf-8")
     assert cli("generate", model, "--file", "in.csv", "--out", "out.jsonl", *SHORT)[0] == 0
     row = rows_of(tmp_path / "out.jsonl")[0]
-    assert row["prompt"] == "the red" and " ".join(f"the red{row['text']}".split()) == made[0]
+    assert row["prompt"] == "the red" and " ".join(f"the red{row['text']}".split()) == result[0]
 
 
 # ---- embed, similar, infer
@@ -242,9 +245,9 @@ def test_embed_writes_an_array_that_numpy_reads(cli, tmp_path):
     assert (code, out) == (0, "3 vectors of 384 numbers in x.npy\n")
     vectors = np.load(tmp_path / "x.npy")
     assert vectors.shape == (3, 384) and vectors.dtype == np.float32 and np.isnan(vectors).any(axis=1).tolist() == [0, 1, 0]
-    made = answers(cli("embed", "minilm", *texts, "--json"))
-    assert made[1] == {"text": "", "embedding": None}
-    np.testing.assert_allclose(made[0]["embedding"], vectors[0], rtol=0, atol=1e-5)
+    result = answers(cli("embed", "minilm", *texts, "--json"))
+    assert result[1] == {"text": "", "embedding": None}
+    np.testing.assert_allclose(result[0]["embedding"], vectors[0], rtol=0, atol=1e-5)
     code, out, err = cli("embed", "minilm", "a", "--out", "x.npy")
     assert (code, out) == (73, "") and one_line(err).startswith("hftool: the output 'x.npy' exists already")
     (tmp_path / "in.csv").write_text("text\n" + "\n".join(texts).replace("\n\n", '\n""\n') + "\n", encoding="utf-8")
@@ -263,15 +266,15 @@ def test_embed_pooling_and_one_vector_per_line(cli):
 
 
 def test_embed_for_a_person_is_one_line(cli, terminal):
-    made = lines(cli("embed", "minilm", "a warm film", ""))
-    assert made[0].endswith(" ... 384 numbers]  a warm film") and made[1] == "-"
+    result = lines(cli("embed", "minilm", "a warm film", ""))
+    assert result[0].endswith(" ... 384 numbers]  a warm film") and result[1] == "-"
 
 
 def test_similar_is_the_cosine_of_the_vectors(cli):
     pair = ("a man rides a horse", "somebody is on a horse")
     cosine = document(cli("similar", "minilm", *pair, "--json"))["similarity"]
     assert lines(cli("similar", "minilm", *pair)) == [f"{cosine:.4f}"]
-    one, two = (np.array(made["embedding"]) for made in answers(cli("embed", "minilm", *pair, "--json")))
+    one, two = (np.array(result["embedding"]) for result in answers(cli("embed", "minilm", *pair, "--json")))
     assert cosine == pytest.approx(one @ two / np.linalg.norm(one) / np.linalg.norm(two), abs=1e-5)
     assert document(cli("similar", "minilm", pair[0], pair[0], "--json"))["similarity"] == pytest.approx(1, abs=1e-5)
 
@@ -286,8 +289,8 @@ def test_infer_uses_the_models_head_and_names_it(cli, tmp_path):
     assert cli("infer", run_of("tag"), "went", "-q")[2] == ""
     (tmp_path / "in.csv").write_text("text\neve went to lima .\n", encoding="utf-8")
     assert cli("infer", run_of("tag"), "--file", "in.csv")[2].startswith("this model is to tag\n")
-    asked = cli("infer", run_of("answer"), "who went ?", "--pair", CONTEXT)
-    assert asked[1] == cli("answer", run_of("answer"), "--question", "who went ?", "--context", CONTEXT)[1]
+    queries = cli("infer", run_of("answer"), "who went ?", "--pair", CONTEXT)
+    assert queries[1] == cli("answer", run_of("answer"), "--question", "who went ?", "--context", CONTEXT)[1]
 
 
 def test_no_text_on_a_terminal_shows_the_help(cli, monkeypatch):

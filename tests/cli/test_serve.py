@@ -53,8 +53,8 @@ def no_models(monkeypatch):
 )
 def test_errors_are_one_line(cli, no_models, words, code, message):
     began = time.monotonic()
-    made, out, err = cli("serve", *words)
-    assert (made, out) == (code, "") and message.lower() in one_line(err).lower()
+    result, out, err = cli("serve", *words)
+    assert (result, out) == (code, "") and message.lower() in one_line(err).lower()
     assert time.monotonic() - began < 5
 
 
@@ -160,8 +160,8 @@ def test_damaged_model_of_several_is_named(cli, ready_at_once, tiny_run, tmp_pat
     shutil.copytree(tiny_run / "model", folder)
     (folder / "SHA256SUMS").unlink(missing_ok=True)
     damage(folder / "model.safetensors")
-    made, out, err = cli("serve", f"good={tiny_run}", f"bad={folder}", "--port", 0, "--offline")
-    assert (made, out) == (code, "") and message in err
+    result, out, err = cli("serve", f"good={tiny_run}", f"bad={folder}", "--port", 0, "--offline")
+    assert (result, out) == (code, "") and message in err
     assert "model 'bad' (" in one_line(err) and "'good'" not in err
     assert "model 'bad'" not in cli("serve", f"bad={folder}", "--port", 0, "--offline")[2]
 

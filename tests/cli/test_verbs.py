@@ -76,8 +76,8 @@ def test_tokenize_shows_what_the_model_sees(cli, tiny_bert):
 def test_evaluate_prints_a_report_or_one_document(cli, tiny_run, tmp_path):
     code, out, _ = cli("evaluate", tiny_run, "--split", "validation", "--out", "wrong.csv")
     assert code == 0 and out.startswith("validation: 16 rows") and "macro_f1" in out and "precision" in out
-    made = document(cli("evaluate", tiny_run, "--split", "validation", "--limit", "5", "--json", "--out", "w.jsonl"))
-    assert made["split"] == "validation" and made["rows"] == 5 and 0 <= made["accuracy"] <= 1 and "stand_in" in made
+    result = document(cli("evaluate", tiny_run, "--split", "validation", "--limit", "5", "--json", "--out", "w.jsonl"))
+    assert result["split"] == "validation" and result["rows"] == 5 and 0 <= result["accuracy"] <= 1 and "stand_in" in result
 
 
 def test_predict_to_a_file_and_to_a_pipe(cli, tiny_run):
@@ -168,22 +168,22 @@ def test_flag_wins_over_set_and_set_over_the_file(cli, tiny_bert, film_files):
     assert [line.split()[0] for line in out.splitlines()] == ["run", "validation", "time", "verdict", "next"]
     from hftool.config import read_config
 
-    made = read_config("r/config.yaml")
-    assert (made["seed"], made["lr"], made["clip"]) == (3, 2e-3, 2.0)
-    assert made["columns"] == {"text": "sentence", "label": "label"}
+    result = read_config("r/config.yaml")
+    assert (result["seed"], result["lr"], result["clip"]) == (3, 2e-3, 2.0)
+    assert result["columns"] == {"text": "sentence", "label": "label"}
 
 
 def test_task_from_set_resets_the_columns():
     from hftool.cli.verbs.finetune import _settings
 
-    made = _settings(None, ["task=sst2"], {}, {})
-    assert made.task == "sst2" and made.columns == {}
+    result = _settings(None, ["task=sst2"], {}, {})
+    assert result.task == "sst2" and result.columns == {}
 
 
 def test_finetune_json_is_one_document_and_lines_go_to_stderr(cli, tiny_bert, film_files):
     code, out, err = finetune(cli, tiny_bert, "--out", "r", "--json")
-    made = json.loads(out)
-    assert code == 0 and made["run"] == "r" and made["stand_in"] == {} and made["metrics"]["validation"]["rows"] == 16
+    result = json.loads(out)
+    assert code == 0 and result["run"] == "r" and result["stand_in"] == {} and result["metrics"]["validation"]["rows"] == 16
     assert "steps of 8 rows" in err and "step 2: accuracy" in err
 
 

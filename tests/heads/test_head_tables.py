@@ -12,7 +12,7 @@ from hftool.registry.models import FAMILIES
 
 ROOT = Path(hftool.__file__).parent
 ALLOWED = {  # files with the names of two or more heads -> the reason
-    "registry/models.py": "a model names the head of its checkpoint, a family the head with a class of its own",
+    "registry/models.py": "a model names the head of its checkpoint, a family the head with its own class",
     "registry/tasks.py": "a task names the heads that learn from it",
     "data/column_names.py": "names of columns in the data of others, which are no heads",
     "__init__.py": "the names of the public functions classify, tag, answer, ...",

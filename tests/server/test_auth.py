@@ -29,8 +29,8 @@ def model(name="m"):
     return served(ClassifyHead(None, HeadConfig(head="classify")), FakeBatcher(), name)
 
 
-def status(path, *headers, method="GET", made=None):
-    return ask(made or service(model(), keys=(KEY, OTHER)), path, method=method, headers=list(headers))[0]
+def status(path, *headers, method="GET", of=None):
+    return ask(of or service(model(), keys=(KEY, OTHER)), path, method=method, headers=list(headers))[0]
 
 
 @pytest.mark.parametrize("path", OPEN)
@@ -66,11 +66,11 @@ def test_two_authorization_headers_are_rejected():
 
 
 def test_without_keys_all_routes_are_open():
-    assert status("/info", made=service(model())) == 200
+    assert status("/info", of=service(model())) == 200
 
 
 def test_foreign_host_names_are_rejected_when_hosts_are_checked():
-    made = service(model(), hosts=("localhost", "my.proxy"))
+    of = service(model(), hosts=("localhost", "my.proxy"))
     for host, code in [
         ("localhost", 200),
         ("LOCALHOST:8000", 200),
@@ -84,9 +84,9 @@ def test_foreign_host_names_are_rejected_when_hosts_are_checked():
         ("10.0.0.1", 421),
         ("", 421),
     ]:
-        assert status("/livez", ("host", host), made=made) == code, host
-    assert status("/livez", ("host", "localhost"), ("host", "localhost"), made=made) == 421
-    assert status("/livez", ("host", "evil.example"), made=service(model())) == 200
+        assert status("/livez", ("host", host), of=of) == code, host
+    assert status("/livez", ("host", "localhost"), ("host", "localhost"), of=of) == 421
+    assert status("/livez", ("host", "evil.example"), of=service(model())) == 200
 
 
 def test_keys_of_a_file(tmp_path):

@@ -17,9 +17,9 @@ from support.fake_predictor import FakeHead, FakePredictor, ask, opened, queued,
 def test_every_row_gets_its_own_answer_in_order():
     async def scene():
         async with serving(opened()) as batcher:
-            asked = [[f"{'x ' * (i * k % 7)}{i} {k}" for k in range(1 + i % 5)] for i in range(60)]
-            made = await asyncio.gather(*(ask(batcher, *rows) for rows in asked))
-            assert [texts(one) for one in made] == asked
+            queries = [[f"{'x ' * (i * k % 7)}{i} {k}" for k in range(1 + i % 5)] for i in range(60)]
+            output = await asyncio.gather(*(ask(batcher, *rows) for rows in queries))
+            assert [texts(one) for one in output] == queries
             assert batcher.waiting == 0
             assert await ask(batcher) == []
 
@@ -95,8 +95,8 @@ def test_row_over_the_token_budget_runs_alone():
         fake = opened()
         async with serving(fake, batch_tokens=4) as batcher:
             assert fake.head.encoded[:2] == [["a"], ["a a a a a"]]  # the warm-up has done so once
-            made = await ask(batcher, "1 2 3 4 5 6 7 8 9", "1", timeout=5)
-            assert texts(made) == ["1 2 3 4 5 6 7 8 9", "1"]
+            output = await ask(batcher, "1 2 3 4 5 6 7 8 9", "1", timeout=5)
+            assert texts(output) == ["1 2 3 4 5 6 7 8 9", "1"]
             assert ["1 2 3 4 5 6 7 8 9"] in fake.batches
 
     asyncio.run(scene())
@@ -124,9 +124,9 @@ def test_explicit_defaults_share_a_batch_with_omitted_options():
     async def scene():
         def make(options):
             usual = {"max_new_tokens": 3} | options.get("sampling", {})
-            made = opened(head=FakeHead(sampling=SamplingParams(**usual)), batches=batches)
-            object.__setattr__(made, "gate", fake.gate)
-            return made
+            output = opened(head=FakeHead(sampling=SamplingParams(**usual)), batches=batches)
+            object.__setattr__(output, "gate", fake.gate)
+            return output
 
         batches = []
         fake = FakePredictor()

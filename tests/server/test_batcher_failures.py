@@ -18,10 +18,10 @@ from support.fake_predictor import FakeHead, FakePredictor, ask, opened, queued,
 def test_row_that_cannot_be_encoded_fails_alone():
     async def scene():
         async with serving(opened()) as batcher:
-            made = await ask(batcher, "1", "unreadable", "2", "odd", "3")
-            assert [made[i]["text"] for i in (0, 2, 4)] == ["1", "2", "3"]
-            assert isinstance(made[1], DataError)
-            assert isinstance(made[3], RowFailed)
+            result = await ask(batcher, "1", "unreadable", "2", "odd", "3")
+            assert [result[i]["text"] for i in (0, 2, 4)] == ["1", "2", "3"]
+            assert isinstance(result[1], DataError)
+            assert isinstance(result[3], RowFailed)
             others = await asyncio.gather(*(ask(batcher, text) for text in ("4", "unreadable", "5")))
             assert texts([others[0][0], others[2][0]]) == ["4", "5"]
             assert isinstance(others[1][0], DataError)
@@ -44,9 +44,9 @@ def test_row_that_raises_in_the_model_fails_alone(error):
             await queued(batcher, 13)
             fake.gate.set()
             await first
-            made = await rest
-            assert isinstance(made.pop(6 - 1), RowFailed)
-            assert texts(made) == [f"{i}" for i in range(13) if i != 5]
+            result = await rest
+            assert isinstance(result.pop(6 - 1), RowFailed)
+            assert texts(result) == [f"{i}" for i in range(13) if i != 5]
             assert batcher.ready
             assert "of the text" not in str((await ask(batcher, "poison"))[0])
             assert texts(await ask(batcher, "next")) == ["next"]

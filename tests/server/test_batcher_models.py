@@ -55,17 +55,17 @@ def same(one, other):
 @pytest.mark.parametrize("head", CARDS)
 def test_batched_answers_equal_those_of_each_row_alone(head):
     model, roles = loaded(head)
-    asked = [dict.fromkeys(roles, text) for text in texts(40, "[MASK]" if head == "fill" else "")]
+    queries = [dict.fromkeys(roles, text) for text in texts(40, "[MASK]" if head == "fill" else "")]
     predictor = make_predictor(model, options=natural_options(model))
-    alone = [next(predictor.answer([row])) for row in asked]
+    alone = [next(predictor.answer([row])) for row in queries]
 
     async def scene():
         stats = Stats()
         async with serving_model(model, stats=stats) as batcher:
-            requests = [asked[:1], asked[1:4], *([row] for row in asked[4:30]), asked[30:]]
-            made = await asyncio.gather(*(batcher.submit(rows, options={}, timeout=30) for rows in requests))
+            requests = [queries[:1], queries[1:4], *([row] for row in queries[4:30]), queries[30:]]
+            result = await asyncio.gather(*(batcher.submit(rows, options={}, timeout=30) for rows in requests))
             assert stats.count("hftool_batch_items") < 20  # so that batches were made
-            return [answer for answers in made for answer in answers]
+            return [answer for answers in result for answer in answers]
 
     for one, other in zip(asyncio.run(scene()), alone, strict=True):
         assert same(one, other), (one, other)
@@ -90,10 +90,10 @@ def test_row_with_nan_outputs_fails_alone():
 
     async def scene():
         async with serving_model(model) as batcher:
-            asked = ["a dog", "the box is red", "a cat", "a car"]
-            made = await batcher.submit([{"text": text} for text in asked], options={}, timeout=30)
-            assert [isinstance(one, RowFailed) for one in made] == [False, False, True, False]
-            assert "NaN" in str(made[2])
+            queries = ["a dog", "the box is red", "a cat", "a car"]
+            result = await batcher.submit([{"text": text} for text in queries], options={}, timeout=30)
+            assert [isinstance(one, RowFailed) for one in result] == [False, False, True, False]
+            assert "NaN" in str(result[2])
 
     asyncio.run(scene())
 
@@ -113,10 +113,10 @@ def test_cancelling_a_request_stops_its_generation(beams):
 
             model.model.forward = counted
             options = {"sampling": {"max_new_tokens": 5000, "beams": beams}}
-            asked = batcher.submit(
+            queries = batcher.submit(
                 [{"source": "red cat"}], options=options, timeout=30, on_token=lambda row, token: streamed.append(token)
             )
-            task = asyncio.create_task(asked)
+            task = asyncio.create_task(queries)
             await until(lambda: len(steps) > 10)
             task.cancel()
             before = len(steps)
@@ -136,9 +136,9 @@ def test_streamed_tokens_decode_to_the_answer():
         async with serving_model(model) as batcher:
             streamed = {0: [], 1: []}
             rows = [{"prompt": "the red cat is warm"}, {"prompt": "who"}]
-            made = await batcher.submit(rows, options={}, timeout=30, on_token=lambda row, token: streamed[row].append(token))
+            result = await batcher.submit(rows, options={}, timeout=30, on_token=lambda row, token: streamed[row].append(token))
             for row in (0, 1):
-                assert model.tokenizer.decode(streamed[row]) == made[row]["text"]
+                assert model.tokenizer.decode(streamed[row]) == result[row]["text"]
 
     asyncio.run(scene())
 
@@ -148,7 +148,7 @@ def test_prompt_over_the_context_length_fails_alone():
 
     async def scene():
         async with serving_model(model) as batcher:
-            made = await batcher.submit([{"prompt": "the cat"}, {"prompt": "cat " * 90}], options={}, timeout=30)
-            assert made[0]["text"] and isinstance(made[1], DataError)
+            result = await batcher.submit([{"prompt": "the cat"}, {"prompt": "cat " * 90}], options={}, timeout=30)
+            assert result[0]["text"] and isinstance(result[1], DataError)
 
     asyncio.run(scene())

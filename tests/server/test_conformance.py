@@ -98,8 +98,8 @@ def test_openapi_document_lists_every_public_route(shared):
 
 @pytest.fixture(scope="session")
 def client(shared):
-    with openai.OpenAI(base_url=f"{shared.server.url}/v1", api_key=KEY, max_retries=0, timeout=30) as made:
-        yield made
+    with openai.OpenAI(base_url=f"{shared.server.url}/v1", api_key=KEY, max_retries=0, timeout=30) as created:
+        yield created
 
 
 def test_openai_client_lists_models(client):
@@ -108,18 +108,18 @@ def test_openai_client_lists_models(client):
 
 
 def test_openai_client_completion(client):
-    made = client.completions.create(model="writer", prompt=PROMPT, max_tokens=8, temperature=0)
-    [choice] = made.choices
-    assert made.object == "text_completion" and made.id.startswith("cmpl-")
+    created = client.completions.create(model="writer", prompt=PROMPT, max_tokens=8, temperature=0)
+    [choice] = created.choices
+    assert created.object == "text_completion" and created.id.startswith("cmpl-")
     assert choice.index == 0 and choice.text and choice.finish_reason == "length"
-    assert made.usage.completion_tokens == 8
-    assert made.usage.total_tokens == made.usage.prompt_tokens + 8
+    assert created.usage.completion_tokens == 8
+    assert created.usage.total_tokens == created.usage.prompt_tokens + 8
 
 
 def test_openai_client_stream_equals_the_whole_completion(client):
-    asked = {"model": "writer", "prompt": PROMPT, "max_tokens": 12, "temperature": 0}
-    whole = client.completions.create(**asked)
-    events = list(client.completions.create(**asked, stream=True, stream_options={"include_usage": True}))
+    queries = {"model": "writer", "prompt": PROMPT, "max_tokens": 12, "temperature": 0}
+    whole = client.completions.create(**queries)
+    events = list(client.completions.create(**queries, stream=True, stream_options={"include_usage": True}))
     assert len(events) > 3
     assert "".join(choice.text for event in events for choice in event.choices) == whole.choices[0].text
     reasons = [choice.finish_reason for event in events for choice in event.choices]
@@ -129,29 +129,29 @@ def test_openai_client_stream_equals_the_whole_completion(client):
 
 
 def test_openai_client_several_prompts_and_choices(client):
-    asked = {"model": "writer", "max_tokens": 4, "temperature": 1.0, "seed": 3, "top_p": 0.9}
-    made = client.completions.create(prompt=[PROMPT, "ann went to"], n=3, **asked)
-    assert [choice.index for choice in made.choices] == list(range(6))
-    again = client.completions.create(prompt=[PROMPT, "ann went to"], n=3, **asked)
-    assert [choice.text for choice in again.choices] == [choice.text for choice in made.choices]
-    assert len({choice.text for choice in made.choices[:3]}) > 1
+    queries = {"model": "writer", "max_tokens": 4, "temperature": 1.0, "seed": 3, "top_p": 0.9}
+    created = client.completions.create(prompt=[PROMPT, "ann went to"], n=3, **queries)
+    assert [choice.index for choice in created.choices] == list(range(6))
+    again = client.completions.create(prompt=[PROMPT, "ann went to"], n=3, **queries)
+    assert [choice.text for choice in again.choices] == [choice.text for choice in created.choices]
+    assert len({choice.text for choice in created.choices[:3]}) > 1
 
 
 def test_usage_counts_generated_tokens(client):
     """Not what the text gives when it is cut into tokens again: at this temperature that is another number."""
     for seed in range(6):
-        made = client.completions.create(model="writer", prompt=PROMPT, max_tokens=20, temperature=2.0, seed=seed, n=4)
-        full = sum(choice.finish_reason == "length" for choice in made.choices)
-        assert 20 * full <= made.usage.completion_tokens <= 80
+        created = client.completions.create(model="writer", prompt=PROMPT, max_tokens=20, temperature=2.0, seed=seed, n=4)
+        full = sum(choice.finish_reason == "length" for choice in created.choices)
+        assert 20 * full <= created.usage.completion_tokens <= 80
         if full == 4:
-            assert made.usage.completion_tokens == 80
+            assert created.usage.completion_tokens == 80
 
 
 def test_openai_client_streams_several_choices(client):
-    asked = {"model": "writer", "max_tokens": 4, "temperature": 1.0, "seed": 3, "prompt": PROMPT, "n": 2}
-    whole = [choice.text for choice in client.completions.create(**asked).choices]
+    queries = {"model": "writer", "max_tokens": 4, "temperature": 1.0, "seed": 3, "prompt": PROMPT, "n": 2}
+    whole = [choice.text for choice in client.completions.create(**queries).choices]
     streamed = ["", ""]
-    for event in client.completions.create(**asked, stream=True):
+    for event in client.completions.create(**queries, stream=True):
         for choice in event.choices:
             streamed[choice.index] += choice.text
     assert streamed == whole
@@ -161,10 +161,10 @@ def test_openai_client_stop_string(client):
     text = client.completions.create(model="writer", prompt=PROMPT, max_tokens=20, temperature=0).choices[0].text
     word = text[len(text) // 2 :][:3]
     for stream in (False, True):
-        made = client.completions.create(
+        created = client.completions.create(
             model="writer", prompt=PROMPT, max_tokens=20, temperature=0, stop=[word], stream=stream
         )
-        choices = [c for event in made for c in event.choices] if stream else made.choices
+        choices = [c for event in created for c in event.choices] if stream else created.choices
         assert choices[-1].finish_reason == "stop"
         assert text.startswith("".join(choice.text for choice in choices)) and word not in choices[-1].text
 
@@ -185,14 +185,14 @@ def test_openai_client_embeddings_as_floats_and_base64(client):
 
 
 def test_openai_client_error_classes(client, shared):
-    asked = {"prompt": PROMPT, "max_tokens": 4}
+    queries = {"prompt": PROMPT, "max_tokens": 4}
     with pytest.raises(openai.NotFoundError, match="no model 'nobody'"):
-        client.completions.create(model="nobody", **asked)
+        client.completions.create(model="nobody", **queries)
     with pytest.raises(openai.UnprocessableEntityError, match="max_tokens") as error:
         client.completions.create(model="writer", prompt=PROMPT, max_tokens=10**7)
     assert error.value.body["param"] == "max_tokens"
     with pytest.raises(openai.UnprocessableEntityError, match="film"):
-        client.completions.create(model="film", **asked)
+        client.completions.create(model="film", **queries)
     with openai.OpenAI(base_url=f"{shared.server.url}/v1", api_key="wrong-key", max_retries=0) as unauthorized:
         with pytest.raises(openai.AuthenticationError):
             unauthorized.models.list()
@@ -207,8 +207,8 @@ def test_openai_client_closing_a_stream_cancels_it(client, shared):
 
 def test_asynchronous_openai_client_streams(shared):
     async def read():
-        async with openai.AsyncOpenAI(base_url=f"{shared.server.url}/v1", api_key=KEY, max_retries=0) as made:
-            stream = await made.completions.create(model="writer", prompt=PROMPT, max_tokens=6, temperature=0, stream=True)
+        async with openai.AsyncOpenAI(base_url=f"{shared.server.url}/v1", api_key=KEY, max_retries=0) as created:
+            stream = await created.completions.create(model="writer", prompt=PROMPT, max_tokens=6, temperature=0, stream=True)
             return [event async for event in stream]
 
     assert len(asyncio.run(read())) > 3

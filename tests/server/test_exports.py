@@ -16,7 +16,7 @@ def test_served_export_uses_onnx_graphs(tiny_export):
     assert type(predictor.engine).__name__ == "OnnxEngine" and not predictor.engine.packs
 
 
-@pytest.mark.slow  # a server of its own
+@pytest.mark.slow  # its own server
 def test_served_export_answers_as_in_process(tiny_export, tmp_path):
     expected = workflow.infer(str(tiny_export), TEXTS)
     with serving.started([f"film={tiny_export}"], folder=tmp_path) as server:

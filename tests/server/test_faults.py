@@ -127,9 +127,9 @@ def test_integers_with_a_decimal_point_are_accepted(shared):
 @pytest.mark.parametrize("least", [{"temperature": 5e-324}, {"temperature": 0.5, "top_p": 5e-324}], ids=str)
 def test_smallest_temperature_and_top_p_are_greedy(shared, least):
     """They are 0 to a tensor: what is divided by them is no number."""
-    asked = {"model": "writer", "prompt": "the red", "max_tokens": 6}
-    wanted = shared.ask("/v1/completions", {**asked, "temperature": 0})[2]["choices"]
-    status, _, reply = shared.ask("/v1/completions", {**asked, **least})
+    queries = {"model": "writer", "prompt": "the red", "max_tokens": 6}
+    wanted = shared.ask("/v1/completions", {**queries, "temperature": 0})[2]["choices"]
+    status, _, reply = shared.ask("/v1/completions", {**queries, **least})
     assert status == 200 and reply["choices"] == wanted
 
 
@@ -293,9 +293,9 @@ def test_failing_row_leaves_the_rest_of_its_batch_unchanged(shared):
     assert shared.ask("/readyz")[0] == 200
 
 
-def near(made, wanted):
+def near(result, wanted):
     """The same labels, and probabilities within 1e-5."""
-    for one, other in zip(made, wanted, strict=True):
+    for one, other in zip(result, wanted, strict=True):
         assert [label for label, _ in one] == [label for label, _ in other]
         assert max(abs(a - b) for (_, a), (_, b) in zip(one, other, strict=True)) < 1e-5
 
@@ -314,9 +314,9 @@ def test_answers_do_not_depend_on_the_batch(shared):
 
 def test_greedy_generation_does_not_depend_on_the_batch(shared):
     prompts = ["the red", "the blue cat is", "ann went to rome with a", "who"]
-    asked = {"model": "writer", "max_tokens": 8, "temperature": 0}
-    alone = [shared.ask("/v1/completions", {**asked, "prompt": prompt})[2]["choices"][0]["text"] for prompt in prompts]
-    together = shared.ask("/v1/completions", {**asked, "prompt": prompts})[2]["choices"]
+    queries = {"model": "writer", "max_tokens": 8, "temperature": 0}
+    alone = [shared.ask("/v1/completions", {**queries, "prompt": prompt})[2]["choices"][0]["text"] for prompt in prompts]
+    together = shared.ask("/v1/completions", {**queries, "prompt": prompts})[2]["choices"]
     assert [choice["text"] for choice in together] == alone
 
 
@@ -436,11 +436,11 @@ def test_unsafe_request_id_is_replaced(shared, given):
         reply = b""
         while part := line.recv(65536):
             reply += part
-    made = re.search(rb"(?im)^x-request-id: (\S+)\r$", reply)
-    if made is None:  # what is no header at all is refused
+    result = re.search(rb"(?im)^x-request-id: (\S+)\r$", reply)
+    if result is None:  # what is no header at all is refused
         assert b" 400 " in reply.split(b"\r\n")[0]
     else:
-        assert re.fullmatch(rb"[0-9a-f]{32}", made[1])
+        assert re.fullmatch(rb"[0-9a-f]{32}", result[1])
 
 
 def test_safe_request_id_is_returned_and_logged(shared):
@@ -524,7 +524,7 @@ def test_counters_equal_the_requests_sent(shared):
     change = grown(before, shared.metrics())
     counts = by_code(change, path)
     assert {code: counts.pop(code) for code in (200, 422, 400)} == {200: 7, 422: 3, 400: 2}
-    assert counts == {499: 4}  # of those who had gone: sent to nobody
+    assert counts == {499: 4}  # of those who had gone: sent to no client
     assert change['hftool_rejected_total{reason="validation"}'] == 3
     assert change['hftool_rejected_total{reason="malformed"}'] == 2
     assert change['hftool_rejected_total{reason="unauthorized"}'] == 1

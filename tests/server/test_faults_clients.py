@@ -107,13 +107,13 @@ print(json.dumps(seconds))
 
 
 @contextlib.contextmanager
-def normal_client(shared, seconds, made):
-    """For so many seconds a client that asks again and again, in a process of its own. made: gets the seconds of its answers."""
+def normal_client(shared, seconds, created):
+    """For so many seconds a client that asks again and again, in its own process. made: gets the seconds of its answers."""
     words = [sys.executable, "-c", NORMAL, str(shared.port), shared.message(BODY).decode(), str(seconds)]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "begun\n"
         yield
-        made += json.loads(process.communicate()[0])
+        created += json.loads(process.communicate()[0])
     assert process.returncode == 0
 
 
@@ -218,7 +218,7 @@ def test_requests_beyond_the_queue_are_429_at_once(shared):
 
 @pytest.mark.slow
 def test_tenfold_overload_keeps_the_throughput(tiny_run, tmp_path):
-    """A server of its own: the shared one closes a connection that pauses for so long."""
+    """its own server: the shared one closes a connection that pauses for so long."""
     with switched_server([f"film={tiny_run}"], "--queue", QUEUE, folder=tmp_path) as one, one.switched("heavy"):
         alone, _ = load(one, clients=QUEUE, seconds=15)
         crowded, _ = load(one, clients=QUEUE * 10, seconds=15, pause=3.0)

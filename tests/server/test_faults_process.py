@@ -165,7 +165,7 @@ async def ask_until_it_ends(port, message, met, stop):
 
 
 def end_under_load(one, pid, number=signal.SIGTERM):
-    """Clients ask, the signal comes, the held batch goes on -> what the clients met, and the states that /readyz had."""
+    """Clients ask, the signal comes, the held batch continues -> what the clients met, and the states that /readyz had."""
     met, stop, ready = {"under way": Counter(), "later": Counter()}, {"signalled": False, "over": False}, []
 
     async def play():

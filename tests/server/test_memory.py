@@ -124,6 +124,6 @@ def test_memory_is_stable_over_rounds_of_mixed_requests(tiny_run, tmp_path):
     bench = Path(__file__).parents[2] / "benchmarks" / "serve_memory.py"
     options = ["--classifier", str(tiny_run), "--requests", "4000", "--rounds", "3", "--out", str(tmp_path / "out.json")]
     subprocess.run([sys.executable, str(bench), *options], check=False, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    made = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
-    assert all(not one["faults"] for one in made["rounds"])
-    assert made["mb_for_1000_requests"][-1] < 1.0, made["rounds"]
+    result = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
+    assert all(not one["faults"] for one in result["rounds"])
+    assert result["mb_for_1000_requests"][-1] < 1.0, result["rounds"]

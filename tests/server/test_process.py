@@ -127,7 +127,7 @@ entry()
 
 
 def test_idle_server_ends_at_once_without_outgoing_connections(film, tmp_path):
-    """In an interpreter of its own, whose sockets are audited from the first line on."""
+    """In its own interpreter, whose sockets are audited from the first line on."""
     with started([film], folder=tmp_path, launch=("-c", AUDIT)) as server:
         assert server.ask("/predict", {"inputs": "a warm funny film"})[0] == 200
         assert server.ask("/predict", {"inputs": ["a", "b"]})[1]["x-hftool-model"] == "film"
@@ -195,7 +195,7 @@ def test_requests_over_the_grace_period_are_aborted_with_a_message(writer, tmp_p
 def test_second_signal_ends_the_server_at_once(writer, tmp_path):
     with started([writer], "--timeout", 60, folder=tmp_path) as server:
         body = {**WRITER_BODY, "prompt": ["the red cat is"] * 256, "n": 8, "max_tokens": 50}
-        made = server.raw(post("/v1/completions", body))
+        result = server.raw(post("/v1/completions", body))
         until = time.monotonic() + 20
         while "hftool_queue_size 0.0" in server.ask("/metrics")[2] and time.monotonic() < until:
             time.sleep(0.01)
@@ -203,7 +203,7 @@ def test_second_signal_ends_the_server_at_once(writer, tmp_path):
         time.sleep(0.2)
         assert server.process.poll() is None
         code, seconds = server.stop(signal.SIGINT)
-        made.close()
+        result.close()
     assert (code, seconds < 1) == (130, True)
 
 

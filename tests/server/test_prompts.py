@@ -31,18 +31,18 @@ class Model(FakeBatcher):
         self.loaded = loaded
 
     async def submit(self, rows, *, options, timeout, on_token=None, on_tokenized=None):
-        self.asked.append((list(rows), dict(options), timeout))
-        predictor, made = make_predictor(self.loaded, options=options), []
+        self.submitted.append((list(rows), dict(options), timeout))
+        predictor, result = make_predictor(self.loaded, options=options), []
         for i, row in enumerate(rows):
             try:
                 [feature] = predictor.head.encode([row])
             except HftoolError as error:
-                made.append(error)
+                result.append(error)
                 continue
             if on_tokenized:
                 on_tokenized(i, feature.length)
-            made += predictor.answer_features([feature])
-        return made
+            result += predictor.answer_features([feature])
+        return result
 
 
 @pytest.fixture
@@ -69,9 +69,9 @@ def complete(model, **body):
 
 
 def texts_of(model, **body):
-    status, _, made, _ = complete(model, **body)
-    assert status == 200, made
-    return [choice["text"] for choice in made["choices"]]
+    status, _, result, _ = complete(model, **body)
+    assert status == 200, result
+    return [choice["text"] for choice in result["choices"]]
 
 
 # ---- token ids
@@ -82,9 +82,9 @@ def test_token_ids_are_completed_as_their_text(writer, text):
     ids = writer.tokenizer(text)["input_ids"]
     wanted = complete(writer, prompt=text, temperature=0)[2]
     for prompt in (ids, [ids]):
-        made = complete(writer, prompt=prompt, temperature=0)[2]
-        assert made["choices"] == wanted["choices"]
-        assert made["usage"] == wanted["usage"] and made["usage"]["prompt_tokens"] == len(ids)
+        result = complete(writer, prompt=prompt, temperature=0)[2]
+        assert result["choices"] == wanted["choices"]
+        assert result["usage"] == wanted["usage"] and result["usage"]["prompt_tokens"] == len(ids)
     several = complete(writer, prompt=[ids, [7], ids], temperature=0)[2]
     assert [c["index"] for c in several["choices"]] == [0, 1, 2]
     assert several["choices"][2]["text"] == wanted["choices"][0]["text"]
@@ -126,9 +126,9 @@ def test_token_ids_are_not_retokenized(writer):
 )
 @pytest.mark.parametrize("stream", [False, True])
 def test_invalid_prompt_is_422_with_the_reason(writer, prompt, words, stream):
-    status, _, made, _ = complete(writer, prompt=prompt, stream=stream)
-    assert status == 422 and made["error"]["param"] == "prompt"
-    assert words in made["error"]["message"] and "valid string" not in made["error"]["message"]
+    status, _, result, _ = complete(writer, prompt=prompt, stream=stream)
+    assert status == 422 and result["error"]["param"] == "prompt"
+    assert words in result["error"]["message"] and "valid string" not in result["error"]["message"]
 
 
 EMPTY_LIST, NULL, IDS = "'input' is an empty list", "'input' is null", "contains token ids"
@@ -155,11 +155,11 @@ EMPTY_LIST, NULL, IDS = "'input' is an empty list", "'input' is null", "contains
 @pytest.mark.parametrize("encoding", ["float", "base64"])
 def test_invalid_embedding_input_is_422_with_the_reason(tiny_bert, given, words, encoding):
     body = {"model": "vectors", "input": given, "encoding_format": encoding}
-    status, _, made, _ = ask(service(embedder(tiny_bert)), "/v1/embeddings", body)
-    assert (status, made["error"]["param"]) == (422, "input")
-    assert words in made["error"]["message"] and "valid string" not in made["error"]["message"]
+    status, _, result, _ = ask(service(embedder(tiny_bert)), "/v1/embeddings", body)
+    assert (status, result["error"]["param"]) == (422, "input")
+    assert words in result["error"]["message"] and "valid string" not in result["error"]["message"]
     if words == IDS:
-        assert "check_embedding_ctx_length=False" in made["error"]["message"]
+        assert "check_embedding_ctx_length=False" in result["error"]["message"]
 
 
 def test_too_long_list_of_stop_strings_is_named(writer):
@@ -182,8 +182,8 @@ def test_without_a_seed_requests_differ(writer):
 @pytest.mark.parametrize("seed", [None, 0, 7])
 @pytest.mark.parametrize("n", [1, 2])
 def test_equal_prompts_and_several_texts_differ(writer, seed, n):
-    made = texts_of(writer, prompt=["the red cat is"] * 3, n=n, seed=seed)
-    assert len(set(made)) == 3 * n
+    result = texts_of(writer, prompt=["the red cat is"] * 3, n=n, seed=seed)
+    assert len(set(result)) == 3 * n
     body = {
         "inputs": ["the red cat is"] * 3,
         "parameters": {"do_sample": True, "max_new_tokens": 12, "num_return_sequences": n},
@@ -214,7 +214,7 @@ def test_samples_of_a_prompt_do_not_depend_on_other_prompts(writer, gpt2):
 
 def test_greedy_rows_have_no_seed(writer):
     assert len({tuple(texts_of(writer, prompt=["a", "a"], temperature=0)) for _ in range(3)}) == 1
-    assert [row for row in writer.batcher.asked[0][0] if "seed" in row] == []
+    assert [row for row in writer.batcher.submitted[0][0] if "seed" in row] == []
 
 
 def test_requests_with_different_seeds_share_a_batch(gpt2):

@@ -50,23 +50,23 @@ def test_revoked_lease_takes_no_row(requests, busy):
     """A tokenizing thread whose pair was given up returns from its rows, and others wait."""
 
     async def scene():
-        made = Scene(asyncio.get_running_loop(), *([3] if busy else []), *requests)
+        result = Scene(asyncio.get_running_loop(), *([3] if busy else []), *requests)
         old, lost = WorkerLease(), 0
         if busy:
-            taken = made.queue.next_untokenized(old)
+            taken = result.queue.next_untokenized(old)
             lost = len({row.request for row in taken})
-        made.queue.revoke(old, Unavailable("failed"))
+        result.queue.revoke(old, Unavailable("failed"))
         if busy:
-            made.read(old, taken)  # comes too late
-        before = made.queue.size
-        assert made.queue.next_untokenized(old) == [] and made.queue.next_batch(old) == []
-        assert made.queue.size == before == made.stats.value("hftool_queue_size")
-        assert made.settle(WorkerLease()) == before
+            result.read(old, taken)  # comes too late
+        before = result.queue.size
+        assert result.queue.next_untokenized(old) == [] and result.queue.next_batch(old) == []
+        assert result.queue.size == before == result.stats.value("hftool_queue_size")
+        assert result.settle(WorkerLease()) == before
         await asyncio.sleep(0)
-        ends = [request.future.exception() for request in made.requests if request.future.done()]
-        assert len(ends) == len(made.requests)
-        assert sum(end is None for end in ends) == len(made.requests) - lost
-        assert made.queue.size == 0
+        ends = [request.future.exception() for request in result.requests if request.future.done()]
+        assert len(ends) == len(result.requests)
+        assert sum(end is None for end in ends) == len(result.requests) - lost
+        assert result.queue.size == 0
 
     asyncio.run(scene())
 

@@ -19,8 +19,8 @@ NESTED = b'{"a":' + b"[" * (MAX_DEPTH - 1) + b"]" * (MAX_DEPTH - 1) + b"}"
         (b"{}", {}),
     ],
 )
-def test_json_is_read(body, made):
-    assert read_json(body) == made
+def test_json_is_read(body, result):
+    assert read_json(body) == result
 
 
 def test_deepest_allowed_nesting_is_read():
@@ -95,7 +95,7 @@ def test_surrogates_and_nan_are_not_sent():
 
 @pytest.mark.parametrize("more", [b"", b', "7": 1'])
 def test_many_keys_are_parsed_in_linear_time(more):
-    """Nobody else is answered meanwhile."""
+    """No other client is answered meanwhile."""
     body = b"{" + b",".join(b'"%d": 1' % i for i in range(120_000)) + more + b"}"
     began = time.perf_counter()
     with pytest.raises(HttpError):

@@ -46,22 +46,22 @@ def vectors():
 
 
 def test_one_input_gives_one_answer_and_a_list_a_list():
-    made = service(classifier(), writer())
-    code, headers, body, _ = ask(made, "/predict", {"inputs": "a"})
+    result = service(classifier(), writer())
+    code, headers, body, _ = ask(result, "/predict", {"inputs": "a"})
     assert (code, body, headers["x-hftool-model"], headers["x-hftool-version"]) == (200, [REPLY], "film", "v1")
-    assert ask(made, "/models/film/predict", {"inputs": ["a", "b"], "parameters": {"top_k": 1}})[2] == [REPLY[:1]] * 2
-    assert ask(made, "/models/writer/predict", {"inputs": ""})[2] == [{"generated_text": " warm"}]
+    assert ask(result, "/models/film/predict", {"inputs": ["a", "b"], "parameters": {"top_k": 1}})[2] == [REPLY[:1]] * 2
+    assert ask(result, "/models/writer/predict", {"inputs": ""})[2] == [{"generated_text": " warm"}]
 
 
 def test_parameters_and_deadline_reach_the_batcher():
     model = writer()
     ask(service(model, timeout=7.0), "/predict", {"inputs": "a", "parameters": {"max_new_tokens": 5, "num_beams": 2}})
-    assert model.batcher.asked == [([{"prompt": "a"}], {"sampling": {"max_new_tokens": 5, "num_beams": 2}}, 7.0)]
+    assert model.batcher.submitted == [([{"prompt": "a"}], {"sampling": {"max_new_tokens": 5, "num_beams": 2}}, 7.0)]
 
 
 def test_truncation_is_reported_in_a_header():
-    made = service(classifier(lambda row: {**POSITIVE, "cut": 7}))
-    assert ask(made, "/predict", {"inputs": ["a", "b"]})[1]["x-hftool-cut"] == "14"
+    result = service(classifier(lambda row: {**POSITIVE, "cut": 7}))
+    assert ask(result, "/predict", {"inputs": ["a", "b"]})[1]["x-hftool-cut"] == "14"
 
 
 @pytest.mark.parametrize(
@@ -82,9 +82,9 @@ def test_truncation_is_reported_in_a_header():
 )
 def test_invalid_requests_are_refused_before_queueing(content, code):
     model = classifier()
-    made = service(model, inputs=4, text_chars=50, body_bytes=1000)
-    status, _, body, _ = ask(made, "/predict", content)
-    assert (status, set(body), model.batcher.asked) == (code, {"error", "error_type"}, [])
+    result = service(model, inputs=4, text_chars=50, body_bytes=1000)
+    status, _, body, _ = ask(result, "/predict", content)
+    assert (status, set(body), model.batcher.submitted) == (code, {"error", "error_type"}, [])
 
 
 @pytest.mark.parametrize(
@@ -97,11 +97,11 @@ def test_invalid_requests_are_refused_before_queueing(content, code):
     ],
 )
 def test_status_of_batcher_errors_in_both_protocols(raises, code, retry):
-    made = service(writer(raises=raises))
+    result = service(writer(raises=raises))
     for path, content in (("/predict", {"inputs": "a"}), ("/v1/completions", {"model": "writer", "prompt": "a"})):
-        status, headers, _, _ = ask(made, path, content)
+        status, headers, _, _ = ask(result, path, content)
         assert (status, headers.get("retry-after")) == (code, retry)
-    streamed = ask(made, "/v1/completions", {"model": "writer", "prompt": "a", "stream": True})
+    streamed = ask(result, "/v1/completions", {"model": "writer", "prompt": "a", "stream": True})
     assert streamed[0] == code and streamed[2]["error"]["message"]
 
 
@@ -130,11 +130,11 @@ def test_client_disconnect_cancels_its_rows(caplog):
 
     async def leave():
         model.batcher.gate = asyncio.Event()
-        await asyncio.wait_for(call(make_app(made), "/predict", {"inputs": "a"}, leave_after=0), 5)
+        await asyncio.wait_for(call(make_app(result), "/predict", {"inputs": "a"}, leave_after=0), 5)
         await asyncio.sleep(0.01)
         return model.batcher.cancelled  # seen here: the end of the loop cancels everything
 
-    made = service(model)
+    result = service(model)
     with caplog.at_level(logging.INFO, logger="hftool.serve"):
         assert asyncio.run(leave())
     assert json.loads(caplog.messages[-1])["status"] == 499
@@ -176,9 +176,9 @@ def test_disconnect_at_the_time_of_the_answer_cancels_nothing_later():
             return {"type": "http.disconnect"}
 
         async def handler():
-            made = await cancel_on_disconnect(Request({"type": "http"}, is_cancelled), asyncio.wait_for(answer, None))
+            result = await cancel_on_disconnect(Request({"type": "http"}, is_cancelled), asyncio.wait_for(answer, None))
             await asyncio.sleep(0.01)
-            return made
+            return result
 
         task = asyncio.ensure_future(handler())
         await asyncio.sleep(0)
@@ -197,22 +197,27 @@ def test_completion_response():
     ends = [("length", 5), ("stop", 3)]
     model = writer(lambda row: {"text": " b", "finish": "length", "samples": [" b", " c"], "ends": ends})
     body = {"model": "writer", "prompt": ["a", "d"], "n": 2, "max_tokens": 5, "stop": ".", "top_p": 0.5, "seed": 4}
-    code, _, made, _ = ask(service(classifier(), model), "/v1/completions", body)
-    assert code == 200 and made["object"] == "text_completion" and made["model"] == "writer" and made["id"].startswith("cmpl-")
-    assert [(c["index"], c["text"]) for c in made["choices"]] == [(0, " b"), (1, " c"), (2, " b"), (3, " c")]
-    assert [c["finish_reason"] for c in made["choices"]] == ["length", "stop"] * 2
-    assert made["usage"] == {"prompt_tokens": 6, "completion_tokens": 16, "total_tokens": 22}
+    code, _, result, _ = ask(service(classifier(), model), "/v1/completions", body)
+    assert (
+        code == 200
+        and result["object"] == "text_completion"
+        and result["model"] == "writer"
+        and result["id"].startswith("cmpl-")
+    )
+    assert [(c["index"], c["text"]) for c in result["choices"]] == [(0, " b"), (1, " c"), (2, " b"), (3, " c")]
+    assert [c["finish_reason"] for c in result["choices"]] == ["length", "stop"] * 2
+    assert result["usage"] == {"prompt_tokens": 6, "completion_tokens": 16, "total_tokens": 22}
     wanted = {"max_new_tokens": 5, "temperature": 1.0, "num_return_sequences": 2, "top_p": 0.5, "stop": (".",)}
-    rows, options, _ = model.batcher.asked[0]
+    rows, options, _ = model.batcher.submitted[0]
     assert options == {"sampling": wanted, "ends": True} and rows == [{"prompt": "a", "seed": 4}, {"prompt": "d", "seed": 4}]
 
 
 def test_greedy_choices_are_generated_once_and_repeated():
     model = writer()
-    made = ask(service(model), "/v1/completions", {"model": "writer", "prompt": "a", "n": 3, "temperature": 0})[2]
-    assert [c["text"] for c in made["choices"]] == [" warm"] * 3
-    assert model.batcher.asked[0][1] == {"sampling": {"max_new_tokens": 16, "num_return_sequences": 1}, "ends": True}
-    assert made["usage"]["completion_tokens"] == 3
+    result = ask(service(model), "/v1/completions", {"model": "writer", "prompt": "a", "n": 3, "temperature": 0})[2]
+    assert [c["text"] for c in result["choices"]] == [" warm"] * 3
+    assert model.batcher.submitted[0][1] == {"sampling": {"max_new_tokens": 16, "num_return_sequences": 1}, "ends": True}
+    assert result["usage"]["completion_tokens"] == 3
 
 
 def events(text):
@@ -222,10 +227,10 @@ def events(text):
 
 
 def test_stream_chunks_join_to_the_text_with_a_finish_reason():
-    made = head("generate")
-    ids = made.tokenizer(" naïve 🙂.")["input_ids"]
+    result = head("generate")
+    ids = result.tokenizer(" naïve 🙂.")["input_ids"]
     answer = {"text": " naïve 🙂.!", "finish": "stop", "ends": [("stop", len(ids))]}
-    model = served(made, FakeBatcher(lambda row: answer, tokens=ids), "writer")
+    model = served(result, FakeBatcher(lambda row: answer, tokens=ids), "writer")
     body = {"model": "writer", "prompt": ["a", "b"], "stream": True, "stream_options": {"include_usage": True}}
     code, headers, text, parts = ask(service(model), "/v1/completions", body)
     assert (code, headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
@@ -240,8 +245,8 @@ def test_stream_chunks_join_to_the_text_with_a_finish_reason():
 
 
 def test_disconnect_from_a_stream_cancels_generation():
-    made = head("generate")
-    model = served(made, FakeBatcher(tokens=made.tokenizer("a b c d e")["input_ids"]), "writer")
+    result = head("generate")
+    model = served(result, FakeBatcher(tokens=result.tokenizer("a b c d e")["input_ids"]), "writer")
 
     async def leave():
         model.batcher.gate = asyncio.Event()
@@ -254,17 +259,17 @@ def test_disconnect_from_a_stream_cancels_generation():
 
 
 def test_expired_stream_ends_with_an_error_event():
-    made = head("generate")
+    result = head("generate")
 
     class Late(FakeBatcher):
         async def submit(self, rows, **more):
-            more["on_token"](0, made.tokenizer("a")["input_ids"][0])
+            more["on_token"](0, result.tokenizer("a")["input_ids"][0])
             await asyncio.sleep(0.01)
             raise Expired("not answered within 1 s")
 
-    text = ask(service(served(made, Late(), "writer")), "/v1/completions", {"model": "writer", "prompt": "a", "stream": True})[
-        2
-    ]
+    text = ask(
+        service(served(result, Late(), "writer")), "/v1/completions", {"model": "writer", "prompt": "a", "stream": True}
+    )[2]
     assert events(text)[-1]["error"]["code"] == "timeout"
 
 
@@ -287,26 +292,26 @@ def test_expired_stream_ends_with_an_error_event():
 )
 def test_invalid_completion_has_an_openai_error(change, code, param):
     body = {"model": "writer", "prompt": "a", **change}
-    status, _, made, _ = ask(service(classifier(), writer()), "/v1/completions", body)
-    assert (status, made["error"]["param"]) == (code, param)
-    assert set(made["error"]) == {"message", "type", "param", "code"}
+    status, _, result, _ = ask(service(classifier(), writer()), "/v1/completions", body)
+    assert (status, result["error"]["param"]) == (code, param)
+    assert set(result["error"]) == {"message", "type", "param", "code"}
 
 
 def test_embeddings_as_floats_and_base64():
-    made = service(classifier(), vectors())
+    result = service(classifier(), vectors())
     body = {"model": "vectors", "input": ["a", "b"]}
-    data = ask(made, "/v1/embeddings", body)[2]
+    data = ask(result, "/v1/embeddings", body)[2]
     assert [row["embedding"] for row in data["data"]] == [[1.0, -2.0]] * 2 and data["usage"]["prompt_tokens"] == 6
-    packed = ask(made, "/v1/embeddings", {**body, "encoding_format": "base64", "input": "a"})[2]["data"][0]["embedding"]
+    packed = ask(result, "/v1/embeddings", {**body, "encoding_format": "base64", "input": "a"})[2]["data"][0]["embedding"]
     assert np.frombuffer(base64.b64decode(packed), "<f4").tolist() == [1.0, -2.0]
-    assert ask(made, "/v1/embeddings", {"model": "film", "input": "a"})[0] == 422
-    assert ask(made, "/v1/embeddings", {"model": "vectors", "input": ""})[0] == 422
+    assert ask(result, "/v1/embeddings", {"model": "film", "input": "a"})[0] == 422
+    assert ask(result, "/v1/embeddings", {"model": "vectors", "input": ""})[0] == 422
 
 
 def test_models_are_listed():
-    made = service(classifier(), writer())
-    assert [row["id"] for row in ask(made, "/v1/models")[2]["data"]] == ["film", "writer"]
-    assert ask(made, "/v1/models/film")[2]["id"] == "film" and ask(made, "/v1/models/no")[0] == 404
+    result = service(classifier(), writer())
+    assert [row["id"] for row in ask(result, "/v1/models")[2]["data"]] == ["film", "writer"]
+    assert ask(result, "/v1/models/film")[2]["id"] == "film" and ask(result, "/v1/models/no")[0] == 404
 
 
 # ---- what is around them
@@ -314,27 +319,27 @@ def test_models_are_listed():
 
 def test_health_follows_the_models():
     model = classifier()
-    made = service(model)
-    assert [ask(made, path)[0] for path in ("/livez", "/readyz", "/health")] == [200, 200, 200]
+    result = service(model)
+    assert [ask(result, path)[0] for path in ("/livez", "/readyz", "/health")] == [200, 200, 200]
     model.batcher.ready = False
-    assert [ask(made, path)[0] for path in ("/livez", "/readyz", "/health")] == [200, 503, 503]
-    model.batcher.ready, made.stopping = True, True
-    assert [ask(made, path)[0] for path in ("/livez", "/readyz", "/health")] == [200, 503, 503]
+    assert [ask(result, path)[0] for path in ("/livez", "/readyz", "/health")] == [200, 503, 503]
+    model.batcher.ready, result.stopping = True, True
+    assert [ask(result, path)[0] for path in ("/livez", "/readyz", "/health")] == [200, 503, 503]
 
 
 def test_404_has_the_shape_of_its_protocol():
-    made = service(classifier())
-    assert ask(made, "/nope")[2]["error_type"] == "not_found"
-    assert ask(made, "/models/..%2f/predict", {"inputs": "a"})[0] == 404
-    assert ask(made, "/models/no/predict", {"inputs": "a"})[:3:2][1]["error"].startswith("there is no model 'no'")
-    assert ask(made, "/v1/nope")[2]["error"]["code"] == "not_found"
-    code, headers, body, _ = ask(made, "/predict", method="GET")
+    result = service(classifier())
+    assert ask(result, "/nope")[2]["error_type"] == "not_found"
+    assert ask(result, "/models/..%2f/predict", {"inputs": "a"})[0] == 404
+    assert ask(result, "/models/no/predict", {"inputs": "a"})[:3:2][1]["error"].startswith("there is no model 'no'")
+    assert ask(result, "/v1/nope")[2]["error"]["code"] == "not_found"
+    code, headers, body, _ = ask(result, "/predict", method="GET")
     assert (code, headers["allow"], body["error_type"]) == (405, "POST", "not_allowed")
 
 
 def test_info_contains_what_the_web_page_needs():
-    made = ask(service(classifier(), served(head("fill"), FakeBatcher(), "fill"), timeout=7.0), "/info")[2]
-    film, fill = made["models"]
+    result = ask(service(classifier(), served(head("fill"), FakeBatcher(), "fill"), timeout=7.0), "/info")[2]
+    film, fill = result["models"]
     assert (film["name"], film["gives"], film["takes"], film["may_take"], film["head"]) == (
         "film",
         "labels",
@@ -344,23 +349,23 @@ def test_info_contains_what_the_web_page_needs():
     )
     assert (film["version"], film["commit"], film["sha256"], film["mask"]) == ("v1", "c" * 40, "s" * 64, None)
     assert fill["mask"] == "[MASK]" and fill["parameters"]["properties"]["top_k"]["maximum"] == 100
-    assert made["limits"]["timeout"] == 7.0
+    assert result["limits"]["timeout"] == 7.0
 
 
 def test_request_ids_are_kept_when_they_are_safe_to_log():
-    made = service(classifier())
-    assert ask(made, "/livez", headers=[("x-request-id", "a.B-9_")])[1]["x-request-id"] == "a.B-9_"
+    result = service(classifier())
+    assert ask(result, "/livez", headers=[("x-request-id", "a.B-9_")])[1]["x-request-id"] == "a.B-9_"
     for bad in ("a b", "", "a" * 129, "a\r\nb", "é"):
-        assert re.fullmatch(r"[0-9a-f]{32}", ask(made, "/livez", headers=[("x-request-id", bad)])[1]["x-request-id"]), bad
+        assert re.fullmatch(r"[0-9a-f]{32}", ask(result, "/livez", headers=[("x-request-id", bad)])[1]["x-request-id"]), bad
 
 
 def test_log_has_one_line_per_request_without_texts_and_keys(caplog):
-    made = service(classifier(), keys=("0123456789abcdef",))
+    result = service(classifier(), keys=("0123456789abcdef",))
     key = ("authorization", "Bearer 0123456789abcdef")
     with caplog.at_level(logging.INFO, logger="hftool.serve"):
-        ask(made, "/predict", {"inputs": ["hidden words", "b"]}, headers=[key, ("x-request-id", "r1")])
-        ask(made, "/predict", {"inputs": "hidden words"}, headers=[("authorization", "Bearer wrong-and-hidden")])
-        ask(made, "/models/hidden/predict", {"inputs": "a"}, headers=[key])
+        ask(result, "/predict", {"inputs": ["hidden words", "b"]}, headers=[key, ("x-request-id", "r1")])
+        ask(result, "/predict", {"inputs": "hidden words"}, headers=[("authorization", "Bearer wrong-and-hidden")])
+        ask(result, "/models/hidden/predict", {"inputs": "a"}, headers=[key])
     first, second, third = map(json.loads, caplog.messages)
     assert (first["id"], first["route"], first["model"], first["status"], first["rows"]) == ("r1", "/predict", "film", 200, 2)
     assert (second["status"], second["model"], third["status"], third["route"]) == (401, "", 404, "other")
@@ -368,16 +373,16 @@ def test_log_has_one_line_per_request_without_texts_and_keys(caplog):
 
 
 def test_metrics_count_answers():
-    made = service(classifier())
+    result = service(classifier())
     for _ in range(3):
-        ask(made, "/predict", {"inputs": "a"})
+        ask(result, "/predict", {"inputs": "a"})
     for content in ({"inputs": 1}, b"{"):
-        ask(made, "/predict", content)
+        ask(result, "/predict", content)
     for i in range(4):
-        ask(made, f"/nope/{i}")
-    code, headers, text, _ = ask(made, "/metrics")
+        ask(result, f"/nope/{i}")
+    code, headers, text, _ = ask(result, "/metrics")
     assert (code, headers["content-type"]) == (200, "text/plain; version=0.0.4; charset=utf-8")
-    stats = made.stats
+    stats = result.stats
     assert stats.value("hftool_requests_total", route="/predict", code=200, model="film", version="v1") == 3
     assert stats.value("hftool_requests_total", route="/predict", code=422, model="film", version="v1") == 1
     assert stats.value("hftool_requests_total", route="/predict", code=400, model="film", version="v1") == 1
@@ -397,8 +402,8 @@ def test_web_page_policy_allows_only_its_own_script(monkeypatch):
 
 
 def test_openapi_document_describes_the_served_models():
-    made = service(classifier(), writer(), vectors(), inputs=2)
-    paper = ask(made, "/openapi.json")[2]
+    result = service(classifier(), writer(), vectors(), inputs=2)
+    paper = ask(result, "/openapi.json")[2]
     assert paper["openapi"].startswith("3.1")
     wanted = {"/predict", "/models/film/predict", "/models/writer/predict", "/models/vectors/predict", "/v1/completions"}
     assert wanted | {"/v1/embeddings", "/v1/models", "/info", "/metrics", "/livez", "/readyz", "/health"} == set(paper["paths"])
@@ -416,11 +421,11 @@ def test_openapi_document_describes_the_served_models():
         jsonschema.validate(good, schema(path))
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate(bad, schema(path))
-        code, _, body, _ = ask(made, path, good)
+        code, _, body, _ = ask(result, path, good)
         assert code == 200
         known = paper["paths"][path]["post"]["responses"]["200"]["content"]["application/json"]["schema"]
         jsonschema.validate(body, known)
-        assert ask(made, path, bad)[0] in (404, 422)
+        assert ask(result, path, bad)[0] in (404, 422)
 
 
 def test_openapi_document_omits_completions_without_generating_models():
@@ -429,12 +434,12 @@ def test_openapi_document_omits_completions_without_generating_models():
 
 
 def test_early_refusals_are_counted_with_their_model():
-    made = service(classifier(), writer())
-    ask(made, "/v1/completions", {"model": "writer", "prompt": 1})
-    ask(made, "/v1/completions", {"model": "film", "prompt": "a"})
-    ask(made, "/v1/models/film")
-    ask(made, "/v1/models/nope")
-    stats = made.stats
+    result = service(classifier(), writer())
+    ask(result, "/v1/completions", {"model": "writer", "prompt": 1})
+    ask(result, "/v1/completions", {"model": "film", "prompt": "a"})
+    ask(result, "/v1/models/film")
+    ask(result, "/v1/models/nope")
+    stats = result.stats
     assert stats.value("hftool_requests_total", route="/v1/completions", code=422, model="film", version="v1") == 1
     assert stats.value("hftool_requests_total", route="/v1/models/{name}", code=200, model="", version="") == 1
     assert stats.value("hftool_requests_total", route="/v1/models/{name}", code=404, model="", version="") == 1
@@ -442,8 +447,8 @@ def test_early_refusals_are_counted_with_their_model():
 
 @pytest.mark.parametrize("more", [{"logprobs": 0}, {"logit_bias": {"5": 1}}, {"stop": "a" * 257}, {"stop": ["b", "a" * 257]}])
 def test_unsupported_parameters_are_refused(more):
-    code, _, made, _ = ask(service(writer()), "/v1/completions", {"model": "writer", "prompt": "a", **more})
-    assert code == 422 and made["error"]["param"] == next(iter(more))
+    code, _, result, _ = ask(service(writer()), "/v1/completions", {"model": "writer", "prompt": "a", **more})
+    assert code == 422 and result["error"]["param"] == next(iter(more))
 
 
 def test_parameters_at_neutral_values_are_accepted():
@@ -452,7 +457,7 @@ def test_parameters_at_neutral_values_are_accepted():
 
 
 def test_stream_on_predict_is_refused_with_the_route_that_streams():
-    made = service(writer())
-    code, _, body, _ = ask(made, "/predict", {"inputs": "a", "stream": True})
+    result = service(writer())
+    code, _, body, _ = ask(result, "/predict", {"inputs": "a", "stream": True})
     assert code == 422 and "/v1/completions" in body["error"]
-    assert ask(made, "/predict", {"inputs": "a", "stream": False})[0] == 200
+    assert ask(result, "/predict", {"inputs": "a", "stream": False})[0] == 200

@@ -38,9 +38,9 @@ def test_selection_is_optimal_among_sorted_runs_with_the_oldest_row(seed):
     oldest, fits = draws.randrange(count), within(draws.choice([64, 600, 4096]))
     order = sorted(range(count), key=lengths.__getitem__)
 
-    def gain(places):
-        longest, number = max(lengths[i] for i in places), sum(counts[i] for i in places)
-        return sum(lengths[i] * counts[i] for i in places) / (START_COST + longest * number)
+    def gain(positions):
+        longest, number = max(lengths[i] for i in positions), sum(counts[i] for i in positions)
+        return sum(lengths[i] * counts[i] for i in positions) / (START_COST + longest * number)
 
     chosen = select_batch(lengths, counts, oldest=oldest, fits=fits)
     runs = [order[a:b] for a in range(count) for b in range(a + 1, count + 1) if oldest in order[a:b]]

@@ -140,10 +140,10 @@ def test_parameters_out_of_range_are_errors(given, message):
         ({"prompts": "a"}, "the body holds 'prompts'. It takes model, "),
     ],
 )
-def test_a_field_of_a_completion_says_what_it_must_be(change, said):
+def test_a_field_of_a_completion_says_what_it_must_be(change, expected_text):
     with pytest.raises(HttpError) as caught:
         validate(completion_request(Limits()), {"model": "m", "prompt": "a", **change})
-    assert caught.value.message.startswith(said) and caught.value.param == next(iter(change))
+    assert caught.value.message.startswith(expected_text) and caught.value.param == next(iter(change))
 
 
 def head(name, **head_config):

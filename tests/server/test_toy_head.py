@@ -114,7 +114,7 @@ def snippet(head_config, model_class):
 
 
 def facts(head_config, model_class):
-    return ["Each label is a vote of its own."]
+    return ["Each label is its own vote."]
 """,
     "report.py": """
 def report(answers, rows, metrics, labels, loss):
@@ -130,7 +130,7 @@ def error_rows(answers, rows, numbers, labels):
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def result(tmp_path_factory):
     """A run of the toy head, which is in the table as long as the module is tested."""
     folder = tmp_path_factory.mktemp("toy")
     (folder / "toy_head").mkdir()
@@ -144,16 +144,16 @@ def made(tmp_path_factory):
         yield workflow.finetune(str(families.folder("bert")), config=config, head="vote", out=folder / "run"), path
 
 
-def test_toy_head_is_trained_and_evaluated(made):
-    result, path = made
+def test_toy_head_is_trained_and_evaluated(result):
+    result, path = result
     assert result.metrics["validation"]["right"] == 1.0
-    assert "Each label is a vote of its own." in (result.run.model / "README.md").read_text(encoding="utf-8")
+    assert "Each label is its own vote." in (result.run.model / "README.md").read_text(encoding="utf-8")
     report = workflow.evaluate(result.run.path, path)
     assert report.metrics["right"] == 1.0 and report.errors == []
 
 
-def test_toy_head_predicts_a_file_and_is_rendered(made, cli, tmp_path):
-    result, path = made
+def test_toy_head_predicts_a_file_and_is_rendered(result, cli, tmp_path):
+    result, path = result
     workflow.predict(result.run.path, path, out=tmp_path / "out.jsonl")
     rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()]
     assert [row["vote"] for row in rows] == [[row["label"]] for row in rows] and len(rows) == 64
@@ -165,8 +165,8 @@ def test_toy_head_predicts_a_file_and_is_rendered(made, cli, tmp_path):
     )
 
 
-def test_toy_head_is_served(made):
-    result, _ = made
+def test_toy_head_is_served(result):
+    result, _ = result
     loaded = load(str(result.run.path))
 
     async def scene():

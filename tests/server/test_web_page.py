@@ -161,7 +161,7 @@ def test_truncation_is_shown(page):
 def test_regression_pairs_and_embeddings_are_shown(page, server):
     assert answered(page, "stars", text="a film") == ["3.2500"]
     assert answered(page, "pairs", text="a warm film", text_pair="a second")[0] == "positive"
-    assert server[1]["pairs"].asked[-1][0] == [{"text": "a warm film", "text_pair": "a second"}]
+    assert server[1]["pairs"].submitted[-1][0] == [{"text": "a warm film", "text_pair": "a second"}]
     assert answered(page, "vectors", text="a film")[0] == "3 numbers"
     assert "length 1.0000" in page.run(SHOWN) and "[0.6000, 0.8000, 0.0000, …]" in page.run(SHOWN)
     assert answered(page, "vectors", text="a film", text_pair="another")[0] == "0.5000"
@@ -200,7 +200,7 @@ def test_generation_is_streamed_and_can_be_stopped(page, server):
     batcher.gate.set()
     page.until(DONE.format("result"))
     assert page.run(SHOWN) == "ann" + batcher.text  # its <b> is a text, too
-    assert server[1]["stories"].asked[-1][1]["sampling"]["max_new_tokens"] == 64
+    assert server[1]["stories"].submitted[-1][1]["sampling"]["max_new_tokens"] == 64
     batcher.gate.clear()
     page.run("document.getElementById('ask').click()")
     page.until(f"{SHOWN}.length > 'ann'.length && {SHOWN}.length < 12")
@@ -224,7 +224,7 @@ def test_parameters_reach_the_model(page, server):
         page.run(f"document.getElementById('setting-{name}').value = '{value}'")
     page.run("document.getElementById('ask').click()")
     page.until(DONE.format("result"))
-    expected = server[1]["stories"].asked[-1][1]["sampling"]
+    expected = server[1]["stories"].submitted[-1][1]["sampling"]
     assert (expected["temperature"], expected["max_new_tokens"], expected["stop"]) == (0.5, 5, (".",))
 
 
@@ -276,7 +276,7 @@ def test_errors_are_shown_as_sentences(page, server):
 @needs_browser
 def test_key_is_asked_for_and_not_stored(open_browser):
     with answering(["films"], keys=(KEY,)) as (url, _):
-        for _ in range(2):  # the second time as if nobody had been there
+        for _ in range(2):  # the second time as on a first visit
             open_browser.open(url)
             open_browser.until("document.activeElement.id === 'key'")
             assert open_browser.run("document.getElementById('form').hidden && document.getElementById('error').hidden")

@@ -15,11 +15,11 @@ class FakeBatcher:
 
     def __init__(self, make=lambda row: {}, raises=None, tokens=()):
         self.make, self.raises, self.tokens = make, raises, tokens
-        self.ready, self.asked, self.cancelled = True, [], False
+        self.ready, self.submitted, self.cancelled = True, [], False
         self.gate = None  # an asyncio.Event that holds the answers back
 
     async def submit(self, rows, *, options, timeout, on_token=None, on_tokenized=None):
-        self.asked.append((list(rows), dict(options), timeout))
+        self.submitted.append((list(rows), dict(options), timeout))
         if self.raises:
             raise self.raises
         for i, _ in enumerate(rows):
@@ -106,6 +106,6 @@ async def call(app, path, content=None, *, method=None, headers=None, leave_afte
     return start.status, {k.decode(): v.decode() for k, v in start.headers}, parsed, parts
 
 
-def ask(made, path, content=None, **more):
+def ask(app_service, path, content=None, **more):
     """One request to the application of this service."""
-    return asyncio.run(call(make_app(made), path, content, **more))
+    return asyncio.run(call(make_app(app_service), path, content, **more))

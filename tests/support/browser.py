@@ -93,20 +93,20 @@ class Page:
 @contextlib.contextmanager
 def browser(folder):
     """A page of a browser that keeps its things in `folder`; the browser and its children end with the block."""
-    ours, theirs = os.pipe(), os.pipe()  # commands to it, answers from it
+    ours, reference = os.pipe(), os.pipe()  # commands to it, answers from it
     words = [CHROMIUM, *WORDS, f"--user-data-dir={folder}"]
-    script = f'exec "$@" 3<&{ours[0]} 4>&{theirs[1]}'
+    script = f'exec "$@" 3<&{ours[0]} 4>&{reference[1]}'
     process = subprocess.Popen(
         ["bash", "-c", script, "bash", *words],
-        pass_fds=(ours[0], theirs[1]),
+        pass_fds=(ours[0], reference[1]),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
         env={**os.environ, "HOME": str(folder)},
     )
     os.close(ours[0])
-    os.close(theirs[1])
-    with open(ours[1], "wb", buffering=0) as sink, open(theirs[0], "rb") as source:
+    os.close(reference[1])
+    with open(ours[1], "wb", buffering=0) as sink, open(reference[0], "rb") as source:
         try:
             yield Page(lambda message: sink.write(json.dumps(message).encode() + b"\0"), lambda: _message(source))
         finally:

@@ -21,11 +21,11 @@ def random_head(kind, head):
     config = read_config(folder)
     labels = ("a", "b", "c") if head in ("classify", "tag") else ()
     torch.manual_seed(0)
-    made = load_model(
+    result = load_model(
         folder, auto_class_of(head, config), head_config=HeadConfig(head=head, labels=labels, base=kind), new_head=True
     )
-    head_config = dataclasses.replace(made.head_config, max_length=length_limit(made.tokenizer, config))
-    return dataclasses.replace(made, head_config=head_config, new_weights=()), ModelSource(folder, kind)
+    head_config = dataclasses.replace(result.head_config, max_length=length_limit(result.tokenizer, config))
+    return dataclasses.replace(result, head_config=head_config, new_weights=()), ModelSource(folder, kind)
 
 
 @functools.cache
@@ -54,13 +54,13 @@ def graph(path, *, domain="", op="Identity", location="", functions=(), inner=Fa
     if inner:  # in the branch of a condition
         branch = helper.make_graph([node], "branch", [], [y])
         node = helper.make_node("If", ["c"], ["y"], then_branch=branch, else_branch=branch)
-    made = helper.make_graph([node], "g", [x], [y])
+    result = helper.make_graph([node], "g", [x], [y])
     if location:
         tensor = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[1], data_location=TensorProto.EXTERNAL)
         tensor.external_data.add(key="location", value=location)
         tensor.external_data.add(key="length", value="4")
-        made.initializer.append(tensor)
-    model = helper.make_model(made, functions=list(functions))
+        result.initializer.append(tensor)
+    model = helper.make_model(result, functions=list(functions))
     path.write_bytes(model.SerializeToString())
     assert onnx.load_model_from_string(path.read_bytes()).graph.name == "g"
     return path

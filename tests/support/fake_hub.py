@@ -130,7 +130,7 @@ class FakeHub:
         self.faults.clear()
         self.requests.clear()
 
-    def asked(self, part: str, method: str = "GET") -> list[Request]:
+    def requested(self, part: str, method: str = "GET") -> list[Request]:
         """The requests whose path contains `part`."""
         return [request for request in self.requests if request.method == method and part in request.path]
 
@@ -214,12 +214,12 @@ class _Handler(BaseHTTPRequestHandler):
         if self.headers.get("Authorization", "") != f"Bearer {hub.token}":
             return self._send(401, b"{}")
         if path == "/api/repos/create":
-            asked = json.loads(self.body)
-            repo = (asked.get("type", "model"), f"{asked['organization']}/{asked['name']}")
+            request = json.loads(self.body)
+            repo = (request.get("type", "model"), f"{request['organization']}/{request['name']}")
             if repo in hub.repos:
                 return self._send(409, json.dumps({"url": f"{hub.url}/{repo[1]}"}).encode())
             hub.repos[repo] = {"main": {".gitattributes": b"*.safetensors filter=lfs\n"}}
-            hub.private |= {repo} if asked.get("visibility") == "private" or asked.get("private") else set()
+            hub.private |= {repo} if request.get("visibility") == "private" or request.get("private") else set()
             return self._send(200, json.dumps({"url": f"{hub.url}/{repo[1]}"}).encode())
         match = UPLOAD.fullmatch(path)
         if match is None or (match[1], match[2]) not in hub.repos:

@@ -66,18 +66,18 @@ class FakePredictor:
         return self._written(features, on_token, is_cancelled)
 
     def _written(self, features, on_token, is_cancelled):
-        made = [[] for _ in features]
+        result = [[] for _ in features]
         going = list(range(len(features)))
         for step in range(self.head.sampling.max_new_tokens):
             self.pace(step)
             self.steps.append(len(going))
-            for place in going:
-                made[place].append(step)
-                on_token(place, step)
-            going = [place for place in going if not is_cancelled(place)]
+            for path in going:
+                result[path].append(step)
+                on_token(path, step)
+            going = [path for path in going if not is_cancelled(path)]
             if not going:
                 break
-        return [f"{feature.extra} {len(ids)}" for feature, ids in zip(features, made, strict=True)]
+        return [f"{feature.extra} {len(ids)}" for feature, ids in zip(features, result, strict=True)]
 
     def join(self, features, parts):
         return {"text": " ".join(parts)}

@@ -18,8 +18,8 @@ GERMAN = {"red": "rot", "blue": "blau", "green": "grün", "white": "weiß"}
 CORPUS = [
     *(f"the {colour} {thing} is warm and fine ." for colour in COLOURS for thing in THINGS),
     *(f"the {colour} {thing} is cold and dull ." for colour in COLOURS for thing in THINGS),
-    *(f"{name} went to {place} with a {thing} ." for name in PEOPLE for place in PLACES for thing in THINGS),
-    *(f"who went to {place} ? where is the {thing} ?" for place in PLACES for thing in THINGS),
+    *(f"{name} went to {location} with a {thing} ." for name in PEOPLE for location in PLACES for thing in THINGS),
+    *(f"who went to {location} ? where is the {thing} ?" for location in PLACES for thing in THINGS),
     *(f"{one} {two} summarize: translate:" for one, two in GERMAN.items()),
     "alike unlike 0 1 2 3 4 5 6 7 8 9 , . ! ? # : ;",
     *"abcdefghijklmnopqrstuvwxyz",
@@ -166,8 +166,8 @@ def tag_rows(count=64):
     """Names of people, of one word or of two, and of places."""
     rows = []
     for i in range(count):
-        name, place = PEOPLE[i % 4], PLACES[i // 4 % 4]
-        tokens = [name, *([THINGS[i // 16]] if i % 3 else []), "went", "to", place, "."]
+        name, location = PEOPLE[i % 4], PLACES[i // 4 % 4]
+        tokens = [name, *([THINGS[i // 16]] if i % 3 else []), "went", "to", location, "."]
         tags = ["B-PER", *(["I-PER"] if i % 3 else []), "O", "O", "B-LOC", "O"]
         rows.append({"tokens": tokens, "tags": tags})
     return rows
@@ -177,9 +177,9 @@ def answer_rows(count=64):
     """Where somebody went, in texts that begin in many ways."""
     rows = []
     for i in range(count):
-        name, place, thing = PEOPLE[i % 4], PLACES[i // 4 % 4], THINGS[i // 16]
-        context = f"{'the cat is warm . ' * (i % 3)}{name} went to {place} with a {thing} ."
-        answers = {"text": [place], "answer_start": [context.index(place)]}
+        name, location, thing = PEOPLE[i % 4], PLACES[i // 4 % 4], THINGS[i // 16]
+        context = f"{'the cat is warm . ' * (i % 3)}{name} went to {location} with a {thing} ."
+        answers = {"text": [location], "answer_start": [context.index(location)]}
         rows.append({"question": f"where is the {thing} ?", "context": context, "answers": answers})
     return rows
 
@@ -218,7 +218,7 @@ def write_jsonl(path, rows):
     return path
 
 
-def asked(lesson, rows):
+def inputs_of(lesson, rows):
     """The rows of a lesson as `workflow.infer` takes them: texts, and second texts or None."""
     first, second = ASKED[lesson]
     if lesson == "fill":

@@ -93,7 +93,7 @@ def bad_words(folder):
 
 @contextlib.contextmanager
 def switched_server(models, *options, folder, environment=None):
-    """A server with switches. One that is to run under another command (HFTOOL_BEFORE) has an interpreter of its own."""
+    """A server with switches. One that is to run under another command (HFTOOL_BEFORE) has its own interpreter."""
     switches = folder / "switches"
     switches.mkdir()
     env = {"HFTOOL_SABOTAGE": str(switches), **(environment or {})}

@@ -24,6 +24,6 @@ def led_hub(repos, monkeypatch, home, token=""):
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(home / "hub"))
         monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(home / "token"))
         monkeypatch.setattr(constants, "AGENT_HARNESSES_PATH", str(home / "agents.json"))
-        monkeypatch.setattr(_detect_agent, "_registry", None)  # a question of its own, which it asks once a process
+        monkeypatch.setattr(_detect_agent, "_registry", None)  # its own question, which it asks once a process
         yield running
     huggingface_hub.close_session()

@@ -36,7 +36,7 @@ def pytest_sessionfinish(session):
     if output is not None:
         output["line_coverage"] = json.dumps(lines.get_coverage())
         return
-    lines.source = SOURCES  # so that files that nobody imported count
+    lines.source = SOURCES  # so that files that no test imported count
     whole = lines.get_coverage()
     for one in workers:
         slipcover.merge_coverage(whole, one)

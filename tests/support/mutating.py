@@ -59,12 +59,12 @@ def _other(value, draw):
 
 def mutated(document, words, draw):
     """A document with one to three changes. draw: a random.Random."""
-    made = copy.deepcopy(document)
+    result = copy.deepcopy(document)
     for _ in range(draw.choice((1, 1, 1, 2, 3))):
-        path = draw.choice([(), *_paths(made)] if draw.random() < 0.1 else [*_paths(made)] or [()])
+        path = draw.choice([(), *_paths(result)] if draw.random() < 0.1 else [*_paths(result)] or [()])
         if not path:
             return copy.deepcopy(draw.choice(VALUES))
-        parent = made
+        parent = result
         for key in path[:-1]:
             parent = parent[key]
         chance = draw.random()
@@ -77,8 +77,8 @@ def mutated(document, words, draw):
         elif chance < 0.8:
             del parent[path[-1]]
         else:
-            made[draw.choice(words)] = copy.deepcopy(draw.choice(VALUES))
-    return made
+            result[draw.choice(words)] = copy.deepcopy(draw.choice(VALUES))
+    return result
 
 
 def write_mutated(source, folder, draw):

@@ -99,7 +99,7 @@ def _no_added(*tokens):
 
 
 def _adds(token, **flags):
-    """One more added token, with an id that the vocabulary has for another piece of its own."""
+    """One more added token, with an id that the vocabulary has for another piece."""
 
     def change(values):
         usual = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": False}

@@ -68,11 +68,11 @@ def spoil_engine():
 
     def spoilt(self, batch, outputs=("logits",)):
         bad = trouble(self.model, batch)
-        made = forward(self, batch, outputs)
+        result = forward(self, batch, outputs)
         for name in outputs if bad else ():
-            made[name] = made[name].clone()  # what inference mode has made may not be changed
-            made[name][bad] = float("nan")
-        return made
+            result[name] = result[name].clone()  # what inference mode has made may not be changed
+            result[name][bad] = float("nan")
+        return result
 
     def spoilt_begin(self, batch):
         trouble(self.model, batch)

@@ -45,9 +45,9 @@ class Server:
 
     def raw(self, data=b"", *, timeout=15):
         """A socket over which these bytes were sent."""
-        made = socket.create_connection(("127.0.0.1", self.port), timeout=timeout)
-        made.sendall(data)
-        return made
+        result = socket.create_connection(("127.0.0.1", self.port), timeout=timeout)
+        result.sendall(data)
+        return result
 
     def stop(self, number=signal.SIGTERM, timeout=30):
         """Send a signal -> (exit code, seconds that it took)."""

@@ -17,12 +17,12 @@ class Made:
     ready, waiting, retry_after = True, 0, 1
 
     def __init__(self, answer):
-        self.answer, self.fault, self.asked = answer, None, []
+        self.answer, self.fault, self.submitted = answer, None, []
         self.gate = threading.Event()
         self.gate.set()
 
     async def submit(self, rows, *, options, timeout, on_token=None, on_tokenized=None):
-        self.asked.append((list(rows), dict(options)))
+        self.submitted.append((list(rows), dict(options)))
         if self.fault is not None:
             raise self.fault
         if isinstance(self.answer, list):  # token ids of a text, one by one
@@ -64,9 +64,9 @@ def span(row):
 
 
 def words(row):
-    place = row["text"].index("[MASK]")
+    path = row["text"].index("[MASK]")
     fills = [{"token": "cat", "probability": 0.5}, {"token": "dog", "probability": 0.25}]
-    return {"text": row["text"], "masks": [{"start": place, "end": place + 6, "fills": fills}]}
+    return {"text": row["text"], "masks": [{"start": path, "end": path + 6, "fills": fills}]}
 
 
 def vector(row):
@@ -105,7 +105,7 @@ def served(name):
 
 @contextlib.contextmanager
 def answering(names, keys=()):
-    """The app on a port of its own -> its address, and the batchers by name."""
+    """The app on its own port -> its address, and the batchers by name."""
     import uvicorn
 
     from hftool.server.http.app import Service, make_app

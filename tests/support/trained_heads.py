@@ -6,7 +6,7 @@ from support import families
 from support.shared_folders import shared_folder
 
 # the head, the rows that it learns by heart, and how many steps of 16 rows that takes
-LEARNT = {"tag": (families.tag_rows, 24), "answer": (families.answer_rows, 12)}
+MEMORIZED = {"tag": (families.tag_rows, 24), "answer": (families.answer_rows, 12)}
 
 
 @functools.cache
@@ -18,7 +18,7 @@ def run_of(head):
 def _train(head, folder):
     from hftool import workflow
 
-    rows, steps = LEARNT[head]
+    rows, steps = MEMORIZED[head]
     file = str(families.write_jsonl(folder / "rows.jsonl", rows()))
     knobs = {"batch_size": 16, "lr": 1e-2, "warmup": 0, "max_length": 32, "allow_leak": True, "eval_steps": steps}
     config = {**knobs, "train": file, "validation": file, "max_steps": steps}

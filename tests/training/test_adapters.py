@@ -38,7 +38,7 @@ def outputs_of(model):
 
 
 def disturb(model):
-    """Adapters that have learnt something: fresh ones add nothing."""
+    """Adapters that were trained: fresh ones add nothing."""
     for name, parameter in model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.1)
@@ -51,10 +51,10 @@ def test_fresh_adapters_change_no_output_and_merged_ones_keep_it(kind, head):
     adapted = add_adapters(model, 4)
     assert torch.equal(outputs_of(model), before)
     disturb(model)
-    learnt = outputs_of(model)
-    assert (learnt - before).abs().max() > 1e-4
+    trained = outputs_of(model)
+    assert (trained - before).abs().max() > 1e-4
     assert merge_adapters(adapted) is model
-    torch.testing.assert_close(outputs_of(model), learnt, atol=2e-5, rtol=1e-5)
+    torch.testing.assert_close(outputs_of(model), trained, atol=2e-5, rtol=1e-5)
     assert [name for name, _ in model.named_parameters()] == names
     assert all(parameter.requires_grad for parameter in model.parameters())
 
@@ -122,7 +122,7 @@ def test_a_run_with_adapters_learns_and_shows_the_share_of_trained_weights(run):
 def test_the_model_of_the_run_is_plain_and_a_checkpoint_makes_the_same(run, tmp_path):
     """No trace of peft in the folder; what was measured is what answers; each checkpoint is merged likewise."""
     result, lesson, _ = run
-    texts, pairs = families.asked(lesson, families.LESSONS[lesson][1](8))
+    texts, pairs = families.inputs_of(lesson, families.LESSONS[lesson][1](8))
     expected = workflow.infer(str(result.run.path), texts, pairs=pairs)
     with safe_open(result.run.model / "model.safetensors", framework="pt") as file:
         assert [name for name in file.keys() if "lora" in name or "base_layer" in name] == []  # noqa: SIM118

@@ -87,9 +87,9 @@ def test_nothing_in_a_checkpoint_is_a_pickle(saved):
 @pytest.mark.parametrize("name", [*FILES, MANIFEST])
 def test_one_flipped_bit_is_found_in_every_file(saved, name):
     whole = (saved / name).read_bytes()
-    for place in {0, 9, len(whole) // 2, len(whole) - 2}:
+    for location in {0, 9, len(whole) // 2, len(whole) - 2}:
         broken = bytearray(whole)
-        broken[place] ^= 1
+        broken[location] ^= 1
         (saved / name).write_bytes(broken)
         with pytest.raises(ConfigError, match="is damaged") as caught:
             verify(saved)
@@ -208,19 +208,19 @@ def test_find(store):
     )
 
 
-@pytest.mark.parametrize("gone", [False, True])
-def test_a_best_that_is_damaged_is_named_with_those_that_are_whole(store, gone):
+@pytest.mark.parametrize("removed", [False, True])
+def test_a_best_that_is_damaged_is_named_with_those_that_are_whole(store, removed):
     """However often it is asked for, and nothing of it is lost: a bit may come back, a folder be put back."""
     net, optimizer = trained()
     for step in (4, 8, 10):
         store.save(net, optimizer, {"step": step, "best_step": 4})
-    if gone:
+    if removed:
         shutil.rmtree(store.path(4))
     else:
         (store.path(4) / "model.safetensors").write_bytes(b"")
     before = sorted(path.name for path in store.folder.iterdir())
     word = (
-        f"the best checkpoint '{store.path(4)}' {'is not there' if gone else 'is damaged'}; whole: step-000008, step-000010. "
+        f"the best checkpoint '{store.path(4)}' {'is not there' if removed else 'is damaged'}; whole: step-000008, step-000010. "
         f"Keep one of these: hftool save {store.folder.parent} --checkpoint step-000010 --out DIR"
     )
     for _ in range(2):

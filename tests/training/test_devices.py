@@ -33,7 +33,7 @@ def with_gpus(count):
 
 
 def devices_of(target, rows, environment, wish):
-    """In a process of its own: the device of the settings, and those on which the model and the accelerator are."""
+    """In its own process: the device of the settings, and those on which the model and the accelerator are."""
     from hftool.training.distributed import ProcessGroup
     from hftool.workflow import plan
 
@@ -52,8 +52,8 @@ def devices_of(target, rows, environment, wish):
     with contextlib.suppress(StopIteration):
         plan.prepare(found, plan.split(found.settings, found.data, found.head))
     accelerator = ProcessGroup(settings.device).accelerator
-    made = {"settings": settings.device, "loaded": loaded, "accelerator": str(accelerator.device), "torch": chosen}
-    target.write_text(json.dumps(made))
+    result = {"settings": settings.device, "loaded": loaded, "accelerator": str(accelerator.device), "torch": chosen}
+    target.write_text(json.dumps(result))
 
 
 @pytest.mark.parametrize("wish", ["auto", "cuda"])

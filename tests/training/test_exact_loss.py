@@ -36,7 +36,7 @@ QUICK = ("classify", "text2text")  # one loss for a text, one for each token
 
 
 def gradients(plan, name, rank, port, target):
-    """In a process of its own: the summed loss, the count and the clipped gradient of each step of an epoch, into `target`."""
+    """In its own process: the summed loss, the count and the clipped gradient of each step of an epoch, into `target`."""
     from hftool.storage.run_folder import Run
     from hftool.training.distributed import ProcessGroup, seed_everything, sum_gradients
     from hftool.training.loop import Trainer
@@ -65,16 +65,16 @@ def gradients(plan, name, rank, port, target):
         run=Run(target.parent),
         progress=lambda event: None,
     )
-    made = {}
+    created = {}
     trainer.model.train()
     for number, (_, batches) in enumerate(trainer._rest_of_epoch()):
         loss, count = sum_gradients(trainer.accelerator, trainer.model, *trainer.backward(batches))
         trainer.scale_and_clip(count)
-        made |= {f"{number}.{n}": p.grad.clone() for n, p in trainer.model.named_parameters() if p.grad is not None}
-        made |= {f"{number}": torch.tensor([loss, count], dtype=torch.float64)}
+        created |= {f"{number}.{n}": p.grad.clone() for n, p in trainer.model.named_parameters() if p.grad is not None}
+        created |= {f"{number}": torch.tensor([loss, count], dtype=torch.float64)}
         trainer.optimizer.zero_grad()
     if rank == 0:
-        save_file(made, target)
+        save_file(created, target)
 
 
 @pytest.mark.parametrize(
@@ -97,17 +97,17 @@ def test_the_gradient_of_16_rows_is_that_of_4_times_4_and_of_2_processes_of_8(tm
     for process in started:
         process.join(120)
         assert process.exitcode == 0
-    made = {name: load_file(tmp_path / f"{name}.safetensors") for name in SPLITS}
-    whole = made["whole"]
+    created = {name: load_file(tmp_path / f"{name}.safetensors") for name in SPLITS}
+    whole = created["whole"]
     assert {key.partition(".")[0] for key in whole} == {str(n) for n in range(len(steps(whole)))} and len(steps(whole)) >= 3
     for name in ("parts", "two"):
-        assert made[name].keys() == whole.keys()
+        assert created[name].keys() == whole.keys()
         for key, expected in whole.items():
-            torch.testing.assert_close(made[name][key], expected, rtol=2e-4, atol=2e-6, msg=f"{name} {key}")
+            torch.testing.assert_close(created[name][key], expected, rtol=2e-4, atol=2e-6, msg=f"{name} {key}")
 
 
-def steps(made):
-    return [value for key, value in made.items() if "." not in key]
+def steps(created):
+    return [value for key, value in created.items() if "." not in key]
 
 
 def uneven(lesson, rows):

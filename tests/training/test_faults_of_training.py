@@ -110,9 +110,9 @@ def test_without_the_best_checkpoint_an_intact_one_is_not_resumed(workspace, cut
     before = digests(run / "checkpoints")
     outcome = workspace.resume(run, code=65)  # the same error the second time
     assert outcome.err.count("step-000006' is damaged: model.safetensors changed after it was written\n") == 1
-    place = run / "checkpoints" / "step-000006"
+    location = run / "checkpoints" / "step-000006"
     assert outcome.err.splitlines()[-1] == (
-        f"hftool: the best checkpoint '{place}' is damaged; whole: step-000008. "
+        f"hftool: the best checkpoint '{location}' is damaged; whole: step-000008. "
         f"Keep one of these: hftool save {run} --checkpoint step-000008 --out DIR"
     )
     assert digests(run / "checkpoints") == before
@@ -321,7 +321,7 @@ def test_no_memory_for_one_row_at_once_is_75(workspace):
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError()], ids=["cuda", "python"])
 def test_the_gradient_of_a_step_in_halves_is_that_of_the_whole_step(tiny_bert, tmp_path, error):
     """In eval mode, where nothing is dropped: fp32 rounding is all that differs."""
-    made = []
+    created = []
     for name in ("whole", "halves"):
         torch.manual_seed(0)
         trainer = make_trainer(tiny_bert, tmp_path / name, batch_size=8, accumulate=2)
@@ -338,11 +338,11 @@ def test_the_gradient_of_a_step_in_halves_is_that_of_the_whole_step(tiny_bert, t
             trainer.backward = backward
         loss, count = backward_within_memory(trainer, *next(trainer._steps()))
         trainer.scale_and_clip(count)
-        made.append((loss, count, {n: p.grad.clone() for n, p in trainer.model.named_parameters()}, trainer.micro))
-    assert made[0][1] == made[1][1] and made[0][0] == pytest.approx(made[1][0], rel=1e-5)
-    assert [micro for *_, micro in made] == [8, 2]
-    for name, gradient in made[0][2].items():
-        torch.testing.assert_close(gradient, made[1][2][name], rtol=1e-4, atol=1e-7, msg=name)
+        created.append((loss, count, {n: p.grad.clone() for n, p in trainer.model.named_parameters()}, trainer.micro))
+    assert created[0][1] == created[1][1] and created[0][0] == pytest.approx(created[1][0], rel=1e-5)
+    assert [micro for *_, micro in created] == [8, 2]
+    for name, gradient in created[0][2].items():
+        torch.testing.assert_close(gradient, created[1][2][name], rtol=1e-4, atol=1e-7, msg=name)
 
 
 def test_no_memory_for_one_row_is_75_and_the_weights_are_kept(workspace):
@@ -394,14 +394,14 @@ def test_the_error_for_one_row_has_a_hint(tiny_bert, tmp_path):
 @pytest.fixture
 def small_disk(tmp_path):
     """A tmpfs of 3 MB."""
-    place = tmp_path / "disk"
-    place.mkdir()
+    location = tmp_path / "disk"
+    location.mkdir()
     if not hasattr(os, "geteuid") or os.geteuid() != 0 or shutil.which("mount") is None:
         pytest.skip("only root may mount a small tmpfs")
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", place], capture_output=True).returncode:
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", location], capture_output=True).returncode:
         pytest.skip("a tmpfs cannot be mounted here")
-    yield place
-    subprocess.run(["umount", "-l", place], check=True)
+    yield location
+    subprocess.run(["umount", "-l", location], check=True)
 
 
 @pytest.mark.parametrize("at", [7, pytest.param(2, marks=pytest.mark.slow), pytest.param(12, marks=pytest.mark.slow)])
@@ -512,7 +512,7 @@ def test_a_clock_that_jumps_changes_nothing(workspace):
 
 
 def test_workers_folder_and_hash_seed_change_nothing(workspace, tmp_path):
-    """A process of its own, as the seed of hashes is drawn when Python starts."""
+    """its own process, as the seed of hashes is drawn when Python starts."""
     (tmp_path / "elsewhere").mkdir()
     environment = {**os.environ, "PYTHONHASHSEED": "4242", "OMP_NUM_THREADS": "1", "HOSTNAME": "another"}
     words = map(str, ["-m", "hftool", *workspace.words("here", "--workers", 2, "--out", "here")])

@@ -63,8 +63,8 @@ def test_accumulation_gives_the_gradient_of_one_big_batch(tiny_bert, tmp_path):
 
 def _first_epoch(trainer):
     trainer.model.eval()
-    made = trainer._steps()
-    return [next(made) for _ in range(trainer.steps_an_epoch)]
+    result = trainer._steps()
+    return [next(result) for _ in range(trainer.steps_an_epoch)]
 
 
 def test_the_logged_loss_is_the_mean_over_rows_not_over_batches(tiny_bert, tmp_path):
@@ -95,8 +95,8 @@ def test_clipping_is_that_of_torch_on_the_mean_loss(tiny_bert, tmp_path, clip):
     trainer.model.zero_grad()
     inputs = {key: value for key, value in batch.items() if key != "labels"}
     torch.nn.functional.cross_entropy(trainer.model(**inputs).logits, batch["labels"]).backward()
-    theirs = torch.nn.utils.clip_grad_norm_(trainer.model.parameters(), clip or math.inf)
-    assert norm == pytest.approx(float(theirs), rel=1e-5)
+    their_output = torch.nn.utils.clip_grad_norm_(trainer.model.parameters(), clip or math.inf)
+    assert norm == pytest.approx(float(their_output), rel=1e-5)
     for mine, p in zip(ours, trainer.model.parameters(), strict=True):
         torch.testing.assert_close(mine, p.grad, rtol=1e-4, atol=1e-6)  # fp32 rounding of a sum, not of a mean
 
@@ -289,10 +289,10 @@ def test_five_bad_steps_stop_the_run_and_keep_the_last_finite_weights(tiny_bert,
 def _rows_of_step(trainer, step):
     from hftool.data.batches import step_batches
 
-    epoch, place = divmod(step - 1, trainer.steps_an_epoch)
+    epoch, location = divmod(step - 1, trainer.steps_an_epoch)
     config = trainer.config
     return step_batches(trainer.lengths, size=trainer.rows_a_step, window=config.sort_steps, seed=config.seed, epoch=epoch)[
-        place
+        location
     ]
 
 

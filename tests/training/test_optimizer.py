@@ -21,9 +21,9 @@ THEIRS = {
 
 @pytest.mark.parametrize("name", THEIRS)
 def test_three_steps_are_those_of_torch(name):
-    ours, theirs = model(), model()
+    ours, reference = model(), model()
     mine = make_optimizer(name, ours, lr=0.1, weight_decay=0.2)
-    dense, norm = theirs["dense"], theirs["LayerNorm"]
+    dense, norm = reference["dense"], reference["LayerNorm"]
     other = THEIRS[name](
         [
             {"params": [dense.weight], "weight_decay": 0.2},
@@ -31,12 +31,12 @@ def test_three_steps_are_those_of_torch(name):
         ]
     )
     for _ in range(3):
-        for net, optimizer in ((ours, mine), (theirs, other)):
+        for net, optimizer in ((ours, mine), (reference, other)):
             x = torch.linspace(-1, 1, 8).reshape(2, 4)
             net["LayerNorm"](net["dense"](x)).square().sum().backward()
             optimizer.step()
             optimizer.zero_grad()
-    for p, q in zip(ours.parameters(), theirs.parameters(), strict=True):
+    for p, q in zip(ours.parameters(), reference.parameters(), strict=True):
         torch.testing.assert_close(p, q, rtol=1e-5, atol=1e-6)
     assert not torch.equal(ours["dense"].weight, model()["dense"].weight)
 
@@ -68,11 +68,11 @@ def test_the_norms_of_each_family_are_known(family):
 @pytest.mark.parametrize("name", ["linear", "cosine", "constant"])
 def test_schedules_are_their_formulas(name, warmup):
     total = 10
-    made = [schedule_factor(name, step, total=total, warmup=warmup) for step in range(total)]
+    result = [schedule_factor(name, step, total=total, warmup=warmup) for step in range(total)]
     share = [(step - warmup) / (total - warmup) for step in range(total)]
     falling = {"linear": lambda s: 1 - s, "cosine": lambda s: (1 + math.cos(math.pi * s)) / 2, "constant": lambda s: 1.0}[name]
-    assert made == pytest.approx([(step + 1) / warmup if step < warmup else falling(share[step]) for step in range(total)])
-    assert all(f > 0 for f in made) and max(made) == pytest.approx(1.0)
+    assert result == pytest.approx([(step + 1) / warmup if step < warmup else falling(share[step]) for step in range(total)])
+    assert all(f > 0 for f in result) and max(result) == pytest.approx(1.0)
 
 
 def test_a_run_that_is_all_warm_up():

@@ -209,11 +209,11 @@ def test_an_edited_config_of_a_run_is_78_with_the_list_of_what_differs(workspace
 def test_a_run_of_an_older_version_is_resumed(workspace, cli, cut, tmp_path):
     """Its manifest has no settings and hashes of the weights only, and its checkpoints hold less."""
     run = copy_of(cut, tmp_path / "run")
-    made = json.loads((run / "manifest.json").read_text())
-    assert made.pop("settings")["lr"] == 0.001
-    assert {"config.json", "tokenizer.json", "model.safetensors"} <= set(made["hashes"])
-    made["hashes"] = {name: digest for name, digest in made["hashes"].items() if name.endswith(".safetensors")}
-    (run / "manifest.json").write_text(json.dumps(made))
+    created = json.loads((run / "manifest.json").read_text())
+    assert created.pop("settings")["lr"] == 0.001
+    assert {"config.json", "tokenizer.json", "model.safetensors"} <= set(created["hashes"])
+    created["hashes"] = {name: digest for name, digest in created["hashes"].items() if name.endswith(".safetensors")}
+    (run / "manifest.json").write_text(json.dumps(created))
     code, _, err = cli("resume", run, "--offline", "-q")
     assert code == 0, err
 

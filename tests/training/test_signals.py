@@ -23,7 +23,7 @@ def hang_up_is_signal_options():
 
 
 def start(tiny_bert, folder, name, *more):
-    """A run that would take for ever, as a process group of its own."""
+    """A run that would take for ever, in a separate process group."""
     words = ["finetune", tiny_bert, "sst2", "--train", folder / "train.tsv", "--validation", folder / "dev.tsv"]
     words += ["--out", folder / name, "--epochs", "1000", "--batch-size", "8", "--log-steps", "1", "--offline", "-q"]
     words += ["--patience", "0", *more]
@@ -87,8 +87,8 @@ def test_a_second_signal_ends_the_process_at_once():
         "    os.kill(os.getpid(), signal.SIGTERM)\n"
         "    print('never')\n"
     )
-    made = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert (made.returncode, made.stdout) == (143, "still here\n")
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (result.returncode, result.stdout) == (143, "still here\n")
 
 
 @pytest.mark.parametrize(
@@ -112,8 +112,8 @@ def test_a_hang_up_is_no_second_signal(numbers, code):
         "        time.sleep(0.05)\n"  # the thread hears of each
         "    print(128 + signals.pending, 'pending')\n"
     )
-    made = subprocess.run([sys.executable, "-c", program, *numbers], capture_output=True, text=True)
-    assert (made.stdout.strip() or made.returncode) == code, made.stderr
+    result = subprocess.run([sys.executable, "-c", program, *numbers], capture_output=True, text=True)
+    assert (result.stdout.strip() or result.returncode) == code, result.stderr
 
 
 def test_under_nohup_a_hang_up_stays_ignored():

@@ -47,7 +47,7 @@ SPAN = {"start": 0, "end": 3, "label": "PER"}
 
 
 def texts(seed, words=9):
-    """A cell for each row: a text of its own."""
+    """A cell for each row: its own text."""
     draw = random.Random(seed)
     return lambda i: " ".join(draw.choice(WORDS) for _ in range(words)) + f" {i}"
 
@@ -107,7 +107,7 @@ MARKED = {
 
 @pytest.mark.parametrize("kind", ["bert", "gpt2", "t5"])
 @pytest.mark.parametrize("name", MARKED)
-def test_a_column_that_looks_like_a_target_is_named_and_no_language_is_learnt(kind, name):
+def test_a_column_that_looks_like_a_target_is_named_and_no_language_model_is_trained(kind, name):
     line = line_of(table_of(id=lambda i: i, text=TEXT, **{name: MARKED[name]}), kind)
     assert line.startswith(f"65 rows.csv has a column besides 'text' that looks like a label: '{name}' (") or (
         kind == "t5" and line.startswith("65 rows.csv has no column 'label'")
@@ -146,7 +146,7 @@ def test_toxic_comments_after_our_own_hint():
         {"author": lambda i: f"Ada Lovelace{i}"},
     ],
 )
-def test_a_corpus_is_learnt_as_such(more):
+def test_a_corpus_trains_a_language_model(more):
     head, splits = job(table_of(text=texts(2, words=40), **more), "gpt2")
     assert (head, splits.columns) == ("generate", {"text": "text"})
     assert all(any(f"'{name}' (" in text for text in splits.notices) for name in more)
@@ -173,7 +173,7 @@ def test_lines_of_a_text_are_no_column():
     assert infer_head(TaskSource({"train": table}), {}, family("gpt2")) == "generate"
 
 
-def test_a_text_that_is_found_by_content_alone_is_not_learnt_by_itself():
+def test_a_text_that_is_found_by_content_alone_is_not_trained_on_alone():
     line = line_of(table_of(id=lambda i: i, address=texts(3)))
     assert line.startswith("65 no column of rows.csv is named as text, and none looks like a label. Take one with --text")
     assert job(table_of(id=lambda i: i, address=texts(3)), columns={"text": "address"})[0] == "fill"
@@ -359,8 +359,8 @@ def test_each_split_may_name_its_columns_otherwise(kind, train, dev, turned):
         train, dev = dev, train
     table = table_from(dev, count=12, path="dev.csv", split="validation")
     splits = splits_of(kind, table_from(train), table)
-    said = [line for line in splits.notices if line.startswith("columns of validation")]
-    assert len(said) == 1 and all(f"='{name}'" in said[0] for name in dev), splits.notices
+    message = [line for line in splits.notices if line.startswith("columns of validation")]
+    assert len(message) == 1 and all(f"='{name}'" in message[0] for name in dev), splits.notices
     names = dict(zip(dev, train, strict=True))
     rows = [{names[name]: cell for name, cell in row.items()} for row in table.rows]
     again = splits_of(kind, table_from(train), replace(table, columns=tuple(train), rows=rows))
@@ -416,7 +416,8 @@ def check_any_rows(columns, kind, head):
         assert not set(targets) - used
     for name in unused_columns(table.columns, splits.columns):  # used, or said why not
         assert any(
-            f"'{name}' ({Contents(table.rows).of(name).phrase()}" in said or f"'{name}'" in said for said in splits.notices
+            f"'{name}' ({Contents(table.rows).of(name).phrase()}" in message or f"'{name}'" in message
+            for message in splits.notices
         )
     assert set(targets) <= used | set(unused_columns(table.columns, splits.columns))
     assert len(splits.train.rows) + len(splits.validation.rows) + len(splits.train.rejected) == len(table.rows)

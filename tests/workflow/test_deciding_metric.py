@@ -65,9 +65,9 @@ def test_imbalanced_classes_are_judged_by_macro_f1_by_default(cli, tiny_bert, tm
         ("1", "metric must be one of "),
     ],
 )
-def test_a_metric_that_there_is_not_is_2_and_nothing_is_made(cli, tiny_bert, tmp_path, metric, said):
+def test_a_metric_that_there_is_not_is_2_and_nothing_is_made(cli, tiny_bert, tmp_path, metric, message):
     code, _, err = begin(cli, tiny_bert, rare(tmp_path), "--metric", metric)
-    assert code == 2 and said in one_line(err.splitlines()[-1] + "\n") and not (tmp_path / "run").exists()
+    assert code == 2 and message in one_line(err.splitlines()[-1] + "\n") and not (tmp_path / "run").exists()
 
 
 def test_a_task_keeps_its_own_measure_and_trainers_name_is_known(cli, tiny_bert, tmp_path):
@@ -82,14 +82,14 @@ def test_a_task_keeps_its_own_measure_and_trainers_name_is_known(cli, tiny_bert,
 def test_the_verdict_is_printed_and_in_the_json(cli, tiny_bert, tmp_path):
     code, out, err = begin(cli, tiny_bert, rare(tmp_path))
     assert code == 0, err
-    said = [line for line in out.splitlines() if line.startswith("verdict     ")]
-    assert re.search(r"all 20 validation rows are answered '(yes|no)': try --class-weights balanced", said[0])
+    message = [line for line in out.splitlines() if line.startswith("verdict     ")]
+    assert re.search(r"all 20 validation rows are answered '(yes|no)': try --class-weights balanced", message[0])
     code, out, err = begin(cli, tiny_bert, rare(tmp_path), "--json", out="again")
-    assert code == 0 and json.loads(out)["metrics"]["verdicts"] == [line.removeprefix("verdict     ") for line in said]
+    assert code == 0 and json.loads(out)["metrics"]["verdicts"] == [line.removeprefix("verdict     ") for line in message]
 
 
 def test_a_plateau_of_the_metric_does_not_end_a_run_whose_loss_falls(tiny_bert, tmp_path):
-    """The accuracy stands at that of the majority while the loss falls; then the rare class is learnt."""
+    """The accuracy stands at that of the majority while the loss falls; then the rare class is predicted."""
     train, dev = rare(tmp_path, count=160)[1::2]
     knobs = {"train": str(train), "validation": str(dev), "epochs": 30, "batch_size": 16, "lr": 5e-4, "patience": 2}
     result = workflow.finetune(str(tiny_bert), config=knobs, out=tmp_path / "run", offline=True)

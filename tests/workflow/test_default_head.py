@@ -50,9 +50,9 @@ def test_a_pre_trained_model_does_what_its_class_does(kind, text, keys):
 def test_a_model_of_another_tool_does_its_trained_task(kind, lesson, tmp_path):
     """Without the card the class in the config decides; labels are what the config calls them."""
     model = families.trained_run(kind, lesson)[0].run.model
-    texts, pairs = families.asked(lesson, families.LESSONS[lesson][1](4))
-    theirs = workflow.infer(str(copy(model, tmp_path / "theirs")), texts, pairs=pairs)
-    for answer, expected in zip(theirs, workflow.infer(str(model), texts, pairs=pairs), strict=True):
+    texts, pairs = families.inputs_of(lesson, families.LESSONS[lesson][1](4))
+    reference = workflow.infer(str(copy(model, tmp_path / "theirs")), texts, pairs=pairs)
+    for answer, expected in zip(reference, workflow.infer(str(model), texts, pairs=pairs), strict=True):
         if lesson == "generate":  # how many tokens were wanted stood in the card
             assert answer["text"].startswith(expected["text"])
         elif lesson == "tag":

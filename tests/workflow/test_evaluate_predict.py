@@ -83,8 +83,8 @@ def test_predict_keeps_rows_order_and_columns(tiny_run, tmp_path):
         writer.writerows(rows)
     assert workflow.predict(str(tiny_run), str(source), out=tmp_path / "out.csv") == 50
     with open(tmp_path / "out.csv", newline="", encoding="utf-8") as handle:
-        made = list(csv.DictReader(handle))
-    assert list(made[0]) == [
+        result = list(csv.DictReader(handle))
+    assert list(result[0]) == [
         "id",
         "sentence",
         "label",
@@ -94,7 +94,7 @@ def test_predict_keeps_rows_order_and_columns(tiny_run, tmp_path):
         "probability_positive",
     ]
     answers = workflow.infer(str(tiny_run), [row["sentence"] for row in rows])
-    for row, line, answer in zip(rows, made, answers, strict=True):
+    for row, line, answer in zip(rows, result, answers, strict=True):
         assert [line[key] for key in row] == list(row.values())
         assert line["predicted_label"] == answer["label"]
         assert float(line["probability"]) == pytest.approx(answer["probability"], abs=1e-6)
@@ -164,12 +164,12 @@ def test_a_row_that_the_head_refuses_is_blank_and_its_neighbours_are_answered(tm
     model = families.trained_run("bert", "fill")[0].run.path
     texts = ["the red [MASK]", "no blank here", "", "[MASK] red cat"]
     source = families.write_jsonl(tmp_path / "ask.jsonl", [{"text": text} for text in texts])
-    said: list[Event] = []
-    workflow.predict(str(model), str(source), out=tmp_path / "out.jsonl", progress=said.append)
+    message: list[Event] = []
+    workflow.predict(str(model), str(source), out=tmp_path / "out.jsonl", progress=message.append)
     rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()]
     assert [row["text"] for row in rows] == texts
     assert [row["masks"] is None for row in rows] == [False, True, True, False]
-    (notice,) = [event.text for event in said if "cannot be answered" in event.text]
+    (notice,) = [event.text for event in message if "cannot be answered" in event.text]
     assert "2 of 4 rows of" in notice and "the first is line 2: no [MASK] in 'no blank here'" in notice
     families.write_jsonl(source, [{"text": "none"}])
     with pytest.raises(DataError, match="no .MASK. in 'none'"):

@@ -115,7 +115,7 @@ def test_predict_writes_its_columns_and_leaves_blank_rows_their_line(lesson, tmp
     """CSV and JSON Lines hold the same; each row is answered as infer answers it, however many blank ones stand between."""
     rows = rows_of(lesson, 12)
     first = families.ASKED[lesson][0]
-    texts, pairs = families.asked(lesson, rows)
+    texts, pairs = families.inputs_of(lesson, rows)
     if lesson == "fill":
         rows = [{"text": text} for text in texts]
     blank = {**rows[0], first: ["", " "] if lesson == "tag" else " "}
@@ -125,15 +125,15 @@ def test_predict_writes_its_columns_and_leaves_blank_rows_their_line(lesson, tmp
     assert workflow.predict(run, str(source), out=tmp_path / "out.jsonl", progress=events.append) == 14
     assert "2 of 14 rows of" in next(event.text for event in events if "cannot be answered" in event.text)
     workflow.predict(run, str(source), out=tmp_path / "out.csv")
-    made = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    result = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     with open(tmp_path / "out.csv", newline="", encoding="utf-8") as handle:
         cells = list(csv.DictReader(handle))
-    assert list(made[0]) == list(cells[0]) == [*rows[0], *NEW[lesson]]
+    assert list(result[0]) == list(cells[0]) == [*rows[0], *NEW[lesson]]
     for number in (5, 13):
-        assert all(made[number][name] is None and cells[number][name] == "" for name in NEW[lesson])
-    del made[13], made[5]
+        assert all(result[number][name] is None and cells[number][name] == "" for name in NEW[lesson])
+    del result[13], result[5]
     answers = workflow.infer(run, texts, pairs=pairs)
-    for line, row, answer in zip(made, rows, answers, strict=True):
+    for line, row, answer in zip(result, rows, answers, strict=True):
         assert {name: line[name] for name in row} == row
         name = NEW[lesson][0]
         key = name.removeprefix("predicted_")
@@ -164,9 +164,9 @@ def test_vectors_go_into_an_array(tmp_path):
     out = tmp_path / "vectors.npy"
     run = str(run_of("embed").path)
     workflow.predict(run, str(source), out=out, column={"text": "text"})
-    made = np.load(out)
-    assert made.shape == (3, 48) and np.isnan(made[1]).all()
-    assert np.allclose(made[[0, 2]], workflow.embed(run, ["the red cat", "the blue dog"]), atol=1e-6)
+    result = np.load(out)
+    assert result.shape == (3, 48) and np.isnan(result[1]).all()
+    assert np.allclose(result[[0, 2]], workflow.embed(run, ["the red cat", "the blue dog"]), atol=1e-6)
 
 
 def test_answers_go_where_the_file_has_a_column_of_that_name(tmp_path):

@@ -21,7 +21,7 @@ LESSONS_OF = {
 FOUR = ("bert", "roberta", "gpt2", "t5")
 HEADS_OF = {family.name: family.heads for family in FAMILIES if family.name in (*FOUR, "xlm-roberta")}
 TAUGHT = [(name, lesson) for name in FOUR for head in HEADS_OF[name] for lesson in LESSONS_OF[head]]
-LEARNT = [  # each head at home, and one or two of each other family; the others are learnt in the slow tests
+MEMORIZED = [  # each head at home, and one or two of each other family; the others are trained in the slow tests
     *(pair for pair in TAUGHT if pair[0] == "bert"),
     *(("roberta", "answer"), ("gpt2", "generate"), ("gpt2", "classify"), ("t5", "text2text"), ("xlm-roberta", "answer")),
 ]
@@ -34,7 +34,7 @@ def test_every_head_of_the_four_families_is_taught():
 
 
 def run_of(kind, lesson):
-    return (families.trained_run if (kind, lesson) in LEARNT else families.short_run)(kind, lesson)[0].run
+    return (families.trained_run if (kind, lesson) in MEMORIZED else families.short_run)(kind, lesson)[0].run
 
 
 each_lesson = pytest.mark.parametrize(("kind", "lesson"), [*TAUGHT, *BESIDES])
@@ -51,8 +51,8 @@ def is_right(lesson, answer, row):
     if lesson == "tag":
         return answer["tags"] == row["tags"]
     if lesson == "answer":
-        place = row["context"][answer["start"] : answer["end"]]
-        return answer["answer"] == place == row["answers"]["text"][0]
+        location = row["context"][answer["start"] : answer["end"]]
+        return answer["answer"] == location == row["answers"]["text"][0]
     if lesson == "fill":
         return answer["masks"][0]["fills"][0]["token"] == row["text"].split()[0]
     return answer["text"] == (row["completion"] if lesson == "generate" else row["target"])
@@ -60,7 +60,7 @@ def is_right(lesson, answer, row):
 
 @pytest.mark.parametrize(
     ("kind", "lesson"),
-    [pair if pair in LEARNT else pytest.param(*pair, marks=pytest.mark.slow) for pair in (*TAUGHT, *BESIDES)],
+    [pair if pair in MEMORIZED else pytest.param(*pair, marks=pytest.mark.slow) for pair in (*TAUGHT, *BESIDES)],
 )
 def test_it_memorizes_64_rows(kind, lesson):
     result, _ = families.trained_run(kind, lesson)
@@ -72,7 +72,7 @@ def test_it_memorizes_64_rows(kind, lesson):
     else:
         assert measured["rows"] == 64
         assert measured["loss"] < 0.05
-    texts, pairs = families.asked(lesson, rows)
+    texts, pairs = families.inputs_of(lesson, rows)
     answers = workflow.infer(str(result.run.path), texts, pairs=pairs)
     assert sum(is_right(lesson, *pair) for pair in zip(answers, rows, strict=True)) >= (60 if lesson == "fill" else 64)
 
@@ -81,7 +81,7 @@ def test_it_memorizes_64_rows(kind, lesson):
 def test_saved_it_answers_the_same(kind, lesson, tmp_path):
     """The best checkpoint, which is the model of the run; and the last one, which is put together from its parts."""
     run = run_of(kind, lesson).path
-    texts, pairs = families.asked(lesson, families.LESSONS[lesson][1](8))
+    texts, pairs = families.inputs_of(lesson, families.LESSONS[lesson][1](8))
     expected = workflow.infer(str(run), texts, pairs=pairs)
     for checkpoint in ("best", "last"):
         saved = workflow.save(run, out=tmp_path / checkpoint, checkpoint=checkpoint)
@@ -100,7 +100,7 @@ def test_plain_transformers_give_the_same_outputs(kind, lesson):
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     loaded = workflow.load(str(folder))
     assert type(plain) is type(loaded.model)
-    texts, pairs = families.asked(lesson, families.LESSONS[lesson][1](1))
+    texts, pairs = families.inputs_of(lesson, families.LESSONS[lesson][1](1))
     [answer] = workflow.infer(loaded, texts, pairs=pairs)
     text = loaded.head_config.prefix + texts[0].replace("[MASK]", tokenizer.mask_token or "")
     with torch.inference_mode():
@@ -147,8 +147,8 @@ def same_fill(plain, tokenizer, text, pair, answer):
 
 def same_text(plain, tokenizer, text, pair, answer):
     encoded = tokenizer(text, return_tensors="pt")
-    made = plain.generate(**encoded, max_new_tokens=8, do_sample=False, pad_token_id=plain.config.pad_token_id)[0]
-    ids = made if plain.config.is_encoder_decoder else made[encoded["input_ids"].shape[1] :]
+    created = plain.generate(**encoded, max_new_tokens=8, do_sample=False, pad_token_id=plain.config.pad_token_id)[0]
+    ids = created if plain.config.is_encoder_decoder else created[encoded["input_ids"].shape[1] :]
     assert tokenizer.decode(ids, skip_special_tokens=True) == answer["text"]
 
 

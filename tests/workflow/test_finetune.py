@@ -42,9 +42,9 @@ def test_minilm_learns_the_bundled_task_and_answers(tmp_path):
     )
     assert result.metrics["validation"]["majority_baseline"]["accuracy"] == pytest.approx(0.5, abs=0.1)
     assert result.metrics["validation"]["accuracy"] > 0.68
-    said = [event.text for event in events if event.kind == "notice"]
-    assert {said[0].split("'")[1], said[1].split("'")[1]} == {"sst2", "bert"}
-    assert all(text.startswith("stand-in: ") for text in said[:2])
+    message = [event.text for event in events if event.kind == "notice"]
+    assert {message[0].split("'")[1], message[1].split("'")[1]} == {"sst2", "bert"}
+    assert all(text.startswith("stand-in: ") for text in message[:2])
     head_config = json.loads((result.run.model / "hftool.json").read_text())
     assert head_config["stand_in"] == {"model": "minilm for bert", "data": "sst2-mini for sst2"}
     assert json.loads(result.run.manifest.read_text())["stand_in"] == head_config["stand_in"]
@@ -74,11 +74,11 @@ def test_saved_model_gives_the_same_logits_with_plain_transformers(tiny_run):
     tokenizer = AutoTokenizer.from_pretrained(tiny_run / "model")
     assert plain.config.id2label == {0: "negative", 1: "positive"}
     with torch.inference_mode():
-        theirs = plain(**tokenizer(texts, padding=True, return_tensors="pt")).logits
+        reference = plain(**tokenizer(texts, padding=True, return_tensors="pt")).logits
         ours = loaded.model(**tokenizer(texts, padding=True, return_tensors="pt")).logits
-    assert torch.equal(theirs, ours)
+    assert torch.equal(reference, ours)
     answers = workflow.infer(loaded, texts)
-    for answer, row in zip(answers, theirs.softmax(-1).tolist(), strict=True):
+    for answer, row in zip(answers, reference.softmax(-1).tolist(), strict=True):
         assert list(answer["probabilities"].values()) == pytest.approx(row, abs=1e-5)
 
 

@@ -46,9 +46,9 @@ def rows(lesson):
 )
 def test_the_columns_decide_with_a_notice(kind, lesson, head, tmp_path):
     path = families.write_jsonl(tmp_path / "rows.jsonl", rows(lesson))
-    head_config, said, _ = train(kind, path, tmp_path)
+    head_config, message, _ = train(kind, path, tmp_path)
     assert head_config["head"] == head
-    assert f"head: {head}, by the columns; --head decides" in said
+    assert f"head: {head}, by the columns; --head decides" in message
 
 
 @pytest.mark.parametrize(
@@ -56,10 +56,10 @@ def test_the_columns_decide_with_a_notice(kind, lesson, head, tmp_path):
 )
 def test_head_decides(kind, lesson, head, tmp_path):
     """Labelled texts are texts, too; and pairs with a number can be embedded."""
-    made = rows("embed" if head == "embed" else lesson)
-    head_config, said, _ = train(kind, families.write_jsonl(tmp_path / "rows.jsonl", made), tmp_path, head=head)
+    created = rows("embed" if head == "embed" else lesson)
+    head_config, message, _ = train(kind, families.write_jsonl(tmp_path / "rows.jsonl", created), tmp_path, head=head)
     assert head_config["head"] == head
-    assert not [text for text in said if text.startswith("head: ")]
+    assert not [text for text in message if text.startswith("head: ")]
 
 
 def test_columns_that_no_head_of_the_family_takes_are_an_error(tmp_path):
@@ -74,15 +74,15 @@ def test_columns_that_no_head_of_the_family_takes_are_an_error(tmp_path):
 def provenance(lines, seed=0):
     """Lines as in wikitext: headings, blank lines, paragraphs of one line each."""
     draw = random.Random(seed)
-    made = []
+    created = []
     for i in range(lines):
         words = " ".join(draw.choice(families.THINGS + families.COLOURS) for _ in range(12))
-        made += [f" = {draw.choice(families.PLACES)} {i} = ", "", f" the {words} . ", ""]
-    return "\n".join(made) + "\n"
+        created += [f" = {draw.choice(families.PLACES)} {i} = ", "", f" the {words} . ", ""]
+    return "\n".join(created) + "\n"
 
 
 @pytest.mark.parametrize(("kind", "head"), [("gpt2", "generate"), ("bert", "fill")])
-def test_running_text_is_learnt_in_blocks_across_its_lines(kind, head, tmp_path):
+def test_running_text_is_packed_into_blocks_across_its_lines(kind, head, tmp_path):
     path = tmp_path / "wiki.txt"
     path.write_text(provenance(120), encoding="utf-8")
     held = tmp_path / "held.txt"
@@ -97,8 +97,8 @@ def test_running_text_is_learnt_in_blocks_across_its_lines(kind, head, tmp_path)
 
 def test_the_parts_of_a_column_go_by_dotted_names(tmp_path):
     """translation: {"en": ..., "de": ...}, as WMT has it; what was trained so is measured and answered so."""
-    made = [{"id": i, "translation": {"en": row["source"], "de": row["target"]}} for i, row in enumerate(rows("text2text"))]
-    path = families.write_jsonl(tmp_path / "wmt.jsonl", made)
+    created = [{"id": i, "translation": {"en": row["source"], "de": row["target"]}} for i, row in enumerate(rows("text2text"))]
+    path = families.write_jsonl(tmp_path / "wmt.jsonl", created)
     columns = {"source": "translation.en", "target": "translation.de"}
     head_config, _, result = train("t5", path, tmp_path, columns=columns, prefix="translate English to German: ")
     assert (head_config["head"], head_config["columns"]) == ("text2text", columns)
@@ -106,7 +106,7 @@ def test_the_parts_of_a_column_go_by_dotted_names(tmp_path):
     assert workflow.evaluate(run, str(path), limit=4).metrics["rows"] == 4
     assert workflow.predict(run, str(path), out=tmp_path / "out.jsonl") == 64
     line = json.loads((tmp_path / "out.jsonl").read_text().splitlines()[0])
-    assert line["text"] == workflow.infer(run, [made[0]["translation"]["en"]])[0]["text"]
+    assert line["text"] == workflow.infer(run, [created[0]["translation"]["en"]])[0]["text"]
     with pytest.raises(DataError, match="has no column 'translatoin.en'"):
         train("t5", path, tmp_path / "none", columns={**columns, "source": "translatoin.en"})
 
@@ -117,8 +117,8 @@ def test_pairs_with_scores_are_embedded_on_the_scale_of_the_labels(tmp_path):
     path = tmp_path / "stsb.csv"
     path.write_text("\n".join(["sentence1,sentence2,score", *lines]) + "\n", encoding="utf-8")
     knobs = {"epochs": 15, "lr": 1e-3, "batch_size": 8, "max_steps": None, "eval_steps": 1000, "validation": str(path)}
-    head_config, said, result = train("bert", path, tmp_path, head="embed", **knobs)
-    assert "labels: numbers from 1 to 5 (the model will answer a number)" in said
+    head_config, message, result = train("bert", path, tmp_path, head="embed", **knobs)
+    assert "labels: numbers from 1 to 5 (the model will answer a number)" in message
     assert (head_config["label_range"], head_config["labels"]) == ([1.0, 5.0], [])
     assert result.metrics["validation"]["spearman"] > 0.8
     run = str(result.run.path)

@@ -62,11 +62,11 @@ def test_finetune_from_the_hub_then_offline(hub, tmp_path):
     manifest = json.loads((tmp_path / "first" / "manifest.json").read_text())
     assert manifest["base"] == "ann/tiny" and len(manifest["revision"]) == 40
     assert f"ann/tiny@{manifest['revision']}" in (tmp_path / "first" / "config.yaml").read_text()
-    asked = len(hub.requests)
+    queries = len(hub.requests)
     assert not any("cola" in str(request) for request in hub.requests)
     again = hftool("finetune", "--config", "first/config.yaml", "--out", "second", "--offline", "--no-fallback", "--json")
     assert again.returncode == 0, again.stderr
-    assert len(hub.requests) == asked
+    assert len(hub.requests) == queries
     model = [(tmp_path / run / "model" / "model.safetensors").read_bytes() for run in ("first", "second")]
     assert model[0] == model[1]
     unknown = hftool("finetune", "ann/none", "sst2", "--out", "third")

@@ -37,7 +37,7 @@ def test_infer_of_an_empty_text_is_an_error_that_counts(tiny_run):
         workflow.infer(str(tiny_run), ["fine", "  "])
 
 
-def test_infer_answers_awkward_texts(tiny_run):
+def test_infer_answers_unusual_texts(tiny_run):
     texts = ["🎬👩‍👩‍👧", "فيلم رائع", "half \ud83d of a character", "x" * 100_000, "\ufeffa film", "a\x00b", "é́́"]
     answers = workflow.infer(str(tiny_run), texts)
     assert len(answers) == len(texts)
@@ -72,9 +72,9 @@ def test_anything_but_lists_of_texts_is_a_usage_error(texts, pairs, tiny_run):
 
 def test_tokenize_of_a_pair_cuts_the_longer_text(tiny_bert):
     classifier = workflow.load(str(tiny_bert), head="classify")
-    made = workflow.tokenize(classifier, ["a warm funny film"], pairs=["a joy"], max_length=7)[0]
-    assert made.tokens == ["[CLS]", "a", "warm", "[SEP]", "a", "joy", "[SEP]"]
-    assert made.cut == ["funny", "film"]
+    result = workflow.tokenize(classifier, ["a warm funny film"], pairs=["a joy"], max_length=7)[0]
+    assert result.tokens == ["[CLS]", "a", "warm", "[SEP]", "a", "joy", "[SEP]"]
+    assert result.cut == ["funny", "film"]
 
 
 def strange(folder, **changes):
@@ -95,9 +95,9 @@ def test_a_classifier_of_another_tool_answers_with_its_own_labels(tiny_run, tmp_
     names = {"0": "NEGATIVE", "1": "POSITIVE"}
     model = strange(tmp_path / "theirs", source=tiny_run / "model", id2label=names, label2id={"NEGATIVE": 0, "POSITIVE": 1})
     ours = workflow.infer(str(tiny_run), ["a warm funny film"])[0]
-    theirs = workflow.infer(model, ["a warm funny film"])[0]
-    assert list(theirs["probabilities"]) == ["NEGATIVE", "POSITIVE"]
-    assert list(theirs["probabilities"].values()) == pytest.approx(list(ours["probabilities"].values()))
+    reference = workflow.infer(model, ["a warm funny film"])[0]
+    assert list(reference["probabilities"]) == ["NEGATIVE", "POSITIVE"]
+    assert list(reference["probabilities"].values()) == pytest.approx(list(ours["probabilities"].values()))
     assert workflow.evaluate(model, "sst2-mini", split="test", limit=20).metrics["rows"] == 20
 
 

@@ -26,8 +26,8 @@ def test_numbers_in_the_data_can_be_given_names(tmp_path):
     rows = [{"tokens": ["Ann", "met", "Bob"], "ner_tags": [1, 0, 1]}, {"tokens": ["a", "Bob"], "ner_tags": [0, 1]}] * 10
     path = families.write_jsonl(tmp_path / "tags.jsonl", rows)
     config = {"train": str(path), "validation": str(path), "allow_leak": True, "max_steps": 1, "labels": ("O", "B-PER")}
-    made = workflow.finetune(str(families.folder("bert")), config=config, out=tmp_path / "run")
-    assert set(made.metrics["validation"]["by_type"]) <= {"PER"}
+    result = workflow.finetune(str(families.folder("bert")), config=config, out=tmp_path / "run")
+    assert set(result.metrics["validation"]["by_type"]) <= {"PER"}
 
 
 def test_labels_and_class_weights_for_regression_are_refused(tmp_path):
@@ -121,8 +121,8 @@ def test_a_model_of_single_texts_is_measured_on_single_texts(tmp_path):
 def test_an_empty_text_beside_a_pair_has_an_empty_line(cli, verb, lesson):
     run = families.trained_run("bert", lesson)[0].run.path
     code, out, err = cli(verb, run, "", "--pair", "the cat is warm", "--json")
-    (made,) = json.loads(out)["answers"]
-    assert code == 0 and made in ({"text": "", "label": None}, {"question": "", "answer": None}), err
+    (result,) = json.loads(out)["answers"]
+    assert code == 0 and result in ({"text": "", "label": None}, {"question": "", "answer": None}), err
 
 
 def test_answers_too_long_for_the_windows_are_counted_in_a_notice(tmp_path):

@@ -68,8 +68,8 @@ def begin_to_serve(folder):
     from hftool.server.metrics import Stats
 
     serving = importlib.import_module("hftool.workflow._serve")
-    place = resolve_model(str(folder), head=None, offline=True, fallback=False, progress=silent)
-    serving._served("m", place, serving._load(place, "cpu", silent), Limits(), Stats())
+    path = resolve_model(str(folder), head=None, offline=True, fallback=False, progress=silent)
+    serving._served("m", path, serving._load(path, "cpu", silent), Limits(), Stats())
 
 
 def peak():
@@ -109,22 +109,22 @@ def run(numbers, sources, here, cli):
         draw = random.Random(number)
         source, head = draw.choice(sources)
         verb = VERBS[number % len(VERBS)]
-        said = write_mutated(source, here / "model", draw)
+        message = write_mutated(source, here / "model", draw)
         row = ROWS.get(head, {"text": "the red cat", "sentence": "a warm film"})
         try:
             wrong = trouble(verb, here / "model", row, here, cli)
         except Exception as error:
             wrong = repr(error)
-        found += [f"{number}: {verb} {source.name}, {said}: {wrong}"] if wrong else []
+        found += [f"{number}: {verb} {source.name}, {message}: {wrong}"] if wrong else []
     return found
 
 
 @pytest.fixture
 def quick_export(monkeypatch):
-    def begun(*given, **options):
+    def stop_at_begin(*given, **options):
         raise Begun("the export has begun")
 
-    monkeypatch.setattr(importlib.import_module("hftool.workflow._export").graphs, "export", begun)
+    monkeypatch.setattr(importlib.import_module("hftool.workflow._export").graphs, "export", stop_at_begin)
 
 
 @pytest.fixture

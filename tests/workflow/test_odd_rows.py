@@ -1,4 +1,4 @@
-"""Awkward rows under every head: kept, or set aside with line and reason; never a traceback, never a lost line."""
+"""Awkward rows under every head: kept, or rejected with line and reason; never a traceback, never a lost line."""
 
 import json
 
@@ -23,16 +23,16 @@ ROLES = {  # the columns that take a turn at being awkward
     "embed": ("sentence1", "sentence2"),
 }
 LESSONS = pytest.mark.parametrize("lesson", families.LESSONS)
-ROWS = 1100  # one in a hundred may be set aside
+ROWS = 1100  # one in a hundred may be rejected
 
 
-def awkward_rows(lesson):
+def unusual_rows(lesson):
     """-> 1100 good rows, then for each column a row with each blank and each strange text; and the lines of the blank ones."""
-    made = [dict(row) for row in (families.LESSONS[lesson][1]() * (ROWS // 64 + 1))[:ROWS]]
+    result = [dict(row) for row in (families.LESSONS[lesson][1]() * (ROWS // 64 + 1))[:ROWS]]
     blank = []
     for column in ROLES[lesson]:
         for text in [*BLANK, *STRANGE]:
-            row = json.loads(json.dumps(made[0]))
+            row = json.loads(json.dumps(result[0]))
             if lesson == "tag":
                 row = {"tokens": [text], "tags": ["O"]} if text in BLANK else {"tokens": [text, "rome"], "tags": ["O", "B-LOC"]}
             elif column == "context" and text not in BLANK:
@@ -40,14 +40,14 @@ def awkward_rows(lesson):
                 row["answers"] = {"text": ["rome"], "answer_start": [row["context"].index("rome")]}
             else:
                 row[column] = text
-            made.append(row)
-            blank += [len(made)] if text in BLANK else []
-    return made, blank
+            result.append(row)
+            blank += [len(result)] if text in BLANK else []
+    return result, blank
 
 
 @LESSONS
-def test_awkward_rows_are_trained_on_or_set_aside_and_all_answered(lesson, tmp_path):
-    rows, blank = awkward_rows(lesson)
+def test_unusual_rows_are_trained_on_or_rejected_and_all_answered(lesson, tmp_path):
+    rows, blank = unusual_rows(lesson)
     path = families.write_jsonl(tmp_path / "rows.jsonl", rows)
     config = {"max_steps": 1, "batch_size": 4, "allow_leak": True, "train": str(path), "validation_share": 0.05}
     run = workflow.finetune(
@@ -56,12 +56,12 @@ def test_awkward_rows_are_trained_on_or_set_aside_and_all_answered(lesson, tmp_p
     rejected = [json.loads(line) for line in run.rejected.read_text(encoding="utf-8").splitlines()]
     assert [row["row"] for row in rejected] == blank
     assert all(row["reason"].startswith("no t") for row in rejected)
-    source = families.write_jsonl(tmp_path / "ask.jsonl", asked(lesson, rows[ROWS - 2 :]))
+    source = families.write_jsonl(tmp_path / "ask.jsonl", inputs_for(lesson, rows[ROWS - 2 :]))
     assert workflow.predict(str(run.path), str(source), out=tmp_path / "out.csv") == len(rows) - ROWS + 2
     assert workflow.predict(str(run.path), str(source), out=tmp_path / "out.jsonl") == len(rows) - ROWS + 2
 
 
-def asked(lesson, rows):
+def inputs_for(lesson, rows):
     """What is to be answered: with a mask where masks are filled; prompts that a small model can take."""
     if lesson == "fill":
         return [{"text": f"{row['text']} [MASK]"} for row in rows]
@@ -71,7 +71,7 @@ def asked(lesson, rows):
 
 
 @LESSONS
-def test_awkward_texts_are_answered(lesson):
+def test_unusual_texts_are_answered(lesson):
     model = workflow.load(str(families.trained_run(KINDS.get(lesson, "bert"), lesson)[0].run.path))
     texts = STRANGE if lesson != "generate" else [text[:20] for text in STRANGE]
     texts = [f"{text} [MASK]" for text in texts] if lesson == "fill" else texts
@@ -135,7 +135,7 @@ def test_tags_that_are_numbers_or_have_no_letters_before_them(tmp_path):
         assert set(workflow.infer(str(run.path), ["ann went to rome ."])[0]["tags"]) <= set(labels)
 
 
-def test_a_question_without_an_answer_is_learnt_and_answered_with_none(tmp_path):
+def test_a_question_without_an_answer_is_trained_on_and_answered_with_none(tmp_path):
     rows = families.answer_rows()
     for row in rows[3::4]:
         row |= {"question": "why ?", "answers": {"text": [], "answer_start": []}}

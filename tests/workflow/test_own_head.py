@@ -14,7 +14,7 @@ LM_HEAD = "lm_head.weight"
 # the family, its embedding, its output weights, its head, and what config.json says
 KINDS = {
     "T5 1.1": ("t5", "shared.weight", LM_HEAD, "text2text", {"tie_word_embeddings": False}),
-    "T5 with a head of its own": ("t5", "shared.weight", LM_HEAD, "text2text", {}),
+    "T5 with its own head": ("t5", "shared.weight", LM_HEAD, "text2text", {}),
     "mT5": ("t5", "shared.weight", LM_HEAD, "text2text", {"model_type": "mt5", "tie_word_embeddings": False}),
     "GPT-2 untied": ("gpt2", "transformer.wte.weight", LM_HEAD, "generate", {"tie_word_embeddings": False}),
     "GPT-2, unsaid": ("gpt2", "transformer.wte.weight", LM_HEAD, "generate", {}),
@@ -48,8 +48,8 @@ def train(kind, lora, tmp_path):
     head = KINDS[kind][3]
     rows = str(families.write_jsonl(tmp_path / "rows.jsonl", ROWS[head](16)))
     config = {"train": rows, "validation": rows, "allow_leak": True, "lora": lora, "batch_size": 8, "lr": 3e-3, "epochs": 2}
-    made = checkpoint(kind, tmp_path / "base")
-    return made, workflow.finetune(str(made), config=config, head=head, out=tmp_path / "run", offline=True).run.path
+    result = checkpoint(kind, tmp_path / "base")
+    return result, workflow.finetune(str(result), config=config, head=head, out=tmp_path / "run", offline=True).run.path
 
 
 @pytest.mark.parametrize(("kind", "lora"), CASES)
@@ -84,7 +84,7 @@ def assert_saved(folder, weights):
 
 def test_a_head_that_is_stored_twice_is_counted_once(tmp_path):
     """Old files have tied weights under each of their names."""
-    folder = checkpoint("T5 with a head of its own", tmp_path / "model")
+    folder = checkpoint("T5 with its own head", tmp_path / "model")
     weights = load_file(folder / "model.safetensors")
     copies = {name: weights["shared.weight"].clone() for name in ("lm_head.weight", "encoder.embed_tokens.weight")}
     save_file(weights | copies, folder / "model.safetensors", metadata={"format": "pt"})
@@ -105,7 +105,7 @@ def test_lora_leaves_the_vocabulary_as_it_was(tmp_path):
 def test_its_export_writes_the_same_texts(kind, tmp_path):
     head = KINDS[kind][3]
     _, run = train(kind, 0, tmp_path)
-    made = workflow.export(str(run), out=tmp_path / "onnx")
-    assert made.report["model"]["parameters"] == workflow.info(str(run))["parameters"]
-    texts = [[answer["text"] for answer in workflow.infer(str(model), ASKED[head])] for model in (run, made.path)]
+    result = workflow.export(str(run), out=tmp_path / "onnx")
+    assert result.report["model"]["parameters"] == workflow.info(str(run))["parameters"]
+    texts = [[answer["text"] for answer in workflow.infer(str(model), ASKED[head])] for model in (run, result.path)]
     assert texts[0] == texts[1]

@@ -78,14 +78,14 @@ def test_a_second_prefetch_finds_everything_cached(hub):
     assert [(one.kind, one.repo, one.already) for one in first] == [(*MODEL, False), (*DATA, False)]
     assert [one.revision for one in first] == [hub.revision(*MODEL), hub.revision(*DATA)]
     assert all(one.size > 100 for one in first)
-    asked = len(hub.requests)
+    count = len(hub.requests)
     again = workflow.prefetch("ann/tiny", ["ann/films"], offline=True)
-    assert [one.already for one in again] == [True, True] and len(hub.requests) == asked
+    assert [one.already for one in again] == [True, True] and len(hub.requests) == count
 
 
 def test_a_task_by_name_takes_its_own_part(hub):
     [_, data] = workflow.prefetch("ann/tiny", ["sst2"])
-    assert data.revision == GLUE and not hub.asked("cola")
+    assert data.revision == GLUE and not hub.requested("cola")
     again = workflow.prefetch("ann/tiny", ["sst2"], offline=True)
     assert again[1].already
 
@@ -132,7 +132,7 @@ def test_a_hostile_model_is_refused_at_once(hub, repos, cli):
 
 
 def test_offline_no_socket_is_opened_afterwards(hub, tmp_path):
-    """Fine-tuning, which loads most, in a process of its own in which every socket is seen."""
+    """Fine-tuning, which loads most, in its own process in which every socket is seen."""
     environment = {**os.environ, **hub.environment(tmp_path / "fresh")}
     for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", lockfile.VARIABLE):
         environment.pop(name, None)
@@ -158,8 +158,8 @@ def test_offline_no_socket_is_opened_afterwards(hub, tmp_path):
 
 def test_the_data_of_a_task_by_name_is_recorded_with_its_revision(hub, tmp_path):
     run = workflow.finetune("ann/tiny", "sst2", config={"max_steps": 1, "batch_size": 8}, out=tmp_path / "run").run
-    made = json.loads(run.manifest.read_text())
-    assert made["data_revision"] == f"nyu-mll/glue@{GLUE}:sst2" and made["revision"] == hub.revision(*MODEL)
+    result = json.loads(run.manifest.read_text())
+    assert result["data_revision"] == f"nyu-mll/glue@{GLUE}:sst2" and result["revision"] == hub.revision(*MODEL)
     text = (run.model / "README.md").read_text()
     assert f"nyu-mll/glue@{GLUE}:sst2" in text and "datasets:\n- nyu-mll/glue\n" in text and "base_model: ann/tiny\n" in text
 

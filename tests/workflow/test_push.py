@@ -17,10 +17,10 @@ REPO = ("model", "ann/films")
 
 @pytest.fixture
 def run(tiny_run, tmp_path):
-    made = shutil.copytree(tiny_run, tmp_path / "run")
-    (made / "rejected.jsonl").write_text('{"raw": "a secret"}\n')
-    (made / ".lock").write_text("1")
-    return made
+    result = shutil.copytree(tiny_run, tmp_path / "run")
+    (result / "rejected.jsonl").write_text('{"raw": "a secret"}\n')
+    (result / ".lock").write_text("1")
+    return result
 
 
 @pytest.fixture

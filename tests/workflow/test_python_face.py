@@ -31,7 +31,7 @@ def test_one_vector_and_one_similarity(tiny_bert):
 
 def test_one_question_with_its_context():
     model = hftool.load(families.trained_run("bert", "answer")[0].run.path)
-    questions, contexts = families.asked("answer", families.LESSONS["answer"][1](2))
+    questions, contexts = families.inputs_of("answer", families.LESSONS["answer"][1](2))
     assert hftool.answer(model, questions[0], contexts[0]) == hftool.answer(model, questions, contexts)[0]
 
 
@@ -65,16 +65,18 @@ def test_rows_in_memory_train_as_their_file_does(kind, tmp_path, tiny_bert):
 
     rows = {"dicts": list, "frame": pandas.DataFrame, "dataset": datasets.Dataset.from_list}[kind](ROWS)
     path = families.write_jsonl(tmp_path / "rows.jsonl", ROWS)
-    made, expected = (
+    result, expected = (
         hftool.finetune(tiny_bert, task, out=tmp_path / name, config=CONFIG) for task, name in ((rows, "a"), (path, "b"))
     )
-    assert made.metrics["validation"] == expected.metrics["validation"]
+    assert result.metrics["validation"] == expected.metrics["validation"]
     texts = [{"text": row["text"], "id": i} for i, row in enumerate(ROWS[:3])]
-    answers = hftool.predict(made, pandas.DataFrame(texts) if kind == "frame" else texts)
+    answers = hftool.predict(result, pandas.DataFrame(texts) if kind == "frame" else texts)
     assert [row["id"] for row in answers] == [0, 1, 2]
-    assert [row["label"] for row in answers] == [one["label"] for one in hftool.classify(made, [row["text"] for row in texts])]
-    assert hftool.predict(made, texts, out=tmp_path / "out.csv") == 3
-    assert hftool.evaluate(made, rows).metrics == hftool.evaluate(made, path).metrics
+    assert [row["label"] for row in answers] == [
+        one["label"] for one in hftool.classify(result, [row["text"] for row in texts])
+    ]
+    assert hftool.predict(result, texts, out=tmp_path / "out.csv") == 3
+    assert hftool.evaluate(result, rows).metrics == hftool.evaluate(result, path).metrics
 
 
 def test_a_run_on_rows_in_memory_is_resumed_with_the_same_rows_alone(tmp_path, tiny_bert, monkeypatch):
@@ -107,7 +109,7 @@ def test_no_rows_are_an_error(tiny_bert):
 
 def test_tokenize_shows_the_windows_of_a_tagger_and_cuts_nothing():
     run = families.trained_run("bert", "tag")[0].run.path
-    text = families.asked("tag", families.LESSONS["tag"][1](1))[0][0]
+    text = families.inputs_of("tag", families.LESSONS["tag"][1](1))[0][0]
     whole, cut = hftool.tokenize(run, text), hftool.tokenize(run, text, max_length=4)
     assert (whole.windows, whole.cut, cut.cut) == ([], [], []) and len(cut.windows) >= 1
     assert set(cut.tokens[1:-1]).union(*cut.windows) >= set(whole.tokens[1:-1])
@@ -123,7 +125,7 @@ def test_tokenize_keeps_the_end_of_a_prompt_and_the_end_token_of_t5():
 
 def test_tokenize_shows_a_question_with_its_context_in_windows():
     run = families.trained_run("bert", "answer")[0].run.path
-    [question], [context] = (texts[:1] for texts in families.asked("answer", families.LESSONS["answer"][1](1)))
+    [question], [context] = (texts[:1] for texts in families.inputs_of("answer", families.LESSONS["answer"][1](1)))
     whole = hftool.tokenize(run, question, pairs=context)
     assert whole.tokens[0] == "[CLS]" and whole.tokens.count("[SEP]") == 2 and whole.cut == []
     short = hftool.tokenize(run, question, pairs=context, max_length=12)

@@ -1,4 +1,4 @@
-"""Numbers are learnt on any scale: standardised inside, answered in the unit of the file by every verb."""
+"""Models are trained on numbers on any scale: standardised inside, answered in the unit of the file by every verb."""
 
 import dataclasses
 import json
@@ -112,7 +112,7 @@ def test_a_card_of_the_version_before_has_no_scale_and_answers_the_output(plain,
 
 @pytest.mark.parametrize("kind", ["bert", "roberta", "t5", "gpt2"])
 def test_training_a_trained_model_starts_from_its_predictions(tmp_path, kind):
-    """At a rate at which nothing is learnt: the head is converted to the new mean and scale, and answers the same numbers."""
+    """At a rate at which nothing is trained: the head is converted to the new mean and scale, and answers the same numbers."""
     first, scores, _ = trained(tmp_path, rows_of(1.0, 4.0), families.folder(kind), "first", epochs=2, lr=1e-3)
     again, same, notices = trained(tmp_path, rows_of(1.1, 4.5), first.run.path, "again", epochs=1, lr=1e-9)
     assert not any("moved onto" in text for text in notices)

@@ -26,9 +26,9 @@ def test_too_many_are_written_beside_the_run_and_the_error_names_the_file(cli, t
     write(tmp_path / "train.tsv", bad)
     for _ in range(2):  # the second time the file is there
         code, _, err = begin(cli, tiny_bert, "train.tsv", "--out", "runs/a")
-        said = err.splitlines()[-1]
-        assert code == 65 and f"train.tsv: {bad} of 40 rows cannot be used; the first is line 2: no text" in said, err
-        assert said.endswith("or allow a larger share with --max-rejected. All are in runs/a.rejected.jsonl")
+        message = err.splitlines()[-1]
+        assert code == 65 and f"train.tsv: {bad} of 40 rows cannot be used; the first is line 2: no text" in message, err
+        assert message.endswith("or allow a larger share with --max-rejected. All are in runs/a.rejected.jsonl")
         found = lines(tmp_path / "runs" / "a.rejected.jsonl")
         assert [row["row"] for row in found] == list(range(2, 2 + bad)) and found[0]["file"] == "train.tsv"
         assert not (tmp_path / "runs" / "a").exists()

@@ -168,19 +168,19 @@ def test_runs_of_the_version_before_are_resumed(tree, key):
     """Its manifest had paths as they were typed, and neither splits nor its own place."""
     begin()
     path = tree / "a" / "manifest.json"
-    made = json.loads(path.read_text(encoding="utf-8"))
-    (digest,) = made["data"].values()
-    del made["data_splits"], made["run"]
-    path.write_text(json.dumps(made | {"data": {key.format(tree): digest}}), encoding="utf-8")
+    created = json.loads(path.read_text(encoding="utf-8"))
+    (digest,) = created["data"].values()
+    del created["data_splits"], created["run"]
+    path.write_text(json.dumps(created | {"data": {key.format(tree): digest}}), encoding="utf-8")
     resumed("a")
 
 
 def test_a_changed_file_of_a_run_of_the_version_before_is_refused(tree):
     begin()
     path = tree / "a" / "manifest.json"
-    made = json.loads(path.read_text(encoding="utf-8"))
-    del made["data_splits"], made["run"]
-    path.write_text(json.dumps(made | {"data": {"reviews.tsv": "0" * 64}}), encoding="utf-8")
+    created = json.loads(path.read_text(encoding="utf-8"))
+    del created["data_splits"], created["run"]
+    path.write_text(json.dumps(created | {"data": {"reviews.tsv": "0" * 64}}), encoding="utf-8")
     with pytest.raises(ConfigError, match=r"has changed: 'reviews\.tsv'"):
         workflow.resume("a", offline=True)
 
@@ -191,17 +191,17 @@ def shards(tree):
     folder = tree / "shards"
     folder.mkdir()
     lines = [json.dumps({"text": row["sentence"], "label": row["label"]}) + "\n" for row in film_rows(48)]
-    for place, part in enumerate((lines[:20], lines[20:40])):
-        (folder / f"train-0000{place}-of-00002.jsonl").write_text("".join(part), encoding="utf-8")
+    for location, part in enumerate((lines[:20], lines[20:40])):
+        (folder / f"train-0000{location}-of-00002.jsonl").write_text("".join(part), encoding="utf-8")
     (folder / "validation.jsonl").write_text("".join(lines[40:]), encoding="utf-8")
     return folder
 
 
 def test_the_files_of_a_split_in_several_are_in_the_manifest_and_are_resumed(shards, tree, monkeypatch, tmp_path):
     begin(task="shards")
-    made = json.loads((tree / "a" / "manifest.json").read_text(encoding="utf-8"))
-    assert sorted(made["data"]) == sorted(map(str, shards.iterdir()))
-    assert len(made["data_splits"]) == 3
+    created = json.loads((tree / "a" / "manifest.json").read_text(encoding="utf-8"))
+    assert sorted(created["data"]) == sorted(map(str, shards.iterdir()))
+    assert len(created["data_splits"]) == 3
     monkeypatch.chdir(tmp_path)
     resumed("home/a")
 
@@ -216,11 +216,11 @@ def test_a_split_in_several_files_by_a_relative_name_is_resumed_from_elsewhere_a
     resumed("moved/a")
 
 
-@pytest.mark.parametrize("place", [0, 1])
-def test_a_changed_file_of_a_split_in_several_is_seen(shards, place):
+@pytest.mark.parametrize("location", [0, 1])
+def test_a_changed_file_of_a_split_in_several_is_seen(shards, location):
     begin(task="shards")
-    path = shards / f"train-0000{place}-of-00002.jsonl"
+    path = shards / f"train-0000{location}-of-00002.jsonl"
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     path.write_text("".join([*lines[1:], lines[0]]), encoding="utf-8")
-    with pytest.raises(ConfigError, match=rf"has changed: .*train-0000{place}-of-00002\.jsonl"):
+    with pytest.raises(ConfigError, match=rf"has changed: .*train-0000{location}-of-00002\.jsonl"):
         workflow.resume("a", offline=True)

@@ -87,9 +87,9 @@ def test_a_model_whose_hashes_were_changed_with_it_differs_from_its_run(run):
 
 
 def test_a_damaged_checkpoint_is_named(run):
-    place = next((run / "checkpoints").iterdir())
-    flip(place / "model.safetensors")
-    with pytest.raises(DataError, match=f"'{place}' is damaged: model.safetensors changed"):
+    location = next((run / "checkpoints").iterdir())
+    flip(location / "model.safetensors")
+    with pytest.raises(DataError, match=f"'{location}' is damaged: model.safetensors changed"):
         workflow.verify(run)
 
 
@@ -120,8 +120,8 @@ def test_a_base_of_an_older_hftool_has_no_hashes(run, tmp_path):
 
 
 def test_what_has_no_hashes_is_66(tiny_bert, tmp_path, cli):
-    for folder, said in ((tmp_path / "none", "there is no folder"), (tmp_path, "is no run, model or export")):
+    for folder, message in ((tmp_path / "none", "there is no folder"), (tmp_path, "is no run, model or export")):
         code, _, err = cli("verify", folder)
-        assert code == 66 and said in one_line(err)
+        assert code == 66 and message in one_line(err)
     with pytest.raises(InputMissing, match="nothing says how its files should be"):
         workflow.verify(tiny_bert)

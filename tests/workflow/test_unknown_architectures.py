@@ -19,7 +19,7 @@ def test_it_learns_by_the_same_heads(lesson):
     measured = result.metrics["validation"]
     assert measured["perplexity"] < 3 if lesson == "fill" else measured["loss"] < 0.05
     assert notices.count(FACTS) == 1
-    texts, pairs = families.asked(lesson, families.LESSONS[lesson][1](4))
+    texts, pairs = families.inputs_of(lesson, families.LESSONS[lesson][1](4))
     events = []
     assert len(workflow.infer(str(result.run.path), texts, pairs=pairs, progress=events.append)) == 4
     assert FACTS in [event.text for event in events]
@@ -110,9 +110,9 @@ def test_a_sentence_model_pools_as_it_was_trained(settings, pooling, tmp_path):
     assert np.array_equal(workflow.embed(loaded, texts), workflow.embed(folder, texts, pooling=pooling))
     rows = families.write_jsonl(tmp_path / "rows.jsonl", families.LESSONS["embed"][1](16))
     config = {"train": str(rows), "validation": str(rows), "allow_leak": True, "max_steps": 1}
-    made = workflow.finetune(folder, config=config, head="embed", out=tmp_path / "run")
-    assert workflow.load(str(made.run.path)).head_config.pooling == pooling
-    again = workflow.finetune(str(made.run.model), config=config, head="embed", out=tmp_path / "again")
+    created = workflow.finetune(folder, config=config, head="embed", out=tmp_path / "run")
+    assert workflow.load(str(created.run.path)).head_config.pooling == pooling
+    again = workflow.finetune(str(created.run.model), config=config, head="embed", out=tmp_path / "again")
     assert workflow.load(str(again.run.path)).head_config.pooling == pooling
 
 
@@ -134,9 +134,9 @@ def test_unsupported_parts_of_a_sentence_model_are_named(settings, last, missed,
 def test_a_sentence_model_that_is_damaged_or_leaves_its_folder(tmp_path):
     folder = _sentence_model(tmp_path / "model", SWITCHES, "Transformer", "Pooling")
     (tmp_path / "elsewhere").mkdir()
-    for place in ("../elsewhere", ".."):
-        (folder / place / "config.json").write_text(json.dumps(SWITCHES))
-        modules = [{"type": "sentence_transformers.models.Pooling", "path": place}]
+    for location in ("../elsewhere", ".."):
+        (folder / location / "config.json").write_text(json.dumps(SWITCHES))
+        modules = [{"type": "sentence_transformers.models.Pooling", "path": location}]
         (folder / "modules.json").write_text(json.dumps(modules))
         assert workflow.load(str(folder)).head_config.pooling == "mean"
     (folder / "modules.json").write_text("[")
@@ -162,10 +162,10 @@ def test_a_sentence_model_has_the_length_limit_of_its_config(limit, expected, tm
     (folder / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": limit}))
     loaded = workflow.load(str(folder))
     assert loaded.head_config.max_length == expected
-    (made,) = workflow.vectors(loaded, ["red " * 20])
-    assert made.get("cut") == (20 + 2 - 8 if expected == 8 else None)
+    (created,) = workflow.vectors(loaded, ["red " * 20])
+    assert created.get("cut") == (20 + 2 - 8 if expected == 8 else None)
     (tokens,) = workflow.tokenize(str(folder), ["red " * 20])  # what it reads
-    assert len(tokens.cut) == made.get("cut", 0)
+    assert len(tokens.cut) == created.get("cut", 0)
 
 
 def test_a_model_without_keys_and_values_does_not_write(tmp_path):
