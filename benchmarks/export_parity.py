@@ -27,7 +27,7 @@ from typing import Any
 from hftool import workflow
 from hftool.errors import HftoolError
 from hftool.machine import this_machine
-from hftool.registry.models import FAMILIES
+from hftool.registry.families import FAMILIES
 
 ROOT = Path(__file__).parent.parent
 PARTS = ("families", "minis", "sst2")

@@ -169,7 +169,7 @@ async def through_batcher(loaded: Any, rows: Sequence[Any], submitters: int) -> 
     """Seconds for the rows, submitted one by one, and the answers."""
     from hftool.server.batching.batcher import Batcher
     from hftool.server.limits import Limits
-    from hftool.server.metrics import Stats
+    from hftool.server.prometheus import Stats
     from hftool.workflow._load import make_predictor
 
     outcome: list[Any] = [None] * len(rows)

@@ -22,8 +22,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-# user and password of a URL, such as https://user:password@host
-CREDENTIALS = re.compile(r"(?<=://)[^\s/?#'\"]*@")
+from hftool.redaction import without_credentials
+
 # characters that would break a line or control a terminal: names in files and folders are untrusted
 UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
@@ -136,11 +136,6 @@ def did_you_mean(word: str, known: Iterable[str], *, otherwise: str = "") -> str
     """A hint with the closest match in `known`, or `otherwise`."""
     near = nearest(word, known)
     return f"Did you mean '{near}'?" if near else otherwise
-
-
-def without_credentials(text: str) -> str:
-    """`text` without the user and password of its URLs."""
-    return CREDENTIALS.sub("", text) if "://" in text else text
 
 
 def as_line(text: str) -> str:

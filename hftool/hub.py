@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import quote
 
 from hftool.errors import HubUnreachable, Refused, StorageError, UsageError, did_you_mean, listing
+from hftool.redaction import BEARER
 from hftool.safety import CONVERT, PICKLES
 from hftool.storage.run_folder import whole_file
 
@@ -26,7 +27,6 @@ SLOW = 20.0  # seconds until the response must be complete: some data sets have 
 TRIES = 2  # for the same bytes of a file
 CHUNK = 2**16  # bytes; an interrupted download keeps complete chunks
 NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*(@(?!.*\.\.)\w[\w./+-]*)?", re.ASCII)  # a branch becomes a path below `refs`
-BEARER = re.compile(r"Bearer [^\s'\"]+")
 REVISION = re.compile(r"[0-9a-f]{40}")
 TOKENIZERS = (
     *(("tokenizer.json",), ("vocab.txt",), ("vocab.json", "merges.txt")),

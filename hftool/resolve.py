@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from hftool import hub
-from hftool.data.readers.tables import FORMATS, Table, read_hub_folder, read_table, split_files
+from hftool.data.readers.formats import FORMATS
+from hftool.data.readers.tables import Table, read_hub_folder, read_table, split_files
 from hftool.errors import ConfigError, DataError, HubUnreachable, InputMissing, Refused, UsageError
 from hftool.lockfile import active_lock
 from hftool.models.checksums import SUMS, verify_checksums

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 import hftool
-from hftool.engines.cache import cache_name
+from hftool.engines.cache_argument import cache_name
 from hftool.models import Loaded
 from hftool.workflow.arguments import Model, Task
 

@@ -16,15 +16,16 @@ ROWS = (
     ("heads",),
     ("engines",),
     ("data", "models"),
-    ("lockfile",),
+    ("lockfile", "device"),
     ("hub", "machine"),
     ("safety",),
     ("storage",),
     ("registry", "config", "progress", "processes", "sampling"),
     ("errors",),
+    ("redaction",),
 )
 LEVEL = {package: len(ROWS) - number for number, row in enumerate(ROWS) for package in row}
-LIGHT = {"errors", "registry", "config", "storage", "progress", "processes", "sampling", "cli"}
+LIGHT = {"errors", "redaction", "registry", "config", "storage", "progress", "processes", "sampling", "cli"}
 STANDARD = {"typer"}
 
 

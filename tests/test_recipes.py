@@ -21,7 +21,8 @@ from hftool.errors import OutputUnavailable, UsageError
 from hftool.heads import get_head
 from hftool.inference.generation import generate
 from hftool.models import Loaded
-from hftool.registry.models import FAMILIES, get_model
+from hftool.registry.families import FAMILIES
+from hftool.registry.models import get_model
 from hftool.registry.tasks import get_task
 from hftool.sampling import SamplingParams
 from recipes import bert, gpt2, roberta, t5

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from hftool.cli.help import DATA, GENERATION
+from hftool.cli.offline import go_offline
 from hftool.cli.options import (
     SHARED,
     Column,
@@ -20,7 +21,6 @@ from hftool.cli.options import (
     column_mapping,
     extend_signature,
     fields_of,
-    go_offline,
     on_terminal,
     texts_or_stdin,
 )

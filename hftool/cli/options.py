@@ -132,15 +132,6 @@ KNOB_HEADINGS = {
 }
 
 
-def go_offline(offline: bool) -> None:
-    """Set the environment of the libraries, which read it once, at import."""
-    if offline:
-        os.environ["HF_HUB_OFFLINE"] = "1"
-        os.environ["HF_DATASETS_OFFLINE"] = "1"
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-
-
 def column_mapping(columns: list[str] | None, **short: str | None) -> dict[str, str]:
     """The mapping of --column role=name and its short forms. Raises UsageError."""
     mapping: dict[str, str] = {}

@@ -9,7 +9,8 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any
 
-from hftool.data.readers.tables import FORMATS, Row, replace_surrogates
+from hftool.data.readers.formats import FORMATS
+from hftool.data.readers.tables import Row, replace_surrogates
 from hftool.errors import DataError, UsageError
 from hftool.storage.run_folder import whole_file
 

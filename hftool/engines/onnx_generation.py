@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from hftool.engines.generation_state import end_ids, remaining_positions, start_id
+from hftool.engines.kv_cache import end_ids, remaining_positions, start_id
 from hftool.errors import DataError, brief
 
 REPAIR = "Export the model again"
@@ -38,7 +38,7 @@ class OnnxModel:
 
 
 class OnnxGenerationState:
-    """A generation in ONNX Runtime. See `hftool.engines.generation_state.GenerationState`.
+    """A generation in ONNX Runtime. See `hftool.engines.kv_cache.GenerationState`.
 
     Args:
         model: The graphs.

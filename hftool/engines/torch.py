@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import torch
 
-from hftool.engines.generation_state import TorchGenerationState
+from hftool.engines.kv_cache import TorchGenerationState
 from hftool.engines.unpadded import without_padding
 
 Batch = Mapping[str, torch.Tensor]

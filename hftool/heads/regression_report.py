@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from hftool.data.readers.tables import Row
-from hftool.heads.metrics import measure_numbers
+from hftool.heads.label_metrics import measure_numbers
 from hftool.heads.protocol import Answer, Metrics
 
 TEXTS = ("text", "text_pair")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from hftool.engines.generation_state import GenerationState
+from hftool.engines.kv_cache import GenerationState
 from hftool.heads.protocol import GeneratedText
 from hftool.inference.finite import check_finite
 from hftool.inference.stopping import IsCancelled, StoppingCriteria

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import torch
 
-from hftool.engines.generation_state import GenerationState
+from hftool.engines.kv_cache import GenerationState
 from hftool.heads.protocol import Batch, GeneratedText
 from hftool.inference.beam_search import beam_search
 from hftool.inference.stopping import IsCancelled, StoppingCriteria

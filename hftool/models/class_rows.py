@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hftool.errors import listing
-from hftool.models.families import natural_head_of
+from hftool.models.config_facts import natural_head_of
 from hftool.models.head_config import read_head_config
 from hftool.models.load import Loaded
 from hftool.models.stored_weights import Stored, read_stored

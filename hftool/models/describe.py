@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from hftool.errors import DataError, brief
-from hftool.models.families import family_of, read_config
+from hftool.models.config_facts import family_of, read_config
 from hftool.models.quiet import quiet
-from hftool.models.size_limits import building_within
 from hftool.models.stored_weights import read_stored, untie
+from hftool.models.untrusted_sizes import building_within
 
 
 def meta_model(config: Any, auto_class: str, folder: Path | None = None) -> Any:

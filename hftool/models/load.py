@@ -13,16 +13,15 @@ from typing import Any
 
 from hftool.errors import ConfigError, DataError, StorageError, brief
 from hftool.models.checksums import check_loaded
-from hftool.models.families import auto_class_of, family_of, read_config
+from hftool.models.config_facts import auto_class_of, family_of, read_config
 from hftool.models.head_config import HEAD_CONFIG, HeadConfig, read_head_config, write_head_config
 from hftool.models.quiet import quiet
-from hftool.models.size_limits import building_within
 from hftool.models.stored_weights import Stored, read_stored, untie
 from hftool.models.tokenizer import load_tokenizer, save_tokenizer
+from hftool.models.untrusted_sizes import building_within
+from hftool.registry.families import FAMILIES, Family
 from hftool.registry.heads import head_spec
-from hftool.registry.models import FAMILIES, Family
 
-UNLIMITED = 10**6  # tokens; a tokenizer without a limit has 10**30
 # buffers that older transformers saved with the weights, and parameters of wrapper classes
 LEFT_OVER = re.compile(r"(^|\.)(position_ids|token_type_ids|inv_freq|masked_bias|_weight)$|(^|\.)attn\.bias$")
 LAYER = re.compile(r"\.\d+\.")
@@ -43,30 +42,6 @@ class Loaded:
     family: Family
     new_weights: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-
-
-def length_limit(tokenizer: Any, config: Any) -> int:
-    """The longest input of the model in tokens, special tokens included."""
-    limit = min(_positions(config), int(min(tokenizer.model_max_length, UNLIMITED)))
-    return limit if limit < UNLIMITED else family_of(config).length or limit
-
-
-def check_length(head_config: HeadConfig, config: Any, folder: Path) -> None:
-    """Raise DataError when max_length is more than the model's positions."""
-    if head_config.max_length > _positions(config):
-        fault = f"'max_length' is {head_config.max_length}, and the model has {_positions(config)} positions"
-        raise DataError(f"'{folder / HEAD_CONFIG}' does not fit the model: {fault}", "Put the file back as it was written")
-
-
-def _positions(config: Any) -> int:
-    """The number of tokens for which a model has positions. Raises DataError when there are none."""
-    count = int(getattr(config, "max_position_embeddings", 0) or UNLIMITED)
-    offset = family_of(config).position_offset
-    if offset and getattr(config, "pad_token_id", None) is not None:
-        offset = int(config.pad_token_id) + 1  # positions start after the pad token's id, which is 1 in most checkpoints
-    if count <= offset:
-        raise DataError(f"the config has {count} positions, of which {offset} are not for tokens", "Take the model's own")
-    return count - offset
 
 
 def load_model(

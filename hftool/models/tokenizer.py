@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from hftool.errors import ConfigError, DataError, HftoolError, InputMissing, brief
-from hftool.models.families import family_of
+from hftool.models.config_facts import family_of
 from hftool.models.quiet import quiet
 from hftool.models.sentence_transformers import lower_cases
-from hftool.models.size_limits import SCHEMAS
+from hftool.models.untrusted_sizes import SCHEMAS
 from hftool.storage.json_documents import read_document
 
 FILE = "tokenizer.json"

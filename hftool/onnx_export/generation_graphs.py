@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from hftool.engines.cache import cache_name, cache_of
+from hftool.engines.cache_argument import cache_name, cache_of
 from hftool.errors import UsageError
 from hftool.onnx_export.program import exporting, fold_transposes, name_axes, save_graphs, trace
 

@@ -11,16 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from hftool import DISTRIBUTION
+from hftool.device import choose_device, choose_precision, devices
 from hftool.errors import HubUnreachable
 from hftool.hub import address, ask_revision
 from hftool.machine import (
     FAST_BF16_FLAGS,
     PRODUCT,
     PRODUCTS,
-    choose_device,
-    choose_precision,
     cpu_has_fast_bf16,
-    devices,
     free_memory,
     memory_limit,
     speeds,
@@ -28,7 +26,8 @@ from hftool.machine import (
     total_memory,
 )
 from hftool.progress import Progress, notice, silent
-from hftool.registry.models import FAMILIES, MODELS
+from hftool.registry.families import FAMILIES
+from hftool.registry.models import MODELS
 from hftool.storage.atomic import free_bytes
 
 EXTRAS = {  # extra -> what it is for

@@ -77,8 +77,8 @@ def serve(
     _check_extra()
     from hftool.server.http.app import Service
     from hftool.server.limits import Limits
-    from hftool.server.metrics import Stats
     from hftool.server.process import event, run
+    from hftool.server.prometheus import Stats
 
     limit_kernel_caches()
     words, bounds = named(models), Limits(**(limits or {}))

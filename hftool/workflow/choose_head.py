@@ -15,8 +15,8 @@ from hftool.errors import DataError, UsageError
 from hftool.heads import head_class
 from hftool.models import HeadConfig, Loaded
 from hftool.progress import Progress, notice
+from hftool.registry.families import Family
 from hftool.registry.heads import HeadSpec, all_heads, head_spec
-from hftool.registry.models import Family
 from hftool.resolve import TaskSource
 
 NO_RUNNING_TEXT = ("numbers", "dates", "spans", "scores", "lists", "objects")

@@ -23,12 +23,13 @@ from hftool.data.readers.plain_text import check_running_text
 from hftool.data.readers.tables import Table
 from hftool.data.splits import SplitOptions, Splits, build_splits
 from hftool.data.unspaced_scripts import are_words
+from hftool.device import choose_device, choose_precision, own_device, share_devices
 from hftool.errors import DataError, UsageError
 from hftool.heads import get_head, head_class
 from hftool.heads.classify.head import balanced_weights
 from hftool.heads.long_texts import groups, shorten
 from hftool.heads.protocol import Feature
-from hftool.machine import choose_device, choose_precision, own_device, share_devices, this_machine
+from hftool.machine import this_machine
 from hftool.models import (
     HeadConfig,
     Loaded,
@@ -44,8 +45,9 @@ from hftool.models import (
 )
 from hftool.processes import world_size
 from hftool.progress import Progress, notice, silent
+from hftool.registry.families import Family, check_head
 from hftool.registry.heads import head_spec
-from hftool.registry.models import Family, check_head, family_of_row, find_model
+from hftool.registry.models import family_of_row, find_model
 from hftool.registry.tasks import Task, find_task
 from hftool.resolve import ModelSource, StandIn, TaskSource, check_model_name, resolve_model, resolve_task
 from hftool.storage.checksums import compare_folder, sha256

@@ -11,7 +11,8 @@ from huggingface_hub import constants
 
 from conftest import one_line
 from hftool import hub, machine, workflow
-from hftool.machine import devices, memory_limit, speeds
+from hftool.device import devices
+from hftool.machine import memory_limit, speeds
 
 MODULE = importlib.import_module("hftool.workflow._doctor")  # the name in the package is the function's
 
@@ -36,8 +37,8 @@ def test_a_program_gets_one_document(cli, quick):
 
 
 def test_auto_device_and_precision_are_reported(cli, quick):
-    from hftool.machine import choose_device, choose_precision
-    from hftool.registry.models import FAMILIES
+    from hftool.device import choose_device, choose_precision
+    from hftool.registry.families import FAMILIES
 
     auto = json.loads(cli("doctor", "--offline", "--json")[1])["auto"]
     assert auto["device"] == choose_device("auto") and auto["device_why"] and auto["precision_why"]

@@ -45,6 +45,7 @@ LIGHT = (
     "hftool.registry",
     "hftool.config",
     "hftool.errors",
+    "hftool.redaction",
     "hftool.progress",
     "hftool.storage",
     "hftool.processes",

@@ -2,7 +2,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, GPT2Config, MambaConfig, T5Config, XLMRobertaConfig
 
-from hftool.engines.cache import cache_name, cache_of
+from hftool.engines.cache_argument import cache_name, cache_of
 
 IDS = torch.tensor([[5, 6, 7]])
 CONFIGS = {

@@ -2,7 +2,7 @@ import pytest
 import torch
 from transformers import GenerationConfig, GPT2Config, GPT2LMHeadModel, T5Config, T5ForConditionalGeneration
 
-from hftool.engines.generation_state import TorchGenerationState, end_ids
+from hftool.engines.kv_cache import TorchGenerationState, end_ids
 from hftool.engines.torch import TorchEngine
 from hftool.errors import ConfigError, DataError
 

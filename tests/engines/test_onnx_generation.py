@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import GenerationConfig
 
-from hftool.engines.generation_state import TorchGenerationState
+from hftool.engines.kv_cache import TorchGenerationState
 from hftool.engines.onnx_generation import OnnxGenerationState, forward_generator
 from hftool.engines.torch import TorchEngine
 from hftool.errors import ConfigError, DataError

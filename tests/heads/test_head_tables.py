@@ -7,8 +7,8 @@ import pytest
 
 import hftool
 from hftool.heads import head_class
+from hftool.registry.families import FAMILIES
 from hftool.registry.heads import all_heads, head_names, head_spec, report_module
-from hftool.registry.models import FAMILIES
 
 ROOT = Path(hftool.__file__).parent
 ALLOWED = {  # files with the names of two or more heads -> the reason

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 from sklearn import metrics as sklearn_metrics
 
-from hftool.heads.metrics import measure_labels, measure_numbers
+from hftool.heads.label_metrics import measure_labels, measure_numbers
 
 
 @pytest.mark.parametrize("seed", range(5))

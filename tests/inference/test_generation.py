@@ -15,7 +15,7 @@ from transformers import (
 )
 from transformers.generation.logits_process import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
-from hftool.engines.generation_state import TorchGenerationState
+from hftool.engines.kv_cache import TorchGenerationState
 from hftool.engines.torch import TorchEngine
 from hftool.errors import DataError, UsageError
 from hftool.heads.protocol import GeneratedText, SamplingParams

@@ -22,7 +22,7 @@ from hftool.models import (
     write_head_config,
 )
 from hftool.models.checksums import read_checksums, verify_checksums
-from hftool.models.size_limits import building_within, stored_size
+from hftool.models.untrusted_sizes import building_within, stored_size
 from hftool.progress import silent
 from hftool.resolve import resolve_model
 from support import families

@@ -12,7 +12,7 @@ from hftool.errors import ConfigError
 from hftool.heads import get_head
 from hftool.models import HeadConfig, load_tokenizer, read_config
 from hftool.models.tokenizer import save_tokenizer
-from hftool.registry.models import FAMILIES
+from hftool.registry.families import FAMILIES
 from support import families
 from support.odd_tokenizers import ODD, TEXTS, odd_folder
 

@@ -10,8 +10,8 @@ from hftool.errors import UsageError
 from hftool.evaluation.report import make_report
 from hftool.heads import get_head, head_class
 from hftool.models import HeadConfig
+from hftool.registry.families import FAMILIES
 from hftool.registry.heads import head_names
-from hftool.registry.models import FAMILIES
 from hftool.registry.tasks import TASKS, find_task, get_task
 from hftool.resolve import ASSETS
 

@@ -10,7 +10,7 @@ from hftool.heads.protocol import SamplingParams
 from hftool.server.batching.batcher import CACHED_OPTIONS, Batcher, Expired, Overloaded
 from hftool.server.batching.warmup import start_cost_of
 from hftool.server.limits import Limits
-from hftool.server.metrics import Stats
+from hftool.server.prometheus import Stats
 from support.fake_predictor import FakeHead, FakePredictor, ask, opened, queued, serving, texts, until, writer
 
 

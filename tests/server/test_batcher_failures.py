@@ -9,7 +9,7 @@ from hftool.errors import DataError, HftoolError
 from hftool.heads.protocol import SamplingParams
 from hftool.server.batching.batcher import Batcher, RowFailed, Unavailable
 from hftool.server.limits import Limits
-from hftool.server.metrics import Stats
+from hftool.server.prometheus import Stats
 from support.fake_predictor import FakeHead, FakePredictor, ask, opened, queued, serving, texts, until, writer
 
 # ---- rows at fault

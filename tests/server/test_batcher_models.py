@@ -10,7 +10,7 @@ import torch
 from hftool.errors import DataError
 from hftool.models import HeadConfig, auto_class_of, load_model, read_config
 from hftool.server.batching.batcher import RowFailed
-from hftool.server.metrics import Stats
+from hftool.server.prometheus import Stats
 from hftool.workflow._infer import natural_options
 from hftool.workflow._load import load, make_predictor
 from support import families

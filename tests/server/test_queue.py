@@ -10,7 +10,7 @@ from hftool.heads.protocol import Feature
 from hftool.server.batching.batcher import Unavailable
 from hftool.server.batching.queue import PendingRequest, QueuedRow, RowQueue, WorkerLease, batch_key_of
 from hftool.server.limits import Limits
-from hftool.server.metrics import Stats
+from hftool.server.prometheus import Stats
 from support.fake_predictor import FakeHead, FakePredictor, ask, opened, serving, texts, until
 
 

@@ -5,7 +5,8 @@ import time
 
 import pytest
 
-from hftool.server.protocols.requests import MAX_DEPTH, HttpError, as_response, check_media, read_json
+from hftool.server.protocols.http_errors import HttpError, as_response
+from hftool.server.protocols.requests import MAX_DEPTH, check_media, read_json
 
 NESTED = b'{"a":' + b"[" * (MAX_DEPTH - 1) + b"]" * (MAX_DEPTH - 1) + b"}"
 

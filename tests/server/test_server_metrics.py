@@ -5,7 +5,7 @@ import threading
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from hftool.server.metrics import METRICS, Stats
+from hftool.server.prometheus import METRICS, Stats
 
 
 def samples(text):

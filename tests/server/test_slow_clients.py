@@ -11,7 +11,7 @@ import uvicorn
 
 from hftool.server.http.access_log import AccessLogMiddleware
 from hftool.server.http.slow_clients import BodyGuard, guarded, loop_settings
-from hftool.server.metrics import Stats
+from hftool.server.prometheus import Stats
 
 SLOW, LIMIT = 0.4, 100_000
 SIZES = {"/big": 20_000_000, "/small": 30_000}

@@ -14,8 +14,8 @@ from hftool.heads.inputs import InputSpec, input_spec
 from hftool.models import HeadConfig
 from hftool.registry.heads import head_names
 from hftool.server.limits import Limits
+from hftool.server.protocols.http_errors import HttpError
 from hftool.server.protocols.openai import completion_request
-from hftool.server.protocols.requests import HttpError
 from hftool.server.protocols.schemas import inputs_type, json_schema, text_type, validate
 from hftool.server.protocols.tasks import options_of, request_model
 from support.asgi_calls import served

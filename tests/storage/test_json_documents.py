@@ -12,7 +12,7 @@ import pytest
 from hftool.errors import DataError, InputMissing, Refused
 from hftool.models.export_folder import REPORT
 from hftool.models.head_config import head_config_schema
-from hftool.models.size_limits import CONFIG, GENERATION, TOKENIZER
+from hftool.models.untrusted_sizes import CONFIG, GENERATION, TOKENIZER
 from hftool.storage.checksums import sha256
 from hftool.storage.json_documents import MAX_BYTES, fault_of, open_plain, read_document
 from hftool.storage.run_folder import MANIFEST, METRICS

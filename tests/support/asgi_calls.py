@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 from hftool.server.http.app import Service, make_app
 from hftool.server.limits import Limits
-from hftool.server.metrics import Stats
+from hftool.server.prometheus import Stats
 from hftool.server.protocols.served_model import ServedModel
 
 

@@ -14,7 +14,7 @@ from hftool.heads.protocol import Feature, SamplingParams
 from hftool.models import HeadConfig
 from hftool.server.batching.batcher import Batcher
 from hftool.server.limits import Limits
-from hftool.server.metrics import Stats
+from hftool.server.prometheus import Stats
 
 
 @dataclass(frozen=True, eq=False)

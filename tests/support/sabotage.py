@@ -61,7 +61,7 @@ def trouble(model, batch):
 
 
 def spoil_engine():
-    from hftool.engines.generation_state import TorchGenerationState
+    from hftool.engines.kv_cache import TorchGenerationState
     from hftool.engines.torch import TorchEngine
 
     forward, begin, further = TorchEngine.forward, TorchEngine.begin, TorchGenerationState.decode

@@ -110,7 +110,7 @@ def answering(names, keys=()):
 
     from hftool.server.http.app import Service, make_app
     from hftool.server.limits import Limits
-    from hftool.server.metrics import Stats
+    from hftool.server.prometheus import Stats
 
     models = {name: served(name) for name in names}
     app = make_app(Service(models=models, limits=Limits(), stats=Stats(), keys=keys))

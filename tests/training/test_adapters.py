@@ -9,7 +9,7 @@ from safetensors import safe_open
 from conftest import one_line
 from hftool import workflow
 from hftool.models import HeadConfig, auto_class_of, load_model, read_config
-from hftool.registry.models import FAMILIES
+from hftool.registry.families import FAMILIES
 from hftool.training.adapters import add_adapters, learning_share, merge_adapters
 from support import families
 

@@ -8,8 +8,8 @@ import pytest
 
 from hftool import machine
 from hftool.config import make_config
+from hftool.device import own_device, share_devices
 from hftool.errors import UsageError
-from hftool.machine import own_device, share_devices
 from hftool.workflow.resume_checks import check_same
 from support import families
 from support.crash_injection import fork

@@ -13,8 +13,8 @@ from hftool.data.splits import SplitOptions, build_splits
 from hftool.data.unused_columns import unused_columns
 from hftool.errors import HftoolError
 from hftool.heads import head_class
+from hftool.registry.families import FAMILIES
 from hftool.registry.heads import all_heads
-from hftool.registry.models import FAMILIES
 from hftool.resolve import TaskSource
 from hftool.workflow.choose_head import infer_head
 

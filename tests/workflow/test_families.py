@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from hftool import workflow
-from hftool.registry.models import FAMILIES
+from hftool.registry.families import FAMILIES
 from support import families
 
 LESSONS_OF = {

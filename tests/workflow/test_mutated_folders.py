@@ -65,7 +65,7 @@ def begin_to_serve(folder):
     from hftool.progress import silent
     from hftool.resolve import resolve_model
     from hftool.server.limits import Limits
-    from hftool.server.metrics import Stats
+    from hftool.server.prometheus import Stats
 
     serving = importlib.import_module("hftool.workflow._serve")
     path = resolve_model(str(folder), head=None, offline=True, fallback=False, progress=silent)

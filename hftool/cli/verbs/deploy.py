@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from hftool.cli.next_command import next_command, read_facts
-from hftool.cli.options import Model, Shared, go_offline, number, shared_options
+from hftool.cli.offline import go_offline
+from hftool.cli.options import Model, Shared, number, shared_options
 from hftool.cli.progress import print_json
 
 NAME = "deploy"

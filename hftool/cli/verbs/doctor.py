@@ -7,7 +7,8 @@ from typing import Any
 
 import typer
 
-from hftool.cli.options import Shared, go_offline, shared_options
+from hftool.cli.offline import go_offline
+from hftool.cli.options import Shared, shared_options
 from hftool.cli.progress import print_json
 from hftool.errors import ConfigError, as_line
 

@@ -5,7 +5,8 @@ from typing import Annotated
 import typer
 
 from hftool.cli.inference_command import Answer, Common, ask, check_of_file, inference_options, notify_truncated, wants_help
-from hftool.cli.options import Texts, choice, go_offline, texts_or_stdin
+from hftool.cli.offline import go_offline
+from hftool.cli.options import Texts, choice, texts_or_stdin
 from hftool.cli.progress import print_json, screen
 from hftool.registry.heads import POOLINGS
 

@@ -4,7 +4,8 @@ from typing import Annotated, Any
 
 import typer
 
-from hftool.cli.options import Device, Encoding, Head, Model, Shared, choice, go_offline, number, reads_columns, shared_options
+from hftool.cli.offline import go_offline
+from hftool.cli.options import Device, Encoding, Head, Model, Shared, choice, number, reads_columns, shared_options
 from hftool.cli.progress import number_text, print_json
 from hftool.config import FILES, KNOBS
 

@@ -6,7 +6,8 @@ from typing import Annotated, Any
 import typer
 
 from hftool.cli.next_command import next_command, read_facts
-from hftool.cli.options import Head, Model, Shared, go_offline, shared_options
+from hftool.cli.offline import go_offline
+from hftool.cli.options import Head, Model, Shared, shared_options
 from hftool.cli.progress import number_text, print_json
 
 NAME = "export"

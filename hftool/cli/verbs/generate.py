@@ -5,7 +5,8 @@ from typing import Any
 import typer
 
 from hftool.cli.inference_command import Answer, Common, ask, check_of_file, generation_options, inference_options
-from hftool.cli.options import Texts, go_offline, on_terminal, texts_or_stdin
+from hftool.cli.offline import go_offline
+from hftool.cli.options import Texts, on_terminal, texts_or_stdin
 from hftool.cli.progress import screen
 
 NAME = "generate"

@@ -4,7 +4,8 @@ from typing import Annotated, Any
 
 import typer
 
-from hftool.cli.options import Model, Shared, go_offline, number, shared_options
+from hftool.cli.offline import go_offline
+from hftool.cli.options import Model, Shared, number, shared_options
 from hftool.cli.progress import print_json
 from hftool.errors import as_line
 

@@ -6,7 +6,8 @@ import typer
 
 from hftool.cli.options import Json, Quiet
 from hftool.cli.progress import print_json
-from hftool.registry.models import FAMILIES, MODELS
+from hftool.registry.families import FAMILIES
+from hftool.registry.models import MODELS
 
 NAME = "models"
 

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from hftool.cli.options import Device, Encoding, Head, Model, Shared, go_offline, number, reads_columns, shared_options
+from hftool.cli.offline import go_offline
+from hftool.cli.options import Device, Encoding, Head, Model, Shared, number, reads_columns, shared_options
 from hftool.cli.progress import print_json
 
 NAME = "predict"

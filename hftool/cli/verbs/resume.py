@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from hftool.cli.options import MaxRestarts, Processes, Shared, go_offline, shared_options
+from hftool.cli.offline import go_offline
+from hftool.cli.options import MaxRestarts, Processes, Shared, shared_options
 from hftool.cli.verbs.finetune import print_result, started_by_torch
 from hftool.config import Config as Settings
 from hftool.config import make_config, read_config

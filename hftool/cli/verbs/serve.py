@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from hftool.cli.options import Device, Shared, go_offline, number, shared_options
+from hftool.cli.offline import go_offline
+from hftool.cli.options import Device, Shared, number, shared_options
 from hftool.cli.progress import print_json
 
 NAME = "serve"

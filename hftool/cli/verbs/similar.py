@@ -5,7 +5,8 @@ from typing import Annotated
 import typer
 
 from hftool.cli.inference_command import notify_truncated
-from hftool.cli.options import Device, Model, Shared, go_offline, shared_options
+from hftool.cli.offline import go_offline
+from hftool.cli.options import Device, Model, Shared, shared_options
 from hftool.cli.progress import print_json
 from hftool.cli.verbs.embed import Pooling
 

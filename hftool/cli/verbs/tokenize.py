@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from hftool.cli.options import Model, Shared, Texts, go_offline, number, on_terminal, shared_options, texts_or_stdin
+from hftool.cli.offline import go_offline
+from hftool.cli.options import Model, Shared, Texts, number, on_terminal, shared_options, texts_or_stdin
 from hftool.cli.progress import print_json
 
 NAME = "tokenize"

@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from hftool.cli.options import Shared, go_offline, shared_options
+from hftool.cli.offline import go_offline
+from hftool.cli.options import Shared, shared_options
 from hftool.cli.progress import print_json
 
 NAME = "verify"

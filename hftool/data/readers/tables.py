@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from hftool.data.readers.conll import read_conll
 from hftool.data.readers.csv_tsv import Cells, read_delimited
 from hftool.data.readers.encoding import check_encoding
+from hftool.data.readers.formats import FORMATS, file_format
 from hftool.data.readers.parquet_arrow import SHARD, check_shards, read_columnar, saved_splits
 from hftool.data.readers.squad import flatten, is_nested
 from hftool.data.readers.token_per_row import Numbered, group_words
@@ -23,19 +24,6 @@ from hftool.errors import DataError, HftoolError, InputMissing, Refused, UsageEr
 
 Row = dict[str, Any]
 
-FORMATS = {
-    ".csv": "csv",
-    ".tsv": "tsv",
-    ".json": "json",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".parquet": "parquet",
-    ".arrow": "arrow",
-    ".txt": "txt",
-    ".conll": "conll",
-    ".bio": "conll",
-    ".iob": "conll",
-}
 SPLIT_NAMES = {"train": ("train", "training"), "validation": ("validation", "valid", "val", "dev"), "test": ("test",)}
 SHARDS = re.compile(r"-\*-of-\d+$")  # the end of a stem for all shards of a split: train-*-of-00002
 EXTERNAL_PATH = re.compile(r"://|^[/~].|(^|[/\\])\.\.([/\\]|$)")  # a URL, or a path out of the folder
@@ -72,14 +60,6 @@ class Table:
     lines: bool = False  # whether each row is a line of running text, as in .txt
     notes: list[str] = field(default_factory=list)  # notices on how the file was read
     contents: Any = field(default=None, init=False, repr=False, compare=False)  # see `column_contents.contents_of`
-
-
-def file_format(path: str | Path) -> str:
-    """The format of a file by its ending: a value of FORMATS. Raises UsageError for any other ending."""
-    suffix = Path(path).suffix.lower()
-    if suffix not in FORMATS:
-        raise UsageError(f"'{path}' has an unknown ending", "Use one of " + " ".join(FORMATS))
-    return FORMATS[suffix]
 
 
 def read_table(path: str | Path, split: str, *, encoding: str | None = None) -> Table:

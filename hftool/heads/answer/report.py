@@ -17,7 +17,7 @@ from functools import lru_cache
 from typing import Any
 
 from hftool.data.readers.tables import Row
-from hftool.heads.metrics import harmonic
+from hftool.heads.label_metrics import harmonic
 from hftool.heads.protocol import Answer, Metrics
 from hftool.heads.words import EASTERN, REST, words
 

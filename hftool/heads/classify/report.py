@@ -7,7 +7,7 @@ from typing import Any
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from hftool.data.readers.tables import Row
-from hftool.heads.metrics import measure_labels
+from hftool.heads.label_metrics import measure_labels
 from hftool.heads.protocol import Answer, Metrics
 from hftool.heads.regression_report import input_texts
 

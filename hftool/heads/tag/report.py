@@ -10,7 +10,7 @@ from typing import Any
 
 from hftool.data.readers.tables import Row
 from hftool.data.tag_schemes import OUTSIDE, scheme_of
-from hftool.heads.metrics import harmonic, share
+from hftool.heads.label_metrics import harmonic, share
 from hftool.heads.protocol import Answer, Metrics
 
 Entity = tuple[str, int, int]  # type, first word, last word

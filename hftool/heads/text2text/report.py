@@ -14,7 +14,7 @@ from typing import Any
 
 from hftool.data.readers.tables import Row
 from hftool.data.unspaced_scripts import UNITS
-from hftool.heads.metrics import share
+from hftool.heads.label_metrics import share
 from hftool.heads.protocol import Answer, Metrics
 from hftool.heads.words import HANGUL, IDEOGRAPH, JAPANESE, has_units, is_mostly_non_ascii, words
 

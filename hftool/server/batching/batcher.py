@@ -38,7 +38,7 @@ from hftool.server.batching.queue import (
 from hftool.server.batching.selection import START_COST
 from hftool.server.batching.warmup import measure_start_cost, time_batch
 from hftool.server.limits import Limits
-from hftool.server.metrics import Stats
+from hftool.server.prometheus import Stats
 
 __all__ = ["Batcher", "Expired", "OnToken", "OnTokenized", "Overloaded", "RowError", "RowFailed", "Unavailable"]
 

@@ -18,7 +18,7 @@ from hftool.inference.predictor import Predictor
 from hftool.server.batching.errors import Expired, Overloaded, RowError
 from hftool.server.batching.selection import START_COST, select_batch
 from hftool.server.limits import Limits
-from hftool.server.metrics import Stats
+from hftool.server.prometheus import Stats
 
 OnToken = Callable[[int, int], None]  # index of the row in its request, token id
 OnTokenized = Callable[[int, int], None]  # index of the row in its request, its number of tokens

@@ -15,8 +15,8 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hftool.server.http.slow_clients import is_unread
-from hftool.server.metrics import Stats
-from hftool.server.protocols.requests import ERRORS, HttpError
+from hftool.server.prometheus import Stats
+from hftool.server.protocols.http_errors import ERRORS, HttpError
 from hftool.server.protocols.served_model import ClientDisconnected, RequestRecord
 
 LOG = logging.getLogger("hftool.serve")

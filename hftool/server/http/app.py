@@ -18,9 +18,9 @@ from hftool.server.http.openapi import Operation, Responses, described, document
 from hftool.server.http.slow_clients import BodyGuard
 from hftool.server.http.web_page import page_headers, read_page
 from hftool.server.limits import Limits
-from hftool.server.metrics import CONTENT_TYPE, Stats
+from hftool.server.prometheus import CONTENT_TYPE, Stats
 from hftool.server.protocols import openai, tasks
-from hftool.server.protocols.requests import NEVER_CACHED, HttpError, as_response
+from hftool.server.protocols.http_errors import NEVER_CACHED, HttpError, as_response
 from hftool.server.protocols.schemas import json_schema
 from hftool.server.protocols.served_model import ServedModel, limits_info
 

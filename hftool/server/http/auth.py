@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hftool.errors import DataError, InputMissing
 from hftool.server.http.address import is_loopback
-from hftool.server.protocols.requests import HttpError
+from hftool.server.protocols.http_errors import HttpError
 
 PUBLIC = ("/livez", "/readyz", "/health", "/")  # the page at / is static; the requests that it sends need the key
 MIN_KEY_CHARS = 8

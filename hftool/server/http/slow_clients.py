@@ -12,7 +12,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from hftool.server.http.write_coalescing import CoalescingTransport
-from hftool.server.protocols.requests import ERRORS, HttpError, check_media
+from hftool.server.protocols.http_errors import ERRORS, HttpError
+from hftool.server.protocols.requests import check_media
 
 READ_SIZE = 65_536  # bytes read from a socket at a time
 HEADER_BYTES = 32_768  # of the request line and all headers

@@ -5,7 +5,7 @@ import hashlib
 import re
 from importlib.resources import files
 
-from hftool.server.protocols.requests import NEVER_CACHED
+from hftool.server.protocols.http_errors import NEVER_CACHED
 
 INLINE = re.compile(rb"<(script|style)\b[^>]*>(.*?)</\1>", re.DOTALL | re.IGNORECASE)
 

@@ -26,8 +26,9 @@ from hftool.heads.protocol import Answer
 from hftool.inference.streaming import TextStreamer
 from hftool.server.batching.batcher import RowError, RowFailed
 from hftool.server.limits import Limits
+from hftool.server.protocols.http_errors import NEVER_CACHED, HttpError, as_response, unprocessable
 from hftool.server.protocols.prompts import prompt_rows, prompt_schema
-from hftool.server.protocols.requests import NEVER_CACHED, HttpError, as_response, read_json, unprocessable
+from hftool.server.protocols.requests import read_json
 from hftool.server.protocols.sampling import StopString, parameter_type, sampling_options
 from hftool.server.protocols.schemas import STRICT, json_schema, validate
 from hftool.server.protocols.served_model import ClientDisconnected, ServedModel, cancel_on_disconnect, submit, wait_disconnect

@@ -1,78 +1,16 @@
-"""Strict parsing of request bodies, JSON responses, and errors in the format of each protocol (OpenAI's under /v1)."""
+"""Strict parsing of request bodies: media type, size of the JSON, no duplicate names, no NaN."""
 
 import json
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from starlette.responses import Response
-from starlette.types import Scope
-
-from hftool.errors import HftoolError, as_line
+from hftool.server.protocols.http_errors import HttpError
 
 MAX_DEPTH = 32  # of nested lists and objects
 MAX_NAMES = 1000  # of one object
 MAX_DIGITS = 19  # of an integer, as 2**63 has
 ENCODINGS = ("identity", "")
-# status -> error_type of Hugging Face's format, type and code of OpenAI's
-ERRORS = {
-    400: ("malformed", "invalid_request_error", "malformed"),
-    401: ("unauthorized", "invalid_request_error", "invalid_api_key"),
-    404: ("not_found", "invalid_request_error", "not_found"),
-    405: ("not_allowed", "invalid_request_error", "method_not_allowed"),
-    408: ("too_slow", "invalid_request_error", "request_timeout"),
-    413: ("too_large", "invalid_request_error", "request_too_large"),
-    415: ("media_type", "invalid_request_error", "unsupported_media_type"),
-    421: ("host", "invalid_request_error", "host"),
-    431: ("too_large", "invalid_request_error", "headers_too_large"),
-    422: ("validation", "invalid_request_error", "invalid_value"),
-    429: ("overloaded", "rate_limit_error", "rate_limit_exceeded"),
-    500: ("internal", "server_error", "internal_error"),
-    503: ("unavailable", "server_error", "unavailable"),
-    504: ("timeout", "server_error", "timeout"),
-}
-NEVER_CACHED = {"x-content-type-options": "nosniff", "cache-control": "no-store"}
-
-
-class HttpError(Exception):
-    """An error response: its HTTP status, its message, the invalid field (`param`) and additional headers."""
-
-    def __init__(
-        self, status: int, message: str, *, param: str | None = None, headers: Mapping[str, str] | None = None
-    ) -> None:
-        super().__init__(message)
-        self.status = status
-        self.message = as_line(message)
-        self.param = param
-        self.headers = dict(headers or {})
-
-    def as_json(self, path: str) -> dict[str, Any]:
-        """The error in the format of the protocol that the path belongs to."""
-        error_type, openai_type, code = ERRORS.get(self.status, ERRORS[500 if self.status >= 500 else 400])
-        if is_openai(path):
-            return {"error": {"message": self.message, "type": openai_type, "param": self.param, "code": code}}
-        return {"error": self.message, "error_type": error_type}
-
-    def response(self, scope: Scope) -> Response:
-        """The error as a response to a request."""
-        return as_response(self.as_json(scope["path"]), self.status, self.headers)
-
-
-def unprocessable(error: HftoolError, param: str | None = None) -> HttpError:
-    """The 422 for an invalid input."""
-    return HttpError(422, str(error), param=param)
-
-
-def is_openai(path: str) -> bool:
-    """Whether a path belongs to OpenAI's protocol."""
-    return path == "/v1" or path.startswith("/v1/")
-
-
-def as_response(document: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """A JSON response. Raises ValueError for NaN, which is not JSON."""
-    text = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    body = text.encode("utf-8", errors="replace")
-    return Response(body, status, {**NEVER_CACHED, **(headers or {})}, media_type="application/json")
 
 
 def check_media(headers: Mapping[str, str]) -> None:

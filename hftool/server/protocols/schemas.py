@@ -14,7 +14,7 @@ from hftool.data.readers.tables import Row, replace_surrogates
 from hftool.data.schema import IGNORED, is_blank
 from hftool.errors import UsageError, did_you_mean, listing
 from hftool.heads.inputs import InputSpec
-from hftool.server.protocols.requests import unprocessable
+from hftool.server.protocols.http_errors import unprocessable
 
 STRICT = ConfigDict(strict=True, extra="forbid")
 NoSurrogates = BeforeValidator(lambda value: replace_surrogates(value) if isinstance(value, str) else value)

@@ -17,7 +17,7 @@ from hftool.heads.protocol import Answer, Head
 from hftool.registry.heads import HeadSpec, head_spec
 from hftool.server.batching.batcher import Batcher, Expired, Overloaded, RowError, Unavailable
 from hftool.server.limits import Limits
-from hftool.server.protocols.requests import HttpError, unprocessable
+from hftool.server.protocols.http_errors import error_response
 from hftool.server.protocols.sampling import with_seeds
 
 T = TypeVar("T")
@@ -135,14 +135,8 @@ async def submit(
     rows, options = with_seeds(rows, options)
     try:
         return await served.batcher.submit(rows, options=options, timeout=timeout, on_token=on_token, on_tokenized=on_tokenized)
-    except Overloaded as error:
-        raise HttpError(429, str(error), headers={"retry-after": str(error.retry_after)}) from None
-    except Expired as error:
-        raise HttpError(504, str(error)) from None
-    except Unavailable as error:
-        raise HttpError(503, str(error), headers={"retry-after": "1"}) from None
-    except HftoolError as error:
-        raise unprocessable(error) from None
+    except (Overloaded, Expired, Unavailable, HftoolError) as error:
+        raise error_response(error) from None
 
 
 async def cancel_on_disconnect(request: Request, answers: Coroutine[Any, Any, T]) -> T:

@@ -13,7 +13,8 @@ from hftool.errors import HftoolError
 from hftool.heads.inputs import input_spec
 from hftool.server.batching.batcher import RowFailed
 from hftool.server.limits import Limits
-from hftool.server.protocols.requests import HttpError, as_response, read_json, unprocessable
+from hftool.server.protocols.http_errors import HttpError, as_response, unprocessable
+from hftool.server.protocols.requests import read_json
 from hftool.server.protocols.sampling import NAMES, parameter_types, sampling_options
 from hftool.server.protocols.schemas import STRICT, inputs_type, json_schema, strict_dict, validate
 from hftool.server.protocols.served_model import ServedModel, cancel_on_disconnect, submit

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import torch
 
-from hftool.engines.cache import cache_name, cache_of
+from hftool.engines.cache_argument import cache_name, cache_of
 from hftool.errors import ConfigError, DataError
 
 

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from hftool.errors import ConfigError, DataError, brief
-from hftool.models.size_limits import check_settings
+from hftool.models.untrusted_sizes import check_settings
+from hftool.registry.families import Family, find_family
 from hftool.registry.heads import Architecture, all_heads, head_spec, pretraining_head
-from hftool.registry.models import Family, find_family
 from hftool.safety import check_folder, is_export
 
 # architectures without a registry row that count positions from the pad token's id on, as RoBERTa does
