@@ -77,7 +77,9 @@ class RunProvenance:
 NO_PROVENANCE = RunProvenance()
 
 
-def write_readme(folder: Path, head_config: HeadConfig, model_class: str, provenance: RunProvenance = NO_PROVENANCE) -> None:
+def write_model_card(
+    folder: Path, head_config: HeadConfig, model_class: str, provenance: RunProvenance = NO_PROVENANCE
+) -> None:
     """Write the README.md of a model folder; for the arguments see `page`."""
     (folder / "README.md").write_text(page(head_config, model_class, provenance), encoding="utf-8")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hftool import config as knobs
 from hftool.errors import ConfigError, DataError, InputMissing
-from hftool.models import HeadConfig, Loaded, load_base, save_model, write_readme
+from hftool.models import HeadConfig, Loaded, load_base, save_model, write_model_card
 from hftool.models.checksums import SUMS, verify_checksums, write_checksums
 from hftool.models.model_card import NO_PROVENANCE, RunProvenance
 from hftool.safety import is_export
@@ -35,7 +35,7 @@ def save_folder(
 ) -> dict[str, str]:
     """Write model, tokenizer, card, README.md and SHA256SUMS into an existing folder. -> file name to SHA-256."""
     save_model(loaded.model, loaded.tokenizer, head_config, folder)
-    write_readme(folder, head_config, type(loaded.model).__name__, provenance)
+    write_model_card(folder, head_config, type(loaded.model).__name__, provenance)
     return {**write_checksums(folder), SUMS: sha256(folder / SUMS)}
 
 
