@@ -1,5 +1,6 @@
 """The command `hftool`: its verbs, error reporting and exit codes."""
 
+import contextlib
 import errno
 import io
 import os
@@ -212,4 +213,11 @@ def entry() -> NoReturn:
         if isinstance(stream, io.TextIOWrapper) and not stream.isatty() and "PYTHONIOENCODING" not in os.environ:
             stream.reconfigure(encoding="utf-8")
     become_worker()
-    sys.exit(worker_exit_code(main()))
+    code = worker_exit_code(main())
+    if "hftool.server.process" in sys.modules:
+        # the threads of the server have ended or are inside a batch, but those of libraries may be at work: at a normal exit
+        # the process then aborts ("terminate called without an active exception"). stderr is flushed with each line
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            sys.stdout.flush()
+        os._exit(code)
+    sys.exit(code)
