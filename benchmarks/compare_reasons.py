@@ -41,7 +41,26 @@ NEW_FLAGS = {
     "tasks": "--quiet, --json (13.25)",
     "serve": "--json (13.25)",
 }
+ONE_SYSTEM = "14.3: one validation system (pydantic) and one web layer (Starlette)"
 RULES = (
+    Rule(
+        r"^hftool doctor",
+        "stdout",
+        WANTED,
+        "13.7, 13.D: sentencepiece and protobuf are used",
+        "versions|protobuf|sentencepiece",
+    ),
+    Rule(
+        r"^hftool finetune bert-mini squad ",
+        r".*metrics\.json|.*hftool\.json|.*README\.md|stdout|.*log\.jsonl",
+        FAULT,
+        "rows longer than those of train were measured whole, and truncated in every later use",
+        "loss|f1|exact_match",
+    ),
+    Rule(r"^hftool deploy", r".*constraints\.txt", WANTED, f"{ONE_SYSTEM}: FastAPI and what it needs are gone"),
+    Rule(r"GET /(info|openapi)", "body", WANTED, f"{ONE_SYSTEM}: the JSON Schema of the types that check the requests"),
+    Rule(r"\[serve .*DELETE", "answer", WANTED, f"{ONE_SYSTEM}: HEAD is named", "allow"),
+    Rule(r"\[serve .*POST .*", "body", REWORDED, f"{ONE_SYSTEM}: one form of message for all routes", "error|message"),
     *(Rule(rf"^hftool {verb} --help", "stdout", WANTED, f"new: {flags}; {TERMS}") for verb, flags in NEW_FLAGS.items()),
     Rule(r"--help|^hftool$|^hftool tasks|^hftool prefetch|^hftool resume nosuch", "stdout|stderr", REWORDED, TERMS),
     Rule(r"^hftool copy bert", f"{OUT}|my_bert.py", WANTED, "13.25: copy hints at --out, which it lacked"),
