@@ -23,7 +23,7 @@ from hftool.models import (
     read_head_config,
     save_model,
     write_head_config,
-    write_readme,
+    write_model_card,
 )
 from support.memory import PEAK
 
@@ -368,7 +368,7 @@ def test_head_config_that_is_not_a_json_object_is_66(tmp_path, text):
 
 def test_readme_contains_the_metrics(tmp_path):
     measured = {"validation": {"rows": 10, "accuracy": 0.9, "macro_f1": 0.85}}
-    write_readme(
+    write_model_card(
         tmp_path,
         HeadConfig(
             head="classify",
@@ -385,6 +385,6 @@ def test_readme_contains_the_metrics(tmp_path):
     assert "| split | rows | accuracy | macro_f1 |\n|---|---|---|---|\n| validation | 10 | 0.9000 | 0.8500 |" in text
     assert "pipeline_tag: text-classification\n" in text and "import BertForSequenceClassification, AutoTokenizer\n" in text
     assert "base_model: o/n\n" in text and "A stand-in was used: x for y (model)" in text and "revision `abc`" in text
-    write_readme(tmp_path, HeadConfig(head="classify", task="sst2", base="/a/b"), "BertForSequenceClassification")
+    write_model_card(tmp_path, HeadConfig(head="classify", task="sst2", base="/a/b"), "BertForSequenceClassification")
     text = (tmp_path / "README.md").read_text()
     assert "Not measured." in text and "base_model" not in text

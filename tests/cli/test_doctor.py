@@ -10,7 +10,7 @@ import pytest
 from huggingface_hub import constants
 
 from conftest import one_line
-from hftool import hub, machine, workflow
+from hftool import device, hub, machine, workflow
 from hftool.device import devices
 from hftool.machine import memory_limit, speeds
 
@@ -48,7 +48,7 @@ def test_auto_device_and_precision_are_reported(cli, quick):
 @pytest.mark.parametrize("fast", [True, False])
 def test_reason_of_the_precision(monkeypatch, fast):
     monkeypatch.setattr(MODULE, "choose_device", lambda wish: "cpu")
-    monkeypatch.setattr(machine, "cpu_has_fast_bf16", lambda: fast)
+    monkeypatch.setattr(device, "cpu_has_fast_bf16", lambda: fast)
     monkeypatch.setattr(MODULE, "cpu_has_fast_bf16", lambda: fast)
     auto = MODULE._auto()
     if fast:

@@ -12,7 +12,7 @@ NESTED = b'{"a":' + b"[" * (MAX_DEPTH - 1) + b"]" * (MAX_DEPTH - 1) + b"}"
 
 
 @pytest.mark.parametrize(
-    ("body", "made"),
+    ("body", "result"),
     [
         (b'{"a": [1, 2.5, "\\u00e9", null, true]}', {"a": [1, 2.5, "é", None, True]}),
         (b'{"a": 9223372036854775807}', {"a": 2**63 - 1}),

@@ -127,7 +127,7 @@ def test_parameters_out_of_range_are_errors(given, message):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "expected_text"),
     [
         ({"n": 9}, "'n' must be a whole number, at least 1 and at most 8, not 9"),
         ({"top_p": 0}, "'top_p' must be a number, over 0 and at most 1, not 0"),

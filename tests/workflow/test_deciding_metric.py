@@ -56,7 +56,7 @@ def test_imbalanced_classes_are_judged_by_macro_f1_by_default(cli, tiny_bert, tm
 
 
 @pytest.mark.parametrize(
-    ("metric", "said"),
+    ("metric", "message"),
     [
         ("acuracy", "Did you mean 'accuracy'?"),
         ("rougeL", "one of accuracy, macro_f1, mcc, f1, loss for this task, not 'rougeL'. Correct --metric"),
