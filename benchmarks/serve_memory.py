@@ -103,7 +103,7 @@ def too_large(caller: Caller) -> bytes:
 
 def unknown(caller: Caller) -> bytes:
     """A request for a path that does not exist."""
-    return request(f"/{caller.draw.getrandbits(64):x}", b"{}")
+    return request(f"/{caller.rng.getrandbits(64):x}", b"{}")
 
 
 # kind of request -> function that sends it, expected statuses

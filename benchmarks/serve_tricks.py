@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import serving
-from serving import closed_loop, json_request, keep, median, mixed_texts, running
+from serving import closed_loop, json_request, median, mixed_texts, running, save_result
 
 BAR = 1.05
 STREAMS, TOKENS = 8, 16
@@ -231,7 +231,7 @@ def main() -> None:
             f"{label:<20}speed {found['times_the_speed']:.3f}, {cost}: {'pays' if found['pays'] else 'does not pay'}",
             flush=True,
         )
-    keep(options.out, {"bar": BAR, "rounds": options.rounds, "clients": options.clients, "optimisations": result})
+    save_result(options.out, {"bar": BAR, "rounds": options.rounds, "clients": options.clients, "optimisations": result})
 
 
 if __name__ == "__main__":
