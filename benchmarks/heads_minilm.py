@@ -22,8 +22,8 @@ from typing import Any
 
 from hftool import workflow
 from hftool.machine import this_machine
+from hftool.models.head_config import package_versions
 from hftool.progress import Event
-from hftool.workflow.plan import versions
 
 RESULTS = Path(__file__).parent / "results" / "heads_minilm.json"
 MODEL = "minilm"
@@ -127,7 +127,7 @@ def save_result(name: str, result: Mapping[str, Any]) -> None:
     """Adds a result to the results file, with command and machine."""
     known = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
     command = " ".join(["python", f"benchmarks/{Path(__file__).name}", *(Path(argument).name for argument in sys.argv[1:])])
-    known[name] = {**result, "command": command, "machine": this_machine().as_dict(), "versions": versions()}
+    known[name] = {**result, "command": command, "machine": this_machine().as_dict(), "versions": package_versions()}
     RESULTS.write_text(json.dumps(known, indent=2) + "\n", encoding="utf-8")
     print(f"{name}: {result['metric']} {result['value']:.4f}, bar {result['bar']}", flush=True)
 

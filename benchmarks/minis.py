@@ -19,8 +19,8 @@ from typing import Any
 
 from hftool import workflow
 from hftool.machine import this_machine
+from hftool.models.head_config import package_versions
 from hftool.progress import Event
-from hftool.workflow.plan import versions
 
 ROOT = Path(__file__).parent.parent
 MODELS = ROOT / "hftool" / "assets" / "models"
@@ -224,7 +224,7 @@ def main() -> None:
     for family in args.only:
         facts = build(family, args)
         found[f"{family}-mini"] = {**facts, "bytes": save(family, facts, args), "command": command_line()}
-        head = {"machine": this_machine().as_dict(), "versions": versions()}
+        head = {"machine": this_machine().as_dict(), "versions": package_versions()}
         results.write_text(json.dumps({**head, "models": found}, indent=2) + "\n", encoding="utf-8")
 
 

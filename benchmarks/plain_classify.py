@@ -24,9 +24,10 @@ from sklearn.metrics import accuracy_score, f1_score
 
 from hftool.config import make_config
 from hftool.machine import this_machine
+from hftool.models.head_config import package_versions
 from hftool.progress import silent
 from hftool.resolve import resolve_model, resolve_task
-from hftool.workflow.plan import split, versions
+from hftool.workflow.plan import split
 
 RESULTS = Path(__file__).parent / "results" / "plain_classify.json"
 MAX_LENGTH = {"mrpc": 128}  # max_length in tokens, for jobs that do not set it
@@ -122,7 +123,7 @@ def main() -> None:
     hftool_result = json.loads(HFTOOL_RESULTS.read_text(encoding="utf-8"))[args.job]
     reported = {key: hftool_result[key] for key in ("knobs", "metric", "bar", "steps", "best_step", "measured", "value")}
     command = " ".join(["python", f"benchmarks/{Path(__file__).name}", *(Path(argument).name for argument in sys.argv[1:])])
-    facts = {"command": command, "machine": this_machine().as_dict(), "versions": versions()}
+    facts = {"command": command, "machine": this_machine().as_dict(), "versions": package_versions()}
     known = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
     known[args.job] = {"seed": args.seed, "transformers": results, "hftool": reported, **facts}
     RESULTS.write_text(json.dumps(known, indent=2) + "\n", encoding="utf-8")

@@ -24,9 +24,9 @@ from hftool import workflow
 from hftool.data.batches import step_batches
 from hftool.machine import this_machine
 from hftool.models import HeadConfig, load_model
+from hftool.models.head_config import package_versions
 from hftool.progress import silent
 from hftool.resolve import resolve_model
-from hftool.workflow.plan import versions
 
 RESULTS = Path(__file__).parent / "results" / "regression_scales.json"
 BAR = 1.02  # times the error of plain code
@@ -161,7 +161,7 @@ def main() -> None:
         "worst_ratio": worst,
         "scales": found,
         "machine": this_machine().as_dict(),
-        "versions": versions(),
+        "versions": package_versions(),
     }
     RESULTS.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     print(json.dumps({"worst_ratio": worst, "bar": BAR}))

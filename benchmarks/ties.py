@@ -20,10 +20,10 @@ from typing import Any
 from hftool import workflow
 from hftool.heads.protocol import Metrics
 from hftool.machine import this_machine
+from hftool.models.head_config import package_versions
 from hftool.storage.run_folder import Run
 from hftool.training.checkpoints import CheckpointManager
 from hftool.workflow._load import make_predictor
-from hftool.workflow.plan import versions
 
 RESULTS = Path(__file__).parent / "results" / "ties.json"
 OLD_PATIENCE = 3
@@ -182,7 +182,7 @@ def main() -> None:
         "preferred": sum(row["preferred"] for row in found.values()),
         "tasks": found,
         "machine": this_machine().as_dict(),
-        "versions": versions(),
+        "versions": package_versions(),
     }
     RESULTS.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     print(json.dumps({"preferred": document["preferred"], "of": len(found)}))

@@ -293,15 +293,15 @@ def _read_texts(path: str) -> list[tuple[str, Any]]:
     """
     import yaml
 
-    class TextLoader(yaml.SafeLoader):
+    class _TextLoader(yaml.SafeLoader):
         pass
 
-    TextLoader.yaml_implicit_resolvers = {
+    _TextLoader.yaml_implicit_resolvers = {
         first: [pair for pair in pairs if pair[0] == "tag:yaml.org,2002:null"]
         for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
     try:
-        loader = TextLoader(Path(path).read_text(encoding="utf-8-sig"))
+        loader = _TextLoader(Path(path).read_text(encoding="utf-8-sig"))
         node = loader.get_single_node()
         if not isinstance(node, yaml.MappingNode):
             raise ConfigError(f"{path} must hold `key: value` lines", "See config.yaml in any run folder")

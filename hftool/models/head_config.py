@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from hftool.registry.heads import POOLINGS, head_names, head_spec
 from hftool.storage.json_documents import Schema, check_document, each
 from hftool.storage.run_folder import read_json, write_json
 
+PACKAGES = ("torch", "transformers", "accelerate", "datasets", "tokenizers", "safetensors", "numpy", "scikit-learn")
 HEAD_CONFIG = "hftool.json"
 DAMAGED = "Save the model again, or copy the file as it was written"
 MOST_TOKENS = 10**6
@@ -137,3 +139,8 @@ def _contradiction(head_config: HeadConfig) -> str:
 def write_head_config(folder: Path, head_config: HeadConfig) -> None:
     """Write hftool.json."""
     write_json(folder / HEAD_CONFIG, dataclasses.asdict(head_config))
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of the packages that a result depends on."""
+    return {name: version(name) for name in PACKAGES}

@@ -242,6 +242,8 @@ def _without_vocabulary(kind: Any, folder: Path) -> Any:
     from transformers import TokenizersBackend
 
     class Blank(kind):  # type: ignore[misc]
+        """The class without its vocabulary."""
+
         @classmethod
         def convert_to_native_format(cls, **values: Any) -> dict[str, Any]:
             """Settings without vocabulary files."""

@@ -160,12 +160,12 @@ def run(service: Service, listening: socket.socket, on_ready: Callable[[], None]
     """Serve until the process is stopped. Raises as `Process.run`."""
     _raise_file_limit()
 
-    async def main() -> None:
+    async def _main() -> None:
         await Process(service, listening, on_ready).run()
 
     gc.freeze()  # the models stay to the end; a collection that visits them takes seconds at exit
     try:
-        asyncio.run(main())
+        asyncio.run(_main())
     finally:
         gc.freeze()
 

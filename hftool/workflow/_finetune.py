@@ -45,8 +45,9 @@ from hftool.workflow._save import save_folder
 from hftool.workflow.arguments import Model, Task, model_name, refuse_unknown
 from hftool.workflow.distributed_scoring import score_together
 from hftool.workflow.finetune_notices import notify_plan, truncated_rows
-from hftool.workflow.plan import FinetuneJob, ResolvedInputs, find, manifest
+from hftool.workflow.plan import FinetuneJob, ResolvedInputs, find
 from hftool.workflow.resume_checks import FREE, as_recorded, check_recorded, check_same, check_unchanged, relocate
+from hftool.workflow.run_manifest import manifest
 from hftool.workflow.targets import restore_targets
 
 MEASURED = ("validation", "test")

@@ -93,13 +93,13 @@ def serve(
         example = _example(next(iter(served.values())).head)
         address = Address(_url(host, listening.getsockname()[1]), heads, example)
 
-        def ready() -> None:
+        def _ready() -> None:
             event("ready", url=address.url, models=list(served))
             if on_ready is not None:
                 on_ready(address)
 
         release = version(DISTRIBUTION)
-        run(Service(models=served, limits=bounds, stats=stats, keys=keys, hosts=hosts, release=release), listening, ready)
+        run(Service(models=served, limits=bounds, stats=stats, keys=keys, hosts=hosts, release=release), listening, _ready)
 
 
 def _resolve_all(words: Mapping[str, str], *, offline: bool, fallback: bool, progress: Progress) -> dict[str, ModelSource]:

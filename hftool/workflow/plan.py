@@ -5,16 +5,12 @@ Nothing is written here. Training, saving a checkpoint and evaluating a run all 
 
 import dataclasses
 import os
-import sys
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from hftool import DISTRIBUTION
 from hftool import config as knobs
 from hftool.config import Config
 from hftool.data.columns import check_roles
@@ -29,7 +25,6 @@ from hftool.heads import get_head, head_class
 from hftool.heads.classify.head import balanced_weights
 from hftool.heads.long_texts import groups, shorten
 from hftool.heads.protocol import Feature
-from hftool.machine import this_machine
 from hftool.models import (
     HeadConfig,
     Loaded,
@@ -43,28 +38,26 @@ from hftool.models import (
     load_tokenizer,
     read_config,
 )
-from hftool.processes import world_size
+from hftool.models.head_config import package_versions
 from hftool.progress import Progress, notice, silent
 from hftool.registry.families import Family, check_head
 from hftool.registry.heads import head_spec
 from hftool.registry.models import family_of_row, find_model
 from hftool.registry.tasks import Task, find_task
 from hftool.resolve import ModelSource, StandIn, TaskSource, check_model_name, resolve_model, resolve_task
-from hftool.storage.checksums import compare_folder, sha256
+from hftool.storage.checksums import compare_folder
 from hftool.storage.run_folder import Run
 from hftool.training.adapters import LEARNING_RATE, add_adapters
 from hftool.workflow._load import known_family, known_sentences
 from hftool.workflow.choose_head import infer_head
 from hftool.workflow.in_memory import check_given, is_in_memory
-from hftool.workflow.resume_checks import absolute_path, data_files, relocate
+from hftool.workflow.resume_checks import absolute_path, relocate
 from hftool.workflow.targets import UNEVEN_METRICS, fit_head, is_uneven, scale_of, with_metric
 
 OF_HEADS = ("class_weights", "labels", "max_new_tokens", "prefix")  # knobs that some heads alone have
 BLOCK = 128  # tokens of a block of running text: a laptop trains on batches of 32
 MOST_NEW_TOKENS = 512  # tokens of a target, unless the config says more
 LEAST_MAX_LENGTH = 128  # tokens: texts in inference may be longer than those of training
-OF_MODELS = (".safetensors", ".json", ".txt", ".model")  # the files of a model folder that its answers depend on
-PACKAGES = ("torch", "transformers", "accelerate", "datasets", "tokenizers", "safetensors", "numpy", "scikit-learn")
 
 
 @dataclass(frozen=True)
@@ -326,7 +319,7 @@ def _new_head_config(found: ResolvedInputs, splits: Splits, family: Family) -> H
         pool_prefix=found.sentences.pool_prefix,
         split_units=not are_words(row["tokens"] for row in train if "tokens" in row),
         stand_in=found.stand_ins(),
-        versions=versions(),
+        versions=package_versions(),
     )
 
 
@@ -380,40 +373,3 @@ def _with_absolute_paths(settings: Config, model_source: ModelSource, data: Task
 
 def _pinned(model_source: ModelSource) -> str:
     return f"{model_source.base}@{model_source.revision}" if model_source.revision else ""
-
-
-def versions() -> dict[str, str]:
-    """Versions of the packages that a result depends on."""
-    return {name: version(name) for name in PACKAGES}
-
-
-def manifest(job: FinetuneJob) -> dict[str, Any]:
-    """The provenance of a model: versions, machine, hashes of model and data, row counts."""
-    found, settings, splits = job.found, job.settings, job.splits
-    files, folder, known = data_files(found.data.tables), found.model_source.folder, found.model_source.hashes
-    digests = {key: sha256(path) for key, path in files.items()}
-    parts = splits.parts()
-    return {
-        "hftool": version(DISTRIBUTION),
-        "command": sys.argv,
-        "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "python": sys.version.split()[0],
-        "versions": versions(),
-        "machine": this_machine().as_dict(),
-        "seed": settings.seed,
-        "device": settings.device,
-        "precision": settings.precision,
-        "base": found.model_source.base,
-        "revision": found.model_source.revision,
-        "hashes": {p.name: known.get(p.name) or sha256(p) for p in sorted(folder.iterdir()) if p.suffix in OF_MODELS},
-        "data": {str(path): digests[key] for key, path in files.items()},
-        "data_splits": digests,
-        "data_revision": found.data.pinned,
-        "rows": {name: len(part.rows) for name, part in parts.items()},
-        "rejected": sum(len(part.rejected) for part in parts.values()),
-        "duplicates": splits.quality.duplicates,
-        "conflicts": splits.quality.conflicts,
-        "leaked": splits.quality.leaked,
-        "stand_in": found.stand_ins(),
-        "processes": world_size(),
-    }

@@ -9,27 +9,7 @@ from hftool.inference.predictor import Predictor
 from hftool.models import HeadConfig, load_model
 from hftool.workflow._load import load, make_predictor
 from support import families
-
-WORDS = [
-    "a",
-    "warm",
-    "funny",
-    "film",
-    "cold",
-    "dull",
-    "joy",
-    "chore",
-    "to",
-    "watch",
-    "bright",
-    "and",
-    "tender",
-    "the",
-    "cast",
-    "is",
-    "delight",
-    "disaster",
-]
+from support.trainer_factory import WORDS
 
 
 @pytest.fixture(scope="module")

@@ -27,8 +27,8 @@ def reply(row: Row, answer: Answer, parameters: Parameters) -> list[Fill] | list
     """The fills of the mask, each with the filled text; for several masks a list for each."""
     text = row["text"]
 
-    def fill(mask: Answer, token: str, score: float) -> Fill:
+    def _fill(mask: Answer, token: str, score: float) -> Fill:
         return {"score": score, "token_str": token, "sequence": text[: mask["start"]] + token + text[mask["end"] :]}
 
-    fills = [[fill(mask, one["token"], one["probability"]) for one in mask["fills"]] for mask in answer["masks"]]
+    fills = [[_fill(mask, one["token"], one["probability"]) for one in mask["fills"]] for mask in answer["masks"]]
     return fills[0] if len(fills) == 1 else fills

@@ -87,13 +87,13 @@ def _run_rows(rows: Sequence[QueuedRow], is_cancelled: IsCancelled, on_token: On
     owners = rows if len(features) == len(rows) else [row for row in rows for _ in row.features]
     generated = [0] * len(features)
 
-    def stream(index: int, token: int) -> None:
+    def _stream(index: int, token: int) -> None:
         row, generated[index] = owners[index], generated[index] + 1
         if generated[index] > row.streamed:  # a text is the same in any batch
             row.streamed = generated[index]
             on_token(row, token)
 
-    parts = predictor.parts(features, stream, is_cancelled=lambda index: is_cancelled(owners[index]))
+    parts = predictor.parts(features, _stream, is_cancelled=lambda index: is_cancelled(owners[index]))
     answers: list[Answer] = []
     first = 0
     for row in rows:

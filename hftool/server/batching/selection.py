@@ -31,7 +31,7 @@ def select_batch(
         features.append(features[-1] + counts[i])
         tokens.append(tokens[-1] + counts[i] * lengths[i])
 
-    def share(begin: int, end: int) -> float:
+    def _share(begin: int, end: int) -> float:
         return (tokens[end] - tokens[begin]) / (start_cost + sizes[end - 1] * (features[end] - features[begin]))
 
     at = order.index(oldest)
@@ -45,11 +45,11 @@ def select_batch(
         low, high = first, at
         while low < high:  # shorter rows pay up to one row, and none before it does
             middle = (low + high) // 2
-            if sizes[middle] >= longest * share(middle + 1, end):
+            if sizes[middle] >= longest * _share(middle + 1, end):
                 high = middle
             else:
                 low = middle + 1
-        gain = share(low, end)
+        gain = _share(low, end)
         if gain >= best:
             best, chosen = gain, (low, end)
     return [order[i] for i in range(*chosen)]

@@ -66,13 +66,13 @@ def _address(host: str, port: int) -> tuple[socket.AddressFamily, Any]:
     """The first address of a host. Names are resolved in a thread, since a silent name server blocks for a minute."""
     found: list[Any] = []
 
-    def look_up(flags: int = 0) -> None:
+    def _look_up(flags: int = 0) -> None:
         with contextlib.suppress(OSError, UnicodeError):
             found.extend(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags | socket.AI_PASSIVE))
 
-    look_up(socket.AI_NUMERICHOST)
+    _look_up(socket.AI_NUMERICHOST)
     if not found:
-        thread = threading.Thread(target=look_up, daemon=True)
+        thread = threading.Thread(target=_look_up, daemon=True)
         thread.start()
         thread.join(LOOK_UP)
     if not found:

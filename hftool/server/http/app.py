@@ -77,73 +77,73 @@ STATUS = {"type": "object", "properties": {"status": {"type": "string"}}, "requi
 def _task_api(service: Service) -> Iterator[Operation]:
     """The routes of Hugging Face's tasks."""
 
-    async def unknown(request: Request) -> Response:
+    async def _unknown(request: Request) -> Response:
         raise HttpError(404, f"there is no model '{request.path_params['name'][:80]}' here; see /info")
 
     for number, served in enumerate(service.models.values()):
         for path in (*(["/predict"] if number == 0 else []), f"/models/{served.name}/predict"):
             yield _predict(path, served, service.limits)
-    yield Operation("/models/{name}/predict", unknown, "POST")
+    yield Operation("/models/{name}/predict", _unknown, "POST")
 
 
 def _predict(path: str, served: ServedModel, limits: Limits) -> Operation:
     model = tasks.request_model(served, limits)
 
-    async def predict(request: Request) -> Response:
+    async def _answer(request: Request) -> Response:
         return await tasks.predict(served, request, limits, model)
 
-    def describe() -> dict[str, Any]:
+    def _describe() -> dict[str, Any]:
         responses = {**ok(tasks.reply_schema(served)), **errors(*INFERENCE_ERRORS)}
         return described(f"Run {served.name} on inputs.", responses, json_schema(model))
 
-    return Operation(path, predict, "POST", describe)
+    return Operation(path, _answer, "POST", _describe)
 
 
 def _openai_api(service: Service) -> Iterator[Operation]:
     models, limits = service.models, service.limits
     completion, embedding = openai.completion_request(limits), openai.EmbeddingRequest
 
-    async def listed(request: Request) -> Response:
+    async def _listed(request: Request) -> Response:
         return openai.list_models(models, service.started)
 
-    async def model(request: Request) -> Response:
+    async def _model(request: Request) -> Response:
         request.scope["hftool"].route = "/v1/models/{name}"
         served = openai.find(models, request.path_params["name"])
         return as_response(openai.model_object(served.name, service.started))
 
-    async def complete(request: Request) -> Response:
+    async def _complete(request: Request) -> Response:
         return await openai.complete(models, request, limits, completion)
 
-    async def embed(request: Request) -> Response:
+    async def _embed(request: Request) -> Response:
         return await openai.embed(models, request, limits)
 
-    def described_for(capable: list[ServedModel], body: type[BaseModel], field: str) -> Callable[[], dict[str, Any]] | None:
+    def _described_for(capable: list[ServedModel], body: type[BaseModel], field: str) -> Callable[[], dict[str, Any]] | None:
         responses = {**ok(ANY_OBJECT, streams=field == "prompt"), **errors(*INFERENCE_ERRORS, 404, openai=True)}
         summary = "Complete prompts." if field == "prompt" else "Embed texts."
         return (lambda: described(summary, responses, openai.body_schema(body, field, capable, limits))) if capable else None
 
     generators = [served for served in models.values() if served.generates]
     embedders = [served for served in models.values() if served.spec.embeds]
-    yield Operation("/v1/completions", complete, "POST", described_for(generators, completion, "prompt"))
-    yield Operation("/v1/embeddings", embed, "POST", described_for(embedders, embedding, "input"))
-    yield Operation("/v1/models", listed, describe=lambda: described("The models.", {**ok(ANY_OBJECT), **errors(401, 421)}))
-    yield Operation("/v1/models/{name}", model)
+    yield Operation("/v1/completions", _complete, "POST", _described_for(generators, completion, "prompt"))
+    yield Operation("/v1/embeddings", _embed, "POST", _described_for(embedders, embedding, "input"))
+    yield Operation("/v1/models", _listed, describe=lambda: described("The models.", {**ok(ANY_OBJECT), **errors(401, 421)}))
+    yield Operation("/v1/models/{name}", _model)
 
 
 def _health(service: Service) -> Iterator[Operation]:
-    async def live(request: Request) -> Response:
+    async def _live(request: Request) -> Response:
         return as_response({"status": "alive"})
 
-    async def ready(request: Request) -> Response:
+    async def _ready(request: Request) -> Response:
         service.stats.set("hftool_ready", float(service.ready))
         if not service.ready:
             raise HttpError(503, "the server is about to stop" if service.stopping else "a model does not answer")
         return as_response({"status": "ready"})
 
     responses = {**ok(STATUS), **errors(421, 503)}
-    yield Operation("/livez", live, describe=lambda: described("The process runs.", {**ok(STATUS), **errors(421)}))
+    yield Operation("/livez", _live, describe=lambda: described("The process runs.", {**ok(STATUS), **errors(421)}))
     for path in ("/readyz", "/health"):
-        yield Operation(path, ready, describe=lambda: described("All models answer.", responses))
+        yield Operation(path, _ready, describe=lambda: described("All models answer.", responses))
 
 
 def _info(service: Service) -> Iterator[Operation]:
@@ -152,27 +152,27 @@ def _info(service: Service) -> Iterator[Operation]:
         lambda: [tasks.parameters_schema(served, service.limits) for served in service.models.values()]
     )
 
-    async def info(request: Request) -> Response:
+    async def _models(request: Request) -> Response:
         known = [served.info(schema) for served, schema in zip(service.models.values(), parameters(), strict=True)]
         return as_response({"hftool": service.release, "models": known, "limits": limits_info(service.limits)})
 
-    async def metrics(request: Request) -> Response:
+    async def _metrics(request: Request) -> Response:
         service.stats.set("hftool_ready", float(service.ready))
         return Response(service.stats.render(), headers=NEVER_CACHED, media_type=CONTENT_TYPE)
 
-    async def web_page(request: Request) -> Response:
+    async def _web_page(request: Request) -> Response:
         return Response(page, headers=page_headers(page), media_type="text/html; charset=utf-8")
 
     info_responses = {**ok(ANY_OBJECT), **errors(401, 421)}
-    yield Operation("/info", info, describe=lambda: described("The models and the limits.", info_responses))
-    yield Operation("/metrics", metrics, describe=lambda: described("The metrics.", {**PLAIN_TEXT, **errors(401, 421)}))
-    yield Operation("/", web_page)
+    yield Operation("/info", _models, describe=lambda: described("The models and the limits.", info_responses))
+    yield Operation("/metrics", _metrics, describe=lambda: described("The metrics.", {**PLAIN_TEXT, **errors(401, 421)}))
+    yield Operation("/", _web_page)
 
 
 def _document(operations: Sequence[Operation], release: str) -> Operation:
     made = functools.cache(lambda: document(operations, release))
 
-    async def schema(request: Request) -> Response:
+    async def _schema(request: Request) -> Response:
         return as_response(made())
 
-    return Operation("/openapi.json", schema)
+    return Operation("/openapi.json", _schema)

@@ -161,12 +161,12 @@ class BodyGuard:
             return  # the client has disconnected
         whole: Message | None = {"type": "http.request", "body": body, "more_body": False}
 
-        async def replay() -> Message:
+        async def _replay() -> Message:
             nonlocal whole
             first, whole = whole, None
             return first or await receive()
 
-        await self.app(scope, replay, send)
+        await self.app(scope, _replay, send)
 
     async def _body(self, headers: Headers, receive: Receive) -> bytes | None:
         """The body, or None if the client disconnects."""

@@ -47,17 +47,17 @@ def inputs_type(spec: InputSpec, *, most: int, chars: int) -> Any:
     item = strict_dict({name: text if name in spec.fields else NotRequired[text] for name in every})
     [name, *others] = spec.fields
 
-    def as_list(value: Any) -> list[Any]:
+    def _as_list(value: Any) -> list[Any]:
         many = value if isinstance(value, list) else [value]
         return many if others else [{name: one} if isinstance(one, str) else one for one in many]
 
-    def as_rows(values: list[dict[str, str]]) -> list[Row]:
+    def _as_rows(values: list[dict[str, str]]) -> list[Row]:
         if any(value.keys() != values[0].keys() for value in values):
             raise PydanticCustomError("mixed", "pairs of texts and single texts")
         return [{every[name]: text for name, text in value.items()} for value in values]
 
-    before = BeforeValidator(as_list, json_schema_input_type=shown)
-    return Annotated[list_type(item, most), Field(description=_in_words(spec)), before, AfterValidator(as_rows)]
+    before = BeforeValidator(_as_list, json_schema_input_type=shown)
+    return Annotated[list_type(item, most), Field(description=_in_words(spec)), before, AfterValidator(_as_rows)]
 
 
 def strict_dict(fields: Mapping[str, Any], *, optional: bool = False) -> Any:

@@ -149,13 +149,13 @@ async def cancel_on_disconnect(request: Request, answers: Coroutine[Any, Any, T]
     assert task is not None
     cancelled_before, disconnected, over = task.cancelling(), False, False
 
-    def on_disconnect(watch: "asyncio.Task[None]") -> None:
+    def _on_disconnect(watch: "asyncio.Task[None]") -> None:
         nonlocal disconnected
         if not (over or watch.cancelled()):  # the answer may have arrived in the same iteration of the event loop
             disconnected = task.cancel()
 
     watch = asyncio.ensure_future(wait_disconnect(request))
-    watch.add_done_callback(on_disconnect)
+    watch.add_done_callback(_on_disconnect)
     try:
         return await answers
     except asyncio.CancelledError:
