@@ -4,15 +4,59 @@ import contextlib
 import functools
 import inspect
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
 
+from hftool.engines.fused_encoder import FusedEncoder
 from hftool.engines.kv_cache import TorchGenerationState
-from hftool.engines.unpadded import without_padding
+from hftool.engines.unpadded import supports_unpadding, without_padding
 
 Batch = Mapping[str, torch.Tensor]
+LEAST_HIDDEN = 256  # hidden size from which a fused encoder pays for the packing of its weights
+TRIAL_LENGTHS = range(2, 18, 2)  # tokens of the rows of the trial of a fused encoder
+MARGIN = 8  # the tolerance of a fused encoder is this many times the largest error in its trial, which is short
+MOST_ERROR = 0.02  # of the trial, as a share of the largest output: a larger one is no rounding
+
+
+@dataclass(frozen=True)
+class FusedModel:
+    """A fused encoder for the layers of a model, and the tolerance of its outputs, an absolute error."""
+
+    encoder: FusedEncoder
+    tolerance: float
+
+
+def fuse(model: Any) -> FusedModel | None:
+    """Convert the layers of a model to a fused encoder, once; None where it has none or its outputs differ in a trial.
+
+    The model must support unpadded batches, and is otherwise left as it is.
+    """
+    if not hasattr(model, "_hftool_fused"):
+        model._hftool_fused = _fuse(model)
+    known: FusedModel | None = model._hftool_fused
+    return known
+
+
+def _fuse(model: Any) -> FusedModel | None:
+    if getattr(model.config, "hidden_size", 0) < LEAST_HIDDEN or not supports_unpadding(model):
+        return None
+    encoder = FusedEncoder.of(model)
+    if encoder is None:
+        return None
+    lengths = torch.tensor(list(TRIAL_LENGTHS))
+    ids = torch.randint(model.config.vocab_size, (len(lengths), int(lengths.max())), generator=torch.Generator().manual_seed(0))
+    mask = (torch.arange(ids.shape[1]) < lengths[:, None]).long()
+    exact, fast = (TorchEngine(model, packs=True, fused=fused) for fused in (None, FusedModel(encoder, 0.0)))
+    batch = {"input_ids": ids, "attention_mask": mask}
+    names = [name for name in ("logits", "start_logits", "end_logits", "last_hidden_state") if name in model(**batch)]
+    error = largest = 0.0
+    for one, other in zip(exact.forward(batch, names).values(), fast.forward(batch, names).values(), strict=True):
+        if one is not mask:
+            one, other = (values[mask.bool()] if values.shape[:2] == mask.shape else values for values in (one, other))
+            error, largest = max(error, float((one - other).abs().max())), max(largest, float(one.abs().max()))
+    return FusedModel(encoder, MARGIN * error) if error <= MOST_ERROR * largest else None
 
 
 @dataclass(frozen=True)
@@ -24,12 +68,23 @@ class TorchEngine:
         device: Where it is.
         precision: fp32, or bf16 for matrix products only.
         packs: Whether its layers run without padding; only for a model that `unpadded.supports_unpadding`.
+        fused: Runs in place of its layers; only if it `packs`.
     """
 
     model: Any
     device: str = "cpu"
     precision: str = "fp32"
     packs: bool = False
+    fused: FusedModel | None = None
+
+    @property
+    def tolerance(self) -> float:
+        """The largest error of an output that comes from the number format; 0.0 in fp32."""
+        return self.fused.tolerance if self.fused else 0.0
+
+    def exact(self) -> "TorchEngine":
+        """The same engine without a tolerance."""
+        return replace(self, fused=None)
 
     def forward(self, batch: Batch, outputs: Sequence[str] = ("logits",)) -> dict[str, torch.Tensor]:
         """Run a batch.
@@ -43,7 +98,8 @@ class TorchEngine:
         """
         inputs = {key: value.to(self.device) for key, value in batch.items() if key != "labels"}
         kind = self.device.split(":")[0]
-        unpadding = without_padding(inputs["attention_mask"]) if self.packs else contextlib.nullcontext()
+        fused = self.fused.encoder if self.fused else None
+        unpadding = without_padding(inputs["attention_mask"], fused) if self.packs else contextlib.nullcontext()
         with torch.inference_mode(), torch.autocast(kind, torch.bfloat16, enabled=self.precision == "bf16"), unpadding:
             found = self.model(**inputs, **without_cache(self.model))
         return {"attention_mask": batch["attention_mask"], **{name: found[name].float().cpu() for name in outputs}}

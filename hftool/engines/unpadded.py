@@ -5,10 +5,12 @@ consecutive rows of equal length together. Heads get the same outputs. transform
 for encoders ignore positions (`masking_utils.create_bidirectional_mask`), so that rows would attend to each other.
 
 Where a model uses only the first token of each row, as classifiers do, the last layer computes only that token after its keys
-and values. Both are enabled for a model only if a test batch gives the same outputs.
+and values. Both are enabled for a model only if a test batch gives the same outputs. Between the two, the layers of transformers
+run, or a `FusedEncoder`.
 """
 
 import contextlib
+import functools
 import threading
 from collections.abc import Iterator, Sequence
 from itertools import groupby
@@ -16,9 +18,11 @@ from typing import Any
 
 import torch
 
+from hftool.engines.fused_encoder import FusedEncoder
+
 NAME = "hftool_packed"  # of the attention function in transformers' registry
 TOLERANCE = 1e-4  # largest difference from the padded outputs, as a share of the largest output, in the test
-# the batch of this thread: mask (B, T), groups of (rows, tokens of each), and the offset of each row (B,)
+# the batch of this thread: mask (B, T), groups of (rows, tokens of each), the offset of each row (B,), and the layers to run
 _BATCH = threading.local()
 
 
@@ -34,14 +38,20 @@ def supports_unpadding(model: Any) -> bool:
 
 
 @contextlib.contextmanager
-def without_padding(mask: torch.Tensor) -> Iterator[None]:
-    """Within the block, batches with this mask (B, T), padded on the right, run without padding."""
+def without_padding(mask: torch.Tensor, fused: FusedEncoder | None = None) -> Iterator[None]:
+    """Within the block, batches with this mask (B, T), padded on the right, run without padding.
+
+    Args:
+        mask: Attention mask (B, T).
+        fused: Runs in place of the layers of the model.
+    """
     lengths = mask.sum(dim=1)
     _BATCH.mask, _BATCH.groups, _BATCH.offsets = mask.bool(), _groups(lengths.tolist()), lengths.cumsum(0) - lengths
+    _BATCH.fused = fused
     try:
         yield
     finally:
-        _BATCH.mask = _BATCH.groups = _BATCH.offsets = None
+        _BATCH.mask = _BATCH.groups = _BATCH.offsets = _BATCH.fused = None
 
 
 def _groups(lengths: Sequence[int]) -> list[tuple[int, int]]:
@@ -61,7 +71,8 @@ def _install(model: Any) -> bool:
     try:
         model.set_attn_implementation(NAME)
         if _is_equal(model):
-            _first_token_only(model, layers)
+            first_only = _first_token_only(model, layers)
+            layers.forward = _fused_or_own(layers.forward, first_only)
             return True
     except (RuntimeError, ValueError, AttributeError, TypeError, LookupError):  # an unexpected architecture
         pass
@@ -71,18 +82,35 @@ def _install(model: Any) -> bool:
     return False
 
 
-def _first_token_only(model: Any, layers: Any) -> None:
-    """Compute only the first tokens in the last layer, if the outputs of the model stay the same."""
+def _first_token_only(model: Any, layers: Any) -> bool:
+    """Compute only the first tokens in the last layer, if the outputs of the model stay the same -> whether they do."""
     try:
         handle = layers.layer[-1].attention.output.register_forward_pre_hook(_select_first)
     except AttributeError:  # its layers have other names
-        return
+        return False
     try:
         if _is_equal(model):
-            return
+            return True
     except (RuntimeError, ValueError, TypeError, LookupError):
         pass
     handle.remove()
+    return False
+
+
+def _fused_or_own(own: Any, first_only: bool) -> Any:
+    """A forward for the layers of a model: that of the fused encoder of this thread's batch, if there is one, else their own."""
+    from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
+
+    @functools.wraps(own)
+    def _forward(*args: Any, **kwargs: Any) -> Any:
+        fused: FusedEncoder | None = getattr(_BATCH, "fused", None)
+        if fused is None:
+            return own(*args, **kwargs)
+        states = (args[0] if args else kwargs["hidden_states"])[0]
+        result = fused(states, _BATCH.groups, _BATCH.offsets if first_only else None)
+        return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=result[None])
+
+    return _forward
 
 
 def _is_equal(model: Any) -> bool:

@@ -152,6 +152,13 @@ class Head(Protocol):
         """The part of an answer by which two models are compared: its name, and a string, a number, a vector or a list."""
         ...
 
+    def margin(self, parts: Sequence[Any], answer: Answer) -> float:
+        """By how much the logit of the best choice exceeds the next, in the parts of a row and their answer.
+
+        The least of all choices that the answer holds, and infinite where it holds none, as with numbers and vectors.
+        """
+        ...
+
     def metrics(self) -> Metrics:
         """The metrics."""
         ...

@@ -1,5 +1,6 @@
 """Extractive question answering: the span of a context that answers a question."""
 
+import math
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from hftool.data.readers.tables import Row
 from hftool.data.schema import RowSchema
 from hftool.errors import UsageError
 from hftool.heads.collate import collate_inputs
+from hftool.heads.margins import margin_of
 from hftool.heads.protocol import Answer, Batch, Feature, Metrics, Outputs
 from hftool.heads.windows import SpecialTokenTemplate, TokenOffsets, cut_windows, special_token_template, token_offsets
 from hftool.models import HeadConfig
@@ -215,6 +217,14 @@ class AnswerHead:
     def decision(self, answer: Answer) -> tuple[str, Any]:
         """The text of the answer."""
         return "answer", answer["answer"]
+
+    def margin(self, parts: Sequence[SpanScores], answer: Answer) -> float:
+        """Half of that of the best span, whose score is the sum of two logits; no answer counts as a span."""
+        if self.head_config.problem_type != "answer_or_none":
+            return margin_of([candidate["probability"] for candidate in answer["candidates"]]) / 2
+        scores = [score for score, _, _ in best_spans(parts)[0]]
+        second, first = sorted([*scores, min(part.null for part in parts)])[-2:] if scores else (0.0, math.inf)
+        return (first - second) / 2
 
     def metrics(self) -> Metrics:
         """The metrics of the task; else F1 over the words of an answer, and exact match."""

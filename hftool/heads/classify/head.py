@@ -1,5 +1,6 @@
 """Text classification and regression: a label or a number for a text or a pair of texts."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -12,6 +13,7 @@ from hftool.data.schema import RowSchema
 from hftool.errors import UsageError
 from hftool.heads.collate import collate_inputs
 from hftool.heads.long_texts import groups, shorten
+from hftool.heads.margins import margin_of
 from hftool.heads.protocol import Answer, Batch, Feature, Metrics, Outputs
 from hftool.models import HeadConfig
 
@@ -141,6 +143,10 @@ class ClassifyHead:
         """The label or the number."""
         part = "score" if "score" in answer else "label"
         return part, answer[part]
+
+    def margin(self, parts: Sequence[Answer], answer: Answer) -> float:
+        """That of the label; infinite for a number."""
+        return margin_of(list(answer["probabilities"].values())) if "label" in answer else math.inf
 
     def metrics(self) -> Metrics:
         """The metrics of the task; else accuracy and macro-F1, or the mean absolute error of numbers."""

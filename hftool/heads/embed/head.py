@@ -4,6 +4,7 @@ Reimers and Gurevych, "Sentence-BERT: Sentence Embeddings using Siamese BERT-Net
 """
 
 import functools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -164,6 +165,10 @@ class EmbedHead:
         """The vector of a text, or the score of a pair."""
         part = "score" if "score" in answer else "embedding"
         return part, answer[part]
+
+    def margin(self, parts: Sequence[Answer], answer: Answer) -> float:
+        """Infinite: nothing is chosen."""
+        return math.inf
 
     def metrics(self) -> Metrics:
         """The metrics of the task; else the correlations of scores and labels: Spearman, Pearson."""

@@ -3,6 +3,7 @@
 Devlin et al., "BERT: Pre-training of Deep Bidirectional Transformers", 2019, section 3.1.
 """
 
+import math
 import re
 import zlib
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from hftool.data.schema import RowSchema
 from hftool.errors import ConfigError, DataError, UsageError
 from hftool.heads.collate import IGNORED, collate_inputs, pad_rows, token_loss
 from hftool.heads.inputs import MASKS
+from hftool.heads.margins import margin_of
 from hftool.heads.packing import pack, token_ids
 from hftool.heads.protocol import Answer, Batch, Feature, Metrics, Outputs
 from hftool.models import HeadConfig
@@ -223,6 +225,11 @@ class FillHead:
     def decision(self, answer: Answer) -> tuple[str, Any]:
         """The best token for each mask."""
         return "masks", [mask["fills"][0]["token"] for mask in answer["masks"]]
+
+    def margin(self, parts: Sequence[Answer], answer: Answer) -> float:
+        """The least margin of the first fill of a mask; 0 where only one fill is known."""
+        fills = [[fill["probability"] for fill in mask["fills"]] for mask in answer["masks"]]
+        return min((margin_of(some) if len(some) > 1 else 0.0 for some in fills), default=math.inf)
 
     def metrics(self) -> Metrics:
         """The metrics of the task; else the loss of a predicted token and its perplexity."""

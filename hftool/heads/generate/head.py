@@ -1,5 +1,6 @@
 """Text generation: a decoder that is trained on plain text, or on prompts with completions."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -173,6 +174,10 @@ class GenerateHead:
     def decision(self, answer: Answer) -> tuple[str, Any]:
         """The text."""
         return "text", answer["text"]
+
+    def margin(self, parts: Sequence[Answer], answer: Answer) -> float:
+        """Infinite: nothing is chosen."""
+        return math.inf
 
     def metrics(self) -> Metrics:
         """The metrics of the task; else the loss of a token and its perplexity."""

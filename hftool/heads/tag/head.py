@@ -1,6 +1,7 @@
 """Token classification: a tag for each word of a text, and the entities of the tags."""
 
 import functools
+import math
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -48,11 +49,12 @@ class WordPositions:
 
 @dataclass(frozen=True)
 class WordTags:
-    """The tag ids (N,) and their probabilities (N,) for words (N,) of a feature."""
+    """The tag ids (N,), their probabilities (N,), and the least of their margins, for words (N,) of a feature."""
 
     words: np.ndarray
     tags: np.ndarray
     probabilities: np.ndarray
+    margin: float
     sentence: Sentence | None
 
 
@@ -142,7 +144,9 @@ class TagHead:
             shift = logits.shape[1] - feature.length if self._left else 0
             chosen = logits[i, torch.from_numpy(read.positions + shift)].double()
             probabilities, tags = torch.softmax(chosen, dim=-1).max(dim=-1)
-            parts.append(WordTags(read.words, tags.numpy(), probabilities.numpy(), read.sentence))
+            top = chosen.topk(min(2, chosen.shape[-1])).values
+            margin = float((top[:, 0] - top[:, 1]).min()) if top.shape[1] == 2 and len(top) else math.inf
+            parts.append(WordTags(read.words, tags.numpy(), probabilities.numpy(), margin, read.sentence))
         return parts
 
     def join(self, parts: Sequence[WordTags]) -> Answer:
@@ -169,6 +173,10 @@ class TagHead:
     def decision(self, answer: Answer) -> tuple[str, Any]:
         """The tags of all words."""
         return "tags", answer["tags"]
+
+    def margin(self, parts: Sequence[WordTags], answer: Answer) -> float:
+        """The least margin of the tag of a word."""
+        return min(part.margin for part in parts)
 
     def metrics(self) -> Metrics:
         """The metrics of the task; else F1, precision and recall of entities, and accuracy of words."""

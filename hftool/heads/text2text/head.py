@@ -1,5 +1,6 @@
 """Text-to-text generation with an encoder-decoder: translation, summarization, answers."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -125,6 +126,10 @@ class Text2TextHead:
     def decision(self, answer: Answer) -> tuple[str, Any]:
         """The text."""
         return "text", answer["text"]
+
+    def margin(self, parts: Sequence[Answer], answer: Answer) -> float:
+        """Infinite: nothing is chosen."""
+        return math.inf
 
     def metrics(self) -> Metrics:
         """The metrics of the task; else ROUGE. Lin, "ROUGE: A Package for Automatic Evaluation of Summaries", 2004."""

@@ -1,0 +1,132 @@
+"""The layers of a BERT or RoBERTa encoder in bfloat16, with fused products, for inference on a CPU.
+
+The weights are converted and packed for oneDNN once. Query, key and value are one product, and bias, activation and residual
+belong to the products. States, attention and norms are bfloat16 with sums in fp32, as under autocast; embeddings, pooler and
+head stay in fp32. The rows come without padding: see `hftool.engines.unpadded`, whose layers these stand in for.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+ACTIVATIONS = {
+    "gelu": ("gelu", "none"),
+    "gelu_new": ("gelu", "tanh"),
+    "gelu_pytorch_tanh": ("gelu", "tanh"),
+    "relu": ("relu", ""),
+}
+PACKED_FOR = 2048  # tokens of a batch that the packed weights are laid out for; others work, too
+DTYPE = torch.bfloat16
+Groups = Sequence[tuple[int, int]]  # runs of rows of equal length: (rows, tokens of each)
+
+
+class Product:
+    """x W^T + b on packed weights.
+
+    Args:
+        layers: Linear layers with the same input, whose outputs are concatenated.
+        activation: Name in `ACTIVATIONS`; empty for none.
+    """
+
+    def __init__(self, *layers: torch.nn.Linear, activation: str = "") -> None:
+        weight = torch.cat([layer.weight.detach() for layer in layers]).to(DTYPE)
+        self.weight = torch.ops.mkldnn._reorder_linear_weight(weight, PACKED_FOR)
+        self.bias = torch.cat([layer.bias.detach() for layer in layers]).to(DTYPE)
+        self.activation, self.algorithm = ACTIVATIONS[activation] if activation else ("none", "")
+
+    def __call__(self, states: torch.Tensor) -> torch.Tensor:
+        """(tokens, inputs) -> (tokens, outputs)."""
+        product = torch.ops.mkldnn._linear_pointwise
+        result: torch.Tensor = product(states, self.weight, self.bias, self.activation, [], self.algorithm)
+        return result
+
+    def plus(self, states: torch.Tensor, residual: torch.Tensor) -> torch.Tensor:
+        """The product of states (tokens, inputs), plus residual (tokens, outputs)."""
+        result: torch.Tensor = torch.ops.mkldnn._linear_pointwise.binary(states, residual, self.weight, self.bias, "add")
+        return result
+
+
+class Norm:
+    """A layer norm with bfloat16 weights."""
+
+    def __init__(self, layer: torch.nn.LayerNorm) -> None:
+        self.shape, self.eps = layer.normalized_shape, layer.eps
+        self.weight, self.bias = layer.weight.detach().to(DTYPE), layer.bias.detach().to(DTYPE)
+
+    def __call__(self, states: torch.Tensor) -> torch.Tensor:
+        """(tokens, H) -> (tokens, H)."""
+        return torch.nn.functional.layer_norm(states, self.shape, self.weight, self.bias, self.eps)
+
+
+class Layer:
+    """One layer: attention and feed-forward, each with its residual and norm."""
+
+    def __init__(self, layer: Any, activation: str) -> None:
+        attention = layer.attention
+        self.heads = attention.self.num_attention_heads
+        self.query_key_value = Product(attention.self.query, attention.self.key, attention.self.value)
+        self.attention_output = Product(attention.output.dense)
+        self.attention_norm = Norm(attention.output.LayerNorm)
+        self.intermediate = Product(layer.intermediate.dense, activation=activation)
+        self.output = Product(layer.output.dense)
+        self.output_norm = Norm(layer.output.LayerNorm)
+
+    def __call__(self, states: torch.Tensor, groups: Groups, chosen: torch.Tensor | None = None) -> torch.Tensor:
+        """States (tokens, H) of concatenated rows -> (tokens, H); of the `chosen` tokens only, if given."""
+        attended = attend(self.query_key_value(states), groups, self.heads)
+        if chosen is not None:
+            attended, states = attended[chosen], states[chosen]
+        states = self.attention_norm(self.attention_output.plus(attended, states))
+        return self.output_norm(self.output.plus(self.intermediate(states), states))
+
+
+def attend(query_key_value: torch.Tensor, groups: Groups, heads: int) -> torch.Tensor:
+    """Attention of each row to itself: (tokens, 3 H) of concatenated rows -> (tokens, H)."""
+    tokens, width = query_key_value.shape[0], query_key_value.shape[1] // 3
+    result = query_key_value.new_empty(tokens, width)
+    start = 0
+    for rows, length in groups:
+        end = start + rows * length
+        query, key, value = query_key_value[start:end].view(rows, length, 3, heads, width // heads).permute(2, 0, 3, 1, 4)
+        attended = torch.nn.functional.scaled_dot_product_attention(query, key, value)
+        result[start:end].view(rows, length, heads, width // heads).copy_(attended.transpose(1, 2))
+        start = end
+    return result
+
+
+@dataclass(frozen=True)
+class FusedEncoder:
+    """The layers of an encoder."""
+
+    layers: tuple[Layer, ...]
+
+    @classmethod
+    def of(cls, model: Any) -> "FusedEncoder | None":
+        """The encoder of a model; None where its layers are not those of BERT and RoBERTa, or torch lacks the products."""
+        config, encoder = model.config, getattr(model.base_model, "encoder", None)
+        if getattr(config, "hidden_act", None) not in ACTIVATIONS:
+            return None
+        try:
+            if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+                return None
+            return cls(tuple(Layer(layer, config.hidden_act) for layer in encoder.layer))  # type: ignore[union-attr]
+        except (AttributeError, RuntimeError, TypeError):  # other layers, such as LoRA's, or a torch without oneDNN
+            return None
+
+    def __call__(self, states: torch.Tensor, groups: Groups, first: torch.Tensor | None = None) -> torch.Tensor:
+        """Run the layers.
+
+        Args:
+            states: The embeddings of concatenated rows (tokens, H), in fp32.
+            groups: Runs of rows of equal length.
+            first: The offset of each row (B,), if only its first token is read after the last layer.
+
+        Returns:
+            The states in fp32: (tokens, H), or (B, H) of first tokens.
+        """
+        states = states.to(DTYPE)
+        for layer in self.layers[:-1]:
+            states = layer(states, groups)
+        return self.layers[-1](states, groups, first).float()
