@@ -15,11 +15,11 @@ from hftool.engines.onnx import OnnxEngine, open_model
 from hftool.engines.torch import TorchEngine
 from hftool.errors import DataError
 from hftool.heads import get_head
+from hftool.heads.model_card import NO_PROVENANCE, RunProvenance
 from hftool.heads.protocol import Batch, Feature, Head
 from hftool.inference.predictor import Predictor
 from hftool.models import Loaded, quiet, save_base
 from hftool.models.checksums import write_checksums
-from hftool.models.model_card import NO_PROVENANCE, RunProvenance
 from hftool.onnx_export import parity
 from hftool.onnx_export.encoder_graph import write_graph
 from hftool.onnx_export.export_card import export_page

@@ -11,10 +11,10 @@ from hftool.data.readers.tables import Row
 from hftool.data.rows import sample_indices
 from hftool.errors import ConfigError, HftoolError, UsageError, did_you_mean
 from hftool.heads import get_head
+from hftool.heads.model_card import NO_PROVENANCE, RunProvenance
 from hftool.heads.protocol import Head
 from hftool.models import Loaded, auto_class_of, describe
 from hftool.models.export_folder import KNOWN
-from hftool.models.model_card import NO_PROVENANCE, RunProvenance
 from hftool.onnx_export import export_job as graphs
 from hftool.onnx_export.sample_texts import own_rows, pairs_as_rows, texts_as_rows
 from hftool.progress import Progress, notice, silent

@@ -16,11 +16,11 @@ from hftool.data.rows import rejected_documents
 from hftool.errors import DataError, InputMissing, OutputUnavailable, RowsRejected, StorageError, UsageError
 from hftool.evaluation.report import make_report
 from hftool.evaluation.verdict import verdicts
+from hftool.heads.model_card import RunProvenance
 from hftool.inference.predictor import Predictor
 from hftool.machine import keep_freed_memory
 from hftool.models import HeadConfig, save_base
 from hftool.models.checksums import write_checksums
-from hftool.models.model_card import RunProvenance
 from hftool.processes import restart_count
 from hftool.progress import Progress, notice, silent
 from hftool.storage.atomic import free_bytes, remove_file, remove_folder
