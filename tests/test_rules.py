@@ -1,4 +1,4 @@
-"""Constructs forbidden in hftool, since each allows code execution by untrusted files (see hftool/safety.py)."""
+"""Constructs forbidden in hftool, since each allows code execution by untrusted files (see hftool/models/safety.py)."""
 
 import ast
 from pathlib import Path

@@ -12,9 +12,9 @@ from typing import Any
 
 import typer
 
+from hftool.errors import without_credentials
 from hftool.progress import Progress
 from hftool.progress.terminal import bar, plain_lines, warnings_only
-from hftool.redaction import without_credentials
 
 
 @contextmanager

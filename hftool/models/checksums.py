@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from hftool.errors import DataError, HftoolError, InputMissing
-from hftool.safety import check_links
+from hftool.models.safety import check_links
 from hftool.storage.checksums import FolderDiff, compare_folder, compare_hashes, sha256
 from hftool.storage.json_documents import MAX_BYTES, open_plain
 from hftool.storage.run_folder import write_json, write_text

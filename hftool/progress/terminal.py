@@ -10,9 +10,8 @@ from typing import Any
 
 import typer
 
-from hftool.errors import as_line
+from hftool.errors import as_line, without_credentials
 from hftool.progress import Event, Progress
-from hftool.redaction import without_credentials
 
 PLAIN_EVERY = 5.0  # seconds between plain lines
 
