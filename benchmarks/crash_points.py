@@ -47,7 +47,7 @@ def create_workspace(folder):
 
     from hftool.models import load_tokenizer, read_config
     from hftool.progress import silent
-    from hftool.resolve import resolve_model
+    from hftool.workflow.resolve import resolve_model
 
     model_folder = resolve_model("bert-mini", head="fill", offline=True, fallback=False, progress=silent).folder
     tokenizer = load_tokenizer(model_folder, read_config(model_folder))

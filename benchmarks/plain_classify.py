@@ -26,8 +26,8 @@ from hftool.config import make_config
 from hftool.machine import this_machine
 from hftool.models.head_config import package_versions
 from hftool.progress import silent
-from hftool.resolve import resolve_model, resolve_task
 from hftool.workflow.plan import split
+from hftool.workflow.resolve import resolve_model, resolve_task
 
 RESULTS = Path(__file__).parent / "results" / "plain_classify.json"
 MAX_LENGTH = {"mrpc": 128}  # max_length in tokens, for jobs that do not set it

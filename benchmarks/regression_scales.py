@@ -26,7 +26,7 @@ from hftool.machine import this_machine
 from hftool.models import HeadConfig, load_model
 from hftool.models.head_config import package_versions
 from hftool.progress import silent
-from hftool.resolve import resolve_model
+from hftool.workflow.resolve import resolve_model
 
 RESULTS = Path(__file__).parent / "results" / "regression_scales.json"
 BAR = 1.02  # times the error of plain code

@@ -22,7 +22,7 @@ from sklearn.pipeline import make_pipeline
 from hftool import workflow
 from hftool.data.readers.tables import read_table
 from hftool.machine import this_machine
-from hftool.resolve import ASSETS
+from hftool.workflow.resolve import ASSETS
 
 
 def texts_and_labels(split):

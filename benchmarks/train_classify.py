@@ -92,7 +92,7 @@ def run_trainer(path, steps, best):
     )
 
     from hftool.progress import silent
-    from hftool.resolve import resolve_model
+    from hftool.workflow.resolve import resolve_model
 
     folder = resolve_model("minilm", head="classify", offline=True, fallback=False, progress=silent).folder
     tokenizer = AutoTokenizer.from_pretrained(folder)

@@ -22,10 +22,16 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from hftool.redaction import without_credentials
-
 # characters that would break a line or control a terminal: names in files and folders are untrusted
 UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+# user and password of a URL, such as https://user:password@host
+CREDENTIALS = re.compile(r"(?<=://)[^\s/?#'\"]*@")
+BEARER = re.compile(r"Bearer [^\s'\"]+")
+
+
+def without_credentials(text: str) -> str:
+    """`text` without the user and password of its URLs."""
+    return CREDENTIALS.sub("", text) if "://" in text else text
 
 
 class HftoolError(Exception):

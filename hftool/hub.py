@@ -17,9 +17,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from hftool.errors import HubUnreachable, Refused, StorageError, UsageError, did_you_mean, listing
-from hftool.redaction import BEARER
-from hftool.safety import CONVERT, PICKLES
+from hftool.errors import BEARER, HubUnreachable, Refused, StorageError, UsageError, did_you_mean, listing
+from hftool.storage.pickles import CONVERT, PICKLES
 from hftool.storage.run_folder import whole_file
 
 TIMEOUT = 3.0  # seconds until the response must start

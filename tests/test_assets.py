@@ -9,8 +9,8 @@ import pytest
 from hftool.data.readers.tables import read_table, split_files
 from hftool.progress import silent
 from hftool.registry.tasks import TASKS, get_task
-from hftool.resolve import ASSETS, resolve_task
 from hftool.workflow import plan
+from hftool.workflow.resolve import ASSETS, resolve_task
 
 COUNTS = {
     "sst2-mini": {"train": 1060, "validation": 220, "test": 250},

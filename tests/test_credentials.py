@@ -3,8 +3,7 @@
 import pytest
 
 from hftool import hub
-from hftool.errors import HubUnreachable
-from hftool.redaction import without_credentials
+from hftool.errors import HubUnreachable, without_credentials
 from hftool.workflow import doctor
 
 ADDRESSES = [

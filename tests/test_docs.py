@@ -281,7 +281,7 @@ def test_a_block_is_cut_at_the_commands_of_ours():
 
 def test_every_command_shown_has_a_verb_and_options_that_there_are(monkeypatch):
     monkeypatch.setenv("HFTOOL_LOCK", "")
-    monkeypatch.setattr("hftool.lockfile.read_lock", lambda path: None)  # --locked reads it while the words are parsed
+    monkeypatch.setattr("hftool.workflow.lockfile.read_lock", lambda path: None)  # --locked reads it while the words are parsed
     found = list(commands())
     assert len(found) > 40
     assert [(page, words, wrong(words)) for page, words in found if wrong(words)] == []

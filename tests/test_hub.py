@@ -20,8 +20,9 @@ import pytest
 from huggingface_hub import constants, file_download
 from huggingface_hub.utils import _detect_agent
 
-from hftool import hub, safety
+from hftool import hub
 from hftool.errors import HftoolError, HubUnreachable, Refused, StorageError, UsageError
+from hftool.models import safety
 from support.fake_hub import FakeHub, Repos, fake_hub
 
 MODEL, SHARDED, PICKLED, DATA = "ann/model", "ann/sharded", "ann/pickled", "ann/data"

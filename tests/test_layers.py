@@ -8,7 +8,6 @@ ROOT = Path(__file__).parent.parent
 ROWS = (
     ("cli", "recipes"),
     ("workflow",),
-    ("resolve",),
     ("server", "onnx_export", "packaging"),
     ("training",),
     ("evaluation",),
@@ -16,16 +15,13 @@ ROWS = (
     ("heads",),
     ("engines",),
     ("data", "models"),
-    ("lockfile", "device"),
     ("hub", "machine"),
-    ("safety",),
     ("storage",),
     ("registry", "config", "progress", "processes", "sampling"),
     ("errors",),
-    ("redaction",),
 )
 LEVEL = {package: len(ROWS) - number for number, row in enumerate(ROWS) for package in row}
-LIGHT = {"errors", "redaction", "registry", "config", "storage", "progress", "processes", "sampling", "cli"}
+LIGHT = {"errors", "registry", "config", "storage", "progress", "processes", "sampling", "cli"}
 STANDARD = {"typer"}
 
 

@@ -4,9 +4,8 @@ import pytest
 import torch
 
 from hftool import machine
-from hftool.device import choose_device, choose_precision
 from hftool.errors import UsageError
-from hftool.machine import keep_freed_memory, this_machine
+from hftool.machine import choose_device, choose_precision, keep_freed_memory, this_machine
 
 
 def test_machine_facts_are_json_serializable():

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from conftest import SENTENCES, film_rows, one_line, write_tsv
 from hftool.errors import ConfigError, DataError, InputMissing
+from hftool.heads.model_card import write_model_card
 from hftool.models import (
     HeadConfig,
     describe,
@@ -23,7 +24,6 @@ from hftool.models import (
     read_head_config,
     save_model,
     write_head_config,
-    write_model_card,
 )
 from support.memory import PEAK
 

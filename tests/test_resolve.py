@@ -1,4 +1,4 @@
-"""hftool/resolve.py: resolution of MODEL and TASK in the documented order, online and offline."""
+"""hftool/workflow/resolve.py: resolution of MODEL and TASK in the documented order, online and offline."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ from hftool.errors import HftoolError
 from hftool.progress import silent
 from hftool.registry.models import get_model
 from hftool.registry.tasks import get_task
-from hftool.resolve import INSTALL_OFFLINE, StandIn, check_model_name, resolve_model, resolve_task
+from hftool.workflow.resolve import INSTALL_OFFLINE, StandIn, check_model_name, resolve_model, resolve_task
 from support.fake_hub import fake_hub
 
 MODEL = {"config.json": b'{"model_type": "bert"}', "tokenizer.json": b"{}", "model.safetensors": b"weights"}
@@ -390,7 +390,7 @@ def hook(event, _):
         os.write(2, b"a socket")
         os._exit(9)  # an exception could be caught, or end a thread only
 sys.addaudithook(hook)
-from hftool.resolve import resolve_model, resolve_task
+from hftool.workflow.resolve import resolve_model, resolve_task
 silent = lambda event: None
 bert = resolve_model("bert", head="classify", offline=True, fallback=True, progress=silent)
 model = resolve_model("ann/model", head="classify", offline=True, fallback=False, progress=silent)

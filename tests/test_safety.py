@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from conftest import one_line
 from hftool.errors import DataError, HftoolError, InputMissing, Refused
 from hftool.models import HeadConfig, load_model
-from hftool.safety import check_folder, check_hash, check_safetensors
+from hftool.models.safety import check_folder, check_hash, check_safetensors
 from hftool.storage.checksums import sha256
 
 HEAD_CONFIG = HeadConfig(head="classify", labels=("a", "b"))

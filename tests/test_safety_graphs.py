@@ -5,7 +5,7 @@ import os
 import pytest
 
 from hftool.errors import DataError, Refused, UsageError
-from hftool.safety import MAX_GRAPH, check_folder, check_onnx
+from hftool.models.safety import MAX_GRAPH, check_folder, check_onnx
 from support.exports import graph
 
 
@@ -132,7 +132,7 @@ def test_folder_below_the_root_is_checked(tmp_path):
     """A model in a folder right under / has too few parents to be in a cache."""
     from pathlib import Path
 
-    import hftool.safety as safety
+    import hftool.models.safety as safety
 
     class Shallow(type(Path())):
         def resolve(self, strict=False):

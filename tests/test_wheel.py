@@ -49,7 +49,9 @@ def test_nothing_but_the_two_packages_is_in_it(installed):
 
 
 def test_bundled_data_and_copy_work_from_the_wheel(installed, tmp_path):
-    code = "from hftool.resolve import ASSETS; print(len((ASSETS / 'data/sst2-mini/train.tsv').read_text().splitlines()))"
+    code = (
+        "from hftool.workflow.resolve import ASSETS; print(len((ASSETS / 'data/sst2-mini/train.tsv').read_text().splitlines()))"
+    )
     assert run(installed, tmp_path, "-c", code).stdout.strip() == "1061"
     done = run(installed, tmp_path, "-m", "hftool", "copy", "bert")
     assert done.returncode == 0, done.stderr

@@ -45,9 +45,17 @@ from hftool.cli.verbs import (
     verify,
 )
 from hftool.config import TRAINER_NAMES
-from hftool.errors import HftoolError, Interrupted, StorageError, UsageError, as_line, did_you_mean, nearest
+from hftool.errors import (
+    HftoolError,
+    Interrupted,
+    StorageError,
+    UsageError,
+    as_line,
+    did_you_mean,
+    nearest,
+    without_credentials,
+)
 from hftool.processes import become_worker, rank, rank0_has_exited, worker_exit_code
-from hftool.redaction import without_credentials
 
 TOUR = """hftool: BERT, RoBERTa, GPT-2 and T5, each job one command.
 

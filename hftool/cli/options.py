@@ -49,7 +49,7 @@ Offline = Annotated[
 def _hold_lock(wanted: bool) -> bool:
     """Activate the lock of this folder, or the one that HFTOOL_LOCK names, in this process."""
     if wanted:
-        from hftool.lockfile import NAME, VARIABLE, read_lock
+        from hftool.workflow.lockfile import NAME, VARIABLE, read_lock
 
         path = os.environ.get(VARIABLE) or str(Path(NAME).absolute())
         read_lock(Path(path))

@@ -16,7 +16,7 @@ Batch = Mapping[str, torch.Tensor]
 
 
 def open_model(folder: Path, graphs: Mapping[str, str], config: Any) -> OnnxModel:
-    """Open the graphs, name -> file, of a folder that `hftool.safety.check_folder` has accepted.
+    """Open the graphs, name -> file, of a folder that `hftool.models.safety.check_folder` has accepted.
 
     Raises:
         DataError: A graph cannot be opened.

@@ -16,7 +16,18 @@ from hftool.inference.generation import GenerationEngine, IsCancelled, OnToken, 
 CHUNK = 4096  # rows in memory at a time: enough to sort by length, few enough for any machine
 
 
-Batched = tuple[list[int], list[Feature], Batch]  # indices of the features, the features, their batch
+@dataclass(frozen=True)
+class FeatureBatch:
+    """Features that are computed together: their indices among all, they themselves, and the inputs (B, T) of the model."""
+
+    indices: Sequence[int]
+    features: Sequence[Feature]
+    inputs: Batch
+
+    def put(self, parts: list[Any], decoded: Sequence[Any]) -> None:
+        """Put what the features of the batch give at their indices."""
+        for index, part in zip(self.indices, decoded, strict=True):
+            parts[index] = part
 
 
 class Engine(GenerationEngine, Protocol):
@@ -74,41 +85,45 @@ class Predictor:
         """
         return self._joined(features, self.parts(features, on_token))
 
-    def parts(
-        self, features: Sequence[Feature], on_token: OnToken | None = None, is_cancelled: IsCancelled | None = None
-    ) -> list[Any]:
-        """The part of an answer that each feature gives, in order; None, or the text so far, for one that was cancelled.
-
-        Args:
-            features: Encoded rows.
-            on_token: Called with the index of a feature and a token.
-            is_cancelled: Called with the index of a feature, before each batch and at each step of generation.
-        """
+    def parts(self, features: Sequence[Feature], on_token: OnToken | None = None) -> list[Any]:
+        """The part of an answer that each feature gives, in order. on_token: as for `answer_features`."""
         parts: list[Any] = [None] * len(features)
-        for indices, members, batch in self._batches(features):
-            if is_cancelled is not None and all([is_cancelled(index) for index in indices]):
-                continue
-            if self.head.sampling is None:
-                outputs: Any = self._forward(batch)
-            else:
-                outputs = self._generate(batch, indices, on_token, is_cancelled)
-            _put(parts, indices, self.head.decode(outputs, members))
+        for batch in self.make_batches(features):
+            batch.put(parts, self.compute(batch, on_token))
         return parts
 
-    def _generate(
-        self, batch: Batch, indices: Sequence[int], on_token: OnToken | None, is_cancelled: IsCancelled | None
-    ) -> Any:
-        """The texts of a batch whose rows are the features with these indices."""
+    def make_batches(self, features: Sequence[Feature]) -> Iterator[FeatureBatch]:
+        """The batches of these features, each of similar length."""
+        lengths = [feature.length for feature in features]
         sampling = self.head.sampling
-        assert sampling is not None
-        return generate(
+        copies = max(sampling.num_beams, sampling.num_return_sequences) if sampling else 1  # of each prompt
+        tokens = (self.batch_tokens or self.head.batch_tokens) // copies
+        for indices in budget_batches(lengths, tokens=tokens, packed=self.packs):
+            members = [features[i] for i in indices]
+            yield FeatureBatch(indices, members, self.head.collate(members))
+
+    def compute(
+        self, batch: FeatureBatch, on_token: OnToken | None = None, is_cancelled: IsCancelled | None = None
+    ) -> Sequence[Any]:
+        """The part of an answer that each feature of a batch gives, in order.
+
+        Args:
+            batch: One of `make_batches`.
+            on_token: Called with the index of a feature and a token, as it is generated.
+            is_cancelled: Called with the index of a feature at each step of generation; the text of a cancelled one ends there.
+        """
+        indices, sampling = batch.indices, self.head.sampling
+        if sampling is None:
+            return self.head.decode(self._forward(batch.inputs), batch.features)
+        generated: Any = generate(
             self.engine,
-            batch,
+            batch.inputs,
             sampling,
             tokenizer=self.head.tokenizer,
             on_token=None if on_token is None else lambda row, token: on_token(indices[row], token),
             is_cancelled=None if is_cancelled is None else lambda row: is_cancelled(indices[row]),
         )
+        return self.head.decode(generated, batch.features)
 
     def join(self, features: Sequence[Feature], parts: Sequence[Any]) -> Answer:
         """The answer of a row from the parts of its features; `cut` is the number of tokens lost to truncation, if any."""
@@ -128,12 +143,12 @@ class Predictor:
         parts: list[Any] = [None] * len(features)
         total, count = 0.0, 0
         wanted = self.head.metrics().answers
-        for indices, members, batch in self._batches(features):
-            outputs = self._forward(batch)
-            loss, n = self.head.loss(outputs, batch)
+        for batch in self.make_batches(features):
+            outputs = self._forward(batch.inputs)
+            loss, n = self.head.loss(outputs, batch.inputs)
             total, count = total + float(loss), count + n
             if wanted and self.head.sampling is None:
-                _put(parts, indices, self.head.decode(outputs, members))
+                batch.put(parts, self.head.decode(outputs, batch.features))
         if not wanted:
             return [], total, count
         return self.answer_features(features) if self.head.sampling else self._joined(features, parts), total, count
@@ -143,22 +158,8 @@ class Predictor:
         groups = groupby(zip(features, parts, strict=True), key=lambda pair: pair[0].row)
         return [self.join(*map(list, zip(*group, strict=True))) for _, group in groups]
 
-    def _batches(self, features: Sequence[Feature]) -> Iterator[Batched]:
-        lengths = [feature.length for feature in features]
-        sampling = self.head.sampling
-        copies = max(sampling.num_beams, sampling.num_return_sequences) if sampling else 1  # of each prompt
-        tokens = (self.batch_tokens or self.head.batch_tokens) // copies
-        for indices in budget_batches(lengths, tokens=tokens, packed=self.packs):
-            members = [features[i] for i in indices]
-            yield indices, members, self.head.collate(members)
-
     def _forward(self, batch: Batch) -> Outputs:
         outputs = self.engine.forward(batch, self.head.outputs)
         if not all(bool(torch.isfinite(values).all()) for values in outputs.values()):
             raise DataError("the model answers with NaN or infinite numbers: its weights are damaged")
         return outputs
-
-
-def _put(parts: list[Any], indices: Sequence[int], decoded: Sequence[Any]) -> None:
-    for i, part in zip(indices, decoded, strict=True):
-        parts[i] = part

@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 
 from hftool.errors import DataError, HftoolError, InputMissing
-from hftool.safety import check_links
-from hftool.storage.checksums import FolderDiff, compare_folder, sha256
+from hftool.models.safety import check_links
+from hftool.storage.checksums import FolderDiff, compare_folder, compare_hashes, sha256
 from hftool.storage.json_documents import MAX_BYTES, open_plain
 from hftool.storage.run_folder import write_json, write_text
 
@@ -104,10 +104,10 @@ def check_loaded(folder: Path, *, weights: bool = True) -> None:
         return
     lines = map(LINE.fullmatch, (folder / SUMS).read_text(encoding="utf-8", errors="replace").splitlines())
     sums = {found[2]: found[1] for found in lines if found and found[2].endswith(suffixes) and not _leaves_folder(found[2])}
-    diff = compare_folder(folder, sums, hasher=cached_hashes)
-    if diff.changed:
-        changed = FolderDiff(changed=diff.changed)
-        raise DataError(f"'{folder}' is not as it was written: {changed}", f"{AGAIN}; {IF_INTENDED}")
+    present = {name: folder / name for name in sums if (folder / name).is_file()}
+    hashes = cached_hashes(list(present.values()))
+    if changed := compare_hashes({name: hashes[path] for name, path in present.items()}, sums).changed:
+        raise DataError(f"'{folder}' is not as it was written: {FolderDiff(changed=changed)}", f"{AGAIN}; {IF_INTENDED}")
 
 
 def cached_hashes(paths: list[Path]) -> dict[Path, str]:

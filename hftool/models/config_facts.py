@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from hftool.errors import ConfigError, DataError, brief
+from hftool.models.safety import check_folder, is_export
 from hftool.models.untrusted_sizes import check_settings
 from hftool.registry.families import Family, find_family
 from hftool.registry.heads import Architecture, all_heads, head_spec, pretraining_head
-from hftool.safety import check_folder, is_export
 
 # architectures without a registry row that count positions from the pad token's id on, as RoBERTa does
 # (create_position_ids_from_input_ids)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hftool.errors import DataError
-from hftool.safety import EXPORT
+from hftool.models.safety import EXPORT
 from hftool.storage.checksums import compare_folder
 from hftool.storage.json_documents import Schema, each
 from hftool.storage.run_folder import COUNT, read_json

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from hftool.errors import DataError
-from hftool.safety import safetensors_header
+from hftool.models.safety import safetensors_header
 from hftool.storage.json_documents import Schema, each, fault_of, read_document
 
 HINT = "Restore the files of one model"

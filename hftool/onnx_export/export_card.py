@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from hftool.heads.model_card import RunProvenance, page
 from hftool.models import Loaded
-from hftool.models.model_card import RunProvenance, page
 
 ONE_GRAPH = """With ONNX Runtime alone, in this folder:
 

@@ -15,11 +15,12 @@ from hftool.engines.onnx import OnnxEngine, open_model
 from hftool.engines.torch import TorchEngine
 from hftool.errors import DataError
 from hftool.heads import get_head
+from hftool.heads.model_card import NO_PROVENANCE, RunProvenance
 from hftool.heads.protocol import Batch, Feature, Head
 from hftool.inference.predictor import Predictor
 from hftool.models import Loaded, quiet, save_base
 from hftool.models.checksums import write_checksums
-from hftool.models.model_card import NO_PROVENANCE, RunProvenance
+from hftool.models.safety import EXPORT
 from hftool.onnx_export import parity
 from hftool.onnx_export.encoder_graph import write_graph
 from hftool.onnx_export.export_card import export_page
@@ -27,7 +28,6 @@ from hftool.onnx_export.generation_graphs import write_graphs
 from hftool.onnx_export.parity import Pair
 from hftool.onnx_export.quantize import quantize_graphs
 from hftool.onnx_export.sample_texts import fitting
-from hftool.safety import EXPORT
 from hftool.storage.checksums import sha256
 from hftool.storage.run_folder import write_json
 

@@ -1,7 +1,7 @@
 """SHA-256 of files, and the one comparison of files with their expected hashes."""
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -37,32 +37,20 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
-def hash_files(paths: Iterable[Path]) -> dict[Path, str]:
-    """SHA-256 of each of several files. Raises what `sha256` raises."""
-    return {path: sha256(path) for path in paths}
-
-
-def compare_folder(
-    folder: Path,
-    expected: Mapping[str, str],
-    *,
-    present: Collection[str] | None = None,
-    hasher: Callable[[list[Path]], Mapping[Path, str]] = hash_files,
-) -> FolderDiff:
+def compare_folder(folder: Path, expected: Mapping[str, str], *, present: Collection[str] | None = None) -> FolderDiff:
     """Compare the files of a folder with their expected hashes; an absolute name is a file elsewhere.
 
     Args:
         folder: The folder.
         expected: File name, relative to the folder, to SHA-256.
         present: The files of the folder that count; by default those of `expected`, so that no file counts as added.
-        hasher: Computes the hashes.
 
     Raises:
         Refused: A listed file is not a regular file.
     """
     found = {name for name in expected if (folder / name).is_file()} if present is None else set(present)
-    hashes = hasher([folder / name for name in expected if name in found])
-    return compare_hashes({name: hashes.get(folder / name, "") for name in found}, expected)
+    hashes = {name: sha256(folder / name) for name in expected if name in found}
+    return compare_hashes(dict.fromkeys(found, "") | hashes, expected)
 
 
 def compare_hashes(found: Mapping[str, str], expected: Mapping[str, str]) -> FolderDiff:

@@ -3,8 +3,8 @@
 import json
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -67,12 +67,9 @@ class ProcessGroup:
         """The value of the main process, in all of them."""
         return all_gather_json(self.accelerator, value)[0] if is_distributed() else value
 
-    def run_on_main(self, work: Callable[[], object]) -> None:
-        """Do this in the main process; an error that it raises is raised in all."""
-        if is_distributed():
-            on_main_process(self.accelerator, work)
-        else:
-            work()
+    def on_main(self) -> AbstractContextManager[bool]:
+        """Whether this is the main process, for the work within that it alone does; an error there is raised in all."""
+        return on_main_process(self.accelerator) if is_distributed() else nullcontext(True)
 
     def seed_per_rank(self, seed: int) -> None:
         """Seed the generators of each process but the main one differently, so that their dropout differs."""
@@ -83,7 +80,9 @@ class ProcessGroup:
     def locked(self, folder: Path) -> Iterator[None]:
         """Hold the lock of a run folder in the main process. Raises OutputUnavailable in all of them."""
         with ExitStack() as stack:
-            self.run_on_main(lambda: stack.enter_context(locked(folder)))
+            with self.on_main() as is_main:
+                if is_main:
+                    stack.enter_context(locked(folder))
             yield
 
 
@@ -157,37 +156,26 @@ def largest(accelerator: Any, numbers: Sequence[int]) -> list[int]:
     return [int(n) for n in all_numbers.max(dim=0).values.tolist()]
 
 
-def on_main_process(accelerator: Any, work: Callable[[], object]) -> None:
-    """Do this in the main process while the others wait; an error that it raises is raised in all."""
+@contextmanager
+def on_main_process(accelerator: Any) -> Iterator[bool]:
+    """Whether this is the main process, which alone does the work within; the others wait, and an error is raised in all."""
+    with errors_in_all(accelerator):
+        yield accelerator.is_main_process
+
+
+@contextmanager
+def errors_in_all(accelerator: Any) -> Iterator[None]:
+    """Raise an HftoolError of one process in all of them, which would otherwise wait for it."""
     if accelerator.num_processes == 1:
-        work()
+        yield
         return
-    on_each_process(accelerator, work if accelerator.is_main_process else lambda: None, keep=False)
-
-
-def on_each_process(accelerator: Any, work: Callable[[], Any], *, keep: bool = True) -> list[Any]:
-    """Do this in each process and gather the results, as `all_gather_json` does.
-
-    An HftoolError of one process is raised in all of them, which would otherwise wait for it.
-
-    Args:
-        accelerator: Of this process.
-        work: Returns a JSON document.
-        keep: False for work without a result.
-
-    Returns:
-        The results by rank.
-    """
-    result, failure = None, []
+    failure: list[str] = []
     try:
-        result = work()
+        yield
     except HftoolError as error:
         failure = [type(error).__name__, error.detail, error.hint]
-    parts = all_gather_json(accelerator, [failure, result if keep else None])
-    failure = next((failure for failure, _ in parts if failure), [])
-    if failure:
+    if failure := next(filter(None, all_gather_json(accelerator, failure)), []):
         raise {kind.__name__: kind for kind in HftoolError.__subclasses__()}[failure[0]](*failure[1:])
-    return [result for _, result in parts]
 
 
 def all_gather_json(accelerator: Any, document: Any) -> list[Any]:

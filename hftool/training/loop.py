@@ -32,7 +32,7 @@ from hftool.training.random_state import load_generators, pack_generators
 from hftool.training.signals import Signals, signals_deferred
 from hftool.training.training_state import TrainingState
 
-Measured = Mapping[str, float]
+Report = Mapping[str, Any]
 
 
 @dataclass
@@ -65,7 +65,7 @@ class Trainer:
         config: All settings, with a learning rate.
         precision: fp32, or bf16 for matrix products only.
         accelerator: An accelerate.Accelerator.
-        evaluate: Evaluates the current model and returns the metrics of the head.
+        evaluate: Evaluates the current model -> its report, with the metrics of the head and the loss.
         run: Where checkpoints and log are written.
         progress: Receives events and notices.
         lines: The line of each feature in the train file, for errors that name rows.
@@ -80,7 +80,7 @@ class Trainer:
         config: Config,
         precision: str,
         accelerator: Any,
-        evaluate: Callable[[], Measured],
+        evaluate: Callable[[], Report],
         run: Run,
         progress: Progress,
         lines: Sequence[int] = (),
@@ -103,6 +103,7 @@ class Trainer:
         self.saved_at = self.started = time.perf_counter()
         self.saving_seconds = self.norm = 0.0
         self.evaluated = True  # False from the save before an evaluation until it is done
+        self.reports: dict[int, Report] = {}  # by step
 
     def restore(self, folder: Path) -> None:
         """Restore the exact state after the last step of a verified checkpoint. Raises ConfigError if it does not fit."""
@@ -117,7 +118,9 @@ class Trainer:
         self.norm, self.evaluated = state.get("norm", 0.0), state.get("evaluated", True)  # older checkpoints have neither
         if not (folder / OPTIMIZER).is_file() and not self._is_over():
             raise ConfigError(f"'{folder}' has no state of the optimizer to train on with", "Start again with another --out")
-        on_main_process(self.accelerator, lambda: cut_log(self.run.log, state["log_bytes"]))
+        with on_main_process(self.accelerator) as is_main:
+            if is_main:
+                cut_log(self.run.log, state["log_bytes"])
         load_generators(folder, state[PYTHON], self.accelerator.process_index)  # last: the code above may draw random numbers
 
     def train(self) -> TrainingState:
@@ -260,7 +263,9 @@ class Trainer:
         self.progress(Event("step", values=values))
 
     def _write_line(self, line: dict[str, Any]) -> None:
-        on_main_process(self.accelerator, lambda: append_lines(self.run.log, [line]))
+        with on_main_process(self.accelerator) as is_main:
+            if is_main:
+                append_lines(self.run.log, [line])
 
     def _evaluate_or_save(self, rows: Sequence[int], *, saving: bool, leaving: bool) -> None:
         """Evaluate and save where it is due, and raise RunStopped if the model has diverged.
@@ -306,10 +311,12 @@ class Trainer:
     def _evaluate(self) -> None:
         python = random.getstate()  # a library may draw when it is first imported, as rich does (findings/rich_random.sh)
         self.model.eval()
-        metrics = dict(self.evaluate())
+        report = self.reports[self.position.step] = self.evaluate()
         self.model.train()
         random.setstate(python)
-        self.position.judge(metrics, self.head.metrics())
+        deciding = self.head.metrics()
+        metrics = {name: report[name] for name in dict.fromkeys((*deciding.names, "loss")) if name in report}
+        self.position.judge(metrics, deciding)
         self._write_line({"step": self.position.step, "evaluation": metrics})
         self.progress(Event("evaluation", values={"step": self.position.step, **metrics}))
         self.meter.since = time.perf_counter()  # the speed of the next steps excludes the evaluation
@@ -319,15 +326,11 @@ class Trainer:
         self.position.seconds = started - self.started
         generators = all_gather_json(self.accelerator, pack_generators())
         path = self.store.path(self.position.step)
-        store = self.store
-
-        def _write() -> None:
-            if amending:
-                store.amend(self._state(), generators)
-            else:
-                store.save(self.model, self.optimizer.optimizer, self._state(), generators)
-
-        on_main_process(self.accelerator, _write)
+        with on_main_process(self.accelerator) as is_main:
+            if is_main and amending:
+                self.store.amend(self._state(), generators)
+            elif is_main:
+                self.store.save(self.model, self.optimizer.optimizer, self._state(), generators)
         self.saved_at = time.perf_counter()
         spent = self.saved_at - started
         self.saving_seconds += spent

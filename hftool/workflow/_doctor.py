@@ -11,14 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from hftool import DISTRIBUTION
-from hftool.device import choose_device, choose_precision, devices
 from hftool.errors import HubUnreachable
 from hftool.hub import address, ask_revision
 from hftool.machine import (
     FAST_BF16_FLAGS,
     PRODUCT,
     PRODUCTS,
+    choose_device,
+    choose_precision,
     cpu_has_fast_bf16,
+    devices,
     free_memory,
     memory_limit,
     speeds,

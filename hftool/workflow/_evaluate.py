@@ -19,7 +19,6 @@ from hftool.evaluation.report import error_rows, make_report
 from hftool.heads import head_class
 from hftool.models import HeadConfig, Loaded
 from hftool.progress import Progress, notice, silent
-from hftool.resolve import ModelSource, StandIn, TaskSource, resolve_model, resolve_task
 from hftool.storage.run_folder import check_output
 from hftool.workflow import plan
 from hftool.workflow._load import check_head_by_name, load_resolved, make_predictor, trained
@@ -27,6 +26,7 @@ from hftool.workflow.arguments import Model, Task, model_name, task_name
 from hftool.workflow.choose_head import columns_to_measure
 from hftool.workflow.in_memory import PATH, rows_table
 from hftool.workflow.metric_module import load_metric, measure_with
+from hftool.workflow.resolve import ModelSource, StandIn, TaskSource, resolve_model, resolve_task
 
 SPLIT = Knob(str, "", choices=FILES)
 

@@ -11,21 +11,21 @@ from hftool.data.readers.tables import Row
 from hftool.data.rows import sample_indices
 from hftool.errors import ConfigError, HftoolError, UsageError, did_you_mean
 from hftool.heads import get_head
+from hftool.heads.model_card import NO_PROVENANCE, RunProvenance
 from hftool.heads.protocol import Head
 from hftool.models import Loaded, auto_class_of, describe
 from hftool.models.export_folder import KNOWN
-from hftool.models.model_card import NO_PROVENANCE, RunProvenance
+from hftool.models.safety import check_extra, is_export
 from hftool.onnx_export import export_job as graphs
 from hftool.onnx_export.sample_texts import own_rows, pairs_as_rows, texts_as_rows
 from hftool.progress import Progress, notice, silent
 from hftool.registry.tasks import find_task
-from hftool.resolve import ModelSource, resolve_task
-from hftool.safety import check_extra, is_export
 from hftool.storage.run_folder import check_output, whole_folder
 from hftool.workflow import _evaluate
 from hftool.workflow._infer import natural_options
 from hftool.workflow._load import load_resolved, resolve_with_head, trained
 from hftool.workflow.arguments import Model, model_name
+from hftool.workflow.resolve import ModelSource, resolve_task
 
 FORMATS = ("onnx",)
 NUMBERS = ("int8",)

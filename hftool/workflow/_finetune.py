@@ -3,9 +3,10 @@
 import dataclasses
 import json
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,12 @@ from hftool.config import Config
 from hftool.data.readers.tables import Table
 from hftool.data.rows import rejected_documents
 from hftool.errors import DataError, InputMissing, OutputUnavailable, RowsRejected, StorageError, UsageError
-from hftool.evaluation.report import make_report
 from hftool.evaluation.verdict import verdicts
+from hftool.heads.model_card import RunProvenance
 from hftool.inference.predictor import Predictor
 from hftool.machine import keep_freed_memory
 from hftool.models import HeadConfig, save_base
 from hftool.models.checksums import write_checksums
-from hftool.models.model_card import RunProvenance
 from hftool.processes import restart_count
 from hftool.progress import Progress, notice, silent
 from hftool.storage.atomic import free_bytes, remove_file, remove_folder
@@ -38,12 +38,12 @@ from hftool.storage.run_folder import (
 from hftool.training.adapters import merge_adapters
 from hftool.training.checkpoints import CheckpointManager, checkpoint_bytes
 from hftool.training.distributed import ProcessGroup, generators_claimed
+from hftool.training.evaluation import measure
 from hftool.training.loop import Trainer
 from hftool.workflow._load import make_predictor
 from hftool.workflow._prepare import read_settings, seeded_job
 from hftool.workflow._save import save_folder
 from hftool.workflow.arguments import Model, Task, model_name, refuse_unknown
-from hftool.workflow.distributed_scoring import score_together
 from hftool.workflow.finetune_notices import notify_plan, truncated_rows
 from hftool.workflow.plan import FinetuneJob, ResolvedInputs, find
 from hftool.workflow.resume_checks import FREE, as_recorded, check_recorded, check_same, check_unchanged, relocate
@@ -123,14 +123,19 @@ def _finetune(
         return _resume(run, settings, rows, team, offline=offline, progress=progress)
     if run is not None:
         path = run.path
-        team.run_on_main(lambda: None if resuming and _is_incomplete(Run(path)) else check_output(path))
+        with team.on_main() as is_main:
+            if is_main and not (resuming and _is_incomplete(run)):
+                check_output(path)
         if resuming:
             notice(progress, f"there is no run to resume in '{path}': it starts at step 0")
     found = find(settings, rows, offline=offline, fallback=fallback, progress=progress)
     path = run.path if run is not None else Path(team.broadcast(str(_default_run(found))))
     run = Run(path)
-    job = _with_rejected_kept(lambda: seeded_job(found, progress), path, team)
-    team.run_on_main(lambda: None if path.is_dir() else create_folder(path))
+    with _rejected_kept(path, team):
+        job = seeded_job(found, progress)
+    with team.on_main() as is_main:
+        if is_main and not path.is_dir():
+            create_folder(path)
     with team.locked(run.path):
         return _run(run, job, team, progress)
 
@@ -190,10 +195,11 @@ def _restore_settings(job: FinetuneJob, run: Run) -> FinetuneJob:
     )
 
 
-def _with_rejected_kept(make: Callable[[], FinetuneJob], path: Path, team: ProcessGroup) -> FinetuneJob:
-    """The job; where too many rows are unusable, they go into a file next to the run folder, and a DataError names it."""
+@contextmanager
+def _rejected_kept(path: Path, team: ProcessGroup) -> Iterator[None]:
+    """Where too many rows are unusable, they go into a file next to the run folder, and a DataError names it."""
     try:
-        return make()
+        yield
     except RowsRejected as error:
         kept = path.with_name(f"{path.name}.rejected.jsonl")
         hint = f"{error.hint}; or allow a larger share with --max-rejected"
@@ -219,15 +225,16 @@ def _default_run(found: ResolvedInputs) -> Path:
 
 def _run(run: Run, job: FinetuneJob, team: ProcessGroup, progress: Progress) -> Result:
     """Inside the locked run folder: record the settings, train, evaluate, save."""
-    team.run_on_main(lambda: _begin(run, job, progress))
+    with team.on_main() as is_main:
+        if is_main:
+            _begin(run, job, progress)
     keep_freed_memory()
     predictor = make_predictor(job.loaded)
-    reports: dict[int, dict[str, Any]] = {}  # by step: that of the best checkpoint needs no second evaluation
-
-    def _evaluate() -> dict[str, float]:
-        report = reports[trainer.position.step] = _measure(predictor, job, "validation", team)
-        return _deciding(predictor, report)
-
+    evaluations = {
+        name: partial(measure, team, predictor, job.encoded[name], part.rows, job.loaded.head_config.labels)
+        for name, part in job.splits.parts().items()
+        if name in MEASURED
+    }
     trainer = Trainer(
         model=job.loaded.model,
         head=predictor.head,
@@ -236,7 +243,7 @@ def _run(run: Run, job: FinetuneJob, team: ProcessGroup, progress: Progress) -> 
         config=job.settings,
         precision=job.settings.precision,
         accelerator=team.accelerator,
-        evaluate=_evaluate,
+        evaluate=evaluations["validation"],
         run=run,
         progress=progress,
     )
@@ -253,11 +260,13 @@ def _run(run: Run, job: FinetuneJob, team: ProcessGroup, progress: Progress) -> 
         "seconds_saving": trainer.saving_seconds,
         "skipped_steps": trainer.finite.skipped,
     }
-    known = {"validation": reports[position.best_step]} if position.best_step in reports and job.adapted is None else {}
-    metrics |= {name: known.get(name) or _measure(predictor, job, name, team) for name in MEASURED if name in job.encoded}
-    team.run_on_main(lambda: _add_verdicts(run, predictor, metrics))
-    team.run_on_main(lambda: _end(run, job, predictor, metrics))
-    team.run_on_main(lambda: _release(trainer.store, progress))
+    reports = {"validation": trainer.reports.get(position.best_step)} if job.adapted is None else {}
+    metrics |= {name: reports.get(name) or evaluate() for name, evaluate in evaluations.items()}
+    with team.on_main() as is_main:
+        if is_main:
+            _add_verdicts(run, predictor, metrics)
+            _end(run, job, predictor, metrics)
+            _release(trainer.store, progress)
     return Result(run, metrics, position.seconds, job.found.stand_ins())
 
 
@@ -293,8 +302,9 @@ def _prune_checkpoints(run: Run, keep: int, team: ProcessGroup, progress: Progre
     store = CheckpointManager(run.checkpoints, keep=keep)
     if not team.broadcast(bool(store.with_optimizers()) or any(store.folder.glob(".tmp-*"))):
         return
-    with suppress(OutputUnavailable, OSError), team.locked(run.path):  # a read-only run stays as it is
-        team.run_on_main(lambda: _release(store, progress))
+    with suppress(OutputUnavailable, OSError), team.locked(run.path), team.on_main() as is_main:
+        if is_main:  # a read-only run stays as it is
+            _release(store, progress)
 
 
 def _begin(run: Run, job: FinetuneJob, progress: Progress) -> None:
@@ -314,11 +324,11 @@ def _begin(run: Run, job: FinetuneJob, progress: Progress) -> None:
 
 def _restore(trainer: Trainer, team: ProcessGroup, progress: Progress) -> None:
     """Restore the newest valid checkpoint; the first process chooses it, and moves damaged ones away."""
-    chosen: list[Path | None] = []
-    team.run_on_main(lambda: chosen.append(trainer.store.newest(lambda text: notice(progress, text))))
-    found = next(iter(chosen), None)
-    if team.is_first:
-        trainer.store.rotate()  # a process may have been killed during it
+    found = None
+    with team.on_main() as is_main:
+        if is_main:
+            found = trainer.store.newest(partial(notice, progress))
+            trainer.store.rotate()  # a process may have been killed during it
     step = team.broadcast(found.name if found else "")
     if step:
         trainer.restore(trainer.store.folder / step)
@@ -327,7 +337,9 @@ def _restore(trainer: Trainer, team: ProcessGroup, progress: Progress) -> None:
     if team.is_first:
         remove_file(trainer.run.log)  # lines of steps that no checkpoint holds
     team.seed_per_rank(trainer.config.seed)
-    team.run_on_main(lambda: check_room(trainer, progress))
+    with team.on_main() as is_main:
+        if is_main:
+            check_room(trainer, progress)
 
 
 def check_room(trainer: Trainer, progress: Progress) -> None:
@@ -345,17 +357,6 @@ def _lines(job: FinetuneJob) -> list[int]:
     """The line in the file of each feature; empty for running text, whose features are blocks."""
     numbers = job.splits.train.numbers
     return [] if set(job.splits.columns) == {"text"} else [numbers[feature.row] for feature in job.encoded["train"]]
-
-
-def _measure(predictor: Predictor, job: FinetuneJob, name: str, team: ProcessGroup) -> dict[str, Any]:
-    answers, loss = score_together(team, predictor, job.encoded[name])
-    rows = job.splits.get(name).rows
-    return make_report(answers, rows, predictor.head.metrics(), job.loaded.head_config.labels, loss)
-
-
-def _deciding(predictor: Predictor, report: Mapping[str, Any]) -> dict[str, float]:
-    """What chooses the best checkpoint: the head's metrics on validation, and the loss."""
-    return {name: report[name] for name in dict.fromkeys((*predictor.head.metrics().names, "loss"))}
 
 
 def _with_metrics(head_config: HeadConfig, metrics: Mapping[str, Any], predictor: Predictor) -> HeadConfig:

@@ -24,13 +24,13 @@ from hftool.models import (
 )
 from hftool.models.checksums import check_loaded
 from hftool.models.export_folder import describe_export, read_export
+from hftool.models.safety import is_export
 from hftool.models.stored_weights import read_stored
 from hftool.progress import Progress, notice, silent
 from hftool.registry.heads import head_spec
-from hftool.resolve import resolve_model
-from hftool.safety import is_export
 from hftool.workflow._load import default_head, longest_input, notify_tokenizer, text_rows
 from hftool.workflow.arguments import Model, model_name, one_or_many, text_list
+from hftool.workflow.resolve import resolve_model
 
 LEAST_TOKENS = 2  # the special tokens at both ends
 

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from hftool.data.readers.tables import Row, replace_surrogates
-from hftool.device import choose_device
 from hftool.engines.onnx import OnnxEngine, OnnxModel, open_model
 from hftool.engines.torch import TorchEngine
 from hftool.engines.unpadded import supports_unpadding
@@ -14,6 +13,7 @@ from hftool.heads import get_head, head_class
 from hftool.heads.protocol import Answer
 from hftool.inference.generation import OnToken
 from hftool.inference.predictor import Engine, Predictor
+from hftool.machine import choose_device
 from hftool.models import (
     HEAD_CONFIG,
     HeadConfig,
@@ -34,14 +34,14 @@ from hftool.models import (
 )
 from hftool.models.checksums import check_loaded
 from hftool.models.export_folder import read_export
+from hftool.models.safety import is_export
 from hftool.progress import Progress, notice, silent
 from hftool.registry.families import FAMILIES, Family, check_head
 from hftool.registry.heads import head_spec
 from hftool.registry.models import family_of_row, find_model, natural_head
-from hftool.resolve import ModelSource, resolve_model
-from hftool.safety import is_export
 from hftool.sampling import SamplingParams
 from hftool.workflow.arguments import Model, model_name, text_list
+from hftool.workflow.resolve import ModelSource, resolve_model
 
 
 def load(

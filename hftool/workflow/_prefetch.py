@@ -6,13 +6,13 @@ from pathlib import Path
 
 from hftool import hub
 from hftool.errors import HubUnreachable, UsageError
-from hftool.lockfile import VARIABLE, Lock, active_lock, read_lock
+from hftool.models.safety import check_folder, check_links
 from hftool.progress import silent
 from hftool.registry.models import find_model
 from hftool.registry.tasks import find_task, get_task
-from hftool.resolve import find_snapshot, is_local_data, resolve_model, split_data_id
-from hftool.safety import check_folder, check_links
 from hftool.storage.run_folder import check_output
+from hftool.workflow.lockfile import VARIABLE, Lock, active_lock, read_lock
+from hftool.workflow.resolve import find_snapshot, is_local_data, resolve_model, split_data_id
 
 BUNDLED = "is available: bundled with hftool, or in an installed package"
 LOCAL = "is a local path: nothing to fetch"

@@ -9,8 +9,8 @@ from hftool import hub
 from hftool.errors import ConfigError, InputMissing
 from hftool.models import read_head_config
 from hftool.models.checksums import SUMS, verify_checksums
+from hftool.models.safety import check_folder
 from hftool.progress import Progress, notice, silent
-from hftool.safety import check_folder
 from hftool.storage.checksums import sha256
 from hftool.storage.run_folder import Run, append_lines
 from hftool.workflow.arguments import Model, model_name

@@ -22,12 +22,12 @@ from hftool.machine import limit_kernel_caches
 from hftool.models import Loaded
 from hftool.progress import Progress, notice, silent
 from hftool.registry.models import find_model
-from hftool.resolve import ModelSource, check_model_name, resolve_model
 from hftool.server.http.address import bind, check_open, is_loopback
 from hftool.storage.checksums import sha256
 from hftool.workflow._infer import natural_options
 from hftool.workflow._load import load_resolved, make_predictor, trained
 from hftool.workflow.arguments import Model, model_name, shown
+from hftool.workflow.resolve import ModelSource, check_model_name, resolve_model
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 WEIGHTS = (".safetensors", ".onnx", ".onnx.data", ".onnx_data")

@@ -17,7 +17,7 @@ from hftool.models import HeadConfig, Loaded
 from hftool.progress import Progress, notice
 from hftool.registry.families import Family
 from hftool.registry.heads import HeadSpec, all_heads, head_spec
-from hftool.resolve import TaskSource
+from hftool.workflow.resolve import TaskSource
 
 NO_RUNNING_TEXT = ("numbers", "dates", "spans", "scores", "lists", "objects")
 

@@ -19,12 +19,12 @@ from hftool.data.readers.plain_text import check_running_text
 from hftool.data.readers.tables import Table
 from hftool.data.splits import SplitOptions, Splits, build_splits
 from hftool.data.unspaced_scripts import are_words
-from hftool.device import choose_device, choose_precision, own_device, share_devices
 from hftool.errors import DataError, UsageError
 from hftool.heads import get_head, head_class
 from hftool.heads.classify.head import balanced_weights
 from hftool.heads.long_texts import groups, shorten
 from hftool.heads.protocol import Feature
+from hftool.machine import choose_device, choose_precision, own_device, share_devices
 from hftool.models import (
     HeadConfig,
     Loaded,
@@ -44,13 +44,13 @@ from hftool.registry.families import Family, check_head
 from hftool.registry.heads import head_spec
 from hftool.registry.models import family_of_row, find_model
 from hftool.registry.tasks import Task, find_task
-from hftool.resolve import ModelSource, StandIn, TaskSource, check_model_name, resolve_model, resolve_task
 from hftool.storage.checksums import compare_folder
 from hftool.storage.run_folder import Run
 from hftool.training.adapters import LEARNING_RATE, add_adapters
 from hftool.workflow._load import known_family, known_sentences
 from hftool.workflow.choose_head import infer_head
 from hftool.workflow.in_memory import check_given, is_in_memory
+from hftool.workflow.resolve import ModelSource, StandIn, TaskSource, check_model_name, resolve_model, resolve_task
 from hftool.workflow.resume_checks import absolute_path, relocate
 from hftool.workflow.targets import UNEVEN_METRICS, fit_head, is_uneven, scale_of, with_metric
 

@@ -10,9 +10,8 @@ import pytest
 from huggingface_hub import constants
 
 from conftest import one_line
-from hftool import device, hub, machine, workflow
-from hftool.device import devices
-from hftool.machine import memory_limit, speeds
+from hftool import hub, machine, workflow
+from hftool.machine import devices, memory_limit, speeds
 
 MODULE = importlib.import_module("hftool.workflow._doctor")  # the name in the package is the function's
 
@@ -37,7 +36,7 @@ def test_a_program_gets_one_document(cli, quick):
 
 
 def test_auto_device_and_precision_are_reported(cli, quick):
-    from hftool.device import choose_device, choose_precision
+    from hftool.machine import choose_device, choose_precision
     from hftool.registry.families import FAMILIES
 
     auto = json.loads(cli("doctor", "--offline", "--json")[1])["auto"]
@@ -48,7 +47,7 @@ def test_auto_device_and_precision_are_reported(cli, quick):
 @pytest.mark.parametrize("fast", [True, False])
 def test_reason_of_the_precision(monkeypatch, fast):
     monkeypatch.setattr(MODULE, "choose_device", lambda wish: "cpu")
-    monkeypatch.setattr(device, "cpu_has_fast_bf16", lambda: fast)
+    monkeypatch.setattr(machine, "cpu_has_fast_bf16", lambda: fast)
     monkeypatch.setattr(MODULE, "cpu_has_fast_bf16", lambda: fast)
     auto = MODULE._auto()
     if fast:

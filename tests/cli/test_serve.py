@@ -196,16 +196,16 @@ class Blocked:
 
 
 def test_full_stderr_pipe_blocks_neither_requests_nor_the_end(monkeypatch):
-    from hftool.cli import server_log
+    from hftool.server.http import log_writer
 
     blocked, log = Blocked(), logging.getLogger("hftool.serve")
     monkeypatch.setattr(sys, "stderr", blocked)
-    monkeypatch.setattr(server_log, "QUEUED_LINES", 50)
+    monkeypatch.setattr(log_writer, "QUEUED_LINES", 50)
     began = time.monotonic()
-    with server_log.log_to_stderr(quiet=False):
+    with log_writer.log_to_stderr(quiet=False):
         for i in range(1000):
             log.info("line %d", i)
-    assert time.monotonic() - began < 1 + server_log.LAST_LINES
+    assert time.monotonic() - began < 1 + log_writer.LAST_LINES
     blocked.free.set()
     end = time.monotonic() + 5
     while len(blocked.lines) < 50 and time.monotonic() < end:
@@ -216,12 +216,12 @@ def test_full_stderr_pipe_blocks_neither_requests_nor_the_end(monkeypatch):
 
 @pytest.mark.parametrize("quiet", [False, True])
 def test_lines_are_in_order_and_none_is_lost_at_the_end(monkeypatch, quiet):
-    from hftool.cli import server_log
+    from hftool.server.http import log_writer
 
     free = Blocked()
     free.free.set()
     monkeypatch.setattr(sys, "stderr", free)
-    with server_log.log_to_stderr(quiet=quiet):
+    with log_writer.log_to_stderr(quiet=quiet):
         for i in range(2000):
             logging.getLogger("hftool.serve").info('{"id": %d}', i)
         logging.getLogger("hftool.other").warning("hot %s", "pipe")

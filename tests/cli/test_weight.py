@@ -45,7 +45,6 @@ LIGHT = (
     "hftool.registry",
     "hftool.config",
     "hftool.errors",
-    "hftool.redaction",
     "hftool.progress",
     "hftool.storage",
     "hftool.processes",

@@ -7,6 +7,8 @@ from hftool.errors import DataError
 from hftool.inference import predictor as module
 from hftool.inference.predictor import Predictor
 from hftool.models import HeadConfig, load_model
+from hftool.server.batching.execution import _run_rows
+from hftool.server.batching.queue import QueuedRow, batch_key_of
 from hftool.workflow._load import load, make_predictor
 from support import families
 from support.trainer_factory import WORDS
@@ -80,12 +82,14 @@ def test_parts_follow_the_features_and_cancelled_ones_are_not_computed(predictor
     features = predictor.head.encode(rows(60))
     small = Predictor(predictor.engine, predictor.head, batch_tokens=40)
     cancelled = set(range(0, 60, 3))
-    parts = small.parts(features, is_cancelled=lambda index: index in cancelled or features[index].length < 9)
-    for index, (part, one) in enumerate(zip(parts, alone, strict=True)):
-        if part is not None:
-            assert small.join([features[index]], [part])["label"] == one["label"]
-    assert any(part is None for part in parts) and all(
-        parts[index] for index in range(60) if index not in cancelled and features[index].length >= 9
+    key = batch_key_of(small, None)
+    queued = [QueuedRow(None, i, {}, key, 0.0, [feature], feature.length) for i, feature in enumerate(features)]
+    answers = _run_rows(queued, lambda row: row.index in cancelled or row.length < 9, on_token=None)
+    for answer, one in zip(answers, alone, strict=True):
+        if answer:
+            assert answer["label"] == one["label"]
+    assert not all(answers) and all(
+        answers[index] for index in range(60) if index not in cancelled and features[index].length >= 9
     )
 
 

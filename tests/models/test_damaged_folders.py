@@ -24,7 +24,7 @@ from hftool.models import (
 from hftool.models.checksums import read_checksums, verify_checksums
 from hftool.models.untrusted_sizes import building_within, stored_size
 from hftool.progress import silent
-from hftool.resolve import resolve_model
+from hftool.workflow.resolve import resolve_model
 from support import families
 
 CPU_LIMIT = 2.0  # seconds of CPU time: twice the documented second, since coverage slows the process

@@ -9,8 +9,8 @@ import yaml
 from huggingface_hub import ModelCard
 
 from hftool import workflow
+from hftool.heads.model_card import RunProvenance, page
 from hftool.models import HeadConfig
-from hftool.models.model_card import RunProvenance, page
 from hftool.registry.heads import head_names, head_spec
 from hftool.storage.run_folder import read_json
 from support import families

@@ -252,7 +252,7 @@ def test_wheel_is_complete_and_its_requirements_are_pinned(image, context, tmp_p
 
 def test_image_of_an_export_has_its_packages(tmp_path):
     """Loading an export first checks for these packages; a real export would take half a minute."""
-    code = "import onnx, onnxruntime; from hftool.safety import check_extra; check_extra()"
+    code = "import onnx, onnxruntime; from hftool.models.safety import check_extra; check_extra()"
     known = pins((*SERVING, *EXPORTED))
     process = in_image(linked(tmp_path / "site", known), code, cwd=tmp_path, env={"PYTHONPATH": f"{tmp_path / 'site'}:{ROOT}"})
     assert process.wait(60) == 0

@@ -9,12 +9,12 @@ import transformers
 from transformers import AutoConfig, AutoModel
 
 from hftool.errors import UsageError
+from hftool.models.safety import check_folder
 from hftool.progress import silent
 from hftool.registry.families import FAMILIES, check_head, find_family
 from hftool.registry.heads import head_names, head_spec
 from hftool.registry.models import MODELS, find_model, get_model, natural_head
-from hftool.resolve import ASSETS, resolve_model
-from hftool.safety import check_folder
+from hftool.workflow.resolve import ASSETS, resolve_model
 
 BY_NAME = {family.name: family for family in FAMILIES}
 TINY = {

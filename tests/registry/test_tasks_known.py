@@ -13,7 +13,7 @@ from hftool.models import HeadConfig
 from hftool.registry.families import FAMILIES
 from hftool.registry.heads import head_names
 from hftool.registry.tasks import TASKS, find_task, get_task
-from hftool.resolve import ASSETS
+from hftool.workflow.resolve import ASSETS
 
 LABELS = {
     "sst2": ("negative", "positive"),

@@ -14,7 +14,7 @@ def random_head(kind, head):
     import torch
 
     from hftool.models import HeadConfig, auto_class_of, length_limit, load_model, read_config
-    from hftool.resolve import ModelSource
+    from hftool.workflow.resolve import ModelSource
     from support import families
 
     folder = families.folder(kind)

@@ -11,6 +11,7 @@ import numpy as np
 
 from hftool.errors import DataError
 from hftool.heads.protocol import Feature, SamplingParams
+from hftool.inference.predictor import FeatureBatch
 from hftool.models import HeadConfig
 from hftool.server.batching.batcher import Batcher
 from hftool.server.limits import Limits
@@ -53,7 +54,11 @@ class FakePredictor:
     steps: list = field(default_factory=list)
     pace: Any = lambda step: None
 
-    def parts(self, features, on_token=None, is_cancelled=None):
+    def make_batches(self, features):
+        yield FeatureBatch(range(len(features)), features, {})
+
+    def compute(self, batch, on_token=None, is_cancelled=None):
+        features = batch.features
         texts = [feature.extra for feature in features]
         warming = all(set(text.split()) == {"a"} for text in texts)
         if not warming:

@@ -24,7 +24,7 @@ SERVER.set_forkserver_preload(
         *(forkserver._forkserver._preload_modules or ()),
         "hftool.server.process",
         "hftool.workflow._serve",
-        "hftool.cli.server_log",
+        "hftool.server.http.log_writer",
     ]
 )
 

@@ -77,7 +77,7 @@ def test_the_random_generators_resume_where_they_were(store):
 
 def test_nothing_in_a_checkpoint_is_a_pickle(saved):
     assert sorted(p.name for p in saved.iterdir()) == sorted([*FILES, MANIFEST])
-    from hftool.safety import check_safetensors
+    from hftool.models.safety import check_safetensors
 
     for path in saved.glob("*.safetensors"):
         check_safetensors(path)

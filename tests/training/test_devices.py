@@ -6,10 +6,10 @@ import os
 
 import pytest
 
-from hftool import device
+from hftool import machine
 from hftool.config import make_config
-from hftool.device import own_device, share_devices
 from hftool.errors import UsageError
+from hftool.machine import own_device, share_devices
 from hftool.workflow.resume_checks import check_same
 from support import families
 from support.crash_injection import fork
@@ -74,7 +74,7 @@ def test_each_of_several_processes_has_a_gpu_of_its_own(tmp_path, wish):
 
 
 def test_the_device_of_a_run_by_its_number_of_processes(monkeypatch):
-    monkeypatch.setattr(device, "devices", lambda: ["cpu", "cuda:0", "cuda:1"])
+    monkeypatch.setattr(machine, "devices", lambda: ["cpu", "cuda:0", "cuda:1"])
     assert [share_devices(name) for name in ("cpu", "cuda:1", "mps")] == ["cpu", "cuda:1", "mps"]
     for name, value in environments(1)[1].items():
         monkeypatch.setenv(name, value)

@@ -15,8 +15,8 @@ from hftool.errors import HftoolError
 from hftool.heads import head_class
 from hftool.registry.families import FAMILIES
 from hftool.registry.heads import all_heads
-from hftool.resolve import TaskSource
 from hftool.workflow.choose_head import infer_head
+from hftool.workflow.resolve import TaskSource
 
 UNLABELED = [spec.name for spec in all_heads() if spec.unlabeled]
 

@@ -16,7 +16,7 @@ import pytest
 from conftest import film_rows, write_tsv
 from hftool.cli.app import app_verbs
 from hftool.models.checksums import write_checksums
-from hftool.safety import HOSTILE_KEYS
+from hftool.models.safety import HOSTILE_KEYS
 
 DRIVER = """
 import contextlib, io, json, os, sys, time

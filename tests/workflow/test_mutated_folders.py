@@ -63,9 +63,9 @@ def words(verb, folder, row, here):
 def begin_to_serve(folder):
     """What `serve` does until it listens. Raises HftoolError."""
     from hftool.progress import silent
-    from hftool.resolve import resolve_model
     from hftool.server.limits import Limits
     from hftool.server.prometheus import Stats
+    from hftool.workflow.resolve import resolve_model
 
     serving = importlib.import_module("hftool.workflow._serve")
     path = resolve_model(str(folder), head=None, offline=True, fallback=False, progress=silent)

@@ -9,8 +9,9 @@ import sys
 import pytest
 
 from conftest import film_rows, one_line, write_tsv
-from hftool import lockfile, workflow
+from hftool import workflow
 from hftool.errors import ConfigError, HubUnreachable, InputMissing, Refused, UsageError
+from hftool.workflow import lockfile
 from support.hub_env import led_hub
 
 MODEL, DATA = ("model", "ann/tiny"), ("dataset", "ann/films")

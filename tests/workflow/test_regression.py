@@ -8,8 +8,8 @@ import pytest
 
 from hftool import workflow
 from hftool.errors import ConfigError, DataError
+from hftool.heads.card_snippets import snippet
 from hftool.models import read_head_config, write_head_config
-from hftool.models.snippets import snippet
 from hftool.workflow.targets import scale_of
 from support import families
 

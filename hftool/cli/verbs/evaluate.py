@@ -6,8 +6,9 @@ import typer
 
 from hftool.cli.offline import go_offline
 from hftool.cli.options import Device, Encoding, Head, Model, Shared, choice, number, reads_columns, shared_options
-from hftool.cli.progress import number_text, print_json
+from hftool.cli.progress import print_json
 from hftool.config import FILES, KNOBS
+from hftool.progress.terminal import number_text
 
 NAME = "evaluate"
 CORNER = "true, answered"

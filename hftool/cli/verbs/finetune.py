@@ -10,11 +10,12 @@ from hftool.cli.help import DATA
 from hftool.cli.next_command import next_command, read_facts
 from hftool.cli.offline import go_offline
 from hftool.cli.options import MaxRestarts, Processes, Shared, reads_columns, shared_options, with_knobs
-from hftool.cli.progress import number_text, print_json
+from hftool.cli.progress import print_json
 from hftool.config import Config as Settings
 from hftool.config import make_config, parse_assignments, read_config
 from hftool.errors import UsageError
 from hftool.processes import is_worker
+from hftool.progress.terminal import number_text
 from hftool.storage.run_folder import Run
 
 NAME = "finetune"

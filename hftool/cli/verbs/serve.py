@@ -88,7 +88,7 @@ def command(
     go_offline(shared.offline)
     _check_address(host, port, has_keys=api_key_file is not None)
     from hftool import workflow
-    from hftool.cli.server_log import log_to_stderr
+    from hftool.server.http.log_writer import log_to_stderr
 
     with log_to_stderr(quiet=shared.quiet), shared.screen() as progress:
         workflow.serve(

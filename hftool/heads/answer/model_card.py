@@ -19,5 +19,5 @@ NO_SPAN = 'if scores.max() < starts[0] + ends[0]:\n    answer = ""  # the contex
 
 
 def snippet(head_config: HeadConfig, model_class: str) -> str:
-    """The lines of Python that put an answer to an example into `answer`; see `hftool.models.snippets`."""
+    """The lines of Python that put an answer to an example into `answer`; see `hftool.heads.card_snippets`."""
     return SPAN + (NO_SPAN if head_config.problem_type == "answer_or_none" else "")

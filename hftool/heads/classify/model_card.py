@@ -9,7 +9,7 @@ answer = {model.config.id2label[i]: probability for i, probability in enumerate(
 
 
 def snippet(head_config: HeadConfig, model_class: str) -> str:
-    """The lines of Python that put an answer to an example into `answer`; see `hftool.models.snippets`."""
+    """The lines of Python that put an answer to an example into `answer`; see `hftool.heads.card_snippets`."""
     mean = ".mean(0)" if _scores_tokens(model_class) else ""
     unit = " * {1!r} + {0!r}".format(*head_config.label_scale) if head_config.label_scale else ""
     score = f"answer = float(logits){unit}\n" if head_config.problem_type == "regression" else LABEL

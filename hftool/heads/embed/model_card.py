@@ -17,7 +17,7 @@ LENGTH_1 = "answer = answer / answer.norm()\n"
 
 
 def snippet(head_config: HeadConfig, model_class: str) -> str:
-    """The lines of Python that put an answer to an example into `answer`; see `hftool.models.snippets`."""
+    """The lines of Python that put an answer to an example into `answer`; see `hftool.heads.card_snippets`."""
     unprompted = UNPROMPTED if head_config.prefix and not head_config.pool_prefix else ""
     length = LENGTH_1 if head_config.normalize else ""
     return f"{INPUTS}{STATES}{unprompted}{POOLED[head_config.pooling]}\n{length}"

@@ -12,5 +12,5 @@ answer = [tokenizer.decode(i).strip() for i in best]
 
 
 def snippet(head_config: HeadConfig, model_class: str) -> str:
-    """The lines of Python that put an answer to an example into `answer`; see `hftool.models.snippets`."""
+    """The lines of Python that put an answer to an example into `answer`; see `hftool.heads.card_snippets`."""
     return FILL

@@ -15,5 +15,5 @@ for word in text.split():  # the tag of a word is that of its first token
 
 
 def snippet(head_config: HeadConfig, model_class: str) -> str:
-    """The lines of Python that put an answer to an example into `answer`; see `hftool.models.snippets`."""
+    """The lines of Python that put an answer to an example into `answer`; see `hftool.heads.card_snippets`."""
     return TAGS

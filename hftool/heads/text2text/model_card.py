@@ -5,5 +5,5 @@ from hftool.models import HeadConfig
 
 
 def snippet(head_config: HeadConfig, model_class: str) -> str:
-    """The lines of Python that put an answer to an example into `answer`; see `hftool.models.snippets`."""
+    """The lines of Python that put an answer to an example into `answer`; see `hftool.heads.card_snippets`."""
     return f"{GENERATE}answer = tokenizer.decode(generated[0], skip_special_tokens=True)\n"

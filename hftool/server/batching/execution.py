@@ -93,7 +93,10 @@ def _run_rows(rows: Sequence[QueuedRow], is_cancelled: IsCancelled, on_token: On
             row.streamed = generated[index]
             on_token(row, token)
 
-    parts = predictor.parts(features, _stream, is_cancelled=lambda index: is_cancelled(owners[index]))
+    parts: list[Any] = [None] * len(features)
+    for batch in predictor.make_batches(features):
+        if not all([is_cancelled(owners[index]) for index in batch.indices]):
+            batch.put(parts, predictor.compute(batch, _stream, is_cancelled=lambda index: is_cancelled(owners[index])))
     answers: list[Answer] = []
     first = 0
     for row in rows:

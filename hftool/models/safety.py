@@ -16,8 +16,8 @@ from typing import Any
 from hftool.errors import DataError, InputMissing, Refused, UsageError, brief
 from hftool.storage.checksums import compare_folder
 from hftool.storage.json_documents import MAX_BYTES, check_plain, containers, open_plain, read_document
+from hftool.storage.pickles import CONVERT, PICKLES
 
-PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".h5", ".msgpack", ".joblib")
 CONFIGS = (
     *("config.json", "tokenizer_config.json", "generation_config.json", "adapter_config.json"),
     *("processor_config.json", "preprocessor_config.json"),
@@ -42,10 +42,6 @@ MAX_GRAPH = 2**31 - 1  # bytes; the limit of protobuf
 # operator sets built into onnxruntime; any other needs a library, which is code
 OPERATORS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
 OPENS_FILES = frozenset({"EPContext"})  # loads a compiled engine, which is code
-CONVERT = (
-    "Take the Hub's safetensors revision of it (often refs/pr/N of the repository), or convert it in a sandbox with "
-    "safetensors.torch.save_file"
-)
 
 
 def check_folder(folder: Path, *, weights: bool = True) -> None:

@@ -11,16 +11,16 @@ from hftool import hub
 from hftool.data.readers.formats import FORMATS
 from hftool.data.readers.tables import Table, read_hub_folder, read_table, split_files
 from hftool.errors import ConfigError, DataError, HubUnreachable, InputMissing, Refused, UsageError
-from hftool.lockfile import active_lock
 from hftool.models.checksums import SUMS, verify_checksums
+from hftool.models.safety import check_hash
 from hftool.progress import Progress, notice, silent
 from hftool.registry.models import Model, find_model, get_model, natural_head
 from hftool.registry.tasks import Task, find_task, get_task
-from hftool.safety import check_hash
 from hftool.storage.json_documents import check_plain
 from hftool.storage.run_folder import Run
+from hftool.workflow.lockfile import active_lock
 
-ASSETS = Path(__file__).parent / "assets"
+ASSETS = Path(__file__).parent.parent / "assets"
 INSTALL_OFFLINE = "Install the bundled models: pip install 'hftool-recipes[offline]'; or connect once to fetch it"
 
 

@@ -8,8 +8,8 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from hftool.errors import as_line
-from hftool.models.head_config import HeadConfig
-from hftool.models.snippets import snippet
+from hftool.heads.card_snippets import snippet
+from hftool.models import HeadConfig
 from hftool.registry.heads import head_spec
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
