@@ -17,6 +17,7 @@ from hftool.cli.options import (
     Device,
     Encoding,
     Model,
+    Precision,
     Shared,
     column_mapping,
     extend_signature,
@@ -51,6 +52,7 @@ COMMON: dict[str, tuple[Any, Any]] = {
     "column": (Column, None),
     "encoding": (Encoding, None),
     "device": (Device, "auto"),
+    "precision": (Precision, "auto"),
     **SHARED,
 }
 
@@ -95,12 +97,13 @@ class Common(Shared):
     columns: Mapping[str, str] = field(default_factory=dict)
     encoding: str | None = None
     device: str = "auto"
+    precision: str = "auto"
 
     def load(self, head: str | None, progress: Any) -> Any:
         """The model, loaded with `head`."""
         from hftool import workflow
 
-        return workflow.load(self.model, head=head, device=self.device, **self.access(progress))
+        return workflow.load(self.model, head=head, device=self.device, precision=self.precision, **self.access(progress))
 
 
 def inference_options(command: Command) -> Command:

@@ -82,6 +82,15 @@ Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Show the log of 
 Device = Annotated[
     str, typer.Option("--device", metavar="WORD", help="Device: auto, cpu, cuda, cuda:1 or mps.", rich_help_panel=COMMON)
 ]
+Precision = Annotated[
+    str,
+    typer.Option(
+        "--precision",
+        metavar="WORD",
+        help="Number format: fp32, bf16, or auto, the fastest that decides as fp32 does.",
+        rich_help_panel=COMMON,
+    ),
+]
 Encoding = Annotated[
     str | None,
     typer.Option("--encoding", metavar="WORD", help="Encoding of text files; by default UTF-8.", rich_help_panel=DATA),

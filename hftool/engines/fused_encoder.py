@@ -11,12 +11,8 @@ from typing import Any
 
 import torch
 
-ACTIVATIONS = {
-    "gelu": ("gelu", "none"),
-    "gelu_new": ("gelu", "tanh"),
-    "gelu_pytorch_tanh": ("gelu", "tanh"),
-    "relu": ("relu", ""),
-}
+TANH = ("gelu", "tanh")
+ACTIVATIONS = {"gelu": ("gelu", "none"), "gelu_new": TANH, "gelu_pytorch_tanh": TANH, "relu": ("relu", "")}  # in oneDNN
 PACKED_FOR = 2048  # tokens of a batch that the packed weights are laid out for; others work, too
 DTYPE = torch.bfloat16
 Groups = Sequence[tuple[int, int]]  # runs of rows of equal length: (rows, tokens of each)

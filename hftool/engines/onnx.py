@@ -54,6 +54,16 @@ class OnnxEngine:
 
     model: OnnxModel
     packs: bool = False
+    tolerance: float = 0.0  # the number format was chosen with the export
+
+    @property
+    def number_format(self) -> str:
+        """That of the export."""
+        return "export"
+
+    def exact(self) -> "OnnxEngine":
+        """Itself."""
+        return self
 
     def forward(self, batch: Batch, outputs: Sequence[str] = ("logits",)) -> dict[str, torch.Tensor]:
         """Run a batch.

@@ -16,8 +16,11 @@ from hftool.engines.unpadded import supports_unpadding, without_padding
 Batch = Mapping[str, torch.Tensor]
 LEAST_HIDDEN = 256  # hidden size from which a fused encoder pays for the packing of its weights
 TRIAL_LENGTHS = range(2, 18, 2)  # tokens of the rows of the trial of a fused encoder
-MARGIN = 8  # the tolerance of a fused encoder is this many times the largest error in its trial, which is short
-MOST_ERROR = 0.02  # of the trial, as a share of the largest output: a larger one is no rounding
+# the tolerance of a fused encoder: this many times the largest error in its trial, and at least this share of the largest output,
+# as the rows of a trial may by chance lie where outputs hardly change
+ERRORS, SHARE = 4, 0.04
+OUTPUTS = ("logits", "start_logits", "end_logits", "last_hidden_state")  # of any head
+MOST_ERROR = 0.04  # of the trial, as a share of the largest output: a larger one is no rounding
 
 
 @dataclass(frozen=True)
@@ -50,13 +53,17 @@ def _fuse(model: Any) -> FusedModel | None:
     mask = (torch.arange(ids.shape[1]) < lengths[:, None]).long()
     exact, fast = (TorchEngine(model, packs=True, fused=fused) for fused in (None, FusedModel(encoder, 0.0)))
     batch = {"input_ids": ids, "attention_mask": mask}
-    names = [name for name in ("logits", "start_logits", "end_logits", "last_hidden_state") if name in model(**batch)]
+    with torch.inference_mode():
+        names = [name for name in OUTPUTS if name in model(**batch)]
     error = largest = 0.0
-    for one, other in zip(exact.forward(batch, names).values(), fast.forward(batch, names).values(), strict=True):
-        if one is not mask:
-            one, other = (values[mask.bool()] if values.shape[:2] == mask.shape else values for values in (one, other))
-            error, largest = max(error, float((one - other).abs().max())), max(largest, float(one.abs().max()))
-    return FusedModel(encoder, MARGIN * error) if error <= MOST_ERROR * largest else None
+    for name in names:
+        values, others = (engine.forward(batch, names)[name] for engine in (exact, fast))
+        if values.shape[:2] == mask.shape:  # the outputs at padding are meaningless
+            values, others = values[mask.bool()], others[mask.bool()]
+        error, largest = max(error, float((values - others).abs().max())), max(largest, float(values.abs().max()))
+    if not 0 < error <= MOST_ERROR * largest:
+        return None
+    return FusedModel(encoder, max(ERRORS * error, SHARE * largest))
 
 
 @dataclass(frozen=True)
@@ -76,6 +83,11 @@ class TorchEngine:
     precision: str = "fp32"
     packs: bool = False
     fused: FusedModel | None = None
+
+    @property
+    def number_format(self) -> str:
+        """bf16 or fp32."""
+        return "bf16" if self.fused else self.precision
 
     @property
     def tolerance(self) -> float:

@@ -5,8 +5,8 @@ consecutive rows of equal length together. Heads get the same outputs. transform
 for encoders ignore positions (`masking_utils.create_bidirectional_mask`), so that rows would attend to each other.
 
 Where a model uses only the first token of each row, as classifiers do, the last layer computes only that token after its keys
-and values. Both are enabled for a model only if a test batch gives the same outputs. Between the two, the layers of transformers
-run, or a `FusedEncoder`.
+and values. Both are enabled for a model only if a test batch gives the same outputs. In between run its own layers, or a
+`FusedEncoder`.
 """
 
 import contextlib
@@ -98,7 +98,7 @@ def _first_token_only(model: Any, layers: Any) -> bool:
 
 
 def _fused_or_own(own: Any, first_only: bool) -> Any:
-    """A forward for the layers of a model: that of the fused encoder of this thread's batch, if there is one, else their own."""
+    """The forward of the layers of a model: the fused encoder of the batch of this thread, if it has one, else their own."""
     from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
     @functools.wraps(own)

@@ -1,7 +1,7 @@
 """Inference: rows to answers in the same order, in bounded memory and in batches of similar length."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby, islice
 from typing import Any, Protocol
 
@@ -36,6 +36,20 @@ class Engine(GenerationEngine, Protocol):
     @property
     def packs(self) -> bool:
         """Whether padding costs no time."""
+        ...
+
+    @property
+    def number_format(self) -> str:
+        """The number format of the arithmetic, such as fp32."""
+        ...
+
+    @property
+    def tolerance(self) -> float:
+        """The largest error of an output that comes from the number format; 0.0 in fp32."""
+        ...
+
+    def exact(self) -> "Engine":
+        """The same engine without a tolerance."""
         ...
 
     def forward(self, batch: Batch, outputs: Sequence[str] = ("logits",)) -> Outputs:
@@ -125,6 +139,22 @@ class Predictor:
         )
         return self.head.decode(generated, batch.features)
 
+    def join_rows(self, features: Sequence[Sequence[Feature]], parts: Sequence[Sequence[Any]]) -> list[Answer]:
+        """The answers of rows from their features and the parts of these.
+
+        A row whose choice has a margin within the tolerance of the engine is computed again without one: a label is that of
+        fp32, whatever the number format.
+        """
+        answers = [self.join(*row) for row in zip(features, parts, strict=True)]
+        error = 2 * self.engine.tolerance  # of the difference of two outputs
+        close = [i for i, answer in enumerate(answers) if error and self.head.margin(parts[i], answer) <= error]
+        if close:
+            again = [replace(feature, row=i) for i in close for feature in features[i]]
+            exact = replace(self, engine=self.engine.exact())
+            for i, answer in zip(close, exact.answer_features(again), strict=True):
+                answers[i] = answer
+        return answers
+
     def join(self, features: Sequence[Feature], parts: Sequence[Any]) -> Answer:
         """The answer of a row from the parts of its features; `cut` is the number of tokens lost to truncation, if any."""
         answer, cut = self.head.join(parts), sum(feature.cut for feature in features)
@@ -156,7 +186,8 @@ class Predictor:
     def _joined(self, features: Sequence[Feature], parts: Sequence[Any]) -> list[Answer]:
         """One answer for each row."""
         groups = groupby(zip(features, parts, strict=True), key=lambda pair: pair[0].row)
-        return [self.join(*map(list, zip(*group, strict=True))) for _, group in groups]
+        rows = [tuple(zip(*group, strict=True)) for _, group in groups]
+        return self.join_rows([row[0] for row in rows], [row[1] for row in rows])
 
     def _forward(self, batch: Batch) -> Outputs:
         outputs = self.engine.forward(batch, self.head.outputs)

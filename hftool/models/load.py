@@ -34,6 +34,8 @@ class Loaded:
     Args:
         new_weights: The names of weights that are randomly initialized.
         notes: Notes for the user on how it was loaded, one sentence each.
+        precision: Number format in which texts are answered: auto, fp32 or bf16; `auto` is the fastest that gives the choices
+            of fp32.
     """
 
     model: Any
@@ -42,6 +44,7 @@ class Loaded:
     family: Family
     new_weights: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    precision: str = "auto"
 
 
 def load_model(

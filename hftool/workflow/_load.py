@@ -4,16 +4,17 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from hftool.config import PRECISIONS
 from hftool.data.readers.tables import Row, replace_surrogates
 from hftool.engines.onnx import OnnxEngine, OnnxModel, open_model
-from hftool.engines.torch import TorchEngine
+from hftool.engines.torch import TorchEngine, fuse
 from hftool.engines.unpadded import supports_unpadding
 from hftool.errors import ConfigError, DataError, UsageError
 from hftool.heads import get_head, head_class
 from hftool.heads.protocol import Answer
 from hftool.inference.generation import OnToken
 from hftool.inference.predictor import Engine, Predictor
-from hftool.machine import choose_device
+from hftool.machine import choose_device, choose_precision
 from hftool.models import (
     HEAD_CONFIG,
     HeadConfig,
@@ -49,6 +50,7 @@ def load(
     *,
     head: str | None = None,
     device: str = "auto",
+    precision: str = "auto",
     offline: bool = False,
     fallback: bool = False,
     progress: Progress = silent,
@@ -61,16 +63,17 @@ def load(
         model: A name, a Hub id, a model folder or run folder, a Run, or the Result of `finetune`.
         head: By default what the model was trained for, or what its architecture does.
         device: auto, cpu, cuda, cuda:1 or mps.
+        precision: Number format in which texts are answered: auto, fp32 or bf16.
         offline: Open no socket.
         fallback: Whether a stand-in may be used.
         progress: Receives notices.
 
     Raises:
-        UsageError: The model's family has no such head.
+        UsageError: The model's family has no such head, or there is no such precision.
         HftoolError: InputMissing, HubUnreachable, Refused, DataError, ConfigError.
     """
     model_source = resolve_with_head(model, head, offline=offline, fallback=fallback, progress=progress)
-    return load_resolved(model_source, head=head, device=device, progress=progress)
+    return load_resolved(model_source, head=head, device=device, precision=precision, progress=progress)
 
 
 def resolve_with_head(model: Model, head: str | None, *, offline: bool, fallback: bool, progress: Progress) -> ModelSource:
@@ -88,8 +91,19 @@ def check_head_by_name(model: Model, head: str) -> None:
         check_head(family_of_row(known), head, model=known.name)
 
 
-def load_resolved(model_source: ModelSource, *, head: str | None, device: str, progress: Progress = silent) -> Loaded:
+def load_resolved(
+    model_source: ModelSource, *, head: str | None, device: str, precision: str = "auto", progress: Progress = silent
+) -> Loaded:
     """Load a resolved model: by its head config if it is for this head, else by its config. Raises what `load` raises."""
+    if precision not in PRECISIONS:
+        raise UsageError(f"precision '{precision}' is not known", f"Choose {', '.join(PRECISIONS[:-1])} or {PRECISIONS[-1]}")
+    loaded = _load_resolved(model_source, head=head, device=device, progress=progress)
+    if isinstance(loaded.model, OnnxModel) and precision != "auto":
+        raise UsageError("the graphs of an export have their own number format", "Leave --precision out")
+    return dataclasses.replace(loaded, precision=precision)
+
+
+def _load_resolved(model_source: ModelSource, *, head: str | None, device: str, progress: Progress) -> Loaded:
     config = read_config(model_source.folder, exported=True)
     if is_export(model_source.folder):
         return _load_export(model_source, config, head=head, device=device)
@@ -213,31 +227,35 @@ def text_rows(texts: Sequence[str], pairs: Sequence[str] | None, *, roles: Seque
     return rows
 
 
-def make_predictor(
-    loaded: Loaded, precision: str = "fp32", options: Mapping[str, Any] | None = None, *, packed: bool = False
-) -> Predictor:
+def make_predictor(loaded: Loaded, options: Mapping[str, Any] | None = None, *, packed: bool = False) -> Predictor:
     """The predictor of a model: its engine and its head.
 
     Args:
         loaded: The model.
-        precision: Number format of the arithmetic.
         options: Fields of the head, such as top_k; under `sampling` SamplingParams, or a mapping of those that differ.
-        packed: Run an encoder without padding where it can.
+        packed: Run an encoder without padding where it can, and in the number format of `loaded`; otherwise in fp32.
 
     Raises:
         UsageError: An unknown option, or a value out of its range.
     """
     engine: Engine
-    if isinstance(loaded.model, OnnxModel):
-        engine = OnnxEngine(loaded.model)
-    else:
-        engine = TorchEngine(loaded.model, str(loaded.model.device), precision, packed and supports_unpadding(loaded.model))
+    engine = OnnxEngine(loaded.model) if isinstance(loaded.model, OnnxModel) else _torch_engine(loaded, packed=packed)
     head: Any = get_head(loaded.tokenizer, loaded.head_config, loaded.model.config)
     given = dict(options or {})
     sampling = given.pop("sampling", None)
     if sampling is not None:
         given["settings"] = sampling if isinstance(sampling, SamplingParams) else head.sampling.updated(sampling)
     return Predictor(engine, dataclasses.replace(head, **given) if given else head)
+
+
+def _torch_engine(loaded: Loaded, *, packed: bool) -> TorchEngine:
+    """The engine of a model. By default only a fused encoder computes in bf16: what it decides is what fp32 decides."""
+    packs = packed and supports_unpadding(loaded.model)
+    wanted = loaded.precision if packed else "fp32"
+    is_fast = packs and choose_precision(wanted, "cpu", loaded.family.safe_dtypes) == "bf16"
+    fused = fuse(loaded.model) if is_fast else None
+    precision = "bf16" if wanted == "bf16" and not fused else "fp32"
+    return TorchEngine(loaded.model, str(loaded.model.device), precision, packs, fused)
 
 
 def trained(model: Model | Loaded, head: str | None) -> Loaded:
@@ -255,7 +273,7 @@ def answers_of(
     loaded: Loaded, rows: Iterable[Row], options: Mapping[str, Any] | None = None, on_token: OnToken | None = None
 ) -> Iterator[Answer]:
     """One answer for each row, in order, by a model that was `trained`."""
-    return make_predictor(loaded, options=options).answer(rows, on_token)
+    return make_predictor(loaded, options=options, packed=True).answer(rows, on_token)
 
 
 def read_lines(handle: Iterable[str]) -> list[str]:

@@ -40,6 +40,7 @@ def predict(
     options: Mapping[str, Any] | None = None,
     top_k: int | None = None,
     device: str = "auto",
+    precision: str = "auto",
     encoding: str | None = None,
     offline: bool = False,
     fallback: bool = False,
@@ -57,6 +58,7 @@ def predict(
         options: Fields of the head.
         top_k: Only the K most probable labels.
         device: auto, cpu, cuda, cuda:1 or mps.
+        precision: Number format of the arithmetic: auto, fp32 or bf16.
         encoding: Encoding of a text file; by default UTF-8.
         offline: Open no socket.
         fallback: Whether a stand-in may be used.
@@ -74,7 +76,9 @@ def predict(
     if not isinstance(model, Loaded):
         model_source = resolve_with_head(model, head, offline=offline, fallback=fallback, progress=progress)
     opened = _memory(table) if table else _opened(path, encoding, is_text=head is not None, progress=progress)
-    loaded = trained(load_resolved(model_source, head=head, device=device, progress=progress) if model_source else model, head)
+    if model_source:
+        model = load_resolved(model_source, head=head, device=device, precision=precision, progress=progress)
+    loaded = trained(model, head)
     _check_array(out, loaded)
     rows = _answers(loaded, opened, path, column or {}, options or {}, top_k, chosen=head is not None, progress=progress)
     if table and out is None and handle is None:
@@ -175,7 +179,7 @@ class _Answered:
 
     def rows(self, records: Iterator[Record], rejected: list[Rejected]) -> Iterator[Row]:
         """Raises DataError at the end when over 1 % could not be read: then no output file appears."""
-        predictor = make_predictor(self.loaded, options=self.options)
+        predictor = make_predictor(self.loaded, options=self.options, packed=True)
         blank: list[Rejected] = []
         nothing: Row = {}
         done = 0

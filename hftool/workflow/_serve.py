@@ -59,6 +59,7 @@ def serve(
     allow_hosts: Sequence[str] = (),
     limits: Mapping[str, Any] | None = None,
     device: str = "auto",
+    precision: str = "auto",
     offline: bool = False,
     fallback: bool = False,
     progress: Progress = silent,
@@ -68,6 +69,8 @@ def serve(
 
     Args:
         models: Each MODEL or NAME=MODEL, or a Run. A port of 0 is any free one; limits are fields of server.limits.Limits.
+        device: auto, cpu, cuda, cuda:1 or mps.
+        precision: Number format of the arithmetic: auto, fp32 or bf16.
         key_file: One API key in each line; required unless `host` is a loopback address.
         allow_hosts: Further host names under which requests to a loopback address are answered.
 
@@ -88,7 +91,7 @@ def serve(
         stats, served, heads = Stats(), {}, {}
         for name, model_source in places.items():
             with _named(name, words):
-                loaded = _load(model_source, device, progress)
+                loaded = _load(model_source, device, precision, progress)
                 served[name], heads[name] = _served(name, model_source, loaded, bounds, stats), loaded.head_config.head
         example = _example(next(iter(served.values())).head)
         address = Address(_url(host, listening.getsockname()[1]), heads, example)
@@ -122,7 +125,7 @@ def _named(name: str, words: Mapping[str, str]) -> Iterator[None]:
         raise
 
 
-def _load(model_source: ModelSource, device: str, progress: Progress) -> Loaded:
+def _load(model_source: ModelSource, device: str, precision: str, progress: Progress) -> Loaded:
     """Load a model in a thread that ends.
 
     OpenMP keeps a team of helper threads for each thread that has computed in parallel, until that thread ends. With more of
@@ -130,7 +133,10 @@ def _load(model_source: ModelSource, device: str, progress: Progress) -> Loaded:
     and waking them costs a small model time: benchmarks/serve_tricks.py.
     """
     with ThreadPoolExecutor(1) as pool:
-        return trained(pool.submit(load_resolved, model_source, head=None, device=device, progress=progress).result(), None)
+        task = pool.submit(load_resolved, model_source, head=None, device=device, precision=precision, progress=progress)
+        loaded = trained(task.result(), None)
+        pool.submit(make_predictor, loaded, packed=True).result()  # its trials compute
+    return loaded
 
 
 def _check_extra() -> None:
@@ -218,6 +224,7 @@ def _served(name: str, model_source: ModelSource, loaded: Loaded, limits: Any, s
         "max_length": head_config.max_length,
         **({"stand_in": dict(head_config.stand_in)} if head_config.stand_in else {}),
     }
+    facts["precision"] = make_predictor(loaded, packed=True).engine.number_format
     head = _head(loaded)
     if head.sampling is not None:
         facts["max_new_tokens"] = head.sampling.max_new_tokens

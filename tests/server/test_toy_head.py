@@ -83,6 +83,9 @@ class VoteHead:
     def decision(self, answer):
         return "vote", answer["vote"]
 
+    def margin(self, parts, answer):
+        return float("inf")
+
     def metrics(self):
         return Metrics(self.head_config.measures or ("right",), higher_is_better=True, report="votes")
 """,

@@ -84,8 +84,8 @@ class FakePredictor:
                 break
         return [f"{feature.extra} {len(ids)}" for feature, ids in zip(features, result, strict=True)]
 
-    def join(self, features, parts):
-        return {"text": " ".join(parts)}
+    def join_rows(self, features, parts):
+        return [{"text": " ".join(row)} for row in parts]
 
     async def inside(self):
         """Until a batch is in the gate."""

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from hftool.cli.offline import go_offline
-from hftool.cli.options import Device, Encoding, Head, Model, Shared, number, reads_columns, shared_options
+from hftool.cli.options import Device, Encoding, Head, Model, Precision, Shared, number, reads_columns, shared_options
 from hftool.cli.progress import print_json
 
 NAME = "predict"
@@ -35,6 +35,7 @@ def command(
     head: Head = None,
     encoding: Encoding = None,
     device: Device = "auto",
+    precision: Precision = "auto",
     columns: dict[str, str],
     shared: Shared,
 ) -> None:
@@ -62,6 +63,7 @@ def command(
             head=head,
             top_k=top_k,
             device=device,
+            precision=precision,
             encoding=encoding,
             **shared.access(progress),
             handle=sys.stdout,

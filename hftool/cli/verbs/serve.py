@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from hftool.cli.offline import go_offline
-from hftool.cli.options import Device, Shared, number, shared_options
+from hftool.cli.options import Device, Precision, Shared, number, shared_options
 from hftool.cli.progress import print_json
 
 NAME = "serve"
@@ -72,6 +72,7 @@ def command(
     queue: Queue = 512,
     grace: Grace = 30.0,
     device: Device = "auto",
+    precision: Precision = "auto",
     shared: Shared,
 ) -> None:
     """Answer over HTTP: any head, one model or several, with a page at / to try them.
@@ -99,6 +100,7 @@ def command(
             allow_hosts=allow_host or (),
             limits={"timeout": timeout, "queue_items": queue, "grace": grace},
             device=device,
+            precision=precision,
             **shared.access(progress),
             on_ready=functools.partial(_greet, has_keys=api_key_file is not None, as_json=shared.as_json),
         )

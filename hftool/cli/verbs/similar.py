@@ -6,7 +6,7 @@ import typer
 
 from hftool.cli.inference_command import notify_truncated
 from hftool.cli.offline import go_offline
-from hftool.cli.options import Device, Model, Shared, shared_options
+from hftool.cli.options import Device, Model, Precision, Shared, shared_options
 from hftool.cli.progress import print_json
 from hftool.cli.verbs.embed import Pooling
 
@@ -17,7 +17,14 @@ Second = Annotated[str, typer.Argument(metavar="B", help="The other text.")]
 
 @shared_options("offline", "no_fallback")
 def command(
-    *, model: Model, first: First, second: Second, pooling: Pooling = None, device: Device = "auto", shared: Shared
+    *,
+    model: Model,
+    first: First,
+    second: Second,
+    pooling: Pooling = None,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    shared: Shared,
 ) -> None:
     """The similarity of two texts: the cosine of their vectors, -1 to 1.
 
@@ -28,7 +35,7 @@ def command(
     from hftool import workflow
 
     with shared.screen() as progress:
-        loaded = workflow.load(model, head="embed", device=device, **shared.access(progress))
+        loaded = workflow.load(model, head="embed", device=device, precision=precision, **shared.access(progress))
         answers = workflow.vectors(loaded, [first], pairs=[second], pooling=pooling)
         notify_truncated(answers, loaded, progress)
         cosine = float(answers[0]["similarity"])

@@ -3,6 +3,7 @@
 import logging
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 from hftool.data.readers.tables import Row
@@ -97,13 +98,13 @@ def _run_rows(rows: Sequence[QueuedRow], is_cancelled: IsCancelled, on_token: On
     for batch in predictor.make_batches(features):
         if not all([is_cancelled(owners[index]) for index in batch.indices]):
             batch.put(parts, predictor.compute(batch, _stream, is_cancelled=lambda index: is_cancelled(owners[index])))
-    answers: list[Answer] = []
-    first = 0
-    for row in rows:
-        last = first + len(row.features)
-        own: list[Any] = parts[first:last]
-        answers.append({} if any(part is None for part in own) else predictor.join(row.features, own))
-        first = last
+    remaining = iter(parts)
+    own = [list(islice(remaining, len(row.features))) for row in rows]
+    complete = [i for i, row_parts in enumerate(own) if not any(part is None for part in row_parts)]
+    answers: list[Answer] = [{} for _ in rows]
+    joined = predictor.join_rows([rows[i].features for i in complete], [own[i] for i in complete])
+    for i, answer in zip(complete, joined, strict=True):
+        answers[i] = answer
     return answers
 
 
