@@ -75,7 +75,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'hftool' has no attribute {name!r}")
     value = getattr(importlib.import_module(ELSEWHERE.get(name, "hftool.workflow")), name)
     if name in WITH_PROGRESS and "ipykernel" in sys.modules:
-        value = importlib.import_module("hftool.progress.notebook").in_notebook(value)
+        value = importlib.import_module("hftool.progress.display").in_notebook(value)
     globals()[name] = value
     return value
 

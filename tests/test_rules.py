@@ -42,7 +42,7 @@ def forbidden(path):
 
 
 WRITES = ("print", "sys.exit", "exit", "typer.echo", "sys.stdout.write", "sys.stderr.write")
-WRITERS = ("__main__.py", "progress/terminal.py", "server/http/log_writer.py")  # beside hftool/cli
+WRITERS = ("__main__.py", "progress/display.py", "server/http/log_writer.py")  # beside hftool/cli
 
 
 def prints(path):

@@ -14,7 +14,7 @@ import typer
 
 from hftool.errors import without_credentials
 from hftool.progress import Progress
-from hftool.progress.terminal import bar, plain_lines, warnings_only
+from hftool.progress.display import bar, plain_lines, warnings_only
 
 
 @contextmanager

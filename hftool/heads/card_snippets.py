@@ -1,6 +1,7 @@
 """The Python example of a model card, which runs the model with plain transformers, and the parts that several heads share."""
 
 import json
+from functools import partial
 from string import Template
 
 from hftool.models import HeadConfig
@@ -21,6 +22,7 @@ GENERATE = """inputs = tokenizer($texts, return_tensors="pt")
 with torch.inference_mode():
     generated = model.generate(**inputs, max_new_tokens=$max_new_tokens, do_sample=False)
 """
+_quoted = partial(json.dumps, ensure_ascii=False)  # a text as a Python literal in double quotes
 
 
 def snippet(head_config: HeadConfig, model_class: str) -> str:
@@ -38,8 +40,3 @@ def snippet(head_config: HeadConfig, model_class: str) -> str:
         "max_new_tokens": head_config.max_new_tokens or 20,
     }
     return Template(f"{BEGIN}\n{body}print(answer)").substitute(values)
-
-
-def _quoted(text: str) -> str:
-    """A text as a Python literal in double quotes."""
-    return json.dumps(text, ensure_ascii=False)

@@ -97,14 +97,10 @@ class Predictor:
             features: The features of a row are consecutive.
             on_token: Called with the index of a feature and a token.
         """
-        return self._joined(features, self.parts(features, on_token))
-
-    def parts(self, features: Sequence[Feature], on_token: OnToken | None = None) -> list[Any]:
-        """The part of an answer that each feature gives, in order. on_token: as for `answer_features`."""
         parts: list[Any] = [None] * len(features)
         for batch in self.make_batches(features):
             batch.put(parts, self.compute(batch, on_token))
-        return parts
+        return self._joined(features, parts)
 
     def make_batches(self, features: Sequence[Feature]) -> Iterator[FeatureBatch]:
         """The batches of these features, each of similar length."""

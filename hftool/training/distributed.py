@@ -69,7 +69,7 @@ class ProcessGroup:
 
     def on_main(self) -> AbstractContextManager[bool]:
         """Whether this is the main process, for the work within that it alone does; an error there is raised in all."""
-        return on_main_process(self.accelerator) if is_distributed() else nullcontext(True)
+        return synchronized(self.accelerator) if is_distributed() else nullcontext(True)
 
     def seed_per_rank(self, seed: int) -> None:
         """Seed the generators of each process but the main one differently, so that their dropout differs."""
@@ -157,21 +157,14 @@ def largest(accelerator: Any, numbers: Sequence[int]) -> list[int]:
 
 
 @contextmanager
-def on_main_process(accelerator: Any) -> Iterator[bool]:
-    """Whether this is the main process, which alone does the work within; the others wait, and an error is raised in all."""
-    with errors_in_all(accelerator):
-        yield accelerator.is_main_process
-
-
-@contextmanager
-def errors_in_all(accelerator: Any) -> Iterator[None]:
-    """Raise an HftoolError of one process in all of them, which would otherwise wait for it."""
+def synchronized(accelerator: Any) -> Iterator[bool]:
+    """Whether this is the main process. An HftoolError of one process is raised in all: the others would wait for it."""
     if accelerator.num_processes == 1:
-        yield
+        yield True
         return
     failure: list[str] = []
     try:
-        yield
+        yield accelerator.is_main_process
     except HftoolError as error:
         failure = [type(error).__name__, error.detail, error.hint]
     if failure := next(filter(None, all_gather_json(accelerator, failure)), []):

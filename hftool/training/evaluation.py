@@ -9,7 +9,7 @@ from hftool.evaluation.report import make_report
 from hftool.heads.protocol import Answer, Feature
 from hftool.inference.predictor import Predictor
 from hftool.processes import is_distributed
-from hftool.training.distributed import ProcessGroup, all_gather_json, errors_in_all
+from hftool.training.distributed import ProcessGroup, all_gather_json, synchronized
 
 
 def measure(
@@ -27,7 +27,7 @@ def _score(group: ProcessGroup, predictor: Predictor, features: Sequence[Feature
     rows = [list(features_of_row) for _, features_of_row in groupby(features, key=lambda feature: feature.row)]
     number, of = group.accelerator.process_index, group.accelerator.num_processes
     own = [feature for row in rows[number::of] for feature in row]
-    with errors_in_all(group.accelerator):
+    with synchronized(group.accelerator):
         sums = predictor.sums(own)
     parts = all_gather_json(group.accelerator, sums)
     whole: list[Any] = [None] * len(rows)

@@ -25,7 +25,7 @@ from hftool.progress import Event, Progress, notice
 from hftool.storage.run_folder import Run, append_lines, cut_log
 from hftool.training.checkpoint_schema import PYTHON
 from hftool.training.checkpoints import OPTIMIZER, CheckpointManager, load_weights, read_state
-from hftool.training.distributed import all_gather_json, autocast, largest, on_main_process, share_of, sum_gradients
+from hftool.training.distributed import all_gather_json, autocast, largest, share_of, sum_gradients, synchronized
 from hftool.training.divergence import HINT_DIVERGED, FiniteGuard, all_finite, backward_within_memory
 from hftool.training.optimizer import make_optimizer, schedule_factor, unpack_optimizer
 from hftool.training.random_state import load_generators, pack_generators
@@ -118,7 +118,7 @@ class Trainer:
         self.norm, self.evaluated = state.get("norm", 0.0), state.get("evaluated", True)  # older checkpoints have neither
         if not (folder / OPTIMIZER).is_file() and not self._is_over():
             raise ConfigError(f"'{folder}' has no state of the optimizer to train on with", "Start again with another --out")
-        with on_main_process(self.accelerator) as is_main:
+        with synchronized(self.accelerator) as is_main:
             if is_main:
                 cut_log(self.run.log, state["log_bytes"])
         load_generators(folder, state[PYTHON], self.accelerator.process_index)  # last: the code above may draw random numbers
@@ -263,7 +263,7 @@ class Trainer:
         self.progress(Event("step", values=values))
 
     def _write_line(self, line: dict[str, Any]) -> None:
-        with on_main_process(self.accelerator) as is_main:
+        with synchronized(self.accelerator) as is_main:
             if is_main:
                 append_lines(self.run.log, [line])
 
@@ -304,11 +304,6 @@ class Trainer:
 
     def _evaluate_saved(self) -> None:
         """Evaluate, and update the checkpoint of this step with the result."""
-        self._evaluate()
-        self.evaluated = True
-        self._save(amending=True)
-
-    def _evaluate(self) -> None:
         python = random.getstate()  # a library may draw when it is first imported, as rich does (findings/rich_random.sh)
         self.model.eval()
         report = self.reports[self.position.step] = self.evaluate()
@@ -320,13 +315,15 @@ class Trainer:
         self._write_line({"step": self.position.step, "evaluation": metrics})
         self.progress(Event("evaluation", values={"step": self.position.step, **metrics}))
         self.meter.since = time.perf_counter()  # the speed of the next steps excludes the evaluation
+        self.evaluated = True
+        self._save(amending=True)
 
     def _save(self, *, amending: bool = False) -> None:
         started = time.perf_counter()
         self.position.seconds = started - self.started
         generators = all_gather_json(self.accelerator, pack_generators())
         path = self.store.path(self.position.step)
-        with on_main_process(self.accelerator) as is_main:
+        with synchronized(self.accelerator) as is_main:
             if is_main and amending:
                 self.store.amend(self._state(), generators)
             elif is_main:

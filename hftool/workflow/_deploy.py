@@ -11,7 +11,7 @@ from hftool.heads.inputs import input_spec
 from hftool.models import HeadConfig, Loaded, write_head_config
 from hftool.models.checksums import SUMS, names_in, verify_checksums, write_checksums
 from hftool.models.head_config import HEAD_CONFIG
-from hftool.models.safety import EXPORT, PICKLES
+from hftool.models.safety import EXPORT
 from hftool.packaging.docker import write_context
 from hftool.packaging.kubernetes import SCALE, write_manifests
 from hftool.packaging.packages import version
@@ -19,6 +19,7 @@ from hftool.packaging.readme import write_readme
 from hftool.packaging.service import ServiceSpec, check_image, check_name, service_name, weights_size
 from hftool.progress import Progress, silent
 from hftool.storage.checksums import sha256
+from hftool.storage.pickles import PICKLES
 from hftool.storage.run_folder import Run, check_output, whole_folder
 from hftool.workflow._export import export
 from hftool.workflow._load import load_resolved, trained

@@ -122,12 +122,11 @@ def _finetune(
     if run is not None and resuming and team.broadcast(run.is_run()):
         return _resume(run, settings, rows, team, offline=offline, progress=progress)
     if run is not None:
-        path = run.path
         with team.on_main() as is_main:
             if is_main and not (resuming and _is_incomplete(run)):
-                check_output(path)
+                check_output(run.path)
         if resuming:
-            notice(progress, f"there is no run to resume in '{path}': it starts at step 0")
+            notice(progress, f"there is no run to resume in '{run.path}': it starts at step 0")
     found = find(settings, rows, offline=offline, fallback=fallback, progress=progress)
     path = run.path if run is not None else Path(team.broadcast(str(_default_run(found))))
     run = Run(path)

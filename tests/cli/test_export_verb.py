@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from conftest import one_line
-from hftool.progress.terminal import number_text
+from hftool.progress.display import number_text
 
 TEXTS = ["a warm funny film", "a cold dull film"]
 

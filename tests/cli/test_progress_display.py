@@ -9,7 +9,7 @@ import pytest
 
 from hftool.cli.progress import print_json, screen
 from hftool.progress import Event
-from hftool.progress.terminal import left
+from hftool.progress.display import left
 
 STEP = {"step": 1, "steps": 2, "loss": 0.5, "tokens_per_second": 10.0, "seconds_left": 65.0, "logged": True}
 EVENTS = [

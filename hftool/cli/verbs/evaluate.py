@@ -8,7 +8,7 @@ from hftool.cli.offline import go_offline
 from hftool.cli.options import Device, Encoding, Head, Model, Shared, choice, number, reads_columns, shared_options
 from hftool.cli.progress import print_json
 from hftool.config import FILES, KNOBS
-from hftool.progress.terminal import number_text
+from hftool.progress.display import number_text
 
 NAME = "evaluate"
 CORNER = "true, answered"

@@ -9,7 +9,7 @@ from hftool.cli.next_command import next_command, read_facts
 from hftool.cli.offline import go_offline
 from hftool.cli.options import Head, Model, Shared, shared_options
 from hftool.cli.progress import print_json
-from hftool.progress.terminal import number_text
+from hftool.progress.display import number_text
 
 NAME = "export"
 Out = Annotated[str, typer.Option("--out", metavar="DIR", help="The folder to write.")]

@@ -15,7 +15,7 @@ from hftool.config import Config as Settings
 from hftool.config import make_config, parse_assignments, read_config
 from hftool.errors import UsageError
 from hftool.processes import is_worker
-from hftool.progress.terminal import number_text
+from hftool.progress.display import number_text
 from hftool.storage.run_folder import Run
 
 NAME = "finetune"

@@ -1,11 +1,13 @@
 """Progress on stderr: a live bar on a terminal or in a notebook, plain lines in a pipe."""
 
 import errno
+import functools
 import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from importlib.util import find_spec
 from typing import Any
 
 import typer
@@ -139,3 +141,16 @@ def _bar_events(bars: Any, show: Callable[..., None]) -> Progress:
             bars.update(task, completed=values["done"])
 
     return progress
+
+
+def in_notebook(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a function that takes `progress` show it in a notebook: as a bar where ipywidgets is installed, else as lines."""
+
+    @functools.wraps(function)
+    def _wrapped(*args: Any, **options: Any) -> Any:
+        if "progress" in options:
+            return function(*args, **options)
+        with bar(is_terminal=False) if find_spec("ipywidgets") else nullcontext(plain_lines()) as progress:
+            return function(*args, progress=progress, **options)
+
+    return _wrapped
