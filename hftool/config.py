@@ -53,19 +53,9 @@ def _plain_number(value: float) -> str:
     return str(int(value)) if float(value).is_integer() else f"{value:g}"
 
 
-def knob(
-    default: Value,
-    help: str,
-    *,
-    kind: type | None = None,
-    least: float = -math.inf,
-    most: float = math.inf,
-    choices: tuple[str, ...] = (),
-    verbatim: bool = False,
-) -> Any:
-    """A dataclass field with a Knob in its metadata; `kind` is needed where the default is None."""
-    optional, kind = default is None, kind or type(default)
-    row = Knob(kind, help, least=least, most=most, choices=choices, optional=optional, verbatim=verbatim)
+def knob(default: Value, help: str, *, kind: type | None = None, **bounds: Any) -> Any:
+    """A dataclass field with a Knob in its metadata, `bounds` among its fields; a default of None needs the `kind`."""
+    row = Knob(kind or type(default), help, optional=default is None, **bounds)
     return field(default=default, metadata={"knob": row})
 
 

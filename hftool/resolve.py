@@ -78,10 +78,6 @@ class TaskSource:
     pinned: str = ""
 
 
-def _holds_model(path: Path) -> bool:
-    return (path / "config.json").is_file() or Run(path).is_run()
-
-
 def _is_path(name: str) -> bool:
     """Whether a name has the form of a path; owner/name counts only if its first part is a folder."""
     if name.startswith((".", "/", "~", "\\")) or name.count("/") > 1 or name.endswith("/") or "\\" in name:
@@ -130,7 +126,7 @@ def resolve_model(name: str, *, head: str | None, offline: bool, fallback: bool,
     check_model_name(name)
     path = _path_of(name)
     row = find_model(name)
-    if row is not None and not (path.is_dir() and _holds_model(path)):
+    if row is not None and not (path.is_dir() and ((path / "config.json").is_file() or Run(path).is_run())):
         return _source_of_row(row, head=head or natural_head(row), offline=offline, fallback=fallback, progress=progress)
     if path.exists():
         return _source_of_folder(path)

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import importlib
 import io
 import os
 import signal
@@ -15,35 +16,6 @@ from hftool import DISTRIBUTION
 from hftool.cli.help import Page, Tour
 from hftool.cli.options import with_lock
 from hftool.cli.progress import print_json
-from hftool.cli.verbs import (
-    answer,
-    classify,
-    copy,
-    deploy,
-    doctor,
-    embed,
-    evaluate,
-    export,
-    fill,
-    finetune,
-    generate,
-    infer,
-    info,
-    models,
-    predict,
-    prefetch,
-    push,
-    resume,
-    save,
-    serve,
-    similar,
-    summarize,
-    tag,
-    tasks,
-    tokenize,
-    translate,
-    verify,
-)
 from hftool.config import TRAINER_NAMES
 from hftool.errors import HftoolError, Interrupted, StorageError, UsageError, as_line, did_you_mean, nearest
 from hftool.processes import become_worker, rank, rank0_has_exited, worker_exit_code
@@ -94,11 +66,13 @@ def root(
         typer.echo(TOUR, nl=False)
 
 
-VERBS = (
-    *(finetune, resume, evaluate, predict, infer, classify, tag, answer, summarize, translate, generate, fill, embed, similar),
-    *(tokenize, info, models, tasks, copy, export, serve, deploy, save, verify, push, prefetch, doctor),
+NAMES = (  # in the order of the help page
+    "finetune resume evaluate predict infer classify tag answer summarize translate generate fill embed similar"
+    " tokenize info models tasks copy export serve deploy save verify push prefetch doctor"
 )
-for _verb in VERBS:
+VERBS = NAMES.split()
+for _name in VERBS:
+    _verb = importlib.import_module(f"hftool.cli.verbs.{_name}")
     app.command(name=_verb.NAME, cls=Page)(with_lock(_verb.command))
 
 

@@ -106,7 +106,11 @@ def find_labels(table: Table, column: str, *, known: Sequence[tuple[str, str]] =
     if not counts:
         raise DataError(f"{table.path} has no label in column '{column}'", "Choose the column with --label")
     if not listed:
-        _check_joined(table, column, counts)
+        joined = find_joined(counts)
+        if joined:
+            indices = [i for i, row in enumerate(table.rows) if label_text(cell_of(row, column)) in joined]
+            separators = " and ".join(f"'{separator}'" for separator in dict.fromkeys(joined.values()))
+            raise _several_labels(table, column, indices, f"joined by {separators}")
         labels = _sorted_labels(merge_spellings(counts), table, column)
     if ordered:
         labels = _in_order(labels, ordered, set(counts))
@@ -146,14 +150,6 @@ def _named_by_source(table: Table, column: str) -> Labels:
 
 def _named_by_task(known: Sequence[tuple[str, str]]) -> Labels:
     return Labels(tuple(value for value, _ in known), tuple(name for _, name in known), "as the task names them")
-
-
-def _check_joined(table: Table, column: str, counts: Iterable[str]) -> None:
-    joined = find_joined(counts)
-    if joined:
-        indices = [i for i, row in enumerate(table.rows) if label_text(cell_of(row, column)) in joined]
-        separators = " and ".join(f"'{separator}'" for separator in dict.fromkeys(joined.values()))
-        raise _several_labels(table, column, indices, f"joined by {separators}")
 
 
 def _several_labels(table: Table, column: str, indices: Sequence[int], how: str) -> DataError:

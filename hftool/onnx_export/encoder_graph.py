@@ -37,14 +37,7 @@ def write_graph(model: Any, sample: Batch, outputs: Sequence[str], folder: Path)
             program = trace(model, sample, shapes)
     finally:
         model.config.use_cache = use_cache
-    _keep_outputs(program, outputs)
-    inputs = [value for value in program.graph.inputs if value.name in sample]
-    name_axes(program, {str(dim): name for value in inputs for dim, name in zip(value.shape, AXES, strict=False)})
-    return save_graphs({"model": program}, folder)
-
-
-def _keep_outputs(program: Any, outputs: Sequence[str]) -> None:
-    """Remove the other outputs, such as BERT's pooler, and the weights that only they need."""
+    # other outputs, such as BERT's pooler, go, and the weights that only they need
     from onnx_ir.passes.common import RemoveUnusedNodesPass
 
     kept = [value for value in program.graph.outputs if value.name in outputs]
@@ -53,3 +46,6 @@ def _keep_outputs(program: Any, outputs: Sequence[str]) -> None:
         raise ConfigError(f"the graph gives {found} where {', '.join(outputs)} is needed", "This is a bug of the exporter")
     program.graph.outputs[:] = kept
     RemoveUnusedNodesPass()(program)
+    inputs = [value for value in program.graph.inputs if value.name in sample]
+    name_axes(program, {str(dim): name for value in inputs for dim, name in zip(value.shape, AXES, strict=False)})
+    return save_graphs({"model": program}, folder)

@@ -1,7 +1,7 @@
 """Exports a model to a folder of ONNX graphs and checks their parity with the model."""
 
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import chain
@@ -132,7 +132,9 @@ def _check_parity(pair: Pair, job: ExportJob, *, segments: bool) -> dict[str, An
     """Compare the fp32 graphs with the model on real texts and random tokens. Raises DataError over the tolerance."""
     pair = pair.with_options(job.options)
     head, features = pair.head, pair.head.encode(job.rows)
-    random = _random_batches(head, job, segments=segments)
+    vocab_size = min(len(job.loaded.tokenizer), int(job.loaded.model.config.vocab_size))
+    max_tokens = max(1, (job.loaded.head_config.max_length or 64) // 2)
+    random = parity.random_batches(head, vocab_size=vocab_size, max_tokens=max_tokens, segments=segments)
     report: dict[str, Any] = {"tolerance": TOLERANCE, "texts_from": job.origin}
     real = parity.batches_of(head, features)
     if head.sampling is None:
@@ -157,12 +159,6 @@ def _within_tolerance(compared: dict[str, Any]) -> dict[str, Any]:
         return compared
     detail = f"outputs differ by {compared['relative']:.1e} of the largest, where {TOLERANCE:g} is allowed"
     raise DataError(f"the graphs do not answer as the model does: {detail}", FAULT)
-
-
-def _random_batches(head: Head, job: ExportJob, *, segments: bool) -> Iterator[Batch]:
-    vocab_size = min(len(job.loaded.tokenizer), int(job.loaded.model.config.vocab_size))
-    max_tokens = max(1, (job.loaded.head_config.max_length or 64) // 2)
-    return parity.random_batches(head, vocab_size=vocab_size, max_tokens=max_tokens, segments=segments)
 
 
 def _prompt(head: Head, row: Row) -> Row:

@@ -9,7 +9,7 @@ import re
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 
@@ -73,11 +73,13 @@ def name_axes(program: Any, names: Mapping[str, str]) -> None:
     """
     import onnx_ir
 
-    def _renamed(dim: Any) -> int | str:
-        return dim if isinstance(dim, int) else re.sub(r"\w+", lambda found: names.get(found[0], found[0]), str(dim))
-
     for value in (*program.graph.inputs, *program.graph.outputs):
-        value.shape = onnx_ir.Shape([_renamed(dim) for dim in value.shape])
+        value.shape = onnx_ir.Shape(
+            [
+                (dim if isinstance(dim, int) else re.sub(r"\w+", lambda found: names.get(found[0], found[0]), str(dim)))
+                for dim in value.shape
+            ]
+        )
     for node in program.graph.all_nodes():  # inner shapes have the old names; the runtime infers them again
         for value in node.outputs:
             if not value.is_graph_output():
@@ -107,7 +109,13 @@ def save_graphs(programs: Mapping[str, Any], folder: Path) -> dict[str, str]:
             for value in program.graph.initializers.values():
                 tensor = value.const_value
                 if tensor.nbytes >= SMALL:
-                    offset, length = _store(tensor.tobytes(), file, stored)
+                    data = tensor.tobytes()
+                    digest = hashlib.sha256(data).digest()
+                    if digest not in stored:
+                        file.write(bytes(-file.tell() % PAGE))
+                        stored[digest] = file.tell(), len(data)
+                        file.write(data)
+                    offset, length = stored[digest]
                     value.const_value = onnx_ir.ExternalTensor(
                         WEIGHTS, offset, length, tensor.dtype, shape=tensor.shape, name=tensor.name, base_dir=folder
                     )
@@ -117,16 +125,6 @@ def save_graphs(programs: Mapping[str, Any], folder: Path) -> dict[str, str]:
         ClearMetadataAndDocStringPass()(program)
         onnx_ir.save(program, folder / files[name])
     return files
-
-
-def _store(data: bytes, file: BinaryIO, stored: dict[bytes, tuple[int, int]]) -> tuple[int, int]:
-    """Append the data of a tensor unless the file has it already -> (offset, length) in bytes."""
-    digest = hashlib.sha256(data).digest()
-    if digest not in stored:
-        file.write(bytes(-file.tell() % PAGE))
-        stored[digest] = file.tell(), len(data)
-        file.write(data)
-    return stored[digest]
 
 
 def fold_transposes(program: Any, *, tied: bool = False) -> int:

@@ -123,7 +123,9 @@ def containers(root: Any) -> Iterator[tuple[int, Any]]:
 def fault_of(value: Any, schema: Schema, key: str = "") -> str:
     """The first violation, such as "'labels[0]' must be a text, not a list"; "" if the value fits the schema."""
     if "type" in schema and not _is_of(value, schema["type"]):
-        kinds = _kinds(schema["type"])
+        types = schema["type"]
+        names = [NAMES.get(name, name) for name in ([types] if isinstance(types, str) else types)]
+        kinds = " or ".join(name if name == "null" else f"{'an' if name[0] in 'aeio' else 'a'} {name}" for name in names)
         return f"'{key}' must be {kinds}, not {_shown(value)}" if key else f"not {kinds} but {_shown(value)}"
     if "enum" in schema and value not in schema["enum"]:
         known = ", ".join(map(_shown, schema["enum"]))
@@ -176,11 +178,6 @@ def _is_of(value: Any, types: str | list[str]) -> bool:
     if isinstance(value, float) and not math.isfinite(value):  # NaN and Infinity are not JSON, but Python reads them
         return False
     return any(isinstance(value, TYPES[name]) for name in names)
-
-
-def _kinds(types: str | list[str]) -> str:
-    names = [NAMES.get(name, name) for name in ([types] if isinstance(types, str) else types)]
-    return " or ".join(name if name == "null" else f"{'an' if name[0] in 'aeio' else 'a'} {name}" for name in names)
 
 
 def _range(least: float, most: float) -> str:

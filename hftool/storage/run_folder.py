@@ -68,51 +68,30 @@ METRICS: Schema = {  # the keys of metrics.json that are read
 }
 
 
+class _Inside:
+    """A file or folder of a run by its name, as a property of `Run`."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, run: "Run", owner: type) -> Path:
+        return run.path / self.name
+
+
 @dataclass(frozen=True)
 class Run:
     """A run folder by its path. Nothing is read or written until a method is called."""
 
     path: Path
 
-    @property
-    def config(self) -> Path:
-        """Every setting, resolved: `--config` with this file repeats the run."""
-        return self.path / "config.yaml"
-
-    @property
-    def manifest(self) -> Path:
-        """Versions, command, machine, fingerprints of the data, revision, hashes, stand-ins."""
-        return self.path / "manifest.json"
-
-    @property
-    def log(self) -> Path:
-        """One JSON line per logged step."""
-        return self.path / "log.jsonl"
-
-    @property
-    def metrics(self) -> Path:
-        """Final metrics by split; written last, so it exists only in a finished run."""
-        return self.path / "metrics.json"
-
-    @property
-    def rejected(self) -> Path:
-        """Rows that could not be used, one JSON line each, with the reason."""
-        return self.path / "rejected.jsonl"
-
-    @property
-    def checkpoints(self) -> Path:
-        """Folders named step-000400."""
-        return self.path / "checkpoints"
-
-    @property
-    def base(self) -> Path:
-        """Config, tokenizer and head config, written before the first step; a model with the weights of any checkpoint."""
-        return self.path / "base"
-
-    @property
-    def model(self) -> Path:
-        """The finished model: Hugging Face files and hftool.json."""
-        return self.path / "model"
+    config = _Inside("config.yaml")  # every setting, resolved: `--config` with this file repeats the run
+    manifest = _Inside("manifest.json")  # versions, command, machine, fingerprints of the data, revision, hashes, stand-ins
+    log = _Inside("log.jsonl")  # one JSON line per logged step
+    metrics = _Inside("metrics.json")  # final metrics by split; written last, so it exists only in a finished run
+    rejected = _Inside("rejected.jsonl")  # rows that could not be used, one JSON line each, with the reason
+    checkpoints = _Inside("checkpoints")  # folders named step-000400
+    base = _Inside("base")  # config, tokenizer, head config, written before the first step; a model with any checkpoint
+    model = _Inside("model")  # the finished model: Hugging Face files and hftool.json
 
     def read_manifest(self) -> dict[str, Any]:
         """The manifest. Raises InputMissing (there is none), DataError (damaged), Refused (not a regular file)."""

@@ -14,26 +14,14 @@ from hftool.heads import get_head, head_class
 from hftool.heads.protocol import Answer
 from hftool.inference.generation import OnToken
 from hftool.inference.predictor import Engine, Predictor
-from hftool.models import (
-    HEAD_CONFIG,
-    HeadConfig,
-    Loaded,
-    SentenceSettings,
-    auto_class_of,
-    check_length,
-    family_of,
-    length_limit,
-    length_of,
-    load_model,
-    load_tokenizer,
-    natural_head_of,
-    read_config,
-    read_head_config,
-    sentence_settings,
-    tokenizer_notes,
-)
 from hftool.models.checksums import check_loaded
+from hftool.models.config_facts import auto_class_of, family_of, natural_head_of, read_config
 from hftool.models.export_folder import read_export
+from hftool.models.head_config import HEAD_CONFIG, HeadConfig, read_head_config
+from hftool.models.load import Loaded, load_model
+from hftool.models.positions import check_length, length_limit
+from hftool.models.sentence_transformers import SentenceSettings, length_of, sentence_settings
+from hftool.models.tokenizer import load_tokenizer, tokenizer_notes
 from hftool.progress import Progress, notice, silent
 from hftool.registry.families import FAMILIES, Family, check_head
 from hftool.registry.heads import head_spec

@@ -62,7 +62,13 @@ def push(folder: Model, repo: str, *, public: bool = False, dry_run: bool = Fals
     sums = {**verify_checksums(model), SUMS: sha256(model / SUMS)}
     check_folder(model)
     files = [Sent(name, (model / name).stat().st_size, digest) for name, digest in sums.items()]
-    _notify_paths(model, progress)
+    # they become readable by others
+    head_config = read_head_config(model)
+    named = (
+        [word for word in (head_config.base, head_config.task) if Path(word).is_absolute()] if head_config is not None else []
+    )
+    if named:
+        notice(progress, f"hftool.json names paths of this machine, which are uploaded: {', '.join(named)}")
     if dry_run:
         return Push(repo, files)
     task = getattr(read_head_config(model), "task", "") or "model"
@@ -85,13 +91,3 @@ def _model_of(path: Path, run: Run | None) -> Path:
     if not (model / "config.json").is_file():
         raise InputMissing(f"'{path}' is no run or model folder", "hftool push RUN owner/name")
     return model
-
-
-def _notify_paths(model: Path, progress: Progress) -> None:
-    """Notify where hftool.json names a path of this machine: it becomes readable by others."""
-    head_config = read_head_config(model)
-    named = (
-        [word for word in (head_config.base, head_config.task) if Path(word).is_absolute()] if head_config is not None else []
-    )
-    if named:
-        notice(progress, f"hftool.json names paths of this machine, which are uploaded: {', '.join(named)}")

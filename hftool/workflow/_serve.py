@@ -218,7 +218,7 @@ def _served(name: str, model_source: ModelSource, loaded: Loaded, limits: Any, s
         "max_length": head_config.max_length,
         **({"stand_in": dict(head_config.stand_in)} if head_config.stand_in else {}),
     }
-    head = _head(loaded)
+    head = get_head(loaded.tokenizer, loaded.head_config, loaded.model.config)
     if head.sampling is not None:
         facts["max_new_tokens"] = head.sampling.max_new_tokens
     return ServedModel(
@@ -234,10 +234,6 @@ def _served(name: str, model_source: ModelSource, loaded: Loaded, limits: Any, s
 
 def _predictor(loaded: Loaded, options: Mapping[str, Any]) -> Predictor:
     return make_predictor(loaded, options={**natural_options(loaded), **options}, packed=True)
-
-
-def _head(loaded: Loaded) -> Head:
-    return get_head(loaded.tokenizer, loaded.head_config, loaded.model.config)
 
 
 def _public(base: str) -> str:

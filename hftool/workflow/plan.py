@@ -25,20 +25,13 @@ from hftool.heads import get_head, head_class
 from hftool.heads.classify.head import balanced_weights
 from hftool.heads.long_texts import groups, shorten
 from hftool.heads.protocol import Feature
-from hftool.models import (
-    HeadConfig,
-    Loaded,
-    SentenceSettings,
-    auto_class_of,
-    family_of,
-    keep_classes,
-    length_limit,
-    length_of,
-    load_model,
-    load_tokenizer,
-    read_config,
-)
-from hftool.models.head_config import package_versions
+from hftool.models.class_rows import keep_classes
+from hftool.models.config_facts import auto_class_of, family_of, read_config
+from hftool.models.head_config import HeadConfig, package_versions
+from hftool.models.load import Loaded, load_model
+from hftool.models.positions import length_limit
+from hftool.models.sentence_transformers import SentenceSettings, length_of
+from hftool.models.tokenizer import load_tokenizer
 from hftool.progress import Progress, notice, silent
 from hftool.registry.families import Family, check_head
 from hftool.registry.heads import head_spec
@@ -167,7 +160,10 @@ def find(settings: Config, rows: Table | None = None, *, offline: bool, fallback
     if chosen is None:
         chosen = head_of_task(data.row, family, model) if data.row else infer_head(data, settings.columns, family)
     check_head(family, chosen, model=model)
-    _check_knobs(settings, chosen)
+    usual = Config()
+    for name in OF_HEADS:
+        if getattr(settings, name) != getattr(usual, name) and name not in head_class(chosen).knobs:
+            raise UsageError(f"{name} has no effect on a model that learns to {chosen}", "Leave it out")
     sentences = known_sentences(model_source, progress) if head_spec(chosen).embeds else SentenceSettings()
     if data.row is None and settings.head is None:
         notice(progress, f"head: {chosen}, by the columns; --head decides")
@@ -179,14 +175,6 @@ def check_texts(data: TaskSource) -> None:
     for table in data.tables.values():
         if table.lines:
             check_running_text((row["text"] for row in table.rows), table.path)
-
-
-def _check_knobs(settings: Config, head: str) -> None:
-    """Raise UsageError for a knob that has no effect on the head."""
-    usual = Config()
-    for name in OF_HEADS:
-        if getattr(settings, name) != getattr(usual, name) and name not in head_class(head).knobs:
-            raise UsageError(f"{name} has no effect on a model that learns to {head}", "Leave it out")
 
 
 def find_rows_again(run: Run, *, offline: bool, progress: Progress) -> tuple[Config, TaskSource]:

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from hftool import workflow
 from hftool.cli.help import DATA
 from hftool.cli.next_command import next_command, read_facts
 from hftool.cli.offline import go_offline
@@ -71,8 +72,6 @@ def command(
     given = {key: value for key, value in files.items() if value is not None} | ({"columns": columns} if columns else {})
     settings = _settings(config, assignments or [], given, knobs)
     go_offline(shared.offline)
-    from hftool import workflow
-
     started_by_torch(context.obj, settings, out=out, resume=resume, processes=processes, max_restarts=max_restarts)
     with shared.screen() as progress:
         result = workflow.finetune(config=settings, out=out, resume=resume, **shared.access(progress))
@@ -108,19 +107,11 @@ def _settings(file: str | None, assignments: list[str], given: dict[str, Any], k
 
 def print_result(result: Any, *, quiet: bool, as_json: bool) -> None:
     """Print the run folder, its metrics and the next command; or one JSON document."""
-    if as_json:
-        _print_json(result)
-    else:
-        _print_lines(result, quiet=quiet)
-
-
-def _print_json(result: Any) -> None:
-    facts = {"run": str(result.run.path), "seconds": result.seconds, "stand_in": read_facts(result.run.model)["stand_in"]}
-    print_json({**facts, "metrics": dict(result.metrics)})
-
-
-def _print_lines(result: Any, *, quiet: bool) -> None:
     path, metrics = result.run.path, result.metrics
+    if as_json:
+        facts = {"run": str(path), "seconds": result.seconds, "stand_in": read_facts(result.run.model)["stand_in"]}
+        print_json({**facts, "metrics": dict(metrics)})
+        return
     typer.echo(f"run         {path}")
     for split in ("validation", "test"):
         if split in metrics:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from hftool import workflow
 from hftool.cli.offline import go_offline
 from hftool.cli.options import Device, Shared, number, shared_options
 from hftool.cli.progress import print_json
@@ -86,10 +87,12 @@ def command(
     hftool serve film=runs/a writer=gpt2 --port 9000
     """
     go_offline(shared.offline)
-    _check_address(host, port, has_keys=api_key_file is not None)
-    from hftool import workflow
     from hftool.cli.server_log import log_to_stderr
+    from hftool.server.http.address import bind, check_open
 
+    # an address that cannot be had is reported at once: what follows imports for seconds
+    check_open(host, has_keys=api_key_file is not None)
+    bind(host, port).close()
     with log_to_stderr(quiet=shared.quiet), shared.screen() as progress:
         workflow.serve(
             models,
@@ -102,14 +105,6 @@ def command(
             **shared.access(progress),
             on_ready=functools.partial(_greet, has_keys=api_key_file is not None, as_json=shared.as_json),
         )
-
-
-def _check_address(host: str, port: int, *, has_keys: bool) -> None:
-    """An address that cannot be had is said at once: what follows imports for seconds."""
-    from hftool.server.http.address import bind, check_open
-
-    check_open(host, has_keys=has_keys)
-    bind(host, port).close()
 
 
 def _greet(address: Any, *, has_keys: bool, as_json: bool) -> None:

@@ -110,7 +110,13 @@ def _open(path: str | Path, encoding: str | None, rejected: list[Rejected], note
     path = Path(path)
     files = shard_files(path)
     if files != [path]:
-        return _open_shards(path, [_open(file, encoding, rejected, notes) for file in files])
+        parts = [_open(file, encoding, rejected, notes) for file in files]
+        other = next((part for part in parts if set(part.columns) != set(parts[0].columns)), None)
+        if other is not None:
+            raise DataError(f"the files of '{path}' have other columns: {listing(parts[0].columns)}; {listing(other.columns)}")
+        rows = (record.row for part in parts for record in part.records)
+        records = (Record(number, row) for number, row in enumerate(rows, start=1))
+        return _Opened(parts[0].columns, records, parts[0].label_names)
     kind = _check_file(path)
     if kind in ("parquet", "arrow"):
         columns, names, rows = read_columnar(path, kind)
@@ -141,16 +147,6 @@ def shard_files(path: Path) -> list[Path]:
     found = sorted(path.parent.glob(path.name))
     check_shards(found)
     return found or [path]
-
-
-def _open_shards(path: Path, parts: list[_Opened]) -> _Opened:
-    """The parts of a split as one file, its rows counted through."""
-    other = next((part for part in parts if set(part.columns) != set(parts[0].columns)), None)
-    if other is not None:
-        raise DataError(f"the files of '{path}' have other columns: {listing(parts[0].columns)}; {listing(other.columns)}")
-    rows = (record.row for part in parts for record in part.records)
-    records = (Record(number, row) for number, row in enumerate(rows, start=1))
-    return _Opened(parts[0].columns, records, parts[0].label_names)
 
 
 def _check_file(path: Path) -> str:

@@ -273,13 +273,6 @@ class Batcher:
 
     def _compute_batch(self, lease: WorkerLease, batch: Sequence[QueuedRow]) -> None:
         started = time.monotonic()
-        self._observe(batch, started)
-        on_token = functools.partial(_send_token, lease)
-        for answers in run_batch(batch, is_cancelled=lease.is_cancelled, on_token=on_token):
-            self._queue.deliver(lease, answers)
-        self._queue.finish_batch(lease, batch, time.monotonic() - started)
-
-    def _observe(self, batch: Sequence[QueuedRow], started: float) -> None:
         features = sum(len(row.features) for row in batch)
         real = sum(feature.length for row in batch for feature in row.features)
         padded = real if batch[0].key.unpadded else max(row.length for row in batch) * features
@@ -287,6 +280,10 @@ class Batcher:
         self._stats.observe("hftool_batch_items", len(batch))
         self._stats.observe("hftool_batch_tokens", padded)
         self._stats.observe("hftool_padding_ratio", 1 - real / padded if padded else 0.0)
+        on_token = functools.partial(_send_token, lease)
+        for answers in run_batch(batch, is_cancelled=lease.is_cancelled, on_token=on_token):
+            self._queue.deliver(lease, answers)
+        self._queue.finish_batch(lease, batch, time.monotonic() - started)
 
     def _warm_up(self, pair: WorkerPair) -> None:
         """Compute a short row and one longer than the token budget, and measure the start cost of a batch.
