@@ -283,13 +283,9 @@ def _get(url: str) -> tuple[int, bytes]:
 
 
 def push(repo: str, files: Mapping[str, Path], *, public: bool, message: str) -> Pushed:
-    """Upload files to a model repository in one commit; its other files stay, and a missing repository is created.
+    """Upload files, by their names in the repository, in one commit; other files stay, and a missing repository is created.
 
-    Args:
-        repo: owner/name.
-        files: Name in the repository to local file.
-        public: Whether a new repository is public, and whether an existing one may be.
-        message: The message of the commit.
+    `public`: whether a new repository is public, and whether an existing one may be.
 
     Raises:
         UsageError: Not a repository id, or the repository is public without `public`.

@@ -109,12 +109,8 @@ def check_model_name(name: str) -> None:
 def resolve_model(name: str, *, head: str | None, offline: bool, fallback: bool, progress: Progress) -> ModelSource:
     """Resolve MODEL: a registry name, a run folder, a model folder, or a Hub id (owner/name[@revision]).
 
-    Args:
-        name: A MODEL as on the command line.
-        head: The head it is used with, which decides what may stand in for it; by default its natural head.
-        offline: Open no socket.
-        fallback: Whether a stand-in may be used; `progress` gets a notice.
-        progress: Receives notices.
+    `head` is that with which it is used, by default its natural one: it decides what may stand in for it, where `fallback`
+    allows that, with a notice.
 
     Raises:
         UsageError: Unknown name.

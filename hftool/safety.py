@@ -51,9 +51,7 @@ CONVERT = (
 def check_folder(folder: Path, *, weights: bool = True) -> None:
     """Check that `folder` holds a model that can be loaded without executing any of its content.
 
-    Args:
-        folder: The model folder.
-        weights: Whether it must hold weights; config and tokenizer alone are checked as strictly.
+    `weights`: whether it must hold weights; config and tokenizer alone are checked as strictly.
 
     Raises:
         InputMissing: There is no model.

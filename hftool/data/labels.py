@@ -84,13 +84,8 @@ def are_identifiers(names: Sequence[str]) -> bool:
 def find_labels(table: Table, column: str, *, known: Sequence[tuple[str, str]] = (), ordered: Sequence[str] = ()) -> Labels:
     """The classes of a column: as the data set or the task names them, else its values.
 
-    Values are sorted: whole numbers by number, anything else alphabetically.
-
-    Args:
-        table: The table.
-        column: Its column of labels.
-        known: (value, name) pairs of the task.
-        ordered: The user's classes, which set the order.
+    Values are sorted: whole numbers by number, anything else alphabetically. `known` are the (value, name) pairs of the task,
+    `ordered` the user's classes, which set the order.
 
     Raises:
         DataError: Fewer than two classes, more than any task has, numbers that are not classes, several classes in a cell,

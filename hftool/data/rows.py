@@ -49,14 +49,9 @@ class SplitRows:
 def map_rows(
     table: Table, mapping: Mapping[str, str], labels: Labels | None, *, max_rejected: float = MAX_REJECTED
 ) -> SplitRows:
-    """Map all rows of a table and reject those that cannot be used.
+    """Map all rows of a table and reject those that cannot be used; without `labels` they have none or need none.
 
-    Args:
-        table: The table.
-        mapping: Role -> column.
-        labels: The label encoder; None if the rows have no labels or need none.
-        max_rejected: Largest share of rejected rows. Rows with a mark for a missing label do not count, -1 only if it can be
-            no class.
+    Rows with a mark for a missing label do not count towards `max_rejected`, -1 only if it can be no class.
 
     Raises:
         DataError: Labels are unknown.

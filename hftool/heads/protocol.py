@@ -13,6 +13,7 @@ from hftool.models import HeadConfig
 from hftool.sampling import SamplingParams
 
 Answer = dict[str, Any]
+Answers = Sequence[Answer]
 Batch = dict[str, torch.Tensor]
 Outputs = Mapping[str, torch.Tensor]
 LOWER_IS_BETTER = ("loss", "perplexity", "mean_absolute_error")  # under every head

@@ -73,14 +73,8 @@ def beam_search(
 ) -> list[list[GeneratedText]]:
     """Search until no hypothesis could, at its present length, replace one of the best texts that have ended.
 
-    Graves, "Sequence transduction with recurrent neural networks", 2012.
-
-    Args:
-        state: Of the prompts, before `prefill`.
-        sampling: The number of beams and samples, and the length penalty.
-        limits: The maximum number of tokens of each prompt.
-        stopping: When a text ends.
-        is_cancelled: As for `generate`.
+    Graves, "Sequence transduction with recurrent neural networks", 2012. `state` is that of the prompts before `prefill`,
+    `limits` the maximum number of tokens of each; `is_cancelled` is as for `generate`.
 
     Returns:
         The samples of each prompt, best first.

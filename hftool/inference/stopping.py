@@ -43,12 +43,9 @@ class StoppingCriteria:
         return len(ids) if complete == text and not held else self._longest_prefix(ids, complete[: len(complete) - held])
 
     def result(self, ids: Sequence[int], sums: Sequence[float], length: int | None) -> GeneratedText:
-        """The text of these ids.
+        """The text of these ids, the end token included, with their cumulative log-probabilities.
 
-        Args:
-            ids: Token ids, with the end token if there is one.
-            sums: Cumulative log-probabilities of the ids.
-            length: As `length_at_end` returns it; None where the maximum length was reached or the text was cancelled.
+        `length` is as `length_at_end` returns it, None where the maximum length was reached or the text was cancelled.
         """
         if length is None:
             return GeneratedText(tuple(ids), "length", sums[-1] if sums else 0.0)

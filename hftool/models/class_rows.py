@@ -39,13 +39,8 @@ class Classes:
 def keep_classes(loaded: Loaded, folder: Path, config: Any, *, in_order: bool = False) -> Loaded:
     """Copy the stored row of each class with a known name into the head; other classes get random rows.
 
-    A head of another type is replaced as a whole. The notes of the result say what happened.
-
-    Args:
-        loaded: The model, loaded with the new classes in its head config.
-        folder: Where the model was loaded from.
-        config: The config of its folder, with the old classes.
-        in_order: Whether the user listed the new classes, which is the only way to know what LABEL_0 means.
+    A head of another type is replaced as a whole. The notes of the result say what happened. `config` is that of the folder,
+    with the old classes. `in_order`: whether the user listed the new ones, which is the only way to know what LABEL_0 means.
     """
     head_config, stored = loaded.head_config, read_stored(folder)
     name = _last_layer(loaded.model, len(head_config.labels)) if head_config.labels else None

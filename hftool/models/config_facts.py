@@ -20,10 +20,7 @@ COUNT_FROM_PAD = (
 def read_config(folder: Path, *, weights: bool = True, exported: bool = False) -> Any:
     """The transformers config of a folder, after all safety checks; no code of the folder is executed.
 
-    Args:
-        folder: The model folder.
-        weights: Whether it must hold weights.
-        exported: Whether ONNX graphs count as weights.
+    `weights`: whether the folder must hold weights; `exported`: whether ONNX graphs count as weights.
 
     Raises:
         ConfigError: There are graphs where weights are needed.

@@ -56,14 +56,8 @@ def load_model(
 ) -> Loaded:
     """Load a model in eval mode, with fp32 weights whatever the checkpoint holds.
 
-    Args:
-        folder: The model folder.
-        auto_class: The auto class of the head, such as AutoModelForSequenceClassification.
-        head_config: Labels and problem type, which go into the transformers config.
-        new_head: Whether head weights may be missing, because they are to be trained.
-        device: The torch device.
-        config: The transformers config of the folder, by `read_config`; None reads it. It is not changed.
-        tokenizer: The tokenizer of the folder, by `load_tokenizer`; None loads it.
+    `new_head`: whether head weights may be missing, because they are to be trained. `config` (which is not changed) and
+    `tokenizer` are those of the folder, read where they are None.
 
     Raises:
         ConfigError: Weights are missing or left over, or the parts of the folder do not fit together.

@@ -14,13 +14,10 @@ AXES = ("batch", "tokens")
 
 
 def write_graph(model: Any, sample: Batch, outputs: Sequence[str], folder: Path) -> dict[str, str]:
-    """Write `model.onnx` and its weights.
+    """Write `model.onnx` and its weights, of a model in eval mode on the CPU with fp32 weights, into an existing folder.
 
-    Args:
-        model: In eval mode, on the CPU, with fp32 weights.
-        sample: Inputs (B, T) with B, T >= 2 and padding in a row. The graph takes these inputs, with any B and T.
-        outputs: Names of the model's outputs that the graph keeps.
-        folder: Existing folder.
+    `sample` has inputs (B, T) with B, T >= 2 and padding in a row; the graph takes these inputs with any B and T, and keeps the
+    named outputs of the model.
 
     Returns:
         {"model": file name}.

@@ -68,12 +68,7 @@ class ExportJob:
 
 
 def export(job: ExportJob, folder: Path, *, quantize: str | None = None) -> dict[str, Any]:
-    """Write graphs, tokenizer, config, model card, checksums and export.json.
-
-    Args:
-        job: The model, and the rows to check it on.
-        folder: Existing folder.
-        quantize: "int8", or None.
+    """Write graphs, tokenizer, config, model card, checksums and export.json into an existing folder; `quantize` may be "int8".
 
     Returns:
         The content of export.json.

@@ -40,11 +40,7 @@ State = list[dict[str, torch.Tensor]]  # key and value (N, heads, P, D) of each 
 
 
 def write_graphs(model: Any, folder: Path) -> dict[str, str]:
-    """Write the graphs of a decoder or an encoder-decoder.
-
-    Args:
-        model: In eval mode, on the CPU, with fp32 weights.
-        folder: Existing folder.
+    """Write the graphs of a decoder or an encoder-decoder, in eval mode on the CPU with fp32 weights, into an existing folder.
 
     Returns:
         File name by graph name: "decoder" and, of an encoder-decoder, "encoder".
@@ -173,12 +169,7 @@ def _encoder_decoder(model: Any) -> dict[str, Any]:
 
 
 def _texts(length: int, *, left: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    """Ids and mask (ROWS, length), with padding in one row: the exporter drops a mask of ones.
-
-    Args:
-        length: Tokens of a row.
-        left: Whether the padding is on the left.
-    """
+    """Ids and mask (ROWS, length), with padding in one row: the exporter drops a mask of ones."""
     ids, mask = torch.ones(ROWS, length, dtype=torch.long), torch.ones(ROWS, length, dtype=torch.long)
     mask[0, :2] = 0 if left else 1
     mask[0, -2:] = 1 if left else 0

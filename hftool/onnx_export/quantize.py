@@ -16,11 +16,7 @@ TABLES = frozenset({"DequantizeLinear"})  # follows a quantized embedding table,
 
 
 def quantize_graphs(folder: Path, graphs: Mapping[str, str]) -> dict[str, int]:
-    """Quantize the graphs of a folder in place: weights per column, activations at run time.
-
-    Args:
-        folder: Has the graphs and their weights.
-        graphs: File name by graph name.
+    """Quantize the graphs (file by name) of a folder in place: weights per column, activations at run time.
 
     Returns:
         How many matrix products ("products") and embedding tables ("tables") were converted.

@@ -75,11 +75,8 @@ def _required(lines: Iterable[str], extras: Iterable[str]) -> Iterator[Requireme
 def write_wheel(folder: Path, requires: Mapping[str, str]) -> Path:
     """Write hftool_recipes-VERSION+serve-py3-none-any.whl, "+serve" since it requires less than all of hftool does.
 
-    Format: https://packaging.python.org/en/latest/specifications/binary-distribution-format/
-
-    Args:
-        folder: Existing folder.
-        requires: Name -> version of the requirements that the wheel declares.
+    `requires` are the versions of its requirements by name. Format:
+    https://packaging.python.org/en/latest/specifications/binary-distribution-format/
     """
     local_version = f"{version()}+serve"
     stem = f"{DISTRIBUTION.replace('-', '_')}-{local_version}"

@@ -49,13 +49,9 @@ def compare_folder(
     present: Collection[str] | None = None,
     hasher: Callable[[list[Path]], Mapping[Path, str]] = hash_files,
 ) -> FolderDiff:
-    """Compare the files of a folder with their expected hashes; an absolute name is a file elsewhere.
+    """Compare the files of a folder with their expected hashes, by relative name; an absolute name is a file elsewhere.
 
-    Args:
-        folder: The folder.
-        expected: File name, relative to the folder, to SHA-256.
-        present: The files of the folder that count; by default those of `expected`, so that no file counts as added.
-        hasher: Computes the hashes.
+    `present` are the files that count; by default those of `expected`, so that no file counts as added.
 
     Raises:
         Refused: A listed file is not a regular file.

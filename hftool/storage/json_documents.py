@@ -64,11 +64,7 @@ def open_plain(path: Path) -> Iterator[io.BufferedReader]:
 
 
 def read_document(path: Path, schema: Schema = OBJECT) -> Any:
-    """Read a JSON file.
-
-    Args:
-        path: The file.
-        schema: Its schema; by default any object.
+    """Read a JSON file that fits a schema, by default any object.
 
     Returns:
         The document: a dict, unless the schema allows other types.

@@ -22,12 +22,7 @@ AFTER_GRACE = 5  # seconds in which a worker must exit once its grace period is 
 
 
 def wanted_processes(given: int | None, device: str, existing: Run | None = None) -> int:
-    """The number of processes for a run; 1 inside a worker.
-
-    Args:
-        given: The requested number, which takes precedence.
-        device: With auto or cuda one process for each visible GPU, unless there is an existing run.
-        existing: A run that is resumed with as many processes as it had.
+    """The number of processes of a run: `given`, else as many as an existing run had, else one for each GPU; 1 in a worker.
 
     Raises:
         InputMissing: The manifest of the run cannot be read.

@@ -39,14 +39,10 @@ class TrainingState:
     least_loss: float | None = None
 
     def judge(self, measured: Mapping[str, float], metrics: Metrics) -> None:
-        """Record the evaluation of the model at this step.
+        """Record the evaluation of the model at this step: its metrics and, under "loss", the loss.
 
         The deciding metric determines the best one; among equal values the lower loss does. A new lowest loss counts as
         improvement even when the metric does not change.
-
-        Args:
-            measured: The deciding metric and, under "loss", the loss.
-            metrics: Which metric decides.
         """
         value, loss = measured[metrics.best], measured.get("loss")
         loss = None if loss is None or math.isnan(loss) else loss

@@ -47,17 +47,10 @@ def check_same(recorded: Config, wanted: Config, run: Path) -> None:
 
 
 def relocate(recorded: Config, given: Config, manifest: Mapping[str, Any], run: Path, progress: Progress) -> Config:
-    """The settings of a run whose files may have moved.
+    """The recorded settings of a run whose files may have moved, which is resumed with the given ones.
 
     A missing path is replaced by the one that is given now, or by the one at the same relative position to the run folder; in a
-    copy of the whole tree the given one replaces it, too. `check_unchanged` then compares the contents.
-
-    Args:
-        recorded: The settings of the run, with absolute paths.
-        given: The settings it is resumed with.
-        manifest: That of the run.
-        run: The run folder.
-        progress: Receives a notice for each replaced path.
+    copy of the whole tree the given one replaces it, too. Each is a notice. `check_unchanged` then compares the contents.
 
     Returns:
         The recorded settings, each path as it is now.

@@ -8,7 +8,7 @@ import json
 import logging
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +23,7 @@ from hftool.data.readers.token_per_row import Numbered, group_words
 from hftool.errors import DataError, HftoolError, InputMissing, Refused, UsageError, brief, listing
 
 Row = dict[str, Any]
+Rows = Sequence[Row]
 
 SPLIT_NAMES = {"train": ("train", "training"), "validation": ("validation", "valid", "val", "dev"), "test": ("test",)}
 SHARDS = re.compile(r"-\*-of-\d+$")  # the end of a stem for all shards of a split: train-*-of-00002

@@ -184,13 +184,7 @@ class GenerateHead:
 def generated_answer(
     tokenizer: Any, sampling: SamplingParams, generated: Sequence[GeneratedText], *, ends: bool = False
 ) -> Answer:
-    """Decode the texts of a prompt.
-
-    Args:
-        tokenizer: The tokenizer of the model.
-        sampling: How they were generated.
-        generated: The texts, best first.
-        ends: Whether to add `ends`: why each text ended, and its number of tokens.
+    """The answer of texts that were generated, best first; `ends` adds why each text ended, and its number of tokens.
 
     Returns:
         The first as `text`, why it ended as `finish`, and all as `samples` where there are several.

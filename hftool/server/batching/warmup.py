@@ -26,12 +26,7 @@ def measure_start_cost(lease: WorkerLease, key: BatchKey) -> int:
 
 
 def start_cost_of(short: float, more: float) -> int:
-    """The start cost of a batch, in tokens.
-
-    Args:
-        short: Seconds for a single word.
-        more: Additional seconds for the measured batch.
-    """
+    """The start cost of a batch, in tokens, from the seconds for a word and the additional ones for the measured batch."""
     tokens = MEASURED_ROWS * MEASURED_WORDS * short / more if more > 0 else math.inf
     return round(min(max(tokens, MIN_START_COST), MAX_START_COST))
 
