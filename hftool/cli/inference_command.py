@@ -8,7 +8,6 @@ from typing import Annotated, Any
 
 import typer
 
-from hftool import workflow
 from hftool.cli.help import DATA, GENERATION
 from hftool.cli.offline import go_offline
 from hftool.cli.options import (
@@ -99,6 +98,8 @@ class Common(Shared):
 
     def load(self, head: str | None, progress: Any) -> Any:
         """The model, loaded with `head`."""
+        from hftool import workflow
+
         return workflow.load(self.model, head=head, device=self.device, **self.access(progress))
 
 
@@ -163,6 +164,7 @@ def ask(
     if common.out is not None:
         raise UsageError("--out goes with --file", "To keep the answers to texts: > FILE")
     check_of_file(common)
+    from hftool import workflow
     from hftool.data.schema import is_blank
 
     given = texts_or_stdin(texts)
@@ -225,6 +227,8 @@ def _ask_file(
     top_k: int | None,
     adapt: Callable[[Any], Any],
 ) -> None:
+    from hftool import workflow
+
     if texts:
         raise UsageError("--file and TEXT exclude each other", "Leave one of them out")
     if common.as_json and common.out is None:

@@ -13,7 +13,6 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from hftool import workflow
 from hftool.cli.help import COMMON, DATA, EVALUATING, MACHINE, TRAINING
 from hftool.cli.progress import screen
 from hftool.config import KNOBS, Config, Knob, parse_as
@@ -291,6 +290,8 @@ def texts_or_stdin(texts: list[str] | None, *, otherwise: list[str] | None = Non
     """
     if texts:
         return list(texts)
+    from hftool import workflow
+
     advice = "Convert it first, such as: iconv -f GBK -t UTF-8"
     try:
         lines = workflow.read_lines(sys.stdin or [])

@@ -71,11 +71,7 @@ def _trainable(row_schemas: Sequence[RowSchema]) -> list[RowSchema]:
 
 
 def check_roles(given: Mapping[str, str]) -> None:
-    """Check the user's role -> column.
-
-    Raises:
-        UsageError: A role does not exist, or its column is not one name.
-    """
+    """Check the user's role -> column. Raises UsageError (a role does not exist, or its column is not one name)."""
     if not isinstance(given, Mapping):
         raise UsageError(f"columns are pairs of role and column, not {given!r}", "Such as {'text': 'sentence'}")
     for role, column in given.items():

@@ -14,11 +14,7 @@ MANIFESTS = ("deployment.yaml", "service.yaml", "hpa.yaml", "networkpolicy.yaml"
 
 
 def write_manifests(service: ServiceSpec, folder: Path) -> None:
-    """Write the manifests and kustomization.yaml into an existing folder.
-
-    Raises:
-        StorageError: A file cannot be written.
-    """
+    """Write the manifests and kustomization.yaml into an existing folder. Raises StorageError (a file cannot be written)."""
     for name, text in manifests(service).items():
         write_text(folder / name, text)
 

@@ -80,11 +80,7 @@ def service_name(text: str) -> str:
 
 
 def check_name(name: str) -> None:
-    """Check that a name is valid for a service, a model in a URL and a Kubernetes object.
-
-    Raises:
-        UsageError: It is not.
-    """
+    """Check that a name is valid for a service, a model in a URL and a Kubernetes object. Raises UsageError (it is not)."""
     if not NAME.fullmatch(name):
         raise UsageError(
             f"'{name}' cannot name a service: it must be at most 40 lowercase letters, digits and -, starting with a letter",

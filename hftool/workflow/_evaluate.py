@@ -89,11 +89,7 @@ def evaluate(
         data = _data_of(model_source, word, rows, encoding=encoding, offline=offline, progress=progress)
         loaded, part = _task_rows(data, word, split, loaded, column or {}, head, progress)
     target = _errors_file(errors, model_source, loaded)
-    report = _measured(part, loaded, module, metric, limit, seed)
-    if target is not None:
-        write_rows(target, (dict(row) for row in report.errors), overwrite=True)
-        notice(progress, f"{len(report.errors)} rows with errors, the worst first: {target}")
-    return report
+    return _with_errors(_measured(part, loaded, module, metric, limit, seed), target, progress)
 
 
 def _task_rows(
@@ -141,6 +137,14 @@ def _errors_file(errors: str | Path | None, model_source: ModelSource, loaded: L
     if errors is not None:
         raise UsageError("a language model has no wrongly predicted rows", "Leave --out out")
     return None
+
+
+def _with_errors(report: Report, target: Path | None, progress: Progress) -> Report:
+    """The report, after its wrong rows were written to the target, if any."""
+    if target is not None:
+        write_rows(target, (dict(row) for row in report.errors), overwrite=True)
+        notice(progress, f"{len(report.errors)} rows with errors, the worst first: {target}")
+    return report
 
 
 def _with_task(loaded: Loaded, data: TaskSource, head: str | None) -> Loaded:

@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 
-from hftool import workflow
 from hftool.cli.options import Json, Quiet
 from hftool.cli.progress import print_json
 
@@ -21,6 +20,8 @@ def command(recipe: Recipe, out: Out = None, as_json: Json = False, quiet: Quiet
     hftool copy bert
     hftool copy bert --out mine.py
     """
+    from hftool import workflow
+
     path = workflow.copy(recipe, out=out)
     if as_json:
         print_json({"path": str(path)})

@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 
-from hftool import workflow
 from hftool.cli.next_command import next_command, read_facts
 from hftool.cli.offline import go_offline
 from hftool.cli.options import Model, Shared, number, shared_options
@@ -53,6 +52,8 @@ def command(
     hftool deploy runs/a --to kubernetes --image registry.example.org/team/reviews:1 --out cluster
     """
     go_offline(shared.offline)
+    from hftool import workflow
+
     with shared.screen() as progress:
         deployment = workflow.deploy(
             model,

@@ -4,7 +4,6 @@ from typing import Annotated
 
 import typer
 
-from hftool import workflow
 from hftool.cli.inference_command import Answer, Common, ask, check_of_file, inference_options, notify_truncated, wants_help
 from hftool.cli.offline import go_offline
 from hftool.cli.options import Texts, choice, texts_or_stdin
@@ -46,6 +45,7 @@ def _save(texts: list[str] | None, pooling: str | None, common: Common) -> None:
     go_offline(common.offline)
     import numpy as np
 
+    from hftool import workflow
     from hftool.data.schema import is_blank
 
     given = texts_or_stdin(texts)

@@ -4,7 +4,6 @@ from typing import Annotated, Any
 
 import typer
 
-from hftool import workflow
 from hftool.cli.offline import go_offline
 from hftool.cli.options import Device, Encoding, Head, Model, Shared, choice, number, reads_columns, shared_options
 from hftool.cli.progress import number_text, print_json
@@ -77,6 +76,8 @@ def command(
     hftool evaluate runs/a --split validation
     """
     go_offline(shared.offline)
+    from hftool import workflow
+
     with shared.screen() as progress:
         report = workflow.evaluate(
             model,

@@ -5,7 +5,6 @@ from typing import Annotated, Any
 
 import typer
 
-from hftool import workflow
 from hftool.cli.next_command import next_command, read_facts
 from hftool.cli.offline import go_offline
 from hftool.cli.options import Head, Model, Shared, shared_options
@@ -29,6 +28,8 @@ def command(*, model: Model, out: Out, to: To = "onnx", quantize: Quantize = Non
     hftool export runs/a --to onnx --quantize int8 --out a-int8
     """
     go_offline(shared.offline)
+    from hftool import workflow
+
     with shared.screen() as progress:
         exported = workflow.export(model, out=out, to=to, quantize=quantize, head=head, **shared.access(progress))
     if shared.as_json:

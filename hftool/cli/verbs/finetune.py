@@ -6,7 +6,6 @@ from typing import Annotated, Any
 
 import typer
 
-from hftool import workflow
 from hftool.cli.help import DATA
 from hftool.cli.next_command import next_command, read_facts
 from hftool.cli.offline import go_offline
@@ -72,6 +71,8 @@ def command(
     given = {key: value for key, value in files.items() if value is not None} | ({"columns": columns} if columns else {})
     settings = _settings(config, assignments or [], given, knobs)
     go_offline(shared.offline)
+    from hftool import workflow
+
     started_by_torch(context.obj, settings, out=out, resume=resume, processes=processes, max_restarts=max_restarts)
     with shared.screen() as progress:
         result = workflow.finetune(config=settings, out=out, resume=resume, **shared.access(progress))

@@ -4,7 +4,6 @@ from typing import Any
 
 import typer
 
-from hftool import workflow
 from hftool.cli.inference_command import Answer, Common, ask, check_of_file, generation_options, inference_options
 from hftool.cli.offline import go_offline
 from hftool.cli.options import Texts, on_terminal, texts_or_stdin
@@ -48,6 +47,8 @@ def _line(prompt: str, answer: Answer | None, _loaded: Any) -> str:
 def _stream(prompt: str, sampling: dict[str, Any], common: Common) -> None:
     """Print the prompt, then each piece as it is generated."""
     go_offline(common.offline)
+    from hftool import workflow
+
     with screen(quiet=common.quiet, verbose=common.verbose) as progress:
         loaded = common.load(NAME, progress)
     pieces = [prompt]  # printed with the first piece: an error then comes without a text

@@ -4,7 +4,6 @@ from typing import Annotated, Any
 
 import typer
 
-from hftool import workflow
 from hftool.cli.offline import go_offline
 from hftool.cli.options import Model, Shared, number, shared_options
 from hftool.cli.progress import print_json
@@ -34,6 +33,8 @@ def command(*, model: Model, batch_size: BatchSize = 32, length: Length = 128, s
     hftool info minilm --batch-size 64
     """
     go_offline(shared.offline)
+    from hftool import workflow
+
     with shared.screen() as progress:
         facts = workflow.info(model, batch_size=batch_size, length=length, **shared.access(progress))
     if shared.as_json:

@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 
-from hftool import workflow
 from hftool.cli.offline import go_offline
 from hftool.cli.options import Device, Encoding, Head, Model, Shared, number, reads_columns, shared_options
 from hftool.cli.progress import print_json
@@ -48,6 +47,8 @@ def command(
     hftool predict runs/a reviews.csv --out scored.csv
     """
     go_offline(shared.offline)
+    from hftool import workflow
+
     if shared.as_json and out is None:
         raise UsageError(
             "--json prints one document, and predict writes rows", "Add --out FILE, or leave --json out for JSON Lines"

@@ -4,7 +4,6 @@ from typing import Annotated, Any
 
 import typer
 
-from hftool import workflow
 from hftool.cli.offline import go_offline
 from hftool.cli.options import Model, Shared, shared_options
 from hftool.cli.progress import print_json
@@ -26,6 +25,8 @@ def command(*, model: Model, tasks: Tasks = None, lock: WriteLock = False, lock_
     hftool prefetch bert sst2 --lock
     """
     go_offline(shared.offline)
+    from hftool import workflow
+
     path = lock_file or ("hftool.lock" if lock else None)
     with shared.screen():
         found = workflow.prefetch(model, tasks or [], lock=path, offline=shared.offline)

@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 
-from hftool import workflow
 from hftool.cli.offline import go_offline
 from hftool.cli.options import Shared, shared_options
 from hftool.cli.progress import print_json
@@ -27,6 +26,8 @@ def command(*, folder: Folder, repo: Repo, public: Public = False, dry_run: DryR
     hftool push runs/a ann/reviews --dry-run
     """
     go_offline(dry_run)
+    from hftool import workflow
+
     with shared.screen() as progress:
         done = workflow.push(folder, repo, public=public, dry_run=dry_run, progress=progress)
     if shared.as_json:

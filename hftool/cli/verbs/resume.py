@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 
-from hftool import workflow
 from hftool.cli.offline import go_offline
 from hftool.cli.options import MaxRestarts, Processes, Shared, shared_options
 from hftool.cli.verbs.finetune import print_result, started_by_torch
@@ -27,6 +26,8 @@ def command(
     hftool resume runs/a
     """
     go_offline(shared.offline)
+    from hftool import workflow
+
     folder = Folder(Path(run))
     settings = make_config(read_config(str(folder.config))) if folder.is_run() else Settings()
     started_by_torch(context.obj, settings, out=run, resume=True, processes=processes, max_restarts=max_restarts)

@@ -4,7 +4,6 @@ from typing import Annotated
 
 import typer
 
-from hftool import workflow
 from hftool.cli.offline import go_offline
 from hftool.cli.options import Shared, shared_options
 from hftool.cli.progress import print_json
@@ -23,6 +22,8 @@ def command(*, run: Run, out: Out, checkpoint: Checkpoint = "best", shared: Shar
     hftool save runs/a --out my-model
     """
     go_offline(True)
+    from hftool import workflow
+
     with shared.screen():
         path = workflow.save(run, out=out, checkpoint=checkpoint)
     if shared.as_json:

@@ -8,7 +8,6 @@ from typing import Annotated, Any
 
 import typer
 
-from hftool import workflow
 from hftool.cli.offline import go_offline
 from hftool.cli.options import Device, Shared, number, shared_options
 from hftool.cli.progress import print_json
@@ -87,6 +86,7 @@ def command(
     hftool serve film=runs/a writer=gpt2 --port 9000
     """
     go_offline(shared.offline)
+    from hftool import workflow
     from hftool.cli.server_log import log_to_stderr
     from hftool.server.http.address import bind, check_open
 

@@ -4,7 +4,6 @@ from typing import Annotated
 
 import typer
 
-from hftool import workflow
 from hftool.cli.inference_command import notify_truncated
 from hftool.cli.offline import go_offline
 from hftool.cli.options import Device, Model, Shared, shared_options
@@ -26,6 +25,8 @@ def command(
     hftool similar minilm "A man rides a horse." "Somebody is on a horse."
     """
     go_offline(shared.offline)
+    from hftool import workflow
+
     with shared.screen() as progress:
         loaded = workflow.load(model, head="embed", device=device, **shared.access(progress))
         answers = workflow.vectors(loaded, [first], pairs=[second], pooling=pooling)

@@ -4,7 +4,6 @@ from typing import Any
 
 import typer
 
-from hftool import workflow
 from hftool.cli.inference_command import Common, ask, generation_options, inference_options, wants_help
 from hftool.cli.options import Texts
 
@@ -24,4 +23,6 @@ def command(context: typer.Context, *, texts: Texts = None, sampling: dict[str, 
 
 
 def _adapt(loaded: Any) -> Any:
+    from hftool import workflow
+
     return workflow.as_summarizer(loaded)

@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 
-from hftool import workflow
 from hftool.cli.offline import go_offline
 from hftool.cli.options import Model, Shared, Texts, number, on_terminal, shared_options, texts_or_stdin
 from hftool.cli.progress import print_json
@@ -41,6 +40,8 @@ def command(
         typer.echo(context.get_help())
         return
     go_offline(shared.offline)
+    from hftool import workflow
+
     given = texts_or_stdin(texts)
     with shared.screen() as progress:
         tokenized = workflow.tokenize(

@@ -5,7 +5,6 @@ from typing import Annotated, Any
 
 import typer
 
-from hftool import workflow
 from hftool.cli.inference_command import Common, ask, generation_options, inference_options, wants_help
 from hftool.cli.options import Texts
 
@@ -30,4 +29,6 @@ def command(
 
 
 def _adapt(to: str | None, source: str, loaded: Any) -> Any:
+    from hftool import workflow
+
     return workflow.as_translator(loaded, to=to, source=source)

@@ -4,7 +4,6 @@ from typing import Annotated
 
 import typer
 
-from hftool import workflow
 from hftool.cli.offline import go_offline
 from hftool.cli.options import Shared, shared_options
 from hftool.cli.progress import print_json
@@ -23,6 +22,8 @@ def command(*, folder: Folder, shared: Shared) -> None:
     hftool verify my-model
     """
     go_offline(True)
+    from hftool import workflow
+
     with shared.screen():
         found = workflow.verify(folder)
     if shared.as_json:

@@ -126,11 +126,7 @@ async def submit(
     on_token: OnToken | None = None,
     on_tokenized: OnToken | None = None,
 ) -> list[Answer | RowError]:
-    """Answer rows. For the callbacks see `Batcher.submit`.
-
-    Raises:
-        HttpError: 422, 429, 503 or 504.
-    """
+    """Answer rows. For the callbacks see `Batcher.submit`. Raises HttpError (422, 429, 503 or 504)."""
     served.record(request).rows = len(rows)
     rows, options = with_seeds(rows, options)
     try:
@@ -140,11 +136,7 @@ async def submit(
 
 
 async def cancel_on_disconnect(request: Request, answers: Coroutine[Any, Any, T]) -> T:
-    """Await a coroutine, and cancel it if the client disconnects first.
-
-    Raises:
-        ClientDisconnected: The client disconnected.
-    """
+    """Await a coroutine, and cancel it if the client disconnects first. Raises ClientDisconnected (the client disconnected)."""
     task = asyncio.current_task()
     assert task is not None
     cancelled_before, disconnected, over = task.cancelling(), False, False
