@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hftool.cli.help import DATA, GENERATION
+from hftool.cli.help import GENERATION
 from hftool.cli.offline import go_offline
 from hftool.cli.options import (
     SHARED,
@@ -21,6 +21,7 @@ from hftool.cli.options import (
     column_mapping,
     extend_signature,
     fields_of,
+    of_data,
     on_terminal,
     texts_or_stdin,
 )
@@ -32,16 +33,13 @@ from hftool.registry.heads import head_spec
 from hftool.sampling import RANGES, SamplingParams
 
 Answer = dict[str, Any]
-File = Annotated[
-    str | None, typer.Option("--file", metavar="FILE", help="Run on each row of this file instead.", rich_help_panel=DATA)
-]
+File = Annotated[str | None, of_data("--file", metavar="FILE", help="Run on each row of this file instead.")]
 Out = Annotated[
     str | None,
-    typer.Option(
+    of_data(
         "--out",
         metavar="FILE",
         help="Output file for the rows of --file with their answers: .csv .tsv .jsonl .parquet; or .npy for vectors.",
-        rich_help_panel=DATA,
     ),
 ]
 COMMON: dict[str, tuple[Any, Any]] = {

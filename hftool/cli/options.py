@@ -1,5 +1,6 @@
 """Options that several verbs share, and the knobs of `hftool.config` as flags, built from their table."""
 
+import functools
 import inspect
 import math
 import os
@@ -23,26 +24,28 @@ Command = TypeVar("Command", bound=Callable[..., None])
 SHORT_ROLES = ("text", "text_pair", "label", "source", "target")  # roles with an option of their own
 
 
-def number(option: str, *, least: int, most: float = math.inf) -> Any:
-    """A parser for a whole number, whose error names the option and the range."""
-    row = Knob(int, "", least=least, most=most)
-    return lambda raw: parse_as(row, raw, name=option)
+def number(option: str, help: str, *, least: int, most: float = math.inf, metavar: str = "N") -> Any:
+    """An option for a whole number, whose error names the option and the range."""
+    return _parsed_by(Knob(int, help, least=least, most=most), option, metavar)
 
 
-def choice(option: str, choices: tuple[str, ...]) -> Any:
-    """A parser for one of several words, whose error names the option and the words."""
-    row = Knob(str, "", choices=choices)
-    return lambda raw: parse_as(row, raw, name=option)
+def choice(option: str, help: str, choices: tuple[str, ...]) -> Any:
+    """An option for one of several words, whose error names the option and the words."""
+    return _parsed_by(Knob(str, help, choices=choices), option, "WORD")
 
 
+def _parsed_by(row: Knob, option: str, metavar: str) -> Any:
+    return typer.Option(option, metavar=metavar, parser=lambda raw: parse_as(row, raw, name=option), help=row.help)
+
+
+everywhere = functools.partial(typer.Option, rich_help_panel=COMMON)
+of_data = functools.partial(typer.Option, rich_help_panel=DATA)
+of_machine = functools.partial(typer.Option, rich_help_panel=MACHINE)
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="A name of `hftool models`, a Hub id, a model or run folder.")]
 Texts = Annotated[list[str] | None, typer.Argument(metavar="TEXT", help="Texts; without any, the lines of stdin.")]
-Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document.", rich_help_panel=COMMON)]
+Json = Annotated[bool, everywhere("--json", help="Print exactly one JSON document.")]
 Offline = Annotated[
-    bool,
-    typer.Option(
-        "--offline", help="Open no socket: what is not available locally is an error or has a stand-in.", rich_help_panel=COMMON
-    ),
+    bool, everywhere("--offline", help="Open no socket: what is not available locally is an error or has a stand-in.")
 ]
 
 
@@ -58,37 +61,19 @@ def _hold_lock(wanted: bool) -> bool:
 
 
 Locked = Annotated[
-    bool,
-    typer.Option(
-        "--locked",
-        callback=_hold_lock,
-        help="Refuse models and data from the Hub that differ from hftool.lock.",
-        rich_help_panel=COMMON,
-    ),
+    bool, everywhere("--locked", callback=_hold_lock, help="Refuse models and data from the Hub that differ from hftool.lock.")
 ]
 NoFallback = Annotated[
     bool,
-    typer.Option(
-        "--no-fallback",
-        envvar="HFTOOL_NO_FALLBACK",
-        help="Never use a stand-in for a model or data that are not available.",
-        rich_help_panel=COMMON,
+    everywhere(
+        "--no-fallback", envvar="HFTOOL_NO_FALLBACK", help="Never use a stand-in for a model or data that are not available."
     ),
 ]
-Quiet = Annotated[
-    bool, typer.Option("-q", "--quiet", help="No progress and no notices except those of stand-ins.", rich_help_panel=COMMON)
-]
-Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Show the log of the libraries.", rich_help_panel=COMMON)]
-Device = Annotated[
-    str, typer.Option("--device", metavar="WORD", help="Device: auto, cpu, cuda, cuda:1 or mps.", rich_help_panel=COMMON)
-]
-Encoding = Annotated[
-    str | None,
-    typer.Option("--encoding", metavar="WORD", help="Encoding of text files; by default UTF-8.", rich_help_panel=DATA),
-]
-Column = Annotated[
-    list[str] | None, typer.Option("--column", metavar="ROLE=NAME", help="The column of a role.", rich_help_panel=DATA)
-]
+Quiet = Annotated[bool, everywhere("-q", "--quiet", help="No progress and no notices except those of stand-ins.")]
+Verbose = Annotated[bool, everywhere("-v", "--verbose", help="Show the log of the libraries.")]
+Device = Annotated[str, everywhere("--device", metavar="WORD", help="Device: auto, cpu, cuda, cuda:1 or mps.")]
+Encoding = Annotated[str | None, of_data("--encoding", metavar="WORD", help="Encoding of text files; by default UTF-8.")]
+Column = Annotated[list[str] | None, of_data("--column", metavar="ROLE=NAME", help="The column of a role.")]
 Head = Annotated[
     str | None,
     typer.Option("--head", metavar="WORD", help="The head: what the model does; by default what it was trained for."),
@@ -96,26 +81,20 @@ Head = Annotated[
 
 Processes = Annotated[
     int | None,
-    typer.Option(
+    of_machine(
         "--processes",
         metavar="N",
         min=1,
         help="Processes on this machine; by default one for each GPU, or as many as the run had.",
-        rich_help_panel=MACHINE,
     ),
 ]
-MaxRestarts = Annotated[
-    int,
-    typer.Option(
-        "--max-restarts", metavar="N", min=0, help="Restart failed processes at most N times.", rich_help_panel=MACHINE
-    ),
-]
+MaxRestarts = Annotated[int, of_machine("--max-restarts", metavar="N", min=0, help="Restart failed processes at most N times.")]
 
 
 def _short_column(role: str) -> Any:
     """The option that is short for --column with this role."""
-    flag, help_text = "--" + role.replace("_", "-"), f"Short for --column {role}=NAME."
-    return Annotated[str | None, typer.Option(flag, metavar="NAME", help=help_text, rich_help_panel=DATA)]
+    option = of_data("--" + role.replace("_", "-"), metavar="NAME", help=f"Short for --column {role}=NAME.")
+    return Annotated[str | None, option]
 
 
 COLUMNS: dict[str, Any] = {role: _short_column(role) for role in SHORT_ROLES} | {"column": Column}

@@ -14,12 +14,7 @@ NAME = "classify"
 Pair = Annotated[str | None, typer.Option("--pair", metavar="TEXT", help="The second text, for a model of text pairs.")]
 TopK = Annotated[
     int | None,
-    typer.Option(
-        "--top-k",
-        metavar="K",
-        parser=number("--top-k", least=1),
-        help="The K most probable labels of each text; by default one, with --json all.",
-    ),
+    number("--top-k", "The K most probable labels of each text; by default one, with --json all.", least=1, metavar="K"),
 ]
 
 

@@ -25,9 +25,7 @@ Image = Annotated[
     str | None,
     typer.Option("--image", metavar="REFERENCE", help="Name of the image, with a tag; by default NAME:VERSION-HASH."),
 ]
-Replicas = Annotated[
-    int, typer.Option("--replicas", metavar="N", parser=number("--replicas", least=1, most=100), help="Minimum number of pods.")
-]
+Replicas = Annotated[int, number("--replicas", "Minimum number of pods.", least=1, most=100)]
 
 
 @shared_options("offline")

@@ -14,25 +14,9 @@ CORNER = "true, answered"
 Task = Annotated[
     str | None, typer.Argument(metavar="TASK", help="A task or a file; by default the run's own data.", show_default=False)
 ]
-Split = Annotated[
-    str | None,
-    typer.Option(
-        "--split",
-        metavar="WORD",
-        parser=choice("--split", FILES),
-        help="train, validation or test; by default test if it has labels.",
-    ),
-]
-Limit = Annotated[
-    int | None,
-    typer.Option("--limit", metavar="N", parser=number("--limit", least=1), help="Evaluate on a seeded sample of N rows."),
-]
-Seed = Annotated[
-    int,
-    typer.Option(
-        "--seed", metavar="N", parser=number("--seed", least=0, most=KNOBS["seed"].most), help="Random seed of the sample."
-    ),
-]
+Split = Annotated[str | None, choice("--split", "train, validation or test; by default test if it has labels.", FILES)]
+Limit = Annotated[int | None, number("--limit", "Evaluate on a seeded sample of N rows.", least=1)]
+Seed = Annotated[int, number("--seed", "Random seed of the sample.", least=0, most=KNOBS["seed"].most)]
 Metric = Annotated[
     str | None,
     typer.Option("--metric", metavar="PATH", help="A script of the evaluate library, or a name on the Hub, to measure with."),

@@ -20,9 +20,7 @@ Out = Annotated[
         "--out", metavar="FILE", help="CSV, TSV, JSON Lines or Parquet, by its ending; by default JSON Lines on stdout."
     ),
 ]
-TopK = Annotated[
-    int | None, typer.Option("--top-k", metavar="K", parser=number("--top-k", least=1), help="Only the K most probable labels.")
-]
+TopK = Annotated[int | None, number("--top-k", "Only the K most probable labels.", least=1, metavar="K")]
 
 
 @shared_options("offline", "no_fallback")

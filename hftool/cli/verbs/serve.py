@@ -25,9 +25,7 @@ Host = Annotated[
         "another site can send requests through your browser; any other address needs --api-key-file.",
     ),
 ]
-Port = Annotated[
-    int, typer.Option("--port", metavar="N", parser=number("--port", least=0, most=65535), help="0 takes any that is free.")
-]
+Port = Annotated[int, number("--port", "0 takes any that is free.", least=0, most=65535)]
 KeyFile = Annotated[
     str | None,
     typer.Option(
@@ -50,12 +48,7 @@ AllowHost = Annotated[
 Timeout = Annotated[float, typer.Option("--timeout", metavar="SECONDS", help="Until a request is given up (504).")]
 Queue = Annotated[
     int,
-    typer.Option(
-        "--queue",
-        metavar="N",
-        parser=number("--queue", least=1),
-        help="Texts of a model that may wait or be computed; above it requests are refused at once (429).",
-    ),
+    number("--queue", "Texts of a model that may wait or be computed; above it requests are refused at once (429).", least=1),
 ]
 Grace = Annotated[float, typer.Option("--grace", metavar="SECONDS", help="In which requests may end after SIGTERM or Ctrl-C.")]
 

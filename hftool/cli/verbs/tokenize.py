@@ -11,12 +11,7 @@ from hftool.cli.progress import print_json
 
 NAME = "tokenize"
 Pair = Annotated[str | None, typer.Option("--pair", metavar="TEXT", help="The second text of a pair.")]
-MaxLength = Annotated[
-    int | None,
-    typer.Option(
-        "--max-length", metavar="N", parser=number("--max-length", least=2), help="In tokens; by default the model's."
-    ),
-]
+MaxLength = Annotated[int | None, number("--max-length", "In tokens; by default the model's.", least=2)]
 
 
 @shared_options("offline", "no_fallback")
