@@ -59,15 +59,12 @@ def keep_classes(loaded: Loaded, folder: Path, config: Any, *, in_order: bool = 
         trained = "give a number" if old_type == REGRESSION else old_type
         note = f"the head of the model, which was trained to {trained}, is not used"
     loaded = dataclasses.replace(loaded, notes=(*loaded.notes, *([note] if note else [])))
-    return _with_rows(loaded, str(name), stored, sources) if is_stored else loaded
-
-
-def _with_rows(loaded: Loaded, name: str, stored: Stored, sources: Sequence[int | None]) -> Loaded:
-    """The model with the copied rows; if there are none, its last layer counts as new."""
-    _copy_rows(loaded.model, name, stored, sources)
+    if not is_stored:
+        return loaded
+    _copy_rows(loaded.model, str(name), stored, sources)
     rows = {f"{name}.weight", f"{name}.bias"} & set(loaded.model.state_dict())
     new = set(loaded.new_weights) - rows
-    if all(source is None for source in sources):
+    if all(source is None for source in sources):  # then the last layer counts as new
         new |= rows
     return dataclasses.replace(loaded, new_weights=tuple(sorted(new)))
 

@@ -70,7 +70,13 @@ def load_model(
     _set_labels(config, head_config)
     if getattr(config, "pad_token_id", None) is None:
         config.pad_token_id = tokenizer.pad_token_id
-    _check_vocabulary(folder, tokenizer, config)
+    # a token without an embedding would crash at the first text that has it
+    size = getattr(config, "vocab_size", None)
+    if size is not None and len(tokenizer) > size:
+        raise ConfigError(
+            f"'{folder}' does not fit together: its tokenizer has {len(tokenizer)} tokens, its model {size}",
+            "Take tokenizer and weights from the same model",
+        )
     stored = read_stored(folder)
     model, info = _from_pretrained(folder, auto_class, config, stored, new_head=new_head)
     new = tuple(sorted({*info["missing_keys"], *(row[0] for row in info["mismatched_keys"])}))
@@ -78,7 +84,10 @@ def load_model(
         new = tuple(name for name in new if "pooler." not in name)
     _check_new_weights(folder, model, new, new_head=new_head)
     _check_unused(folder, model, info["unexpected_keys"])
-    _forget_wrappers(model, stored)
+    # transformers would reverse the renaming of wrapped weights when it saves the model
+    if stored.renamed:
+        names = {*stored.renamed.values()}
+        model._weight_conversions = [c for c in model._weight_conversions if not names & {*c.target_patterns}]
     notes = (stored.note,) if stored.note else ()
     return Loaded(model.to(device).eval(), tokenizer, head_config, family_of(config), new, notes)
 
@@ -117,23 +126,6 @@ def _set_labels(config: Any, head_config: HeadConfig) -> None:
         config.id2label = dict(enumerate(head_config.labels))
         config.label2id = {name: i for i, name in enumerate(head_config.labels)}
         config.problem_type = head_config.problem_type
-
-
-def _forget_wrappers(model: Any, stored: Stored) -> None:
-    """Drop the renaming of wrapped weights, which transformers would reverse when it saves the model."""
-    if stored.renamed:
-        names = {*stored.renamed.values()}
-        model._weight_conversions = [c for c in model._weight_conversions if not names & {*c.target_patterns}]
-
-
-def _check_vocabulary(folder: Path, tokenizer: Any, config: Any) -> None:
-    """Raise ConfigError for tokens without an embedding, which would crash at the first text that has one."""
-    size = getattr(config, "vocab_size", None)
-    if size is not None and len(tokenizer) > size:
-        raise ConfigError(
-            f"'{folder}' does not fit together: its tokenizer has {len(tokenizer)} tokens, its model {size}",
-            "Take tokenizer and weights from the same model",
-        )
 
 
 def _check_new_weights(folder: Path, model: Any, new: tuple[str, ...], *, new_head: bool) -> None:

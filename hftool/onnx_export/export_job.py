@@ -140,7 +140,9 @@ def _check_parity(pair: Pair, job: ExportJob, *, segments: bool) -> dict[str, An
         same, count = report["answers"]["same"], report["answers"]["of"]
     else:
         report["outputs"] = _within_tolerance(parity.compare_outputs(pair, real))
-        prompts = parity.batches_of(head, head.encode(fitting(head, [_prompt(head, row) for row in job.rows])))
+        targets = {role for schema in head.row_schemas for role in schema.targets}
+        rows = [{role: value for role, value in row.items() if role not in targets} for row in job.rows]
+        prompts = parity.batches_of(head, head.encode(fitting(head, rows)))
         report["random"] = parity.compare_texts(pair, chain(prompts, random))
         same, count = report["random"]["same_texts"], report["random"]["texts"]
     if same < count:
@@ -154,12 +156,6 @@ def _within_tolerance(compared: dict[str, Any]) -> dict[str, Any]:
         return compared
     detail = f"outputs differ by {compared['relative']:.1e} of the largest, where {TOLERANCE:g} is allowed"
     raise DataError(f"the graphs do not answer as the model does: {detail}", FAULT)
-
-
-def _prompt(head: Head, row: Row) -> Row:
-    """A row without its targets."""
-    targets = {role for schema in head.row_schemas for role in schema.targets}
-    return {role: value for role, value in row.items() if role not in targets}
 
 
 def _check_agreement(pair: Pair, job: ExportJob) -> dict[str, Any]:

@@ -179,7 +179,12 @@ def _texts(length: int, *, left: bool) -> tuple[torch.Tensor, torch.Tensor]:
 def _program(module: torch.nn.Module, sample: dict[str, Any]) -> Any:
     """Trace a module -> onnx_ir.Model with variable numbers of rows and tokens."""
     program = trace(module.eval(), sample, _dynamic_axes(sample))
-    name_axes(program, _axis_names(program))
+    names: dict[str, str] = {}  # the exporter's names of axes, such as "s11", -> those of AXES
+    for value in sorted(program.graph.inputs, key=lambda value: value.name == "attention_mask"):  # other inputs name it first
+        kind = value.name.split(".")[0]
+        rows = {} if kind == "keep" else {str(value.shape[0]): "rows"}
+        names = {str(value.shape[AXES[kind][0]]): AXES[kind][1]} | names | rows
+    name_axes(program, names)
     return program
 
 
@@ -190,13 +195,3 @@ def _dynamic_axes(sample: Any) -> Any:
     if isinstance(sample, dict):
         return {name: _dynamic_axes(part) for name, part in sample.items()}
     return [_dynamic_axes(part) for part in sample]
-
-
-def _axis_names(program: Any) -> dict[str, str]:
-    """The exporter's names of axes, such as "s11", -> those of AXES."""
-    names: dict[str, str] = {}
-    for value in sorted(program.graph.inputs, key=lambda value: value.name == "attention_mask"):  # other inputs name it first
-        kind = value.name.split(".")[0]
-        rows = {} if kind == "keep" else {str(value.shape[0]): "rows"}
-        names = {str(value.shape[AXES[kind][0]]): AXES[kind][1]} | names | rows
-    return names

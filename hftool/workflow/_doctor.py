@@ -119,12 +119,8 @@ def _problems_of_packages() -> list[dict[str, str]]:
     for extra, row in _requirements():
         have = _installed(row.name)
         if have and not row.specifier.contains(have, prereleases=True):
-            found.append(
-                {
-                    "what": f"{row.name} {have} is installed, hftool needs {row.specifier}",
-                    "mend": f"{pip} '{row.name}{row.specifier}'",
-                }
-            )
+            what = f"{row.name} {have} is installed, hftool needs {row.specifier}"
+            found.append({"what": what, "mend": f"{pip} '{row.name}{row.specifier}'"})
         elif not have:
             absent.setdefault(extra, []).append(row.name)
     for extra, names in absent.items():
@@ -140,9 +136,8 @@ def _problems_of_machine(facts: dict[str, Any]) -> list[dict[str, str]]:
         fix = f"{sys.executable} -m pip install --force-reinstall torch, as https://pytorch.org/get-started says for your CUDA"
         found.append({"what": "there is an NVIDIA driver, and torch sees no GPU", "mend": fix})
     if facts["hub"]["asked"] and not facts["hub"]["answers"]:
-        found.append(
-            {"what": f"{facts['hub']['address']} does not answer", "mend": "export HF_HUB_OFFLINE=1, or repair the network"}
-        )
+        what = f"{facts['hub']['address']} does not answer"
+        found.append({"what": what, "mend": "export HF_HUB_OFFLINE=1, or repair the network"})
     folder = facts["cache"]["folder"]
     if not facts["cache"]["writable"]:
         found.append({"what": f"the cache {folder} cannot be written", "mend": "export HF_HOME=/a/folder/of/yours"})

@@ -134,9 +134,7 @@ def _load(model_source: ModelSource, device: str, progress: Progress) -> Loaded:
 
 
 def _check_extra() -> None:
-    missing = [
-        name for name in ("prometheus_client", "pydantic", "starlette", "uvicorn") if importlib.util.find_spec(name) is None
-    ]
+    missing = [name for name in SERVE_EXTRA if importlib.util.find_spec(name) is None]
     if missing:
         raise UsageError(f"the server needs {' and '.join(missing)}", "pip install 'hftool-recipes[serve]'")
 

@@ -349,15 +349,12 @@ def _encode(
 
 def _with_absolute_paths(settings: Config, model_source: ModelSource, data: TaskSource) -> Config:
     """Absolute paths and pinned revisions, so that the config of a run works from any folder and stays reproducible."""
+    pinned = f"{model_source.base}@{model_source.revision}" if model_source.revision else absolute_path(settings.model)
     return dataclasses.replace(
         settings,
-        model=settings.model if model_source.row is not None else _pinned(model_source) or absolute_path(settings.model),
+        model=settings.model if model_source.row is not None else pinned,
         task=settings.task if find_task(settings.task or "") else data.pinned or absolute_path(settings.task),
         train=absolute_path(settings.train),
         validation=absolute_path(settings.validation),
         test=absolute_path(settings.test),
     )
-
-
-def _pinned(model_source: ModelSource) -> str:
-    return f"{model_source.base}@{model_source.revision}" if model_source.revision else ""

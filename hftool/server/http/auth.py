@@ -101,12 +101,6 @@ class HostGuard:
         await self.app(scope, receive, send)
 
     def _is_allowed(self, host: str) -> bool:
-        name = host_name(host)
+        """Whether the name in a Host header, without its port and the brackets of IPv6, is allowed."""
+        name = (host[1:].partition("]") if host.startswith("[") else host.partition(":"))[0].lower()
         return name in self.names or is_loopback(name)
-
-
-def host_name(host: str) -> str:
-    """The name in a Host header, without its port and the brackets of IPv6."""
-    if host.startswith("["):
-        return host[1:].partition("]")[0].lower()
-    return host.partition(":")[0].lower()
