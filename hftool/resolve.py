@@ -15,7 +15,7 @@ from hftool.lockfile import active_lock
 from hftool.models.checksums import SUMS, verify_checksums
 from hftool.progress import Progress, notice, silent
 from hftool.registry.models import Model, find_model, get_model, natural_head
-from hftool.registry.tasks import Task, find_task, get_task
+from hftool.registry.tasks import Task, find_task, get_task, split_data_id
 from hftool.safety import check_hash
 from hftool.storage.json_documents import check_plain
 from hftool.storage.run_folder import Run
@@ -329,13 +329,6 @@ def _hub_data(name: str, *, offline: bool) -> TaskSource:
     if not tables.keys() & {"train", "validation", "test"}:
         raise DataError(f"the data set {name} has no split called train, validation or test")
     return TaskSource(tables, pinned=_pinned(repo, found.revision, config))
-
-
-def split_data_id(name: str) -> tuple[str, str, str]:
-    """The repository, revision and configuration of owner/name[@revision][:configuration]."""
-    name, _, config = name.partition(":")
-    repo, _, revision = name.partition("@")
-    return repo, revision, config
 
 
 def _pinned(repo: str, revision: str, config: str) -> str:

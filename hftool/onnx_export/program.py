@@ -65,13 +65,11 @@ def name_axes(program: Any, names: Mapping[str, str]) -> None:
     """Replace the exporter's names for the axes of inputs and outputs, such as "s43" or "s11 + s70", in an onnx_ir.Model."""
     import onnx_ir
 
+    def _renamed(dim: Any) -> int | str:
+        return dim if isinstance(dim, int) else re.sub(r"\w+", lambda found: names.get(found[0], found[0]), str(dim))
+
     for value in (*program.graph.inputs, *program.graph.outputs):
-        value.shape = onnx_ir.Shape(
-            [
-                (dim if isinstance(dim, int) else re.sub(r"\w+", lambda found: names.get(found[0], found[0]), str(dim)))
-                for dim in value.shape
-            ]
-        )
+        value.shape = onnx_ir.Shape([_renamed(dim) for dim in value.shape])
     for node in program.graph.all_nodes():  # inner shapes have the old names; the runtime infers them again
         for value in node.outputs:
             if not value.is_graph_output():

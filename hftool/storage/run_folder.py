@@ -17,29 +17,19 @@ from hftool.errors import InputMissing, OutputUnavailable, StorageError
 from hftool.storage import atomic
 from hftool.storage.json_documents import INSIDE, OBJECT, Schema, check_document, each, fault_of, parse_file
 
-TEXTS: Schema = {"type": "object", "additionalProperties": {"type": "string"}}
+TEXT: Schema = {"type": "string"}
+TEXTS: Schema = {"type": "object", "additionalProperties": TEXT}
 HASHES: Schema = {**TEXTS, "propertyNames": {"pattern": INSIDE}}
 COUNTS: Schema = {"type": "object", "additionalProperties": {"type": "integer", "minimum": 0}}
 COUNT: Schema = {"type": "integer", "minimum": 0}
 MANIFEST: Schema = {  # the keys of manifest.json that are read
     "type": "object",
     "properties": {
-        "hftool": {"type": "string"},
-        "command": {"type": "array", "items": {"type": "string"}},
-        "created": {"type": "string"},
-        "python": {"type": "string"},
-        "versions": TEXTS,
+        **each(("hftool", "created", "python", "device", "precision", "base", "revision", "data_revision"), TEXT),
+        "command": {"type": "array", "items": TEXT},
+        **each(("versions", "hashes", "data", "stand_in"), TEXTS),
         "seed": {"type": "integer"},
-        "device": {"type": "string"},
-        "precision": {"type": "string"},
-        "base": {"type": "string"},
-        "revision": {"type": "string"},
-        "data_revision": {"type": "string"},
-        "hashes": TEXTS,
-        "data": TEXTS,
-        "stand_in": TEXTS,
-        "rows": COUNTS,
-        "cut": COUNTS,
+        **each(("rows", "cut"), COUNTS),
         **each(("rejected", "duplicates", "conflicts", "leaked"), COUNT),
         "processes": {"type": "integer", "minimum": 1},
         "settings": {"type": "object"},

@@ -54,21 +54,12 @@ def launch(arguments: Sequence[str], *, processes: int, max_restarts: int, grace
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
     with tempfile.TemporaryDirectory() as folder, _environment(processes, Path(folder) / "code", grace) as left, _silence():
-        options = [
-            "--standalone",
-            "--nproc-per-node",
-            str(processes),
-            "--max-restarts",
-            str(max_restarts),
-            *_signal_options(),
-            "-m",
-            "hftool",
-        ]
+        options = ["--standalone", "--nproc-per-node", str(processes), "--max-restarts", str(max_restarts), *_signal_options()]
         code = 0
         try:
             run: Any = agent.run  # neither has types
             parse: Any = agent.parse_args
-            run(parse([*options, *arguments]))
+            run(parse([*options, "-m", "hftool", *arguments]))
         except SignalException as error:
             code = 128 + int(error.sigval)
         except ChildFailedError as error:

@@ -174,10 +174,5 @@ def _cache() -> dict[str, Any]:
             break
         total += sum((Path(where) / name).lstat().st_size for name in names)
     nearest = next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
-    return {
-        "folder": str(folder),
-        "bytes": total,
-        "whole": whole,
-        "writable": os.access(nearest, os.W_OK),
-        "free": free_bytes(folder),
-    }
+    writable, free = os.access(nearest, os.W_OK), free_bytes(folder)
+    return {"folder": str(folder), "bytes": total, "whole": whole, "writable": writable, "free": free}

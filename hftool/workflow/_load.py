@@ -96,13 +96,8 @@ def load_resolved(model_source: ModelSource, *, head: str | None, device: str, p
         if head_spec(chosen).embeds:
             head_config = known_sentences(model_source, progress).on(head_config)
     check_length(head_config, config, model_source.folder)
-    loaded = load_model(
-        model_source.folder,
-        auto_class_of(head_config.head, config),
-        head_config=head_config,
-        new_head=True,
-        device=choose_device(device),
-    )
+    auto_class = auto_class_of(head_config.head, config)
+    loaded = load_model(model_source.folder, auto_class, head_config=head_config, new_head=True, device=choose_device(device))
     notify_tokenizer(loaded.tokenizer, model_source, progress)
     for note in loaded.notes:
         notice(progress, note)

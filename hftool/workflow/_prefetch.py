@@ -9,8 +9,8 @@ from hftool.errors import HubUnreachable, UsageError
 from hftool.lockfile import VARIABLE, Lock, active_lock, read_lock
 from hftool.progress import silent
 from hftool.registry.models import find_model
-from hftool.registry.tasks import find_task, get_task
-from hftool.resolve import find_snapshot, is_local_data, resolve_model, split_data_id
+from hftool.registry.tasks import find_task, get_task, split_data_id
+from hftool.resolve import find_snapshot, is_local_data, resolve_model
 from hftool.safety import check_folder, check_links
 from hftool.storage.run_folder import check_output
 
@@ -101,15 +101,8 @@ def _want_model(word: str) -> Want | Fetched:
     if model_source is not None and model_source.folder.parent.name != "snapshots":  # the cache has models there
         check_folder(model_source.folder)
         message = BUNDLED if row is not None else LOCAL
-        return Fetched(
-            word,
-            "model",
-            model_source.base,
-            model_source.revision,
-            model_source.folder,
-            size=_size(model_source.folder),
-            message=message,
-        )
+        base, revision, folder = model_source.base, model_source.revision, model_source.folder
+        return Fetched(word, "model", base, revision, folder, size=_size(folder), message=message)
     repo, _, revision = word.partition("@")
     return Want(word, row.repo, row.revision, "model") if row else Want(word, repo, revision, "model")
 

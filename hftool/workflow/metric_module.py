@@ -91,7 +91,8 @@ def _texts(answers: Answers, rows: Rows, _labels: Sequence[str]) -> Pairs:
 
 
 ANSWERS = ("text", "answer_start")
-PAIRS: Mapping[str, Callable[[Answers, Rows, Sequence[str]], Pairs]] = {
+Pairing = Callable[[Answers, Rows, Sequence[str]], Pairs]
+PAIRS: Mapping[str, Pairing] = {
     "classification": _classes,
     "regression": _scores,
     "tagging": _tags,

@@ -252,16 +252,11 @@ def prepare(found: ResolvedInputs, splits: Splits, progress: Progress = silent) 
         head_config = dataclasses.replace(head_config, max_length=min(limit, max(longest, LEAST_MAX_LENGTH)))
         encoded = _encode(tokenizer, head_config, model_config, splits, known=encoded)
     auto_class = auto_class_of(found.head, model_config)
+    folder = model_source.folder
     loaded = load_model(
-        model_source.folder,
-        auto_class,
-        head_config=head_config,
-        new_head=True,
-        device=device,
-        config=model_config,
-        tokenizer=tokenizer,
+        folder, auto_class, head_config=head_config, new_head=True, device=device, config=model_config, tokenizer=tokenizer
     )
-    loaded = keep_classes(loaded, model_source.folder, model_config, in_order=bool(settings.labels))
+    loaded = keep_classes(loaded, folder, model_config, in_order=bool(settings.labels))
     resolved = dataclasses.replace(
         settings,
         lr=settings.lr or (LEARNING_RATE if settings.lora else family.learning_rate),

@@ -115,8 +115,8 @@ def _open(path: str | Path, encoding: str | None, rejected: list[Rejected], note
         other = next((part for part in parts if set(part.columns) != set(parts[0].columns)), None)
         if other is not None:
             raise DataError(f"the files of '{path}' have other columns: {listing(parts[0].columns)}; {listing(other.columns)}")
-        rows = (record.row for part in parts for record in part.records)
-        records = (Record(number, row) for number, row in enumerate(rows, start=1))
+        whole = (record.row for part in parts for record in part.records)
+        records = (Record(number, row) for number, row in enumerate(whole, start=1))
         return _Opened(parts[0].columns, records, parts[0].label_names)
     kind = _check_file(path)
     if kind in ("parquet", "arrow"):

@@ -53,15 +53,9 @@ def error_rows(answers: Answers, rows: Rows, numbers: Sequence[int], labels: Seq
     for answer, row, number in zip(answers, rows, numbers, strict=True):
         exact, f1 = score(answer, row)
         if not exact:
-            wrong.append(
-                {
-                    "row": number,
-                    "question": row["question"],
-                    "expected": list(dict.fromkeys(row["answers"]["text"])),
-                    "answered": answer["answer"],
-                    "f1": f1,
-                }
-            )
+            expected = list(dict.fromkeys(row["answers"]["text"]))
+            texts = {"question": row["question"], "expected": expected, "answered": answer["answer"]}
+            wrong.append({"row": number, **texts, "f1": f1})
     return sorted(wrong, key=lambda error: error["f1"])
 
 

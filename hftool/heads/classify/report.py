@@ -43,14 +43,6 @@ def error_rows(answers: Answers, rows: Rows, numbers: Sequence[int], labels: Seq
     for answer, row, number in zip(answers, rows, numbers, strict=True):
         expected = labels[row["label"]]
         if answer["label"] != expected:
-            wrong.append(
-                {
-                    "row": number,
-                    "expected": expected,
-                    "answered": answer["label"],
-                    "probability": answer["probability"],
-                    "probability_of_expected": answer["probabilities"][expected],
-                    **input_texts(row),
-                }
-            )
+            sure = {"probability": answer["probability"], "probability_of_expected": answer["probabilities"][expected]}
+            wrong.append({"row": number, "expected": expected, "answered": answer["label"], **sure, **input_texts(row)})
     return sorted(wrong, key=lambda error: error["probability_of_expected"])

@@ -26,12 +26,8 @@ def report(answers: Answers, rows: Rows, metrics: Metrics, labels: Sequence[str]
     answered = {(i, *entity) for i, (_, given) in enumerate(pairs) for entity in entities(given, labels)}
     right = sum(a == b for truth, given in pairs for a, b in zip(truth, given, strict=True))
     f1, precision, recall = _rates(expected, answered)
-    measured = {
-        "entity_f1": f1,
-        "precision": precision,
-        "recall": recall,
-        "accuracy": share(right, sum(len(truth) for truth, _ in pairs)),
-    }
+    accuracy = share(right, sum(len(truth) for truth, _ in pairs))
+    measured = {"entity_f1": f1, "precision": precision, "recall": recall, "accuracy": accuracy}
     by_type = {}
     for name in sorted({entity[1] for entity in expected | answered}):
         of_type = [{entity for entity in side if entity[1] == name} for side in (expected, answered)]
@@ -46,13 +42,8 @@ def error_rows(answers: Answers, rows: Rows, numbers: Sequence[int], labels: Seq
     for (truth, given), row, number in zip(_pairs(answers, rows, labels), rows, numbers, strict=True):
         count = sum(a != b for a, b in zip(truth, given, strict=True))
         if count:
-            tokens = row["tokens"]
-            error = {
-                "row": number,
-                "expected": _named(entities(truth, labels), tokens),
-                "answered": _named(entities(given, labels), tokens),
-                "text": " ".join(tokens),
-            }
+            expected, answered = (_named(entities(tags, labels), row["tokens"]) for tags in (truth, given))
+            error = {"row": number, "expected": expected, "answered": answered, "text": " ".join(row["tokens"])}
             wrong.append((count, error))
     return [error for _, error in sorted(wrong, key=lambda pair: -pair[0])]
 

@@ -11,25 +11,12 @@ from starlette.routing import Route
 
 Responses = dict[int | str, dict[str, Any]]
 
-HF = {
-    "type": "object",
-    "properties": {"error": {"type": "string"}, "error_type": {"type": "string"}},
-    "required": ["error", "error_type"],
-}
+TEXT, TEXT_OR_NULL = {"type": "string"}, {"type": ["string", "null"]}
+HF = {"type": "object", "properties": {"error": TEXT, "error_type": TEXT}, "required": ["error", "error_type"]}
+DETAILS = {"message": TEXT, "type": TEXT, "param": TEXT_OR_NULL, "code": TEXT_OR_NULL}
 OPENAI = {
     "type": "object",
-    "properties": {
-        "error": {
-            "type": "object",
-            "properties": {
-                "message": {"type": "string"},
-                "type": {"type": "string"},
-                "param": {"type": ["string", "null"]},
-                "code": {"type": ["string", "null"]},
-            },
-            "required": ["message", "type", "param", "code"],
-        }
-    },
+    "properties": {"error": {"type": "object", "properties": DETAILS, "required": list(DETAILS)}},
     "required": ["error"],
 }
 EARLY = {400, 408, 431}  # may be answered before the path is known, and with it the protocol
