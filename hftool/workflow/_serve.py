@@ -205,7 +205,8 @@ def _served(name: str, model_source: ModelSource, loaded: Loaded, limits: Any, s
     weights, everything = _hashes(model_source.folder)
     head_config = loaded.head_config
     commit = model_source.revision or head_config.revision
-    stats.set("hftool_model_info", 1, model=name, version=everything[:12], commit=commit, sha256=weights)
+    model_version = everything[:12]
+    stats.set("hftool_model_info", 1, model=name, version=model_version, commit=commit, sha256=weights)
     facts = {
         "head": head_config.head,
         "family": loaded.family.name,
@@ -218,8 +219,8 @@ def _served(name: str, model_source: ModelSource, loaded: Loaded, limits: Any, s
     head = get_head(loaded.tokenizer, loaded.head_config, loaded.model.config)
     if head.sampling is not None:
         facts["max_new_tokens"] = head.sampling.max_new_tokens
-    batcher, version = Batcher(functools.partial(_predictor, loaded), limits, stats, name=name), everything[:12]
-    return ServedModel(name=name, head=head, batcher=batcher, version=version, commit=commit, sha256=weights, facts=facts)
+    batcher = Batcher(functools.partial(_predictor, loaded), limits, stats, name=name)
+    return ServedModel(name=name, head=head, batcher=batcher, version=model_version, commit=commit, sha256=weights, facts=facts)
 
 
 def _predictor(loaded: Loaded, options: Mapping[str, Any]) -> Predictor:

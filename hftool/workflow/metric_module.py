@@ -91,8 +91,7 @@ def _texts(answers: Answers, rows: Rows, _labels: Sequence[str]) -> Pairs:
 
 
 ANSWERS = ("text", "answer_start")
-Pairing = Callable[[Answers, Rows, Sequence[str]], Pairs]
-PAIRS: Mapping[str, Pairing] = {
+PAIRS: Mapping[str, Callable[[Answers, Rows, Sequence[str]], Pairs]] = {
     "classification": _classes,
     "regression": _scores,
     "tagging": _tags,
