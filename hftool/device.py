@@ -33,9 +33,8 @@ def share_devices(device: str, *, wish: str = "auto") -> str:
     if not is_distributed() or not device.startswith("cuda"):
         return device
     if wish.startswith("cuda:"):
-        raise UsageError(
-            f"'{wish}' is one GPU, and each of {world_size()} processes takes one", "Use --device cuda, or --processes 1"
-        )
+        what = f"'{wish}' is one GPU, and each of {world_size()} processes takes one"
+        raise UsageError(what, "Use --device cuda, or --processes 1")
     gpus = len([name for name in devices() if name.startswith("cuda")])
     if local_world_size() > gpus:
         raise UsageError(f"{local_world_size()} processes cannot share {gpus} GPUs", f"Use --processes {gpus}, or --device cpu")

@@ -347,7 +347,6 @@ def _repo_exists(repo: str, *, public: bool) -> bool:
     if who != 200 or status not in (200, 401, 403, 404):
         raise HubUnreachable(f"the Hub answered HTTP {max(who, status)} for {repo}", "Try again later")
     if not private and not public:
-        raise UsageError(
-            f"{repo} is there already and is public", "If the model may be, add --public; else choose another name"
-        )
+        what = f"{repo} is there already and is public"
+        raise UsageError(what, "If the model may be, add --public; else choose another name")
     return status == 200

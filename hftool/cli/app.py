@@ -165,9 +165,8 @@ def _unknown_option(option: str, context: Any, verb: str, words: Sequence[str]) 
     """The error for an unknown option; for a verb that takes texts, '-5 degrees' is more likely a text."""
     if not option.startswith("--") and any(param.name in ("texts", "first") for param in context.command.params):
         text = next((word for word in words if word.startswith("-") and option[1:] in word), option)
-        return UsageError(
-            f"unknown option '{option}'", f"A text that begins with - goes after --: hftool {verb} MODEL -- '{text}'"
-        )
+        what = f"unknown option '{option}'"
+        return UsageError(what, f"A text that begins with - goes after --: hftool {verb} MODEL -- '{text}'")
     names = [name.lstrip("-") for param in context.command.get_params(context) for name in param.opts if name[:2] == "--"]
     typed = option.lstrip("-")
     ours = TRAINER_NAMES.get(typed.replace("-", "_"), typed).replace("_", "-")

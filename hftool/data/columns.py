@@ -78,9 +78,8 @@ def check_roles(given: Mapping[str, str]) -> None:
         if role not in ROLES:
             raise UsageError(f"unknown role '{role}'", did_you_mean(role, ROLES, otherwise="Roles: " + ", ".join(ROLES)))
         if not isinstance(column, str):
-            raise UsageError(
-                f"the role '{role}' takes the name of one column, not {column!r}", "Join columns in the file first"
-            )
+            what = f"the role '{role}' takes the name of one column, not {column!r}"
+            raise UsageError(what, "Join columns in the file first")
 
 
 def _check_given(given: Mapping[str, str], row_schemas: Sequence[RowSchema], columns: Sequence[str], path: str) -> None:

@@ -31,10 +31,8 @@ def parse_decimal_commas(table: Table, column: str) -> tuple[Table, str]:
     decimals = [text for text in commas if not THOUSANDS.fullmatch(text)]
     thousands = [text for text in commas if not DECIMAL.fullmatch(text)]
     if not decimals and not thousands:
-        raise DataError(
-            f"column '{column}' of {table.path} holds numbers such as {commas[0]}: a decimal comma, or a thousands separator",
-            "Leave it out, or use a decimal point; --set labels=A,B,C if they are classes",
-        )
+        what = f"column '{column}' of {table.path} holds numbers such as {commas[0]}: a decimal comma, or a thousands separator"
+        raise DataError(what, "Leave it out, or use a decimal point; --set labels=A,B,C if they are classes")
     whole = all(text.lstrip("+-").isdecimal() or POINTS.fullmatch(text) for text in others)
     if decimals and (thousands or not whole):
         return table, ""

@@ -159,10 +159,8 @@ def _several_labels(table: Table, column: str, indices: Sequence[int], how: str)
 def _check_listed(table: Table, found: Iterable[str], labels: Labels) -> None:
     unknown = labels.unknown(found)
     if unknown:
-        raise DataError(
-            f"{table.path} has labels that are not in the list: {listing(unknown)}; the list has {listing(labels.names)}",
-            "Correct --set labels=A,B,C",
-        )
+        what = f"{table.path} has labels that are not in the list: {listing(unknown)}; the list has {listing(labels.names)}"
+        raise DataError(what, "Correct --set labels=A,B,C")
 
 
 def _in_order(labels: Labels, ordered: Sequence[str], found: set[str]) -> Labels:

@@ -31,10 +31,8 @@ def read_config(folder: Path, *, weights: bool = True, exported: bool = False) -
     check_folder(folder, weights=weights)
     check_settings(folder)
     if weights and not exported and is_export(folder):
-        raise ConfigError(
-            f"'{folder}' is an export: its graphs run, but have no weights to be trained or saved",
-            "Use the run or the model folder that was exported",
-        )
+        what = f"'{folder}' is an export: its graphs run, but have no weights to be trained or saved"
+        raise ConfigError(what, "Use the run or the model folder that was exported")
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
         if getattr(config, "chunk_size_feed_forward", 0):

@@ -73,10 +73,8 @@ def load_model(
     # a token without an embedding would crash at the first text that has it
     size = getattr(config, "vocab_size", None)
     if size is not None and len(tokenizer) > size:
-        raise ConfigError(
-            f"'{folder}' does not fit together: its tokenizer has {len(tokenizer)} tokens, its model {size}",
-            "Take tokenizer and weights from the same model",
-        )
+        what = f"'{folder}' does not fit together: its tokenizer has {len(tokenizer)} tokens, its model {size}"
+        raise ConfigError(what, "Take tokenizer and weights from the same model")
     stored = read_stored(folder)
     model, info = _from_pretrained(folder, auto_class, config, stored, new_head=new_head)
     new = tuple(sorted({*info["missing_keys"], *(row[0] for row in info["mismatched_keys"])}))
@@ -135,10 +133,8 @@ def _check_new_weights(folder: Path, model: Any, new: tuple[str, ...], *, new_he
     if body:
         raise ConfigError(f"the weights in '{folder}' are of another architecture: they lack {', '.join(body[:5])}")
     if new and not new_head:
-        raise ConfigError(
-            f"the model in '{folder}' has no trained head: it lacks {', '.join(new[:5])}",
-            "Fine-tune it first: hftool finetune MODEL TASK",
-        )
+        what = f"the model in '{folder}' has no trained head: it lacks {', '.join(new[:5])}"
+        raise ConfigError(what, "Fine-tune it first: hftool finetune MODEL TASK")
 
 
 def _check_unused(folder: Path, model: Any, unexpected: Iterable[str]) -> None:

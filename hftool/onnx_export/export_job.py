@@ -170,10 +170,8 @@ def _check_agreement(pair: Pair, job: ExportJob) -> dict[str, Any]:
         same, count = report["same_tokens"], report["tokens"]
     allowed = max(1, int((1 - LEAST_SAME) * count))
     if count - same > allowed:
-        raise DataError(
-            f"only {same} of {count} answers of the quantized graphs are the model's, where {LEAST_SAME:.0%} are required",
-            "Export it without --quantize",
-        )
+        what = f"only {same} of {count} answers of the quantized graphs are the model's, where {LEAST_SAME:.0%} are required"
+        raise DataError(what, "Export it without --quantize")
     return {**report, "least": LEAST_SAME, "texts_from": job.origin}
 
 
@@ -189,8 +187,6 @@ def _check_metrics(pair: Pair, job: ExportJob, quantize: str | None) -> dict[str
     unit = job.loaded.head_config.label_scale[1] if metrics.best == ERROR and job.loaded.head_config.label_scale else 1.0
     allowed = max(MOST_LOST * max(unit, abs(before[metrics.best])), unit / len(job.labelled_rows))
     if lost > allowed + 1e-9 * unit:
-        raise DataError(
-            f"{metrics.best} goes from {before[metrics.best]:.4f} to {after[metrics.best]:.4f}: over {allowed:.4f} is lost",
-            "Export it without --quantize" if quantize else FAULT,
-        )
+        what = f"{metrics.best} goes from {before[metrics.best]:.4f} to {after[metrics.best]:.4f}: over {allowed:.4f} is lost"
+        raise DataError(what, "Export it without --quantize" if quantize else FAULT)
     return {"rows": len(job.labelled_rows), "deciding": metrics.best, "before": before, "after": after, "allowed_loss": allowed}

@@ -82,10 +82,8 @@ def service_name(text: str) -> str:
 def check_name(name: str) -> None:
     """Check that a name is valid for a service, a model in a URL and a Kubernetes object. Raises UsageError (it is not)."""
     if not NAME.fullmatch(name):
-        raise UsageError(
-            f"'{name}' cannot name a service: it must be at most 40 lowercase letters, digits and -, starting with a letter",
-            f"Such as --name {service_name(name)}",
-        )
+        what = f"'{name}' cannot name a service: it must be at most 40 lowercase letters, digits and -, starting with a letter"
+        raise UsageError(what, f"Such as --name {service_name(name)}")
 
 
 def check_image(image: str) -> None:
@@ -98,7 +96,5 @@ def check_image(image: str) -> None:
     if not found:
         raise UsageError(f"'{image}' is not a valid image reference", "Such as --image registry.example.org/team/reviews:1")
     if not found["digest"] and found["tag"] in (None, ":latest"):
-        raise UsageError(
-            f"the image '{image}' has no tag or the tag latest, so its version would be unknown",
-            f"Such as --image {image.removesuffix(':latest')}:1",
-        )
+        what = f"the image '{image}' has no tag or the tag latest, so its version would be unknown"
+        raise UsageError(what, f"Such as --image {image.removesuffix(':latest')}:1")

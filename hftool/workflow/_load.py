@@ -89,9 +89,8 @@ def load_resolved(model_source: ModelSource, *, head: str | None, device: str, p
         own = head_config.head if head_config else natural_head_of(model_source.folder, config)
         # BERT names the weights of both alike: labels of texts would tag words
         if own != chosen and head_spec(own).labels and head_spec(chosen).labels:
-            raise UsageError(
-                f"'{model_source.base}' was trained to {own}, not to {chosen}", "Fine-tune it: hftool finetune MODEL TASK"
-            )
+            what = f"'{model_source.base}' was trained to {own}, not to {chosen}"
+            raise UsageError(what, "Fine-tune it: hftool finetune MODEL TASK")
         head_config = _infer_head_config(model_source, config, chosen)
         if head_spec(chosen).embeds:
             head_config = known_sentences(model_source, progress).on(head_config)
@@ -125,17 +124,15 @@ def _load_export(model_source: ModelSource, config: Any, *, head: str | None, de
     if head_config is None:
         raise ConfigError(f"the export in '{model_source.folder}' has no {HEAD_CONFIG}", "Export the model again")
     if head is not None and head != head_config.head:
-        raise UsageError(
-            f"'{model_source.folder}' was exported to {head_config.head}, not to {head}", f"Export its model with --head {head}"
-        )
+        what = f"'{model_source.folder}' was exported to {head_config.head}, not to {head}"
+        raise UsageError(what, f"Export its model with --head {head}")
     if device not in ("auto", "cpu"):
         raise UsageError(f"graphs run on the CPU, not on '{device}'", "Leave --device out")
     check_length(head_config, config, model_source.folder)
     if head_config.labels and len(head_config.labels) != config.num_labels:
         fault = f"'labels' has {len(head_config.labels)} names, and the graph answers with {config.num_labels}"
-        raise DataError(
-            f"'{model_source.folder / HEAD_CONFIG}' does not fit the export: {fault}", "Copy the whole folder again"
-        )
+        what = f"'{model_source.folder / HEAD_CONFIG}' does not fit the export: {fault}"
+        raise DataError(what, "Copy the whole folder again")
     export = read_export(model_source.folder)
     model = open_model(model_source.folder, export.graphs, config)
     return Loaded(model, load_tokenizer(model_source.folder, config), head_config, family_of(config))
@@ -175,10 +172,8 @@ def _infer_head_config(model_source: ModelSource, config: Any, head: str) -> Hea
     if head_spec(head).regression and kind == "regression" and len(labels) == 1:
         return dataclasses.replace(head_config, problem_type=kind)
     if kind != head_config.problem_type or len(labels) < 2:
-        raise ConfigError(
-            f"the model in '{model_source.folder}' is trained for {kind.replace('_', ' ')} with {len(labels)} outputs",
-            f"{head} takes one label of several",
-        )
+        what = f"the model in '{model_source.folder}' is trained for {kind.replace('_', ' ')} with {len(labels)} outputs"
+        raise ConfigError(what, f"{head} takes one label of several")
     # labels called LABEL_0 stand for the numbers in data
     values = tuple(str(i) if name == f"LABEL_{i}" else name for i, name in enumerate(labels))
     return dataclasses.replace(head_config, labels=labels, label_values=values)

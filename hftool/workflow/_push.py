@@ -83,10 +83,8 @@ def push(folder: Model, repo: str, *, public: bool = False, dry_run: bool = Fals
 def _model_of(path: Path, run: Run | None) -> Path:
     """The folder to upload. Raises InputMissing, ConfigError."""
     if run is not None and not run.is_finished():
-        raise ConfigError(
-            f"the run '{path}' is not finished and has no model yet",
-            "Save its best checkpoint, and push that: hftool save RUN --out DIR",
-        )
+        what = f"the run '{path}' is not finished and has no model yet"
+        raise ConfigError(what, "Save its best checkpoint, and push that: hftool save RUN --out DIR")
     model = run.model if run is not None else path
     if not (model / "config.json").is_file():
         raise InputMissing(f"'{path}' is no run or model folder", "hftool push RUN owner/name")

@@ -41,9 +41,8 @@ def check_same(recorded: Config, wanted: Config, run: Path) -> None:
         if was != now:
             found.append(f"{name} was {_word(was)}, now {_word(now)}")
     if found:
-        raise ConfigError(
-            f"the run '{run}' was made with other settings: {'; '.join(found)}", "Give those it started with, or another --out"
-        )
+        what = f"the run '{run}' was made with other settings: {'; '.join(found)}"
+        raise ConfigError(what, "Give those it started with, or another --out")
 
 
 def relocate(recorded: Config, given: Config, manifest: Mapping[str, Any], run: Path, progress: Progress) -> Config:
@@ -89,10 +88,8 @@ def check_recorded(manifest: Mapping[str, Any], edited: Config, run: Path) -> No
     names = [name for name in now if name in known and name not in FREE]
     found = [f"{name} was {_word(known[name])}, now {_word(now[name])}" for name in names if known[name] != now[name]]
     if found:
-        raise ConfigError(
-            f"'{run / 'config.yaml'}' was changed after the run started: {'; '.join(found)}",
-            "Put it back, or start again with another --out",
-        )
+        what = f"'{run / 'config.yaml'}' was changed after the run started: {'; '.join(found)}"
+        raise ConfigError(what, "Put it back, or start again with another --out")
 
 
 def absolute_path(word: str | None) -> str | None:
@@ -119,10 +116,8 @@ def check_unchanged(recorded: Mapping[str, Any], now: Mapping[str, Any], run: Pa
     changed = [*_changed_data(recorded, now), *compare_hashes(now["hashes"], recorded["hashes"]).damaged]
     changed += [f"{key} ({recorded[key] or 'none'}, now {now[key] or 'none'})" for key in SAME if recorded[key] != now[key]]
     if changed:
-        raise ConfigError(
-            f"the data or model of the run '{run}' has changed: {listing(changed)}",
-            "Put it back, or start again with another --out",
-        )
+        what = f"the data or model of the run '{run}' has changed: {listing(changed)}"
+        raise ConfigError(what, "Put it back, or start again with another --out")
 
 
 def data_files(tables: Mapping[str, Table]) -> dict[str, Path]:

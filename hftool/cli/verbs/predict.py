@@ -48,9 +48,8 @@ def command(
     from hftool import workflow
 
     if shared.as_json and out is None:
-        raise UsageError(
-            "--json prints one document, and predict writes rows", "Add --out FILE, or leave --json out for JSON Lines"
-        )
+        what = "--json prints one document, and predict writes rows"
+        raise UsageError(what, "Add --out FILE, or leave --json out for JSON Lines")
     with shared.screen() as progress:
         count = workflow.predict(
             model,

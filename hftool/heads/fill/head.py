@@ -97,10 +97,8 @@ class FillHead:
         positions = np.flatnonzero(ids == self.tokenizer.mask_token_id)
         first, last = int(positions[0]), int(positions[-1])
         if last - first >= room:
-            raise DataError(
-                f"masks that are {last - first} tokens apart in '{_short(text)}': the model takes {room} at a time",
-                "Cut the text in two",
-            )
+            what = f"masks that are {last - first} tokens apart in '{_short(text)}': the model takes {room} at a time"
+            raise DataError(what, "Cut the text in two")
         start = min(max(0, (first + last + 1 - room) // 2), len(ids) - room)
         return ids[start : start + room]
 
