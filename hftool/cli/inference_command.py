@@ -23,6 +23,7 @@ from hftool.cli.options import (
     fields_of,
     of_data,
     on_terminal,
+    option,
     texts_or_stdin,
 )
 from hftool.cli.progress import print_json
@@ -33,13 +34,13 @@ from hftool.registry.heads import head_spec
 from hftool.sampling import RANGES, SamplingParams
 
 Answer = dict[str, Any]
-File = Annotated[str | None, of_data("--file", metavar="FILE", help="Run on each row of this file instead.")]
+File = Annotated[str | None, of_data("--file", "FILE", "Run on each row of this file instead.")]
 Out = Annotated[
     str | None,
     of_data(
         "--out",
-        metavar="FILE",
-        help="Output file for the rows of --file with their answers: .csv .tsv .jsonl .parquet; or .npy for vectors.",
+        "FILE",
+        "Output file for the rows of --file with their answers: .csv .tsv .jsonl .parquet; or .npy for vectors.",
     ),
 ]
 COMMON: dict[str, tuple[Any, Any]] = {
@@ -77,8 +78,7 @@ def _flag(name: str) -> Any:
 SAMPLING: dict[str, Any] = {
     **{name: _flag(name) for name in RANGES if name != "length_penalty"},
     "stop": Annotated[
-        list[str] | None,
-        typer.Option("--stop", metavar="TEXT", help="End before this text; may be repeated.", rich_help_panel=GENERATION),
+        list[str] | None, option("--stop", "TEXT", "End before this text; may be repeated.", rich_help_panel=GENERATION)
     ],
 }
 
@@ -211,9 +211,9 @@ def notify_truncated(answers: Sequence[Answer | None], loaded: Any, progress: An
 
 def check_of_file(common: Common) -> None:
     """Raise UsageError for an option about reading a file without --file."""
-    for option, given in (("--column", common.columns), ("--encoding", common.encoding)):
+    for flag, given in (("--column", common.columns), ("--encoding", common.encoding)):
         if given:
-            raise UsageError(f"{option} goes with --file", "Leave it out, or name the file with --file")
+            raise UsageError(f"{flag} goes with --file", "Leave it out, or name the file with --file")
 
 
 def _ask_file(

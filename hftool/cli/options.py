@@ -24,25 +24,33 @@ Command = TypeVar("Command", bound=Callable[..., None])
 SHORT_ROLES = ("text", "text_pair", "label", "source", "target")  # roles with an option of their own
 
 
-def number(option: str, help: str, *, least: int, most: float = math.inf, metavar: str = "N") -> Any:
+def option(name: str, metavar: str, help: str, **more: Any) -> Any:
+    """An option with a value."""
+    return typer.Option(name, metavar=metavar, help=help, **more)
+
+
+def argument(metavar: str, help: str, **more: Any) -> Any:
+    """An argument, which has no name."""
+    return typer.Argument(metavar=metavar, help=help, **more)
+
+
+def number(name: str, help: str, *, least: int, most: float = math.inf, metavar: str = "N") -> Any:
     """An option for a whole number, whose error names the option and the range."""
-    return _parsed_by(Knob(int, help, least=least, most=most), option, metavar)
+    row = Knob(int, help, least=least, most=most)
+    return option(name, metavar, help, parser=lambda raw: parse_as(row, raw, name=name))
 
 
-def choice(option: str, help: str, choices: tuple[str, ...]) -> Any:
+def choice(name: str, help: str, choices: tuple[str, ...]) -> Any:
     """An option for one of several words, whose error names the option and the words."""
-    return _parsed_by(Knob(str, help, choices=choices), option, "WORD")
-
-
-def _parsed_by(row: Knob, option: str, metavar: str) -> Any:
-    return typer.Option(option, metavar=metavar, parser=lambda raw: parse_as(row, raw, name=option), help=row.help)
+    row = Knob(str, help, choices=choices)
+    return option(name, "WORD", help, parser=lambda raw: parse_as(row, raw, name=name))
 
 
 everywhere = functools.partial(typer.Option, rich_help_panel=COMMON)
-of_data = functools.partial(typer.Option, rich_help_panel=DATA)
-of_machine = functools.partial(typer.Option, rich_help_panel=MACHINE)
-Model = Annotated[str, typer.Argument(metavar="MODEL", help="A name of `hftool models`, a Hub id, a model or run folder.")]
-Texts = Annotated[list[str] | None, typer.Argument(metavar="TEXT", help="Texts; without any, the lines of stdin.")]
+of_data = functools.partial(option, rich_help_panel=DATA)
+of_machine = functools.partial(option, rich_help_panel=MACHINE)
+Model = Annotated[str, argument("MODEL", "A name of `hftool models`, a Hub id, a model or run folder.")]
+Texts = Annotated[list[str] | None, argument("TEXT", "Texts; without any, the lines of stdin.")]
 Json = Annotated[bool, everywhere("--json", help="Print exactly one JSON document.")]
 Offline = Annotated[
     bool, everywhere("--offline", help="Open no socket: what is not available locally is an error or has a stand-in.")
@@ -72,29 +80,21 @@ NoFallback = Annotated[
 Quiet = Annotated[bool, everywhere("-q", "--quiet", help="No progress and no notices except those of stand-ins.")]
 Verbose = Annotated[bool, everywhere("-v", "--verbose", help="Show the log of the libraries.")]
 Device = Annotated[str, everywhere("--device", metavar="WORD", help="Device: auto, cpu, cuda, cuda:1 or mps.")]
-Encoding = Annotated[str | None, of_data("--encoding", metavar="WORD", help="Encoding of text files; by default UTF-8.")]
-Column = Annotated[list[str] | None, of_data("--column", metavar="ROLE=NAME", help="The column of a role.")]
-Head = Annotated[
-    str | None,
-    typer.Option("--head", metavar="WORD", help="The head: what the model does; by default what it was trained for."),
-]
+Encoding = Annotated[str | None, of_data("--encoding", "WORD", "Encoding of text files; by default UTF-8.")]
+Column = Annotated[list[str] | None, of_data("--column", "ROLE=NAME", "The column of a role.")]
+Head = Annotated[str | None, option("--head", "WORD", "The head: what the model does; by default what it was trained for.")]
 
 Processes = Annotated[
     int | None,
-    of_machine(
-        "--processes",
-        metavar="N",
-        min=1,
-        help="Processes on this machine; by default one for each GPU, or as many as the run had.",
-    ),
+    of_machine("--processes", "N", "Processes on this machine; by default one for each GPU, or as many as the run had.", min=1),
 ]
-MaxRestarts = Annotated[int, of_machine("--max-restarts", metavar="N", min=0, help="Restart failed processes at most N times.")]
+MaxRestarts = Annotated[int, of_machine("--max-restarts", "N", "Restart failed processes at most N times.", min=0)]
 
 
 def _short_column(role: str) -> Any:
     """The option that is short for --column with this role."""
-    option = of_data("--" + role.replace("_", "-"), metavar="NAME", help=f"Short for --column {role}=NAME.")
-    return Annotated[str | None, option]
+    short = of_data("--" + role.replace("_", "-"), "NAME", f"Short for --column {role}=NAME.")
+    return Annotated[str | None, short]
 
 
 COLUMNS: dict[str, Any] = {role: _short_column(role) for role in SHORT_ROLES} | {"column": Column}
@@ -245,14 +245,11 @@ def _flag(name: str, heading: str) -> tuple[Any, Any]:
     shown = f"  [default: {default:g}]" if isinstance(default, float) else f"  [default: {default}]"
     choices = f": {', '.join(row.choices)}" if row.choices else ""
     is_flag = row.kind is bool
-    option = typer.Option(
-        "--" + name.replace("_", "-"),
-        metavar=None if is_flag else {int: "N", float: "X", str: "WORD"}[row.kind],
-        help=f"{row.help[0].upper()}{row.help[1:]}{choices}.{'' if row.optional or is_flag else shown}",
-        rich_help_panel=heading,
-    )
+    metavar = None if is_flag else {int: "N", float: "X", str: "WORD"}[row.kind]
+    help_text = f"{row.help[0].upper()}{row.help[1:]}{choices}.{'' if row.optional or is_flag else shown}"
+    flag = typer.Option("--" + name.replace("_", "-"), metavar=metavar, help=help_text, rich_help_panel=heading)
     kind: Any = bool if is_flag else str | None
-    return Annotated[kind, option], False if is_flag else None
+    return Annotated[kind, flag], False if is_flag else None
 
 
 def _parsed(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,19 +6,14 @@ from typing import Annotated
 import typer
 
 from hftool.cli.offline import go_offline
-from hftool.cli.options import Device, Encoding, Head, Model, Shared, number, reads_columns, shared_options
+from hftool.cli.options import Device, Encoding, Head, Model, Shared, argument, number, option, reads_columns, shared_options
 from hftool.cli.progress import print_json
 from hftool.errors import UsageError
 
 NAME = "predict"
-File = Annotated[
-    str | None, typer.Argument(metavar="FILE", help="CSV, TSV, JSON, JSON Lines, Parquet, CoNLL or text.", show_default=False)
-]
+File = Annotated[str | None, argument("FILE", "CSV, TSV, JSON, JSON Lines, Parquet, CoNLL or text.", show_default=False)]
 Out = Annotated[
-    str | None,
-    typer.Option(
-        "--out", metavar="FILE", help="CSV, TSV, JSON Lines or Parquet, by its ending; by default JSON Lines on stdout."
-    ),
+    str | None, option("--out", "FILE", "CSV, TSV, JSON Lines or Parquet, by its ending; by default JSON Lines on stdout.")
 ]
 TopK = Annotated[int | None, number("--top-k", "Only the K most probable labels.", least=1, metavar="K")]
 

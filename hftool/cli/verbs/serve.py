@@ -9,48 +9,45 @@ from typing import Annotated, Any
 import typer
 
 from hftool.cli.offline import go_offline
-from hftool.cli.options import Device, Shared, number, shared_options
+from hftool.cli.options import Device, Shared, argument, number, option, shared_options
 from hftool.cli.progress import print_json
 
 NAME = "serve"
-Models = Annotated[
-    list[str], typer.Argument(metavar="MODEL", help="Names, Hub ids, model or run folders; NAME=MODEL says under which name.")
-]
+Models = Annotated[list[str], argument("MODEL", "Names, Hub ids, model or run folders; NAME=MODEL says under which name.")]
 Host = Annotated[
     str,
-    typer.Option(
+    option(
         "--host",
-        metavar="HOST",
-        help="The address to listen at. On 127.0.0.1 only requests to localhost or 127.0.0.1 are answered, so that no page of "
+        "HOST",
+        "The address to listen at. On 127.0.0.1 only requests to localhost or 127.0.0.1 are answered, so that no page of "
         "another site can send requests through your browser; any other address needs --api-key-file.",
     ),
 ]
 Port = Annotated[int, number("--port", "0 takes any that is free.", least=0, most=65535)]
 KeyFile = Annotated[
     str | None,
-    typer.Option(
+    option(
         "--api-key-file",
-        metavar="FILE",
-        help="One key a line. All routes but /livez, /readyz, /health and the page at / then need it: "
-        "Authorization: Bearer KEY.",
+        "FILE",
+        "One key a line. All routes but /livez, /readyz, /health and the page at / then need it: Authorization: Bearer KEY.",
         show_default=False,
     ),
 ]
 AllowHost = Annotated[
     list[str] | None,
-    typer.Option(
+    option(
         "--allow-host",
-        metavar="NAME",
-        help="A name under which it is asked on 127.0.0.1, too, such as that of a proxy before it.",
+        "NAME",
+        "A name under which it is asked on 127.0.0.1, too, such as that of a proxy before it.",
         show_default=False,
     ),
 ]
-Timeout = Annotated[float, typer.Option("--timeout", metavar="SECONDS", help="Until a request is given up (504).")]
+Timeout = Annotated[float, option("--timeout", "SECONDS", "Until a request is given up (504).")]
 Queue = Annotated[
     int,
     number("--queue", "Texts of a model that may wait or be computed; above it requests are refused at once (429).", least=1),
 ]
-Grace = Annotated[float, typer.Option("--grace", metavar="SECONDS", help="In which requests may end after SIGTERM or Ctrl-C.")]
+Grace = Annotated[float, option("--grace", "SECONDS", "In which requests may end after SIGTERM or Ctrl-C.")]
 
 
 @shared_options("offline", "no_fallback")
