@@ -61,18 +61,10 @@ WITHOUT_DEFAULT = (*METAVARS, "length_penalty")  # their defaults depend on the 
 
 def _flag(name: str) -> Any:
     """A sampling parameter as an option of the command line."""
-    row, option = RANGES[name], FLAGS.get(name, "--" + name.replace("_", "-"))
-    default = "" if name in WITHOUT_DEFAULT else f"  [default: {getattr(SamplingParams, name)}]"
-    return Annotated[
-        Any,
-        typer.Option(
-            option,
-            metavar=METAVARS.get(name, "N"),
-            parser=lambda text: row.parse(option, text),
-            help=row.help + default,
-            rich_help_panel=GENERATION,
-        ),
-    ]
+    row, flag = RANGES[name], FLAGS.get(name, "--" + name.replace("_", "-"))
+    text = row.help + ("" if name in WITHOUT_DEFAULT else f"  [default: {getattr(SamplingParams, name)}]")
+    metavar = METAVARS.get(name, "N")
+    return Annotated[Any, option(flag, metavar, text, parser=lambda raw: row.parse(flag, raw), rich_help_panel=GENERATION)]
 
 
 SAMPLING: dict[str, Any] = {
