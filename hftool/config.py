@@ -18,23 +18,15 @@ Value = int | float | str | bool | None
 
 @dataclass(frozen=True)
 class Knob:
-    """The type and range of one setting.
+    """The type and range of one setting."""
 
-    Args:
-        kind: int, float, str or bool.
-        least, most: The range, inclusive.
-        choices: The allowed texts; empty for any.
-        optional: Whether None is allowed.
-        verbatim: Whether leading and trailing white space is kept.
-    """
-
-    kind: type
+    kind: type  # int, float, str or bool
     help: str
-    least: float = -math.inf
+    least: float = -math.inf  # least, most: the range, inclusive
     most: float = math.inf
-    choices: tuple[str, ...] = ()
-    optional: bool = False
-    verbatim: bool = False
+    choices: tuple[str, ...] = ()  # the allowed texts; empty for any
+    optional: bool = False  # whether None is allowed
+    verbatim: bool = False  # whether leading and trailing white space is kept
 
     def range_text(self) -> str:
         """The allowed values, for help texts and errors."""

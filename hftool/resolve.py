@@ -43,39 +43,25 @@ class StandIn:
 
 @dataclass(frozen=True)
 class ModelSource:
-    """A resolved model.
-
-    Args:
-        base: The repository or folder that it came from.
-        row: Its registry row, if it has one.
-        stand_in: Set if it is used instead of the requested model.
-        run: The run folder that it belongs to, if any.
-        hashes: The SHA-256 of the files that were hashed, by name.
-    """
+    """A resolved model."""
 
     folder: Path
-    base: str
+    base: str  # the repository or folder that it came from
     revision: str = ""
-    row: Model | None = None
-    stand_in: StandIn | None = None
-    run: Run | None = None
-    hashes: Mapping[str, str] = field(default_factory=dict)
+    row: Model | None = None  # its registry row, if it has one
+    stand_in: StandIn | None = None  # set if it is used instead of the requested model
+    run: Run | None = None  # the run folder that it belongs to, if any
+    hashes: Mapping[str, str] = field(default_factory=dict)  # the SHA-256 of the files that were hashed, by name
 
 
 @dataclass(frozen=True)
 class TaskSource:
-    """A resolved task: its tables by split.
-
-    Args:
-        row: Its registry row, if it has one.
-        stand_in: Set if it is used instead of the requested task.
-        pinned: A Hub data set as owner/name@revision[:config], which never changes.
-    """
+    """A resolved task: its tables by split."""
 
     tables: Mapping[str, Table]
-    row: Task | None = None
-    stand_in: StandIn | None = None
-    pinned: str = ""
+    row: Task | None = None  # its registry row, if it has one
+    stand_in: StandIn | None = None  # set if it is used instead of the requested task
+    pinned: str = ""  # a Hub data set as owner/name@revision[:config], which never changes
 
 
 def _is_path(name: str) -> bool:

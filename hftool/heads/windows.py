@@ -87,14 +87,10 @@ def _check_offsets(tokenizer: Any) -> None:
 
 @dataclass(frozen=True)
 class SpecialTokenTemplate:
-    """The special tokens before, between and after N texts.
+    """The special tokens before, between and after N texts."""
 
-    Attributes:
-        runs: N + 1 runs of token ids.
-        types: 2 N + 1 runs of token types, at odd indices those of the texts; empty where the family has none.
-    """
-
-    runs: tuple[tuple[int, ...], ...]
+    runs: tuple[tuple[int, ...], ...]  # n + 1 runs of token ids
+    # 2 N + 1 runs of token types, at odd indices those of the texts; empty where the family has none
     types: tuple[tuple[int, ...], ...]
 
     @property

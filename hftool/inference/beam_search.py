@@ -25,16 +25,11 @@ class _Hypothesis:
 
 @dataclass
 class _BeamSearch:
-    """The search for the texts of one prompt.
+    """The search for the texts of one prompt."""
 
-    Args:
-        limit: The maximum number of tokens.
-        beams: The hypotheses that continue.
-        ended: The best texts that have ended, with their sums divided by length**length_penalty.
-    """
-
-    limit: int
-    beams: list[_Hypothesis]
+    limit: int  # the maximum number of tokens
+    beams: list[_Hypothesis]  # the hypotheses that continue
+    # the best texts that have ended, with their sums divided by length**length_penalty
     ended: list[tuple[float, GeneratedText]] = field(default_factory=list)
 
     def advance(self, candidates: Sequence[Candidate], sampling: SamplingParams, stopping: StoppingCriteria) -> list[Candidate]:

@@ -29,19 +29,14 @@ LAYER = re.compile(r"\.\d+\.")
 
 @dataclass(frozen=True)
 class Loaded:
-    """A transformers model in eval mode with fp32 weights, and all that is needed to use it.
-
-    Args:
-        new_weights: The names of weights that are randomly initialized.
-        notes: Notes for the user on how it was loaded, one sentence each.
-    """
+    """A transformers model in eval mode with fp32 weights, and all that is needed to use it."""
 
     model: Any
     tokenizer: Any
     head_config: HeadConfig
     family: Family
-    new_weights: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
+    new_weights: tuple[str, ...] = ()  # the names of weights that are randomly initialized
+    notes: tuple[str, ...] = ()  # notes for the user on how it was loaded, one sentence each
 
 
 def load_model(

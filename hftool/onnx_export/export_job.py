@@ -42,29 +42,17 @@ SAMPLE = (7, 4, 5)  # tokens of the texts that the model is traced with
 
 @dataclass(frozen=True)
 class ExportJob:
-    """A model to export, and the rows to check it on.
+    """A model to export, and the rows to check it on."""
 
-    Args:
-        loaded: The model.
-        facts: What `describe` returns for it.
-        size: Size of its weights in bytes.
-        rows: Rows whose answers are compared; where the head generates, with their targets.
-        origin: Where those rows are from, for the report.
-        options: Fields of the head that inference replaces.
-        pairs: Rows with two texts, where the head takes them.
-        labelled_rows: Labelled rows for the metric; without any it is not measured.
-        provenance: How the model was trained, for its model card.
-    """
-
-    loaded: Loaded
-    facts: Mapping[str, Any]
-    size: int
-    rows: Sequence[Row]
-    origin: str
-    options: Mapping[str, Any]
-    pairs: Sequence[Row] = ()
-    labelled_rows: Sequence[Row] = ()
-    provenance: RunProvenance = NO_PROVENANCE
+    loaded: Loaded  # the model
+    facts: Mapping[str, Any]  # what `describe` returns for it
+    size: int  # size of its weights in bytes
+    rows: Sequence[Row]  # rows whose answers are compared; where the head generates, with their targets
+    origin: str  # where those rows are from, for the report
+    options: Mapping[str, Any]  # fields of the head that inference replaces
+    pairs: Sequence[Row] = ()  # rows with two texts, where the head takes them
+    labelled_rows: Sequence[Row] = ()  # labelled rows for the metric; without any it is not measured
+    provenance: RunProvenance = NO_PROVENANCE  # how the model was trained, for its model card
 
 
 def export(job: ExportJob, folder: Path, *, quantize: str | None = None) -> dict[str, Any]:

@@ -23,23 +23,14 @@ STEP = 128 * MIB
 
 @dataclass(frozen=True, kw_only=True)
 class ServiceSpec:
-    """A model as a service.
+    """A model as a service."""
 
-    Args:
-        name: DNS label of the service and of the model in it.
-        image: Reference with a tag or a digest.
-        head: What the model does, such as "classify".
-        weights: Size of its weight files in bytes.
-        exported: Whether the weights are ONNX graphs.
-        replicas: Minimum number of pods.
-    """
-
-    name: str
-    image: str
-    head: str
-    weights: int
-    exported: bool = False
-    replicas: int = 2
+    name: str  # DNS label of the service and of the model in it
+    image: str  # reference with a tag or a digest
+    head: str  # what the model does, such as "classify"
+    weights: int  # size of its weight files in bytes
+    exported: bool = False  # whether the weights are ONNX graphs
+    replicas: int = 2  # minimum number of pods
 
     @property
     def copies(self) -> int:

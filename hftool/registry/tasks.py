@@ -10,38 +10,25 @@ Pairs = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True)
 class Task:
-    """A data set and the head that is trained on it.
-
-    Attributes:
-        about: A few words for `hftool tasks`.
-        columns: Pairs of role and column; translation.de is the key `de` of the column `translation`.
-        labels: Pairs of the value in the data and the label name, in id order.
-        measures: The metrics of the task, the first of which decides; () for those of the head.
-        also: Other heads that can be trained on it: for families without its own, or by --head.
-        numbers: Whether its labels are continuous.
-        prefix: The prefix of each text for families with named tasks (T5).
-        lines: Whether its rows are lines of one running text.
-        splits: Pairs of a split (train, validation, test) and its name in the repository.
-        bundled: Its folder under hftool/assets/data, for data that comes with hftool.
-        stand_in: The bundled task that stands in when neither cache nor Hub has it.
-    """
+    """A data set and the head that is trained on it."""
 
     name: str
     head: str
-    about: str
-    columns: Pairs
-    labels: Pairs = ()
-    measures: tuple[str, ...] = ()
-    also: tuple[str, ...] = ()
-    numbers: bool = False
-    prefix: str = ""
-    lines: bool = False
+    about: str  # a few words for `hftool tasks`
+    columns: Pairs  # pairs of role and column; translation.de is the key `de` of the column `translation`
+    labels: Pairs = ()  # pairs of the value in the data and the label name, in id order
+    measures: tuple[str, ...] = ()  # the metrics of the task, the first of which decides; () for those of the head
+    also: tuple[str, ...] = ()  # other heads that can be trained on it: for families without its own, or by --head
+    numbers: bool = False  # whether its labels are continuous
+    prefix: str = ""  # the prefix of each text for families with named tasks (T5)
+    lines: bool = False  # whether its rows are lines of one running text
+    # pairs of a split (train, validation, test) and its name in the repository
     splits: Pairs = (("train", "train"), ("validation", "validation"), ("test", "test"))
     repo: str = ""
     revision: str = ""
     config: str = ""
-    bundled: str = ""
-    stand_in: str = ""
+    bundled: str = ""  # its folder under hftool/assets/data, for data that comes with hftool
+    stand_in: str = ""  # the bundled task that stands in when neither cache nor Hub has it
 
 
 GLUE = "nyu-mll/glue@bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c"

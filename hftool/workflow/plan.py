@@ -55,20 +55,14 @@ LEAST_MAX_LENGTH = 128  # tokens: texts in inference may be longer than those of
 
 @dataclass(frozen=True)
 class ResolvedInputs:
-    """The names of a config, resolved.
-
-    Attributes:
-        model_config: The transformers config of the model's folder.
-        data: The tables of the task.
-        sentences: The pooling of embeddings.
-    """
+    """The names of a config, resolved."""
 
     settings: Config
     head: str
     model_source: ModelSource
-    model_config: Any
-    data: TaskSource
-    sentences: SentenceSettings
+    model_config: Any  # the transformers config of the model's folder
+    data: TaskSource  # the tables of the task
+    sentences: SentenceSettings  # the pooling of embeddings
 
     def stand_ins(self) -> dict[str, str]:
         """The stand-ins: {"model": "minilm for bert", "data": "sst2-mini for sst2"}."""
@@ -78,23 +72,14 @@ class ResolvedInputs:
 
 @dataclass(frozen=True)
 class FinetuneJob:
-    """A run that is ready to start.
+    """A run that is ready to start."""
 
-    Attributes:
-        settings: Without open defaults.
-        found: The names of the config, resolved.
-        splits: The rows of each split, and the labels.
-        loaded: The model with its new head, its tokenizer and its head config.
-        encoded: The features of each split.
-        adapted: The low-rank adapters that are trained; None for full fine-tuning.
-    """
-
-    settings: Config
-    found: ResolvedInputs
-    splits: Splits
-    loaded: Loaded
-    encoded: Mapping[str, list[Feature]]
-    adapted: Any = None
+    settings: Config  # without open defaults
+    found: ResolvedInputs  # the names of the config, resolved
+    splits: Splits  # the rows of each split, and the labels
+    loaded: Loaded  # the model with its new head, its tokenizer and its head config
+    encoded: Mapping[str, list[Feature]]  # the features of each split
+    adapted: Any = None  # the low-rank adapters that are trained; None for full fine-tuning
 
 
 def make_settings(

@@ -31,10 +31,6 @@ WORD_STARTS = ("Ġ", "▁")  # a token that begins with one of these has a space
 class FillHead:
     """Masks tokens of a corpus in training, and fills in the masks of texts in inference.
 
-    Attributes:
-        for_inference: Whether rows are texts with masks; else they are a corpus.
-        top_k: The number of fills for each mask.
-
     Raises:
         UsageError: top_k is below 1.
     """
@@ -42,8 +38,8 @@ class FillHead:
     tokenizer: Any
     head_config: HeadConfig
     config: Any = None
-    for_inference: bool = False
-    top_k: int = 5
+    for_inference: bool = False  # whether rows are texts with masks; else they are a corpus
+    top_k: int = 5  # the number of fills for each mask
 
     numbers: ClassVar[bool] = False
     knobs: ClassVar[tuple[str, ...]] = ()

@@ -21,18 +21,14 @@ MAX_NEW_TOKENS = 64
 
 @dataclass(frozen=True)
 class GenerateHead:
-    """Generates text after a prompt.
-
-    Attributes:
-        settings: The sampling parameters; by default greedy decoding of at most the model's max_new_tokens.
-        ends: Whether an answer has the reason why each text ended.
-    """
+    """Generates text after a prompt."""
 
     tokenizer: Any
     head_config: HeadConfig
     config: Any = None
+    # the sampling parameters; by default greedy decoding of at most the model's max_new_tokens
     settings: SamplingParams | None = None
-    ends: bool = False
+    ends: bool = False  # whether an answer has the reason why each text ended
 
     numbers: ClassVar[bool] = False
     knobs: ClassVar[tuple[str, ...]] = ("max_new_tokens",)

@@ -27,27 +27,16 @@ from hftool.server.protocols.served_model import ServedModel, limits_info
 
 @dataclass(kw_only=True)
 class Service:
-    """The state of a server.
+    """The state of a server."""
 
-    Attributes:
-        models: By name; the first one answers /predict.
-        limits: Of requests and queues.
-        stats: The metrics.
-        keys: API keys; none: no key is needed.
-        hosts: Allowed names in the Host header; none: any.
-        release: Version of hftool.
-        started: Seconds since 1970.
-        stopping: Whether new requests are refused.
-    """
-
-    models: Mapping[str, ServedModel]
-    limits: Limits
-    stats: Stats
-    keys: Sequence[str] = ()
-    hosts: Sequence[str] = ()
-    release: str = ""
-    started: int = field(default_factory=lambda: int(time.time()))
-    stopping: bool = False
+    models: Mapping[str, ServedModel]  # by name; the first one answers /predict
+    limits: Limits  # of requests and queues
+    stats: Stats  # the metrics
+    keys: Sequence[str] = ()  # API keys; none: no key is needed
+    hosts: Sequence[str] = ()  # allowed names in the Host header; none: any
+    release: str = ""  # version of hftool
+    started: int = field(default_factory=lambda: int(time.time()))  # seconds since 1970
+    stopping: bool = False  # whether new requests are refused
 
     @property
     def ready(self) -> bool:

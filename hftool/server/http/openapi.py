@@ -43,19 +43,12 @@ def errors(*statuses: int, openai: bool = False) -> Responses:
 
 @dataclass(frozen=True)
 class Operation:
-    """An operation of the server.
+    """An operation of the server."""
 
-    Attributes:
-        path: Its path.
-        endpoint: Answers its requests.
-        method: GET also answers HEAD.
-        describe: Returns its part of the document; None leaves it out.
-    """
-
-    path: str
-    endpoint: Callable[[Request], Awaitable[Response]]
-    method: str = "GET"
-    describe: Callable[[], Mapping[str, Any]] | None = None
+    path: str  # its path
+    endpoint: Callable[[Request], Awaitable[Response]]  # answers its requests
+    method: str = "GET"  # GET also answers HEAD
+    describe: Callable[[], Mapping[str, Any]] | None = None  # returns its part of the document; None leaves it out
 
     def route(self) -> Route:
         """The route of Starlette."""
