@@ -125,29 +125,16 @@ def ask(
     texts: list[str] | None,
     common: Common,
     *,
-    head: str | None,
-    pair: str | None = None,
-    line: Callable[[str, Answer | None, Any], str] = answer_line,
-    options: Mapping[str, Any] | None = None,
-    top_k: int | None = None,
-    adapt: Callable[[Any], Any] = lambda loaded: loaded,
-    document: Callable[[Answer], Answer] = lambda answer: answer,
-    blanks: bool = False,
+    head: str | None,  # None for the model's own, which is then named on stderr
+    pair: str | None = None,  # the second text of each
+    line: Callable[[str, Answer | None, Any], str] = answer_line,  # of a text, its answer (None if it is empty) and the model
+    options: Mapping[str, Any] | None = None,  # fields of the head
+    top_k: int | None = None,  # labels of a row, for --file
+    adapt: Callable[[Any], Any] = lambda loaded: loaded,  # changes the loaded model, such as its prefix
+    document: Callable[[Answer], Answer] = lambda answer: answer,  # the form of an answer in --json
+    blanks: bool = False,  # whether an empty text is answered; otherwise its line is empty
 ) -> None:
-    """Answer texts, the lines of stdin, or each row of a file, and print the answers.
-
-    Args:
-        texts: The texts of the command line; without any, the lines of stdin.
-        common: The options of all inference verbs.
-        head: The head; None for the model's own, which is then named on stderr.
-        pair: The second text of each.
-        line: Text, answer (None for an empty text) and model -> the printed line.
-        options: Fields of the head.
-        top_k: The number of labels of a row, for --file.
-        adapt: Changes the loaded model, such as its prefix.
-        document: An answer -> its form in --json.
-        blanks: Whether an empty text is answered; otherwise its line is empty.
-    """
+    """Answer texts, the lines of stdin, or each row of a file, and print the answers."""
     go_offline(common.offline)
     if common.file is not None:
         return _ask_file(texts, common, head=head, options=options, top_k=top_k, adapt=adapt)

@@ -148,21 +148,15 @@ def reads_columns(*short: str) -> Callable[[Command], Command]:
 
 def extend_signature(
     command: Command,
-    added: Mapping[str, tuple[Any, Any]],
+    added: Mapping[
+        str, tuple[Any, Any]
+    ],  # name -> annotation, default; `model` becomes the first argument, after a typer.Context
     name: str,
     gather: Callable[[dict[str, Any]], Any],
     *,
-    after: str = "",
+    after: str = "",  # the parameter that they follow; by default they are the last
 ) -> Command:
-    """Add parameters to a command.
-
-    Args:
-        command: Its parameter `name`, where it has one, receives the value that `gather` makes of the added ones.
-        added: Name -> annotation and default. `model` becomes the first argument, after a typer.Context.
-        name: The parameter of the command that stands for the added ones.
-        gather: Their values -> the value of that parameter.
-        after: The parameter that they follow; by default they are the last.
-    """
+    """Add parameters to a command, where it has a parameter `name` as one value that `gather` makes of theirs."""
     own = inspect.signature(command, eval_str=True).parameters
 
     def wrapped(**values: Any) -> None:

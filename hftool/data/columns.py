@@ -78,8 +78,9 @@ def check_roles(given: Mapping[str, str]) -> None:
         if role not in ROLES:
             raise UsageError(f"unknown role '{role}'", did_you_mean(role, ROLES, otherwise="Roles: " + ", ".join(ROLES)))
         if not isinstance(column, str):
-            what = f"the role '{role}' takes the name of one column, not {column!r}"
-            raise UsageError(what, "Join columns in the file first")
+            raise UsageError(
+                f"the role '{role}' takes the name of one column, not {column!r}", "Join columns in the file first"
+            )
 
 
 def _check_given(given: Mapping[str, str], row_schemas: Sequence[RowSchema], columns: Sequence[str], path: str) -> None:

@@ -67,13 +67,7 @@ class WorkerPair:
 
 
 class Batcher:
-    """Answers the rows of any number of requests with one model.
-
-    Attributes:
-        fatal: Why the model is given up for good, else None.
-        fatal_class: The class of that error.
-        on_fatal: Called with the reason, in a thread of the batcher.
-    """
+    """Answers the rows of any number of requests with one model."""
 
     def __init__(self, make: Callable[[Mapping[str, Any]], Predictor], limits: Limits, stats: Stats, *, name: str = "") -> None:
         """Create a batcher; `start` starts it.
@@ -98,9 +92,9 @@ class Batcher:
         self._stopping = threading.Event()
         self._start_cost = START_COST
         self._label = f"model '{name}'" if name else "the model"
-        self.fatal: str | None = None
-        self.fatal_class: type[HftoolError] = HftoolError
-        self.on_fatal: Callable[[str], None] | None = None
+        self.fatal: str | None = None  # why the model is given up for good
+        self.fatal_class: type[HftoolError] = HftoolError  # of that error
+        self.on_fatal: Callable[[str], None] | None = None  # called with the reason, in a thread of the batcher
 
     def start(self) -> None:
         """Start the threads and return. The model is ready after the warm-up, with a short and a very long row."""
