@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hftool.errors import ConfigError, HftoolError, InputMissing, UsageError, brief, did_you_mean
+from hftool.errors import ConfigError, HftoolError, InputMissing, UsageError, brief, did_you_mean, plain_number
 
 Value = int | float | str | bool | None
 
@@ -36,13 +36,8 @@ class Knob:
             return "true or false"
         noun = {int: "a whole number", float: "a number", str: "a text"}[self.kind]
         if self.least > -math.inf and self.most < math.inf:
-            return f"{noun} from {_plain_number(self.least)} to {_plain_number(self.most)}"
-        return f"{noun} of at least {_plain_number(self.least)}" if self.least > -math.inf else noun
-
-
-def _plain_number(value: float) -> str:
-    """A number without an exponent: 4294967295, not 4.29497e+09."""
-    return str(int(value)) if float(value).is_integer() else f"{value:g}"
+            return f"{noun} from {plain_number(self.least)} to {plain_number(self.most)}"
+        return f"{noun} of at least {plain_number(self.least)}" if self.least > -math.inf else noun
 
 
 def knob(default: Value, help: str, *, kind: type | None = None, **bounds: Any) -> Any:

@@ -31,25 +31,16 @@ class Want:
 
 @dataclass(frozen=True)
 class Fetched:
-    """A model or data set that is available locally.
+    """A model or data set that is available locally."""
 
-    Attributes:
-        word: The name as given.
-        kind: model or dataset.
-        repo: The repository on the Hub; empty for what did not come from it, as is `revision`.
-        already: Whether it was in the cache before.
-        size: In bytes.
-        message: Why nothing was fetched.
-    """
-
-    word: str
-    kind: str
-    repo: str = ""
+    word: str  # the name as given
+    kind: str  # model or dataset
+    repo: str = ""  # the repository on the Hub; empty for what did not come from it, as is `revision`
     revision: str = ""
     folder: Path | None = None
-    already: bool = True
-    size: int = 0
-    message: str = ""
+    already: bool = True  # whether it was in the cache before
+    size: int = 0  # in bytes
+    message: str = ""  # why nothing was fetched
 
 
 def prefetch(model: str, tasks: Sequence[str] = (), *, lock: str | Path | None = None, offline: bool = False) -> list[Fetched]:

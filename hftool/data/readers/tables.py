@@ -289,7 +289,7 @@ def read_hub_folder(folder: Path, name: str, splits: Iterable[str], *, config: s
         raise
     except Exception as error:  # a dozen classes, most of them from datasets
         raise DataError(f"the data set {name} cannot be read: {brief(error, 300)}") from error
-    return {split: _table_of(loaded[split], f"{name}:{split}", split) for split in splits if split in loaded}
+    return {split: dataset_table(loaded[split], f"{name}:{split}", split) for split in splits if split in loaded}
 
 
 def _check_readme(folder: Path, name: str) -> None:
@@ -312,11 +312,10 @@ def _check_readme(folder: Path, name: str) -> None:
             raise Refused(what, "Download that file yourself if you trust it, and name it with --train FILE")
 
 
-def _table_of(data: Any, path: str, split: str) -> Table:
-    import datasets
-
+def dataset_table(data: Any, path: str, split: str) -> Table:
+    """A datasets.Dataset as a table, with its class names."""
     kinds = {key: getattr(kind, "feature", kind) for key, kind in data.features.items()}  # of a list: its item
-    names = {key: tuple(kind.names) for key, kind in kinds.items() if isinstance(kind, datasets.ClassLabel)}
+    names = {key: tuple(kind.names) for key, kind in kinds.items() if hasattr(kind, "names")}
     rows = data.with_format("arrow")[:].to_pylist()  # undecoded: an image could be a URL
     return Table(split, path, tuple(data.column_names), rows, list(range(1, len(rows) + 1)), [], names)
 
