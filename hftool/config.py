@@ -291,12 +291,8 @@ def dump_config(config: Config) -> str:
     """The config as YAML, which `read_config` reads back unchanged."""
     import yaml
 
-    values = {key: _plain(value) for key, value in dataclasses.asdict(config).items()}
+    values = {key: list(value) if isinstance(value, tuple) else value for key, value in dataclasses.asdict(config).items()}
     return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
 
 
 def make_config(*layers: Mapping[str, Any]) -> Config:

@@ -67,14 +67,7 @@ def check_folder(folder: Path, *, weights: bool = True) -> None:
             _check_config(folder / name)
     _check_templates(folder)
     for path in sorted(folder.glob("*.safetensors.index.json")):
-        names = read_document(path).get("weight_map")
-        if not isinstance(names, dict):
-            raise DataError(f"'{path}' is damaged: it has no weight_map")
-        for name in sorted({str(name) for name in names.values()}):
-            if not name.endswith(".safetensors") or "/" in name or "\\" in name:
-                raise Refused(f"'{path}' names '{name}', which is no safetensors file of its folder", CONVERT)
-            if not (path.parent / name).is_file():
-                raise DataError(f"'{path}' names '{name}', which is missing", "Copy all shards of the model")
+        _check_index(path)
     if weights and is_export(folder):
         check_export(folder)
     elif weights:
@@ -136,6 +129,18 @@ def _check_templates(folder: Path) -> None:
 def _texts(value: Any) -> list[Any]:
     """A template, or the templates of a list or a mapping."""
     return value if isinstance(value, list) else _values(value)
+
+
+def _check_index(path: Path) -> None:
+    """Check that the shard index names only safetensors files of its folder: transformers unpickles any other file."""
+    names = read_document(path).get("weight_map")
+    if not isinstance(names, dict):
+        raise DataError(f"'{path}' is damaged: it has no weight_map")
+    for name in sorted({str(name) for name in names.values()}):
+        if not name.endswith(".safetensors") or "/" in name or "\\" in name:
+            raise Refused(f"'{path}' names '{name}', which is no safetensors file of its folder", CONVERT)
+        if not (path.parent / name).is_file():
+            raise DataError(f"'{path}' names '{name}', which is missing", "Copy all shards of the model")
 
 
 def _entries(root: Any) -> Iterator[tuple[str, Any]]:

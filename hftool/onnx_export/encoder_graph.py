@@ -26,6 +26,8 @@ def write_graph(model: Any, sample: Batch, outputs: Sequence[str], folder: Path)
         ConfigError: The exporter cannot trace the model.
         OSError: A file cannot be written.
     """
+    from onnx_ir.passes.common import RemoveUnusedNodesPass
+
     use_cache = getattr(model.config, "use_cache", None)
     model.config.use_cache = False  # an unused cache would become an output
     shapes = {name: dict.fromkeys(range(values.ndim), torch.export.Dim.DYNAMIC) for name, values in sample.items()}
@@ -34,9 +36,7 @@ def write_graph(model: Any, sample: Batch, outputs: Sequence[str], folder: Path)
             program = trace(model, sample, shapes)
     finally:
         model.config.use_cache = use_cache
-    # other outputs, such as BERT's pooler, go, and the weights that only they need
-    from onnx_ir.passes.common import RemoveUnusedNodesPass
-
+    # the other outputs, such as BERT's pooler, are removed with the weights that only they need
     kept = [value for value in program.graph.outputs if value.name in outputs]
     if len(kept) != len(outputs):
         found = ", ".join(str(value.name) for value in program.graph.outputs)

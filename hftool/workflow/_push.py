@@ -62,16 +62,14 @@ def push(folder: Model, repo: str, *, public: bool = False, dry_run: bool = Fals
     sums = {**verify_checksums(model), SUMS: sha256(model / SUMS)}
     check_folder(model)
     files = [Sent(name, (model / name).stat().st_size, digest) for name, digest in sums.items()]
-    # they become readable by others
     head_config = read_head_config(model)
-    named = (
-        [word for word in (head_config.base, head_config.task) if Path(word).is_absolute()] if head_config is not None else []
-    )
-    if named:
+    words = (head_config.base, head_config.task) if head_config is not None else ()
+    named = [word for word in words if Path(word).is_absolute()]
+    if named:  # they become readable by others
         notice(progress, f"hftool.json names paths of this machine, which are uploaded: {', '.join(named)}")
     if dry_run:
         return Push(repo, files)
-    task = getattr(read_head_config(model), "task", "") or "model"
+    task = (head_config.task if head_config is not None else "") or "model"
     sent = hub.push(repo, {file.name: model / file.name for file in files}, public=public, message=f"hftool: {task}")
     done = Push(repo, files, sent.url, sent.revision)
     if run is not None:

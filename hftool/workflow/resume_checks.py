@@ -34,9 +34,7 @@ def check_same(recorded: Config, wanted: Config, run: Path) -> None:
             continue  # each of several processes has a GPU; their number is checked elsewhere
         if name == "columns":
             was = {role: was.get(role) for role in now}
-        if name in SOURCES and (
-            absolute_path(now) in (was, absolute_path(was), str(was).partition("@")[0]) or _is_same(was, now)
-        ):
+        if name in SOURCES and _is_same_source(was, now):
             continue
         if was != now:
             found.append(f"{name} was {_word(was)}, now {_word(now)}")
@@ -100,6 +98,11 @@ def absolute_path(word: str | None) -> str | None:
 def _exists(path: str) -> bool:
     """Whether there is such a file or folder, or any shard of a split such as train-*-of-00002.parquet."""
     return any(part.exists() for part in shard_files(Path(path).expanduser()))
+
+
+def _is_same_source(was: str | None, now: str | None) -> bool:
+    """Whether a recorded name and the one given now are the same: a path, or a model of the Hub without its revision."""
+    return absolute_path(now) in (was, absolute_path(was), str(was).partition("@")[0]) or _is_same(was, now)
 
 
 def _is_same(was: str | None, now: str | None) -> bool:
