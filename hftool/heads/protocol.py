@@ -45,7 +45,7 @@ class Metrics:
     higher_is_better: bool  # for the metrics that are not in LOWER_IS_BETTER
     report: str  # the kind of report, as in `registry.heads.HeadSpec.reports`
     answers: bool = True  # whether answers are needed, or the loss is enough
-    language: str = ""  # Two-letter code of the generated texts, where the data has one
+    language: str = ""  # two-letter code of the generated texts, where the data has one
 
     @property
     def best(self) -> str:

@@ -89,14 +89,12 @@ def _requirements() -> list[tuple[str, Any]]:
     """(extra or "", requirement) for each dependency of hftool and its extras."""
     from packaging.requirements import Requirement
 
-    rows = []
-    for text in requires(DISTRIBUTION) or []:
-        row = Requirement(text)
-        for extra in ("", *EXTRAS):
-            if row.marker is None or row.marker.evaluate({"extra": extra}):
-                rows.append((extra, row))
-                break
-    return [(extra, row) for extra, row in rows if row.name != DISTRIBUTION]
+    found = []
+    for row in map(Requirement, requires(DISTRIBUTION) or []):
+        extras = (extra for extra in ("", *EXTRAS) if row.marker is None or row.marker.evaluate({"extra": extra}))
+        if row.name != DISTRIBUTION and (first := next(extras, None)) is not None:
+            found.append((first, row))
+    return found
 
 
 def _installed(name: str) -> str:
