@@ -71,10 +71,7 @@ class HeadConfig:
 
 
 def read_head_config(folder: Path) -> HeadConfig | None:
-    """Read the hftool.json of a model folder.
-
-    Returns:
-        The head config, or None when there is no hftool.json.
+    """Read the hftool.json of a model folder; None when there is none.
 
     Raises:
         ConfigError: It has keys of another version of hftool, or no head.

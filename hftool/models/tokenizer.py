@@ -36,10 +36,9 @@ PROBES = (
 
 
 def load_tokenizer(folder: Path, config: Any) -> Any:
-    """Load the tokenizer of a folder, without the padding and truncation stored in its file, and with a pad token.
+    """Load the tokenizer of a folder, with the ids of tokenizer.json if there is one, and with a pad token.
 
-    Returns:
-        A transformers tokenizer, with the ids of tokenizer.json if there is one.
+    Padding and truncation that its file stores are left out.
 
     Raises:
         InputMissing: There is no tokenizer.

@@ -14,13 +14,10 @@ AXES = ("batch", "tokens")
 
 
 def write_graph(model: Any, sample: Batch, outputs: Sequence[str], folder: Path) -> dict[str, str]:
-    """Write `model.onnx` and its weights, of a model in eval mode on the CPU with fp32 weights, into an existing folder.
+    """Write `model.onnx` and its weights, of a model in eval mode on the CPU in fp32, into a folder -> {"model": file name}.
 
     `sample` has inputs (B, T) with B, T >= 2 and padding in a row; the graph takes these inputs with any B and T, and keeps the
     named outputs of the model.
-
-    Returns:
-        {"model": file name}.
 
     Raises:
         ConfigError: The exporter cannot trace the model.

@@ -56,10 +56,7 @@ class ExportJob:
 
 
 def export(job: ExportJob, folder: Path, *, quantize: str | None = None) -> dict[str, Any]:
-    """Write graphs, tokenizer, config, model card, checksums and export.json into an existing folder; `quantize` may be "int8".
-
-    Returns:
-        The content of export.json.
+    """Write graphs, tokenizer, config, model card, checksums and export.json into a folder -> the content of export.json.
 
     Raises:
         DataError: The graphs do not answer as the model does.

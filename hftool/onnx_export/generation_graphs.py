@@ -40,10 +40,9 @@ State = list[dict[str, torch.Tensor]]  # key and value (N, heads, P, D) of each 
 
 
 def write_graphs(model: Any, folder: Path) -> dict[str, str]:
-    """Write the graphs of a decoder or an encoder-decoder, in eval mode on the CPU with fp32 weights, into an existing folder.
+    """Write the graphs of a decoder or an encoder-decoder, in eval mode on the CPU in fp32, into a folder.
 
-    Returns:
-        File name by graph name: "decoder" and, of an encoder-decoder, "encoder".
+    The names of the files are returned by that of the graph: "decoder" and, of an encoder-decoder, "encoder".
 
     Raises:
         UsageError: The model's cache is something other than all keys and values.

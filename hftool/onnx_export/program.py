@@ -77,13 +77,10 @@ def name_axes(program: Any, names: Mapping[str, str]) -> None:
 
 
 def save_graphs(programs: Mapping[str, Any], folder: Path) -> dict[str, str]:
-    """Write programs (onnx_ir.Model by name) into a folder with one shared file of weights, which stores each tensor once.
+    """Write programs (onnx_ir.Model by name) and one shared file of weights into a folder -> file name by program name.
 
-    The programs read their weights from that file afterwards. The exporter's notes on each node are dropped, since they hold
-    paths of this machine.
-
-    Returns:
-        File name by program name.
+    Each tensor is stored once, and the programs read their weights from that file afterwards. The exporter's notes on each node
+    are dropped, since they hold paths of this machine.
     """
     import onnx_ir
     from onnx_ir.passes.common import ClearMetadataAndDocStringPass
@@ -114,14 +111,11 @@ def save_graphs(programs: Mapping[str, Any], folder: Path) -> dict[str, str]:
 
 
 def fold_transposes(program: Any, *, tied: bool = False) -> int:
-    """Store weights of an onnx_ir.Model transposed if the graph only reads them so.
+    """Store weights of an onnx_ir.Model transposed if the graph only reads them so -> the number of folded transposes.
 
     The exporter's optimizer leaves large ones alone; they would be transposed at each load, and never be quantized, since only
     a product with an initializer is. `tied`: also fold weights that the graph reads both ways, such as tied embeddings, which
     are then stored twice.
-
-    Returns:
-        The number of folded transposes.
     """
     import numpy as np
     import onnx_ir

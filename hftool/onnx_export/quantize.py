@@ -18,8 +18,7 @@ TABLES = frozenset({"DequantizeLinear"})  # follows a quantized embedding table,
 def quantize_graphs(folder: Path, graphs: Mapping[str, str]) -> dict[str, int]:
     """Quantize the graphs (file by name) of a folder in place: weights per column, activations at run time.
 
-    Returns:
-        How many matrix products ("products") and embedding tables ("tables") were converted.
+    The numbers of converted matrix products ("products") and embedding tables ("tables") are returned.
 
     Raises:
         DataError: No product of a graph was converted.

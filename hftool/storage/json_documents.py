@@ -64,10 +64,7 @@ def open_plain(path: Path) -> Iterator[io.BufferedReader]:
 
 
 def read_document(path: Path, schema: Schema = OBJECT) -> Any:
-    """Read a JSON file that fits a schema, by default any object.
-
-    Returns:
-        The document: a dict, unless the schema allows other types.
+    """Read a JSON file that fits a schema, by default any object: a dict, unless the schema allows other types.
 
     Raises:
         InputMissing: There is no such file, or it may not be read.

@@ -168,13 +168,10 @@ class CheckpointManager:
             return 0
 
     def newest(self, notice: Callable[[str], None]) -> Path | None:
-        """The newest checkpoint that is intact together with the best one that it names.
+        """The newest checkpoint that is intact together with the best one that it names; None if there is no checkpoint.
 
         Damaged ones are renamed, so that they are not tried again, and so are intact ones of later steps: rotation would keep
         them as the newest. `notice` is called with a sentence for each damaged one.
-
-        Returns:
-            Its folder; None if there is no checkpoint.
 
         Raises:
             DataError: None of them is usable; all are left unchanged.

@@ -42,12 +42,9 @@ def wanted_processes(given: int | None, device: str, existing: Run | None = None
 
 
 def launch(arguments: Sequence[str], *, processes: int, max_restarts: int, grace: float = 30.0) -> int:
-    """Run `hftool ARGUMENTS` in several processes on this machine and wait for them.
+    """Run `hftool ARGUMENTS` in several processes on this machine -> the exit code of the first.
 
     All are restarted from the newest checkpoint after one has crashed, and have `grace` seconds to save after a signal.
-
-    Returns:
-        The exit code of the first process.
     """
     import torch.distributed.run as agent
     from torch.distributed.elastic.multiprocessing import SignalException

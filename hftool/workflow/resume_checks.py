@@ -44,13 +44,11 @@ def check_same(recorded: Config, wanted: Config, run: Path) -> None:
 
 
 def relocate(recorded: Config, given: Config, manifest: Mapping[str, Any], run: Path, progress: Progress) -> Config:
-    """The recorded settings of a run whose files may have moved, which is resumed with the given ones.
+    """The recorded settings of a run whose files may have moved, each path as it is now.
 
-    A missing path is replaced by the one that is given now, or by the one at the same relative position to the run folder; in a
-    copy of the whole tree the given one replaces it, too. Each is a notice. `check_unchanged` then compares the contents.
-
-    Returns:
-        The recorded settings, each path as it is now.
+    A missing path is replaced by the one that the run is resumed with, or by the one at the same relative position to the run
+    folder; in a copy of the whole tree the given one replaces it, too. Each is a notice. `check_unchanged` then compares the
+    contents.
     """
     changes: dict[str, str] = {}
     for name in SOURCES:
