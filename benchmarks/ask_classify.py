@@ -2,8 +2,8 @@
 
     python benchmarks/ask_classify.py RUN TEXTS.tsv [--rounds 5] [--against pipeline openvino] [--out results/ask_classify.json]
 
-RUN is a fine-tuned BERT or RoBERTa classifier; the texts stand in the first column of a table with a header. The arms take turns,
-and the time of each includes its tokenization:
+RUN is a fine-tuned BERT or RoBERTa classifier; the texts stand in the first column of a table with a header. The arms
+take turns, and the time of each includes its tokenization:
 
 hftool       what every verb and the server run by default
 fp32         the same with --precision fp32

@@ -19,38 +19,13 @@ if TYPE_CHECKING:
     from hftool.sampling import SamplingParams
 
     # fmt: off
+    # isort: off
     from hftool.workflow import (
-        Report,
-        Result,
-        Tokens,
-        answer,
-        classify,
-        copy,
-        deploy,
-        doctor,
-        embed,
-        evaluate,
-        export,
-        fill,
-        finetune,
-        generate,
-        infer,
-        info,
-        load,
-        predict,
-        prefetch,
-        prepare_training,
-        push,
-        resume,
-        save,
-        serve,
-        similar,
-        summarize,
-        tag,
-        tokenize,
-        translate,
-        verify,
+        Report, Result, Tokens, answer, classify, copy, deploy, doctor, embed, evaluate, export, fill, finetune, generate,
+        infer, info, load, predict, prefetch, prepare_training, push, resume, save, serve, similar, summarize, tag, tokenize,
+        translate, verify,
     )
+    # isort: on
     # fmt: on
 
 DISTRIBUTION = "hftool-recipes"  # on the package index `hftool` is another project

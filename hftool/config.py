@@ -11,30 +11,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hftool.errors import ConfigError, HftoolError, InputMissing, UsageError, brief, did_you_mean
+from hftool.errors import ConfigError, HftoolError, InputMissing, UsageError, brief, did_you_mean, plain_number
 
 Value = int | float | str | bool | None
 
 
 @dataclass(frozen=True)
 class Knob:
-    """The type and range of one setting.
+    """The type and range of one setting."""
 
-    Args:
-        kind: int, float, str or bool.
-        least, most: The range, inclusive.
-        choices: The allowed texts; empty for any.
-        optional: Whether None is allowed.
-        verbatim: Whether leading and trailing white space is kept.
-    """
-
-    kind: type
+    kind: type  # int, float, str or bool
     help: str
-    least: float = -math.inf
+    least: float = -math.inf  # least, most: the range, inclusive
     most: float = math.inf
-    choices: tuple[str, ...] = ()
-    optional: bool = False
-    verbatim: bool = False
+    choices: tuple[str, ...] = ()  # the allowed texts; empty for any
+    optional: bool = False  # whether None is allowed
+    verbatim: bool = False  # whether leading and trailing white space is kept
 
     def range_text(self) -> str:
         """The allowed values, for help texts and errors."""
@@ -44,28 +36,13 @@ class Knob:
             return "true or false"
         noun = {int: "a whole number", float: "a number", str: "a text"}[self.kind]
         if self.least > -math.inf and self.most < math.inf:
-            return f"{noun} from {_plain_number(self.least)} to {_plain_number(self.most)}"
-        return f"{noun} of at least {_plain_number(self.least)}" if self.least > -math.inf else noun
+            return f"{noun} from {plain_number(self.least)} to {plain_number(self.most)}"
+        return f"{noun} of at least {plain_number(self.least)}" if self.least > -math.inf else noun
 
 
-def _plain_number(value: float) -> str:
-    """A number without an exponent: 4294967295, not 4.29497e+09."""
-    return str(int(value)) if float(value).is_integer() else f"{value:g}"
-
-
-def knob(
-    default: Value,
-    help: str,
-    *,
-    kind: type | None = None,
-    least: float = -math.inf,
-    most: float = math.inf,
-    choices: tuple[str, ...] = (),
-    verbatim: bool = False,
-) -> Any:
-    """A dataclass field with a Knob in its metadata; `kind` is needed where the default is None."""
-    optional, kind = default is None, kind or type(default)
-    row = Knob(kind, help, least=least, most=most, choices=choices, optional=optional, verbatim=verbatim)
+def knob(default: Value, help: str, *, kind: type | None = None, **bounds: Any) -> Any:
+    """A dataclass field with a Knob in its metadata, `bounds` among its fields; a default of None needs the `kind`."""
+    row = Knob(kind or type(default), help, optional=default is None, **bounds)
     return field(default=default, metadata={"knob": row})
 
 
@@ -314,12 +291,8 @@ def dump_config(config: Config) -> str:
     """The config as YAML, which `read_config` reads back unchanged."""
     import yaml
 
-    values = {key: _plain(value) for key, value in dataclasses.asdict(config).items()}
+    values = {key: list(value) if isinstance(value, tuple) else value for key, value in dataclasses.asdict(config).items()}
     return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
 
 
 def make_config(*layers: Mapping[str, Any]) -> Config:

@@ -159,3 +159,8 @@ def listing(names: Iterable[object], *, most: int = 12) -> str:
     shown = [f"'{name}'" for name in names]
     more = f" and {len(shown) - most} more" if len(shown) > most else ""
     return ", ".join(shown[:most]) + more
+
+
+def plain_number(value: float) -> str:
+    """A number without an exponent, for an error message: 4294967295, not 4.29497e+09."""
+    return str(int(value)) if float(value).is_integer() else f"{value:g}"

@@ -282,13 +282,9 @@ def _get(url: str) -> tuple[int, bytes]:
 
 
 def push(repo: str, files: Mapping[str, Path], *, public: bool, message: str) -> Pushed:
-    """Upload files to a model repository in one commit; its other files stay, and a missing repository is created.
+    """Upload files, by their names in the repository, in one commit; other files stay, and a missing repository is created.
 
-    Args:
-        repo: owner/name.
-        files: Name in the repository to local file.
-        public: Whether a new repository is public, and whether an existing one may be.
-        message: The message of the commit.
+    `public`: whether a new repository is public, and whether an existing one may be.
 
     Raises:
         UsageError: Not a repository id, or the repository is public without `public`.
@@ -350,7 +346,6 @@ def _repo_exists(repo: str, *, public: bool) -> bool:
     if who != 200 or status not in (200, 401, 403, 404):
         raise HubUnreachable(f"the Hub answered HTTP {max(who, status)} for {repo}", "Try again later")
     if not private and not public:
-        raise UsageError(
-            f"{repo} is there already and is public", "If the model may be, add --public; else choose another name"
-        )
+        what = f"{repo} is there already and is public"
+        raise UsageError(what, "If the model may be, add --public; else choose another name")
     return status == 200

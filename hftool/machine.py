@@ -177,9 +177,7 @@ def choose_precision(wish: str, device: str, safe_dtypes: tuple[str, ...]) -> st
 def speeds(device: str, seconds: float = PRODUCT) -> dict[str, float | None]:
     """The speed of matrix products in GFLOPS, for fp32, bf16 and fp16; None where the device does not support them.
 
-    Args:
-        device: The torch device.
-        seconds: The time for each of the three. Other work on the machine lowers the result.
+    Each is timed for so many seconds; other work on the machine lowers the result.
     """
     return {name: _product_speed(device, dtype, seconds) for name, dtype in DTYPES.items()}
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from hftool.errors import UsageError, did_you_mean
+from hftool.errors import UsageError, did_you_mean, plain_number
 
 T = TypeVar("T")
 KINDS = {int: "a whole number", float: "a number"}
@@ -30,7 +30,7 @@ class Range:
         """The allowed values in words, such as "a whole number from 1 to 1000"."""
         if self.above:
             return f"{KINDS[self.kind]} over {self.least:g} and at most {self.most:g}"
-        return f"{KINDS[self.kind]} from {_plain(self.least)} to {_plain(self.most)}"
+        return f"{KINDS[self.kind]} from {plain_number(self.least)} to {plain_number(self.most)}"
 
     def check(self, name: str, value: Any) -> Any:
         """Return the value, or raise UsageError that calls the parameter `name`."""
@@ -51,10 +51,6 @@ class Range:
 
     def _holds(self, value: float) -> bool:
         return self.least <= value <= self.most and not (self.above and value == self.least)
-
-
-def _plain(value: float) -> str:
-    return str(int(value)) if float(value).is_integer() else f"{value:g}"
 
 
 def _param(default: float, help: str, *, least: float, most: float, above: bool = False) -> Any:

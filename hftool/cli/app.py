@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import importlib
 import io
 import os
 import signal
@@ -15,35 +16,6 @@ from hftool import DISTRIBUTION
 from hftool.cli.help import Page, Tour
 from hftool.cli.options import with_lock
 from hftool.cli.progress import print_json
-from hftool.cli.verbs import (
-    answer,
-    classify,
-    copy,
-    deploy,
-    doctor,
-    embed,
-    evaluate,
-    export,
-    fill,
-    finetune,
-    generate,
-    infer,
-    info,
-    models,
-    predict,
-    prefetch,
-    push,
-    resume,
-    save,
-    serve,
-    similar,
-    summarize,
-    tag,
-    tasks,
-    tokenize,
-    translate,
-    verify,
-)
 from hftool.config import TRAINER_NAMES
 from hftool.errors import (
     HftoolError,
@@ -102,11 +74,13 @@ def root(
         typer.echo(TOUR, nl=False)
 
 
-VERBS = (
-    *(finetune, resume, evaluate, predict, infer, classify, tag, answer, summarize, translate, generate, fill, embed, similar),
-    *(tokenize, info, models, tasks, copy, export, serve, deploy, save, verify, push, prefetch, doctor),
+NAMES = (  # in the order of the help page
+    "finetune resume evaluate predict infer classify tag answer summarize translate generate fill embed similar"
+    " tokenize info models tasks copy export serve deploy save verify push prefetch doctor"
 )
-for _verb in VERBS:
+VERBS = NAMES.split()
+for _name in VERBS:
+    _verb = importlib.import_module(f"hftool.cli.verbs.{_name}")
     app.command(name=_verb.NAME, cls=Page)(with_lock(_verb.command))
 
 
@@ -199,9 +173,8 @@ def _unknown_option(option: str, context: Any, verb: str, words: Sequence[str]) 
     """The error for an unknown option; for a verb that takes texts, '-5 degrees' is more likely a text."""
     if not option.startswith("--") and any(param.name in ("texts", "first") for param in context.command.params):
         text = next((word for word in words if word.startswith("-") and option[1:] in word), option)
-        return UsageError(
-            f"unknown option '{option}'", f"A text that begins with - goes after --: hftool {verb} MODEL -- '{text}'"
-        )
+        what = f"unknown option '{option}'"
+        return UsageError(what, f"A text that begins with - goes after --: hftool {verb} MODEL -- '{text}'")
     names = [name.lstrip("-") for param in context.command.get_params(context) for name in param.opts if name[:2] == "--"]
     typed = option.lstrip("-")
     ours = TRAINER_NAMES.get(typed.replace("-", "_"), typed).replace("_", "-")

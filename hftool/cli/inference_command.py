@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hftool.cli.help import DATA, GENERATION
+from hftool.cli.help import GENERATION
 from hftool.cli.offline import go_offline
 from hftool.cli.options import (
     SHARED,
@@ -22,7 +22,9 @@ from hftool.cli.options import (
     column_mapping,
     extend_signature,
     fields_of,
+    of_data,
     on_terminal,
+    option,
     texts_or_stdin,
 )
 from hftool.cli.progress import print_json
@@ -33,16 +35,13 @@ from hftool.registry.heads import head_spec
 from hftool.sampling import RANGES, SamplingParams
 
 Answer = dict[str, Any]
-File = Annotated[
-    str | None, typer.Option("--file", metavar="FILE", help="Run on each row of this file instead.", rich_help_panel=DATA)
-]
+File = Annotated[str | None, of_data("--file", "FILE", "Run on each row of this file instead.")]
 Out = Annotated[
     str | None,
-    typer.Option(
+    of_data(
         "--out",
-        metavar="FILE",
-        help="Output file for the rows of --file with their answers: .csv .tsv .jsonl .parquet; or .npy for vectors.",
-        rich_help_panel=DATA,
+        "FILE",
+        "Output file for the rows of --file with their answers: .csv .tsv .jsonl .parquet; or .npy for vectors.",
     ),
 ]
 COMMON: dict[str, tuple[Any, Any]] = {
@@ -64,25 +63,16 @@ WITHOUT_DEFAULT = (*METAVARS, "length_penalty")  # their defaults depend on the 
 
 def _flag(name: str) -> Any:
     """A sampling parameter as an option of the command line."""
-    row, option = RANGES[name], FLAGS.get(name, "--" + name.replace("_", "-"))
-    default = "" if name in WITHOUT_DEFAULT else f"  [default: {getattr(SamplingParams, name)}]"
-    return Annotated[
-        Any,
-        typer.Option(
-            option,
-            metavar=METAVARS.get(name, "N"),
-            parser=lambda text: row.parse(option, text),
-            help=row.help + default,
-            rich_help_panel=GENERATION,
-        ),
-    ]
+    row, flag = RANGES[name], FLAGS.get(name, "--" + name.replace("_", "-"))
+    text = row.help + ("" if name in WITHOUT_DEFAULT else f"  [default: {getattr(SamplingParams, name)}]")
+    metavar = METAVARS.get(name, "N")
+    return Annotated[Any, option(flag, metavar, text, parser=lambda raw: row.parse(flag, raw), rich_help_panel=GENERATION)]
 
 
 SAMPLING: dict[str, Any] = {
     **{name: _flag(name) for name in RANGES if name != "length_penalty"},
     "stop": Annotated[
-        list[str] | None,
-        typer.Option("--stop", metavar="TEXT", help="End before this text; may be repeated.", rich_help_panel=GENERATION),
+        list[str] | None, option("--stop", "TEXT", "End before this text; may be repeated.", rich_help_panel=GENERATION)
     ],
 }
 
@@ -138,29 +128,16 @@ def ask(
     texts: list[str] | None,
     common: Common,
     *,
-    head: str | None,
-    pair: str | None = None,
-    line: Callable[[str, Answer | None, Any], str] = answer_line,
-    options: Mapping[str, Any] | None = None,
-    top_k: int | None = None,
-    adapt: Callable[[Any], Any] = lambda loaded: loaded,
-    document: Callable[[Answer], Answer] = lambda answer: answer,
-    blanks: bool = False,
+    head: str | None,  # None for the model's own, which is then named on stderr
+    pair: str | None = None,  # the second text of each
+    line: Callable[[str, Answer | None, Any], str] = answer_line,  # of a text, its answer (None if it is empty) and the model
+    options: Mapping[str, Any] | None = None,  # fields of the head
+    top_k: int | None = None,  # labels of a row, for --file
+    adapt: Callable[[Any], Any] = lambda loaded: loaded,  # changes the loaded model, such as its prefix
+    document: Callable[[Answer], Answer] = lambda answer: answer,  # the form of an answer in --json
+    blanks: bool = False,  # whether an empty text is answered; otherwise its line is empty
 ) -> None:
-    """Answer texts, the lines of stdin, or each row of a file, and print the answers.
-
-    Args:
-        texts: The texts of the command line; without any, the lines of stdin.
-        common: The options of all inference verbs.
-        head: The head; None for the model's own, which is then named on stderr.
-        pair: The second text of each.
-        line: Text, answer (None for an empty text) and model -> the printed line.
-        options: Fields of the head.
-        top_k: The number of labels of a row, for --file.
-        adapt: Changes the loaded model, such as its prefix.
-        document: An answer -> its form in --json.
-        blanks: Whether an empty text is answered; otherwise its line is empty.
-    """
+    """Answer texts, the lines of stdin, or each row of a file, and print the answers."""
     go_offline(common.offline)
     if common.file is not None:
         return _ask_file(texts, common, head=head, options=options, top_k=top_k, adapt=adapt)
@@ -216,9 +193,9 @@ def notify_truncated(answers: Sequence[Answer | None], loaded: Any, progress: An
 
 def check_of_file(common: Common) -> None:
     """Raise UsageError for an option about reading a file without --file."""
-    for option, given in (("--column", common.columns), ("--encoding", common.encoding)):
+    for flag, given in (("--column", common.columns), ("--encoding", common.encoding)):
         if given:
-            raise UsageError(f"{option} goes with --file", "Leave it out, or name the file with --file")
+            raise UsageError(f"{flag} goes with --file", "Leave it out, or name the file with --file")
 
 
 def _ask_file(

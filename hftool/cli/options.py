@@ -1,5 +1,6 @@
 """Options that several verbs share, and the knobs of `hftool.config` as flags, built from their table."""
 
+import functools
 import inspect
 import math
 import os
@@ -23,26 +24,36 @@ Command = TypeVar("Command", bound=Callable[..., None])
 SHORT_ROLES = ("text", "text_pair", "label", "source", "target")  # roles with an option of their own
 
 
-def number(option: str, *, least: int, most: float = math.inf) -> Any:
-    """A parser for a whole number, whose error names the option and the range."""
-    row = Knob(int, "", least=least, most=most)
-    return lambda raw: parse_as(row, raw, name=option)
+def option(name: str, metavar: str, help: str, **more: Any) -> Any:
+    """An option with a value."""
+    return typer.Option(name, metavar=metavar, help=help, **more)
 
 
-def choice(option: str, choices: tuple[str, ...]) -> Any:
-    """A parser for one of several words, whose error names the option and the words."""
-    row = Knob(str, "", choices=choices)
-    return lambda raw: parse_as(row, raw, name=option)
+def argument(metavar: str, help: str, **more: Any) -> Any:
+    """An argument, which has no name."""
+    return typer.Argument(metavar=metavar, help=help, **more)
 
 
-Model = Annotated[str, typer.Argument(metavar="MODEL", help="A name of `hftool models`, a Hub id, a model or run folder.")]
-Texts = Annotated[list[str] | None, typer.Argument(metavar="TEXT", help="Texts; without any, the lines of stdin.")]
-Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document.", rich_help_panel=COMMON)]
+def number(name: str, help: str, *, least: int, most: float = math.inf, metavar: str = "N") -> Any:
+    """An option for a whole number, whose error names the option and the range."""
+    row = Knob(int, help, least=least, most=most)
+    return option(name, metavar, help, parser=lambda raw: parse_as(row, raw, name=name))
+
+
+def choice(name: str, help: str, choices: tuple[str, ...]) -> Any:
+    """An option for one of several words, whose error names the option and the words."""
+    row = Knob(str, help, choices=choices)
+    return option(name, "WORD", help, parser=lambda raw: parse_as(row, raw, name=name))
+
+
+everywhere = functools.partial(typer.Option, rich_help_panel=COMMON)
+of_data = functools.partial(option, rich_help_panel=DATA)
+of_machine = functools.partial(option, rich_help_panel=MACHINE)
+Model = Annotated[str, argument("MODEL", "A name of `hftool models`, a Hub id, a model or run folder.")]
+Texts = Annotated[list[str] | None, argument("TEXT", "Texts; without any, the lines of stdin.")]
+Json = Annotated[bool, everywhere("--json", help="Print exactly one JSON document.")]
 Offline = Annotated[
-    bool,
-    typer.Option(
-        "--offline", help="Open no socket: what is not available locally is an error or has a stand-in.", rich_help_panel=COMMON
-    ),
+    bool, everywhere("--offline", help="Open no socket: what is not available locally is an error or has a stand-in.")
 ]
 
 
@@ -58,73 +69,38 @@ def _hold_lock(wanted: bool) -> bool:
 
 
 Locked = Annotated[
-    bool,
-    typer.Option(
-        "--locked",
-        callback=_hold_lock,
-        help="Refuse models and data from the Hub that differ from hftool.lock.",
-        rich_help_panel=COMMON,
-    ),
+    bool, everywhere("--locked", callback=_hold_lock, help="Refuse models and data from the Hub that differ from hftool.lock.")
 ]
 NoFallback = Annotated[
     bool,
-    typer.Option(
-        "--no-fallback",
-        envvar="HFTOOL_NO_FALLBACK",
-        help="Never use a stand-in for a model or data that are not available.",
-        rich_help_panel=COMMON,
+    everywhere(
+        "--no-fallback", envvar="HFTOOL_NO_FALLBACK", help="Never use a stand-in for a model or data that are not available."
     ),
 ]
-Quiet = Annotated[
-    bool, typer.Option("-q", "--quiet", help="No progress and no notices except those of stand-ins.", rich_help_panel=COMMON)
-]
-Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Show the log of the libraries.", rich_help_panel=COMMON)]
-Device = Annotated[
-    str, typer.Option("--device", metavar="WORD", help="Device: auto, cpu, cuda, cuda:1 or mps.", rich_help_panel=COMMON)
-]
+Quiet = Annotated[bool, everywhere("-q", "--quiet", help="No progress and no notices except those of stand-ins.")]
+Verbose = Annotated[bool, everywhere("-v", "--verbose", help="Show the log of the libraries.")]
+Device = Annotated[str, everywhere("--device", metavar="WORD", help="Device: auto, cpu, cuda, cuda:1 or mps.")]
 Precision = Annotated[
     str,
-    typer.Option(
-        "--precision",
-        metavar="WORD",
-        help="Number format: fp32, bf16, or auto, the fastest that decides as fp32 does.",
-        rich_help_panel=COMMON,
+    everywhere(
+        "--precision", metavar="WORD", help="Number format: fp32, bf16, or auto, the fastest that decides as fp32 does."
     ),
 ]
-Encoding = Annotated[
-    str | None,
-    typer.Option("--encoding", metavar="WORD", help="Encoding of text files; by default UTF-8.", rich_help_panel=DATA),
-]
-Column = Annotated[
-    list[str] | None, typer.Option("--column", metavar="ROLE=NAME", help="The column of a role.", rich_help_panel=DATA)
-]
-Head = Annotated[
-    str | None,
-    typer.Option("--head", metavar="WORD", help="The head: what the model does; by default what it was trained for."),
-]
+Encoding = Annotated[str | None, of_data("--encoding", "WORD", "Encoding of text files; by default UTF-8.")]
+Column = Annotated[list[str] | None, of_data("--column", "ROLE=NAME", "The column of a role.")]
+Head = Annotated[str | None, option("--head", "WORD", "The head: what the model does; by default what it was trained for.")]
 
 Processes = Annotated[
     int | None,
-    typer.Option(
-        "--processes",
-        metavar="N",
-        min=1,
-        help="Processes on this machine; by default one for each GPU, or as many as the run had.",
-        rich_help_panel=MACHINE,
-    ),
+    of_machine("--processes", "N", "Processes on this machine; by default one for each GPU, or as many as the run had.", min=1),
 ]
-MaxRestarts = Annotated[
-    int,
-    typer.Option(
-        "--max-restarts", metavar="N", min=0, help="Restart failed processes at most N times.", rich_help_panel=MACHINE
-    ),
-]
+MaxRestarts = Annotated[int, of_machine("--max-restarts", "N", "Restart failed processes at most N times.", min=0)]
 
 
 def _short_column(role: str) -> Any:
     """The option that is short for --column with this role."""
-    flag, help_text = "--" + role.replace("_", "-"), f"Short for --column {role}=NAME."
-    return Annotated[str | None, typer.Option(flag, metavar="NAME", help=help_text, rich_help_panel=DATA)]
+    short = of_data("--" + role.replace("_", "-"), "NAME", f"Short for --column {role}=NAME.")
+    return Annotated[str | None, short]
 
 
 COLUMNS: dict[str, Any] = {role: _short_column(role) for role in SHORT_ROLES} | {"column": Column}
@@ -178,21 +154,15 @@ def reads_columns(*short: str) -> Callable[[Command], Command]:
 
 def extend_signature(
     command: Command,
-    added: Mapping[str, tuple[Any, Any]],
+    added: Mapping[
+        str, tuple[Any, Any]
+    ],  # name -> annotation, default; `model` becomes the first argument, after a typer.Context
     name: str,
     gather: Callable[[dict[str, Any]], Any],
     *,
-    after: str = "",
+    after: str = "",  # the parameter that they follow; by default they are the last
 ) -> Command:
-    """Add parameters to a command.
-
-    Args:
-        command: Its parameter `name`, where it has one, receives the value that `gather` makes of the added ones.
-        added: Name -> annotation and default. `model` becomes the first argument, after a typer.Context.
-        name: The parameter of the command that stands for the added ones.
-        gather: Their values -> the value of that parameter.
-        after: The parameter that they follow; by default they are the last.
-    """
+    """Add parameters to a command, where it has a parameter `name` as one value that `gather` makes of theirs."""
     own = inspect.signature(command, eval_str=True).parameters
 
     def wrapped(**values: Any) -> None:
@@ -275,14 +245,11 @@ def _flag(name: str, heading: str) -> tuple[Any, Any]:
     shown = f"  [default: {default:g}]" if isinstance(default, float) else f"  [default: {default}]"
     choices = f": {', '.join(row.choices)}" if row.choices else ""
     is_flag = row.kind is bool
-    option = typer.Option(
-        "--" + name.replace("_", "-"),
-        metavar=None if is_flag else {int: "N", float: "X", str: "WORD"}[row.kind],
-        help=f"{row.help[0].upper()}{row.help[1:]}{choices}.{'' if row.optional or is_flag else shown}",
-        rich_help_panel=heading,
-    )
+    metavar = None if is_flag else {int: "N", float: "X", str: "WORD"}[row.kind]
+    help_text = f"{row.help[0].upper()}{row.help[1:]}{choices}.{'' if row.optional or is_flag else shown}"
+    flag = typer.Option("--" + name.replace("_", "-"), metavar=metavar, help=help_text, rich_help_panel=heading)
     kind: Any = bool if is_flag else str | None
-    return Annotated[kind, option], False if is_flag else None
+    return Annotated[kind, flag], False if is_flag else None
 
 
 def _parsed(given: Mapping[str, Any]) -> dict[str, Any]:

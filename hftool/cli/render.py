@@ -14,14 +14,7 @@ def on_screen() -> bool:
 
 
 def answer_line(text: str, answer: Answer | None, loaded: Any, **options: Any) -> str:
-    """Render an answer.
-
-    Args:
-        text: The input.
-        answer: Its answer, None for an empty text.
-        loaded: The model.
-        options: Further arguments of the head's `render.line`, such as top_k.
-    """
+    """Render an answer, None for an empty text; `options`, such as top_k, go to `render.line` of the head."""
     render = head_spec(loaded.head_config.head).module("render")
     line: str = render.line(text, answer, loaded.head_config, terminal=on_screen(), **options)
     return line

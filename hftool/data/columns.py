@@ -34,16 +34,10 @@ def map_columns(
     for_inference: bool = False,
     contents: Contents | None = None,
 ) -> tuple[RowSchema, dict[str, str]]:
-    """The first schema whose roles all have a column, and its role -> column.
+    """The first schema, in order of preference, whose roles all have a column, and its role -> column.
 
-    Args:
-        columns: The columns of the table.
-        row_schemas: The schemas to try, in order of preference.
-        given: Role -> column from the user's flags.
-        known: Role -> column from the task or the model.
-        path: The file, for errors.
-        for_inference: Whether rows need no targets.
-        contents: The content types of the columns; None maps by names alone.
+    `given` are the columns of the user's flags, `known` those of the task or the model. Without `contents` names alone decide;
+    `for_inference` needs no targets.
 
     Raises:
         UsageError: A role does not exist, is not one of the head's, or does not go with the others.
@@ -77,11 +71,7 @@ def _trainable(row_schemas: Sequence[RowSchema]) -> list[RowSchema]:
 
 
 def check_roles(given: Mapping[str, str]) -> None:
-    """Check the user's role -> column.
-
-    Raises:
-        UsageError: A role does not exist, or its column is not one name.
-    """
+    """Check the user's role -> column. Raises UsageError (a role does not exist, or its column is not one name)."""
     if not isinstance(given, Mapping):
         raise UsageError(f"columns are pairs of role and column, not {given!r}", "Such as {'text': 'sentence'}")
     for role, column in given.items():

@@ -1,7 +1,6 @@
 """Numbers with decimal commas or thousands separators, as spreadsheets export them, to plain numbers."""
 
 import re
-from collections.abc import Callable
 from dataclasses import replace
 
 from hftool.data.column_contents import MIN_TYPE_SHARE, cell_of
@@ -23,8 +22,8 @@ def parse_decimal_commas(table: Table, column: str) -> tuple[Table, str]:
     Raises:
         DataError: The commas are ambiguous, as in 1,204.
     """
-    cells = (cell.strip(AROUND) for row in table.rows if isinstance(cell := cell_of(row, column), str))
-    texts = [text for text in cells if text and (number_value(text)[0] is not None or not is_mark(text))]
+    stripped = (cell.strip(AROUND) for row in table.rows if isinstance(cell := cell_of(row, column), str))
+    texts = [text for text in stripped if text and (number_value(text)[0] is not None or not is_mark(text))]
     commas = [text for text in texts if "," in text and (DECIMAL.fullmatch(text) or THOUSANDS.fullmatch(text))]
     others = [text for text in texts if "," not in text and number_value(text)[0] is not None]
     if not commas or len(commas) + len(others) < MIN_TYPE_SHARE * len(texts):
@@ -32,17 +31,17 @@ def parse_decimal_commas(table: Table, column: str) -> tuple[Table, str]:
     decimals = [text for text in commas if not THOUSANDS.fullmatch(text)]
     thousands = [text for text in commas if not DECIMAL.fullmatch(text)]
     if not decimals and not thousands:
-        raise DataError(
-            f"column '{column}' of {table.path} holds numbers such as {commas[0]}: a decimal comma, or a thousands separator",
-            "Leave it out, or use a decimal point; --set labels=A,B,C if they are classes",
-        )
+        what = f"column '{column}' of {table.path} holds numbers such as {commas[0]}: a decimal comma, or a thousands separator"
+        raise DataError(what, "Leave it out, or use a decimal point; --set labels=A,B,C if they are classes")
     whole = all(text.lstrip("+-").isdecimal() or POINTS.fullmatch(text) for text in others)
     if decimals and (thousands or not whole):
         return table, ""
     convert, example = (_from_decimal, decimals[0]) if decimals else (_from_thousands, thousands[0])
     meaning = "are decimal" if decimals else "separate thousands"
     note = f"commas in column '{column}' of {table.path} {meaning}: '{example}' is {convert(example)}"
-    return _with_converted(table, column, convert), note
+    cells = [(row, row.get(column)) for row in table.rows]
+    rows = [{**row, column: convert(cell.strip(AROUND))} if isinstance(cell, str) else row for row, cell in cells]
+    return replace(table, rows=rows), note
 
 
 def _from_decimal(text: str) -> str:
@@ -53,10 +52,3 @@ def _from_decimal(text: str) -> str:
 
 def _from_thousands(text: str) -> str:
     return text.replace(",", "") if THOUSANDS.fullmatch(text) else text
-
-
-def _with_converted(table: Table, column: str, convert: Callable[[str], str]) -> Table:
-    rows = [
-        {**row, column: convert(cell.strip(AROUND))} if isinstance(cell := row.get(column), str) else row for row in table.rows
-    ]
-    return replace(table, rows=rows)

@@ -84,13 +84,8 @@ def are_identifiers(names: Sequence[str]) -> bool:
 def find_labels(table: Table, column: str, *, known: Sequence[tuple[str, str]] = (), ordered: Sequence[str] = ()) -> Labels:
     """The classes of a column: as the data set or the task names them, else its values.
 
-    Values are sorted: whole numbers by number, anything else alphabetically.
-
-    Args:
-        table: The table.
-        column: Its column of labels.
-        known: (value, name) pairs of the task.
-        ordered: The user's classes, which set the order.
+    Values are sorted: whole numbers by number, anything else alphabetically. `known` are the (value, name) pairs of the task,
+    `ordered` the user's classes, which set the order.
 
     Raises:
         DataError: Fewer than two classes, more than any task has, numbers that are not classes, several classes in a cell,
@@ -106,7 +101,11 @@ def find_labels(table: Table, column: str, *, known: Sequence[tuple[str, str]] =
     if not counts:
         raise DataError(f"{table.path} has no label in column '{column}'", "Choose the column with --label")
     if not listed:
-        _check_joined(table, column, counts)
+        joined = find_joined(counts)
+        if joined:
+            indices = [i for i, row in enumerate(table.rows) if label_text(cell_of(row, column)) in joined]
+            separators = " and ".join(f"'{separator}'" for separator in dict.fromkeys(joined.values()))
+            raise _several_labels(table, column, indices, f"joined by {separators}")
         labels = _sorted_labels(merge_spellings(counts), table, column)
     if ordered:
         labels = _in_order(labels, ordered, set(counts))
@@ -148,14 +147,6 @@ def _named_by_task(known: Sequence[tuple[str, str]]) -> Labels:
     return Labels(tuple(value for value, _ in known), tuple(name for _, name in known), "as the task names them")
 
 
-def _check_joined(table: Table, column: str, counts: Iterable[str]) -> None:
-    joined = find_joined(counts)
-    if joined:
-        indices = [i for i, row in enumerate(table.rows) if label_text(cell_of(row, column)) in joined]
-        separators = " and ".join(f"'{separator}'" for separator in dict.fromkeys(joined.values()))
-        raise _several_labels(table, column, indices, f"joined by {separators}")
-
-
 def _several_labels(table: Table, column: str, indices: Sequence[int], how: str) -> DataError:
     first = cell_text(cell_of(table.rows[indices[0]], column)) or ""
     return DataError(
@@ -168,10 +159,8 @@ def _several_labels(table: Table, column: str, indices: Sequence[int], how: str)
 def _check_listed(table: Table, found: Iterable[str], labels: Labels) -> None:
     unknown = labels.unknown(found)
     if unknown:
-        raise DataError(
-            f"{table.path} has labels that are not in the list: {listing(unknown)}; the list has {listing(labels.names)}",
-            "Correct --set labels=A,B,C",
-        )
+        what = f"{table.path} has labels that are not in the list: {listing(unknown)}; the list has {listing(labels.names)}"
+        raise DataError(what, "Correct --set labels=A,B,C")
 
 
 def _in_order(labels: Labels, ordered: Sequence[str], found: set[str]) -> Labels:

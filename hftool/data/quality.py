@@ -105,8 +105,6 @@ def check_quality(train: SplitRows, validation: SplitRows, *, allow_leak: bool) 
     long = [i for i in leaked if sum(map(display_width, keys[i] or ())) >= MIN_LONG]
     if (len(long) > MAX_LEAKED * len(keys) or len(leaked) > MAX_SHORT_LEAKED * len(keys)) and not allow_leak:
         rows = ", ".join(str(validation.numbers[i]) for i in (long or leaked)[:5])
-        raise DataError(
-            f"{len(leaked)} of {len(keys)} validation rows are in train as well (lines {rows} of {validation.path})",
-            "Correct the split, or train anyway with --allow-leak",
-        )
+        what = f"{len(leaked)} of {len(keys)} validation rows are in train as well (lines {rows} of {validation.path})"
+        raise DataError(what, "Correct the split, or train anyway with --allow-leak")
     return Quality(duplicates, conflicts, len(leaked), len(keys))

@@ -49,14 +49,9 @@ class SplitRows:
 def map_rows(
     table: Table, mapping: Mapping[str, str], labels: Labels | None, *, max_rejected: float = MAX_REJECTED
 ) -> SplitRows:
-    """Map all rows of a table and reject those that cannot be used.
+    """Map all rows of a table and reject those that cannot be used; without `labels` they have none or need none.
 
-    Args:
-        table: The table.
-        mapping: Role -> column.
-        labels: The label encoder; None if the rows have no labels or need none.
-        max_rejected: Largest share of rejected rows. Rows with a mark for a missing label do not count, -1 only if it can be
-            no class.
+    Rows with a mark for a missing label do not count towards `max_rejected`, -1 only if it can be no class.
 
     Raises:
         DataError: Labels are unknown.
@@ -76,7 +71,10 @@ def map_rows(
             rows.append(mapped)
             numbers.append(number)
     if labels and encoder.unknown:
-        raise _unknown_labels(table, encoder.unknown, labels)
+        first, number = next(iter(encoder.unknown.items()))
+        more = f" ({len(encoder.unknown)} such labels: {listing(encoder.unknown)})" if len(encoder.unknown) > 1 else ""
+        what = f"{table.path}:{number}: the label '{first}' is not one of {listing(labels.index())}{more}"
+        raise DataError(what, "Labels of every split must be in train")
     if not rows or len(rejected) - unlabeled > max_rejected * (len(rejected) + len(rows)):
         raise _too_many(table, rejected, len(rows), max_rejected, numeric=labels is not None and bool(labels.range))
     return SplitRows(table.split, table.path, rows, numbers, rejected, encoder.spelled, encoder.tags.notes())
@@ -155,15 +153,6 @@ class _LabelEncoder:
                 self.unknown.setdefault(tag, number)
         mapped["tags"] = [known or 0 for known in ids]
         return None if None in ids else ""
-
-
-def _unknown_labels(table: Table, unknown: Mapping[str, int], labels: Labels) -> DataError:
-    first, number = next(iter(unknown.items()))
-    return DataError(
-        f"{table.path}:{number}: the label '{first}' is not one of {listing(labels.index())}"
-        + (f" ({len(unknown)} such labels: {listing(unknown)})" if len(unknown) > 1 else ""),
-        "Labels of every split must be in train",
-    )
 
 
 def _too_many(table: Table, rejected: list[Rejected], usable: int, most: float, *, numeric: bool) -> RowsRejected:

@@ -16,8 +16,8 @@ from hftool.engines.unpadded import supports_unpadding, without_padding
 Batch = Mapping[str, torch.Tensor]
 LEAST_HIDDEN = 256  # hidden size from which a fused encoder pays for the packing of its weights
 TRIAL_LENGTHS = range(2, 18, 2)  # tokens of the rows of the trial of a fused encoder
-# the tolerance of a fused encoder: this many times the largest error in its trial, and at least this share of the largest output,
-# as the rows of a trial may by chance lie where outputs hardly change
+# the tolerance of a fused encoder: this many times the largest error in its trial, but at least this share of the largest
+# output, as the rows of a trial may by chance lie where outputs hardly change
 ERRORS, SHARE = 4, 0.04
 OUTPUTS = ("logits", "start_logits", "end_logits", "last_hidden_state")  # of any head
 MOST_ERROR = 0.04  # of the trial, as a share of the largest output: a larger one is no rounding

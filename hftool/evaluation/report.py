@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from hftool.data.readers.tables import Row
-from hftool.heads.protocol import Answer, Metrics
+from hftool.data.readers.tables import Rows
+from hftool.heads.protocol import Answers, Metrics
 from hftool.registry.heads import report_module
 
 # the part of an answer and of a row that decides: the first of these that it has
@@ -13,17 +13,8 @@ GIVEN = ("label", "tags", "answer", "text")
 EXPECTED = ("label", "tags", "answers", "target")
 
 
-def make_report(
-    answers: Sequence[Answer], rows: Sequence[Row], metrics: Metrics, labels: Sequence[str], loss: float
-) -> dict[str, Any]:
-    """Measure answers against the expected ones.
-
-    Args:
-        answers: One for each row; none under a head whose metrics need only the loss.
-        rows: The rows, with their expected answers.
-        metrics: What the head measures; `metrics.report` is the kind of report.
-        labels: The names of the labels, in id order.
-        loss: The mean loss over the rows.
+def make_report(answers: Answers, rows: Rows, metrics: Metrics, labels: Sequence[str], loss: float) -> dict[str, Any]:
+    """Measure answers, one for each row, against the expected ones; without answers where the metrics need only the loss.
 
     Returns:
         The number of rows, each of `metrics.names` as a number, what else belongs to the kind, and the loss.
@@ -33,7 +24,7 @@ def make_report(
     return {"rows": len(rows), **details, **_only_answer(answers, rows), "loss": loss}
 
 
-def _only_answer(answers: Sequence[Answer], rows: Sequence[Row]) -> dict[str, str]:
+def _only_answer(answers: Answers, rows: Rows) -> dict[str, str]:
     """The answer to all rows under "only_answer", where it is the same although the expected ones differ."""
     given = {_deciding(answer, GIVEN) for answer in answers[: len(rows)]}
     expected = {_deciding(row, EXPECTED) for row in rows}
@@ -51,16 +42,9 @@ def _deciding(row: Mapping[str, Any], parts: Sequence[str]) -> str | None:
 
 
 def error_rows(
-    answers: Sequence[Answer], rows: Sequence[Row], numbers: Sequence[int], metrics: Metrics, labels: Sequence[str]
+    answers: Answers, rows: Rows, numbers: Sequence[int], metrics: Metrics, labels: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """The rows with errors for errors.jsonl, worst first: each with its number, the expected and the given answer.
-
-    Args:
-        answers: One for each row.
-        rows: The rows, with their expected answers.
-        numbers: The numbers of the rows in their file.
-        metrics: What the head measures.
-        labels: The names of the labels, in id order.
+    """The rows with errors for errors.jsonl, worst first: each with its number in the file, the expected and the given answer.
 
     Returns:
         All rows where errors are a matter of degree; none for a language model.

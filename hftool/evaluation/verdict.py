@@ -11,12 +11,7 @@ HINT = "more --epochs, or another --lr"
 
 
 def verdicts(measured: Mapping[str, Any], metrics: Metrics, history: Sequence[Mapping[str, float]]) -> list[str]:
-    """Warnings about a finished run.
-
-    Args:
-        measured: The report on the validation split.
-        metrics: The metrics of the head.
-        history: The evaluations of the run, in order: the deciding metric and the loss.
+    """Warnings about a finished run, from the report on its validation split and its evaluations in order.
 
     Returns:
         A sentence for each fault, with a remedy; none for a model that is better than its baseline and has stopped improving.

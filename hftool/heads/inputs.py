@@ -11,21 +11,13 @@ MASKS = ("[MASK]", "<mask>")  # of BERT and RoBERTa; every model takes both
 
 @dataclass(frozen=True, kw_only=True)
 class InputSpec:
-    """The texts of an input.
+    """The texts of an input."""
 
-    Attributes:
-        fields: The names of the texts, and their roles in a row.
-        optional: The same of a text that may be left out.
-        allow_empty: Whether a text may be empty.
-        must_contain: Strings of which a text must have one.
-        token_ids: Whether a text may be given as token ids, where the protocol allows it.
-    """
-
-    fields: Mapping[str, str] = field(hash=False)
-    optional: Mapping[str, str] = field(default_factory=dict, hash=False)
-    allow_empty: bool = False
-    must_contain: tuple[str, ...] = ()
-    token_ids: bool = False
+    fields: Mapping[str, str] = field(hash=False)  # the names of the texts, and their roles in a row
+    optional: Mapping[str, str] = field(default_factory=dict, hash=False)  # the same of a text that may be left out
+    allow_empty: bool = False  # whether a text may be empty
+    must_contain: tuple[str, ...] = ()  # strings of which a text must have one
+    token_ids: bool = False  # whether a text may be given as token ids, where the protocol allows it
 
 
 def input_spec(head: Head) -> InputSpec:

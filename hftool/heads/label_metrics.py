@@ -55,11 +55,7 @@ def mean_absolute_error(predicted: Sequence[float], expected: Sequence[float]) -
     return float(np.mean(np.abs(np.asarray(predicted, np.float64) - np.asarray(expected, np.float64))))
 
 
-OF_LABELS: dict[str, Callable[[Sequence[int], Sequence[int]], float]] = {
-    "accuracy": accuracy,
-    "macro_f1": macro_f1,
-    "mcc": mcc,
-}
+OF_LABELS: dict[str, Callable[[Sequence[int], Sequence[int]], float]] = {"accuracy": accuracy, "macro_f1": macro_f1, "mcc": mcc}
 OF_NUMBERS: dict[str, Callable[[Sequence[float], Sequence[float]], float]] = {
     "pearson": pearson,
     "spearman": spearman,

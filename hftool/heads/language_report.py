@@ -5,20 +5,16 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from hftool.data.readers.tables import Row
-from hftool.heads.protocol import Answer, Metrics
+from hftool.data.readers.tables import Rows
+from hftool.heads.protocol import Answers, Metrics
 
 
-def report(
-    answers: Sequence[Answer], rows: Sequence[Row], metrics: Metrics, labels: Sequence[str], loss: float
-) -> dict[str, Any]:
+def report(answers: Answers, rows: Rows, metrics: Metrics, labels: Sequence[str], loss: float) -> dict[str, Any]:
     """The loss and the perplexity."""
     return {"loss": loss, "perplexity": perplexity(loss)}
 
 
-def error_rows(
-    answers: Sequence[Answer], rows: Sequence[Row], numbers: Sequence[int], labels: Sequence[str]
-) -> list[dict[str, Any]]:
+def error_rows(answers: Answers, rows: Rows, numbers: Sequence[int], labels: Sequence[str]) -> list[dict[str, Any]]:
     """No rows: none is right or wrong."""
     return []
 

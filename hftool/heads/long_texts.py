@@ -34,13 +34,9 @@ def groups(*texts: Sequence[str]) -> Iterator[slice]:
 
 
 def shorten(tokenizer: Any, text: str, limit: int, *, size: int = 0) -> tuple[str, int]:
-    """The beginning of a text that decides its first tokens.
+    """The beginning of a text that decides its first `limit` tokens, 0 for no limit.
 
-    Args:
-        tokenizer: The tokenizer of the model.
-        text: The text.
-        limit: The limit of tokens of the model; 0 is none.
-        size: The number of characters that is tried first; by default LONG.
+    Texts of `size` characters, by default LONG, are tried first.
 
     Returns:
         The text, or its beginning of more than `limit` tokens (or LONGEST characters), and about how many tokens the rest has.

@@ -28,10 +28,7 @@ def _ids_of_parts(tokenizer: Any, texts: Sequence[str]) -> Iterator[np.ndarray]:
 def pack(rows: Iterable[np.ndarray], size: int, *, least: int = 2) -> list[np.ndarray]:
     """Concatenate rows of ids (T_i,) and split them into blocks (size,) int32, the last one shorter.
 
-    Args:
-        rows: The token ids of the texts, in order.
-        size: The tokens of a block.
-        least: A last block of fewer tokens is dropped; a decoder needs 2 to predict one.
+    A last block of fewer than `least` tokens is dropped; a decoder needs 2 to predict one.
     """
     run = np.concatenate([np.zeros(0, np.int32), *rows])
     blocks = [run[start : start + size] for start in range(0, len(run), size)]

@@ -13,6 +13,7 @@ from hftool.models import HeadConfig
 from hftool.sampling import SamplingParams
 
 Answer = dict[str, Any]
+Answers = Sequence[Answer]
 Batch = dict[str, torch.Tensor]
 Outputs = Mapping[str, torch.Tensor]
 LOWER_IS_BETTER = ("loss", "perplexity", "mean_absolute_error")  # under every head
@@ -20,25 +21,15 @@ LOWER_IS_BETTER = ("loss", "perplexity", "mean_absolute_error")  # under every h
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """One encoded row, or one window of a row that is longer than the model's limit.
+    """One encoded row, or one window of a row that is longer than the model's limit."""
 
-    Attributes:
-        input_ids: Token ids (T,) int32.
-        row: The index of its row among those that were encoded with it.
-        segments: Token types (T,), where the family has them.
-        target: The training target, where the row has one.
-        cut: In the first feature of a row: how many tokens of the row were truncated.
-        lost: In the first feature of a row: whether no window holds the whole target.
-        extra: What the head needs to decode the answer.
-    """
-
-    input_ids: np.ndarray
-    row: int = 0
-    segments: np.ndarray | None = None
-    target: Any = None
-    cut: int = 0
-    lost: bool = False
-    extra: Any = None
+    input_ids: np.ndarray  # token ids (T,) int32
+    row: int = 0  # the index of its row among those that were encoded with it
+    segments: np.ndarray | None = None  # token types (T,), where the family has them
+    target: Any = None  # the training target, where the row has one
+    cut: int = 0  # in the first feature of a row: how many tokens of the row were truncated
+    lost: bool = False  # in the first feature of a row: whether no window holds the whole target
+    extra: Any = None  # what the head needs to decode the answer
 
     @property
     def length(self) -> int:
@@ -48,21 +39,13 @@ class Feature:
 
 @dataclass(frozen=True)
 class Metrics:
-    """What is measured under a head.
+    """What is measured under a head."""
 
-    Attributes:
-        names: The metrics; the first decides which checkpoint is best.
-        higher_is_better: For the metrics that are not in LOWER_IS_BETTER.
-        report: The kind of report, as in `registry.heads.HeadSpec.reports`.
-        answers: Whether answers are needed, or the loss is enough.
-        language: Two-letter code of the generated texts, where the data has one.
-    """
-
-    names: tuple[str, ...]
-    higher_is_better: bool
-    report: str
-    answers: bool = True
-    language: str = ""
+    names: tuple[str, ...]  # the metrics; the first decides which checkpoint is best
+    higher_is_better: bool  # for the metrics that are not in LOWER_IS_BETTER
+    report: str  # the kind of report, as in `registry.heads.HeadSpec.reports`
+    answers: bool = True  # whether answers are needed, or the loss is enough
+    language: str = ""  # two-letter code of the generated texts, where the data has one
 
     @property
     def best(self) -> str:
@@ -81,37 +64,22 @@ class Metrics:
 
 @dataclass(frozen=True)
 class GeneratedText:
-    """A text generated for a prompt.
+    """A text generated for a prompt."""
 
-    Attributes:
-        ids: Token ids without the end token.
-        finish: Why it ended: "stop" or "length".
-        score: The sum of the log-probabilities of its tokens.
-        rest: The characters of the next token before a stop string that begins in it.
-    """
-
-    ids: tuple[int, ...]
-    finish: str
-    score: float
-    rest: str = ""
+    ids: tuple[int, ...]  # token ids without the end token
+    finish: str  # why it ended: "stop" or "length"
+    score: float  # the sum of the log-probabilities of its tokens
+    rest: str = ""  # the characters of the next token before a stop string that begins in it
 
 
 class Head(Protocol):
-    """What differs between kinds of answers. All methods are pure, but for the state of the tokenizer.
+    """What differs between kinds of answers. All methods are pure, but for the state of the tokenizer."""
 
-    Attributes:
-        numbers: Whether its labels are always continuous.
-        knobs: The settings of `config.OF_HEADS` that it reads.
-        row_schemas: The roles its rows may have, the most specific first.
-        outputs: The names of the model outputs that it reads.
-        batch_tokens: The limit of tokens in a batch in inference on a CPU.
-    """
-
-    numbers: ClassVar[bool]
-    knobs: ClassVar[tuple[str, ...]]
-    row_schemas: ClassVar[tuple[RowSchema, ...]]
-    outputs: ClassVar[tuple[str, ...]]
-    batch_tokens: ClassVar[int]
+    numbers: ClassVar[bool]  # whether its labels are always continuous
+    knobs: ClassVar[tuple[str, ...]]  # the settings of `config.OF_HEADS` that it reads
+    row_schemas: ClassVar[tuple[RowSchema, ...]]  # the roles its rows may have, the most specific first
+    outputs: ClassVar[tuple[str, ...]]  # the names of the model outputs that it reads
+    batch_tokens: ClassVar[int]  # the limit of tokens in a batch in inference on a CPU
 
     @property
     def tokenizer(self) -> Any:

@@ -5,16 +5,14 @@ from typing import Any
 
 import numpy as np
 
-from hftool.data.readers.tables import Row
+from hftool.data.readers.tables import Row, Rows
 from hftool.heads.label_metrics import measure_numbers
-from hftool.heads.protocol import Answer, Metrics
+from hftool.heads.protocol import Answers, Metrics
 
 TEXTS = ("text", "text_pair")
 
 
-def report(
-    answers: Sequence[Answer], rows: Sequence[Row], metrics: Metrics, labels: Sequence[str], loss: float
-) -> dict[str, Any]:
+def report(answers: Answers, rows: Rows, metrics: Metrics, labels: Sequence[str], loss: float) -> dict[str, Any]:
     """Metrics and mean absolute error, and the same for a constant answer, the median, which has the lowest error."""
     expected, predicted = [float(row["label"]) for row in rows], [float(answer["score"]) for answer in answers]
     names = list(dict.fromkeys([*metrics.names, "mean_absolute_error"]))
@@ -23,9 +21,7 @@ def report(
     return {**measure_numbers(names, predicted, expected), "median_baseline": baseline}
 
 
-def error_rows(
-    answers: Sequence[Answer], rows: Sequence[Row], numbers: Sequence[int], labels: Sequence[str]
-) -> list[dict[str, Any]]:
+def error_rows(answers: Answers, rows: Rows, numbers: Sequence[int], labels: Sequence[str]) -> list[dict[str, Any]]:
     """All rows, the largest error first."""
     found: list[dict[str, Any]] = [
         {"row": number, "expected": float(row["label"]), "answered": float(answer["score"]), **input_texts(row)}

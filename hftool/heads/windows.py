@@ -24,15 +24,10 @@ class Window:
 
 
 def cut_windows(length: int, size: int, overlap: int) -> list[Window]:
-    """Split positions into windows; every position is in one core.
+    """Split `length` positions into windows of at most `size` that share at least `overlap`; every position is in one core.
 
     Two cores meet in the middle of the overlap of their windows. The last window ends with the row and is as long as the
-    others.
-
-    Args:
-        length: The number of positions; 0 also gives a window.
-        size: The limit of positions in a window.
-        overlap: The least number of positions that neighbours share.
+    others. Without positions there is one window, too.
 
     Raises:
         ValueError: `size` is below 1, or `overlap` is not below it.
@@ -92,14 +87,10 @@ def _check_offsets(tokenizer: Any) -> None:
 
 @dataclass(frozen=True)
 class SpecialTokenTemplate:
-    """The special tokens before, between and after N texts.
+    """The special tokens before, between and after N texts."""
 
-    Attributes:
-        runs: N + 1 runs of token ids.
-        types: 2 N + 1 runs of token types, at odd indices those of the texts; empty where the family has none.
-    """
-
-    runs: tuple[tuple[int, ...], ...]
+    runs: tuple[tuple[int, ...], ...]  # n + 1 runs of token ids
+    # 2 N + 1 runs of token types, at odd indices those of the texts; empty where the family has none
     types: tuple[tuple[int, ...], ...]
 
     @property

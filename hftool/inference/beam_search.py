@@ -25,16 +25,11 @@ class _Hypothesis:
 
 @dataclass
 class _BeamSearch:
-    """The search for the texts of one prompt.
+    """The search for the texts of one prompt."""
 
-    Args:
-        limit: The maximum number of tokens.
-        beams: The hypotheses that continue.
-        ended: The best texts that have ended, with their sums divided by length**length_penalty.
-    """
-
-    limit: int
-    beams: list[_Hypothesis]
+    limit: int  # the maximum number of tokens
+    beams: list[_Hypothesis]  # the hypotheses that continue
+    # the best texts that have ended, with their sums divided by length**length_penalty
     ended: list[tuple[float, GeneratedText]] = field(default_factory=list)
 
     def advance(self, candidates: Sequence[Candidate], sampling: SamplingParams, stopping: StoppingCriteria) -> list[Candidate]:
@@ -73,14 +68,8 @@ def beam_search(
 ) -> list[list[GeneratedText]]:
     """Search until no hypothesis could, at its present length, replace one of the best texts that have ended.
 
-    Graves, "Sequence transduction with recurrent neural networks", 2012.
-
-    Args:
-        state: Of the prompts, before `prefill`.
-        sampling: The number of beams and samples, and the length penalty.
-        limits: The maximum number of tokens of each prompt.
-        stopping: When a text ends.
-        is_cancelled: As for `generate`.
+    Graves, "Sequence transduction with recurrent neural networks", 2012. `state` is that of the prompts before `prefill`,
+    `limits` the maximum number of tokens of each; `is_cancelled` is as for `generate`.
 
     Returns:
         The samples of each prompt, best first.

@@ -11,17 +11,11 @@ IsCancelled = Callable[[int], bool]  # row in the batch -> True once nobody wait
 
 @dataclass(frozen=True)
 class StoppingCriteria:
-    """End tokens and stop strings.
+    """End tokens and stop strings."""
 
-    Args:
-        end_ids: Tokens that end a text; they are not part of it.
-        stop: Strings that end a text; they are searched for in the decoded text of the new tokens.
-        tokenizer: Decodes token ids; used for stop strings only.
-    """
-
-    end_ids: frozenset[int]
-    stop: tuple[str, ...]
-    tokenizer: Any
+    end_ids: frozenset[int]  # tokens that end a text; they are not part of it
+    stop: tuple[str, ...]  # strings that end a text; they are searched for in the decoded text of the new tokens
+    tokenizer: Any  # decodes token ids; used for stop strings only
 
     def length_at_end(self, ids: Sequence[int]) -> int | None:
         """How many of these ids are the text, if it ends with the last of them; None if it continues."""
@@ -43,12 +37,9 @@ class StoppingCriteria:
         return len(ids) if complete == text and not held else self._longest_prefix(ids, complete[: len(complete) - held])
 
     def result(self, ids: Sequence[int], sums: Sequence[float], length: int | None) -> GeneratedText:
-        """The text of these ids.
+        """The text of these ids, the end token included, with their cumulative log-probabilities.
 
-        Args:
-            ids: Token ids, with the end token if there is one.
-            sums: Cumulative log-probabilities of the ids.
-            length: As `length_at_end` returns it; None where the maximum length was reached or the text was cancelled.
+        `length` is as `length_at_end` returns it, None where the maximum length was reached or the text was cancelled.
         """
         if length is None:
             return GeneratedText(tuple(ids), "length", sums[-1] if sums else 0.0)

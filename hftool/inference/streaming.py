@@ -13,16 +13,11 @@ class TextStreamer:
 
     Each token is decoded with at most 16 before it, not with all. `tokenizers.decoders.DecodeStream` does the same for fast
     tokenizers, but raises where byte-fallback tokens become invalid UTF-8: this would be needed in any case.
-
-    Args:
-        tokenizer: A tokenizer of transformers, fast or slow.
-        on_text: Called with each piece.
-        shown: Number of characters that were passed on.
     """
 
-    tokenizer: Any
-    on_text: Callable[[str], None]
-    shown: int = 0
+    tokenizer: Any  # a tokenizer of transformers, fast or slow
+    on_text: Callable[[str], None]  # called with each piece
+    shown: int = 0  # number of characters that were passed on
     _window: list[int] = field(default_factory=list)
     _passed: int = 0  # characters of the window's text that were passed on
     _next: int = 0  # index in the window of the first token of the next one; no character continues across it

@@ -70,14 +70,8 @@ def sample_texts(
 ) -> list[list[GeneratedText]]:
     """Greedy decoding at temperature 0, sampling above. A text that has ended leaves the batch: the others do not wait for it.
 
-    Args:
-        state: Of the prompts in the batch, before `prefill`.
-        batch: input_ids and attention_mask (B, T), and seeds (B,) where each row has its own.
-        sampling: The number of samples, temperature, top_k, top_p and the seed.
-        limits: The maximum number of tokens of each row.
-        stopping: When a text ends.
-        on_token: As for `generate`.
-        is_cancelled: As for `generate`.
+    `state` is that of the prompts in the batch before `prefill`, `limits` the maximum number of tokens of each row. The batch
+    has input_ids and attention_mask (B, T), and seeds (B,) where each row has its own. Callbacks are as for `generate`.
 
     Returns:
         The samples of each row.

@@ -90,11 +90,8 @@ def verify_checksums(folder: Path) -> dict[str, str]:
 def check_loaded(folder: Path, *, weights: bool = True) -> None:
     """Check the files that the model's output depends on; a folder without SHA256SUMS passes.
 
-    Lines in another format than `sha256sum` writes are ignored: the file may come from another tool.
-
-    Args:
-        folder: The model folder.
-        weights: Whether to check the weights; not needed where only the tokenizer or the config is used.
+    Lines in another format than `sha256sum` writes are ignored: the file may come from another tool. `weights`: whether to
+    check the weights; not needed where only the tokenizer or the config is used.
 
     Raises:
         DataError: A file differs from SHA256SUMS.

@@ -39,13 +39,8 @@ class Classes:
 def keep_classes(loaded: Loaded, folder: Path, config: Any, *, in_order: bool = False) -> Loaded:
     """Copy the stored row of each class with a known name into the head; other classes get random rows.
 
-    A head of another type is replaced as a whole. The notes of the result say what happened.
-
-    Args:
-        loaded: The model, loaded with the new classes in its head config.
-        folder: Where the model was loaded from.
-        config: The config of its folder, with the old classes.
-        in_order: Whether the user listed the new classes, which is the only way to know what LABEL_0 means.
+    A head of another type is replaced as a whole. The notes of the result say what happened. `config` is that of the folder,
+    with the old classes. `in_order`: whether the user listed the new ones, which is the only way to know what LABEL_0 means.
     """
     head_config, stored = loaded.head_config, read_stored(folder)
     name = _last_layer(loaded.model, len(head_config.labels)) if head_config.labels else None
@@ -64,15 +59,12 @@ def keep_classes(loaded: Loaded, folder: Path, config: Any, *, in_order: bool = 
         trained = "give a number" if old_type == REGRESSION else old_type
         note = f"the head of the model, which was trained to {trained}, is not used"
     loaded = dataclasses.replace(loaded, notes=(*loaded.notes, *([note] if note else [])))
-    return _with_rows(loaded, str(name), stored, sources) if is_stored else loaded
-
-
-def _with_rows(loaded: Loaded, name: str, stored: Stored, sources: Sequence[int | None]) -> Loaded:
-    """The model with the copied rows; if there are none, its last layer counts as new."""
-    _copy_rows(loaded.model, name, stored, sources)
+    if not is_stored:
+        return loaded
+    _copy_rows(loaded.model, str(name), stored, sources)
     rows = {f"{name}.weight", f"{name}.bias"} & set(loaded.model.state_dict())
     new = set(loaded.new_weights) - rows
-    if all(source is None for source in sources):
+    if all(source is None for source in sources):  # then the last layer counts as new
         new |= rows
     return dataclasses.replace(loaded, new_weights=tuple(sorted(new)))
 

@@ -20,10 +20,7 @@ COUNT_FROM_PAD = (
 def read_config(folder: Path, *, weights: bool = True, exported: bool = False) -> Any:
     """The transformers config of a folder, after all safety checks; no code of the folder is executed.
 
-    Args:
-        folder: The model folder.
-        weights: Whether it must hold weights.
-        exported: Whether ONNX graphs count as weights.
+    `weights`: whether the folder must hold weights; `exported`: whether ONNX graphs count as weights.
 
     Raises:
         ConfigError: There are graphs where weights are needed.
@@ -34,10 +31,8 @@ def read_config(folder: Path, *, weights: bool = True, exported: bool = False) -
     check_folder(folder, weights=weights)
     check_settings(folder)
     if weights and not exported and is_export(folder):
-        raise ConfigError(
-            f"'{folder}' is an export: its graphs run, but have no weights to be trained or saved",
-            "Use the run or the model folder that was exported",
-        )
+        what = f"'{folder}' is an export: its graphs run, but have no weights to be trained or saved"
+        raise ConfigError(what, "Use the run or the model folder that was exported")
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
         if getattr(config, "chunk_size_feed_forward", 0):

@@ -41,53 +41,37 @@ NARROWER: Mapping[str, Schema] = {
 
 @dataclass(frozen=True)
 class HeadConfig:
-    """The settings with which a model must be used to give the output it was trained for.
-
-    Args:
-        labels: Label names in id order.
-        label_values: The values of the labels in the training data.
-        max_length: The most tokens of an input.
-        prefix: The text put before each input.
-        stand_in: Kind ("model", "data") to "USED for REQUESTED", where a stand-in was used.
-        measures: The metrics of the task, the deciding one first; empty for those of the head.
-        max_new_tokens: The most tokens of a generated text.
-        label_range: The smallest and the largest label, for regression.
-        label_scale: The mean and the scale of the standardised labels: prediction = output * scale + mean.
-        pooling, normalize, pool_prefix: How an embedding is computed, see `SentenceSettings`.
-        split_units: Whether texts to tag are split where Thai, Lao, Khmer or Burmese has no spaces; not if whole words were
-            trained on.
-    """
+    """The settings with which a model must be used to give the output it was trained for."""
 
     head: str
     task: str = ""
     columns: Mapping[str, str] = field(default_factory=dict)
-    labels: tuple[str, ...] = ()
-    label_values: tuple[str, ...] = ()
-    max_length: int = 0
-    prefix: str = ""
+    labels: tuple[str, ...] = ()  # label names in id order
+    label_values: tuple[str, ...] = ()  # the values of the labels in the training data
+    max_length: int = 0  # the most tokens of an input
+    prefix: str = ""  # the text put before each input
     problem_type: str = "single_label_classification"
 
     base: str = ""
     revision: str = ""
+    # kind ("model", "data") to "USED for REQUESTED", where a stand-in was used
     stand_in: Mapping[str, str] = field(default_factory=dict)
     class_weights: tuple[float, ...] = ()
-    measures: tuple[str, ...] = ()
-    max_new_tokens: int = 0
-    label_range: tuple[float, ...] = ()
-    label_scale: tuple[float, ...] = ()
-    pooling: str = "mean"
+    measures: tuple[str, ...] = ()  # the metrics of the task, the deciding one first; empty for those of the head
+    max_new_tokens: int = 0  # the most tokens of a generated text
+    label_range: tuple[float, ...] = ()  # the smallest and the largest label, for regression
+    label_scale: tuple[float, ...] = ()  # the mean and the scale of the standardised labels: prediction = output * scale + mean
+    pooling: str = "mean"  # pooling, normalize, pool_prefix: how an embedding is computed, see `SentenceSettings`
     normalize: bool = False
     pool_prefix: bool = True
+    # whether texts to tag are split where Thai, Lao, Khmer or Burmese has no spaces; not if whole words were trained on
     split_units: bool = True
     metrics: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_head_config(folder: Path) -> HeadConfig | None:
-    """Read the hftool.json of a model folder.
-
-    Returns:
-        The head config, or None when there is no hftool.json.
+    """Read the hftool.json of a model folder; None when there is none.
 
     Raises:
         ConfigError: It has keys of another version of hftool, or no head.

@@ -29,22 +29,15 @@ LAYER = re.compile(r"\.\d+\.")
 
 @dataclass(frozen=True)
 class Loaded:
-    """A transformers model in eval mode with fp32 weights, and all that is needed to use it.
-
-    Args:
-        new_weights: The names of weights that are randomly initialized.
-        notes: Notes for the user on how it was loaded, one sentence each.
-        precision: Number format in which texts are answered: auto, fp32 or bf16; `auto` is the fastest that gives the choices
-            of fp32.
-    """
+    """A transformers model in eval mode with fp32 weights, and all that is needed to use it."""
 
     model: Any
     tokenizer: Any
     head_config: HeadConfig
     family: Family
-    new_weights: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-    precision: str = "auto"
+    new_weights: tuple[str, ...] = ()  # the names of weights that are randomly initialized
+    notes: tuple[str, ...] = ()  # notes for the user on how it was loaded, one sentence each
+    precision: str = "auto"  # number format of answers; `auto` is the fastest that chooses as fp32 does
 
 
 def load_model(
@@ -59,14 +52,8 @@ def load_model(
 ) -> Loaded:
     """Load a model in eval mode, with fp32 weights whatever the checkpoint holds.
 
-    Args:
-        folder: The model folder.
-        auto_class: The auto class of the head, such as AutoModelForSequenceClassification.
-        head_config: Labels and problem type, which go into the transformers config.
-        new_head: Whether head weights may be missing, because they are to be trained.
-        device: The torch device.
-        config: The transformers config of the folder, by `read_config`; None reads it. It is not changed.
-        tokenizer: The tokenizer of the folder, by `load_tokenizer`; None loads it.
+    `new_head`: whether head weights may be missing, because they are to be trained. `config` (which is not changed) and
+    `tokenizer` are those of the folder, read where they are None.
 
     Raises:
         ConfigError: Weights are missing or left over, or the parts of the folder do not fit together.
@@ -79,7 +66,11 @@ def load_model(
     _set_labels(config, head_config)
     if getattr(config, "pad_token_id", None) is None:
         config.pad_token_id = tokenizer.pad_token_id
-    _check_vocabulary(folder, tokenizer, config)
+    # a token without an embedding would crash at the first text that has it
+    size = getattr(config, "vocab_size", None)
+    if size is not None and len(tokenizer) > size:
+        what = f"'{folder}' does not fit together: its tokenizer has {len(tokenizer)} tokens, its model {size}"
+        raise ConfigError(what, "Take tokenizer and weights from the same model")
     stored = read_stored(folder)
     model, info = _from_pretrained(folder, auto_class, config, stored, new_head=new_head)
     new = tuple(sorted({*info["missing_keys"], *(row[0] for row in info["mismatched_keys"])}))
@@ -87,7 +78,10 @@ def load_model(
         new = tuple(name for name in new if "pooler." not in name)
     _check_new_weights(folder, model, new, new_head=new_head)
     _check_unused(folder, model, info["unexpected_keys"])
-    _forget_wrappers(model, stored)
+    # transformers would reverse the renaming of wrapped weights when it saves the model
+    if stored.renamed:
+        names = {*stored.renamed.values()}
+        model._weight_conversions = [c for c in model._weight_conversions if not names & {*c.target_patterns}]
     notes = (stored.note,) if stored.note else ()
     return Loaded(model.to(device).eval(), tokenizer, head_config, family_of(config), new, notes)
 
@@ -128,23 +122,6 @@ def _set_labels(config: Any, head_config: HeadConfig) -> None:
         config.problem_type = head_config.problem_type
 
 
-def _forget_wrappers(model: Any, stored: Stored) -> None:
-    """Drop the renaming of wrapped weights, which transformers would reverse when it saves the model."""
-    if stored.renamed:
-        names = {*stored.renamed.values()}
-        model._weight_conversions = [c for c in model._weight_conversions if not names & {*c.target_patterns}]
-
-
-def _check_vocabulary(folder: Path, tokenizer: Any, config: Any) -> None:
-    """Raise ConfigError for tokens without an embedding, which would crash at the first text that has one."""
-    size = getattr(config, "vocab_size", None)
-    if size is not None and len(tokenizer) > size:
-        raise ConfigError(
-            f"'{folder}' does not fit together: its tokenizer has {len(tokenizer)} tokens, its model {size}",
-            "Take tokenizer and weights from the same model",
-        )
-
-
 def _check_new_weights(folder: Path, model: Any, new: tuple[str, ...], *, new_head: bool) -> None:
     """Raise ConfigError for missing weights: of the head unless it is to be trained, of the body always."""
     prefix = "" if model.base_model is model else f"{model.base_model_prefix}."  # a bare body has no prefix
@@ -152,10 +129,8 @@ def _check_new_weights(folder: Path, model: Any, new: tuple[str, ...], *, new_he
     if body:
         raise ConfigError(f"the weights in '{folder}' are of another architecture: they lack {', '.join(body[:5])}")
     if new and not new_head:
-        raise ConfigError(
-            f"the model in '{folder}' has no trained head: it lacks {', '.join(new[:5])}",
-            "Fine-tune it first: hftool finetune MODEL TASK",
-        )
+        what = f"the model in '{folder}' has no trained head: it lacks {', '.join(new[:5])}"
+        raise ConfigError(what, "Fine-tune it first: hftool finetune MODEL TASK")
 
 
 def _check_unused(folder: Path, model: Any, unexpected: Iterable[str]) -> None:

@@ -47,9 +47,7 @@ OPENS_FILES = frozenset({"EPContext"})  # loads a compiled engine, which is code
 def check_folder(folder: Path, *, weights: bool = True) -> None:
     """Check that `folder` holds a model that can be loaded without executing any of its content.
 
-    Args:
-        folder: The model folder.
-        weights: Whether it must hold weights; config and tokenizer alone are checked as strictly.
+    `weights`: whether it must hold weights; config and tokenizer alone are checked as strictly.
 
     Raises:
         InputMissing: There is no model.
@@ -108,10 +106,8 @@ def _check_config(path: Path) -> None:
         private = key.startswith("_") and key.endswith("_internal")
         chosen = key in CHOICE_KEYS and any(isinstance(v, str) and "/" in v for v in _values(value))
         if ((key in HOSTILE_KEYS or private) and key not in HARMLESS_PRIVATE_KEYS) or chosen:
-            raise Refused(
-                f"'{path}' has the key '{key}', which can make a library run foreign code",
-                "Remove the key if you trust its author",
-            )
+            what = f"'{path}' has the key '{key}', which can make a library run foreign code"
+            raise Refused(what, "Remove the key if you trust its author")
 
 
 def _check_templates(folder: Path) -> None:
@@ -122,9 +118,8 @@ def _check_templates(folder: Path) -> None:
     for path in (folder / name for name in TEMPLATES if (folder / name).is_file()):
         for key, value in _entries(read_document(path)):
             if key in ("chat_template", "template") and any(isinstance(v, str) and ESCAPE.search(v) for v in _texts(value)):
-                raise Refused(
-                    f"'{path}' has a {key} that reaches for Python's own objects", "Remove it if you trust its author"
-                )
+                what = f"'{path}' has a {key} that reaches for Python's own objects"
+                raise Refused(what, "Remove it if you trust its author")
 
 
 def _texts(value: Any) -> list[Any]:
@@ -228,9 +223,8 @@ def check_onnx(path: Path) -> None:
     for node in _nodes(model):
         known = node.domain in OPERATORS or (node.domain, node.op_type) in own
         if not known or node.op_type in OPENS_FILES:
-            raise Refused(
-                f"'{path}' has the operator '{node.domain}.{node.op_type}', which is foreign code", "Export the model again"
-            )
+            what = f"'{path}' has the operator '{node.domain}.{node.op_type}', which is foreign code"
+            raise Refused(what, "Export the model again")
     for tensor in _tensors(model):
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
             _check_external(path, {entry.key: entry.value for entry in tensor.external_data})
@@ -290,7 +284,5 @@ def check_extra(*more: str) -> None:
 def check_hash(path: Path, expected: str) -> None:
     """Raise Refused unless the file has the expected SHA-256."""
     for found in compare_folder(path.parent, {path.name: expected}).changed.values():
-        raise Refused(
-            f"'{path}' has the SHA-256 {found[:16]}..., not the {expected[:16]}... that is registered for it",
-            "Install the package again from the index you trust",
-        )
+        what = f"'{path}' has the SHA-256 {found[:16]}..., not the {expected[:16]}... that is registered for it"
+        raise Refused(what, "Install the package again from the index you trust")

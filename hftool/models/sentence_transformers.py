@@ -58,21 +58,13 @@ PROMPTED: Schema = {  # the keys of config_sentence_transformers.json that are r
 
 @dataclass(frozen=True)
 class SentenceSettings:
-    """How the embedding of a text is computed.
+    """How the embedding of a text is computed."""
 
-    Args:
-        pooling: How token vectors are combined, one of `POOLINGS`.
-        normalize: Whether embeddings have length 1.
-        prefix: The prompt before each text.
-        pool_prefix: Whether the tokens of the prompt are pooled, too.
-        missed: Steps of the model that hftool does not support.
-    """
-
-    pooling: str = HeadConfig.pooling
-    normalize: bool = HeadConfig.normalize
-    prefix: str = HeadConfig.prefix
-    pool_prefix: bool = HeadConfig.pool_prefix
-    missed: tuple[str, ...] = ()
+    pooling: str = HeadConfig.pooling  # how token vectors are combined, one of `POOLINGS`
+    normalize: bool = HeadConfig.normalize  # whether embeddings have length 1
+    prefix: str = HeadConfig.prefix  # the prompt before each text
+    pool_prefix: bool = HeadConfig.pool_prefix  # whether the tokens of the prompt are pooled, too
+    missed: tuple[str, ...] = ()  # steps of the model that hftool does not support
 
     def on(self, head_config: HeadConfig) -> HeadConfig:
         """The head config with these settings."""

@@ -17,14 +17,10 @@ CHUNK = 4096  # rows that are compared at a time
 
 @dataclass(frozen=True)
 class Stored:
-    """The weights of a folder.
+    """The weights of a folder."""
 
-    Args:
-        files: Name, without wrappers, to the file that holds it.
-        renamed: Name in the file to the name without wrappers, where the two differ; empty where two names would collide.
-    """
-
-    files: Mapping[str, Path]
+    files: Mapping[str, Path]  # Name, without wrappers, to the file that holds it
+    # name in the file to the name without wrappers, where the two differ; empty where two names would collide
     renamed: Mapping[str, str]
 
     @property

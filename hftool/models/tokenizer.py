@@ -36,10 +36,9 @@ PROBES = (
 
 
 def load_tokenizer(folder: Path, config: Any) -> Any:
-    """Load the tokenizer of a folder, without the padding and truncation stored in its file, and with a pad token.
+    """Load the tokenizer of a folder, with the ids of tokenizer.json if there is one, and with a pad token.
 
-    Returns:
-        A transformers tokenizer, with the ids of tokenizer.json if there is one.
+    Padding and truncation that its file stores are left out.
 
     Raises:
         InputMissing: There is no tokenizer.
@@ -220,10 +219,8 @@ def _check_pieces(tokenizer: Any, pieces: Any, folder: Path) -> None:
         tokens = tokenizer.convert_ids_to_tokens(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
         expected = pieces.encode(normal, out_type=str)
         if tokens != [tokenizer.unk_token if pieces.piece_to_id(piece) == unknown else piece for piece in expected]:
-            raise ConfigError(
-                f"the tokenizer in '{folder}' gives '{_short(text)}' other pieces than sentencepiece does",
-                f"transformers cannot convert it correctly: add a {FILE}",
-            )
+            what = f"the tokenizer in '{folder}' gives '{_short(text)}' other pieces than sentencepiece does"
+            raise ConfigError(what, f"transformers cannot convert it correctly: add a {FILE}")
 
 
 def _read_pieces(folder: Path) -> Any:
@@ -283,10 +280,8 @@ def _set_backend(tokenizer: Any, backend: Any, folder: Path) -> None:
     tokenizer.extra_special_tokens = [t for t in tokenizer.extra_special_tokens if backend.token_to_id(str(t)) is not None]
     for text, ids in zip(PROBES, expected, strict=True):
         if tokenizer(text, verbose=False)["input_ids"] != ids:
-            raise ConfigError(
-                f"the tokenizer in '{folder}' gives '{_short(text)}' other ids than its {FILE} does",
-                f"Remove the tokens from {SETTINGS} and added_tokens.json that {FILE} does not have",
-            )
+            what = f"the tokenizer in '{folder}' gives '{_short(text)}' other ids than its {FILE} does"
+            raise ConfigError(what, f"Remove the tokens from {SETTINGS} and added_tokens.json that {FILE} does not have")
 
 
 def _short(text: str) -> str:

@@ -93,11 +93,7 @@ TOKENIZER: Schema = {
     },
 }
 GENERATION: Schema = {"type": "object", "properties": TOKEN_IDS}
-SCHEMAS: Mapping[str, Schema] = {
-    "config.json": CONFIG,
-    "tokenizer_config.json": TOKENIZER,
-    "generation_config.json": GENERATION,
-}
+SCHEMAS = {"config.json": CONFIG, "tokenizer_config.json": TOKENIZER, "generation_config.json": GENERATION}
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Exports a model to a folder of ONNX graphs and checks their parity with the model."""
 
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import chain
@@ -42,41 +42,21 @@ SAMPLE = (7, 4, 5)  # tokens of the texts that the model is traced with
 
 @dataclass(frozen=True)
 class ExportJob:
-    """A model to export, and the rows to check it on.
+    """A model to export, and the rows to check it on."""
 
-    Args:
-        loaded: The model.
-        facts: What `describe` returns for it.
-        size: Size of its weights in bytes.
-        rows: Rows whose answers are compared; where the head generates, with their targets.
-        origin: Where those rows are from, for the report.
-        options: Fields of the head that inference replaces.
-        pairs: Rows with two texts, where the head takes them.
-        labelled_rows: Labelled rows for the metric; without any it is not measured.
-        provenance: How the model was trained, for its model card.
-    """
-
-    loaded: Loaded
-    facts: Mapping[str, Any]
-    size: int
-    rows: Sequence[Row]
-    origin: str
-    options: Mapping[str, Any]
-    pairs: Sequence[Row] = ()
-    labelled_rows: Sequence[Row] = ()
-    provenance: RunProvenance = NO_PROVENANCE
+    loaded: Loaded  # the model
+    facts: Mapping[str, Any]  # what `describe` returns for it
+    size: int  # size of its weights in bytes
+    rows: Sequence[Row]  # rows whose answers are compared; where the head generates, with their targets
+    origin: str  # where those rows are from, for the report
+    options: Mapping[str, Any]  # fields of the head that inference replaces
+    pairs: Sequence[Row] = ()  # rows with two texts, where the head takes them
+    labelled_rows: Sequence[Row] = ()  # labelled rows for the metric; without any it is not measured
+    provenance: RunProvenance = NO_PROVENANCE  # how the model was trained, for its model card
 
 
 def export(job: ExportJob, folder: Path, *, quantize: str | None = None) -> dict[str, Any]:
-    """Write graphs, tokenizer, config, model card, checksums and export.json.
-
-    Args:
-        job: The model, and the rows to check it on.
-        folder: Existing folder.
-        quantize: "int8", or None.
-
-    Returns:
-        The content of export.json.
+    """Write graphs, tokenizer, config, model card, checksums and export.json into a folder -> the content of export.json.
 
     Raises:
         DataError: The graphs do not answer as the model does.
@@ -132,7 +112,9 @@ def _check_parity(pair: Pair, job: ExportJob, *, segments: bool) -> dict[str, An
     """Compare the fp32 graphs with the model on real texts and random tokens. Raises DataError over the tolerance."""
     pair = pair.with_options(job.options)
     head, features = pair.head, pair.head.encode(job.rows)
-    random = _random_batches(head, job, segments=segments)
+    vocab_size = min(len(job.loaded.tokenizer), int(job.loaded.model.config.vocab_size))
+    max_tokens = max(1, (job.loaded.head_config.max_length or 64) // 2)
+    random = parity.random_batches(head, vocab_size=vocab_size, max_tokens=max_tokens, segments=segments)
     report: dict[str, Any] = {"tolerance": TOLERANCE, "texts_from": job.origin}
     real = parity.batches_of(head, features)
     if head.sampling is None:
@@ -143,7 +125,9 @@ def _check_parity(pair: Pair, job: ExportJob, *, segments: bool) -> dict[str, An
         same, count = report["answers"]["same"], report["answers"]["of"]
     else:
         report["outputs"] = _within_tolerance(parity.compare_outputs(pair, real))
-        prompts = parity.batches_of(head, head.encode(fitting(head, [_prompt(head, row) for row in job.rows])))
+        targets = {role for schema in head.row_schemas for role in schema.targets}
+        rows = [{role: value for role, value in row.items() if role not in targets} for row in job.rows]
+        prompts = parity.batches_of(head, head.encode(fitting(head, rows)))
         report["random"] = parity.compare_texts(pair, chain(prompts, random))
         same, count = report["random"]["same_texts"], report["random"]["texts"]
     if same < count:
@@ -159,18 +143,6 @@ def _within_tolerance(compared: dict[str, Any]) -> dict[str, Any]:
     raise DataError(f"the graphs do not answer as the model does: {detail}", FAULT)
 
 
-def _random_batches(head: Head, job: ExportJob, *, segments: bool) -> Iterator[Batch]:
-    vocab_size = min(len(job.loaded.tokenizer), int(job.loaded.model.config.vocab_size))
-    max_tokens = max(1, (job.loaded.head_config.max_length or 64) // 2)
-    return parity.random_batches(head, vocab_size=vocab_size, max_tokens=max_tokens, segments=segments)
-
-
-def _prompt(head: Head, row: Row) -> Row:
-    """A row without its targets."""
-    targets = {role for schema in head.row_schemas for role in schema.targets}
-    return {role: value for role, value in row.items() if role not in targets}
-
-
 def _check_agreement(pair: Pair, job: ExportJob) -> dict[str, Any]:
     """Compare the quantized graphs with the model on real texts. Raises DataError when too few answers agree."""
     pair = pair.with_options(job.options)
@@ -183,10 +155,8 @@ def _check_agreement(pair: Pair, job: ExportJob) -> dict[str, Any]:
         same, count = report["same_tokens"], report["tokens"]
     allowed = max(1, int((1 - LEAST_SAME) * count))
     if count - same > allowed:
-        raise DataError(
-            f"only {same} of {count} answers of the quantized graphs are the model's, where {LEAST_SAME:.0%} are required",
-            "Export it without --quantize",
-        )
+        what = f"only {same} of {count} answers of the quantized graphs are the model's, where {LEAST_SAME:.0%} are required"
+        raise DataError(what, "Export it without --quantize")
     return {**report, "least": LEAST_SAME, "texts_from": job.origin}
 
 
@@ -202,8 +172,6 @@ def _check_metrics(pair: Pair, job: ExportJob, quantize: str | None) -> dict[str
     unit = job.loaded.head_config.label_scale[1] if metrics.best == ERROR and job.loaded.head_config.label_scale else 1.0
     allowed = max(MOST_LOST * max(unit, abs(before[metrics.best])), unit / len(job.labelled_rows))
     if lost > allowed + 1e-9 * unit:
-        raise DataError(
-            f"{metrics.best} goes from {before[metrics.best]:.4f} to {after[metrics.best]:.4f}: over {allowed:.4f} is lost",
-            "Export it without --quantize" if quantize else FAULT,
-        )
+        what = f"{metrics.best} goes from {before[metrics.best]:.4f} to {after[metrics.best]:.4f}: over {allowed:.4f} is lost"
+        raise DataError(what, "Export it without --quantize" if quantize else FAULT)
     return {"rows": len(job.labelled_rows), "deciding": metrics.best, "before": before, "after": after, "allowed_loss": allowed}

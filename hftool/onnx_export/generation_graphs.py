@@ -40,14 +40,9 @@ State = list[dict[str, torch.Tensor]]  # key and value (N, heads, P, D) of each 
 
 
 def write_graphs(model: Any, folder: Path) -> dict[str, str]:
-    """Write the graphs of a decoder or an encoder-decoder.
+    """Write the graphs of a decoder or an encoder-decoder, in eval mode on the CPU in fp32, into a folder.
 
-    Args:
-        model: In eval mode, on the CPU, with fp32 weights.
-        folder: Existing folder.
-
-    Returns:
-        File name by graph name: "decoder" and, of an encoder-decoder, "encoder".
+    The names of the files are returned by that of the graph: "decoder" and, of an encoder-decoder, "encoder".
 
     Raises:
         UsageError: The model's cache is something other than all keys and values.
@@ -173,12 +168,7 @@ def _encoder_decoder(model: Any) -> dict[str, Any]:
 
 
 def _texts(length: int, *, left: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    """Ids and mask (ROWS, length), with padding in one row: the exporter drops a mask of ones.
-
-    Args:
-        length: Tokens of a row.
-        left: Whether the padding is on the left.
-    """
+    """Ids and mask (ROWS, length), with padding in one row: the exporter drops a mask of ones."""
     ids, mask = torch.ones(ROWS, length, dtype=torch.long), torch.ones(ROWS, length, dtype=torch.long)
     mask[0, :2] = 0 if left else 1
     mask[0, -2:] = 1 if left else 0
@@ -188,7 +178,12 @@ def _texts(length: int, *, left: bool) -> tuple[torch.Tensor, torch.Tensor]:
 def _program(module: torch.nn.Module, sample: dict[str, Any]) -> Any:
     """Trace a module -> onnx_ir.Model with variable numbers of rows and tokens."""
     program = trace(module.eval(), sample, _dynamic_axes(sample))
-    name_axes(program, _axis_names(program))
+    names: dict[str, str] = {}  # the exporter's names of axes, such as "s11", -> those of AXES
+    for value in sorted(program.graph.inputs, key=lambda value: value.name == "attention_mask"):  # other inputs name it first
+        kind = value.name.split(".")[0]
+        rows = {} if kind == "keep" else {str(value.shape[0]): "rows"}
+        names = {str(value.shape[AXES[kind][0]]): AXES[kind][1]} | names | rows
+    name_axes(program, names)
     return program
 
 
@@ -199,13 +194,3 @@ def _dynamic_axes(sample: Any) -> Any:
     if isinstance(sample, dict):
         return {name: _dynamic_axes(part) for name, part in sample.items()}
     return [_dynamic_axes(part) for part in sample]
-
-
-def _axis_names(program: Any) -> dict[str, str]:
-    """The exporter's names of axes, such as "s11", -> those of AXES."""
-    names: dict[str, str] = {}
-    for value in sorted(program.graph.inputs, key=lambda value: value.name == "attention_mask"):  # other inputs name it first
-        kind = value.name.split(".")[0]
-        rows = {} if kind == "keep" else {str(value.shape[0]): "rows"}
-        names = {str(value.shape[AXES[kind][0]]): AXES[kind][1]} | names | rows
-    return names

@@ -56,11 +56,7 @@ def batches_of(head: Head, features: Sequence[Feature]) -> Iterator[Batch]:
 def random_batches(head: Head, *, vocab_size: int, max_tokens: int, segments: bool) -> Iterator[Batch]:
     """Batches of random tokens, each of another shape: one text and several, of 1 token and of many, with padding.
 
-    Args:
-        head: Collates the batches.
-        vocab_size: Token ids are smaller than this.
-        max_tokens: Maximum length of a text.
-        segments: Whether the model takes token type ids.
+    Token ids are smaller than `vocab_size`. `segments`: whether the model takes token type ids.
     """
     rng = np.random.default_rng(SEED)
     for lengths in LENGTHS:

@@ -9,7 +9,7 @@ import re
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 
@@ -53,24 +53,16 @@ def silence() -> Iterator[None]:
 
 
 def trace(module: torch.nn.Module, sample: Mapping[str, Any], dynamic_shapes: Mapping[str, Any]) -> Any:
-    """Trace a module -> onnx_ir.Model.
+    """Trace a module in eval mode, with the keyword arguments `sample` of its forward -> onnx_ir.Model.
 
-    Args:
-        module: In eval mode.
-        sample: Keyword arguments of its forward.
-        dynamic_shapes: For each of them the axes of variable size, as torch.export takes them.
+    `dynamic_shapes` are for each of them the axes of variable size, as torch.export takes them.
     """
     exporters: Any = importlib.import_module("transformers.exporters")  # it has no type annotations
     return exporters.OnnxExporter().export(module, dict(sample), exporters.OnnxConfig(dynamic_shapes=dynamic_shapes)).program
 
 
 def name_axes(program: Any, names: Mapping[str, str]) -> None:
-    """Replace the exporter's names for the axes of inputs and outputs, such as "s43" or "s11 + s70".
-
-    Args:
-        program: An onnx_ir.Model.
-        names: Exporter's name -> the new one, such as {"s43": "batch"}.
-    """
+    """Replace the exporter's names for the axes of inputs and outputs, such as "s43" or "s11 + s70", in an onnx_ir.Model."""
     import onnx_ir
 
     def _renamed(dim: Any) -> int | str:
@@ -85,17 +77,10 @@ def name_axes(program: Any, names: Mapping[str, str]) -> None:
 
 
 def save_graphs(programs: Mapping[str, Any], folder: Path) -> dict[str, str]:
-    """Write programs with their weights in one shared file, which stores each tensor once.
+    """Write programs (onnx_ir.Model by name) and one shared file of weights into a folder -> file name by program name.
 
-    The programs read their weights from that file afterwards. The exporter's notes on each node are dropped, since they hold
-    paths of this machine.
-
-    Args:
-        programs: onnx_ir.Model by name.
-        folder: Existing folder.
-
-    Returns:
-        File name by program name.
+    Each tensor is stored once, and the programs read their weights from that file afterwards. The exporter's notes on each node
+    are dropped, since they hold paths of this machine.
     """
     import onnx_ir
     from onnx_ir.passes.common import ClearMetadataAndDocStringPass
@@ -107,7 +92,13 @@ def save_graphs(programs: Mapping[str, Any], folder: Path) -> dict[str, str]:
             for value in program.graph.initializers.values():
                 tensor = value.const_value
                 if tensor.nbytes >= SMALL:
-                    offset, length = _store(tensor.tobytes(), file, stored)
+                    data = tensor.tobytes()
+                    digest = hashlib.sha256(data).digest()
+                    if digest not in stored:
+                        file.write(bytes(-file.tell() % PAGE))
+                        stored[digest] = file.tell(), len(data)
+                        file.write(data)
+                    offset, length = stored[digest]
                     value.const_value = onnx_ir.ExternalTensor(
                         WEIGHTS, offset, length, tensor.dtype, shape=tensor.shape, name=tensor.name, base_dir=folder
                     )
@@ -119,28 +110,12 @@ def save_graphs(programs: Mapping[str, Any], folder: Path) -> dict[str, str]:
     return files
 
 
-def _store(data: bytes, file: BinaryIO, stored: dict[bytes, tuple[int, int]]) -> tuple[int, int]:
-    """Append the data of a tensor unless the file has it already -> (offset, length) in bytes."""
-    digest = hashlib.sha256(data).digest()
-    if digest not in stored:
-        file.write(bytes(-file.tell() % PAGE))
-        stored[digest] = file.tell(), len(data)
-        file.write(data)
-    return stored[digest]
-
-
 def fold_transposes(program: Any, *, tied: bool = False) -> int:
-    """Store weights transposed if the graph only reads them so.
+    """Store weights of an onnx_ir.Model transposed if the graph only reads them so -> the number of folded transposes.
 
     The exporter's optimizer leaves large ones alone; they would be transposed at each load, and never be quantized, since only
-    a product with an initializer is.
-
-    Args:
-        program: An onnx_ir.Model.
-        tied: Also fold weights that the graph reads both ways, such as tied embeddings, which are then stored twice.
-
-    Returns:
-        The number of folded transposes.
+    a product with an initializer is. `tied`: also fold weights that the graph reads both ways, such as tied embeddings, which
+    are then stored twice.
     """
     import numpy as np
     import onnx_ir

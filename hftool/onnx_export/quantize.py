@@ -16,14 +16,9 @@ TABLES = frozenset({"DequantizeLinear"})  # follows a quantized embedding table,
 
 
 def quantize_graphs(folder: Path, graphs: Mapping[str, str]) -> dict[str, int]:
-    """Quantize the graphs of a folder in place: weights per column, activations at run time.
+    """Quantize the graphs (file by name) of a folder in place: weights per column, activations at run time.
 
-    Args:
-        folder: Has the graphs and their weights.
-        graphs: File name by graph name.
-
-    Returns:
-        How many matrix products ("products") and embedding tables ("tables") were converted.
+    The numbers of converted matrix products ("products") and embedding tables ("tables") are returned.
 
     Raises:
         DataError: No product of a graph was converted.
@@ -36,7 +31,9 @@ def quantize_graphs(folder: Path, graphs: Mapping[str, str]) -> dict[str, int]:
         onnx_ir.external_data.load_to_model(program)  # the file of the weights is replaced
         fold_transposes(program, tied=True)  # only products with an initializer are converted
         with silence(), _preserve_root_logger():
-            programs[name] = _quantize(program)
+            exporters: Any = importlib.import_module("transformers.exporters")  # it has no type annotations
+            settings = exporters.OnnxRuntimeDynamicConfig(per_channel=True)
+            programs[name] = exporters.OnnxRuntimeQuantizer(settings).quantize(program, {}, "onnx")
         operators = [node.op_type for node in programs[name].graph.all_nodes()]
         found = sum(operator in PRODUCTS for operator in operators)
         if not found:
@@ -44,12 +41,6 @@ def quantize_graphs(folder: Path, graphs: Mapping[str, str]) -> dict[str, int]:
         products, tables = products + found, tables + sum(operator in TABLES for operator in operators)
     save_graphs(programs, folder)
     return {"products": products, "tables": tables}
-
-
-def _quantize(program: Any) -> Any:
-    exporters: Any = importlib.import_module("transformers.exporters")  # it has no type annotations
-    settings = exporters.OnnxRuntimeDynamicConfig(per_channel=True)
-    return exporters.OnnxRuntimeQuantizer(settings).quantize(program, {}, "onnx")
 
 
 @contextlib.contextmanager

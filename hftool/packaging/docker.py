@@ -35,13 +35,7 @@ def write_context(service: ServiceSpec, folder: Path) -> None:
 
 
 def dockerfile(service: ServiceSpec, *, wheel: str, torch: str) -> str:
-    """The Dockerfile: one stage installs, the other runs as an unprivileged user.
-
-    Args:
-        service: The model as a service.
-        wheel: File name of the hftool wheel in wheels/.
-        torch: Version of torch.
-    """
+    """The Dockerfile: one stage installs the wheel and this torch, the other runs as an unprivileged user."""
     return render(
         "Dockerfile",
         service,

@@ -14,11 +14,7 @@ MANIFESTS = ("deployment.yaml", "service.yaml", "hpa.yaml", "networkpolicy.yaml"
 
 
 def write_manifests(service: ServiceSpec, folder: Path) -> None:
-    """Write the manifests and kustomization.yaml into an existing folder.
-
-    Raises:
-        StorageError: A file cannot be written.
-    """
+    """Write the manifests and kustomization.yaml into an existing folder. Raises StorageError (a file cannot be written)."""
     for name, text in manifests(service).items():
         write_text(folder / name, text)
 
@@ -26,13 +22,7 @@ def write_manifests(service: ServiceSpec, folder: Path) -> None:
 def manifests(service: ServiceSpec) -> dict[str, str]:
     """File name -> YAML of each manifest, and of the kustomization that lists them."""
     key_folder, _, key_name = KEY.rpartition("/")
-    values = {
-        "command": command(),
-        "leaving": LEAVING,
-        "cpu": CPU,
-        "key_folder": key_folder,
-        "key_name": key_name,
-        "max_replicas": SCALE * service.replicas,
-        "manifests": MANIFESTS,
-    }
-    return {name: render(name, service, **values) for name in (*MANIFESTS, "kustomization.yaml")}
+    key = {"key_folder": key_folder, "key_name": key_name}
+    pods = {"command": command(), "leaving": LEAVING, "cpu": CPU, "max_replicas": SCALE * service.replicas}
+    names = (*MANIFESTS, "kustomization.yaml")
+    return {name: render(name, service, **key, **pods, manifests=MANIFESTS) for name in names}

@@ -75,17 +75,16 @@ def _required(lines: Iterable[str], extras: Iterable[str]) -> Iterator[Requireme
 def write_wheel(folder: Path, requires: Mapping[str, str]) -> Path:
     """Write hftool_recipes-VERSION+serve-py3-none-any.whl, "+serve" since it requires less than all of hftool does.
 
-    Format: https://packaging.python.org/en/latest/specifications/binary-distribution-format/
-
-    Args:
-        folder: Existing folder.
-        requires: Name -> version of the requirements that the wheel declares.
+    `requires` are the versions of its requirements by name. Format:
+    https://packaging.python.org/en/latest/specifications/binary-distribution-format/
     """
     local_version = f"{version()}+serve"
     stem = f"{DISTRIBUTION.replace('-', '_')}-{local_version}"
     info = f"{stem}.dist-info"
     needs = "".join(f"Requires-Dist: {name}=={number}\n" for name, number in requires.items())
-    files = {path.relative_to(PACKAGE.parent).as_posix(): path.read_bytes() for path in _sources()} | {
+    paths = ((path, path.relative_to(PACKAGE).parts) for path in sorted(PACKAGE.rglob("*")) if path.is_file())
+    needed = [path for path, parts in paths if parts[0] not in LEFT_OUT and "__pycache__" not in parts]
+    files = {path.relative_to(PACKAGE.parent).as_posix(): path.read_bytes() for path in needed} | {
         f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {DISTRIBUTION}\nVersion: {local_version}\n{needs}".encode(),
         f"{info}/WHEEL": b"Wheel-Version: 1.0\nGenerator: hftool\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
         f"{info}/entry_points.txt": b"[console_scripts]\nhftool = hftool.cli.app:entry\n",
@@ -100,12 +99,6 @@ def write_wheel(folder: Path, requires: Mapping[str, str]) -> Path:
             entry.compress_type = zipfile.ZIP_DEFLATED
             archive.writestr(entry, data)
     return wheel
-
-
-def _sources() -> list[Path]:
-    """The files of the package that a server needs, sorted."""
-    files = ((path, path.relative_to(PACKAGE).parts) for path in sorted(PACKAGE.rglob("*")) if path.is_file())
-    return [path for path, parts in files if parts[0] not in LEFT_OUT and "__pycache__" not in parts]
 
 
 def _digest(data: bytes) -> str:

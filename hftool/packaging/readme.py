@@ -8,13 +8,7 @@ from hftool.storage.run_folder import write_text
 
 
 def write_readme(service: ServiceSpec, folder: Path, *, body: str, max_replicas: int | None = None) -> None:
-    """Write README.md.
-
-    Args:
-        service: The model as a service.
-        folder: Existing folder.
-        body: JSON that the model takes at /predict.
-        max_replicas: Maximum number of pods where there are Kubernetes manifests; None without them.
+    """Write README.md, with `body` as the JSON of an example request, and `max_replicas` pods where there are manifests.
 
     Raises:
         StorageError: The file cannot be written.

@@ -11,12 +11,9 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 
 def render(template: str, service: ServiceSpec, **values: object) -> str:
-    """Fill a template.
+    """Fill the template of this name, without its `.j2`, with the service and further values.
 
-    Args:
-        template: Its file name without `.j2`, such as "deployment.yaml".
-        service: Validated by `check_name` and `check_image`, since templates insert its fields without escaping.
-        **values: Other variables of the template.
+    The service was validated by `check_name` and `check_image`: templates insert its fields without escaping.
 
     Raises:
         jinja2.UndefinedError: The template uses a variable that is not given.

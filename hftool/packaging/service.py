@@ -23,23 +23,14 @@ STEP = 128 * MIB
 
 @dataclass(frozen=True, kw_only=True)
 class ServiceSpec:
-    """A model as a service.
+    """A model as a service."""
 
-    Args:
-        name: DNS label of the service and of the model in it.
-        image: Reference with a tag or a digest.
-        head: What the model does, such as "classify".
-        weights: Size of its weight files in bytes.
-        exported: Whether the weights are ONNX graphs.
-        replicas: Minimum number of pods.
-    """
-
-    name: str
-    image: str
-    head: str
-    weights: int
-    exported: bool = False
-    replicas: int = 2
+    name: str  # DNS label of the service and of the model in it
+    image: str  # reference with a tag or a digest
+    head: str  # what the model does, such as "classify"
+    weights: int  # size of its weight files in bytes
+    exported: bool = False  # whether the weights are ONNX graphs
+    replicas: int = 2  # minimum number of pods
 
     @property
     def copies(self) -> int:
@@ -80,16 +71,10 @@ def service_name(text: str) -> str:
 
 
 def check_name(name: str) -> None:
-    """Check that a name is valid for a service, a model in a URL and a Kubernetes object.
-
-    Raises:
-        UsageError: It is not.
-    """
+    """Check that a name is valid for a service, a model in a URL and a Kubernetes object. Raises UsageError (it is not)."""
     if not NAME.fullmatch(name):
-        raise UsageError(
-            f"'{name}' cannot name a service: it must be at most 40 lowercase letters, digits and -, starting with a letter",
-            f"Such as --name {service_name(name)}",
-        )
+        what = f"'{name}' cannot name a service: it must be at most 40 lowercase letters, digits and -, starting with a letter"
+        raise UsageError(what, f"Such as --name {service_name(name)}")
 
 
 def check_image(image: str) -> None:
@@ -102,7 +87,5 @@ def check_image(image: str) -> None:
     if not found:
         raise UsageError(f"'{image}' is not a valid image reference", "Such as --image registry.example.org/team/reviews:1")
     if not found["digest"] and found["tag"] in (None, ":latest"):
-        raise UsageError(
-            f"the image '{image}' has no tag or the tag latest, so its version would be unknown",
-            f"Such as --image {image.removesuffix(':latest')}:1",
-        )
+        what = f"the image '{image}' has no tag or the tag latest, so its version would be unknown"
+        raise UsageError(what, f"Such as --image {image.removesuffix(':latest')}:1")

@@ -11,32 +11,21 @@ T5_CLASSES = (("classify", "AutoModelForTokenClassification"),)
 
 @dataclass(frozen=True)
 class Family:
-    """What differs between the families of models.
-
-    Attributes:
-        model_type: The `model_type` of their config.json.
-        architecture: What decides which heads they can have.
-        own_heads: The heads of a family without a row here, where they are not those of its architecture.
-        padding_side: The side on which a batch is padded in training and scoring.
-        prompt_padding_side: The side on which prompts are padded.
-        position_offset: How many position embeddings the family reserves; RoBERTa counts from padding_idx + 1.
-        prefixed: Whether the name of the task comes before the text, as in "summarize: ".
-        length: Tokens of the texts in pre-training, where neither the architecture nor the tokenizer has a limit.
-        auto_classes: Pairs of a head and the class of transformers that loads it, where that is not the head's own.
-        learning_rate: The default of full fine-tuning.
-    """
+    """What differs between the families of models."""
 
     name: str
-    model_type: str
-    architecture: Architecture
-    learning_rate: float = 5e-5
+    model_type: str  # the `model_type` of their config.json
+    architecture: Architecture  # what decides which heads they can have
+    learning_rate: float = 5e-5  # the default of full fine-tuning
     safe_dtypes: tuple[str, ...] = ("float32", "bfloat16", "float16")
-    padding_side: str = "right"
-    prompt_padding_side: str = "right"
-    position_offset: int = 0
-    prefixed: bool = False
-    length: int = 0
+    padding_side: str = "right"  # the side on which a batch is padded in training and scoring
+    prompt_padding_side: str = "right"  # the side on which prompts are padded
+    position_offset: int = 0  # how many position embeddings the family reserves; RoBERTa counts from padding_idx + 1
+    prefixed: bool = False  # whether the name of the task comes before the text, as in "summarize: "
+    length: int = 0  # tokens of the texts in pre-training, where neither the architecture nor the tokenizer has a limit
+    # pairs of a head and the class of transformers that loads it, where that is not the head's own
     auto_classes: tuple[tuple[str, str], ...] = ()
+    # the heads of a family without a row here, where they are not those of its architecture
     own_heads: tuple[str, ...] | None = None
 
     @property

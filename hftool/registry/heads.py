@@ -13,69 +13,40 @@ Architecture = Literal["encoder", "decoder", "encoder-decoder"]
 
 @dataclass(frozen=True, kw_only=True)
 class HeadSpec:
-    """What the rest of hftool needs to know of a head without importing it.
+    """What the rest of hftool needs to know of a head without importing it."""
 
-    Attributes:
-        name: Its name in hftool.json, in --head and, where it has one, as a verb.
-        implementation: "package.module:Class" of the `heads.protocol.Head`. The package also holds `render` (answers as lines),
-            `model_card` (facts and a Python snippet for the README.md of a model) and `schema` (parameters and reply in the
-            Hub's API).
-        architectures: The architectures that can have it.
-        auto_class: The class of transformers that loads such a model.
-        encoder_auto_class: The class for encoders that `auto_class` does not know.
-        class_suffixes: The suffixes of its classes in the `architectures` of a config.json.
-        natural_of: The architecture whose pre-trained checkpoints have it.
-        pipeline_tag: The Hub's name of the task: https://huggingface.co/docs/hub/models-tasks
-        gives: What an answer is: labels, entities, a span, text, words or a vector.
-        inputs: The roles of an input: of its text, and of a second text.
-        second_input: When the second text is needed: never, always, as in training, or optionally.
-        text_key: The key of the input in documents of --json.
-        empty_key: The key that is null there where the input is empty.
-        next_command: How a trained model is used from the command line; {} is the model.
-        purpose: What it does, after "this model is to"; by default its name.
-        reports: Pairs of the kind of a report, as in `Metrics.report`, and the module of its functions.
-        generates: Whether it generates texts.
-        embeds: Whether it gives vectors, as sentence-transformers makes them.
-        labels: Whether it scores named labels or tags, so that a model without `labels` cannot be used.
-        regression: Whether it can give a number instead of a label.
-        new_layer: Whether its last layer gets weights only by training on a task.
-        unlabeled: Whether it trains on text alone.
-        priority: The order in which heads are tried where columns decide, 1 first; 0 is never.
-        offset_roles: The roles in whose text an answer has character offsets.
-        inference_options: Pairs of a field of the head and its value in inference.
-        continues: Whether it continues its input, which may then be empty, or token ids.
-        fills: Whether its input must have a mask, which it fills.
-        nested_reply: Whether the Hub's API puts the reply to a single input into a list.
-    """
-
-    name: str
+    name: str  # its name in hftool.json, in --head and, where it has one, as a verb
+    # "package.module:Class" of the `heads.protocol.Head`. The package also holds `render` (answers as lines), `model_card`
+    # (facts and a Python snippet for the README.md of a model) and `schema` (parameters and reply in the Hub's API).
     implementation: str
-    architectures: tuple[Architecture, ...]
-    auto_class: str
-    encoder_auto_class: str = ""
-    class_suffixes: tuple[str, ...] = ()
-    natural_of: Architecture | None = None
-    pipeline_tag: str
-    gives: str
-    inputs: tuple[str, ...] = ("text",)
+    architectures: tuple[Architecture, ...]  # the architectures that can have it
+    auto_class: str  # the class of transformers that loads such a model
+    encoder_auto_class: str = ""  # the class for encoders that `auto_class` does not know
+    class_suffixes: tuple[str, ...] = ()  # the suffixes of its classes in the `architectures` of a config.json
+    natural_of: Architecture | None = None  # the architecture whose pre-trained checkpoints have it
+    pipeline_tag: str  # the Hub's name of the task: https://huggingface.co/docs/hub/models-tasks
+    gives: str  # what an answer is: labels, entities, a span, text, words or a vector
+    inputs: tuple[str, ...] = ("text",)  # the roles of an input: of its text, and of a second text
+    # when the second text is needed: never, always, as in training, or optionally
     second_input: Literal["never", "always", "as trained", "optional"] = "never"
-    text_key: str = "text"
-    empty_key: str
-    next_command: str = 'infer {} "TEXT"'
-    purpose: str = ""
+    text_key: str = "text"  # the key of the input in documents of --json
+    empty_key: str  # the key that is null there where the input is empty
+    next_command: str = 'infer {} "TEXT"'  # how a trained model is used from the command line; {} is the model
+    purpose: str = ""  # what it does, after "this model is to"; by default its name
+    # pairs of the kind of a report, as in `Metrics.report`, and the module of its functions
     reports: tuple[tuple[str, str], ...] = ()
-    generates: bool = False
-    embeds: bool = False
-    labels: bool = False
-    regression: bool = False
-    new_layer: bool = False
-    unlabeled: bool = False
-    priority: int = 0
-    offset_roles: tuple[str, ...] = ()
-    inference_options: tuple[tuple[str, Any], ...] = ()
-    continues: bool = False
-    fills: bool = False
-    nested_reply: bool = False
+    generates: bool = False  # whether it generates texts
+    embeds: bool = False  # whether it gives vectors, as sentence-transformers makes them
+    labels: bool = False  # whether it scores named labels or tags, so that a model without `labels` cannot be used
+    regression: bool = False  # whether it can give a number instead of a label
+    new_layer: bool = False  # whether its last layer gets weights only by training on a task
+    unlabeled: bool = False  # whether it trains on text alone
+    priority: int = 0  # the order in which heads are tried where columns decide, 1 first; 0 is never
+    offset_roles: tuple[str, ...] = ()  # the roles in whose text an answer has character offsets
+    inference_options: tuple[tuple[str, Any], ...] = ()  # pairs of a field of the head and its value in inference
+    continues: bool = False  # whether it continues its input, which may then be empty, or token ids
+    fills: bool = False  # whether its input must have a mask, which it fills
+    nested_reply: bool = False  # whether the Hub's API puts the reply to a single input into a list
 
     def load(self) -> Any:
         """Import the class of the head."""

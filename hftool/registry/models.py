@@ -18,26 +18,19 @@ class Package:
 
 @dataclass(frozen=True)
 class Model:
-    """A checkpoint known by name.
-
-    Attributes:
-        parameters: The number of parameters without a head.
-        natural: Its head without training on a task, where that is not the family's.
-        stand_ins: Pairs of a head, or "" for any other, and the models that may stand in for it, the first available one, when
-            neither cache nor Hub has it.
-        package: The Python package that brings it.
-        bundled: Its folder under hftool/assets/models, for models that come with hftool.
-    """
+    """A checkpoint known by name."""
 
     name: str
     family: str
     repo: str
     revision: str
-    parameters: int
-    natural: str = ""
+    parameters: int  # the number of parameters without a head
+    natural: str = ""  # its head without training on a task, where that is not the family's
+    # pairs of a head, or "" for any other, and the models that may stand in for it, the first available one, when neither cache
+    # nor Hub has it
     stand_ins: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    package: Package | None = None
-    bundled: str = ""
+    package: Package | None = None  # the Python package that brings it
+    bundled: str = ""  # its folder under hftool/assets/models, for models that come with hftool
 
     def stand_in_names(self, head: str) -> tuple[str, ...]:
         """The names of the models that may stand in for it under `head`, in order."""

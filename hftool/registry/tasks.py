@@ -1,6 +1,7 @@
 """Tasks known by name. A new task is one row here."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from hftool.errors import UsageError, did_you_mean
 
@@ -9,41 +10,32 @@ Pairs = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True)
 class Task:
-    """A data set and the head that is trained on it.
-
-    Attributes:
-        about: A few words for `hftool tasks`.
-        columns: Pairs of role and column; translation.de is the key `de` of the column `translation`.
-        labels: Pairs of the value in the data and the label name, in id order.
-        measures: The metrics of the task, the first of which decides; () for those of the head.
-        also: Other heads that can be trained on it: for families without its own, or by --head.
-        numbers: Whether its labels are continuous.
-        prefix: The prefix of each text for families with named tasks (T5).
-        lines: Whether its rows are lines of one running text.
-        splits: Pairs of a split (train, validation, test) and its name in the repository.
-        bundled: Its folder under hftool/assets/data, for data that comes with hftool.
-        stand_in: The bundled task that stands in when neither cache nor Hub has it.
-    """
+    """A data set and the head that is trained on it."""
 
     name: str
     head: str
-    about: str
-    columns: Pairs
-    labels: Pairs = ()
-    measures: tuple[str, ...] = ()
-    also: tuple[str, ...] = ()
-    numbers: bool = False
-    prefix: str = ""
-    lines: bool = False
+    about: str  # a few words for `hftool tasks`
+    columns: Pairs  # pairs of role and column; translation.de is the key `de` of the column `translation`
+    labels: Pairs = ()  # pairs of the value in the data and the label name, in id order
+    measures: tuple[str, ...] = ()  # the metrics of the task, the first of which decides; () for those of the head
+    also: tuple[str, ...] = ()  # other heads that can be trained on it: for families without its own, or by --head
+    numbers: bool = False  # whether its labels are continuous
+    prefix: str = ""  # the prefix of each text for families with named tasks (T5)
+    lines: bool = False  # whether its rows are lines of one running text
+    # pairs of a split (train, validation, test) and its name in the repository
     splits: Pairs = (("train", "train"), ("validation", "validation"), ("test", "test"))
     repo: str = ""
     revision: str = ""
     config: str = ""
-    bundled: str = ""
-    stand_in: str = ""
+    bundled: str = ""  # its folder under hftool/assets/data, for data that comes with hftool
+    stand_in: str = ""  # the bundled task that stands in when neither cache nor Hub has it
 
 
-GLUE, GLUE_REVISION = "nyu-mll/glue", "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c"
+GLUE = "nyu-mll/glue@bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c"
+WMT = "wmt/wmt16@41d8a4013aa1489f28fea60ec0932af246086482"
+CNN = "abisee/cnn_dailymail@96df5e686bee6baa90b8bee7c28b81fa3fa6223d:3.0.0"
+XSUM = "EdinburghNLP/xsum@7d4d486c2f8ef850b1a11aead99b894ff3dd7da9"
+DIALOGSUM = "knkarthick/dialogsum@a968e7aee0602e257935f1321a02e4287f7d5848"
 TRAIN_AND_VALIDATION = (("train", "train"), ("validation", "validation"))
 TRAIN_AND_TEST = (("train", "train"), ("test", "test"))
 SENTENCE = (("text", "sentence"), ("label", "label"))
@@ -52,6 +44,9 @@ TEXT = (("text", "text"), ("label", "label"))
 SENTIMENT = (("0", "negative"), ("1", "positive"))
 ENTAILED = (("0", "entailment"), ("1", "not_entailment"))
 ENTITIES = (("tokens", "tokens"), ("tags", "ner_tags"))
+RUNNING_TEXT = (("text", "text"),)
+DIALOGUES, PHRASES = (("source", "dialogue"), ("target", "summary")), (("source", "en"), ("target", "de"))
+GERMAN = "translate English to German: "
 SQUAD = (("question", "question"), ("context", "context"), ("answers", "answers"))
 BY_F1 = ("f1", "accuracy")
 BY_CORRELATION = ("pearson", "spearman")
@@ -63,25 +58,44 @@ def _numbered(*names: str) -> Pairs:
     return tuple((str(i), name) for i, name in enumerate(names))
 
 
-def _glue(config: str, about: str, columns: Pairs, labels: Pairs, **facts: object) -> Task:
+def split_data_id(name: str) -> tuple[str, str, str]:
+    """The repository, revision and configuration of owner/name[@revision][:configuration]."""
+    name, _, config = name.partition(":")
+    repo, _, revision = name.partition("@")
+    return repo, revision, config
+
+
+def _hub(name: str, head: str, about: str, columns: Pairs, data: str, labels: Pairs = (), **facts: Any) -> Task:
+    """A data set on the Hub."""
+    repo, revision, config = split_data_id(data)
+    return Task(name, head, about, columns, labels, repo=repo, revision=revision, config=config, **facts)
+
+
+def _glue(config: str, about: str, columns: Pairs, labels: Pairs, **facts: Any) -> Task:
     """A task of GLUE (Wang et al., 2019), whose test labels are secret."""
-    row = {"repo": GLUE, "revision": GLUE_REVISION, "config": config, "splits": TRAIN_AND_VALIDATION, **facts}
-    return Task(config, "classify", f"{about} (GLUE)", columns, labels, **row)  # type: ignore[arg-type]
+    facts = {"splits": TRAIN_AND_VALIDATION, **facts}
+    return _hub(config, "classify", f"{about} (GLUE)", columns, f"{GLUE}:{config}", labels, **facts)
+
+
+def _summaries(name: str, about: str, source: str, target: str, data: str) -> Task:
+    columns = (("source", source), ("target", target))
+    return _hub(name, "text2text", about, columns, data, prefix="summarize: ", stand_in="dialogsum-mini")
+
+
+def _translations(name: str, about: str, language: str, source: str, target: str, data: str, **facts: Any) -> Task:
+    columns, prefix = (("source", source), ("target", target)), f"translate English to {language}: "
+    return _hub(name, "text2text", about, columns, data, measures=BY_BLEU, prefix=prefix, **facts)
 
 
 def _wmt(ours: str, language: str, config: str) -> Task:
-    return Task(
-        f"wmt16-en-{ours}",
-        "text2text",
-        f"news, English to {language} (WMT 2016)",
-        (("source", "translation.en"), ("target", f"translation.{ours}")),
-        measures=BY_BLEU,
-        prefix=f"translate English to {language}: ",
-        repo="wmt/wmt16",
-        revision="41d8a4013aa1489f28fea60ec0932af246086482",
-        config=config,
-        stand_in="phrases-mini" if ours == "de" else "",
-    )
+    about, columns = f"news, English to {language} (WMT 2016)", ("translation.en", f"translation.{ours}")
+    stand_in = "phrases-mini" if ours == "de" else ""
+    return _translations(f"wmt16-en-{ours}", about, language, *columns, f"{WMT}:{config}", stand_in=stand_in)
+
+
+def _mini(name: str, head: str, about: str, columns: Pairs, labels: Pairs = (), **facts: Any) -> Task:
+    """A small data set that was made for hftool and comes with it."""
+    return Task(name, head, f"{about} for hftool, bundled", columns, labels, bundled=name, **facts)
 
 
 TASKS = (
@@ -113,170 +127,97 @@ TASKS = (
     ),
     _glue("rte", "does a sentence follow from another, small", SENTENCES, ENTAILED),
     _glue("wnli", "what does a pronoun stand for", SENTENCES, _numbered("not_entailment", "entailment")),
-    Task(
+    _hub(
         "ag_news",
         "classify",
         "news by topic, four of them",
         TEXT,
+        "fancyzhx/ag_news@eb185aade064a813bc0b7f42de02595523103ca4",
         _numbered("World", "Sports", "Business", "Sci/Tech"),
         splits=TRAIN_AND_TEST,
-        repo="fancyzhx/ag_news",
-        revision="eb185aade064a813bc0b7f42de02595523103ca4",
     ),
-    Task(
+    _hub(
         "imdb",
         "classify",
         "film reviews, negative or positive",
         TEXT,
+        "stanfordnlp/imdb@e6281661ce1c48d982bc483cf8a173c1bbeb5d31:plain_text",
         SENTIMENT,
         splits=TRAIN_AND_TEST,
-        repo="stanfordnlp/imdb",
-        revision="e6281661ce1c48d982bc483cf8a173c1bbeb5d31",
-        config="plain_text",
     ),
-    Task(
+    _hub(
         "emotion",
         "classify",
         "feelings in short messages, six of them",
         TEXT,
+        "dair-ai/emotion@cab853a1dbdf4c42c2b3ef2173804746df8825fe:split",
         _numbered("sadness", "joy", "love", "anger", "fear", "surprise"),
-        repo="dair-ai/emotion",
-        revision="cab853a1dbdf4c42c2b3ef2173804746df8825fe",
-        config="split",
     ),
-    Task(
+    _hub(
         "wnut17",
         "tag",
         "rare names in messages, six types",
         ENTITIES,
-        repo="leondz/wnut_17",
-        revision="1ac0b6d18c8a1a1d1606b24bef78b8af2f92d2d9",  # the Hub's own conversion to Parquet
+        "leondz/wnut_17@1ac0b6d18c8a1a1d1606b24bef78b8af2f92d2d9",  # the Hub's own conversion to Parquet
         stand_in="entities-mini",
     ),
-    Task(
+    _hub(
         "conll2003",
         "tag",
         "names in news: PER, ORG, LOC, MISC",
         ENTITIES,
-        repo="lhoestq/conll2003",  # a Parquet copy: the first one runs a script
-        revision="19edcb426bfd625c275c17b9a99b2239243f4377",
+        "lhoestq/conll2003@19edcb426bfd625c275c17b9a99b2239243f4377",  # a Parquet copy: the first one runs a script
         stand_in="entities-mini",
     ),
-    Task(
+    _hub(
         "squad",
         "answer",
         "questions about Wikipedia, answered in its words",
         SQUAD,
+        "rajpurkar/squad@7b6d24c440a36b6815f21b70d25016731768db1f:plain_text",
         splits=TRAIN_AND_VALIDATION,
-        repo="rajpurkar/squad",
-        revision="7b6d24c440a36b6815f21b70d25016731768db1f",
-        config="plain_text",
         stand_in="squad-mini",
     ),
-    Task(
+    _hub(
         "squad_v2",
         "answer",
         "the same, and questions without an answer",
         SQUAD,
+        "rajpurkar/squad_v2@3ffb306f725f7d2ce8394bc1873b24868140c412:squad_v2",
         splits=TRAIN_AND_VALIDATION,
-        repo="rajpurkar/squad_v2",
-        revision="3ffb306f725f7d2ce8394bc1873b24868140c412",
-        config="squad_v2",
         stand_in="squad-mini",
     ),
-    Task(
-        "cnn_dailymail",
-        "text2text",
-        "news and their highlights",
-        (("source", "article"), ("target", "highlights")),
-        prefix="summarize: ",
-        repo="abisee/cnn_dailymail",
-        revision="96df5e686bee6baa90b8bee7c28b81fa3fa6223d",
-        config="3.0.0",
-        stand_in="dialogsum-mini",
-    ),
-    Task(
-        "xsum",
-        "text2text",
-        "news and one sentence about them",
-        (("source", "document"), ("target", "summary")),
-        prefix="summarize: ",
-        repo="EdinburghNLP/xsum",
-        revision="7d4d486c2f8ef850b1a11aead99b894ff3dd7da9",
-        stand_in="dialogsum-mini",
-    ),
-    Task(
-        "dialogsum",
-        "text2text",
-        "conversations and their summaries",
-        (("source", "dialogue"), ("target", "summary")),
-        prefix="summarize: ",
-        repo="knkarthick/dialogsum",
-        revision="a968e7aee0602e257935f1321a02e4287f7d5848",
-        stand_in="dialogsum-mini",
-    ),
+    _summaries("cnn_dailymail", "news and their highlights", "article", "highlights", CNN),
+    _summaries("xsum", "news and one sentence about them", "document", "summary", XSUM),
+    _summaries("dialogsum", "conversations and their summaries", "dialogue", "summary", DIALOGSUM),
     _wmt("de", "German", "de-en"),
     _wmt("ro", "Romanian", "ro-en"),
     _wmt("ru", "Russian", "ru-en"),
-    Task(
+    _translations(
         "opus_books",
-        "text2text",
         "books, English to French",
-        (("source", "translation.en"), ("target", "translation.fr")),
-        measures=BY_BLEU,
-        prefix="translate English to French: ",
+        "French",
+        "translation.en",
+        "translation.fr",
+        "Helsinki-NLP/opus_books@1f9f6191d0e91a3c539c2595e2fe48fc1420de9b:en-fr",
         splits=(("train", "train"),),
-        repo="Helsinki-NLP/opus_books",
-        revision="1f9f6191d0e91a3c539c2595e2fe48fc1420de9b",
-        config="en-fr",
     ),
-    Task(
+    _hub(
         "wikitext",
         "generate",
         "articles of Wikipedia as running text, to generate or to fill",
-        (("text", "text"),),
+        RUNNING_TEXT,
+        "Salesforce/wikitext@b08601e04326c79dfdd32d625aee71d232d685c3:wikitext-2-raw-v1",
         also=("fill",),
         lines=True,
-        repo="Salesforce/wikitext",
-        revision="b08601e04326c79dfdd32d625aee71d232d685c3",
-        config="wikitext-2-raw-v1",
         stand_in="stories-mini",
     ),
-    Task(
-        "stories-mini",
-        "generate",
-        "short stories as running text, written for hftool, bundled",
-        (("text", "text"),),
-        also=("fill",),
-        lines=True,
-        bundled="stories-mini",
-    ),
-    Task("sst2-mini", "classify", "film opinion, hand-written for hftool, bundled", SENTENCE, SENTIMENT, bundled="sst2-mini"),
-    Task(
-        "entities-mini",
-        "tag",
-        "names of four types, hand-written for hftool, bundled",
-        (("tokens", "tokens"), ("tags", "tags")),
-        bundled="entities-mini",
-    ),
-    Task("squad-mini", "answer", "questions about short texts, hand-written for hftool, bundled", SQUAD, bundled="squad-mini"),
-    Task(
-        "dialogsum-mini",
-        "text2text",
-        "conversations and their summaries, hand-written for hftool, bundled",
-        (("source", "dialogue"), ("target", "summary")),
-        prefix="summarize: ",
-        bundled="dialogsum-mini",
-    ),
-    Task(
-        "phrases-mini",
-        "text2text",
-        "phrases, English to German, hand-written for hftool, bundled",
-        (("source", "en"), ("target", "de")),
-        measures=BY_BLEU,
-        prefix="translate English to German: ",
-        bundled="phrases-mini",
-    ),
+    _mini("stories-mini", "generate", "short stories as running text, written", RUNNING_TEXT, also=("fill",), lines=True),
+    _mini("sst2-mini", "classify", "film opinion, hand-written", SENTENCE, SENTIMENT),
+    _mini("entities-mini", "tag", "names of four types, hand-written", (("tokens", "tokens"), ("tags", "tags"))),
+    _mini("squad-mini", "answer", "questions about short texts, hand-written", SQUAD),
+    _mini("dialogsum-mini", "text2text", "conversations and their summaries, hand-written", DIALOGUES, prefix="summarize: "),
+    _mini("phrases-mini", "text2text", "phrases, English to German, hand-written", PHRASES, measures=BY_BLEU, prefix=GERMAN),
 )
 
 

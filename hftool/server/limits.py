@@ -11,38 +11,23 @@ from hftool.errors import UsageError
 class Limits:
     """The limits of a server.
 
-    Attributes:
-        queue_items: Rows of a model that are queued or computed; requests beyond it are refused at once.
-        batch_tokens: Tokens of a batch after padding; None for the budget of the head.
-        body_bytes: Bytes of a request body.
-        text_chars: Characters of one text.
-        inputs: Rows of a request; at most queue_items.
-        max_new_tokens: Tokens of a generated text.
-        beams: Beam width.
-        samples: Sequences generated for each row.
-        stops: Stop strings of a request.
-        timeout: Seconds until the deadline of a request.
-        slow: Seconds in which a client must send its headers, and its body.
-        grace: Seconds in which requests in flight may finish when the server stops.
-        hang: Seconds that a batch, or a step of generation, may take before its worker is replaced.
-
     Raises:
         UsageError: A value is below its minimum.
     """
 
-    queue_items: int = 512
-    batch_tokens: int | None = None
-    body_bytes: int = 1_000_000
-    text_chars: int = 100_000
-    inputs: int = 256
-    max_new_tokens: int = 1024
-    beams: int = 8
-    samples: int = 8
-    stops: int = 4
-    timeout: float = 30.0
-    slow: float = 5.0
-    grace: float = 30.0
-    hang: float = 60.0
+    queue_items: int = 512  # rows of a model that are queued or computed; requests beyond it are refused at once
+    batch_tokens: int | None = None  # tokens of a batch after padding; None for the budget of the head
+    body_bytes: int = 1_000_000  # bytes of a request body
+    text_chars: int = 100_000  # characters of one text
+    inputs: int = 256  # rows of a request; at most queue_items
+    max_new_tokens: int = 1024  # tokens of a generated text
+    beams: int = 8  # beam width
+    samples: int = 8  # sequences generated for each row
+    stops: int = 4  # stop strings of a request
+    timeout: float = 30.0  # seconds until the deadline of a request
+    slow: float = 5.0  # seconds in which a client must send its headers, and its body
+    grace: float = 30.0  # seconds in which requests in flight may finish when the server stops
+    hang: float = 60.0  # seconds that a batch, or a step of generation, may take before its worker is replaced
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):

@@ -76,7 +76,12 @@ class Process:
             HftoolError: A model was given up.
         """
         loop = self._loop = asyncio.get_running_loop()
-        self._add_signal_handlers(loop)
+        # handlers are needed in a container, too: its first process ignores signals that have none
+        for number in (signal.SIGTERM, signal.SIGINT):
+            try:
+                loop.add_signal_handler(number, self._on_signal, number)
+            except NotImplementedError:  # on Windows
+                signal.signal(number, lambda n, _: loop.call_soon_threadsafe(self._on_signal, n))
         for served in self.service.models.values():
             served.batcher.on_fatal = functools.partial(self._on_fatal, served.batcher)
             served.batcher.start()
@@ -127,14 +132,6 @@ class Process:
             grace = self.service.limits.grace
             detail = f"stopped after {grace:g} s with requests unanswered"
             raise Interrupted(detail, "A longer --grace lets them end", signal_number=self.signal)
-
-    def _add_signal_handlers(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Handlers are needed in a container, too: its first process ignores signals that have none."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            try:
-                loop.add_signal_handler(number, self._on_signal, number)
-            except NotImplementedError:  # on Windows
-                signal.signal(number, lambda n, _: loop.call_soon_threadsafe(self._on_signal, n))
 
     def _on_signal(self, number: int) -> None:
         if self.signal:  # a second signal ends the process at once

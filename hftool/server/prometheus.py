@@ -55,12 +55,7 @@ class Stats:
         self._metrics = {name: metric.register(name, self._registry) for name, metric in METRICS.items()}
 
     def add(self, name: str, value: float = 1, **labels: object) -> None:
-        """Add to a counter or a gauge.
-
-        Raises:
-            KeyError: Unknown metric.
-            ValueError: Missing or unknown labels.
-        """
+        """Add to a counter or a gauge. Raises KeyError (unknown metric), ValueError (missing or unknown labels)."""
         self._child(name, labels).inc(value)
 
     def set(self, name: str, value: float, **labels: object) -> None:

@@ -64,14 +64,7 @@ def open_plain(path: Path) -> Iterator[io.BufferedReader]:
 
 
 def read_document(path: Path, schema: Schema = OBJECT) -> Any:
-    """Read a JSON file.
-
-    Args:
-        path: The file.
-        schema: Its schema; by default any object.
-
-    Returns:
-        The document: a dict, unless the schema allows other types.
+    """Read a JSON file that fits a schema, by default any object: a dict, unless the schema allows other types.
 
     Raises:
         InputMissing: There is no such file, or it may not be read.
@@ -123,7 +116,9 @@ def containers(root: Any) -> Iterator[tuple[int, Any]]:
 def fault_of(value: Any, schema: Schema, key: str = "") -> str:
     """The first violation, such as "'labels[0]' must be a text, not a list"; "" if the value fits the schema."""
     if "type" in schema and not _is_of(value, schema["type"]):
-        kinds = _kinds(schema["type"])
+        types = schema["type"]
+        names = [NAMES.get(name, name) for name in ([types] if isinstance(types, str) else types)]
+        kinds = " or ".join(name if name == "null" else f"{'an' if name[0] in 'aeio' else 'a'} {name}" for name in names)
         return f"'{key}' must be {kinds}, not {_shown(value)}" if key else f"not {kinds} but {_shown(value)}"
     if "enum" in schema and value not in schema["enum"]:
         known = ", ".join(map(_shown, schema["enum"]))
@@ -176,11 +171,6 @@ def _is_of(value: Any, types: str | list[str]) -> bool:
     if isinstance(value, float) and not math.isfinite(value):  # NaN and Infinity are not JSON, but Python reads them
         return False
     return any(isinstance(value, TYPES[name]) for name in names)
-
-
-def _kinds(types: str | list[str]) -> str:
-    names = [NAMES.get(name, name) for name in ([types] if isinstance(types, str) else types)]
-    return " or ".join(name if name == "null" else f"{'an' if name[0] in 'aeio' else 'a'} {name}" for name in names)
 
 
 def _range(least: float, most: float) -> str:

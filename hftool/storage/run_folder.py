@@ -17,29 +17,19 @@ from hftool.errors import InputMissing, OutputUnavailable, StorageError
 from hftool.storage import atomic
 from hftool.storage.json_documents import INSIDE, OBJECT, Schema, check_document, each, fault_of, parse_file
 
-TEXTS: Schema = {"type": "object", "additionalProperties": {"type": "string"}}
+TEXT: Schema = {"type": "string"}
+TEXTS: Schema = {"type": "object", "additionalProperties": TEXT}
 HASHES: Schema = {**TEXTS, "propertyNames": {"pattern": INSIDE}}
 COUNTS: Schema = {"type": "object", "additionalProperties": {"type": "integer", "minimum": 0}}
 COUNT: Schema = {"type": "integer", "minimum": 0}
 MANIFEST: Schema = {  # the keys of manifest.json that are read
     "type": "object",
     "properties": {
-        "hftool": {"type": "string"},
-        "command": {"type": "array", "items": {"type": "string"}},
-        "created": {"type": "string"},
-        "python": {"type": "string"},
-        "versions": TEXTS,
+        **each(("hftool", "created", "python", "device", "precision", "base", "revision", "data_revision"), TEXT),
+        "command": {"type": "array", "items": TEXT},
+        **each(("versions", "hashes", "data", "stand_in"), TEXTS),
         "seed": {"type": "integer"},
-        "device": {"type": "string"},
-        "precision": {"type": "string"},
-        "base": {"type": "string"},
-        "revision": {"type": "string"},
-        "data_revision": {"type": "string"},
-        "hashes": TEXTS,
-        "data": TEXTS,
-        "stand_in": TEXTS,
-        "rows": COUNTS,
-        "cut": COUNTS,
+        **each(("rows", "cut"), COUNTS),
         **each(("rejected", "duplicates", "conflicts", "leaked"), COUNT),
         "processes": {"type": "integer", "minimum": 1},
         "settings": {"type": "object"},
@@ -68,51 +58,30 @@ METRICS: Schema = {  # the keys of metrics.json that are read
 }
 
 
+class _Inside:
+    """A file or folder of a run by its name, as a property of `Run`."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, run: "Run", owner: type) -> Path:
+        return run.path / self.name
+
+
 @dataclass(frozen=True)
 class Run:
     """A run folder by its path. Nothing is read or written until a method is called."""
 
     path: Path
 
-    @property
-    def config(self) -> Path:
-        """Every setting, resolved: `--config` with this file repeats the run."""
-        return self.path / "config.yaml"
-
-    @property
-    def manifest(self) -> Path:
-        """Versions, command, machine, fingerprints of the data, revision, hashes, stand-ins."""
-        return self.path / "manifest.json"
-
-    @property
-    def log(self) -> Path:
-        """One JSON line per logged step."""
-        return self.path / "log.jsonl"
-
-    @property
-    def metrics(self) -> Path:
-        """Final metrics by split; written last, so it exists only in a finished run."""
-        return self.path / "metrics.json"
-
-    @property
-    def rejected(self) -> Path:
-        """Rows that could not be used, one JSON line each, with the reason."""
-        return self.path / "rejected.jsonl"
-
-    @property
-    def checkpoints(self) -> Path:
-        """Folders named step-000400."""
-        return self.path / "checkpoints"
-
-    @property
-    def base(self) -> Path:
-        """Config, tokenizer and head config, written before the first step; a model with the weights of any checkpoint."""
-        return self.path / "base"
-
-    @property
-    def model(self) -> Path:
-        """The finished model: Hugging Face files and hftool.json."""
-        return self.path / "model"
+    config = _Inside("config.yaml")  # every setting, resolved: `--config` with this file repeats the run
+    manifest = _Inside("manifest.json")  # versions, command, machine, fingerprints of the data, revision, hashes, stand-ins
+    log = _Inside("log.jsonl")  # one JSON line per logged step
+    metrics = _Inside("metrics.json")  # final metrics by split; written last, so it exists only in a finished run
+    rejected = _Inside("rejected.jsonl")  # rows that could not be used, one JSON line each, with the reason
+    checkpoints = _Inside("checkpoints")  # folders named step-000400
+    base = _Inside("base")  # config, tokenizer, head config, written before the first step; a model with any checkpoint
+    model = _Inside("model")  # the finished model: Hugging Face files and hftool.json
 
     def read_manifest(self) -> dict[str, Any]:
         """The manifest. Raises InputMissing (there is none), DataError (damaged), Refused (not a regular file)."""

@@ -17,10 +17,8 @@ DROPOUT = 0.05
 def add_adapters(model: Any, rank: int) -> Any:
     """Freeze the body of a model, add adapters to its matrices, and set it to eval mode; the head stays trainable.
 
-    The model is changed in place and its outputs stay the same. Draws from torch's random generator.
-
-    Returns:
-        peft's wrapper of the model, for `merge_adapters`.
+    The model is changed in place and its outputs stay the same; peft's wrapper of it, for `merge_adapters`, is returned. Draws
+    from torch's random generator.
     """
     from peft import LoraConfig
     from peft.tuners.lora import LoraModel

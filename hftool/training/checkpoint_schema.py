@@ -15,18 +15,9 @@ STATE_SCHEMA: Schema = {  # of state.json: the keys that are read
         PYTHON: {"type": "array", "items": {"type": "array"}},
     },
 }
+FILE: Schema = {"type": "object", "required": ("bytes", "sha256"), "properties": {"bytes": COUNT, "sha256": {"type": "string"}}}
 MANIFEST_SCHEMA: Schema = {  # of MANIFEST.json
     "type": "object",
     "required": ("files",),
-    "properties": {
-        "files": {
-            "type": "object",
-            "additionalProperties": {
-                "type": "object",
-                "required": ("bytes", "sha256"),
-                "properties": {"bytes": COUNT, "sha256": {"type": "string"}},
-            },
-        },
-        "released": {"type": "boolean"},
-    },
+    "properties": {"files": {"type": "object", "additionalProperties": FILE}, "released": {"type": "boolean"}},
 }

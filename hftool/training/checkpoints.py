@@ -168,13 +168,10 @@ class CheckpointManager:
             return 0
 
     def newest(self, notice: Callable[[str], None]) -> Path | None:
-        """The newest checkpoint that is intact together with the best one that it names.
+        """The newest checkpoint that is intact together with the best one that it names; None if there is no checkpoint.
 
         Damaged ones are renamed, so that they are not tried again, and so are intact ones of later steps: rotation would keep
         them as the newest. `notice` is called with a sentence for each damaged one.
-
-        Returns:
-            Its folder; None if there is no checkpoint.
 
         Raises:
             DataError: None of them is usable; all are left unchanged.
@@ -221,10 +218,7 @@ class CheckpointManager:
         return next(name for name in names if not name.exists())
 
     def find(self, which: str) -> Path:
-        """The verified folder of a checkpoint.
-
-        Args:
-            which: `best`, `last` or a name such as `step-000400`.
+        """The verified folder of a checkpoint: `best`, `last` or a name such as `step-000400`.
 
         Raises:
             ConfigError: There is no such checkpoint; the error lists those that exist.
@@ -275,13 +269,7 @@ def checkpoint_bytes(model: torch.nn.Module) -> int:
 
 
 def write_manifest(folder: Path, known: Mapping[str, dict[str, Any]] | None = None, *, released: bool = False) -> None:
-    """Sync every file, then write MANIFEST.json with their sizes and SHA-256, then sync the folder.
-
-    Args:
-        folder: The checkpoint.
-        known: Entries of files that were hashed before.
-        released: Whether the state of the optimizer is left out.
-    """
+    """Sync every file, then write MANIFEST.json with their sizes and SHA-256 (`known`: of files that were hashed before)."""
     files = dict(known or {})
     for path in sorted(folder.iterdir()):
         if path.name not in files:

@@ -21,14 +21,10 @@ OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory") 
 
 
 class FiniteGuard:
-    """Counts steps whose loss or gradient is NaN or infinite; too many in a row stop the run.
-
-    Args:
-        lines: The line of each row in the train file, if known; otherwise errors name rows by their position.
-    """
+    """Counts steps whose loss or gradient is NaN or infinite; too many in a row stop the run."""
 
     def __init__(self, lines: Sequence[int] = ()) -> None:
-        self.lines = lines
+        self.lines = lines  # the line of each row in the train file, if known; otherwise errors name rows by their position
         self.in_a_row = 0
         self.skipped = 0
 

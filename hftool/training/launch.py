@@ -22,12 +22,7 @@ AFTER_GRACE = 5  # seconds in which a worker must exit once its grace period is 
 
 
 def wanted_processes(given: int | None, device: str, existing: Run | None = None) -> int:
-    """The number of processes for a run; 1 inside a worker.
-
-    Args:
-        given: The requested number, which takes precedence.
-        device: With auto or cuda one process for each visible GPU, unless there is an existing run.
-        existing: A run that is resumed with as many processes as it had.
+    """The number of processes of a run: `given`, else as many as an existing run had, else one for each GPU; 1 in a worker.
 
     Raises:
         InputMissing: The manifest of the run cannot be read.
@@ -47,33 +42,21 @@ def wanted_processes(given: int | None, device: str, existing: Run | None = None
 
 
 def launch(arguments: Sequence[str], *, processes: int, max_restarts: int, grace: float = 30.0) -> int:
-    """Run `hftool ARGUMENTS` in several processes on this machine and wait for them.
+    """Run `hftool ARGUMENTS` in several processes on this machine -> the exit code of the first.
 
     All are restarted from the newest checkpoint after one has crashed, and have `grace` seconds to save after a signal.
-
-    Returns:
-        The exit code of the first process.
     """
     import torch.distributed.run as agent
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
     with tempfile.TemporaryDirectory() as folder, _environment(processes, Path(folder) / "code", grace) as left, _silence():
-        options = [
-            "--standalone",
-            "--nproc-per-node",
-            str(processes),
-            "--max-restarts",
-            str(max_restarts),
-            *_signal_options(),
-            "-m",
-            "hftool",
-        ]
+        options = ["--standalone", "--nproc-per-node", str(processes), "--max-restarts", str(max_restarts), *_signal_options()]
         code = 0
         try:
             run: Any = agent.run  # neither has types
             parse: Any = agent.parse_args
-            run(parse([*options, *arguments]))
+            run(parse([*options, "-m", "hftool", *arguments]))
         except SignalException as error:
             code = 128 + int(error.sigval)
         except ChildFailedError as error:

@@ -14,39 +14,23 @@ ON_DISK = {"evals_without_improvement": "worse"}  # names in state.json that dif
 
 @dataclass
 class TrainingState:
-    """Progress of a run; together with weights, optimizer and random state it is everything that is saved.
+    """Progress of a run; together with weights, optimizer and random state it is everything that is saved."""
 
-    Args:
-        step: Steps taken.
-        epoch: Completed epochs.
-        step_in_epoch: Steps taken in the current epoch.
-        best_value: The deciding metric of the best evaluation.
-        best_step: The step of the best evaluation.
-        evals_without_improvement: Consecutive evaluations that improved neither the metric nor the loss; "worse" on disk.
-        seconds: Training time.
-        best_loss: The loss of the best evaluation; older checkpoints have none.
-        least_loss: The lowest loss of all evaluations; older checkpoints have none.
-    """
-
-    step: int = 0
-    epoch: int = 0
-    step_in_epoch: int = 0
-    best_value: float | None = None
-    best_step: int = 0
-    evals_without_improvement: int = 0
-    seconds: float = 0.0
-    best_loss: float | None = None
-    least_loss: float | None = None
+    step: int = 0  # steps taken
+    epoch: int = 0  # completed epochs
+    step_in_epoch: int = 0  # steps taken in the current epoch
+    best_value: float | None = None  # the deciding metric of the best evaluation
+    best_step: int = 0  # the step of the best evaluation
+    evals_without_improvement: int = 0  # consecutive evaluations that improved neither the metric nor the loss; "worse" on disk
+    seconds: float = 0.0  # training time
+    best_loss: float | None = None  # the loss of the best evaluation; older checkpoints have none
+    least_loss: float | None = None  # the lowest loss of all evaluations; older checkpoints have none
 
     def judge(self, measured: Mapping[str, float], metrics: Metrics) -> None:
-        """Record the evaluation of the model at this step.
+        """Record the evaluation of the model at this step: its metrics and, under "loss", the loss.
 
         The deciding metric determines the best one; among equal values the lower loss does. A new lowest loss counts as
         improvement even when the metric does not change.
-
-        Args:
-            measured: The deciding metric and, under "loss", the loss.
-            metrics: Which metric decides.
         """
         value, loss = measured[metrics.best], measured.get("loss")
         loss = None if loss is None or math.isnan(loss) else loss

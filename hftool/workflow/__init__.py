@@ -16,25 +16,15 @@ if TYPE_CHECKING:
     from hftool.workflow._evaluate import Report, evaluate
     from hftool.workflow._export import Exported, export
     from hftool.workflow._finetune import Result, finetune, resume
+
+    # fmt: off
+    # isort: off
     from hftool.workflow._infer import (
-        answer,
-        as_summarizer,
-        as_translator,
-        check_vectors,
-        classify,
-        embed,
-        fill,
-        generate,
-        infer,
-        respond,
-        save_vectors,
-        similar,
-        summarize,
-        tag,
-        translate,
-        vectors,
-        write,
+        answer, as_summarizer, as_translator, check_vectors, classify, embed, fill, generate, infer, respond, save_vectors,
+        similar, summarize, tag, translate, vectors, write,
     )
+    # isort: on
+    # fmt: on
     from hftool.workflow._inspect import Tokens, info, tokenize
     from hftool.workflow._load import load, read_lines
     from hftool.workflow._predict import predict

@@ -25,16 +25,6 @@ def _installed_paths() -> list[Path]:
     return [Path(str(file.locate())) for file in files if file.parts[:1] == ("recipes",) and file.suffix == ".py"]
 
 
-def recipe_text(name: str) -> str:
-    """The source of a recipe. Raises UsageError with the nearest name, InputMissing when the installation has none."""
-    paths = recipe_paths()
-    if not paths:
-        raise InputMissing("this installation of hftool has no recipes", "Install it again: pip install hftool-recipes")
-    if name not in paths:
-        raise UsageError(f"unknown recipe '{name}'", did_you_mean(name, paths, otherwise="Recipes: " + ", ".join(paths)))
-    return paths[name].read_text(encoding="utf-8")
-
-
 def copy(recipe: str, *, folder: str | Path = ".", out: str | Path | None = None) -> Path:
     """Write the recipe called `recipe` into a folder, or to the file `out`.
 
@@ -43,7 +33,12 @@ def copy(recipe: str, *, folder: str | Path = ".", out: str | Path | None = None
         OutputUnavailable: The file exists already.
     """
     target = Path(folder) / f"{recipe}.py" if out is None else Path(out)
-    text = recipe_text(recipe)
+    paths = recipe_paths()
+    if not paths:
+        raise InputMissing("this installation of hftool has no recipes", "Install it again: pip install hftool-recipes")
+    if recipe not in paths:
+        raise UsageError(f"unknown recipe '{recipe}'", did_you_mean(recipe, paths, otherwise="Recipes: " + ", ".join(paths)))
+    text = paths[recipe].read_text(encoding="utf-8")
     check_output(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(text, encoding="utf-8")

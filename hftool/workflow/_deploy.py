@@ -95,14 +95,8 @@ def deploy(
 
 
 def _service(model: Path, loaded: Loaded, *, name: str, image: str, replicas: int) -> ServiceSpec:
-    return ServiceSpec(
-        name=name,
-        image=image,
-        head=loaded.head_config.head,
-        weights=weights_size(model),
-        exported=(model / EXPORT).is_file(),
-        replicas=replicas,
-    )
+    head, exported, weights = loaded.head_config.head, (model / EXPORT).is_file(), weights_size(model)
+    return ServiceSpec(name=name, image=image, head=head, weights=weights, exported=exported, replicas=replicas)
 
 
 def _check(to: str, *, name: str | None, image: str | None, replicas: int) -> None:

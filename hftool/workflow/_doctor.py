@@ -10,23 +10,10 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Any
 
-from hftool import DISTRIBUTION
+from hftool import DISTRIBUTION, machine
 from hftool.errors import HubUnreachable
 from hftool.hub import address, ask_revision
-from hftool.machine import (
-    FAST_BF16_FLAGS,
-    PRODUCT,
-    PRODUCTS,
-    choose_device,
-    choose_precision,
-    cpu_has_fast_bf16,
-    devices,
-    free_memory,
-    memory_limit,
-    speeds,
-    this_machine,
-    total_memory,
-)
+from hftool.machine import choose_device, choose_precision, devices
 from hftool.progress import Progress, notice, silent
 from hftool.registry.families import FAMILIES
 from hftool.registry.models import MODELS
@@ -40,7 +27,7 @@ EXTRAS = {  # extra -> what it is for
 CACHE_SECONDS = 1.0  # to add up the files of the cache
 
 
-def doctor(*, offline: bool = False, seconds: float = PRODUCT, progress: Progress = silent) -> dict[str, Any]:
+def doctor(*, offline: bool = False, seconds: float = machine.PRODUCT, progress: Progress = silent) -> dict[str, Any]:
     """Check devices, memory, packages, Hub, cache and disk, and time matrix products on each device. Writes nothing.
 
     Args:
@@ -52,14 +39,14 @@ def doctor(*, offline: bool = False, seconds: float = PRODUCT, progress: Progres
         Facts as JSON; each of `problems` has `what` and `mend`, a command or advice.
     """
     there = devices()
-    each = min(seconds, PRODUCTS / (3 * len(there)))
+    each = min(seconds, machine.PRODUCTS / (3 * len(there)))
     notice(progress, f"timing products of matrices for {3 * len(there) * each:.0f} s")
     with ThreadPoolExecutor(max_workers=1) as pool:
         hub = pool.submit(_hub, offline)  # network time overlaps with the products
         rows = [_device(name, each) for name in there]
         facts = {
-            "machine": this_machine().as_dict(),
-            "memory": {"total": total_memory(), "limit": memory_limit(), "free": free_memory()},
+            "machine": machine.this_machine().as_dict(),
+            "memory": {"total": machine.total_memory(), "limit": machine.memory_limit(), "free": machine.free_memory()},
             "devices": rows,
             "auto": _auto(),
             "versions": _versions(),
@@ -74,11 +61,11 @@ def _device(name: str, seconds: float) -> dict[str, Any]:
     """The name of a device, its memory in bytes, and its billions of operations per second."""
     import torch
 
-    row: dict[str, Any] = {"device": name, "name": this_machine().processor}
+    row: dict[str, Any] = {"device": name, "name": machine.this_machine().processor}
     if name.startswith("cuda"):
         free, total = torch.cuda.mem_get_info(int(name[5:]))
         row |= {"name": torch.cuda.get_device_name(int(name[5:])), "memory": total, "free": free}
-    return row | {"gflops": speeds(name, seconds)}
+    return row | {"gflops": machine.speeds(name, seconds)}
 
 
 def _auto() -> dict[str, Any]:
@@ -88,8 +75,8 @@ def _auto() -> dict[str, Any]:
     why = {"cpu": "no GPU is visible to torch", "mps": "the GPU of this Mac"}.get(device, "the first GPU")
     if "bf16" in chosen.values():
         reason = f"{device} multiplies bf16 in hardware"
-    elif device == "cpu" and not cpu_has_fast_bf16():
-        reason = f"the processor has none of {', '.join(FAST_BF16_FLAGS)} among its flags"
+    elif device == "cpu" and not machine.cpu_has_fast_bf16():
+        reason = f"the processor has none of {', '.join(machine.FAST_BF16_FLAGS)} among its flags"
     else:
         reason = f"{device} has no bf16 in hardware"
     narrow = [name for name, word in chosen.items() if word == "fp32"]
@@ -102,14 +89,12 @@ def _requirements() -> list[tuple[str, Any]]:
     """(extra or "", requirement) for each dependency of hftool and its extras."""
     from packaging.requirements import Requirement
 
-    rows = []
-    for text in requires(DISTRIBUTION) or []:
-        row = Requirement(text)
-        for extra in ("", *EXTRAS):
-            if row.marker is None or row.marker.evaluate({"extra": extra}):
-                rows.append((extra, row))
-                break
-    return [(extra, row) for extra, row in rows if row.name != DISTRIBUTION]
+    found = []
+    for row in map(Requirement, requires(DISTRIBUTION) or []):
+        extras = (extra for extra in ("", *EXTRAS) if row.marker is None or row.marker.evaluate({"extra": extra}))
+        if row.name != DISTRIBUTION and (first := next(extras, None)) is not None:
+            found.append((first, row))
+    return found
 
 
 def _installed(name: str) -> str:
@@ -132,12 +117,8 @@ def _problems_of_packages() -> list[dict[str, str]]:
     for extra, row in _requirements():
         have = _installed(row.name)
         if have and not row.specifier.contains(have, prereleases=True):
-            found.append(
-                {
-                    "what": f"{row.name} {have} is installed, hftool needs {row.specifier}",
-                    "mend": f"{pip} '{row.name}{row.specifier}'",
-                }
-            )
+            what = f"{row.name} {have} is installed, hftool needs {row.specifier}"
+            found.append({"what": what, "mend": f"{pip} '{row.name}{row.specifier}'"})
         elif not have:
             absent.setdefault(extra, []).append(row.name)
     for extra, names in absent.items():
@@ -153,9 +134,8 @@ def _problems_of_machine(facts: dict[str, Any]) -> list[dict[str, str]]:
         fix = f"{sys.executable} -m pip install --force-reinstall torch, as https://pytorch.org/get-started says for your CUDA"
         found.append({"what": "there is an NVIDIA driver, and torch sees no GPU", "mend": fix})
     if facts["hub"]["asked"] and not facts["hub"]["answers"]:
-        found.append(
-            {"what": f"{facts['hub']['address']} does not answer", "mend": "export HF_HUB_OFFLINE=1, or repair the network"}
-        )
+        what = f"{facts['hub']['address']} does not answer"
+        found.append({"what": what, "mend": "export HF_HUB_OFFLINE=1, or repair the network"})
     folder = facts["cache"]["folder"]
     if not facts["cache"]["writable"]:
         found.append({"what": f"the cache {folder} cannot be written", "mend": "export HF_HOME=/a/folder/of/yours"})
@@ -192,10 +172,5 @@ def _cache() -> dict[str, Any]:
             break
         total += sum((Path(where) / name).lstat().st_size for name in names)
     nearest = next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
-    return {
-        "folder": str(folder),
-        "bytes": total,
-        "whole": whole,
-        "writable": os.access(nearest, os.W_OK),
-        "free": free_bytes(folder),
-    }
+    writable, free = os.access(nearest, os.W_OK), free_bytes(folder)
+    return {"folder": str(folder), "bytes": total, "whole": whole, "writable": writable, "free": free}

@@ -15,27 +15,15 @@ from hftool.heads.protocol import Answer
 from hftool.inference.generation import OnToken
 from hftool.inference.predictor import Engine, Predictor
 from hftool.machine import choose_device, choose_precision
-from hftool.models import (
-    HEAD_CONFIG,
-    HeadConfig,
-    Loaded,
-    SentenceSettings,
-    auto_class_of,
-    check_length,
-    family_of,
-    length_limit,
-    length_of,
-    load_model,
-    load_tokenizer,
-    natural_head_of,
-    read_config,
-    read_head_config,
-    sentence_settings,
-    tokenizer_notes,
-)
 from hftool.models.checksums import check_loaded
+from hftool.models.config_facts import auto_class_of, family_of, natural_head_of, read_config
 from hftool.models.export_folder import read_export
+from hftool.models.head_config import HEAD_CONFIG, HeadConfig, read_head_config
+from hftool.models.load import Loaded, load_model
+from hftool.models.positions import check_length, length_limit
 from hftool.models.safety import is_export
+from hftool.models.sentence_transformers import SentenceSettings, length_of, sentence_settings
+from hftool.models.tokenizer import load_tokenizer, tokenizer_notes
 from hftool.progress import Progress, notice, silent
 from hftool.registry.families import FAMILIES, Family, check_head
 from hftool.registry.heads import head_spec
@@ -115,20 +103,14 @@ def _load_resolved(model_source: ModelSource, *, head: str | None, device: str, 
         own = head_config.head if head_config else natural_head_of(model_source.folder, config)
         # BERT names the weights of both alike: labels of texts would tag words
         if own != chosen and head_spec(own).labels and head_spec(chosen).labels:
-            raise UsageError(
-                f"'{model_source.base}' was trained to {own}, not to {chosen}", "Fine-tune it: hftool finetune MODEL TASK"
-            )
+            what = f"'{model_source.base}' was trained to {own}, not to {chosen}"
+            raise UsageError(what, "Fine-tune it: hftool finetune MODEL TASK")
         head_config = _infer_head_config(model_source, config, chosen)
         if head_spec(chosen).embeds:
             head_config = known_sentences(model_source, progress).on(head_config)
     check_length(head_config, config, model_source.folder)
-    loaded = load_model(
-        model_source.folder,
-        auto_class_of(head_config.head, config),
-        head_config=head_config,
-        new_head=True,
-        device=choose_device(device),
-    )
+    auto_class = auto_class_of(head_config.head, config)
+    loaded = load_model(model_source.folder, auto_class, head_config=head_config, new_head=True, device=choose_device(device))
     notify_tokenizer(loaded.tokenizer, model_source, progress)
     for note in loaded.notes:
         notice(progress, note)
@@ -156,17 +138,15 @@ def _load_export(model_source: ModelSource, config: Any, *, head: str | None, de
     if head_config is None:
         raise ConfigError(f"the export in '{model_source.folder}' has no {HEAD_CONFIG}", "Export the model again")
     if head is not None and head != head_config.head:
-        raise UsageError(
-            f"'{model_source.folder}' was exported to {head_config.head}, not to {head}", f"Export its model with --head {head}"
-        )
+        what = f"'{model_source.folder}' was exported to {head_config.head}, not to {head}"
+        raise UsageError(what, f"Export its model with --head {head}")
     if device not in ("auto", "cpu"):
         raise UsageError(f"graphs run on the CPU, not on '{device}'", "Leave --device out")
     check_length(head_config, config, model_source.folder)
     if head_config.labels and len(head_config.labels) != config.num_labels:
         fault = f"'labels' has {len(head_config.labels)} names, and the graph answers with {config.num_labels}"
-        raise DataError(
-            f"'{model_source.folder / HEAD_CONFIG}' does not fit the export: {fault}", "Copy the whole folder again"
-        )
+        what = f"'{model_source.folder / HEAD_CONFIG}' does not fit the export: {fault}"
+        raise DataError(what, "Copy the whole folder again")
     export = read_export(model_source.folder)
     model = open_model(model_source.folder, export.graphs, config)
     return Loaded(model, load_tokenizer(model_source.folder, config), head_config, family_of(config))
@@ -206,10 +186,8 @@ def _infer_head_config(model_source: ModelSource, config: Any, head: str) -> Hea
     if head_spec(head).regression and kind == "regression" and len(labels) == 1:
         return dataclasses.replace(head_config, problem_type=kind)
     if kind != head_config.problem_type or len(labels) < 2:
-        raise ConfigError(
-            f"the model in '{model_source.folder}' is trained for {kind.replace('_', ' ')} with {len(labels)} outputs",
-            f"{head} takes one label of several",
-        )
+        what = f"the model in '{model_source.folder}' is trained for {kind.replace('_', ' ')} with {len(labels)} outputs"
+        raise ConfigError(what, f"{head} takes one label of several")
     # labels called LABEL_0 stand for the numbers in data
     values = tuple(str(i) if name == f"LABEL_{i}" else name for i, name in enumerate(labels))
     return dataclasses.replace(head_config, labels=labels, label_values=values)

@@ -9,10 +9,10 @@ from hftool.errors import HubUnreachable, UsageError
 from hftool.models.safety import check_folder, check_links
 from hftool.progress import silent
 from hftool.registry.models import find_model
-from hftool.registry.tasks import find_task, get_task
+from hftool.registry.tasks import find_task, get_task, split_data_id
 from hftool.storage.run_folder import check_output
 from hftool.workflow.lockfile import VARIABLE, Lock, active_lock, read_lock
-from hftool.workflow.resolve import find_snapshot, is_local_data, resolve_model, split_data_id
+from hftool.workflow.resolve import find_snapshot, is_local_data, resolve_model
 
 BUNDLED = "is available: bundled with hftool, or in an installed package"
 LOCAL = "is a local path: nothing to fetch"
@@ -31,25 +31,16 @@ class Want:
 
 @dataclass(frozen=True)
 class Fetched:
-    """A model or data set that is available locally.
+    """A model or data set that is available locally."""
 
-    Attributes:
-        word: The name as given.
-        kind: model or dataset.
-        repo: The repository on the Hub; empty for what did not come from it, as is `revision`.
-        already: Whether it was in the cache before.
-        size: In bytes.
-        message: Why nothing was fetched.
-    """
-
-    word: str
-    kind: str
-    repo: str = ""
+    word: str  # the name as given
+    kind: str  # model or dataset
+    repo: str = ""  # the repository on the Hub; empty for what did not come from it, as is `revision`
     revision: str = ""
     folder: Path | None = None
-    already: bool = True
-    size: int = 0
-    message: str = ""
+    already: bool = True  # whether it was in the cache before
+    size: int = 0  # in bytes
+    message: str = ""  # why nothing was fetched
 
 
 def prefetch(model: str, tasks: Sequence[str] = (), *, lock: str | Path | None = None, offline: bool = False) -> list[Fetched]:
@@ -101,15 +92,8 @@ def _want_model(word: str) -> Want | Fetched:
     if model_source is not None and model_source.folder.parent.name != "snapshots":  # the cache has models there
         check_folder(model_source.folder)
         message = BUNDLED if row is not None else LOCAL
-        return Fetched(
-            word,
-            "model",
-            model_source.base,
-            model_source.revision,
-            model_source.folder,
-            size=_size(model_source.folder),
-            message=message,
-        )
+        base, revision, folder = model_source.base, model_source.revision, model_source.folder
+        return Fetched(word, "model", base, revision, folder, size=_size(folder), message=message)
     repo, _, revision = word.partition("@")
     return Want(word, row.repo, row.revision, "model") if row else Want(word, repo, revision, "model")
 

@@ -62,10 +62,14 @@ def push(folder: Model, repo: str, *, public: bool = False, dry_run: bool = Fals
     sums = {**verify_checksums(model), SUMS: sha256(model / SUMS)}
     check_folder(model)
     files = [Sent(name, (model / name).stat().st_size, digest) for name, digest in sums.items()]
-    _notify_paths(model, progress)
+    head_config = read_head_config(model)
+    words = (head_config.base, head_config.task) if head_config is not None else ()
+    named = [word for word in words if Path(word).is_absolute()]
+    if named:  # they become readable by others
+        notice(progress, f"hftool.json names paths of this machine, which are uploaded: {', '.join(named)}")
     if dry_run:
         return Push(repo, files)
-    task = getattr(read_head_config(model), "task", "") or "model"
+    task = (head_config.task if head_config is not None else "") or "model"
     sent = hub.push(repo, {file.name: model / file.name for file in files}, public=public, message=f"hftool: {task}")
     done = Push(repo, files, sent.url, sent.revision)
     if run is not None:
@@ -77,21 +81,9 @@ def push(folder: Model, repo: str, *, public: bool = False, dry_run: bool = Fals
 def _model_of(path: Path, run: Run | None) -> Path:
     """The folder to upload. Raises InputMissing, ConfigError."""
     if run is not None and not run.is_finished():
-        raise ConfigError(
-            f"the run '{path}' is not finished and has no model yet",
-            "Save its best checkpoint, and push that: hftool save RUN --out DIR",
-        )
+        what = f"the run '{path}' is not finished and has no model yet"
+        raise ConfigError(what, "Save its best checkpoint, and push that: hftool save RUN --out DIR")
     model = run.model if run is not None else path
     if not (model / "config.json").is_file():
         raise InputMissing(f"'{path}' is no run or model folder", "hftool push RUN owner/name")
     return model
-
-
-def _notify_paths(model: Path, progress: Progress) -> None:
-    """Notify where hftool.json names a path of this machine: it becomes readable by others."""
-    head_config = read_head_config(model)
-    named = (
-        [word for word in (head_config.base, head_config.task) if Path(word).is_absolute()] if head_config is not None else []
-    )
-    if named:
-        notice(progress, f"hftool.json names paths of this machine, which are uploaded: {', '.join(named)}")

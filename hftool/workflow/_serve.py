@@ -140,9 +140,7 @@ def _load(model_source: ModelSource, device: str, precision: str, progress: Prog
 
 
 def _check_extra() -> None:
-    missing = [
-        name for name in ("prometheus_client", "pydantic", "starlette", "uvicorn") if importlib.util.find_spec(name) is None
-    ]
+    missing = [name for name in SERVE_EXTRA if importlib.util.find_spec(name) is None]
     if missing:
         raise UsageError(f"the server needs {' and '.join(missing)}", "pip install 'hftool-recipes[serve]'")
 
@@ -225,26 +223,15 @@ def _served(name: str, model_source: ModelSource, loaded: Loaded, limits: Any, s
         **({"stand_in": dict(head_config.stand_in)} if head_config.stand_in else {}),
     }
     facts["precision"] = make_predictor(loaded, packed=True).engine.number_format
-    head = _head(loaded)
+    head = get_head(loaded.tokenizer, loaded.head_config, loaded.model.config)
     if head.sampling is not None:
         facts["max_new_tokens"] = head.sampling.max_new_tokens
-    return ServedModel(
-        name=name,
-        head=head,
-        batcher=Batcher(functools.partial(_predictor, loaded), limits, stats, name=name),
-        version=model_version,
-        commit=commit,
-        sha256=weights,
-        facts=facts,
-    )
+    batcher = Batcher(functools.partial(_predictor, loaded), limits, stats, name=name)
+    return ServedModel(name=name, head=head, batcher=batcher, version=model_version, commit=commit, sha256=weights, facts=facts)
 
 
 def _predictor(loaded: Loaded, options: Mapping[str, Any]) -> Predictor:
     return make_predictor(loaded, options={**natural_options(loaded), **options}, packed=True)
-
-
-def _head(loaded: Loaded) -> Head:
-    return get_head(loaded.tokenizer, loaded.head_config, loaded.model.config)
 
 
 def _public(base: str) -> str:

@@ -61,11 +61,7 @@ def model_name(model: object) -> str:
 
 
 def task_name(task: object) -> str:
-    """The name or the path of a task.
-
-    Raises:
-        UsageError: It is anything else.
-    """
+    """The name or the path of a task. Raises UsageError (it is anything else)."""
     if isinstance(task, (str, os.PathLike)):
         return os.fsdecode(task)
     takes = "a task is a name of `hftool tasks`, a Hub data set, a file, a folder or rows"

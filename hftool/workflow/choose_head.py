@@ -105,10 +105,8 @@ def _check_plain(table: Table, mapping: Mapping[str, str], given: Mapping[str, s
         hint = f"--head {head} trains on it all the same"
         raise DataError(f"column '{column}' of {table.path} holds {content.phrase()}, no texts", hint)
     if "text" not in given and not named:
-        raise DataError(
-            f"no column of {table.path} is named as text, and none looks like a label",
-            f"Take one with --text, such as --text {shlex.quote(column)}",
-        )
+        what = f"no column of {table.path} is named as text, and none looks like a label"
+        raise DataError(what, f"Take one with --text, such as --text {shlex.quote(column)}")
 
 
 def check_untrained(

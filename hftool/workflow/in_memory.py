@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from hftool.data.readers.tables import Record, Table
+from hftool.data.readers.tables import Record, Table, dataset_table
 from hftool.errors import DataError, InputMissing
 
 PREFIX = "memory:"  # of such a task in config.yaml; the fingerprint of the rows follows
@@ -18,25 +18,23 @@ def rows_table(data: object) -> Table | None:
     Raises:
         DataError: There are no rows.
     """
-    names: dict[str, tuple[str, ...]] = {}
     frame: Any = data
     if isinstance(data, (list, tuple)) and all(isinstance(row, Mapping) for row in data):
         rows = [{str(key): _cell(value) for key, value in row.items()} for row in data]
         columns = tuple(dict.fromkeys(key for row in rows for key in row))
+        table = Table("train", PATH, columns, rows, list(range(1, len(rows) + 1)))
     elif hasattr(data, "features") and hasattr(data, "with_format"):  # datasets.Dataset
-        rows = frame.with_format("arrow")[:].to_pylist()  # undecoded: an image could be an address
-        columns = tuple(frame.column_names)
-        kinds = {key: getattr(kind, "feature", kind) for key, kind in frame.features.items()}
-        names = {key: tuple(kind.names) for key, kind in kinds.items() if hasattr(kind, "names")}
+        table = dataset_table(data, PATH, "train")
     elif hasattr(data, "to_dict") and hasattr(data, "columns"):  # pandas.DataFrame
         columns = tuple(map(str, frame.columns))
         cells = frame.astype(object).itertuples(index=False, name=None)
         rows = [dict(zip(columns, map(_cell, row), strict=True)) for row in cells]
+        table = Table("train", PATH, columns, rows, list(range(1, len(rows) + 1)))
     else:
         return None
-    if not rows:
+    if not table.rows:
         raise DataError("there are no rows", "Give at least one")
-    return Table("train", PATH, columns, rows, list(range(1, len(rows) + 1)), label_names=names)
+    return table
 
 
 def _cell(value: Any) -> Any:

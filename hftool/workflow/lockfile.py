@@ -28,17 +28,11 @@ AGAIN = "If the change is meant: hftool prefetch MODEL TASK --lock"
 
 @dataclass(frozen=True)
 class Entry:
-    """A locked repository.
+    """A locked repository."""
 
-    Args:
-        requested: The requested branch, tag or revision; "asked" in the file.
-        revision: The commit, 40 hex digits.
-        files: File name in the repository to SHA-256.
-    """
-
-    requested: str
-    revision: str
-    files: Mapping[str, str]
+    requested: str  # the requested branch, tag or revision; "asked" in the file
+    revision: str  # the commit, 40 hex digits
+    files: Mapping[str, str]  # file name in the repository to SHA-256
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hftool.data.readers.tables import Row
+from hftool.data.readers.tables import Rows
 from hftool.errors import DataError, HubUnreachable, InputMissing, Refused, UsageError, as_line
-from hftool.heads.protocol import Answer, Metrics
+from hftool.heads.protocol import Answers, Metrics
 
 Pairs = tuple[list[Any], list[Any]]  # predictions and references
 
@@ -45,7 +45,7 @@ def load_metric(metric: str, *, trusted: str | None, offline: bool) -> Any:
 
 
 def measure_with(
-    module: Any, name: str, answers: Sequence[Answer], rows: Sequence[Row], metrics: Metrics, labels: Sequence[str]
+    module: Any, name: str, answers: Answers, rows: Rows, metrics: Metrics, labels: Sequence[str]
 ) -> dict[str, Any]:
     """The result of a module as JSON. Raises UsageError for a head without predictions, DataError when the module fails."""
     if metrics.report not in PAIRS:
@@ -66,32 +66,32 @@ def _plain(value: Any) -> Any:
     return value.tolist() if hasattr(value, "tolist") else value
 
 
-def _classes(answers: Sequence[Answer], rows: Sequence[Row], labels: Sequence[str]) -> Pairs:
+def _classes(answers: Answers, rows: Rows, labels: Sequence[str]) -> Pairs:
     ids = {name: i for i, name in enumerate(labels)}
     return [ids[answer["label"]] for answer in answers], [int(row["label"]) for row in rows]
 
 
-def _scores(answers: Sequence[Answer], rows: Sequence[Row], _labels: Sequence[str]) -> Pairs:
+def _scores(answers: Answers, rows: Rows, _labels: Sequence[str]) -> Pairs:
     return [float(answer["score"]) for answer in answers], [float(row["label"]) for row in rows]
 
 
-def _tags(answers: Sequence[Answer], rows: Sequence[Row], labels: Sequence[str]) -> Pairs:
+def _tags(answers: Answers, rows: Rows, labels: Sequence[str]) -> Pairs:
     return [list(answer["tags"]) for answer in answers], [[labels[tag] for tag in row["tags"]] for row in rows]
 
 
-def _spans(answers: Sequence[Answer], rows: Sequence[Row], _labels: Sequence[str]) -> Pairs:
+def _spans(answers: Answers, rows: Rows, _labels: Sequence[str]) -> Pairs:
     """The form of the metric `squad`; an abstention is an empty text."""
     given = [{"id": str(i), "prediction_text": answer["answer"] or ""} for i, answer in enumerate(answers)]
     known = [{"id": str(i), "answers": {k: list(row["answers"][k]) for k in ANSWERS}} for i, row in enumerate(rows)]
     return given, known
 
 
-def _texts(answers: Sequence[Answer], rows: Sequence[Row], _labels: Sequence[str]) -> Pairs:
+def _texts(answers: Answers, rows: Rows, _labels: Sequence[str]) -> Pairs:
     return [answer["text"] for answer in answers], [row["target"] for row in rows]
 
 
 ANSWERS = ("text", "answer_start")
-PAIRS: Mapping[str, Callable[[Sequence[Answer], Sequence[Row], Sequence[str]], Pairs]] = {
+PAIRS: Mapping[str, Callable[[Answers, Rows, Sequence[str]], Pairs]] = {
     "classification": _classes,
     "regression": _scores,
     "tagging": _tags,

@@ -25,20 +25,13 @@ from hftool.heads.classify.head import balanced_weights
 from hftool.heads.long_texts import groups, shorten
 from hftool.heads.protocol import Feature
 from hftool.machine import choose_device, choose_precision, own_device, share_devices
-from hftool.models import (
-    HeadConfig,
-    Loaded,
-    SentenceSettings,
-    auto_class_of,
-    family_of,
-    keep_classes,
-    length_limit,
-    length_of,
-    load_model,
-    load_tokenizer,
-    read_config,
-)
-from hftool.models.head_config import package_versions
+from hftool.models.class_rows import keep_classes
+from hftool.models.config_facts import auto_class_of, family_of, read_config
+from hftool.models.head_config import HeadConfig, package_versions
+from hftool.models.load import Loaded, load_model
+from hftool.models.positions import length_limit
+from hftool.models.sentence_transformers import SentenceSettings, length_of
+from hftool.models.tokenizer import load_tokenizer
 from hftool.progress import Progress, notice, silent
 from hftool.registry.families import Family, check_head
 from hftool.registry.heads import head_spec
@@ -62,20 +55,14 @@ LEAST_MAX_LENGTH = 128  # tokens: texts in inference may be longer than those of
 
 @dataclass(frozen=True)
 class ResolvedInputs:
-    """The names of a config, resolved.
-
-    Attributes:
-        model_config: The transformers config of the model's folder.
-        data: The tables of the task.
-        sentences: The pooling of embeddings.
-    """
+    """The names of a config, resolved."""
 
     settings: Config
     head: str
     model_source: ModelSource
-    model_config: Any
-    data: TaskSource
-    sentences: SentenceSettings
+    model_config: Any  # the transformers config of the model's folder
+    data: TaskSource  # the tables of the task
+    sentences: SentenceSettings  # the pooling of embeddings
 
     def stand_ins(self) -> dict[str, str]:
         """The stand-ins: {"model": "minilm for bert", "data": "sst2-mini for sst2"}."""
@@ -85,23 +72,14 @@ class ResolvedInputs:
 
 @dataclass(frozen=True)
 class FinetuneJob:
-    """A run that is ready to start.
+    """A run that is ready to start."""
 
-    Attributes:
-        settings: Without open defaults.
-        found: The names of the config, resolved.
-        splits: The rows of each split, and the labels.
-        loaded: The model with its new head, its tokenizer and its head config.
-        encoded: The features of each split.
-        adapted: The low-rank adapters that are trained; None for full fine-tuning.
-    """
-
-    settings: Config
-    found: ResolvedInputs
-    splits: Splits
-    loaded: Loaded
-    encoded: Mapping[str, list[Feature]]
-    adapted: Any = None
+    settings: Config  # without open defaults
+    found: ResolvedInputs  # the names of the config, resolved
+    splits: Splits  # the rows of each split, and the labels
+    loaded: Loaded  # the model with its new head, its tokenizer and its head config
+    encoded: Mapping[str, list[Feature]]  # the features of each split
+    adapted: Any = None  # the low-rank adapters that are trained; None for full fine-tuning
 
 
 def make_settings(
@@ -167,7 +145,10 @@ def find(settings: Config, rows: Table | None = None, *, offline: bool, fallback
     if chosen is None:
         chosen = head_of_task(data.row, family, model) if data.row else infer_head(data, settings.columns, family)
     check_head(family, chosen, model=model)
-    _check_knobs(settings, chosen)
+    usual = Config()
+    for name in OF_HEADS:
+        if getattr(settings, name) != getattr(usual, name) and name not in head_class(chosen).knobs:
+            raise UsageError(f"{name} has no effect on a model that learns to {chosen}", "Leave it out")
     sentences = known_sentences(model_source, progress) if head_spec(chosen).embeds else SentenceSettings()
     if data.row is None and settings.head is None:
         notice(progress, f"head: {chosen}, by the columns; --head decides")
@@ -179,14 +160,6 @@ def check_texts(data: TaskSource) -> None:
     for table in data.tables.values():
         if table.lines:
             check_running_text((row["text"] for row in table.rows), table.path)
-
-
-def _check_knobs(settings: Config, head: str) -> None:
-    """Raise UsageError for a knob that has no effect on the head."""
-    usual = Config()
-    for name in OF_HEADS:
-        if getattr(settings, name) != getattr(usual, name) and name not in head_class(head).knobs:
-            raise UsageError(f"{name} has no effect on a model that learns to {head}", "Leave it out")
 
 
 def find_rows_again(run: Run, *, offline: bool, progress: Progress) -> tuple[Config, TaskSource]:
@@ -264,16 +237,11 @@ def prepare(found: ResolvedInputs, splits: Splits, progress: Progress = silent) 
         head_config = dataclasses.replace(head_config, max_length=min(limit, max(longest, LEAST_MAX_LENGTH)))
         encoded = _encode(tokenizer, head_config, model_config, splits, known=encoded)
     auto_class = auto_class_of(found.head, model_config)
+    folder = model_source.folder
     loaded = load_model(
-        model_source.folder,
-        auto_class,
-        head_config=head_config,
-        new_head=True,
-        device=device,
-        config=model_config,
-        tokenizer=tokenizer,
+        folder, auto_class, head_config=head_config, new_head=True, device=device, config=model_config, tokenizer=tokenizer
     )
-    loaded = keep_classes(loaded, model_source.folder, model_config, in_order=bool(settings.labels))
+    loaded = keep_classes(loaded, folder, model_config, in_order=bool(settings.labels))
     resolved = dataclasses.replace(
         settings,
         lr=settings.lr or (LEARNING_RATE if settings.lora else family.learning_rate),
@@ -361,15 +329,12 @@ def _encode(
 
 def _with_absolute_paths(settings: Config, model_source: ModelSource, data: TaskSource) -> Config:
     """Absolute paths and pinned revisions, so that the config of a run works from any folder and stays reproducible."""
+    pinned = f"{model_source.base}@{model_source.revision}" if model_source.revision else absolute_path(settings.model)
     return dataclasses.replace(
         settings,
-        model=settings.model if model_source.row is not None else _pinned(model_source) or absolute_path(settings.model),
+        model=settings.model if model_source.row is not None else pinned,
         task=settings.task if find_task(settings.task or "") else data.pinned or absolute_path(settings.task),
         train=absolute_path(settings.train),
         validation=absolute_path(settings.validation),
         test=absolute_path(settings.test),
     )
-
-
-def _pinned(model_source: ModelSource) -> str:
-    return f"{model_source.base}@{model_source.revision}" if model_source.revision else ""

@@ -15,7 +15,7 @@ from hftool.models.checksums import SUMS, verify_checksums
 from hftool.models.safety import check_hash
 from hftool.progress import Progress, notice, silent
 from hftool.registry.models import Model, find_model, get_model, natural_head
-from hftool.registry.tasks import Task, find_task, get_task
+from hftool.registry.tasks import Task, find_task, get_task, split_data_id
 from hftool.storage.json_documents import check_plain
 from hftool.storage.run_folder import Run
 from hftool.workflow.lockfile import active_lock
@@ -43,43 +43,25 @@ class StandIn:
 
 @dataclass(frozen=True)
 class ModelSource:
-    """A resolved model.
-
-    Args:
-        base: The repository or folder that it came from.
-        row: Its registry row, if it has one.
-        stand_in: Set if it is used instead of the requested model.
-        run: The run folder that it belongs to, if any.
-        hashes: The SHA-256 of the files that were hashed, by name.
-    """
+    """A resolved model."""
 
     folder: Path
-    base: str
+    base: str  # the repository or folder that it came from
     revision: str = ""
-    row: Model | None = None
-    stand_in: StandIn | None = None
-    run: Run | None = None
-    hashes: Mapping[str, str] = field(default_factory=dict)
+    row: Model | None = None  # its registry row, if it has one
+    stand_in: StandIn | None = None  # set if it is used instead of the requested model
+    run: Run | None = None  # the run folder that it belongs to, if any
+    hashes: Mapping[str, str] = field(default_factory=dict)  # the SHA-256 of the files that were hashed, by name
 
 
 @dataclass(frozen=True)
 class TaskSource:
-    """A resolved task: its tables by split.
-
-    Args:
-        row: Its registry row, if it has one.
-        stand_in: Set if it is used instead of the requested task.
-        pinned: A Hub data set as owner/name@revision[:config], which never changes.
-    """
+    """A resolved task: its tables by split."""
 
     tables: Mapping[str, Table]
-    row: Task | None = None
-    stand_in: StandIn | None = None
-    pinned: str = ""
-
-
-def _holds_model(path: Path) -> bool:
-    return (path / "config.json").is_file() or Run(path).is_run()
+    row: Task | None = None  # its registry row, if it has one
+    stand_in: StandIn | None = None  # set if it is used instead of the requested task
+    pinned: str = ""  # a Hub data set as owner/name@revision[:config], which never changes
 
 
 def _is_path(name: str) -> bool:
@@ -113,12 +95,8 @@ def check_model_name(name: str) -> None:
 def resolve_model(name: str, *, head: str | None, offline: bool, fallback: bool, progress: Progress) -> ModelSource:
     """Resolve MODEL: a registry name, a run folder, a model folder, or a Hub id (owner/name[@revision]).
 
-    Args:
-        name: A MODEL as on the command line.
-        head: The head it is used with, which decides what may stand in for it; by default its natural head.
-        offline: Open no socket.
-        fallback: Whether a stand-in may be used; `progress` gets a notice.
-        progress: Receives notices.
+    `head` is that with which it is used, by default its natural one: it decides what may stand in for it, where `fallback`
+    allows that, with a notice.
 
     Raises:
         UsageError: Unknown name.
@@ -130,7 +108,7 @@ def resolve_model(name: str, *, head: str | None, offline: bool, fallback: bool,
     check_model_name(name)
     path = _path_of(name)
     row = find_model(name)
-    if row is not None and not (path.is_dir() and _holds_model(path)):
+    if row is not None and not (path.is_dir() and ((path / "config.json").is_file() or Run(path).is_run())):
         return _source_of_row(row, head=head or natural_head(row), offline=offline, fallback=fallback, progress=progress)
     if path.exists():
         return _source_of_folder(path)
@@ -337,13 +315,6 @@ def _hub_data(name: str, *, offline: bool) -> TaskSource:
     if not tables.keys() & {"train", "validation", "test"}:
         raise DataError(f"the data set {name} has no split called train, validation or test")
     return TaskSource(tables, pinned=_pinned(repo, found.revision, config))
-
-
-def split_data_id(name: str) -> tuple[str, str, str]:
-    """The repository, revision and configuration of owner/name[@revision][:configuration]."""
-    name, _, config = name.partition(":")
-    repo, _, revision = name.partition("@")
-    return repo, revision, config
 
 
 def _pinned(repo: str, revision: str, config: str) -> str:

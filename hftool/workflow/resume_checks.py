@@ -39,26 +39,16 @@ def check_same(recorded: Config, wanted: Config, run: Path) -> None:
         if was != now:
             found.append(f"{name} was {_word(was)}, now {_word(now)}")
     if found:
-        raise ConfigError(
-            f"the run '{run}' was made with other settings: {'; '.join(found)}", "Give those it started with, or another --out"
-        )
+        what = f"the run '{run}' was made with other settings: {'; '.join(found)}"
+        raise ConfigError(what, "Give those it started with, or another --out")
 
 
 def relocate(recorded: Config, given: Config, manifest: Mapping[str, Any], run: Path, progress: Progress) -> Config:
-    """The settings of a run whose files may have moved.
+    """The recorded settings of a run whose files may have moved, each path as it is now.
 
-    A missing path is replaced by the one that is given now, or by the one at the same relative position to the run folder; in a
-    copy of the whole tree the given one replaces it, too. `check_unchanged` then compares the contents.
-
-    Args:
-        recorded: The settings of the run, with absolute paths.
-        given: The settings it is resumed with.
-        manifest: That of the run.
-        run: The run folder.
-        progress: Receives a notice for each replaced path.
-
-    Returns:
-        The recorded settings, each path as it is now.
+    A missing path is replaced by the one that the run is resumed with, or by the one at the same relative position to the run
+    folder; in a copy of the whole tree the given one replaces it, too. Each is a notice. `check_unchanged` then compares the
+    contents.
     """
     changes: dict[str, str] = {}
     for name in SOURCES:
@@ -94,10 +84,8 @@ def check_recorded(manifest: Mapping[str, Any], edited: Config, run: Path) -> No
     names = [name for name in now if name in known and name not in FREE]
     found = [f"{name} was {_word(known[name])}, now {_word(now[name])}" for name in names if known[name] != now[name]]
     if found:
-        raise ConfigError(
-            f"'{run / 'config.yaml'}' was changed after the run started: {'; '.join(found)}",
-            "Put it back, or start again with another --out",
-        )
+        what = f"'{run / 'config.yaml'}' was changed after the run started: {'; '.join(found)}"
+        raise ConfigError(what, "Put it back, or start again with another --out")
 
 
 def absolute_path(word: str | None) -> str | None:
@@ -129,10 +117,8 @@ def check_unchanged(recorded: Mapping[str, Any], now: Mapping[str, Any], run: Pa
     changed = [*_changed_data(recorded, now), *compare_hashes(now["hashes"], recorded["hashes"]).damaged]
     changed += [f"{key} ({recorded[key] or 'none'}, now {now[key] or 'none'})" for key in SAME if recorded[key] != now[key]]
     if changed:
-        raise ConfigError(
-            f"the data or model of the run '{run}' has changed: {listing(changed)}",
-            "Put it back, or start again with another --out",
-        )
+        what = f"the data or model of the run '{run}' has changed: {listing(changed)}"
+        raise ConfigError(what, "Put it back, or start again with another --out")
 
 
 def data_files(tables: Mapping[str, Table]) -> dict[str, Path]:

@@ -19,7 +19,7 @@ MODULE = importlib.import_module("hftool.workflow._doctor")  # the name in the p
 @pytest.fixture
 def quick(monkeypatch):
     """Products of a millisecond."""
-    monkeypatch.setattr(MODULE, "PRODUCTS", 0.01)
+    monkeypatch.setattr(machine, "PRODUCTS", 0.01)
 
 
 def test_a_program_gets_one_document(cli, quick):
@@ -48,7 +48,6 @@ def test_auto_device_and_precision_are_reported(cli, quick):
 def test_reason_of_the_precision(monkeypatch, fast):
     monkeypatch.setattr(MODULE, "choose_device", lambda wish: "cpu")
     monkeypatch.setattr(machine, "cpu_has_fast_bf16", lambda: fast)
-    monkeypatch.setattr(MODULE, "cpu_has_fast_bf16", lambda: fast)
     auto = MODULE._auto()
     if fast:
         assert auto["precision"]["bert"] == "bf16" and auto["precision_why"].startswith("cpu multiplies bf16 in hardware")

@@ -5,15 +5,14 @@ from typing import Annotated
 import typer
 
 from hftool.cli.inference_command import Common, ask, inference_options
-from hftool.cli.options import on_terminal
+from hftool.cli.options import on_terminal, option
 from hftool.errors import UsageError
 
 NAME = "answer"
 Question = Annotated[
-    list[str] | None,
-    typer.Option("--question", metavar="TEXT", help="A question; may be repeated. Without any: the lines of stdin."),
+    list[str] | None, option("--question", "TEXT", "A question; may be repeated. Without any: the lines of stdin.")
 ]
-Context = Annotated[str | None, typer.Option("--context", metavar="TEXT", help="The text that contains the answer.")]
+Context = Annotated[str | None, option("--context", "TEXT", "The text that contains the answer.")]
 
 
 @inference_options

@@ -6,20 +6,15 @@ from typing import Annotated
 import typer
 
 from hftool.cli.inference_command import Answer, Common, ask, inference_options, wants_help
-from hftool.cli.options import Texts, number
+from hftool.cli.options import Texts, number, option
 from hftool.cli.render import answer_line
 from hftool.errors import UsageError
 
 NAME = "classify"
-Pair = Annotated[str | None, typer.Option("--pair", metavar="TEXT", help="The second text, for a model of text pairs.")]
+Pair = Annotated[str | None, option("--pair", "TEXT", "The second text, for a model of text pairs.")]
 TopK = Annotated[
     int | None,
-    typer.Option(
-        "--top-k",
-        metavar="K",
-        parser=number("--top-k", least=1),
-        help="The K most probable labels of each text; by default one, with --json all.",
-    ),
+    number("--top-k", "The K most probable labels of each text; by default one, with --json all.", least=1, metavar="K"),
 ]
 
 

@@ -5,12 +5,12 @@ from typing import Annotated
 
 import typer
 
-from hftool.cli.options import Json, Quiet
+from hftool.cli.options import Json, Quiet, argument, option
 from hftool.cli.progress import print_json
 
 NAME = "copy"
-Out = Annotated[str | None, typer.Option("--out", metavar="FILE", help="Output file; by default RECIPE.py here.")]
-Recipe = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe, such as bert.")]
+Out = Annotated[str | None, option("--out", "FILE", "Output file; by default RECIPE.py here.")]
+Recipe = Annotated[str, argument("RECIPE", "A recipe, such as bert.")]
 
 
 def command(recipe: Recipe, out: Out = None, as_json: Json = False, quiet: Quiet = False) -> None:

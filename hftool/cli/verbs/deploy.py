@@ -7,27 +7,16 @@ import typer
 
 from hftool.cli.next_command import next_command, read_facts
 from hftool.cli.offline import go_offline
-from hftool.cli.options import Model, Shared, number, shared_options
+from hftool.cli.options import Model, Shared, number, option, shared_options
 from hftool.cli.progress import print_json
 
 NAME = "deploy"
-To = Annotated[
-    str, typer.Option("--to", metavar="WORD", help="docker: an image; kubernetes: an image and its manifests; onnx: graphs.")
-]
-Out = Annotated[
-    str | None, typer.Option("--out", metavar="DIR", help="The folder to write; by default one in the run, named as --to.")
-]
-Quantize = Annotated[str | None, typer.Option("--quantize", metavar="WORD", help="int8, for --to onnx.")]
-Name = Annotated[
-    str | None, typer.Option("--name", metavar="WORD", help="Name of the service and its model; by default that of the run.")
-]
-Image = Annotated[
-    str | None,
-    typer.Option("--image", metavar="REFERENCE", help="Name of the image, with a tag; by default NAME:VERSION-HASH."),
-]
-Replicas = Annotated[
-    int, typer.Option("--replicas", metavar="N", parser=number("--replicas", least=1, most=100), help="Minimum number of pods.")
-]
+To = Annotated[str, option("--to", "WORD", "docker: an image; kubernetes: an image and its manifests; onnx: graphs.")]
+Out = Annotated[str | None, option("--out", "DIR", "The folder to write; by default one in the run, named as --to.")]
+Quantize = Annotated[str | None, option("--quantize", "WORD", "int8, for --to onnx.")]
+Name = Annotated[str | None, option("--name", "WORD", "Name of the service and its model; by default that of the run.")]
+Image = Annotated[str | None, option("--image", "REFERENCE", "Name of the image, with a tag; by default NAME:VERSION-HASH.")]
+Replicas = Annotated[int, number("--replicas", "Minimum number of pods.", least=1, most=100)]
 
 
 @shared_options("offline")

@@ -30,9 +30,8 @@ def command(*, shared: Shared) -> None:
     try:
         from hftool import workflow
     except ImportError as error:  # exactly what doctor is for
-        raise ConfigError(
-            f"a package is missing or broken: {error}", f"{sys.executable} -m pip install --upgrade hftool-recipes"
-        ) from None
+        what = f"a package is missing or broken: {error}"
+        raise ConfigError(what, f"{sys.executable} -m pip install --upgrade hftool-recipes") from None
     with shared.screen() as progress:
         facts = workflow.doctor(offline=shared.offline, progress=progress)
     if shared.as_json:

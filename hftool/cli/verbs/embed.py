@@ -12,13 +12,7 @@ from hftool.registry.heads import POOLINGS
 
 NAME = "embed"
 Pooling = Annotated[
-    str | None,
-    typer.Option(
-        "--pooling",
-        metavar="WORD",
-        parser=choice("--pooling", POOLINGS),
-        help="mean, cls or max over the tokens; by default as the model was trained.",
-    ),
+    str | None, choice("--pooling", "mean, cls or max over the tokens; by default as the model was trained.", POOLINGS)
 ]
 
 

@@ -5,46 +5,37 @@ from typing import Annotated, Any
 import typer
 
 from hftool.cli.offline import go_offline
-from hftool.cli.options import Device, Encoding, Head, Model, Shared, choice, number, reads_columns, shared_options
+from hftool.cli.options import (
+    Device,
+    Encoding,
+    Head,
+    Model,
+    Shared,
+    argument,
+    choice,
+    number,
+    option,
+    reads_columns,
+    shared_options,
+)
 from hftool.cli.progress import print_json
 from hftool.config import FILES, KNOBS
 from hftool.progress.display import number_text
 
 NAME = "evaluate"
 CORNER = "true, answered"
-Task = Annotated[
-    str | None, typer.Argument(metavar="TASK", help="A task or a file; by default the run's own data.", show_default=False)
-]
-Split = Annotated[
-    str | None,
-    typer.Option(
-        "--split",
-        metavar="WORD",
-        parser=choice("--split", FILES),
-        help="train, validation or test; by default test if it has labels.",
-    ),
-]
-Limit = Annotated[
-    int | None,
-    typer.Option("--limit", metavar="N", parser=number("--limit", least=1), help="Evaluate on a seeded sample of N rows."),
-]
-Seed = Annotated[
-    int,
-    typer.Option(
-        "--seed", metavar="N", parser=number("--seed", least=0, most=KNOBS["seed"].most), help="Random seed of the sample."
-    ),
-]
+Task = Annotated[str | None, argument("TASK", "A task or a file; by default the run's own data.", show_default=False)]
+Split = Annotated[str | None, choice("--split", "train, validation or test; by default test if it has labels.", FILES)]
+Limit = Annotated[int | None, number("--limit", "Evaluate on a seeded sample of N rows.", least=1)]
+Seed = Annotated[int, number("--seed", "Random seed of the sample.", least=0, most=KNOBS["seed"].most)]
 Metric = Annotated[
-    str | None,
-    typer.Option("--metric", metavar="PATH", help="A script of the evaluate library, or a name on the Hub, to measure with."),
+    str | None, option("--metric", "PATH", "A script of the evaluate library, or a name on the Hub, to measure with.")
 ]
 TrustMetric = Annotated[
-    str | None,
-    typer.Option("--trust-metric", metavar="NAME", help="Run the code of a metric from the Hub: its name, repeated."),
+    str | None, option("--trust-metric", "NAME", "Run the code of a metric from the Hub: its name, repeated.")
 ]
 Out = Annotated[
-    str | None,
-    typer.Option("--out", metavar="FILE", help="Output file for the wrong rows; by default errors.jsonl in the run folder."),
+    str | None, option("--out", "FILE", "Output file for the wrong rows; by default errors.jsonl in the run folder.")
 ]
 
 

@@ -7,16 +7,14 @@ import typer
 
 from hftool.cli.next_command import next_command, read_facts
 from hftool.cli.offline import go_offline
-from hftool.cli.options import Head, Model, Shared, shared_options
+from hftool.cli.options import Head, Model, Shared, option, shared_options
 from hftool.cli.progress import print_json
 from hftool.progress.display import number_text
 
 NAME = "export"
-Out = Annotated[str, typer.Option("--out", metavar="DIR", help="The folder to write.")]
-To = Annotated[str, typer.Option("--to", metavar="WORD", help="The format: onnx.")]
-Quantize = Annotated[
-    str | None, typer.Option("--quantize", metavar="WORD", help="int8: weights of 8 bits, a quarter of the size.")
-]
+Out = Annotated[str, option("--out", "DIR", "The folder to write.")]
+To = Annotated[str, option("--to", "WORD", "The format: onnx.")]
+Quantize = Annotated[str | None, option("--quantize", "WORD", "int8: weights of 8 bits, a quarter of the size.")]
 
 
 @shared_options("offline", "no_fallback")

@@ -8,10 +8,7 @@ from hftool.cli.inference_command import Common, ask, inference_options, wants_h
 from hftool.cli.options import Texts, number
 
 NAME = "fill"
-TopK = Annotated[
-    int,
-    typer.Option("--top-k", metavar="K", parser=number("--top-k", least=1), help="The K most probable tokens for each mask."),
-]
+TopK = Annotated[int, number("--top-k", "The K most probable tokens for each mask.", least=1, metavar="K")]
 
 
 @inference_options

@@ -9,7 +9,7 @@ import typer
 from hftool.cli.help import DATA
 from hftool.cli.next_command import next_command, read_facts
 from hftool.cli.offline import go_offline
-from hftool.cli.options import MaxRestarts, Processes, Shared, reads_columns, shared_options, with_knobs
+from hftool.cli.options import MaxRestarts, Processes, Shared, argument, option, reads_columns, shared_options, with_knobs
 from hftool.cli.progress import print_json
 from hftool.config import Config as Settings
 from hftool.config import make_config, parse_assignments, read_config
@@ -20,24 +20,18 @@ from hftool.storage.run_folder import Run
 
 NAME = "finetune"
 OF_A_TASK = ("head", "train", "validation", "test", "columns", "labels")
-Model = Annotated[
-    str | None, typer.Argument(metavar="MODEL", help="A name of `hftool models`, a Hub id or a folder.", show_default=False)
-]
+Model = Annotated[str | None, argument("MODEL", "A name of `hftool models`, a Hub id or a folder.", show_default=False)]
 Task = Annotated[
-    str | None,
-    typer.Argument(metavar="TASK", help="A name of `hftool tasks`, a data file or folder, a Hub data set.", show_default=False),
+    str | None, argument("TASK", "A name of `hftool tasks`, a data file or folder, a Hub data set.", show_default=False)
 ]
-Train = Annotated[str | None, typer.Option("--train", metavar="FILE", help="Train rows.", rich_help_panel=DATA)]
-Validation = Annotated[str | None, typer.Option("--validation", metavar="FILE", help="Validation rows.", rich_help_panel=DATA)]
-Test = Annotated[str | None, typer.Option("--test", metavar="FILE", help="Test rows.", rich_help_panel=DATA)]
-Out = Annotated[str | None, typer.Option("--out", metavar="DIR", help="The run folder; by default runs/MODEL-TASK-TIME.")]
+Train = Annotated[str | None, option("--train", "FILE", "Train rows.", rich_help_panel=DATA)]
+Validation = Annotated[str | None, option("--validation", "FILE", "Validation rows.", rich_help_panel=DATA)]
+Test = Annotated[str | None, option("--test", "FILE", "Test rows.", rich_help_panel=DATA)]
+Out = Annotated[str | None, option("--out", "DIR", "The run folder; by default runs/MODEL-TASK-TIME.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Resume the run in --out, or start it there.")]
-Config = Annotated[str | None, typer.Option("--config", metavar="FILE", help="Knobs from a YAML file.")]
-Assignments = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any knob; overrides --config.")]
-Head = Annotated[
-    str | None,
-    typer.Option("--head", metavar="WORD", help="The head: what the model learns to do; by default that of the task."),
-]
+Config = Annotated[str | None, option("--config", "FILE", "Knobs from a YAML file.")]
+Assignments = Annotated[list[str] | None, option("--set", "KEY=VALUE", "Any knob; overrides --config.")]
+Head = Annotated[str | None, option("--head", "WORD", "The head: what the model learns to do; by default that of the task.")]
 
 
 @shared_options("offline", "no_fallback")
@@ -109,19 +103,11 @@ def _settings(file: str | None, assignments: list[str], given: dict[str, Any], k
 
 def print_result(result: Any, *, quiet: bool, as_json: bool) -> None:
     """Print the run folder, its metrics and the next command; or one JSON document."""
-    if as_json:
-        _print_json(result)
-    else:
-        _print_lines(result, quiet=quiet)
-
-
-def _print_json(result: Any) -> None:
-    facts = {"run": str(result.run.path), "seconds": result.seconds, "stand_in": read_facts(result.run.model)["stand_in"]}
-    print_json({**facts, "metrics": dict(result.metrics)})
-
-
-def _print_lines(result: Any, *, quiet: bool) -> None:
     path, metrics = result.run.path, result.metrics
+    if as_json:
+        facts = {"run": str(path), "seconds": result.seconds, "stand_in": read_facts(result.run.model)["stand_in"]}
+        print_json({**facts, "metrics": dict(metrics)})
+        return
     typer.echo(f"run         {path}")
     for split in ("validation", "test"):
         if split in metrics:

@@ -5,11 +5,11 @@ from typing import Annotated
 import typer
 
 from hftool.cli.inference_command import Common, ask, inference_options, wants_help
-from hftool.cli.options import Texts
+from hftool.cli.options import Texts, option
 from hftool.errors import UsageError
 
 NAME = "infer"
-Pair = Annotated[str | None, typer.Option("--pair", metavar="TEXT", help="The second text, or the context of a question.")]
+Pair = Annotated[str | None, option("--pair", "TEXT", "The second text, or the context of a question.")]
 
 
 @inference_options

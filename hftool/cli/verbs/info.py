@@ -14,13 +14,8 @@ FACTS = (
     *("model", "stand_in", "base", "revision", "folder", "task", "head", "labels"),
     *("architecture", "family", "layers", "hidden_size", "attention_heads", "vocabulary"),
 )
-BatchSize = Annotated[
-    int,
-    typer.Option("--batch-size", metavar="N", parser=number("--batch-size", least=1), help="Rows of a batch, for the memory."),
-]
-Length = Annotated[
-    int, typer.Option("--length", metavar="N", parser=number("--length", least=1), help="Tokens of a row, for the memory.")
-]
+BatchSize = Annotated[int, number("--batch-size", "Rows of a batch, for the memory.", least=1)]
+Length = Annotated[int, number("--length", "Tokens of a row, for the memory.", least=1)]
 
 
 @shared_options("offline", "no_fallback")

@@ -6,22 +6,28 @@ from typing import Annotated
 import typer
 
 from hftool.cli.offline import go_offline
-from hftool.cli.options import Device, Encoding, Head, Model, Precision, Shared, number, reads_columns, shared_options
+from hftool.cli.options import (
+    Device,
+    Encoding,
+    Head,
+    Model,
+    Precision,
+    Shared,
+    argument,
+    number,
+    option,
+    reads_columns,
+    shared_options,
+)
 from hftool.cli.progress import print_json
+from hftool.errors import UsageError
 
 NAME = "predict"
-File = Annotated[
-    str | None, typer.Argument(metavar="FILE", help="CSV, TSV, JSON, JSON Lines, Parquet, CoNLL or text.", show_default=False)
-]
+File = Annotated[str | None, argument("FILE", "CSV, TSV, JSON, JSON Lines, Parquet, CoNLL or text.", show_default=False)]
 Out = Annotated[
-    str | None,
-    typer.Option(
-        "--out", metavar="FILE", help="CSV, TSV, JSON Lines or Parquet, by its ending; by default JSON Lines on stdout."
-    ),
+    str | None, option("--out", "FILE", "CSV, TSV, JSON Lines or Parquet, by its ending; by default JSON Lines on stdout.")
 ]
-TopK = Annotated[
-    int | None, typer.Option("--top-k", metavar="K", parser=number("--top-k", least=1), help="Only the K most probable labels.")
-]
+TopK = Annotated[int | None, number("--top-k", "Only the K most probable labels.", least=1, metavar="K")]
 
 
 @shared_options("offline", "no_fallback")
@@ -48,12 +54,10 @@ def command(
     """
     go_offline(shared.offline)
     from hftool import workflow
-    from hftool.errors import UsageError
 
     if shared.as_json and out is None:
-        raise UsageError(
-            "--json prints one document, and predict writes rows", "Add --out FILE, or leave --json out for JSON Lines"
-        )
+        what = "--json prints one document, and predict writes rows"
+        raise UsageError(what, "Add --out FILE, or leave --json out for JSON Lines")
     with shared.screen() as progress:
         count = workflow.predict(
             model,

@@ -5,15 +5,15 @@ from typing import Annotated, Any
 import typer
 
 from hftool.cli.offline import go_offline
-from hftool.cli.options import Model, Shared, shared_options
+from hftool.cli.options import Model, Shared, argument, option, shared_options
 from hftool.cli.progress import print_json
 
 NAME = "prefetch"
-Tasks = Annotated[list[str] | None, typer.Argument(metavar="TASK", help="Names of `hftool tasks`, or Hub data sets.")]
+Tasks = Annotated[list[str] | None, argument("TASK", "Names of `hftool tasks`, or Hub data sets.")]
 WriteLock = Annotated[
     bool, typer.Option("--lock", help="Write hftool.lock here, or extend it: revisions, and the SHA-256 of each file.")
 ]
-LockFile = Annotated[str | None, typer.Option("--lock-file", metavar="FILE", help="As --lock, with another file name.")]
+LockFile = Annotated[str | None, option("--lock-file", "FILE", "As --lock, with another file name.")]
 
 
 @shared_options("offline")

@@ -6,12 +6,12 @@ from typing import Annotated
 import typer
 
 from hftool.cli.offline import go_offline
-from hftool.cli.options import Shared, shared_options
+from hftool.cli.options import Shared, argument, shared_options
 from hftool.cli.progress import print_json
 
 NAME = "push"
-Folder = Annotated[str, typer.Argument(metavar="RUN", help="A finished run, or a model folder.")]
-Repo = Annotated[str, typer.Argument(metavar="OWNER/NAME", help="The repository on the Hub.")]
+Folder = Annotated[str, argument("RUN", "A finished run, or a model folder.")]
+Repo = Annotated[str, argument("OWNER/NAME", "The repository on the Hub.")]
 Public = Annotated[bool, typer.Option("--public", help="Create a public repository; private by default.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only list the files. Opens no socket.")]
 

@@ -6,14 +6,14 @@ from typing import Annotated
 import typer
 
 from hftool.cli.offline import go_offline
-from hftool.cli.options import MaxRestarts, Processes, Shared, shared_options
+from hftool.cli.options import MaxRestarts, Processes, Shared, argument, shared_options
 from hftool.cli.verbs.finetune import print_result, started_by_torch
 from hftool.config import Config as Settings
 from hftool.config import make_config, read_config
 from hftool.storage.run_folder import Run as Folder
 
 NAME = "resume"
-Run = Annotated[str, typer.Argument(metavar="RUN", help="A run folder that is not finished.")]
+Run = Annotated[str, argument("RUN", "A run folder that is not finished.")]
 
 
 @shared_options("offline")

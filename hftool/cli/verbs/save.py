@@ -5,13 +5,13 @@ from typing import Annotated
 import typer
 
 from hftool.cli.offline import go_offline
-from hftool.cli.options import Shared, shared_options
+from hftool.cli.options import Shared, argument, option, shared_options
 from hftool.cli.progress import print_json
 
 NAME = "save"
-Run = Annotated[str, typer.Argument(metavar="RUN", help="A run folder, finished or not.")]
-Out = Annotated[str, typer.Option("--out", metavar="DIR", help="The model folder to write.")]
-Checkpoint = Annotated[str, typer.Option("--checkpoint", metavar="NAME", help="best, last, or a name such as step-000400.")]
+Run = Annotated[str, argument("RUN", "A run folder, finished or not.")]
+Out = Annotated[str, option("--out", "DIR", "The model folder to write.")]
+Checkpoint = Annotated[str, option("--checkpoint", "NAME", "best, last, or a name such as step-000400.")]
 
 
 @shared_options()

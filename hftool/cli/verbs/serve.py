@@ -9,55 +9,45 @@ from typing import Annotated, Any
 import typer
 
 from hftool.cli.offline import go_offline
-from hftool.cli.options import Device, Precision, Shared, number, shared_options
+from hftool.cli.options import Device, Precision, Shared, argument, number, option, shared_options
 from hftool.cli.progress import print_json
 
 NAME = "serve"
-Models = Annotated[
-    list[str], typer.Argument(metavar="MODEL", help="Names, Hub ids, model or run folders; NAME=MODEL says under which name.")
-]
+Models = Annotated[list[str], argument("MODEL", "Names, Hub ids, model or run folders; NAME=MODEL says under which name.")]
 Host = Annotated[
     str,
-    typer.Option(
+    option(
         "--host",
-        metavar="HOST",
-        help="The address to listen at. On 127.0.0.1 only requests to localhost or 127.0.0.1 are answered, so that no page of "
+        "HOST",
+        "The address to listen at. On 127.0.0.1 only requests to localhost or 127.0.0.1 are answered, so that no page of "
         "another site can send requests through your browser; any other address needs --api-key-file.",
     ),
 ]
-Port = Annotated[
-    int, typer.Option("--port", metavar="N", parser=number("--port", least=0, most=65535), help="0 takes any that is free.")
-]
+Port = Annotated[int, number("--port", "0 takes any that is free.", least=0, most=65535)]
 KeyFile = Annotated[
     str | None,
-    typer.Option(
+    option(
         "--api-key-file",
-        metavar="FILE",
-        help="One key a line. All routes but /livez, /readyz, /health and the page at / then need it: "
-        "Authorization: Bearer KEY.",
+        "FILE",
+        "One key a line. All routes but /livez, /readyz, /health and the page at / then need it: Authorization: Bearer KEY.",
         show_default=False,
     ),
 ]
 AllowHost = Annotated[
     list[str] | None,
-    typer.Option(
+    option(
         "--allow-host",
-        metavar="NAME",
-        help="A name under which it is asked on 127.0.0.1, too, such as that of a proxy before it.",
+        "NAME",
+        "A name under which it is asked on 127.0.0.1, too, such as that of a proxy before it.",
         show_default=False,
     ),
 ]
-Timeout = Annotated[float, typer.Option("--timeout", metavar="SECONDS", help="Until a request is given up (504).")]
+Timeout = Annotated[float, option("--timeout", "SECONDS", "Until a request is given up (504).")]
 Queue = Annotated[
     int,
-    typer.Option(
-        "--queue",
-        metavar="N",
-        parser=number("--queue", least=1),
-        help="Texts of a model that may wait or be computed; above it requests are refused at once (429).",
-    ),
+    number("--queue", "Texts of a model that may wait or be computed; above it requests are refused at once (429).", least=1),
 ]
-Grace = Annotated[float, typer.Option("--grace", metavar="SECONDS", help="In which requests may end after SIGTERM or Ctrl-C.")]
+Grace = Annotated[float, option("--grace", "SECONDS", "In which requests may end after SIGTERM or Ctrl-C.")]
 
 
 @shared_options("offline", "no_fallback")
@@ -87,10 +77,13 @@ def command(
     hftool serve film=runs/a writer=gpt2 --port 9000
     """
     go_offline(shared.offline)
-    _check_address(host, port, has_keys=api_key_file is not None)
     from hftool import workflow
+    from hftool.server.http.address import bind, check_open
     from hftool.server.http.log_writer import log_to_stderr
 
+    # an address that cannot be had is reported at once: what follows imports for seconds
+    check_open(host, has_keys=api_key_file is not None)
+    bind(host, port).close()
     with log_to_stderr(quiet=shared.quiet), shared.screen() as progress:
         workflow.serve(
             models,
@@ -104,14 +97,6 @@ def command(
             **shared.access(progress),
             on_ready=functools.partial(_greet, has_keys=api_key_file is not None, as_json=shared.as_json),
         )
-
-
-def _check_address(host: str, port: int, *, has_keys: bool) -> None:
-    """An address that cannot be had is said at once: what follows imports for seconds."""
-    from hftool.server.http.address import bind, check_open
-
-    check_open(host, has_keys=has_keys)
-    bind(host, port).close()
 
 
 def _greet(address: Any, *, has_keys: bool, as_json: bool) -> None:

@@ -6,13 +6,13 @@ import typer
 
 from hftool.cli.inference_command import notify_truncated
 from hftool.cli.offline import go_offline
-from hftool.cli.options import Device, Model, Precision, Shared, shared_options
+from hftool.cli.options import Device, Model, Precision, Shared, argument, shared_options
 from hftool.cli.progress import print_json
 from hftool.cli.verbs.embed import Pooling
 
 NAME = "similar"
-First = Annotated[str, typer.Argument(metavar="A", help="A text.")]
-Second = Annotated[str, typer.Argument(metavar="B", help="The other text.")]
+First = Annotated[str, argument("A", "A text.")]
+Second = Annotated[str, argument("B", "The other text.")]
 
 
 @shared_options("offline", "no_fallback")

@@ -6,17 +6,12 @@ from typing import Annotated
 import typer
 
 from hftool.cli.offline import go_offline
-from hftool.cli.options import Model, Shared, Texts, number, on_terminal, shared_options, texts_or_stdin
+from hftool.cli.options import Model, Shared, Texts, number, on_terminal, option, shared_options, texts_or_stdin
 from hftool.cli.progress import print_json
 
 NAME = "tokenize"
-Pair = Annotated[str | None, typer.Option("--pair", metavar="TEXT", help="The second text of a pair.")]
-MaxLength = Annotated[
-    int | None,
-    typer.Option(
-        "--max-length", metavar="N", parser=number("--max-length", least=2), help="In tokens; by default the model's."
-    ),
-]
+Pair = Annotated[str | None, option("--pair", "TEXT", "The second text of a pair.")]
+MaxLength = Annotated[int | None, number("--max-length", "In tokens; by default the model's.", least=2)]
 
 
 @shared_options("offline", "no_fallback")

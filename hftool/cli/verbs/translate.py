@@ -6,11 +6,11 @@ from typing import Annotated, Any
 import typer
 
 from hftool.cli.inference_command import Common, ask, generation_options, inference_options, wants_help
-from hftool.cli.options import Texts
+from hftool.cli.options import Texts, option
 
 NAME = "translate"
-To = Annotated[str | None, typer.Option("--to", metavar="CODE", help="Target language: de, fr, ro, ...")]
-From = Annotated[str, typer.Option("--from", metavar="CODE", help="Source language.")]
+To = Annotated[str | None, option("--to", "CODE", "Target language: de, fr, ro, ...")]
+From = Annotated[str, option("--from", "CODE", "Source language.")]
 
 
 @inference_options

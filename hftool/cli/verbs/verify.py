@@ -5,11 +5,11 @@ from typing import Annotated
 import typer
 
 from hftool.cli.offline import go_offline
-from hftool.cli.options import Shared, shared_options
+from hftool.cli.options import Shared, argument, shared_options
 from hftool.cli.progress import print_json
 
 NAME = "verify"
-Folder = Annotated[str, typer.Argument(metavar="DIR", help="A run, a model folder or an export.")]
+Folder = Annotated[str, argument("DIR", "A run, a model folder or an export.")]
 
 
 @shared_options()

@@ -47,7 +47,8 @@ def read_delimited(path: Path, *, quoted: bool, codec: str, notes: list[str]) ->
         first = handle.readline()
         separator = SEPARATOR.fullmatch(first)
         header = handle.readline() if separator else first
-        delimiter = separator[1] if separator else _delimiter(header) if quoted else "\t"
+        # without another sign the most frequent one: exports use ; and tab as well
+        delimiter = separator[1] if separator else max(",;\t|", key=re.sub('"[^"]*"', "", header).count) if quoted else "\t"
         if not quoted and _is_quoted(header, handle.read(SAMPLE_CHARACTERS)):
             quoted = True
             notes.append(f"'{path}' has its cells in quotation marks, as CSV: they are no part of the texts")
@@ -65,11 +66,6 @@ def read_delimited(path: Path, *, quoted: bool, codec: str, notes: list[str]) ->
     if twice:
         raise DataError(f"'{path}' has the column '{twice[0]}' more than once", "Rename one of them")
     return columns, records
-
-
-def _delimiter(header: str) -> str:
-    """The most frequent delimiter of a CSV header: exports use ; and tab as well."""
-    return max(",;\t|", key=re.sub('"[^"]*"', "", header).count)
 
 
 def _is_quoted(header: str, sample: str) -> bool:

@@ -14,10 +14,7 @@ KNOWN = "Try utf-8, utf-16, gb18030, cp1252, latin-1"
 def check_encoding(path: Path, encoding: str | None, notes: list[str]) -> str:
     """The codec of a text file, verified over the whole file: no mojibake, no error halfway.
 
-    Args:
-        path: The file.
-        encoding: The user's; None for UTF-8, or another encoding that is certain.
-        notes: A notice is added if the file is read as another encoding than UTF-8 without the user's request.
+    Without the user's `encoding` it is UTF-8, or another that is certain, with a notice in `notes`.
 
     Raises:
         DataError: The file is not in that encoding; the message has the byte offset, the hint a guess.

@@ -15,10 +15,7 @@ BATCH = 4096  # rows in memory
 
 
 def read_columnar(path: Path, kind: str) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]], Iterator[dict[str, Any]]]:
-    """Read a file of the kind "parquet" or "arrow" (file or stream format) lazily.
-
-    Returns:
-        The columns, column -> class names in id order, and the rows.
+    """Read a "parquet" or "arrow" file (file or stream format) lazily -> columns, column -> class names in id order, rows.
 
     Raises:
         DataError: The file is damaged, also while rows are read, or repeats a column.

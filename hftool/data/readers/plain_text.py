@@ -117,15 +117,12 @@ def _is_table(rows: Sequence[Sequence[str]], delimiter: str) -> bool:
     if not any(sum(any(letter.isalpha() for letter in cell) for cell in column) > len(rows) // 2 for column in columns):
         return False  # numbers
     if delimiter in ("\t", "|"):
-        return not _are_speakers(columns[0]) and not _are_pages(columns[-1])
+        speakers = sum(cell.rstrip().endswith((":", ".")) and len(cell) < 40 for cell in columns[0])
+        return not _most(columns[0], speakers) and not _are_pages(columns[-1])
     later = [cell for row in rows for cell in row[1:]]
     if sum(cell[:1].isspace() for cell in later) > 0.1 * len(later) or not all(later[: len(columns) - 1]):
         return False  # punctuation, with a space after it or at the end of a line
     return all(HEADER_CELL.fullmatch(cell) for cell in rows[0]) or any(len(set(column)) <= len(rows) / 2 for column in columns)
-
-
-def _are_speakers(column: Sequence[str]) -> bool:
-    return _most(column, sum(cell.rstrip().endswith((":", ".")) and len(cell) < 40 for cell in column))
 
 
 def _are_pages(column: Sequence[str]) -> bool:

@@ -8,7 +8,7 @@ import json
 import logging
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +23,7 @@ from hftool.data.readers.token_per_row import Numbered, group_words
 from hftool.errors import DataError, HftoolError, InputMissing, Refused, UsageError, brief, listing
 
 Row = dict[str, Any]
+Rows = Sequence[Row]
 
 SPLIT_NAMES = {"train": ("train", "training"), "validation": ("validation", "valid", "val", "dev"), "test": ("test",)}
 SHARDS = re.compile(r"-\*-of-\d+$")  # the end of a stem for all shards of a split: train-*-of-00002
@@ -110,7 +111,13 @@ def _open(path: str | Path, encoding: str | None, rejected: list[Rejected], note
     path = Path(path)
     files = shard_files(path)
     if files != [path]:
-        return _open_shards(path, [_open(file, encoding, rejected, notes) for file in files])
+        parts = [_open(file, encoding, rejected, notes) for file in files]
+        other = next((part for part in parts if set(part.columns) != set(parts[0].columns)), None)
+        if other is not None:
+            raise DataError(f"the files of '{path}' have other columns: {listing(parts[0].columns)}; {listing(other.columns)}")
+        whole = (record.row for part in parts for record in part.records)
+        records = (Record(number, row) for number, row in enumerate(whole, start=1))
+        return _Opened(parts[0].columns, records, parts[0].label_names)
     kind = _check_file(path)
     if kind in ("parquet", "arrow"):
         columns, names, rows = read_columnar(path, kind)
@@ -141,16 +148,6 @@ def shard_files(path: Path) -> list[Path]:
     found = sorted(path.parent.glob(path.name))
     check_shards(found)
     return found or [path]
-
-
-def _open_shards(path: Path, parts: list[_Opened]) -> _Opened:
-    """The parts of a split as one file, its rows counted through."""
-    other = next((part for part in parts if set(part.columns) != set(parts[0].columns)), None)
-    if other is not None:
-        raise DataError(f"the files of '{path}' have other columns: {listing(parts[0].columns)}; {listing(other.columns)}")
-    rows = (record.row for part in parts for record in part.records)
-    records = (Record(number, row) for number, row in enumerate(rows, start=1))
-    return _Opened(parts[0].columns, records, parts[0].label_names)
 
 
 def _check_file(path: Path) -> str:
@@ -292,7 +289,7 @@ def read_hub_folder(folder: Path, name: str, splits: Iterable[str], *, config: s
         raise
     except Exception as error:  # a dozen classes, most of them from datasets
         raise DataError(f"the data set {name} cannot be read: {brief(error, 300)}") from error
-    return {split: _table_of(loaded[split], f"{name}:{split}", split) for split in splits if split in loaded}
+    return {split: dataset_table(loaded[split], f"{name}:{split}", split) for split in splits if split in loaded}
 
 
 def _check_readme(folder: Path, name: str) -> None:
@@ -315,11 +312,10 @@ def _check_readme(folder: Path, name: str) -> None:
             raise Refused(what, "Download that file yourself if you trust it, and name it with --train FILE")
 
 
-def _table_of(data: Any, path: str, split: str) -> Table:
-    import datasets
-
+def dataset_table(data: Any, path: str, split: str) -> Table:
+    """A datasets.Dataset as a table, with its class names."""
     kinds = {key: getattr(kind, "feature", kind) for key, kind in data.features.items()}  # of a list: its item
-    names = {key: tuple(kind.names) for key, kind in kinds.items() if isinstance(kind, datasets.ClassLabel)}
+    names = {key: tuple(kind.names) for key, kind in kinds.items() if hasattr(kind, "names")}
     rows = data.with_format("arrow")[:].to_pylist()  # undecoded: an image could be a URL
     return Table(split, path, tuple(data.column_names), rows, list(range(1, len(rows) + 1)), [], names)
 

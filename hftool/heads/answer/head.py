@@ -29,17 +29,11 @@ BLOCK = 4096  # tokens whose spans are scored at once, which bounds memory
 
 @dataclass(frozen=True)
 class Context:
-    """A context with the character offsets of its tokens.
+    """A context with the character offsets of its tokens."""
 
-    Attributes:
-        text: The context.
-        starts: Offsets (N,) of the tokens, without white space and with their combining marks.
-        ends: Their ends (N,); not above starts for a token of white space.
-    """
-
-    text: str
-    starts: np.ndarray
-    ends: np.ndarray
+    text: str  # the context
+    starts: np.ndarray  # offsets (N,) of the tokens, without white space and with their combining marks
+    ends: np.ndarray  # their ends (N,); not above starts for a token of white space
 
     def find(self, start: int, text: str) -> tuple[int, int] | None:
         """The first and the last token of `text` at offset `start`, or None where no token has its characters."""

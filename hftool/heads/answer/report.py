@@ -16,9 +16,9 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from hftool.data.readers.tables import Row
+from hftool.data.readers.tables import Row, Rows
 from hftool.heads.label_metrics import harmonic
-from hftool.heads.protocol import Answer, Metrics
+from hftool.heads.protocol import Answer, Answers, Metrics
 from hftool.heads.words import EASTERN, REST, words
 
 ARTICLES = re.compile(r"\b(a|an|the)\b")
@@ -30,9 +30,7 @@ STRETCHES = re.compile(f"{EASTERN.pattern}|{REST.pattern}")
 Score = tuple[float, float]  # exact match, F1
 
 
-def report(
-    answers: Sequence[Answer], rows: Sequence[Row], metrics: Metrics, labels: Sequence[str], loss: float
-) -> dict[str, Any]:
+def report(answers: Answers, rows: Rows, metrics: Metrics, labels: Sequence[str], loss: float) -> dict[str, Any]:
     """Mean exact match and F1, 0 to 1, also of the rows with and without an answer where there are both.
 
     `by_character` is the number of rows that are measured by character, if any.
@@ -49,23 +47,15 @@ def report(
     return {**found, "by_character": count} if count else found
 
 
-def error_rows(
-    answers: Sequence[Answer], rows: Sequence[Row], numbers: Sequence[int], labels: Sequence[str]
-) -> list[dict[str, Any]]:
+def error_rows(answers: Answers, rows: Rows, numbers: Sequence[int], labels: Sequence[str]) -> list[dict[str, Any]]:
     """The rows without an exact match, the lowest F1 first."""
     wrong: list[dict[str, Any]] = []
     for answer, row, number in zip(answers, rows, numbers, strict=True):
         exact, f1 = score(answer, row)
         if not exact:
-            wrong.append(
-                {
-                    "row": number,
-                    "question": row["question"],
-                    "expected": list(dict.fromkeys(row["answers"]["text"])),
-                    "answered": answer["answer"],
-                    "f1": f1,
-                }
-            )
+            expected = list(dict.fromkeys(row["answers"]["text"]))
+            texts = {"question": row["question"], "expected": expected, "answered": answer["answer"]}
+            wrong.append({"row": number, **texts, "f1": f1})
     return sorted(wrong, key=lambda error: error["f1"])
 
 

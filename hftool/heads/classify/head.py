@@ -126,13 +126,8 @@ class ClassifyHead:
         answers = []
         for row in torch.softmax(logits, dim=-1).tolist():
             best = max(range(len(row)), key=row.__getitem__)
-            answers.append(
-                {
-                    "label": self.head_config.labels[best],
-                    "probability": row[best],
-                    "probabilities": dict(zip(self.head_config.labels, row, strict=True)),
-                }
-            )
+            every = dict(zip(self.head_config.labels, row, strict=True))
+            answers.append({"label": self.head_config.labels[best], "probability": row[best], "probabilities": every})
         return answers
 
     def join(self, parts: Sequence[Answer]) -> Answer:

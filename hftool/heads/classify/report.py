@@ -6,15 +6,13 @@ from typing import Any
 
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
-from hftool.data.readers.tables import Row
+from hftool.data.readers.tables import Rows
 from hftool.heads.label_metrics import measure_labels
-from hftool.heads.protocol import Answer, Metrics
+from hftool.heads.protocol import Answers, Metrics
 from hftool.heads.regression_report import input_texts
 
 
-def report(
-    answers: Sequence[Answer], rows: Sequence[Row], metrics: Metrics, labels: Sequence[str], loss: float
-) -> dict[str, Any]:
+def report(answers: Answers, rows: Rows, metrics: Metrics, labels: Sequence[str], loss: float) -> dict[str, Any]:
     """Metrics, the majority baseline, precision, recall and F1 by class, and the confusion matrix.
 
     The matrix has a row for each true label and a column for each predicted one, in id order.
@@ -39,22 +37,12 @@ def report(
     }
 
 
-def error_rows(
-    answers: Sequence[Answer], rows: Sequence[Row], numbers: Sequence[int], labels: Sequence[str]
-) -> list[dict[str, Any]]:
+def error_rows(answers: Answers, rows: Rows, numbers: Sequence[int], labels: Sequence[str]) -> list[dict[str, Any]]:
     """The misclassified rows, those with the lowest probability of the expected label first."""
     wrong: list[dict[str, Any]] = []
     for answer, row, number in zip(answers, rows, numbers, strict=True):
         expected = labels[row["label"]]
         if answer["label"] != expected:
-            wrong.append(
-                {
-                    "row": number,
-                    "expected": expected,
-                    "answered": answer["label"],
-                    "probability": answer["probability"],
-                    "probability_of_expected": answer["probabilities"][expected],
-                    **input_texts(row),
-                }
-            )
+            sure = {"probability": answer["probability"], "probability_of_expected": answer["probabilities"][expected]}
+            wrong.append({"row": number, "expected": expected, "answered": answer["label"], **sure, **input_texts(row)})
     return sorted(wrong, key=lambda error: error["probability_of_expected"])

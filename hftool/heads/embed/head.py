@@ -26,10 +26,6 @@ from hftool.registry.heads import POOLINGS
 class EmbedHead:
     """A vector for a text, and for a pair of texts a score, the cosine similarity of their vectors.
 
-    Attributes:
-        pooling: The mean of the tokens, the first of them (cls), the maximum of each dimension (max), or the sum divided by
-            the root of their number (mean_sqrt_len_tokens); by default that of the model.
-
     Raises:
         UsageError: Any other pooling.
     """
@@ -37,6 +33,8 @@ class EmbedHead:
     tokenizer: Any
     head_config: HeadConfig
     config: Any = None
+    # the mean of the tokens, the first of them (cls), the maximum of each dimension (max), or the sum divided by the root of
+    # their number (mean_sqrt_len_tokens); by default that of the model
     pooling: str = ""
 
     numbers: ClassVar[bool] = True

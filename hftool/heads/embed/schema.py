@@ -8,7 +8,7 @@ from typing_extensions import TypedDict
 
 from hftool.data.readers.tables import Row
 from hftool.heads.protocol import Answer
-from hftool.models import POOLINGS
+from hftool.registry.heads import POOLINGS
 
 
 class Parameters(TypedDict, total=False):

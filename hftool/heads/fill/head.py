@@ -33,10 +33,6 @@ WORD_STARTS = ("Ġ", "▁")  # a token that begins with one of these has a space
 class FillHead:
     """Masks tokens of a corpus in training, and fills in the masks of texts in inference.
 
-    Attributes:
-        for_inference: Whether rows are texts with masks; else they are a corpus.
-        top_k: The number of fills for each mask.
-
     Raises:
         UsageError: top_k is below 1.
     """
@@ -44,8 +40,8 @@ class FillHead:
     tokenizer: Any
     head_config: HeadConfig
     config: Any = None
-    for_inference: bool = False
-    top_k: int = 5
+    for_inference: bool = False  # whether rows are texts with masks; else they are a corpus
+    top_k: int = 5  # the number of fills for each mask
 
     numbers: ClassVar[bool] = False
     knobs: ClassVar[tuple[str, ...]] = ()
@@ -99,10 +95,8 @@ class FillHead:
         positions = np.flatnonzero(ids == self.tokenizer.mask_token_id)
         first, last = int(positions[0]), int(positions[-1])
         if last - first >= room:
-            raise DataError(
-                f"masks that are {last - first} tokens apart in '{_short(text)}': the model takes {room} at a time",
-                "Cut the text in two",
-            )
+            what = f"masks that are {last - first} tokens apart in '{_short(text)}': the model takes {room} at a time"
+            raise DataError(what, "Cut the text in two")
         start = min(max(0, (first + last + 1 - room) // 2), len(ids) - room)
         return ids[start : start + room]
 

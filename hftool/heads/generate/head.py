@@ -22,18 +22,14 @@ MAX_NEW_TOKENS = 64
 
 @dataclass(frozen=True)
 class GenerateHead:
-    """Generates text after a prompt.
-
-    Attributes:
-        settings: The sampling parameters; by default greedy decoding of at most the model's max_new_tokens.
-        ends: Whether an answer has the reason why each text ended.
-    """
+    """Generates text after a prompt."""
 
     tokenizer: Any
     head_config: HeadConfig
     config: Any = None
+    # the sampling parameters; by default greedy decoding of at most the model's max_new_tokens
     settings: SamplingParams | None = None
-    ends: bool = False
+    ends: bool = False  # whether an answer has the reason why each text ended
 
     numbers: ClassVar[bool] = False
     knobs: ClassVar[tuple[str, ...]] = ("max_new_tokens",)
@@ -189,13 +185,7 @@ class GenerateHead:
 def generated_answer(
     tokenizer: Any, sampling: SamplingParams, generated: Sequence[GeneratedText], *, ends: bool = False
 ) -> Answer:
-    """Decode the texts of a prompt.
-
-    Args:
-        tokenizer: The tokenizer of the model.
-        sampling: How they were generated.
-        generated: The texts, best first.
-        ends: Whether to add `ends`: why each text ended, and its number of tokens.
+    """The answer of texts that were generated, best first; `ends` adds why each text ended, and its number of tokens.
 
     Returns:
         The first as `text`, why it ended as `finish`, and all as `samples` where there are several.

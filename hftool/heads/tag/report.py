@@ -8,17 +8,15 @@ hftool.data.tag_schemes. Where tags are types alone, such as NOUN, a run of equa
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from hftool.data.readers.tables import Row
+from hftool.data.readers.tables import Rows
 from hftool.data.tag_schemes import OUTSIDE, scheme_of
 from hftool.heads.label_metrics import harmonic, share
-from hftool.heads.protocol import Answer, Metrics
+from hftool.heads.protocol import Answers, Metrics
 
 Entity = tuple[str, int, int]  # type, first word, last word
 
 
-def report(
-    answers: Sequence[Answer], rows: Sequence[Row], metrics: Metrics, labels: Sequence[str], loss: float
-) -> dict[str, Any]:
+def report(answers: Answers, rows: Rows, metrics: Metrics, labels: Sequence[str], loss: float) -> dict[str, Any]:
     """F1, precision and recall over all entities and by type, and accuracy over all words, 0 to 1.
 
     An entity is correct when its type, its first and its last word are.
@@ -28,12 +26,8 @@ def report(
     answered = {(i, *entity) for i, (_, given) in enumerate(pairs) for entity in entities(given, labels)}
     right = sum(a == b for truth, given in pairs for a, b in zip(truth, given, strict=True))
     f1, precision, recall = _rates(expected, answered)
-    measured = {
-        "entity_f1": f1,
-        "precision": precision,
-        "recall": recall,
-        "accuracy": share(right, sum(len(truth) for truth, _ in pairs)),
-    }
+    accuracy = share(right, sum(len(truth) for truth, _ in pairs))
+    measured = {"entity_f1": f1, "precision": precision, "recall": recall, "accuracy": accuracy}
     by_type = {}
     for name in sorted({entity[1] for entity in expected | answered}):
         of_type = [{entity for entity in side if entity[1] == name} for side in (expected, answered)]
@@ -42,21 +36,14 @@ def report(
     return {**{name: measured[name] for name in metrics.names}, **measured, "entities": len(expected), "by_type": by_type}
 
 
-def error_rows(
-    answers: Sequence[Answer], rows: Sequence[Row], numbers: Sequence[int], labels: Sequence[str]
-) -> list[dict[str, Any]]:
+def error_rows(answers: Answers, rows: Rows, numbers: Sequence[int], labels: Sequence[str]) -> list[dict[str, Any]]:
     """The rows with wrong tags, those with the most wrong words first."""
     wrong: list[tuple[int, dict[str, Any]]] = []
     for (truth, given), row, number in zip(_pairs(answers, rows, labels), rows, numbers, strict=True):
         count = sum(a != b for a, b in zip(truth, given, strict=True))
         if count:
-            tokens = row["tokens"]
-            error = {
-                "row": number,
-                "expected": _named(entities(truth, labels), tokens),
-                "answered": _named(entities(given, labels), tokens),
-                "text": " ".join(tokens),
-            }
+            expected, answered = (_named(entities(tags, labels), row["tokens"]) for tags in (truth, given))
+            error = {"row": number, "expected": expected, "answered": answered, "text": " ".join(row["tokens"])}
             wrong.append((count, error))
     return [error for _, error in sorted(wrong, key=lambda pair: -pair[0])]
 
@@ -71,7 +58,7 @@ def entities(tags: Sequence[str], labels: Sequence[str]) -> list[Entity]:
     return found
 
 
-def _pairs(answers: Sequence[Answer], rows: Sequence[Row], labels: Sequence[str]) -> list[tuple[list[str], list[str]]]:
+def _pairs(answers: Answers, rows: Rows, labels: Sequence[str]) -> list[tuple[list[str], list[str]]]:
     """Expected and answered tags of each row."""
     pairs = []
     for answer, row in zip(answers, rows, strict=True):

@@ -24,18 +24,13 @@ MAX_NEW_TOKENS = 128
 
 @dataclass(frozen=True)
 class Text2TextHead:
-    """Encodes the model's prefix and a source, and generates a target.
-
-    Attributes:
-        settings: The sampling parameters; by default greedy decoding.
-        ends: Whether an answer has the reason why each text ended.
-    """
+    """Encodes the model's prefix and a source, and generates a target."""
 
     tokenizer: Any
     head_config: HeadConfig
     config: Any = None
-    settings: SamplingParams | None = None
-    ends: bool = False
+    settings: SamplingParams | None = None  # the sampling parameters; by default greedy decoding
+    ends: bool = False  # whether an answer has the reason why each text ended
 
     numbers: ClassVar[bool] = False
     knobs: ClassVar[tuple[str, ...]] = ("max_new_tokens", "prefix")

@@ -12,10 +12,10 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from hftool.data.readers.tables import Row
+from hftool.data.readers.tables import Rows
 from hftool.data.unspaced_scripts import UNITS
 from hftool.heads.label_metrics import share
-from hftool.heads.protocol import Answer, Metrics
+from hftool.heads.protocol import Answers, Metrics
 from hftool.heads.words import HANGUL, IDEOGRAPH, JAPANESE, has_units, is_mostly_non_ascii, words
 
 KOREAN = re.compile(f"[{HANGUL}]")
@@ -44,9 +44,7 @@ class _Units:
         return tokens
 
 
-def report(
-    answers: Sequence[Answer], rows: Sequence[Row], metrics: Metrics, labels: Sequence[str], loss: float
-) -> dict[str, Any]:
+def report(answers: Answers, rows: Rows, metrics: Metrics, labels: Sequence[str], loss: float) -> dict[str, Any]:
     """The metrics, and length_ratio: the number of generated words divided by that of expected ones.
 
     ROUGE (rouge1, rouge2, rougeL, rougeLsum) is the mean F over the rows, 0 to 1; its `tokenizer` is "rouge_score", "unicode"
@@ -71,9 +69,7 @@ def report(
     return {**found, "length_ratio": share(_count(given), _count(expected))}
 
 
-def error_rows(
-    answers: Sequence[Answer], rows: Sequence[Row], numbers: Sequence[int], labels: Sequence[str]
-) -> list[dict[str, Any]]:
+def error_rows(answers: Answers, rows: Rows, numbers: Sequence[int], labels: Sequence[str]) -> list[dict[str, Any]]:
     """All rows, the lowest chrF (0 to 100) first."""
     scorer = _chrf()
     found: list[dict[str, Any]] = [

@@ -67,13 +67,7 @@ class WorkerPair:
 
 
 class Batcher:
-    """Answers the rows of any number of requests with one model.
-
-    Attributes:
-        fatal: Why the model is given up for good, else None.
-        fatal_class: The class of that error.
-        on_fatal: Called with the reason, in a thread of the batcher.
-    """
+    """Answers the rows of any number of requests with one model."""
 
     def __init__(self, make: Callable[[Mapping[str, Any]], Predictor], limits: Limits, stats: Stats, *, name: str = "") -> None:
         """Create a batcher; `start` starts it.
@@ -98,9 +92,9 @@ class Batcher:
         self._stopping = threading.Event()
         self._start_cost = START_COST
         self._label = f"model '{name}'" if name else "the model"
-        self.fatal: str | None = None
-        self.fatal_class: type[HftoolError] = HftoolError
-        self.on_fatal: Callable[[str], None] | None = None
+        self.fatal: str | None = None  # why the model is given up for good
+        self.fatal_class: type[HftoolError] = HftoolError  # of that error
+        self.on_fatal: Callable[[str], None] | None = None  # called with the reason, in a thread of the batcher
 
     def start(self) -> None:
         """Start the threads and return. The model is ready after the warm-up, with a short and a very long row."""
@@ -273,13 +267,6 @@ class Batcher:
 
     def _compute_batch(self, lease: WorkerLease, batch: Sequence[QueuedRow]) -> None:
         started = time.monotonic()
-        self._observe(batch, started)
-        on_token = functools.partial(_send_token, lease)
-        for answers in run_batch(batch, is_cancelled=lease.is_cancelled, on_token=on_token):
-            self._queue.deliver(lease, answers)
-        self._queue.finish_batch(lease, batch, time.monotonic() - started)
-
-    def _observe(self, batch: Sequence[QueuedRow], started: float) -> None:
         features = sum(len(row.features) for row in batch)
         real = sum(feature.length for row in batch for feature in row.features)
         padded = real if batch[0].key.unpadded else max(row.length for row in batch) * features
@@ -287,6 +274,10 @@ class Batcher:
         self._stats.observe("hftool_batch_items", len(batch))
         self._stats.observe("hftool_batch_tokens", padded)
         self._stats.observe("hftool_padding_ratio", 1 - real / padded if padded else 0.0)
+        on_token = functools.partial(_send_token, lease)
+        for answers in run_batch(batch, is_cancelled=lease.is_cancelled, on_token=on_token):
+            self._queue.deliver(lease, answers)
+        self._queue.finish_batch(lease, batch, time.monotonic() - started)
 
     def _warm_up(self, pair: WorkerPair) -> None:
         """Compute a short row and one longer than the token budget, and measure the start cost of a batch.

@@ -55,13 +55,7 @@ class BatchKey:
 
 
 def batch_key_of(predictor: Predictor, batch_tokens: int | None, start_cost: int = START_COST) -> BatchKey:
-    """The limits of the batches of a predictor.
-
-    Args:
-        predictor: Computes the batches.
-        batch_tokens: Token budget; None for that of the predictor or its head.
-        start_cost: As in `select_batch`.
-    """
+    """The limits of the batches of a predictor, by default with its own token budget; `start_cost` as in `select_batch`."""
     sampling = predictor.head.sampling
     tokens = batch_tokens or predictor.batch_tokens or predictor.head.batch_tokens
     if batch_tokens:

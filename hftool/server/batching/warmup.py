@@ -4,10 +4,8 @@ import math
 import time
 from typing import Any
 
-from hftool.data.readers.tables import Row
 from hftool.errors import HftoolError
 from hftool.heads.inputs import input_spec
-from hftool.heads.protocol import Head
 from hftool.server.batching.errors import RowFailed
 from hftool.server.batching.execution import features_of, run_batch
 from hftool.server.batching.queue import BatchKey, PendingRequest, QueuedRow, WorkerLease
@@ -26,12 +24,7 @@ def measure_start_cost(lease: WorkerLease, key: BatchKey) -> int:
 
 
 def start_cost_of(short: float, more: float) -> int:
-    """The start cost of a batch, in tokens.
-
-    Args:
-        short: Seconds for a single word.
-        more: Additional seconds for the measured batch.
-    """
+    """The start cost of a batch, in tokens, from the seconds for a word and the additional ones for the measured batch."""
     tokens = MEASURED_ROWS * MEASURED_WORDS * short / more if more > 0 else math.inf
     return round(min(max(tokens, MIN_START_COST), MAX_START_COST))
 
@@ -43,30 +36,19 @@ def time_batch(lease: WorkerLease, key: BatchKey, *, words: int, rows: int = 1) 
         Seconds, and the failure if there was one. A row that the head refuses is no failure: no request can contain it.
     """
     lease.since = time.monotonic()
-    [features] = features_of(key.predictor.head, [warmup_row(key.predictor.head, words)])
+    spec = input_spec(key.predictor.head)
+    text = " ".join([*["a"] * words, *spec.must_contain[:1]])
+    [features] = features_of(key.predictor.head, [dict.fromkeys(spec.fields.values(), text)])
     if isinstance(features, HftoolError):
         return 0.0, None
     if isinstance(features, RowFailed):
         return 0.0, features
-    batch = [QueuedRow(_dummy_request(), 0, {}, key, lease.since) for _ in range(rows)]
+    unused: Any = None
+    requests = [PendingRequest(unused, unused, math.inf, [None], 1) for _ in range(rows)]
+    batch = [QueuedRow(request, 0, {}, key, lease.since) for request in requests]
     for row in batch:
         row.set_features(features)
     started = time.perf_counter()
-    results = list(run_batch(batch, is_cancelled=lease.is_cancelled, on_token=_ignore_token))
+    results = list(run_batch(batch, is_cancelled=lease.is_cancelled, on_token=lambda row, token: None))
     failed = [answer for answers in results for _, answer in answers if isinstance(answer, RowFailed)]
     return time.perf_counter() - started, failed[0] if failed else None
-
-
-def warmup_row(head: Head, words: int) -> Row:
-    """A row of this many words that the head can answer."""
-    spec = input_spec(head)
-    return dict.fromkeys(spec.fields.values(), " ".join([*["a"] * words, *spec.must_contain[:1]]))
-
-
-def _dummy_request() -> PendingRequest:
-    unused: Any = None
-    return PendingRequest(unused, unused, math.inf, [None], 1)
-
-
-def _ignore_token(row: QueuedRow, token: int) -> None:
-    pass

@@ -27,27 +27,16 @@ from hftool.server.protocols.served_model import ServedModel, limits_info
 
 @dataclass(kw_only=True)
 class Service:
-    """The state of a server.
+    """The state of a server."""
 
-    Attributes:
-        models: By name; the first one answers /predict.
-        limits: Of requests and queues.
-        stats: The metrics.
-        keys: API keys; none: no key is needed.
-        hosts: Allowed names in the Host header; none: any.
-        release: Version of hftool.
-        started: Seconds since 1970.
-        stopping: Whether new requests are refused.
-    """
-
-    models: Mapping[str, ServedModel]
-    limits: Limits
-    stats: Stats
-    keys: Sequence[str] = ()
-    hosts: Sequence[str] = ()
-    release: str = ""
-    started: int = field(default_factory=lambda: int(time.time()))
-    stopping: bool = False
+    models: Mapping[str, ServedModel]  # by name; the first one answers /predict
+    limits: Limits  # of requests and queues
+    stats: Stats  # the metrics
+    keys: Sequence[str] = ()  # API keys; none: no key is needed
+    hosts: Sequence[str] = ()  # allowed names in the Host header; none: any
+    release: str = ""  # version of hftool
+    started: int = field(default_factory=lambda: int(time.time()))  # seconds since 1970
+    stopping: bool = False  # whether new requests are refused
 
     @property
     def ready(self) -> bool:
@@ -89,14 +78,11 @@ def _task_api(service: Service) -> Iterator[Operation]:
 def _predict(path: str, served: ServedModel, limits: Limits) -> Operation:
     model = tasks.request_model(served, limits)
 
-    async def _answer(request: Request) -> Response:
-        return await tasks.predict(served, request, limits, model)
-
     def _describe() -> dict[str, Any]:
         responses = {**ok(tasks.reply_schema(served)), **errors(*INFERENCE_ERRORS)}
         return described(f"Run {served.name} on inputs.", responses, json_schema(model))
 
-    return Operation(path, _answer, "POST", _describe)
+    return Operation(path, functools.partial(tasks.predict, served, limits=limits, model=model), "POST", _describe)
 
 
 def _openai_api(service: Service) -> Iterator[Operation]:
@@ -111,12 +97,6 @@ def _openai_api(service: Service) -> Iterator[Operation]:
         served = openai.find(models, request.path_params["name"])
         return as_response(openai.model_object(served.name, service.started))
 
-    async def _complete(request: Request) -> Response:
-        return await openai.complete(models, request, limits, completion)
-
-    async def _embed(request: Request) -> Response:
-        return await openai.embed(models, request, limits)
-
     def _described_for(capable: list[ServedModel], body: type[BaseModel], field: str) -> Callable[[], dict[str, Any]] | None:
         responses = {**ok(ANY_OBJECT, streams=field == "prompt"), **errors(*INFERENCE_ERRORS, 404, openai=True)}
         summary = "Complete prompts." if field == "prompt" else "Embed texts."
@@ -124,8 +104,10 @@ def _openai_api(service: Service) -> Iterator[Operation]:
 
     generators = [served for served in models.values() if served.generates]
     embedders = [served for served in models.values() if served.spec.embeds]
-    yield Operation("/v1/completions", _complete, "POST", _described_for(generators, completion, "prompt"))
-    yield Operation("/v1/embeddings", _embed, "POST", _described_for(embedders, embedding, "input"))
+    complete = functools.partial(openai.complete, models, limits=limits, model=completion)
+    embed = functools.partial(openai.embed, models, limits=limits)
+    yield Operation("/v1/completions", complete, "POST", _described_for(generators, completion, "prompt"))
+    yield Operation("/v1/embeddings", embed, "POST", _described_for(embedders, embedding, "input"))
     yield Operation("/v1/models", _listed, describe=lambda: described("The models.", {**ok(ANY_OBJECT), **errors(401, 421)}))
     yield Operation("/v1/models/{name}", _model)
 

@@ -36,13 +36,11 @@ def read_keys(path: str | Path) -> tuple[str, ...]:
     keys = [line.strip() for line in content.splitlines() if line.strip() and not line.strip().startswith(b"#")]
     for number, key in enumerate(keys, start=1):
         if not all(0x21 <= byte <= 0x7E for byte in key):
-            raise DataError(
-                f"key {number} in '{path}' has spaces or characters that a header cannot contain", "Use ASCII without spaces"
-            )
+            what = f"key {number} in '{path}' has spaces or characters that a header cannot contain"
+            raise DataError(what, "Use ASCII without spaces")
         if len(key) < MIN_KEY_CHARS:
-            raise DataError(
-                f"key {number} in '{path}' has under {MIN_KEY_CHARS} characters", "Create one: openssl rand -hex 32"
-            )
+            what = f"key {number} in '{path}' has under {MIN_KEY_CHARS} characters"
+            raise DataError(what, "Create one: openssl rand -hex 32")
     if not keys:
         raise DataError(f"'{path}' has no key", "Create one: openssl rand -hex 32")
     return tuple(key.decode("ascii") for key in keys)
@@ -101,12 +99,6 @@ class HostGuard:
         await self.app(scope, receive, send)
 
     def _is_allowed(self, host: str) -> bool:
-        name = host_name(host)
+        """Whether the name in a Host header, without its port and the brackets of IPv6, is allowed."""
+        name = (host[1:].partition("]") if host.startswith("[") else host.partition(":"))[0].lower()
         return name in self.names or is_loopback(name)
-
-
-def host_name(host: str) -> str:
-    """The name in a Host header, without its port and the brackets of IPv6."""
-    if host.startswith("["):
-        return host[1:].partition("]")[0].lower()
-    return host.partition(":")[0].lower()

@@ -11,25 +11,12 @@ from starlette.routing import Route
 
 Responses = dict[int | str, dict[str, Any]]
 
-HF = {
-    "type": "object",
-    "properties": {"error": {"type": "string"}, "error_type": {"type": "string"}},
-    "required": ["error", "error_type"],
-}
+TEXT, TEXT_OR_NULL = {"type": "string"}, {"type": ["string", "null"]}
+HF = {"type": "object", "properties": {"error": TEXT, "error_type": TEXT}, "required": ["error", "error_type"]}
+DETAILS = {"message": TEXT, "type": TEXT, "param": TEXT_OR_NULL, "code": TEXT_OR_NULL}
 OPENAI = {
     "type": "object",
-    "properties": {
-        "error": {
-            "type": "object",
-            "properties": {
-                "message": {"type": "string"},
-                "type": {"type": "string"},
-                "param": {"type": ["string", "null"]},
-                "code": {"type": ["string", "null"]},
-            },
-            "required": ["message", "type", "param", "code"],
-        }
-    },
+    "properties": {"error": {"type": "object", "properties": DETAILS, "required": list(DETAILS)}},
     "required": ["error"],
 }
 EARLY = {400, 408, 431}  # may be answered before the path is known, and with it the protocol
@@ -56,19 +43,12 @@ def errors(*statuses: int, openai: bool = False) -> Responses:
 
 @dataclass(frozen=True)
 class Operation:
-    """An operation of the server.
+    """An operation of the server."""
 
-    Attributes:
-        path: Its path.
-        endpoint: Answers its requests.
-        method: GET also answers HEAD.
-        describe: Returns its part of the document; None leaves it out.
-    """
-
-    path: str
-    endpoint: Callable[[Request], Awaitable[Response]]
-    method: str = "GET"
-    describe: Callable[[], Mapping[str, Any]] | None = None
+    path: str  # its path
+    endpoint: Callable[[Request], Awaitable[Response]]  # answers its requests
+    method: str = "GET"  # GET also answers HEAD
+    describe: Callable[[], Mapping[str, Any]] | None = None  # returns its part of the document; None leaves it out
 
     def route(self) -> Route:
         """The route of Starlette."""

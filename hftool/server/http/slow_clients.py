@@ -134,11 +134,9 @@ class GuardedProtocol(H11Protocol):
 
 
 def guarded(slow: float, on_refused: Callable[[int], str]) -> type[GuardedProtocol]:
-    """Create the protocol class for uvicorn.
+    """Create the protocol class for uvicorn, with these seconds for the headers, and for a client to read its response.
 
-    Args:
-        slow: Seconds for the headers of a request, and for a client to read its response.
-        on_refused: Called with the status for bytes that form no request; returns a request id.
+    `on_refused` is called with the status for bytes that form no request; it returns a request id.
     """
     return type("Guarded", (GuardedProtocol,), {"slow": slow, "on_refused": staticmethod(on_refused)})
 

@@ -25,9 +25,4 @@ def page_headers(page: bytes) -> dict[str, str]:
     rules = [f"{kind}-src {' '.join(known)}" for kind, known in hashes.items()]
     closed = ["default-src 'none'", "connect-src 'self'", "img-src data:", "base-uri 'none'", "form-action 'none'"]
     policy = "; ".join([*closed, "frame-ancestors 'none'", *rules])
-    return {
-        **NEVER_CACHED,
-        "content-security-policy": policy,
-        "referrer-policy": "no-referrer",
-        "x-frame-options": "DENY",
-    }
+    return {**NEVER_CACHED, "content-security-policy": policy, "referrer-policy": "no-referrer", "x-frame-options": "DENY"}

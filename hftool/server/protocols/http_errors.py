@@ -47,7 +47,7 @@ class HttpError(Exception):
     def as_json(self, path: str) -> dict[str, Any]:
         """The error in the format of the protocol that the path belongs to."""
         error_type, openai_type, code = ERRORS.get(self.status, ERRORS[500 if self.status >= 500 else 400])
-        if is_openai(path):
+        if path == "/v1" or path.startswith("/v1/"):
             return {"error": {"message": self.message, "type": openai_type, "param": self.param, "code": code}}
         return {"error": self.message, "error_type": error_type}
 
@@ -70,11 +70,6 @@ def error_response(error: Overloaded | Expired | Unavailable | HftoolError) -> H
     if isinstance(error, Unavailable):
         return HttpError(503, str(error), headers={"retry-after": "1"})
     return unprocessable(error)
-
-
-def is_openai(path: str) -> bool:
-    """Whether a path belongs to OpenAI's protocol."""
-    return path == "/v1" or path.startswith("/v1/")
 
 
 def as_response(document: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

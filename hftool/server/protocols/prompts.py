@@ -23,12 +23,8 @@ HINT_IDS = (
 def prompt_rows(spec: InputSpec, value: Any, *, name: str, most: int, chars: int) -> list[Row]:
     """Read the rows of a field; rows of token ids have a tuple of integers instead of the text.
 
-    Args:
-        spec: The inputs of the head, which also decide whether token ids are accepted.
-        value: The value of the field in the JSON body.
-        name: Of the field, for errors.
-        most: Maximum number of texts, or lists of ids.
-        chars: Maximum number of characters of a text, and of ids in a list.
+    The inputs of the head also decide whether token ids are accepted. At most `most` texts, or lists of ids, are taken, and
+    `chars` characters of a text or ids of a list.
 
     Raises:
         UsageError: Wrong type, too many, too long, or token ids that are not accepted.

@@ -37,25 +37,15 @@ class RequestRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class ServedModel:
-    """A model under the name in its routes.
+    """A model under the name in its routes."""
 
-    Attributes:
-        name: Of the model in routes and metrics.
-        head: Its own tokenizer is reserved for the threads of the batcher.
-        batcher: Computes its rows.
-        version: Prefix of a hash over all its files.
-        commit: The 40-digit revision on the Hub, if known.
-        sha256: Of the weights.
-        facts: Further fields of /info.
-    """
-
-    name: str
-    head: Head
-    batcher: Batcher
-    version: str
-    commit: str = ""
-    sha256: str = ""
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    name: str  # of the model in routes and metrics
+    head: Head  # its own tokenizer is reserved for the threads of the batcher
+    batcher: Batcher  # computes its rows
+    version: str  # prefix of a hash over all its files
+    commit: str = ""  # the 40-digit revision on the Hub, if known
+    sha256: str = ""  # of the weights
+    facts: Mapping[str, Any] = field(default_factory=dict)  # further fields of /info
 
     def __post_init__(self) -> None:
         # a tokenizer stores its truncation, which the threads of the batcher change
@@ -126,11 +116,7 @@ async def submit(
     on_token: OnToken | None = None,
     on_tokenized: OnToken | None = None,
 ) -> list[Answer | RowError]:
-    """Answer rows. For the callbacks see `Batcher.submit`.
-
-    Raises:
-        HttpError: 422, 429, 503 or 504.
-    """
+    """Answer rows. For the callbacks see `Batcher.submit`. Raises HttpError (422, 429, 503 or 504)."""
     served.record(request).rows = len(rows)
     rows, options = with_seeds(rows, options)
     try:
@@ -140,11 +126,7 @@ async def submit(
 
 
 async def cancel_on_disconnect(request: Request, answers: Coroutine[Any, Any, T]) -> T:
-    """Await a coroutine, and cancel it if the client disconnects first.
-
-    Raises:
-        ClientDisconnected: The client disconnected.
-    """
+    """Await a coroutine, and cancel it if the client disconnects first. Raises ClientDisconnected (the client disconnected)."""
     task = asyncio.current_task()
     assert task is not None
     cancelled_before, disconnected, over = task.cancelling(), False, False

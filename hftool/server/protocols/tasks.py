@@ -81,17 +81,15 @@ async def predict(served: ServedModel, request: Request, limits: Limits, model: 
     for i, (row, answer) in enumerate(zip(rows, answers, strict=True)):
         if isinstance(answer, HftoolError):
             raise HttpError(422, f"inputs[{i}]: {answer}" if len(rows) > 1 else str(answer))
-        replies.append(_row_error(answer) if isinstance(answer, RowFailed) else reply(row, answer, parameters))
+        replies.append(
+            {"error": str(answer), "error_type": "model"} if isinstance(answer, RowFailed) else reply(row, answer, parameters)
+        )
     failed = [one for one in answers if isinstance(one, RowFailed)]
     if len(failed) == len(answers):
         raise HttpError(500, str(failed[0]))
     truncated = sum(int(one.get("cut", 0)) for one in answers if isinstance(one, dict))
     content = replies if isinstance(document["inputs"], list) or served.spec.nested_reply else replies[0]
     return as_response(content, headers={TRUNCATED: str(truncated)} if truncated else None)
-
-
-def _row_error(error: RowFailed) -> RowError:
-    return {"error": str(error), "error_type": "model"}
 
 
 def reply_schema(served: ServedModel) -> dict[str, Any]:
