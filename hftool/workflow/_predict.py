@@ -50,18 +50,14 @@ def predict(
     """Answer every row of a file or of rows in memory, in order. Raises what `load` raises, DataError and OutputUnavailable.
 
     Args:
-        model: A loaded model, or what `load` takes.
+        model: A loaded model, or what `load` takes; device, precision, offline and fallback are as in `load`.
         source: A file; or a list of dicts, a pandas DataFrame, a datasets.Dataset.
         out: A .csv, .tsv, .jsonl or .parquet file, .npy for embeddings; it appears whole or not at all.
         column: Role -> column, such as {"text": "review"}.
         head: By default what the model was trained for.
         options: Fields of the head.
         top_k: Only the K most probable labels.
-        device: auto, cpu, cuda, cuda:1 or mps.
-        precision: Number format of the arithmetic: auto, fp32 or bf16.
         encoding: Encoding of a text file; by default UTF-8.
-        offline: Open no socket.
-        fallback: Whether a stand-in may be used.
         progress: Receives events and notices.
         handle: Receives JSON Lines where there is no `out`; by default stdout.
 
@@ -81,9 +77,9 @@ def predict(
     loaded = trained(model, head)
     _check_array(out, loaded)
     rows = _answers(loaded, opened, path, column or {}, options or {}, top_k, chosen=head is not None, progress=progress)
-    if table and out is None and handle is None:
-        return list(rows)
-    return write_lines(handle or sys.stdout, rows) if out is None else write_rows(Path(out), rows)
+    if out is not None:
+        return write_rows(Path(out), rows)
+    return list(rows) if table and handle is None else write_lines(handle or sys.stdout, rows)
 
 
 @dataclass(frozen=True)

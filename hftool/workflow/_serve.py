@@ -69,8 +69,6 @@ def serve(
 
     Args:
         models: Each MODEL or NAME=MODEL, or a Run. A port of 0 is any free one; limits are fields of server.limits.Limits.
-        device: auto, cpu, cuda, cuda:1 or mps.
-        precision: Number format of the arithmetic: auto, fp32 or bf16.
         key_file: One API key in each line; required unless `host` is a loopback address.
         allow_hosts: Further host names under which requests to a loopback address are answered.
 
@@ -93,16 +91,15 @@ def serve(
             with _named(name, words):
                 loaded = _load(model_source, device, precision, progress)
                 served[name], heads[name] = _served(name, model_source, loaded, bounds, stats), loaded.head_config.head
-        example = _example(next(iter(served.values())).head)
-        address = Address(_url(host, listening.getsockname()[1]), heads, example)
+        address = Address(_url(host, listening.getsockname()[1]), heads, _example(next(iter(served.values())).head))
 
         def _ready() -> None:
             event("ready", url=address.url, models=list(served))
             if on_ready is not None:
                 on_ready(address)
 
-        release = version(DISTRIBUTION)
-        run(Service(models=served, limits=bounds, stats=stats, keys=keys, hosts=hosts, release=release), listening, _ready)
+        service = Service(models=served, limits=bounds, stats=stats, keys=keys, hosts=hosts, release=version(DISTRIBUTION))
+        run(service, listening, _ready)
 
 
 def _resolve_all(words: Mapping[str, str], *, offline: bool, fallback: bool, progress: Progress) -> dict[str, ModelSource]:
