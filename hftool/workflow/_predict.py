@@ -50,20 +50,23 @@ def predict(
     """Answer every row of a file or of rows in memory, in order. Raises what `load` raises, DataError and OutputUnavailable.
 
     Args:
-        model: A loaded model, or what `load` takes; device, precision, offline and fallback are as in `load`.
+        model: A loaded model, or what `load` takes.
         source: A file; or a list of dicts, a pandas DataFrame, a datasets.Dataset.
         out: A .csv, .tsv, .jsonl or .parquet file, .npy for embeddings; it appears whole or not at all.
         column: Role -> column, such as {"text": "review"}.
         head: By default what the model was trained for.
         options: Fields of the head.
         top_k: Only the K most probable labels.
+        device: auto, cpu, cuda, cuda:1 or mps.
+        precision: Number format of the arithmetic: auto, fp32 or bf16.
         encoding: Encoding of a text file; by default UTF-8.
+        offline: Open no socket.
+        fallback: Whether a stand-in may be used.
         progress: Receives events and notices.
         handle: Receives JSON Lines where there is no `out`; by default stdout.
 
     Returns:
-        The number of rows; for rows in memory without `out` and `handle`, the rows of the output: their own columns, then the
-        parts of the answer, which are empty where a row cannot be answered.
+        The number of rows; for rows in memory without `out` and `handle` the rows of the output, empty where there is no answer.
     """
     table = rows_table(source)
     path = PATH if table else _file(source)
@@ -74,12 +77,16 @@ def predict(
     opened = _memory(table) if table else _opened(path, encoding, is_text=head is not None, progress=progress)
     if model_source:
         model = load_resolved(model_source, head=head, device=device, precision=precision, progress=progress)
-    loaded = trained(model, head)
-    _check_array(out, loaded)
+    loaded = _fitting(trained(model, head), out)
     rows = _answers(loaded, opened, path, column or {}, options or {}, top_k, chosen=head is not None, progress=progress)
+    return _written(rows, out, handle, in_memory=bool(table))
+
+
+def _written(rows: Iterator[Row], out: str | Path | None, handle: Any, *, in_memory: bool) -> Any:
+    """Write the rows to `out` or `handle` and count them; or return them."""
     if out is not None:
         return write_rows(Path(out), rows)
-    return list(rows) if table and handle is None else write_lines(handle or sys.stdout, rows)
+    return list(rows) if in_memory and handle is None else write_lines(handle or sys.stdout, rows)
 
 
 @dataclass(frozen=True)
@@ -126,9 +133,11 @@ def _file(source: Task | None) -> str:
     return task_name(source)
 
 
-def _check_array(out: str | Path | None, loaded: Loaded) -> None:
+def _fitting(loaded: Loaded, out: str | Path | None) -> Loaded:
+    """The model, if the format of the output can hold its answers. Raises UsageError."""
     if out is not None and output_format(out) == "npy" and not head_spec(loaded.head_config.head).embeds:
         raise UsageError("an array holds vectors, and these answers are none", "Write .jsonl, .csv, .tsv or .parquet")
+    return loaded
 
 
 def _opened(source: str, encoding: str | None, *, is_text: bool, progress: Progress) -> _Opened:
