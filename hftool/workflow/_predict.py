@@ -66,7 +66,7 @@ def predict(
         handle: Receives JSON Lines where there is no `out`; by default stdout.
 
     Returns:
-        The number of rows; for rows in memory without `out` and `handle` the rows of the output, empty where there is no answer.
+        The number of rows; for rows in memory without `out` and `handle`, the rows of the output, empty without an answer.
     """
     table = rows_table(source)
     path = PATH if table else _file(source)
