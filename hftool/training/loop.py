@@ -136,7 +136,7 @@ class Trainer:
         self.started = time.perf_counter() - self.position.seconds
         with Signals(self.config.grace) as signals:
             if not self.evaluated:
-                self._evaluate_saved()
+                self._evaluate()
             for rows, batches in self._steps():
                 try:
                     self._step(rows, batches)
@@ -292,7 +292,7 @@ class Trainer:
         self.evaluated = not evaluating
         self._save()
         if evaluating and not leaving:
-            self._evaluate_saved()
+            self._evaluate()
 
     def _stopped(self, detail: str, hint: str = HINT_DIVERGED) -> RunStopped:
         """The error for a diverged run. Only finite weights are saved: others would replace good checkpoints."""
@@ -302,7 +302,7 @@ class Trainer:
         kept = f"the last finite weights are kept in '{self.store.path(steps[-1])}'" if steps else "no weights were finite"
         return RunStopped(f"{detail}; {kept}", hint)
 
-    def _evaluate_saved(self) -> None:
+    def _evaluate(self) -> None:
         """Evaluate, and update the checkpoint of this step with the result."""
         python = random.getstate()  # a library may draw when it is first imported, as rich does (findings/rich_random.sh)
         self.model.eval()
