@@ -2,6 +2,8 @@
 
 import dataclasses
 import threading
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -46,6 +48,12 @@ def rows_for(head: str) -> list[dict[str, str]]:
     if head == "answer":
         return [{"question": "who went to rome ?", "context": text} for text in TEXTS]
     return [{"text": text + (" [MASK]" if head == "fill" else "")} for text in TEXTS]
+
+
+def parts_of_second(one: Predictor) -> Sequence[Any]:
+    """The parts of the second row."""
+    [batch] = one.make_batches(one.head.encode(rows_for(one.head.head_config.head)[1:2]))
+    return one.compute(batch)
 
 
 @pytest.mark.parametrize("kind", ["bert", "roberta"])
@@ -96,19 +104,18 @@ def test_margin_of_each_head():
     assert margin_of([1.0]) == margin_of([1.0, 0.0]) == float("inf")
     for head, least, most in (("classify", 0, 50), ("tag", 0, 50), ("answer", 0, 50), ("fill", 0, 50)):
         one = predictor(trained("bert", head, "fp32"))
-        features = one.head.encode(rows_for(head)[1:2])
-        parts = one.parts(features)
+        parts = parts_of_second(one)
         assert least <= one.head.margin(parts, one.head.join(parts)) <= most
     for head in ("regression", "embed"):
         one = predictor(trained("bert", head, "fp32"))
-        parts = one.parts(one.head.encode(rows_for(head)[1:2]))
+        parts = parts_of_second(one)
         assert one.head.margin(parts, one.head.join(parts)) == float("inf")
 
 
 def test_margin_of_a_question_that_may_have_no_answer():
     """No answer counts as a span: its score is as far ahead as the next span is behind."""
     one = predictor(trained("bert", "answer", "fp32"))
-    parts = one.parts(one.head.encode(rows_for("answer")[1:2]))
+    parts = parts_of_second(one)
     config = dataclasses.replace(one.head.head_config, problem_type="answer_or_none")
     head = dataclasses.replace(one.head, head_config=config)  # type: ignore[type-var]
     best = one.head.join(parts)["candidates"]
