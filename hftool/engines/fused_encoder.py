@@ -14,6 +14,7 @@ import torch
 TANH = ("gelu", "tanh")
 ACTIVATIONS = {"gelu": ("gelu", "none"), "gelu_new": TANH, "gelu_pytorch_tanh": TANH, "relu": ("relu", "")}  # in oneDNN
 PACKED_FOR = 2048  # tokens of a batch that the packed weights are laid out for; others work, too
+SHORT = 64  # tokens of a row up to which batched products are faster than the fused attention of torch
 DTYPE = torch.bfloat16
 Groups = Sequence[tuple[int, int]]  # runs of rows of equal length: (rows, tokens of each)
 
@@ -24,12 +25,14 @@ class Product:
     Args:
         layers: Linear layers with the same input, whose outputs are concatenated.
         activation: Name in `ACTIVATIONS`; empty for none.
+        scale: Factor of the outputs of the first layer.
     """
 
-    def __init__(self, *layers: torch.nn.Linear, activation: str = "") -> None:
-        weight = torch.cat([layer.weight.detach() for layer in layers]).to(DTYPE)
+    def __init__(self, *layers: torch.nn.Linear, activation: str = "", scale: float = 1.0) -> None:
+        factors = [scale, *[1.0] * (len(layers) - 1)]
+        weight = torch.cat([layer.weight.detach() * factor for layer, factor in zip(layers, factors, strict=True)]).to(DTYPE)
         self.weight = torch.ops.mkldnn._reorder_linear_weight(weight, PACKED_FOR)
-        self.bias = torch.cat([layer.bias.detach() for layer in layers]).to(DTYPE)
+        self.bias = torch.cat([layer.bias.detach() * factor for layer, factor in zip(layers, factors, strict=True)]).to(DTYPE)
         self.activation, self.algorithm = ACTIVATIONS[activation] if activation else ("none", "")
 
     def __call__(self, states: torch.Tensor) -> torch.Tensor:
@@ -60,9 +63,9 @@ class Layer:
     """One layer: attention and feed-forward, each with its residual and norm."""
 
     def __init__(self, layer: Any, activation: str) -> None:
-        attention = layer.attention
-        self.heads = attention.self.num_attention_heads
-        self.query_key_value = Product(attention.self.query, attention.self.key, attention.self.value)
+        attention, own = layer.attention, layer.attention.self
+        self.heads = own.num_attention_heads
+        self.query_key_value = Product(own.query, own.key, own.value, scale=own.attention_head_size**-0.5)
         self.attention_output = Product(attention.output.dense)
         self.attention_norm = Norm(attention.output.LayerNorm)
         self.intermediate = Product(layer.intermediate.dense, activation=activation)
@@ -79,17 +82,26 @@ class Layer:
 
 
 def attend(query_key_value: torch.Tensor, groups: Groups, heads: int) -> torch.Tensor:
-    """Attention of each row to itself: (tokens, 3 H) of concatenated rows -> (tokens, H)."""
-    tokens, width = query_key_value.shape[0], query_key_value.shape[1] // 3
-    result = query_key_value.new_empty(tokens, width)
+    """Attention of each row to itself: (tokens, 3 H) of concatenated rows, queries scaled -> (tokens, H)."""
+    tokens, width = query_key_value.shape[0], query_key_value.shape[1] // 3 // heads
+    result = query_key_value.new_empty(tokens, heads * width)
     start = 0
     for rows, length in groups:
         end = start + rows * length
-        query, key, value = query_key_value[start:end].view(rows, length, 3, heads, width // heads).permute(2, 0, 3, 1, 4)
-        attended = torch.nn.functional.scaled_dot_product_attention(query, key, value)
-        result[start:end].view(rows, length, heads, width // heads).copy_(attended.transpose(1, 2))
+        parts = query_key_value[start:end].view(rows, length, 3, heads, width).permute(2, 0, 3, 1, 4)
+        attended = (
+            attend_short(parts) if length <= SHORT else torch.nn.functional.scaled_dot_product_attention(*parts, scale=1.0)
+        )
+        result[start:end].view(rows, length, heads, width).copy_(attended.transpose(1, 2))
         start = end
     return result
+
+
+def attend_short(parts: torch.Tensor) -> torch.Tensor:
+    """Attention of short rows by batched products: queries, keys, values (3, rows, heads, length, width) -> as the values."""
+    query, key, value = parts.flatten(1, 2)
+    shares = torch.softmax(torch.bmm(query, key.transpose(1, 2)), dim=-1, dtype=torch.float32)
+    return torch.bmm(shares.to(DTYPE), value).view(parts.shape[1:])
 
 
 @dataclass(frozen=True)
