@@ -106,7 +106,7 @@ def families(options: argparse.Namespace) -> dict[str, Any]:
     for kind, known in heads.items():
         if kind not in tiny.KINDS or (options.kinds and kind not in options.kinds):
             continue
-        for task, (head, *_rest) in tiny.LESSONS.items():
+        for task, (head, *_rest) in tiny.HEAD_CASES.items():
             if head not in known:
                 continue
             try:

@@ -138,12 +138,12 @@ def test_the_main_block_calls_each_verb_with_arguments_that_it_takes(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "lesson"), [("bert", "classify"), ("roberta", "tag"), ("gpt2", "generate"), ("t5", "text2text")]
+    ("name", "head_case"), [("bert", "classify"), ("roberta", "tag"), ("gpt2", "generate"), ("t5", "text2text")]
 )
-def test_each_verb_by_itself(name, lesson, tmp_path):
+def test_each_verb_by_itself(name, head_case, tmp_path):
     """With the family's own model: what one step returns the next one takes."""
     here = recipe(name)
-    path = families.write_jsonl(tmp_path / "rows.jsonl", families.LESSONS[lesson][1]())
+    path = families.write_jsonl(tmp_path / "rows.jsonl", families.HEAD_CASES[head_case][1]())
     result = here.finetune(
         families.folder(name), path, out=tmp_path / "run", max_steps=2, batch_size=8, validation_share=0.2, allow_leak=True
     )
@@ -151,11 +151,11 @@ def test_each_verb_by_itself(name, lesson, tmp_path):
     assert report.metrics["rows"] == result.metrics["validation"]["rows"]
     assert here.evaluate(result.run.path, str(path)).metrics["rows"] == 64
     model = here.load(here.save(result.run.path, tmp_path / "saved"))
-    assert isinstance(model, Loaded) and model.head_config.head == lesson
-    texts, _ = families.inputs_of(lesson, families.LESSONS[lesson][1](2))
+    assert isinstance(model, Loaded) and model.head_config.head == head_case
+    texts, _ = families.inputs_of(head_case, families.HEAD_CASES[head_case][1](2))
     tokens = here.tokenize(model, texts, max_length=4)
-    assert [len(one.ids) for one in tokens] == [min(4, len(one.ids) + len(one.cut)) for one in tokens]
-    more = {"max_new_tokens": 3} if lesson in ("generate", "text2text") else {}
+    assert [len(one.ids) for one in tokens] == [min(4, len(one.ids) + len(one.truncated)) for one in tokens]
+    more = {"max_new_tokens": 3} if head_case in ("generate", "text2text") else {}
     assert here.infer(model, texts, **more) == workflow.infer(model, texts, sampling=more or None)
 
 
@@ -271,8 +271,8 @@ def greedy_ids(loaded, row, *, tokens):
     ],
 )
 def test_generation_by_hand_has_the_tokens_of_hftool(name, model, prompts):
-    here, lesson, role = {"gpt2": (gpt2, "generate", "prompt"), "t5": (t5, "text2text", "source")}[name]
-    loaded = here.load(families.trained_run(name, lesson)[0].run.path if model == "learnt" else model, offline=True)
+    here, head_case, role = {"gpt2": (gpt2, "generate", "prompt"), "t5": (t5, "text2text", "source")}[name]
+    loaded = here.load(families.trained_run(name, head_case)[0].run.path if model == "learnt" else model, offline=True)
     by_hand = [here.generate_by_hand(loaded, prompt, max_new_tokens=12) for prompt in prompts]
     assert by_hand == [greedy_ids(loaded, {role: prompt}, tokens=12) for prompt in prompts]
     texts = [answer["text"] for answer in here.infer(loaded, prompts, max_new_tokens=12)]
@@ -292,11 +292,11 @@ def test_sampling_by_hand_depends_on_its_seed():
 
 @pytest.mark.parametrize("name", ["gpt2", "t5"])
 def test_losses_by_hand_are_those_of_the_head(name):
-    lesson, rows = {
+    head_case, rows = {
         "gpt2": ("generate", [{"text": "the red cat is warm ."}, {"text": "the pen"}]),
         "t5": ("text2text", [{"source": "red cat", "target": "rot"}, {"source": "green pen", "target": "grün"}]),
     }[name]
-    loaded = recipe(name).load(families.trained_run(name, lesson)[0].run.path)
+    loaded = recipe(name).load(families.trained_run(name, head_case)[0].run.path)
     head = head_of(loaded)
     for row in rows:
         batch = head.collate(head.encode([row]))

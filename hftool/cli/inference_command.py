@@ -185,10 +185,10 @@ def _name_head(head: str | None, common: Common, loaded: Any) -> None:
 
 def notify_truncated(answers: Sequence[Answer | None], loaded: Any, progress: Any) -> None:
     """Notify how many texts were truncated."""
-    cut = sum("cut" in answer for answer in answers if answer is not None)
-    if cut:
+    truncated = sum("cut" in answer for answer in answers if answer is not None)
+    if truncated:
         length = loaded.head_config.max_length
-        notice(progress, f"{cut} of {len(answers)} texts are longer than {length} tokens and were truncated")
+        notice(progress, f"{truncated} of {len(answers)} texts are longer than {length} tokens and were truncated")
 
 
 def check_of_file(common: Common) -> None:

@@ -11,20 +11,20 @@ IGNORED = -100  # a label without a loss: https://pytorch.org/docs/stable/genera
 
 
 def collate_inputs(features: Sequence[Feature], *, pad: int, left: bool) -> Batch:
-    """Pad to the longest: input_ids and attention_mask (B, T), and token_type_ids (B, T) where features have segments."""
+    """Pad to the longest: input_ids and attention_mask (B, T), and token_type_ids (B, T) where features have them."""
     ids = pad_rows([f.input_ids for f in features], fill=pad, left=left)
     mask = pad_rows([np.ones(f.length, np.int64) for f in features], fill=0, left=left)
     batch = {"input_ids": ids, "attention_mask": mask}
-    segments = [f.segments for f in features]
-    if any(part is not None for part in segments):
-        known = [np.zeros(f.length, np.int64) if f.segments is None else f.segments for f in features]
+    token_type_ids = [f.token_type_ids for f in features]
+    if any(part is not None for part in token_type_ids):
+        known = [np.zeros(f.length, np.int64) if f.token_type_ids is None else f.token_type_ids for f in features]
         batch["token_type_ids"] = pad_rows(known, fill=0, left=left)
     return batch
 
 
 def seeds_of(features: Sequence[Feature]) -> Batch:
-    """The random seeds (B,) under "seeds", where all features have one as `extra`."""
-    seeds = [feature.extra for feature in features]
+    """The random seeds (B,) under "seeds", where all features have one as `aux`."""
+    seeds = [feature.aux for feature in features]
     return {} if any(seed is None for seed in seeds) else {"seeds": torch.tensor(seeds, dtype=torch.int64)}
 
 

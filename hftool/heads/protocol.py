@@ -25,11 +25,11 @@ class Feature:
 
     input_ids: np.ndarray  # token ids (T,) int32
     row: int = 0  # the index of its row among those that were encoded with it
-    segments: np.ndarray | None = None  # token types (T,), where the family has them
+    token_type_ids: np.ndarray | None = None  # (T,), where the family has them
     target: Any = None  # the training target, where the row has one
-    cut: int = 0  # in the first feature of a row: how many tokens of the row were truncated
-    lost: bool = False  # in the first feature of a row: whether no window holds the whole target
-    extra: Any = None  # what the head needs to decode the answer
+    truncated: int = 0  # the number of tokens of the row that were truncated; in its first feature
+    target_lost: bool = False  # no window of the row holds the whole target; in its first feature
+    aux: Any = None  # what the head needs to decode the answer
 
     @property
     def length(self) -> int:
@@ -100,8 +100,8 @@ class Head(Protocol):
         """Rows, by role -> features, in the order of the rows. Truncation and windows are decided and counted here."""
         ...
 
-    def collate(self, features: Sequence[Feature], draw: int = 0) -> Batch:
-        """Features -> a batch of tensors. draw: the number of the epoch, which seeds what is random in a batch."""
+    def collate(self, features: Sequence[Feature], epoch_seed: int = 0) -> Batch:
+        """Features -> a batch of tensors. epoch_seed: the number of the epoch, which seeds what is random in a batch."""
         ...
 
     def loss(self, outputs: Outputs, batch: Batch) -> tuple[torch.Tensor, int]:

@@ -152,9 +152,9 @@ class Predictor:
         return answers
 
     def join(self, features: Sequence[Feature], parts: Sequence[Any]) -> Answer:
-        """The answer of a row from the parts of its features; `cut` is the number of tokens lost to truncation, if any."""
-        answer, cut = self.head.join(parts), sum(feature.cut for feature in features)
-        return {**answer, "cut": cut} if cut else answer
+        """The answer of a row from the parts of its features; `cut` is the number of truncated tokens, if any."""
+        answer, truncated = self.head.join(parts), sum(feature.truncated for feature in features)
+        return {**answer, "cut": truncated} if truncated else answer
 
     def score(self, features: Sequence[Feature]) -> tuple[list[Answer], float]:
         """Answers in order, and the mean loss, over everything that it counts and not over batches.

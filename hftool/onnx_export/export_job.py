@@ -73,7 +73,7 @@ def export(job: ExportJob, folder: Path, *, quantize: str | None = None) -> dict
     graphs = write_graphs(loaded.model, folder) if head.sampling else write_graph(loaded.model, sample, head.outputs, folder)
     report: dict[str, Any] = {"format": "onnx", "quantize": quantize, "head": loaded.head_config.head, "graphs": graphs}
     report["outputs"] = list(head.outputs)
-    report["parity"] = _check_parity(_pair(job, head, folder, graphs), job, segments="token_type_ids" in sample)
+    report["parity"] = _check_parity(_pair(job, head, folder, graphs), job, token_type_ids="token_type_ids" in sample)
     if quantize:
         report["converted"] = quantize_graphs(folder, graphs)
     pair = _pair(job, head, folder, graphs)
@@ -102,19 +102,19 @@ def _pair(job: ExportJob, head: Head, folder: Path, graphs: Mapping[str, str]) -
 
 def _sample(head: Head, job: ExportJob) -> Batch:
     """The batch to trace with: every input that the head may give the model, and padding."""
-    segments = any(feature.segments is not None for rows in (job.rows, job.pairs) for feature in head.encode(rows))
-    types = [np.arange(length) % 2 if segments else None for length in SAMPLE]
+    token_type_ids = any(feature.token_type_ids is not None for rows in (job.rows, job.pairs) for feature in head.encode(rows))
+    types = [np.arange(length) % 2 if token_type_ids else None for length in SAMPLE]
     features = [Feature(np.arange(length, dtype=np.int32), i, types[i]) for i, length in enumerate(SAMPLE)]
     return {name: values for name, values in head.collate(features).items() if name != "labels"}
 
 
-def _check_parity(pair: Pair, job: ExportJob, *, segments: bool) -> dict[str, Any]:
+def _check_parity(pair: Pair, job: ExportJob, *, token_type_ids: bool) -> dict[str, Any]:
     """Compare the fp32 graphs with the model on real texts and random tokens. Raises DataError over the tolerance."""
     pair = pair.with_options(job.options)
     head, features = pair.head, pair.head.encode(job.rows)
     vocab_size = min(len(job.loaded.tokenizer), int(job.loaded.model.config.vocab_size))
     max_tokens = max(1, (job.loaded.head_config.max_length or 64) // 2)
-    random = parity.random_batches(head, vocab_size=vocab_size, max_tokens=max_tokens, segments=segments)
+    random = parity.random_batches(head, vocab_size=vocab_size, max_tokens=max_tokens, token_type_ids=token_type_ids)
     report: dict[str, Any] = {"tolerance": TOLERANCE, "texts_from": job.origin}
     real = parity.batches_of(head, features)
     if head.sampling is None:

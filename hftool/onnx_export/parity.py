@@ -53,16 +53,16 @@ def batches_of(head: Head, features: Sequence[Feature]) -> Iterator[Batch]:
         yield head.collate([features[i] for i in indices])
 
 
-def random_batches(head: Head, *, vocab_size: int, max_tokens: int, segments: bool) -> Iterator[Batch]:
+def random_batches(head: Head, *, vocab_size: int, max_tokens: int, token_type_ids: bool) -> Iterator[Batch]:
     """Batches of random tokens, each of another shape: one text and several, of 1 token and of many, with padding.
 
-    Token ids are smaller than `vocab_size`. `segments`: whether the model takes token type ids.
+    Token ids are smaller than `vocab_size`. `token_type_ids`: whether the model takes token type ids.
     """
     rng = np.random.default_rng(SEED)
     for lengths in LENGTHS:
         features = []
         for i, length in enumerate(min(length, max_tokens) for length in lengths):
-            types = np.sort(rng.integers(0, 2, length)) if segments else None
+            types = np.sort(rng.integers(0, 2, length)) if token_type_ids else None
             features.append(Feature(rng.integers(0, vocab_size, length).astype(np.int32), i, types))
         yield head.collate(features)
 

@@ -125,4 +125,4 @@ def _backward_in_parts(
         rewind()
         trainer.meter.tokens = tokens
         parts = split_step(share, size=trainer.micro)
-        batches = [trainer.head.collate([trainer.features[i] for i in part], draw=trainer.epoch_seed()) for part in parts]
+        batches = [trainer.head.collate([trainer.features[i] for i in part], epoch_seed=trainer.epoch_seed()) for part in parts]

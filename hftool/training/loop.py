@@ -184,7 +184,7 @@ class Trainer:
         batches = DataLoader(
             cast("Dataset[Feature]", self.features),  # a list has the methods that are used of a Dataset
             batch_sampler=[part for step in parts for part in step],
-            collate_fn=partial(self.head.collate, draw=self.epoch_seed()),
+            collate_fn=partial(self.head.collate, epoch_seed=self.epoch_seed()),
             num_workers=self.config.workers,
             generator=generator,
         )

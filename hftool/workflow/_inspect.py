@@ -38,14 +38,14 @@ class Tokens:
         tokens: The tokens of the first window, special tokens included.
         ids: Their ids.
         mask: The attention mask: 1 for each token.
-        cut: The tokens that no window holds.
+        truncated: The tokens that no window holds.
         windows: The tokens of each further window of a long text; of a pair under `embed`, those of its second text.
     """
 
     tokens: list[str]
     ids: list[int]
     mask: list[int]
-    cut: list[str]
+    truncated: list[str]
     windows: list[list[str]] = field(default_factory=list)
 
 
@@ -138,28 +138,28 @@ def _tokens(tokenizer: Any, whole: Feature, windows: Sequence[Feature], max_leng
         ids = ids[-max_length:]
     if len(windows) > 1:  # only the part that all windows share, a question, is truncated
         start = next((i for i, pair in enumerate(zip(ids, every, strict=False)) if pair[0] != pair[1]), len(ids))
-        lost = every[start : start + windows[0].cut]
+        truncated = every[start : start + windows[0].truncated]
     else:
         rest = len(every) - len(ids)
-        lost = every[:rest] if ids == every[rest:] else _missing(every, ids)
+        truncated = every[:rest] if ids == every[rest:] else _missing(every, ids)
     names = tokenizer.convert_ids_to_tokens
     further = [window.input_ids.tolist() for window in windows[1:]]
-    if isinstance(windows[0].extra, np.ndarray):  # the second text of a pair, embedded by itself
-        further.append(windows[0].extra.tolist())
-    return Tokens(names(ids), ids, [1] * len(ids), names(lost), [names(one) for one in further])
+    if isinstance(windows[0].aux, np.ndarray):  # the second text of a pair, embedded by itself
+        further.append(windows[0].aux.tolist())
+    return Tokens(names(ids), ids, [1] * len(ids), names(truncated), [names(one) for one in further])
 
 
 def _missing(whole: Sequence[int], kept: Sequence[int]) -> list[int]:
     """The tokens that were truncated: what is kept stands in the same order in the whole."""
     following = iter(kept)
     awaited = next(following, None)
-    lost = []
+    truncated = []
     for token in whole:
         if token == awaited:
             awaited = next(following, None)
         else:
-            lost.append(token)
-    return lost
+            truncated.append(token)
+    return truncated
 
 
 def info(

@@ -13,18 +13,18 @@ FEW_STEPS = 50  # with fewer a new head is hardly trained
 
 def truncated_rows(job: FinetuneJob) -> dict[str, int]:
     """The number of truncated rows of each split."""
-    return {name: sum(feature.cut > 0 for feature in features) for name, features in job.encoded.items()}
+    return {name: sum(feature.truncated > 0 for feature in features) for name, features in job.encoded.items()}
 
 
 def notify_plan(trainer: Trainer, job: FinetuneJob, progress: Progress) -> None:
     """Send the notices, and the event `plan`."""
     settings, features = job.settings, job.encoded["train"]
     rows = len(job.splits.train.rows)
-    for name, cut in truncated_rows(job).items():
-        if cut:
-            what = f"{cut} of {len(job.splits.get(name).rows)} {name} rows are longer than {settings.max_length} tokens"
+    for name, truncated in truncated_rows(job).items():
+        if truncated:
+            what = f"{truncated} of {len(job.splits.get(name).rows)} {name} rows are longer than {settings.max_length} tokens"
             notice(progress, f"{what} and are truncated")
-    lost = sum(feature.lost for feature in features)
+    lost = sum(feature.target_lost for feature in features)
     if lost:
         what = f"{lost} of {rows} train rows have an answer that no window of {settings.max_length} tokens holds whole"
         notice(progress, f"{what}: they are trained as rows without one. A larger --max-length holds more")

@@ -304,9 +304,9 @@ def test_no_text_on_a_terminal_shows_the_help(cli, monkeypatch):
         assert (code, err) == (0, "") and out.startswith(f"Usage: hftool {verb} MODEL ")
 
 
-@pytest.mark.parametrize(("lesson", "words"), [("classify", ()), ("classify", ("--top-k", "5")), ("regression", ())])
-def test_the_line_of_an_empty_text_has_the_columns_of_the_others(cli, tiny_run, lesson, words):
-    run = tiny_run if lesson == "classify" else families.trained_run("bert", lesson)[0].run.path
+@pytest.mark.parametrize(("head_case", "words"), [("classify", ()), ("classify", ("--top-k", "5")), ("regression", ())])
+def test_the_line_of_an_empty_text_has_the_columns_of_the_others(cli, tiny_run, head_case, words):
+    run = tiny_run if head_case == "classify" else families.trained_run("bert", head_case)[0].run.path
     code, out, err = cli("classify", run, "the red cat", "", *words)
     full, blank = out.splitlines()
     assert code == 0 and full.count("\t") == blank.count("\t") and not blank.strip(), err

@@ -93,7 +93,7 @@ def target_logits(head, features, *, logit=9.0, masked_high=True):
     length = max(feature.length for feature in features) + 3
     start, end = (torch.full((len(features), length), 99.0 if masked_high else 0.0) for _ in range(2))
     for i, feature in enumerate(features):
-        view = feature.extra
+        view = feature.aux
         for logits, position in zip((start, end), feature.target, strict=True):
             logits[i, 0] = 0
             logits[i, view.position : view.position + view.size] = 0
@@ -115,8 +115,8 @@ def test_features_are_the_pair_encoding_of_question_and_context(family):
     [feature] = head_of(family).encode([{"question": question, "context": context}])
     whole = family[0](question, context)
     assert feature.input_ids.tolist() == whole["input_ids"] and feature.input_ids.dtype == np.int32
-    assert (None if feature.segments is None else feature.segments.tolist()) == whole.get("token_type_ids")
-    assert feature.target is None and feature.cut == 0
+    assert (None if feature.token_type_ids is None else feature.token_type_ids.tolist()) == whole.get("token_type_ids")
+    assert feature.target is None and feature.truncated == 0
 
 
 @pytest.mark.parametrize("context", UNUSUAL.values(), ids=UNUSUAL.keys())
@@ -190,9 +190,7 @@ def test_answers_at_every_offset_of_a_long_context_are_found(family):
         assert len(features) > 3 and max(f.length for f in features) <= 48
         containing = [f for f in features if f.target != (0, 0)]
         for feature in containing:  # it is the target of each window that contains it completely, and of no other
-            assert (
-                feature.extra.position <= feature.target[0] <= feature.target[1] < feature.extra.position + feature.extra.size
-            )
+            assert feature.aux.position <= feature.target[0] <= feature.target[1] < feature.aux.position + feature.aux.size
             assert decoded(head, [feature])["answer"] == word
         assert containing
         answer = decoded(head, features)
@@ -203,11 +201,11 @@ def test_answers_at_every_offset_of_a_long_context_are_found(family):
 def test_answer_contained_in_no_window_is_marked_on_the_first_feature(family):
     words = ["Ann", "Lee", "met", "Bob", "in", "Paris"] * 20
     context, head = " ".join(words), head_of(family, max_length=48)
-    size = head.encode([{"question": "who ?", "context": context}])[0].extra.size
+    size = head.encode([{"question": "who ?", "context": context}])[0].aux.size
     whole = labelled("who ?", context, 0, " ".join(words[: size // 3]))
     too_long = labelled("who ?", context, len(" ".join(words[:7])) + 1, " ".join(words[7 : 7 + size]))
     features = head.encode([whole, too_long, labelled("who ?", "Ann met Bob")])
-    assert [f.row for f in features if f.lost] == [1] and len({f.row for f in features}) == 3
+    assert [f.row for f in features if f.target_lost] == [1] and len({f.row for f in features}) == 3
     assert all(f.target == (0, 0) for f in features if f.row == 1)
 
 
@@ -216,26 +214,26 @@ def test_windows_contain_the_question_and_cover_the_context(family):
     context = "Ann Lee met Bob in Paris . " * 40
     whole = tokenizer("who ?", context)
     features = head_of(family, max_length=48).encode([{"question": "who ?", "context": context}])
-    begin = features[0].extra.position
+    begin = features[0].aux.position
     pieces = tokenizer(context, add_special_tokens=False)["input_ids"]
     seen = set()
     for feature in features:
-        view = feature.extra
+        view = feature.aux
         assert feature.input_ids[:begin].tolist() == whole["input_ids"][:begin]
         assert feature.input_ids[begin : begin + view.size].tolist() == pieces[view.first : view.first + view.size]
         tail = feature.length - begin - view.size
         assert feature.input_ids[begin + view.size :].tolist() == whole["input_ids"][len(whole["input_ids"]) - tail :]
         seen |= set(range(view.first, view.first + view.size))
     assert seen == set(range(len(pieces)))
-    size = features[0].extra.size
-    assert all(a.extra.first + size - b.extra.first >= size // 3 for a, b in itertools.pairwise(features))
+    size = features[0].aux.size
+    assert all(a.aux.first + size - b.aux.first >= size // 3 for a, b in itertools.pairwise(features))
 
 
 def test_long_question_is_truncated_and_counted_once(family):
     question = "who met Bob " * 30
     tokens = len(family[0](question, add_special_tokens=False)["input_ids"])
     features = head_of(family, max_length=40).encode([{"question": question, "context": "Ann met Bob in Paris . " * 20}])
-    assert [f.cut for f in features] == [tokens - 10] + [0] * (len(features) - 1) and len(features) > 1
+    assert [f.truncated for f in features] == [tokens - 10] + [0] * (len(features) - 1) and len(features) > 1
     assert len(head_of(family, max_length=0).encode([{"question": question, "context": "Ann met Bob . " * 200}])) == 1
 
 
@@ -281,7 +279,7 @@ def brute_force_spans(head, parts):
 @pytest.mark.parametrize("context", [*UNUSUAL.values(), "谢谢 🥳🥳 e\u0301\u0301x"], ids=[*UNUSUAL, "unknown"])
 def test_answers_do_not_split_grapheme_clusters(family, context):
     [feature] = head_of(family, max_length=0).encode([{"question": "who ?", "context": context}])
-    seen = feature.extra.context
+    seen = feature.aux.context
     begins, ends = seen.borders()
     first, last = seen.starts[begins].tolist(), seen.ends[ends].tolist()
     assert first and first == sorted(set(first)) and last == sorted(set(last))
@@ -320,7 +318,7 @@ def test_no_answer_requires_that_every_window_prefers_it(family):
         outputs = {name: torch.zeros(len(features), 64) for name in head.outputs}
         for i, null in enumerate(nulls):
             outputs["start_logits"][i, 0] = null
-        outputs["end_logits"][1, features[1].extra.position :] = 4.0
+        outputs["end_logits"][1, features[1].aux.position :] = 4.0
         return head.join(head.decode(outputs, features))
 
     count = len(features)

@@ -30,15 +30,15 @@ def test_features_equal_the_tokenizer_output(head, tokenizer):
     rows = [{"text": "a warm film", "label": 1}, {"text": "joy", "label": 0}]
     features = head.encode(rows)
     assert [f.input_ids.tolist() for f in features] == tokenizer([r["text"] for r in rows])["input_ids"]
-    assert [f.target for f in features] == [1, 0] and [f.cut for f in features] == [0, 0]
-    assert features[0].input_ids.dtype == np.int32 and features[0].segments is None
+    assert [f.target for f in features] == [1, 0] and [f.truncated for f in features] == [0, 0]
+    assert features[0].input_ids.dtype == np.int32 and features[0].token_type_ids is None
     assert head.encode([]) == []
 
 
 def test_long_rows_are_truncated_and_counted(head, tokenizer):
     text = "film " * 40
     [feature] = head.encode([{"text": text}])
-    assert feature.length == 16 and feature.cut == len(tokenizer(text)["input_ids"]) - 16
+    assert feature.length == 16 and feature.truncated == len(tokenizer(text)["input_ids"]) - 16
     assert feature.input_ids[-1] == tokenizer.sep_token_id
 
 
@@ -46,7 +46,7 @@ def test_the_longer_text_of_a_pair_is_truncated(head, tokenizer):
     [feature] = head.encode([{"text": "joy", "text_pair": "film " * 40}])
     whole = tokenizer("joy")["input_ids"]
     assert feature.input_ids[: len(whole)].tolist() == whole
-    assert feature.segments.tolist() == [0] * len(whole) + [1] * (16 - len(whole))
+    assert feature.token_type_ids.tolist() == [0] * len(whole) + [1] * (16 - len(whole))
 
 
 @pytest.mark.parametrize(("limit", "overhead", "row"), [(1, 2, {"text": "joy"}), (2, 3, {"text": "joy", "text_pair": "joy"})])

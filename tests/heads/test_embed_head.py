@@ -69,11 +69,11 @@ def test_features_equal_the_tokenizer_output(tokenizers, family):
     tokenizer = tokenizers[family]
     features = EmbedHead(tokenizer, HEAD_CONFIG).encode([{"text": text} for text in TEXTS[:3]])
     assert [f.input_ids.tolist() for f in features] == tokenizer(TEXTS[:3])["input_ids"]
-    assert all(f.extra is None and f.target is None and f.segments is None for f in features)
+    assert all(f.aux is None and f.target is None and f.token_type_ids is None for f in features)
     long = "a warm funny film " * 20
     [feature] = EmbedHead(tokenizer, HEAD_CONFIG).encode([{"text": long, "text_pair": long}])
     whole = tokenizer(long)["input_ids"]
-    assert feature.length == len(feature.extra) == 24 and feature.cut == 2 * (len(whole) - 24)
+    assert feature.length == len(feature.aux) == 24 and feature.truncated == 2 * (len(whole) - 24)
     assert feature.input_ids[-1] == whole[-1]
     assert EmbedHead(tokenizer, HEAD_CONFIG).encode([]) == []
 
@@ -83,7 +83,7 @@ def test_prefix_is_prepended_to_each_text(tokenizer):
         [{"text": "film", "text_pair": "cast"}]
     )
     assert tokenizer.decode(feature.input_ids, skip_special_tokens=True) == "a film"
-    assert tokenizer.decode(feature.extra, skip_special_tokens=True) == "a cast"
+    assert tokenizer.decode(feature.aux, skip_special_tokens=True) == "a cast"
 
 
 def test_batch_of_pairs_has_first_texts_then_second_texts(head, tokenizer):

@@ -129,7 +129,7 @@ def test_corpus_is_packed_into_blocks_with_special_tokens(head, tokenizer):
 
 def test_masked_positions_have_the_original_token_as_label(head, tokenizer):
     features = head.encode(corpus())
-    batch = head.collate(features, draw=1)
+    batch = head.collate(features, epoch_seed=1)
     whole = torch.zeros_like(batch["input_ids"]) + tokenizer.pad_token_id
     for i, feature in enumerate(features):
         whole[i, : feature.length] = torch.from_numpy(feature.input_ids.astype(np.int64))
@@ -145,7 +145,7 @@ def test_fifteen_percent_are_selected_and_eighty_percent_of_them_masked(head, to
         [*NOUNS, *COLOURS, "the", "is"], (1500, 15)
     )  # identical blocks would be masked identically
     features = head.encode([{"text": " ".join(words)} for words in mixed])
-    batch = head.collate(features, draw=3)
+    batch = head.collate(features, epoch_seed=3)
     selected = batch["labels"] != -100
     inputs, targets = batch["input_ids"][selected], batch["labels"][selected]
     total = int(selected.sum())
@@ -161,7 +161,7 @@ def test_fifteen_percent_are_selected_and_eighty_percent_of_them_masked(head, to
 
 def test_positions_are_selected_uniformly(head):
     [feature] = head.encode(corpus()[:4])
-    counts = sum((head.collate([feature], draw=epoch_seed)["labels"] != -100).int() for epoch_seed in range(600))[0, 1:-1]
+    counts = sum((head.collate([feature], epoch_seed=epoch_seed)["labels"] != -100).int() for epoch_seed in range(600))[0, 1:-1]
     assert counts.min() > 0.6 * counts.float().mean() and counts.max() < 1.5 * counts.float().mean()
 
 
@@ -171,7 +171,7 @@ def test_masking_depends_on_the_epoch_seed_not_on_the_batch(head):
     def labels(batches, epoch_seed):
         found = {}
         for batch in batches:
-            outputs = head.collate([features[i] for i in batch], draw=epoch_seed)
+            outputs = head.collate([features[i] for i in batch], epoch_seed=epoch_seed)
             for position, i in enumerate(batch):
                 row = slice(0, features[i].length)
                 found[i] = outputs["labels"][position, row].tolist(), outputs["input_ids"][position, row].tolist()
@@ -264,7 +264,7 @@ def test_window_of_a_long_text_contains_its_masks(head, before):
     fill_head = dataclasses.replace(head, for_inference=True)
     text = "the " * before + "[MASK] is [MASK] ." + " red" * (400 - before)
     [feature] = fill_head.encode([{"text": text}])
-    assert feature.length == 32 and feature.cut > 350
+    assert feature.length == 32 and feature.truncated > 350
     assert (feature.input_ids == head.tokenizer.mask_token_id).sum() == 2
     [answer] = answers_for(head, {head.tokenizer.convert_tokens_to_ids("film"): 9.0}, text)
     assert [text[m["start"] : m["end"]] for m in answer["masks"]] == ["[MASK]"] * 2
@@ -314,7 +314,7 @@ def test_sixteen_sentences_are_memorized_and_filled(head, tokenizer, model):
     features = [head.encode([{"text": text}])[0] for text in texts]
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     for epoch_seed in range(1, 400):
-        batch = head.collate(features, draw=epoch_seed)
+        batch = head.collate(features, epoch_seed=epoch_seed)
         total, count = head.loss(model(**batch), batch)
         (total / count).backward()
         optimizer.step()

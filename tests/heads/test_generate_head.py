@@ -85,7 +85,7 @@ def test_texts_are_concatenated_with_end_tokens(head, tokenizer):
     token_stream = [i for text in texts for i in [*tokenizer(text)["input_ids"], tokenizer.eos_token_id]]
     assert np.concatenate([f.input_ids for f in features]).tolist() == token_stream[: sum(f.length for f in features)]
     assert {f.length for f in features[:-1]} <= {16} and sum(f.length for f in features) >= len(token_stream) - 1
-    assert [f.row for f in features] == list(range(len(features))) and all(f.cut == 0 for f in features)
+    assert [f.row for f in features] == list(range(len(features))) and all(f.truncated == 0 for f in features)
     assert head.encode([]) == []
 
 
@@ -129,7 +129,7 @@ def test_long_examples_are_truncated_at_the_start_of_the_prompt(head, tokenizer)
     [feature] = head.encode([{"prompt": prompt, "completion": " blue"}])
     ids, last = tokenizer(prompt)["input_ids"], [*tokenizer(" blue")["input_ids"], tokenizer.eos_token_id]
     assert feature.input_ids.tolist() == [*ids[-(16 - len(last)) :], *last] and feature.target == 16 - len(last)
-    assert feature.cut == len(ids) + len(last) - 16
+    assert feature.truncated == len(ids) + len(last) - 16
 
 
 def test_truncated_completion_has_no_end_token(head, tokenizer):
@@ -138,7 +138,7 @@ def test_truncated_completion_has_no_end_token(head, tokenizer):
     whole = [*tokenizer(completion)["input_ids"], tokenizer.eos_token_id]
     assert feature.length == 16 and feature.target == 1
     assert feature.input_ids[1:].tolist() == whole[:15]
-    assert feature.cut == len(tokenizer("the cast is")["input_ids"]) + len(whole) - 16
+    assert feature.truncated == len(tokenizer("the cast is")["input_ids"]) + len(whole) - 16
     assert (head.collate([feature])["labels"] != -100).sum() == 15
 
 

@@ -117,9 +117,15 @@ def test_features_of_a_long_text_are_unchanged(tokenizer, monkeypatch, name, lim
     short = get_head(tokenizer, head_config, None).encode(rows)
     for one, other in zip(whole, short, strict=True):
         assert np.array_equal(one.input_ids, other.input_ids) and one.row == other.row
-        assert np.array_equal(one.segments, other.segments) if one.segments is not None else other.segments is None
+        assert (
+            np.array_equal(one.token_type_ids, other.token_type_ids)
+            if one.token_type_ids is not None
+            else other.token_type_ids is None
+        )
         assert np.array_equal(one.target, other.target) if one.target is not None else other.target is None
-        assert bool(one.cut) == bool(other.cut) and abs(one.cut - other.cut) <= 0.2 * one.cut  # approximate number
+        assert (
+            bool(one.truncated) == bool(other.truncated) and abs(one.truncated - other.truncated) <= 0.2 * one.truncated
+        )  # approximate number
 
 
 def test_text_with_leading_white_space(tiny_bert, small):
@@ -130,7 +136,7 @@ def test_text_with_leading_white_space(tiny_bert, small):
     )
     (feature,) = head.encode([{"text": " " * 5000 + "a warm film " * 500}])
     (bare,) = head.encode([{"text": "a warm film " * 30}])
-    assert feature.input_ids.tolist() == bare.input_ids.tolist() and feature.cut > 1000
+    assert feature.input_ids.tolist() == bare.input_ids.tolist() and feature.truncated > 1000
 
 
 MEASURE = (
@@ -146,7 +152,7 @@ row = lambda text: {"context": text, "question": "who"} if sys.argv[2] == "answe
 head.encode([row("short")])
 first = peak()
 features = head.encode([row("a warm funny film " * (int(sys.argv[3]) * 1000000 // 18))])
-print(peak() - first, features[0].cut)
+print(peak() - first, features[0].truncated)
 """
 )
 

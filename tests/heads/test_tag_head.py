@@ -86,7 +86,7 @@ def tag_logits(head, features, tag_of):
     length = max(feature.length for feature in features)
     logits = torch.randn(len(features), length, len(head.head_config.labels), generator=rng)
     for i, feature in enumerate(features):
-        for position, word in zip(feature.extra.positions, feature.extra.words, strict=True):
+        for position, word in zip(feature.aux.positions, feature.aux.words, strict=True):
             logits[i, position] = 0
             logits[i, position, tag_of[word]] = 9
     return {"logits": logits}
@@ -169,7 +169,7 @@ def test_entities_are_slices_of_the_original_text(family, text):
     features = head.encode([{"text": text}])
     # each word with a token is a separate entity
     answer = head.join(head.decode(tag_logits(head, features, [1] * len(sentence.words)), features))
-    decoded_words = {int(word) for feature in features for word in feature.extra.words}
+    decoded_words = {int(word) for feature in features for word in feature.aux.words}
     assert answer["tokens"] == list(sentence.words)
     assert answer["tags"] == ["B-person" if i in decoded_words else "O" for i in range(len(sentence.words))]
     spans = [(e["start"], e["end"]) for e in answer["entities"]]
@@ -189,7 +189,7 @@ def test_every_word_with_tokens_has_a_prediction(family):
     """Byte-level tokenizers encode every character; BERT drops control characters, which get the tag O."""
     [feature] = head_of(family).encode([{"tokens": ["\ufeff", "Ann", "", "\x00", "😀", "Bob"], "tags": [1, 1, 1, 1, 1, 1]}])
     seen = [1, 4, 5] if "Bert" in type(family[0]).__name__ and "Ro" not in type(family[0]).__name__ else [0, 1, 3, 4, 5]
-    assert feature.extra.words.tolist() == seen
+    assert feature.aux.words.tolist() == seen
     assert (feature.target != -100).sum() == len(seen)
 
 
@@ -214,7 +214,7 @@ def test_texts_and_their_words_are_encoded_alike(family):
     from_text, from_words = head.encode([{"text": text}]), head.encode([{"tokens": words, "tags": [0] * len(words)}])
     assert [f.input_ids.tolist() for f in from_text] == [f.input_ids.tolist() for f in from_words] and len(from_text) > 1
     for a, b in zip(from_text, from_words, strict=True):
-        assert a.extra.positions.tolist() == b.extra.positions.tolist() == np.flatnonzero(b.target != -100).tolist()
+        assert a.aux.positions.tolist() == b.aux.positions.tolist() == np.flatnonzero(b.target != -100).tolist()
         assert a.target is None
 
 
@@ -234,7 +234,7 @@ def test_probability_of_an_entity_is_the_mean_over_its_words(family):
     head = head_of(family)
     features = head.encode([{"tokens": ["Ann", "Lee"]}])
     logits = torch.zeros(1, features[0].length, len(LABELS))
-    first, second = features[0].extra.positions.tolist()
+    first, second = features[0].aux.positions.tolist()
     logits[0, first, 1], logits[0, second, 2] = 3.0, 1.0
     [entity] = head.join(head.decode({"logits": logits}, features))["entities"]
     both = torch.softmax(logits[0].double(), -1)
@@ -247,8 +247,8 @@ def test_each_word_of_a_long_text_is_decoded_and_trained_once(family):
     tags = [i % len(LABELS) for i in range(len(words))]
     head = head_of(family, max_length=32)
     features = head.encode([{"tokens": list(words), "tags": tags}])
-    assert max(f.length for f in features) <= 32 and len(features) > 20 and all(f.cut == 0 for f in features)
-    seen = [int(word) for f in features for word in f.extra.words]
+    assert max(f.length for f in features) <= 32 and len(features) > 20 and all(f.truncated == 0 for f in features)
+    seen = [int(word) for f in features for word in f.aux.words]
     assert seen == list(range(len(words)))
     assert [int(t) for f in features for t in f.target[f.target != -100]] == tags
     assert head.join(head.decode(tag_logits(head, features, tags), features))["tags"] == [LABELS[t] for t in tags]
@@ -256,9 +256,9 @@ def test_each_word_of_a_long_text_is_decoded_and_trained_once(family):
     with_special = family[0]("x")["input_ids"]
     for feature in features:
         assert not special or (feature.input_ids[0] == with_special[0] and feature.input_ids[-1] == with_special[-1])
-    inner = [f for f in features[1:-1] if len(f.extra.positions)]
+    inner = [f for f in features[1:-1] if len(f.aux.positions)]
     margin = (32 - special) // 4 // 2  # half of the overlap of windows
-    assert all(margin <= f.extra.positions.min() - special // 2 and f.extra.positions.max() < 32 - margin + 1 for f in inner)
+    assert all(margin <= f.aux.positions.min() - special // 2 and f.aux.positions.max() < 32 - margin + 1 for f in inner)
 
 
 def test_a_text_of_100000_characters_is_tagged_in_bounded_time(family):

@@ -90,7 +90,7 @@ def test_features_equal_the_tokenizer_output(head, tokenizer):
     features = head.encode(pairs())
     assert [f.input_ids.tolist() for f in features] == tokenizer([f"translate: {a}" for a in ENGLISH])["input_ids"]
     assert [f.target.tolist() for f in features] == tokenizer(text_target=GERMAN)["input_ids"]
-    assert all(f.target[-1] == tokenizer.eos_token_id and f.cut == 0 for f in features)
+    assert all(f.target[-1] == tokenizer.eos_token_id and f.truncated == 0 for f in features)
     assert head.encode([]) == []
 
 
@@ -100,11 +100,11 @@ def test_long_texts_are_truncated_and_keep_the_end_token(head, tokenizer):
     source, target = tokenizer("translate: " + long)["input_ids"], tokenizer(long)["input_ids"]
     assert feature.input_ids.tolist() == [*source[:23], tokenizer.eos_token_id]
     assert feature.target.tolist() == [*target[:7], tokenizer.eos_token_id]
-    assert feature.cut == len(source) - 24 + len(target) - 8
+    assert feature.truncated == len(source) - 24 + len(target) - 8
     assert feature.input_ids.tolist() == tokenizer("translate: " + long, truncation=True, max_length=24)["input_ids"]
     whole = Text2TextHead(tokenizer, HeadConfig(head="text2text"))  # no limit
     [feature] = whole.encode([{"source": long, "target": long}])
-    assert feature.length == len(target) == len(feature.target) and feature.cut == 0
+    assert feature.length == len(target) == len(feature.target) and feature.truncated == 0
 
 
 @pytest.mark.parametrize("name", ["max_length", "max_new_tokens"])
@@ -170,7 +170,7 @@ def test_metrics_are_those_of_the_task_or_rouge(head, tokenizer):
 def test_unusual_texts_are_trained_on(head, model):
     rows = [{"source": a, "target": b} for a, b in zip(UNUSUAL, UNUSUAL[::-1], strict=True)]
     features = head.encode(rows)
-    assert all(f.length <= 24 and 1 <= len(f.target) <= 8 for f in features) and features[-1].cut > 1000
+    assert all(f.length <= 24 and 1 <= len(f.target) <= 8 for f in features) and features[-1].truncated > 1000
     batch = head.collate(features)
     with torch.no_grad():
         total, count = head.loss(model(**batch), batch)

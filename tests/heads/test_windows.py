@@ -57,10 +57,10 @@ def test_windows_without_stride_are_refused(size, overlap):
 def test_special_token_template_equals_the_tokenizer_output(tokenizer):
     a, b = token_offsets(tokenizer, ["a warm film", "joy 你好"])
     assert special_token_template(tokenizer).around(a.ids)[0].tolist() == tokenizer("a warm film")["input_ids"]
-    ids, segments = special_token_template(tokenizer, 2).around(a.ids, b.ids)
+    ids, token_type_ids = special_token_template(tokenizer, 2).around(a.ids, b.ids)
     whole = tokenizer("a warm film", "joy 你好")
     assert ids.tolist() == whole["input_ids"] and ids.dtype == np.int32
-    assert (None if segments is None else segments.tolist()) == whole.get("token_type_ids")
+    assert (None if token_type_ids is None else token_type_ids.tolist()) == whole.get("token_type_ids")
     assert special_token_template(tokenizer, 2).length == tokenizer.num_special_tokens_to_add(pair=True)
 
 

@@ -17,7 +17,7 @@ from support import families
 
 CAT, COLD = "the red cat is warm and fine .", "the red cat is cold ."
 ANN, QUESTION = "Ann Lee went to Rome with a hat .", "where did ann go ?"
-LESSONS = [
+HEAD_CASES = [
     *(("bert", task) for task in ("classify", "regression", "pairs", "tag", "answer", "fill", "embed")),
     *(("gpt2", task) for task in ("classify", "tag", "generate")),
     *(("t5", task) for task in ("classify", "text2text")),
@@ -28,7 +28,7 @@ LESSONS = [
 @functools.cache
 def trained_run(kind, task):
     """A short training run; its quality is irrelevant here."""
-    head, rows, _ = families.LESSONS[task]
+    head, rows, _ = families.HEAD_CASES[task]
     path = families.write_jsonl(families.HOME / f"page-{kind}-{task}.jsonl", rows())
     config = {"train": str(path), "validation": str(path), "allow_leak": True, "max_steps": 4, "batch_size": 16, "lr": 3e-3}
     return workflow.finetune(str(families.folder(kind)), config=config, head=head, out=path.with_suffix(".run")).run
@@ -63,7 +63,7 @@ def expected_answer(run, task):
     return found[{"classify": "probabilities", "regression": "score", "embed": "embedding"}.get(task, "text")]
 
 
-@pytest.mark.parametrize(("kind", "task"), LESSONS)
+@pytest.mark.parametrize(("kind", "task"), HEAD_CASES)
 def test_snippet_gives_the_answers_of_hftool(kind, task, monkeypatch, capsys):
     run = trained_run(kind, task)
     answer, expected = snippet_answer(run, monkeypatch, capsys), expected_answer(run, task)
@@ -79,12 +79,12 @@ def test_snippet_gives_the_answers_of_hftool(kind, task, monkeypatch, capsys):
         assert answer == expected
 
 
-@pytest.mark.parametrize(("kind", "task"), LESSONS)
+@pytest.mark.parametrize(("kind", "task"), HEAD_CASES)
 def test_metadata_is_valid_for_the_hub(kind, task):
     run = trained_run(kind, task)
     facts = ModelCard(readme(run)).data.to_dict()
     assert facts["library_name"] == "transformers" and facts["tags"] == ["hftool"]
-    assert facts["pipeline_tag"] == head_spec(families.LESSONS[task][0]).pipeline_tag
+    assert facts["pipeline_tag"] == head_spec(families.HEAD_CASES[task][0]).pipeline_tag
     assert "base_model" not in facts  # a local folder is not a repository
 
 

@@ -98,7 +98,7 @@ def test_tokenize_includes_the_prompt(tmp_path):
 
 
 def trained(folder, tmp_path, **overrides):
-    rows = families.write_jsonl(tmp_path / "rows.jsonl", families.LESSONS["embed"][1](16))
+    rows = families.write_jsonl(tmp_path / "rows.jsonl", families.HEAD_CASES["embed"][1](16))
     config = {"train": str(rows), "validation": str(rows), "allow_leak": True, "max_steps": 2, "lr": 1e-2, **overrides}
     return workflow.finetune(str(folder), config=config, head="embed", out=tmp_path / "run").run
 

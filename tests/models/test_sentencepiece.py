@@ -116,7 +116,7 @@ def test_t5_without_tokenizer_json_is_trained_and_answers(tmp_path):
     folder = tmp_path / "model"
     tokenizer, pieces = with_pieces(folder, "T5Config", settings={"extra_ids": 0}, **T5)
     families._t5(tokenizer).save_pretrained(folder)
-    rows = families.write_jsonl(tmp_path / "rows.jsonl", families.LESSONS["text2text"][1](16))
+    rows = families.write_jsonl(tmp_path / "rows.jsonl", families.HEAD_CASES["text2text"][1](16))
     config = {"train": str(rows), "validation": str(rows), "allow_leak": True, "max_steps": 1}
     result = workflow.finetune(str(folder), config=config, head="text2text", out=tmp_path / "run")
     for model in (folder, result.run.path):

@@ -44,7 +44,7 @@ def blind_to_padding(model):
 @pytest.mark.parametrize("head", ["classify", "tag", "answer", "fill", "embed"])
 def test_a_model_agrees_with_itself(head):
     pair, job = pair_of("bert", head)
-    report = export_job._check_parity(pair, job, segments=head in ("classify", "answer"))
+    report = export_job._check_parity(pair, job, token_type_ids=head in ("classify", "answer"))
     assert max(report[part]["relative"] for part in ("outputs", "random")) < 1e-6
     assert report["answers"]["same"] == report["answers"]["of"] >= len(job.rows)
 
@@ -53,12 +53,12 @@ def test_a_model_agrees_with_itself(head):
 def test_graphs_with_other_answers_are_rejected(change):
     pair, job = pair_of("bert", "classify", change)
     with pytest.raises(DataError, match="do not answer as the model does"):
-        export_job._check_parity(pair, job, segments=True)
+        export_job._check_parity(pair, job, token_type_ids=True)
 
 
 def test_random_batches_have_one_text_and_several_padding_and_new_lengths():
     pair, _ = pair_of("bert", "classify")
-    batches = list(parity.random_batches(pair.head, vocab_size=50, max_tokens=32, segments=True))
+    batches = list(parity.random_batches(pair.head, vocab_size=50, max_tokens=32, token_type_ids=True))
     shapes = [tuple(batch["input_ids"].shape) for batch in batches]
     assert (
         (1, 1) in shapes and len(set(shapes)) == len(shapes) and (len(export_job.SAMPLE), max(export_job.SAMPLE)) not in shapes
@@ -76,10 +76,10 @@ def test_generated_texts_are_compared_token_by_token(kind):
         model.get_input_embeddings().weight.copy_(model.get_input_embeddings().weight.flip(0))
 
     same, job = pair_of(kind, head)
-    assert export_job._check_parity(same, job, segments=False)["random"]["texts"] >= 10
+    assert export_job._check_parity(same, job, token_type_ids=False)["random"]["texts"] >= 10
     other, _ = pair_of(kind, head, change)
     with pytest.raises(DataError, match="do not answer"):
-        export_job._check_parity(other, job, segments=False)
+        export_job._check_parity(other, job, token_type_ids=False)
 
 
 def test_quantized_graphs_may_differ_in_one_of_twenty_answers():

@@ -60,7 +60,7 @@ class VoteHead:
         encoded = [self.tokenizer(row["text"], truncation=True, max_length=limit)["input_ids"] for row in rows]
         return [Feature(np.array(ids, np.int32), i, target=rows[i].get("label")) for i, ids in enumerate(encoded)]
 
-    def collate(self, features, draw=0):
+    def collate(self, features, epoch_seed=0):
         batch = collate_inputs(features, pad=self.tokenizer.pad_token_id, left=False)
         if features[0].target is not None:
             batch["labels"] = torch.tensor([feature.target for feature in features])

@@ -36,7 +36,7 @@ class FakeHead:
                 raise DataError(f"'{text}' cannot be read")
             if "odd" in text:
                 raise KeyError(text)
-        return [Feature(np.zeros(len(text.split()), np.int32), i, extra=text) for i, text in enumerate(texts)]
+        return [Feature(np.zeros(len(text.split()), np.int32), i, aux=text) for i, text in enumerate(texts)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +59,7 @@ class FakePredictor:
 
     def compute(self, batch, on_token=None, is_cancelled=None):
         features = batch.features
-        texts = [feature.extra for feature in features]
+        texts = [feature.aux for feature in features]
         warming = all(set(text.split()) == {"a"} for text in texts)
         if not warming:
             self.batches.append(texts)
@@ -82,7 +82,7 @@ class FakePredictor:
             going = [path for path in going if not is_cancelled(path)]
             if not going:
                 break
-        return [f"{feature.extra} {len(ids)}" for feature, ids in zip(features, result, strict=True)]
+        return [f"{feature.aux} {len(ids)}" for feature, ids in zip(features, result, strict=True)]
 
     def join_rows(self, features, parts):
         return [{"text": " ".join(row)} for row in parts]

@@ -78,7 +78,7 @@ def _t5(tokenizer):
     return T5ForConditionalGeneration(T5Config(decoder_start_token_id=tokenizer.pad_token_id, **known, **size))
 
 
-# Training WordPiece or Unigram breaks ties by chance, so that a lesson would go otherwise in each process: words are listed.
+# Training WordPiece or Unigram breaks ties by chance, so that a run would end otherwise in each process: words are listed.
 WORDS = sorted({word for text in CORPUS for word in text.split()})
 LETTERS = sorted(set("".join(CORPUS)) - {" "})
 
@@ -218,12 +218,12 @@ def write_jsonl(path, rows):
     return path
 
 
-def inputs_of(lesson, rows):
-    """The rows of a lesson as `workflow.infer` takes them: texts, and second texts or None."""
-    first, second = ASKED[lesson]
-    if lesson == "fill":
+def inputs_of(head_case, rows):
+    """The rows of a head case as `workflow.infer` takes them: texts, and second texts or None."""
+    first, second = ASKED[head_case]
+    if head_case == "fill":
         return [" ".join([*row["text"].split()[:4], "[MASK]", *row["text"].split()[:4]]) for row in rows], None
-    texts = [" ".join(row["tokens"]) if lesson == "tag" else row[first] for row in rows]
+    texts = [" ".join(row["tokens"]) if head_case == "tag" else row[first] for row in rows]
     return texts, [row[second] for row in rows] if second else None
 
 
@@ -238,8 +238,8 @@ ASKED = {
     "fill": ("text", ""),
     "embed": ("sentence1", "sentence2"),
 }
-# lesson -> the head, its rows, and the settings with which 64 rows are memorized in some tens of steps
-LESSONS = {
+# name of the head case -> the head, its rows, and the settings with which 64 rows are memorized in some tens of steps
+HEAD_CASES = {
     "classify": ("classify", classify_rows, {"epochs": 10}),
     "regression": ("classify", regression_rows, {"epochs": 20, "schedule": "linear"}),
     "pairs": ("classify", pair_rows, {"epochs": 32, "lr": 2e-3, "warmup": 0.2, "schedule": "linear"}),
@@ -254,25 +254,25 @@ LR = {"t5": {"lr": 5e-3}}  # T5 takes steps by Adafactor as large as 1e-2: Raffe
 
 
 @functools.cache
-def trained_run(kind, lesson):
-    """A finished run of the family on the rows of the lesson, which are its validation rows, too; and its notices.
+def trained_run(kind, head_case):
+    """A finished run of the family on the rows of the head case, which are its validation rows, too; and its notices.
 
     It is made once for all processes of the session. Do not change its folder.
     """
-    return made_once(SHARED, f"{kind}-{lesson}", lambda: _finetune(kind, lesson, SHARED / f"{kind}-{lesson}-run"))
+    return made_once(SHARED, f"{kind}-{head_case}", lambda: _finetune(kind, head_case, SHARED / f"{kind}-{head_case}-run"))
 
 
 @functools.cache
-def short_run(kind, lesson):
+def short_run(kind, head_case):
     """The same after four steps, for tests that do not ask how good the model is."""
-    name = f"{kind}-{lesson}-short"
-    return made_once(SHARED, name, lambda: _finetune(kind, lesson, SHARED / f"{name}-run", max_steps=4))
+    name = f"{kind}-{head_case}-short"
+    return made_once(SHARED, name, lambda: _finetune(kind, head_case, SHARED / f"{name}-run", max_steps=4))
 
 
-def _finetune(kind, lesson, out, **more):
+def _finetune(kind, head_case, out, **more):
     from hftool import workflow
 
-    head, rows, knobs = LESSONS[lesson]
+    head, rows, knobs = HEAD_CASES[head_case]
     path = write_jsonl(out.with_suffix(".jsonl"), rows())
     config = {"lr": 3e-3, "batch_size": 8, "schedule": "constant", "warmup": 0, "weight_decay": 0, **knobs, **LR.get(kind, {})}
     config |= {"train": str(path), "validation": str(path), "allow_leak": True, "eval_steps": 1000, "patience": 0, **more}

@@ -80,14 +80,14 @@ def test_the_rank_is_that_of_the_factors():
     assert shapes == {7}
 
 
-LESSONS = ["bert-classify", "gpt2-generate", "t5-text2text", "bert-fill"]
+HEAD_CASES = ["bert-classify", "gpt2-generate", "t5-text2text", "bert-fill"]
 
 
-@pytest.fixture(scope="module", params=LESSONS)
+@pytest.fixture(scope="module", params=HEAD_CASES)
 def run(request, tmp_path_factory):
-    """(run, lesson, notices) of a run with adapters on the rows of a lesson."""
-    kind, lesson = request.param.split("-")
-    head, rows, knobs = families.LESSONS[lesson]
+    """(run, head case, notices) of a run with adapters on the rows of a head case."""
+    kind, head_case = request.param.split("-")
+    head, rows, knobs = families.HEAD_CASES[head_case]
     folder = tmp_path_factory.mktemp("adapters")
     path = families.write_jsonl(folder / "rows.jsonl", rows())
     config = {
@@ -108,21 +108,21 @@ def run(request, tmp_path_factory):
         result = workflow.finetune(
             str(families.folder(kind)), config=config, head=head, out=folder / "run", progress=lambda e: notices.append(e.text)
         )
-    return result, lesson, notices
+    return result, head_case, notices
 
 
 def test_a_run_with_adapters_learns_and_shows_the_share_of_trained_weights(run):
-    result, lesson, notices = run
+    result, head_case, notices = run
     assert any("of the weights are trained: the head, and adapters of rank 8" in text for text in notices)
     lines = [json.loads(line) for line in result.run.log.read_text().splitlines()]
     first, *_, last = (line["loss"] for line in lines if "loss" in line)
-    assert last < (0.9 if lesson in ("fill", "generate") else 0.5) * first  # their embeddings do not learn
+    assert last < (0.9 if head_case in ("fill", "generate") else 0.5) * first  # their embeddings do not learn
 
 
 def test_the_model_of_the_run_is_plain_and_a_checkpoint_makes_the_same(run, tmp_path):
     """No trace of peft in the folder; what was measured is what answers; each checkpoint is merged likewise."""
-    result, lesson, _ = run
-    texts, pairs = families.inputs_of(lesson, families.LESSONS[lesson][1](8))
+    result, head_case, _ = run
+    texts, pairs = families.inputs_of(head_case, families.HEAD_CASES[head_case][1](8))
     expected = workflow.infer(str(result.run.path), texts, pairs=pairs)
     with safe_open(result.run.model / "model.safetensors", framework="pt") as file:
         assert [name for name in file.keys() if "lora" in name or "base_layer" in name] == []  # noqa: SIM118
@@ -132,7 +132,7 @@ def test_the_model_of_the_run_is_plain_and_a_checkpoint_makes_the_same(run, tmp_
     assert workflow.infer(str(saved), texts, pairs=pairs) == expected
     assert "lora 8" in (saved / "README.md").read_text()
     measured = workflow.evaluate(str(result.run.path), split="validation").metrics
-    if lesson != "fill":  # which draws its masks
+    if head_case != "fill":  # which draws its masks
         assert measured["loss"] == pytest.approx(result.metrics["validation"]["loss"], rel=1e-4)
 
 

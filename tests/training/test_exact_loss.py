@@ -22,7 +22,7 @@ SPLITS = {  # name -> rows in a batch, batches added up, processes
     "parts": (4, 4, 1),
     "two": (8, 1, 2),
 }
-LESSONS = [
+HEAD_CASES = [
     ("bert", "classify"),
     ("roberta", "regression"),
     ("electra", "tag"),
@@ -78,16 +78,16 @@ def gradients(plan, name, rank, port, target):
 
 
 @pytest.mark.parametrize(
-    ("kind", "lesson"),
-    [pair if pair[1] in QUICK else pytest.param(*pair, marks=pytest.mark.slow) for pair in LESSONS],
-    ids=["-".join(pair) for pair in LESSONS],
+    ("kind", "head_case"),
+    [pair if pair[1] in QUICK else pytest.param(*pair, marks=pytest.mark.slow) for pair in HEAD_CASES],
+    ids=["-".join(pair) for pair in HEAD_CASES],
 )
-def test_the_gradient_of_16_rows_is_that_of_4_times_4_and_of_2_processes_of_8(tmp_path, kind, lesson):
+def test_the_gradient_of_16_rows_is_that_of_4_times_4_and_of_2_processes_of_8(tmp_path, kind, head_case):
     """For each head, with texts and label counts of many lengths, and a last step of one row; nothing is dropped."""
-    head, rows, knobs = families.LESSONS[lesson]
-    path = families.write_jsonl(tmp_path / "rows.jsonl", uneven(lesson, rows(ROWS)))
+    head, rows, knobs = families.HEAD_CASES[head_case]
+    path = families.write_jsonl(tmp_path / "rows.jsonl", uneven(head_case, rows(ROWS)))
     knobs = {"train": str(path), "validation": str(path), "allow_leak": True, "device": "cpu", "clip": 0.5, "lr": 0.1}
-    knobs |= {"max_length": 16} if lesson == "fill" else {}
+    knobs |= {"max_length": 16} if head_case == "fill" else {}
     plan, port = {"model": str(families.folder(kind)), "head": head, "knobs": knobs}, free_port()
     started = [
         fork(gradients, plan, name, rank, port, tmp_path / f"{name}.safetensors")
@@ -110,11 +110,11 @@ def steps(created):
     return [value for key, value in created.items() if "." not in key]
 
 
-def uneven(lesson, rows):
-    """Texts of many lengths, where a lesson has them all alike."""
+def uneven(head_case, rows):
+    """Texts of many lengths, where a head case has them all alike."""
     for number, row in enumerate(rows):
         for key in ("text", "sentence1", "prompt", "target"):
-            if key in row and lesson != "fill":
+            if key in row and head_case != "fill":
                 row[key] = row[key] + " the" * (number % 5)
     return rows
 

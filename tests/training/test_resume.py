@@ -64,7 +64,7 @@ def test_early_stopping_counts_across_the_cut(workspace):
     assert found["metrics"]["steps"] == 6 and found["metrics"]["best_step"] == 2
 
 
-LESSONS = [("t5", "text2text"), ("roberta", "fill")]
+HEAD_CASES = [("t5", "text2text"), ("roberta", "fill")]
 MORE = [
     ("electra", "tag"),
     ("gpt2", "generate"),
@@ -81,18 +81,18 @@ MORE = [
 
 
 @pytest.mark.parametrize(
-    ("kind", "lesson"),
-    [*LESSONS, *(pytest.param(*pair, marks=pytest.mark.slow) for pair in MORE)],
-    ids=["-".join(pair) for pair in (*LESSONS, *MORE)],
+    ("kind", "head_case"),
+    [*HEAD_CASES, *(pytest.param(*pair, marks=pytest.mark.slow) for pair in MORE)],
+    ids=["-".join(pair) for pair in (*HEAD_CASES, *MORE)],
 )
-def test_each_head_resumes_bitwise(workspace, kind, lesson):
+def test_each_head_resumes_bitwise(workspace, kind, head_case):
     """With dropout, and with the masks of `fill`, which are drawn anew in each epoch."""
-    head, rows, knobs = families.LESSONS[lesson]
+    head, rows, knobs = families.HEAD_CASES[head_case]
     model = with_dropout(families.folder(kind), workspace.folder / f"model-{kind}")
-    path = families.write_jsonl(workspace.folder / f"{kind}-{lesson}.jsonl", rows(40))
+    path = families.write_jsonl(workspace.folder / f"{kind}-{head_case}.jsonl", rows(40))
     length = ("--max-length", knobs["max_length"]) if "max_length" in knobs else ()
     files = ("--train", path, "--validation", path, "--allow-leak", "--head", head, *length)
-    check(workspace, f"{kind}-{lesson}", lambda out: ["finetune", model, *files, *workspace.settings(out)])
+    check(workspace, f"{kind}-{head_case}", lambda out: ["finetune", model, *files, *workspace.settings(out)])
 
 
 def with_dropout(source, target):

@@ -37,7 +37,7 @@ def test_a_pre_trained_model_does_what_its_class_does(kind, text, keys):
 
 
 @pytest.mark.parametrize(
-    ("kind", "lesson"),
+    ("kind", "head_case"),
     [
         ("bert", "tag"),
         ("bert", "answer"),
@@ -47,17 +47,17 @@ def test_a_pre_trained_model_does_what_its_class_does(kind, text, keys):
         ("bert", "regression"),
     ],
 )
-def test_a_model_of_another_tool_does_its_trained_task(kind, lesson, tmp_path):
+def test_a_model_of_another_tool_does_its_trained_task(kind, head_case, tmp_path):
     """Without the card the class in the config decides; labels are what the config calls them."""
-    model = families.trained_run(kind, lesson)[0].run.model
-    texts, pairs = families.inputs_of(lesson, families.LESSONS[lesson][1](4))
+    model = families.trained_run(kind, head_case)[0].run.model
+    texts, pairs = families.inputs_of(head_case, families.HEAD_CASES[head_case][1](4))
     reference = workflow.infer(str(copy(model, tmp_path / "theirs")), texts, pairs=pairs)
     for answer, expected in zip(reference, workflow.infer(str(model), texts, pairs=pairs), strict=True):
-        if lesson == "generate":  # how many tokens were wanted stood in the card
+        if head_case == "generate":  # how many tokens were wanted stood in the card
             assert answer["text"].startswith(expected["text"])
-        elif lesson == "tag":
+        elif head_case == "tag":
             assert answer == expected
-        elif lesson == "regression":  # the unit stood in the card
+        elif head_case == "regression":  # the unit stood in the card
             mean, scale = read_head_config(model).label_scale
             assert answer["score"] * scale + mean == pytest.approx(expected["score"], abs=1e-6)
         else:

@@ -9,7 +9,7 @@ from hftool import workflow
 from hftool.registry.families import FAMILIES
 from support import families
 
-LESSONS_OF = {
+HEAD_CASES_OF = {
     "classify": ("classify", "regression", "pairs"),
     "tag": ("tag",),
     "answer": ("answer",),
@@ -20,7 +20,7 @@ LESSONS_OF = {
 }
 FOUR = ("bert", "roberta", "gpt2", "t5")
 HEADS_OF = {family.name: family.heads for family in FAMILIES if family.name in (*FOUR, "xlm-roberta")}
-TAUGHT = [(name, lesson) for name in FOUR for head in HEADS_OF[name] for lesson in LESSONS_OF[head]]
+TAUGHT = [(name, head_case) for name in FOUR for head in HEADS_OF[name] for head_case in HEAD_CASES_OF[head]]
 MEMORIZED = [  # each head at home, and one or two of each other family; the others are trained in the slow tests
     *(pair for pair in TAUGHT if pair[0] == "bert"),
     *(("roberta", "answer"), ("gpt2", "generate"), ("gpt2", "classify"), ("t5", "text2text"), ("xlm-roberta", "answer")),
@@ -29,83 +29,83 @@ BESIDES = [("xlm-roberta", "classify"), ("xlm-roberta", "tag"), ("xlm-roberta", 
 
 
 def test_every_head_of_the_four_families_is_taught():
-    assert {head for heads in HEADS_OF.values() for head in heads} == set(LESSONS_OF)
+    assert {head for heads in HEADS_OF.values() for head in heads} == set(HEAD_CASES_OF)
     assert len(TAUGHT) == 7 + 7 + 5 + 5
 
 
-def run_of(kind, lesson):
-    return (families.trained_run if (kind, lesson) in MEMORIZED else families.short_run)(kind, lesson)[0].run
+def run_of(kind, head_case):
+    return (families.trained_run if (kind, head_case) in MEMORIZED else families.short_run)(kind, head_case)[0].run
 
 
-each_lesson = pytest.mark.parametrize(("kind", "lesson"), [*TAUGHT, *BESIDES])
+each_head_case = pytest.mark.parametrize(("kind", "head_case"), [*TAUGHT, *BESIDES])
 
 
-def is_right(lesson, answer, row):
+def is_right(head_case, answer, row):
     """Whether the answer is what the row says."""
-    if lesson in ("classify", "pairs"):
+    if head_case in ("classify", "pairs"):
         return answer["label"] == row["label"]
-    if lesson == "regression":
+    if head_case == "regression":
         return abs(answer["score"] - float(row["label"])) < 0.25
-    if lesson == "embed":
+    if head_case == "embed":
         return abs(answer["score"] - float(row["score"])) < 0.5
-    if lesson == "tag":
+    if head_case == "tag":
         return answer["tags"] == row["tags"]
-    if lesson == "answer":
+    if head_case == "answer":
         location = row["context"][answer["start"] : answer["end"]]
         return answer["answer"] == location == row["answers"]["text"][0]
-    if lesson == "fill":
+    if head_case == "fill":
         return answer["masks"][0]["fills"][0]["token"] == row["text"].split()[0]
-    return answer["text"] == (row["completion"] if lesson == "generate" else row["target"])
+    return answer["text"] == (row["completion"] if head_case == "generate" else row["target"])
 
 
 @pytest.mark.parametrize(
-    ("kind", "lesson"),
+    ("kind", "head_case"),
     [pair if pair in MEMORIZED else pytest.param(*pair, marks=pytest.mark.slow) for pair in (*TAUGHT, *BESIDES)],
 )
-def test_it_memorizes_64_rows(kind, lesson):
-    result, _ = families.trained_run(kind, lesson)
+def test_it_memorizes_64_rows(kind, head_case):
+    result, _ = families.trained_run(kind, head_case)
     measured = result.metrics["validation"]
-    rows = families.LESSONS[lesson][1]()
+    rows = families.HEAD_CASES[head_case][1]()
     assert len(rows) == 64
-    if lesson == "fill":  # there are eight words, and over 100 tokens; what is hidden is drawn anew
+    if head_case == "fill":  # there are eight words, and over 100 tokens; what is hidden is drawn anew
         assert measured["perplexity"] < 3
     else:
         assert measured["rows"] == 64
         assert measured["loss"] < 0.05
-    texts, pairs = families.inputs_of(lesson, rows)
+    texts, pairs = families.inputs_of(head_case, rows)
     answers = workflow.infer(str(result.run.path), texts, pairs=pairs)
-    assert sum(is_right(lesson, *pair) for pair in zip(answers, rows, strict=True)) >= (60 if lesson == "fill" else 64)
+    assert sum(is_right(head_case, *pair) for pair in zip(answers, rows, strict=True)) >= (60 if head_case == "fill" else 64)
 
 
-@each_lesson
-def test_saved_it_answers_the_same(kind, lesson, tmp_path):
+@each_head_case
+def test_saved_it_answers_the_same(kind, head_case, tmp_path):
     """The best checkpoint, which is the model of the run; and the last one, which is put together from its parts."""
-    run = run_of(kind, lesson).path
-    texts, pairs = families.inputs_of(lesson, families.LESSONS[lesson][1](8))
+    run = run_of(kind, head_case).path
+    texts, pairs = families.inputs_of(head_case, families.HEAD_CASES[head_case][1](8))
     expected = workflow.infer(str(run), texts, pairs=pairs)
     for checkpoint in ("best", "last"):
         saved = workflow.save(run, out=tmp_path / checkpoint, checkpoint=checkpoint)
         assert workflow.infer(str(saved), texts, pairs=pairs) == expected
 
 
-@each_lesson
-def test_plain_transformers_give_the_same_outputs(kind, lesson):
+@each_head_case
+def test_plain_transformers_give_the_same_outputs(kind, head_case):
     """The class that the README names, its own weights and tokenizer, and the answers put together by hand."""
     import transformers
 
-    folder = run_of(kind, lesson).model
+    folder = run_of(kind, head_case).model
     name = re.search(r"^from transformers import (\w+), AutoTokenizer$", (folder / "README.md").read_text(), re.MULTILINE)[1]
     plain, report = getattr(transformers, name).from_pretrained(folder, output_loading_info=True)
     assert not report["missing_keys"] and not report["unexpected_keys"] and not report["mismatched_keys"]
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     loaded = workflow.load(str(folder))
     assert type(plain) is type(loaded.model)
-    texts, pairs = families.inputs_of(lesson, families.LESSONS[lesson][1](1))
+    texts, pairs = families.inputs_of(head_case, families.HEAD_CASES[head_case][1](1))
     [answer] = workflow.infer(loaded, texts, pairs=pairs)
     text = loaded.head_config.prefix + texts[0].replace("[MASK]", tokenizer.mask_token or "")
     with torch.inference_mode():
         more = {"scale": loaded.head_config.label_scale} if loaded.head_config.label_scale else {}
-        BY_HAND[lesson](plain.eval(), tokenizer, text, pairs[0] if pairs else None, answer, **more)
+        BY_HAND[head_case](plain.eval(), tokenizer, text, pairs[0] if pairs else None, answer, **more)
 
 
 def same_label(plain, tokenizer, text, pair, answer):

@@ -21,12 +21,12 @@ def train(kind, path, tmp_path, *, head=None, **knobs):
     return head_config, [event.text for event in events if event.kind == "notice"], result
 
 
-def rows(lesson):
-    return families.LESSONS[lesson][1]()
+def rows(head_case):
+    return families.HEAD_CASES[head_case][1]()
 
 
 @pytest.mark.parametrize(
-    ("kind", "lesson", "head"),
+    ("kind", "head_case", "head"),
     [
         ("bert", "tag", "tag"),
         ("gpt2", "tag", "tag"),
@@ -44,19 +44,19 @@ def rows(lesson):
         ("electra", "answer", "answer"),
     ],
 )
-def test_the_columns_decide_with_a_notice(kind, lesson, head, tmp_path):
-    path = families.write_jsonl(tmp_path / "rows.jsonl", rows(lesson))
+def test_the_columns_decide_with_a_notice(kind, head_case, head, tmp_path):
+    path = families.write_jsonl(tmp_path / "rows.jsonl", rows(head_case))
     head_config, message, _ = train(kind, path, tmp_path)
     assert head_config["head"] == head
     assert f"head: {head}, by the columns; --head decides" in message
 
 
 @pytest.mark.parametrize(
-    ("kind", "lesson", "head"), [("bert", "classify", "fill"), ("gpt2", "classify", "generate"), ("bert", "pairs", "embed")]
+    ("kind", "head_case", "head"), [("bert", "classify", "fill"), ("gpt2", "classify", "generate"), ("bert", "pairs", "embed")]
 )
-def test_head_decides(kind, lesson, head, tmp_path):
+def test_head_decides(kind, head_case, head, tmp_path):
     """Labelled texts are texts, too; and pairs with a number can be embedded."""
-    created = rows("embed" if head == "embed" else lesson)
+    created = rows("embed" if head == "embed" else head_case)
     head_config, message, _ = train(kind, families.write_jsonl(tmp_path / "rows.jsonl", created), tmp_path, head=head)
     assert head_config["head"] == head
     assert not [text for text in message if text.startswith("head: ")]

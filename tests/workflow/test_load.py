@@ -8,7 +8,7 @@ from hftool.errors import ConfigError, DataError, InputMissing, UsageError
 
 def test_tokenize_is_what_training_uses_and_shows_what_was_cut(tiny_run):
     loaded = workflow.load(str(tiny_run))
-    whole, cut = (
+    whole, short = (
         workflow.tokenize(loaded, ["a warm funny film"]),
         workflow.tokenize(loaded, ["a warm funny film"], max_length=4),
     )
@@ -16,9 +16,9 @@ def test_tokenize_is_what_training_uses_and_shows_what_was_cut(tiny_run):
 
     feature = get_head(loaded.tokenizer, loaded.head_config).encode([{"text": "a warm funny film"}])[0]
     assert whole[0].ids == feature.input_ids.tolist()
-    assert (whole[0].tokens[0], whole[0].tokens[-1], whole[0].cut) == ("[CLS]", "[SEP]", [])
-    assert len(cut[0].ids) == 4 and len(cut[0].mask) == 4
-    assert whole[0].tokens[1:3] + cut[0].cut == whole[0].tokens[1:-1]
+    assert (whole[0].tokens[0], whole[0].tokens[-1], whole[0].truncated) == ("[CLS]", "[SEP]", [])
+    assert len(short[0].ids) == 4 and len(short[0].mask) == 4
+    assert whole[0].tokens[1:3] + short[0].truncated == whole[0].tokens[1:-1]
 
 
 def test_tokenize_needs_no_trained_head(tiny_bert):
@@ -74,7 +74,7 @@ def test_tokenize_of_a_pair_cuts_the_longer_text(tiny_bert):
     classifier = workflow.load(str(tiny_bert), head="classify")
     result = workflow.tokenize(classifier, ["a warm funny film"], pairs=["a joy"], max_length=7)[0]
     assert result.tokens == ["[CLS]", "a", "warm", "[SEP]", "a", "joy", "[SEP]"]
-    assert result.cut == ["funny", "film"]
+    assert result.truncated == ["funny", "film"]
 
 
 def strange(folder, **changes):

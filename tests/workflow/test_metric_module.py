@@ -43,15 +43,15 @@ def script(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("family", "lesson", "features"),
+    ("family", "head_case", "features"),
     [("bert", "classify", INTS), ("bert", "tag", WORDS), ("bert", "answer", SPANS), ("t5", "text2text", TEXTS)],
 )
-def test_a_script_measures_the_answers_of_each_kind(family, lesson, features, script, tmp_path):
-    run = families.trained_run(family, lesson)[0].run.path
-    path = families.write_jsonl(tmp_path / "rows.jsonl", families.LESSONS[lesson][1](16))
-    metrics = hftool.evaluate(run, path, metric=script(features, f"share_{lesson}"), offline=True).metrics
-    assert metrics["module"]["name"].endswith(f"share_{lesson}.py") and isinstance(metrics["module"]["share"], float)
-    if lesson == "classify":
+def test_a_script_measures_the_answers_of_each_kind(family, head_case, features, script, tmp_path):
+    run = families.trained_run(family, head_case)[0].run.path
+    path = families.write_jsonl(tmp_path / "rows.jsonl", families.HEAD_CASES[head_case][1](16))
+    metrics = hftool.evaluate(run, path, metric=script(features, f"share_{head_case}"), offline=True).metrics
+    assert metrics["module"]["name"].endswith(f"share_{head_case}.py") and isinstance(metrics["module"]["share"], float)
+    if head_case == "classify":
         assert metrics["module"]["share"] == metrics["accuracy"]
 
 

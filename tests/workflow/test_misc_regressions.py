@@ -58,17 +58,17 @@ def test_the_error_is_of_the_head_that_lacks_least(tmp_path):
         workflow.finetune("t5-mini", str(path), out=tmp_path / "run", offline=True)
 
 
-@pytest.mark.parametrize(("kind", "lesson"), [("roberta", "tag"), ("roberta", "fill"), ("roberta", "answer")])
-def test_places_are_counted_in_the_text_of_the_file_behind_a_mark_too(kind, lesson, tmp_path):
-    model = workflow.load(str(families.trained_run(kind, lesson)[0].run.path))
-    text = "\ufeffann went to rome with a [MASK]" if lesson == "fill" else "\ufeffann went to rome with a hat ."
-    row = {"question": "where is the hat ?", "context": text} if lesson == "answer" else {"text": text}
+@pytest.mark.parametrize(("kind", "head_case"), [("roberta", "tag"), ("roberta", "fill"), ("roberta", "answer")])
+def test_places_are_counted_in_the_text_of_the_file_behind_a_mark_too(kind, head_case, tmp_path):
+    model = workflow.load(str(families.trained_run(kind, head_case)[0].run.path))
+    text = "\ufeffann went to rome with a [MASK]" if head_case == "fill" else "\ufeffann went to rome with a hat ."
+    row = {"question": "where is the hat ?", "context": text} if head_case == "answer" else {"text": text}
     workflow.predict(model, str(families.write_jsonl(tmp_path / "in.jsonl", [row])), out=tmp_path / "out.jsonl")
     answer = json.loads((tmp_path / "out.jsonl").read_text(encoding="utf-8"))
-    if lesson == "tag":
+    if head_case == "tag":
         assert answer["entities"] and all(text[one["start"] : one["end"]] == one["text"] for one in answer["entities"])
         assert (answer["tokens"][0], answer["entities"][0]["text"]) == ("ann", "ann")  # the mark is no word
-    elif lesson == "fill":
+    elif head_case == "fill":
         assert [text[one["start"] : one["end"]] for one in answer["masks"]] == ["[MASK]"]
         assert answer["masks"][0]["fills"] == workflow.fill(model, [text[1:]])[0]["masks"][0]["fills"]
     else:
@@ -117,9 +117,9 @@ def test_a_model_of_single_texts_is_measured_on_single_texts(tmp_path):
         workflow.evaluate(run, str(families.write_jsonl(tmp_path / "pairs.jsonl", pairs)))
 
 
-@pytest.mark.parametrize(("verb", "lesson"), [("classify", "pairs"), ("infer", "pairs"), ("infer", "answer")])
-def test_an_empty_text_beside_a_pair_has_an_empty_line(cli, verb, lesson):
-    run = families.trained_run("bert", lesson)[0].run.path
+@pytest.mark.parametrize(("verb", "head_case"), [("classify", "pairs"), ("infer", "pairs"), ("infer", "answer")])
+def test_an_empty_text_beside_a_pair_has_an_empty_line(cli, verb, head_case):
+    run = families.trained_run("bert", head_case)[0].run.path
     code, out, err = cli(verb, run, "", "--pair", "the cat is warm", "--json")
     (result,) = json.loads(out)["answers"]
     assert code == 0 and result in ({"text": "", "label": None}, {"question": "", "answer": None}), err

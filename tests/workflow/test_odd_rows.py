@@ -22,18 +22,18 @@ ROLES = {  # the columns that take a turn at being awkward
     "fill": ("text",),
     "embed": ("sentence1", "sentence2"),
 }
-LESSONS = pytest.mark.parametrize("lesson", families.LESSONS)
+HEAD_CASES = pytest.mark.parametrize("head_case", families.HEAD_CASES)
 ROWS = 1100  # one in a hundred may be rejected
 
 
-def unusual_rows(lesson):
+def unusual_rows(head_case):
     """-> 1100 good rows, then for each column a row with each blank and each strange text; and the lines of the blank ones."""
-    result = [dict(row) for row in (families.LESSONS[lesson][1]() * (ROWS // 64 + 1))[:ROWS]]
+    result = [dict(row) for row in (families.HEAD_CASES[head_case][1]() * (ROWS // 64 + 1))[:ROWS]]
     blank = []
-    for column in ROLES[lesson]:
+    for column in ROLES[head_case]:
         for text in [*BLANK, *STRANGE]:
             row = json.loads(json.dumps(result[0]))
-            if lesson == "tag":
+            if head_case == "tag":
                 row = {"tokens": [text], "tags": ["O"]} if text in BLANK else {"tokens": [text, "rome"], "tags": ["O", "B-LOC"]}
             elif column == "context" and text not in BLANK:
                 row["context"] = f"{text} {row['context']}"
@@ -45,53 +45,56 @@ def unusual_rows(lesson):
     return result, blank
 
 
-@LESSONS
-def test_unusual_rows_are_trained_on_or_rejected_and_all_answered(lesson, tmp_path):
-    rows, blank = unusual_rows(lesson)
+@HEAD_CASES
+def test_unusual_rows_are_trained_on_or_rejected_and_all_answered(head_case, tmp_path):
+    rows, blank = unusual_rows(head_case)
     path = families.write_jsonl(tmp_path / "rows.jsonl", rows)
     config = {"max_steps": 1, "batch_size": 4, "allow_leak": True, "train": str(path), "validation_share": 0.05}
     run = workflow.finetune(
-        str(families.folder(KINDS.get(lesson, "bert"))), config=config, head=families.LESSONS[lesson][0], out=tmp_path / "run"
+        str(families.folder(KINDS.get(head_case, "bert"))),
+        config=config,
+        head=families.HEAD_CASES[head_case][0],
+        out=tmp_path / "run",
     ).run
     rejected = [json.loads(line) for line in run.rejected.read_text(encoding="utf-8").splitlines()]
     assert [row["row"] for row in rejected] == blank
     assert all(row["reason"].startswith("no t") for row in rejected)
-    source = families.write_jsonl(tmp_path / "ask.jsonl", inputs_for(lesson, rows[ROWS - 2 :]))
+    source = families.write_jsonl(tmp_path / "ask.jsonl", inputs_for(head_case, rows[ROWS - 2 :]))
     assert workflow.predict(str(run.path), str(source), out=tmp_path / "out.csv") == len(rows) - ROWS + 2
     assert workflow.predict(str(run.path), str(source), out=tmp_path / "out.jsonl") == len(rows) - ROWS + 2
 
 
-def inputs_for(lesson, rows):
+def inputs_for(head_case, rows):
     """What is to be answered: with a mask where masks are filled; prompts that a small model can take."""
-    if lesson == "fill":
+    if head_case == "fill":
         return [{"text": f"{row['text']} [MASK]"} for row in rows]
-    if lesson == "generate":
+    if head_case == "generate":
         return [{"prompt": row["prompt"][:20]} for row in rows]
     return rows
 
 
-@LESSONS
-def test_unusual_texts_are_answered(lesson):
-    model = workflow.load(str(families.trained_run(KINDS.get(lesson, "bert"), lesson)[0].run.path))
-    texts = STRANGE if lesson != "generate" else [text[:20] for text in STRANGE]
-    texts = [f"{text} [MASK]" for text in texts] if lesson == "fill" else texts
-    pairs = texts[::-1] if families.ASKED[lesson][1] else None
+@HEAD_CASES
+def test_unusual_texts_are_answered(head_case):
+    model = workflow.load(str(families.trained_run(KINDS.get(head_case, "bert"), head_case)[0].run.path))
+    texts = STRANGE if head_case != "generate" else [text[:20] for text in STRANGE]
+    texts = [f"{text} [MASK]" for text in texts] if head_case == "fill" else texts
+    pairs = texts[::-1] if families.ASKED[head_case][1] else None
     answers = workflow.infer(model, texts, pairs=pairs)
     assert len(answers) == len(texts)
     whole = [text.encode("utf-8", "replace").decode() for text in (pairs or texts)]
     for text, answer in zip(whole, answers, strict=True):
-        for found in answer.get("entities", [answer] if lesson == "answer" and answer["answer"] else []):
+        for found in answer.get("entities", [answer] if head_case == "answer" and answer["answer"] else []):
             assert text[found["start"] : found["end"]] == found.get("text", found.get("answer"))
 
 
 @pytest.mark.parametrize("text", BLANK)
-@LESSONS
-def test_a_blank_text_is_no_text(lesson, text):
+@HEAD_CASES
+def test_a_blank_text_is_no_text(head_case, text):
     """As in a file; but a writer begins from nothing, and a mask alone can be filled."""
-    model = workflow.load(str(families.trained_run(KINDS.get(lesson, "bert"), lesson)[0].run.path))
+    model = workflow.load(str(families.trained_run(KINDS.get(head_case, "bert"), head_case)[0].run.path))
     texts = ["the [MASK] cat", text]
-    pairs = ["red", "red"] if families.ASKED[lesson][1] else None
-    if lesson == "generate":
+    pairs = ["red", "red"] if families.ASKED[head_case][1] else None
+    if head_case == "generate":
         assert len(workflow.infer(model, texts)) == 2
         return
     with pytest.raises(DataError, match=r"^'?(text|question|source) 2 is empty"):

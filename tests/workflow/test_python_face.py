@@ -31,7 +31,7 @@ def test_one_vector_and_one_similarity(tiny_bert):
 
 def test_one_question_with_its_context():
     model = hftool.load(families.trained_run("bert", "answer")[0].run.path)
-    questions, contexts = families.inputs_of("answer", families.LESSONS["answer"][1](2))
+    questions, contexts = families.inputs_of("answer", families.HEAD_CASES["answer"][1](2))
     assert hftool.answer(model, questions[0], contexts[0]) == hftool.answer(model, questions, contexts)[0]
 
 
@@ -109,27 +109,27 @@ def test_no_rows_are_an_error(tiny_bert):
 
 def test_tokenize_shows_the_windows_of_a_tagger_and_cuts_nothing():
     run = families.trained_run("bert", "tag")[0].run.path
-    text = families.inputs_of("tag", families.LESSONS["tag"][1](1))[0][0]
-    whole, cut = hftool.tokenize(run, text), hftool.tokenize(run, text, max_length=4)
-    assert (whole.windows, whole.cut, cut.cut) == ([], [], []) and len(cut.windows) >= 1
-    assert set(cut.tokens[1:-1]).union(*cut.windows) >= set(whole.tokens[1:-1])
+    text = families.inputs_of("tag", families.HEAD_CASES["tag"][1](1))[0][0]
+    whole, short = hftool.tokenize(run, text), hftool.tokenize(run, text, max_length=4)
+    assert (whole.windows, whole.truncated, short.truncated) == ([], [], []) and len(short.windows) >= 1
+    assert set(short.tokens[1:-1]).union(*short.windows) >= set(whole.tokens[1:-1])
 
 
 def test_tokenize_keeps_the_end_of_a_prompt_and_the_end_token_of_t5():
     gpt2, t5 = (families.folder(name) for name in ("gpt2", "t5"))
     whole = hftool.tokenize(gpt2, "the red cat is big")
     part = hftool.tokenize(gpt2, "the red cat is big", max_length=3)
-    assert part.tokens == whole.tokens[-3:] and part.cut == whole.tokens[:-3]
+    assert part.tokens == whole.tokens[-3:] and part.truncated == whole.tokens[:-3]
     assert hftool.tokenize(t5, "the red cat is big", max_length=3).tokens[-1] == "</s>"
 
 
 def test_tokenize_shows_a_question_with_its_context_in_windows():
     run = families.trained_run("bert", "answer")[0].run.path
-    [question], [context] = (texts[:1] for texts in families.inputs_of("answer", families.LESSONS["answer"][1](1)))
+    [question], [context] = (texts[:1] for texts in families.inputs_of("answer", families.HEAD_CASES["answer"][1](1)))
     whole = hftool.tokenize(run, question, pairs=context)
-    assert whole.tokens[0] == "[CLS]" and whole.tokens.count("[SEP]") == 2 and whole.cut == []
+    assert whole.tokens[0] == "[CLS]" and whole.tokens.count("[SEP]") == 2 and whole.truncated == []
     short = hftool.tokenize(run, question, pairs=context, max_length=12)
-    assert short.windows and short.cut == whole.tokens[4 : whole.tokens.index("[SEP]")]  # the question keeps a quarter
+    assert short.windows and short.truncated == whole.tokens[4 : whole.tokens.index("[SEP]")]  # the question keeps a quarter
     assert hftool.tokenize(run, question).tokens[0] == "[CLS]"  # no context: the question alone
 
 

@@ -13,13 +13,13 @@ from support import families
 FACTS = "'electra' is no family that hftool knows: its facts are taken from the model's config"
 
 
-@pytest.mark.parametrize("lesson", ["classify", "regression", "pairs", "tag", "answer", "fill", "embed"])
-def test_it_learns_by_the_same_heads(lesson):
-    result, notices = families.trained_run("electra", lesson)
+@pytest.mark.parametrize("head_case", ["classify", "regression", "pairs", "tag", "answer", "fill", "embed"])
+def test_it_learns_by_the_same_heads(head_case):
+    result, notices = families.trained_run("electra", head_case)
     measured = result.metrics["validation"]
-    assert measured["perplexity"] < 3 if lesson == "fill" else measured["loss"] < 0.05
+    assert measured["perplexity"] < 3 if head_case == "fill" else measured["loss"] < 0.05
     assert notices.count(FACTS) == 1
-    texts, pairs = families.inputs_of(lesson, families.LESSONS[lesson][1](4))
+    texts, pairs = families.inputs_of(head_case, families.HEAD_CASES[head_case][1](4))
     events = []
     assert len(workflow.infer(str(result.run.path), texts, pairs=pairs, progress=events.append)) == 4
     assert FACTS in [event.text for event in events]
@@ -29,7 +29,7 @@ def test_it_learns_by_the_same_heads(lesson):
 def test_a_head_that_it_cannot_do_is_refused(head, able, tmp_path):
     """Generating, too: transformers has a class for it, in which each token sees those that it is to predict."""
     folder = str(families.folder("electra"))
-    rows = families.write_jsonl(tmp_path / "rows.jsonl", families.LESSONS[head][1]())
+    rows = families.write_jsonl(tmp_path / "rows.jsonl", families.HEAD_CASES[head][1]())
     with pytest.raises(UsageError, match=f"family electra, which cannot do '{head}'") as caught:
         workflow.load(folder, head=head)
     assert caught.value.code == 2
@@ -108,7 +108,7 @@ def test_a_sentence_model_pools_as_it_was_trained(settings, pooling, tmp_path):
     loaded = workflow.load(folder, progress=notices.append)
     assert (loaded.head_config.head, loaded.head_config.pooling) == ("embed", pooling) and not notices
     assert np.array_equal(workflow.embed(loaded, texts), workflow.embed(folder, texts, pooling=pooling))
-    rows = families.write_jsonl(tmp_path / "rows.jsonl", families.LESSONS["embed"][1](16))
+    rows = families.write_jsonl(tmp_path / "rows.jsonl", families.HEAD_CASES["embed"][1](16))
     config = {"train": str(rows), "validation": str(rows), "allow_leak": True, "max_steps": 1}
     created = workflow.finetune(folder, config=config, head="embed", out=tmp_path / "run")
     assert workflow.load(str(created.run.path)).head_config.pooling == pooling
@@ -165,7 +165,7 @@ def test_a_sentence_model_has_the_length_limit_of_its_config(limit, expected, tm
     (created,) = workflow.vectors(loaded, ["red " * 20])
     assert created.get("cut") == (20 + 2 - 8 if expected == 8 else None)
     (tokens,) = workflow.tokenize(str(folder), ["red " * 20])  # what it reads
-    assert len(tokens.cut) == created.get("cut", 0)
+    assert len(tokens.truncated) == created.get("cut", 0)
 
 
 def test_a_model_without_keys_and_values_does_not_write(tmp_path):

@@ -112,14 +112,14 @@ class AnswerHead:
         features: list[Feature] = []
         for i, row in enumerate(rows):
             question = questions[i].ids[: self.head_config.max_length // 4 if self.head_config.max_length else None]
-            cut = len(questions[i]) - len(question)
+            truncated = len(questions[i]) - len(question)
             if not frame.runs[0] and not len(question):  # position 0 means no answer and cannot be a token of the context
                 question = np.array([self.tokenizer.pad_token_id], np.int32)
-            features += self._features(frame, question, contexts[i], row=row, at=i, cut=cut)
+            features += self._features(frame, question, contexts[i], row=row, at=i, truncated=truncated)
         return features
 
     def _features(
-        self, frame: SpecialTokenTemplate, question: np.ndarray, pieces: TokenOffsets, *, row: Row, at: int, cut: int
+        self, frame: SpecialTokenTemplate, question: np.ndarray, pieces: TokenOffsets, *, row: Row, at: int, truncated: int
     ) -> Iterator[Feature]:
         """The windows of a row, each with the question."""
         size = max(len(pieces), 1)
@@ -134,20 +134,20 @@ class AnswerHead:
         windows = cut_windows(len(pieces), size, min(OVERLAP, size // 3))
         holding = [w for w in windows if answer is not None and w.start <= answer[0] and answer[1] < w.end]
         for window in windows:
-            ids, segments = frame.around(question, pieces.ids[window.start : window.end])
+            ids, token_type_ids = frame.around(question, pieces.ids[window.start : window.end])
             target = (0, 0) if "answers" in row else None
             if answer is not None and window in holding:
                 target = (position + answer[0] - window.start, position + answer[1] - window.start)
             view = ContextWindow(context, window.start, window.end - window.start, position)
             first = window is windows[0]
-            lost = first and answer is not None and not holding
-            yield Feature(ids, at, segments, target, cut if first else 0, lost, view)
+            target_lost = first and answer is not None and not holding
+            yield Feature(ids, at, token_type_ids, target, truncated if first else 0, target_lost, view)
 
     def _shift(self, length: int, feature: Feature) -> int:
         """By how many positions padding shifts a feature in a batch of `length` positions."""
         return length - feature.length if self.tokenizer.padding_side == "left" else 0
 
-    def collate(self, features: Sequence[Feature], draw: int = 0) -> Batch:
+    def collate(self, features: Sequence[Feature], epoch_seed: int = 0) -> Batch:
         """Pad features to a batch.
 
         Returns:
@@ -180,7 +180,7 @@ class AnswerHead:
         """start_logits and end_logits (B, T) -> the scores of the context tokens of each feature."""
         parts = []
         for i, feature in enumerate(features):
-            view: ContextWindow = feature.extra
+            view: ContextWindow = feature.aux
             begins, ends = (outputs[name][i].double().numpy() for name in self.outputs)
             shift = self._shift(len(begins), feature)
             seen = slice(shift + view.position, shift + view.position + view.size)

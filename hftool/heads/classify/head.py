@@ -55,8 +55,8 @@ class ClassifyHead:
             for one in self._encoded(texts[some], None if pairs is None else pairs[some])
         )
         return [
-            Feature(np.array(ids, np.int32), i, _array(segments), row.get("label"), cut)
-            for i, (row, (ids, segments, cut)) in enumerate(zip(rows, encoded, strict=True))
+            Feature(np.array(ids, np.int32), i, _array(token_type_ids), row.get("label"), truncated)
+            for i, (row, (ids, token_type_ids, truncated)) in enumerate(zip(rows, encoded, strict=True))
         ]
 
     def _encoded(self, texts: list[str], pairs: list[str] | None) -> Iterator[tuple[list[int], list[int] | None, int]]:
@@ -68,14 +68,14 @@ class ClassifyHead:
         encoded = self.tokenizer(texts, pairs, return_attention_mask=False, verbose=False)
         types = encoded.get("token_type_ids") if pairs is not None else None
         for i, whole in enumerate(encoded["input_ids"]):
-            ids, segments, cut = whole, types[i] if types else None, short[i][1] + others[i][1]
+            ids, token_type_ids, truncated = whole, types[i] if types else None, short[i][1] + others[i][1]
             if limit and len(whole) > limit:
-                ids, segments = self._cut(texts[i], pairs[i] if pairs is not None else None)
-                cut += len(whole) - len(ids)
+                ids, token_type_ids = self._cut(texts[i], pairs[i] if pairs is not None else None)
+                truncated += len(whole) - len(ids)
                 if len(ids) > limit:
                     least = self.tokenizer.num_special_tokens_to_add(pair=pairs is not None)
                     raise UsageError(f"max_length must be over {least} for this model, not {limit}")
-            yield ids, segments, cut
+            yield ids, token_type_ids, truncated
 
     def _cut(self, text: str, pair: str | None) -> tuple[list[int], list[int] | None]:
         """Truncate a row, the longer text of a pair first.
@@ -88,7 +88,7 @@ class ClassifyHead:
         encoded = self.tokenizer(text, pair, truncation=True, max_length=limit, return_attention_mask=False)
         return encoded["input_ids"], encoded.get("token_type_ids") if pair is not None else None
 
-    def collate(self, features: Sequence[Feature], draw: int = 0) -> Batch:
+    def collate(self, features: Sequence[Feature], epoch_seed: int = 0) -> Batch:
         """Pad features to input_ids and attention_mask (B, T), token_type_ids (B, T) for pairs, and labels (B,)."""
         batch = collate_inputs(features, pad=self.tokenizer.pad_token_id, left=self.tokenizer.padding_side == "left")
         if features[0].target is not None:

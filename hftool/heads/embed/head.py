@@ -69,7 +69,7 @@ class EmbedHead:
             rows: Rows with text, and with text_pair and label where they have them.
 
         Returns:
-            A feature for each row; its `extra` is the second text (T2,) int32.
+            A feature for each row; its `aux` is the second text (T2,) int32.
 
         Raises:
             UsageError: max_length is too small for the special tokens.
@@ -78,11 +78,11 @@ class EmbedHead:
             return []
         firsts = self._ids([row["text"] for row in rows])
         if "text_pair" not in rows[0]:
-            return [Feature(ids, i, cut=cut) for i, (ids, cut) in enumerate(firsts)]
+            return [Feature(ids, i, truncated=truncated) for i, (ids, truncated) in enumerate(firsts)]
         seconds = self._ids([row["text_pair"] for row in rows])
         return [
-            Feature(ids, i, target=row.get("label"), cut=cut + more, extra=second)
-            for i, (row, (ids, cut), (second, more)) in enumerate(zip(rows, firsts, seconds, strict=True))
+            Feature(ids, i, target=row.get("label"), truncated=truncated + more, aux=second)
+            for i, (row, (ids, truncated), (second, more)) in enumerate(zip(rows, firsts, seconds, strict=True))
         ]
 
     def _ids(self, texts: list[str]) -> list[tuple[np.ndarray, int]]:
@@ -107,14 +107,14 @@ class EmbedHead:
         ids: list[list[int]] = self.tokenizer(texts, **quiet, **limits)["input_ids"]
         return ids
 
-    def collate(self, features: Sequence[Feature], draw: int = 0) -> Batch:
+    def collate(self, features: Sequence[Feature], epoch_seed: int = 0) -> Batch:
         """Pad features to input_ids and attention_mask (B, T), of pairs (2B, T), first texts before second ones.
 
         With labels (B,) where rows have them, scaled to 0 to 1 where their range is known.
         """
         texts = list(features)
-        if features[0].extra is not None:
-            texts += [Feature(feature.extra) for feature in features]
+        if features[0].aux is not None:
+            texts += [Feature(feature.aux) for feature in features]
         batch = collate_inputs(texts, pad=self.tokenizer.pad_token_id, left=False)
         if features[0].target is not None:
             low, high = self.head_config.label_range or (0.0, 1.0)
@@ -134,7 +134,7 @@ class EmbedHead:
         Of pairs (2B, T, H): the similarity, which is the cosine, and the score, which is that on the scale of the labels.
         """
         vectors = self._pooled(outputs["last_hidden_state"], outputs["attention_mask"])
-        if features[0].extra is not None:
+        if features[0].aux is not None:
             low, high = self.head_config.label_range or (0.0, 1.0)
             cosines = _cosines(vectors).tolist()
             return [{"score": low + (high - low) * cosine, "similarity": cosine} for cosine in cosines]

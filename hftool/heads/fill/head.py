@@ -87,7 +87,7 @@ class FillHead:
         features = []
         for i, ids in enumerate(token_ids(self.tokenizer, texts_to_encode)):
             window = self._window(ids, room, texts[i]) if room and len(ids) > room else ids
-            features.append(Feature(self._framed(window), i, cut=len(ids) - len(window), extra=(texts[i], spans[i])))
+            features.append(Feature(self._framed(window), i, truncated=len(ids) - len(window), aux=(texts[i], spans[i])))
         return features
 
     def _window(self, ids: np.ndarray, room: int, text: str) -> np.ndarray:
@@ -133,22 +133,22 @@ class FillHead:
         """The ids of all tokens but special ones."""
         return np.setdiff1d(np.arange(len(self.tokenizer)), self._special)
 
-    def collate(self, features: Sequence[Feature], draw: int = 0) -> Batch:
+    def collate(self, features: Sequence[Feature], epoch_seed: int = 0) -> Batch:
         """Pad features to input_ids and attention_mask (B, T); of a corpus with masked tokens and labels (B, T), else -100.
 
         Masks depend on the epoch and the tokens of the feature alone, not on batches, workers or processes.
         """
         if features[0].target is None:
             return collate_inputs(features, pad=self.tokenizer.pad_token_id, left=False)
-        pairs = [self._mask(feature.input_ids, draw) for feature in features]
+        pairs = [self._mask(feature.input_ids, epoch_seed) for feature in features]
         masked = [Feature(ids) for ids, _ in pairs]
         batch = collate_inputs(masked, pad=self.tokenizer.pad_token_id, left=False)
         batch["labels"] = pad_rows([labels for _, labels in pairs], fill=IGNORED)
         return batch
 
-    def _mask(self, ids: np.ndarray, draw: int) -> tuple[np.ndarray, np.ndarray]:
+    def _mask(self, ids: np.ndarray, epoch_seed: int) -> tuple[np.ndarray, np.ndarray]:
         """Ids (T,) -> ids with some of them masked, and labels, both (T,)."""
-        rng = np.random.default_rng([draw, zlib.crc32(ids.tobytes())])
+        rng = np.random.default_rng([epoch_seed, zlib.crc32(ids.tobytes())])
         open_ = np.flatnonzero(~np.isin(ids, self._special))
         chosen = rng.permutation(open_)[: max(1, round(PREDICTED * len(open_)))]
         fate, words = rng.random(len(chosen)), rng.choice(self._words, len(chosen))
@@ -171,7 +171,7 @@ class FillHead:
         """
         answers = []
         for logits, feature in zip(outputs["logits"], features, strict=True):
-            text, spans = feature.extra
+            text, spans = feature.aux
             positions = torch.from_numpy(np.flatnonzero(feature.input_ids == self.tokenizer.mask_token_id))
             probabilities = torch.softmax(logits[positions].double(), dim=-1)[:, self._words]
             best = probabilities.topk(min(self.top_k, probabilities.shape[1]))

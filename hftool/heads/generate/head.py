@@ -86,8 +86,8 @@ class GenerateHead:
             prompt, target = before if len(before) else self._begin(), np.concatenate([after, end])
             kept = target[: size - 1]
             context = prompt[max(0, len(prompt) + len(kept) - size) :]
-            cut = len(prompt) + len(target) - len(context) - len(kept)
-            features.append(Feature(np.concatenate([context, kept]), i, target=len(context), cut=cut))
+            truncated = len(prompt) + len(target) - len(context) - len(kept)
+            features.append(Feature(np.concatenate([context, kept]), i, target=len(context), truncated=truncated))
         return features
 
     def _prompts(self, rows: Sequence[Row]) -> list[Feature]:
@@ -102,7 +102,7 @@ class GenerateHead:
                     f"prompt {i + 1} has {len(ids)} tokens: with {new} to generate that is more than the {limit} of the model",
                     f"Shorten it to {limit - new} tokens, or set max_new_tokens lower",
                 )
-            features.append(Feature(ids if len(ids) else self._begin(), i, extra=rows[i].get("seed")))
+            features.append(Feature(ids if len(ids) else self._begin(), i, aux=rows[i].get("seed")))
         return features
 
     def _prompt_ids(self, prompts: Sequence[str | Sequence[int]]) -> Iterator[np.ndarray]:
@@ -137,7 +137,7 @@ class GenerateHead:
             raise ConfigError("the tokenizer has no end-of-text token", "Add one to it: a text could never end")
         return int(end)
 
-    def collate(self, features: Sequence[Feature], draw: int = 0) -> Batch:
+    def collate(self, features: Sequence[Feature], epoch_seed: int = 0) -> Batch:
         """Pad features to input_ids and attention_mask (B, T), and with targets labels (B, T), -100 where there is no loss.
 
         Prompts are padded on the left, so that generated tokens follow them. Labels come from lengths, not from ids: the pad

@@ -119,13 +119,13 @@ class TagHead:
         if tags is not None:
             target = np.full(len(framed), IGNORED, np.int64)
             target[read.positions] = np.asarray(tags, np.int64)[read.words]
-        return Feature(framed, row, target=target, extra=read)
+        return Feature(framed, row, target=target, aux=read)
 
     @property
     def _left(self) -> bool:
         return bool(self.tokenizer.padding_side == "left")
 
-    def collate(self, features: Sequence[Feature], draw: int = 0) -> Batch:
+    def collate(self, features: Sequence[Feature], epoch_seed: int = 0) -> Batch:
         """Pad features to input_ids and attention_mask (B, T), and with tags labels (B, T), -100 where no word begins."""
         batch = collate_inputs(features, pad=self.tokenizer.pad_token_id, left=self._left)
         if features[0].target is not None:
@@ -140,7 +140,7 @@ class TagHead:
         """Logits (B, T, C) -> the best tag of each word, with its probability."""
         logits, parts = outputs["logits"], []
         for i, feature in enumerate(features):
-            read: WordPositions = feature.extra
+            read: WordPositions = feature.aux
             shift = logits.shape[1] - feature.length if self._left else 0
             chosen = logits[i, torch.from_numpy(read.positions + shift)].double()
             probabilities, tags = torch.softmax(chosen, dim=-1).max(dim=-1)

@@ -61,11 +61,11 @@ class Text2TextHead:
             [self.head_config.prefix + row["source"] for row in rows], self.head_config.max_length, "max_length"
         )
         if "target" not in rows[0]:
-            return [Feature(ids, i, cut=cut, extra=rows[i].get("seed")) for i, (ids, cut) in enumerate(sources)]
+            return [Feature(ids, i, truncated=truncated, aux=rows[i].get("seed")) for i, (ids, truncated) in enumerate(sources)]
         targets = self._ids([row["target"] for row in rows], self.head_config.max_new_tokens, "max_new_tokens", target=True)
         return [
-            Feature(ids, i, target=labels, cut=cut + more)
-            for i, ((ids, cut), (labels, more)) in enumerate(zip(sources, targets, strict=True))
+            Feature(ids, i, target=labels, truncated=truncated + more)
+            for i, ((ids, truncated), (labels, more)) in enumerate(zip(sources, targets, strict=True))
         ]
 
     def _ids(self, texts: list[str], limit: int, name: str, *, target: bool = False) -> list[tuple[np.ndarray, int]]:
@@ -77,7 +77,7 @@ class Text2TextHead:
             given = {"text_target" if target else "text": texts[some]}
             encoded = self.tokenizer(**given, return_attention_mask=False, verbose=False)
             ids_of += [self._cut(ids, limit, name) for ids in encoded["input_ids"]]
-        return [(ids, cut + rest) for (ids, cut), (_, rest) in zip(ids_of, short, strict=True)]
+        return [(ids, truncated + rest) for (ids, truncated), (_, rest) in zip(ids_of, short, strict=True)]
 
     def _cut(self, ids: list[int], limit: int, name: str) -> tuple[np.ndarray, int]:
         """At most `limit` ids (0 is all), the last one kept, and the number of truncated ids."""
@@ -88,7 +88,7 @@ class Text2TextHead:
             return np.array([*ids[: limit - 1], ids[-1]], np.int32), len(ids) - limit
         return np.array(ids, np.int32), 0
 
-    def collate(self, features: Sequence[Feature], draw: int = 0) -> Batch:
+    def collate(self, features: Sequence[Feature], epoch_seed: int = 0) -> Batch:
         """Pad features to a batch.
 
         Returns:
