@@ -45,12 +45,12 @@ def create_workspace(folder):
     import torch
     from transformers import BertConfig, BertModel
 
-    from hftool.models import load_tokenizer, read_config
+    from hftool.models import load_tokenizer, read_model_config
     from hftool.progress import silent
     from hftool.workflow.resolve import resolve_model
 
     model_folder = resolve_model("bert-mini", head="fill", offline=True, fallback=False, progress=silent).folder
-    tokenizer = load_tokenizer(model_folder, read_config(model_folder))
+    tokenizer = load_tokenizer(model_folder, read_model_config(model_folder))
     torch.manual_seed(SEED)
     size = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
     BertModel(BertConfig(vocab_size=len(tokenizer), max_position_embeddings=64, **size)).save_pretrained(folder / "model")

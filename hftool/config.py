@@ -247,7 +247,7 @@ def _is_scalar(value: object) -> bool:
     return isinstance(value, (str, int, float))
 
 
-def read_config(path: str) -> dict[str, Any]:
+def read_settings(path: str) -> dict[str, Any]:
     """The parsed values of a YAML file. Raises InputMissing, or ConfigError that names the file and the key."""
     if not Path(path).is_file():
         raise InputMissing(f"there is no config file '{path}'")
@@ -288,7 +288,7 @@ def _read_texts(path: str) -> list[tuple[str, Any]]:
 
 
 def dump_config(config: Config) -> str:
-    """The config as YAML, which `read_config` reads back unchanged."""
+    """The config as YAML, which `read_settings` reads back unchanged."""
     import yaml
 
     values = {key: list(value) if isinstance(value, tuple) else value for key, value in dataclasses.asdict(config).items()}

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from hftool import config
-from hftool.config import Config, dump_config, make_config, parse, parse_assignments, read_config
+from hftool.config import Config, dump_config, make_config, parse, parse_assignments, read_settings
 from hftool.errors import ConfigError, InputMissing, UsageError
 
 
@@ -43,7 +43,7 @@ FULL = Config(
 
 @pytest.mark.parametrize("whole", [Config(), FULL])
 def test_dumped_config_is_read_back_unchanged(whole, tmp_path):
-    values = read_config(yaml_file(tmp_path, dump_config(whole)))
+    values = read_settings(yaml_file(tmp_path, dump_config(whole)))
     assert set(values) == set(config.KEYS)
     assert make_config(values) == whole
 
@@ -57,7 +57,7 @@ def test_defaults_are_within_their_ranges_and_help_is_a_phrase(name):
 
 def test_values_are_parsed_by_the_types_of_the_settings_not_by_yaml(tmp_path):
     text = "lr: 3e-5\nepochs: 1\nallow_leak: yes\nmax_steps: null\nlimit: none\nbatch_size: 1_6\nlabels: [no, yes, 007]\ntask: on\n"
-    values = read_config(yaml_file(tmp_path, text + "columns: {text: off, label: 1.50}\n", encoding="utf-8-sig"))
+    values = read_settings(yaml_file(tmp_path, text + "columns: {text: off, label: 1.50}\n", encoding="utf-8-sig"))
     assert values == {
         "lr": 3e-5,
         "epochs": 1.0,
@@ -95,12 +95,12 @@ def test_values_are_parsed_by_the_types_of_the_settings_not_by_yaml(tmp_path):
 )
 def test_invalid_file_is_78_with_file_and_key(text, message, tmp_path):
     path = yaml_file(tmp_path, text)
-    assert error_of(ConfigError, read_config, path) == f"{path}: {message}"
+    assert error_of(ConfigError, read_settings, path) == f"{path}: {message}"
 
 
 @pytest.mark.parametrize("text", ["", "- a", "just words", "# nothing"])
 def test_file_without_keys_is_an_error(text, tmp_path):
-    assert "must hold `key: value` lines" in error_of(ConfigError, read_config, yaml_file(tmp_path, text))
+    assert "must hold `key: value` lines" in error_of(ConfigError, read_settings, yaml_file(tmp_path, text))
 
 
 @pytest.mark.parametrize(
@@ -108,12 +108,12 @@ def test_file_without_keys_is_an_error(text, tmp_path):
 )
 def test_invalid_yaml_is_a_one_line_error(text, encoding, tmp_path):
     path = yaml_file(tmp_path, text, encoding)
-    message = error_of(ConfigError, read_config, path)
+    message = error_of(ConfigError, read_settings, path)
     assert path in message and "\n" not in message
 
 
 def test_missing_file_is_66(tmp_path):
-    assert error_of(InputMissing, read_config, str(tmp_path)) == f"there is no config file '{tmp_path}'"
+    assert error_of(InputMissing, read_settings, str(tmp_path)) == f"there is no config file '{tmp_path}'"
 
 
 def test_assignments_are_parsed_like_other_settings():
@@ -163,5 +163,5 @@ def test_prefix_keeps_its_trailing_space_in_a_round_trip(tmp_path):
     prefix = "translate English to German: "
     config = make_config({"prefix": prefix})
     (tmp_path / "config.yaml").write_text(dump_config(config), encoding="utf-8")
-    assert read_config(str(tmp_path / "config.yaml"))["prefix"] == prefix
+    assert read_settings(str(tmp_path / "config.yaml"))["prefix"] == prefix
     assert parse_assignments([f"prefix={prefix}"])["prefix"] == prefix == parse("prefix", prefix)

@@ -20,8 +20,8 @@ from hftool.models import (
     load_model,
     load_tokenizer,
     meta_model,
-    read_config,
     read_head_config,
+    read_model_config,
     save_model,
     write_head_config,
 )
@@ -187,7 +187,7 @@ def test_missing_tokenizer_is_66(folder, cli):
 def test_a_damaged_tokenizer_is_65(folder, text):
     (folder / "tokenizer.json").write_text(text)
     with pytest.raises(DataError, match=f"the tokenizer in '{folder}' is damaged"):
-        load_tokenizer(folder, read_config(folder))
+        load_tokenizer(folder, read_model_config(folder))
 
 
 def test_a_tokenizer_without_pad_and_end_is_78(folder):
@@ -249,7 +249,7 @@ def test_the_length_limit_is_the_longest_that_runs(family, limit, request):
 def test_a_real_roberta_takes_two_tokens_less_than_it_has_positions(tiny_roberta):
     from transformers import RobertaConfig
 
-    tokenizer = load_tokenizer(tiny_roberta, read_config(tiny_roberta))
+    tokenizer = load_tokenizer(tiny_roberta, read_model_config(tiny_roberta))
     assert length_limit(tokenizer, RobertaConfig(max_position_embeddings=514, pad_token_id=1)) == 512
 
 
@@ -295,7 +295,7 @@ def test_describe_counts_what_the_real_model_has(family, request):
     assert (facts["layers"], facts["hidden_size"], facts["attention_heads"]) == (2, 32, 2)
     assert facts["bytes_on_disk"] == (folder / "model.safetensors").stat().st_size
     assert facts["memory_to_train"] > facts["memory_to_infer"] > facts["bytes_in_memory"]
-    assert {p.device.type for p in meta_model(read_config(folder), AUTO).parameters()} == {"meta"}
+    assert {p.device.type for p in meta_model(read_model_config(folder), AUTO).parameters()} == {"meta"}
 
 
 MEASURE = (

@@ -14,7 +14,7 @@ from hftool.data.readers.tables import Row, replace_surrogates
 from hftool.errors import DataError, UsageError
 from hftool.storage.run_folder import whole_file
 
-BLOCK = 4096  # rows in memory
+ROWS_IN_MEMORY = 4096  # rows in memory
 OUTPUT_FORMATS = ("csv", "tsv", "jsonl", "parquet")
 ARRAY = ".npy"  # for embeddings only
 SURROGATE = re.compile("[\ud800-\udfff]")
@@ -94,14 +94,14 @@ def _write_delimited(handle: IO[str], rows: Iterable[Row], delimiter: str) -> in
     """CSV is quoted; in TSV a tab or a line end inside a cell becomes a space."""
     write_line = _tsv_line if delimiter == "\t" else _csv_line
     source = iter(rows)
-    block = list(islice(source, BLOCK))
+    block = list(islice(source, ROWS_IN_MEMORY))
     columns = list(dict.fromkeys(column for row in block for column in row))
     if block:
         handle.write(write_line([_cell(column) for column in columns]))
     count = 0
     for row in chain(block, source):
         count += 1
-        more = [column for column in row if column not in columns] if len(row) != len(columns) or count > BLOCK else []
+        more = [column for column in row if column not in columns] if len(row) != len(columns) or count > ROWS_IN_MEMORY else []
         if more:
             what = f"row {count} has the column '{more[0]}', which the first {len(block)} rows lack"
             raise DataError(what, "Write .jsonl or .parquet")
@@ -128,7 +128,7 @@ def _write_parquet(handle: IO[bytes], rows: Iterable[Row]) -> int:
     schema = pyarrow.schema([])
     count = 0
     with tempfile.TemporaryFile(dir=Path(handle.name).parent) as spill:
-        while block := list(islice(source, BLOCK)):
+        while block := list(islice(source, ROWS_IN_MEMORY)):
             count += len(block)
             table = _table(block)
             schema = _common_schema(schema, table.schema)
@@ -136,7 +136,7 @@ def _write_parquet(handle: IO[bytes], rows: Iterable[Row]) -> int:
                 stream.write_table(table)
         spill.seek(0)
         with pyarrow.parquet.ParquetWriter(handle, schema) as writer:
-            for _ in range(0, count, BLOCK):
+            for _ in range(0, count, ROWS_IN_MEMORY):
                 writer.write_table(_as_schema(pyarrow.ipc.open_stream(spill).read_all(), schema))
     return count
 

@@ -7,7 +7,7 @@ from hftool.heads.protocol import Metrics
 
 BASELINES = {"majority_baseline": ("label", "always answering"), "median_baseline": ("score", "always answering")}
 LOSS_IMPROVED = 0.99  # a loss below this share of the lowest one before still improves
-HINT = "more --epochs, or another --lr"
+TRAIN_LONGER = "more --epochs, or another --lr"
 
 
 def verdicts(measured: Mapping[str, Any], metrics: Metrics, history: Sequence[Mapping[str, float]]) -> list[str]:
@@ -27,7 +27,7 @@ def _constant(measured: Mapping[str, Any], metrics: Metrics) -> list[str]:
     shown = f"'{answer}'" if answer else "nothing"
     counts = [row["rows"] for row in measured.get("by_class", {}).values()]
     weights = "--class-weights balanced, " if counts and min(counts) * len(counts) < sum(counts) / 2 else ""
-    return [f"all {measured['rows']} validation rows are answered {shown}: try {weights}{HINT}"]
+    return [f"all {measured['rows']} validation rows are answered {shown}: try {weights}{TRAIN_LONGER}"]
 
 
 def _baseline(measured: Mapping[str, Any], metrics: Metrics) -> list[str]:
@@ -39,7 +39,7 @@ def _baseline(measured: Mapping[str, Any], metrics: Metrics) -> list[str]:
             constant = baseline[part]
             shown = f"{constant:.6g}" if isinstance(constant, float) else f"'{constant}'"
             figures = f"{name} {measured[name]:.4g}, and {what} {shown} has {baseline[name]:.4g}"
-            found.append(f"no better than a constant answer: {figures}: try {HINT}")
+            found.append(f"no better than a constant answer: {figures}: try {TRAIN_LONGER}")
     return found
 
 

@@ -24,7 +24,7 @@ CHECKED_ON_LOAD = (".safetensors", *SETTINGS)  # output depends on these; model 
 HASHES = "hashes.json"  # below $HF_HOME/hftool: path to [*stat fields, SHA-256]
 MOST_HASHES = 500  # entries of the cache; the newest are kept
 SETTLED = 10**9  # nanoseconds after a change during which another change could get the same mtime
-AGAIN = "Save it again, or fetch it again"
+SAVE_AGAIN = "Save it again, or fetch it again"
 IF_INTENDED = f"if the change is meant, remove its {SUMS}"
 SAVE = "`hftool save RUN --out DIR` writes a folder that has one"
 
@@ -83,7 +83,7 @@ def verify_checksums(folder: Path) -> dict[str, str]:
     check_links(folder)
     sums = read_checksums(folder)
     if diff := compare_folder(folder, sums, present=names_in(folder)):
-        raise DataError(f"'{folder}' is not as it was written: {diff}", AGAIN)
+        raise DataError(f"'{folder}' is not as it was written: {diff}", SAVE_AGAIN)
     return sums
 
 
@@ -104,7 +104,7 @@ def check_loaded(folder: Path, *, weights: bool = True) -> None:
     present = {name: folder / name for name in sums if (folder / name).is_file()}
     hashes = cached_hashes(list(present.values()))
     if changed := compare_hashes({name: hashes[path] for name, path in present.items()}, sums).changed:
-        raise DataError(f"'{folder}' is not as it was written: {FolderDiff(changed=changed)}", f"{AGAIN}; {IF_INTENDED}")
+        raise DataError(f"'{folder}' is not as it was written: {FolderDiff(changed=changed)}", f"{SAVE_AGAIN}; {IF_INTENDED}")
 
 
 def cached_hashes(paths: list[Path]) -> dict[Path, str]:

@@ -17,7 +17,7 @@ COUNT_FROM_PAD = (
 )
 
 
-def read_config(folder: Path, *, weights: bool = True, exported: bool = False) -> Any:
+def read_model_config(folder: Path, *, weights: bool = True, exported: bool = False) -> Any:
     """The transformers config of a folder, after all safety checks; no code of the folder is executed.
 
     `weights`: whether the folder must hold weights; `exported`: whether ONNX graphs count as weights.

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from hftool.errors import DataError, brief
-from hftool.models.config_facts import family_of, read_config
+from hftool.models.config_facts import family_of, read_model_config
 from hftool.models.quiet import quiet
 from hftool.models.stored_weights import read_stored, untie
 from hftool.models.untrusted_sizes import building_within
@@ -39,7 +39,7 @@ def describe(folder: Path, auto_class: str, *, batch_size: int, length: int) -> 
     counts 2 bytes per number: s*b*h*(34 + 5*a*s/h) per layer; fp32 needs twice that. Training adds gradients and the two
     moments of AdamW to the weights. The estimate is good to about a third.
     """
-    config = read_config(folder)
+    config = read_model_config(folder)
     model = meta_model(config, auto_class, folder)
     untie(model, read_stored(folder))
     body = model.base_model

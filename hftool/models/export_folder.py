@@ -22,7 +22,7 @@ FACTS: Schema = {  # the result of `describe` when the model was exported
         "parameters_by_part": {"type": "object", "additionalProperties": COUNT},
     },
 }
-KNOWN: tuple[str, ...] = FACTS["required"]
+REQUIRED_FACTS: tuple[str, ...] = FACTS["required"]
 GRAPH: Schema = {"type": "string", "pattern": r"\.onnx$"}
 REPORT: Schema = {  # the keys of export.json that are read
     "type": "object",
@@ -66,7 +66,7 @@ def describe_export(export: Export, *, batch_size: int, length: int) -> dict[str
         raise DataError(f"'{export.folder / EXPORT}' is damaged: it does not describe the model", "Export the model again")
     size = sum((export.folder / Path(name).name).stat().st_size for name in export.report["files"])
     return {
-        **{name: facts[name] for name in KNOWN},
+        **{name: facts[name] for name in REQUIRED_FACTS},
         "bytes_on_disk": size,
         "bytes_in_memory": size,
         "batch_size": batch_size,

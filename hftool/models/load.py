@@ -13,7 +13,7 @@ from typing import Any
 
 from hftool.errors import ConfigError, DataError, StorageError, brief
 from hftool.models.checksums import check_loaded
-from hftool.models.config_facts import auto_class_of, family_of, read_config
+from hftool.models.config_facts import auto_class_of, family_of, read_model_config
 from hftool.models.head_config import HEAD_CONFIG, HeadConfig, read_head_config, write_head_config
 from hftool.models.quiet import quiet
 from hftool.models.stored_weights import Stored, read_stored, untie
@@ -60,7 +60,7 @@ def load_model(
         DataError: A file is damaged.
         HftoolError: What `check_folder` raises.
     """
-    config = read_config(folder) if config is None else copy.deepcopy(config)
+    config = read_model_config(folder) if config is None else copy.deepcopy(config)
     check_loaded(folder)
     tokenizer = load_tokenizer(folder, config) if tokenizer is None else tokenizer
     _set_labels(config, head_config)
@@ -180,14 +180,14 @@ def save_base(loaded: Loaded, folder: Path) -> None:
 def load_base(folder: Path, weights: Path) -> Loaded:
     """Build the model that `save_base` saved, with random weights, tied as in the folder `weights`, which are loaded later.
 
-    Raises ConfigError (there is no hftool.json), and what `read_config` raises.
+    Raises ConfigError (there is no hftool.json), and what `read_model_config` raises.
     """
     import transformers
 
     head_config = read_head_config(folder)
     if head_config is None:
         raise ConfigError(f"'{folder}' has no {HEAD_CONFIG}", "The run was damaged, or made by another version of hftool")
-    config = read_config(folder, weights=False)
+    config = read_model_config(folder, weights=False)
     tokenizer = load_tokenizer(folder, config)
     with quiet(), building_within(folder):
         model = getattr(transformers, auto_class_of(head_config.head, config)).from_config(config)

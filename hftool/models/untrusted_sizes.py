@@ -17,7 +17,7 @@ from hftool.errors import DataError
 from hftool.models.safety import safetensors_header
 from hftool.storage.json_documents import Schema, each, fault_of, read_document
 
-HINT = "Restore the files of one model"
+RESTORE_FILES = "Restore the files of one model"
 LARGEST = 2**31 - 1
 MOST_LABELS = 100_000
 MOST_CHUNK = 2**16
@@ -132,7 +132,7 @@ def check_settings(folder: Path) -> None:
         if name == "config.json":
             fault = _size_fault(document, stored_size(folder))
             if fault:
-                raise DataError(f"'{path}' does not fit the weights of its folder: {fault}", HINT)
+                raise DataError(f"'{path}' does not fit the weights of its folder: {fault}", RESTORE_FILES)
 
 
 def _size_fault(config: Mapping[str, Any], stored: StoredSize | None) -> str:
@@ -190,7 +190,7 @@ def building_within(folder: Path) -> Iterator[None]:
         if total > most or len(seen) > most_tensors:
             what = f"{stored.tensors} tensors of {stored.numbers} numbers" if stored else "none"
             fault = f"the model that it describes is far larger than its weights ({what})"
-            raise DataError(f"'{folder / 'config.json'}' does not fit: {fault}", HINT) from None
+            raise DataError(f"'{folder / 'config.json'}' does not fit: {fault}", RESTORE_FILES) from None
         raise
     finally:
         for hook in hooks:

@@ -25,7 +25,7 @@ TEXTS = (
 )
 
 
-def own_rows(head: Head, rows: Iterable[Row]) -> list[Row]:
+def inference_rows(head: Head, rows: Iterable[Row]) -> list[Row]:
     """Labelled rows as inference inputs; rows of heads that generate keep their targets."""
     for schema in head.row_schemas:
         if schema.for_inference:

@@ -33,7 +33,7 @@ def writing(path: Path) -> Iterator[None]:
     _notify("written", path)
 
 
-def write(path: Path, data: bytes) -> None:
+def write_file(path: Path, data: bytes) -> None:
     """Write a file and sync it."""
     with writing(path), open(path, "wb") as handle:
         handle.write(data)

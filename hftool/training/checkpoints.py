@@ -57,7 +57,7 @@ class CheckpointManager:
         def _fill(part: Path) -> None:
             states = generators or [pack_generators()]
             document = {**state, "optimizer": _write_tensors(part, model, optimizer), PYTHON: write_generators(part, states)}
-            atomic.write(part / "state.json", json.dumps(document).encode("utf-8"))
+            atomic.write_file(part / "state.json", json.dumps(document).encode("utf-8"))
             write_manifest(part)
 
         return self._put(int(state["step"]), _fill, checkpoint_bytes(model))
@@ -75,7 +75,7 @@ class CheckpointManager:
             for name in LARGE:
                 atomic.link(target / name, part / name)
             document = {**state, "optimizer": read_state(target)["optimizer"], PYTHON: write_generators(part, generators)}
-            atomic.write(part / "state.json", json.dumps(document).encode("utf-8"))
+            atomic.write_file(part / "state.json", json.dumps(document).encode("utf-8"))
             write_manifest(part, {name: known[name] for name in LARGE})
 
         return self._put(int(state["step"]), _fill, 2**16)
@@ -231,7 +231,7 @@ class CheckpointManager:
         if which == "last" and steps:
             wanted = steps[-1]
         if which == "best" and steps:
-            verify(folders[steps[-1]])  # it names the best one
+            verify_checkpoint(folders[steps[-1]])  # it names the best one
             best = int(read_state(folders[steps[-1]]).get("best_step", 0)) or steps[-1]
             if best not in aside:
                 self.check_best(best)
@@ -240,7 +240,7 @@ class CheckpointManager:
             have = ", ".join(f"step-{step:06d}" for step in steps) or "none"
             raise ConfigError(f"'{self.folder}' has no checkpoint '{which}'; it has: {have}", "Use best, last or one of these")
         if wanted not in aside:
-            verify(folders[wanted])
+            verify_checkpoint(folders[wanted])
         return folders[wanted]
 
 
@@ -276,11 +276,11 @@ def write_manifest(folder: Path, known: Mapping[str, dict[str, Any]] | None = No
             files[path.name] = {"bytes": path.stat().st_size, "sha256": sha256(path)}
         atomic.sync_file(path)
     document = {"files": files, "released": True} if released else {"files": files}
-    atomic.write(folder / MANIFEST, json.dumps(document, indent=2).encode("utf-8"))
+    atomic.write_file(folder / MANIFEST, json.dumps(document, indent=2).encode("utf-8"))
     atomic.sync_folder(folder)
 
 
-def verify(folder: Path) -> dict[str, str]:
+def verify_checkpoint(folder: Path) -> dict[str, str]:
     """The SHA-256 of each file by name. Raises ConfigError, "damaged", unless every file is as the manifest has it."""
     if not folder.is_dir():
         raise ConfigError(f"the checkpoint '{folder}' is not there", "Use another one")
@@ -303,7 +303,7 @@ def verify(folder: Path) -> dict[str, str]:
 def _damage(folder: Path) -> str:
     """A sentence about the damage of a checkpoint; empty if it is intact."""
     try:
-        verify(folder)
+        verify_checkpoint(folder)
     except ConfigError as error:
         return error.detail
     return ""

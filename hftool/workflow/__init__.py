@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     # isort: off
     from hftool.workflow._infer import (
         answer, as_summarizer, as_translator, check_vectors, classify, embed, fill, generate, infer, respond, save_vectors,
-        similar, summarize, tag, translate, vectors, write,
+        similar, summarize, tag, text2text, translate, vectors,
     )
     # isort: on
     # fmt: on
@@ -46,7 +46,7 @@ _NAMES = {  # the names of each module, as __all__ has them
     "_finetune": "Result finetune resume",
     "_infer": (
         "answer as_summarizer as_translator check_vectors classify embed fill generate infer respond save_vectors similar"
-        " summarize tag translate vectors write"
+        " summarize tag text2text translate vectors"
     ),
     "_inspect": "Tokens info tokenize",
     "_load": "load read_lines",
@@ -66,7 +66,7 @@ __all__ = [
     "Verified", "answer", "as_summarizer", "as_translator", "check_vectors", "classify", "copy", "deploy", "doctor", "embed",
     "evaluate", "export", "fill", "finetune", "generate", "infer", "info", "load", "predict", "prefetch",
     "prepare_training", "push", "read_lines", "respond", "resume", "save", "save_vectors", "serve", "similar", "summarize",
-    "tag", "tokenize", "translate", "vectors", "verify", "write",
+    "tag", "text2text", "tokenize", "translate", "vectors", "verify",
 ]
 # fmt: on
 

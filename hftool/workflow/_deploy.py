@@ -28,7 +28,7 @@ from hftool.workflow.resolve import ModelSource, resolve_model
 
 TARGETS = ("onnx", "docker", "kubernetes")
 MOST_REPLICAS = 100
-EXAMPLES = {  # texts of the example request in README.md
+README_INPUTS = {  # texts of the example request in README.md
     "question": "Where does Amina live?",
     "context": "Amina Okafor moved to Lisbon in 2019.",
 }
@@ -149,5 +149,5 @@ def _body(loaded: Loaded) -> str:
     """The JSON body of an example request to /predict."""
     spec = input_spec(get_head(loaded.tokenizer, loaded.head_config, loaded.model.config))
     text = f"The {spec.must_contain[0]} opened the door." if spec.must_contain else "A warm, funny film."
-    texts = {name: EXAMPLES.get(name, text) for name in spec.fields}
+    texts = {name: README_INPUTS.get(name, text) for name in spec.fields}
     return json.dumps({"inputs": texts if len(texts) > 1 else next(iter(texts.values()))})

@@ -84,7 +84,7 @@ def evaluate(
     model_source = resolve_model(model, head=head, offline=offline, fallback=fallback, progress=progress)
     loaded = trained(load_resolved(model_source, head=head, device=device, progress=progress), None)
     if word is None:
-        part = own_rows(model_source, split, model, loaded.head_config, offline=offline, progress=progress)
+        part = split_of_run(model_source, split, model, loaded.head_config, offline=offline, progress=progress)
     else:
         data = _data_of(model_source, word, rows, encoding=encoding, offline=offline, progress=progress)
         loaded, part = _task_rows(data, word, split, loaded, column or {}, head, progress)
@@ -186,7 +186,7 @@ def with_label_range(part: SplitRows, loaded: Loaded) -> Loaded:
     return replace(loaded, head_config=replace(loaded.head_config, label_range=(min(labels), max(labels))))
 
 
-def own_rows(
+def split_of_run(
     model_source: ModelSource, on: str | None, model: str, head_config: HeadConfig, *, offline: bool, progress: Progress
 ) -> SplitRows:
     """A split of the data of a run, split as in training, with the labels as the head config names them."""

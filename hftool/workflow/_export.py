@@ -14,10 +14,10 @@ from hftool.heads import get_head
 from hftool.heads.model_card import NO_PROVENANCE, RunProvenance
 from hftool.heads.protocol import Head
 from hftool.models import Loaded, auto_class_of, describe
-from hftool.models.export_folder import KNOWN
+from hftool.models.export_folder import REQUIRED_FACTS
 from hftool.models.safety import check_extra, is_export
 from hftool.onnx_export import export_job as graphs
-from hftool.onnx_export.sample_texts import own_rows, pairs_as_rows, texts_as_rows
+from hftool.onnx_export.sample_texts import inference_rows, pairs_as_rows, texts_as_rows
 from hftool.progress import Progress, notice, silent
 from hftool.registry.tasks import find_task
 from hftool.storage.run_folder import check_output, whole_folder
@@ -104,14 +104,14 @@ def make_job(model_source: ModelSource, loaded: Loaded, measured: Sequence[Row])
     asked: Any = dataclasses.replace(head, **options)  # type: ignore[type-var]
     hidden = _hide if options.get("for_inference") else lambda head, rows: list(rows)
     most = COMPARED if head.sampling is None else COMPARED_GENERATED
-    rows, origin = own_rows(asked, hidden(head, measured))[:most], "the rows of its task"
+    rows, origin = inference_rows(asked, hidden(head, measured))[:most], "the rows of its task"
     if not rows:
         texts = hidden(head, texts_as_rows(head))
-        rows, origin = own_rows(asked, texts), "texts of hftool"
+        rows, origin = inference_rows(asked, texts), "texts of hftool"
     facts = describe(model_source.folder, auto_class_of(loaded.head_config.head, loaded.model.config), batch_size=1, length=1)
     return graphs.ExportJob(
         loaded,
-        facts={name: facts[name] for name in KNOWN},
+        facts={name: facts[name] for name in REQUIRED_FACTS},
         size=facts["bytes_on_disk"],
         rows=rows,
         origin=origin,
@@ -136,7 +136,7 @@ def _provenance(model_source: ModelSource) -> RunProvenance:
     if model_source.run is None:
         return NO_PROVENANCE
     return RunProvenance(
-        model_source.run.read_manifest(), model_source.run.read_metrics(), knobs.read_config(str(model_source.run.config))
+        model_source.run.read_manifest(), model_source.run.read_metrics(), knobs.read_settings(str(model_source.run.config))
     )
 
 
@@ -145,7 +145,7 @@ def _measured_rows(model_source: ModelSource, loaded: Loaded, progress: Progress
     task = find_task(loaded.head_config.task) if loaded.head_config.task else None
     try:
         if model_source.run is not None:
-            part = _evaluate.own_rows(
+            part = _evaluate.split_of_run(
                 model_source, None, str(model_source.folder), loaded.head_config, offline=True, progress=progress
             )
         elif task is not None:

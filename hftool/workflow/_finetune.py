@@ -155,7 +155,7 @@ def resume(run: Model, *, offline: bool = False, progress: Progress = silent) ->
     if not source.is_run():
         what = "is no run folder: it has no config.yaml and manifest.json" if source.path.is_dir() else "is not there"
         raise InputMissing(f"'{run}' {what}", "Start it: hftool finetune MODEL TASK --out RUN")
-    settings = knobs.make_config(knobs.read_config(str(source.config)))
+    settings = knobs.make_config(knobs.read_settings(str(source.config)))
     return finetune(config=settings, out=run, resume=True, offline=offline, progress=progress)
 
 
@@ -166,7 +166,7 @@ def _is_incomplete(run: Run) -> bool:
 
 
 def _resume(run: Run, settings: Config, rows: Table | None, team: ProcessGroup, *, offline: bool, progress: Progress) -> Result:
-    recorded, run_manifest = knobs.make_config(knobs.read_config(str(run.config))), run.read_manifest()
+    recorded, run_manifest = knobs.make_config(knobs.read_settings(str(run.config))), run.read_manifest()
     check_recorded(run_manifest, recorded, run.path)
     recorded = relocate(recorded, settings, run_manifest, run.path, progress)
     settings = relocate(settings, recorded, run_manifest, run.path, silent)

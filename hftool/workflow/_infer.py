@@ -181,7 +181,7 @@ def translate(
 
 
 @one_or_many
-def write(model: Model | Loaded, texts: Sequence[str], *, sampling: Sampling = None, **options: Any) -> list[Answer]:
+def text2text(model: Model | Loaded, texts: Sequence[str], *, sampling: Sampling = None, **options: Any) -> list[Answer]:
     """Generate the target of each text with a text-to-text model, with no prefix but its own: {"text", "finish"}."""
     return respond(model, "text2text", texts, options=_options(sampling, options))
 

@@ -12,7 +12,7 @@ from hftool.heads import get_head, head_class
 from hftool.heads.classify.head import ClassifyHead
 from hftool.heads.protocol import Feature
 from hftool.models.checksums import check_loaded
-from hftool.models.config_facts import auto_class_of, family_of, read_config
+from hftool.models.config_facts import auto_class_of, family_of, read_model_config
 from hftool.models.describe import describe
 from hftool.models.export_folder import describe_export, read_export
 from hftool.models.head_config import HeadConfig, read_head_config
@@ -97,7 +97,7 @@ def tokenize(
 def _tokenizer_of(model: Model, *, offline: bool, fallback: bool, progress: Progress) -> tuple[Any, HeadConfig]:
     """The tokenizer of a model folder, and its head config: its own, or that of the head that it would be loaded with."""
     model_source = resolve_model(model_name(model), head=None, offline=offline, fallback=fallback, progress=progress)
-    config = read_config(model_source.folder, exported=True)
+    config = read_model_config(model_source.folder, exported=True)
     check_loaded(model_source.folder, weights=False)
     tokenizer = load_tokenizer(model_source.folder, config)
     notify_tokenizer(tokenizer, model_source, progress)
@@ -187,7 +187,7 @@ def info(
     model = model_name(model)
     model_source = resolve_model(model, head=None, offline=offline, fallback=fallback, progress=progress)
     head_config = read_head_config(model_source.folder)
-    config = read_config(model_source.folder, exported=True)
+    config = read_model_config(model_source.folder, exported=True)
     check_loaded(model_source.folder, weights=False)
     head = head_config.head if head_config else default_head(model_source, config)
     if is_export(model_source.folder):

@@ -16,7 +16,7 @@ from hftool.inference.generation import OnToken
 from hftool.inference.predictor import Engine, Predictor
 from hftool.machine import choose_device, choose_precision
 from hftool.models.checksums import check_loaded
-from hftool.models.config_facts import auto_class_of, family_of, natural_head_of, read_config
+from hftool.models.config_facts import auto_class_of, family_of, natural_head_of, read_model_config
 from hftool.models.export_folder import read_export
 from hftool.models.head_config import HEAD_CONFIG, HeadConfig, read_head_config
 from hftool.models.load import Loaded, load_model
@@ -92,7 +92,7 @@ def load_resolved(
 
 
 def _load_resolved(model_source: ModelSource, *, head: str | None, device: str, progress: Progress) -> Loaded:
-    config = read_config(model_source.folder, exported=True)
+    config = read_model_config(model_source.folder, exported=True)
     if is_export(model_source.folder):
         return _load_export(model_source, config, head=head, device=device)
     family = known_family(config, progress)

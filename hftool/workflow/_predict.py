@@ -90,7 +90,7 @@ def _written(rows: Iterator[Row], out: str | Path | None, handle: Any, *, in_mem
 
 
 @dataclass(frozen=True)
-class _Opened:
+class _OpenSource:
     """The first records of some rows, the columns, the remaining records, and the rows that cannot be read."""
 
     sample: list[Record]
@@ -99,13 +99,13 @@ class _Opened:
     rejected: list[Rejected]
 
 
-def _memory(table: Table) -> _Opened:
-    return _Opened(records(table), table.columns, iter(()), [])
+def _memory(table: Table) -> _OpenSource:
+    return _OpenSource(records(table), table.columns, iter(()), [])
 
 
 def _answers(
     loaded: Loaded,
-    opened: _Opened,
+    opened: _OpenSource,
     path: str,
     given: Mapping[str, str],
     options: Mapping[str, Any],
@@ -140,7 +140,7 @@ def _fitting(loaded: Loaded, out: str | Path | None) -> Loaded:
     return loaded
 
 
-def _opened(source: str, encoding: str | None, *, is_text: bool, progress: Progress) -> _Opened:
+def _opened(source: str, encoding: str | None, *, is_text: bool, progress: Progress) -> _OpenSource:
     """The first records of a file, its columns, and the remaining records.
 
     is_text: accept lines as text, whatever they look like. Raises what `stream` raises, DataError.
@@ -155,7 +155,7 @@ def _opened(source: str, encoding: str | None, *, is_text: bool, progress: Progr
         check_running_text((record.row["text"] for record in sample), source)
     for note in notes:
         notice(progress, note)
-    return _Opened(sample, names or tuple(sample[0].row), records, rejected)
+    return _OpenSource(sample, names or tuple(sample[0].row), records, rejected)
 
 
 def _one_by_one(predictor: Predictor, rows: Sequence[Row], refused: dict[int, str]) -> list[Answer]:

@@ -16,8 +16,7 @@ from hftool.storage.checksums import compare_folder, sha256
 from hftool.storage.json_documents import check_plain
 from hftool.storage.run_folder import Run, check_output, whole_folder
 from hftool.training.adapters import add_adapters, merge_adapters
-from hftool.training.checkpoints import CheckpointManager, load_weights
-from hftool.training.checkpoints import verify as verify_checkpoint
+from hftool.training.checkpoints import CheckpointManager, load_weights, verify_checkpoint
 from hftool.workflow.arguments import Model, model_name
 
 
@@ -71,7 +70,7 @@ def save(run: Model, out: str | Path, *, checkpoint: str = "best") -> Path:
     weights = CheckpointManager(source.checkpoints).find(checkpoint)
     _check_base(source)
     loaded = load_base(source.base, weights)
-    settings = knobs.make_config(knobs.read_config(str(source.config)))
+    settings = knobs.make_config(knobs.read_settings(str(source.config)))
     adapted = add_adapters(loaded.model, settings.lora) if settings.lora else None
     load_weights(weights, loaded.model)
     if adapted is not None:

@@ -31,7 +31,7 @@ from hftool.workflow.resolve import ModelSource, check_model_name, resolve_model
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 WEIGHTS = (".safetensors", ".onnx", ".onnx.data", ".onnx_data")
-EXAMPLES = {
+EXAMPLE_INPUTS = {
     "text": "A warm, funny film.",
     "text_pair": "I liked it.",
     "question": "Where does Ann live?",
@@ -190,7 +190,7 @@ def _doors(
 
 def _example(head: Head) -> Any:
     spec = input_spec(head)
-    texts = {name: EXAMPLES.get(name, EXAMPLES["text"]) for name in spec.fields}
+    texts = {name: EXAMPLE_INPUTS.get(name, EXAMPLE_INPUTS["text"]) for name in spec.fields}
     if spec.must_contain:
         texts = dict.fromkeys(texts, f"The capital of France is {spec.must_contain[0]}.")
     return texts if len(texts) > 1 else next(iter(texts.values()))

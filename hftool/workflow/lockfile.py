@@ -23,7 +23,7 @@ VERSION = 1
 SHARED = ("README.md", ".huggingface.yaml")  # the files of a data set that define its parts
 KINDS = ("model", "dataset")
 Value = TypeVar("Value")
-AGAIN = "If the change is meant: hftool prefetch MODEL TASK --lock"
+LOCK_AGAIN = "If the change is meant: hftool prefetch MODEL TASK --lock"
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Lock:
             raise Refused(f"the {kind} '{repo}' is not in '{self.path}'", f"Add it: hftool prefetch {repo} --lock")
         if revision not in ("", entry.revision, entry.requested):
             what = f"'{repo}' is locked at {entry.revision[:12]} ('{entry.requested}'), and '{revision}' is asked for"
-            raise Refused(f"{what} ('{self.path}')", AGAIN)
+            raise Refused(f"{what} ('{self.path}')", LOCK_AGAIN)
         return entry.revision
 
     def is_whole(self, repo: str, folder: Path, *, kind: str, part: str = "") -> bool:
@@ -62,15 +62,15 @@ class Lock:
         # `datasets` reads every file it knows, more than hftool fetches; transformers only what `is_read` names
         present = _of_part(_present(folder, kind, every_file=kind == "dataset"), part)
         if not any(name.startswith(f"{part}/") for name in known) if part else not known:
-            raise Refused(f"'{self.path}' has no files of '{repo}'" + (f" in '{part}'" if part else ""), AGAIN)
+            raise Refused(f"'{self.path}' has no files of '{repo}'" + (f" in '{part}'" if part else ""), LOCK_AGAIN)
         diff = compare_folder(folder, known, present=present)
         for name in diff.missing:
-            raise Refused(f"'{name}' of '{repo}' is locked but missing ('{folder}')", AGAIN)
+            raise Refused(f"'{name}' of '{repo}' is locked but missing ('{folder}')", LOCK_AGAIN)
         for name in diff.added:
-            raise Refused(f"'{folder / name}' is not in '{self.path}'", f"Remove it. {AGAIN}")
+            raise Refused(f"'{folder / name}' is not in '{self.path}'", f"Remove it. {LOCK_AGAIN}")
         for name, found in diff.changed.items():
             what = f"'{folder / name}' has the SHA-256 {found[:16]}..., and '{self.path}' says {known[name][:16]}..."
-            raise Refused(what, f"Remove it, and it is fetched again. {AGAIN}")
+            raise Refused(what, f"Remove it, and it is fetched again. {LOCK_AGAIN}")
 
     def extended(self, repo: str, requested: str, found: Snapshot, *, kind: str, part: str = "") -> "Lock":
         """The lock with a repository as it was found, replacing any other revision of it."""

@@ -26,7 +26,7 @@ from hftool.heads.long_texts import groups, shorten
 from hftool.heads.protocol import Feature
 from hftool.machine import choose_device, choose_precision, own_device, share_devices
 from hftool.models.class_rows import keep_classes
-from hftool.models.config_facts import auto_class_of, family_of, read_config
+from hftool.models.config_facts import auto_class_of, family_of, read_model_config
 from hftool.models.head_config import HeadConfig, package_versions
 from hftool.models.load import Loaded, load_model
 from hftool.models.positions import length_limit
@@ -48,7 +48,7 @@ from hftool.workflow.resume_checks import absolute_path, relocate
 from hftool.workflow.targets import UNEVEN_METRICS, fit_head, is_uneven, scale_of, with_metric
 
 OF_HEADS = ("class_weights", "labels", "max_new_tokens", "prefix")  # knobs that some heads alone have
-BLOCK = 128  # tokens of a block of running text: a laptop trains on batches of 32
+TEXT_BLOCK = 128  # tokens of a block of running text: a laptop trains on batches of 32
 MOST_NEW_TOKENS = 512  # tokens of a target, unless the config says more
 LEAST_MAX_LENGTH = 128  # tokens: texts in inference may be longer than those of training
 
@@ -140,7 +140,7 @@ def find(settings: Config, rows: Table | None = None, *, offline: bool, fallback
     if chosen is None and known is not None:
         chosen = infer_head(data, settings.columns, family_of_row(known))
     model_source = resolve_model(model, head=chosen, offline=offline, fallback=fallback, progress=progress)
-    model_config = read_config(model_source.folder)
+    model_config = read_model_config(model_source.folder)
     family = known_family(model_config, progress)
     if chosen is None:
         chosen = head_of_task(data.row, family, model) if data.row else infer_head(data, settings.columns, family)
@@ -167,7 +167,7 @@ def find_rows_again(run: Run, *, offline: bool, progress: Progress) -> tuple[Con
 
     A changed data file is a notice. Raises what `resolve_task` raises.
     """
-    settings, known = knobs.make_config(knobs.read_config(str(run.config))), run.read_manifest()
+    settings, known = knobs.make_config(knobs.read_settings(str(run.config))), run.read_manifest()
     settings = relocate(settings, settings, known, run.path, progress)
     stand_in = StandIn.parse(known.get("stand_in", {}).get("data", ""))
     task = stand_in.used if stand_in else settings.task
@@ -225,7 +225,7 @@ def prepare(found: ResolvedInputs, splits: Splits, progress: Progress = silent) 
     if head_spec(found.head).embeds and settings.max_length is None:
         limit = min(limit, length_of(model_source.folder) or limit)
     plain = set(splits.columns) == {"text"}  # running text is packed into blocks
-    length = min(settings.max_length or (BLOCK if plain else limit), limit)
+    length = min(settings.max_length or (TEXT_BLOCK if plain else limit), limit)
     most = _most_tokens(tokenizer, splits, settings.max_new_tokens, limit)
     head_config = dataclasses.replace(_new_head_config(found, splits, family), max_length=length, max_new_tokens=most)
     head_config = with_metric(head_config, get_head(tokenizer, head_config, model_config).metrics(), settings.metric)

@@ -166,9 +166,9 @@ def test_flag_wins_over_set_and_set_over_the_file(cli, tiny_bert, film_files):
     code, out, err = cli("finetune", tiny_bert, "--train", "train.tsv", "--validation", "dev.tsv", "--max-steps", "2", *words)
     assert code == 0, err
     assert [line.split()[0] for line in out.splitlines()] == ["run", "validation", "time", "verdict", "next"]
-    from hftool.config import read_config
+    from hftool.config import read_settings
 
-    result = read_config("r/config.yaml")
+    result = read_settings("r/config.yaml")
     assert (result["seed"], result["lr"], result["clip"]) == (3, 2e-3, 2.0)
     assert result["columns"] == {"text": "sentence", "label": "label"}
 

@@ -349,7 +349,7 @@ def test_block_size_does_not_change_the_best_spans(monkeypatch):
     context = Text("x" * 300, np.arange(300), np.arange(1, 301))
     parts = [SpanScores(context, a, rng.normal(size=150), rng.normal(size=150), 0.0) for a in (0, 100, 150)]
     whole = best_spans(parts)
-    monkeypatch.setattr("hftool.heads.answer.head.BLOCK", 7)
+    monkeypatch.setattr("hftool.heads.answer.head.SPANS_AT_ONCE", 7)
     pieces = best_spans(parts)
     assert pieces[0] == whole[0] and pieces[1] == pytest.approx(whole[1])
 

@@ -5,14 +5,14 @@ import torch
 from hftool.errors import UsageError
 from hftool.heads import get_head, head_class
 from hftool.heads.classify.head import ClassifyHead, balanced_weights
-from hftool.models import HeadConfig, load_tokenizer, read_config
+from hftool.models import HeadConfig, load_tokenizer, read_model_config
 
 HEAD_CONFIG = HeadConfig(head="classify", labels=("bad", "good", "odd"), max_length=16)
 
 
 @pytest.fixture(scope="module")
 def tokenizer(tiny_bert):
-    return load_tokenizer(tiny_bert, read_config(tiny_bert))
+    return load_tokenizer(tiny_bert, read_model_config(tiny_bert))
 
 
 @pytest.fixture

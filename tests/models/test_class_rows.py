@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from hftool import workflow
-from hftool.models import HeadConfig, auto_class_of, keep_classes, load_model, read_config, save_model
+from hftool.models import HeadConfig, auto_class_of, keep_classes, load_model, read_model_config, save_model
 from hftool.models.class_rows import Classes, match
 from support import families
 
@@ -31,7 +31,7 @@ def trained(kind, head, folder, labels=OLD, **head_config):
 
 
 def load(folder, head, labels, *, keep=True, in_order=False, **head_config):
-    config = read_config(folder)
+    config = read_model_config(folder)
     created = HeadConfig(
         head=head,
         labels=tuple(labels),

@@ -16,8 +16,8 @@ from hftool.models import (
     describe,
     load_model,
     meta_model,
-    read_config,
     read_head_config,
+    read_model_config,
     sentence_settings,
     write_head_config,
 )
@@ -293,7 +293,7 @@ def test_other_architectures_pass_the_size_check(name, tmp_path):
     config = OTHERS[name]()
     torch.manual_seed(0)
     transformers.AutoModel.from_config(config).save_pretrained(tmp_path)
-    loaded_config = read_config(tmp_path)
+    loaded_config = read_model_config(tmp_path)
     assert loaded_config.model_type == config.model_type
     for auto_class in ("AutoModel", "AutoModelForSequenceClassification"):
         assert meta_model(loaded_config, auto_class, tmp_path) is not None

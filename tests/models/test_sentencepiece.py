@@ -9,7 +9,7 @@ from tokenizers import Tokenizer
 
 from hftool import workflow
 from hftool.errors import ConfigError, DataError
-from hftool.models import load_tokenizer, read_config
+from hftool.models import load_tokenizer, read_model_config
 from hftool.models.tokenizer import PROBES
 from support import families
 
@@ -82,7 +82,7 @@ def test_saved_folder_has_a_tokenizer_json_with_the_same_ids(tmp_path):
 
 
 def read_config_of(folder):
-    return read_config(folder, weights=False)
+    return read_model_config(folder, weights=False)
 
 
 @pytest.mark.parametrize(

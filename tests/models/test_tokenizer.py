@@ -10,7 +10,7 @@ from hftool import workflow
 from hftool.data.readers.tables import Row
 from hftool.errors import ConfigError
 from hftool.heads import get_head
-from hftool.models import HeadConfig, load_tokenizer, read_config
+from hftool.models import HeadConfig, load_tokenizer, read_model_config
 from hftool.models.tokenizer import save_tokenizer
 from hftool.registry.families import FAMILIES
 from support import families
@@ -29,7 +29,7 @@ def file_ids(folder, *texts, **options):
 
 def unusual_folder(name, tmp_path):
     folder = odd_folder(name, tmp_path / "model")
-    return folder, read_config(folder)
+    return folder, read_model_config(folder)
 
 
 def features(head, tokenizer, config, rows):
@@ -94,7 +94,7 @@ def test_saved_tokenizer_is_equal_here_and_in_transformers(name, tmp_path):
 
 @pytest.mark.parametrize("kind", families.KINDS)
 def test_tokenizer_built_by_its_class_keeps_the_class(kind, tmp_path):
-    config = read_config(families.folder(kind))
+    config = read_model_config(families.folder(kind))
     config.save_pretrained(tmp_path)
     tokenizer = load_tokenizer(families.folder(kind), config)
     save_tokenizer(tokenizer, tmp_path)
@@ -111,7 +111,7 @@ def copied(kind, tmp_path, **files):
         values = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         edit(values)
         path.write_text(json.dumps(values), encoding="utf-8")
-    return folder, read_config(folder)
+    return folder, read_model_config(folder)
 
 
 def added_token(token, **extra):

@@ -7,7 +7,7 @@ import pytest
 import transformers
 
 from hftool import workflow
-from hftool.models import load_tokenizer, read_config
+from hftool.models import load_tokenizer, read_model_config
 from hftool.models.tokenizer import save_tokenizer, tokenizer_notes
 from support import families
 
@@ -83,7 +83,7 @@ def test_gpt2_has_no_mask_token(tmp_path):
 def test_fill_is_trained_and_answers_from_such_a_folder(tmp_path):
     folder = tmp_path / "model"
     shutil.copytree(families.folder("roberta"), folder)
-    config = read_config(folder)
+    config = read_model_config(folder)
     byte_pairs(folder)
     config.save_pretrained(folder)
     (folder / "tokenizer.json").unlink()
@@ -147,7 +147,7 @@ def test_vocabulary_with_capitals_keeps_case_by_default(words, kind, settings, t
 def test_case_decision_is_reported_and_saved(tmp_path, cli):
     folder = tmp_path / "model"
     shutil.copytree(families.folder("bert"), folder)
-    config = read_config(folder)
+    config = read_model_config(folder)
     word_pieces(folder, CASED, settings={"model_max_length": 64})
     config.vocab_size = len({*SPECIAL, *CASED, *LETTERS})
     families._bert([None] * config.vocab_size).save_pretrained(folder)
@@ -174,11 +174,13 @@ def test_contradiction_of_config_and_tokenizer_json_is_reported(notes, lower_cas
         if name == "tokenizer":
             values["normalizer"]["lowercase"] = lower_cases
         (folder / f"{name}.json").write_text(json.dumps({**values, **change}))
-    tokenizer = load_tokenizer(folder, read_config(folder))
+    tokenizer = load_tokenizer(folder, read_model_config(folder))
     assert (tokenizer("THE")["input_ids"] == tokenizer("the")["input_ids"]) == lower_cases
     [note] = tokenizer_notes(tokenizer, folder)
     assert "says do_lower_case" in note and "tokenizer.json decides" in note
     assert (
-        tokenizer_notes(load_tokenizer(families.folder("bert"), read_config(families.folder("bert"))), families.folder("bert"))
+        tokenizer_notes(
+            load_tokenizer(families.folder("bert"), read_model_config(families.folder("bert"))), families.folder("bert")
+        )
         == ()
     )

@@ -12,7 +12,7 @@ from hftool.inference.predictor import Predictor
 from hftool.models import HeadConfig
 from hftool.onnx_export import export_job, parity
 from hftool.onnx_export.parity import Pair
-from hftool.onnx_export.sample_texts import TEXTS, own_rows, pairs_as_rows, texts_as_rows
+from hftool.onnx_export.sample_texts import TEXTS, inference_rows, pairs_as_rows, texts_as_rows
 from support.exports import random_head
 
 make_job = importlib.import_module("hftool.workflow._export").make_job
@@ -149,6 +149,6 @@ def test_every_head_gets_texts_it_can_take(kind, head):
 def test_pairs_are_compared_where_the_head_takes_them():
     pair, job = pair_of("bert", "classify")
     assert len(job.pairs) == len(TEXTS) and all(row["text_pair"] != row["text"] for row in job.pairs)
-    assert own_rows(pair.head, [{"text": "a", "label": 1}]) == [{"text": "a"}]
+    assert inference_rows(pair.head, [{"text": "a", "label": 1}]) == [{"text": "a"}]
     assert texts_as_rows(pair.head, ["a b"]) == [{"text": "a b"}]
     assert pairs_as_rows(pair_of("bert", "tag")[0].head) == []

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from hftool.errors import DataError
-from hftool.models import HeadConfig, auto_class_of, load_model, read_config
+from hftool.models import HeadConfig, auto_class_of, load_model, read_model_config
 from hftool.server.batching.batcher import RowFailed
 from hftool.server.prometheus import Stats
 from hftool.workflow._infer import natural_options
@@ -33,7 +33,7 @@ def loaded(head):
     folder = families.folder(kind)
     head_config = HeadConfig(head=head, **known)
     torch.manual_seed(0)
-    return load_model(folder, auto_class_of(head, read_config(folder)), head_config=head_config, new_head=True), roles
+    return load_model(folder, auto_class_of(head, read_model_config(folder)), head_config=head_config, new_head=True), roles
 
 
 def texts(count, mask=""):

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from hftool.server.protocols.http_errors import HttpError, as_response
-from hftool.server.protocols.requests import MAX_DEPTH, check_media, read_json
+from hftool.server.protocols.requests import MAX_DEPTH, check_media, parse_json_body
 
 NESTED = b'{"a":' + b"[" * (MAX_DEPTH - 1) + b"]" * (MAX_DEPTH - 1) + b"}"
 
@@ -21,11 +21,11 @@ NESTED = b'{"a":' + b"[" * (MAX_DEPTH - 1) + b"]" * (MAX_DEPTH - 1) + b"}"
     ],
 )
 def test_json_is_read(body, result):
-    assert read_json(body) == result
+    assert parse_json_body(body) == result
 
 
 def test_deepest_allowed_nesting_is_read():
-    assert read_json(NESTED)
+    assert parse_json_body(NESTED)
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_deepest_allowed_nesting_is_read():
 )
 def test_malformed_json_is_refused(body, status, message):
     with pytest.raises(HttpError) as caught:
-        read_json(body)
+        parse_json_body(body)
     assert caught.value.status == status
     assert message in caught.value.message
 
@@ -100,5 +100,5 @@ def test_many_keys_are_parsed_in_linear_time(more):
     body = b"{" + b",".join(b'"%d": 1' % i for i in range(120_000)) + more + b"}"
     began = time.perf_counter()
     with pytest.raises(HttpError):
-        read_json(body)
+        parse_json_body(body)
     assert time.perf_counter() - began < 2

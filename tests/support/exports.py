@@ -13,12 +13,12 @@ def random_head(kind, head):
     """A tiny model of the family with a head of random weights that counts as trained, and the place where its body lies."""
     import torch
 
-    from hftool.models import HeadConfig, auto_class_of, length_limit, load_model, read_config
+    from hftool.models import HeadConfig, auto_class_of, length_limit, load_model, read_model_config
     from hftool.workflow.resolve import ModelSource
     from support import families
 
     folder = families.folder(kind)
-    config = read_config(folder)
+    config = read_model_config(folder)
     labels = ("a", "b", "c") if head in ("classify", "tag") else ()
     torch.manual_seed(0)
     result = load_model(

@@ -87,12 +87,12 @@ MODELS = {  # name -> family, card, answer
 
 def served(name):
     from hftool.heads import get_head
-    from hftool.models import HeadConfig, load_tokenizer, read_config
+    from hftool.models import HeadConfig, load_tokenizer, read_model_config
     from hftool.server.protocols.served_model import ServedModel
 
     kind, head_config, answer = MODELS[name]
     folder = families.folder(kind)
-    config = read_config(folder)
+    config = read_model_config(folder)
     tokenizer = load_tokenizer(folder, config)
     head = get_head(tokenizer, HeadConfig(**head_config), config)
     batcher = Made(answer)

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from hftool import workflow
-from hftool.models import HeadConfig, auto_class_of, load_model, read_config
+from hftool.models import HeadConfig, auto_class_of, load_model, read_model_config
 from hftool.training.adapters import add_adapters, merge_adapters
 from support import families
 
@@ -30,7 +30,7 @@ def adapted(folder, seed):
     """A classifier with a new head and adapters, both drawn from the seed, after five steps."""
     torch.manual_seed(seed)
     head_config = HeadConfig(head="classify", labels=("good", "bad"), max_length=64)
-    loaded = load_model(folder, auto_class_of("classify", read_config(folder)), head_config=head_config, new_head=True)
+    loaded = load_model(folder, auto_class_of("classify", read_model_config(folder)), head_config=head_config, new_head=True)
     handle = add_adapters(loaded.model, 4)
     before = {name: parameter.detach().clone() for name, parameter in loaded.model.named_parameters()}
     optimizer = torch.optim.AdamW([p for p in loaded.model.parameters() if p.requires_grad], lr=2e-5, weight_decay=0)

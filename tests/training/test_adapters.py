@@ -8,7 +8,7 @@ from safetensors import safe_open
 
 from conftest import one_line
 from hftool import workflow
-from hftool.models import HeadConfig, auto_class_of, load_model, read_config
+from hftool.models import HeadConfig, auto_class_of, load_model, read_model_config
 from hftool.registry.families import FAMILIES
 from hftool.training.adapters import add_adapters, learning_share, merge_adapters
 from support import families
@@ -25,7 +25,7 @@ def seeded():
 def load(kind, head):
     head_config = HeadConfig(head=head, labels=LABELS.get(head, ()), max_length=64)
     folder = families.folder(kind)
-    return load_model(folder, auto_class_of(head, read_config(folder)), head_config=head_config, new_head=True).model
+    return load_model(folder, auto_class_of(head, read_model_config(folder)), head_config=head_config, new_head=True).model
 
 
 def outputs_of(model):

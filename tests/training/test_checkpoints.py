@@ -19,7 +19,7 @@ from hftool.training.checkpoints import (
     CheckpointManager,
     load_weights,
     read_state,
-    verify,
+    verify_checkpoint,
 )
 from hftool.training.optimizer import make_optimizer, unpack_optimizer
 from hftool.training.random_state import load_generators
@@ -81,7 +81,7 @@ def test_nothing_in_a_checkpoint_is_a_pickle(saved):
 
     for path in saved.glob("*.safetensors"):
         check_safetensors(path)
-    verify(saved)
+    verify_checkpoint(saved)
 
 
 @pytest.mark.parametrize("name", [*FILES, MANIFEST])
@@ -92,10 +92,10 @@ def test_one_flipped_bit_is_found_in_every_file(saved, name):
         broken[location] ^= 1
         (saved / name).write_bytes(broken)
         with pytest.raises(ConfigError, match="is damaged") as caught:
-            verify(saved)
+            verify_checkpoint(saved)
         assert caught.value.code == 78 and str(saved) in str(caught.value) and "Use another one" in str(caught.value)
     (saved / name).write_bytes(whole)
-    verify(saved)
+    verify_checkpoint(saved)
 
 
 @pytest.mark.parametrize("name", [*FILES, MANIFEST])
@@ -104,14 +104,14 @@ def test_a_short_or_missing_file_is_found(saved, name, left):
     data = (saved / name).read_bytes()
     (saved / name).unlink() if left is None else (saved / name).write_bytes(data[: int(left * len(data))])
     with pytest.raises(ConfigError, match="is damaged"):
-        verify(saved)
+        verify_checkpoint(saved)
 
 
 @pytest.mark.parametrize("text", ["{}", "[]", '{"files": {}}', '{"files": []}', '{"files": {"model.safetensors": 3}}'])
 def test_a_manifest_that_promises_less_than_a_checkpoint_is_no_manifest(saved, text):
     (saved / MANIFEST).write_text(text)
     with pytest.raises(ConfigError, match="is damaged"):
-        verify(saved)
+        verify_checkpoint(saved)
 
 
 def test_the_newest_and_the_best_stay_and_leftovers_go(store):
@@ -164,7 +164,7 @@ def test_killed_at_any_point_of_saving_a_step_again_it_is_still_there(tmp_path, 
         again = functools.partial(store.save, net, optimizer, {"step": 1, "best_step": 1})
         going = killed_at(monkeypatch, number, again)
         assert store.newest(print) == store.path(1), number
-        verify(store.path(1))
+        verify_checkpoint(store.path(1))
         found.add(read_state(store.path(1))["best_step"])
         store.rotate()
         assert [p.name for p in store.folder.iterdir()] == ["step-000001"]
@@ -283,7 +283,7 @@ def test_a_full_disk_is_74_and_the_older_checkpoint_is_whole(tmp_path, room):
         assert "could not be written" in str(caught.value) and "No space left on device" in str(caught.value)
         assert re.search(r"\(\d+ bytes needed, \d+ free\); older ones are whole", str(caught.value))
         assert [p.name for p in store.folder.iterdir() if p.name.startswith(".tmp")] == []
-        verify(store.find("last"))
+        verify_checkpoint(store.find("last"))
     finally:
         subprocess.run(["umount", small], check=True)
 

@@ -8,7 +8,7 @@ import pytest
 from conftest import film_rows, write_tsv
 from hftool import workflow
 from hftool.errors import ConfigError
-from hftool.training.checkpoints import CheckpointManager, verify
+from hftool.training.checkpoints import CheckpointManager, verify_checkpoint
 from hftool.training.loop import Trainer
 from support.crash_injection import KILLED, finish, leftovers
 
@@ -91,12 +91,12 @@ def test_a_checkpoint_that_lost_it_otherwise_is_damaged(old):
     folder = CheckpointManager(old / "checkpoints").path(CheckpointManager(old / "checkpoints").steps()[0])
     (folder / "optimizer.safetensors").unlink()
     with pytest.raises(ConfigError, match="is damaged"):
-        verify(folder)
+        verify_checkpoint(folder)
     sealed = json.loads((folder / "MANIFEST.json").read_text())
     del sealed["files"]["optimizer.safetensors"]
     (folder / "MANIFEST.json").write_text(json.dumps(sealed))
     with pytest.raises(ConfigError, match="is damaged"):
-        verify(folder)
+        verify_checkpoint(folder)
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import pytest
 
 from conftest import film_rows, write_tsv
 from hftool import workflow
-from hftool.config import read_config
+from hftool.config import read_settings
 from hftool.errors import ConfigError, HftoolError, OutputUnavailable
 from hftool.progress import Event
 from hftool.storage.checksums import sha256
@@ -87,7 +87,7 @@ def test_config_yaml_repeats_the_run_bit_for_bit_from_another_folder(tiny_bert, 
     monkeypatch.chdir("/")
     from hftool.config import make_config
 
-    again = workflow.finetune(config=make_config(read_config(str(first / "config.yaml"))), out=tmp_path / "b").run.path
+    again = workflow.finetune(config=make_config(read_settings(str(first / "config.yaml"))), out=tmp_path / "b").run.path
     other = workflow.finetune(str(tiny_bert), "sst2", config=knobs(film_files, seed=1), out=tmp_path / "c").run.path
     assert weights(first) == weights(again)
     assert weights(first) != weights(other)

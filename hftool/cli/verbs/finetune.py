@@ -12,7 +12,7 @@ from hftool.cli.offline import go_offline
 from hftool.cli.options import MaxRestarts, Processes, Shared, argument, option, reads_columns, shared_options, with_knobs
 from hftool.cli.progress import print_json
 from hftool.config import Config as Settings
-from hftool.config import make_config, parse_assignments, read_config
+from hftool.config import make_config, parse_assignments, read_settings
 from hftool.errors import UsageError
 from hftool.processes import is_worker
 from hftool.progress.display import number_text
@@ -94,7 +94,7 @@ def started_by_torch(
 
 def _settings(file: str | None, assignments: list[str], given: dict[str, Any], knobs: dict[str, Any]) -> Settings:
     """Flags override --set, which overrides the file; another task drops the files and columns of the file."""
-    layers = [read_config(file) if file else {}, parse_assignments(assignments), given | knobs]
+    layers = [read_settings(file) if file else {}, parse_assignments(assignments), given | knobs]
     if any("task" in layer for layer in layers[1:]):
         layers[0] = {key: value for key, value in layers[0].items() if key not in OF_A_TASK}
     columns = {role: name for layer in layers for role, name in layer.get("columns", {}).items()}

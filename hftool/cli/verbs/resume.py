@@ -9,7 +9,7 @@ from hftool.cli.offline import go_offline
 from hftool.cli.options import MaxRestarts, Processes, Shared, argument, shared_options
 from hftool.cli.verbs.finetune import print_result, started_by_torch
 from hftool.config import Config as Settings
-from hftool.config import make_config, read_config
+from hftool.config import make_config, read_settings
 from hftool.storage.run_folder import Run as Folder
 
 NAME = "resume"
@@ -29,7 +29,7 @@ def command(
     from hftool import workflow
 
     folder = Folder(Path(run))
-    settings = make_config(read_config(str(folder.config))) if folder.is_run() else Settings()
+    settings = make_config(read_settings(str(folder.config))) if folder.is_run() else Settings()
     started_by_torch(context.obj, settings, out=run, resume=True, processes=processes, max_restarts=max_restarts)
     with shared.screen() as progress:
         result = workflow.resume(run, offline=shared.offline, progress=progress)

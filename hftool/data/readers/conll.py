@@ -19,7 +19,7 @@ CONLLU_WIDTH = 10  # columns: ID FORM LEMMA UPOS XPOS FEATS HEAD DEPREL DEPS MIS
 
 
 @dataclass
-class Sentence:
+class ConllSentence:
     """A sentence, the line number of its first token, and the reason why it cannot be used, "" if it can."""
 
     number: int
@@ -52,7 +52,7 @@ class Layout:
         return [column for column in text.strip(BLANK).replace("\t", " ").split(" ") if column]
 
 
-def read_conll(path: Path, codec: str, notes: list[str]) -> Iterator[Sentence]:
+def read_conll(path: Path, codec: str, notes: list[str]) -> Iterator[ConllSentence]:
     """Yield the sentences of a file, in bounded memory, and add notices to `notes`.
 
     The first lines decide on the layout; a sentence with a line of another width has a reason. -DOCSTART- lines only separate
@@ -61,14 +61,14 @@ def read_conll(path: Path, codec: str, notes: list[str]) -> Iterator[Sentence]:
     with open(path, encoding=codec) as handle:
         layout, found = find_layout(itertools.islice(handle, SAMPLE_LINES))
     notes += [f"'{path}': {note}" for note in found]
-    sentence = Sentence(0)
+    sentence = ConllSentence(0)
     with open(path, encoding=codec) as handle:
         for number, line in enumerate(handle, start=1):
             text = line.rstrip(BLANK)
             if not text or text.startswith("-DOCSTART-"):
                 if sentence.number:
                     yield sentence
-                sentence = Sentence(0)
+                sentence = ConllSentence(0)
             elif not layout.is_comment(text, first=not sentence.number):
                 sentence.number = sentence.number or number
                 _add(sentence, layout, text, number)
@@ -76,7 +76,7 @@ def read_conll(path: Path, codec: str, notes: list[str]) -> Iterator[Sentence]:
         yield sentence
 
 
-def _add(sentence: Sentence, layout: Layout, text: str, number: int) -> None:
+def _add(sentence: ConllSentence, layout: Layout, text: str, number: int) -> None:
     """Add the token of a line to its sentence."""
     columns = layout.columns(text)
     whole = len(columns) == layout.width

@@ -8,7 +8,7 @@ from hftool.data.readers.encoding_detection import certain_encoding, find_undeco
 from hftool.errors import DataError, UsageError
 
 SAMPLE_BYTES = 1 << 16
-KNOWN = "Try utf-8, utf-16, gb18030, cp1252, latin-1"
+ENCODINGS = "Try utf-8, utf-16, gb18030, cp1252, latin-1"
 
 
 def check_encoding(path: Path, encoding: str | None, notes: list[str]) -> str:
@@ -53,7 +53,7 @@ def _find_codec(encoding: str) -> str:
             return codecs.lookup(encoding).name
     except (LookupError, ValueError):  # no such codec, a bytes-to-bytes codec such as hex, or one without line ends
         pass
-    raise UsageError(f"unknown encoding '{encoding}'", KNOWN)
+    raise UsageError(f"unknown encoding '{encoding}'", ENCODINGS)
 
 
 def _not_decodable(path: Path, codec: str, offset: int) -> DataError:
@@ -63,7 +63,9 @@ def _not_decodable(path: Path, codec: str, offset: int) -> DataError:
             handle.seek(offset)
             guess = guess_encoding(handle.read(SAMPLE_BYTES))
     what = f"'{path}' is not {codec.upper()}: byte {offset} cannot be read"
-    return DataError(what, KNOWN) if guess == codec else DataError(f"{what}; it looks like {guess}", f"Try --encoding {guess}")
+    return (
+        DataError(what, ENCODINGS) if guess == codec else DataError(f"{what}; it looks like {guess}", f"Try --encoding {guess}")
+    )
 
 
 def guess_encoding(sample: bytes) -> str:

@@ -9,7 +9,7 @@ import re
 from collections import Counter
 from pathlib import Path
 
-BLOCK = 1 << 20  # bytes in memory
+READ_SIZE = 1 << 20  # bytes in memory
 BOMS = {
     codecs.BOM_UTF32_LE: "utf-32",  # before UTF-16, whose BOM is its prefix
     codecs.BOM_UTF32_BE: "utf-32",
@@ -48,7 +48,7 @@ def find_undecodable(path: Path, codec: str) -> int | None:
     offset = 0
     with open(path, "rb") as handle:
         while True:
-            block = handle.read(BLOCK)
+            block = handle.read(READ_SIZE)
             held = len(decoder.getstate()[0])  # bytes of an incomplete character of the previous block
             try:
                 decoder.decode(block, final=not block)
@@ -64,7 +64,7 @@ def _is_western(path: Path) -> bool:
     letters, total, odd = Counter[str](), 0, 0
     with open(path, encoding="cp1252", newline="") as handle:
         try:
-            while block := handle.read(BLOCK):
+            while block := handle.read(READ_SIZE):
                 if CONTROL.search(block):
                     return False
                 total += sum(map(str.isalpha, block))

@@ -99,7 +99,7 @@ def stream(
     return _open(path, encoding, rejected, [] if notes is None else notes)[:2]
 
 
-class _Opened(NamedTuple):
+class _OpenTable(NamedTuple):
     """An open file."""
 
     columns: tuple[str, ...]
@@ -107,7 +107,7 @@ class _Opened(NamedTuple):
     label_names: Mapping[str, tuple[str, ...]] = {}
 
 
-def _open(path: str | Path, encoding: str | None, rejected: list[Rejected], notes: list[str]) -> _Opened:
+def _open(path: str | Path, encoding: str | None, rejected: list[Rejected], notes: list[str]) -> _OpenTable:
     path = Path(path)
     files = shard_files(path)
     if files != [path]:
@@ -117,23 +117,23 @@ def _open(path: str | Path, encoding: str | None, rejected: list[Rejected], note
             raise DataError(f"the files of '{path}' have other columns: {listing(parts[0].columns)}; {listing(other.columns)}")
         whole = (record.row for part in parts for record in part.records)
         records = (Record(number, row) for number, row in enumerate(whole, start=1))
-        return _Opened(parts[0].columns, records, parts[0].label_names)
+        return _OpenTable(parts[0].columns, records, parts[0].label_names)
     kind = _check_file(path)
     if kind in ("parquet", "arrow"):
         columns, names, rows = read_columnar(path, kind)
         numbered = (Numbered(number, row) for number, row in enumerate(rows, start=1))
-        return _Opened(columns, _records(numbered, columns, path, notes), names)
+        return _OpenTable(columns, _records(numbered, columns, path, notes), names)
     codec = check_encoding(path, encoding, notes)
     if kind in ("csv", "tsv"):
         columns, lines = read_delimited(path, quoted=kind == "csv", codec=codec, notes=notes)
         cells = _with_columns(lines, columns, "," if kind == "csv" else "\t", rejected)
-        return _Opened(columns, _records(cells, columns, path, notes))
+        return _OpenTable(columns, _records(cells, columns, path, notes))
     if kind == "txt":
-        return _Opened((), _stream_text(path, codec))
+        return _OpenTable((), _stream_text(path, codec))
     if kind == "conll":
-        return _Opened((), _stream_conll(path, codec, rejected, notes))
+        return _OpenTable((), _stream_conll(path, codec, rejected, notes))
     found = _stream_lines(path, codec, rejected) if kind == "jsonl" else _stream_json(path, codec)
-    return _Opened((), _records(found, (), path, notes))
+    return _OpenTable((), _records(found, (), path, notes))
 
 
 def _records(rows: Iterator[Numbered], columns: tuple[str, ...], path: Path, notes: list[str]) -> Iterator[Record]:

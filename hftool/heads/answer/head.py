@@ -24,7 +24,7 @@ DEFAULT_METRICS = ("f1", "exact_match")
 OVERLAP = 128  # tokens that neighbouring windows share, as in the BERT paper's code for SQuAD
 MAX_TOKENS = 30  # of an answer, as there
 MAX_CANDIDATES = 5
-BLOCK = 4096  # tokens whose spans are scored at once, which bounds memory
+SPANS_AT_ONCE = 4096  # tokens whose spans are scored at once, which bounds memory
 
 
 @dataclass(frozen=True)
@@ -240,8 +240,8 @@ def best_spans(parts: Sequence[SpanScores]) -> tuple[list[Span], float]:
     may_end = np.concatenate([may_end, np.zeros(MAX_TOKENS, bool)])
     best: list[Span] = []
     total = -np.inf
-    for low in range(0, len(may_begin), BLOCK):
-        scores = _scores(parts, low, min(low + BLOCK, len(may_begin)))
+    for low in range(0, len(may_begin), SPANS_AT_ONCE):
+        scores = _scores(parts, low, min(low + SPANS_AT_ONCE, len(may_begin)))
         high = low + len(scores)
         allowed = may_begin[low:high, None] & sliding_window_view(may_end[low : high + MAX_TOKENS - 1], MAX_TOKENS)
         flat = np.where(allowed, scores, -np.inf).ravel()

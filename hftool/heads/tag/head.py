@@ -26,7 +26,7 @@ BEGINS, ENDS = ("B", "S"), ("E", "S")
 
 
 @dataclass(frozen=True)
-class Sentence:
+class SplitSentence:
     """A text, its words, and their character offsets starts and ends (W,)."""
 
     text: str
@@ -44,7 +44,7 @@ class WordPositions:
 
     positions: np.ndarray
     words: np.ndarray
-    sentence: Sentence | None
+    sentence: SplitSentence | None
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class WordTags:
     tags: np.ndarray
     probabilities: np.ndarray
     margin: float
-    sentence: Sentence | None
+    sentence: SplitSentence | None
 
 
 @dataclass(frozen=True)
@@ -201,7 +201,7 @@ def spans_of(tags: Sequence[str], scheme: Scheme) -> list[tuple[str, int, int]]:
     return found
 
 
-def _first_pieces(pieces: TokenOffsets, sentence: Sentence) -> tuple[np.ndarray, np.ndarray]:
+def _first_pieces(pieces: TokenOffsets, sentence: SplitSentence) -> tuple[np.ndarray, np.ndarray]:
     """The words (N,) that have a token, and the first token (N,) of each.
 
     A token belongs to the word with its last character: a byte-level one may begin with the space before the word.
@@ -215,14 +215,14 @@ def _first_pieces(pieces: TokenOffsets, sentence: Sentence) -> tuple[np.ndarray,
     return words, held[at]
 
 
-def _joined(words: Sequence[str]) -> Sentence:
+def _joined(words: Sequence[str]) -> SplitSentence:
     """Words joined by single spaces."""
     ends = np.cumsum([len(word) + 1 for word in words], dtype=np.int64) - 1
     starts = ends - np.array([len(word) for word in words], np.int64)
-    return Sentence(" ".join(words), tuple(words), starts, ends)
+    return SplitSentence(" ".join(words), tuple(words), starts, ends)
 
 
-def split_words(text: str, *, units: bool = True) -> Sentence:
+def split_words(text: str, *, units: bool = True) -> SplitSentence:
     """Split a text into words with their character offsets.
 
     White space separates words. One word each: an ideograph or kana; a unit of Thai, Lao, Khmer, Burmese and related scripts,
@@ -232,7 +232,7 @@ def split_words(text: str, *, units: bool = True) -> Sentence:
     """
     spans = [found.span() for found in _pattern(units).finditer(text)]
     starts, ends = np.array(spans, np.int64).reshape(-1, 2).T
-    return Sentence(text, tuple(text[a:b] for a, b in spans), starts, ends)
+    return SplitSentence(text, tuple(text[a:b] for a, b in spans), starts, ends)
 
 
 # ideographs with their repetition marks, and kana of both widths

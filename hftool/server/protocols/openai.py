@@ -28,7 +28,7 @@ from hftool.server.batching.batcher import RowError, RowFailed
 from hftool.server.limits import Limits
 from hftool.server.protocols.http_errors import NEVER_CACHED, HttpError, as_response, unprocessable
 from hftool.server.protocols.prompts import prompt_rows, prompt_schema
-from hftool.server.protocols.requests import read_json
+from hftool.server.protocols.requests import parse_json_body
 from hftool.server.protocols.sampling import StopString, parameter_type, sampling_options
 from hftool.server.protocols.schemas import STRICT, json_schema, validate
 from hftool.server.protocols.served_model import ClientDisconnected, ServedModel, cancel_on_disconnect, submit, wait_disconnect
@@ -112,7 +112,7 @@ def find(models: Mapping[str, ServedModel], name: str) -> ServedModel:
     return models[name]
 
 
-class GeneratedText(NamedTuple):
+class CompletionText(NamedTuple):
     """A generated text, its finish reason and its number of tokens."""
 
     text: str
@@ -146,20 +146,20 @@ class PendingCompletion:
         document = {"id": self.id, "object": "text_completion", "created": self.created, "model": self.served.name}
         return {**document, "choices": list(choices), **({"usage": usage} if usage is not None else {})}
 
-    def texts(self, answers: Sequence[Answer | RowError]) -> list[GeneratedText]:
+    def texts(self, answers: Sequence[Answer | RowError]) -> list[CompletionText]:
         """The generated texts of all prompts. Raises HttpError if a prompt has none."""
-        generated: list[GeneratedText] = []
+        generated: list[CompletionText] = []
         for answer in answers:
             if isinstance(answer, HftoolError):
                 raise unprocessable(answer, "prompt")
             if isinstance(answer, RowFailed):
                 raise HttpError(500, str(answer))
             texts, ends = answer.get("samples") or [answer["text"]], answer["ends"]
-            own = [GeneratedText(text, *end) for text, end in zip(texts, ends, strict=True)]
+            own = [CompletionText(text, *end) for text, end in zip(texts, ends, strict=True)]
             generated += own if len(own) == self.n else own * self.n  # without sampling it was generated once
         return generated
 
-    def usage(self, texts: Sequence[GeneratedText]) -> dict[str, int]:
+    def usage(self, texts: Sequence[CompletionText]) -> dict[str, int]:
         """The number of tokens of the prompts and of the texts."""
         completion = sum(text.tokens for text in texts)
         return {"prompt_tokens": self.tokens, "completion_tokens": completion, "total_tokens": self.tokens + completion}
@@ -167,7 +167,7 @@ class PendingCompletion:
 
 async def complete(models: Mapping[str, ServedModel], request: Request, limits: Limits, model: type[BaseModel]) -> Response:
     """Complete the prompts of a request. Raises HttpError."""
-    body: Any = validate(model, read_json(await request.body()))
+    body: Any = validate(model, parse_json_body(await request.body()))
     served = find(models, body.model)
     served.record(request)
     if not served.generates:
@@ -308,7 +308,7 @@ def _event(document: Mapping[str, Any]) -> bytes:
 
 async def embed(models: Mapping[str, ServedModel], request: Request, limits: Limits) -> Response:
     """Embed the texts of a request. Raises HttpError."""
-    body: Any = validate(EmbeddingRequest, read_json(await request.body()))
+    body: Any = validate(EmbeddingRequest, parse_json_body(await request.body()))
     served = find(models, body.model)
     served.record(request)
     if not served.spec.embeds:

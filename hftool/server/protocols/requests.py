@@ -27,7 +27,7 @@ def check_media(headers: Mapping[str, str]) -> None:
         raise HttpError(415, "the body must not be compressed")
 
 
-def read_json(body: bytes) -> dict[str, Any]:
+def parse_json_body(body: bytes) -> dict[str, Any]:
     """Parse a JSON object strictly.
 
     Raises:

@@ -14,7 +14,7 @@ from hftool.heads.inputs import input_spec
 from hftool.server.batching.batcher import RowFailed
 from hftool.server.limits import Limits
 from hftool.server.protocols.http_errors import HttpError, as_response, unprocessable
-from hftool.server.protocols.requests import read_json
+from hftool.server.protocols.requests import parse_json_body
 from hftool.server.protocols.sampling import NAMES, parameter_types, sampling_options
 from hftool.server.protocols.schemas import STRICT, inputs_type, json_schema, strict_dict, validate
 from hftool.server.protocols.served_model import ServedModel, cancel_on_disconnect, submit
@@ -67,7 +67,7 @@ async def predict(served: ServedModel, request: Request, limits: Limits, model: 
         HttpError: 500 if the model fails on all texts; 4xx for an invalid request.
     """
     served.record(request)
-    document = read_json(await request.body())
+    document = parse_json_body(await request.body())
     body = validate(model, document)
     if body.stream:
         raise HttpError(422, "'stream': this route does not stream; /v1/completions does", param="stream")
