@@ -7,7 +7,7 @@ from pathlib import Path
 
 GOOD = ("warm", "funny", "moving", "clever", "bright")
 BAD = ("dull", "slow", "empty", "noisy", "sour")
-PLACES = ("Lisbon", "Oslo", "Accra", "Quito", "Hanoi")
+CITIES = ("Lisbon", "Oslo", "Accra", "Quito", "Hanoi")
 PEOPLE = ("Amina Okafor", "Jonas Berg", "Mei Lin", "Rosa Diaz", "Omar Said")
 
 
@@ -41,7 +41,7 @@ def sentences(count=40):
         first, last = PEOPLE[i % 5].split()
         rows.append(
             (
-                [first, last, "flew", "to", PLACES[(i // 2) % 5], f"on day {i}".split()[-1], "."],
+                [first, last, "flew", "to", CITIES[(i // 2) % 5], f"on day {i}".split()[-1], "."],
                 ["B-PER", "I-PER", "O", "O", "B-LOC", "O", "O"],
             )
         )
@@ -57,7 +57,7 @@ def squad(count=24):
     """A file as SQuAD v1 has it."""
     paragraphs = []
     for i in range(count):
-        who, town = PEOPLE[i % 5], PLACES[(i // 3) % 5]
+        who, town = PEOPLE[i % 5], CITIES[(i // 3) % 5]
         context = f"In the year {1900 + i} the engineer {who} opened a workshop in {town}, near the old harbour."
         answer = {"text": town, "answer_start": context.index(town)}
         paragraphs.append(
@@ -75,7 +75,7 @@ def good_inputs():
     ]
     numbers = [(f"A {GOOD[i % 5]} table of size {i}", f"{i * 12.5 + 3:.1f}") for i in range(40)]
     topics = [
-        {"text": f"Story {i} of {PLACES[i % 5]}", "labels": ["sea", "city"] if i % 3 == 0 else ["city"] if i % 3 == 1 else []}
+        {"text": f"Story {i} of {CITIES[i % 5]}", "labels": ["sea", "city"] if i % 3 == 0 else ["city"] if i % 3 == 1 else []}
         for i in range(40)
     ]
     return {
@@ -97,11 +97,11 @@ def good_inputs():
         "summaries.jsonl": lines(
             {"document": f"{who} went to {town}. It rained.", "summary": f"{who} in {town}."}
             for who in PEOPLE
-            for town in PLACES
+            for town in CITIES
         ),
-        "prompts.jsonl": lines({"prompt": f"Q: capital number {i}? A:", "completion": f" {PLACES[i % 5]}"} for i in range(30)),
+        "prompts.jsonl": lines({"prompt": f"Q: capital number {i}? A:", "completion": f" {CITIES[i % 5]}"} for i in range(30)),
         "story.txt": "\n\n".join(
-            f"Once {who} walked to {town}. The road was long, and the night was cold." for who in PEOPLE for town in PLACES
+            f"Once {who} walked to {town}. The road was long, and the night was cold." for who in PEOPLE for town in CITIES
         )
         + "\n",
         "texts.txt": "A warm film.\nA dull film.\n\nA film of 90 minutes, 好, naïve and 👍.\n",

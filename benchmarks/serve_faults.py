@@ -1,21 +1,21 @@
 """Behaviour under faults: hftool, LitServe (a classifier) and `transformers serve` (a small GPT-2).
 
-    python benchmarks/serve_faults.py [RUN] [--only malformed slow gone poison term] [--out results/serve_faults.json]
+    python benchmarks/serve_faults.py [RUN] [--only malformed slow disconnected poison term] [--out results/serve_faults.json]
 
 RUN is a fine-tuned classifier; without it a MiniLM is fine-tuned on sst2-mini first (extra [offline]). The GPT-2 is gpt2-mini.
 Every server gets the same faults and runs with its defaults, except for the model and the port. Needs litserve and
 transformers[serving].
 
-malformed  18 invalid requests, such as truncated JSON, invalid UTF-8, 100,000 brackets, a compressed body, 8 MB.
-           Counted: refused (4xx), failed (5xx), accepted (200), closed without a response or not answered within 20 s.
-slow       clients that send two bytes per second of headers or body, that never read, or that are idle: seconds until no
-           process of the server holds the connection any more, up to --hold seconds.
-gone       clients that send a request and disconnect after 0.5 s: CPU seconds of the server, as a share of those for the same
-           number of clients that wait, both minus the CPU seconds of as many requests to its health route.
-poison     16 concurrent requests, one of which has a wrong type or makes the model return NaN (one embedding of the model is
-           damaged for this): how many of the 15 others get the same answer as alone.
-term       SIGTERM while 32 clients send requests: how many requests in flight were answered, seconds until exit, exit code,
-           processes left behind.
+malformed     18 invalid requests, such as truncated JSON, invalid UTF-8, 100,000 brackets, a compressed body, 8 MB.
+              Counted: refused (4xx), failed (5xx), accepted (200), closed without a response or not answered within 20 s.
+slow          clients that send two bytes per second of headers or body, that never read, or that are idle: seconds until no
+              process of the server holds the connection any more, up to --hold seconds.
+disconnected  clients that send a request and disconnect after 0.5 s: CPU seconds of the server, as a share of those for the
+              same number of clients that wait, both minus the CPU seconds of as many requests to its health route.
+poison        16 concurrent requests, one of which has a wrong type or makes the model return NaN (one embedding of the model
+              is damaged for this): how many of the 15 others get the same answer as alone.
+term          SIGTERM while 32 clients send requests: how many requests in flight were answered, seconds until exit, exit
+              code, processes left behind.
 """
 
 import argparse
@@ -39,7 +39,7 @@ import psutil
 import serving
 from serving import CLOSED, Connection, Reply, Server, hftool_server, mixed_texts, request, running, save_result
 
-FAULTS = ("malformed", "slow", "gone", "poison", "term")
+FAULTS = ("malformed", "slow", "disconnected", "poison", "term")
 WRITER = Path(__file__).parent.parent / "hftool" / "assets" / "models" / "gpt2-mini"
 OFFLINE = {"HF_HUB_OFFLINE": "1"}
 GOODS = [f"a {first} and {second}" for first in ("good", "bad", "warm") for second in ("long", "new", "odd", "red", "dull")]
@@ -294,7 +294,7 @@ def disconnected(arm: Arm, options: argparse.Namespace) -> dict[str, Any]:
         "cpu_seconds_a_second_idle": idle,
         "cpu_seconds_of_http": empty,
         "cpu_seconds_answered": waited,
-        "cpu_seconds_gone": remaining,
+        "cpu_seconds_disconnected": remaining,
         "share": share,
     }
 
@@ -479,16 +479,14 @@ def main() -> None:
     parser.add_argument("--servers", nargs="*", help="only servers whose names contain one of these strings")
     parser.add_argument("--hold", type=float, default=75.0, help="maximum seconds to observe a slow client")
     parser.add_argument("--rounds", type=int, default=10, help="rounds of poison")
-    parser.add_argument(
-        "--gone", dest="disconnects", type=int, default=400, help="clients that disconnect; a quarter of them for GPT-2"
-    )
+    parser.add_argument("--disconnects", type=int, default=400, help="clients that disconnect; a quarter of them for GPT-2")
     parser.add_argument("--out")
     options = parser.parse_args()
     serving.stop_servers_on_sigterm()
     faults: dict[str, Callable[[Arm, argparse.Namespace], dict[str, Any]]] = {
         "malformed": malformed,
         "slow": slow,
-        "gone": disconnected,
+        "disconnected": disconnected,
         "poison": poison,
         "term": term,
     }

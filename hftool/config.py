@@ -256,7 +256,7 @@ def read_settings(path: str) -> dict[str, Any]:
         try:
             check_key(key)
             if key in values:
-                raise UsageError(f"the key '{key}' is there twice")
+                raise UsageError(f"the key '{key}' appears twice")
             values[key] = parse(key, raw) if key in KNOBS else parse_plain(key, raw)
         except HftoolError as error:
             raise ConfigError(f"{path}: {error.detail}", error.hint) from None

@@ -192,7 +192,7 @@ def _download(repo: str, sha: str, kind: str, wanted: list[str]) -> None:
         key = request.method, str(request.url), request.headers.get("range", "")  # a resumed download has another range
         tries[key] += 1
         if tries[key] > (TRIES if request.method == "GET" else 1):
-            raise HubUnreachable(f"the download of {repo} broke off: nothing more comes", KEPT)
+            raise HubUnreachable(f"the download of {repo} broke off: no more data arrives", KEPT)
 
     def _after(response: Any) -> None:
         if response.is_error:  # the library would wait and retry

@@ -134,7 +134,7 @@ def choose_device(wish: str) -> str:
         return next((d for d in ("cuda:0", "mps") if d in available), "cpu")
     name = "cuda:0" if wish == "cuda" else wish
     if name not in available:
-        raise UsageError(f"device '{wish}' is not there", "This machine has " + ", ".join(available))
+        raise UsageError(f"device '{wish}' is not available", "This machine has " + ", ".join(available))
     return name
 
 

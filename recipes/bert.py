@@ -44,8 +44,8 @@ def train_by_hand(
     job: Any = hftool.prepare_training(model, task, config={**knobs, "max_steps": steps}, head="classify", fallback=fallback)
     bert, tokenizer, config = job.loaded.model.train(), job.loaded.tokenizer, job.settings  # train: with dropout
     rows = job.splits.train.rows  # {"text": "A warm film.", "label": 1} -> {"input_ids": [101, 1037, ...], "labels": 1}
-    cut = {"truncation": True, "max_length": config.max_length}
-    features: Any = [{**tokenizer(row["text"], row.get("text_pair"), **cut), "labels": row["label"]} for row in rows]
+    truncation = {"truncation": True, "max_length": config.max_length}
+    features: Any = [{**tokenizer(row["text"], row.get("text_pair"), **truncation), "labels": row["label"]} for row in rows]
     lengths = [len(feature["input_ids"]) for feature in features]
     # weight decay pulls weights towards 0, but neither biases nor the weights of LayerNorm
     groups: list[Any] = [{"params": [], "weight_decay": config.weight_decay}, {"params": [], "weight_decay": 0.0}]

@@ -85,7 +85,7 @@ def test_values_are_parsed_by_the_types_of_the_settings_not_by_yaml(tmp_path):
         ("optimizer: no", "optimizer must be one of adamw, adam, sgd, adafactor, not 'no'"),
         ("optimizer: adma", "optimizer must be one of adamw, adam, sgd, adafactor, not 'adma'. Did you mean 'adam'?"),
         ("allow_leak: maybe", "allow_leak must be true or false, not 'maybe'"),
-        ("seed: 1\nseed: 2", "the key 'seed' is there twice"),
+        ("seed: 1\nseed: 2", "the key 'seed' appears twice"),
         ("model: [a, b]", "model must be a text, not '['a', 'b']'"),
         ("labels: {a: 1}", "labels must be a list of names in the order of their ids, such as [negative, positive]"),
         ("labels: [[a]]", "labels must be a list of names in the order of their ids, such as [negative, positive]"),

@@ -272,7 +272,7 @@ def wrong(words):
     return ""
 
 
-def test_a_block_is_cut_at_the_commands_of_ours():
+def test_a_block_is_split_at_the_commands_of_ours():
     text = "cat > a.csv <<'END'\nhftool no command\nEND\nhftool info \\\n    bert\nhftool info x | cat\nhead -1 a.csv\n"
     first, second, third = chunks(text)
     assert first == ("bash", "cat > a.csv <<'END'\nhftool no command\nEND") and second == ("hftool", ["info", "bert"])

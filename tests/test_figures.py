@@ -80,7 +80,7 @@ def serving():
     servers = ("hftool, classifier", "LitServe, classifier", "transformers serve, GPT-2")
     yield "; ".join(faults["malformed"][name]["shown"].partition(" of 18")[0] for name in servers)
     shares = ("hftool, classifier", "LitServe, classifier", "hftool, GPT-2", "transformers serve, GPT-2")
-    yield "; ".join(f"{100 * faults['gone'][name]['share']:.0f} %" for name in shares)
+    yield "; ".join(f"{100 * faults['disconnected'][name]['share']:.0f} %" for name in shares)
     held = [faults["slow"][name]["seconds"]["headers"] for name in servers]
     yield "; ".join("never" if seconds is None else f"{seconds:.0f} s" for seconds in held)
 

@@ -354,7 +354,7 @@ def test_interrupted_download_is_resumed(server: FakeHub) -> None:
     server.break_off("model.safetensors", 1000, times=None)
     line = fails(HubUnreachable, lambda: hub.fetch(MODEL))
     assert line == (
-        f"the download of {MODEL} broke off: nothing more comes. Type the command again: the files that arrived whole are kept"
+        f"the download of {MODEL} broke off: no more data arrives. Type the command again: the files that arrived whole are kept"
     )
     server.heal()
     found = hub.fetch(MODEL)

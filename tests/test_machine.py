@@ -18,7 +18,7 @@ def test_machine_facts_are_json_serializable():
 def test_missing_device_is_2_and_available_ones_are_listed():
     assert choose_device("cpu") == "cpu"
     for wish in ("tpu", "cuda:99", "CPU", ""):
-        with pytest.raises(UsageError, match=f"device '{wish}' is not there. This machine has cpu") as caught:
+        with pytest.raises(UsageError, match=f"device '{wish}' is not available. This machine has cpu") as caught:
             choose_device(wish)
         assert caught.value.code == 2
     if not torch.cuda.is_available() and not torch.backends.mps.is_available():

@@ -164,7 +164,7 @@ def test_run_folder_resolves_to_its_model_or_suggests_save(here):
     run_folder(here / "half", finished=False)
     assert error_line(resolve, "half") == (
         "78 the run 'half' is not finished and has no model yet. "
-        "Go on: hftool resume half; or take its best checkpoint: hftool save half --checkpoint best --out DIR"
+        "Resume: hftool resume half; or take its best checkpoint: hftool save half --checkpoint best --out DIR"
     )
     run_folder(here / "a b", finished=False)
     assert "hftool save 'a b' --checkpoint best" in error_line(resolve, "a b")  # quoted for the shell

@@ -11,7 +11,7 @@ from hftool.errors import DataError
 
 MAX_LEAKED = 0.05  # share of validation rows, counting those long enough to memorize
 MAX_SHORT_LEAKED = 0.5  # share of validation rows of any length
-MIN_LONG = 50  # width from which on a copy is leakage: a dash, a date or a place name stands in every newspaper
+MIN_LONG = 50  # width from which on a copy is leakage: a dash, a date or a place name is common to unrelated texts
 LEAST_PASSAGE = 80  # characters of plain text from which on a copy is no coincidence
 INPUT_ROLES = ("text", "text_pair", "tokens", "question", "context", "source", "prompt")
 TARGET_ROLES = ("label", "tags", "answers", "target", "completion")
@@ -47,7 +47,7 @@ def split_validation(train: SplitRows, share: float, seed: int) -> tuple[SplitRo
             smallest = min(groups, key=len)
             held_out.update(smallest)
     if not held_out:
-        raise DataError(f"{train.path} has too few rows to cut a validation split off", "Name one with --validation")
+        raise DataError(f"{train.path} has too few rows to hold out a validation split", "Name one with --validation")
     rest = train.keep(i for i in range(len(train.rows)) if i not in held_out)
     validation = train.keep(sorted(held_out))
     return rest, SplitRows("validation", train.path, validation.rows, validation.numbers, [])

@@ -101,7 +101,7 @@ def build_splits(tables: Mapping[str, Table], options: SplitOptions) -> Splits:
     if validation is None:
         train, validation = split_validation(train, options.validation_share, options.seed)
         how = " (same share of each label, seed {})" if "label" in mapping and not labels.range else " (seed {})"
-        notices.append(f"validation: {len(validation.rows)} rows cut from train" + how.format(options.seed))
+        notices.append(f"validation: {len(validation.rows)} rows held out from train" + how.format(options.seed))
     if "test" in tables:
         test = _with_targets(tables["test"], schema, mapping, labels, options, notices)
         test = _limited(test, options) if test else None

@@ -123,7 +123,7 @@ class TorchGenerationState:
         self._cache = cache_of(outputs)
         if self._cache is None:  # Mamba, for example, has a state instead
             kind = self._model.config.model_type
-            raise ConfigError(f"a {kind} keeps no keys and values to write on from", "Write with plain transformers")
+            raise ConfigError(f"a {kind} has no key-value cache to generate with", "Generate with transformers itself")
         return outputs.logits[:, -1].float()  # type: ignore[no-any-return]
 
     def _autocast(self) -> ExitStack:

@@ -23,7 +23,7 @@ class Window:
     core_end: int
 
 
-def cut_windows(length: int, size: int, overlap: int) -> list[Window]:
+def sliding_windows(length: int, size: int, overlap: int) -> list[Window]:
     """Split `length` positions into windows of at most `size` that share at least `overlap`; every position is in one core.
 
     Two cores meet in the middle of the overlap of their windows. The last window ends with the row and is as long as the

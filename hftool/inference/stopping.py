@@ -6,7 +6,7 @@ from typing import Any
 
 from hftool.heads.protocol import GeneratedText
 
-IsCancelled = Callable[[int], bool]  # row in the batch -> True once nobody waits for its texts any more
+IsCancelled = Callable[[int], bool]  # row in the batch -> True once the client has disconnected
 
 
 @dataclass(frozen=True)

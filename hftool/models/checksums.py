@@ -56,7 +56,7 @@ def read_checksums(folder: Path) -> dict[str, str]:
         with open_plain(path) as file:
             lines = file.read(MAX_BYTES).decode("utf-8").splitlines()
     except FileNotFoundError:
-        raise InputMissing(f"'{folder}' has no {SUMS}: nothing says how its files should be", SAVE) from None
+        raise InputMissing(f"'{folder}' has no {SUMS}: its files cannot be checked", SAVE) from None
     except (OSError, ValueError) as error:
         raise DataError(f"'{path}' is damaged: {error}", SAVE) from None
     sums: dict[str, str] = {}
@@ -83,7 +83,7 @@ def verify_checksums(folder: Path) -> dict[str, str]:
     check_links(folder)
     sums = read_checksums(folder)
     if diff := compare_folder(folder, sums, present=names_in(folder)):
-        raise DataError(f"'{folder}' is not as it was written: {diff}", SAVE_AGAIN)
+        raise DataError(f"'{folder}' differs from its checksums: {diff}", SAVE_AGAIN)
     return sums
 
 
@@ -104,7 +104,7 @@ def check_loaded(folder: Path, *, weights: bool = True) -> None:
     present = {name: folder / name for name in sums if (folder / name).is_file()}
     hashes = cached_hashes(list(present.values()))
     if changed := compare_hashes({name: hashes[path] for name, path in present.items()}, sums).changed:
-        raise DataError(f"'{folder}' is not as it was written: {FolderDiff(changed=changed)}", f"{SAVE_AGAIN}; {IF_INTENDED}")
+        raise DataError(f"'{folder}' differs from its checksums: {FolderDiff(changed=changed)}", f"{SAVE_AGAIN}; {IF_INTENDED}")
 
 
 def cached_hashes(paths: list[Path]) -> dict[Path, str]:

@@ -151,7 +151,7 @@ def _check_unused(folder: Path, model: Any, unexpected: Iterable[str]) -> None:
     if names:
         more = f" and {len(names) - 5} more" if len(names) > 5 else ""
         raise ConfigError(
-            f"the weights in '{folder}' do not fit its config.json, which has no place for {', '.join(names[:5])}{more}",
+            f"the weights in '{folder}' do not fit its config.json, which has no parameters for {', '.join(names[:5])}{more}",
             "Take config.json from where the weights come from: without these weights the output would differ",
         )
 

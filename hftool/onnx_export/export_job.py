@@ -33,7 +33,7 @@ from hftool.storage.run_folder import write_json
 
 TOLERANCE = 1e-3  # of the largest output: fp32 sums in another order differ by about 1e-6 of it
 LEAST_SAME = 0.95  # of the answers of int8 graphs; one may always differ
-MOST_LOST = 0.01  # of the metric, or of 1 where it is less; one row may always be lost
+MAX_DROP = 0.01  # of the metric, or of 1 where it is less; one row may always be lost
 ERROR = "mean_absolute_error"  # has a unit: the scale of the labels replaces 1
 FAULT = "This is a bug of the exporter: please report it with the model's name"
 PACKAGES = ("torch", "transformers", "onnx", "onnxscript", "onnxruntime")
@@ -168,10 +168,10 @@ def _check_metrics(pair: Pair, job: ExportJob, quantize: str | None) -> dict[str
     before = parity.measure(pair.before, job.labelled_rows, labels)
     after = parity.measure(pair.after, job.labelled_rows, labels)
     change = after[metrics.best] - before[metrics.best]
-    lost = -change if metrics.rises else change
+    drop = -change if metrics.rises else change
     unit = job.loaded.head_config.label_scale[1] if metrics.best == ERROR and job.loaded.head_config.label_scale else 1.0
-    allowed = max(MOST_LOST * max(unit, abs(before[metrics.best])), unit / len(job.labelled_rows))
-    if lost > allowed + 1e-9 * unit:
-        what = f"{metrics.best} goes from {before[metrics.best]:.4f} to {after[metrics.best]:.4f}: over {allowed:.4f} is lost"
+    allowed = max(MAX_DROP * max(unit, abs(before[metrics.best])), unit / len(job.labelled_rows))
+    if drop > allowed + 1e-9 * unit:
+        what = f"{metrics.best} goes from {before[metrics.best]:.4f} to {after[metrics.best]:.4f}: a drop of over {allowed:.4f}"
         raise DataError(what, "Export it without --quantize" if quantize else FAULT)
     return {"rows": len(job.labelled_rows), "deciding": metrics.best, "before": before, "after": after, "allowed_loss": allowed}

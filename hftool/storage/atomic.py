@@ -47,7 +47,7 @@ def append(path: Path, data: bytes) -> None:
         handle.write(data)
 
 
-def cut(path: Path, size: int) -> None:
+def truncate(path: Path, size: int) -> None:
     """Truncate a file to `size` bytes."""
     _notify("truncate", path)
     os.truncate(path, size)

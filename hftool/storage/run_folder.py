@@ -300,7 +300,7 @@ def _is_locked(part: Path) -> bool:
 
 
 def _remove_leftovers(path: Path) -> None:
-    """Remove the temporary files of a path that no process has locked; without flock they stay, since nobody can know."""
+    """Remove the temporary files of a path that no process has locked; without flock they stay."""
     for part in _parts_of(path):
         with contextlib.suppress(OSError):
             descriptors = _flock(part)
@@ -354,12 +354,12 @@ def append_lines(path: Path, documents: list[dict[str, Any]]) -> None:
         raise StorageError(f"writing '{path}' failed: {error.strerror}") from error
 
 
-def cut_log(path: Path, size: int) -> None:
+def truncate_log(path: Path, size: int) -> None:
     """Truncate a log to `size` bytes, dropping the lines appended since. Raises StorageError."""
     if not path.is_file() or path.stat().st_size <= size:
         return
     try:
-        atomic.cut(path, size)
+        atomic.truncate(path, size)
         atomic.sync_file(path)
     except OSError as error:
         raise StorageError(f"writing '{path}' failed: {error.strerror}") from error

@@ -188,7 +188,7 @@ class CheckpointManager:
             notice(detail if chosen is None else f"{detail}: step-{chosen:06d} is used")
         if chosen is None:
             if steps:
-                raise self._lost()
+                raise self._no_intact()
             return None
         for step in steps:
             if step > chosen or damage.get(step):
@@ -198,15 +198,15 @@ class CheckpointManager:
     def check_best(self, step: int) -> None:
         """Raise DataError unless the checkpoint of this step, the best one, is intact."""
         if _damage(self.path(step)):
-            raise self._lost(step)
+            raise self._no_intact(step)
 
-    def _lost(self, best: int | None = None) -> DataError:
+    def _no_intact(self, best: int | None = None) -> DataError:
         """The error for a damaged best checkpoint; by default the one that the newest intact one names."""
         whole = [step for step in self.steps() if not _damage(self.path(step))]
         if not whole:
             return DataError(f"every checkpoint in '{self.folder}' is damaged", "Start again with another --out")
         best = best or self._best_of(whole[-1])
-        what = "is damaged" if self.path(best).is_dir() else "is not there"
+        what = "is damaged" if self.path(best).is_dir() else "is missing"
         names = [self.path(step).name for step in whole]
         return DataError(
             f"the best checkpoint '{self.path(best)}' {what}; whole: {', '.join(names)}",
@@ -283,7 +283,7 @@ def write_manifest(folder: Path, known: Mapping[str, dict[str, Any]] | None = No
 def verify_checkpoint(folder: Path) -> dict[str, str]:
     """The SHA-256 of each file by name. Raises ConfigError, "damaged", unless every file is as the manifest has it."""
     if not folder.is_dir():
-        raise ConfigError(f"the checkpoint '{folder}' is not there", "Use another one")
+        raise ConfigError(f"the checkpoint '{folder}' does not exist", "Use another one")
     try:
         manifest = read_document(folder / MANIFEST, MANIFEST_SCHEMA)
         files = manifest["files"]

@@ -22,7 +22,7 @@ from hftool.engines.torch import without_cache
 from hftool.errors import ConfigError, RunStopped
 from hftool.heads.protocol import Feature, Head
 from hftool.progress import Event, Progress, notice
-from hftool.storage.run_folder import Run, append_lines, cut_log
+from hftool.storage.run_folder import Run, append_lines, truncate_log
 from hftool.training.checkpoint_schema import PYTHON
 from hftool.training.checkpoints import OPTIMIZER, CheckpointManager, load_weights, read_state
 from hftool.training.distributed import all_gather_json, autocast, largest, share_of, sum_gradients, synchronized
@@ -117,10 +117,10 @@ class Trainer:
         self.micro, self.saving_seconds = state["micro"], state["seconds_saving"]
         self.norm, self.evaluated = state.get("norm", 0.0), state.get("evaluated", True)  # older checkpoints have neither
         if not (folder / OPTIMIZER).is_file() and not self._is_over():
-            raise ConfigError(f"'{folder}' has no state of the optimizer to train on with", "Start again with another --out")
+            raise ConfigError(f"'{folder}' has no optimizer state to resume from", "Start again with another --out")
         with synchronized(self.accelerator) as is_main:
             if is_main:
-                cut_log(self.run.log, state["log_bytes"])
+                truncate_log(self.run.log, state["log_bytes"])
         load_generators(folder, state[PYTHON], self.accelerator.process_index)  # last: the code above may draw random numbers
 
     def train(self) -> TrainingState:

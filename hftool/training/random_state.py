@@ -54,7 +54,7 @@ def _bits(number: float) -> int:
 def load_generators(folder: Path, python: Sequence[Any], rank: int = 0) -> None:
     """Restore the random state of a process from a checkpoint. Raises ConfigError (the checkpoint has none of this rank)."""
     if rank >= len(python):
-        raise ConfigError(f"'{folder}' was saved by {len(python)} processes", f"Go on with --processes {len(python)}")
+        raise ConfigError(f"'{folder}' was saved by {len(python)} processes", f"Resume with --processes {len(python)}")
     stored = load_file(str(folder / "rng.safetensors"))
     tensors = {name.partition(".")[2]: value for name, value in stored.items() if name.startswith(f"{rank}.")}
     torch.set_rng_state(tensors["torch"].to(torch.uint8))

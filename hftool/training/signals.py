@@ -91,7 +91,7 @@ class Signals:
         """The error to raise once the checkpoint of this step is saved; `number` is the signal."""
         return Interrupted(
             f"{signal.Signals(number).name}: stopped after step {step}, checkpoint saved in '{run}'",
-            f"Go on: hftool resume {shlex.quote(run)}",
+            f"Resume: hftool resume {shlex.quote(run)}",
             signal_number=number,
         )
 
@@ -110,7 +110,7 @@ def _exit_after_grace(number: int, grace: float) -> None:
     """End the process without a checkpoint. The message bypasses Python's stderr, whose lock the hanging thread may hold."""
     if rank() == 0:
         reason = f"{signal.Signals(number).name}: the step or its evaluation was not done within {grace:g} s (--grace)"
-        line = f"hftool: {reason}: ended at once. Go on from the newest checkpoint: hftool resume RUN\n"
+        line = f"hftool: {reason}: ended at once. Resume from the newest checkpoint: hftool resume RUN\n"
         with contextlib.suppress(OSError):
             os.write(2, line.encode("ascii"))
     os._exit(128 + number)

@@ -153,7 +153,7 @@ def resume(run: Model, *, offline: bool = False, progress: Progress = silent) ->
     run = model_name(run)
     source = Run(Path(run))
     if not source.is_run():
-        what = "is no run folder: it has no config.yaml and manifest.json" if source.path.is_dir() else "is not there"
+        what = "is no run folder: it has no config.yaml and manifest.json" if source.path.is_dir() else "does not exist"
         raise InputMissing(f"'{run}' {what}", "Start it: hftool finetune MODEL TASK --out RUN")
     settings = knobs.make_config(knobs.read_settings(str(source.config)))
     return finetune(config=settings, out=run, resume=True, offline=offline, progress=progress)

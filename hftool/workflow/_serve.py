@@ -85,9 +85,9 @@ def serve(
     words, bounds = named(models), Limits(**(limits or {}))
     keys, hosts = _doors(host, key_file, allow_hosts, progress)
     with bind(host, port) as listening:
-        places = _resolve_all(words, offline=offline, fallback=fallback, progress=progress)
+        sources = _resolve_all(words, offline=offline, fallback=fallback, progress=progress)
         stats, served, heads = Stats(), {}, {}
-        for name, model_source in places.items():
+        for name, model_source in sources.items():
             with _named(name, words):
                 loaded = _load(model_source, device, precision, progress)
                 served[name], heads[name] = _served(name, model_source, loaded, bounds, stats), loaded.head_config.head
@@ -104,11 +104,11 @@ def serve(
 
 def _resolve_all(words: Mapping[str, str], *, offline: bool, fallback: bool, progress: Progress) -> dict[str, ModelSource]:
     """Name -> resolved model."""
-    places = {}
+    sources = {}
     for name, word in words.items():
         with _named(name, words):
-            places[name] = resolve_model(word, head=None, offline=offline, fallback=fallback, progress=progress)
-    return places
+            sources[name] = resolve_model(word, head=None, offline=offline, fallback=fallback, progress=progress)
+    return sources
 
 
 @contextlib.contextmanager
@@ -149,7 +149,7 @@ def named(models: Sequence[Model]) -> dict[str, str]:
     words = [model_name(model) for model in models]
     if not words:
         raise UsageError("which model?", "hftool serve RUN, or NAME=RUN NAME2=RUN2")
-    made: dict[str, str] = {}
+    named_models: dict[str, str] = {}
     for word in words:
         name, equals, model = word.partition("=")
         if not equals or "/" in name or find_model(word) is not None or Path(word).exists():
@@ -157,11 +157,11 @@ def named(models: Sequence[Model]) -> dict[str, str]:
         if not NAME.fullmatch(name):
             hint = "Give it a letter or digit, then letters, digits and . _ - : NAME=MODEL"
             raise UsageError(f"a model cannot be called '{name}'", hint)
-        if name in made:
-            raise UsageError(f"two models are called '{name}'", f"Name them: {name}={made[name]} {name}-2={model}")
+        if name in named_models:
+            raise UsageError(f"two models are called '{name}'", f"Name them: {name}={named_models[name]} {name}-2={model}")
         check_model_name(model)
-        made[name] = model
-    return made
+        named_models[name] = model
+    return named_models
 
 
 def _name_of(word: str) -> str:

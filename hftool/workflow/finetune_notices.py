@@ -24,9 +24,11 @@ def notify_plan(trainer: Trainer, job: FinetuneJob, progress: Progress) -> None:
         if truncated:
             what = f"{truncated} of {len(job.splits.get(name).rows)} {name} rows are longer than {settings.max_length} tokens"
             notice(progress, f"{what} and are truncated")
-    lost = sum(feature.target_lost for feature in features)
-    if lost:
-        what = f"{lost} of {rows} train rows have an answer that no window of {settings.max_length} tokens holds whole"
+    without_target = sum(feature.target_lost for feature in features)
+    if without_target:
+        what = (
+            f"{without_target} of {rows} train rows have an answer that no window of {settings.max_length} tokens holds whole"
+        )
         notice(progress, f"{what}: they are trained as rows without one. A larger --max-length holds more")
     for note in job.loaded.notes:
         notice(progress, note)

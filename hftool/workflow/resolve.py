@@ -145,7 +145,7 @@ def _source_of_folder(path: Path) -> ModelSource:
         if not run.is_finished():
             raise ConfigError(
                 f"the run '{path}' is not finished and has no model yet",
-                f"Go on: hftool resume {shlex.quote(str(path))}; or take its best checkpoint: "
+                f"Resume: hftool resume {shlex.quote(str(path))}; or take its best checkpoint: "
                 f"hftool save {shlex.quote(str(path))} --checkpoint best --out DIR",
             )
         _check_as_written(run.model)

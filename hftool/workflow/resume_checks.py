@@ -39,7 +39,7 @@ def check_same(recorded: Config, wanted: Config, run: Path) -> None:
         if was != now:
             found.append(f"{name} was {_word(was)}, now {_word(now)}")
     if found:
-        what = f"the run '{run}' was made with other settings: {'; '.join(found)}"
+        what = f"the run '{run}' was trained with other settings: {'; '.join(found)}"
         raise ConfigError(what, "Give those it started with, or another --out")
 
 

@@ -65,7 +65,7 @@ def test_tag_answers_each_line_of_a_pipe(cli):
     assert [line.split("\t")[0] for line in result] == ["eve went to lima .", "", "bob went to oslo ."]
 
 
-def test_tag_json_cuts_the_entities_from_the_text(cli):
+def test_tag_json_copies_the_entities_from_the_text(cli):
     result, blank = answers(cli("tag", run_of("tag"), "  eve went to  lima .", "", "--json"))
     assert [result["text"][one["start"] : one["end"]] for one in result["entities"]] == ["eve", "lima"]
     assert len(result["tokens"]) == len(result["tags"]) and blank == {"text": "", "entities": None}

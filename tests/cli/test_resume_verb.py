@@ -11,8 +11,8 @@ from conftest import one_line
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda path: None, "'there' is not there. Start it: hftool finetune MODEL TASK --out RUN"),
-        (lambda path: path.write_text("x"), "'there' is not there. Start it: hftool finetune MODEL TASK --out RUN"),
+        (lambda path: None, "'there' does not exist. Start it: hftool finetune MODEL TASK --out RUN"),
+        (lambda path: path.write_text("x"), "'there' does not exist. Start it: hftool finetune MODEL TASK --out RUN"),
         (
             lambda path: path.mkdir(),
             "'there' is no run folder: it has no config.yaml and manifest.json. Start it: hftool finetune MODEL TASK --out RUN",

@@ -215,7 +215,7 @@ def test_full_stderr_pipe_blocks_neither_requests_nor_the_end(monkeypatch):
 
 
 @pytest.mark.parametrize("quiet", [False, True])
-def test_lines_are_in_order_and_none_is_lost_at_the_end(monkeypatch, quiet):
+def test_lines_are_in_order_and_complete_at_the_end(monkeypatch, quiet):
     from hftool.server.http import log_writer
 
     free = Blocked()

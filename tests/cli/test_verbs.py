@@ -187,7 +187,7 @@ def test_finetune_json_is_one_document_and_lines_go_to_stderr(cli, tiny_bert, fi
     assert "steps of 8 rows" in err and "step 2: accuracy" in err
 
 
-def test_a_bad_config_file_is_78_and_nothing_is_made(cli, tiny_bert, film_files):
+def test_a_bad_config_file_is_78_and_creates_nothing(cli, tiny_bert, film_files):
     (film_files / "c.yaml").write_text("lrr: 1\n", encoding="utf-8")
     code, out, err = finetune(cli, tiny_bert, "--config", "c.yaml", "--json", "--out", "r")
     assert code == 78 and json.loads(out)["kind"] == "config" and not (film_files / "r").exists()

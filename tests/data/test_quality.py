@@ -199,6 +199,6 @@ def test_each_label_with_two_texts_is_in_both_splits():
 
 def test_one_text_per_label_cannot_be_split():
     line = error_line(split_validation, split([("a", 0), ("A", 0), ("b", 1)]), 0.1, 0)
-    assert line == "65 train.csv has too few rows to cut a validation split off. Name one with --validation"
+    assert line == "65 train.csv has too few rows to hold out a validation split. Name one with --validation"
     one_context = [{"question": f"what {i}?", "context": "text", "answers": {"text": []}} for i in range(9)]
     assert error_line(split_validation, prepared(one_context), 0.1, 0) == line

@@ -78,7 +78,7 @@ def test_unlabelled_validation_split_is_replaced_and_reported():
     splits = build(table("train", ["no", "yes"] * 20), table("validation", [None, "-1"]))
     assert splits.notices[2:] == (
         "validation: validation.csv has no labels and is left out",
-        "validation: 4 rows cut from train (same share of each label, seed 0)",
+        "validation: 4 rows held out from train (same share of each label, seed 0)",
     )
     assert len(splits.train.rows) == 36 and splits.validation.path == "train.csv"
 
@@ -132,7 +132,7 @@ def test_continuous_labels_are_inferred_and_reported():
     assert splits.notices == (
         "columns: text='text', label='label'",
         "labels: numbers from 0 to 5 (the model will answer a number)",
-        "validation: 2 rows cut from train (seed 0)",
+        "validation: 2 rows held out from train (seed 0)",
         "test: test.csv has no labels and is left out",
     )
 
@@ -158,7 +158,7 @@ def test_tags_are_named_split_and_checked():
     assert splits.notices == (
         "columns: tokens='tokens', tags='tags'",
         "labels: 0=O, 1=B-LOC, 2=I-LOC, 3=B-PER, 4=I-PER (as they occur; --set labels=A,B sets the order)",
-        "validation: 4 rows cut from train (seed 0)",
+        "validation: 4 rows held out from train (seed 0)",
     )
     assert splits.train.rows[0]["tags"] == [3, 0] and splits.test.rows[0]["tags"] == [0, 2]
     line = error_line(build, train, tagged("validation", [["O"], ["O", "B-ORG"]]), head="tag")
@@ -170,7 +170,7 @@ def test_tags_are_named_split_and_checked():
 
 def test_splitting_keeps_questions_about_one_context_together():
     splits = build(questions("train", [["Lyon"]] * 90), head="answer")
-    assert splits.notices[1] == "validation: 9 rows cut from train (seed 0)" and splits.labels.names == ()
+    assert splits.notices[1] == "validation: 9 rows held out from train (seed 0)" and splits.labels.names == ()
     assert not {row["context"] for row in splits.train.rows} & {row["context"] for row in splits.validation.rows}
 
 
@@ -230,7 +230,7 @@ def test_running_text_becomes_passages_in_each_split_separately():
     assert "\n".join(texts(splits.train)).split() == " ".join(lines).split()
     assert texts(splits.validation) == ["Yes.\nYes.\nYes."]
     split = build(running_text("train", lines), head="fill")
-    assert split.notices[1] == "validation: 1 rows cut from train (seed 0)"
+    assert split.notices[1] == "validation: 1 rows held out from train (seed 0)"
     assert not set(texts(split.train)) & set(texts(split.validation))
 
 

@@ -168,5 +168,5 @@ def test_long_cell_is_encoded_in_bounded_memory(tiny_bert, head, megabytes, most
     """Tokenizing 4 MB at once took about 1000 MB."""
     command = [sys.executable, "-c", MEASURE, str(tiny_bert), head, str(megabytes)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    grown, cut = map(int, done.stdout.split())
-    assert grown < most << 10 and cut > 100_000 * megabytes
+    grown, truncated = map(int, done.stdout.split())
+    assert grown < most << 10 and truncated > 100_000 * megabytes

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hftool.errors import ConfigError
-from hftool.heads.windows import Window, cut_windows, special_token_template, token_offsets
+from hftool.heads.windows import Window, sliding_windows, special_token_template, token_offsets
 
 TEXTS = [
     "a warm funny film, isn't it",
@@ -28,7 +28,7 @@ def test_windows_overlap_and_each_position_is_in_one_core():
     for _ in range(500):
         length, size = rng.randrange(0, 300), rng.randrange(1, 60)
         overlap = rng.randrange(0, size)
-        windows = cut_windows(length, size, overlap)
+        windows = sliding_windows(length, size, overlap)
         cores = [i for w in windows for i in range(w.core_start, w.core_end)]
         assert cores == list(range(length))
         assert all(w.start <= w.core_start <= w.core_end <= w.end and w.end - w.start == min(size, length) for w in windows)
@@ -40,18 +40,18 @@ def test_windows_overlap_and_each_position_is_in_one_core():
 
 
 def test_spans_up_to_the_overlap_are_contained_in_one_window():
-    windows = cut_windows(100, 16, 5)
+    windows = sliding_windows(100, 16, 5)
     assert all(any(w.start <= i and i + 5 <= w.end for w in windows) for i in range(96))
 
 
 def test_short_text_is_one_window():
-    assert cut_windows(16, 16, 4) == [Window(0, 16, 0, 16)] and cut_windows(0, 16, 4) == [Window(0, 0, 0, 0)]
+    assert sliding_windows(16, 16, 4) == [Window(0, 16, 0, 16)] and sliding_windows(0, 16, 4) == [Window(0, 0, 0, 0)]
 
 
 @pytest.mark.parametrize(("size", "overlap"), [(0, 0), (4, 4), (4, -1)])
 def test_windows_without_stride_are_refused(size, overlap):
     with pytest.raises(ValueError, match=f"no windows of {size} positions"):
-        cut_windows(100, size, overlap)
+        sliding_windows(100, size, overlap)
 
 
 def test_special_token_template_equals_the_tokenizer_output(tokenizer):

@@ -273,9 +273,9 @@ def test_temperature_near_zero_selects_the_most_probable_token(temperature):
     assert set(first_tokens(logits, 50, temperature=temperature)) == {2}
 
 
-@pytest.mark.parametrize("draw", [0.0, 1 - 2**-53])
-def test_extreme_random_numbers_never_select_a_token_of_zero_probability(draw, monkeypatch):
-    monkeypatch.setattr("random.Random.random", lambda _: draw)
+@pytest.mark.parametrize("number", [0.0, 1 - 2**-53])
+def test_extreme_random_numbers_never_select_a_token_of_zero_probability(number, monkeypatch):
+    monkeypatch.setattr("random.Random.random", lambda _: number)
     assert first_tokens(torch.tensor([[1.0, 2.0, 7.0, 3.0, 0.0]]), 2, temperature=1.0, top_k=1) == [2, 2]
 
 

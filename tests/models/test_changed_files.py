@@ -51,7 +51,7 @@ def test_changed_weights_are_an_error_in_every_verb(verb, saved, cli, film_files
     words = [str(film_files / "dev.tsv") if word == "rows" else word for word in verb[1:]]
     code, out, err = cli(verb[0], saved, *words, *([film_files / "dev.tsv"] if verb[0] == "evaluate" else []))
     assert (code, out) == (65, "")
-    message = f"'{saved}' is not as it was written: model.safetensors changed. "
+    message = f"'{saved}' differs from its checksums: model.safetensors changed. "
     assert message in err and err.endswith("if the change is meant, remove its SHA256SUMS\n")
 
 
@@ -68,7 +68,7 @@ def test_files_that_answers_depend_on_are_compared(name, old, new, saved):
     text = (saved / name).read_text()
     assert old in text
     (saved / name).write_text(text.replace(old, new, 1))
-    with pytest.raises(DataError, match=f"is not as it was written: {name} changed"):
+    with pytest.raises(DataError, match=f"differs from its checksums: {name} changed"):
         workflow.load(str(saved))
     (saved / SUMS).unlink()
     assert workflow.load(str(saved)).new_weights == ()
@@ -79,7 +79,7 @@ def test_verbs_without_weights_do_not_hash_them(name, saved, hashed):
     with open(saved / name, "a") as file:
         file.write(" ")
     for verb in (workflow.info, lambda model: workflow.tokenize(model, ["a film"])):
-        with pytest.raises(DataError, match=f"is not as it was written: {name} changed"):
+        with pytest.raises(DataError, match=f"differs from its checksums: {name} changed"):
             verb(str(saved))
     assert "model.safetensors" not in hashed
 
@@ -89,7 +89,7 @@ def test_settings_of_an_export_are_compared(name, tmp_path):
     folder = shutil.copytree(exports.exported("bert", "classify")[0], tmp_path / "export")
     with open(folder / name, "a") as file:
         file.write(" ")
-    with pytest.raises(DataError, match=f"is not as it was written: {name} changed"):
+    with pytest.raises(DataError, match=f"differs from its checksums: {name} changed"):
         workflow.load(str(folder))
 
 

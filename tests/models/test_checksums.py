@@ -47,7 +47,7 @@ def test_missing_changed_and_added_files_are_named(folder):
     with pytest.raises(DataError) as caught:
         verify_checksums(folder)
     assert caught.value.detail == (
-        f"'{folder}' is not as it was written: config.json missing; a name with spaces.txt changed; 1_Pooling/new.json added"
+        f"'{folder}' differs from its checksums: config.json missing; a name with spaces.txt changed; 1_Pooling/new.json added"
     )
 
 
@@ -60,7 +60,7 @@ def test_git_files_are_ignored(folder):
 
 def test_missing_hashes_are_an_error(folder):
     (folder / SUMS).unlink()
-    with pytest.raises(InputMissing, match="nothing says how its files should be"):
+    with pytest.raises(InputMissing, match="its files cannot be checked"):
         verify_checksums(folder)
 
 

@@ -109,10 +109,10 @@ def test_truncated_rows_are_counted(tmp_path):
     path = families.write_jsonl(tmp_path / "rows.jsonl", rows)
     config = {"train": str(path), "max_steps": 1, "max_length": 16, "limit": 30}
     run = workflow.finetune(str(families.folder("bert")), config=config, out=tmp_path / "run").run
-    cut = read_json(run.manifest)["cut"]["train"]
+    truncated = read_json(run.manifest)["cut"]["train"]
     train = read_json(run.manifest)["rows"]["train"]
-    assert 0 < cut <= 8
-    assert f"{cut} of the {train} train rows ({100 * cut / train:.1f} %) were longer" in readme(run)
+    assert 0 < truncated <= 8
+    assert f"{truncated} of the {train} train rows ({100 * truncated / train:.1f} %) were longer" in readme(run)
 
 
 PROVENANCE = RunProvenance(

@@ -47,7 +47,7 @@ def test_config_with_fewer_layers_than_the_weights_is_78(kind, tmp_path, cli):
     code, out, err = cli("infer", folder, "the red cat [MASK]")
     assert (code, out) == (78, "")
     line = one_line(err)
-    assert "do not fit its config.json, which has no place for " in line and " more. Take config.json from" in line
+    assert "do not fit its config.json, which has no parameters for " in line and " more. Take config.json from" in line
     assert line.count(".1.") == 5, line
 
 

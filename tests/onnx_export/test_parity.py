@@ -127,8 +127,8 @@ def test_a_metric_that_drops_by_more_than_a_point_is_an_error(monkeypatch):
     pair, job = pair_of("bert", "classify")
     rows = [{"text": "x", "label": i % 3} for i in range(500)]
     job = dataclasses.replace(job, labelled_rows=rows)
-    for lost, passes in ((0.0099, True), (0.011, False)):
-        figures = iter([{"accuracy": 0.9, "loss": 1.0}, {"accuracy": 0.9 - lost, "loss": 1.0}])
+    for drop, passes in ((0.0099, True), (0.011, False)):
+        figures = iter([{"accuracy": 0.9, "loss": 1.0}, {"accuracy": 0.9 - drop, "loss": 1.0}])
         monkeypatch.setattr(parity, "measure", lambda *_: next(figures))  # noqa: B023
         if passes:
             assert export_job._check_metrics(pair, job, "int8")["rows"] == 500

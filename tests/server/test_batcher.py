@@ -234,7 +234,7 @@ def test_rows_of_a_disconnected_client_leave_the_queue_uncomputed():
             fake.gate.set()
             await asyncio.gather(first, stayed)
             assert not any("left" in text for batch in fake.batches for text in batch)
-            assert stats.value("hftool_dropped_total", reason="gone") == 2
+            assert stats.value("hftool_dropped_total", reason="disconnected") == 2
 
     asyncio.run(scene())
 

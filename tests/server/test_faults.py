@@ -519,7 +519,7 @@ def test_counters_equal_the_requests_sent(shared):
             shared.wait_for_rows(i + 1)
         for line in lines:
             line.close()
-        shared.until(lambda: grown(before, shared.metrics()).get('hftool_dropped_total{reason="gone"}') == 4)
+        shared.until(lambda: grown(before, shared.metrics()).get('hftool_dropped_total{reason="disconnected"}') == 4)
     shared.wait_for_rows(0)
     change = grown(before, shared.metrics())
     counts = by_code(change, path)
@@ -550,7 +550,7 @@ def test_histogram_count_equals_its_buckets(shared):
 # ---- outgoing connections and the log, after all that the tests above have sent
 
 
-def test_no_outgoing_connection_is_made(shared):
+def test_no_outgoing_connection_is_opened(shared):
     shared.predict(KEY_TEXT)
     shared.ask("/v1/embeddings", {"model": "vectors", "input": "http://evil.example/a.png ![x](http://evil.example)"})
     status, _, reply = shared.ask("/v1/embeddings", {"model": "vectors", "input": "film", "encoding_format": "base64"})

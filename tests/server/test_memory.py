@@ -46,15 +46,15 @@ def resident(shared):
     return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:")) / 1000
 
 
-async def leave(shared, draw):
+async def leave(shared, rng):
     """A stream that its client leaves after some of its events."""
-    text = " ".join(draw.choice(TEXTS).split()[: draw.randint(1, 9)])
-    body = {"model": "writer", "prompt": text, "stream": True, "max_tokens": draw.randint(10, 40), "temperature": 1}
+    text = " ".join(rng.choice(TEXTS).split()[: rng.randint(1, 9)])
+    body = {"model": "writer", "prompt": text, "stream": True, "max_tokens": rng.randint(10, 40), "temperature": 1}
     reader, writer = await asyncio.open_connection("127.0.0.1", shared.port)
     try:
         writer.write(shared.message(json.dumps(body).encode(), "/v1/completions"))
         assert b" 200 " in await reader.readline()
-        for _ in range(draw.randint(1, 8)):
+        for _ in range(rng.randint(1, 8)):
             await reader.readuntil(b"data: ")
     except asyncio.IncompleteReadError:  # the text was shorter
         pass
@@ -64,11 +64,11 @@ async def leave(shared, draw):
 
 def leave_many(shared, count, seed, callers=16):
     """So many of them, and until the server has noticed."""
-    draw, turns = random.Random(seed), iter(range(count))
+    rng, turns = random.Random(seed), iter(range(count))
 
     async def call():
         for _ in turns:
-            await leave(shared, draw)
+            await leave(shared, rng)
 
     async def together():
         await asyncio.gather(*(call() for _ in range(callers)))

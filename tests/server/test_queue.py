@@ -51,10 +51,10 @@ def test_revoked_lease_takes_no_row(requests, busy):
 
     async def scene():
         result = Scene(asyncio.get_running_loop(), *([3] if busy else []), *requests)
-        old, lost = WorkerLease(), 0
+        old, unanswered = WorkerLease(), 0
         if busy:
             taken = result.queue.next_untokenized(old)
-            lost = len({row.request for row in taken})
+            unanswered = len({row.request for row in taken})
         result.queue.revoke(old, Unavailable("failed"))
         if busy:
             result.read(old, taken)  # comes too late
@@ -65,7 +65,7 @@ def test_revoked_lease_takes_no_row(requests, busy):
         await asyncio.sleep(0)
         ends = [request.future.exception() for request in result.requests if request.future.done()]
         assert len(ends) == len(result.requests)
-        assert sum(end is None for end in ends) == len(result.requests) - lost
+        assert sum(end is None for end in ends) == len(result.requests) - unanswered
         assert result.queue.size == 0
 
     asyncio.run(scene())

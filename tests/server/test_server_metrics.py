@@ -68,7 +68,7 @@ def test_counters_are_thread_safe():
 
     def count():
         for _ in range(2000):
-            stats.add("hftool_dropped_total", reason="gone")
+            stats.add("hftool_dropped_total", reason="disconnected")
             stats.observe("hftool_batch_items", 1)
 
     threads = [threading.Thread(target=count) for _ in range(4)]
@@ -76,4 +76,4 @@ def test_counters_are_thread_safe():
         thread.start()
     for thread in threads:
         thread.join()
-    assert stats.value("hftool_dropped_total", reason="gone") == stats.count("hftool_batch_items") == 8000
+    assert stats.value("hftool_dropped_total", reason="disconnected") == stats.count("hftool_batch_items") == 8000

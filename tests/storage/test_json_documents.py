@@ -76,13 +76,13 @@ def test_schemas_agree_with_jsonschema(schema):
     """Except for integers in decimal notation, such as 1.0, and for NaN, which JSON does not have."""
     plain = json.loads(json.dumps(schema))
     judge = jsonschema.Draft202012Validator(plain)
-    draw = random.Random(1)
+    rng = random.Random(1)
     words = tuple(plain["properties"])
     fitting = 0
     for _ in range(400):
-        name = draw.choice(words)
+        name = rng.choice(words)
         start = GOOD if schema is SCHEMA else {key: {} for key in plain.get("required", ())}
-        document = mutated({**start, **({name: draw.choice(VALUES)} if draw.random() < 0.5 else {})} or {"a": 1}, words, draw)
+        document = mutated({**start, **({name: rng.choice(VALUES)} if rng.random() < 0.5 else {})} or {"a": 1}, words, rng)
         text = json.dumps(document)
         if re.search(r"NaN|Infinity|e\+|\.0\b", text):
             continue

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import importlib
 
-from support.session_folders import made_once, session_folder
+from support.session_folders import created_once, session_folder
 
 HOME = session_folder("exports")
 
@@ -33,7 +33,7 @@ def exported(kind, head, quantize=None):
     """-> the folder of an export of `random_head`, the model itself, and its report. It is exported once a session."""
     loaded, source = random_head(kind, head)
     name = f"{kind}-{head}-{quantize}"
-    return HOME / name, loaded, made_once(HOME, name, lambda: _export(loaded, source, HOME / name, quantize))
+    return HOME / name, loaded, created_once(HOME, name, lambda: _export(loaded, source, HOME / name, quantize))
 
 
 def _export(loaded, source, folder, quantize):

@@ -5,21 +5,21 @@ import json
 import tempfile
 from pathlib import Path
 
-from support.session_folders import made_once, session_folder
+from support.session_folders import created_once, session_folder
 
 SHARED = session_folder("families")
 HOME = Path(tempfile.mkdtemp(dir=SHARED))  # of this process
 
 COLOURS = ("red", "blue", "green", "white")
 THINGS = ("cat", "dog", "car", "hat", "cup", "bed", "box", "pen")
-PLACES = ("rome", "oslo", "lima", "cairo")
+CITIES = ("rome", "oslo", "lima", "cairo")
 PEOPLE = ("ann", "bob", "eve", "tom")
 GERMAN = {"red": "rot", "blue": "blau", "green": "grün", "white": "weiß"}
 CORPUS = [
     *(f"the {colour} {thing} is warm and fine ." for colour in COLOURS for thing in THINGS),
     *(f"the {colour} {thing} is cold and dull ." for colour in COLOURS for thing in THINGS),
-    *(f"{name} went to {location} with a {thing} ." for name in PEOPLE for location in PLACES for thing in THINGS),
-    *(f"who went to {location} ? where is the {thing} ?" for location in PLACES for thing in THINGS),
+    *(f"{name} went to {location} with a {thing} ." for name in PEOPLE for location in CITIES for thing in THINGS),
+    *(f"who went to {location} ? where is the {thing} ?" for location in CITIES for thing in THINGS),
     *(f"{one} {two} summarize: translate:" for one, two in GERMAN.items()),
     "alike unlike 0 1 2 3 4 5 6 7 8 9 , . ! ? # : ;",
     *"abcdefghijklmnopqrstuvwxyz",
@@ -119,7 +119,7 @@ KINDS = {  # model type -> its tokenizer, its model
 @functools.cache
 def folder(kind):
     """A pre-trained checkpoint (its weights drawn from a seed) of the family, as a folder. Do not change it."""
-    return made_once(SHARED, kind, lambda: _save_checkpoint(kind))
+    return created_once(SHARED, kind, lambda: _save_checkpoint(kind))
 
 
 def _save_checkpoint(kind):
@@ -166,7 +166,7 @@ def tag_rows(count=64):
     """Names of people, of one word or of two, and of places."""
     rows = []
     for i in range(count):
-        name, location = PEOPLE[i % 4], PLACES[i // 4 % 4]
+        name, location = PEOPLE[i % 4], CITIES[i // 4 % 4]
         tokens = [name, *([THINGS[i // 16]] if i % 3 else []), "went", "to", location, "."]
         tags = ["B-PER", *(["I-PER"] if i % 3 else []), "O", "O", "B-LOC", "O"]
         rows.append({"tokens": tokens, "tags": tags})
@@ -177,7 +177,7 @@ def answer_rows(count=64):
     """Where somebody went, in texts that begin in many ways."""
     rows = []
     for i in range(count):
-        name, location, thing = PEOPLE[i % 4], PLACES[i // 4 % 4], THINGS[i // 16]
+        name, location, thing = PEOPLE[i % 4], CITIES[i // 4 % 4], THINGS[i // 16]
         context = f"{'the cat is warm . ' * (i % 3)}{name} went to {location} with a {thing} ."
         answers = {"text": [location], "answer_start": [context.index(location)]}
         rows.append({"question": f"where is the {thing} ?", "context": context, "answers": answers})
@@ -259,14 +259,14 @@ def trained_run(kind, head_case):
 
     It is made once for all processes of the session. Do not change its folder.
     """
-    return made_once(SHARED, f"{kind}-{head_case}", lambda: _finetune(kind, head_case, SHARED / f"{kind}-{head_case}-run"))
+    return created_once(SHARED, f"{kind}-{head_case}", lambda: _finetune(kind, head_case, SHARED / f"{kind}-{head_case}-run"))
 
 
 @functools.cache
 def short_run(kind, head_case):
     """The same after four steps, for tests that do not ask how good the model is."""
     name = f"{kind}-{head_case}-short"
-    return made_once(SHARED, name, lambda: _finetune(kind, head_case, SHARED / f"{name}-run", max_steps=4))
+    return created_once(SHARED, name, lambda: _finetune(kind, head_case, SHARED / f"{name}-run", max_steps=4))
 
 
 def _finetune(kind, head_case, out, **more):

@@ -50,47 +50,47 @@ def _paths(document, path=()):
         yield from _paths(value, (*path, key))
 
 
-def _other(value, draw):
+def _other(value, rng):
     """A value near to another: a number moved or multiplied, a text or list cut short."""
     if isinstance(value, (int, float)):
-        return draw.choice([value + draw.choice([-1, 1, 2, 7, 100, 0.5]), value * draw.choice([-1, 0, 1000, 10**6])])
+        return rng.choice([value + rng.choice([-1, 1, 2, 7, 100, 0.5]), value * rng.choice([-1, 0, 1000, 10**6])])
     return value[: len(value) // 2] if isinstance(value, (str, list)) else [value]
 
 
-def mutated(document, words, draw):
-    """A document with one to three changes. draw: a random.Random."""
+def mutated(document, words, rng):
+    """A document with one to three changes. rng: a random.Random."""
     result = copy.deepcopy(document)
-    for _ in range(draw.choice((1, 1, 1, 2, 3))):
-        path = draw.choice([(), *_paths(result)] if draw.random() < 0.1 else [*_paths(result)] or [()])
+    for _ in range(rng.choice((1, 1, 1, 2, 3))):
+        path = rng.choice([(), *_paths(result)] if rng.random() < 0.1 else [*_paths(result)] or [()])
         if not path:
-            return copy.deepcopy(draw.choice(VALUES))
+            return copy.deepcopy(rng.choice(VALUES))
         parent = result
         for key in path[:-1]:
             parent = parent[key]
-        chance = draw.random()
+        chance = rng.random()
         if chance < 0.2:
-            parent[path[-1]] = _other(parent[path[-1]], draw)
+            parent[path[-1]] = _other(parent[path[-1]], rng)
         elif chance < 0.6:
-            parent[path[-1]] = copy.deepcopy(draw.choice(VALUES))
+            parent[path[-1]] = copy.deepcopy(rng.choice(VALUES))
         elif chance < 0.7:
-            parent[path[-1]] = deep(draw.choice((3, 30, 63, 70, 400)))
+            parent[path[-1]] = deep(rng.choice((3, 30, 63, 70, 400)))
         elif chance < 0.8:
             del parent[path[-1]]
         else:
-            result[draw.choice(words)] = copy.deepcopy(draw.choice(VALUES))
+            result[rng.choice(words)] = copy.deepcopy(rng.choice(VALUES))
     return result
 
 
-def write_mutated(source, folder, draw):
+def write_mutated(source, folder, rng):
     """A copy of a model folder, made of links, with one of its files changed -> which file, and how."""
-    name = draw.choice([name for name in WORDS if (source / name).is_file()])
+    name = rng.choice([name for name in WORDS if (source / name).is_file()])
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     for path in source.iterdir():
         if path.is_file() and path.name not in (name, "SHA256SUMS"):
             os.link(path, folder / path.name)
     before = json.loads((source / name).read_text(encoding="utf-8"))
-    after = mutated(before, WORDS[name], draw)
+    after = mutated(before, WORDS[name], rng)
     (folder / name).write_text(json.dumps(after), encoding="utf-8")
     if not isinstance(after, dict):
         return f"{name} = {str(after)[:60]}"

@@ -96,11 +96,11 @@ def count_bytes():
         self.taken = getattr(self, "taken", 0) + len(data)
         take(self, data)
 
-    def lost(self, error):
+    def closed(self, error):
         note("read", getattr(self, "taken", 0))
         lose(self, error)
 
-    GuardedProtocol.data_received, GuardedProtocol.connection_lost = counted, lost
+    GuardedProtocol.data_received, GuardedProtocol.connection_lost = counted, closed
 
 
 OF_REQUESTS = (
@@ -129,7 +129,7 @@ def change_limit(name, seconds):
     Limits.__init__.__kwdefaults__[name] = seconds
 
 
-def cut_off_after(seconds):
+def break_off_after(seconds):
     """Slow clients, and idle connections."""
     from hftool.server import process
 
@@ -146,7 +146,7 @@ def install():
     if "HFTOOL_HANG" in os.environ:
         change_limit("hang", float(os.environ["HFTOOL_HANG"]))
     if "HFTOOL_SLOW" in os.environ:
-        cut_off_after(float(os.environ["HFTOOL_SLOW"]))
+        break_off_after(float(os.environ["HFTOOL_SLOW"]))
 
 
 if __name__ == "__main__":

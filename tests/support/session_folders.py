@@ -25,7 +25,7 @@ def session_folder(name):
     return folder
 
 
-def made_once(folder, name, make):
+def created_once(folder, name, make):
     """What `make()` returns, which is called in one process of the session only; it must be possible to pickle it."""
     kept = folder / f"{name}.pickle"
     with FileLock(folder / f"{name}.lock"):

@@ -11,7 +11,7 @@ import numpy as np
 from support import families
 
 
-class Made:
+class Created:
     """A batcher whose answers are made up. fault: what it raises instead."""
 
     ready, waiting, retry_after = True, 0, 1
@@ -95,7 +95,7 @@ def served(name):
     config = read_model_config(folder)
     tokenizer = load_tokenizer(folder, config)
     head = get_head(tokenizer, HeadConfig(**head_config), config)
-    batcher = Made(answer)
+    batcher = Created(answer)
     if isinstance(answer, list):
         batcher.text = " went to <b>rome</b> with a cat"
         batcher.answer = tokenizer(batcher.text, add_special_tokens=False)["input_ids"]

@@ -7,7 +7,7 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel, T5Config, T5ForConditionalGeneration
 
 from hftool.onnx_export.generation_graphs import write_graphs
-from support.session_folders import made_once, session_folder
+from support.session_folders import created_once, session_folder
 
 V = 300  # so that embeddings are large enough to be left as they are by the exporter
 
@@ -36,6 +36,6 @@ def exported(family):
     folder = session_folder("generators") / family
     folder.mkdir(exist_ok=True)
     model = MODELS[family]()
-    files = made_once(folder.parent, family, lambda: write_graphs(model, folder))
+    files = created_once(folder.parent, family, lambda: write_graphs(model, folder))
     sessions = {name: onnxruntime.InferenceSession(folder / file) for name, file in files.items()}
     return model, SimpleNamespace(sessions=sessions, config=model.config, generation_config=None), folder, files

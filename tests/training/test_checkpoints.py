@@ -220,7 +220,7 @@ def test_a_best_that_is_damaged_is_named_with_those_that_are_whole(store, remove
         (store.path(4) / "model.safetensors").write_bytes(b"")
     before = sorted(path.name for path in store.folder.iterdir())
     word = (
-        f"the best checkpoint '{store.path(4)}' {'is not there' if removed else 'is damaged'}; whole: step-000008, step-000010. "
+        f"the best checkpoint '{store.path(4)}' {'is missing' if removed else 'is damaged'}; whole: step-000008, step-000010. "
         f"Keep one of these: hftool save {store.folder.parent} --checkpoint step-000010 --out DIR"
     )
     for _ in range(2):
@@ -288,7 +288,7 @@ def test_a_full_disk_is_74_and_the_older_checkpoint_is_whole(tmp_path, room):
         subprocess.run(["umount", small], check=True)
 
 
-def test_a_folder_that_cannot_be_made_is_74(tmp_path):
+def test_a_folder_that_cannot_be_created_is_74(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match=r"the checkpoint of step 1 could not be written into .*: Not a directory"):
         CheckpointManager(tmp_path / "file" / "checkpoints").save(*trained(), {"step": 1})

@@ -20,7 +20,7 @@ def test_only_bad_steps_in_a_row_stop_the_run():
         guard.check(False, step=9, lr=0.1, rows=[2, 0])
 
 
-def test_many_rows_are_cut_short():
+def test_many_rows_are_abbreviated():
     assert FiniteGuard().name(range(20)) == (
         "train rows 1, 2, 3, 4, 5, 6, 7, 8 and 12 more, counted from 1 without those left out"
     )

@@ -41,7 +41,7 @@ def is_reference(workspace, run):
 
 
 @pytest.fixture(scope="module")
-def cut(workspace):
+def interrupted(workspace):
     """A run that was killed after step 9, with the checkpoints of steps 6, the best, and 8. Copy it before it is changed."""
     run = workspace.interrupted("cut", at=STEP_9)
     assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["step-000006", "step-000008"]
@@ -80,8 +80,8 @@ QUICK = [(FILES[1], zeroed), (MANIFEST, one_bit)]
     [case if case in QUICK else pytest.param(*case, marks=pytest.mark.slow) for case in CASES],
     ids=lambda value: value if isinstance(value, str) else value.__name__,
 )
-def test_a_damaged_checkpoint_is_named_set_aside_and_the_previous_one_used(workspace, cut, name, change):
-    run = shutil.copytree(cut, workspace.folder / f"{change.__name__}-{name}")
+def test_a_damaged_checkpoint_is_named_set_aside_and_the_previous_one_used(workspace, interrupted, name, change):
+    run = shutil.copytree(interrupted, workspace.folder / f"{change.__name__}-{name}")
     damage(run / "checkpoints" / "step-000008" / name, change)
     outcome = workspace.resume(run)
     notice = next(line for line in outcome.err.splitlines() if f"'{run}/checkpoints/step-000008' is damaged: " in line)
@@ -90,8 +90,8 @@ def test_a_damaged_checkpoint_is_named_set_aside_and_the_previous_one_used(works
     assert leftovers(run) == ["checkpoints/.bad-step-000008"] and is_reference(workspace, run)
 
 
-def test_when_every_checkpoint_is_damaged_it_is_65(workspace, cut):
-    run = shutil.copytree(cut, workspace.folder / "all-damaged")
+def test_when_every_checkpoint_is_damaged_it_is_65(workspace, interrupted):
+    run = shutil.copytree(interrupted, workspace.folder / "all-damaged")
     for folder in (run / "checkpoints").iterdir():
         damage(folder / "model.safetensors", one_bit)
     outcome = workspace.resume(run, code=65)
@@ -102,9 +102,9 @@ def test_when_every_checkpoint_is_damaged_it_is_65(workspace, cut):
     assert not (run / "metrics.json").exists()
 
 
-def test_without_the_best_checkpoint_an_intact_one_is_not_resumed(workspace, cut):
+def test_without_the_best_checkpoint_an_intact_one_is_not_resumed(workspace, interrupted):
     """The weights that the run may have to end with are lost. Nothing that is intact is removed."""
-    run = shutil.copytree(cut, workspace.folder / "best-damaged")
+    run = shutil.copytree(interrupted, workspace.folder / "best-damaged")
     damage(run / "checkpoints" / "step-000006" / "model.safetensors", one_bit)
     outcome = workspace.resume(run, code=65)
     before = digests(run / "checkpoints")
@@ -128,8 +128,8 @@ def test_a_best_checkpoint_damaged_during_the_run_is_65(workspace):
     assert again.err.splitlines()[-1] == one_line(outcome.err)
 
 
-def test_a_truncated_checkpoint_is_damaged(workspace, cut):
-    run = shutil.copytree(cut, workspace.folder / "short")
+def test_a_truncated_checkpoint_is_damaged(workspace, interrupted):
+    run = shutil.copytree(interrupted, workspace.folder / "short")
     path = run / "checkpoints" / "step-000008" / "optimizer.safetensors"
     path.write_bytes(path.read_bytes()[:-100])
     assert "step-000008' is damaged: optimizer.safetensors" in workspace.resume(run).err and is_reference(workspace, run)
@@ -191,7 +191,7 @@ def test_a_signal_at_a_random_moment_of_training(workspace, number):
         line = one_line(outcome.err)
         step = int(re.search(rf"^hftool: {kind.name}: stopped after step (\d+), checkpoint saved in '{run}'", line)[1])
         assert (run / "checkpoints" / f"step-{step:06d}" / MANIFEST).is_file()
-        assert line.endswith(f"Go on: hftool resume {run}")
+        assert line.endswith(f"Resume: hftool resume {run}")
         workspace.resume(run)
     assert same_except_extra_checkpoint(workspace, run)
 
@@ -256,7 +256,7 @@ def test_an_evaluation_longer_than_the_grace_loses_no_step(workspace, step):
     assert outcome.code == 143
     assert one_line(outcome.err) == (
         "hftool: SIGTERM: the step or its evaluation was not done within 0.3 s (--grace): ended at once. "
-        "Go on from the newest checkpoint: hftool resume RUN"
+        "Resume from the newest checkpoint: hftool resume RUN"
     )
     assert f"resuming after step {step} of 12" in workspace.resume(run).err and same_except_extra_checkpoint(workspace, run)
 
@@ -461,7 +461,7 @@ def test_free_space_is_checked_before_the_first_step(workspace, cli, monkeypatch
 
 
 @pytest.mark.parametrize("at", [12, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 5, 17, 23, 30, 41))])
-def test_a_disk_that_fails_is_74_and_nothing_is_lost(workspace, at):
+def test_a_disk_that_fails_is_74_and_keeps_the_checkpoints(workspace, at):
     run = workspace.folder / f"eio-{at}"
     outcome = workspace.start(run, change=fault_injection.failing_disk, environment={"BREAKING_AT": str(at)}).wait()
     assert outcome.code == 74 and "Input/output error" in one_line(outcome.err)

@@ -188,22 +188,22 @@ def test_an_evaluation_that_draws_random_numbers_changes_no_resumed_run(tiny_ber
     """The checkpoint before an evaluation has the generators of before it, the one after it those of after it."""
     copy = tmp_path / "copy"
 
-    def draw():
+    def use_random():
         if not copy.exists():
             shutil.copytree(whole.store.path(2), copy)
         return {"accuracy": float(torch.rand(())), "macro_f1": random.random(), "loss": float(np.random.rand())}
 
-    how = {"evaluate": draw, "max_steps": 5, "eval_steps": 2, "keep": 9}
+    how = {"evaluate": use_random, "max_steps": 5, "eval_steps": 2, "keep": 9}
     whole = make_trainer(tiny_bert, tmp_path / "whole", **how)
     whole.train()
-    cut = make_trainer(tiny_bert, tmp_path / "cut", **how)
-    shutil.copytree(copy if when == "before" else whole.store.path(2), cut.store.path(2))
-    cut.restore(cut.store.path(2))
-    cut.train()
-    logs = [[line for line in log_of(trainer) if "evaluation" in line] for trainer in (whole, cut)]
+    interrupted = make_trainer(tiny_bert, tmp_path / "interrupted", **how)
+    shutil.copytree(copy if when == "before" else whole.store.path(2), interrupted.store.path(2))
+    interrupted.restore(interrupted.store.path(2))
+    interrupted.train()
+    logs = [[line for line in log_of(trainer) if "evaluation" in line] for trainer in (whole, interrupted)]
     assert len(logs[0]) == 3 and logs[1] == (logs[0] if when == "before" else logs[0][1:])
-    assert losses_of(whole)[2:] == losses_of(cut) and same(weights_of(whole), weights_of(cut))
-    assert cut.position == dataclasses.replace(whole.position, seconds=cut.position.seconds)
+    assert losses_of(whole)[2:] == losses_of(interrupted) and same(weights_of(whole), weights_of(interrupted))
+    assert interrupted.position == dataclasses.replace(whole.position, seconds=interrupted.position.seconds)
     assert read_state(copy)["evaluated"] is False and read_state(whole.store.path(2))["evaluated"] is True
 
 
@@ -252,19 +252,19 @@ def test_a_skipped_step_leaves_weights_and_optimizer_as_they_were(tiny_bert, tmp
 
 @pytest.mark.parametrize("old", [False, True])
 def test_a_first_step_after_resuming_that_is_skipped_is_logged_as_in_one_piece(tiny_bert, tmp_path, old):
-    """The logged norm is that of the last step taken, which was before the cut; older checkpoints have none."""
+    """The logged norm is that of the last step taken, which was before the interruption; older checkpoints have none."""
     whole = make_trainer(tiny_bert, tmp_path / "whole", max_steps=4, log_steps=3, save_steps=1, keep=9)
     poison(whole, 3)
     whole.train()
-    cut = make_trainer(tiny_bert, tmp_path / "cut", max_steps=4, log_steps=3, save_steps=1)
+    interrupted = make_trainer(tiny_bert, tmp_path / "interrupted", max_steps=4, log_steps=3, save_steps=1)
     if old:
         path = whole.store.path(2) / "state.json"
         path.write_text(json.dumps({key: value for key, value in json.loads(path.read_text()).items() if key != "norm"}))
-    cut.restore(whole.store.path(2))
-    poison(cut, 1)
-    cut.train()
-    assert same(weights_of(cut), weights_of(whole))
-    norms = [[line["grad_norm"] for line in log_of(trainer) if "loss" in line] for trainer in (whole, cut)]
+    interrupted.restore(whole.store.path(2))
+    poison(interrupted, 1)
+    interrupted.train()
+    assert same(weights_of(interrupted), weights_of(whole))
+    norms = [[line["grad_norm"] for line in log_of(trainer) if "loss" in line] for trainer in (whole, interrupted)]
     assert norms[0][0] > 0 and norms[1] == [0.0 if old else norms[0][0], norms[0][1]]
 
 

@@ -233,7 +233,7 @@ def test_a_run_of_two_processes_is_resumed_by_two_without_an_option(tmp_path, ag
     until(launcher, lambda: max(checkpoints(run)) > before)
     launcher.send_signal(signal.SIGTERM)
     code, _, err = end(launcher)
-    assert code == 143 and one_line(err).endswith(f"Go on: hftool resume {run}")
+    assert code == 143 and one_line(err).endswith(f"Resume: hftool resume {run}")
 
 
 def test_how_many_processes_a_run_gets(tmp_path, monkeypatch):

@@ -68,11 +68,11 @@ def test_a_run_that_is_not_finished_keeps_it(old):
     workflow.verify(old)
 
 
-@pytest.mark.parametrize("lost", ["metrics.json", "model"])
-def test_a_run_without_it_measures_and_saves_again(old, tmp_path, lost):
+@pytest.mark.parametrize("missing", ["metrics.json", "model"])
+def test_a_run_without_it_measures_and_saves_again(old, tmp_path, missing):
     workflow.resume(old)
     before = json.loads((old / "metrics.json").read_text())
-    path = old / lost
+    path = old / missing
     shutil.rmtree(path) if path.is_dir() else path.unlink()
     again = workflow.resume(old, offline=True).metrics
     assert again["validation"] == before["validation"] and again["best_step"] == before["best_step"]
@@ -83,11 +83,11 @@ def test_training_never_resumes_without_it(old, monkeypatch):
     workflow.resume(old)
     (old / "metrics.json").unlink()
     monkeypatch.setattr(Trainer, "_is_over", lambda self: False)
-    with pytest.raises(ConfigError, match="has no state of the optimizer to train on with"):
+    with pytest.raises(ConfigError, match="has no optimizer state to resume from"):
         workflow.resume(old, offline=True)
 
 
-def test_a_checkpoint_that_lost_it_otherwise_is_damaged(old):
+def test_a_checkpoint_without_it_otherwise_is_damaged(old):
     folder = CheckpointManager(old / "checkpoints").path(CheckpointManager(old / "checkpoints").steps()[0])
     (folder / "optimizer.safetensors").unlink()
     with pytest.raises(ConfigError, match="is damaged"):

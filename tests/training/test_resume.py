@@ -24,15 +24,15 @@ def workspace(tiny_bert, tmp_path_factory):
 
 def check(workspace, name, words, at=MIDDLE):
     """Make the run in one piece and in two, and compare -> what both end with, and the outcome of the second piece."""
-    whole, cut = f"{name}-whole", f"{name}-cut"
+    whole, interrupted = f"{name}-whole", f"{name}-cut"
     running = start(workspace.output(whole), words(whole))  # side by side
-    assert finish(workspace.output(cut), words(cut), at=at).code == KILLED
+    assert finish(workspace.output(interrupted), words(interrupted), at=at).code == KILLED
     outcome = running.wait()
     assert outcome.code == 0, outcome.err
-    outcome = workspace.resume(cut)
+    outcome = workspace.resume(interrupted)
     assert "resuming after step " in outcome.err, outcome.err
     found = result(workspace.folder / whole)
-    assert result(workspace.folder / cut) == found and leftovers(workspace.folder / cut) == []
+    assert result(workspace.folder / interrupted) == found and leftovers(workspace.folder / interrupted) == []
     return found, outcome
 
 
@@ -52,13 +52,13 @@ QUICK = ("as it is", "lora and two workers")  # Adafactor: T5 below
 
 @pytest.mark.parametrize("name", [*QUICK, *(pytest.param(n, marks=pytest.mark.slow) for n in KNOBS if n not in QUICK)])
 def test_a_run_in_two_pieces_is_bitwise_the_run_in_one(workspace, name):
-    """tiny_bert has dropout on; two batches a step; the cut is in mid-epoch."""
+    """tiny_bert has dropout on; two batches a step; the interruption is in mid-epoch."""
     found, outcome = check(workspace, name.replace(" ", "-"), lambda out: workspace.words(out, *KNOBS[name]))
     assert "resuming after step 6 of 10" in outcome.err and found["metrics"]["steps"] == 10
 
 
-def test_early_stopping_counts_across_the_cut(workspace):
-    """At this learning rate the second and third evaluation are no better, one on each side of the cut."""
+def test_early_stopping_counts_across_the_interruption(workspace):
+    """At this learning rate the second and third evaluation are no better, one on each side of the interruption."""
     more = ("--lr", 1e-9, "--patience", 2, "--eval-steps", 2, "--epochs", 9, "--log-steps", 1, "--keep", 1)
     found, _ = check(workspace, "patience", lambda out: workspace.words(out, *more), at=("write", "log.jsonl", 7))
     assert found["metrics"]["steps"] == 6 and found["metrics"]["best_step"] == 2
@@ -137,7 +137,7 @@ def test_resuming_a_finished_run_leaves_it_unchanged(workspace, cli, tiny_run):
 
 
 @pytest.fixture(scope="module")
-def cut(workspace):
+def interrupted(workspace):
     """A run that was killed in the middle. Copy it before it is changed."""
     return workspace.interrupted("cut", at=MIDDLE)
 
@@ -146,23 +146,24 @@ def copy_of(run, target):
     return shutil.copytree(run, target)
 
 
-def test_other_settings_are_78_with_the_list_of_what_differs(workspace, cli, cut):
-    before = digests(cut)
-    more = ("--resume", "--lr", 0.002, "--seed", 4, "--epochs", 2, "--out", cut, "--optimizer", "sgd")
+def test_other_settings_are_78_with_the_list_of_what_differs(workspace, cli, interrupted):
+    before = digests(interrupted)
+    more = ("--resume", "--lr", 0.002, "--seed", 4, "--epochs", 2, "--out", interrupted, "--optimizer", "sgd")
     code, out, err = cli(*workspace.words("cut", *more))
     assert code == 78 and out == ""
     assert one_line(err) == (
-        f"hftool: the run '{cut}' was made with other settings: lr was 0.001, now 0.002; optimizer was adamw, now sgd; seed was 0, "
+        f"hftool: the run '{interrupted}' was trained with other settings: lr was 0.001, now 0.002; "
+        "optimizer was adamw, now sgd; seed was 0, "
         "now 4. Give those it started with, or another --out"
     )
-    assert digests(cut) == before
+    assert digests(interrupted) == before
 
 
-def test_another_task_or_model_is_78(workspace, cli, cut, tmp_path):
+def test_another_task_or_model_is_78(workspace, cli, interrupted, tmp_path):
     write_tsv(tmp_path / "other.tsv", film_rows(40))
-    code, _, err = cli(*workspace.words("cut", "--resume", "--out", cut, "--train", tmp_path / "other.tsv"))
+    code, _, err = cli(*workspace.words("cut", "--resume", "--out", interrupted, "--train", tmp_path / "other.tsv"))
     assert code == 78 and f"train was {workspace.folder / 'train.tsv'}, now {tmp_path / 'other.tsv'}" in one_line(err)
-    code, _, err = cli("finetune", "bert-mini", *workspace.words("cut", "--resume", "--out", cut)[2:])
+    code, _, err = cli("finetune", "bert-mini", *workspace.words("cut", "--resume", "--out", interrupted)[2:])
     assert code == 78 and "model was " in one_line(err) and "now bert-mini" in err
 
 
@@ -188,9 +189,9 @@ def test_a_data_file_that_has_changed_is_78(workspace, cli, tmp_path):
     assert code == 0, err
 
 
-def test_an_edited_config_of_a_run_is_78_with_the_list_of_what_differs(workspace, cli, cut, tmp_path):
+def test_an_edited_config_of_a_run_is_78_with_the_list_of_what_differs(workspace, cli, interrupted, tmp_path):
     """Otherwise --resume would compare the file with itself."""
-    run = copy_of(cut, tmp_path / "run")
+    run = copy_of(interrupted, tmp_path / "run")
     text = (run / "config.yaml").read_text()
     edited = text.replace("lr: 0.001", "lr: 0.002").replace("labels: []", "labels: [positive, negative]")
     (run / "config.yaml").write_text(edited)
@@ -206,9 +207,9 @@ def test_an_edited_config_of_a_run_is_78_with_the_list_of_what_differs(workspace
     assert code == 0, err
 
 
-def test_a_run_of_an_older_version_is_resumed(workspace, cli, cut, tmp_path):
+def test_a_run_of_an_older_version_is_resumed(workspace, cli, interrupted, tmp_path):
     """Its manifest has no settings and hashes of the weights only, and its checkpoints hold less."""
-    run = copy_of(cut, tmp_path / "run")
+    run = copy_of(interrupted, tmp_path / "run")
     created = json.loads((run / "manifest.json").read_text())
     assert created.pop("settings")["lr"] == 0.001
     assert {"config.json", "tokenizer.json", "model.safetensors"} <= set(created["hashes"])
@@ -224,16 +225,16 @@ def test_a_file_of_the_model_that_has_changed_is_78(workspace, cli, tmp_path, na
     model = shutil.copytree(workspace.model, tmp_path / "model")
     run = Workspace(model, tmp_path, OPTIONS, train_rows=40).interrupted("run", at=MIDDLE)
     known = json.loads((model / name).read_text())
-    cut = {"direction": "Left", "max_length": 9, "strategy": "LongestFirst", "stride": 0}
-    changed = {"hidden_dropout_prob": 0.3} if name == "config.json" else {"truncation": cut}
+    truncation = {"direction": "Left", "max_length": 9, "strategy": "LongestFirst", "stride": 0}
+    changed = {"hidden_dropout_prob": 0.3} if name == "config.json" else {"truncation": truncation}
     (model / name).write_text(json.dumps(known | changed))
     code, out, err = cli("resume", run, "--offline", "-q")
     assert code == 78 and out == ""
     assert one_line(err).startswith(f"hftool: the data or model of the run '{run}' has changed: '{name}'. ")
 
 
-def test_settings_that_do_not_affect_training_may_change(workspace, cut):
-    run = copy_of(cut, workspace.folder / "free")
+def test_settings_that_do_not_affect_training_may_change(workspace, interrupted):
+    run = copy_of(interrupted, workspace.folder / "free")
     other = ("--workers", 2, "--keep", 7, "--grace", 3, "--save-steps", 1, "--save-minutes", 5)
     outcome = workspace.start("free", "--resume", *other).wait()
     assert outcome.code == 0, outcome.err

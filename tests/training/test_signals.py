@@ -63,7 +63,7 @@ def test_signals_save_and_end_with_one_line(tiny_bert, film_files, cli):
         line, word = one_line(err), signal.Signals(number).name
         step = int(line.split("stopped after step ")[1].split(",")[0])
         assert out == "" and line == (
-            f"hftool: {word}: stopped after step {step}, checkpoint saved in '{run}'. Go on: hftool resume {run}"
+            f"hftool: {word}: stopped after step {step}, checkpoint saved in '{run}'. Resume: hftool resume {run}"
         )
         assert (run / "checkpoints" / f"step-{step:06d}").is_dir() and not (run / "metrics.json").exists()
         assert list((run / "checkpoints").glob(".tmp-*")) == []

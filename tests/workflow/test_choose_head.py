@@ -48,13 +48,13 @@ SPAN = {"start": 0, "end": 3, "label": "PER"}
 
 def texts(seed, words=9):
     """A cell for each row: its own text."""
-    draw = random.Random(seed)
-    return lambda i: " ".join(draw.choice(WORDS) for _ in range(words)) + f" {i}"
+    rng = random.Random(seed)
+    return lambda i: " ".join(rng.choice(WORDS) for _ in range(words)) + f" {i}"
 
 
 def one_of(*values, seed=1):
-    draw = random.Random(seed)
-    return lambda i: draw.choice(values)
+    rng = random.Random(seed)
+    return lambda i: rng.choice(values)
 
 
 def table_of(count=48, path="rows.csv", **columns):
@@ -431,7 +431,7 @@ QUICK = {"derandomize": True, "deadline": None, "phases": [Phase.generate], "sup
 
 @settings(max_examples=120, **QUICK)
 @given(**ANY)
-def test_whatever_rows_come_in_the_job_is_named_and_nothing_is_lost(columns, kind, head):
+def test_whatever_rows_come_in_the_job_is_named_and_every_row_counted(columns, kind, head):
     check_any_rows(columns, kind, head)
 
 

@@ -65,7 +65,7 @@ def test_imbalanced_classes_are_judged_by_macro_f1_by_default(cli, tiny_bert, tm
         ("1", "metric must be one of "),
     ],
 )
-def test_a_metric_that_there_is_not_is_2_and_nothing_is_made(cli, tiny_bert, tmp_path, metric, message):
+def test_an_unknown_metric_is_2_and_creates_nothing(cli, tiny_bert, tmp_path, metric, message):
     code, _, err = begin(cli, tiny_bert, rare(tmp_path), "--metric", metric)
     assert code == 2 and message in one_line(err.splitlines()[-1] + "\n") and not (tmp_path / "run").exists()
 

@@ -53,7 +53,7 @@ def test_minilm_learns_the_bundled_task_and_answers(tmp_path):
     assert sum(good["probabilities"].values()) == pytest.approx(1)
 
 
-def test_a_run_folder_holds_all_that_made_it(tiny_run):
+def test_a_run_folder_holds_all_that_produced_it(tiny_run):
     names = {path.name for path in tiny_run.iterdir()} - {".lock", "errors.jsonl"}  # the second is of an evaluation
     assert names == {"config.yaml", "manifest.json", "log.jsonl", "metrics.json", "base", "checkpoints", "model"}
     model = {path.name for path in (tiny_run / "model").iterdir()}
@@ -208,7 +208,7 @@ def test_an_unfinished_run_is_no_model_and_the_hint_is_a_command(tiny_run, tmp_p
     with pytest.raises(ConfigError) as caught:
         workflow.load(str(copy))
     assert caught.value.hint == (
-        f"Go on: hftool resume {copy}; or take its best checkpoint: hftool save {copy} --checkpoint best --out DIR"
+        f"Resume: hftool resume {copy}; or take its best checkpoint: hftool save {copy} --checkpoint best --out DIR"
     )
     assert workflow.save(copy, out=tmp_path / "saved").is_dir()
 

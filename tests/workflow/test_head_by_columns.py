@@ -73,11 +73,11 @@ def test_columns_that_no_head_of_the_family_takes_are_an_error(tmp_path):
 
 def provenance(lines, seed=0):
     """Lines as in wikitext: headings, blank lines, paragraphs of one line each."""
-    draw = random.Random(seed)
+    rng = random.Random(seed)
     created = []
     for i in range(lines):
-        words = " ".join(draw.choice(families.THINGS + families.COLOURS) for _ in range(12))
-        created += [f" = {draw.choice(families.PLACES)} {i} = ", "", f" the {words} . ", ""]
+        words = " ".join(rng.choice(families.THINGS + families.COLOURS) for _ in range(12))
+        created += [f" = {rng.choice(families.CITIES)} {i} = ", "", f" the {words} . ", ""]
     return "\n".join(created) + "\n"
 
 

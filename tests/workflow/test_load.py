@@ -6,7 +6,7 @@ from hftool import workflow
 from hftool.errors import ConfigError, DataError, InputMissing, UsageError
 
 
-def test_tokenize_is_what_training_uses_and_shows_what_was_cut(tiny_run):
+def test_tokenize_is_what_training_uses_and_shows_what_was_truncated(tiny_run):
     loaded = workflow.load(str(tiny_run))
     whole, short = (
         workflow.tokenize(loaded, ["a warm funny film"]),
@@ -70,7 +70,7 @@ def test_anything_but_lists_of_texts_is_a_usage_error(texts, pairs, tiny_run):
         workflow.infer(str(tiny_run), texts, pairs=pairs)
 
 
-def test_tokenize_of_a_pair_cuts_the_longer_text(tiny_bert):
+def test_tokenize_of_a_pair_truncates_the_longer_text(tiny_bert):
     classifier = workflow.load(str(tiny_bert), head="classify")
     result = workflow.tokenize(classifier, ["a warm funny film"], pairs=["a joy"], max_length=7)[0]
     assert result.tokens == ["[CLS]", "a", "warm", "[SEP]", "a", "joy", "[SEP]"]

@@ -59,7 +59,7 @@ def test_the_error_is_of_the_head_that_lacks_least(tmp_path):
 
 
 @pytest.mark.parametrize(("kind", "head_case"), [("roberta", "tag"), ("roberta", "fill"), ("roberta", "answer")])
-def test_places_are_counted_in_the_text_of_the_file_behind_a_mark_too(kind, head_case, tmp_path):
+def test_offsets_count_a_byte_order_mark_of_the_file_too(kind, head_case, tmp_path):
     model = workflow.load(str(families.trained_run(kind, head_case)[0].run.path))
     text = "\ufeffann went to rome with a [MASK]" if head_case == "fill" else "\ufeffann went to rome with a hat ."
     row = {"question": "where is the hat ?", "context": text} if head_case == "answer" else {"text": text}

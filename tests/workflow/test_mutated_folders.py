@@ -106,10 +106,10 @@ def run(numbers, sources, here, cli):
     """The inputs of these numbers -> what went wrong, each with what was changed."""
     found = []
     for number in numbers:
-        draw = random.Random(number)
-        source, head = draw.choice(sources)
+        rng = random.Random(number)
+        source, head = rng.choice(sources)
         verb = VERBS[number % len(VERBS)]
-        message = write_mutated(source, here / "model", draw)
+        message = write_mutated(source, here / "model", rng)
         row = ROWS.get(head, {"text": "the red cat", "sentence": "a warm film"})
         try:
             wrong = trouble(verb, here / "model", row, here, cli)

@@ -53,7 +53,7 @@ def train(kind, lora, tmp_path):
 
 
 @pytest.mark.parametrize(("kind", "lora"), CASES)
-def test_a_head_of_its_own_goes_every_way(kind, lora, tmp_path, monkeypatch):
+def test_an_external_head_passes_every_step(kind, lora, tmp_path, monkeypatch):
     _, embedding, output, head, _ = KINDS[kind]
     monkeypatch.setattr("hftool.workflow._finetune._release", lambda store, progress: None)  # it is resumed below
     base, run = train(kind, lora, tmp_path)

@@ -107,7 +107,7 @@ def test_no_rows_are_an_error(tiny_bert):
 # ---- tokenize: what the head of the model sees
 
 
-def test_tokenize_shows_the_windows_of_a_tagger_and_cuts_nothing():
+def test_tokenize_shows_the_windows_of_a_tagger_and_truncates_nothing():
     run = families.trained_run("bert", "tag")[0].run.path
     text = families.inputs_of("tag", families.HEAD_CASES["tag"][1](1))[0][0]
     whole, short = hftool.tokenize(run, text), hftool.tokenize(run, text, max_length=4)

@@ -154,7 +154,7 @@ def test_other_content_is_refused_wherever_it_lies(tree, tmp_path, monkeypatch, 
         workflow.resume(home / "a", offline=True)
 
 
-def test_splits_that_changed_places_are_refused(tree):
+def test_swapped_splits_are_refused(tree):
     begin(task=None, train="train.tsv", validation="dev.tsv")
     shutil.move("train.tsv", "was")
     shutil.move("dev.tsv", "train.tsv")

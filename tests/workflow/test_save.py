@@ -71,7 +71,7 @@ def test_one_bit_is_enough(run, tmp_path, cli, name):
     flip(saved / name)
     code, out, err = cli("verify", saved)
     assert (code, out) == (65, "")
-    assert one_line(err) == f"hftool: '{saved}' is not as it was written: {name} changed. Save it again, or fetch it again"
+    assert one_line(err) == f"hftool: '{saved}' differs from its checksums: {name} changed. Save it again, or fetch it again"
 
 
 def test_a_model_whose_hashes_were_changed_with_it_differs_from_its_run(run):
@@ -100,7 +100,7 @@ def test_what_makes_a_model_of_a_checkpoint_is_checked(run, tmp_path, name):
     assert {f"base/{name}", "model/config.json"} <= set(files)
     flip(run / "base" / name)
     for work in (lambda: workflow.verify(run), lambda: workflow.save(run, out=tmp_path / "saved", checkpoint="last")):
-        with pytest.raises(DataError, match=f"'{run / 'base'}' is not as it was written: {name} changed") as caught:
+        with pytest.raises(DataError, match=f"'{run / 'base'}' differs from its checksums: {name} changed") as caught:
             work()
         assert caught.value.hint == f"Its model needs none: hftool save {run} --out DIR"
     assert not (tmp_path / "saved").exists()
@@ -123,5 +123,5 @@ def test_what_has_no_hashes_is_66(tiny_bert, tmp_path, cli):
     for folder, message in ((tmp_path / "none", "there is no folder"), (tmp_path, "is no run, model or export")):
         code, _, err = cli("verify", folder)
         assert code == 66 and message in one_line(err)
-    with pytest.raises(InputMissing, match="nothing says how its files should be"):
+    with pytest.raises(InputMissing, match="its files cannot be checked"):
         workflow.verify(tiny_bert)

@@ -168,7 +168,7 @@ def test_a_sentence_model_has_the_length_limit_of_its_config(limit, expected, tm
     assert len(tokens.truncated) == created.get("cut", 0)
 
 
-def test_a_model_without_keys_and_values_does_not_write(tmp_path):
+def test_a_model_without_a_key_value_cache_does_not_generate(tmp_path):
     from transformers import AutoTokenizer, MambaConfig, MambaForCausalLM
 
     tokenizer = AutoTokenizer.from_pretrained(families.folder("gpt2"))
@@ -176,5 +176,5 @@ def test_a_model_without_keys_and_values_does_not_write(tmp_path):
     config = MambaConfig(vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=1, state_size=4, **ends)
     MambaForCausalLM(config).save_pretrained(tmp_path / "mamba")
     tokenizer.save_pretrained(tmp_path / "mamba")
-    with pytest.raises(ConfigError, match="a mamba keeps no keys and values to write on from"):
+    with pytest.raises(ConfigError, match="a mamba has no key-value cache to generate with"):
         workflow.generate(str(tmp_path / "mamba"), ["the"])

@@ -100,7 +100,7 @@ def command(
 
 
 def _greet(address: Any, *, has_keys: bool, as_json: bool) -> None:
-    """What a person, or a program that asks for JSON, needs to go on. Others read the line about it in the log."""
+    """What a person, or a program that asks for JSON, needs to continue. Others read the line about it in the log."""
     request = _request(address, has_keys=has_keys)
     if as_json:
         print_json({"url": address.url, "models": address.models, "key_needed": has_keys, "try": request})

@@ -17,7 +17,7 @@ from hftool.errors import UsageError
 from hftool.heads.collate import collate_inputs
 from hftool.heads.margins import margin_of
 from hftool.heads.protocol import Answer, Batch, Feature, Metrics, Outputs
-from hftool.heads.windows import SpecialTokenTemplate, TokenOffsets, cut_windows, special_token_template, token_offsets
+from hftool.heads.windows import SpecialTokenTemplate, TokenOffsets, sliding_windows, special_token_template, token_offsets
 from hftool.models import HeadConfig
 
 DEFAULT_METRICS = ("f1", "exact_match")
@@ -131,7 +131,7 @@ class AnswerHead:
         context = _context(row["context"], pieces)
         answer = _first_answer(context, row["answers"]) if "answers" in row else None
         position = len(frame.runs[0]) + len(question) + len(frame.runs[1])
-        windows = cut_windows(len(pieces), size, min(OVERLAP, size // 3))
+        windows = sliding_windows(len(pieces), size, min(OVERLAP, size // 3))
         holding = [w for w in windows if answer is not None and w.start <= answer[0] and answer[1] < w.end]
         for window in windows:
             ids, token_type_ids = frame.around(question, pieces.ids[window.start : window.end])

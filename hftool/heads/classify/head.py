@@ -70,14 +70,14 @@ class ClassifyHead:
         for i, whole in enumerate(encoded["input_ids"]):
             ids, token_type_ids, truncated = whole, types[i] if types else None, short[i][1] + others[i][1]
             if limit and len(whole) > limit:
-                ids, token_type_ids = self._cut(texts[i], pairs[i] if pairs is not None else None)
+                ids, token_type_ids = self._truncated(texts[i], pairs[i] if pairs is not None else None)
                 truncated += len(whole) - len(ids)
                 if len(ids) > limit:
                     least = self.tokenizer.num_special_tokens_to_add(pair=pairs is not None)
                     raise UsageError(f"max_length must be over {least} for this model, not {limit}")
             yield ids, token_type_ids, truncated
 
-    def _cut(self, text: str, pair: str | None) -> tuple[list[int], list[int] | None]:
+    def _truncated(self, text: str, pair: str | None) -> tuple[list[int], list[int] | None]:
         """Truncate a row, the longer text of a pair first.
 
         Text far beyond the limit is dropped before: tokenizers encodes every pair of windows.

@@ -96,7 +96,7 @@ class FillHead:
         first, last = int(positions[0]), int(positions[-1])
         if last - first >= room:
             what = f"masks that are {last - first} tokens apart in '{_short(text)}': the model takes {room} at a time"
-            raise DataError(what, "Cut the text in two")
+            raise DataError(what, "Split the text in two")
         start = min(max(0, (first + last + 1 - room) // 2), len(ids) - room)
         return ids[start : start + room]
 

@@ -18,7 +18,7 @@ from hftool.data.unspaced_scripts import UNIT, UNSPACED
 from hftool.errors import DataError, UsageError
 from hftool.heads.collate import IGNORED, collate_inputs, pad_rows, token_loss
 from hftool.heads.protocol import Answer, Batch, Feature, Metrics, Outputs
-from hftool.heads.windows import SpecialTokenTemplate, TokenOffsets, cut_windows, special_token_template, token_offsets
+from hftool.heads.windows import SpecialTokenTemplate, TokenOffsets, sliding_windows, special_token_template, token_offsets
 from hftool.models import HeadConfig
 
 DEFAULT_METRICS = ("entity_f1", "precision", "recall", "accuracy")
@@ -101,7 +101,7 @@ class TagHead:
                 )
             words, firsts = _first_pieces(encoded[i], joined[i])
             size = room if self.head_config.max_length else max(len(encoded[i]), 1)
-            for window in cut_windows(len(encoded[i]), size, size // 4):
+            for window in sliding_windows(len(encoded[i]), size, size // 4):
                 inside = (firsts >= window.core_start) & (firsts < window.core_end)
                 read = WordPositions(firsts[inside] - window.start, words[inside], None if window.start else sentences[i])
                 features.append(self._feature(frame, encoded[i].ids[window.start : window.end], i, read, row.get("tags")))

@@ -76,10 +76,10 @@ class Text2TextHead:
         for some in groups(texts):
             given = {"text_target" if target else "text": texts[some]}
             encoded = self.tokenizer(**given, return_attention_mask=False, verbose=False)
-            ids_of += [self._cut(ids, limit, name) for ids in encoded["input_ids"]]
+            ids_of += [self._truncated(ids, limit, name) for ids in encoded["input_ids"]]
         return [(ids, truncated + rest) for (ids, truncated), (_, rest) in zip(ids_of, short, strict=True)]
 
-    def _cut(self, ids: list[int], limit: int, name: str) -> tuple[np.ndarray, int]:
+    def _truncated(self, ids: list[int], limit: int, name: str) -> tuple[np.ndarray, int]:
         """At most `limit` ids (0 is all), the last one kept, and the number of truncated ids."""
         if limit and len(ids) > limit:
             least = self.tokenizer.num_special_tokens_to_add()

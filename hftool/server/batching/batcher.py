@@ -157,7 +157,7 @@ class Batcher:
         try:
             return await request.future
         except asyncio.CancelledError:
-            self._queue.cancel(request, "gone")
+            self._queue.cancel(request, "disconnected")
             raise
         finally:
             timer.cancel()
@@ -312,16 +312,18 @@ class Batcher:
             for lease, thread in zip((pair.tokenizing, pair.computing), pair.threads, strict=True):
                 since = lease.since
                 if since is not None and now - since > hang:
-                    self._on_failure(pair, f"no progress for {hang:g} s", lost=hang)
+                    self._on_failure(pair, f"no progress for {hang:g} s", hang_seconds=hang)
                 elif not thread.is_alive():
                     self._on_failure(pair, f"the thread {thread.name} ended")
 
-    def _on_failure(self, pair: WorkerPair, reason: str, lost: float = 0.0, kind: type[HftoolError] = HftoolError) -> None:
+    def _on_failure(
+        self, pair: WorkerPair, reason: str, hang_seconds: float = 0.0, kind: type[HftoolError] = HftoolError
+    ) -> None:
         """Give up a worker pair: the rows of its leases fail with Unavailable, the queue is left to the next pair."""
         with self._lock:
             if pair.abandoned or self._stopping.is_set():
                 return
-            self._hang_seconds += lost
+            self._hang_seconds += hang_seconds
             now = time.monotonic()
             self._failures.append(now - self._hang_seconds)
             while self._failures[0] < self._failures[-1] - FAILURE_WINDOW:

@@ -152,9 +152,9 @@ def _info(service: Service) -> Iterator[Operation]:
 
 
 def _document(operations: Sequence[Operation], release: str) -> Operation:
-    made = functools.cache(lambda: document(operations, release))
+    schema_of = functools.cache(lambda: document(operations, release))
 
     async def _schema(request: Request) -> Response:
-        return as_response(made())
+        return as_response(schema_of())
 
     return Operation("/openapi.json", _schema)

@@ -62,8 +62,8 @@ def inputs_type(spec: InputSpec, *, most: int, chars: int) -> Any:
 
 def strict_dict(fields: Mapping[str, Any], *, optional: bool = False) -> Any:
     """The type of an object with these fields and no others. `optional`: whether each may be left out."""
-    made: Any = TypedDict("Fields", fields, total=not optional)  # type: ignore[misc]
-    return with_config(STRICT)(made)
+    result: Any = TypedDict("Fields", fields, total=not optional)  # type: ignore[misc]
+    return with_config(STRICT)(result)
 
 
 def list_type(item: Any, most: int) -> Any:
