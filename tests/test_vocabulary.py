@@ -1,10 +1,13 @@
 """The field's standard terms in names, docstrings, comments, help and errors: words that have a usual term here are not used."""
 
 import ast
+import inspect
 import io
 import re
 import tokenize
 from pathlib import Path
+
+import hftool
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = ("README", "ARCHITECTURE", "CONTRIBUTING", "SECURITY")
@@ -138,3 +141,44 @@ def test_documents_are_read_as_prose(tmp_path):
     bad.write_text("# A model\n\nfrom a stranger,\nand its kin.\n", encoding="utf-8")
     found = ["bad.md:3: 'stranger': unknown, third party", "bad.md:4: 'kin': related"]
     assert list(violations(bad)) == found
+
+
+def undocumented(function):
+    """The parameters of a function that its Args section does not name; () where it has fewer than two."""
+    names = list(inspect.signature(function).parameters)
+    _, _, section = (inspect.getdoc(function) or "").partition("\nArgs:\n")
+    section = re.split(r"^\S", section, maxsplit=1, flags=re.MULTILINE)[0]
+    documented = re.findall(r"^    \*{0,2}(\w+): ", section, flags=re.MULTILINE)
+    return tuple(name for name in names if name not in documented) if len(names) > 1 else ()
+
+
+def test_public_functions_document_every_parameter():
+    functions = [one for one in (getattr(hftool, name) for name in hftool.__all__) if inspect.isfunction(one)]
+    assert len(functions) > 20
+    assert {one.__name__: undocumented(one) for one in functions if undocumented(one)} == {}
+
+
+def test_a_parameter_without_a_line_is_found():
+    def good(model, *, top_k, **options):
+        """Sentence.
+
+        Args:
+            model: A model.
+            top_k: A number.
+            **options: More.
+        """
+
+    def bad(model, *, top_k):
+        """Sentence.
+
+        Args:
+            model: A model.
+
+        Raises:
+            top_k: No argument.
+        """
+
+    def bare(model, top_k):
+        """Sentence about model: and top_k: alone."""
+
+    assert (undocumented(good), undocumented(bad), undocumented(bare)) == ((), ("top_k",), ("model", "top_k"))

@@ -26,7 +26,15 @@ def _installed_paths() -> list[Path]:
 
 
 def copy(recipe: str, *, folder: str | Path = ".", out: str | Path | None = None) -> Path:
-    """Write the recipe called `recipe` into a folder, or to the file `out`.
+    """Write a recipe into a folder, or to a file.
+
+    Args:
+        recipe: Its name: bert, roberta, gpt2 or t5.
+        folder: The folder to write into.
+        out: The file to write, instead of NAME.py in the folder.
+
+    Returns:
+        The path of the file.
 
     Raises:
         UsageError: No recipe has this name.

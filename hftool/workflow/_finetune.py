@@ -41,7 +41,7 @@ from hftool.training.distributed import ProcessGroup, generators_claimed
 from hftool.training.evaluation import measure
 from hftool.training.loop import Trainer
 from hftool.workflow._load import make_predictor
-from hftool.workflow._prepare import read_settings, seeded_job
+from hftool.workflow._prepare import seeded_job, settings_and_rows
 from hftool.workflow._save import save_folder
 from hftool.workflow.arguments import Model, Task, model_name, refuse_unknown
 from hftool.workflow.finetune_notices import notify_plan, truncated_rows
@@ -97,7 +97,7 @@ def finetune(
         HftoolError: Any of `hftool.errors`.
     """
     refuse_unknown(finetune, unknown)
-    settings, rows = read_settings(model, task, config, head)
+    settings, rows = settings_and_rows(model, task, config, head)
     with generators_claimed():
         return _finetune(settings, rows, out, resume, offline=offline, fallback=fallback, progress=progress)
 
@@ -143,6 +143,11 @@ def resume(run: Model, *, offline: bool = False, progress: Progress = silent) ->
     """Continue a run, bitwise as if it had not stopped; a finished run stays as it is.
 
     A run that was trained on rows in memory needs them again: `finetune(MODEL, ROWS, out=RUN, resume=True)`.
+
+    Args:
+        run: A run folder, a Run, or the Result of `finetune`.
+        offline: Open no socket.
+        progress: Receives events and notices.
 
     Raises:
         InputMissing: No run folder.

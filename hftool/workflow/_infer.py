@@ -113,13 +113,26 @@ def rows_for(loaded: Loaded, texts: Sequence[str], pairs: Sequence[str] | None) 
 
 @one_or_many
 def classify(model: Model | Loaded, texts: Sequence[str], *, pairs: Sequence[str] | None = None) -> list[Answer]:
-    """Label texts, or pairs: {"label", "probability", "probabilities"}, or {"score"} from a regression model."""
+    """Label texts, or pairs of texts.
+
+    Args:
+        model: A loaded model, or what `load` takes.
+        texts: One text, or a list.
+        pairs: The second text of each, for a model of text pairs.
+
+    Returns:
+        {"label", "probability", "probabilities"} for each text, or {"score"} from a regression model.
+    """
     return respond(model, "classify", texts, pairs)
 
 
 @one_or_many
 def tag(model: Model | Loaded, texts: Sequence[str]) -> list[Answer]:
     """Find the entities in texts.
+
+    Args:
+        model: A loaded model, or what `load` takes.
+        texts: One text, or a list.
 
     Returns:
         {"entities": [{"text", "type", "start", "end", "probability"}], "tokens", "tags"} for each text; start and end are
@@ -132,6 +145,11 @@ def tag(model: Model | Loaded, texts: Sequence[str]) -> list[Answer]:
 def answer(model: Model | Loaded, questions: Sequence[str], contexts: Sequence[str]) -> list[Answer]:
     """Answer each question with a span of its context.
 
+    Args:
+        model: A loaded model, or what `load` takes.
+        questions: One question, or a list.
+        contexts: The context of each.
+
     Returns:
         {"answer", "start", "end", "probability", "candidates"} for each question; start and end are character offsets in the
         context, and None where a model that may abstain finds no answer.
@@ -141,7 +159,20 @@ def answer(model: Model | Loaded, questions: Sequence[str], contexts: Sequence[s
 
 @one_or_many
 def summarize(model: Model | Loaded, texts: Sequence[str], *, sampling: Sampling = None, **options: Any) -> list[Answer]:
-    """Summarize texts: {"text", "finish"}; finish is "stop" or "length"."""
+    """Summarize texts.
+
+    Args:
+        model: A loaded model, or what `load` takes.
+        texts: One text, or a list.
+        sampling: How text is generated; `options` override it.
+        **options: Sampling parameters, under transformers' names.
+
+    Returns:
+        {"text", "finish"} for each text; finish is "stop" or "length".
+
+    Raises:
+        UsageError: The model was trained to translate.
+    """
     return respond(as_summarizer(trained(model, "text2text")), None, texts, options=_options(sampling, options))
 
 
@@ -268,7 +299,15 @@ def generate(
 def fill(model: Model | Loaded, texts: Sequence[str], *, top_k: int = 5) -> list[Answer]:
     """Fill the masks of texts: {"text", "masks": [{"start", "end", "fills": [{"token", "probability"}]}]}.
 
-    A mask is [MASK], or the model's own mask token. Raises DataError for a text without one.
+    A mask is [MASK], or the model's own mask token.
+
+    Args:
+        model: A loaded model, or what `load` takes.
+        texts: One text, or a list.
+        top_k: The number of fills for each mask.
+
+    Raises:
+        DataError: A text without a mask.
     """
     return respond(model, "fill", texts, options={"top_k": top_k})
 
@@ -314,5 +353,12 @@ def save_vectors(out: str | Path, vectors: Iterable[np.ndarray | None]) -> None:
 
 @one_or_many
 def similar(model: Model | Loaded, first: Sequence[str], second: Sequence[str], *, pooling: str | None = None) -> list[float]:
-    """The cosine similarity of two texts, or of two lists of texts pair by pair: -1 to 1."""
+    """The cosine similarity of two texts, or of two lists of texts pair by pair: -1 to 1.
+
+    Args:
+        model: A loaded model, or what `load` takes.
+        first: One text, or a list.
+        second: One text, or a list of the same length.
+        pooling: mean, cls or max over the tokens; by default as the model was trained.
+    """
     return [float(answer["similarity"]) for answer in vectors(model, first, pairs=second, pooling=pooling)]

@@ -43,12 +43,12 @@ def prepare_training(
     Raises:
         HftoolError: What `finetune` raises before its first step.
     """
-    settings, rows = read_settings(model, task, config, head)
+    settings, rows = settings_and_rows(model, task, config, head)
     with generators_claimed():
         return seeded_job(find(settings, rows, offline=offline, fallback=fallback, progress=progress), progress)
 
 
-def read_settings(
+def settings_and_rows(
     model: Model | None, task: Task | None, config: Config | Mapping[str, Any] | None, head: str | None
 ) -> tuple[Config, Table | None]:
     """The Config of a call, and the rows of a task in memory. Raises UsageError, DataError."""

@@ -65,12 +65,21 @@ def serve(
     progress: Progress = silent,
     on_ready: Callable[[Address], None] | None = None,
 ) -> None:
-    """Serve models over HTTP until the process is stopped; on_ready is called when all answer.
+    """Serve models over HTTP until the process is stopped.
 
     Args:
-        models: Each MODEL or NAME=MODEL, or a Run. A port of 0 is any free one; limits are fields of server.limits.Limits.
+        models: Each MODEL or NAME=MODEL, or a Run.
+        host: The address to listen on.
+        port: 0 is any free one.
         key_file: One API key in each line; required unless `host` is a loopback address.
         allow_hosts: Further host names under which requests to a loopback address are answered.
+        limits: Fields of server.limits.Limits.
+        device: auto, cpu, cuda, cuda:1 or mps.
+        precision: Number format in which requests are answered: auto, fp32 or bf16.
+        offline: Open no socket but the server's.
+        fallback: Whether a stand-in may be used.
+        progress: Receives events and notices.
+        on_ready: Receives the address once all models are loaded.
 
     Raises:
         HftoolError: What `load` raises, PortTaken, DataError (no key in the file), Interrupted (requests were aborted).
@@ -78,28 +87,29 @@ def serve(
     _check_extra()
     from hftool.server.http.app import Service
     from hftool.server.limits import Limits
-    from hftool.server.process import event, run
+    from hftool.server.process import run
     from hftool.server.prometheus import Stats
 
     limit_kernel_caches()
-    words, bounds = named(models), Limits(**(limits or {}))
+    words, bounds, stats = named(models), Limits(**(limits or {})), Stats()
     keys, hosts = _doors(host, key_file, allow_hosts, progress)
     with bind(host, port) as listening:
-        sources = _resolve_all(words, offline=offline, fallback=fallback, progress=progress)
-        stats, served, heads = Stats(), {}, {}
-        for name, model_source in sources.items():
+        served = {}
+        for name, model_source in _resolve_all(words, offline=offline, fallback=fallback, progress=progress).items():
             with _named(name, words):
-                loaded = _load(model_source, device, precision, progress)
-                served[name], heads[name] = _served(name, model_source, loaded, bounds, stats), loaded.head_config.head
-        address = Address(_url(host, listening.getsockname()[1]), heads, _example(next(iter(served.values())).head))
-
-        def _ready() -> None:
-            event("ready", url=address.url, models=list(served))
-            if on_ready is not None:
-                on_ready(address)
-
+                served[name] = _served(name, model_source, _load(model_source, device, precision, progress), bounds, stats)
         service = Service(models=served, limits=bounds, stats=stats, keys=keys, hosts=hosts, release=version(DISTRIBUTION))
-        run(service, listening, _ready)
+        run(service, listening, functools.partial(_notify_ready, _url(host, listening.getsockname()[1]), served, on_ready))
+
+
+def _notify_ready(url: str, served: Mapping[str, Any], on_ready: Callable[[Address], None] | None) -> None:
+    """Log that the server is ready, and call `on_ready`."""
+    from hftool.server.process import event
+
+    event("ready", url=url, models=list(served))
+    if on_ready is not None:
+        heads = {name: model.facts["head"] for name, model in served.items()}
+        on_ready(Address(url, heads, _example(next(iter(served.values())).head)))
 
 
 def _resolve_all(words: Mapping[str, str], *, offline: bool, fallback: bool, progress: Progress) -> dict[str, ModelSource]:
