@@ -89,9 +89,11 @@ def attend(query_key_value: torch.Tensor, groups: Groups, heads: int) -> torch.T
     for rows, length in groups:
         end = start + rows * length
         parts = query_key_value[start:end].view(rows, length, 3, heads, width).permute(2, 0, 3, 1, 4)
-        attended = (
-            attend_short(parts) if length <= SHORT else torch.nn.functional.scaled_dot_product_attention(*parts, scale=1.0)
-        )
+        if length <= SHORT:
+            attended = attend_short(parts)
+        else:
+            query, key, value = parts
+            attended = torch.nn.functional.scaled_dot_product_attention(query, key, value, scale=1.0)
         result[start:end].view(rows, length, heads, width).copy_(attended.transpose(1, 2))
         start = end
     return result
@@ -138,3 +140,11 @@ class FusedEncoder:
         for layer in self.layers[:-1]:
             states = layer(states, groups)
         return self.layers[-1](states, groups, first).float()
+
+
+@dataclass(frozen=True)
+class FusedModel:
+    """A fused encoder for the layers of a model, and the tolerance of its outputs, an absolute error."""
+
+    encoder: FusedEncoder
+    tolerance: float

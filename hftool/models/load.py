@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from hftool.errors import ConfigError, DataError, StorageError, brief
-from hftool.models.checksums import check_loaded
 from hftool.models.config_facts import auto_class_of, family_of, read_model_config
 from hftool.models.head_config import HEAD_CONFIG, HeadConfig, read_head_config, write_head_config
 from hftool.models.quiet import quiet
+from hftool.models.sha256sums import check_loaded
 from hftool.models.stored_weights import Stored, read_stored, untie
 from hftool.models.tokenizer import load_tokenizer, save_tokenizer
 from hftool.models.untrusted_sizes import building_within

@@ -19,8 +19,8 @@ from hftool.heads.model_card import NO_PROVENANCE, RunProvenance
 from hftool.heads.protocol import Batch, Feature, Head
 from hftool.inference.predictor import Predictor
 from hftool.models import Loaded, quiet, save_base
-from hftool.models.checksums import write_checksums
 from hftool.models.safety import EXPORT
+from hftool.models.sha256sums import write_checksums
 from hftool.onnx_export import parity
 from hftool.onnx_export.encoder_graph import write_graph
 from hftool.onnx_export.export_card import export_page

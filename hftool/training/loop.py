@@ -1,4 +1,4 @@
-"""The training loop, the same for every head; losses are sums and counts, divided once by the total count.
+"""The training loop with early stopping, the same for every head; losses are sums and counts, divided once by the total count.
 
 Why not transformers' Trainer: its loss and gradient are multiplied by the accumulation steps for these families
 (https://github.com/huggingface/transformers/issues/47688), and its checkpoints are neither atomic nor verified.

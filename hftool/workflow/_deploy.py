@@ -9,9 +9,9 @@ from hftool.errors import UsageError, did_you_mean
 from hftool.heads import get_head
 from hftool.heads.inputs import input_spec
 from hftool.models import HeadConfig, Loaded, write_head_config
-from hftool.models.checksums import SUMS, names_in, verify_checksums, write_checksums
 from hftool.models.head_config import HEAD_CONFIG
 from hftool.models.safety import EXPORT
+from hftool.models.sha256sums import SUMS, names_in, verify_checksums, write_checksums
 from hftool.packaging.docker import write_context
 from hftool.packaging.kubernetes import SCALE, write_manifests
 from hftool.packaging.packages import version

@@ -20,7 +20,7 @@ from hftool.heads.model_card import RunProvenance
 from hftool.inference.predictor import Predictor
 from hftool.machine import keep_freed_memory
 from hftool.models import HeadConfig, save_base
-from hftool.models.checksums import write_checksums
+from hftool.models.sha256sums import write_checksums
 from hftool.processes import restart_count
 from hftool.progress import Progress, notice, silent
 from hftool.storage.atomic import free_bytes, remove_file, remove_folder

@@ -11,7 +11,6 @@ from hftool.errors import ConfigError, DataError, UsageError
 from hftool.heads import get_head, head_class
 from hftool.heads.classify.head import ClassifyHead
 from hftool.heads.protocol import Feature
-from hftool.models.checksums import check_loaded
 from hftool.models.config_facts import auto_class_of, family_of, read_model_config
 from hftool.models.describe import describe
 from hftool.models.export_folder import describe_export, read_export
@@ -19,6 +18,7 @@ from hftool.models.head_config import HeadConfig, read_head_config
 from hftool.models.load import Loaded
 from hftool.models.safety import is_export
 from hftool.models.sentence_transformers import sentence_settings
+from hftool.models.sha256sums import check_loaded
 from hftool.models.stored_weights import read_stored
 from hftool.models.tokenizer import load_tokenizer
 from hftool.progress import Progress, notice, silent

@@ -6,8 +6,9 @@ from typing import Any
 
 from hftool.config import PRECISIONS
 from hftool.data.readers.tables import Row, replace_surrogates
+from hftool.engines.fused_trial import fuse
 from hftool.engines.onnx import OnnxEngine, OnnxModel, open_model
-from hftool.engines.torch import TorchEngine, fuse
+from hftool.engines.torch import TorchEngine
 from hftool.engines.unpadded import supports_unpadding
 from hftool.errors import ConfigError, DataError, UsageError
 from hftool.heads import get_head, head_class
@@ -15,7 +16,6 @@ from hftool.heads.protocol import Answer
 from hftool.inference.generation import OnToken
 from hftool.inference.predictor import Engine, Predictor
 from hftool.machine import choose_device, choose_precision
-from hftool.models.checksums import check_loaded
 from hftool.models.config_facts import auto_class_of, family_of, natural_head_of, read_model_config
 from hftool.models.export_folder import read_export
 from hftool.models.head_config import HEAD_CONFIG, HeadConfig, read_head_config
@@ -23,6 +23,7 @@ from hftool.models.load import Loaded, load_model
 from hftool.models.positions import check_length, length_limit
 from hftool.models.safety import is_export
 from hftool.models.sentence_transformers import SentenceSettings, length_of, sentence_settings
+from hftool.models.sha256sums import check_loaded
 from hftool.models.tokenizer import load_tokenizer, tokenizer_notes
 from hftool.progress import Progress, notice, silent
 from hftool.registry.families import FAMILIES, Family, check_head

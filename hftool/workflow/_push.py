@@ -8,8 +8,8 @@ from pathlib import Path
 from hftool import hub
 from hftool.errors import ConfigError, InputMissing
 from hftool.models import read_head_config
-from hftool.models.checksums import SUMS, verify_checksums
 from hftool.models.safety import check_folder
+from hftool.models.sha256sums import SUMS, verify_checksums
 from hftool.progress import Progress, notice, silent
 from hftool.storage.checksums import sha256
 from hftool.storage.run_folder import Run, append_lines

@@ -10,8 +10,8 @@ from hftool import config as knobs
 from hftool.errors import ConfigError, DataError, InputMissing
 from hftool.heads.model_card import NO_PROVENANCE, RunProvenance, write_model_card
 from hftool.models import HeadConfig, Loaded, load_base, save_model
-from hftool.models.checksums import SUMS, verify_checksums, write_checksums
 from hftool.models.safety import is_export
+from hftool.models.sha256sums import SUMS, verify_checksums, write_checksums
 from hftool.storage.checksums import compare_folder, sha256
 from hftool.storage.json_documents import check_plain
 from hftool.storage.run_folder import Run, check_output, whole_folder

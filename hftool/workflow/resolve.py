@@ -11,8 +11,8 @@ from hftool import hub
 from hftool.data.readers.formats import FORMATS
 from hftool.data.readers.tables import Table, read_hub_folder, read_table, split_files
 from hftool.errors import ConfigError, DataError, HubUnreachable, InputMissing, Refused, UsageError
-from hftool.models.checksums import SUMS, verify_checksums
 from hftool.models.safety import check_hash
+from hftool.models.sha256sums import SUMS, verify_checksums
 from hftool.progress import Progress, notice, silent
 from hftool.registry.models import Model, find_model, get_model, natural_head
 from hftool.registry.tasks import Task, find_task, get_task, split_data_id

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 import torch
 
-from hftool.engines import torch as engine
-from hftool.engines.fused_encoder import FusedEncoder
-from hftool.engines.torch import FusedModel, TorchEngine, fuse
+from hftool.engines import fused_trial
+from hftool.engines.fused_encoder import FusedEncoder, FusedModel
+from hftool.engines.fused_trial import fuse
+from hftool.engines.torch import TorchEngine
 from hftool.engines.unpadded import without_padding
 from hftool.errors import UsageError
 from hftool.heads.margins import margin_of
@@ -29,7 +30,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(autouse=True)
 def small_models_too(monkeypatch):
-    monkeypatch.setattr(engine, "LEAST_HIDDEN", 1)
+    monkeypatch.setattr(fused_trial, "LEAST_HIDDEN", 1)
     monkeypatch.setattr(
         "hftool.workflow._load.choose_precision", lambda wish, device, dtypes: "bf16" if wish == "auto" else wish
     )
@@ -142,7 +143,7 @@ def test_model_that_fails_the_trial_is_not_fused(monkeypatch):
 
 
 def test_small_models_keep_fp32(monkeypatch):
-    monkeypatch.setattr(engine, "LEAST_HIDDEN", 256)
+    monkeypatch.setattr(fused_trial, "LEAST_HIDDEN", 256)
     assert predictor(trained("bert", "classify")).engine.number_format == "fp32"
 
 

@@ -10,8 +10,8 @@ from huggingface_hub import constants
 
 from hftool import workflow
 from hftool.errors import DataError
-from hftool.models import checksums
-from hftool.models.checksums import SUMS, check_loaded, write_checksums
+from hftool.models import sha256sums
+from hftool.models.sha256sums import SUMS, check_loaded, write_checksums
 from support import exports
 
 HOUR = 3600 * 10**9
@@ -27,15 +27,15 @@ def hash_cache(tmp_path, monkeypatch):
     """A separate hash cache, and files last modified an hour ago."""
     monkeypatch.setattr(constants, "HF_HOME", str(tmp_path / "home"))
     real = time.time_ns
-    monkeypatch.setattr(checksums.time, "time_ns", lambda: real() + HOUR)
+    monkeypatch.setattr(sha256sums.time, "time_ns", lambda: real() + HOUR)
     return tmp_path / "home" / "hftool" / "hashes.json"
 
 
 @pytest.fixture
 def hashed(monkeypatch):
     """Names of the hashed files, in order."""
-    names, real = [], checksums.sha256
-    monkeypatch.setattr(checksums, "sha256", lambda path: names.append(path.name) or real(path))
+    names, real = [], sha256sums.sha256
+    monkeypatch.setattr(sha256sums, "sha256", lambda path: names.append(path.name) or real(path))
     return names
 
 
@@ -152,8 +152,8 @@ def test_without_a_writable_cache_all_files_are_hashed(saved, tmp_path, monkeypa
 
 
 def test_cache_size_is_bounded(tmp_path, hash_cache, monkeypatch):
-    monkeypatch.setattr(checksums, "MOST_HASHES", 3)
+    monkeypatch.setattr(sha256sums, "MOST_HASHES", 3)
     for name in "abcde":
         (tmp_path / name).write_text(name)
-        checksums.cached_hashes([tmp_path / name])
+        sha256sums.cached_hashes([tmp_path / name])
     assert [path.rpartition("/")[2] for path in json.loads(hash_cache.read_text())] == ["c", "d", "e"]

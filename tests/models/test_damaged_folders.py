@@ -21,7 +21,7 @@ from hftool.models import (
     sentence_settings,
     write_head_config,
 )
-from hftool.models.checksums import read_checksums, verify_checksums
+from hftool.models.sha256sums import read_checksums, verify_checksums
 from hftool.models.untrusted_sizes import building_within, stored_size
 from hftool.progress import silent
 from hftool.workflow.resolve import resolve_model

@@ -10,7 +10,8 @@ import pytest
 import uvicorn
 
 from hftool.server.http.access_log import AccessLogMiddleware
-from hftool.server.http.slow_clients import BodyGuard, guarded, loop_settings
+from hftool.server.http.body_limit import BodyLimit
+from hftool.server.http.slow_clients import guarded, loop_settings
 from hftool.server.prometheus import Stats
 
 SLOW, LIMIT = 0.4, 100_000
@@ -40,7 +41,7 @@ def refused(status):
 @contextlib.contextmanager
 def running(buffer=None):
     """The server and its port. buffer: bytes that the system holds for a client that does not read."""
-    app = AccessLogMiddleware(BodyGuard(_echo, limit=LIMIT, slow=SLOW), stats=Stats(), routes=())
+    app = AccessLogMiddleware(BodyLimit(_echo, limit=LIMIT, slow=SLOW), stats=Stats(), routes=())
     listening = socket.create_server(("127.0.0.1", 0))
     if buffer:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer)

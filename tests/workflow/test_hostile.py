@@ -15,8 +15,8 @@ import pytest
 
 from conftest import film_rows, write_tsv
 from hftool.cli.app import app_verbs
-from hftool.models.checksums import write_checksums
 from hftool.models.safety import HOSTILE_KEYS
+from hftool.models.sha256sums import write_checksums
 
 DRIVER = """
 import contextlib, io, json, os, sys, time

@@ -81,7 +81,7 @@ def peak():
 
 def trouble(verb, folder, row, here, cli):
     """What is wrong with how a verb ends; empty where nothing is."""
-    from hftool.models.checksums import write_checksums
+    from hftool.models.sha256sums import write_checksums
 
     if CLEAR.exists():
         CLEAR.write_text("5")

@@ -8,7 +8,7 @@ import pytest
 from conftest import one_line
 from hftool import workflow
 from hftool.errors import DataError, HubUnreachable, Refused, UsageError
-from hftool.models.checksums import SUMS, verify_checksums
+from hftool.models.sha256sums import SUMS, verify_checksums
 from hftool.storage.checksums import sha256
 from support.hub_env import led_hub
 

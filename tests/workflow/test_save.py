@@ -8,7 +8,7 @@ import pytest
 from conftest import one_line
 from hftool import workflow
 from hftool.errors import DataError, InputMissing
-from hftool.models.checksums import SUMS, verify_checksums
+from hftool.models.sha256sums import SUMS, verify_checksums
 from hftool.storage.checksums import sha256
 
 

@@ -14,7 +14,7 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from hftool.server.http.slow_clients import is_unread
+from hftool.server.http.body_limit import is_unread
 from hftool.server.prometheus import Stats
 from hftool.server.protocols.http_errors import ERRORS, HttpError
 from hftool.server.protocols.served_model import ClientDisconnected, RequestRecord

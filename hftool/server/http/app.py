@@ -14,8 +14,8 @@ from starlette.types import ASGIApp
 
 from hftool.server.http.access_log import AccessLogMiddleware
 from hftool.server.http.auth import HostGuard, KeyGuard
+from hftool.server.http.body_limit import BodyLimit
 from hftool.server.http.openapi import Operation, Responses, described, document, errors, ok
-from hftool.server.http.slow_clients import BodyGuard
 from hftool.server.http.web_page import page_headers, read_page
 from hftool.server.limits import Limits
 from hftool.server.prometheus import CONTENT_TYPE, Stats
@@ -49,7 +49,7 @@ def make_app(service: Service) -> ASGIApp:
     operations = [*_task_api(service), *_openai_api(service), *_health(service), *_info(service)]
     operations.append(_document(operations, service.release))
     inner = Router([one.route() for one in operations], redirect_slashes=False)
-    guarded = BodyGuard(inner, limit=service.limits.body_bytes, slow=service.limits.slow)
+    guarded = BodyLimit(inner, limit=service.limits.body_bytes, slow=service.limits.slow)
     keyed = KeyGuard(guarded, keys=service.keys)
     known = {one.path for one in operations}
     return AccessLogMiddleware(HostGuard(keyed, names=service.hosts), stats=service.stats, routes=known)

@@ -1,4 +1,4 @@
-"""Deadlines for slow clients, which uvicorn does not have, and a size limit for request bodies."""
+"""Deadlines for slow clients, which uvicorn does not have."""
 
 import asyncio
 import sys
@@ -7,18 +7,14 @@ from http import HTTPStatus
 from typing import Any
 
 import h11
-from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from hftool.server.http.write_coalescing import CoalescingTransport
-from hftool.server.protocols.http_errors import ERRORS, HttpError
-from hftool.server.protocols.requests import check_media
+from hftool.server.protocols.http_errors import ERRORS
 
 READ_SIZE = 65_536  # bytes read from a socket at a time
 HEADER_BYTES = 32_768  # of the request line and all headers
 MIN_READ_RATE = 1_024  # bytes a second that a client must read of a response
-WITH_BODY = ("POST",)  # the only method with a body here
 PHRASES = {431: "the headers are too long", 501: "this transfer encoding is not supported"}
 
 
@@ -139,61 +135,6 @@ def guarded(slow: float, on_refused: Callable[[int], str]) -> type[GuardedProtoc
     `on_refused` is called with the status for bytes that form no request; it returns a request id.
     """
     return type("Guarded", (GuardedProtocol,), {"slow": slow, "on_refused": staticmethod(on_refused)})
-
-
-class BodyGuard:
-    """Middleware that reads the whole body first: JSON only, at most `limit` bytes, within `slow` seconds."""
-
-    def __init__(self, app: ASGIApp, *, limit: int, slow: float) -> None:
-        self.app = app
-        self.limit = limit
-        self.slow = slow
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Read the body and pass the request on. Raises HttpError 408, 413 or 415."""
-        if scope["type"] != "http" or scope["method"] not in WITH_BODY:
-            await self.app(scope, receive, send)
-            return
-        body = await self._body(Headers(scope=scope), receive)
-        if body is None:
-            return  # the client has disconnected
-        whole: Message | None = {"type": "http.request", "body": body, "more_body": False}
-
-        async def _replay() -> Message:
-            nonlocal whole
-            first, whole = whole, None
-            return first or await receive()
-
-        await self.app(scope, _replay, send)
-
-    async def _body(self, headers: Headers, receive: Receive) -> bytes | None:
-        """The body, or None if the client disconnects."""
-        declared = headers.get("content-length", "")
-        too_large = HttpError(413, f"the body is over {self.limit} bytes")
-        if declared.isdecimal() and int(declared[:20]) > self.limit:
-            raise too_large
-        check_media(headers)
-        parts, size = [], 0
-        try:
-            async with asyncio.timeout(self.slow):
-                while True:
-                    message = await receive()
-                    if message["type"] == "http.disconnect":
-                        return None
-                    parts.append(message.get("body", b""))
-                    size += len(parts[-1])
-                    if size > self.limit:
-                        raise too_large
-                    if not message.get("more_body", False):
-                        return b"".join(parts)
-        except TimeoutError:
-            raise HttpError(408, f"the body was not complete within {self.slow:g} s") from None
-
-
-def is_unread(headers: Headers, received: bool) -> bool:
-    """Whether a request body may not have been read. The connection must then close with the response: the server would
-    otherwise read and discard as much as the client sends."""
-    return not received and (headers.get("content-length", "0") != "0" or "transfer-encoding" in headers)
 
 
 def loop_settings() -> dict[str, Any]:

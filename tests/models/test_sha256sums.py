@@ -1,4 +1,4 @@
-"""hftool/storage/checksums.py: SHA256SUMS is compatible with sha256sum; missing, changed and added files."""
+"""hftool/models/sha256sums.py: SHA256SUMS is compatible with sha256sum; missing, changed and added files."""
 
 import shutil
 import subprocess
@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from hftool.errors import DataError, InputMissing, Refused
-from hftool.models.checksums import SUMS, read_checksums, verify_checksums, write_checksums
+from hftool.models.sha256sums import SUMS, read_checksums, verify_checksums, write_checksums
 
 
 @pytest.fixture
