@@ -17,8 +17,8 @@ from hftool.sampling import SamplingParams
 
 V = 60
 SIZES = {"vocab_size": V, "n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 200, "bos_token_id": 1, "eos_token_id": None}
-# of the largest logit, as measured with these weights: 0.6 % and 1.3 %
-BOUND = {"bf16": 0.03, "int8": 0.05}
+# of the largest logit; at most 0.030 and 0.126 were measured over six seeds of each initializer_range here
+BOUND = {"bf16": 0.04, "int8": 0.15}
 
 
 def gpt2(seed=0, kind=GPT2LMHeadModel, **more):
