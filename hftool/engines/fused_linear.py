@@ -11,6 +11,14 @@ import torch.nn.functional as F
 
 ROWS = 8  # for which weights are reordered; the layout serves other numbers as well
 INT8_LEVELS = 127.0
+# by its name in the config of transformers: the name and the algorithm of a fused activation
+ACTIVATIONS = {
+    "relu": ("relu", ""),
+    "gelu": ("gelu", "none"),
+    "gelu_new": ("gelu", "tanh"),
+    "gelu_pytorch_tanh": ("gelu", "tanh"),
+}
+NO_ACTIVATION = ("none", "")
 BLOCK = 4096  # weight rows that are quantized at a time, so that no second fp32 copy of a large weight is made
 
 
@@ -32,20 +40,20 @@ class Fp32Linear:
     Args:
         weight: (N, K), in any memory order; it is not copied.
         bias: (N,).
-        gelu: Apply GELU: "tanh" or "none", as the `approximate` of `torch.nn.functional.gelu`.
+        activation: One of `ACTIVATIONS`.
     """
 
-    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None, gelu: str | None = None) -> None:
-        self._weight, self._bias, self._gelu = weight, bias, gelu
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None, activation: tuple[str, str] = NO_ACTIVATION) -> None:
+        self._weight, self._bias, self._activation = weight, bias, activation
         # for one row MKL's matrix-vector product is faster where the memory order is (K, N), as in GPT-2
         self._by_column = weight.t() if bias is not None and weight.t().is_contiguous() else None
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """See `FusedLinear`."""
         if len(x) > 1 or self._by_column is None:
-            return _pointwise(x, self._weight, self._bias, self._gelu)
+            return _pointwise(x, self._weight, self._bias, self._activation)
         output = torch.addmm(self._bias, x, self._by_column)  # type: ignore[arg-type]
-        return F.gelu(output, approximate=self._gelu) if self._gelu else output
+        return _activated(output, self._activation)
 
     def add_to(self, residual: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         """See `FusedLinear.add_to`."""
@@ -57,14 +65,14 @@ class Fp32Linear:
 class Bf16Linear:
     """A linear layer with weights and products in bfloat16, sums in float32. Arguments as for `Fp32Linear`."""
 
-    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None, gelu: str | None = None) -> None:
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None, activation: tuple[str, str] = NO_ACTIVATION) -> None:
         self._weight = torch.ops.mkldnn._reorder_linear_weight(weight.bfloat16(), ROWS)
         self._bias = None if bias is None else bias.bfloat16()
-        self._gelu = gelu
+        self._activation = activation
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """See `FusedLinear`."""
-        return _pointwise(x.bfloat16(), self._weight, self._bias, self._gelu)
+        return _pointwise(x.bfloat16(), self._weight, self._bias, self._activation)
 
     def add_to(self, residual: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         """See `FusedLinear.add_to`."""
@@ -77,7 +85,7 @@ class Int8Linear:
     Products and sums are exact integers. Arguments as for `Fp32Linear`.
     """
 
-    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None, gelu: str | None = None) -> None:
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None, activation: tuple[str, str] = NO_ACTIVATION) -> None:
         largest = weight.abs().amax(dim=1)
         steps = largest.clamp(min=torch.finfo(torch.float32).tiny) / INT8_LEVELS
         rows = zip(torch.split(weight, BLOCK), torch.split(steps, BLOCK), strict=True)
@@ -85,20 +93,21 @@ class Int8Linear:
         levels = torch.cat([(part / step[:, None]).round_().to(torch.int8).contiguous() for part, step in rows])
         self._weight = torch.ops.onednn.qlinear_prepack(levels, [ROWS, weight.shape[1]])
         self._scales, self._zeros = steps / INT8_LEVELS, torch.zeros(len(steps), dtype=torch.int32)
-        self._bias = torch.zeros(1) if bias is None else bias
-        self._gelu = gelu
+        self._bias = bias
+        self._activation = activation
         self._offset = torch.full((1,), 128.5)  # the zero point 128, and 0.5 to round
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """See `FusedLinear`."""
         products, largest = self._products(x)
-        output = torch.addcmul(self._bias, products, largest)
-        return F.gelu(output, approximate=self._gelu) if self._gelu else output
+        output = products.mul_(largest) if self._bias is None else torch.addcmul(self._bias, products, largest)
+        return _activated(output, self._activation)
 
     def add_to(self, residual: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         """See `FusedLinear.add_to`."""
         products, largest = self._products(x)
-        return torch.addcmul(residual, products, largest).add_(self._bias)
+        output = torch.addcmul(residual, products, largest)
+        return output if self._bias is None else output.add_(self._bias)
 
     def _products(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """x (M, K) -> (M, N) and (M, 1): their product is x @ weight.T. NaN and infinity in a row make the row NaN."""
@@ -114,6 +123,13 @@ class Int8Linear:
 FORMATS: dict[str, Any] = {"fp32": Fp32Linear, "bf16": Bf16Linear, "int8": Int8Linear}
 
 
-def _pointwise(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, gelu: str | None) -> torch.Tensor:
-    operation = torch.ops.mkldnn._linear_pointwise.default
-    return operation(x, weight, bias, "gelu" if gelu else "none", [], gelu or "")  # type: ignore[no-any-return]
+def _pointwise(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, activation: tuple[str, str]) -> torch.Tensor:
+    name, algorithm = activation
+    return torch.ops.mkldnn._linear_pointwise.default(x, weight, bias, name, [], algorithm)  # type: ignore[no-any-return]
+
+
+def _activated(x: torch.Tensor, activation: tuple[str, str]) -> torch.Tensor:
+    name, algorithm = activation
+    if name == "gelu":
+        return F.gelu(x, approximate=algorithm)
+    return F.relu_(x) if name == "relu" else x

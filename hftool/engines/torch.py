@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import torch
 
-from hftool.engines.fused_decoder import begin_fused
+from hftool.engines.fused_generation import begin_fused
 from hftool.engines.kv_cache import GenerationState, TorchGenerationState
 from hftool.engines.unpadded import without_padding
 

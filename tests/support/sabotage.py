@@ -115,7 +115,7 @@ OF_REQUESTS = (
     "RequestRecord",
     "RequestResponseCycle",
     "TorchGenerationState",
-    "FusedGenerationState",
+    "GPT2State",
     "PreallocatedCache",
     "DynamicCache",
 )

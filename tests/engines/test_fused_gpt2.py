@@ -7,8 +7,9 @@ import torch
 from test_generation_state import PROMPTS, assert_logits, batch
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from hftool.engines import fused_decoder
-from hftool.engines.fused_decoder import FusedGenerationState, begin_fused
+from hftool.engines import fused_generation
+from hftool.engines.fused_generation import begin_fused
+from hftool.engines.fused_gpt2 import FusedGPT2, GPT2State
 from hftool.engines.kv_cache import TorchGenerationState
 from hftool.engines.torch import TorchEngine
 from hftool.errors import ConfigError, DataError
@@ -33,7 +34,7 @@ def model():
 
 def begun(model, prompts=PROMPTS, precision="fp32"):
     state = TorchEngine(model, precision=precision).begin(batch(True, prompts))
-    assert isinstance(state, FusedGenerationState)
+    assert isinstance(state, GPT2State)
     return state
 
 
@@ -126,7 +127,7 @@ def test_weights_that_change_are_taken(model):
 
 def test_weights_are_reordered_once_for_all_threads(model, monkeypatch):
     model, made = gpt2(4), []
-    monkeypatch.setattr(fused_decoder, "_reordered", lambda *known: made.append(known) or fused_decoder.FusedDecoder(*known))
+    monkeypatch.setattr(fused_generation, "_reordered", lambda *known: made.append(known) or FusedGPT2(*known[1:]))
     results = [None] * 6
 
     def run(i):

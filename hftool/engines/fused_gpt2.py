@@ -5,8 +5,7 @@ slow for few rows. Here a layer is about 20 calls into torch. Prompts are comput
 benchmarks/generate_speed.py measures it.
 """
 
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -14,14 +13,9 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 
-from hftool.engines.fused_linear import FORMATS, FusedLinear
-from hftool.engines.kv_cache import TorchGenerationState, end_ids, remaining_positions
+from hftool.engines.fused_linear import ACTIVATIONS, FORMATS, FusedLinear
+from hftool.engines.kv_cache import end_ids, remaining_positions
 from hftool.engines.preallocated_cache import PreallocatedCache
-from hftool.errors import ConfigError
-
-TOLERANCE = 1e-4  # largest difference of the logits from those of the model, as a share of the largest, in the test in fp32
-GELU = {"gelu_new": "tanh", "gelu_pytorch_tanh": "tanh", "gelu": "none"}  # by activation_function of the config
-ATTENTION = ("sdpa", "eager")  # implementations that compute the plain formula
 
 Attend = Callable[[int, torch.Tensor, float], torch.Tensor]  # layer, q, k and v (M, 3, heads, width), scale -> (M, H)
 
@@ -48,11 +42,11 @@ class _Layer:
     mlp_output: FusedLinear
 
 
-class FusedDecoder:
+class FusedGPT2:
     """The layers of a GPT-2 in the order of a forward pass.
 
     Args:
-        model: A GPT2LMHeadModel whose structure `_is_plain`.
+        model: A GPT2LMHeadModel that `is_supported`.
         precision: fp32, bf16 or int8; fp32 copies no weights.
 
     Raises:
@@ -60,7 +54,7 @@ class FusedDecoder:
     """
 
     def __init__(self, model: Any, precision: str) -> None:
-        linear, body, gelu = FORMATS[precision], model.transformer, GELU[model.config.activation_function]
+        linear, body, activation = FORMATS[precision], model.transformer, ACTIVATIONS[model.config.activation_function]
         self.heads, self.width = body.h[0].attn.num_heads, body.h[0].attn.head_dim
         self._tokens, self._positions, self._norm = body.wte.weight, body.wpe.weight, _norm(body.ln_f)
         self._head: FusedLinear = linear(model.lm_head.weight, None)
@@ -71,7 +65,7 @@ class FusedDecoder:
                 linear(block.attn.c_proj.weight.t(), block.attn.c_proj.bias),
                 block.attn.scaling,
                 _norm(block.ln_2),
-                linear(block.mlp.c_fc.weight.t(), block.mlp.c_fc.bias, gelu),
+                linear(block.mlp.c_fc.weight.t(), block.mlp.c_fc.bias, activation),
                 linear(block.mlp.c_proj.weight.t(), block.mlp.c_proj.bias),
             )
             for block in body.h
@@ -89,8 +83,8 @@ class FusedDecoder:
         return self._head(self._norm(x if rows is None else x[rows])).float()
 
 
-class FusedGenerationState:
-    """A generation by a `FusedDecoder`. See `hftool.engines.kv_cache.GenerationState`.
+class GPT2State:
+    """A generation by a `FusedGPT2`. See `hftool.engines.kv_cache.GenerationState`.
 
     Args:
         model: The GPT-2, for its end tokens and number of positions.
@@ -101,7 +95,7 @@ class FusedGenerationState:
         DataError: A prompt has no tokens, or more than the model has positions.
     """
 
-    def __init__(self, model: Any, decoder: FusedDecoder, inputs: Mapping[str, torch.Tensor]) -> None:
+    def __init__(self, model: Any, decoder: FusedGPT2, inputs: Mapping[str, torch.Tensor]) -> None:
         self._decoder = decoder
         self._ids, self._mask = inputs["input_ids"], inputs["attention_mask"].bool()
         self._next = self._mask.sum(dim=1)  # (N,): the position of the next token of each sequence
@@ -157,88 +151,18 @@ class FusedGenerationState:
         return result
 
 
-def begin_fused(model: Any, inputs: Mapping[str, torch.Tensor], precision: str) -> FusedGenerationState | None:
-    """Start a generation with fused layers.
-
-    Args:
-        model: A decoder or an encoder-decoder of transformers.
-        inputs: input_ids and attention_mask (B, T), padded on the left for a decoder.
-        precision: fp32, bf16 or int8.
-
-    Returns:
-        The state; None for a model that is no plain GPT-2 on the CPU, or whose logits differ in a test.
-
-    Raises:
-        DataError: A prompt has no tokens, or more than the model has positions.
-        ConfigError: int8 for such a model, which has no other engine.
-    """
-    model = getattr(model, "module", model)
-    decoder = _fused_decoder(model, precision) if _is_plain(model) else None
-    if decoder is not None:
-        return FusedGenerationState(model, decoder, inputs)
-    if precision == "int8":
-        raise ConfigError(f"this {model.config.model_type} cannot generate in int8 here", "Take bf16 or fp32")
-    return None
-
-
-_LOCK = threading.Lock()  # the weights of a model are reordered once, not by each thread of a server
-
-
-def _fused_decoder(model: Any, precision: str) -> FusedDecoder | None:
-    """The decoder of a model, which is tested at first; kept until its weights change."""
-    with _LOCK, torch.no_grad():
-        known = model.__dict__.setdefault("_hftool_fused", {})
-        weights = tuple((weight.data_ptr(), weight._version) for weight in model.parameters())
-        if known.get("weights") != weights:
-            known.clear()
-            known["weights"] = weights
-        if precision not in known:
-            exact = known.get("fp32") or _tested(model)
-            known["fp32"] = exact
-            known[precision] = exact if exact is None or precision == "fp32" else _reordered(model, precision)
-        return known[precision]  # type: ignore[no-any-return]
-
-
-def _reordered(model: Any, precision: str) -> FusedDecoder | None:
-    """The decoder in bf16 or int8; None where this build of torch has no such products."""
-    try:
-        return FusedDecoder(model, precision)
-    except (RuntimeError, AttributeError):
-        return None
-
-
-def _tested(model: Any) -> FusedDecoder | None:
-    """The decoder in fp32, if a small test batch has the logits of the model's own forward."""
-    size = model.config.vocab_size
-    inputs = {"input_ids": torch.arange(6).view(2, 3) % size, "attention_mask": torch.tensor([[1, 1, 1], [0, 0, 1]])}
-    more = torch.arange(6, 8) % size
-    try:
-        decoder = FusedDecoder(model, "fp32")
-        states = FusedGenerationState(model, decoder, inputs), TorchGenerationState(model, inputs)
-        logits, expected = (torch.cat([state.prefill(), state.decode(more)]) for state in states)
-    except (RuntimeError, ValueError, AttributeError, TypeError, LookupError):  # an unexpected architecture
-        return None
-    return decoder if bool((logits - expected).abs().max() <= TOLERANCE * expected.abs().max()) else None
-
-
-def _is_plain(model: Any) -> bool:
-    """Whether a model is a GPT-2 in fp32 on the CPU whose modules are those of transformers, without hooks or adapters."""
-    if type(model).__name__ != "GPT2LMHeadModel" or not type(model).__module__.startswith("transformers.models.gpt2."):
-        return False
+def is_supported(model: Any) -> bool:
+    """Whether the modules of a GPT2LMHeadModel are those of transformers."""
     config = model.config
-    if model.training or config.add_cross_attention or config.activation_function not in GELU:
+    products = [
+        module
+        for block in model.transformer.h
+        for module in (block.attn.c_attn, block.attn.c_proj, block.mlp.c_fc, block.mlp.c_proj)
+    ]
+    if config.add_cross_attention or config.activation_function not in ACTIVATIONS:
         return False
-    if config._attn_implementation not in ATTENTION or not torch._C._has_mkldnn:
-        return False
-    hooks = any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
-    kinds = all(type(module).__name__ == "Conv1D" for module in _products(model)) and type(model.lm_head) is torch.nn.Linear
-    weights = all(weight.device.type == "cpu" and weight.dtype == torch.float32 for weight in model.parameters())
-    return not hooks and kinds and weights and model.lm_head.bias is None
-
-
-def _products(model: Any) -> Iterator[Any]:
-    for block in model.transformer.h:
-        yield from (block.attn.c_attn, block.attn.c_proj, block.mlp.c_fc, block.mlp.c_proj)
+    plain_head = type(model.lm_head) is torch.nn.Linear and model.lm_head.bias is None
+    return plain_head and all(type(module).__name__ == "Conv1D" for module in products)
 
 
 def _norm(module: Any) -> _Norm:
