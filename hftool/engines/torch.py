@@ -10,7 +10,8 @@ from typing import Any, cast
 import torch
 
 from hftool.engines.fused_encoder import FusedModel
-from hftool.engines.kv_cache import TorchGenerationState
+from hftool.engines.fused_generation import begin_fused
+from hftool.engines.kv_cache import GenerationState, TorchGenerationState
 from hftool.engines.unpadded import without_padding
 
 Batch = Mapping[str, torch.Tensor]
@@ -23,7 +24,7 @@ class TorchEngine:
     Args:
         model: A model of transformers.
         device: Where it is.
-        precision: fp32, or bf16 for matrix products only.
+        precision: fp32, or bf16 for matrix products only; int8 for generation with GPT-2 on the CPU.
         packs: Whether its layers run without padding; only for a model that `unpadded.supports_unpadding`.
         fused: Runs in place of its layers; only if it `packs`.
     """
@@ -66,10 +67,10 @@ class TorchEngine:
             found = self.model(**inputs, **without_cache(self.model))
         return {"attention_mask": batch["attention_mask"], **{name: found[name].float().cpu() for name in outputs}}
 
-    def begin(self, batch: Batch) -> TorchGenerationState:
+    def begin(self, batch: Batch) -> GenerationState:
         """Start generation for input_ids and attention_mask (B, T), padded on the left for a decoder."""
         inputs = {key: value.to(self.device) for key, value in batch.items() if key in ("input_ids", "attention_mask")}
-        return TorchGenerationState(self.model, inputs, self.precision)
+        return begin_fused(self.model, inputs, self.precision) or TorchGenerationState(self.model, inputs, self.precision)
 
 
 def without_cache(model: Any) -> dict[str, bool]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hftool.errors import ConfigError, DataError, StorageError, brief
+from hftool.machine import use_huge_pages
 from hftool.models.config_facts import auto_class_of, family_of, read_model_config
 from hftool.models.head_config import HEAD_CONFIG, HeadConfig, read_head_config, write_head_config
 from hftool.models.quiet import quiet
@@ -60,6 +61,7 @@ def load_model(
         DataError: A file is damaged.
         HftoolError: What `check_folder` raises.
     """
+    use_huge_pages()
     config = read_model_config(folder) if config is None else copy.deepcopy(config)
     check_loaded(folder)
     tokenizer = load_tokenizer(folder, config) if tokenizer is None else tokenizer

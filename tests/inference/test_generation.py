@@ -15,7 +15,6 @@ from transformers import (
 )
 from transformers.generation.logits_process import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
-from hftool.engines.kv_cache import TorchGenerationState
 from hftool.engines.torch import TorchEngine
 from hftool.errors import DataError, UsageError
 from hftool.heads.protocol import GeneratedText, SamplingParams
@@ -521,7 +520,8 @@ def test_cancelled_row_leaves_the_batch_and_the_others_are_unchanged(family, opt
     sampling = SamplingParams(max_new_tokens=12, **options)
     whole = generate(TorchEngine(model), batch, sampling, tokenizer=None)
     widths, cancel_checks = [], Counter()
-    forward = TorchGenerationState.decode
+    kind = type(TorchEngine(model).begin(batch))
+    forward = kind.decode
 
     def next_step(steps, tokens, rows=None):
         widths.append(len(tokens))
@@ -531,7 +531,7 @@ def test_cancelled_row_leaves_the_batch_and_the_others_are_unchanged(family, opt
         cancel_checks[row] += 1
         return row == 1 and max(cancel_checks.values()) > 3 * sampling.samples
 
-    monkeypatch.setattr(TorchGenerationState, "decode", next_step)
+    monkeypatch.setattr(kind, "decode", next_step)
     generated = generate(TorchEngine(model), batch, sampling, tokenizer=None, is_cancelled=is_cancelled)
     copies = max(sampling.beams, sampling.samples)
     assert widths[0] == 5 * copies and widths[-1] == 4 * copies

@@ -61,10 +61,9 @@ def trouble(model, batch):
 
 
 def spoil_engine():
-    from hftool.engines.kv_cache import TorchGenerationState
     from hftool.engines.torch import TorchEngine
 
-    forward, begin, further = TorchEngine.forward, TorchEngine.begin, TorchGenerationState.decode
+    forward, begin, further = TorchEngine.forward, TorchEngine.begin, {}
 
     def spoilt(self, batch, outputs=("logits",)):
         bad = trouble(self.model, batch)
@@ -76,15 +75,19 @@ def spoil_engine():
 
     def spoilt_begin(self, batch):
         trouble(self.model, batch)
-        return begin(self, batch)
+        state = begin(self, batch)
+        kind = type(state)
+        if kind not in further:
+            further[kind], kind.decode = kind.decode, spoilt_next
+        return state
 
     def spoilt_next(self, tokens, rows=None):
         note("steps", len(tokens))
         if (FOLDER / "slow").exists():
             time.sleep(0.2)
-        return further(self, tokens, rows)
+        return further[type(self)](self, tokens, rows)
 
-    TorchEngine.forward, TorchEngine.begin, TorchGenerationState.decode = spoilt, spoilt_begin, spoilt_next
+    TorchEngine.forward, TorchEngine.begin = spoilt, spoilt_begin
 
 
 def count_bytes():
@@ -112,6 +115,8 @@ OF_REQUESTS = (
     "RequestRecord",
     "RequestResponseCycle",
     "TorchGenerationState",
+    "GPT2State",
+    "PreallocatedCache",
     "DynamicCache",
 )
 
