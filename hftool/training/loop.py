@@ -23,6 +23,7 @@ from hftool.errors import ConfigError, RunStopped
 from hftool.heads.protocol import Feature, Head
 from hftool.progress import Event, Progress, notice
 from hftool.storage.run_folder import Run, append_lines, cut_log
+from hftool.training.bf16_encoder import bf16_encoder, running
 from hftool.training.checkpoint_schema import PYTHON
 from hftool.training.checkpoints import OPTIMIZER, CheckpointManager, load_weights, read_state
 from hftool.training.distributed import all_gather_json, autocast, largest, on_main_process, share_of, sum_gradients
@@ -92,6 +93,7 @@ class Trainer:
         self.arguments = without_cache(model)
         # not wrapped in DDP, which averages gradients: with different counts a mean of means is wrong
         self.model, self.optimizer = model.to(accelerator.device), accelerator.prepare(optimizer)
+        self.encoder = bf16_encoder(model) if precision == "bf16" and accelerator.device.type == "cpu" else None
         self.store = CheckpointManager(run.checkpoints, keep=config.keep)
         self.lengths = [feature.length for feature in features]
         self.position, self.meter, self.finite = TrainingState(), Meter(), FiniteGuard(lines)
@@ -198,10 +200,12 @@ class Trainer:
     def backward(self, batches: Sequence[dict[str, torch.Tensor]]) -> tuple[float, int]:
         """Accumulate the gradients of the summed loss over the batches of a step -> (sum of losses, count)."""
         total, count = torch.zeros(()), 0
+        if self.encoder is not None:
+            self.encoder.refresh()
         for collated in batches:
             batch = {key: value.to(self.accelerator.device) for key, value in collated.items()}
             inputs = {key: value for key, value in batch.items() if key != "labels"}
-            with autocast(self.accelerator.device, self.precision):
+            with autocast(self.accelerator.device, self.precision), running(self.encoder, batch["attention_mask"]):
                 outputs = self.model(**inputs, **self.arguments)
             loss, n = self.head.loss(outputs, batch)
             self.accelerator.backward(loss)
