@@ -17,6 +17,30 @@ aten = torch.ops.aten
 ALL = [True, True, True]  # gradients that the backward pass of a norm returns
 
 
+class DenseCopy:
+    """Weight and bias of a dense layer in bf16; of several layers with the same input, one after the other.
+
+    Args:
+        layers: The layers in fp32.
+    """
+
+    def __init__(self, *layers: torch.nn.Linear) -> None:
+        self.parameters = [parameter.detach() for layer in layers for parameter in (layer.weight, layer.bias)]
+        sizes = [layer.out_features for layer in layers]
+        self.weight = torch.empty(sum(sizes), layers[0].in_features, dtype=torch.bfloat16)
+        self.bias = torch.empty(sum(sizes), dtype=torch.bfloat16)
+        pairs = zip(self.weight.split(sizes), self.bias.split(sizes), strict=True)
+        self.parts = [part for pair in pairs for part in pair]  # of each parameter
+
+    def __call__(self, states: torch.Tensor) -> torch.Tensor:
+        """(N, K) -> (N, M)."""
+        return linear(states, self.weight, self.bias)
+
+    def refresh(self) -> None:
+        """Copy the current parameters."""
+        torch._foreach_copy_(self.parts, self.parameters)
+
+
 class LayerWeights:
     """The weights of one layer in fp32, and bf16 copies of its matrices and their biases.
 
@@ -32,36 +56,13 @@ class LayerWeights:
         projections = (attention.query, attention.key, attention.value, output.dense)
         self.attention = _parameters(*projections, output.LayerNorm)
         self.feed_forward = _parameters(layer.intermediate.dense, layer.output.dense, layer.output.LayerNorm)
-        hidden = attention.key.weight.shape[0]
-        self.query, self.output, self.up, self.down = (
-            _Copy(dense.weight, dense.bias)
-            for dense in (attention.query, output.dense, layer.intermediate.dense, layer.output.dense)
-        )
-        # keys and values in one product
-        self.key_value = _Copy(torch.empty(2 * hidden, attention.key.weight.shape[1]), torch.empty(2 * hidden))
+        self.query, self.key_value = DenseCopy(attention.query), DenseCopy(attention.key, attention.value)
+        self.output, self.up, self.down = map(DenseCopy, (output.dense, layer.intermediate.dense, layer.output.dense))
 
     def refresh(self) -> None:
         """Copy the current weights."""
-        query, query_bias, key, key_bias, value, value_bias, output, output_bias, *_ = self.attention
-        up, up_bias, down, down_bias, *_ = self.feed_forward
-        hidden = key.shape[0]
-        both = self.key_value
-        copies = [self.query.weight, self.query.bias, both.weight[:hidden], both.bias[:hidden]]
-        copies += [both.weight[hidden:], both.bias[hidden:], self.output.weight, self.output.bias]
-        copies += [self.up.weight, self.up.bias, self.down.weight, self.down.bias]
-        weights = [query, query_bias, key, key_bias, value, value_bias, output, output_bias, up, up_bias, down, down_bias]
-        with torch.no_grad():
-            torch._foreach_copy_(copies, weights)
-
-
-class _Copy:
-    """Weight and bias of a dense layer in bf16."""
-
-    def __init__(self, weight: torch.Tensor, bias: torch.Tensor) -> None:
-        self.weight, self.bias = (torch.empty(one.shape, dtype=torch.bfloat16) for one in (weight, bias))
-
-    def __call__(self, states: torch.Tensor) -> torch.Tensor:
-        return linear(states, self.weight, self.bias)
+        for copy in (self.query, self.key_value, self.output, self.up, self.down):
+            copy.refresh()
 
 
 def _parameters(*modules: Any) -> list[torch.nn.Parameter]:
@@ -122,7 +123,7 @@ class SelfAttention(torch.autograd.Function):
         return output
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, gradient: torch.Tensor) -> Any:
         """The gradients of the states and of the weights."""
         states, query, key, value, probabilities, kept, context, mask, summed, mean, rstd, *norm = ctx.saved_tensors
         call: LayerCall = ctx.call
@@ -161,7 +162,7 @@ class FeedForward(torch.autograd.Function):
         return output
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, gradient: torch.Tensor) -> Any:
         """The gradients of the states and of the weights."""
         states, raised, activated, mask, summed, mean, rstd, *norm = ctx.saved_tensors
         weights: LayerWeights = ctx.weights
