@@ -25,11 +25,11 @@ class DenseCopy:
     """
 
     def __init__(self, *layers: torch.nn.Linear) -> None:
-        self.parameters = [parameter.detach() for layer in layers for parameter in (layer.weight, layer.bias)]
+        self.parameters: list[torch.Tensor] = [parameter for layer in layers for parameter in (layer.weight, layer.bias)]
         sizes = [layer.out_features for layer in layers]
         self.weight = torch.empty(sum(sizes), layers[0].in_features, dtype=torch.bfloat16)
         self.bias = torch.empty(sum(sizes), dtype=torch.bfloat16)
-        pairs = zip(self.weight.split(sizes), self.bias.split(sizes), strict=True)
+        pairs = zip(torch.split(self.weight, sizes), torch.split(self.bias, sizes), strict=True)
         self.parts = [part for pair in pairs for part in pair]  # of each parameter
 
     def __call__(self, states: torch.Tensor) -> torch.Tensor:
@@ -38,7 +38,8 @@ class DenseCopy:
 
     def refresh(self) -> None:
         """Copy the current parameters."""
-        torch._foreach_copy_(self.parts, self.parameters)
+        with torch.no_grad():
+            torch._foreach_copy_(self.parts, self.parameters)
 
 
 class LayerWeights:
