@@ -57,7 +57,7 @@ def test_it_knows_english_prose_that_it_was_not_trained_on(name, most):
     assert report.metrics["perplexity"] < most
 
 
-def test_t5_mini_writes_words_for_a_sentinel():
+def test_t5_mini_generates_words_for_a_sentinel():
     loaded = workflow.load("t5-mini", offline=True)
     texts = ["The old man sat down <extra_id_0> the fire and looked at <extra_id_1> hands."]
     (answer,) = workflow.infer(loaded, texts, sampling={"max_new_tokens": 20})

@@ -305,7 +305,7 @@ def test_losses_by_hand_are_those_of_the_head(name):
         assert recipe(name).loss_by_hand(loaded, *row.values()) == pytest.approx(float(total) / count, rel=1e-6)
 
 
-def test_copy_gives_the_file_and_never_overwrites(tmp_path):
+def test_copy_writes_the_file_and_never_overwrites(tmp_path):
     for name in RECIPES:
         assert workflow.copy(name, folder=tmp_path).read_text() == text_of(name)
     with pytest.raises(OutputUnavailable):

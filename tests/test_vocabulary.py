@@ -30,9 +30,9 @@ IDENTIFIERS = {
     "writes": "generates",
     "cut": "truncated, split, interrupted",
     "lost": "missing, unanswered",
-    "draw": "rng, epoch seed",
     "nobody": "no client, no process",
 }
+NAMES = {"draw": "rng, epoch seed"}  # whole identifiers; draw_mask and the like draw from a generator
 ALLOWED = {
     "connection_lost",
     "connection_made",
@@ -83,8 +83,9 @@ def violations(path):
         ast.parse(source)
         for token in tokenize.generate_tokens(io.StringIO(source).readline):
             if token.type == tokenize.NAME and token.string not in ALLOWED:
-                for part in set(parts_of(token.string)) & set(IDENTIFIERS):
-                    yield f"{name}:{token.start[0]}: '{token.string}': {IDENTIFIERS[part]}"
+                terms = [IDENTIFIERS[part] for part in set(parts_of(token.string)) & set(IDENTIFIERS)]
+                for usual in [*terms, *filter(None, [NAMES.get(token.string)])]:
+                    yield f"{name}:{token.start[0]}: '{token.string}': {usual}"
     for line, text in texts_of(source) if is_python else [(1, source)]:
         for pattern, usual in PROSE.items():
             for found in re.finditer(pattern, text, re.IGNORECASE):

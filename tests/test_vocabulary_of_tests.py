@@ -14,6 +14,7 @@ LISTS = ("tests/test_vocabulary.py", "tests/test_vocabulary_of_tests.py")  # spe
 NAMES = {
     "asked": "options, prompts",
     "begun": "started",
+    "draw": "rng",
     "made": "created, output",
     "place": "offset, index, position",
     "places": "offsets, indices, positions",
@@ -26,7 +27,6 @@ WORDS = {
     "awkward": "unusual",
     "cut": "truncated, interrupted",
     "desk": "workspace",
-    "draw": "rng",
     "fell": "failed",
     "gone": "cancelled, disconnected, removed",
     "heed": "read, respect",

@@ -102,7 +102,7 @@ def test_lora_leaves_the_vocabulary_as_it_was(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "BERT"])
-def test_its_export_writes_the_same_texts(kind, tmp_path):
+def test_its_export_generates_the_same_texts(kind, tmp_path):
     head = KINDS[kind][3]
     _, run = train(kind, 0, tmp_path)
     result = workflow.export(str(run), out=tmp_path / "onnx")

@@ -304,7 +304,7 @@ def test_every_verb_that_may_fetch_has_the_option(cli):
     assert [verb for verb, page in pages.items() if ("--offline" in page) != ("--locked" in page)] == []
 
 
-def test_while_a_lock_holds_none_is_written(held):
+def test_no_lock_is_written_while_one_is_active(held):
     with pytest.raises(UsageError, match="a lock is active, so none can be written"):
         workflow.prefetch("ann/tiny", lock="hftool.lock")
 

@@ -139,7 +139,7 @@ def test_no_hub_is_69(run, hub):
         workflow.push(run, "ann/films")
 
 
-def test_what_changed_since_it_was_written_does_not_go(run, hub):
+def test_a_file_that_changed_is_not_pushed(run, hub):
     with open(run / "model" / "config.json", "a") as handle:
         handle.write(" ")
     with pytest.raises(DataError, match="config.json changed"):

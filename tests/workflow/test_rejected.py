@@ -22,7 +22,7 @@ def lines(path):
 
 
 @pytest.mark.parametrize("bad", [1, 3, 20])
-def test_too_many_are_written_beside_the_run_and_the_error_names_the_file(cli, tiny_bert, tmp_path, bad):
+def test_too_many_rejected_rows_are_written_beside_the_run(cli, tiny_bert, tmp_path, bad):
     write(tmp_path / "train.tsv", bad)
     for _ in range(2):  # the second time the file is there
         code, _, err = begin(cli, tiny_bert, "train.tsv", "--out", "runs/a")
@@ -79,7 +79,7 @@ def test_without_a_name_they_lie_where_the_run_would(cli, tiny_bert, tmp_path):
     assert code == 65 and path.name.endswith(".rejected.jsonl") and len(lines(path)) == 4
 
 
-def test_where_they_cannot_be_written_the_error_is_that_of_the_rows(cli, tiny_bert, tmp_path):
+def test_without_a_file_of_rejected_rows_the_error_is_the_same(cli, tiny_bert, tmp_path):
     write(tmp_path / "train.tsv", 4)
     (tmp_path / "a.rejected.jsonl").mkdir()
     code, _, err = begin(cli, tiny_bert, "train.tsv", "--out", "a")

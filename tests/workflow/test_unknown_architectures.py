@@ -45,7 +45,7 @@ def test_the_head_is_that_of_its_config(tmp_path):
     assert len(workflow.infer(loaded, ["the [MASK] cat"])[0]["masks"][0]["fills"]) == 5
 
 
-def test_an_encoder_with_a_class_that_writes_is_no_writer():
+def test_an_encoder_with_a_generating_class_does_not_generate():
     """Every family of four, too, has such classes in transformers; only the decoder is offered to write."""
     assert {kind: "generate" in workflow.info(str(families.folder(kind)))["heads"] for kind in families.KINDS} == {
         "bert": False,
