@@ -41,6 +41,9 @@ FAMILIES = {
     "T5ForConditionalGeneration": _Family(
         "transformers.models.t5.modeling_t5", fused_t5.is_supported, fused_t5.FusedT5, fused_t5.T5State
     ),
+    "MT5ForConditionalGeneration": _Family(
+        "transformers.models.mt5.modeling_mt5", fused_t5.is_supported, fused_t5.FusedT5, fused_t5.T5State
+    ),
 }
 
 _LOCK = threading.Lock()  # the weights of a model are reordered once, not by each thread of a server

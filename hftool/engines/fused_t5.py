@@ -59,7 +59,7 @@ class FusedT5:
         self.heads, self.width = config.num_heads, config.d_kv
         self._tokens, self._norm = body.embed_tokens.weight, _norm(body.final_layer_norm)
         self._head: FusedLinear = linear(model.lm_head.weight, None)
-        self._head_scale = config.d_model**-0.5 if config.scale_decoder_outputs else 1.0
+        self._head_scale = config.d_model**-0.5 if getattr(config, "scale_decoder_outputs", False) else 1.0
         self._bias = body.block[0].layer[0].SelfAttention
         self.layers = [_layer(block.layer, linear, ACTIVATIONS[config.dense_act_fn]) for block in body.block]
 

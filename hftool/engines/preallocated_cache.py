@@ -44,8 +44,9 @@ class PreallocatedCache:
         """Make room for one more token, whose keys and values `append` stores."""
         capacity = self._values.shape[4]
         if self.length == capacity:
-            more = _capacity(capacity) - capacity
-            self._values = torch.cat([self._values, self._values.new_empty(*_with(self._values.shape, 4, more))], dim=4)
+            before, more = self._values, _capacity(capacity) - capacity
+            self._values = before.new_empty(*_with(before.shape, 4, capacity + more))
+            self._values[:, :, :, :, :capacity] = before
             if self._mask is not None:
                 self._mask = torch.nn.functional.pad(self._mask, (0, more))
         self.length += 1
@@ -66,7 +67,7 @@ class PreallocatedCache:
 
 def _capacity(tokens: int) -> int:
     """How many tokens to allocate for so many and some more."""
-    return tokens + max(SPARE, tokens // 2)
+    return tokens + max(SPARE, tokens)
 
 
 def _additive(mask: torch.Tensor, capacity: int) -> torch.Tensor | None:

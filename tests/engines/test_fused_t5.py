@@ -3,7 +3,7 @@
 import pytest
 import torch
 from test_generation_state import PROMPTS, assert_logits, batch
-from transformers import T5Config, T5ForConditionalGeneration
+from transformers import MT5Config, MT5ForConditionalGeneration, T5Config, T5ForConditionalGeneration
 
 from hftool.engines.fused_generation import begin_fused
 from hftool.engines.fused_t5 import T5State
@@ -77,6 +77,12 @@ def test_weights_that_change_are_taken():
             before = begun(model, precision=precision).prefill()
             layer.weight.data.mul_(1.5)  # which leaves its version as it was
             assert not torch.equal(begun(model, precision=precision).prefill(), before)
+    assert_logits(begun(model).prefill(), model, [(0, []), (1, []), (2, [])])
+
+
+def test_mt5_is_fused():
+    torch.manual_seed(0)
+    model = MT5ForConditionalGeneration(MT5Config(**SIZES)).eval()
     assert_logits(begun(model).prefill(), model, [(0, []), (1, []), (2, [])])
 
 
