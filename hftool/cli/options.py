@@ -243,7 +243,7 @@ def _flag(name: str, heading: str) -> tuple[Any, Any]:
     row = KNOBS[name]
     default: Any = Config.__dataclass_fields__[name].default
     shown = f"  [default: {default:g}]" if isinstance(default, float) else f"  [default: {default}]"
-    choices = f": {', '.join(row.choices)}" if row.choices else ""
+    choices = f": {', '.join(row.allowed)}" if row.allowed else ""
     is_flag = row.kind is bool
     metavar = None if is_flag else {int: "N", float: "X", str: "WORD"}[row.kind]
     help_text = f"{row.help[0].upper()}{row.help[1:]}{choices}.{'' if row.optional or is_flag else shown}"
