@@ -168,7 +168,7 @@ def _print_json(texts: Sequence[str], answers: Sequence[Answer | None], loaded: 
     spec = head_spec(loaded.head_config.head)
     documents = [_without_arrays(answer) if answer is not None else {spec.empty_key: None} for answer in answers]
     rows = [{spec.text_key: text, **answer} for text, answer in zip(texts, documents, strict=True)]
-    print_json({"answers": rows, "stand_in": dict(loaded.head_config.stand_in)})
+    print_json({"answers": rows, "stand_in": loaded.head_config.stand_in_texts})
 
 
 def _without_arrays(answer: Answer) -> Answer:
@@ -229,6 +229,6 @@ def _ask_file(
             handle=sys.stdout,
         )
     if common.as_json:
-        print_json({"out": common.out, "rows": count, "stand_in": dict(loaded.head_config.stand_in)})
+        print_json({"out": common.out, "rows": count, "stand_in": loaded.head_config.stand_in_texts})
     elif common.out is not None:
         typer.echo(f"{count} rows in {common.out}")

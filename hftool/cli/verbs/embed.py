@@ -53,6 +53,6 @@ def _save(texts: list[str] | None, pooling: str | None, common: Common) -> None:
         workflow.save_vectors(common.out or "", [answer["embedding"] for answer in answers])
         notify_truncated(answers, loaded, progress)
     if common.as_json:
-        print_json({"out": common.out, "rows": len(given), "stand_in": dict(loaded.head_config.stand_in)})
+        print_json({"out": common.out, "rows": len(given), "stand_in": loaded.head_config.stand_in_texts})
     else:
         typer.echo(f"{len(given)} vectors of {width} numbers in {common.out}")

@@ -40,6 +40,6 @@ def command(
         notify_truncated(answers, loaded, progress)
         cosine = float(answers[0]["similarity"])
     if shared.as_json:
-        print_json({"similarity": cosine, "stand_in": dict(loaded.head_config.stand_in)})
+        print_json({"similarity": cosine, "stand_in": loaded.head_config.stand_in_texts})
     else:
         typer.echo(f"{cosine:.4f}")
