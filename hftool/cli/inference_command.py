@@ -144,14 +144,14 @@ def ask(
     if common.out is not None:
         raise UsageError("--out goes with --file", "To keep the answers to texts: > FILE")
     check_of_file(common)
-    from hftool import workflow
     from hftool.data.schema import is_blank
+    from hftool.workflow._infer import respond
 
     given = texts_or_stdin(texts)
     with common.screen() as progress:
         loaded = adapt(common.load(head, progress))
         full = [text for text in given if blanks or not is_blank(text)]
-        answered = iter(workflow.respond(loaded, head, full, [pair] * len(full) if pair is not None else None, options))
+        answered = iter(respond(loaded, head, full, [pair] * len(full) if pair is not None else None, options))
         answers = [next(answered) if blanks or not is_blank(text) else None for text in given]  # one line for each input
         _name_head(head, common, loaded)  # after the answers: an error is one line
         notify_truncated(answers, loaded, progress)

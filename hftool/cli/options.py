@@ -266,11 +266,11 @@ def texts_or_stdin(texts: list[str] | None, *, otherwise: list[str] | None = Non
     """
     if texts:
         return list(texts)
-    from hftool import workflow
+    from hftool.workflow._load import read_lines
 
     advice = "Convert it first, such as: iconv -f GBK -t UTF-8"
     try:
-        lines = workflow.read_lines(sys.stdin or [])
+        lines = read_lines(sys.stdin or [])
     except UnicodeDecodeError as error:
         byte = f"byte 0x{error.object[error.start]:02x} at offset {error.start}"
         raise DataError(f"stdin is not {error.encoding}: {byte}", advice) from None
