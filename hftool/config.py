@@ -263,7 +263,8 @@ def read_config(path: str) -> dict[str, Any]:
 def _read_texts(path: str) -> list[tuple[str, Any]]:
     """The pairs of a YAML mapping, with every scalar but null as its text.
 
-    The type of the setting decides how a text is parsed: YAML itself reads `no` as False, 3e-5 as a text and 1:30 as 90.
+    The type of the setting decides how a text is parsed: YAML itself reads `no` as False, 3e-5 as a text and 1:30 as 90. A
+    BaseLoader would not do: it reads null as the text "null" and a key without a value as an empty text, as if quoted.
     """
     import yaml
 
