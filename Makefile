@@ -49,6 +49,7 @@ test: lint
 
 lint: | $(VENV)/dev.done
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 
 types: | $(VENV)/dev.done
 	$(BIN)/mypy

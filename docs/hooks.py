@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
+HEADS = "<!-- heads -->"  # where index.md has the README's table of heads
 FUNCTIONS = "<!-- functions -->"  # where reference/python.md has the public functions and classes
 PROJECT = ("ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")  # of the repository's root
 EXCLUDED = {"assets"}  # packages without code
@@ -26,24 +27,38 @@ def on_files(files: Any, config: Any) -> Any:
 
 
 def on_page_markdown(markdown: str, **context: Any) -> str:
-    """mkdocs' event: put the public functions and classes where a page has the mark for them."""
-    return markdown.replace(FUNCTIONS, public_objects()) if FUNCTIONS in markdown else markdown
+    """mkdocs' event: put the public functions and classes, or the table of heads, where a page has the mark for them."""
+    for mark, generated in ((FUNCTIONS, public_objects), (HEADS, heads_table)):
+        if mark in markdown:
+            markdown = markdown.replace(mark, generated())
+    return markdown
+
+
+def heads_table() -> str:
+    """The table of heads in the README."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    return readme[readme.index("| head |") :].partition("\n\n")[0]
 
 
 def public_objects() -> str:
-    """A reference of mkdocstrings for each name that `hftool.workflow` exports: functions first, then classes.
+    """A reference of mkdocstrings for each name that `hftool` exports but its errors: functions first, then classes.
 
-    Each is named by the module that defines it: `hftool.workflow.serve` is a function to Python, and a module to mkdocstrings.
+    Each is named by the module that defines it, which is the only name of it that mkdocstrings knows.
     """
-    tree = ast.parse((ROOT / "hftool" / "workflow" / "__init__.py").read_text(encoding="utf-8"))
-    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
-    ours = [node for node in imports if str(node.module).startswith("hftool.")]
-    paths = {alias.asname or alias.name: f"{node.module}.{alias.name}" for node in ours for alias in node.names}
+    defined = _imported("workflow/__init__.py")
+    paths = {name: defined.get(name, path) for name, path in _imported("__init__.py").items() if "errors" not in path}
     functions = sorted(name for name in paths if name.islower())
     classes = sorted(set(paths) - set(functions))
     parts = ["## Functions", *(f"::: {paths[name]}" for name in functions)]
     parts += ["## Classes", *(f"::: {paths[name]}" for name in classes)]
     return "\n\n".join(parts)
+
+
+def _imported(path: str) -> dict[str, str]:
+    """The names that a file of the package imports from the package, with the module of each."""
+    tree = ast.parse((ROOT / "hftool" / path).read_text(encoding="utf-8"))
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and str(node.module).startswith("hftool.")]
+    return {alias.name: f"{node.module}.{alias.name}" for node in imports for alias in node.names}
 
 
 def pages() -> dict[str, str]:

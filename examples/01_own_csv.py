@@ -4,7 +4,7 @@ import csv
 import tempfile
 from pathlib import Path
 
-from hftool import workflow
+import hftool
 
 folder = Path(tempfile.mkdtemp(prefix="hftool-example-"))
 
@@ -33,7 +33,7 @@ with open(folder / "tickets.csv", "w", newline="", encoding="utf-8") as handle:
     writer.writerows((message, team) for team, messages in TICKETS.items() for message in messages)
 
 # 2. Fine-tune. "bert-mini" comes with hftool; take "bert", a Hub id or a model folder for real work.
-result = workflow.finetune(
+result = hftool.finetune(
     "bert-mini",
     folder / "tickets.csv",
     config={
@@ -49,15 +49,15 @@ result = workflow.finetune(
 print("run:", result.run.path)
 
 # 3. Evaluate: metrics with their counts, and the rows that are wrong.
-report = workflow.evaluate(result.run.path, split="validation")
+report = hftool.evaluate(result.run.path, split="validation")
 print("accuracy", report.metrics["accuracy"], "of", report.metrics["rows"], "rows;", len(report.errors), "wrong")
 
 # 4. Ask.
-model = workflow.load(result.run.path)
+model = hftool.load(result.run.path)
 messages = ["Why was I charged for two months?", "The app closes on my phone"]
-for message, answer in zip(messages, workflow.classify(model, messages), strict=True):
+for message, answer in zip(messages, hftool.classify(model, messages), strict=True):
     print(f"{answer['label']:<9} {answer['probability']:.2f}  {message}")
 
 # 5. Predict a whole file: rows stay in order, and all columns of the input are kept.
-workflow.predict(result.run.path, folder / "tickets.csv", out=folder / "scored.csv")
+hftool.predict(result.run.path, folder / "tickets.csv", out=folder / "scored.csv")
 print((folder / "scored.csv").read_text(encoding="utf-8").splitlines()[1])

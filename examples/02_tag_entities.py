@@ -3,13 +3,13 @@
 import tempfile
 from pathlib import Path
 
-from hftool import workflow
+import hftool
 
 folder = Path(tempfile.mkdtemp(prefix="hftool-example-"))
 
 # 1. The data: rows of "tokens" and "tags", or a CoNLL file. "entities-mini" comes with hftool: 200 rows to train.
 # 2. Fine-tune. Eight epochs of a small model take seconds; a real model needs a smaller learning rate.
-result = workflow.finetune(
+result = hftool.finetune(
     "bert-mini",
     "entities-mini",
     config={"epochs": 8, "batch_size": 8, "lr": 1e-3, "patience": 0},
@@ -18,12 +18,12 @@ result = workflow.finetune(
 )
 
 # 3. Evaluate: precision, recall and F1 of whole entities, as seqeval counts them.
-report = workflow.evaluate(result.run.path, split="test")
+report = hftool.evaluate(result.run.path, split="test")
 print("entity F1", round(report.metrics["entity_f1"], 3), "of", report.metrics["rows"], "rows")
 
 # 4. Ask. start and end are character offsets in the text as it was given.
 text = "Amina Okafor flew to Lisbon in June."
-[answer] = workflow.tag(workflow.load(result.run.path), [text])
+[answer] = hftool.tag(hftool.load(result.run.path), [text])
 for entity in answer["entities"]:
     assert text[entity["start"] : entity["end"]] == entity["text"]
     print(f"{entity['type']:<13} {entity['text']}  ({entity['start']}-{entity['end']})")

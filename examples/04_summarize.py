@@ -4,7 +4,7 @@ import json
 import tempfile
 from pathlib import Path
 
-from hftool import workflow
+import hftool
 
 folder = Path(tempfile.mkdtemp(prefix="hftool-example-"))
 
@@ -21,7 +21,7 @@ lines = [json.dumps({"note": note, "title": title}) for note, title in NOTES]
 (folder / "notes.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 # 2. Fine-tune. t5-mini has 2.8 M parameters and shows the steps only: take "t5" or "flan-t5-small" for texts worth reading.
-result = workflow.finetune(
+result = hftool.finetune(
     "t5-mini",
     folder / "notes.jsonl",
     config={"columns": {"source": "note", "target": "title"}, "max_steps": 60, "batch_size": 4, "lr": 1e-3},
@@ -31,10 +31,10 @@ result = workflow.finetune(
 print("ROUGE-L on validation", result.metrics["validation"]["rougeL"])
 
 # 3. Greedy decoding: the most probable token at each step.
-model = workflow.load(result.run.path)
-[greedy] = workflow.summarize(model, ["The printer is out of paper."], max_new_tokens=10)
+model = hftool.load(result.run.path)
+[greedy] = hftool.summarize(model, ["The printer is out of paper."], max_new_tokens=10)
 print("greedy:", greedy["text"])
 
 # 4. Beam search: the best of several hypotheses.
-[searched] = workflow.summarize(model, ["The printer is out of paper."], max_new_tokens=10, num_beams=4)
+[searched] = hftool.summarize(model, ["The printer is out of paper."], max_new_tokens=10, num_beams=4)
 print("beams: ", searched["text"])

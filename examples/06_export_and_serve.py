@@ -7,22 +7,22 @@ import tempfile
 import urllib.request
 from pathlib import Path
 
-from hftool import workflow
+import hftool
 
 folder = Path(tempfile.mkdtemp(prefix="hftool-example-"))
 
 # 1. A model to export: film opinion, from data that come with hftool.
-run = workflow.finetune(
+run = hftool.finetune(
     "bert-mini", "sst2-mini", config={"max_steps": 60, "lr": 5e-4, "limit": 400}, out=folder / "run", offline=True
 ).run
 
 # 2. Export. The folder appears only if the graphs answer as the model does; report says how far they are apart.
-exported = workflow.export(run.path, out=folder / "int8", quantize="int8")
+exported = hftool.export(run.path, out=folder / "int8", quantize="int8")
 size = exported.report["bytes"]
 print(f"{size['before'] / 1e6:.1f} MB before, {size['after'] / 1e6:.1f} MB after")
 
 # 3. An export works wherever a model does.
-[answer] = workflow.classify(exported.path, ["A warm, funny film."])
+[answer] = hftool.classify(exported.path, ["A warm, funny film."])
 print(answer["label"], round(answer["probability"], 3))
 
 # 4. Serve it. --port 0 takes a free port; with --json the address is printed when the model answers.

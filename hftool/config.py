@@ -6,12 +6,13 @@ refuse unknown keys. A flag overrides `--set`, and `--set` the file.
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from hftool.errors import ConfigError, HftoolError, InputMissing, UsageError, brief, did_you_mean, plain_number
+from hftool.registry.heads import deciding_metrics
 
 Value = int | float | str | bool | None
 
@@ -24,14 +25,19 @@ class Knob:
     help: str
     least: float = -math.inf  # least, most: the range, inclusive
     most: float = math.inf
-    choices: tuple[str, ...] = ()  # the allowed texts; empty for any
+    choices: tuple[str, ...] | Callable[[], tuple[str, ...]] = ()  # the allowed texts, or what gives them; empty for any
     optional: bool = False  # whether None is allowed
     verbatim: bool = False  # whether leading and trailing white space is kept
 
+    @property
+    def allowed(self) -> tuple[str, ...]:
+        """The allowed texts; empty for any."""
+        return self.choices() if callable(self.choices) else self.choices
+
     def range_text(self) -> str:
         """The allowed values, for help texts and errors."""
-        if self.choices:
-            return "one of " + ", ".join(self.choices)
+        if self.allowed:
+            return "one of " + ", ".join(self.allowed)
         if self.kind is bool:
             return "true or false"
         noun = {int: "a whole number", float: "a number", str: "a text"}[self.kind]
@@ -50,17 +56,6 @@ OPTIMIZERS = ("adamw", "adam", "sgd", "adafactor")
 SCHEDULES = ("linear", "cosine", "constant")
 PRECISIONS = ("auto", "fp32", "bf16")
 WEIGHTINGS = ("none", "balanced")
-# the metrics that can choose the best checkpoint, by report; the loss always can
-METRICS = {
-    "classification": ("accuracy", "macro_f1", "mcc", "f1"),
-    "regression": ("mean_absolute_error", "pearson", "spearman"),
-    "tagging": ("entity_f1", "precision", "recall", "accuracy"),
-    "answers": ("f1", "exact_match"),
-    "texts": ("rougeL", "rouge1", "rouge2", "rougeLsum", "bleu", "chrf"),
-    "language": ("perplexity",),
-}
-LOSS = "loss"
-DECIDING = tuple(dict.fromkeys([LOSS, *(name for names in METRICS.values() for name in names)]))
 
 
 @dataclass(frozen=True)
@@ -106,7 +101,9 @@ class Config:
     keep: int = knob(2, "checkpoints to keep in addition to the best", least=1, most=1000)
     log_steps: int = knob(10, "log every N steps to log.jsonl", least=1)
     patience: int = knob(3, "stop after N evaluations without a better metric or loss; 0: never", least=0, most=1000)
-    metric: str | None = knob(None, "metric of the best checkpoint; by default that of the task", kind=str, choices=DECIDING)
+    metric: str | None = knob(
+        None, "metric of the best checkpoint; by default that of the task", kind=str, choices=deciding_metrics
+    )
     precision: str = knob("auto", "number format for training", choices=PRECISIONS)
     device: str = knob("auto", "device: auto, cpu, cuda, cuda:1 or mps")
     grace: float = knob(30.0, "seconds to finish a step and save after SIGTERM, SIGINT or SIGHUP", least=0, most=86400)
@@ -166,7 +163,7 @@ def parse_as(row: Knob, raw: object, *, name: str) -> Value:
         raise _out_of_range(row, raw, name) from None
     if isinstance(value, (int, float)) and not row.least <= value <= row.most:
         raise _out_of_range(row, raw, name)
-    if row.choices and value not in row.choices:
+    if row.allowed and value not in row.allowed:
         raise _out_of_range(row, raw, name)
     return value
 
@@ -191,7 +188,7 @@ def _convert(row: Knob, raw: object) -> int | float | str | bool:
 
 
 def _out_of_range(row: Knob, raw: object, name: str) -> UsageError:
-    near = did_you_mean(str(raw), row.choices) if row.choices else ""
+    near = did_you_mean(str(raw), row.allowed) if row.allowed else ""
     shown = "empty" if raw is None or raw == "" else f"'{raw}'"
     return UsageError(f"{name} must be {row.range_text()}, not {shown}", near)
 
@@ -266,7 +263,8 @@ def read_settings(path: str) -> dict[str, Any]:
 def _read_texts(path: str) -> list[tuple[str, Any]]:
     """The pairs of a YAML mapping, with every scalar but null as its text.
 
-    The type of the setting decides how a text is parsed: YAML itself reads `no` as False, 3e-5 as a text and 1:30 as 90.
+    The type of the setting decides how a text is parsed: YAML itself reads `no` as False, 3e-5 as a text and 1:30 as 90. A
+    BaseLoader would not do: it reads null as the text "null" and a key without a value as an empty text, as if quoted.
     """
     import yaml
 

@@ -13,6 +13,7 @@ import pytest
 
 from conftest import film_rows
 from hftool.cli.app import app_verbs, main
+from hftool.registry.heads import head_names
 from hftool.registry.models import get_model
 from hftool.registry.tasks import get_task
 from support import serving
@@ -130,8 +131,10 @@ def tickets(pages):
 
 
 def test_a_csv_of_ones_own(pages, capfd):
-    assert pages.run(DOCS / "how-to/own-data.md") == 5
+    assert pages.run(DOCS / "how-to/own-data.md") == 7
     out, err = capfd.readouterr()
+    assert "12 rows in scored.jsonl" in out or "2 rows in scored.jsonl" in out
+    assert re.search(r"^  cost +\d", out, flags=re.MULTILINE)
     assert "billing\t" in out or "billing " in out
     assert "columns: text='message', label='team'" in err
     header, first = (pages.folder / "scored.csv").read_text().splitlines()[:2]
@@ -331,11 +334,18 @@ def test_the_page_of_modules_has_every_module_and_its_purpose(hooks):
 
 
 def test_the_page_of_the_python_interface_has_every_public_name(hooks):
-    from hftool import workflow
+    import hftool
 
     shown = re.findall(r"^::: [\w.]+\.(\w+)$", hooks.public_objects(), flags=re.MULTILINE)
-    assert sorted(shown) == sorted(workflow.__all__)
+    assert sorted([*shown, "HftoolError"]) == sorted(hftool.__all__)  # the errors have a section
     assert hooks.FUNCTIONS in (DOCS / "reference/python.md").read_text(encoding="utf-8")
+
+
+def test_the_front_page_has_the_heads_of_the_readme(hooks):
+    page = (DOCS / "index.md").read_text(encoding="utf-8")
+    assert "| **tag**" not in page and hooks.HEADS in page
+    rows = re.findall(r"^\| \*\*(\w+)\*\*", hooks.on_page_markdown(page), flags=re.MULTILINE)
+    assert sorted(rows) == sorted(head_names())
 
 
 def test_the_pages_of_the_menu_are_the_pages(hooks):

@@ -17,7 +17,8 @@ ROWS = (
     ("data", "models"),
     ("hub", "machine"),
     ("storage",),
-    ("registry", "config", "progress", "processes", "sampling"),
+    ("config", "progress", "processes", "sampling"),
+    ("registry",),
     ("errors",),
 )
 LEVEL = {package: len(ROWS) - number for number, row in enumerate(ROWS) for package in row}

@@ -25,6 +25,7 @@ from hftool.models import (
     save_model,
     write_head_config,
 )
+from hftool.storage.stand_ins import StandIn
 from support.memory import PEAK
 
 AUTO = "AutoModelForSequenceClassification"
@@ -377,7 +378,7 @@ def test_readme_contains_the_metrics(tmp_path):
             base="o/n",
             revision="abc",
             metrics=measured,
-            stand_in={"model": "x for y"},
+            stand_in={"model": StandIn("y", "x")},
         ),
         "BertForSequenceClassification",
     )

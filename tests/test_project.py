@@ -54,6 +54,27 @@ def test_every_supported_python_is_tested():
     assert set(WORKFLOWS["test"]["jobs"]) == {"checks", "linux", "others", "lowest", "newest", "docs"}
 
 
+def test_classifiers_are_what_is_tested():
+    versions = WORKFLOWS["test"]["jobs"]["linux"]["strategy"]["matrix"]["python"]
+    prefix = "Programming Language :: Python :: 3."
+    assert [f"3.{name.removeprefix(prefix)}" for name in PROJECT["classifiers"] if name.startswith(prefix)] == versions
+    systems = {name.split(" :: ")[-1] for name in PROJECT["classifiers"] if name.startswith("Operating System")}
+    names = {"ubuntu-latest": "Linux", "windows-latest": "Windows", "macos-latest": "MacOS"}
+    jobs = WORKFLOWS["test"]["jobs"]
+    assert systems == {names[name] for name in [jobs["linux"]["runs-on"], *jobs["others"]["strategy"]["matrix"]["os"]]}
+
+
+def test_ignores_of_the_linter_name_files_that_exist():
+    ignores = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["ruff"]["lint"]["per-file-ignores"]
+    assert [pattern for pattern in ignores if not list(ROOT.glob(pattern))] == []
+
+
+def test_format_and_types_are_checked_before_a_commit_and_by_make():
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
+    assert {"ruff", "ruff-format", "mypy"} <= {hook["id"] for hook in hooks}
+    assert "ruff format --check ." in MAKEFILE
+
+
 def test_workflows_and_makefile_use_the_same_torch():
     pinned = re.search(r"^TORCH = (\S+)$", MAKEFILE, flags=re.MULTILINE)[1]
     assert pinned == f"torch=={pins()['torch']}"
@@ -68,6 +89,9 @@ def test_mentioned_make_targets_exist():
     for page in ("README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "docs/index.md", "docs/quickstart.md", "docs/install.md"):
         named |= set(re.findall(r"`make (\w+)", (ROOT / page).read_text(encoding="utf-8")))
     assert named <= targets
+    table = re.findall(r"^\| `make (\w+)", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert sorted(table) == sorted(targets)
+    assert any("make newest" in command for command in steps())
 
 
 def test_changelog_version_headings_follow_the_format():

@@ -15,7 +15,8 @@ from hftool.errors import HftoolError
 from hftool.progress import silent
 from hftool.registry.models import get_model
 from hftool.registry.tasks import get_task
-from hftool.workflow.resolve import INSTALL_OFFLINE, StandIn, check_model_name, resolve_model, resolve_task
+from hftool.storage.stand_ins import StandIn
+from hftool.workflow.resolve import INSTALL_OFFLINE, check_model_name, resolve_model, resolve_task
 from support.fake_hub import fake_hub
 
 MODEL = {"config.json": b'{"model_type": "bert"}', "tokenizer.json": b"{}", "model.safetensors": b"weights"}
@@ -415,9 +416,3 @@ def test_the_socket_check_finds_violations(here):
     online = OFFLINE.replace("offline=True", "offline=False")
     done = subprocess.run([sys.executable, "-c", online], env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (9, "a socket")
-
-
-def test_stored_form_of_a_stand_in_is_parsed():
-    stand_in = StandIn("bert", "minilm")
-    assert str(stand_in) == "minilm for bert" and StandIn.parse(str(stand_in)) == stand_in
-    assert StandIn.parse("") is None and StandIn.parse("minilm") is None

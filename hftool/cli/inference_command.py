@@ -144,14 +144,14 @@ def ask(
     if common.out is not None:
         raise UsageError("--out goes with --file", "To keep the answers to texts: > FILE")
     check_of_file(common)
-    from hftool import workflow
     from hftool.data.schema import is_blank
+    from hftool.workflow._infer import respond
 
     given = texts_or_stdin(texts)
     with common.screen() as progress:
         loaded = adapt(common.load(head, progress))
         full = [text for text in given if blanks or not is_blank(text)]
-        answered = iter(workflow.respond(loaded, head, full, [pair] * len(full) if pair is not None else None, options))
+        answered = iter(respond(loaded, head, full, [pair] * len(full) if pair is not None else None, options))
         answers = [next(answered) if blanks or not is_blank(text) else None for text in given]  # one line for each input
         _name_head(head, common, loaded)  # after the answers: an error is one line
         notify_truncated(answers, loaded, progress)
@@ -168,7 +168,7 @@ def _print_json(texts: Sequence[str], answers: Sequence[Answer | None], loaded: 
     spec = head_spec(loaded.head_config.head)
     documents = [_without_arrays(answer) if answer is not None else {spec.empty_key: None} for answer in answers]
     rows = [{spec.text_key: text, **answer} for text, answer in zip(texts, documents, strict=True)]
-    print_json({"answers": rows, "stand_in": dict(loaded.head_config.stand_in)})
+    print_json({"answers": rows, "stand_in": loaded.head_config.stand_in_texts})
 
 
 def _without_arrays(answer: Answer) -> Answer:
@@ -229,6 +229,6 @@ def _ask_file(
             handle=sys.stdout,
         )
     if common.as_json:
-        print_json({"out": common.out, "rows": count, "stand_in": dict(loaded.head_config.stand_in)})
+        print_json({"out": common.out, "rows": count, "stand_in": loaded.head_config.stand_in_texts})
     elif common.out is not None:
         typer.echo(f"{count} rows in {common.out}")

@@ -243,7 +243,7 @@ def _flag(name: str, heading: str) -> tuple[Any, Any]:
     row = KNOBS[name]
     default: Any = Config.__dataclass_fields__[name].default
     shown = f"  [default: {default:g}]" if isinstance(default, float) else f"  [default: {default}]"
-    choices = f": {', '.join(row.choices)}" if row.choices else ""
+    choices = f": {', '.join(row.allowed)}" if row.allowed else ""
     is_flag = row.kind is bool
     metavar = None if is_flag else {int: "N", float: "X", str: "WORD"}[row.kind]
     help_text = f"{row.help[0].upper()}{row.help[1:]}{choices}.{'' if row.optional or is_flag else shown}"
@@ -266,11 +266,11 @@ def texts_or_stdin(texts: list[str] | None, *, otherwise: list[str] | None = Non
     """
     if texts:
         return list(texts)
-    from hftool import workflow
+    from hftool.workflow._load import read_lines
 
     advice = "Convert it first, such as: iconv -f GBK -t UTF-8"
     try:
-        lines = workflow.read_lines(sys.stdin or [])
+        lines = read_lines(sys.stdin or [])
     except UnicodeDecodeError as error:
         byte = f"byte 0x{error.object[error.start]:02x} at offset {error.start}"
         raise DataError(f"stdin is not {error.encoding}: {byte}", advice) from None

@@ -1,16 +1,12 @@
 """The report of an evaluation and the rows with errors, by the kind of report that a head names."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from hftool.data.readers.tables import Rows
 from hftool.heads.protocol import Answers, Metrics
-from hftool.registry.heads import report_module
-
-# the part of an answer and of a row that decides: the first of these that it has
-GIVEN = ("label", "tags", "answer", "text")
-EXPECTED = ("label", "tags", "answers", "target")
+from hftool.registry.heads import ReportSpec, report_module, report_spec
 
 
 def make_report(answers: Answers, rows: Rows, metrics: Metrics, labels: Sequence[str], loss: float) -> dict[str, Any]:
@@ -21,24 +17,22 @@ def make_report(answers: Answers, rows: Rows, metrics: Metrics, labels: Sequence
     """
     names = tuple(name for name in metrics.names if name != "loss")
     details = report_module(metrics.report).report(answers, rows, replace(metrics, names=names), labels, loss)
-    return {"rows": len(rows), **details, **_only_answer(answers, rows), "loss": loss}
+    return {"rows": len(rows), **details, **_only_answer(answers, rows, report_spec(metrics.report)), "loss": loss}
 
 
-def _only_answer(answers: Answers, rows: Rows) -> dict[str, str]:
+def _only_answer(answers: Answers, rows: Rows, spec: ReportSpec) -> dict[str, str]:
     """The answer to all rows under "only_answer", where it is the same although the expected ones differ."""
-    given = {_deciding(answer, GIVEN) for answer in answers[: len(rows)]}
-    expected = {_deciding(row, EXPECTED) for row in rows}
-    if len(given) != 1 or len(expected) < 2 or None in given:
+    given = {_as_text(answer.get(spec.given)) for answer in answers[: len(rows)]}
+    if len(given) != 1 or None in given or len({str(row[spec.expected]) for row in rows}) < 2:
         return {}
     return {"only_answer": str(given.pop())}
 
 
-def _deciding(row: Mapping[str, Any], parts: Sequence[str]) -> str | None:
-    """The first of these parts that a row or an answer has, as a string; of answered tags the one that all words have."""
-    part = next((row[part] for part in parts if part in row), None)
-    if isinstance(part, (list, tuple)) and parts == GIVEN:
-        return str(part[0]) if len(set(part)) == 1 else repr(part)
-    return None if part is None else str(part)
+def _as_text(answer: Any) -> str | None:
+    """The deciding part of an answer as a string; of tags the one that all words have."""
+    if isinstance(answer, (list, tuple)):
+        return str(answer[0]) if len(set(answer)) == 1 else repr(answer)
+    return None if answer is None else str(answer)
 
 
 def error_rows(

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from scipy.stats import rankdata  # scikit-learn's metrics import it, too
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
 
@@ -30,6 +31,7 @@ def positive_f1(predicted: Sequence[int], expected: Sequence[int]) -> float:
 
 def pearson(predicted: Sequence[float], expected: Sequence[float]) -> float:
     """Linear correlation, -1 to 1; 0 where either side is constant."""
+    # not scipy's pearsonr: it warns about numbers that are nearly equal, and fails on a single one
     x, y = (np.asarray(values, np.float64) for values in (predicted, expected))
     if np.ptp(x) == 0 or np.ptp(y) == 0:  # the mean of equal numbers may have a rounding error
         return 0.0
@@ -40,14 +42,7 @@ def pearson(predicted: Sequence[float], expected: Sequence[float]) -> float:
 
 def spearman(predicted: Sequence[float], expected: Sequence[float]) -> float:
     """Rank correlation, -1 to 1, equal numbers having the mean of their ranks; 0 where either side is constant."""
-    return pearson(_ranks(predicted), _ranks(expected))
-
-
-def _ranks(values: Sequence[float]) -> list[float]:
-    _, inverse, counts = np.unique(np.asarray(values, np.float64), return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    ranks: list[float] = (last - (counts - 1) / 2)[inverse].tolist()
-    return ranks
+    return pearson(rankdata(predicted), rankdata(expected))
 
 
 def mean_absolute_error(predicted: Sequence[float], expected: Sequence[float]) -> float:

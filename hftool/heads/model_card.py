@@ -100,7 +100,7 @@ def page(
         ids="".join(_ids(head_config, provenance)),
         title=as_line(_short(head_config.task) or _short(head_config.base) or head_config.head),
         origin=_origin(head_config),
-        stand_in="".join(f" A stand-in was used: {what} ({kind})." for kind, what in head_config.stand_in.items()),
+        stand_in="".join(f" A stand-in was used: {what} ({kind})." for kind, what in head_config.stand_in_texts.items()),
         facts=" ".join(_facts(head_config, model_class)),
         data="\n".join(_data(provenance)) or "Nothing is recorded about the data.",
         metrics=_metrics(head_config, provenance.metrics),

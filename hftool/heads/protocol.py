@@ -10,13 +10,13 @@ import torch
 from hftool.data.readers.tables import Row
 from hftool.data.schema import RowSchema
 from hftool.models import HeadConfig
+from hftool.registry.heads import LOWER_IS_BETTER
 from hftool.sampling import SamplingParams
 
 Answer = dict[str, Any]
 Answers = Sequence[Answer]
 Batch = dict[str, torch.Tensor]
 Outputs = Mapping[str, torch.Tensor]
-LOWER_IS_BETTER = ("loss", "perplexity", "mean_absolute_error")  # under every head
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Metrics:
 
     names: tuple[str, ...]  # the metrics; the first decides which checkpoint is best
     higher_is_better: bool  # for the metrics that are not in LOWER_IS_BETTER
-    report: str  # the kind of report, as in `registry.heads.HeadSpec.reports`
+    report: str  # the kind of report, the name of one of its `registry.heads.HeadSpec.reports`
     answers: bool = True  # whether answers are needed, or the loss is enough
     language: str = ""  # two-letter code of the generated texts, where the data has one
 

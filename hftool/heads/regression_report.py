@@ -30,6 +30,11 @@ def error_rows(answers: Answers, rows: Rows, numbers: Sequence[int], labels: Seq
     return sorted(found, key=lambda error: -abs(error["expected"] - error["answered"]))
 
 
+def predictions_and_references(answers: Answers, rows: Rows, labels: Sequence[str]) -> tuple[list[Any], list[Any]]:
+    """Numbers, for a module of `evaluate`."""
+    return [float(answer["score"]) for answer in answers], [float(row["label"]) for row in rows]
+
+
 def input_texts(row: Row) -> dict[str, Any]:
     """The texts of a row, by role."""
     return {role: row[role] for role in TEXTS if role in row}

@@ -6,6 +6,8 @@ import unicodedata
 from hftool.data.unspaced_scripts import UNIT, UNITS
 from hftool.data.unspaced_scripts import UNSPACED as COMPLEX
 
+# not the scripts of the package `regex`: \p{Han} lacks code points to be assigned and has radicals, \p{M} is of another Unicode
+# version than Python's, and both would change measured metrics
 HAN = "\u3005\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 KANA = "\u3040-\u30ff\u31f0-\u31ff\uff66-\uff9f"
 HANGUL = "\u1100-\u11ff\u3130-\u318f\uac00-\ud7a3"

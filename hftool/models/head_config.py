@@ -11,6 +11,7 @@ from hftool.errors import ConfigError, DataError
 from hftool.registry.heads import POOLINGS, head_names, head_spec
 from hftool.storage.json_documents import Schema, check_document, each
 from hftool.storage.run_folder import read_json, write_json
+from hftool.storage.stand_ins import STAND_INS, StandIn, as_texts, read_stand_ins
 
 PACKAGES = ("torch", "transformers", "accelerate", "datasets", "tokenizers", "safetensors", "numpy", "scikit-learn")
 HEAD_CONFIG = "hftool.json"
@@ -26,6 +27,7 @@ OF_TYPES: Mapping[Any, Schema] = {
     tuple[float, ...]: {"type": "array", "items": NUMBER},
     Mapping[str, str]: {"type": "object", "additionalProperties": {"type": "string"}},
     Mapping[str, Any]: {"type": "object"},
+    Mapping[str, StandIn]: STAND_INS,
 }
 # keys that older versions wrote, which are checked and ignored
 UNUSED: Mapping[str, Schema] = {"thresholds": {"type": "object", "additionalProperties": NUMBER}}
@@ -54,8 +56,7 @@ class HeadConfig:
 
     base: str = ""
     revision: str = ""
-    # kind ("model", "data") to "USED for REQUESTED", where a stand-in was used
-    stand_in: Mapping[str, str] = field(default_factory=dict)
+    stand_in: Mapping[str, StandIn] = field(default_factory=dict)  # by kind, "model" or "data"
     class_weights: tuple[float, ...] = ()
     measures: tuple[str, ...] = ()  # the metrics of the task, the deciding one first; empty for those of the head
     max_new_tokens: int = 0  # the most tokens of a generated text
@@ -68,6 +69,11 @@ class HeadConfig:
     split_units: bool = True
     metrics: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def stand_in_texts(self) -> dict[str, str]:
+        """The stand-ins as they are shown: {"model": "minilm for bert"}."""
+        return as_texts(self.stand_in)
 
 
 def read_head_config(folder: Path) -> HeadConfig | None:
@@ -89,7 +95,7 @@ def read_head_config(folder: Path) -> HeadConfig | None:
         raise ConfigError(f"'{path}' does not fit this version: {wrong}", "It was written by another version of hftool")
     check_document(values, head_config_schema(), path)
     fields: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items() if key not in UNUSED}
-    head_config = HeadConfig(**fields)
+    head_config = HeadConfig(**fields | {"stand_in": read_stand_ins(values.get("stand_in", {}))})
     fault = _contradiction(head_config)
     if fault:
         raise DataError(f"'{path}' is damaged: {fault}", DAMAGED)

@@ -19,7 +19,7 @@ outputs = session.run({outputs}, {{value.name: inputs[value.name] for value in s
 ```
 """
 GENERATION = """The graphs generate a text token by token; their inputs and outputs have names and shapes that describe them.
-`from hftool import workflow; workflow.load(".")` runs the generation loop.
+`import hftool; hftool.infer(".", "TEXT")` runs the generation loop.
 """
 EXPORT = """
 With hftool: `hftool infer . "TEXT"`, and every command for inference, evaluation and serving.

@@ -74,6 +74,11 @@ def find_family(model_type: str) -> Family | None:
     return next((row for row in FAMILIES if row.model_type == model_type), None)
 
 
+def get_family(name: str) -> Family:
+    """The family called `name`."""
+    return next(row for row in FAMILIES if row.name == name)
+
+
 def check_head(family: Family, head: str, *, model: str) -> None:
     """Raise UsageError unless `family` can have `head`; the error names the families that can."""
     if head not in family.heads:

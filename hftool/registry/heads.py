@@ -12,6 +12,19 @@ Architecture = Literal["encoder", "decoder", "encoder-decoder"]
 
 
 @dataclass(frozen=True, kw_only=True)
+class ReportSpec:
+    """A kind of evaluation report, which `Metrics.report` of a head names."""
+
+    name: str
+    # The module of its functions `report` and `error_rows`, and where answers are compared with references
+    # `predictions_and_references`, which gives the inputs of a module of the library `evaluate`.
+    module: str
+    metrics: tuple[str, ...]  # those that can choose the best checkpoint, in addition to the loss
+    given: str = ""  # the key of an answer and
+    expected: str = ""  # of a row whose values are compared to find that all rows get the same answer; "" to leave that out
+
+
+@dataclass(frozen=True, kw_only=True)
 class HeadSpec:
     """What the rest of hftool needs to know of a head without importing it."""
 
@@ -33,8 +46,7 @@ class HeadSpec:
     empty_key: str  # the key that is null there where the input is empty
     next_command: str = 'infer {} "TEXT"'  # how a trained model is used from the command line; {} is the model
     purpose: str = ""  # what it does, after "this model is to"; by default its name
-    # pairs of the kind of a report, as in `Metrics.report`, and the module of its functions
-    reports: tuple[tuple[str, str], ...] = ()
+    reports: tuple[ReportSpec, ...] = ()  # the reports that its `metrics` may name
     generates: bool = False  # whether it generates texts
     embeds: bool = False  # whether it gives vectors, as sentence-transformers makes them
     labels: bool = False  # whether it scores named labels or tags, so that a model without `labels` cannot be used
@@ -64,8 +76,36 @@ class HeadSpec:
 
 
 POOLINGS = ("mean", "cls", "max", "mean_sqrt_len_tokens")  # how the vectors of tokens become that of a text
-REGRESSION_REPORT = ("regression", "hftool.heads.regression_report")
-LANGUAGE_REPORT = (("language", "hftool.heads.language_report"),)
+LOSS = "loss"
+LOWER_IS_BETTER = (LOSS, "perplexity", "mean_absolute_error")  # the metrics that improve as they fall
+CLASSIFICATION_REPORT = ReportSpec(
+    name="classification",
+    module="hftool.heads.classify.report",
+    metrics=("accuracy", "macro_f1", "mcc", "f1"),
+    given="label",
+    expected="label",
+)
+REGRESSION_REPORT = ReportSpec(
+    name="regression", module="hftool.heads.regression_report", metrics=("mean_absolute_error", "pearson", "spearman")
+)
+TAGGING_REPORT = ReportSpec(
+    name="tagging",
+    module="hftool.heads.tag.report",
+    metrics=("entity_f1", "precision", "recall", "accuracy"),
+    given="tags",
+    expected="tags",
+)
+ANSWERS_REPORT = ReportSpec(
+    name="answers", module="hftool.heads.answer.report", metrics=("f1", "exact_match"), given="answer", expected="answers"
+)
+TEXTS_REPORT = ReportSpec(
+    name="texts",
+    module="hftool.heads.text2text.report",
+    metrics=("rougeL", "rouge1", "rouge2", "rougeLsum", "bleu", "chrf"),
+    given="text",
+    expected="target",
+)
+LANGUAGE_REPORT = ReportSpec(name="language", module="hftool.heads.language_report", metrics=("perplexity",))
 
 HEADS = (
     HeadSpec(
@@ -80,7 +120,7 @@ HEADS = (
         second_input="as trained",
         empty_key="label",
         next_command='classify {} "TEXT"',
-        reports=(("classification", "hftool.heads.classify.report"), REGRESSION_REPORT),
+        reports=(CLASSIFICATION_REPORT, REGRESSION_REPORT),
         labels=True,
         regression=True,
         new_layer=True,
@@ -97,7 +137,7 @@ HEADS = (
         gives="entities",
         empty_key="entities",
         next_command='tag {} "TEXT"',
-        reports=(("tagging", "hftool.heads.tag.report"),),
+        reports=(TAGGING_REPORT,),
         labels=True,
         new_layer=True,
         priority=1,
@@ -116,7 +156,7 @@ HEADS = (
         text_key="question",
         empty_key="answer",
         next_command='answer {} --question "TEXT" --context "TEXT"',
-        reports=(("answers", "hftool.heads.answer.report"),),
+        reports=(ANSWERS_REPORT,),
         new_layer=True,
         priority=2,
         offset_roles=("context",),
@@ -134,7 +174,7 @@ HEADS = (
         text_key="input",
         empty_key="text",
         purpose="generate a text from a text",
-        reports=(("texts", "hftool.heads.text2text.report"),),
+        reports=(TEXTS_REPORT,),
         generates=True,
         priority=3,
     ),
@@ -152,7 +192,7 @@ HEADS = (
         empty_key="text",
         next_command='generate {} "TEXT"',
         purpose="continue a text",
-        reports=LANGUAGE_REPORT,
+        reports=(LANGUAGE_REPORT,),
         generates=True,
         unlabeled=True,
         priority=5,
@@ -170,7 +210,7 @@ HEADS = (
         text_key="input",
         empty_key="masks",
         next_command='fill {} "TEXT with a [MASK]"',
-        reports=LANGUAGE_REPORT,
+        reports=(LANGUAGE_REPORT,),
         unlabeled=True,
         priority=6,
         offset_roles=("text",),
@@ -225,6 +265,16 @@ def pretraining_head(architecture: Architecture) -> str:
     return next(spec.name for spec in HEADS if spec.natural_of == architecture)
 
 
-def report_module(kind: str) -> ModuleType:
-    """Import the module with the functions `report` and `error_rows` of a kind of report."""
-    return importlib.import_module(next(path for spec in HEADS for name, path in spec.reports if name == kind))
+def report_spec(name: str) -> ReportSpec:
+    """The report called `name`."""
+    return next(report for spec in HEADS for report in spec.reports if report.name == name)
+
+
+def report_module(name: str) -> ModuleType:
+    """Import the module of the report called `name`."""
+    return importlib.import_module(report_spec(name).module)
+
+
+def deciding_metrics() -> tuple[str, ...]:
+    """The metrics of all heads that can choose the best checkpoint."""
+    return tuple(dict.fromkeys([LOSS, *(name for spec in HEADS for report in spec.reports for name in report.metrics)]))

@@ -10,6 +10,11 @@ TO_ISO_639_1 = {
     **{"tha": "th", "lao": "lo", "khm": "km", "mya": "my", "bur": "my", "cn": "zh", "jp": "ja"},
 }
 
+LANGUAGES = {  # the languages that can be named, and their names in T5's prefixes
+    **{"cs": "Czech", "de": "German", "en": "English", "es": "Spanish", "fi": "Finnish", "fr": "French", "it": "Italian"},
+    **{"nl": "Dutch", "pl": "Polish", "pt": "Portuguese", "ro": "Romanian", "ru": "Russian", "tr": "Turkish", "zh": "Chinese"},
+}
+
 
 def language_of(code: str) -> str:
     """The two-letter code of a language, where it has one: zh of zh-CN, zh_TW, zho, zho_Hans and cmn-Hans-CN."""

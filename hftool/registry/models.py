@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from hftool.errors import UsageError, did_you_mean
-from hftool.registry.families import FAMILIES, Family
+from hftool.registry.families import Family, get_family
 
 
 @dataclass(frozen=True)
@@ -149,4 +149,4 @@ def natural_head(row: Model) -> str:
 
 def family_of_row(row: Model) -> Family:
     """The family of a model known by name."""
-    return next(family for family in FAMILIES if family.name == row.family)
+    return get_family(row.family)

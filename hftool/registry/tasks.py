@@ -1,9 +1,11 @@
 """Tasks known by name. A new task is one row here."""
 
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
 from hftool.errors import UsageError, did_you_mean
+from hftool.registry.languages import LANGUAGES
 
 Pairs = tuple[tuple[str, str], ...]
 
@@ -46,11 +48,25 @@ ENTAILED = (("0", "entailment"), ("1", "not_entailment"))
 ENTITIES = (("tokens", "tokens"), ("tags", "ner_tags"))
 RUNNING_TEXT = (("text", "text"),)
 DIALOGUES, PHRASES = (("source", "dialogue"), ("target", "summary")), (("source", "en"), ("target", "de"))
-GERMAN = "translate English to German: "
 SQUAD = (("question", "question"), ("context", "context"), ("answers", "answers"))
 BY_F1 = ("f1", "accuracy")
 BY_CORRELATION = ("pearson", "spearman")
 BY_BLEU = ("bleu", "chrf")
+SUMMARIZE = "summarize: "  # the prefixes with which T5 was pre-trained: Raffel et al., 2020, appendix D
+
+
+def translation_prefix(source: str, target: str) -> str:
+    """The prefix with which T5 translates from one language to another, by their names in English."""
+    return f"translate {source} to {target}: "
+
+
+GERMAN = translation_prefix("English", "German")
+TRANSLATIONS = {translation_prefix(*names) for names in itertools.permutations(LANGUAGES.values(), 2)}
+
+
+def is_translation(prefix: str) -> bool:
+    """Whether a prefix is that of a translation between two known languages."""
+    return prefix in TRANSLATIONS
 
 
 def _numbered(*names: str) -> Pairs:
@@ -79,11 +95,11 @@ def _glue(config: str, about: str, columns: Pairs, labels: Pairs, **facts: Any) 
 
 def _summaries(name: str, about: str, source: str, target: str, data: str) -> Task:
     columns = (("source", source), ("target", target))
-    return _hub(name, "text2text", about, columns, data, prefix="summarize: ", stand_in="dialogsum-mini")
+    return _hub(name, "text2text", about, columns, data, prefix=SUMMARIZE, stand_in="dialogsum-mini")
 
 
 def _translations(name: str, about: str, language: str, source: str, target: str, data: str, **facts: Any) -> Task:
-    columns, prefix = (("source", source), ("target", target)), f"translate English to {language}: "
+    columns, prefix = (("source", source), ("target", target)), translation_prefix("English", language)
     return _hub(name, "text2text", about, columns, data, measures=BY_BLEU, prefix=prefix, **facts)
 
 
@@ -216,8 +232,15 @@ TASKS = (
     _mini("sst2-mini", "classify", "film opinion, hand-written", SENTENCE, SENTIMENT),
     _mini("entities-mini", "tag", "names of four types, hand-written", (("tokens", "tokens"), ("tags", "tags"))),
     _mini("squad-mini", "answer", "questions about short texts, hand-written", SQUAD),
-    _mini("dialogsum-mini", "text2text", "conversations and their summaries, hand-written", DIALOGUES, prefix="summarize: "),
-    _mini("phrases-mini", "text2text", "phrases, English to German, hand-written", PHRASES, measures=BY_BLEU, prefix=GERMAN),
+    _mini("dialogsum-mini", "text2text", "conversations and their summaries, hand-written", DIALOGUES, prefix=SUMMARIZE),
+    _mini(
+        "phrases-mini",
+        "text2text",
+        "phrases, English to German, hand-written",
+        PHRASES,
+        measures=BY_BLEU,
+        prefix=GERMAN,
+    ),
 )
 
 

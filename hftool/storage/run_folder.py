@@ -16,6 +16,7 @@ from typing import IO, Any
 from hftool.errors import InputMissing, OutputUnavailable, StorageError
 from hftool.storage import atomic
 from hftool.storage.json_documents import INSIDE, OBJECT, Schema, check_document, each, fault_of, parse_file
+from hftool.storage.stand_ins import STAND_INS
 
 TEXT: Schema = {"type": "string"}
 TEXTS: Schema = {"type": "object", "additionalProperties": TEXT}
@@ -27,7 +28,8 @@ MANIFEST: Schema = {  # the keys of manifest.json that are read
     "properties": {
         **each(("hftool", "created", "python", "device", "precision", "base", "revision", "data_revision"), TEXT),
         "command": {"type": "array", "items": TEXT},
-        **each(("versions", "hashes", "data", "stand_in"), TEXTS),
+        **each(("versions", "hashes", "data"), TEXTS),
+        "stand_in": STAND_INS,
         "seed": {"type": "integer"},
         **each(("rows", "cut"), COUNTS),
         **each(("rejected", "duplicates", "conflicts", "leaked"), COUNT),

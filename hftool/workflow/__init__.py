@@ -16,17 +16,9 @@ if TYPE_CHECKING:
     from hftool.workflow._evaluate import Report, evaluate
     from hftool.workflow._export import Exported, export
     from hftool.workflow._finetune import Result, finetune, resume
-
-    # fmt: off
-    # isort: off
-    from hftool.workflow._infer import (
-        answer, as_summarizer, as_translator, check_vectors, classify, embed, fill, generate, infer, respond, save_vectors,
-        similar, summarize, tag, text2text, translate, vectors,
-    )
-    # isort: on
-    # fmt: on
+    from hftool.workflow._infer import answer, classify, embed, fill, generate, infer, similar, summarize, tag, translate
     from hftool.workflow._inspect import Tokens, info, tokenize
-    from hftool.workflow._load import load, read_lines
+    from hftool.workflow._load import load
     from hftool.workflow._predict import predict
     from hftool.workflow._prefetch import Fetched, prefetch
     from hftool.workflow._prepare import prepare_training
@@ -44,12 +36,9 @@ _NAMES = {  # the names of each module, as __all__ has them
     "_evaluate": "Report evaluate",
     "_export": "Exported export",
     "_finetune": "Result finetune resume",
-    "_infer": (
-        "answer as_summarizer as_translator check_vectors classify embed fill generate infer respond save_vectors similar"
-        " summarize tag text2text translate vectors"
-    ),
+    "_infer": "answer classify embed fill generate infer similar summarize tag translate",
     "_inspect": "Tokens info tokenize",
-    "_load": "load read_lines",
+    "_load": "load",
     "_predict": "predict",
     "_prefetch": "Fetched prefetch",
     "_prepare": "prepare_training",
@@ -63,10 +52,9 @@ _MODULES = {name: module for module, names in _NAMES.items() for name in names.s
 # fmt: off
 __all__ = [
     "Address", "Deployment", "Exported", "Fetched", "FinetuneJob", "Push", "Report", "Result", "SamplingParams", "Tokens",
-    "Verified", "answer", "as_summarizer", "as_translator", "check_vectors", "classify", "copy", "deploy", "doctor", "embed",
-    "evaluate", "export", "fill", "finetune", "generate", "infer", "info", "load", "predict", "prefetch",
-    "prepare_training", "push", "read_lines", "respond", "resume", "save", "save_vectors", "serve", "similar", "summarize",
-    "tag", "text2text", "tokenize", "translate", "vectors", "verify",
+    "Verified", "answer", "classify", "copy", "deploy", "doctor", "embed", "evaluate", "export", "fill", "finetune", "generate",
+    "infer", "info", "load", "predict", "prefetch", "prepare_training", "push", "resume", "save", "serve", "similar",
+    "summarize", "tag", "tokenize", "translate", "verify",
 ]
 # fmt: on
 

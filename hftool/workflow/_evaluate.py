@@ -20,13 +20,14 @@ from hftool.heads import head_class
 from hftool.models import HeadConfig, Loaded
 from hftool.progress import Progress, notice, silent
 from hftool.storage.run_folder import check_output
+from hftool.storage.stand_ins import read_stand_ins
 from hftool.workflow import plan
 from hftool.workflow._load import check_head_by_name, load_resolved, make_predictor, trained
 from hftool.workflow.arguments import Model, Task, model_name, task_name
 from hftool.workflow.choose_head import columns_to_measure
 from hftool.workflow.in_memory import PATH, rows_table
 from hftool.workflow.metric_module import load_metric, measure_with
-from hftool.workflow.resolve import ModelSource, StandIn, TaskSource, resolve_model, resolve_task
+from hftool.workflow.resolve import ModelSource, TaskSource, resolve_model, resolve_task
 
 SPLIT = Knob(str, "", choices=FILES)
 
@@ -175,7 +176,7 @@ def _measured(part: SplitRows, loaded: Loaded, module: Any, name: str | None, li
     if module is not None:
         measured["module"] = measure_with(module, str(name), answers, part.rows, metrics, labels)
     wrong = error_rows(answers, part.rows, part.numbers, metrics, labels)
-    return Report(part.split, {**measured, "stand_in": dict(loaded.head_config.stand_in)}, wrong)
+    return Report(part.split, {**measured, "stand_in": loaded.head_config.stand_in_texts}, wrong)
 
 
 def with_label_range(part: SplitRows, loaded: Loaded) -> Loaded:
@@ -199,8 +200,8 @@ def split_of_run(
 
 def _stand_in_of(model_source: ModelSource, task: str) -> str:
     """The task itself, or its stand-in in the run."""
-    recorded = model_source.run.read_manifest().get("stand_in", {}).get("data", "") if model_source.run else ""
-    stand_in = StandIn.parse(recorded)
+    recorded = model_source.run.read_manifest().get("stand_in", {}) if model_source.run else {}
+    stand_in = read_stand_ins(recorded).get("data")
     return stand_in.used if stand_in and stand_in.requested == task else task
 
 

@@ -35,6 +35,7 @@ from hftool.storage.run_folder import (
     write_json,
     write_text,
 )
+from hftool.storage.stand_ins import as_texts, read_stand_ins
 from hftool.training.adapters import merge_adapters
 from hftool.training.checkpoints import CheckpointManager, checkpoint_bytes
 from hftool.training.distributed import ProcessGroup, generators_claimed
@@ -180,7 +181,7 @@ def _resume(run: Run, settings: Config, rows: Table | None, team: ProcessGroup, 
         notice(progress, f"the run '{run.path}' is finished: nothing is left to do")
         _prune_checkpoints(run, recorded.keep, team, progress)
         metrics = run.read_metrics()
-        return Result(run, metrics, metrics["seconds"], run_manifest["stand_in"])
+        return Result(run, metrics, metrics["seconds"], as_texts(read_stand_ins(run_manifest["stand_in"])))
     has_stand_in = bool(run_manifest["stand_in"])  # the same stand-in again, even if the real one is available by now
     with team.locked(run.path):
         found = find(recorded, rows, offline=offline or has_stand_in, fallback=has_stand_in, progress=progress)
@@ -271,7 +272,7 @@ def _run(run: Run, job: FinetuneJob, team: ProcessGroup, progress: Progress) -> 
             _add_verdicts(run, predictor, metrics)
             _end(run, job, predictor, metrics)
             _release(trainer.store, progress)
-    return Result(run, metrics, position.seconds, job.found.stand_ins())
+    return Result(run, metrics, position.seconds, as_texts(job.found.stand_ins()))
 
 
 def _add_verdicts(run: Run, predictor: Predictor, metrics: dict[str, Any]) -> None:

@@ -23,16 +23,13 @@ from hftool.inference.streaming import TextStreamer
 from hftool.models import Loaded
 from hftool.progress import Progress, silent
 from hftool.registry.heads import head_spec
-from hftool.registry.languages import language_of
+from hftool.registry.languages import LANGUAGES, language_of
+from hftool.registry.tasks import SUMMARIZE, is_translation, translation_prefix
 from hftool.sampling import SamplingParams, with_field_names
 from hftool.storage.run_folder import check_output
 from hftool.workflow._load import answers_of, load, text_rows, trained
 from hftool.workflow.arguments import Model, one_or_many
 
-LANGUAGES = {
-    **{"cs": "Czech", "de": "German", "en": "English", "es": "Spanish", "fi": "Finnish", "fr": "French", "it": "Italian"},
-    **{"nl": "Dutch", "pl": "Polish", "pt": "Portuguese", "ro": "Romanian", "ru": "Russian", "tr": "Turkish", "zh": "Chinese"},
-}
 OnText = Callable[[str], None]
 Sampling = SamplingParams | Mapping[str, Any] | None  # how text is generated, or what differs from the model's defaults
 
@@ -178,10 +175,10 @@ def summarize(model: Model | Loaded, texts: Sequence[str], *, sampling: Sampling
 
 def as_summarizer(loaded: Loaded) -> Loaded:
     """The model with the prefix with which T5 was pre-trained to summarize; a fine-tuned model keeps its own."""
-    if loaded.head_config.prefix.startswith("translate"):
+    if is_translation(loaded.head_config.prefix):
         raise UsageError(f"the model was trained to {loaded.head_config.prefix.strip(' :')}", "hftool translate MODEL TEXT")
     is_base = not loaded.head_config.task and loaded.family.prefixed
-    return _with_prefix(loaded, "summarize: ") if is_base else loaded
+    return _with_prefix(loaded, SUMMARIZE) if is_base else loaded
 
 
 @one_or_many
@@ -219,15 +216,15 @@ def text2text(model: Model | Loaded, texts: Sequence[str], *, sampling: Sampling
 
 def as_translator(loaded: Loaded, *, to: str | None, source: str) -> Loaded:
     """The model with the prefix for a pair of languages. Raises what `translate` raises."""
-    wanted = f"translate {_language(source)} to {_language(to)}: " if to is not None else ""
+    wanted = translation_prefix(_language(source), _language(to)) if to is not None else ""
     head_config = loaded.head_config
-    if head_config.prefix.startswith("summarize"):
+    if head_config.prefix == SUMMARIZE:
         raise UsageError("the model was trained to summarize", "hftool summarize MODEL TEXT")
     if to is not None and language_of(to) == language_of(source):
         raise UsageError(f"that is from {_language(source)} to {_language(source)}", "Name two languages: --from en --to de")
     if head_config.task:
         target = language_of(str(head_config.columns.get("target", "")).rpartition(".")[2])
-        fixed = head_config.prefix.startswith("translate") or to is None or target != language_of(to)
+        fixed = is_translation(head_config.prefix) or to is None or target != language_of(to)
         if to is not None and head_config.prefix != wanted and fixed:
             raise UsageError(f"the model was trained on {head_config.task} and takes no other language", "Leave --to out")
         return loaded

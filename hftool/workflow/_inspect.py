@@ -197,7 +197,7 @@ def info(
             notice(progress, note)
         facts = describe(model_source.folder, auto_class_of(head, config), batch_size=batch_size, length=length)
     stand_in = {"model": str(model_source.stand_in)} if model_source.stand_in else {}
-    stand_in = stand_in or (dict(head_config.stand_in) if head_config else {})
+    stand_in = stand_in or (head_config.stand_in_texts if head_config else {})
     return {
         "model": model,
         "folder": str(model_source.folder),

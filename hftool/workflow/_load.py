@@ -178,7 +178,7 @@ def known_sentences(model_source: ModelSource, progress: Progress) -> SentenceSe
 
 def _infer_head_config(model_source: ModelSource, config: Any, head: str) -> HeadConfig:
     """A head config for a model that hftool did not train, or not for this head, from its config."""
-    stand_in = {"model": str(model_source.stand_in)} if model_source.stand_in else {}
+    stand_in = {"model": model_source.stand_in} if model_source.stand_in else {}
     head_config = HeadConfig(head=head, base=model_source.base, revision=model_source.revision, stand_in=stand_in)
     if not head_spec(head).labels:
         return head_config

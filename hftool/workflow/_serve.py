@@ -227,7 +227,7 @@ def _served(name: str, model_source: ModelSource, loaded: Loaded, limits: Any, s
         "task": head_config.task,
         "base": _public(head_config.base or model_source.base),
         "max_length": head_config.max_length,
-        **({"stand_in": dict(head_config.stand_in)} if head_config.stand_in else {}),
+        **({"stand_in": head_config.stand_in_texts} if head_config.stand_in else {}),
     }
     facts["precision"] = make_predictor(loaded, packed=True).engine.number_format
     head = get_head(loaded.tokenizer, loaded.head_config, loaded.model.config)

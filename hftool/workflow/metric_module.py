@@ -5,15 +5,14 @@ on the Hub is refused unless the user names it a second time as trusted, and it 
 """
 
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from hftool.data.readers.tables import Rows
 from hftool.errors import DataError, HubUnreachable, InputMissing, Refused, UsageError, as_line
 from hftool.heads.protocol import Answers, Metrics
-
-Pairs = tuple[list[Any], list[Any]]  # predictions and references
+from hftool.registry.heads import report_module
 
 
 def load_metric(metric: str, *, trusted: str | None, offline: bool) -> Any:
@@ -48,9 +47,10 @@ def measure_with(
     module: Any, name: str, answers: Answers, rows: Rows, metrics: Metrics, labels: Sequence[str]
 ) -> dict[str, Any]:
     """The result of a module as JSON. Raises UsageError for a head without predictions, DataError when the module fails."""
-    if metrics.report not in PAIRS:
+    inputs_of = getattr(report_module(metrics.report), "predictions_and_references", None)
+    if inputs_of is None:
         raise UsageError("a language model has no predictions to measure", "Leave --metric out")
-    predictions, references = PAIRS[metrics.report](answers, rows, labels)
+    predictions, references = inputs_of(answers, rows, labels)
     try:
         result = module.compute(predictions=predictions, references=references)
     except (Exception, SystemExit) as error:  # code of others
@@ -64,37 +64,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     return value.tolist() if hasattr(value, "tolist") else value
-
-
-def _classes(answers: Answers, rows: Rows, labels: Sequence[str]) -> Pairs:
-    ids = {name: i for i, name in enumerate(labels)}
-    return [ids[answer["label"]] for answer in answers], [int(row["label"]) for row in rows]
-
-
-def _scores(answers: Answers, rows: Rows, _labels: Sequence[str]) -> Pairs:
-    return [float(answer["score"]) for answer in answers], [float(row["label"]) for row in rows]
-
-
-def _tags(answers: Answers, rows: Rows, labels: Sequence[str]) -> Pairs:
-    return [list(answer["tags"]) for answer in answers], [[labels[tag] for tag in row["tags"]] for row in rows]
-
-
-def _spans(answers: Answers, rows: Rows, _labels: Sequence[str]) -> Pairs:
-    """The form of the metric `squad`; an abstention is an empty text."""
-    given = [{"id": str(i), "prediction_text": answer["answer"] or ""} for i, answer in enumerate(answers)]
-    known = [{"id": str(i), "answers": {k: list(row["answers"][k]) for k in ANSWERS}} for i, row in enumerate(rows)]
-    return given, known
-
-
-def _texts(answers: Answers, rows: Rows, _labels: Sequence[str]) -> Pairs:
-    return [answer["text"] for answer in answers], [row["target"] for row in rows]
-
-
-ANSWERS = ("text", "answer_start")
-PAIRS: Mapping[str, Callable[[Answers, Rows, Sequence[str]], Pairs]] = {
-    "classification": _classes,
-    "regression": _scores,
-    "tagging": _tags,
-    "answers": _spans,
-    "texts": _texts,
-}

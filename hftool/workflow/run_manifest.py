@@ -2,6 +2,7 @@
 
 import sys
 import time
+from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
@@ -43,6 +44,6 @@ def manifest(job: FinetuneJob) -> dict[str, Any]:
         "duplicates": splits.quality.duplicates,
         "conflicts": splits.quality.conflicts,
         "leaked": splits.quality.leaked,
-        "stand_in": found.stand_ins(),
+        "stand_in": {kind: asdict(stand_in) for kind, stand_in in found.stand_ins().items()},
         "processes": world_size(),
     }

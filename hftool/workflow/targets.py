@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from hftool.config import LOSS, METRICS
 from hftool.data.readers.tables import Row
 from hftool.data.splits import Splits
 from hftool.errors import UsageError
 from hftool.heads.protocol import Feature, Metrics
 from hftool.models import HeadConfig, Loaded, read_head_config
 from hftool.progress import Progress, notice
+from hftool.registry.heads import LOSS, report_spec
 from hftool.workflow._load import make_predictor
 
 UNEVEN = 0.5  # classes are uneven where one has less than this fraction of an equal share of the rows
@@ -45,7 +45,7 @@ def with_metric(head_config: HeadConfig, metrics: Metrics, metric: str | None) -
     """The head config with the user's metric first. Raises UsageError when the head has no such metric."""
     if metric is None:
         return head_config
-    names = (*METRICS.get(metrics.report, metrics.names), LOSS)
+    names = (*report_spec(metrics.report).metrics, LOSS)
     if metric not in names:
         raise UsageError(f"metric must be one of {', '.join(names)} for this task, not '{metric}'", "Correct --metric")
     return dataclasses.replace(head_config, measures=(metric, *(name for name in metrics.names if name != metric)))

@@ -8,7 +8,7 @@ import pytest
 import hftool.heads
 from hftool.evaluation.report import error_rows, make_report
 from hftool.heads.protocol import Metrics
-from hftool.registry.heads import all_heads, report_module
+from hftool.registry.heads import all_heads, report_module, report_spec
 
 LANGUAGE = Metrics(("perplexity",), higher_is_better=False, report="language", answers=False)
 LABELS = ("O", "B-x")
@@ -37,9 +37,26 @@ def test_every_report_has_rows_loss_and_its_metrics_as_json_numbers(kind):
 
 
 def test_every_report_has_error_rows():
-    assert {kind for spec in all_heads() for kind, _ in spec.reports} == set(CASES)
+    assert {report.name for spec in all_heads() for report in spec.reports} == set(CASES)
     for kind in CASES:
         assert callable(report_module(kind).report) and callable(report_module(kind).error_rows)
+
+
+@pytest.mark.parametrize("kind", CASES)
+def test_every_deciding_metric_is_measured(kind):
+    _, answer, row = CASES[kind]
+    metrics = Metrics(report_spec(kind).metrics, higher_is_better=True, report=kind)
+    report = make_report([] if answer is None else [answer, answer], [row, row], metrics, LABELS, 0.5)
+    assert {*metrics.names} <= {*report} and "only_answer" not in report
+
+
+def test_one_answer_to_rows_that_differ_is_reported():
+    others = {"classification": {"label": 1}, "tagging": {"tags": [1]}, "texts": {"target": "u"}}
+    others["answers"] = {"answers": {"text": ["q"], "answer_start": [0]}}
+    for kind, (_, answer, row) in CASES.items():
+        metrics = Metrics(report_spec(kind).metrics, higher_is_better=True, report=kind)
+        report = make_report([answer, answer] if answer else [], [row, row | others.get(kind, {})], metrics, LABELS, 0.5)
+        assert report.get("only_answer") == ({"texts": "t", "answers": "t"}.get(kind, "O") if kind in others else None)
 
 
 def test_language_models_are_evaluated_by_loss_only():

@@ -24,6 +24,7 @@ from hftool.models import (
 from hftool.models.sha256sums import read_checksums, verify_checksums
 from hftool.models.untrusted_sizes import building_within, stored_size
 from hftool.progress import silent
+from hftool.storage.stand_ins import StandIn
 from hftool.workflow.resolve import resolve_model
 from support import families
 
@@ -54,6 +55,8 @@ HEAD_CONFIGS = [
     ("max_length", "x"),
     ("prefix", 5),
     ("stand_in", "x"),
+    ("stand_in", {"model": "x"}),
+    ("stand_in", {"data": {"used": "x"}}),
     ("metrics", {"validation": 5}),
     ("pooling", 5),
     ("base", 5),
@@ -108,7 +111,9 @@ def test_every_head_config_field_has_a_schema_and_round_trips(tmp_path):
         HeadConfig(head="answer", problem_type="answer_or_none", max_length=384),
         HeadConfig(head="tag", labels=("O", "B-PER"), class_weights=(0.5, 0.0), measures=("f1",)),
         HeadConfig(head="text2text", prefix="summarize: ", max_new_tokens=64, revision="0" * 40),
-        HeadConfig(head="embed", pooling="cls", metrics={"test": {"rows": 3, "spearman": -0.5}}, stand_in={"model": "a for b"}),
+        HeadConfig(
+            head="embed", pooling="cls", metrics={"test": {"rows": 3, "spearman": -0.5}}, stand_in={"model": StandIn("b", "a")}
+        ),
     ]
     for head_config in cards:
         write_head_config(tmp_path, head_config)
@@ -344,6 +349,7 @@ def test_max_seq_length_of_sentence_transformers_is_validated(tiny_bert, tmp_pat
     ("name", "values"),
     [
         ("manifest.json", {"stand_in": "x"}),
+        ("manifest.json", {"stand_in": {"data": ["x", "y"]}}),
         ("manifest.json", {"data": ["a"]}),
         ("manifest.json", {"command": "hftool"}),
         ("manifest.json", {"rows": {"train": "64"}}),

@@ -12,7 +12,7 @@ from hftool.heads import get_head, head_class
 from hftool.models import HeadConfig
 from hftool.registry.families import FAMILIES
 from hftool.registry.heads import head_names
-from hftool.registry.tasks import TASKS, find_task, get_task
+from hftool.registry.tasks import SUMMARIZE, TASKS, find_task, get_task, is_translation
 from hftool.workflow.resolve import ASSETS
 
 LABELS = {
@@ -132,3 +132,10 @@ def test_unknown_name_suggests_the_nearest():
         get_task("sst3")
     with pytest.raises(UsageError, match=r"a Hub data set is owner/name, a file needs its ending \(.csv "):
         get_task("reviews")
+
+
+def test_prefixes_of_t5_are_looked_up_exactly():
+    assert is_translation("translate English to German: ") and is_translation("translate Romanian to English: ")
+    assert not any(map(is_translation, ("", SUMMARIZE, "translate", "translate English to English: ", "translate this: ")))
+    prefixed = [row for row in TASKS if row.prefix]
+    assert prefixed and all(is_translation(row.prefix) or row.prefix == SUMMARIZE for row in prefixed)

@@ -7,7 +7,7 @@ import pytest
 
 from hftool import workflow
 from hftool.registry import heads
-from hftool.registry.heads import HeadSpec
+from hftool.registry.heads import HeadSpec, ReportSpec
 from hftool.server.http.app import make_app
 from hftool.workflow._infer import natural_options
 from hftool.workflow._load import load, make_predictor
@@ -24,7 +24,7 @@ SPEC = HeadSpec(
     gives="votes",
     empty_key="vote",
     purpose="vote on a text",
-    reports=(("votes", "toy_head.report"),),
+    reports=(ReportSpec(name="votes", module="toy_head.report", metrics=("right", "certain")),),
     labels=True,
     new_layer=True,
 )
@@ -122,7 +122,8 @@ def facts(head_config, model_class):
     "report.py": """
 def report(answers, rows, metrics, labels, loss):
     right = [answer["vote"] == [labels[row["label"]]] for answer, row in zip(answers, rows)]
-    return {"right": sum(right) / len(right)}
+    certain = sum(len(answer["vote"]) == 1 for answer in answers) / len(right)
+    return {"right": sum(right) / len(right), "certain": certain}
 
 
 def error_rows(answers, rows, numbers, labels):
@@ -153,6 +154,19 @@ def test_toy_head_is_trained_and_evaluated(result):
     assert "Each label is its own vote." in (result.run.model / "README.md").read_text(encoding="utf-8")
     report = workflow.evaluate(result.run.path, path)
     assert report.metrics["right"] == 1.0 and report.errors == []
+
+
+def test_toy_head_is_trained_by_a_metric_of_its_own(result, cli, tmp_path):
+    _, path = result
+    files = ["--train", path, "--validation", path, "--allow-leak", "--head", "vote", "--max-steps", 2, "--json"]
+    command = ["finetune", families.folder("bert"), *files, "--out"]
+    code, out, _ = cli(*command, tmp_path / "run", "--metric", "certain")
+    metrics = json.loads(out)["metrics"]
+    assert code == 0 and metrics["deciding"] == "certain" and 0 <= metrics["validation"]["certain"] <= 1
+    code, _, message = cli(*command, tmp_path / "other", "--metric", "accuracy")
+    assert code == 2 and message.endswith(
+        "metric must be one of right, certain, loss for this task, not 'accuracy'. Correct --metric\n"
+    )
 
 
 def test_toy_head_predicts_a_file_and_is_rendered(result, cli, tmp_path):

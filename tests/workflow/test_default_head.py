@@ -9,6 +9,7 @@ import pytest
 from hftool import workflow
 from hftool.errors import ConfigError, UsageError
 from hftool.models import read_head_config
+from hftool.workflow import _infer
 from support import families
 
 
@@ -99,7 +100,7 @@ def test_a_registry_name_uses_the_head_of_its_row(word):
         (lambda model: workflow.generate(model, ["a"]), "generate"),
         (lambda model: workflow.summarize(model, ["a"]), "text2text"),
         (lambda model: workflow.translate(model, ["a"], to="de"), "text2text"),
-        (lambda model: workflow.text2text(model, ["a"]), "text2text"),
+        (lambda model: _infer.text2text(model, ["a"]), "text2text"),
     ],
 )
 def test_a_model_that_was_loaded_for_one_thing_does_no_other(ask, head):

@@ -9,6 +9,7 @@ import pytest
 from conftest import film_rows, write_tsv
 from hftool import workflow
 from hftool.errors import DataError, OutputUnavailable, UsageError
+from hftool.workflow.resume_checks import check_unchanged
 
 
 def test_evaluate_a_run_measures_its_own_validation(tiny_run):
@@ -155,6 +156,18 @@ def test_a_run_on_a_stand_in_is_measured_on_the_same_stand_in(tiny_bert, tmp_pat
     ).run
     report = workflow.evaluate(str(run.path), split="validation", offline=True)
     assert report.metrics["rows"] == 32
+    stored = json.loads(run.manifest.read_text(encoding="utf-8"))
+    assert stored["stand_in"] == {"data": {"requested": "sst2", "used": "sst2-mini"}}
+    # as earlier versions stored it
+    old = {"data": "sst2-mini for sst2"}
+    run.manifest.write_text(json.dumps({**stored, "stand_in": old}), encoding="utf-8")
+    head_config = json.loads((run.model / "hftool.json").read_text(encoding="utf-8"))
+    (run.model / "hftool.json").write_text(json.dumps({**head_config, "stand_in": old}), encoding="utf-8")
+    (run.model / "SHA256SUMS").unlink()
+    assert workflow.evaluate(str(run.path), split="validation", offline=True).metrics == {**report.metrics, "stand_in": old}
+    again = workflow.finetune(str(tiny_bert), "sst2", config={"max_steps": 1, "limit": 32}, out=run.path, resume=True)
+    assert again.stand_in == old
+    check_unchanged({**stored, "stand_in": old}, stored, run.path)
 
 
 def test_a_row_that_the_head_refuses_is_blank_and_its_neighbours_are_answered(tmp_path):

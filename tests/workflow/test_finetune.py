@@ -46,7 +46,11 @@ def test_minilm_learns_the_bundled_task_and_answers(tmp_path):
     assert {message[0].split("'")[1], message[1].split("'")[1]} == {"sst2", "bert"}
     assert all(text.startswith("stand-in: ") for text in message[:2])
     head_config = json.loads((result.run.model / "hftool.json").read_text())
-    assert head_config["stand_in"] == {"model": "minilm for bert", "data": "sst2-mini for sst2"}
+    assert head_config["stand_in"] == {
+        "model": {"requested": "bert", "used": "minilm"},
+        "data": {"requested": "sst2", "used": "sst2-mini"},
+    }
+    assert result.stand_in == {"model": "minilm for bert", "data": "sst2-mini for sst2"}
     assert json.loads(result.run.manifest.read_text())["stand_in"] == head_config["stand_in"]
     good, bad = workflow.infer(str(tmp_path / "run"), ["A wonderful, moving film.", "A dreadful, tedious mess."])
     assert (good["label"], bad["label"]) == ("positive", "negative")

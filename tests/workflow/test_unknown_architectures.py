@@ -8,6 +8,7 @@ import pytest
 
 from hftool import workflow
 from hftool.errors import ConfigError, DataError, UsageError
+from hftool.workflow import _infer
 from support import families
 
 FACTS = "'electra' is no family that hftool knows: its facts are taken from the model's config"
@@ -162,7 +163,7 @@ def test_a_sentence_model_has_the_length_limit_of_its_config(limit, expected, tm
     (folder / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": limit}))
     loaded = workflow.load(str(folder))
     assert loaded.head_config.max_length == expected
-    (created,) = workflow.vectors(loaded, ["red " * 20])
+    (created,) = _infer.vectors(loaded, ["red " * 20])
     assert created.get("cut") == (20 + 2 - 8 if expected == 8 else None)
     (tokens,) = workflow.tokenize(str(folder), ["red " * 20])  # what it reads
     assert len(tokens.truncated) == created.get("cut", 0)

@@ -39,20 +39,20 @@ def _save(texts: list[str] | None, pooling: str | None, common: Common) -> None:
     go_offline(common.offline)
     import numpy as np
 
-    from hftool import workflow
     from hftool.data.schema import is_blank
+    from hftool.workflow._infer import check_vectors, save_vectors, vectors
 
     given = texts_or_stdin(texts)
     with screen(quiet=common.quiet, verbose=common.verbose, as_json=common.as_json) as progress:
-        workflow.check_vectors(common.out or "")
+        check_vectors(common.out or "")
         loaded = common.load(NAME, progress)
-        vectors = iter(workflow.vectors(loaded, [text for text in given if not is_blank(text)], pooling=pooling))
+        embedded = iter(vectors(loaded, [text for text in given if not is_blank(text)], pooling=pooling))
         width = loaded.model.config.hidden_size
         nothing: Answer = {"embedding": np.full(width, np.nan)}
-        answers = [nothing if is_blank(text) else next(vectors) for text in given]
-        workflow.save_vectors(common.out or "", [answer["embedding"] for answer in answers])
+        answers = [nothing if is_blank(text) else next(embedded) for text in given]
+        save_vectors(common.out or "", [answer["embedding"] for answer in answers])
         notify_truncated(answers, loaded, progress)
     if common.as_json:
-        print_json({"out": common.out, "rows": len(given), "stand_in": dict(loaded.head_config.stand_in)})
+        print_json({"out": common.out, "rows": len(given), "stand_in": loaded.head_config.stand_in_texts})
     else:
         typer.echo(f"{len(given)} vectors of {width} numbers in {common.out}")

@@ -105,7 +105,7 @@ def print_result(result: Any, *, quiet: bool, as_json: bool) -> None:
     """Print the run folder, its metrics and the next command; or one JSON document."""
     path, metrics = result.run.path, result.metrics
     if as_json:
-        facts = {"run": str(path), "seconds": result.seconds, "stand_in": read_facts(result.run.model)["stand_in"]}
+        facts = {"run": str(path), "seconds": result.seconds, "stand_in": dict(result.stand_in)}
         print_json({**facts, "metrics": dict(metrics)})
         return
     typer.echo(f"run         {path}")

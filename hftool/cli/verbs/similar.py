@@ -33,13 +33,14 @@ def command(
     """
     go_offline(shared.offline)
     from hftool import workflow
+    from hftool.workflow._infer import vectors
 
     with shared.screen() as progress:
         loaded = workflow.load(model, head="embed", device=device, precision=precision, **shared.access(progress))
-        answers = workflow.vectors(loaded, [first], pairs=[second], pooling=pooling)
+        answers = vectors(loaded, [first], pairs=[second], pooling=pooling)
         notify_truncated(answers, loaded, progress)
         cosine = float(answers[0]["similarity"])
     if shared.as_json:
-        print_json({"similarity": cosine, "stand_in": dict(loaded.head_config.stand_in)})
+        print_json({"similarity": cosine, "stand_in": loaded.head_config.stand_in_texts})
     else:
         typer.echo(f"{cosine:.4f}")

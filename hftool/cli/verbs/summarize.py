@@ -23,6 +23,6 @@ def command(context: typer.Context, *, texts: Texts = None, sampling: dict[str, 
 
 
 def _adapt(loaded: Any) -> Any:
-    from hftool import workflow
+    from hftool.workflow._infer import as_summarizer
 
-    return workflow.as_summarizer(loaded)
+    return as_summarizer(loaded)

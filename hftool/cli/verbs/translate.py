@@ -29,6 +29,6 @@ def command(
 
 
 def _adapt(to: str | None, source: str, loaded: Any) -> Any:
-    from hftool import workflow
+    from hftool.workflow._infer import as_translator
 
-    return workflow.as_translator(loaded, to=to, source=source)
+    return as_translator(loaded, to=to, source=source)

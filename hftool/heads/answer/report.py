@@ -21,6 +21,7 @@ from hftool.heads.label_metrics import harmonic
 from hftool.heads.protocol import Answer, Answers, Metrics
 from hftool.heads.words import EASTERN, REST, words
 
+ANSWERS = ("text", "answer_start")  # the keys of expected answers, as in SQuAD
 ARTICLES = re.compile(r"\b(a|an|the)\b")
 PUNCTUATION = str.maketrans("", "", string.punctuation)
 # of CMRC 2018, and of Burmese, Khmer and Thai
@@ -57,6 +58,13 @@ def error_rows(answers: Answers, rows: Rows, numbers: Sequence[int], labels: Seq
             texts = {"question": row["question"], "expected": expected, "answered": answer["answer"]}
             wrong.append({"row": number, **texts, "f1": f1})
     return sorted(wrong, key=lambda error: error["f1"])
+
+
+def predictions_and_references(answers: Answers, rows: Rows, labels: Sequence[str]) -> tuple[list[Any], list[Any]]:
+    """What `squad` of `evaluate` takes; an answer that was not found is an empty text."""
+    given = [{"id": str(i), "prediction_text": answer["answer"] or ""} for i, answer in enumerate(answers)]
+    known = [{"id": str(i), "answers": {k: list(row["answers"][k]) for k in ANSWERS}} for i, row in enumerate(rows)]
+    return given, known
 
 
 def score(answer: Answer, row: Row) -> Score:

@@ -46,3 +46,9 @@ def error_rows(answers: Answers, rows: Rows, numbers: Sequence[int], labels: Seq
             sure = {"probability": answer["probability"], "probability_of_expected": answer["probabilities"][expected]}
             wrong.append({"row": number, "expected": expected, "answered": answer["label"], **sure, **input_texts(row)})
     return sorted(wrong, key=lambda error: error["probability_of_expected"])
+
+
+def predictions_and_references(answers: Answers, rows: Rows, labels: Sequence[str]) -> tuple[list[Any], list[Any]]:
+    """Label ids, for a module of `evaluate`."""
+    ids = {name: i for i, name in enumerate(labels)}
+    return [ids[answer["label"]] for answer in answers], [int(row["label"]) for row in rows]

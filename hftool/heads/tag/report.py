@@ -48,6 +48,11 @@ def error_rows(answers: Answers, rows: Rows, numbers: Sequence[int], labels: Seq
     return [error for _, error in sorted(wrong, key=lambda pair: -pair[0])]
 
 
+def predictions_and_references(answers: Answers, rows: Rows, labels: Sequence[str]) -> tuple[list[Any], list[Any]]:
+    """The tags of words, for a module of `evaluate` such as seqeval."""
+    return [list(answer["tags"]) for answer in answers], [[labels[tag] for tag in row["tags"]] for row in rows]
+
+
 def entities(tags: Sequence[str], labels: Sequence[str]) -> list[Entity]:
     """The entities of a row; `labels` are all tags, which decide the scheme."""
     from seqeval.metrics.sequence_labeling import get_entities

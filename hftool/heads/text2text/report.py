@@ -85,6 +85,11 @@ def error_rows(answers: Answers, rows: Rows, numbers: Sequence[int], labels: Seq
     return sorted(found, key=lambda error: error["chrf"])
 
 
+def predictions_and_references(answers: Answers, rows: Rows, labels: Sequence[str]) -> tuple[list[Any], list[Any]]:
+    """Texts, for a module of `evaluate` such as rouge."""
+    return [answer["text"] for answer in answers], [row["target"] for row in rows]
+
+
 def _rouge(names: Sequence[str], given: Sequence[str], expected: Sequence[str]) -> dict[str, float]:
     from rouge_score.rouge_scorer import RougeScorer
 
