@@ -262,6 +262,11 @@ def trained_run(kind, lesson):
     return made_once(SHARED, f"{kind}-{lesson}", lambda: _finetune(kind, lesson, SHARED / f"{kind}-{lesson}-run"))
 
 
+def run_of(lesson):
+    """The folder of the run of the tiny BERT."""
+    return trained_run("bert", lesson)[0].run.path
+
+
 @functools.cache
 def short_run(kind, lesson):
     """The same after four steps, for tests that do not ask how good the model is."""
