@@ -40,4 +40,5 @@ try:
 finally:
     # 6. SIGTERM lets requests in flight finish.
     server.terminate()
-    print("server ended with", server.wait(60))
+    server.communicate(timeout=60)
+    print("server ended with", server.returncode)

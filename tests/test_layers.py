@@ -99,17 +99,6 @@ def test_light_packages_import_only_the_standard_library_and_typer():
     assert found == []
 
 
-def test_only_the_command_line_and_recipes_print():
-    found = []
-    for package, path in packages_and_files():
-        if package in ("cli", "recipes"):
-            continue
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("print", "exit", "quit"):
-                found.append(f"{path.relative_to(ROOT)}:{node.lineno}")
-    assert found == []
-
-
 def test_no_function_is_over_50_lines():
     found = []
     for path in [*(ROOT / "hftool").rglob("*.py"), *(ROOT / "recipes").glob("*.py"), *(ROOT / "benchmarks").glob("*.py")]:

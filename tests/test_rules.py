@@ -41,7 +41,7 @@ def forbidden(path):
     return [f"{path.name}:{line}: {what}" for line, what in found]
 
 
-WRITES = ("print", "sys.exit", "exit", "typer.echo", "sys.stdout.write", "sys.stderr.write")
+WRITES = ("print", "sys.exit", "exit", "quit", "typer.echo", "sys.stdout.write", "sys.stderr.write")
 WRITERS = ("__main__.py", "progress/display.py", "server/http/log_writer.py")  # beside hftool/cli
 
 

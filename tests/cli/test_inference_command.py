@@ -2,11 +2,13 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from conftest import one_line
+from hftool import workflow
 from support import families
-from support.trained_heads import run_of
+from support.families import run_of
 
 
 def line_of(answer):
@@ -180,3 +182,29 @@ def test_a_file_without_the_columns_or_with_an_output_that_is_there(cli, tmp_pat
     assert code == 73 and line.startswith("the output 'a.csv' exists already")
     code, line = line_of(cli("tag", run_of("tag"), "--file", "a.csv", "--out", "b.txt"))
     assert code == 2 and line.startswith("cannot write 'b.txt'")
+
+
+def test_a_truncated_text_gives_a_notice(cli, tiny_run):
+    texts = ["a warm film", "film " * 200]
+    short, long = workflow.infer(str(tiny_run), texts)
+    assert "cut" not in short and long["cut"] == 200 + 2 - 64
+    _, _, err = cli("classify", tiny_run, *texts)
+    assert "1 of 2 texts are longer than 64 tokens and were truncated" in err
+
+
+@pytest.mark.parametrize("blank", ["\u200b", "\ufeff", "\x00", " "])
+def test_a_line_without_a_shape_is_a_blank_line_in_a_pipe_too(cli, tiny_run, blank):
+    code, out, err = cli("classify", tiny_run, "--json", stdin=f"a warm film\n{blank}\na cold film\n")
+    answers = json.loads(out)["answers"]
+    assert code == 0 and [one["label"] is None for one in answers] == [False, True, False], err
+    run = families.trained_run("bert", "embed")[0].run.path
+    assert cli("embed", run, "--out", "v.npy", stdin=f"cat\n{blank}\ndog\n")[0] == 0
+    assert np.isnan(np.load("v.npy")).all(axis=1).tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize(("verb", "head_case"), [("classify", "pairs"), ("infer", "pairs"), ("infer", "answer")])
+def test_an_empty_text_beside_a_pair_has_an_empty_line(cli, verb, head_case):
+    run = families.trained_run("bert", head_case)[0].run.path
+    code, out, err = cli(verb, run, "", "--pair", "the cat is warm", "--json")
+    (result,) = json.loads(out)["answers"]
+    assert code == 0 and result in ({"text": "", "label": None}, {"question": "", "answer": None}), err

@@ -262,6 +262,11 @@ def trained_run(kind, head_case):
     return created_once(SHARED, f"{kind}-{head_case}", lambda: _finetune(kind, head_case, SHARED / f"{kind}-{head_case}-run"))
 
 
+def run_of(head_case):
+    """The folder of the run of the tiny BERT."""
+    return trained_run("bert", head_case)[0].run.path
+
+
 @functools.cache
 def short_run(kind, head_case):
     """The same after four steps, for tests that do not ask how good the model is."""

@@ -10,6 +10,7 @@ from conftest import film_rows, write_tsv
 from hftool import workflow
 from hftool.errors import DataError, OutputUnavailable, UsageError
 from hftool.workflow.resume_checks import check_unchanged
+from support import families
 
 
 def test_evaluate_a_run_measures_its_own_validation(tiny_run):
@@ -172,7 +173,6 @@ def test_a_run_on_a_stand_in_is_measured_on_the_same_stand_in(tiny_bert, tmp_pat
 
 def test_a_row_that_the_head_refuses_is_blank_and_its_neighbours_are_answered(tmp_path):
     from hftool.progress import Event
-    from support import families
 
     model = families.trained_run("bert", "fill")[0].run.path
     texts = ["the red [MASK]", "no blank here", "", "[MASK] red cat"]
@@ -188,3 +188,60 @@ def test_a_row_that_the_head_refuses_is_blank_and_its_neighbours_are_answered(tm
     with pytest.raises(DataError, match="no .MASK. in 'none'"):
         workflow.predict(str(model), str(source), out=tmp_path / "other.jsonl")
     assert not (tmp_path / "other.jsonl").exists()
+
+
+def test_a_base_model_is_measured_by_the_metrics_and_with_the_prefix_of_the_task():
+    report = workflow.evaluate("t5-mini", "phrases-mini", limit=4, offline=True)
+    assert {"bleu", "chrf"} <= set(report.metrics) and "rougeL" not in report.metrics
+
+
+def test_a_task_is_not_measured_as_something_else():
+    with pytest.raises(UsageError, match="'sst2-mini' is a task to classify, and this model is to fill"):
+        workflow.evaluate("bert-mini", "sst2-mini", offline=True)
+    with pytest.raises(UsageError, match="no wrongly predicted rows"):
+        workflow.evaluate("gpt2-mini", "stories-mini", limit=2, errors="errors.jsonl", offline=True)
+
+
+def test_a_file_without_right_answers_names_the_column(tmp_path):
+    run = families.trained_run("t5", "text2text")[0].run.path
+    path = families.write_jsonl(tmp_path / "blank.jsonl", [{"source": "red cat", "target": ""}])
+    with pytest.raises(DataError, match=r"blank\.jsonl has nothing to measure by in column 'target'"):
+        workflow.evaluate(str(run), str(path))
+
+
+def test_a_model_of_pairs_is_never_asked_or_measured_with_half_of_a_pair(tmp_path):
+    run = str(families.trained_run("bert", "pairs")[0].run.path)
+    rows = families.pair_rows(8)
+    halves = families.write_jsonl(tmp_path / "halves.jsonl", [{k: row[k] for k in ("sentence1", "label")} for row in rows])
+    for ask in (
+        lambda: workflow.predict(run, str(halves), out=tmp_path / "o.csv"),
+        lambda: workflow.evaluate(run, str(halves)),
+    ):
+        with pytest.raises(DataError, match=r"halves\.jsonl has no column 'sentence2'; it has 'sentence1', 'label'"):
+            ask()
+    gap = families.write_jsonl(tmp_path / "gap.jsonl", [{"sentence1": "the red cat"}, *rows])
+    with pytest.raises(DataError, match="no column 'sentence2'"):  # all the others were answered without theirs
+        workflow.predict(run, str(gap), out=tmp_path / "o.csv")
+
+
+def test_a_model_of_single_texts_is_measured_on_single_texts(tmp_path):
+    run = str(families.trained_run("bert", "classify")[0].run.path)
+    rows = [{**row, "text_pair": "cold and dull cold and dull"} for row in families.classify_rows(16)]
+    path = families.write_jsonl(tmp_path / "more.jsonl", rows)
+    assert workflow.evaluate(run, str(path), errors=tmp_path / "e.jsonl").metrics["accuracy"] == 1.0
+    pairs = [{"sentence1": row["text"], "sentence2": "a", "label": row["label"]} for row in rows]
+    with pytest.raises(DataError, match="has no column 'text'; it has 'sentence1', 'sentence2', 'label'"):
+        workflow.evaluate(run, str(families.write_jsonl(tmp_path / "pairs.jsonl", pairs)))
+
+
+def test_a_late_row_that_cannot_be_answered_has_the_columns_and_ends_nothing(tmp_path, monkeypatch):
+    """It stood alone among the rows that were held at a time: the others were lost with it, or it had fewer columns."""
+    monkeypatch.setattr("hftool.workflow._predict.ROWS_AT_A_TIME", 2)
+    model = str(families.trained_run("bert", "fill")[0].run.path)
+    for last in ("no blank here", ""):
+        texts = ["the red [MASK]", "a [MASK] cat", last]
+        source = families.write_jsonl(tmp_path / "ask.jsonl", [{"text": text} for text in texts])
+        out = tmp_path / f"out{len(last)}.jsonl"
+        assert workflow.predict(model, str(source), out=out) == 3
+        rows = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+        assert set(rows[0]) == set(rows[2]) and rows[2]["masks"] is None

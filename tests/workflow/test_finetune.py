@@ -8,9 +8,10 @@ import pytest
 from conftest import film_rows, write_tsv
 from hftool import workflow
 from hftool.config import read_settings
-from hftool.errors import ConfigError, HftoolError, OutputUnavailable
+from hftool.errors import ConfigError, HftoolError, OutputUnavailable, UsageError
 from hftool.progress import Event
 from hftool.storage.checksums import sha256
+from support import families
 
 
 def knobs(folder, **more):
@@ -252,3 +253,40 @@ def test_a_damaged_model_of_a_run_is_saved_from_its_checkpoint(tiny_run, tmp_pat
 def test_an_explicit_max_length_is_kept(tiny_bert, film_files, tmp_path):
     run = workflow.finetune(str(tiny_bert), "sst2", config=knobs(film_files, max_length=9, max_steps=1), out=tmp_path / "r").run
     assert json.loads((run.model / "hftool.json").read_text())["max_length"] == 9
+
+
+def test_numbers_in_the_data_can_be_given_names(tmp_path):
+    rows = [{"tokens": ["Ann", "met", "Bob"], "ner_tags": [1, 0, 1]}, {"tokens": ["a", "Bob"], "ner_tags": [0, 1]}] * 10
+    path = families.write_jsonl(tmp_path / "tags.jsonl", rows)
+    config = {"train": str(path), "validation": str(path), "allow_leak": True, "max_steps": 1, "labels": ("O", "B-PER")}
+    result = workflow.finetune(str(families.folder("bert")), config=config, out=tmp_path / "run")
+    assert set(result.metrics["validation"]["by_type"]) <= {"PER"}
+
+
+def test_labels_and_class_weights_for_regression_are_refused(tmp_path):
+    rows = [{"text": f"film {i}", "label": i / 4} for i in range(20)]
+    path = families.write_jsonl(tmp_path / "amounts.jsonl", rows)
+    with pytest.raises(UsageError, match="class_weights has no effect on continuous labels \\(regression\\)"):
+        config = {"train": str(path), "class_weights": "balanced"}
+        workflow.finetune(str(families.folder("bert")), config=config, out=tmp_path / "run")
+
+
+def test_the_error_is_of_the_head_that_lacks_least(tmp_path):
+    path = families.write_jsonl(tmp_path / "source.jsonl", [{"source": "a"}, {"source": "b"}])
+    with pytest.raises(Exception, match="has no column 'target'; it has 'source'. Try --target"):
+        workflow.finetune("t5-mini", str(path), out=tmp_path / "run", offline=True)
+
+
+def test_answers_too_long_for_the_windows_are_counted_in_a_notice(tmp_path):
+    words = " ".join(f"word{i % 7}" for i in range(120))
+    rows = []
+    for i in range(8):
+        context = f"{i} ann met bob . {words}"
+        answer = words if i == 3 else "bob"
+        rows.append({"question": f"who {i} ?", "context": context, "answers": {"text": [answer]}})
+    path = families.write_jsonl(tmp_path / "asked.jsonl", rows)
+    notices = []
+    config = {"train": str(path), "validation": str(path), "max_length": 48, "max_steps": 1, "allow_leak": True}
+    workflow.finetune(str(families.folder("bert")), config=config, out=tmp_path / "run", progress=notices.append)
+    (notice,) = [event.text for event in notices if event.kind == "notice" and "holds whole" in event.text]
+    assert notice.startswith("1 of 8 train rows have an answer that no window of 48 tokens holds whole: they are trained as")
