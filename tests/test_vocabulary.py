@@ -55,8 +55,8 @@ PROSE = {
     r"\bthe words? that\b": "the verb, the function",
     r"\bheed(s|ed|ing)?\b": "read, respect",
     r"(?<![\"'`])\bmend(s|ed|ing)?\b": "fix",  # in quotes it is a key of doctor's document
-    # in place, in its place, no place for, and decimal places are the usual words
-    r"(?<!in )(?<!in its )(?<!no )(?<!decimal )\bplaces?\b(?! name)": "offset, position, folder",
+    # in place, in its place and decimal places are the usual words
+    r"(?<!in )(?<!in its )(?<!decimal )\bplaces?\b(?! name)": "offset, position, folder",
     r"\b(models?|heads?|decoders?) (that )?(writes?|wrote|written|writing)\b": "generates",
     r"\b(texts?|tokens?|words?) (that are |that is |are |is )?(written|made)\b(?! (in|to|into)\b)": "generated",
 }

@@ -188,7 +188,7 @@ class CheckpointManager:
             notice(detail if chosen is None else f"{detail}: step-{chosen:06d} is used")
         if chosen is None:
             if steps:
-                raise self._no_intact()
+                raise self._damaged_best()
             return None
         for step in steps:
             if step > chosen or damage.get(step):
@@ -198,9 +198,9 @@ class CheckpointManager:
     def check_best(self, step: int) -> None:
         """Raise DataError unless the checkpoint of this step, the best one, is intact."""
         if _damage(self.path(step)):
-            raise self._no_intact(step)
+            raise self._damaged_best(step)
 
-    def _no_intact(self, best: int | None = None) -> DataError:
+    def _damaged_best(self, best: int | None = None) -> DataError:
         """The error for a damaged best checkpoint; by default the one that the newest intact one names."""
         whole = [step for step in self.steps() if not _damage(self.path(step))]
         if not whole:
@@ -283,7 +283,7 @@ def write_manifest(folder: Path, known: Mapping[str, dict[str, Any]] | None = No
 def verify_checkpoint(folder: Path) -> dict[str, str]:
     """The SHA-256 of each file by name. Raises ConfigError, "damaged", unless every file is as the manifest has it."""
     if not folder.is_dir():
-        raise ConfigError(f"the checkpoint '{folder}' does not exist", "Use another one")
+        raise ConfigError(f"the checkpoint '{folder}' is missing", "Use another one")
     try:
         manifest = read_document(folder / MANIFEST, MANIFEST_SCHEMA)
         files = manifest["files"]

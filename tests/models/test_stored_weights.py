@@ -60,7 +60,7 @@ def test_encoder_without_a_head_is_checked(auto, tmp_path):
 
     folder = copy("bert", tmp_path / "model", bare, num_hidden_layers=1)
     head = {"AutoModelForMaskedLM": "fill", "AutoModelForSequenceClassification": "classify"}.get(auto, "embed")
-    with pytest.raises(ConfigError, match=r"no place for encoder\.layer\.1\.") as caught:
+    with pytest.raises(ConfigError, match=r"no parameters for encoder\.layer\.1\.") as caught:
         workflow.load(str(folder), head=head)
     assert caught.value.code == 78
 
@@ -77,7 +77,7 @@ def test_encoder_without_a_head_is_checked(auto, tmp_path):
 )
 def test_unused_encoder_weights_are_an_error(kind, name, tmp_path):
     folder = copy(kind, tmp_path / "model", lambda weights: {**weights, name: torch.ones(2)})
-    with pytest.raises(ConfigError, match=rf"no place for {name}\. Take"):
+    with pytest.raises(ConfigError, match=rf"no parameters for {name}\. Take"):
         workflow.load(str(folder))
 
 
