@@ -158,7 +158,7 @@ def changed(model, kind):
     if kind == "training":
         return model.train()
     if kind == "hook":
-        model.transformer.h[0].mlp.register_forward_hook(lambda module, given, output: output * 2)
+        model.transformer.h[0].mlp.register_forward_hook(lambda module, given, output: None)  # an observer
     if kind == "half":
         return model.bfloat16()
     if kind == "adapter":

@@ -101,7 +101,7 @@ def test_variants_of_t5_are_fused(more):
 
 def changed(model, kind):
     if kind == "hook":
-        model.decoder.block[0].layer[2].register_forward_hook(lambda module, given, output: output * 2)
+        model.decoder.block[0].layer[2].register_forward_hook(lambda module, given, output: None)  # an observer
     if kind == "adapter":
         model.decoder.block[0].layer[0].SelfAttention.q = torch.nn.Sequential(model.decoder.block[0].layer[0].SelfAttention.q)
     if kind == "bias":
