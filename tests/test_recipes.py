@@ -194,7 +194,7 @@ def test_the_loop_by_hand_has_the_losses_and_weights_of_finetune(case, tiny_bert
         "pairs": (families.folder("bert"), families.pair_rows(), {"clip": 0, "weight_decay": 0.1, "lr": 1e-3}),
         "minilm": ("minilm", "sst2-mini", {"limit": 48}),
     }[case]
-    # in bf16 `finetune` has layers of its own on a CPU: see the next test
+    # in bf16 `finetune` has faster layers on a CPU: see the next test
     settings = {"batch_size": 7, "validation_share": 0.2, "allow_leak": True, "device": "cpu", "precision": "fp32", **more}
     trained, losses = bert.train_by_hand(model, task, steps=20, **settings)
     result = bert.finetune(
