@@ -134,7 +134,7 @@ class SelfAttention(torch.autograd.Function):
         dense = mask_gradient(residual, mask, ctx.scales[1])
         of_output = _weight_gradients(dense, context)
         context = layout.split_heads(dense @ weights.output.weight, weights.heads)
-        parts = attend_backward(context, query, key, value, (probabilities, kept, ctx.scales[0]), call)
+        parts = attend_backward(context, query, key, value, (probabilities, kept, ctx.scales[0]))
         query, key, value = (layout.merge_heads(part) for part in parts)
         both = torch.cat([key, value], dim=1)
         of_query, (weight, bias) = _weight_gradients(query, asking), _weight_gradients(both, states)
@@ -186,25 +186,25 @@ Scores = tuple[torch.Tensor, torch.Tensor | None, float]  # probabilities, dropo
 def attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, call: LayerCall) -> tuple[torch.Tensor, Scores]:
     """Attention with dropout: (B, heads, T, width) each -> the context of the same shape, and what its backward pass needs."""
     layout = call.layout
-    scores = layout.to_scores(query @ key.transpose(-1, -2)).mul_(query.shape[-1] ** -0.5)
+    scores = (query @ key.transpose(-1, -2)).mul_(query.shape[-1] ** -0.5)
     if layout.bias is not None:
         scores.add_(layout.bias)
-    probabilities = torch.softmax(scores, layout.key_dimension)
+    probabilities = torch.softmax(scores, -1)
     dropped, mask, scale = probabilities, None, 1.0
     if call.attention_dropout:
         mask, scale = draw_mask(probabilities.shape, call.attention_dropout)
         dropped = (probabilities * mask).mul_(scale)
-    return layout.from_scores(dropped) @ value, (probabilities, mask, scale)
+    return dropped @ value, (probabilities, mask, scale)
 
 
 def attend_backward(
-    context: torch.Tensor, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scores: Scores, call: LayerCall
+    context: torch.Tensor, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scores: Scores
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """The gradients of query, key and value, (B, heads, T, width) each, from that of the context."""
-    layout, (probabilities, mask, scale) = call.layout, scores
-    gradient = mask_gradient(layout.to_scores(context @ value.transpose(-1, -2)), mask, scale)
+    probabilities, mask, scale = scores
+    gradient = mask_gradient(context @ value.transpose(-1, -2), mask, scale)
     dropped = mask_gradient(probabilities, mask, scale)
-    of_value = layout.from_scores(dropped).transpose(-1, -2) @ context
-    inner = aten._softmax_backward_data(gradient, probabilities, layout.key_dimension, torch.bfloat16)
-    inner = layout.from_scores(inner.mul_(query.shape[-1] ** -0.5))
+    of_value = dropped.transpose(-1, -2) @ context
+    inner = aten._softmax_backward_data(gradient, probabilities, -1, torch.bfloat16)
+    inner.mul_(query.shape[-1] ** -0.5)
     return inner @ key, inner.transpose(-1, -2) @ query, of_value

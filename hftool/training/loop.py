@@ -28,7 +28,6 @@ from hftool.training.checkpoint_schema import PYTHON
 from hftool.training.checkpoints import OPTIMIZER, CheckpointManager, load_weights, read_state
 from hftool.training.distributed import all_gather_json, autocast, largest, share_of, sum_gradients, synchronized
 from hftool.training.divergence import HINT_DIVERGED, FiniteGuard, all_finite, backward_within_memory
-from hftool.training.embedding_rows import embedding_rows, gradients
 from hftool.training.optimizer import make_optimizer, schedule_factor, unpack_optimizer
 from hftool.training.random_state import load_generators, pack_generators
 from hftool.training.signals import Signals, signals_deferred
@@ -95,7 +94,6 @@ class Trainer:
         # not wrapped in DDP, which averages gradients: with different counts a mean of means is wrong
         self.model, self.optimizer = model.to(accelerator.device), accelerator.prepare(optimizer)
         self.encoder = bf16_encoder(model) if precision == "bf16" and accelerator.device.type == "cpu" else None
-        self.rows = embedding_rows(model) if self.encoder is not None and accelerator.num_processes == 1 else None
         self.store = CheckpointManager(run.checkpoints, keep=config.keep)
         self.lengths = [feature.length for feature in features]
         self.position, self.meter, self.finite = TrainingState(), Meter(), FiniteGuard(lines)
@@ -221,14 +219,12 @@ class Trainer:
 
     def scale_and_clip(self, count: int) -> float:
         """Divide the summed gradients by the total count and clip them -> their norm before clipping."""
-        found = gradients(self.model, self.rows)
-        norm = float(torch.nn.utils.get_total_norm(found)) / count
+        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+        norm = float(torch.nn.utils.get_total_norm(gradients)) / count
         clip = self.config.clip
         factor = (min(1.0, clip / (norm + 1e-6)) if clip and math.isfinite(norm) else 1.0) / count
-        for gradient in found:
+        for gradient in gradients:
             gradient.mul_(factor)
-        if self.rows is not None:
-            self.rows.store()
         return norm
 
     def _step(self, rows: list[int], batches: Sequence[dict[str, torch.Tensor]]) -> None:

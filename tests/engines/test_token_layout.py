@@ -43,14 +43,8 @@ def test_heads_are_split_and_merged(mask):
     assert not merged[layout.tokens :].any()  # the gradients of no token
 
 
-@pytest.mark.parametrize("short", [0, 100], ids=["keys last", "keys first"])
-def test_softmax_over_keys_excludes_padding(mask, monkeypatch, short):
-    monkeypatch.setattr(token_layout, "SHORT", short)
+def test_the_bias_excludes_padding_from_attention(mask):
     layout = TokenLayout(mask, torch.float32)
-    products = torch.randn(len(mask), 2, mask.shape[1], mask.shape[1])
-    scores = layout.to_scores(products)
-    assert torch.equal(layout.from_scores(scores), products)
-    scores = scores if layout.bias is None else scores + layout.bias
-    found = layout.from_scores(torch.softmax(scores, layout.key_dimension))
-    expected = torch.softmax(products.masked_fill(mask[:, None, None] == 0, -torch.inf), -1)
-    torch.testing.assert_close(found, expected)
+    scores = torch.randn(len(mask), 2, mask.shape[1], mask.shape[1])
+    found = torch.softmax(scores if layout.bias is None else scores + layout.bias, -1)
+    torch.testing.assert_close(found, torch.softmax(scores.masked_fill(mask[:, None, None] == 0, -torch.inf), -1))

@@ -67,7 +67,7 @@ def test_losses_and_gradients_are_those_of_autocast_without_dropout(family, head
     assert_alike(loss_and_gradients(model, batch, encoder), loss_and_gradients(model, batch))
 
 
-@pytest.mark.parametrize("length", [7, 60], ids=["keys first", "keys last"])
+@pytest.mark.parametrize("length", [7, 60])
 def test_dropout_is_where_the_model_has_it(monkeypatch, length):
     """With the same masks, in the order in which the model draws them, losses and gradients are alike."""
     model = model_of("Bert", "ForTokenClassification", attn_implementation="eager")
@@ -81,9 +81,6 @@ def test_dropout_is_where_the_model_has_it(monkeypatch, length):
         return states * draw(states.shape, p) / (1 - p) if training else states
 
     def draw_mask(shape, p):
-        if len(shape) == 4 and length < 48:  # (keys, B, heads, queries)
-            keys, *rest = shape
-            return draw((*rest, keys), p).permute(3, 0, 1, 2).contiguous().bfloat16(), 1 / (1 - p)
         return draw(shape, p).bfloat16(), 1 / (1 - p)
 
     def add_dropped(residual, states, p):
@@ -212,7 +209,7 @@ def test_accumulated_batches_give_the_gradient_of_one_big_batch(tiny_bert, tmp_p
             norms.append(trainer.scale_and_clip(trainer.backward(batches)[1]))
         assert norms[0] == pytest.approx(norms[1], rel=0.02)
         of_whole, of_parts = (trainer.model.get_input_embeddings().weight.grad for trainer in (whole, parts))
-        assert float((of_whole - of_parts).norm()) <= 0.05 * float(of_whole.norm()) and not of_whole.is_sparse
+        assert float((of_whole - of_parts).norm()) <= 0.05 * float(of_whole.norm())
 
 
 def test_layers_are_found_by_their_full_names():
