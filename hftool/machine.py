@@ -224,8 +224,9 @@ def limit_kernel_caches() -> None:
 def use_huge_pages() -> None:
     """Let torch allocate tensors of 2 MB and more in huge pages, where the kernel allows them.
 
-    Weights that are read once per step miss the TLB less: generation in int8 with 8 rows is 1.4 times as fast for a GPT-2 of
-    124M parameters. torch reads the variable at its first allocation. If it is set in the environment, it is kept.
+    Weights that are read once per step miss the TLB less: where the kernel has huge pages free, generation in int8 with 8 rows
+    is 1.4 times as fast for a GPT-2 of 124M parameters. torch reads the variable at its first allocation. If it is set in the
+    environment, it is kept.
     """
     os.environ.setdefault(HUGE_PAGES, "1")
 

@@ -1,7 +1,7 @@
 """Linear layers for inference on the CPU in three number formats, with bias, activation and residual addition in one call.
 
-The weights of bf16 and int8 are converted and reordered once; fp32 runs on the model's own weights. Per output row each format
-depends on its input row alone, not on the other rows of a batch.
+The weights of bf16 and int8 are converted and reordered once; fp32 runs on the model's own weights. An output row depends on
+its input row alone; the number of rows changes the last bits of fp32 and bf16.
 """
 
 from typing import Any, Protocol
