@@ -74,14 +74,14 @@ def test_dropout_is_where_the_model_has_it(monkeypatch, length):
     encoder, batch = bf16_encoder(model), batch_of((length, length, length))
     generator = torch.Generator()
 
-    def draw(shape, p):
+    def random_mask(shape, p):
         return (torch.rand(shape, generator=generator) >= p).float()
 
     def dropout(states, p=0.5, training=True, inplace=False):
-        return states * draw(states.shape, p) / (1 - p) if training else states
+        return states * random_mask(states.shape, p) / (1 - p) if training else states
 
     def draw_mask(shape, p):
-        return draw(shape, p).bfloat16(), 1 / (1 - p)
+        return random_mask(shape, p).bfloat16(), 1 / (1 - p)
 
     def add_dropped(residual, states, p):
         mask, scale = draw_mask(states.shape, p)
