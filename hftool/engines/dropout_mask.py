@@ -1,7 +1,7 @@
 """Dropout on the CPU with masks from 16 random bits an element.
 
-`torch.nn.functional.dropout` draws one element after the other, in one thread, on processors other than Intel's. Here the default
-generator fills whole words, so that saved random states and seeds work as before: 4 % of a step on one core, more on several.
+`torch.nn.functional.dropout` draws one element after the other, in one thread, on processors other than Intel's. Here the
+default generator fills whole words, so that saved random states and seeds work as before: 4 % of a step on one core.
 """
 
 import math

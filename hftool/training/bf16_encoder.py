@@ -27,8 +27,8 @@ class Bf16Encoder:
         model: A model of transformers whose layers are of LAYERS.
 
     Attributes:
-        first_only: Whether the outputs of the model depend on the first tokens of the last layer alone: the others are then left
-            out, which saves 9 % of a step with 6 layers.
+        first_only: Whether the outputs of the model depend on the first tokens of the last layer alone: the others are then
+            left out, which saves 9 % of a step with 6 layers.
     """
 
     def __init__(self, model: Any) -> None:
