@@ -40,10 +40,7 @@ def finetune(
 def train_by_hand(
     model: Model = MODEL, task: Task = TASK, *, steps: int = 20, fallback: bool = False, **knobs: Any
 ) -> tuple[Any, list[float]]:
-    """Train a classifier as `finetune` does, in plain torch, by AdamW -> the model, and the loss of each step.
-
-    In fp32 both give the same weights. In bf16 on a CPU `finetune` has faster layers (hftool/training/encoder_layer.py).
-    """
+    """Train a classifier as `finetune` does, in plain torch, by AdamW -> the model, and the loss of each step."""
     job: Any = hftool.prepare_training(model, task, config={**knobs, "max_steps": steps}, head="classify", fallback=fallback)
     bert, tokenizer, config = job.loaded.model.train(), job.loaded.tokenizer, job.settings  # train: with dropout
     rows = job.splits.train.rows  # {"text": "A warm film.", "label": 1} -> {"input_ids": [101, 1037, ...], "labels": 1}
