@@ -101,8 +101,8 @@ def without_loading() -> None:
     from hftool.workflow import _serve
     from hftool.workflow._load import load_resolved, trained
 
-    def load(source: Any, device: str, progress: Any) -> Any:
-        return trained(load_resolved(source, head=None, device=device, progress=progress), None)
+    def load(source: Any, device: str, precision: str, progress: Any) -> Any:
+        return trained(load_resolved(source, head=None, device=device, precision=precision, progress=progress), None)
 
     _serve._load = load
 
