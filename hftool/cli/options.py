@@ -83,7 +83,9 @@ Device = Annotated[str, everywhere("--device", metavar="WORD", help="Device: aut
 Precision = Annotated[
     str,
     everywhere(
-        "--precision", metavar="WORD", help="Number format: fp32, bf16, or auto, the fastest that decides as fp32 does."
+        "--precision",
+        metavar="WORD",
+        help="Number format: auto (decides as fp32 does), fp32, bf16; int8 to generate.",
     ),
 ]
 Encoding = Annotated[str | None, of_data("--encoding", "WORD", "Encoding of text files; by default UTF-8.")]

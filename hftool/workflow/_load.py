@@ -33,6 +33,8 @@ from hftool.sampling import SamplingParams
 from hftool.workflow.arguments import Model, model_name, text_list
 from hftool.workflow.resolve import ModelSource, resolve_model
 
+INT8 = "int8"  # a precision of generation only
+
 
 def load(
     model: Model,
@@ -52,7 +54,7 @@ def load(
         model: A name, a Hub id, a model folder or run folder, a Run, or the Result of `finetune`.
         head: By default what the model was trained for, or what its architecture does.
         device: auto, cpu, cuda, cuda:1 or mps.
-        precision: Number format in which texts are answered: auto, fp32 or bf16.
+        precision: Number format in which texts are answered: auto, fp32 or bf16; int8 for texts that GPT-2 or T5 generate.
         offline: Open no socket.
         fallback: Whether a stand-in may be used.
         progress: Receives notices.
@@ -84,9 +86,11 @@ def load_resolved(
     model_source: ModelSource, *, head: str | None, device: str, precision: str = "auto", progress: Progress = silent
 ) -> Loaded:
     """Load a resolved model: by its head config if it is for this head, else by its config. Raises what `load` raises."""
-    if precision not in PRECISIONS:
-        raise UsageError(f"precision '{precision}' is not known", f"Choose {', '.join(PRECISIONS[:-1])} or {PRECISIONS[-1]}")
+    if precision not in (*PRECISIONS, INT8):
+        raise UsageError(f"precision '{precision}' is not known", f"Choose {', '.join(PRECISIONS)} or {INT8}")
     loaded = _load_resolved(model_source, head=head, device=device, progress=progress)
+    if precision == INT8 and not head_spec(loaded.head_config.head).generates:
+        raise UsageError(f"a model that is to {loaded.head_config.head} is not computed in int8", "Choose auto, fp32 or bf16")
     if isinstance(loaded.model, OnnxModel) and precision != "auto":
         raise UsageError("the graphs of an export have their own number format", "Leave --precision out")
     return dataclasses.replace(loaded, precision=precision)
@@ -233,7 +237,7 @@ def _torch_engine(loaded: Loaded, *, packed: bool) -> TorchEngine:
     wanted = loaded.precision if packed else "fp32"
     is_fast = packs and choose_precision(wanted, "cpu", loaded.family.safe_dtypes) == "bf16"
     fused = fuse(loaded.model) if is_fast else None
-    precision = "bf16" if wanted == "bf16" and not fused else "fp32"
+    precision = wanted if wanted in ("bf16", INT8) and not fused else "fp32"
     return TorchEngine(loaded.model, str(loaded.model.device), precision, packs, fused)
 
 

@@ -165,3 +165,15 @@ def test_fused_layers_are_local_to_their_thread():
 def test_unknown_precision_is_named():
     with pytest.raises(UsageError, match="precision 'fp8' is not known"):
         trained("bert", "classify", "fp8")
+
+
+def test_int8_is_for_generation():
+    with pytest.raises(UsageError, match="a model that is to classify is not computed in int8"):
+        trained("bert", "classify", "int8")
+    loaded = load(str(families.folder("gpt2")), precision="int8")
+    generator = predictor(loaded)
+    assert generator.engine.number_format == "int8" and type(generator.engine.begin(prompt())).__name__ == "GPT2State"
+
+
+def prompt() -> dict[str, torch.Tensor]:
+    return {"input_ids": torch.tensor([[5, 6, 7]]), "attention_mask": torch.ones(1, 3, dtype=torch.long)}
