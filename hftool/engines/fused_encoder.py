@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-TANH = ("gelu", "tanh")
-ACTIVATIONS = {"gelu": ("gelu", "none"), "gelu_new": TANH, "gelu_pytorch_tanh": TANH, "relu": ("relu", "")}  # in oneDNN
+from hftool.engines.fused_linear import ACTIVATIONS, NO_ACTIVATION
+
 PACKED_FOR = 2048  # tokens of a batch that the packed weights are laid out for; others work, too
 SHORT = 64  # tokens of a row up to which batched products are faster than the fused attention of torch
 DTYPE = torch.bfloat16
@@ -33,7 +33,7 @@ class Product:
         weight = torch.cat([layer.weight.detach() * factor for layer, factor in zip(layers, factors, strict=True)]).to(DTYPE)
         self.weight = torch.ops.mkldnn._reorder_linear_weight(weight, PACKED_FOR)
         self.bias = torch.cat([layer.bias.detach() * factor for layer, factor in zip(layers, factors, strict=True)]).to(DTYPE)
-        self.activation, self.algorithm = ACTIVATIONS[activation] if activation else ("none", "")
+        self.activation, self.algorithm = ACTIVATIONS[activation] if activation else NO_ACTIVATION
 
     def __call__(self, states: torch.Tensor) -> torch.Tensor:
         """(tokens, inputs) -> (tokens, outputs)."""

@@ -41,9 +41,10 @@ def _fuse(model: Any) -> FusedModel | None:
     batch = {"input_ids": ids, "attention_mask": mask}
     with torch.inference_mode():
         names = [name for name in OUTPUTS if name in model(**batch)]
+    outputs, fast_outputs = exact.forward(batch, names), fast.forward(batch, names)
     error = largest = 0.0
     for name in names:
-        values, others = (engine.forward(batch, names)[name] for engine in (exact, fast))
+        values, others = outputs[name], fast_outputs[name]
         if values.shape[:2] == mask.shape:  # the outputs at padding are meaningless
             values, others = values[mask.bool()], others[mask.bool()]
         error, largest = max(error, float((values - others).abs().max())), max(largest, float(values.abs().max()))
