@@ -17,7 +17,7 @@ from hftool.engines.cores import run_on_cores
 from hftool.engines.fused_linear import ACTIVATIONS, NO_ACTIVATION
 
 PACKED_FOR = 2048  # tokens of a batch that the packed weights are laid out for; others work, too
-LEAST_TOKENS = 128  # of the part of a batch that a core computes by itself
+LEAST_TOKENS = 512  # of the part of a batch that a core computes by itself
 SHORT = 256  # tokens of a row up to which batched products are faster than the fused attention of torch
 EXPONENT = 80.0  # of which exp and its inverse are far from the largest number
 DTYPE = torch.bfloat16
