@@ -5,16 +5,21 @@ belong to the products. States, attention and norms are bfloat16 with sums in fp
 head stay in fp32. The rows come without padding: see `hftool.engines.unpadded`, whose layers these stand in for.
 """
 
+import functools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from hftool.engines.cores import run_on_cores
 from hftool.engines.fused_linear import ACTIVATIONS, NO_ACTIVATION
 
 PACKED_FOR = 2048  # tokens of a batch that the packed weights are laid out for; others work, too
-SHORT = 64  # tokens of a row up to which batched products are faster than the fused attention of torch
+LEAST_TOKENS = 512  # of the part of a batch that a core computes by itself
+SHORT = 256  # tokens of a row up to which batched products are faster than the fused attention of torch
+EXPONENT = 80.0  # of which exp and its inverse are far from the largest number
 DTYPE = torch.bfloat16
 Groups = Sequence[tuple[int, int]]  # runs of rows of equal length: (rows, tokens of each)
 
@@ -72,13 +77,43 @@ class Layer:
         self.output = Product(layer.output.dense)
         self.output_norm = Norm(layer.output.LayerNorm)
 
-    def __call__(self, states: torch.Tensor, groups: Groups, chosen: torch.Tensor | None = None) -> torch.Tensor:
-        """States (tokens, H) of concatenated rows -> (tokens, H); of the `chosen` tokens only, if given."""
-        attended = attend(self.query_key_value(states), groups, self.heads)
-        if chosen is not None:
-            attended, states = attended[chosen], states[chosen]
+    def __call__(self, states: torch.Tensor, groups: Groups) -> torch.Tensor:
+        """States (tokens, H) of concatenated rows -> (tokens, H)."""
+        return self.feed_forward(attend(self.query_key_value(states), groups, self.heads), states)
+
+    def feed_forward(self, attended: torch.Tensor, states: torch.Tensor) -> torch.Tensor:
+        """The output of the layer for tokens (N, H) that it has attended for."""
         states = self.attention_norm(self.attention_output.plus(attended, states))
         return self.output_norm(self.output.plus(self.intermediate(states), states))
+
+
+class FirstTokenAttention:
+    """Attention of the first token of each row, without keys and values of the others.
+
+    q (K x + b) is (q K) x but for a number that all tokens share, and the weighted sum of V x + b is V on the weighted sum of
+    x, plus b.
+    """
+
+    def __init__(self, own: Any) -> None:
+        heads, width = own.num_attention_heads, own.attention_head_size
+        self.heads, self.query = heads, Product(own.query, scale=width**-0.5)
+        self.key = own.key.weight.detach().to(DTYPE).view(heads, width, -1)
+        self.value = own.value.weight.detach().to(DTYPE).view(heads, width, -1).transpose(1, 2).contiguous()
+        self.value_bias = own.value.bias.detach().to(DTYPE).view(heads, 1, width)
+
+    def __call__(self, states: torch.Tensor, groups: Groups, first: torch.Tensor) -> torch.Tensor:
+        """States (tokens, H) of concatenated rows whose first tokens are at `first` (B,) -> (B, H)."""
+        query = self.query(states[first]).view(len(first), self.heads, -1).transpose(0, 1)
+        query = torch.bmm(query, self.key).transpose(0, 1).contiguous()
+        mixed = torch.empty_like(query)
+        row = token = 0
+        for rows, length in groups:
+            own = states[token : token + rows * length].view(rows, length, -1)
+            shares = torch.softmax(torch.bmm(query[row : row + rows], own.transpose(1, 2)), dim=-1, dtype=torch.float32)
+            mixed[row : row + rows] = torch.bmm(shares.to(DTYPE), own)
+            row, token = row + rows, token + rows * length
+        values = torch.baddbmm(self.value_bias, mixed.transpose(0, 1), self.value)
+        return values.transpose(0, 1).reshape(len(first), -1)
 
 
 def attend(query_key_value: torch.Tensor, groups: Groups, heads: int) -> torch.Tensor:
@@ -102,8 +137,14 @@ def attend(query_key_value: torch.Tensor, groups: Groups, heads: int) -> torch.T
 def attend_short(parts: torch.Tensor) -> torch.Tensor:
     """Attention of short rows by batched products: queries, keys, values (3, rows, heads, length, width) -> as the values."""
     query, key, value = parts.flatten(1, 2)
-    shares = torch.softmax(torch.bmm(query, key.transpose(1, 2)), dim=-1, dtype=torch.float32)
-    return torch.bmm(shares.to(DTYPE), value).view(parts.shape[1:])
+    scores = torch.bmm(query, key.transpose(1, 2))
+    low, high = torch.aminmax(scores)
+    if low > -EXPONENT and high < EXPONENT:  # no exponential is infinite or 0: the largest need not be subtracted
+        weights = scores.exp_()
+        attended = torch.bmm(weights, value).div_(torch.matmul(weights, weights.new_ones(weights.shape[-1], 1)))
+    else:
+        attended = torch.bmm(torch.softmax(scores, dim=-1, dtype=torch.float32).to(DTYPE), value)
+    return attended.view(parts.shape[1:])
 
 
 @dataclass(frozen=True)
@@ -111,6 +152,7 @@ class FusedEncoder:
     """The layers of an encoder."""
 
     layers: tuple[Layer, ...]
+    first_tokens: FirstTokenAttention  # of the last layer
 
     @classmethod
     def of(cls, model: Any) -> "FusedEncoder | None":
@@ -121,7 +163,10 @@ class FusedEncoder:
         try:
             if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
                 return None
-            return cls(tuple(Layer(layer, config.hidden_act) for layer in encoder.layer))  # type: ignore[union-attr]
+            layers = encoder.layer  # type: ignore[union-attr]
+            return cls(
+                tuple(Layer(layer, config.hidden_act) for layer in layers), FirstTokenAttention(layers[-1].attention.self)
+            )
         except (AttributeError, RuntimeError, TypeError):  # other layers, such as LoRA's, or a torch without oneDNN
             return None
 
@@ -136,10 +181,42 @@ class FusedEncoder:
         Returns:
             The states in fp32: (tokens, H), or (B, H) of first tokens.
         """
+        parts = split(groups, min(torch.get_num_threads(), len(states) // LEAST_TOKENS))
+        if len(parts) < 2:
+            return self._run(states, groups, first)
+        tasks = []
+        row = token = 0
+        for part in parts:
+            rows, end = sum(count for count, _ in part), token + sum(count * length for count, length in part)
+            part_first = None if first is None else first[row : row + rows] - token
+            tasks.append(functools.partial(self._run, states[token:end], part, part_first))
+            row, token = row + rows, end
+        return torch.cat(run_on_cores(tasks))
+
+    def _run(self, states: torch.Tensor, groups: Groups, first: torch.Tensor | None) -> torch.Tensor:
         states = states.to(DTYPE)
         for layer in self.layers[:-1]:
             states = layer(states, groups)
-        return self.layers[-1](states, groups, first).float()
+        last = self.layers[-1]
+        if first is None:
+            return last(states, groups).float()
+        return last.feed_forward(self.first_tokens(states, groups, first), states[first]).float()
+
+
+def split(groups: Groups, count: int) -> list[list[tuple[int, int]]]:
+    """Divide rows into at most `count` runs of about the same number of tokens."""
+    parts: list[list[tuple[int, int]]] = [[] for _ in range(max(1, count))]
+    share = sum(rows * length for rows, length in groups) / len(parts)
+    tokens = 0
+    for rows, length in groups:
+        remaining = rows
+        while remaining:
+            number = min(int(tokens / share), len(parts) - 1)
+            fitting = math.ceil(((number + 1) * share - tokens) / length)
+            taken = remaining if number == len(parts) - 1 else min(remaining, max(1, fitting))
+            parts[number].append((taken, length))
+            remaining, tokens = remaining - taken, tokens + taken * length
+    return [part for part in parts if part]
 
 
 @dataclass(frozen=True)
