@@ -17,7 +17,7 @@ PRODUCT = 2.0  # seconds to time one matrix product, at most
 PRODUCTS = 5.0  # seconds for all of them
 LEAST_SIDE, MOST_SIDE = 128, {"cpu": 2048, "mps": 4096, "cuda": 8192}  # sizes of the matrices, by device type
 KERNEL_CACHES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")  # of oneDNN, and of torch's layer above it
-KERNELS = 16  # capacity of each: more than a layer needs
+KERNELS = 64  # capacity of each: more than a layer needs, else each layer compiles them again
 HUGE_PAGES = "THP_MEM_ALLOC_ENABLE"  # of torch
 CGROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")  # version 2, version 1
 # by limit file: the file with the memory in use, and the key of memory.stat for the part that the kernel can reclaim

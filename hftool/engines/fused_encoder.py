@@ -5,8 +5,10 @@ belong to the products. States, attention and norms are bfloat16 with sums in fp
 head stay in fp32. The rows come without padding: see `hftool.engines.unpadded`, whose layers these stand in for.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -15,6 +17,9 @@ from hftool.engines.fused_linear import ACTIVATIONS, NO_ACTIVATION
 
 PACKED_FOR = 2048  # tokens of a batch that the packed weights are laid out for; others work, too
 SHORT = 64  # tokens of a row up to which batched products are faster than the fused attention of torch
+# rows are attended to together if their lengths, rounded up to this multiple, are equal: oneDNN compiles a kernel for each
+# length, and the rows of a batch of the server have about 20 lengths
+MULTIPLE = 16
 DTYPE = torch.bfloat16
 Groups = Sequence[tuple[int, int]]  # runs of rows of equal length: (rows, tokens of each)
 
@@ -72,37 +77,94 @@ class Layer:
         self.output = Product(layer.output.dense)
         self.output_norm = Norm(layer.output.LayerNorm)
 
-    def __call__(self, states: torch.Tensor, groups: Groups, chosen: torch.Tensor | None = None) -> torch.Tensor:
+    def __call__(self, states: torch.Tensor, blocks: "Sequence[Block]", chosen: torch.Tensor | None = None) -> torch.Tensor:
         """States (tokens, H) of concatenated rows -> (tokens, H); of the `chosen` tokens only, if given."""
-        attended = attend(self.query_key_value(states), groups, self.heads)
+        attended = attend(self.query_key_value(states), blocks, self.heads)
         if chosen is not None:
             attended, states = attended[chosen], states[chosen]
         states = self.attention_norm(self.attention_output.plus(attended, states))
         return self.output_norm(self.output.plus(self.intermediate(states), states))
 
 
-def attend(query_key_value: torch.Tensor, groups: Groups, heads: int) -> torch.Tensor:
+@dataclass(frozen=True)
+class Block:
+    """Consecutive rows of similar length, padded to the longest for attention.
+
+    Attributes:
+        start, end: Offsets of their tokens in the batch.
+        rows, length: Number of rows, and tokens of each once padded.
+        sources: The offset in the batch of each padded token (rows * length,); None without padding.
+        targets: The offset in the padded rows of each token (end - start,).
+        bias: Excludes the padding from attention (rows, 1, 1, length).
+    """
+
+    start: int
+    end: int
+    rows: int
+    length: int
+    sources: torch.Tensor | None = None
+    targets: torch.Tensor | None = None
+    bias: torch.Tensor | None = None
+
+    @classmethod
+    def of(cls, lengths: Sequence[int], start: int) -> "Block":
+        """The block of rows with these lengths, of which the first has its first token at `start`."""
+        longest, end = max(lengths), start + sum(lengths)
+        if min(lengths) == longest:
+            return cls(start, end, len(lengths), longest)
+        counts = torch.tensor(lengths)[:, None]
+        positions = torch.arange(longest)
+        is_token = positions < counts
+        sources = torch.where(is_token, start + counts.cumsum(0) - counts + positions, start).flatten()
+        bias = torch.zeros(is_token.shape, dtype=DTYPE).masked_fill_(~is_token, -math.inf)[:, None, None]
+        return cls(start, end, len(lengths), longest, sources, is_token.flatten().nonzero()[:, 0], bias)
+
+
+def blocks_of(groups: Groups) -> list[Block]:
+    """The blocks in which a batch is attended to."""
+    lengths = [length for rows, length in groups for _ in range(rows)]
+    blocks: list[Block] = []
+    for _, similar in groupby(lengths, key=lambda length: -(-length // MULTIPLE)):
+        blocks.append(Block.of(list(similar), blocks[-1].end if blocks else 0))
+    return blocks
+
+
+def attend(query_key_value: torch.Tensor, blocks: Sequence[Block], heads: int) -> torch.Tensor:
     """Attention of each row to itself: (tokens, 3 H) of concatenated rows, queries scaled -> (tokens, H)."""
     tokens, width = query_key_value.shape[0], query_key_value.shape[1] // 3 // heads
     result = query_key_value.new_empty(tokens, heads * width)
-    start = 0
-    for rows, length in groups:
-        end = start + rows * length
-        parts = query_key_value[start:end].view(rows, length, 3, heads, width).permute(2, 0, 3, 1, 4)
-        if length <= SHORT:
-            attended = attend_short(parts)
+    for block in blocks:
+        padded = query_key_value[block.start : block.end] if block.sources is None else query_key_value[block.sources]
+        parts = padded.view(block.rows, block.length, 3, heads, width).permute(2, 0, 3, 1, 4)
+        if block.length <= SHORT:
+            attended = attend_short(parts, block.bias)
         else:
             query, key, value = parts
-            attended = torch.nn.functional.scaled_dot_product_attention(query, key, value, scale=1.0)
-        result[start:end].view(rows, length, heads, width).copy_(attended.transpose(1, 2))
-        start = end
+            attention = torch.nn.functional.scaled_dot_product_attention
+            attended = attention(query, key, value, attn_mask=block.bias, scale=1.0)
+        attended, target = attended.transpose(1, 2), result[block.start : block.end]
+        if block.targets is None:
+            target.view(block.rows, block.length, heads, width).copy_(attended)
+        else:
+            torch.index_select(attended.reshape(-1, heads * width), 0, block.targets, out=target)
     return result
 
 
-def attend_short(parts: torch.Tensor) -> torch.Tensor:
-    """Attention of short rows by batched products: queries, keys, values (3, rows, heads, length, width) -> as the values."""
+def attend_short(parts: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+    """Attention of short rows by batched products.
+
+    Args:
+        parts: Queries, keys, values (3, rows, heads, length, width).
+        bias: Added to the scores (rows, 1, 1, length).
+
+    Returns:
+        As the values: (rows, heads, length, width).
+    """
     query, key, value = parts.flatten(1, 2)
-    shares = torch.softmax(torch.bmm(query, key.transpose(1, 2)), dim=-1, dtype=torch.float32)
+    scores = torch.bmm(query, key.transpose(1, 2))
+    if bias is not None:
+        scores.view(*parts.shape[1:4], -1).add_(bias)
+    shares = torch.softmax(scores, dim=-1, dtype=torch.float32)
     return torch.bmm(shares.to(DTYPE), value).view(parts.shape[1:])
 
 
@@ -136,10 +198,10 @@ class FusedEncoder:
         Returns:
             The states in fp32: (tokens, H), or (B, H) of first tokens.
         """
-        states = states.to(DTYPE)
+        states, blocks = states.to(DTYPE), blocks_of(groups)
         for layer in self.layers[:-1]:
-            states = layer(states, groups)
-        return self.layers[-1](states, groups, first).float()
+            states = layer(states, blocks)
+        return self.layers[-1](states, blocks, first).float()
 
 
 @dataclass(frozen=True)
