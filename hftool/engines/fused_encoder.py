@@ -5,6 +5,7 @@ belong to the products. States, attention and norms are bfloat16 with sums in fp
 head stay in fp32. The rows come without padding: see `hftool.engines.unpadded`, whose layers these stand in for.
 """
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,13 +14,16 @@ from typing import Any
 
 import torch
 
+from hftool.engines.cores import run_on_cores
 from hftool.engines.fused_linear import ACTIVATIONS, NO_ACTIVATION
 
 PACKED_FOR = 2048  # tokens of a batch that the packed weights are laid out for; others work, too
-SHORT = 64  # tokens of a row up to which batched products are faster than the fused attention of torch
+LEAST_TOKENS = 128  # of the part of a batch that a core computes by itself
+SHORT = 256  # tokens of a row up to which batched products are faster than the fused attention of torch
 # rows are attended to together if their lengths, rounded up to this multiple, are equal: oneDNN compiles a kernel for each
 # length, and the rows of a batch of the server have about 20 lengths
 MULTIPLE = 16
+EXPONENT = 80.0  # of which exp and its inverse are far from the largest number
 DTYPE = torch.bfloat16
 Groups = Sequence[tuple[int, int]]  # runs of rows of equal length: (rows, tokens of each)
 
@@ -77,13 +81,45 @@ class Layer:
         self.output = Product(layer.output.dense)
         self.output_norm = Norm(layer.output.LayerNorm)
 
-    def __call__(self, states: torch.Tensor, blocks: "Sequence[Block]", chosen: torch.Tensor | None = None) -> torch.Tensor:
-        """States (tokens, H) of concatenated rows -> (tokens, H); of the `chosen` tokens only, if given."""
-        attended = attend(self.query_key_value(states), blocks, self.heads)
-        if chosen is not None:
-            attended, states = attended[chosen], states[chosen]
+    def __call__(self, states: torch.Tensor, blocks: "Sequence[Block]") -> torch.Tensor:
+        """States (tokens, H) of concatenated rows -> (tokens, H)."""
+        return self.feed_forward(attend(self.query_key_value(states), blocks, self.heads), states)
+
+    def feed_forward(self, attended: torch.Tensor, states: torch.Tensor) -> torch.Tensor:
+        """The output of the layer for tokens (N, H) that it has attended for."""
         states = self.attention_norm(self.attention_output.plus(attended, states))
         return self.output_norm(self.output.plus(self.intermediate(states), states))
+
+
+class FirstTokenAttention:
+    """Attention of the first token of each row, without keys and values of the others.
+
+    q (K x + b) is (q K) x but for a number that all tokens share, and the weighted sum of V x + b is V on the weighted sum of
+    x, plus b.
+    """
+
+    def __init__(self, own: Any) -> None:
+        heads, width = own.num_attention_heads, own.attention_head_size
+        self.heads, self.query = heads, Product(own.query, scale=width**-0.5)
+        self.key = own.key.weight.detach().to(DTYPE).view(heads, width, -1)
+        self.value = own.value.weight.detach().to(DTYPE).view(heads, width, -1).transpose(1, 2).contiguous()
+        self.value_bias = own.value.bias.detach().to(DTYPE).view(heads, 1, width)
+
+    def __call__(self, states: torch.Tensor, blocks: "Sequence[Block]", first: torch.Tensor) -> torch.Tensor:
+        """States (tokens, H) of concatenated rows whose first tokens are at `first` (B,) -> (B, H)."""
+        query = self.query(states[first]).view(len(first), self.heads, -1).transpose(0, 1)
+        query = torch.bmm(query, self.key).transpose(0, 1).contiguous()
+        mixed = torch.empty_like(query)
+        row = 0
+        for block in blocks:
+            own, end = block.padded(states).view(block.rows, block.length, -1), row + block.rows
+            scores = torch.bmm(query[row:end], own.transpose(1, 2))
+            if block.bias is not None:
+                scores += block.bias[:, 0]
+            mixed[row:end] = torch.bmm(torch.softmax(scores, dim=-1, dtype=torch.float32).to(DTYPE), own)
+            row = end
+        values = torch.baddbmm(self.value_bias, mixed.transpose(0, 1), self.value)
+        return values.transpose(0, 1).reshape(len(first), -1)
 
 
 @dataclass(frozen=True)
@@ -119,6 +155,10 @@ class Block:
         bias = torch.zeros(is_token.shape, dtype=DTYPE).masked_fill_(~is_token, -math.inf)[:, None, None]
         return cls(start, end, len(lengths), longest, sources, is_token.flatten().nonzero()[:, 0], bias)
 
+    def padded(self, states: torch.Tensor) -> torch.Tensor:
+        """States (tokens, N) of the batch -> of the padded rows (rows * length, N)."""
+        return states[self.start : self.end] if self.sources is None else states.index_select(0, self.sources)
+
 
 def blocks_of(groups: Groups) -> list[Block]:
     """The blocks in which a batch is attended to."""
@@ -134,17 +174,15 @@ def attend(query_key_value: torch.Tensor, blocks: Sequence[Block], heads: int) -
     tokens, width = query_key_value.shape[0], query_key_value.shape[1] // 3 // heads
     result = query_key_value.new_empty(tokens, heads * width)
     for block in blocks:
-        padded = query_key_value[block.start : block.end] if block.sources is None else query_key_value[block.sources]
-        parts = padded.view(block.rows, block.length, 3, heads, width).permute(2, 0, 3, 1, 4)
+        parts = block.padded(query_key_value).view(block.rows, block.length, 3, heads, width).permute(2, 0, 3, 1, 4)
         if block.length <= SHORT:
             attended = attend_short(parts, block.bias)
         else:
-            query, key, value = parts
             attention = torch.nn.functional.scaled_dot_product_attention
-            attended = attention(query, key, value, attn_mask=block.bias, scale=1.0)
+            attended = attention(*parts, attn_mask=block.bias, scale=1.0)
         attended, target = attended.transpose(1, 2), result[block.start : block.end]
         if block.targets is None:
-            target.view(block.rows, block.length, heads, width).copy_(attended)
+            target.view(attended.shape).copy_(attended)
         else:
             torch.index_select(attended.reshape(-1, heads * width), 0, block.targets, out=target)
     return result
@@ -162,10 +200,15 @@ def attend_short(parts: torch.Tensor, bias: torch.Tensor | None = None) -> torch
     """
     query, key, value = parts.flatten(1, 2)
     scores = torch.bmm(query, key.transpose(1, 2))
+    low, high = torch.aminmax(scores)
     if bias is not None:
         scores.view(*parts.shape[1:4], -1).add_(bias)
-    shares = torch.softmax(scores, dim=-1, dtype=torch.float32)
-    return torch.bmm(shares.to(DTYPE), value).view(parts.shape[1:])
+    if low > -EXPONENT and high < EXPONENT:  # no exponential of a token is infinite or 0: the largest need not be subtracted
+        weights = scores.exp_()
+        attended = torch.bmm(weights, value).div_(torch.matmul(weights, weights.new_ones(weights.shape[-1], 1)))
+    else:
+        attended = torch.bmm(torch.softmax(scores, dim=-1, dtype=torch.float32).to(DTYPE), value)
+    return attended.view(parts.shape[1:])
 
 
 @dataclass(frozen=True)
@@ -173,6 +216,7 @@ class FusedEncoder:
     """The layers of an encoder."""
 
     layers: tuple[Layer, ...]
+    first_tokens: FirstTokenAttention  # of the last layer
 
     @classmethod
     def of(cls, model: Any) -> "FusedEncoder | None":
@@ -183,7 +227,10 @@ class FusedEncoder:
         try:
             if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
                 return None
-            return cls(tuple(Layer(layer, config.hidden_act) for layer in encoder.layer))  # type: ignore[union-attr]
+            layers = encoder.layer  # type: ignore[union-attr]
+            return cls(
+                tuple(Layer(layer, config.hidden_act) for layer in layers), FirstTokenAttention(layers[-1].attention.self)
+            )
         except (AttributeError, RuntimeError, TypeError):  # other layers, such as LoRA's, or a torch without oneDNN
             return None
 
@@ -198,10 +245,42 @@ class FusedEncoder:
         Returns:
             The states in fp32: (tokens, H), or (B, H) of first tokens.
         """
+        parts = split(groups, min(torch.get_num_threads(), len(states) // LEAST_TOKENS))
+        if len(parts) < 2:
+            return self._run(states, groups, first)
+        tasks = []
+        row = token = 0
+        for part in parts:
+            rows, end = sum(count for count, _ in part), token + sum(count * length for count, length in part)
+            part_first = None if first is None else first[row : row + rows] - token
+            tasks.append(functools.partial(self._run, states[token:end], part, part_first))
+            row, token = row + rows, end
+        return torch.cat(run_on_cores(tasks))
+
+    def _run(self, states: torch.Tensor, groups: Groups, first: torch.Tensor | None) -> torch.Tensor:
         states, blocks = states.to(DTYPE), blocks_of(groups)
         for layer in self.layers[:-1]:
             states = layer(states, blocks)
-        return self.layers[-1](states, blocks, first).float()
+        last = self.layers[-1]
+        if first is None:
+            return last(states, blocks).float()
+        return last.feed_forward(self.first_tokens(states, blocks, first), states[first]).float()
+
+
+def split(groups: Groups, count: int) -> list[list[tuple[int, int]]]:
+    """Divide rows into at most `count` runs of about the same number of tokens."""
+    parts: list[list[tuple[int, int]]] = [[] for _ in range(max(1, count))]
+    share = sum(rows * length for rows, length in groups) / len(parts)
+    tokens = 0
+    for rows, length in groups:
+        remaining = rows
+        while remaining:
+            number = min(int(tokens / share), len(parts) - 1)
+            fitting = math.ceil(((number + 1) * share - tokens) / length)
+            taken = remaining if number == len(parts) - 1 else min(remaining, max(1, fitting))
+            parts[number].append((taken, length))
+            remaining, tokens = remaining - taken, tokens + taken * length
+    return [part for part in parts if part]
 
 
 @dataclass(frozen=True)

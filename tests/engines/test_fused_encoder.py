@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from hftool.engines import fused_trial
-from hftool.engines.fused_encoder import FusedEncoder, FusedModel
+from hftool.engines import fused_encoder, fused_trial
+from hftool.engines.fused_encoder import FusedEncoder, FusedModel, attend, blocks_of, split
 from hftool.engines.fused_trial import fuse
 from hftool.engines.torch import TorchEngine
 from hftool.engines.unpadded import without_padding
@@ -160,6 +160,76 @@ def test_fused_layers_are_local_to_their_thread():
             thread.start()
             thread.join()
     assert torch.equal(seen[0], expected)
+
+
+@pytest.mark.parametrize("first_only", [True, False])
+def test_parts_on_cores_of_their_own_equal_the_whole_batch(monkeypatch, first_only):
+    known = fuse(trained("bert", "classify").model)
+    assert known is not None
+    groups, lengths = [(2, 9), (3, 4), (1, 2)], torch.tensor([9, 9, 4, 4, 4, 2])
+    first = lengths.cumsum(0) - lengths if first_only else None
+    states = torch.randn(32, known.encoder.first_tokens.key.shape[-1], generator=torch.Generator().manual_seed(0))
+    monkeypatch.setattr("torch.get_num_threads", lambda: 3)
+    whole, calls = known.encoder(states, groups, first), []
+    monkeypatch.setattr(fused_encoder, "LEAST_TOKENS", 1)
+    monkeypatch.setattr(fused_encoder, "run_on_cores", lambda tasks: [calls.append(task) or task() for task in tasks])
+    parts = known.encoder(states, groups, first)
+    assert len(calls) == 3 and parts.shape == whole.shape == (6 if first_only else 32, states.shape[1])
+    assert torch.allclose(parts, whole, atol=0.04)
+
+
+def test_first_tokens_alone_equal_those_of_the_whole_last_layer():
+    """Without keys and values of the other tokens; biases as large as the products, so that one left out would show."""
+    loaded = trained("bert", "classify")
+    own = loaded.model.base_model.encoder.layer[-1].attention.self
+    for layer in (own.query, own.key, own.value):
+        torch.nn.init.normal_(layer.bias, generator=torch.Generator().manual_seed(0))
+    encoder = FusedEncoder.of(loaded.model)
+    assert encoder is not None
+    states = torch.randn(26, own.query.in_features, generator=torch.Generator().manual_seed(0))
+    groups, first = [(2, 9), (2, 4)], torch.tensor([0, 9, 18, 22])
+    whole, alone = encoder(states, groups)[first], encoder(states, groups, first)
+    assert torch.allclose(whole, alone, atol=0.04) and not torch.allclose(whole[:2], alone[2:], atol=0.5)
+
+
+@pytest.mark.parametrize("size", [1.0, 40.0])
+def test_attention_of_short_rows_to_scores_of_any_size(size):
+    """Scores over EXPONENT, whose exponential would be infinite, too."""
+    states = (size * torch.randn(12, 3 * 8, generator=torch.Generator().manual_seed(0))).bfloat16()
+    attended = attend(states, blocks_of([(2, 4), (1, 4)]), 2)
+    query, key, value = states.float().view(3, 4, 3, 2, 4).permute(2, 0, 3, 1, 4)
+    expected = torch.nn.functional.scaled_dot_product_attention(query, key, value, scale=1.0).transpose(1, 2).reshape(12, 8)
+    assert bool((query @ key.transpose(2, 3)).abs().max() > fused_encoder.EXPONENT) is (size > 1)
+    assert torch.allclose(attended.float(), expected, atol=0.02 * size)
+
+
+@pytest.mark.parametrize("exponent", [80.0, 0.0])
+@pytest.mark.parametrize("lengths", [[70, 66, 33, 33, 20, 19, 5, 5], [300, 299, 3], [64, 64, 63], [1]])
+def test_attention_of_rows_of_similar_length_equals_that_of_each_row(monkeypatch, exponent, lengths):
+    """The padding of a block is neither attended to nor returned, whichever way the softmax is computed."""
+    monkeypatch.setattr(fused_encoder, "EXPONENT", exponent)
+    states = torch.randn(sum(lengths), 3 * 8, generator=torch.Generator().manual_seed(0)).bfloat16()
+    blocks = blocks_of([(1, length) for length in lengths])
+    assert len(blocks) == len({-(-length // fused_encoder.MULTIPLE) for length in lengths})
+    attended, start = attend(states, blocks, 2).float(), 0
+    for length in lengths:
+        query, key, value = states[start : start + length].float().view(length, 3, 2, 4).permute(1, 2, 0, 3)
+        expected = torch.nn.functional.scaled_dot_product_attention(query, key, value, scale=1.0)
+        found = attended[start : start + length].view(length, 2, 4).transpose(0, 1)
+        assert torch.allclose(found, expected, atol=0.03)
+        start += length
+
+
+def test_split_keeps_all_rows_in_order_in_parts_of_about_the_same_number_of_tokens():
+    groups = [(3, 50), (10, 20), (1, 7), (40, 3)]
+    rows = [length for count, length in groups for _ in range(count)]
+    for count in (1, 2, 3, 7):
+        parts = split(groups, count)
+        assert [length for part in parts for number, length in part for _ in range(number)] == rows
+        assert len(parts) == count
+        tokens = [sum(number * length for number, length in part) for part in parts]
+        assert max(abs(one - sum(rows) / count) for one in tokens) <= 50
+    assert split([(1, 9)], 4) == [[(1, 9)]] and split([(2, 9)], 0) == [[(2, 9)]]
 
 
 def test_unknown_precision_is_named():
