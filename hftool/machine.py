@@ -214,8 +214,8 @@ def limit_kernel_caches() -> None:
     """Let oneDNN cache few compiled kernels, for a process that computes batches of many shapes, such as a server.
 
     oneDNN compiles a kernel per shape and caches 1,024 of them, and torch as many descriptors. Kernels are small, but they
-    fragment the memory between freed tensors, which costs hundreds of MB before the first is evicted. A forward pass needs some dozens.
-    Call it before the first product. Variables that are set in the environment are kept.
+    fragment the memory between freed tensors, which costs hundreds of MB before the first is evicted. A forward pass needs some
+    dozens. Call it before the first product. Variables that are set in the environment are kept.
     """
     for name in KERNEL_CACHES:
         os.environ.setdefault(name, str(KERNELS))
