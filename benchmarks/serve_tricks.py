@@ -1,12 +1,17 @@
-"""What each optimisation of the server is worth: a server with all of them beside servers that lack one.
+"""What each optimisation of the server is worth: a server with all of them beside a server that lacks one.
 
-    python benchmarks/serve_tricks.py [--rounds 10] [--seconds 3] [--only NAME ...] [--out benchmarks/results/serve_tricks.json]
+    python benchmarks/serve_tricks.py [--rounds 5] [--seconds 3] [--only NAME ...] [--out benchmarks/results/serve_tricks.json]
 
-The models are tiny (bert-mini as a classifier, gpt2-mini as a writer), so that the time of the HTTP layer shows. All servers
-run at once and wait; in each round the pair of each optimisation is loaded one after the other, in an order that alternates,
-with two loads: `predict` (--clients connections, one text a request) and `stream` (8 connections, 16 tokens, each an event).
-The figure is the median over the rounds of answers a second with it, divided by those without it; over 1.05 it pays for
-itself.
+In each round both servers start anew, since the speed of two processes of one program differs by up to 20 %, and are loaded
+one after the other, in an order that alternates. The models are tiny, so that the time of the server itself shows. Each
+optimisation has its own load:
+
+predict  --clients connections, each a text a request, to a classifier (bert-mini)
+stream   8 connections, each 16 tokens a request, each an event, from a writer (gpt2-mini)
+exit     SIGTERM to an idle server with both, until its process has ended
+
+The figure is the median over the rounds of answers a second (of exits: one by the seconds) with it, divided by that without it;
+at 1.05 it pays for itself. Processor time is for information. Results of further optimisations are added to those in --out.
 
 coalescing  headers and body of a response, and events of one turn of the loop, in one write (http/write_coalescing.py)
 nodelay     TCP_NODELAY, which asyncio sets where the socket names its protocol (http/address.py)
@@ -19,17 +24,19 @@ freeze      gc.freeze, so that no garbage collection visits the models (server/p
 import argparse
 import asyncio
 import contextlib
+import json
 import shutil
 import socket
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import serving
-from serving import closed_loop, json_request, median, mixed_texts, running, save_result
+from serving import Server, closed_loop, json_request, median, mixed_texts, running, save_result
 
 BAR = 1.05
 STREAMS, TOKENS = 8, 16
@@ -114,23 +121,31 @@ def without_freeze() -> None:
     gc.freeze = lambda: None
 
 
-TRICKS: Mapping[str, Callable[[], None]] = {
-    "coalescing": without_coalescing,
-    "nodelay": without_nodelay,
-    "tokenizing": without_tokenizing,
-    "linger": without_linger,
-    "loading": without_loading,
-    "freeze": without_freeze,
+@dataclass(frozen=True)
+class Trick:
+    """An optimisation: how a server does without it, and the load on which it is measured."""
+
+    remove: Callable[[], None]
+    load: str
+
+
+TRICKS = {
+    "coalescing": Trick(without_coalescing, "predict"),
+    "nodelay": Trick(without_nodelay, "stream"),
+    "tokenizing": Trick(without_tokenizing, "predict"),
+    "linger": Trick(without_linger, "predict"),
+    "loading": Trick(without_loading, "predict"),
+    "freeze": Trick(without_freeze, "exit"),
 }
 
 
-def serve_without(trick: str, model: str, port: int) -> None:
-    """Serve the classifier and the writer without one optimisation, or with all."""
+def serve_without(name: str, models: list[str], port: int) -> None:
+    """Serve models without one optimisation, or with all."""
     from hftool import workflow
 
-    if trick != ALL:
-        TRICKS[trick]()
-    workflow.serve([f"film={model}", "writer=gpt2-mini"], port=port, offline=True)
+    if name != ALL:
+        TRICKS[name].remove()
+    workflow.serve(models, port=port, offline=True)
 
 
 # ---- the measurement
@@ -138,61 +153,59 @@ def serve_without(trick: str, model: str, port: int) -> None:
 
 @dataclass(frozen=True)
 class Sample:
-    """What a server did under a load: answers a second, and seconds of processor time for an answer."""
+    """What a server did under a load: answers (or exits) a second, and seconds of processor time for an answer."""
 
     speed: float
-    cost: float
+    cost: float = 0.0
 
 
-Pairs = list[tuple[Sample, Sample]]  # with an optimisation, and without it
-
-
-def sample(server: serving.Server, messages: list[bytes], *, clients: int, seconds: float) -> Sample:
+def sample(server: Server, load: str, options: argparse.Namespace) -> Sample:
     """Load a server. Anything but the status 200 ends the benchmark."""
+    if load == "exit":
+        started = time.perf_counter()
+        server.process.terminate()
+        server.process.wait(60)
+        return Sample(1 / (time.perf_counter() - started))
+    if load == "predict":
+        messages = [json_request("/predict", {"inputs": text}) for text in mixed_texts(500)]
+    else:
+        prompt = {"model": "writer", "prompt": "Once upon a time", "max_tokens": TOKENS, "temperature": 0, "stream": True}
+        messages = [json_request("/v1/completions", prompt)]
+    clients = options.clients if load == "predict" else STREAMS
+    asyncio.run(closed_loop(server.port, messages, clients=clients, seconds=0.5))  # warm
     before = server.cpu_seconds()
-    load = asyncio.run(closed_loop(server.port, messages, clients=clients, seconds=seconds))
-    if set(load.statuses) != {200} or load.resets:
-        sys.exit(f"{server.name}: {load.as_dict()}")
-    return Sample(load.answered_per_second, (server.cpu_seconds() - before) / load.statuses[200])
+    found = asyncio.run(closed_loop(server.port, messages, clients=clients, seconds=options.seconds))
+    if set(found.statuses) != {200} or found.resets:
+        sys.exit(f"{server.name}: {found.as_dict()}")
+    return Sample(found.answered_per_second, (server.cpu_seconds() - before) / found.statuses[200])
 
 
-def measure(model: str, options: argparse.Namespace) -> dict[str, Any]:
-    """The ratios of each optimisation under each load."""
-    names = options.only or list(TRICKS)
-    prompt = {"model": "writer", "prompt": "Once upon a time", "max_tokens": TOKENS, "temperature": 0, "stream": True}
-    loads = {
-        "predict": ([json_request("/models/film/predict", {"inputs": text}) for text in mixed_texts(500)], options.clients),
-        "stream": ([json_request("/v1/completions", prompt)], STREAMS),
-    }
-    found: dict[str, Pairs] = {f"{name}/{load}": [] for name in names for load in loads}
-    with contextlib.ExitStack() as stack:
-        servers = {}
-        for arm in (ALL, *names):
-            command = [sys.executable, str(Path(__file__).resolve()), model, "--without", arm, "--port", "{port}"]
-            servers[arm] = stack.enter_context(running(arm, command, ready="/readyz"))
-            for messages, clients in loads.values():
-                sample(servers[arm], messages, clients=clients, seconds=1.0)  # warm
-        for number in range(options.rounds):
-            for name in names:
-                for load, (messages, clients) in loads.items():
-                    order = (ALL, name) if number % 2 == 0 else (name, ALL)
-                    pair = {arm: sample(servers[arm], messages, clients=clients, seconds=options.seconds) for arm in order}
-                    found[f"{name}/{load}"].append((pair[ALL], pair[name]))
-            ratios = ", ".join(f"{label} {pairs[-1][0].speed / pairs[-1][1].speed:.3f}" for label, pairs in found.items())
-            print(f"round {number + 1}: {ratios}", flush=True)
-    return {label: summary(pairs) for label, pairs in found.items()}
-
-
-def summary(pairs: Pairs) -> dict[str, Any]:
-    """Speeds with and without it, and the medians of the ratios: over 1 it is faster, or cheaper, with it."""
-    faster = median([with_it.speed / without.speed for with_it, without in pairs])
-    return {
-        "answers_per_second_with": [round(with_it.speed, 1) for with_it, _ in pairs],
-        "answers_per_second_without": [round(without.speed, 1) for _, without in pairs],
+def measure(name: str, model: str, options: argparse.Namespace) -> dict[str, Any]:
+    """The figures of one optimisation."""
+    load = TRICKS[name].load
+    models = {"predict": [f"film={model}"], "stream": ["writer=gpt2-mini"], "exit": [f"film={model}", "writer=gpt2-mini"]}
+    pairs: list[dict[str, Sample]] = []
+    for number in range(options.rounds):
+        order = (ALL, name) if number % 2 == 0 else (name, ALL)
+        with contextlib.ExitStack() as stack:
+            servers = {}
+            for arm in order:
+                command = [sys.executable, str(Path(__file__).resolve()), *models[load], "--without", arm, "--port", "{port}"]
+                servers[arm] = stack.enter_context(running(arm, command, ready="/readyz"))
+            pairs.append({arm: sample(servers[arm], load, options) for arm in order})
+    speeds = {arm: [round(pair[arm].speed, 3) for pair in pairs] for arm in (ALL, name)}
+    costs = [pair[name].cost / pair[ALL].cost for pair in pairs if pair[ALL].cost]
+    faster = median([pair[ALL].speed / pair[name].speed for pair in pairs])
+    found = {
+        "load": load,
+        "a_second_with": speeds[ALL],
+        "a_second_without": speeds[name],
         "times_the_speed": round(faster, 3),
-        "times_less_processor_time": round(median([without.cost / with_it.cost for with_it, without in pairs]), 3),
+        "times_less_processor_time": round(median(costs), 3) if costs else None,
         "pays": faster >= BAR,
     }
+    print(f"{name:<12}{load:<9}{found}", flush=True)
+    return found
 
 
 def tiny_classifier() -> str:
@@ -206,9 +219,9 @@ def tiny_classifier() -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", nargs="?", metavar="RUN", help="a classifier; by default a bert-mini is fine-tuned")
-    parser.add_argument("--only", nargs="*", choices=list(TRICKS))
-    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("models", nargs="*", metavar="RUN", help="a classifier; by default a bert-mini is fine-tuned")
+    parser.add_argument("--only", nargs="*", choices=list(TRICKS), default=list(TRICKS))
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--clients", type=int, default=32)
     parser.add_argument("--out")
@@ -216,21 +229,19 @@ def main() -> None:
     parser.add_argument("--port", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.without:
-        serve_without(options.without, options.model, options.port)
+        serve_without(options.without, options.models, options.port)
         return
     serving.stop_servers_on_sigterm()
-    model = options.model or tiny_classifier()
+    model = options.models[0] if options.models else tiny_classifier()
+    known: Mapping[str, Any] = {}
+    if options.out and Path(options.out).exists():
+        known = json.loads(Path(options.out).read_text(encoding="utf-8"))["optimisations"]
     try:
-        result = measure(model, options)
+        found = {**known, **{name: measure(name, model, options) for name in options.only}}
     finally:
-        if not options.model:
+        if not options.models:
             shutil.rmtree(Path(model).parent)
-    for label, found in result.items():
-        cost = f"processor time {found['times_less_processor_time']:.3f}"
-        print(
-            f"{label:<20}speed {found['times_the_speed']:.3f}, {cost}: {'pays' if found['pays'] else 'does not pay'}",
-            flush=True,
-        )
+    result = {name: found[name] for name in TRICKS if name in found}
     save_result(options.out, {"bar": BAR, "rounds": options.rounds, "clients": options.clients, "optimisations": result})
 
 
