@@ -7,16 +7,16 @@ one after the other, in an order that alternates. The models are tiny, so that t
 optimisation has its own load:
 
 predict  --clients connections, each a text a request, to a classifier (bert-mini)
+encode   as predict, to a fine-tuned MiniLM
 stream   8 connections, each 16 tokens a request, each an event, from a writer (gpt2-mini)
 exit     SIGTERM to an idle server with both, until its process has ended
 
 The figure is the median over the rounds of answers a second (of exits: one by the seconds) with it, divided by that without it;
 at 1.05 it pays for itself. Processor time is for information. Results of further optimisations are added to those in --out.
 
-coalescing  headers and body of a response, and events of one turn of the loop, in one write (http/write_coalescing.py)
 nodelay     TCP_NODELAY, which asyncio sets where the socket names its protocol (http/address.py)
 tokenizing  a thread that tokenizes while another computes (batching/batcher.py)
-linger      waiting for the rows of clients that were answered together (batching/queue.py)
+parallel    several batches at once, each on its share of the cores (batching/batcher.py)
 loading     loading the model in a thread that ends, with OpenMP's helpers (workflow/_serve.py)
 freeze      gc.freeze, so that no garbage collection visits the models (server/process.py)
 """
@@ -25,12 +25,11 @@ import argparse
 import asyncio
 import contextlib
 import json
-import shutil
 import socket
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,21 +40,10 @@ from serving import Server, closed_loop, json_request, median, mixed_texts, runn
 BAR = 1.05
 STREAMS, TOKENS = 8, 16
 ALL = "all"
+CLASSIFIERS = {"predict": ("bert-mini", 10), "encode": ("minilm", 60)}  # by load: a model, and steps of fine-tuning
 
 
 # ---- a server without one of them
-
-
-def without_coalescing() -> None:
-    """Each write goes to the socket at once."""
-    from hftool.server.http import slow_clients
-    from hftool.server.http.write_coalescing import CoalescingTransport
-
-    class Direct(CoalescingTransport):
-        def write(self, data: bytes) -> None:
-            self._transport.write(data)
-
-    slow_clients.CoalescingTransport = Direct  # type: ignore[misc]
 
 
 def without_nodelay() -> None:
@@ -81,7 +69,7 @@ def without_tokenizing() -> None:
     def idle(self: Any, pair: Any) -> None:
         self._stopping.wait()
 
-    def compute(self: Any, pair: Any) -> None:
+    def compute(self: Any, pair: Any, lease: Any) -> None:
         self._warm_up(pair)
         queue = self._queue
         while not self._stopping.is_set():
@@ -90,17 +78,17 @@ def without_tokenizing() -> None:
                     return
                 features = features_of(rows[0].key.predictor.head, [row.row for row in rows])
                 queue.put_tokenized(pair.tokenizing, zip(rows, features, strict=True))
-            elif batch := queue.next_batch(pair.computing):
-                self._compute_batch(pair.computing, batch)
+            elif batch := queue.next_batch(lease):
+                self._compute_batch(lease, batch)
 
     Batcher._tokenize, Batcher._compute = idle, compute  # type: ignore[method-assign]
 
 
-def without_linger() -> None:
-    """A batch begins as soon as a row is there."""
-    from hftool.server.batching import queue
+def without_parallel() -> None:
+    """One batch at a time, on all cores."""
+    from hftool.workflow import _serve
 
-    queue.MAX_LINGER = 0.0
+    _serve.MAX_PARALLEL = 1
 
 
 def without_loading() -> None:
@@ -130,10 +118,9 @@ class Trick:
 
 
 TRICKS = {
-    "coalescing": Trick(without_coalescing, "predict"),
     "nodelay": Trick(without_nodelay, "stream"),
     "tokenizing": Trick(without_tokenizing, "predict"),
-    "linger": Trick(without_linger, "predict"),
+    "parallel": Trick(without_parallel, "encode"),
     "loading": Trick(without_loading, "predict"),
     "freeze": Trick(without_freeze, "exit"),
 }
@@ -166,12 +153,12 @@ def sample(server: Server, load: str, options: argparse.Namespace) -> Sample:
         server.process.terminate()
         server.process.wait(60)
         return Sample(1 / (time.perf_counter() - started))
-    if load == "predict":
+    if load in CLASSIFIERS:
         messages = [json_request("/predict", {"inputs": text}) for text in mixed_texts(500)]
     else:
         prompt = {"model": "writer", "prompt": "Once upon a time", "max_tokens": TOKENS, "temperature": 0, "stream": True}
         messages = [json_request("/v1/completions", prompt)]
-    clients = options.clients if load == "predict" else STREAMS
+    clients = options.clients if load in CLASSIFIERS else STREAMS
     asyncio.run(closed_loop(server.port, messages, clients=clients, seconds=0.5))  # warm
     before = server.cpu_seconds()
     found = asyncio.run(closed_loop(server.port, messages, clients=clients, seconds=options.seconds))
@@ -183,14 +170,14 @@ def sample(server: Server, load: str, options: argparse.Namespace) -> Sample:
 def measure(name: str, model: str, options: argparse.Namespace) -> dict[str, Any]:
     """The figures of one optimisation."""
     load = TRICKS[name].load
-    models = {"predict": [f"film={model}"], "stream": ["writer=gpt2-mini"], "exit": [f"film={model}", "writer=gpt2-mini"]}
+    models = {"stream": ["writer=gpt2-mini"], "exit": [f"film={model}", "writer=gpt2-mini"]}.get(load, [f"film={model}"])
     pairs: list[dict[str, Sample]] = []
     for number in range(options.rounds):
         order = (ALL, name) if number % 2 == 0 else (name, ALL)
         with contextlib.ExitStack() as stack:
             servers = {}
             for arm in order:
-                command = [sys.executable, str(Path(__file__).resolve()), *models[load], "--without", arm, "--port", "{port}"]
+                command = [sys.executable, str(Path(__file__).resolve()), *models, "--without", arm, "--port", "{port}"]
                 servers[arm] = stack.enter_context(running(arm, command, ready="/readyz"))
             pairs.append({arm: sample(servers[arm], load, options) for arm in order})
     speeds = {arm: [round(pair[arm].speed, 3) for pair in pairs] for arm in (ALL, name)}
@@ -208,18 +195,19 @@ def measure(name: str, model: str, options: argparse.Namespace) -> dict[str, Any
     return found
 
 
-def tiny_classifier() -> str:
-    """A bert-mini fine-tuned for a few steps."""
+@contextlib.contextmanager
+def classifier(name: str, steps: int) -> Iterator[str]:
+    """A model fine-tuned for some steps, in a temporary folder."""
     from hftool import workflow
 
-    folder = Path(tempfile.mkdtemp(prefix="serve-tricks-"))
-    workflow.finetune("bert-mini", "sst2-mini", config={"max_steps": 10}, out=folder / "run", offline=True)
-    return str(folder / "run")
+    with tempfile.TemporaryDirectory(prefix="serve-tricks-") as folder:
+        workflow.finetune(name, "sst2-mini", config={"max_steps": steps}, out=Path(folder) / "run", offline=True)
+        yield str(Path(folder) / "run")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("models", nargs="*", metavar="RUN", help="a classifier; by default a bert-mini is fine-tuned")
+    parser.add_argument("models", nargs="*", metavar="RUN", help=argparse.SUPPRESS)
     parser.add_argument("--only", nargs="*", choices=list(TRICKS), default=list(TRICKS))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3.0)
@@ -232,15 +220,13 @@ def main() -> None:
         serve_without(options.without, options.models, options.port)
         return
     serving.stop_servers_on_sigterm()
-    model = options.models[0] if options.models else tiny_classifier()
     known: Mapping[str, Any] = {}
     if options.out and Path(options.out).exists():
         known = json.loads(Path(options.out).read_text(encoding="utf-8"))["optimisations"]
-    try:
-        found = {**known, **{name: measure(name, model, options) for name in options.only}}
-    finally:
-        if not options.models:
-            shutil.rmtree(Path(model).parent)
+    found = dict(known)
+    for name in options.only:
+        with classifier(*CLASSIFIERS.get(TRICKS[name].load, CLASSIFIERS["predict"])) as model:
+            found[name] = measure(name, model, options)
     result = {name: found[name] for name in TRICKS if name in found}
     save_result(options.out, {"bar": BAR, "rounds": options.rounds, "clients": options.clients, "optimisations": result})
 
