@@ -1,6 +1,6 @@
 """What each optimisation of the server is worth: a server with all of them beside a server that lacks one.
 
-    python benchmarks/serve_tricks.py [--rounds 5] [--seconds 3] [--only NAME ...] [--out benchmarks/results/serve_tricks.json]
+    python benchmarks/serve_tricks.py [--rounds 4] [--seconds 3] [--only NAME ...] [--out benchmarks/results/serve_tricks.json]
 
 In each round both servers start anew, since the speed of two processes of one program differs by up to 20 %, and are loaded
 one after the other, in an order that alternates. The models are tiny, so that the time of the server itself shows. Each
@@ -209,7 +209,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="*", metavar="RUN", help=argparse.SUPPRESS)
     parser.add_argument("--only", nargs="*", choices=list(TRICKS), default=list(TRICKS))
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--clients", type=int, default=32)
     parser.add_argument("--out")
@@ -227,8 +227,8 @@ def main() -> None:
     for name in options.only:
         with classifier(*CLASSIFIERS.get(TRICKS[name].load, CLASSIFIERS["predict"])) as model:
             found[name] = measure(name, model, options)
-    result = {name: found[name] for name in TRICKS if name in found}
-    save_result(options.out, {"bar": BAR, "rounds": options.rounds, "clients": options.clients, "optimisations": result})
+        result = {name: found[name] for name in TRICKS if name in found}
+        save_result(options.out, {"bar": BAR, "clients": options.clients, "optimisations": result})
 
 
 if __name__ == "__main__":

@@ -138,7 +138,7 @@ def _load(model_source: ModelSource, device: str, precision: str, progress: Prog
 
     OpenMP keeps a team of helper threads for each thread that has computed in parallel, until that thread ends. With more of
     them than cores they no longer spin while waiting for the next operation (libgomp: gomp_throttled_spin_count_var, env.c),
-    and waking them costs a small model time: benchmarks/serve_tricks.py.
+    and waking them costs a small model time: loading in benchmarks/serve_tricks.py.
     """
     with ThreadPoolExecutor(1) as pool:
         task = pool.submit(load_resolved, model_source, head=None, device=device, precision=precision, progress=progress)
@@ -237,7 +237,7 @@ def _parallel(models: Sequence[Loaded]) -> int:
     """The number of batches of a model that may be computed at once.
 
     Several are for encoders in bf16. Smaller models spend their time in Python, which one thread runs at a time; MKL has one
-    number of threads for a whole process, while generation needs all cores for each product: benchmarks/serve_tricks.py.
+    number of threads for a whole process, while generation needs all cores for each product.
     """
     engines = [make_predictor(loaded, packed=True).engine for loaded in models]
     is_fused = all(engine.packs and engine.number_format == "bf16" for engine in engines)

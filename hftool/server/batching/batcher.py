@@ -59,7 +59,7 @@ STOP_WAIT = 2.0  # s for a running batch to end
 class WorkerPair:
     """The tokenizing thread and the computing ones, with their leases. warm: set after the warm-up.
 
-    What a thread that only tokenizes is worth: benchmarks/serve_tricks.py.
+    What a thread that only tokenizes is worth: tokenizing in benchmarks/serve_tricks.py.
     """
 
     tokenizing: WorkerLease = field(default_factory=WorkerLease)
@@ -84,7 +84,7 @@ class Batcher:
             stats: The metrics to update.
             name: Of the model, for the log.
             parallel: Number of batches that may be computed at once, each on its share of the cores; a batch while no other row
-                is queued has all of them. What it is worth: benchmarks/serve_tricks.py.
+                is queued has all of them. What it is worth: parallel in benchmarks/serve_tricks.py.
         """
         self._make, self._limits, self._stats = make, limits, stats
         self._queue = RowQueue(limits, stats, parallel)
