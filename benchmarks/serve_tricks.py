@@ -1,17 +1,22 @@
-"""What each optimisation of the server is worth: a server with all of them beside servers that lack one.
+"""What each optimisation of the server is worth: a server with all of them beside a server that lacks one.
 
-    python benchmarks/serve_tricks.py [--rounds 10] [--seconds 3] [--only NAME ...] [--out benchmarks/results/serve_tricks.json]
+    python benchmarks/serve_tricks.py [--rounds 4] [--seconds 3] [--only NAME ...] [--out benchmarks/results/serve_tricks.json]
 
-The models are tiny (bert-mini as a classifier, gpt2-mini as a writer), so that the time of the HTTP layer shows. All servers
-run at once and wait; in each round the pair of each optimisation is loaded one after the other, in an order that alternates,
-with two loads: `predict` (--clients connections, one text a request) and `stream` (8 connections, 16 tokens, each an event).
-The figure is the median over the rounds of answers a second with it, divided by those without it; over 1.05 it pays for
-itself.
+In each round both servers start anew, since the speed of two processes of one program differs by up to 20 %, and are loaded
+one after the other, in an order that alternates. The models are tiny, so that the time of the server itself shows. Each
+optimisation has its own load:
 
-coalescing  headers and body of a response, and events of one turn of the loop, in one write (http/write_coalescing.py)
+predict  --clients connections, each a text a request, to a classifier (bert-mini)
+encode   as predict, to a fine-tuned MiniLM
+stream   8 connections, each 16 tokens a request, each an event, from a writer (gpt2-mini)
+exit     SIGTERM to an idle server with both, until its process has ended
+
+The figure is the median over the rounds of answers a second (of exits: one by the seconds) with it, divided by that without it;
+at 1.05 it pays for itself. Processor time is for information. Results of further optimisations are added to those in --out.
+
 nodelay     TCP_NODELAY, which asyncio sets where the socket names its protocol (http/address.py)
 tokenizing  a thread that tokenizes while another computes (batching/batcher.py)
-linger      waiting for the rows of clients that were answered together (batching/queue.py)
+parallel    several batches at once, each on its share of the cores (batching/batcher.py)
 loading     loading the model in a thread that ends, with OpenMP's helpers (workflow/_serve.py)
 freeze      gc.freeze, so that no garbage collection visits the models (server/process.py)
 """
@@ -19,36 +24,26 @@ freeze      gc.freeze, so that no garbage collection visits the models (server/p
 import argparse
 import asyncio
 import contextlib
-import shutil
+import json
 import socket
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import serving
-from serving import closed_loop, json_request, median, mixed_texts, running, save_result
+from serving import Server, closed_loop, json_request, median, mixed_texts, running, save_result
 
 BAR = 1.05
 STREAMS, TOKENS = 8, 16
 ALL = "all"
+CLASSIFIERS = {"predict": ("bert-mini", 10), "encode": ("minilm", 60)}  # by load: a model, and steps of fine-tuning
 
 
 # ---- a server without one of them
-
-
-def without_coalescing() -> None:
-    """Each write goes to the socket at once."""
-    from hftool.server.http import slow_clients
-    from hftool.server.http.write_coalescing import CoalescingTransport
-
-    class Direct(CoalescingTransport):
-        def write(self, data: bytes) -> None:
-            self._transport.write(data)
-
-    slow_clients.CoalescingTransport = Direct  # type: ignore[misc]
 
 
 def without_nodelay() -> None:
@@ -74,7 +69,7 @@ def without_tokenizing() -> None:
     def idle(self: Any, pair: Any) -> None:
         self._stopping.wait()
 
-    def compute(self: Any, pair: Any) -> None:
+    def compute(self: Any, pair: Any, lease: Any) -> None:
         self._warm_up(pair)
         queue = self._queue
         while not self._stopping.is_set():
@@ -83,17 +78,17 @@ def without_tokenizing() -> None:
                     return
                 features = features_of(rows[0].key.predictor.head, [row.row for row in rows])
                 queue.put_tokenized(pair.tokenizing, zip(rows, features, strict=True))
-            elif batch := queue.next_batch(pair.computing):
-                self._compute_batch(pair.computing, batch)
+            elif batch := queue.next_batch(lease):
+                self._compute_batch(lease, batch)
 
     Batcher._tokenize, Batcher._compute = idle, compute  # type: ignore[method-assign]
 
 
-def without_linger() -> None:
-    """A batch begins as soon as a row is there."""
-    from hftool.server.batching import queue
+def without_parallel() -> None:
+    """One batch at a time, on all cores."""
+    from hftool.workflow import _serve
 
-    queue.MAX_LINGER = 0.0
+    _serve.MAX_PARALLEL = 1
 
 
 def without_loading() -> None:
@@ -114,23 +109,30 @@ def without_freeze() -> None:
     gc.freeze = lambda: None
 
 
-TRICKS: Mapping[str, Callable[[], None]] = {
-    "coalescing": without_coalescing,
-    "nodelay": without_nodelay,
-    "tokenizing": without_tokenizing,
-    "linger": without_linger,
-    "loading": without_loading,
-    "freeze": without_freeze,
+@dataclass(frozen=True)
+class Trick:
+    """An optimisation: how a server does without it, and the load on which it is measured."""
+
+    remove: Callable[[], None]
+    load: str
+
+
+TRICKS = {
+    "nodelay": Trick(without_nodelay, "stream"),
+    "tokenizing": Trick(without_tokenizing, "predict"),
+    "parallel": Trick(without_parallel, "encode"),
+    "loading": Trick(without_loading, "predict"),
+    "freeze": Trick(without_freeze, "exit"),
 }
 
 
-def serve_without(trick: str, model: str, port: int) -> None:
-    """Serve the classifier and the writer without one optimisation, or with all."""
+def serve_without(name: str, models: list[str], port: int) -> None:
+    """Serve models without one optimisation, or with all."""
     from hftool import workflow
 
-    if trick != ALL:
-        TRICKS[trick]()
-    workflow.serve([f"film={model}", "writer=gpt2-mini"], port=port, offline=True)
+    if name != ALL:
+        TRICKS[name].remove()
+    workflow.serve(models, port=port, offline=True)
 
 
 # ---- the measurement
@@ -138,77 +140,76 @@ def serve_without(trick: str, model: str, port: int) -> None:
 
 @dataclass(frozen=True)
 class Sample:
-    """What a server did under a load: answers a second, and seconds of processor time for an answer."""
+    """What a server did under a load: answers (or exits) a second, and seconds of processor time for an answer."""
 
     speed: float
-    cost: float
+    cost: float = 0.0
 
 
-Pairs = list[tuple[Sample, Sample]]  # with an optimisation, and without it
-
-
-def sample(server: serving.Server, messages: list[bytes], *, clients: int, seconds: float) -> Sample:
+def sample(server: Server, load: str, options: argparse.Namespace) -> Sample:
     """Load a server. Anything but the status 200 ends the benchmark."""
+    if load == "exit":
+        started = time.perf_counter()
+        server.process.terminate()
+        server.process.wait(60)
+        return Sample(1 / (time.perf_counter() - started))
+    if load in CLASSIFIERS:
+        messages = [json_request("/predict", {"inputs": text}) for text in mixed_texts(500)]
+    else:
+        prompt = {"model": "writer", "prompt": "Once upon a time", "max_tokens": TOKENS, "temperature": 0, "stream": True}
+        messages = [json_request("/v1/completions", prompt)]
+    clients = options.clients if load in CLASSIFIERS else STREAMS
+    asyncio.run(closed_loop(server.port, messages, clients=clients, seconds=0.5))  # warm
     before = server.cpu_seconds()
-    load = asyncio.run(closed_loop(server.port, messages, clients=clients, seconds=seconds))
-    if set(load.statuses) != {200} or load.resets:
-        sys.exit(f"{server.name}: {load.as_dict()}")
-    return Sample(load.answered_per_second, (server.cpu_seconds() - before) / load.statuses[200])
+    found = asyncio.run(closed_loop(server.port, messages, clients=clients, seconds=options.seconds))
+    if set(found.statuses) != {200} or found.resets:
+        sys.exit(f"{server.name}: {found.as_dict()}")
+    return Sample(found.answered_per_second, (server.cpu_seconds() - before) / found.statuses[200])
 
 
-def measure(model: str, options: argparse.Namespace) -> dict[str, Any]:
-    """The ratios of each optimisation under each load."""
-    names = options.only or list(TRICKS)
-    prompt = {"model": "writer", "prompt": "Once upon a time", "max_tokens": TOKENS, "temperature": 0, "stream": True}
-    loads = {
-        "predict": ([json_request("/models/film/predict", {"inputs": text}) for text in mixed_texts(500)], options.clients),
-        "stream": ([json_request("/v1/completions", prompt)], STREAMS),
-    }
-    found: dict[str, Pairs] = {f"{name}/{load}": [] for name in names for load in loads}
-    with contextlib.ExitStack() as stack:
-        servers = {}
-        for arm in (ALL, *names):
-            command = [sys.executable, str(Path(__file__).resolve()), model, "--without", arm, "--port", "{port}"]
-            servers[arm] = stack.enter_context(running(arm, command, ready="/readyz"))
-            for messages, clients in loads.values():
-                sample(servers[arm], messages, clients=clients, seconds=1.0)  # warm
-        for number in range(options.rounds):
-            for name in names:
-                for load, (messages, clients) in loads.items():
-                    order = (ALL, name) if number % 2 == 0 else (name, ALL)
-                    pair = {arm: sample(servers[arm], messages, clients=clients, seconds=options.seconds) for arm in order}
-                    found[f"{name}/{load}"].append((pair[ALL], pair[name]))
-            ratios = ", ".join(f"{label} {pairs[-1][0].speed / pairs[-1][1].speed:.3f}" for label, pairs in found.items())
-            print(f"round {number + 1}: {ratios}", flush=True)
-    return {label: summary(pairs) for label, pairs in found.items()}
-
-
-def summary(pairs: Pairs) -> dict[str, Any]:
-    """Speeds with and without it, and the medians of the ratios: over 1 it is faster, or cheaper, with it."""
-    faster = median([with_it.speed / without.speed for with_it, without in pairs])
-    return {
-        "answers_per_second_with": [round(with_it.speed, 1) for with_it, _ in pairs],
-        "answers_per_second_without": [round(without.speed, 1) for _, without in pairs],
+def measure(name: str, model: str, options: argparse.Namespace) -> dict[str, Any]:
+    """The figures of one optimisation."""
+    load = TRICKS[name].load
+    models = {"stream": ["writer=gpt2-mini"], "exit": [f"film={model}", "writer=gpt2-mini"]}.get(load, [f"film={model}"])
+    pairs: list[dict[str, Sample]] = []
+    for number in range(options.rounds):
+        order = (ALL, name) if number % 2 == 0 else (name, ALL)
+        with contextlib.ExitStack() as stack:
+            servers = {}
+            for arm in order:
+                command = [sys.executable, str(Path(__file__).resolve()), *models, "--without", arm, "--port", "{port}"]
+                servers[arm] = stack.enter_context(running(arm, command, ready="/readyz"))
+            pairs.append({arm: sample(servers[arm], load, options) for arm in order})
+    speeds = {arm: [round(pair[arm].speed, 3) for pair in pairs] for arm in (ALL, name)}
+    costs = [pair[name].cost / pair[ALL].cost for pair in pairs if pair[ALL].cost]
+    faster = median([pair[ALL].speed / pair[name].speed for pair in pairs])
+    found = {
+        "load": load,
+        "a_second_with": speeds[ALL],
+        "a_second_without": speeds[name],
         "times_the_speed": round(faster, 3),
-        "times_less_processor_time": round(median([without.cost / with_it.cost for with_it, without in pairs]), 3),
+        "times_less_processor_time": round(median(costs), 3) if costs else None,
         "pays": faster >= BAR,
     }
+    print(f"{name:<12}{load:<9}{found}", flush=True)
+    return found
 
 
-def tiny_classifier() -> str:
-    """A bert-mini fine-tuned for a few steps."""
+@contextlib.contextmanager
+def classifier(name: str, steps: int) -> Iterator[str]:
+    """A model fine-tuned for some steps, in a temporary folder."""
     from hftool import workflow
 
-    folder = Path(tempfile.mkdtemp(prefix="serve-tricks-"))
-    workflow.finetune("bert-mini", "sst2-mini", config={"max_steps": 10}, out=folder / "run", offline=True)
-    return str(folder / "run")
+    with tempfile.TemporaryDirectory(prefix="serve-tricks-") as folder:
+        workflow.finetune(name, "sst2-mini", config={"max_steps": steps}, out=Path(folder) / "run", offline=True)
+        yield str(Path(folder) / "run")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", nargs="?", metavar="RUN", help="a classifier; by default a bert-mini is fine-tuned")
-    parser.add_argument("--only", nargs="*", choices=list(TRICKS))
-    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("models", nargs="*", metavar="RUN", help=argparse.SUPPRESS)
+    parser.add_argument("--only", nargs="*", choices=list(TRICKS), default=list(TRICKS))
+    parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--clients", type=int, default=32)
     parser.add_argument("--out")
@@ -216,22 +217,18 @@ def main() -> None:
     parser.add_argument("--port", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.without:
-        serve_without(options.without, options.model, options.port)
+        serve_without(options.without, options.models, options.port)
         return
     serving.stop_servers_on_sigterm()
-    model = options.model or tiny_classifier()
-    try:
-        result = measure(model, options)
-    finally:
-        if not options.model:
-            shutil.rmtree(Path(model).parent)
-    for label, found in result.items():
-        cost = f"processor time {found['times_less_processor_time']:.3f}"
-        print(
-            f"{label:<20}speed {found['times_the_speed']:.3f}, {cost}: {'pays' if found['pays'] else 'does not pay'}",
-            flush=True,
-        )
-    save_result(options.out, {"bar": BAR, "rounds": options.rounds, "clients": options.clients, "optimisations": result})
+    known: Mapping[str, Any] = {}
+    if options.out and Path(options.out).exists():
+        known = json.loads(Path(options.out).read_text(encoding="utf-8"))["optimisations"]
+    found = dict(known)
+    for name in options.only:
+        with classifier(*CLASSIFIERS.get(TRICKS[name].load, CLASSIFIERS["predict"])) as model:
+            found[name] = measure(name, model, options)
+        result = {name: found[name] for name in TRICKS if name in found}
+        save_result(options.out, {"bar": BAR, "clients": options.clients, "optimisations": result})
 
 
 if __name__ == "__main__":

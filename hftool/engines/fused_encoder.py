@@ -9,6 +9,7 @@ import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -19,6 +20,9 @@ from hftool.engines.fused_linear import ACTIVATIONS, NO_ACTIVATION
 PACKED_FOR = 2048  # tokens of a batch that the packed weights are laid out for; others work, too
 LEAST_TOKENS = 512  # of the part of a batch that a core computes by itself
 SHORT = 256  # tokens of a row up to which batched products are faster than the fused attention of torch
+# rows are attended to together if their lengths, rounded up to this multiple, are equal: oneDNN compiles a kernel for each
+# length, and the rows of a batch of the server have about 20 lengths
+MULTIPLE = 16
 EXPONENT = 80.0  # of which exp and its inverse are far from the largest number
 DTYPE = torch.bfloat16
 Groups = Sequence[tuple[int, int]]  # runs of rows of equal length: (rows, tokens of each)
@@ -77,9 +81,9 @@ class Layer:
         self.output = Product(layer.output.dense)
         self.output_norm = Norm(layer.output.LayerNorm)
 
-    def __call__(self, states: torch.Tensor, groups: Groups) -> torch.Tensor:
+    def __call__(self, states: torch.Tensor, blocks: "Sequence[Block]") -> torch.Tensor:
         """States (tokens, H) of concatenated rows -> (tokens, H)."""
-        return self.feed_forward(attend(self.query_key_value(states), groups, self.heads), states)
+        return self.feed_forward(attend(self.query_key_value(states), blocks, self.heads), states)
 
     def feed_forward(self, attended: torch.Tensor, states: torch.Tensor) -> torch.Tensor:
         """The output of the layer for tokens (N, H) that it has attended for."""
@@ -101,45 +105,105 @@ class FirstTokenAttention:
         self.value = own.value.weight.detach().to(DTYPE).view(heads, width, -1).transpose(1, 2).contiguous()
         self.value_bias = own.value.bias.detach().to(DTYPE).view(heads, 1, width)
 
-    def __call__(self, states: torch.Tensor, groups: Groups, first: torch.Tensor) -> torch.Tensor:
+    def __call__(self, states: torch.Tensor, blocks: "Sequence[Block]", first: torch.Tensor) -> torch.Tensor:
         """States (tokens, H) of concatenated rows whose first tokens are at `first` (B,) -> (B, H)."""
         query = self.query(states[first]).view(len(first), self.heads, -1).transpose(0, 1)
         query = torch.bmm(query, self.key).transpose(0, 1).contiguous()
         mixed = torch.empty_like(query)
-        row = token = 0
-        for rows, length in groups:
-            own = states[token : token + rows * length].view(rows, length, -1)
-            shares = torch.softmax(torch.bmm(query[row : row + rows], own.transpose(1, 2)), dim=-1, dtype=torch.float32)
-            mixed[row : row + rows] = torch.bmm(shares.to(DTYPE), own)
-            row, token = row + rows, token + rows * length
+        row = 0
+        for block in blocks:
+            own, end = block.padded(states).view(block.rows, block.length, -1), row + block.rows
+            scores = torch.bmm(query[row:end], own.transpose(1, 2))
+            if block.bias is not None:
+                scores += block.bias[:, 0]
+            mixed[row:end] = torch.bmm(torch.softmax(scores, dim=-1, dtype=torch.float32).to(DTYPE), own)
+            row = end
         values = torch.baddbmm(self.value_bias, mixed.transpose(0, 1), self.value)
         return values.transpose(0, 1).reshape(len(first), -1)
 
 
-def attend(query_key_value: torch.Tensor, groups: Groups, heads: int) -> torch.Tensor:
+@dataclass(frozen=True)
+class Block:
+    """Consecutive rows of similar length, padded to the longest for attention.
+
+    Attributes:
+        start, end: Offsets of their tokens in the batch.
+        rows, length: Number of rows, and tokens of each once padded.
+        sources: The offset in the batch of each padded token (rows * length,); None without padding.
+        targets: The offset in the padded rows of each token (end - start,).
+        bias: Excludes the padding from attention (rows, 1, 1, length).
+    """
+
+    start: int
+    end: int
+    rows: int
+    length: int
+    sources: torch.Tensor | None = None
+    targets: torch.Tensor | None = None
+    bias: torch.Tensor | None = None
+
+    @classmethod
+    def of(cls, lengths: Sequence[int], start: int) -> "Block":
+        """The block of rows with these lengths, of which the first has its first token at `start`."""
+        longest, end = max(lengths), start + sum(lengths)
+        if min(lengths) == longest:
+            return cls(start, end, len(lengths), longest)
+        counts = torch.tensor(lengths)[:, None]
+        positions = torch.arange(longest)
+        is_token = positions < counts
+        sources = torch.where(is_token, start + counts.cumsum(0) - counts + positions, start).flatten()
+        bias = torch.zeros(is_token.shape, dtype=DTYPE).masked_fill_(~is_token, -math.inf)[:, None, None]
+        return cls(start, end, len(lengths), longest, sources, is_token.flatten().nonzero()[:, 0], bias)
+
+    def padded(self, states: torch.Tensor) -> torch.Tensor:
+        """States (tokens, N) of the batch -> of the padded rows (rows * length, N)."""
+        return states[self.start : self.end] if self.sources is None else states.index_select(0, self.sources)
+
+
+def blocks_of(groups: Groups) -> list[Block]:
+    """The blocks in which a batch is attended to."""
+    lengths = [length for rows, length in groups for _ in range(rows)]
+    blocks: list[Block] = []
+    for _, similar in groupby(lengths, key=lambda length: -(-length // MULTIPLE)):
+        blocks.append(Block.of(list(similar), blocks[-1].end if blocks else 0))
+    return blocks
+
+
+def attend(query_key_value: torch.Tensor, blocks: Sequence[Block], heads: int) -> torch.Tensor:
     """Attention of each row to itself: (tokens, 3 H) of concatenated rows, queries scaled -> (tokens, H)."""
     tokens, width = query_key_value.shape[0], query_key_value.shape[1] // 3 // heads
     result = query_key_value.new_empty(tokens, heads * width)
-    start = 0
-    for rows, length in groups:
-        end = start + rows * length
-        parts = query_key_value[start:end].view(rows, length, 3, heads, width).permute(2, 0, 3, 1, 4)
-        if length <= SHORT:
-            attended = attend_short(parts)
+    for block in blocks:
+        parts = block.padded(query_key_value).view(block.rows, block.length, 3, heads, width).permute(2, 0, 3, 1, 4)
+        if block.length <= SHORT:
+            attended = attend_short(parts, block.bias)
         else:
-            query, key, value = parts
-            attended = torch.nn.functional.scaled_dot_product_attention(query, key, value, scale=1.0)
-        result[start:end].view(rows, length, heads, width).copy_(attended.transpose(1, 2))
-        start = end
+            attention = torch.nn.functional.scaled_dot_product_attention
+            attended = attention(*parts, attn_mask=block.bias, scale=1.0)
+        attended, target = attended.transpose(1, 2), result[block.start : block.end]
+        if block.targets is None:
+            target.view(attended.shape).copy_(attended)
+        else:
+            torch.index_select(attended.reshape(-1, heads * width), 0, block.targets, out=target)
     return result
 
 
-def attend_short(parts: torch.Tensor) -> torch.Tensor:
-    """Attention of short rows by batched products: queries, keys, values (3, rows, heads, length, width) -> as the values."""
+def attend_short(parts: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+    """Attention of short rows by batched products.
+
+    Args:
+        parts: Queries, keys, values (3, rows, heads, length, width).
+        bias: Added to the scores (rows, 1, 1, length).
+
+    Returns:
+        As the values: (rows, heads, length, width).
+    """
     query, key, value = parts.flatten(1, 2)
     scores = torch.bmm(query, key.transpose(1, 2))
     low, high = torch.aminmax(scores)
-    if low > -EXPONENT and high < EXPONENT:  # no exponential is infinite or 0: the largest need not be subtracted
+    if bias is not None:
+        scores.view(*parts.shape[1:4], -1).add_(bias)
+    if low > -EXPONENT and high < EXPONENT:  # no exponential of a token is infinite or 0: the largest need not be subtracted
         weights = scores.exp_()
         attended = torch.bmm(weights, value).div_(torch.matmul(weights, weights.new_ones(weights.shape[-1], 1)))
     else:
@@ -194,13 +258,13 @@ class FusedEncoder:
         return torch.cat(run_on_cores(tasks))
 
     def _run(self, states: torch.Tensor, groups: Groups, first: torch.Tensor | None) -> torch.Tensor:
-        states = states.to(DTYPE)
+        states, blocks = states.to(DTYPE), blocks_of(groups)
         for layer in self.layers[:-1]:
-            states = layer(states, groups)
+            states = layer(states, blocks)
         last = self.layers[-1]
         if first is None:
-            return last(states, groups).float()
-        return last.feed_forward(self.first_tokens(states, groups, first), states[first]).float()
+            return last(states, blocks).float()
+        return last.feed_forward(self.first_tokens(states, blocks, first), states[first]).float()
 
 
 def split(groups: Groups, count: int) -> list[list[tuple[int, int]]]:

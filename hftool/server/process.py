@@ -160,7 +160,7 @@ def run(service: Service, listening: socket.socket, on_ready: Callable[[], None]
     async def _main() -> None:
         await Process(service, listening, on_ready).run()
 
-    gc.freeze()  # the models stay to the end; a collection that visits them takes seconds at exit
+    gc.freeze()  # the models stay to the end; a collection at exit would visit them (freeze in benchmarks/serve_tricks.py)
     try:
         asyncio.run(_main())
     finally:

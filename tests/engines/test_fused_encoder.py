@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from hftool.engines import fused_encoder, fused_trial
-from hftool.engines.fused_encoder import FusedEncoder, FusedModel, attend, split
+from hftool.engines.fused_encoder import FusedEncoder, FusedModel, attend, blocks_of, split
 from hftool.engines.fused_trial import fuse
 from hftool.engines.torch import TorchEngine
 from hftool.engines.unpadded import without_padding
@@ -196,11 +196,28 @@ def test_first_tokens_alone_equal_those_of_the_whole_last_layer():
 def test_attention_of_short_rows_to_scores_of_any_size(size):
     """Scores over EXPONENT, whose exponential would be infinite, too."""
     states = (size * torch.randn(12, 3 * 8, generator=torch.Generator().manual_seed(0))).bfloat16()
-    attended = attend(states, [(2, 4), (1, 4)], 2)
+    attended = attend(states, blocks_of([(2, 4), (1, 4)]), 2)
     query, key, value = states.float().view(3, 4, 3, 2, 4).permute(2, 0, 3, 1, 4)
     expected = torch.nn.functional.scaled_dot_product_attention(query, key, value, scale=1.0).transpose(1, 2).reshape(12, 8)
     assert bool((query @ key.transpose(2, 3)).abs().max() > fused_encoder.EXPONENT) is (size > 1)
     assert torch.allclose(attended.float(), expected, atol=0.02 * size)
+
+
+@pytest.mark.parametrize("exponent", [80.0, 0.0])
+@pytest.mark.parametrize("lengths", [[70, 66, 33, 33, 20, 19, 5, 5], [300, 299, 3], [64, 64, 63], [1]])
+def test_attention_of_rows_of_similar_length_equals_that_of_each_row(monkeypatch, exponent, lengths):
+    """The padding of a block is neither attended to nor returned, whichever way the softmax is computed."""
+    monkeypatch.setattr(fused_encoder, "EXPONENT", exponent)
+    states = torch.randn(sum(lengths), 3 * 8, generator=torch.Generator().manual_seed(0)).bfloat16()
+    blocks = blocks_of([(1, length) for length in lengths])
+    assert len(blocks) == len({-(-length // fused_encoder.MULTIPLE) for length in lengths})
+    attended, start = attend(states, blocks, 2).float(), 0
+    for length in lengths:
+        query, key, value = states[start : start + length].float().view(length, 3, 2, 4).permute(1, 2, 0, 3)
+        expected = torch.nn.functional.scaled_dot_product_attention(query, key, value, scale=1.0)
+        found = attended[start : start + length].view(length, 2, 4).transpose(0, 1)
+        assert torch.allclose(found, expected, atol=0.03)
+        start += length
 
 
 def test_split_keeps_all_rows_in_order_in_parts_of_about_the_same_number_of_tokens():

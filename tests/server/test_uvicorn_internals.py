@@ -23,7 +23,6 @@ OVERRIDDEN = {
     "connection_made",
     "data_received",
     "connection_lost",
-    "eof_received",
     "pause_writing",
     "resume_writing",
     "on_response_complete",

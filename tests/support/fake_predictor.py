@@ -100,9 +100,9 @@ def opened(**changes):
 
 
 @asynccontextmanager
-async def serving(fake, *, make=None, stats=None, **limits):
+async def serving(fake, *, make=None, stats=None, parallel=1, **limits):
     """A batcher that is ready."""
-    batcher = Batcher(make or (lambda options: fake), Limits(**limits), stats or Stats())
+    batcher = Batcher(make or (lambda options: fake), Limits(**limits), stats or Stats(), parallel=parallel)
     batcher.start()
     await until(lambda: batcher.ready)
     try:

@@ -17,10 +17,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
+
 from hftool.data.readers.tables import Row
 from hftool.errors import HftoolError
 from hftool.heads.protocol import Answer
 from hftool.inference.predictor import Predictor
+from hftool.machine import share_cores
 from hftool.server.batching.errors import Expired, Overloaded, RowError, RowFailed, Unavailable
 from hftool.server.batching.execution import features_of, run_batch
 from hftool.server.batching.queue import (
@@ -54,13 +57,13 @@ STOP_WAIT = 2.0  # s for a running batch to end
 
 @dataclass(eq=False)
 class WorkerPair:
-    """The tokenizing and the computing thread, with their leases. warm: set after the warm-up.
+    """The tokenizing thread and the computing ones, with their leases. warm: set after the warm-up.
 
-    What a thread that only tokenizes is worth: benchmarks/serve_tricks.py.
+    What a thread that only tokenizes is worth: tokenizing in benchmarks/serve_tricks.py.
     """
 
     tokenizing: WorkerLease = field(default_factory=WorkerLease)
-    computing: WorkerLease = field(default_factory=WorkerLease)
+    computing: Sequence[WorkerLease] = ()
     threads: tuple[threading.Thread, ...] = ()
     warm: threading.Event = field(default_factory=threading.Event)
     abandoned: bool = False
@@ -69,7 +72,9 @@ class WorkerPair:
 class Batcher:
     """Answers the rows of any number of requests with one model."""
 
-    def __init__(self, make: Callable[[Mapping[str, Any]], Predictor], limits: Limits, stats: Stats, *, name: str = "") -> None:
+    def __init__(
+        self, make: Callable[[Mapping[str, Any]], Predictor], limits: Limits, stats: Stats, *, name: str = "", parallel: int = 1
+    ) -> None:
         """Create a batcher; `start` starts it.
 
         Args:
@@ -78,9 +83,12 @@ class Batcher:
             limits: Of the queue and of a batch.
             stats: The metrics to update.
             name: Of the model, for the log.
+            parallel: Number of batches that may be computed at once, each on its share of the cores; a batch while no other row
+                is queued has all of them. What it is worth: parallel in benchmarks/serve_tricks.py.
         """
         self._make, self._limits, self._stats = make, limits, stats
-        self._queue = RowQueue(limits, stats)
+        self._queue = RowQueue(limits, stats, parallel)
+        self._parallel, self._cores = parallel, torch.get_num_threads()
         self._predictors: OrderedDict[str, tuple[str, Predictor]] = OrderedDict()
         self._batch_keys: OrderedDict[tuple[str, ...], BatchKey] = OrderedDict()
         self._lock = threading.Lock()  # of what follows
@@ -240,8 +248,9 @@ class Batcher:
     # ---- the threads
 
     def _start_workers(self) -> None:
-        pair = WorkerPair()
-        jobs = (("hftool-tokenize", self._tokenize), ("hftool-compute", self._compute))
+        pair = WorkerPair(computing=[WorkerLease() for _ in range(self._parallel)])
+        jobs = [("hftool-tokenize", self._tokenize)]
+        jobs += [("hftool-compute", functools.partial(self._compute, lease=lease)) for lease in pair.computing]
         pair.threads = tuple(threading.Thread(target=self._run, args=(pair, job), daemon=True, name=name) for name, job in jobs)
         self._workers = pair
         for thread in pair.threads:
@@ -260,10 +269,15 @@ class Batcher:
             features = features_of(rows[0].key.predictor.head, [row.row for row in rows])
             self._queue.put_tokenized(pair.tokenizing, zip(rows, features, strict=True))
 
-    def _compute(self, pair: WorkerPair) -> None:
-        self._warm_up(pair)
-        while batch := self._queue.next_batch(pair.computing):
-            self._compute_batch(pair.computing, batch)
+    def _compute(self, pair: WorkerPair, lease: WorkerLease) -> None:
+        if lease is pair.computing[0]:
+            self._warm_up(pair)
+        pair.warm.wait()
+        while batch := self._queue.next_batch(lease):
+            if self._parallel > 1:
+                is_alone = self._queue.size == len(batch)
+                share_cores(self._cores if is_alone else max(1, self._cores // self._parallel))
+            self._compute_batch(lease, batch)
 
     def _compute_batch(self, lease: WorkerLease, batch: Sequence[QueuedRow]) -> None:
         started = time.monotonic()
@@ -289,13 +303,13 @@ class Batcher:
         options = {"sampling": {"max_new_tokens": 2}} if head.sampling is not None else {}
         key = batch_key_of(self._make(options), self._limits.batch_tokens)
         for words in (1, min(key.batch_tokens + 1, self._limits.text_chars // 2)):
-            _, failed = time_batch(pair.computing, key, words=words)
+            _, failed = time_batch(pair.computing[0], key, words=words)
             if failed and words == 1:
                 raise failed
             if failed:
                 LOG.warning("%s fails on a text of %d words: %s", self._label, words, failed)
         if head.sampling is None:
-            self._start_cost = measure_start_cost(pair.computing, key)
+            self._start_cost = measure_start_cost(pair.computing[0], key)
         pair.warm.set()
 
     def _supervise(self) -> None:
@@ -309,7 +323,7 @@ class Batcher:
                 if now >= self._restart_at:
                     self._start_workers()
                 continue
-            for lease, thread in zip((pair.tokenizing, pair.computing), pair.threads, strict=True):
+            for lease, thread in zip((pair.tokenizing, *pair.computing), pair.threads, strict=True):
                 since = lease.since
                 if since is not None and now - since > hang:
                     self._on_failure(pair, f"no progress for {hang:g} s", hang_seconds=hang)
@@ -344,7 +358,7 @@ class Batcher:
 
     def _abandon_workers(self, pair: WorkerPair, error: Exception) -> None:
         pair.abandoned = True
-        for lease in (pair.computing, pair.tokenizing):
+        for lease in (*pair.computing, pair.tokenizing):
             self._queue.revoke(lease, error)
         pair.warm.set()  # wakes a tokenizing thread that waits for the warm-up; it finds its lease revoked
 

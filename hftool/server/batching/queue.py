@@ -28,7 +28,6 @@ MAX_CHARS = 100_000  # tokenized at a time, so that a short text does not wait f
 MIN_UNPADDED = 1024  # tokens of a batch where padding costs nothing: smaller ones are slower, larger ones add latency
 LOOKAHEAD = 8  # batches' worth of rows that are sorted by length
 CACHE_BUDGETS = 8  # token budgets of a batch that fit into the key-value cache of generation
-LINGER, MAX_LINGER = 0.05, 0.01  # wait for further rows: share of the last batch's time, s (benchmarks/serve_tricks.py)
 SPEED_DECAY = 0.8  # weight of older measurements in the measured speed
 MAX_RETRY_AFTER = 60  # s
 
@@ -107,15 +106,11 @@ class WorkerLease:
     """The rows that one thread has taken from the queue.
 
     since: time of its last progress, None while it waits for rows. revoked: its thread was given up; results are ignored.
-    size, seconds, ended: of its last batch.
     """
 
     rows: dict[QueuedRow, None] = field(default_factory=dict)
     since: float | None = None
     revoked: bool = False
-    size: int = 0
-    seconds: float = 0.0
-    ended: float = 0.0
 
     def is_cancelled(self, row: QueuedRow) -> bool:
         """Whether a row is no longer wanted. The model asks at each step, which counts as progress."""
@@ -129,12 +124,12 @@ def _padded_batch(rows: Sequence[QueuedRow], key: BatchKey) -> list[QueuedRow]:
     return [rows[i] for i in select_batch(lengths, counts, oldest=0, fits=key.fits, start_cost=key.start_cost)]
 
 
-def _unpadded_batch(rows: Sequence[QueuedRow], key: BatchKey) -> list[QueuedRow]:
+def _unpadded_batch(rows: Sequence[QueuedRow], key: BatchKey, parallel: int) -> list[QueuedRow]:
     """The oldest row, and those closest in length, since attention computes rows of one length together.
 
     Half of the queue, so that clients answered now have sent again when the other half is done; at least MIN_UNPADDED tokens.
     """
-    most = min(key.batch_tokens, max(MIN_UNPADDED, sum(row.tokens for row in rows) // 2))
+    most = min(key.batch_tokens, max(MIN_UNPADDED // parallel, sum(row.tokens for row in rows) // 2))
     batch: list[QueuedRow] = []
     tokens = features = longest = 0
     for row in sorted(rows, key=lambda row: abs(row.length - rows[0].length)):
@@ -148,8 +143,9 @@ def _unpadded_batch(rows: Sequence[QueuedRow], key: BatchKey) -> list[QueuedRow]
 class RowQueue:
     """Rows that wait for tokenization, wait for a batch, or are leased to a worker; at most limits.queue_items."""
 
-    def __init__(self, limits: Limits, stats: Stats) -> None:
-        self._limits, self._stats = limits, stats
+    def __init__(self, limits: Limits, stats: Stats, parallel: int = 1) -> None:
+        """`parallel`: number of batches that are computed at once."""
+        self._limits, self._stats, self._parallel = limits, stats, parallel
         self._lock = threading.Lock()
         self._row_added, self._row_tokenized = threading.Condition(self._lock), threading.Condition(self._lock)
         self._untokenized: deque[QueuedRow] = deque()
@@ -221,23 +217,13 @@ class RowQueue:
         """Wait for the rows of the next batch; none if the lease is revoked."""
         with self._lock:
             lease.since = None
-            while True:
-                if lease.revoked:
-                    return []
-                linger = self._linger(lease)
-                if linger > 0 or not self._tokenized:
-                    self._row_tokenized.wait(linger or None)
-                    continue
-                if batch := self._pop_batch():
+            while not lease.revoked:
+                if not self._tokenized:
+                    self._row_tokenized.wait()
+                elif batch := self._pop_batch():
                     self._take(lease, batch)
                     return batch
-
-    def _linger(self, lease: WorkerLease) -> float:
-        """Seconds to wait for more rows: clients that were answered together send again together, and without it the first of
-        them would get a batch alone while the others wait."""
-        if len(self._tokenized) >= lease.size:
-            return 0.0
-        return max(0.0, lease.ended + min(LINGER * lease.seconds, MAX_LINGER) - time.monotonic())
+            return []
 
     def _pop_batch(self) -> list[QueuedRow]:
         """Remove the next batch from the tokenized rows, after dropping requests past their deadline."""
@@ -254,9 +240,11 @@ class RowQueue:
                 tokens += row.length * len(row.features)
                 if tokens > LOOKAHEAD * key.batch_tokens or len(candidates) == LOOKAHEAD * MAX_FEATURES:
                     break
-        batch = _unpadded_batch(candidates, key) if key.unpadded else _padded_batch(candidates, key)
+        batch = _unpadded_batch(candidates, key, self._parallel) if key.unpadded else _padded_batch(candidates, key)
         taken = set(batch)
         self._tokenized = [row for row in self._tokenized if row not in taken]
+        if self._tokenized:
+            self._row_tokenized.notify()
         return batch
 
     def deliver(self, lease: WorkerLease, answers: Sequence[tuple[QueuedRow, Answer | RowError]]) -> None:
@@ -271,10 +259,9 @@ class RowQueue:
             if lease.revoked:
                 return
             self._release(lease, list(lease.rows))
-            speed = sum(row.tokens for row in batch) / max(seconds, 1e-6)
+            speed = self._parallel * sum(row.tokens for row in batch) / max(seconds, 1e-6)
             old = self._tokens_per_second
             self._tokens_per_second = SPEED_DECAY * old + (1 - SPEED_DECAY) * speed if old else speed
-            lease.size, lease.seconds, lease.ended = len(batch), seconds, time.monotonic()
 
     def cancel(self, request: PendingRequest, reason: str) -> None:
         """Cancel a request: its waiting rows leave the queue, its leased rows are not answered."""

@@ -39,7 +39,7 @@ def bind(host: str, port: int) -> socket.socket:
     """
     family, address = _address(host, port)
     # the protocol tells asyncio that it is TCP: it then sets TCP_NODELAY, without which a response may wait 40 ms
-    # (benchmarks/serve_tricks.py)
+    # (nodelay in benchmarks/serve_tricks.py)
     found = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         if os.name != "nt":  # on Windows two processes could then share the port

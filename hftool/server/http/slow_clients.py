@@ -9,7 +9,6 @@ from typing import Any
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from hftool.server.http.write_coalescing import CoalescingTransport
 from hftool.server.protocols.http_errors import ERRORS
 
 READ_SIZE = 65_536  # bytes read from a socket at a time
@@ -33,7 +32,7 @@ class GuardedProtocol(H11Protocol):
         """Start the deadline of the first request, also for a connection that sends nothing."""
         if hasattr(transport, "max_size"):
             transport.max_size = READ_SIZE  # small, so that a body over the limit is noticed early
-        super().connection_made(CoalescingTransport(transport, self.loop))  # type: ignore[arg-type]
+        super().connection_made(transport)  # type: ignore[arg-type]
         self._read_timer = self.loop.call_later(self.slow, self._on_read_timeout)
 
     def data_received(self, data: bytes) -> None:
@@ -43,10 +42,6 @@ class GuardedProtocol(H11Protocol):
             self._cancel_read_timer()
         elif self._read_timer is None:
             self._read_timer = self.loop.call_later(self.slow, self._on_read_timeout)
-
-    def eof_received(self) -> None:
-        """Flush: asyncio closes the transport next, without the buffered bytes."""
-        self.transport.flush()  # type: ignore[attr-defined]
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Cancel all timers."""
