@@ -1,7 +1,7 @@
 """The gradient of a word embedding on the CPU: only the rows of tokens that occur in a step are computed, measured and scaled.
 
-The rest of the table is zeros (47 MB for BERT's vocabulary and a width of 384), which would be written, summed for the norm, scaled
-and freed at every step. The optimizer updates every row all the same.
+The rest of the table is zeros (47 MB for BERT's vocabulary and a width of 384), which would be written, summed for the norm,
+scaled and freed at every step. The optimizer updates every row all the same.
 """
 
 from typing import Any

@@ -1,6 +1,6 @@
-"""The layers of an encoder on one batch as a single autograd function, whose backward pass adds to the weights' gradients itself.
+"""The layers of an encoder on one batch as a single autograd function, which adds the gradients of the weights itself.
 
-Autograd would convert each gradient into a new tensor and add it up; here each weight has one buffer in fp32, kept between steps.
+With a function for each layer, autograd has nodes, conversions and sums for each of 96 weights of MiniLM.
 """
 
 from collections.abc import Sequence
