@@ -9,6 +9,7 @@ import math
 import torch
 
 MULTIPLE = 16  # of N; the rows after the last token are zero, and so are their gradients
+SHORT = 48  # with fewer keys, softmax over the first dimension is up to 12 times as fast as over the last one
 
 
 class TokenLayout:
@@ -28,6 +29,7 @@ class TokenLayout:
         self.tokens = int(lengths.sum())
         self.first = lengths.cumsum(0) - lengths
         self.is_padded = self.tokens < mask.numel()
+        self.keys_first = self.longest < SHORT
         self.bias: torch.Tensor | None = None
         self.size = self.tokens
         if self.is_padded:
@@ -41,7 +43,7 @@ class TokenLayout:
         self.sources[self.offsets] = torch.arange(self.tokens)
         self.targets = torch.cat([self.offsets, self.offsets.new_zeros(self.size - self.tokens)])
         bias = torch.zeros(mask.shape, dtype=dtype).masked_fill_(~mask, -math.inf)
-        self.bias = bias[:, None, None]
+        self.bias = bias.t().contiguous()[:, :, None, None] if self.keys_first else bias[:, None, None]
 
     def pack(self, states: torch.Tensor) -> torch.Tensor:
         """(B, T, H) -> (N, H)."""
@@ -52,27 +54,45 @@ class TokenLayout:
 
     def unpack(self, states: torch.Tensor) -> torch.Tensor:
         """(N, H) -> (B, T, H) with zeros at padding; of first tokens alone, (B, H), with zeros at all other tokens."""
-        if states.shape[0] == self.rows and self.rows != self.size:
+        if self.has_first_only(states):
             return torch.nn.functional.pad(states[:, None], (0, 0, 0, self.longest - 1))
         if self.is_padded:
             empty = states.new_zeros(self.rows * self.longest, states.shape[1])
             states = empty.index_copy(0, self.offsets, states[: self.tokens])
         return states.view(self.rows, self.longest, -1)
 
-    def split_heads(self, states: torch.Tensor, heads: int) -> torch.Tensor:
-        """(N, heads * width) -> (B, heads, T, width), contiguous; of first tokens, (B, heads * width), with T = 1."""
-        if states.shape[0] == self.rows and self.rows != self.size:
-            return states.view(self.rows, heads, 1, -1)
-        if self.is_padded:
+    def split_heads(self, states: torch.Tensor, heads: int, parts: int = 1) -> torch.Tensor:
+        """(N, parts * heads * width) -> (parts * B, heads, T, width), contiguous; of first tokens, (B, ...), with T = 1."""
+        longest = self.longest
+        if self.has_first_only(states):
+            longest = 1
+        elif self.is_padded:
             states = states.index_select(0, self.sources)
-        return states.view(self.rows, self.longest, heads, -1).transpose(1, 2).contiguous()
+        split = states.view(self.rows, longest, parts, heads, -1).permute(2, 0, 3, 1, 4)
+        return split.reshape(parts * self.rows, heads, longest, -1).contiguous()
 
-    def merge_heads(self, states: torch.Tensor) -> torch.Tensor:
-        """(B, heads, T, width) -> (N, heads * width), zero in the rows after the last token; with T = 1 (B, heads * width)."""
-        if states.shape[2] == 1 and self.rows != self.size:
-            return states.reshape(self.rows, -1)
-        flat = states.transpose(1, 2).reshape(self.rows * self.longest, -1)
-        if self.is_padded:
+    def merge_heads(self, states: torch.Tensor, parts: int = 1) -> torch.Tensor:
+        """(parts * B, heads, T, width) -> (N, parts * heads * width), zero after the last token; with T = 1 of first tokens."""
+        _, heads, longest, width = states.shape
+        flat = states.view(parts, self.rows, heads, longest, width).permute(1, 3, 0, 2, 4).reshape(self.rows * longest, -1)
+        if self.is_padded and (longest > 1 or self.rows == self.size):
             flat = flat.index_select(0, self.targets)
             flat[self.tokens :] = 0
         return flat
+
+    def has_first_only(self, states: torch.Tensor) -> bool:
+        """Whether these are states of first tokens alone, (B, H)."""
+        return states.shape[0] == self.rows and self.rows != self.size
+
+    @property
+    def key_dimension(self) -> int:
+        """The dimension of the keys in scores."""
+        return 0 if self.keys_first else -1
+
+    def to_scores(self, products: torch.Tensor) -> torch.Tensor:
+        """(B, heads, queries, keys) -> the layout in which softmax is fast: (keys, B, heads, queries) for short rows."""
+        return products.permute(3, 0, 1, 2).contiguous() if self.keys_first else products
+
+    def from_scores(self, scores: torch.Tensor) -> torch.Tensor:
+        """The reverse of `to_scores`."""
+        return scores.permute(1, 2, 3, 0).contiguous() if self.keys_first else scores

@@ -1,7 +1,7 @@
-"""A layer of BERT or RoBERTa for training on the CPU: bf16 products with their backward pass written out.
+"""A layer of BERT or RoBERTa for training on the CPU: bf16 products, the forward and backward pass written out.
 
-Each layer is two autograd functions on tokens without padding, (N, H) in bf16. They keep only what the backward pass needs,
-multiply with bf16 copies of the weights, and return bf16 gradients, which autograd adds up in fp32 on the weights themselves.
+Both work on tokens without padding, (N, H) in bf16, without autograd. The forward pass returns what the backward pass needs and
+nothing else; both multiply with bf16 copies of the weights.
 """
 
 from dataclasses import dataclass
@@ -15,6 +15,7 @@ from hftool.engines.token_layout import TokenLayout
 
 aten = torch.ops.aten
 ALL = [True, True, True]  # gradients that the backward pass of a norm returns
+Tensors = tuple[Any, ...]  # of one sublayer, kept for its backward pass
 
 
 class DenseCopy:
@@ -47,27 +48,40 @@ class LayerWeights:
 
     Args:
         layer: A BertLayer or RobertaLayer.
+
+    Attributes:
+        parameters: In fp32, in the order in which `layer_backward` returns their gradients.
     """
 
     def __init__(self, layer: Any) -> None:
         attention, output = layer.attention.self, layer.attention.output
+        inner, outer = layer.intermediate.dense, layer.output.dense
         self.heads: int = attention.num_attention_heads
         self.attention_dropout, self.dropout = attention.dropout.p, output.dropout.p
         self.eps: float = output.LayerNorm.eps
-        projections = (attention.query, attention.key, attention.value, output.dense)
-        self.attention = _parameters(*projections, output.LayerNorm)
-        self.feed_forward = _parameters(layer.intermediate.dense, layer.output.dense, layer.output.LayerNorm)
-        self.query, self.key_value = DenseCopy(attention.query), DenseCopy(attention.key, attention.value)
-        self.output, self.up, self.down = map(DenseCopy, (output.dense, layer.intermediate.dense, layer.output.dense))
+        self.attention_norm, self.norm = _weights(output.LayerNorm), _weights(layer.output.LayerNorm)
+        projections = (attention.query, attention.key, attention.value)
+        modules = (*projections, output.dense, output.LayerNorm, inner, outer, layer.output.LayerNorm)
+        self.parameters = [parameter for module in modules for parameter in _weights(module)]
+        self.query_key_value = DenseCopy(*projections)
+        self.output, self.up, self.down = map(DenseCopy, (output.dense, inner, outer))
 
     def refresh(self) -> None:
         """Copy the current weights."""
-        for copy in (self.query, self.key_value, self.output, self.up, self.down):
+        for copy in (self.query_key_value, self.output, self.up, self.down):
             copy.refresh()
 
+    def add_gradients(self, gradients: list[torch.Tensor]) -> None:
+        """Add to the gradients of the parameters."""
+        for parameter, gradient in zip(self.parameters, gradients, strict=True):
+            if parameter.grad is None:
+                parameter.grad = gradient.float()
+            else:
+                parameter.grad.add_(gradient)
 
-def _parameters(*modules: Any) -> list[torch.nn.Parameter]:
-    return [parameter for module in modules for parameter in (module.weight, module.bias)]
+
+def _weights(module: Any) -> tuple[torch.nn.Parameter, torch.nn.Parameter]:
+    return module.weight, module.bias
 
 
 @dataclass(frozen=True)
@@ -97,82 +111,89 @@ class LayerCall:
         return self.weights.attention_dropout if self.training else 0.0
 
 
-def run_layer(call: LayerCall, states: torch.Tensor) -> torch.Tensor:
-    """(N, H) in bf16 -> (N, H), or (B, H) of first tokens."""
-    attended = SelfAttention.apply(states, call, *call.weights.attention)  # type: ignore[no-untyped-call]
-    output: torch.Tensor = FeedForward.apply(attended, call, *call.weights.feed_forward)  # type: ignore[no-untyped-call]
-    return output
+def run_layer(call: LayerCall, states: torch.Tensor) -> tuple[torch.Tensor, list[Tensors]]:
+    """(N, H) in bf16 -> (N, H), or (B, H) of first tokens; and what `layer_backward` needs."""
+    attended, of_attention = _attention(call, states)
+    output, of_feed_forward = _feed_forward(call, attended)
+    return output, [of_attention, of_feed_forward]
 
 
-class SelfAttention(torch.autograd.Function):
+def layer_backward(call: LayerCall, kept: list[Tensors], gradient: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    """The gradients of the states and of the parameters, from that of the output (N, H). `kept` is emptied."""
+    gradient, of_feed_forward = _feed_forward_backward(call, kept.pop(), gradient)
+    gradient, of_attention = _attention_backward(call, kept.pop(), gradient)
+    return gradient, [*of_attention, *of_feed_forward]
+
+
+def _attention(call: LayerCall, states: torch.Tensor) -> tuple[torch.Tensor, Tensors]:
     """norm(states + dropout(dense(attention(states)))): (N, H) -> (N, H), or (B, H) of first tokens."""
-
-    @staticmethod
-    def forward(ctx: Any, states: torch.Tensor, call: LayerCall, *masters: torch.Tensor) -> torch.Tensor:
-        """See the class."""
-        weights, layout = call.weights, call.layout
-        asking = states.index_select(0, layout.first) if call.first_only else states
-        query = layout.split_heads(weights.query(asking), weights.heads)
-        keys_values = weights.key_value(states).chunk(2, dim=1)
-        key, value = (layout.split_heads(part, weights.heads) for part in keys_values)
-        context, scores = attend(query, key, value, call)
-        context = layout.merge_heads(context)
-        summed, mask, scale = add_dropped(asking, weights.output(context), call.dropout)
-        output, mean, rstd = torch.native_layer_norm(summed, [summed.shape[1]], masters[-2], masters[-1], weights.eps)
-        ctx.save_for_backward(states, query, key, value, *scores[:2], context, mask, summed, mean, rstd, *masters[-2:])
-        ctx.call, ctx.scales = call, (scores[2], scale)
-        return output
-
-    @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> Any:
-        """The gradients of the states and of the weights."""
-        states, query, key, value, probabilities, kept, context, mask, summed, mean, rstd, *norm = ctx.saved_tensors
-        call: LayerCall = ctx.call
-        weights, layout, width = call.weights, call.layout, states.shape[1]
-        asking = states.index_select(0, layout.first) if call.first_only else states
-        residual, *of_norm = aten.native_layer_norm_backward(gradient, summed, [width], mean, rstd, *norm, ALL)
-        dense = mask_gradient(residual, mask, ctx.scales[1])
-        of_output = _weight_gradients(dense, context)
-        context = layout.split_heads(dense @ weights.output.weight, weights.heads)
-        parts = attend_backward(context, query, key, value, (probabilities, kept, ctx.scales[0]))
-        query, key, value = (layout.merge_heads(part) for part in parts)
-        both = torch.cat([key, value], dim=1)
-        of_query, (weight, bias) = _weight_gradients(query, asking), _weight_gradients(both, states)
-        of_key_value = [one for pair in zip(weight.chunk(2), bias.chunk(2), strict=True) for one in pair]
-        of_asking = torch.addmm(residual, query, weights.query.weight)
-        if call.first_only:
-            of_states = (both @ weights.key_value.weight).index_add_(0, layout.first, of_asking)
-        else:
-            of_states = torch.addmm(of_asking, both, weights.key_value.weight)
-        return of_states, None, *of_query, *of_key_value, *of_output, *of_norm
+    weights, layout, width = call.weights, call.layout, states.shape[1]
+    asking, joint = states, weights.query_key_value
+    if call.first_only:
+        asking = states.index_select(0, layout.first)
+        query = layout.split_heads(linear(asking, joint.weight[:width], joint.bias[:width]), weights.heads)
+        key_value = linear(states, joint.weight[width:], joint.bias[width:])
+        key, value = layout.split_heads(key_value, weights.heads, 2).chunk(2)
+    else:
+        query, key, value = layout.split_heads(joint(states), weights.heads, 3).chunk(3)
+    context, scores = attend(query, key, value, call)
+    context = layout.merge_heads(context)
+    summed, mask, scale = add_dropped(asking, weights.output(context), call.dropout)
+    output, mean, rstd = torch.native_layer_norm(summed, [width], *weights.attention_norm, weights.eps)
+    return output, (states, query, key, value, scores, context, (mask, scale), (summed, mean, rstd))
 
 
-class FeedForward(torch.autograd.Function):
+def _attention_backward(call: LayerCall, kept: Tensors, gradient: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    states, query, key, value, scores, context, (mask, scale), normed = kept
+    weights, layout, width, joint = call.weights, call.layout, states.shape[1], call.weights.query_key_value
+    residual, *of_norm = _norm_backward(gradient, normed, weights.attention_norm)
+    dense = mask_gradient(residual, mask, scale)
+    of_output = _weight_gradients(dense, context)
+    context = layout.split_heads(dense @ weights.output.weight, weights.heads)
+    of_query, *of_key_value = attend_backward(context, query, key, value, scores, layout)
+    if call.first_only:
+        asking, of_query = states.index_select(0, layout.first), layout.merge_heads(of_query)
+        both = layout.merge_heads(torch.cat(of_key_value), 2)
+        pairs = zip(_weight_gradients(of_query, asking), _weight_gradients(both, states), strict=True)
+        weight, bias = (torch.cat(pair) for pair in pairs)
+        of_asking = torch.addmm(residual, of_query, joint.weight[:width])
+        of_states = (both @ joint.weight[width:]).index_add_(0, layout.first, of_asking)
+    else:
+        three = layout.merge_heads(torch.cat([of_query, *of_key_value]), 3)
+        weight, bias = _weight_gradients(three, states)
+        of_states = torch.addmm(residual, three, joint.weight)
+    of_projections = [one for pair in zip(weight.chunk(3), bias.chunk(3), strict=True) for one in pair]
+    return of_states, [*of_projections, *of_output, *of_norm]
+
+
+def _feed_forward(call: LayerCall, states: torch.Tensor) -> tuple[torch.Tensor, Tensors]:
     """norm(states + dropout(down(gelu(up(states))))): (N, H) -> (N, H)."""
+    weights = call.weights
+    raised = weights.up(states)
+    activated = gelu(raised)
+    summed, mask, scale = add_dropped(states, weights.down(activated), call.dropout)
+    output, mean, rstd = torch.native_layer_norm(summed, [summed.shape[1]], *weights.norm, weights.eps)
+    return output, (states, raised, activated, (mask, scale), (summed, mean, rstd))
 
-    @staticmethod
-    def forward(ctx: Any, states: torch.Tensor, call: LayerCall, *masters: torch.Tensor) -> torch.Tensor:
-        """See the class."""
-        weights = call.weights
-        raised = weights.up(states)
-        activated = gelu(raised)
-        summed, mask, scale = add_dropped(states, weights.down(activated), call.dropout)
-        output, mean, rstd = torch.native_layer_norm(summed, [summed.shape[1]], masters[-2], masters[-1], weights.eps)
-        ctx.save_for_backward(states, raised, activated, mask, summed, mean, rstd, *masters[-2:])
-        ctx.weights, ctx.scale = weights, scale
-        return output
 
-    @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> Any:
-        """The gradients of the states and of the weights."""
-        states, raised, activated, mask, summed, mean, rstd, *norm = ctx.saved_tensors
-        weights: LayerWeights = ctx.weights
-        residual, *of_norm = aten.native_layer_norm_backward(gradient, summed, [states.shape[1]], mean, rstd, *norm, ALL)
-        dense = mask_gradient(residual, mask, ctx.scale)
-        of_down = _weight_gradients(dense, activated)
-        inner = aten.gelu_backward(dense @ weights.down.weight, raised)
-        of_up = _weight_gradients(inner, states)
-        return torch.addmm(residual, inner, weights.up.weight), None, *of_up, *of_down, *of_norm
+def _feed_forward_backward(call: LayerCall, kept: Tensors, gradient: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    states, raised, activated, (mask, scale), normed = kept
+    weights = call.weights
+    residual, *of_norm = _norm_backward(gradient, normed, weights.norm)
+    dense = mask_gradient(residual, mask, scale)
+    of_down = _weight_gradients(dense, activated)
+    inner = aten.gelu_backward(dense @ weights.down.weight, raised)
+    of_up = _weight_gradients(inner, states)
+    return torch.addmm(residual, inner, weights.up.weight), [*of_up, *of_down, *of_norm]
+
+
+def _norm_backward(gradient: torch.Tensor, normed: Tensors, norm: Tensors) -> tuple[torch.Tensor, ...]:
+    """The gradients of the input (N, H), and of weight and bias (H,) of a layer norm."""
+    summed, mean, rstd = normed
+    found: tuple[torch.Tensor, ...] = aten.native_layer_norm_backward(
+        gradient, summed, [summed.shape[1]], mean, rstd, *norm, ALL
+    )
+    return found
 
 
 def _weight_gradients(outputs: torch.Tensor, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -186,25 +207,30 @@ Scores = tuple[torch.Tensor, torch.Tensor | None, float]  # probabilities, dropo
 def attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, call: LayerCall) -> tuple[torch.Tensor, Scores]:
     """Attention with dropout: (B, heads, T, width) each -> the context of the same shape, and what its backward pass needs."""
     layout = call.layout
-    scores = (query @ key.transpose(-1, -2)).mul_(query.shape[-1] ** -0.5)
+    scores = layout.to_scores(query @ key.transpose(-1, -2)).mul_(query.shape[-1] ** -0.5)
     if layout.bias is not None:
         scores.add_(layout.bias)
-    probabilities = torch.softmax(scores, -1)
+    probabilities = torch.softmax(scores, layout.key_dimension)
     dropped, mask, scale = probabilities, None, 1.0
     if call.attention_dropout:
         mask, scale = draw_mask(probabilities.shape, call.attention_dropout)
         dropped = (probabilities * mask).mul_(scale)
-    return dropped @ value, (probabilities, mask, scale)
+    return layout.from_scores(dropped) @ value, (probabilities, mask, scale)
 
 
 def attend_backward(
-    context: torch.Tensor, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scores: Scores
+    context: torch.Tensor,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    scores: Scores,
+    layout: TokenLayout,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """The gradients of query, key and value, (B, heads, T, width) each, from that of the context."""
     probabilities, mask, scale = scores
-    gradient = mask_gradient(context @ value.transpose(-1, -2), mask, scale)
+    gradient = mask_gradient(layout.to_scores(context @ value.transpose(-1, -2)), mask, scale)
     dropped = mask_gradient(probabilities, mask, scale)
-    of_value = dropped.transpose(-1, -2) @ context
-    inner = aten._softmax_backward_data(gradient, probabilities, -1, torch.bfloat16)
-    inner.mul_(query.shape[-1] ** -0.5)
+    of_value = layout.from_scores(dropped).transpose(-1, -2) @ context
+    inner = aten._softmax_backward_data(gradient, probabilities, layout.key_dimension, torch.bfloat16)
+    inner = layout.from_scores(inner.mul_(query.shape[-1] ** -0.5))
     return inner @ key, inner.transpose(-1, -2) @ query, of_value

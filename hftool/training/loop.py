@@ -28,7 +28,7 @@ from hftool.training.checkpoint_schema import PYTHON
 from hftool.training.checkpoints import OPTIMIZER, CheckpointManager, load_weights, read_state
 from hftool.training.distributed import all_gather_json, autocast, largest, share_of, sum_gradients, synchronized
 from hftool.training.divergence import HINT_DIVERGED, FiniteGuard, all_finite, backward_within_memory
-from hftool.training.optimizer import make_optimizer, schedule_factor, unpack_optimizer
+from hftool.training.optimizer import make_optimizer, scale_and_clip, schedule_factor, unpack_optimizer
 from hftool.training.random_state import load_generators, pack_generators
 from hftool.training.signals import Signals, signals_deferred
 from hftool.training.training_state import TrainingState
@@ -94,6 +94,8 @@ class Trainer:
         # not wrapped in DDP, which averages gradients: with different counts a mean of means is wrong
         self.model, self.optimizer = model.to(accelerator.device), accelerator.prepare(optimizer)
         self.encoder = bf16_encoder(model) if precision == "bf16" and accelerator.device.type == "cpu" else None
+        if self.encoder is not None and accelerator.num_processes > 1:
+            self.encoder.rows = None  # processes add up whole gradients
         self.store = CheckpointManager(run.checkpoints, keep=config.keep)
         self.lengths = [feature.length for feature in features]
         self.position, self.meter, self.finite = TrainingState(), Meter(), FiniteGuard(lines)
@@ -219,12 +221,9 @@ class Trainer:
 
     def scale_and_clip(self, count: int) -> float:
         """Divide the summed gradients by the total count and clip them -> their norm before clipping."""
-        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
-        norm = float(torch.nn.utils.get_total_norm(gradients)) / count
-        clip = self.config.clip
-        factor = (min(1.0, clip / (norm + 1e-6)) if clip and math.isfinite(norm) else 1.0) / count
-        for gradient in gradients:
-            gradient.mul_(factor)
+        norm = scale_and_clip(self.model.parameters(), count, self.config.clip)
+        if self.encoder is not None:
+            self.encoder.store()
         return norm
 
     def _step(self, rows: list[int], batches: Sequence[dict[str, torch.Tensor]]) -> None:

@@ -1,6 +1,7 @@
 """Optimizers, their saved state, and the learning rate schedule."""
 
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,35 @@ def make_optimizer(name: str, model: torch.nn.Module, *, lr: float, weight_decay
     if name == "sgd":
         return torch.optim.SGD(groups, lr=lr, momentum=MOMENTUM, fused=True)
     return torch.optim.Adafactor(groups, lr=lr)
+
+
+def scale_and_clip(parameters: Iterable[torch.nn.Parameter], count: int, clip: float) -> float:
+    """Divide summed gradients by a count, and clip them to a norm.
+
+    Args:
+        parameters: Their `grad` is changed in place; a sparse one is coalesced.
+        count: What the loss is a sum over.
+        clip: The largest norm; 0 for any.
+
+    Returns:
+        The norm before clipping. Gradients whose norm is not finite are not clipped.
+    """
+    gradients = [_values(parameter) for parameter in parameters if parameter.grad is not None]
+    norm = float(torch.nn.utils.get_total_norm(gradients)) / count
+    factor = (min(1.0, clip / (norm + 1e-6)) if clip and math.isfinite(norm) else 1.0) / count
+    for gradient in gradients:
+        gradient.mul_(factor)
+    return norm
+
+
+def _values(parameter: torch.nn.Parameter) -> torch.Tensor:
+    """The gradient of a parameter; of a sparse one its rows, each once."""
+    gradient = parameter.grad
+    assert gradient is not None
+    if not gradient.is_sparse:
+        return gradient
+    parameter.grad = gradient.coalesce()
+    return parameter.grad.values()
 
 
 def schedule_factor(name: str, step: int, *, total: int, warmup: int) -> float:

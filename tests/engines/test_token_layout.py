@@ -43,8 +43,20 @@ def test_heads_are_split_and_merged(mask):
     assert not merged[layout.tokens :].any()  # the gradients of no token
 
 
-def test_the_bias_excludes_padding_from_attention(mask):
+@pytest.mark.parametrize("short", [0, 100], ids=["keys last", "keys first"])
+def test_the_bias_excludes_padding_from_attention(mask, monkeypatch, short):
+    monkeypatch.setattr(token_layout, "SHORT", short)
     layout = TokenLayout(mask, torch.float32)
-    scores = torch.randn(len(mask), 2, mask.shape[1], mask.shape[1])
-    found = torch.softmax(scores if layout.bias is None else scores + layout.bias, -1)
-    torch.testing.assert_close(found, torch.softmax(scores.masked_fill(mask[:, None, None] == 0, -torch.inf), -1))
+    products = torch.randn(len(mask), 2, mask.shape[1], mask.shape[1])
+    scores = layout.to_scores(products)
+    assert torch.equal(layout.from_scores(scores), products)
+    found = layout.from_scores(torch.softmax(scores if layout.bias is None else scores + layout.bias, layout.key_dimension))
+    torch.testing.assert_close(found, torch.softmax(products.masked_fill(mask[:, None, None] == 0, -torch.inf), -1))
+
+
+def test_heads_of_several_projections_are_split_and_merged_at_once(mask):
+    layout, states = TokenLayout(mask), torch.randn(*mask.shape, 6)
+    packed = [layout.pack(states * factor) for factor in (1, 2, 3)]
+    heads = layout.split_heads(torch.cat(packed, dim=1), 2, 3)
+    assert torch.equal(heads, torch.cat([layout.split_heads(one, 2) for one in packed])) and heads.is_contiguous()
+    assert torch.equal(layout.merge_heads(heads, 3), torch.cat(packed, dim=1))

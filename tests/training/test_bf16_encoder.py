@@ -45,6 +45,8 @@ def loss_and_gradients(model, batch, encoder=None):
     weights = torch.randn(outputs.shape, generator=torch.Generator().manual_seed(1))
     loss = (outputs * weights).sum() / (outputs.detach().norm() * weights.norm())
     loss.backward()
+    if encoder is not None:
+        encoder.store()
     return float(loss.detach()), {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
 
@@ -67,7 +69,7 @@ def test_losses_and_gradients_are_those_of_autocast_without_dropout(family, head
     assert_alike(loss_and_gradients(model, batch, encoder), loss_and_gradients(model, batch))
 
 
-@pytest.mark.parametrize("length", [7, 60])
+@pytest.mark.parametrize("length", [7, 60], ids=["keys first", "keys last"])
 def test_dropout_is_where_the_model_has_it(monkeypatch, length):
     """With the same masks, in the order in which the model draws them, losses and gradients are alike."""
     model = model_of("Bert", "ForTokenClassification", attn_implementation="eager")
@@ -81,6 +83,9 @@ def test_dropout_is_where_the_model_has_it(monkeypatch, length):
         return states * random_mask(states.shape, p) / (1 - p) if training else states
 
     def draw_mask(shape, p):
+        if len(shape) == 4 and length < 48:  # (keys, B, heads, queries)
+            keys, *rest = shape
+            return random_mask((*rest, keys), p).permute(3, 0, 1, 2).contiguous().bfloat16(), 1 / (1 - p)
         return random_mask(shape, p).bfloat16(), 1 / (1 - p)
 
     def add_dropped(residual, states, p):
@@ -114,6 +119,34 @@ def test_a_batch_whose_rows_do_not_begin_with_a_token_runs_as_before():
     batch = {name: values.flip(1) for name, values in batch.items()}
     found, expected = (loss_and_gradients(model, batch, encoder) for encoder in (bf16_encoder(model), None))
     assert found[0] == expected[0] and all(torch.equal(found[1][name], g) for name, g in expected[1].items())
+
+
+def test_with_frozen_embeddings_the_layers_get_their_gradients():
+    model, batch = model_of("Bert", "ForSequenceClassification", **CALM), batch_of((9, 4))
+    model.base_model.embeddings.requires_grad_(False)
+    encoder = bf16_encoder(model)
+    assert encoder is not None and encoder.rows is None
+    assert_alike(loss_and_gradients(model, batch, encoder), loss_and_gradients(model, batch))
+
+
+def test_gradients_of_several_batches_are_added_up():
+    model, batch = model_of("Bert", "ForSequenceClassification", **CALM), batch_of((9, 4))
+    encoder = bf16_encoder(model)
+    once = loss_and_gradients(model, batch, encoder)[1]
+    model.zero_grad()
+    for _ in range(2):
+        with autocast(torch.device("cpu"), "bf16"), running(encoder, batch["attention_mask"]):
+            model(**batch)[0].float().square().sum().backward()
+    encoder.store()
+    twice = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad()
+    with autocast(torch.device("cpu"), "bf16"), running(encoder, batch["attention_mask"]):
+        model(**batch)[0].float().square().sum().backward()
+    encoder.store()
+    assert twice.keys() == once.keys()
+    for name, parameter in model.named_parameters():
+        if parameter.grad is not None:
+            torch.testing.assert_close(twice[name], 2 * parameter.grad, msg=name)
 
 
 def frozen(model):
