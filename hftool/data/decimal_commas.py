@@ -1,6 +1,7 @@
 """Numbers with decimal commas or thousands separators, as spreadsheets export them, to plain numbers."""
 
 import re
+from collections import Counter
 from dataclasses import replace
 
 from hftool.data.column_contents import MIN_TYPE_SHARE, cell_of
@@ -22,11 +23,12 @@ def parse_decimal_commas(table: Table, column: str) -> tuple[Table, str]:
     Raises:
         DataError: The commas are ambiguous, as in 1,204.
     """
-    stripped = (cell.strip(AROUND) for row in table.rows if isinstance(cell := cell_of(row, column), str))
-    texts = [text for text in stripped if text and (number_value(text)[0] is not None or not is_mark(text))]
+    counts = Counter(cell.strip(AROUND) for row in table.rows if isinstance(cell := cell_of(row, column), str))
+    texts = [text for text in counts if text and (number_value(text)[0] is not None or not is_mark(text))]
     commas = [text for text in texts if "," in text and (DECIMAL.fullmatch(text) or THOUSANDS.fullmatch(text))]
     others = [text for text in texts if "," not in text and number_value(text)[0] is not None]
-    if not commas or len(commas) + len(others) < MIN_TYPE_SHARE * len(texts):
+    numbers, total = (sum(counts[text] for text in some) for some in ([*commas, *others], texts))
+    if not commas or numbers < MIN_TYPE_SHARE * total:
         return table, ""
     decimals = [text for text in commas if not THOUSANDS.fullmatch(text)]
     thousands = [text for text in commas if not DECIMAL.fullmatch(text)]

@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 from hftool.data.column_contents import MIN_TYPE_SHARE, cell_of, infer_content
@@ -24,8 +25,11 @@ IDENTIFIER = re.compile(r"[A-Za-z]+[-_]?[0-9]{3,}|[0-9]{5,}|(?=[a-f-]*[0-9])[0-9
 def label_text(value: Any) -> str | None:
     """A label as it is compared: stripped; 1, 1.0, "1" and "1.0" are the same. None if there is none."""
     text = cell_text(value)
-    if text is None:
-        return None
+    return None if text is None else _label_of_text(text)
+
+
+@lru_cache(maxsize=4 * MAX_LABELS)  # a column has few labels and many rows
+def _label_of_text(text: str) -> str | None:
     text = replace_surrogates(text.strip(AROUND))
     return WHOLE_NUMBER.sub(r"\1", text) or None
 

@@ -2,6 +2,7 @@
 
 import random
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from hftool.data.readers.tables import Row
@@ -76,11 +77,17 @@ class Quality:
 
 def _key(row: Row) -> tuple[str, ...] | None:
     """All inputs without case and white space. A short line of plain text has no key: in every novel somebody says yes."""
-    roles = [role for role in INPUT_ROLES if role in row]
+    roles, is_plain = _roles(tuple(row))
     texts = [" ".join(row[role]) if role == "tokens" else str(row[role]) for role in roles]
-    key = tuple(" ".join(text.casefold().split()) for text in texts)
-    is_plain = roles == ["text"] and not any(role in row for role in TARGET_ROLES)
+    key = tuple([" ".join(text.casefold().split()) for text in texts])
     return None if is_plain and len(key[0]) < LEAST_PASSAGE else key
+
+
+@lru_cache
+def _roles(present: tuple[str, ...]) -> tuple[tuple[str, ...], bool]:
+    """The inputs among the roles of a row, and whether it is plain text."""
+    inputs = tuple(role for role in INPUT_ROLES if role in present)
+    return inputs, inputs == ("text",) and not any(role in present for role in TARGET_ROLES)
 
 
 def check_quality(train: SplitRows, validation: SplitRows, *, allow_leak: bool) -> Quality:
@@ -90,16 +97,23 @@ def check_quality(train: SplitRows, validation: SplitRows, *, allow_leak: bool) 
         DataError: More than 5 % of the validation rows are long ones that are in train, or more than half of any length;
             not with `allow_leak`.
     """
-    seen: dict[tuple[str, ...], set[str]] = {}
+    seen: dict[tuple[str, ...], Any] = {}  # the target of the first row with this key
+    others: dict[tuple[str, ...], set[Any]] = {}  # the other targets of rows with this key
     duplicates = 0
     for row in train.rows:
         key = _key(row)
-        if key is not None:
-            target = repr([row.get(role) for role in TARGET_ROLES])
-            duplicates += target in seen.get(key, ())
-            seen.setdefault(key, set()).add(target)
+        if key is None:
+            continue
+        label = row.get("label")
+        target = repr([row.get(role) for role in TARGET_ROLES]) if label is None else label
+        if key not in seen:
+            seen[key] = target
+        elif target == seen[key] or target in others.get(key, ()):
+            duplicates += 1
+        else:
+            others.setdefault(key, set()).add(target)
     several = any("target" in row or "completion" in row for row in train.rows[:1])  # a text may have two translations
-    conflicts = 0 if several else sum(len(targets) > 1 for targets in seen.values())
+    conflicts = 0 if several else len(others)
     keys = [_key(row) for row in validation.rows]
     leaked = [i for i, key in enumerate(keys) if key in seen]
     long = [i for i in leaked if sum(map(display_width, keys[i] or ())) >= MIN_LONG]

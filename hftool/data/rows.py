@@ -131,7 +131,7 @@ class _LabelEncoder:
         value = label_text(cell)
         if value is None:
             return NO_CLASS
-        label = self.index.get(value, self.folded.get(fold(value)))
+        label = self.index[value] if value in self.index else self.folded.get(fold(value))
         if label is None and is_mark(value):
             return NO_CLASS
         if label is None:

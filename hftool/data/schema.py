@@ -219,6 +219,8 @@ def _parse_python(text: str, otherwise: Any) -> Any:
 
 def _to_python(value: Any) -> Any:
     """Arrays and scalars of numpy, pandas and pyarrow as Python objects."""
+    if type(value) is str:  # nearly every cell of a file
+        return value
     if isinstance(value, (str, float, int, list, tuple, dict, type(None))) and not hasattr(value, "tolist"):
         return value
     convert = next((method for name in ("tolist", "to_pylist", "as_py") if (method := getattr(value, name, None))), None)
@@ -227,6 +229,8 @@ def _to_python(value: Any) -> Any:
 
 def is_blank(text: str) -> bool:
     """Whether a text has only white space and invisible characters."""
+    if "!" <= text[:1] <= "~":  # nearly every text
+        return False
     return all(letter.isspace() or letter in IGNORED for letter in text)
 
 

@@ -169,7 +169,7 @@ def _with_task(loaded: Loaded, data: TaskSource, head: str | None) -> Loaded:
 
 def _measured(part: SplitRows, loaded: Loaded, module: Any, name: str | None, limit: int | None, seed: int) -> Report:
     part = part.keep(sample_indices(len(part.rows), limit, seed))
-    predictor = make_predictor(with_label_range(part, loaded))
+    predictor = make_predictor(replace(with_label_range(part, loaded), precision="fp32"), packed=True)
     metrics, labels = predictor.head.metrics(), loaded.head_config.labels
     answers, loss = predictor.score(predictor.head.encode(part.rows))
     measured = make_report(answers, part.rows, metrics, labels, loss)

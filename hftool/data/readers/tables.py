@@ -322,7 +322,7 @@ def dataset_table(data: Any, path: str, split: str) -> Table:
 
 def replace_surrogates(text: str) -> str:
     """Replace lone surrogates (from "\\ud83d" in JSON), which neither tokenizers nor files accept."""
-    return text.encode("utf-8", errors="replace").decode("utf-8")
+    return text if text.isascii() else text.encode("utf-8", errors="replace").decode("utf-8")
 
 
 def cell_text(value: Any) -> str | None:

@@ -15,6 +15,7 @@ from hftool.heads.collate import collate_inputs
 from hftool.heads.long_texts import groups, shorten
 from hftool.heads.margins import margin_of
 from hftool.heads.protocol import Answer, Batch, Feature, Metrics, Outputs
+from hftool.heads.token_batches import encode_batch
 from hftool.models import HeadConfig
 
 CHARS_PER_TOKEN = 16  # more than most tokens have
@@ -65,9 +66,8 @@ class ClassifyHead:
         short = [shorten(self.tokenizer, text, limit) for text in texts]
         others = [shorten(self.tokenizer, text, limit) for text in pairs] if pairs is not None else [("", 0)] * len(texts)
         texts, pairs = [text for text, _ in short], [text for text, _ in others] if pairs is not None else None
-        encoded = self.tokenizer(texts, pairs, return_attention_mask=False, verbose=False)
-        types = encoded.get("token_type_ids") if pairs is not None else None
-        for i, whole in enumerate(encoded["input_ids"]):
+        encoded, types = encode_batch(self.tokenizer, texts, pairs)
+        for i, whole in enumerate(encoded):
             ids, token_type_ids, truncated = whole, types[i] if types else None, short[i][1] + others[i][1]
             if limit and len(whole) > limit:
                 ids, token_type_ids = self._truncated(texts[i], pairs[i] if pairs is not None else None)

@@ -18,6 +18,7 @@ from hftool.errors import UsageError, did_you_mean, listing
 from hftool.heads.collate import collate_inputs
 from hftool.heads.long_texts import groups, shorten
 from hftool.heads.protocol import Answer, Batch, Feature, Metrics, Outputs
+from hftool.heads.token_batches import encode_batch
 from hftool.models import HeadConfig
 from hftool.registry.heads import POOLINGS
 
@@ -90,22 +91,18 @@ class EmbedHead:
         limit = self.head_config.max_length
         short = [shorten(self.tokenizer, self.head_config.prefix + text, limit) for text in texts]
         texts = [text for text, _ in short]
-        found = (ids for some in groups(texts) for ids in self._encoded(texts[some]))
+        found = (ids for some in groups(texts) for ids in encode_batch(self.tokenizer, texts[some])[0])
         encoded = []
         for (text, rest), whole in zip(short, found, strict=True):
             ids = whole
             if limit and len(whole) > limit:
-                [ids] = self._encoded([text], truncation=True, max_length=limit)
+                quiet = {"return_attention_mask": False, "return_token_type_ids": False, "verbose": False}
+                ids = self.tokenizer(text, truncation=True, max_length=limit, **quiet)["input_ids"]
             if limit and len(ids) > limit:  # tokenizers does not truncate then
                 least = self.tokenizer.num_special_tokens_to_add()
                 raise UsageError(f"max_length must be over {least} for this model, not {limit}")
             encoded.append((np.array(ids, np.int32), len(whole) - len(ids) + rest))
         return encoded
-
-    def _encoded(self, texts: list[str], **limits: Any) -> list[list[int]]:
-        quiet = {"return_attention_mask": False, "return_token_type_ids": False, "verbose": False}
-        ids: list[list[int]] = self.tokenizer(texts, **quiet, **limits)["input_ids"]
-        return ids
 
     def collate(self, features: Sequence[Feature], epoch_seed: int = 0) -> Batch:
         """Pad features to input_ids and attention_mask (B, T), of pairs (2B, T), first texts before second ones.

@@ -15,6 +15,7 @@ from hftool.heads.collate import IGNORED, collate_inputs, pad_rows, seeds_of, to
 from hftool.heads.generate.head import generated_answer
 from hftool.heads.long_texts import groups, shorten
 from hftool.heads.protocol import Answer, Batch, Feature, GeneratedText, Metrics, Outputs
+from hftool.heads.token_batches import encode_batch
 from hftool.models import HeadConfig
 from hftool.registry.languages import language_of
 from hftool.sampling import SamplingParams
@@ -74,9 +75,11 @@ class Text2TextHead:
         texts = [text for text, _ in short]
         ids_of = []
         for some in groups(texts):
-            given = {"text_target" if target else "text": texts[some]}
-            encoded = self.tokenizer(**given, return_attention_mask=False, verbose=False)
-            ids_of += [self._truncated(ids, limit, name) for ids in encoded["input_ids"]]
+            if target:
+                encoded = self.tokenizer(text_target=texts[some], return_attention_mask=False, verbose=False)["input_ids"]
+            else:
+                encoded, _ = encode_batch(self.tokenizer, texts[some])
+            ids_of += [self._truncated(ids, limit, name) for ids in encoded]
         return [(ids, truncated + rest) for (ids, truncated), (_, rest) in zip(ids_of, short, strict=True)]
 
     def _truncated(self, ids: list[int], limit: int, name: str) -> tuple[np.ndarray, int]:
