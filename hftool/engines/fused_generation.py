@@ -13,8 +13,10 @@ import torch
 from hftool.engines import fused_gpt2, fused_t5
 from hftool.engines.kv_cache import GenerationState, TorchGenerationState
 from hftool.errors import ConfigError
+from hftool.machine import memory_limit, total_memory
 
 TOLERANCE = 1e-4  # largest difference of the logits from those of the model, as a share of the largest, in the test in fp32
+MEMORY_SHARE = 4  # fp32 weights are copied into a faster order if the copy takes at most a quarter of the memory
 ATTENTION = ("sdpa", "eager")  # implementations that compute the plain formula
 
 
@@ -94,10 +96,19 @@ def _decoder(family: _Family, model: Any, precision: str) -> Any:
         if known.get("weights") != weights:
             known.clear()
             known["weights"] = weights
-            known["fp32"] = _tested(family, model)
+            known["own"] = _tested(family, model)
         if precision not in known:
-            known[precision] = known["fp32"] and _reordered(family, model, precision)
+            known[precision] = known["own"] and _layers(family, model, precision, known["own"])
         return known[precision]
+
+
+def _layers(family: _Family, model: Any, precision: str, own: Any) -> Any:
+    """The layers in a number format; those on the model's `own` weights where a copy in fp32 would take too much memory."""
+    if precision != "fp32":
+        return _reordered(family, model, precision)
+    size = sum(weight.numel() * weight.element_size() for weight in model.parameters())
+    fits = MEMORY_SHARE * size <= (memory_limit() or total_memory())
+    return (fits and _reordered(family, model, "packed")) or own
 
 
 def _fingerprint(model: Any) -> tuple[Any, ...]:
@@ -106,7 +117,7 @@ def _fingerprint(model: Any) -> tuple[Any, ...]:
 
 
 def _reordered(family: _Family, model: Any, precision: str) -> Any:
-    """The layers in bf16 or int8; None where this build of torch has no such products."""
+    """The layers on a copy of the weights; None where this build of torch has no such products."""
     try:
         return family.decoder(model, precision)
     except (RuntimeError, AttributeError):
@@ -114,7 +125,7 @@ def _reordered(family: _Family, model: Any, precision: str) -> Any:
 
 
 def _tested(family: _Family, model: Any) -> Any:
-    """The layers in fp32, if a small test batch has the logits of the model's own forward; else None."""
+    """The layers on the model's own weights, if a small test batch has the logits of the model's own forward; else None."""
     size = model.config.vocab_size
     mask = [[1, 1, 1], [1, 0, 0] if model.config.is_encoder_decoder else [0, 0, 1]]
     inputs = {"input_ids": torch.arange(6).view(2, 3) % size, "attention_mask": torch.tensor(mask)}

@@ -47,7 +47,7 @@ class FusedGPT2:
 
     Args:
         model: A GPT2LMHeadModel that `is_supported`.
-        precision: fp32, bf16 or int8; fp32 copies no weights.
+        precision: fp32, packed (fp32, too), bf16 or int8; fp32 alone copies no weights.
 
     Raises:
         RuntimeError: This build of torch has no such products.

@@ -1,7 +1,7 @@
 """Linear layers for inference on the CPU in three number formats, with bias, activation and residual addition in one call.
 
-The weights of bf16 and int8 are converted and reordered once; fp32 runs on the model's own weights. An output row depends on
-its input row alone; the number of rows changes the last bits of fp32 and bf16.
+The weights are converted and reordered once, or fp32 runs on the model's own weights. An output row depends on its input row
+alone; the number of rows changes the last bits of fp32 and bf16.
 """
 
 from typing import Any, Protocol
@@ -11,6 +11,7 @@ import torch.nn.functional as F
 
 ROWS = 8  # for which weights are reordered; the layout serves other numbers as well
 INT8_LEVELS = 127.0
+INPUT_ZERO = 128  # the 8-bit level of an input of 0
 # by its name in the config of transformers: the name and the algorithm of a fused activation
 ACTIVATIONS = {
     "relu": ("relu", ""),
@@ -35,7 +36,7 @@ class FusedLinear(Protocol):
 
 
 class Fp32Linear:
-    """A linear layer in float32.
+    """A linear layer in float32 on the model's own weights.
 
     Args:
         weight: (N, K), in any memory order; it is not copied.
@@ -62,6 +63,25 @@ class Fp32Linear:
         return torch.addmm(self._bias, x, self._by_column).add_(residual)  # type: ignore[arg-type]
 
 
+class PackedLinear:
+    """A linear layer in float32 on a reordered copy of the weights. Arguments as for `Fp32Linear`.
+
+    For 8 rows its products take two thirds of the time of those of `Fp32Linear`.
+    """
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None, activation: tuple[str, str] = NO_ACTIVATION) -> None:
+        self._weight = torch.ops.mkldnn._reorder_linear_weight(weight, ROWS)
+        self._bias, self._activation = bias, activation
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """See `FusedLinear`."""
+        return _pointwise(x, self._weight, self._bias, self._activation)
+
+    def add_to(self, residual: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        """See `FusedLinear.add_to`."""
+        return torch.ops.mkldnn._linear_pointwise.binary(x, residual, self._weight, self._bias, "add")  # type: ignore[no-any-return]
+
+
 class Bf16Linear:
     """A linear layer with weights and products in bfloat16, sums in float32. Arguments as for `Fp32Linear`."""
 
@@ -82,7 +102,7 @@ class Bf16Linear:
 class Int8Linear:
     """A linear layer with int8 weights, one scale for each output, and 8-bit inputs, one scale for each row of each batch.
 
-    Products and sums are exact integers. Arguments as for `Fp32Linear`.
+    Products and their sums are exact integers. Arguments as for `Fp32Linear`.
     """
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None, activation: tuple[str, str] = NO_ACTIVATION) -> None:
@@ -93,9 +113,11 @@ class Int8Linear:
         levels = torch.cat([(part / step[:, None]).round_().to(torch.int8).contiguous() for part, step in rows])
         self._weight = torch.ops.onednn.qlinear_prepack(levels, [ROWS, weight.shape[1]])
         self._scales, self._zeros = steps / INT8_LEVELS, torch.zeros(len(steps), dtype=torch.int32)
+        # what the zero point of the inputs adds to every product; as a bias it costs less than in the kernel (generate, int8)
+        self._shift = levels.sum(dim=1) * self._scales * -INPUT_ZERO
         self._bias = bias
         self._activation = activation
-        self._offset = torch.full((1,), 128.5)  # the zero point 128, and 0.5 to round
+        self._offset = torch.full((1,), INPUT_ZERO + 0.5)  # 0.5 to round
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """See `FusedLinear`."""
@@ -113,14 +135,14 @@ class Int8Linear:
         """x (M, K) -> (M, N) and (M, 1): their product is x @ weight.T. NaN and infinity in a row make the row NaN."""
         largest = x.abs().amax(dim=1, keepdim=True)
         # u8 inputs: with s8 torch 2.13 runs a kernel that is 200 times slower. A row of zeros gives anything, times 0.
-        levels = torch.addcdiv(self._offset, x, largest, value=INT8_LEVELS).to(torch.uint8)
+        levels = torch.addcdiv(self._offset, x, largest, value=INT8_LEVELS).byte()
         products = torch.ops.onednn.qlinear_pointwise.default(
-            levels, 1.0, 128, self._weight, self._scales, self._zeros, None, 1.0, 0, torch.float32, "none", [], ""
+            levels, 1.0, 0, self._weight, self._scales, self._zeros, self._shift, 1.0, 0, torch.float32, "none", [], ""
         )
         return products, largest
 
 
-FORMATS: dict[str, Any] = {"fp32": Fp32Linear, "bf16": Bf16Linear, "int8": Int8Linear}
+FORMATS: dict[str, Any] = {"fp32": Fp32Linear, "packed": PackedLinear, "bf16": Bf16Linear, "int8": Int8Linear}
 
 
 def _pointwise(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, activation: tuple[str, str]) -> torch.Tensor:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -16,14 +16,17 @@ from hftool.engines.preallocated_cache import PreallocatedCache
 Attend = Callable[[int, torch.Tensor, torch.Tensor | None], torch.Tensor]
 
 
-class _Norm(NamedTuple):
-    """An RMS norm."""
+class _Norm:
+    """An RMS norm times a scale, in half the time that torch.nn.functional.rms_norm takes for few rows."""
 
-    weight: torch.Tensor
-    eps: float
+    def __init__(self, module: Any, scale: float = 1.0) -> None:
+        size = module.weight.shape[0]
+        self._weight, self._least = module.weight * (scale * size**0.5), torch.tensor((size * module.variance_epsilon) ** 0.5)
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        return F.rms_norm(x, self.weight.shape, *self)
+        """(N, H) -> (N, H)."""
+        length = torch.linalg.vector_norm(x, dim=1, keepdim=True)
+        return (x / length.hypot_(self._least)).mul_(self._weight)
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class FusedT5:
 
     Args:
         model: A T5ForConditionalGeneration that `is_supported`.
-        precision: fp32, bf16 or int8.
+        precision: fp32, packed (fp32, too), bf16 or int8; fp32 alone copies no weights.
 
     Raises:
         RuntimeError: This build of torch has no such products.
@@ -57,9 +60,9 @@ class FusedT5:
     def __init__(self, model: Any, precision: str) -> None:
         linear, body, config = FORMATS[precision], model.decoder, model.config
         self.heads, self.width = config.num_heads, config.d_kv
-        self._tokens, self._norm = body.embed_tokens.weight, _norm(body.final_layer_norm)
+        scale = config.d_model**-0.5 if getattr(config, "scale_decoder_outputs", False) else 1.0
+        self._tokens, self._norm = body.embed_tokens.weight, _Norm(body.final_layer_norm, scale)
         self._head: FusedLinear = linear(model.lm_head.weight, None)
-        self._head_scale = config.d_model**-0.5 if getattr(config, "scale_decoder_outputs", False) else 1.0
         self._bias = body.block[0].layer[0].SelfAttention
         self.layers = [_layer(block.layer, linear, ACTIVATIONS[config.dense_act_fn]) for block in body.block]
 
@@ -84,7 +87,7 @@ class FusedT5:
             inner = layer.norm_3(x)
             hidden = layer.mlp_input(inner)
             x = layer.mlp_output.add_to(x, hidden if layer.gate is None else hidden * layer.gate(inner))
-        return self._head(self._norm(x) * self._head_scale).float()
+        return self._head(self._norm(x)).float()
 
 
 class T5State:
@@ -177,19 +180,15 @@ def _layer(layers: Any, linear: Any, activation: tuple[str, str]) -> _Layer:
     own, cross, mlp = layers[0].SelfAttention, layers[1].EncDecAttention, layers[2].DenseReluDense
     gated = hasattr(mlp, "wi_0")
     return _Layer(
-        _norm(layers[0].layer_norm),
+        _Norm(layers[0].layer_norm),
         linear(torch.cat([own.q.weight, own.k.weight, own.v.weight]), None),
         linear(own.o.weight, None),
-        _norm(layers[1].layer_norm),
+        _Norm(layers[1].layer_norm),
         linear(cross.q.weight, None),
         linear(torch.cat([cross.k.weight, cross.v.weight]), None),
         linear(cross.o.weight, None),
-        _norm(layers[2].layer_norm),
+        _Norm(layers[2].layer_norm),
         linear(mlp.wi_1.weight, None) if gated else None,
         linear(mlp.wi_0.weight if gated else mlp.wi.weight, None, activation),
         linear(mlp.wo.weight, None),
     )
-
-
-def _norm(module: Any) -> _Norm:
-    return _Norm(module.weight, module.variance_epsilon)

@@ -80,7 +80,7 @@ def sample_texts(
     logits, running = state.prefill(sampling.num_return_sequences), sequences
     while True:
         tokens = _choose(check_finite(logits), running, sampling)
-        logs = logits.gather(1, tokens[:, None])[:, 0] - logits.logsumexp(dim=-1)
+        logs = logits.log_softmax(dim=-1).gather(1, tokens[:, None])[:, 0]
         for sequence, token, log in zip(running, tokens.tolist(), logs.tolist(), strict=True):
             sequence.append(token, log, stopping)
             if sequence.result is None and is_cancelled(sequence.row):
