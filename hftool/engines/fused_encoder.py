@@ -22,7 +22,7 @@ LEAST_TOKENS = 128  # of the part of a batch that a core computes by itself
 SHORT = 256  # tokens of a row up to which batched products are faster than the fused attention of torch
 # rows are attended to together if their lengths, rounded up to this multiple, are equal: oneDNN compiles a kernel for each
 # length, and the rows of a batch of the server have about 20 lengths
-MULTIPLE = 16
+MULTIPLE = 32
 EXPONENT = 80.0  # of which exp and its inverse are far from the largest number
 DTYPE = torch.bfloat16
 Groups = Sequence[tuple[int, int]]  # runs of rows of equal length: (rows, tokens of each)
