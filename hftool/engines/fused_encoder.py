@@ -178,8 +178,9 @@ def attend(query_key_value: torch.Tensor, blocks: Sequence[Block], heads: int) -
         if block.length <= SHORT:
             attended = attend_short(parts, block.bias)
         else:
+            query, key, value = parts
             attention = torch.nn.functional.scaled_dot_product_attention
-            attended = attention(*parts, attn_mask=block.bias, scale=1.0)
+            attended = attention(query, key, value, attn_mask=block.bias, scale=1.0)
         attended, target = attended.transpose(1, 2), result[block.start : block.end]
         if block.targets is None:
             target.view(attended.shape).copy_(attended)
