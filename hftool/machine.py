@@ -17,7 +17,7 @@ PRODUCT = 2.0  # seconds to time one matrix product, at most
 PRODUCTS = 5.0  # seconds for all of them
 LEAST_SIDE, MOST_SIDE = 128, {"cpu": 2048, "mps": 4096, "cuda": 8192}  # sizes of the matrices, by device type
 KERNEL_CACHES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")  # of oneDNN, and of torch's layer above it
-KERNELS = 64  # capacity of each: more than a layer needs, else each layer of a forward pass compiles them again
+KERNELS = 24  # capacity of each: more than a layer of two batches needs, else each layer compiles them again
 HUGE_PAGES = "THP_MEM_ALLOC_ENABLE"  # of torch
 CGROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")  # version 2, version 1
 # by limit file: the file with the memory in use, and the key of memory.stat for the part that the kernel can reclaim
@@ -214,8 +214,8 @@ def limit_kernel_caches() -> None:
     """Let oneDNN cache few compiled kernels, for a process that computes batches of many shapes: a server, or training.
 
     oneDNN compiles a kernel per shape and caches 1,024 of them, and torch as many descriptors. Kernels are small, but they
-    fragment the memory between freed tensors, which costs hundreds of MB before the first is evicted. A forward pass needs some
-    dozens. Call it before the first product. Variables that are set in the environment are kept.
+    fragment the memory between freed tensors, which costs hundreds of MB before the first is evicted. A forward pass needs
+    about twenty. Call it before the first product. Variables that are set in the environment are kept.
     """
     for name in KERNEL_CACHES:
         os.environ.setdefault(name, str(KERNELS))

@@ -22,7 +22,7 @@ LEAST_TOKENS = 512  # of the part of a batch that a core computes by itself
 SHORT = 256  # tokens of a row up to which batched products are faster than the fused attention of torch
 # rows are attended to together if their lengths, rounded up to this multiple, are equal: oneDNN compiles a kernel for each
 # length, and the rows of a batch of the server have about 20 lengths
-MULTIPLE = 16
+MULTIPLE = 32
 EXPONENT = 80.0  # of which exp and its inverse are far from the largest number
 DTYPE = torch.bfloat16
 Groups = Sequence[tuple[int, int]]  # runs of rows of equal length: (rows, tokens of each)
@@ -178,8 +178,9 @@ def attend(query_key_value: torch.Tensor, blocks: Sequence[Block], heads: int) -
         if block.length <= SHORT:
             attended = attend_short(parts, block.bias)
         else:
+            query, key, value = parts
             attention = torch.nn.functional.scaled_dot_product_attention
-            attended = attention(*parts, attn_mask=block.bias, scale=1.0)
+            attended = attention(query, key, value, attn_mask=block.bias, scale=1.0)
         attended, target = attended.transpose(1, 2), result[block.start : block.end]
         if block.targets is None:
             target.view(attended.shape).copy_(attended)

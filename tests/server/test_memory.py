@@ -37,7 +37,7 @@ def test_cache_capacity_of_the_environment_is_respected(cli, monkeypatch):
     monkeypatch.setenv("LRU_CACHE_CAPACITY", "")
     monkeypatch.delenv("LRU_CACHE_CAPACITY")
     assert cli("serve", "nope")[0] == 2  # before any model is loaded
-    assert (os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"], os.environ["LRU_CACHE_CAPACITY"]) == ("5", "16")
+    assert (os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"], os.environ["LRU_CACHE_CAPACITY"]) == ("5", "24")
 
 
 def resident(shared):

@@ -32,7 +32,7 @@ class GuardedProtocol(H11Protocol):
         """Start the deadline of the first request, also for a connection that sends nothing."""
         if hasattr(transport, "max_size"):
             transport.max_size = READ_SIZE  # small, so that a body over the limit is noticed early
-        super().connection_made(transport)  # type: ignore[arg-type]
+        super().connection_made(transport)
         self._read_timer = self.loop.call_later(self.slow, self._on_read_timeout)
 
     def data_received(self, data: bytes) -> None:
