@@ -27,6 +27,7 @@ class Knob:
     most: float = math.inf
     choices: tuple[str, ...] | Callable[[], tuple[str, ...]] = ()  # the allowed texts, or what gives them; empty for any
     optional: bool = False  # whether None is allowed
+    word: str = ""  # a text that means None where None is not allowed otherwise
     verbatim: bool = False  # whether leading and trailing white space is kept
 
     @property
@@ -76,7 +77,13 @@ class Config:
 
     epochs: float = knob(3.0, "passes over the training rows", least=0.001, most=1000)
     max_steps: int | None = knob(None, "maximum number of steps; overrides epochs", kind=int, least=1)
-    batch_size: int = knob(32, "batch size per device, in rows", least=1, most=65536)
+    batch_size: int | None = knob(
+        32,
+        "batch size per device, in rows; auto: the largest that fits into memory, without a change of the learning rate",
+        least=1,
+        most=65536,
+        word="auto",
+    )
     accumulate: int = knob(1, "gradient accumulation: batches per step", least=1, most=65536)
     sort_steps: int = knob(50, "sort the rows of N steps by length, for less padding; 1: shuffle only", least=1, most=10**6)
     lr: float | None = knob(None, "learning rate; by default that of the family", kind=float, least=1e-9, most=10)
@@ -123,6 +130,7 @@ TRAINER_NAMES = {
     "learning_rate": "lr",
     "num_train_epochs": "epochs",
     "per_device_train_batch_size": "batch_size",
+    "auto_find_batch_size": "batch_size",
     "gradient_accumulation_steps": "accumulate",
     "group_by_length": "sort_steps",
     "train_sampling_strategy": "sort_steps",
@@ -155,7 +163,7 @@ def parse_as(row: Knob, raw: object, *, name: str) -> Value:
 
     Raises UsageError with `name` and the range when it is of another type or out of range.
     """
-    if row.optional and (raw is None or raw == "none"):
+    if (row.optional and (raw is None or raw == "none")) or (row.word and raw == row.word):
         return None
     try:
         value = _convert(row, raw)
@@ -188,7 +196,8 @@ def _convert(row: Knob, raw: object) -> int | float | str | bool:
 
 
 def _out_of_range(row: Knob, raw: object, name: str) -> UsageError:
-    near = did_you_mean(str(raw), row.allowed) if row.allowed else ""
+    words = row.allowed or ((row.word,) if row.word else ())
+    near = did_you_mean(str(raw), words) if words else ""
     shown = "empty" if raw is None or raw == "" else f"'{raw}'"
     return UsageError(f"{name} must be {row.range_text()}, not {shown}", near)
 

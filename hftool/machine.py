@@ -76,6 +76,15 @@ def total_memory() -> int:
     return int(psutil.virtual_memory().total)
 
 
+def total_memory_of(device: str) -> int:
+    """Memory of a device in bytes: of a GPU, or main memory within the limit of a container."""
+    if device.startswith("cuda"):
+        import torch
+
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    return memory_limit() or total_memory()
+
+
 def free_memory() -> int:
     """Available main memory in bytes, within the limit of a container."""
     import psutil

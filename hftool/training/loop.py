@@ -86,7 +86,7 @@ class Trainer:
         progress: Progress,
         lines: Sequence[int] = (),
     ) -> None:
-        assert config.lr is not None
+        assert config.lr is not None and config.batch_size is not None
         self.head, self.features, self.config, self.precision = head, features, config, precision
         self.accelerator, self.evaluate, self.run, self.progress = accelerator, evaluate, run, progress
         optimizer = make_optimizer(config.optimizer, model, lr=config.lr, weight_decay=config.weight_decay)

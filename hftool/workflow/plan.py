@@ -5,7 +5,7 @@ Nothing is written here. Training, saving a checkpoint and evaluating a run all 
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -32,6 +32,7 @@ from hftool.models.load import Loaded, load_model
 from hftool.models.positions import length_limit
 from hftool.models.sentence_transformers import SentenceSettings, length_of
 from hftool.models.tokenizer import load_tokenizer
+from hftool.processes import local_world_size, world_size
 from hftool.progress import Progress, notice, silent
 from hftool.registry.families import Family, check_head
 from hftool.registry.heads import head_spec
@@ -41,6 +42,7 @@ from hftool.storage.checksums import compare_folder
 from hftool.storage.run_folder import Run
 from hftool.storage.stand_ins import StandIn, read_stand_ins
 from hftool.training.adapters import LEARNING_RATE, add_adapters
+from hftool.training.batch_size import auto_batch_size, memory_of, model_size
 from hftool.workflow._load import known_family, known_sentences
 from hftool.workflow.choose_head import infer_head
 from hftool.workflow.in_memory import check_given, is_in_memory
@@ -245,6 +247,7 @@ def prepare(found: ResolvedInputs, splits: Splits, progress: Progress = silent) 
     loaded = keep_classes(loaded, folder, model_config, in_order=bool(settings.labels))
     resolved = dataclasses.replace(
         settings,
+        batch_size=settings.batch_size or _batch_size(settings, loaded.model, device, encoded["train"], progress),
         lr=settings.lr or (LEARNING_RATE if settings.lora else family.learning_rate),
         max_length=head_config.max_length,
         max_new_tokens=head_config.max_new_tokens or None,
@@ -255,6 +258,24 @@ def prepare(found: ResolvedInputs, splits: Splits, progress: Progress = silent) 
     fit_head(loaded, model_source.folder, encoded["train"], progress)
     adapted = add_adapters(loaded.model, settings.lora) if settings.lora else None
     return FinetuneJob(_with_absolute_paths(resolved, model_source, found.data), found, splits, loaded, encoded, adapted)
+
+
+def _batch_size(settings: Config, model: Any, device: str, features: Sequence[Feature], progress: Progress) -> int:
+    """The batch size of `--batch-size auto`, with a notice. Raises UsageError where several machines could choose several."""
+    if world_size() != local_world_size():
+        raise UsageError("--batch-size auto works on one machine, and this run has several", "Give a number")
+    lengths = [feature.length for feature in features]
+    found = auto_batch_size(
+        model_size(model),
+        lengths,
+        memory=memory_of(device, local_world_size()),
+        window=settings.sort_steps,
+        epochs=settings.epochs,
+        max_steps=settings.max_steps,
+        others=settings.accumulate * world_size(),
+    )
+    notice(progress, f"batch size {found}, chosen for rows of up to {max(lengths)} tokens; --batch-size N decides")
+    return found
 
 
 def _new_head_config(found: ResolvedInputs, splits: Splits, family: Family) -> HeadConfig:

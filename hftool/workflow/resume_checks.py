@@ -17,7 +17,7 @@ from hftool.storage.stand_ins import as_texts, read_stand_ins
 # they change when and where files are written, not what is trained
 FREE = frozenset({"workers", "keep", "grace", "save_steps", "save_minutes"})
 # left open, these mean the value that was chosen when the run started
-CHOSEN = frozenset({"head", "lr", "max_length", "max_new_tokens", "prefix"})
+CHOSEN = frozenset({"head", "batch_size", "lr", "max_length", "max_new_tokens", "prefix"})
 SOURCES = ("model", "task", *FILES)
 
 
