@@ -151,7 +151,7 @@ def ask(
     with common.screen() as progress:
         loaded = adapt(common.load(head, progress))
         full = [text for text in given if blanks or not is_blank(text)]
-        answered = iter(respond(loaded, head, full, [pair] * len(full) if pair is not None else None, options))
+        answered = iter(respond(loaded, head, full, [pair] * len(full) if pair is not None else None, options, once=True))
         answers = [next(answered) if blanks or not is_blank(text) else None for text in given]  # one line for each input
         _name_head(head, common, loaded)  # after the answers: an error is one line
         notify_truncated(answers, loaded, progress)

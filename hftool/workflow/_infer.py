@@ -31,6 +31,7 @@ from hftool.workflow._load import answers_of, load, text_rows, trained
 from hftool.workflow.arguments import Model, one_or_many
 
 OnText = Callable[[str], None]
+FEW = 64  # texts up to which a model is not prepared for more of them: docs/benchmarks.md, from the command to the first answer
 Sampling = SamplingParams | Mapping[str, Any] | None  # how text is generated, or what differs from the model's defaults
 
 
@@ -77,10 +78,27 @@ def respond(
     pairs: Sequence[str] | None = None,
     options: Mapping[str, Any] | None = None,
     on_token: OnToken | None = None,
+    *,
+    once: bool = False,
 ) -> list[Answer]:
-    """Answer texts, or pairs, with this head, by default the model's own. options: fields of the head, and `sampling`."""
+    """Answer texts, or pairs, with this head, by default the model's own.
+
+    Args:
+        model: A loaded model, or what `load` takes.
+        head: The head that the model must have.
+        texts: The texts.
+        pairs: The second text of each.
+        options: Fields of the head, and `sampling`.
+        on_token: Called with each token as it is generated.
+        once: Whether the model answers nothing else, as where it is given by name: a few texts are then answered in fp32, as
+            they come, which takes less time than to prepare a faster number format.
+    """
+    once = once or not isinstance(model, Loaded)
     loaded = trained(model, head)
-    return list(answers_of(loaded, rows_for(loaded, texts, pairs), {**natural_options(loaded), **(options or {})}, on_token))
+    rows, given = rows_for(loaded, texts, pairs), {**natural_options(loaded), **(options or {})}
+    vectors = head_spec(loaded.head_config.head).embeds  # which are compared with others, and all come in one format
+    prepared = not once or len(rows) > FEW or loaded.precision != "auto" or vectors
+    return list(answers_of(loaded, rows, given, on_token, prepared=prepared))
 
 
 def natural_options(loaded: Loaded) -> Mapping[str, Any]:

@@ -253,10 +253,15 @@ def trained(model: Model | Loaded, head: str | None) -> Loaded:
 
 
 def answers_of(
-    loaded: Loaded, rows: Iterable[Row], options: Mapping[str, Any] | None = None, on_token: OnToken | None = None
+    loaded: Loaded,
+    rows: Iterable[Row],
+    options: Mapping[str, Any] | None = None,
+    on_token: OnToken | None = None,
+    *,
+    prepared: bool = True,
 ) -> Iterator[Answer]:
-    """One answer for each row, in order, by a model that was `trained`."""
-    return make_predictor(loaded, options=options, packed=True).answer(rows, on_token)
+    """One answer for each row, in order, by a model that was `trained`; `prepared`: `packed` of `make_predictor`."""
+    return make_predictor(loaded, options=options, packed=prepared).answer(rows, on_token)
 
 
 def read_lines(handle: Iterable[str]) -> list[str]:
