@@ -18,6 +18,7 @@ PRODUCTS = 5.0  # seconds for all of them
 LEAST_SIDE, MOST_SIDE = 128, {"cpu": 2048, "mps": 4096, "cuda": 8192}  # sizes of the matrices, by device type
 KERNEL_CACHES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")  # of oneDNN, and of torch's layer above it
 KERNELS = 24  # capacity of each: more than a layer of two batches needs, else each layer compiles them again
+TRAINING_KERNELS = 64  # ... forward and backward
 HUGE_PAGES = "THP_MEM_ALLOC_ENABLE"  # of torch
 CGROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")  # version 2, version 1
 # by limit file: the file with the memory in use, and the key of memory.stat for the part that the kernel can reclaim
@@ -219,15 +220,18 @@ def _timed_product(matrix: Any) -> float:
     return max(time.perf_counter() - started, 1e-9)
 
 
-def limit_kernel_caches() -> None:
+def limit_kernel_caches(kernels: int = KERNELS) -> None:
     """Let oneDNN cache few compiled kernels, for a process that computes batches of many shapes: a server, or training.
 
     oneDNN compiles a kernel per shape and caches 1,024 of them, and torch as many descriptors. Kernels are small, but they
     fragment the memory between freed tensors, which costs hundreds of MB before the first is evicted. A forward pass needs
     about twenty. Call it before the first product. Variables that are set in the environment are kept.
+
+    Args:
+        kernels: The capacity of each cache.
     """
     for name in KERNEL_CACHES:
-        os.environ.setdefault(name, str(KERNELS))
+        os.environ.setdefault(name, str(kernels))
 
 
 def share_cores(count: int) -> None:

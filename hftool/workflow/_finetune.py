@@ -18,7 +18,7 @@ from hftool.errors import DataError, InputMissing, OutputUnavailable, RowsReject
 from hftool.evaluation.verdict import verdicts
 from hftool.heads.model_card import RunProvenance
 from hftool.inference.predictor import Predictor
-from hftool.machine import keep_freed_memory, limit_kernel_caches
+from hftool.machine import TRAINING_KERNELS, keep_freed_memory, limit_kernel_caches
 from hftool.models import HeadConfig, save_base
 from hftool.models.sha256sums import write_checksums
 from hftool.processes import restart_count
@@ -98,7 +98,7 @@ def finetune(
         HftoolError: Any of `hftool.errors`.
     """
     refuse_unknown(finetune, unknown)
-    limit_kernel_caches()
+    limit_kernel_caches(TRAINING_KERNELS)
     settings, rows = settings_and_rows(model, task, config, head)
     with generators_claimed():
         return _finetune(settings, rows, out, resume, offline=offline, fallback=fallback, progress=progress)
