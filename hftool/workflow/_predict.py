@@ -198,8 +198,7 @@ class _Answered:
                 yield self._line(record.row, nothing if cells is None else cells)
             done += len(chunk)
             self.progress(Event("rows", values={"done": done}))
-        if any(self.truncated):
-            longer = sum(map(bool, self.truncated))
+        if longer := len(self.truncated):
             notice(
                 self.progress,
                 f"{longer} of {done} rows are longer than {self.loaded.head_config.max_length} tokens and were truncated",
@@ -241,7 +240,8 @@ class _Answered:
     def _cells(self, answer: Answer) -> Row:
         """The parts of an answer as columns; probabilities by label one column each, or the top_k best."""
         cells = {key: value.tolist() if hasattr(value, "tolist") else value for key, value in answer.items()}
-        self.truncated.append(cells.pop("cut", 0))
+        if truncated := cells.pop("cut", 0):
+            self.truncated.append(truncated)
         chances = cells.pop("probabilities", None)
         if chances is None:
             return cells
