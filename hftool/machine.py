@@ -255,8 +255,8 @@ def use_huge_pages() -> None:
 def keep_freed_memory() -> None:
     """Let glibc keep freed memory instead of returning it to the kernel after each step; does nothing without glibc.
 
-    Each step allocates and frees a dense gradient of the embeddings (47 MB for MiniLM), whose pages would be faulted in and
-    zeroed again every time. See mallopt(3).
+    Each step allocates and frees activations and gradients, whose pages would be faulted in and zeroed again every time. See
+    mallopt(3).
     """
     m_trim_threshold, m_mmap_max, largest = -1, -4, 2**31 - 1
     try:

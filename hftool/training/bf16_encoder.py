@@ -61,7 +61,7 @@ class Bf16Encoder:
         self.encoder.forward = lambda hidden_states, *args, **kwargs: self._outputs(hidden_states, mask)
         rows = self.rows
         if rows is not None:
-            rows.module.forward = rows.__call__  # type: ignore[method-assign]
+            rows.module.forward = rows.__call__
         try:
             yield
         finally:

@@ -18,7 +18,7 @@ class EmbeddingRows:
     """
 
     def __init__(self, module: torch.nn.Embedding) -> None:
-        self.module = module
+        self.module: Any = module
         self.buffer: torch.Tensor | None = None  # the dense gradient, kept: zero but for the rows of the last step
         self.ids: torch.Tensor | None = None  # of these rows
 

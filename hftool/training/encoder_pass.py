@@ -58,7 +58,7 @@ class Layers(torch.autograd.Function):
             return batch.forward(states)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: torch.Tensor) -> Any:
         """The gradient of the states."""
         with torch.autocast(gradient.device.type, enabled=False):
