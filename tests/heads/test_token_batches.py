@@ -26,6 +26,7 @@ def test_ids_and_types_are_those_of_the_call(tokenizer, pairs, splits):
     tokenizer.split_special_tokens = splits
     expected = tokenizer(TEXTS, pairs)
     tokenizer(TEXTS[:1], truncation=True, max_length=4, padding="max_length")  # is left in the backend
+    tokenizer.backend_tokenizer.encode_special_tokens = not splits
     ids, types = encode_batch(tokenizer, TEXTS, pairs)
     assert ids == expected["input_ids"]
     assert types == (expected.get("token_type_ids") if pairs else None)
