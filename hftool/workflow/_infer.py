@@ -31,7 +31,7 @@ from hftool.workflow._load import answers_of, load, text_rows, trained
 from hftool.workflow.arguments import Model, one_or_many
 
 OnText = Callable[[str], None]
-FEW = 64  # texts up to which a model is not prepared for more of them: docs/benchmarks.md, from the command to the first answer
+FEW = 64  # texts up to which a model is not prepared for more of them: benchmarks/start_up.py
 Sampling = SamplingParams | Mapping[str, Any] | None  # how text is generated, or what differs from the model's defaults
 
 
