@@ -10,6 +10,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from hftool.engines import fused_generation
 from hftool.engines.fused_generation import begin_fused
 from hftool.engines.fused_gpt2 import FusedGPT2, GPT2State
+from hftool.engines.fused_linear import Fp32Linear, PackedLinear
 from hftool.engines.kv_cache import TorchGenerationState
 from hftool.engines.torch import TorchEngine
 from hftool.errors import ConfigError, DataError
@@ -123,6 +124,17 @@ def test_weights_that_change_are_taken(model):
         assert not torch.equal(started(model, precision=precision).prefill(), before)
         model.transformer.h[1].mlp.c_fc.weight = torch.nn.Parameter(model.transformer.h[1].mlp.c_fc.weight * 1.5)
         assert_logits(started(model).prefill(), model, [(0, []), (1, []), (2, [])])
+
+
+@pytest.mark.parametrize(("share", "layer"), [(4, PackedLinear), (10**12, Fp32Linear)])
+def test_fp32_weights_are_copied_only_where_memory_allows(monkeypatch, share, layer):
+    monkeypatch.setattr(fused_generation, "MEMORY_SHARE", share)
+    model = gpt2(6)
+    state = started(model)
+    assert type(model._hftool_fused["fp32"].layers[0].qkv) is layer
+    assert_logits(state.prefill(), model, [(0, []), (1, []), (2, [])])
+    started(model, precision="int8")
+    assert type(model._hftool_fused["own"].layers[0].qkv) is Fp32Linear  # int8 holds no copy in fp32
 
 
 def test_weights_are_reordered_once_for_all_threads(model, monkeypatch):
