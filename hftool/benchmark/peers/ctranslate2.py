@@ -1,0 +1,71 @@
+"""CTranslate2 with weights of 8 bits: the encoder of a BERT under transformers' own head."""
+
+import importlib
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers.modeling_outputs import BaseModelOutputWithPoolingAndCrossAttentions as EncoderOutput
+
+from hftool.benchmark.arm import Arm
+from hftool.benchmark.infer import InferWork
+from hftool.benchmark.peers.forward import Batch, ForwardEngine
+from hftool.errors import UsageError
+
+CLASSES = {"bert": "BertModel"}  # model type -> the class that it converts
+
+
+def infer(work: InferWork, variant: str) -> Arm:
+    """The encoder converted, and the head in torch. variant: int8."""
+    import transformers
+
+    ctranslate2, model = importlib.import_module("ctranslate2"), work.loaded.model
+    kind = model.config.model_type
+    if kind not in CLASSES:
+        raise UsageError(f"CTranslate2 converts the encoders of {', '.join(CLASSES)}, not of {kind}")
+    plain = getattr(transformers, CLASSES[kind])(model.config)  # with a pooler, which the converter needs
+    encoder = getattr(model, model.base_model_prefix, model)
+    plain.load_state_dict(encoder.state_dict(), strict=False)
+    plain.config.position_embedding_type = "absolute"  # transformers has no other since 5.0, and no longer says so
+    engine = ctranslate2.Encoder(str(convert(plain, work.loaded.tokenizer, variant)), **settings(variant))
+
+    def hidden_states(input_ids: torch.Tensor, attention_mask: torch.Tensor, **more: Any) -> EncoderOutput:
+        lengths = attention_mask.sum(1).tolist()
+        ids = [row[:length] for row, length in zip(input_ids.tolist(), lengths, strict=True)]
+        kinds = more.get("token_type_ids")
+        given = {} if kinds is None else {"token_type_ids": [r[:n] for r, n in zip(kinds.tolist(), lengths, strict=True)]}
+        found = torch.from_numpy(_array(engine.forward_batch(ids, **given).last_hidden_state))
+        pooled = encoder.pooler(found) if encoder.pooler is not None else None
+        return EncoderOutput(last_hidden_state=found, pooler_output=pooled)
+
+    encoder.forward = hidden_states
+
+    def outputs(batch: Batch, names: Sequence[str]) -> dict[str, Any]:
+        with torch.inference_mode():
+            found = model(**batch)
+        return {name: found[name] for name in names}
+
+    return work.arm_of_engine(ForwardEngine(outputs), variant)
+
+
+def settings(variant: str) -> dict[str, Any]:
+    """The options of an engine with this number format, on as many threads as torch has."""
+    return {"device": "cpu", "compute_type": variant, "intra_threads": torch.get_num_threads()}
+
+
+def convert(model: Any, tokenizer: Any, variant: str) -> Path:
+    """The folder of a converted model."""
+    converters = importlib.import_module("ctranslate2.converters")
+    folder = Path(tempfile.mkdtemp())
+    tokenizer.save_pretrained(folder)
+    model.save_pretrained(folder)
+    converters.TransformersConverter(str(folder)).convert(str(folder / variant), quantization=variant)
+    return folder / variant
+
+
+def _array(view: Any) -> Any:
+    import numpy as np
+
+    return np.array(view)
