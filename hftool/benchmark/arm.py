@@ -58,8 +58,8 @@ class Work(Protocol):
         """Of the reference: the rows, and the operations, bytes and tokens of the work, from which its floor follows."""
         ...
 
-    def compare(self, outputs: Any) -> dict[str, Any]:
-        """Compare the outputs of an arm with those of the reference; `same` is a share of 1, `fault` says why they are refused."""
+    def compare(self, arm: str, outputs: Any) -> dict[str, Any]:
+        """Compare the outputs of an arm with those of the reference; `fault` says why they are refused, if they are."""
         ...
 
     def close(self) -> None:

@@ -72,7 +72,7 @@ def _compared_arms(
     for arm in job.arms():
         try:
             process = stack.enter_context(ArmProcess(job, arm, folder, verbose=verbose))
-            compared = reference.ask("compare", process.ask("outputs")["outputs"])
+            compared = reference.ask("compare", [str(arm), process.ask("outputs")["outputs"]])
         except PeerFailed as error:
             if arm.engine == OURS:
                 raise DataError(f"the process of {arm} ended: {error}", "Repeat it with --verbose") from None
@@ -169,6 +169,6 @@ def _floors(facts: Document, rates: Document) -> Document:
     found = {}
     for name, width in (("fp32", 4), ("bf16", 2)):
         product = rates[name] / facts["gflop"] if rates.get(name) and facts.get("gflop") else None
-        memory = rates["memory"] * 1e9 / (facts["bytes_of_unit"] * width) if facts.get("bytes_of_unit") else None
+        memory = rates["memory"] * 1e9 / (facts["weights_of_unit"] * width) if facts.get("weights_of_unit") else None
         found[name] = min(filter(None, (product, memory)), default=None)
     return found

@@ -108,7 +108,7 @@ class InferWork:
         found: list[Any] = self.arm_of_engine(TorchEngine(self.loaded.model), "fp32").run().outputs
         return found
 
-    def compare(self, outputs: Any) -> dict[str, Any]:
+    def compare(self, arm: str, outputs: Any) -> dict[str, Any]:
         """The share of answers that are those of fp32."""
         same = _same(self.expected, outputs)
         fault = "" if same >= LEAST_SAME else f"only {same:.1%} of its answers are those of fp32"

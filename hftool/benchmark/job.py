@@ -39,7 +39,7 @@ PEERS = {
     "trainer": Peer({"accelerate": "accelerate"}, {"train": ("", "bf16, grouped by length")}),
     "pipeline": Peer({}, {"infer": ("", "in batches")}),
     "transformers": Peer({}, {"generate": ("fp32",)}),
-    "onnxruntime": Peer(ONNX, {"infer": ("fp32", "int8")}),
+    "onnxruntime": Peer(ONNX, {"infer": ("fp32", "int8"), "generate": ("fp32", "int8")}),
     "openvino": Peer({"openvino": "openvino"}, {"infer": ("",)}),
     "ctranslate2": Peer({"ctranslate2": "ctranslate2"}, {"infer": ("int8",), "generate": ("int8",)}),
     "zentorch": Peer({"zentorch": "zentorch"}, {"infer": ("bf16",)}),

@@ -39,7 +39,7 @@ def open_arm(work: Work, job: Job, engine: str, variant: str) -> Arm:
 
 def commands_of_reference(work: Work) -> dict[str, Callable[[Any], Answer]]:
     """The commands of the process that outputs are compared in."""
-    return {"facts": lambda _: work.facts(), "rates": lambda _: dict(machine_rates()), "compare": work.compare}
+    return {"facts": lambda _: work.facts(), "rates": lambda _: dict(machine_rates()), "compare": lambda value: work.compare(*value)}
 
 
 def commands_of_arm(arm: Arm) -> dict[str, Callable[[Any], Answer]]:

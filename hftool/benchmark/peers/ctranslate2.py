@@ -1,4 +1,4 @@
-"""CTranslate2 with weights of 8 bits: the encoder of a BERT under transformers' own head."""
+"""CTranslate2 with weights of 8 bits: the encoder of a BERT under transformers' own head, GPT-2 and T5."""
 
 import importlib
 import tempfile
@@ -10,11 +10,14 @@ import torch
 from transformers.modeling_outputs import BaseModelOutputWithPoolingAndCrossAttentions as EncoderOutput
 
 from hftool.benchmark.arm import Arm
+from hftool.benchmark.generate import GenerateWork
 from hftool.benchmark.infer import InferWork
 from hftool.benchmark.peers.forward import Batch, ForwardEngine
+from hftool.engines.kv_cache import end_ids
 from hftool.errors import UsageError
 
-CLASSES = {"bert": "BertModel"}  # model type -> the class that it converts
+CLASSES = {"bert": "BertModel"}  # model type -> the class of the encoder that it converts
+GENERATORS = ("gpt2", "t5", "mt5")
 
 
 def infer(work: InferWork, variant: str) -> Arm:
@@ -48,6 +51,31 @@ def infer(work: InferWork, variant: str) -> Arm:
         return {name: found[name] for name in names}
 
     return work.arm_of_engine(ForwardEngine(outputs), variant)
+
+
+def generate(work: GenerateWork, variant: str) -> Arm:
+    """The model converted. variant: int8."""
+    ctranslate2, model, tokenizer = importlib.import_module("ctranslate2"), work.loaded.model, work.loaded.tokenizer
+    kind = model.config.model_type
+    if kind not in GENERATORS:
+        raise UsageError(f"CTranslate2 converts the generators {', '.join(GENERATORS)}, not {kind}")
+    folder, most = str(convert(model, tokenizer, variant)), work.job.max_new_tokens
+    least = 0 if end_ids(model) else most  # a model without an end token never ends
+    if model.config.is_encoder_decoder:
+        translator = ctranslate2.Translator(folder, **settings(variant))
+        limits = {"max_decoding_length": most, "min_decoding_length": least, "beam_size": 1}
+        found = lambda words: [one.hypotheses[0] for one in translator.translate_batch(words, **limits)]  # noqa: E731
+    else:
+        generator = ctranslate2.Generator(folder, **settings(variant))
+        limits = {"max_length": most, "min_length": least, "include_prompt_in_result": False}
+        found = lambda words: [one.sequences[0] for one in generator.generate_batch(words, **limits)]  # noqa: E731
+
+    def texts(batch: Batch) -> list[list[int]]:
+        pairs = zip(batch["input_ids"], batch["attention_mask"].bool(), strict=True)
+        words = [tokenizer.convert_ids_to_tokens(row[mask].tolist()) for row, mask in pairs]
+        return [tokenizer.convert_tokens_to_ids(row) for row in found(words)]
+
+    return work.arm(texts, variant)
 
 
 def settings(variant: str) -> dict[str, Any]:
