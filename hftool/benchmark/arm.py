@@ -6,6 +6,8 @@ from typing import Any, Protocol
 
 import torch
 
+from hftool.benchmark.rates import peak_memory
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -45,6 +47,7 @@ class Arm:
     number_format: str  # of its products
     weight_bytes: int = 0  # what one forward pass reads of the weights
     counts: Counts = field(default_factory=Counts)
+    memory: Callable[[], int] = peak_memory  # the peak in bytes
 
 
 class Work(Protocol):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hftool.benchmark.job import OURS, ArmName, Job
+from hftool.benchmark.job import OURS, Job
 from hftool.benchmark.process import ArmProcess, PeerFailed, work_folder
 from hftool.errors import DataError, UsageError
 from hftool.progress import Progress, notice, silent
@@ -99,7 +99,7 @@ def agreement(compared: Mapping[str, Any]) -> str:
     if compared.get("gap"):
         parts.append(f"the first other token at a gap of {compared['gap']:.1%} of the largest logit")
     if "loss" in compared:
-        parts.append(f"loss {compared['loss']:.4f} on its rows after training, {compared['before']:.4f} before")
+        parts.append(f"loss {compared['loss']:.4f} after training, {compared['before']:.4f} before")
     return "; ".join(parts)
 
 
@@ -165,10 +165,16 @@ def _row(arm: Running, facts: Document, rates: Document) -> Document:
 
 
 def _floors(facts: Document, rates: Document) -> Document:
-    """The most units a second that products, and memory, allow in each number format."""
+    """The most units a second that products and memory allow in each number format.
+
+    Weights are read while products are computed; the optimizer reads and writes its bytes after them.
+    """
     found = {}
     for name, width in (("fp32", 4), ("bf16", 2)):
-        product = rates[name] / facts["gflop"] if rates.get(name) and facts.get("gflop") else None
-        memory = rates["memory"] * 1e9 / (facts["weights_of_unit"] * width) if facts.get("weights_of_unit") else None
-        found[name] = min(filter(None, (product, memory)), default=None)
+        if not rates.get(name):
+            found[name] = None
+            continue
+        memory = rates["memory"] * 1e9
+        products, reads = facts["gflop"] / rates[name], facts.get("weights_of_unit", 0) * width / memory
+        found[name] = 1 / (max(products, reads) + facts.get("bytes_of_unit", 0) / memory)
     return found

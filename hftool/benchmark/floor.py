@@ -1,9 +1,9 @@
 """The floor of the work: operations and bytes that no engine can avoid, from the shape of the model and the tokens.
 
 An encoder's forward pass on a text of T tokens is `T (2 P + 4 L T d)` operations, where `P` is the number of weights in the
-matrices of its L layers of width d, less what the last layer leaves out where the head reads the first token alone. Training is three
-forward passes, and 16 bytes of each parameter in every step of the optimizer. A decoder's step reads its weights once and needs
-`2 (P + V d)` operations for each row.
+matrices of its L layers of width d, less what the last layer leaves out where the head reads the first token alone. Training is
+three forward passes, and 16 bytes of each parameter in every step of the optimizer. A decoder's step reads its weights once and
+needs `2 (P + V d)` operations for each row.
 """
 
 from collections.abc import Sequence

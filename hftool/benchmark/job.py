@@ -112,6 +112,14 @@ class ArmName:
         return self.engine if hidden or not self.variant else f"{self.engine} {self.variant}"
 
 
+def peers_of(kind: str, words: str | None) -> tuple[str, ...]:
+    """The peers of an option: comma separated, "none", or transformers' own. Raises UsageError: no such kind of work."""
+    _one_of("kind of work", kind, KINDS)
+    if words is None:
+        return (KINDS[kind].peer,)
+    return () if words == "none" else tuple(dict.fromkeys(word.strip() for word in words.split(",")))
+
+
 def _one_of(what: str, word: str, known: Sequence[str] | Mapping[str, object]) -> None:
     if word not in known:
         raise UsageError(f"unknown {what} '{word}'", did_you_mean(word, known, otherwise="One of: " + ", ".join(known)))

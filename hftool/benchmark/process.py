@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -29,7 +29,7 @@ class ArmProcess:
     def __init__(self, job: Job, arm: ArmName | None, folder: Path, *, verbose: bool) -> None:
         self.log = tempfile.TemporaryFile(dir=folder)
         environment = {**os.environ, "TMPDIR": str(folder), "TOKENIZERS_PARALLELISM": "true", "PYTHONPATH": _python_path()}
-        self.process = subprocess.Popen(
+        self.process = subprocess.Popen(  # noqa: S603  this interpreter and this package
             COMMAND,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -75,10 +75,8 @@ class ArmProcess:
     def close(self) -> None:
         """End the process."""
         if self.process.stdin is not None:
-            try:
+            with suppress(BrokenPipeError):
                 self.process.stdin.close()
-            except BrokenPipeError:
-                pass
         try:
             self.process.wait(PATIENCE)
         except (subprocess.TimeoutExpired, KeyboardInterrupt):

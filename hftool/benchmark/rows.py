@@ -58,6 +58,8 @@ def _bundled(loaded: Loaded) -> Iterator[Row]:
     tables = [data.tables[split].rows for split in ("validation", "test", "train")]
     head: Any = get_head(loaded.tokenizer, loaded.head_config, loaded.model.config)
     rows = list(itertools.chain.from_iterable(tables))
+    if spec.continues:  # lines of running text: prompts have one length
+        rows = [row for row in rows if len(str(row[columns["text"]]).split()) >= PROMPT_WORDS]
     for row, following in zip(rows, [*rows[1:], *rows[:1]], strict=True):
         yield _inputs(spec, row, following, columns, head)
 

@@ -1,7 +1,7 @@
 """The process of one arm: reads commands as lines of JSON on stdin, and answers each with one line on stdout.
 
-Started as `python -m hftool.benchmark.worker` by `process.py`. The first line is the job and the arm; an arm without an engine is the
-reference, with which outputs are compared. What libraries print goes to stderr.
+Started as `python -m hftool.benchmark.worker` by `process.py`. The first line is the job and the arm; an arm without an engine
+is the reference, with which outputs are compared. What libraries print goes to stderr.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ from typing import Any
 
 from hftool.benchmark.arm import Arm, Outcome, Work
 from hftool.benchmark.job import OURS, Job
-from hftool.benchmark.rates import machine_rates, peak_memory, reset_peak
+from hftool.benchmark.rates import machine_rates, reset_peak
 from hftool.errors import HftoolError
 
 Answer = dict[str, Any]
@@ -39,7 +39,11 @@ def open_arm(work: Work, job: Job, engine: str, variant: str) -> Arm:
 
 def commands_of_reference(work: Work) -> dict[str, Callable[[Any], Answer]]:
     """The commands of the process that outputs are compared in."""
-    return {"facts": lambda _: work.facts(), "rates": lambda _: dict(machine_rates()), "compare": lambda value: work.compare(*value)}
+    return {
+        "facts": lambda _: work.facts(),
+        "rates": lambda _: dict(machine_rates()),
+        "compare": lambda value: work.compare(*value),
+    }
 
 
 def commands_of_arm(arm: Arm) -> dict[str, Callable[[Any], Answer]]:
@@ -52,7 +56,7 @@ def commands_of_arm(arm: Arm) -> dict[str, Callable[[Any], Answer]]:
             "weight_bytes": arm.weight_bytes,
             "padding": counts.padding,
             "forwards": counts.forwards,
-            "peak_memory": peak_memory(),
+            "peak_memory": arm.memory(),
         }
 
     def compared(_: Any) -> Answer:

@@ -1,8 +1,9 @@
 """CTranslate2 with weights of 8 bits: the encoder of a BERT under transformers' own head, GPT-2 and T5."""
 
+import functools
 import importlib
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,18 +65,35 @@ def generate(work: GenerateWork, variant: str) -> Arm:
     if model.config.is_encoder_decoder:
         translator = ctranslate2.Translator(folder, **settings(variant))
         limits = {"max_decoding_length": most, "min_decoding_length": least, "beam_size": 1}
-        found = lambda words: [one.hypotheses[0] for one in translator.translate_batch(words, **limits)]  # noqa: E731
-    else:
-        generator = ctranslate2.Generator(folder, **settings(variant))
-        limits = {"max_length": most, "min_length": least, "include_prompt_in_result": False}
-        found = lambda words: [one.sequences[0] for one in generator.generate_batch(words, **limits)]  # noqa: E731
+        return work.arm(_texts(tokenizer, functools.partial(_translated, translator, limits)), variant)
+    generator = ctranslate2.Generator(folder, **settings(variant))
+    limits = {"max_length": most, "min_length": least, "include_prompt_in_result": False}
+    return work.arm(_texts(tokenizer, functools.partial(_continued, generator, limits)), variant)
+
+
+def _texts(tokenizer: Any, answer: Callable[[list[list[str]]], list[list[str]]]) -> Callable[[Batch], list[list[int]]]:
+    """Token ids in and out of a function on tokens."""
 
     def texts(batch: Batch) -> list[list[int]]:
         pairs = zip(batch["input_ids"], batch["attention_mask"].bool(), strict=True)
-        words = [tokenizer.convert_ids_to_tokens(row[mask].tolist()) for row, mask in pairs]
-        return [tokenizer.convert_tokens_to_ids(row) for row in found(words)]
+        prompts = [tokenizer.convert_ids_to_tokens(row[mask].tolist()) for row, mask in pairs]
+        return [tokenizer.convert_tokens_to_ids(row) for row in answer(prompts)]
 
-    return work.arm(texts, variant)
+    return texts
+
+
+def _translated(translator: Any, limits: dict[str, Any], texts: list[list[str]]) -> list[list[str]]:
+    return [found.hypotheses[0] for found in translator.translate_batch(texts, **limits)]
+
+
+def _continued(generator: Any, limits: dict[str, Any], prompts: list[list[str]]) -> list[list[str]]:
+    """Continue prompts, those of one length together: 4.8.5 returns the end of a longer prompt as generated tokens."""
+    answers: list[list[str]] = [[] for _ in prompts]
+    for length in sorted({len(prompt) for prompt in prompts}):
+        rows = [i for i, prompt in enumerate(prompts) if len(prompt) == length]
+        for i, found in zip(rows, generator.generate_batch([prompts[i] for i in rows], **limits), strict=True):
+            answers[i] = found.sequences[0]
+    return answers
 
 
 def settings(variant: str) -> dict[str, Any]:
