@@ -53,7 +53,7 @@ def run_benchmark(job: Job, *, verbose: bool = False, progress: Progress = silen
             notice(progress, f"{facts['rows']} rows of {facts['from']}; measuring products and memory")
             rates = reference.ask("rates")
             arms = _compared_arms(job, reference, stack, folder, left_out, verbose=verbose, progress=progress)
-        rounds = _run_rounds(job, arms, progress)
+        rounds = run_rounds(job, arms, progress)
         return _document(job, facts, rates, arms, left_out, rounds)
 
 
@@ -103,7 +103,7 @@ def agreement(compared: Mapping[str, Any]) -> str:
     return "; ".join(parts)
 
 
-def _run_rounds(job: Job, arms: list[Running], progress: Progress) -> int:
+def run_rounds(job: Job, arms: list[Running], progress: Progress) -> int:
     """Run the arms in turn -> the number of rounds. The first always takes place."""
     end = time.monotonic() + job.seconds
     done = 0
@@ -136,7 +136,7 @@ def _document(
         "rounds": rounds,
         "work": facts,
         "machine_rates": rates,
-        "floor": _floors(facts, rates),
+        "floor": floors(facts, rates),
         "arms": rows,
         "times": times,
         "left_out": dict(left_out),
@@ -164,7 +164,7 @@ def _row(arm: Running, facts: Document, rates: Document) -> Document:
     }
 
 
-def _floors(facts: Document, rates: Document) -> Document:
+def floors(facts: Document, rates: Document) -> Document:
     """The most units a second that products and memory allow in each number format.
 
     Weights are read while products are computed; the optimizer reads and writes its bytes after them.

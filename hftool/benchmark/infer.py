@@ -22,7 +22,7 @@ from hftool.inference.predictor import Predictor
 from hftool.models import Loaded
 from hftool.registry.heads import head_spec
 from hftool.workflow._infer import natural_options
-from hftool.workflow._load import load, make_predictor, trained
+from hftool.workflow._load import INT8, load, make_predictor, trained
 
 LEAST_SAME = 0.9  # of the answers; an arm with fewer answers something else
 SAME_VECTOR = 0.99  # cosine
@@ -64,7 +64,9 @@ class InferWork:
         return make_predictor(self.loaded, options=natural_options(self.loaded)).head
 
     def ours(self, variant: str) -> Arm:
-        """hftool, as every verb and the server run it."""
+        """hftool, as every verb and the server run it. Raises UsageError for a precision of generation."""
+        if variant == INT8:
+            raise UsageError(f"a model that is to {self.loaded.head_config.head} is not computed in int8", "Leave it out")
         loaded = dataclasses.replace(self.loaded, precision=variant)
         predictor = make_predictor(loaded, options=natural_options(loaded), packed=True)
         return self._arm(predictor, predictor.engine.number_format)

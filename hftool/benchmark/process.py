@@ -53,24 +53,26 @@ class ArmProcess:
             self.process.stdin.write(json.dumps(document) + "\n")
             self.process.stdin.flush()
         except BrokenPipeError:
-            raise PeerFailed(self._last_line()) from None
+            raise self._failed() from None
 
     def _receive(self) -> dict[str, Any]:
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
-            self.close()
-            raise PeerFailed(self._last_line())
+            raise self._failed()
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
             self.close()
             raise _error_of(answer["error"])
         return answer
 
-    def _last_line(self) -> str:
+    def _failed(self) -> PeerFailed:
+        """The error of a process that has ended: the last line of its log."""
+        self.process.wait()
         self.log.seek(0)
         lines = self.log.read().decode("utf-8", errors="replace").strip().splitlines()
-        return lines[-1][:200] if lines else f"ended with {self.process.returncode}"
+        self.close()
+        return PeerFailed(lines[-1][:200] if lines else f"ended with {self.process.returncode}")
 
     def close(self) -> None:
         """End the process."""
@@ -82,6 +84,9 @@ class ArmProcess:
         except (subprocess.TimeoutExpired, KeyboardInterrupt):
             self.process.kill()
             self.process.wait()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+        self.log.close()
 
     def __enter__(self) -> "ArmProcess":
         return self

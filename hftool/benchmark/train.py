@@ -13,13 +13,14 @@ from hftool.benchmark.floor import OPTIMIZER_BYTES, Shape
 from hftool.benchmark.job import Job
 from hftool.benchmark.rows import SENTENCES
 from hftool.engines.torch import TorchEngine
+from hftool.errors import UsageError
 from hftool.heads import get_head
 from hftool.inference.predictor import Predictor
 from hftool.models import Loaded
 from hftool.progress import Event
 from hftool.registry.heads import head_spec
 from hftool.workflow._finetune import finetune
-from hftool.workflow._load import load
+from hftool.workflow._load import INT8, load
 from hftool.workflow._prepare import prepare_training
 from hftool.workflow.plan import FinetuneJob
 
@@ -68,7 +69,9 @@ class TrainWork:
         return {"task": task or None, "config": config, "offline": job.offline, "fallback": job.fallback}
 
     def ours(self, variant: str) -> Arm:
-        """`hftool finetune` with its defaults. variant: its precision."""
+        """`hftool finetune` with its defaults. variant: its precision. Raises UsageError for a precision of generation."""
+        if variant == INT8:
+            raise UsageError("models are not trained in int8", "Leave it out")
 
         def run() -> Outcome:
             clock = Clock()

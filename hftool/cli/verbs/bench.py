@@ -8,7 +8,7 @@ import typer
 from hftool.cli.offline import go_offline
 from hftool.cli.options import Shared, argument, number, option, shared_options
 from hftool.cli.progress import print_json
-from hftool.storage.run_folder import write_json
+from hftool.storage.run_folder import check_output, write_json
 
 NAME = "bench"
 Kind = Annotated[str, argument("WORK", "train, infer, generate or serve.")]
@@ -18,8 +18,9 @@ Against = Annotated[
     option(
         "--against",
         "WORDS",
-        "Engines to measure beside hftool, comma separated. train: trainer. infer: pipeline, onnxruntime, openvino, ctranslate2, "
-        "zentorch. generate: transformers, onnxruntime, ctranslate2. serve: fastapi. By default transformers' own; none for none.",
+        "Engines to measure beside hftool, comma separated. train: trainer. infer: pipeline, onnxruntime, openvino, "
+        "ctranslate2, zentorch. generate: transformers, onnxruntime, ctranslate2. serve: fastapi. By default the first; "
+        "none for hftool alone.",
     ),
 ]
 Precisions = Annotated[
@@ -69,11 +70,13 @@ def command(
     from hftool.benchmark.benchmark import run_benchmark
     from hftool.benchmark.job import Job, peers_of
 
+    if out is not None:
+        check_output(Path(out))
     job = Job(
         kind=kind,
         model=model,
         against=peers_of(kind, against),
-        precisions=tuple(precision.split(",")),
+        precisions=tuple(dict.fromkeys(word.strip() for word in precision.split(","))),
         file=file,
         limit=limit or 0,
         batch_size=batch_size or 0,
