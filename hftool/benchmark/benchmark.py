@@ -152,6 +152,7 @@ def _row(arm: Running, facts: Document, rates: Document) -> Document:
     traffic = known["weight_bytes"] * known["forwards"] / spent / 1e9 or None
     return {
         "rate": rate,
+        "rates": arm.rates,
         "spread": [min(arm.rates), max(arm.rates)],
         **arm.compared,
         "number_format": known["format"],
@@ -169,7 +170,7 @@ def floors(facts: Document, rates: Document) -> Document:
 
     Weights are read while products are computed; the optimizer reads and writes its bytes after them.
     """
-    found = {}
+    found: Document = {}
     for name, width in (("fp32", 4), ("bf16", 2)):
         if not rates.get(name):
             found[name] = None

@@ -80,9 +80,9 @@ class GenerateWork:
         model = self.loaded.model
         ends = list(end_ids(model)) or None
         given: dict[str, Any] = {"decoder_start_token_id": start_id(model)} if model.config.is_encoder_decoder else {}
-        settings = GenerationConfig(
-            max_new_tokens=self.job.max_new_tokens, eos_token_id=ends, pad_token_id=self.loaded.tokenizer.pad_token_id, **given
-        )
+        given |= {"eos_token_id": ends, "pad_token_id": self.loaded.tokenizer.pad_token_id}
+        make: Any = GenerationConfig  # it carries no types
+        settings = make(max_new_tokens=self.job.max_new_tokens, **given)
         with torch.inference_mode():
             rows = model.generate(**batch, generation_config=settings)
         first = 1 if model.config.is_encoder_decoder else batch["input_ids"].shape[1]
@@ -119,7 +119,7 @@ class GenerateWork:
     def _gaps(self, outputs: Texts) -> Iterator[float]:
         """For each text the gap of the fp32 logits at its first other token, as a share of the largest logit."""
         prompts = [row[mask.bool()] for batch in self.batches for row, mask in zip(*batch.values(), strict=True)]
-        end = (list(end_ids(self.loaded.model)) or [None])[0]
+        end = next(iter(end_ids(self.loaded.model)), -1)  # -1: never compared, as all texts have the same length
         for prompt, one, other in zip(prompts, self.expected, outputs, strict=True):
             pairs = list(zip([*one, end], [*other, end], strict=False))
             first = next((i for i, (a, b) in enumerate(pairs) if a != b), None)

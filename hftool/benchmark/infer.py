@@ -72,9 +72,40 @@ class InferWork:
         return self._arm(predictor, predictor.engine.number_format)
 
     def arm_of_engine(self, engine: Any, number_format: str) -> Arm:
-        """The arm of another engine: padded batches of similar length, on average of as many rows as the job says."""
+        """The arm of another engine: padded batches of similar length, on average of as many rows as the job says.
+
+        Labels of single texts are computed in a shorter loop than hftool's own, as a program for this one case would.
+        """
+        if self._single_labels:
+            counts, weights = Counts(), Shape.of(self.loaded.model).weights
+            run = functools.partial(self.outcome, functools.partial(self._labels, engine, counts))
+            return Arm(run, number_format, weights * bytes_of(number_format), counts)
         tokens = sum(feature.length for feature in self.head.encode(list(self.rows)))
         return self._arm(Predictor(engine, self.head, self.job.batch * tokens // len(self.rows)), number_format)
+
+    @property
+    def _single_labels(self) -> bool:
+        config, is_encoder = self.loaded.head_config, self.loaded.family.architecture == "encoder"
+        return (
+            is_encoder and config.head == "classify" and config.problem_type != "regression" and set(self.rows[0]) == {"text"}
+        )
+
+    def _labels(self, engine: Any, counts: Counts) -> list[Answer]:
+        """The labels of texts: tokenize, sort by length, pad, compute, take the largest logit."""
+        tokenizer, names = self.loaded.tokenizer, self.loaded.head_config.labels
+        texts = [row["text"] for row in self.rows]
+        limit = self.loaded.head_config.max_length or None
+        ids = tokenizer(texts, truncation=True, max_length=limit, return_attention_mask=False)["input_ids"]
+        order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
+        answers: list[Answer] = [{} for _ in ids]
+        for start in range(0, len(order), self.job.batch):
+            rows = order[start : start + self.job.batch]
+            batch = dict(tokenizer.pad({"input_ids": [ids[i] for i in rows]}, return_tensors="pt"))
+            batch.pop("token_type_ids", None)
+            counts.add(batch["attention_mask"])
+            for i, best in zip(rows, engine.forward(batch)["logits"].argmax(-1).tolist(), strict=True):
+                answers[i] = {"label": names[best]}
+        return answers
 
     def _arm(self, predictor: Predictor, number_format: str) -> Arm:
         counts = Counts()
@@ -149,7 +180,7 @@ def _same(expected: Sequence[Any], found: Sequence[Any]) -> float:
     if isinstance(expected[0], float):
         spread = max(expected) - min(expected)
         close = [abs(one - other) <= SAME_NUMBER * spread for one, other in zip(expected, found, strict=True)]
-        return statistics.mean(close)
+        return sum(close) / len(close)
     if isinstance(expected[0], list) and isinstance(expected[0][0], float):
         cosine = torch.cosine_similarity(torch.tensor(expected), torch.tensor(found))
         return float((cosine >= SAME_VECTOR).float().mean())

@@ -22,7 +22,8 @@ def infer(work: InferWork, variant: str) -> Arm:
     regression = loaded.head_config.problem_type == "regression"
     if head not in HEADS or regression or "text" not in work.rows[0] or len(work.rows[0]) > 1:
         raise UsageError(f"no pipeline gives the answers of a model that is to {head}" + " pairs or numbers" * (head in HEADS))
-    ask = pipeline(head_spec(head).pipeline_tag, model=loaded.model, tokenizer=loaded.tokenizer, device="cpu")
+    make: Any = pipeline  # its overloads are by task
+    ask = make(head_spec(head).pipeline_tag, model=loaded.model, tokenizer=loaded.tokenizer, device="cpu")
     loaded.model.register_forward_pre_hook(_counter(counts), with_kwargs=True)
     texts = [row["text"] for row in work.rows]
     options: dict[str, Any] = {"batch_size": work.job.batch} if variant else {}

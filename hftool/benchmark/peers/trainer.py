@@ -47,7 +47,7 @@ def _trainer(prepared: FinetuneJob, batch: int, folder: str, clock: Clock, count
         counts.add(found["attention_mask"])
         return found
 
-    class Ticker(TrainerCallback):  # type: ignore[misc]
+    class Ticker(TrainerCallback):
         """Follows the steps."""
 
         def on_train_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:

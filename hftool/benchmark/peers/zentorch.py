@@ -18,7 +18,7 @@ def infer(work: InferWork, variant: str) -> Arm:
     """The compiled model. variant: bf16."""
     importlib.import_module("zentorch")  # registers the backend
     model = work.loaded.model.to(torch.bfloat16)
-    compiled = torch.compile(model, backend="zentorch", dynamic=True)
+    compiled: Any = torch.compile(model, backend="zentorch", dynamic=True)
 
     def outputs(batch: Batch, names: Sequence[str]) -> dict[str, Any]:
         with torch.no_grad():
