@@ -4,9 +4,9 @@
 
 This is `hftool bench train minilm` with three arms that alternate, each in a separate process: `hftool` with its defaults,
 `trainer` (its defaults, dynamic padding), and `trainer-best` (bf16 and length grouping). The clock runs over one complete
-epoch, from the start of its first step to the end of its last: both sort by length within windows of 50 steps, Trainer takes the
-longest of a window first and hftool shuffles, so that part of an epoch would compare different batches. Loading, and hftool's
-evaluation and saving at the end, are not included. Needs the extra [offline].
+epoch, from the start of its first step to the end of its last: both sort by length within windows of 50 steps, Trainer takes
+the longest of a window first and hftool shuffles, so that part of an epoch would compare different batches. Loading, and
+hftool's evaluation and saving at the end, are not included. Needs the extra [offline].
 """
 
 import argparse

@@ -72,21 +72,15 @@ def command(
 
     if out is not None:
         check_output(Path(out))
-    job = Job(
-        kind=kind,
-        model=model,
-        against=peers_of(kind, against),
-        precisions=tuple(dict.fromkeys(word.strip() for word in precision.split(","))),
-        file=file,
-        limit=limit or 0,
-        batch_size=batch_size or 0,
-        max_new_tokens=max_new_tokens,
-        clients=clients,
-        rounds=rounds,
-        seconds=seconds,
-        offline=shared.offline,
-        fallback=shared.fallback,
-    )
+    precisions = tuple(dict.fromkeys(word.strip() for word in precision.split(",")))
+    sizes: dict[str, Any] = {
+        "limit": limit or 0,
+        "batch_size": batch_size or 0,
+        "max_new_tokens": max_new_tokens,
+        "clients": clients,
+    }
+    more: dict[str, Any] = {"rounds": rounds, "seconds": seconds, "offline": shared.offline, "fallback": shared.fallback}
+    job = Job(kind, model, peers_of(kind, against), precisions, file, **sizes, **more)
     with shared.screen() as progress:
         document = run_benchmark(job, verbose=shared.verbose, progress=progress)
     if out is not None:
