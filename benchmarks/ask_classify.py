@@ -3,7 +3,7 @@
     python benchmarks/ask_classify.py RUN TEXTS.tsv [--rounds 5] [--against pipeline openvino] [--out results/ask_classify.json]
 
 RUN is a fine-tuned BERT or RoBERTa classifier; TEXTS.tsv has a column of texts. This is `hftool bench infer` with these arms,
-each in a process of its own; the arms take turns, and the time of each includes its tokenization:
+each in a separate process; the arms take turns, and the time of each includes its tokenization:
 
 hftool       what every verb and the server run by default
 fp32         the same with --precision fp32

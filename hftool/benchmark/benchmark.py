@@ -104,7 +104,7 @@ def agreement(compared: Mapping[str, Any]) -> str:
 
 
 def run_rounds(job: Job, arms: list[Running], progress: Progress) -> int:
-    """Run the arms in turn -> the number of rounds. The first always takes place."""
+    """Run the arms in turn -> the number of rounds. The first always runs."""
     end = time.monotonic() + job.seconds
     done = 0
     while done < job.rounds and (not done or time.monotonic() < end):

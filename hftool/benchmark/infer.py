@@ -182,6 +182,7 @@ def _same(expected: Sequence[Any], found: Sequence[Any]) -> float:
         close = [abs(one - other) <= SAME_NUMBER * spread for one, other in zip(expected, found, strict=True)]
         return sum(close) / len(close)
     if isinstance(expected[0], list) and isinstance(expected[0][0], float):
-        cosine = torch.cosine_similarity(torch.tensor(expected), torch.tensor(found))
-        return float((cosine >= SAME_VECTOR).float().mean())
+        cosine: torch.Tensor = torch.cosine_similarity(torch.tensor(expected), torch.tensor(found))
+        same: float = (cosine >= SAME_VECTOR).float().mean().item()
+        return same
     return shares(expected, found)

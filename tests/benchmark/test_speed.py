@@ -10,7 +10,7 @@ import pytest
 from hftool.machine import this_machine
 
 ROOT = Path(__file__).parents[2]
-STORED = json.loads((ROOT / "benchmarks" / "results" / "speed_ratios.json").read_text(encoding="utf-8"))
+RESULTS = ROOT / "benchmarks" / "results" / "speed_ratios.json"
 LEAST = 0.85  # of a stored ratio
 
 
@@ -24,13 +24,14 @@ def fallen(times, stored):
 def test_no_ratio_falls_by_more_than_15_percent(tmp_path):
     """A machine that is busy measures again: only what is slow twice is slow."""
     machine = this_machine()
-    if (machine.processor, machine.threads) != (STORED["machine"]["processor"], STORED["machine"]["threads"]):
-        pytest.skip("the stored ratios are of another machine: python benchmarks/speed_ratios.py --out measures them here")
+    stored = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else {"machine": {}}
+    if [stored["machine"].get(name) for name in ("processor", "threads")] != [machine.processor, machine.threads]:
+        pytest.skip("no ratios of this machine are stored: `make bench` measures them")
     for number in range(2):
         out = tmp_path / f"{number}.json"
         script = ROOT / "benchmarks" / "speed_ratios.py"
         subprocess.run([sys.executable, script, "--rounds", "3", "--out", out], check=True, cwd=ROOT / "benchmarks")
-        found = fallen(json.loads(out.read_text(encoding="utf-8"))["times"], STORED["times"])
+        found = fallen(json.loads(out.read_text(encoding="utf-8"))["times"], stored["times"])
         if not found:
             break
     assert found == {}
@@ -38,4 +39,3 @@ def test_no_ratio_falls_by_more_than_15_percent(tmp_path):
 
 def test_a_ratio_that_falls_is_found():
     assert fallen({"infer": 4.2, "train": 3.5}, {"infer": 5.0, "train": 4.0}) == {"infer": (4.2, 5.0)}
-    assert set(STORED["times"]) == {"infer", "generate", "train"}
