@@ -5,6 +5,9 @@ BIN = $(VENV)/bin
 RUN = runs/quickstart
 # pinned first and alone: a range would fetch the newest build with gigabytes of CUDA
 TORCH = torch==2.13.0
+# engines that `make bench` measures beside hftool
+PEERS = ctranslate2==4.8.5 openvino==2026.4.1
+SST2_RUN = build/bench/sst2
 # empty: the newest releases that pyproject.toml allows
 CONSTRAINTS = --constraint constraints.txt
 NEWEST = build/newest
@@ -13,7 +16,7 @@ MEMORY = $(shell df --output=avail /dev/shm 2>/dev/null | awk 'NR == 2 && $$1 > 
 # --no-compile: modules are compiled when they are first imported; to compile all takes as long as to install them
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: quickstart test lint types unit soak newest docs minis clean
+.PHONY: quickstart test lint types unit soak newest docs minis bench clean
 
 quickstart: $(RUN)/metrics.json
 	$(BIN)/hftool classify $(RUN) "A warm, funny film." "Two hours I will never get back." \
@@ -37,6 +40,10 @@ $(VENV)/quickstart.done: pyproject.toml constraints.txt | $(VENV)/torch.done
 
 $(VENV)/dev.done: pyproject.toml constraints.txt | $(VENV)/torch.done
 	$(BIN)/pip install --quiet --no-compile $(CONSTRAINTS) --editable ".[dev]"
+	touch $@
+
+$(VENV)/bench.done: pyproject.toml constraints.txt | $(VENV)/dev.done
+	$(BIN)/pip install --quiet --no-compile $(CONSTRAINTS) --editable ".[bench]" $(PEERS)
 	touch $@
 
 $(VENV)/docs.done: pyproject.toml constraints.txt | $(VENV)/torch.done
@@ -78,6 +85,23 @@ docs: | $(VENV)/docs.done
 minis: | $(VENV)/dev.done
 	@test -n "$(TEXT)" || { echo "Which text? make minis TEXT=DIR with train.txt and valid.txt" >&2; exit 2; }
 	$(BIN)/python benchmarks/minis.py --text "$(TEXT)" --work build/minis
+
+# figures of speed, into benchmarks/results and docs/benchmarks.md; those of asking, training and serving are of SST-2:
+# make bench SST2=DIR with train.tsv and dev.tsv
+bench: | $(VENV)/bench.done
+	cd benchmarks && ../$(BIN)/python speed_ratios.py --out results/speed_ratios.json
+	$(BIN)/python benchmarks/generate_speed.py --against transformers,ctranslate2
+ifdef SST2
+	test -f $(SST2_RUN)/metrics.json || $(BIN)/hftool finetune minilm sst2 --train "$(SST2)/train.tsv" \
+		--validation "$(SST2)/dev.tsv" --epochs 1 --offline --out $(SST2_RUN)
+	$(BIN)/python benchmarks/ask_classify.py $(SST2_RUN) "$(SST2)/dev.tsv" --against pipeline openvino \
+		--out benchmarks/results/ask_classify.json
+	$(BIN)/python benchmarks/train_classify.py "$(SST2)/train.tsv" --out benchmarks/results/train_classify.json
+	$(BIN)/python benchmarks/serve_load.py $(SST2_RUN) --out benchmarks/results/serve_load.json
+else
+	@echo "skipped without SST2=DIR: ask_classify.py, train_classify.py, serve_load.py"
+endif
+	$(BIN)/python benchmarks/figures.py
 
 clean:
 	rm -rf $(VENV) runs build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -219,6 +219,12 @@ def test_the_machine_is_looked_at(pages, capfd):
     assert "versions" in capfd.readouterr().out
 
 
+def test_the_speed_is_measured(pages, capfd):
+    pages.run(DOCS / "how-to/benchmark.md")
+    out = capfd.readouterr().out
+    assert "tokens/s" in out and "R and B allow" in out
+
+
 def test_the_python_interface(pages, capfd):
     pages.run(DOCS / "reference/python.md")
     assert "opened the door" in capfd.readouterr().out

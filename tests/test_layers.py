@@ -7,6 +7,7 @@ ROOT = Path(__file__).parent.parent
 # a layer imports lower layers only, not other packages of its row; see ARCHITECTURE.md
 ROWS = (
     ("cli", "recipes"),
+    ("benchmark",),
     ("workflow",),
     ("server", "onnx_export", "packaging"),
     ("training",),

@@ -76,7 +76,7 @@ def root(
 
 NAMES = (  # in the order of the help page
     "finetune resume evaluate predict infer classify tag answer summarize translate generate fill embed similar"
-    " tokenize info models tasks copy export serve deploy save verify push prefetch doctor"
+    " tokenize info models tasks copy export serve deploy save verify push prefetch bench doctor"
 )
 VERBS = NAMES.split()
 for _name in VERBS:

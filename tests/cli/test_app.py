@@ -12,7 +12,7 @@ from hftool.cli.app import app_verbs, entry, main
 from support.matrices import each_value
 
 ASKING = ["infer", "classify", "tag", "answer", "summarize", "translate", "generate", "fill", "embed", "similar"]
-DEPLOYING = ["export", "serve", "deploy", "save", "verify", "push", "prefetch"]
+DEPLOYING = ["export", "serve", "deploy", "save", "verify", "push", "prefetch", "bench"]
 VERBS = [
     "finetune",
     "resume",

@@ -37,6 +37,7 @@ VERBS = [
     "prefetch",
     "doctor",
     "resume",
+    "bench",
 ]
 # typer and what it imports; pydantic, which typer loads for values alone, must not be there for a help page
 TYPER = {"typer", "shellingham", "annotated_doc", "click", "typing_extensions", "colorama"}

@@ -1,0 +1,125 @@
+"""What is measured: the kind of work, the model, the arms, and the sizes."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+
+from hftool.errors import UsageError, did_you_mean
+
+OURS = "hftool"
+PRECISIONS = ("auto", "fp32", "bf16", "int8")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of work."""
+
+    unit: str  # what is counted
+    limit: int  # rows by default; 0 is one batch
+    batch_size: int
+    peer: str  # that of transformers itself, the default
+
+
+@dataclass(frozen=True)
+class Peer:
+    """Another engine: the packages that it needs, and its variants by kind of work."""
+
+    packages: Mapping[str, str]  # module -> package to install
+    variants: Mapping[str, Sequence[str]]
+
+
+KINDS = {
+    "infer": Kind("texts", 256, 32, "pipeline"),
+    "generate": Kind("tokens", 0, 1, "transformers"),
+    "train": Kind("samples", 320, 32, "trainer"),
+    "serve": Kind("answers", 256, 1, "fastapi"),
+}
+ONNX = {"onnx": "onnx", "onnxscript": "onnxscript", "onnxruntime": "onnxruntime"}
+PEERS = {
+    "trainer": Peer({"accelerate": "accelerate"}, {"train": ("", "bf16, grouped by length")}),
+    "pipeline": Peer({}, {"infer": ("", "in batches")}),
+    "transformers": Peer({}, {"generate": ("fp32",)}),
+    "onnxruntime": Peer(ONNX, {"infer": ("fp32", "int8"), "generate": ("fp32", "int8")}),
+    "openvino": Peer({"openvino": "openvino"}, {"infer": ("",)}),
+    "ctranslate2": Peer({"ctranslate2": "ctranslate2"}, {"infer": ("int8",), "generate": ("int8",)}),
+    "zentorch": Peer({"zentorch": "zentorch"}, {"infer": ("bf16",)}),
+    "fastapi": Peer({"fastapi": "fastapi", "uvicorn": "uvicorn"}, {"serve": ("def", "async def")}),
+}
+
+
+@dataclass(frozen=True)
+class Job:
+    """A benchmark. Sizes of 0 are those of the kind."""
+
+    kind: str
+    model: str
+    against: Sequence[str] = ()
+    precisions: Sequence[str] = ("auto",)
+    file: str | None = None
+    limit: int = 0  # rows
+    batch_size: int = 0  # rows of a batch: of a step of training, of prompts, of the peers of infer
+    max_new_tokens: int = 64
+    clients: int = 64
+    rounds: int = 5
+    seconds: float = 60.0  # after which no further round starts
+    offline: bool = False
+    fallback: bool = False
+
+    @property
+    def unit(self) -> str:
+        """What is counted."""
+        return KINDS[self.kind].unit
+
+    @property
+    def rows(self) -> int:
+        """The most rows."""
+        return self.limit or KINDS[self.kind].limit or self.batch
+
+    @property
+    def batch(self) -> int:
+        """The rows of a batch."""
+        return self.batch_size or KINDS[self.kind].batch_size
+
+    def arms(self) -> list["ArmName"]:
+        """The arms in order, those of hftool first."""
+        ours = [ArmName(OURS, precision) for precision in self.precisions]
+        return ours + [ArmName(peer, variant) for peer in self.against for variant in PEERS[peer].variants[self.kind]]
+
+    def check(self) -> None:
+        """Raise UsageError for words that are unknown or do not go together, and for a package that is not installed."""
+        _one_of("kind of work", self.kind, KINDS)
+        for precision in self.precisions:
+            _one_of("precision", precision, PRECISIONS)
+        able = [name for name, peer in PEERS.items() if self.kind in peer.variants]
+        for name in self.against:
+            _one_of("peer", name, PEERS)
+            if name not in able:
+                raise UsageError(f"'{name}' cannot be measured beside hftool bench {self.kind}", "Peers: " + ", ".join(able))
+            missing = [package for module, package in PEERS[name].packages.items() if find_spec(module) is None]
+            if missing:
+                raise UsageError(f"'{name}' needs {' and '.join(missing)}", f"pip install {' '.join(missing)}")
+
+
+@dataclass(frozen=True)
+class ArmName:
+    """An engine and its variant."""
+
+    engine: str
+    variant: str = field(default="")
+
+    def __str__(self) -> str:
+        hidden = self.engine == OURS and self.variant == "auto"
+        return self.engine if hidden or not self.variant else f"{self.engine} {self.variant}"
+
+
+def peers_of(kind: str, words: str | None) -> tuple[str, ...]:
+    """The peers of an option: comma separated, "none", or transformers' own. Raises UsageError: no such kind of work."""
+    _one_of("kind of work", kind, KINDS)
+    if words is None:
+        return (KINDS[kind].peer,)
+    return () if words == "none" else tuple(dict.fromkeys(word.strip() for word in words.split(",")))
+
+
+def _one_of(what: str, word: str, known: Sequence[str] | Mapping[str, object]) -> None:
+    if word not in known:
+        raise UsageError(f"unknown {what} '{word}'", did_you_mean(word, known, otherwise="One of: " + ", ".join(known)))
