@@ -43,7 +43,7 @@ class Arm:
         assert self.process.stdin is not None and self.process.stdout is not None
         self.process.stdin.write("\n")
         self.process.stdin.flush()
-        for line in self.process.stdout:  # libraries may print lines of their own
+        for line in self.process.stdout:  # libraries may print lines, too
             if line.startswith("seconds "):
                 return float(line.split()[1])
         raise SystemExit(f"an arm ended with {self.process.wait()}")
