@@ -182,10 +182,10 @@ def run_trainer(path, steps, best, folder=None, length=None):
 
 def run_arm(arm, options):
     with tempfile.TemporaryDirectory() as temporary:
-        path, steps, place = options.train, options.steps, Path(temporary)
-        folder = write_base(place / "base") if options.base else None
+        path, steps, parent = options.train, options.steps, Path(temporary)
+        folder = write_base(parent / "base") if options.base else None
         if options.length:
-            path = write_long(path, options.length, steps * BATCH, place / "train.tsv")
+            path = write_long(path, options.length, steps * BATCH, parent / "train.tsv")
         if arm == "hftool":
             value = run_hftool(path, steps, folder or "minilm", options.length)
         else:
