@@ -21,11 +21,12 @@ class _Norm:
 
     def __init__(self, module: Any, scale: float = 1.0) -> None:
         size = module.weight.shape[0]
-        self._weight, self._least = module.weight * (scale * size**0.5), torch.tensor((size * module.variance_epsilon) ** 0.5)
+        self._weight: torch.Tensor = module.weight * (scale * size**0.5)
+        self._least = torch.tensor((size * module.variance_epsilon) ** 0.5)
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """(N, H) -> (N, H)."""
-        length = torch.linalg.vector_norm(x, dim=1, keepdim=True)
+        length: torch.Tensor = torch.linalg.vector_norm(x, dim=1, keepdim=True)
         return (x / length.hypot_(self._least)).mul_(self._weight)
 
 
