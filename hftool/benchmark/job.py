@@ -42,7 +42,6 @@ PEERS = {
     "onnxruntime": Peer(ONNX, {"infer": ("fp32", "int8"), "generate": ("fp32", "int8")}),
     "openvino": Peer({"openvino": "openvino"}, {"infer": ("",)}),
     "ctranslate2": Peer({"ctranslate2": "ctranslate2"}, {"infer": ("int8",), "generate": ("int8",)}),
-    "zentorch": Peer({"zentorch": "zentorch"}, {"infer": ("bf16",)}),
     "fastapi": Peer({"fastapi": "fastapi", "uvicorn": "uvicorn"}, {"serve": ("def", "async def")}),
 }
 

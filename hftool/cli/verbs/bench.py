@@ -19,7 +19,7 @@ Against = Annotated[
         "--against",
         "WORDS",
         "Engines to measure beside hftool, comma separated. train: trainer. infer: pipeline, onnxruntime, openvino, "
-        "ctranslate2, zentorch. generate: transformers, onnxruntime, ctranslate2. serve: fastapi. By default the first; "
+        "ctranslate2. generate: transformers, onnxruntime, ctranslate2. serve: fastapi. By default the first; "
         "none for hftool alone.",
     ),
 ]
