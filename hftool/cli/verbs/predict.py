@@ -1,7 +1,7 @@
 """The command `hftool predict`."""
 
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -17,6 +17,7 @@ from hftool.cli.options import (
     number,
     option,
     reads_columns,
+    reads_files,
     shared_options,
 )
 from hftool.cli.progress import print_json
@@ -31,6 +32,7 @@ TopK = Annotated[int | None, number("--top-k", "Only the K most probable labels.
 
 
 @shared_options("offline", "no_fallback")
+@reads_files
 @reads_columns("text", "text_pair", "source")
 def command(
     *,
@@ -43,6 +45,7 @@ def command(
     device: Device = "auto",
     precision: Precision = "auto",
     columns: dict[str, str],
+    reading: dict[str, Any],
     shared: Shared,
 ) -> None:
     """Answer every row of a file of any size, in order.
@@ -69,6 +72,7 @@ def command(
             device=device,
             precision=precision,
             encoding=encoding,
+            reading=reading,
             **shared.access(progress),
             handle=sys.stdout,
         )
