@@ -115,6 +115,7 @@ class Config:
     max_rejected: float = knob(0.01, "largest share of unusable rows in a file", least=0, most=1)
     encoding: str | None = knob(None, "encoding of text files; by default UTF-8", kind=str)
     format: str = knob(AUTO, "format of data files; auto is by ending and content", choices=format_names)
+    annotator: str | None = knob(None, "whose annotations of an annotation project are read", kind=str)
 
 
 KNOBS: dict[str, Knob] = {f.name: f.metadata["knob"] for f in dataclasses.fields(Config) if "knob" in f.metadata}

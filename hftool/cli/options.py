@@ -99,6 +99,7 @@ Format = Annotated[
         parser=lambda raw: parse_as(KNOBS["format"], raw, name="--format"),
     ),
 ]
+Annotator = Annotated[str | None, of_data("--annotator", "NAME", "Whose annotations of an annotation project are read.")]
 Column = Annotated[list[str] | None, of_data("--column", "ROLE=NAME", "The column of a role.")]
 Head = Annotated[str | None, option("--head", "WORD", "The head: what the model does; by default what it was trained for.")]
 
@@ -123,7 +124,7 @@ KNOB_HEADINGS = {
         *("epochs", "max_steps", "batch_size", "accumulate", "lr", "lora", "max_length", "max_new_tokens", "prefix", "seed"),
         *("class_weights", "optimizer", "schedule", "warmup", "weight_decay", "clip", "sort_steps"),
     ),
-    DATA: ("limit", "validation_share", "allow_leak", "max_rejected", "format", "encoding"),
+    DATA: ("limit", "validation_share", "allow_leak", "max_rejected", "format", "annotator", "encoding"),
     EVALUATING: ("eval_steps", "patience", "metric", "save_steps", "save_minutes", "keep", "grace", "log_steps"),
     MACHINE: ("device", "precision", "workers"),
 }
@@ -157,7 +158,7 @@ def _add_role(mapping: dict[str, str], role: str, name: str) -> None:
 
 
 # how files are read, besides their encoding
-READING: dict[str, tuple[Any, Any]] = {"format": (Format, None)}
+READING: dict[str, tuple[Any, Any]] = {"format": (Format, None), "annotator": (Annotator, None)}
 
 
 def reads_files(command: Command) -> Command:

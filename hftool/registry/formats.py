@@ -8,11 +8,13 @@ file whether they have that form.
 import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 from hftool.errors import UsageError, did_you_mean
 
 AUTO = "auto"
+TABLE = "table"  # of output: no form
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,17 +26,22 @@ class FileFormat:
     reader: str  # "package.module:function"
     endings: tuple[str, ...] = ()  # of its files, for a format of files
     containers: tuple[str, ...] = ()  # for a form: the formats of files whose rows can have it, the usual one first
+    outputs: tuple[str, ...] = ()  # the endings of the files of suggestions that can be written in it
+
+    def load_module(self) -> ModuleType:
+        """Import the module of the reader."""
+        return importlib.import_module(self.reader.partition(":")[0])
 
     def load_reader(self) -> Any:
         """Import the reader."""
-        module, _, function = self.reader.partition(":")
-        return getattr(importlib.import_module(module), function)
+        return getattr(self.load_module(), self.reader.partition(":")[2])
 
     def detect(self, sample: Sequence[Any]) -> bool:
         """Whether the first rows of a file have this form."""
-        return bool(importlib.import_module(self.reader.partition(":")[0]).detect(sample))
+        return bool(self.load_module().detect(sample))
 
 
+ANNOTATIONS = "hftool.data.annotations"
 FILES = "hftool.data.readers.files"
 FORMATS = (
     FileFormat(name="csv", title="CSV", reader=f"{FILES}:open_csv", endings=(".csv",)),
@@ -46,6 +53,33 @@ FORMATS = (
     FileFormat(name="txt", title="plain text", reader=f"{FILES}:open_txt", endings=(".txt",)),
     FileFormat(name="conll", title="CoNLL", reader=f"{FILES}:open_conll", endings=(".conll", ".bio", ".iob")),
     FileFormat(name="squad", title="SQuAD JSON", reader="hftool.data.readers.squad:read", containers=("json",)),
+    FileFormat(
+        name="doccano",
+        title="an export of doccano",
+        reader=f"{ANNOTATIONS}.doccano:read",
+        containers=("jsonl", "json"),
+        outputs=(".jsonl", ".json"),
+    ),
+    FileFormat(
+        name="label-studio",
+        title="Label Studio's JSON",
+        reader=f"{ANNOTATIONS}.label_studio:read",
+        containers=("json", "jsonl"),
+        outputs=(".json",),
+    ),
+    FileFormat(
+        name="label-studio-min",
+        title="Label Studio's JSON_MIN or CSV",
+        reader=f"{ANNOTATIONS}.label_studio_min:read",
+        containers=("json", "csv"),
+    ),
+    FileFormat(
+        name="prodigy",
+        title="Prodigy's JSON Lines",
+        reader=f"{ANNOTATIONS}.prodigy:read",
+        containers=("jsonl", "json"),
+        outputs=(".jsonl",),
+    ),
 )
 BY_NAME = {row.name: row for row in FORMATS}
 
@@ -53,6 +87,11 @@ BY_NAME = {row.name: row for row in FORMATS}
 def format_names() -> tuple[str, ...]:
     """The values of --format."""
     return (AUTO, *BY_NAME)
+
+
+def output_names() -> tuple[str, ...]:
+    """The values of --to."""
+    return (AUTO, TABLE, *(row.name for row in FORMATS if row.outputs))
 
 
 def get_format(name: str) -> FileFormat:

@@ -21,12 +21,24 @@ from hftool.cli.options import (
     shared_options,
 )
 from hftool.cli.progress import print_json
+from hftool.config import Knob, parse_as
 from hftool.errors import UsageError
+from hftool.registry.formats import AUTO, output_names
 
 NAME = "predict"
+TO = Knob(str, "", choices=output_names)
 File = Annotated[str | None, argument("FILE", "CSV, TSV, JSON, JSON Lines, Parquet, CoNLL or text.", show_default=False)]
 Out = Annotated[
     str | None, option("--out", "FILE", "CSV, TSV, JSON Lines or Parquet, by its ending; by default JSON Lines on stdout.")
+]
+To = Annotated[
+    str | None,
+    option(
+        "--to",
+        "WORD",
+        "Form of --out: " + ", ".join(output_names()) + "; auto is that of an annotation project, or a table.",
+        parser=lambda raw: parse_as(TO, raw, name="--to"),
+    ),
 ]
 TopK = Annotated[int | None, number("--top-k", "Only the K most probable labels.", least=1, metavar="K")]
 
@@ -39,6 +51,7 @@ def command(
     model: Model,
     file: File = None,
     out: Out = None,
+    to: To = None,
     top_k: TopK = None,
     head: Head = None,
     encoding: Encoding = None,
@@ -66,6 +79,7 @@ def command(
             model,
             file,
             out=out,
+            to=to or AUTO,
             column=columns,
             head=head,
             top_k=top_k,

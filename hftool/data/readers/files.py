@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -88,7 +89,7 @@ def _open_rows(
     sample, rows = peek(rows, SAMPLE_ROWS)
     form = find_form(source, kind, [row for _, row in sample if row is not None and not isinstance(row, Rejected)])
     if form is not None:
-        return OpenTable((), form.load_reader()(_without_rejected(source, rows), source))
+        return OpenTable((), form.load_reader()(_without_rejected(source, rows), replace(source, form=form.name)))
     grouped = group_words(check(rows), columns, str(source.path), source.notes)
     return OpenTable(columns, (Record(number, row) for number, row in grouped), names or {})
 

@@ -19,10 +19,12 @@ class ReadOptions:
     Attributes:
         encoding: Encoding of text files; None is UTF-8, or another that is certain.
         format: A name of `registry.formats`; "auto" is by ending and content.
+        annotator: Of an annotation project: whose annotations are read; None where all agree.
     """
 
     encoding: str | None = None
     format: str = AUTO
+    annotator: str | None = None
 
 
 AS_FOUND = ReadOptions()

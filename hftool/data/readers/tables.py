@@ -8,7 +8,7 @@ import logging
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,16 +41,19 @@ class Record:
 
     number: int
     row: Row
+    document: Any = None  # of an annotation project: the `annotations.documents.Document`
 
 
 @dataclass(frozen=True)
 class Source:
-    """A file to read; readers add to `rejected` and to the notices `notes`."""
+    """A file to read; readers add to `rejected` and to the notices `notes`. targets: whether labels and tags are wanted."""
 
     path: Path
     options: ReadOptions
     rejected: list[Rejected]
     notes: list[str]
+    targets: bool = True
+    form: str = ""  # the name of the form of its rows
 
     def codec(self) -> str:
         """The codec of a text file. Raises what `check_encoding` raises."""
@@ -109,27 +112,29 @@ def read_table(path: str | Path, split: str, options: ReadOptions = AS_FOUND) ->
 def stream(
     path: str | Path, options: ReadOptions = AS_FOUND, *, rejected: list[Rejected], notes: list[str] | None = None
 ) -> tuple[tuple[str, ...], Iterator[Record]]:
-    """As `read_table`, but lazily and in bounded memory, except for a .json file -> (columns, records).
+    """As `read_table`, but lazily, in bounded memory except for a .json file, and without tags of spans -> (columns, records).
 
     The columns are () if only the rows have them. Rejected rows and notices are added to `rejected` and `notes`, the last
     notices with the first record.
     """
-    return _open(path, options, rejected, [] if notes is None else notes)[:2]
+    return _open(path, options, rejected, [] if notes is None else notes, targets=False)[:2]
 
 
-def _open(path: str | Path, options: ReadOptions, rejected: list[Rejected], notes: list[str]) -> OpenTable:
+def _open(
+    path: str | Path, options: ReadOptions, rejected: list[Rejected], notes: list[str], *, targets: bool = True
+) -> OpenTable:
     path = Path(path)
     files = shard_files(path)
     if files != [path]:
-        parts = [_open(file, options, rejected, notes) for file in files]
+        parts = [_open(file, options, rejected, notes, targets=targets) for file in files]
         other = next((part for part in parts if set(part.columns) != set(parts[0].columns)), None)
         if other is not None:
             raise DataError(f"the files of '{path}' have other columns: {listing(parts[0].columns)}; {listing(other.columns)}")
-        whole = (record.row for part in parts for record in part.records)
-        records = (Record(number, row) for number, row in enumerate(whole, start=1))
+        whole = (record for part in parts for record in part.records)
+        records = (replace(record, number=number) for number, record in enumerate(whole, start=1))
         return OpenTable(parts[0].columns, records, parts[0].label_names)
     kind = _check_file(path, options)
-    opened: OpenTable = get_format(kind).load_reader()(Source(path, options, rejected, notes))
+    opened: OpenTable = get_format(kind).load_reader()(Source(path, options, rejected, notes, targets))
     return opened
 
 
