@@ -8,6 +8,7 @@ file whether they have that form.
 import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -27,6 +28,8 @@ class FileFormat:
     endings: tuple[str, ...] = ()  # of its files, for a format of files
     containers: tuple[str, ...] = ()  # for a form: the formats of files whose rows can have it, the usual one first
     outputs: tuple[str, ...] = ()  # the endings of the files of suggestions that can be written in it
+
+    folders: bool = False  # whether a folder can be one table of it: its module then has `is_folder(path)`
 
     def load_module(self) -> ModuleType:
         """Import the module of the reader."""
@@ -80,6 +83,28 @@ FORMATS = (
         containers=("jsonl", "json"),
         outputs=(".jsonl",),
     ),
+    FileFormat(
+        name="spacy",
+        title="spaCy's JSON",
+        reader=f"{ANNOTATIONS}.spacy_json:read",
+        containers=("json", "jsonl"),
+        outputs=(".json",),
+    ),
+    FileFormat(
+        name="docbin",
+        title="spaCy's DocBin",
+        reader=f"{ANNOTATIONS}.docbin:open_docbin",
+        endings=(".spacy",),
+        outputs=(".spacy",),
+    ),
+    FileFormat(
+        name="brat",
+        title="brat's standoff",
+        reader=f"{ANNOTATIONS}.brat:open_brat",
+        endings=(".ann",),
+        outputs=("",),
+        folders=True,
+    ),
 )
 BY_NAME = {row.name: row for row in FORMATS}
 
@@ -99,6 +124,11 @@ def get_format(name: str) -> FileFormat:
     if name not in BY_NAME:
         raise UsageError(f"unknown format '{name}'", did_you_mean(name, BY_NAME, otherwise="One of " + ", ".join(BY_NAME)))
     return BY_NAME[name]
+
+
+def folder_format(path: Path) -> FileFormat | None:
+    """The format of which a folder is one table; None for a folder of splits, and for a file."""
+    return next((row for row in FORMATS if row.folders and path.is_dir() and row.load_module().is_folder(path)), None)
 
 
 def forms_in(container: str) -> list[FileFormat]:

@@ -14,6 +14,7 @@ from hftool.errors import ConfigError, DataError, HubUnreachable, InputMissing, 
 from hftool.models.safety import check_hash
 from hftool.models.sha256sums import SUMS, verify_checksums
 from hftool.progress import Progress, notice, silent
+from hftool.registry.formats import folder_format
 from hftool.registry.models import Model, find_model, get_model, natural_head
 from hftool.registry.tasks import Task, find_task, get_task, split_data_id
 from hftool.storage.json_documents import check_plain
@@ -244,7 +245,8 @@ def resolve_task(
         return replace(own_data, tables={**own_data.tables, **tables})
     if name and is_local_data(name):
         path = _path_of(name)
-        own = split_files(path) if path.is_dir() else {"train": path}
+        is_table = path.is_file() or folder_format(path) is not None
+        own = {"train": path} if is_table else split_files(path)
         read = {s: _read(p, s, reading, progress) for s, p in own.items() if s not in tables}
         return TaskSource({**read, **tables})
     if name and "/" in name:

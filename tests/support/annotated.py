@@ -32,7 +32,7 @@ WORDS = (
 TYPES = ("person", "location", "Brand Name", "日付")
 
 
-def documents(count=200, seed=0):
+def documents(count=200, seed=0, types=TYPES):
     """Texts in several scripts, beyond the basic plane too, with spans of whole words that do not overlap."""
     chance = random.Random(seed)
     found = []
@@ -43,7 +43,7 @@ def documents(count=200, seed=0):
             last = min(at + chance.randint(0, 2), len(words) - 1)
             if chance.random() < 0.4:
                 start, end = words[at][0], words[last][1]
-                spans.append(Span(start, end, chance.choice(TYPES), text[start:end]))
+                spans.append(Span(start, end, chance.choice(types), text[start:end]))
             at = last + 1
         found.append(Document(number, text, tuple(spans)))
     return found
@@ -80,7 +80,7 @@ def read_documents(path, monkeypatch, options=AS_FOUND):
 
     from hftool.data.readers.tables import Record
 
-    for module in ("doccano", "label_studio", "label_studio_min", "prodigy"):
+    for module in ("doccano", "label_studio", "label_studio_min", "prodigy", "spacy_json", "brat"):
         monkeypatch.setattr(f"hftool.data.annotations.{module}.annotated_records", taken)
     read_table(path, "train", options)
     return seen

@@ -25,6 +25,8 @@ def detect(sample: Sequence[Any]) -> bool:
 
 def _is_export(row: Mapping[str, Any]) -> bool:
     marked = _marked(row)
+    if "entities" in row and not {"cats", "relations", "Comments"} & row.keys():
+        return False  # as of spaCy
     if any(_is_triple(item) or _is_entity(item) for item in (*marked, *_items(row, "annotations"))):
         return True
     return "Comments" in row and bool(marked) and all(isinstance(item, str) for item in marked)

@@ -7,7 +7,7 @@ from typing import Any
 
 from hftool.errors import UsageError, did_you_mean
 from hftool.registry import formats
-from hftool.registry.formats import AUTO, FileFormat, get_format
+from hftool.registry.formats import AUTO, FileFormat, folder_format, get_format
 
 FORMATS = {ending: row.name for row in formats.FORMATS for ending in row.endings}  # ending -> format of files
 
@@ -46,13 +46,15 @@ def recorded_options(settings: object) -> ReadOptions:
 
 
 def file_format(path: str | Path, options: ReadOptions = AS_FOUND) -> str:
-    """The format of a file: the one chosen, or that of its ending, a value of FORMATS.
+    """The format of a file or of a folder that is one table: the one chosen, or that of its ending, a value of FORMATS.
 
     Raises:
         UsageError: The ending is unknown, or there is no such format.
     """
     chosen = None if options.format == AUTO else get_format(options.format)
-    suffix = Path(path).suffix.lower()
+    suffix, folder = Path(path).suffix.lower(), folder_format(Path(path))
+    if folder is not None:
+        return folder.name
     if chosen is not None and not chosen.containers:
         return chosen.name
     if chosen is not None and FORMATS.get(suffix) not in chosen.containers:

@@ -16,7 +16,7 @@ from hftool.data.readers.encoding import check_encoding
 from hftool.data.readers.formats import AS_FOUND, FORMATS, ReadOptions, file_format
 from hftool.data.readers.parquet_arrow import SHARD, check_shards, saved_splits
 from hftool.errors import DataError, HftoolError, InputMissing, Refused, UsageError, brief, listing
-from hftool.registry.formats import get_format
+from hftool.registry.formats import folder_format, get_format
 
 Row = dict[str, Any]
 Rows = Sequence[Row]
@@ -53,7 +53,7 @@ class Source:
     rejected: list[Rejected]
     notes: list[str]
     targets: bool = True
-    form: str = ""  # the name of the form of its rows
+    form: str = ""  # the name of the format of the file, or of the form of its rows
 
     def codec(self) -> str:
         """The codec of a text file. Raises what `check_encoding` raises."""
@@ -134,7 +134,7 @@ def _open(
         records = (replace(record, number=number) for number, record in enumerate(whole, start=1))
         return OpenTable(parts[0].columns, records, parts[0].label_names)
     kind = _check_file(path, options)
-    opened: OpenTable = get_format(kind).load_reader()(Source(path, options, rejected, notes, targets))
+    opened: OpenTable = get_format(kind).load_reader()(Source(path, options, rejected, notes, targets, kind))
     return opened
 
 
@@ -150,6 +150,8 @@ def shard_files(path: Path) -> list[Path]:
 def _check_file(path: Path, options: ReadOptions) -> str:
     """The format of a file; checks that it exists, can be read and is not empty."""
     try:
+        if (folder := folder_format(path)) is not None:
+            return folder.name
         if path.is_dir():
             raise InputMissing(f"'{path}' is a folder, not a file")
         if not path.is_file():
@@ -178,7 +180,8 @@ def split_files(folder: Path) -> dict[str, Path]:
     for path in files:
         stem = SHARD.sub("", path.name.split(".")[0].lower())
         split = _split_of(next((name for name, paths in saved.items() if path in paths), stem))
-        if split is None or path.suffix.lower() not in FORMATS or not path.is_file():
+        is_data = path.suffix.lower() in FORMATS if path.is_file() else folder_format(path) is not None
+        if split is None or not is_data:
             continue
         whole = _shards_of(path)
         if found.setdefault(split, whole) != whole:
