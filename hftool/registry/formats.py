@@ -29,6 +29,7 @@ class FileFormat:
     containers: tuple[str, ...] = ()  # for a form: the formats of files whose rows can have it, the usual one first
     outputs: tuple[str, ...] = ()  # the endings of the files of suggestions that can be written in it
 
+    signature: bytes = b""  # the first bytes of its files, which decide before the ending
     folders: bool = False  # whether a folder can be one table of it: its module then has `is_folder(path)`
 
     def load_module(self) -> ModuleType:
@@ -91,6 +92,19 @@ FORMATS = (
         outputs=(".json",),
     ),
     FileFormat(
+        name="vertex",
+        title="Vertex AI's JSON Lines",
+        reader=f"{ANNOTATIONS}.vertex:read",
+        containers=("jsonl",),
+        outputs=(".jsonl",),
+    ),
+    FileFormat(
+        name="webanno",
+        title="WebAnno TSV 3",
+        reader=f"{ANNOTATIONS}.webanno_tsv:open_webanno",
+        signature=b"#FORMAT=WebAnno TSV",
+    ),
+    FileFormat(
         name="docbin",
         title="spaCy's DocBin",
         reader=f"{ANNOTATIONS}.docbin:open_docbin",
@@ -129,6 +143,11 @@ def get_format(name: str) -> FileFormat:
 def folder_format(path: Path) -> FileFormat | None:
     """The format of which a folder is one table; None for a folder of splits, and for a file."""
     return next((row for row in FORMATS if row.folders and path.is_dir() and row.load_module().is_folder(path)), None)
+
+
+def signed_format(first: bytes) -> FileFormat | None:
+    """The format whose files begin with these bytes, if any."""
+    return next((row for row in FORMATS if row.signature and first.startswith(row.signature)), None)
 
 
 def forms_in(container: str) -> list[FileFormat]:

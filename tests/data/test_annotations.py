@@ -307,7 +307,14 @@ def test_rows_for_inference_are_the_texts_alone_and_each_once(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "ending"),
-    [("doccano", "jsonl"), ("doccano", "json"), ("label-studio", "json"), ("prodigy", "jsonl"), ("spacy", "json")],
+    [
+        ("doccano", "jsonl"),
+        ("doccano", "json"),
+        ("label-studio", "json"),
+        ("prodigy", "jsonl"),
+        ("spacy", "json"),
+        ("vertex", "jsonl"),
+    ],
 )
 def test_200_documents_with_spans_are_the_same_after_a_round_trip(tmp_path, monkeypatch, name, ending):
     given = documents()

@@ -16,7 +16,7 @@ def test_every_format_has_a_reader_and_every_form_a_container():
     for name in format_names()[1:]:
         row = get_format(name)
         assert callable(row.load_reader()), name
-        assert bool(row.endings) != bool(row.containers), f"{name}: endings of files, or containers of a form"
+        assert bool(row.endings or row.signature) != bool(row.containers), f"{name}: of files, or a form in them"
         assert not row.containers or set(row.containers) <= set(FORMATS.values())
         assert not row.containers or row.detect([{"nothing": "known"}]) is False
 

@@ -80,7 +80,7 @@ def read_documents(path, monkeypatch, options=AS_FOUND):
 
     from hftool.data.readers.tables import Record
 
-    for module in ("doccano", "label_studio", "label_studio_min", "prodigy", "spacy_json", "docbin", "brat"):
+    for module in ("doccano", "label_studio", "label_studio_min", "prodigy", "spacy_json", "docbin", "brat", "vertex"):
         monkeypatch.setattr(f"hftool.data.annotations.{module}.annotated_records", taken)
     read_table(path, "train", options)
     return seen

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hftool.data.annotations.documents import Document, Span
+from hftool.data.annotations.json_values import as_list, offsets_of
 from hftool.data.annotations.records import LABEL, annotated_records
 from hftool.data.annotations.text_keys import USUAL, find_text_key
 from hftool.data.readers.forms import SAMPLE_ROWS, peek
@@ -44,40 +45,38 @@ def read(rows: Iterator[Numbered], source: Source) -> Iterator[Record]:
     project = _Project(
         find_text_key(texts or [(task["data"], ()) for task in tasks]),
         len(controls) == 1,
-        any(item.get("type") in SPANS for _, found in results for item in found),
+        any(item["type"] in SPANS for _, found in results for item in found),
     )
     return annotated_records((document for number, row in rows for document in project.documents(number, row)), source)
 
 
 def _annotations(task: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The annotations of a task that were not skipped."""
-    found = task.get("annotations")
-    return (
-        [item for item in found if isinstance(item, dict) and not item.get("was_cancelled")] if isinstance(found, list) else []
-    )
+    items = as_list(task.get("annotations"))
+    return [item for item in items if isinstance(item, dict) and not item.get("was_cancelled")]
 
 
 def _results(annotation: Mapping[str, Any]) -> list[dict[str, Any]]:
-    found = annotation.get("result")
-    return [item for item in found if isinstance(item, dict) and isinstance(item.get("value"), dict)] if found else []
+    """The results with a value and texts for what names them."""
+    found = [item for item in as_list(annotation.get("result")) if isinstance(item, dict)]
+    named = [item for item in found if all(isinstance(item.get(key), str) for key in ("type", "from_name", "to_name"))]
+    return [item for item in named if isinstance(item.get("value"), dict)]
 
 
 def _spans(item: Mapping[str, Any]) -> list[Span]:
     """The spans of a result, one for each of its labels."""
     value = item["value"]
-    if item.get("type") not in SPANS:
+    if item["type"] not in SPANS:
         return []
-    where = value.get("globalOffsets") or value
-    start, end, text = where.get("start"), where.get("end"), value.get("text")
-    if type(start) is not int or type(end) is not int:
-        start = end = -1  # outside of every text
-    return [Span(start, end, str(label), text if isinstance(text, str) else "") for label in value.get(item["type"]) or ()]
+    start, end = offsets_of(value.get("globalOffsets") or value)
+    text = value["text"] if isinstance(value.get("text"), str) else ""
+    return [Span(start, end, str(label), text) for label in as_list(value.get(item["type"]))]
 
 
 def _control(item: Mapping[str, Any]) -> str:
     """The name of the control of a choice, a rating or a number on the whole text; "" for any other result."""
-    kind, value = item.get("type"), item["value"]
-    return str(item.get("from_name", LABEL)) if kind in ("choices", "rating", "number") and "start" not in value else ""
+    kind, value = item["type"], item["value"]
+    return str(item["from_name"]) if kind in ("choices", "rating", "number") and "start" not in value else ""
 
 
 def _answers(item: Mapping[str, Any]) -> tuple[str, ...]:
@@ -137,7 +136,7 @@ def _task(document: Document, controls: dict[str, tuple[str, str]]) -> Row:
     task = document.source if isinstance(document.source, dict) else {"data": {USUAL: document.text, **document.columns}}
     for annotation in _annotations(task):
         for item in _results(annotation):
-            if item.get("type") in controls and "from_name" in item and "to_name" in item:
+            if item["type"] in controls:
                 controls[item["type"]] = (item["from_name"], item["to_name"])
     values = [
         ("labels", {"start": s.start, "end": s.end, "text": s.text, "labels": [s.label]}, s.probability)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from hftool.data.annotations.documents import Document, Span
+from hftool.data.annotations.json_values import as_list, offsets_of
 from hftool.data.annotations.records import annotated_records
 from hftool.data.annotations.text_keys import find_text_key
 from hftool.data.readers.forms import SAMPLE_ROWS, peek
@@ -41,16 +42,11 @@ def _value(cell: Any) -> Any:
 def _spans(cell: Any) -> list[Span] | None:
     """The spans of a cell; None if it has none."""
     value = _value(cell)
-    items = [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+    items = [item for item in as_list(value) if isinstance(item, dict)]
     if not items or not all({"start", "end", "labels"} <= item.keys() for item in items):
         return None
-    return [
-        Span(item["start"], item["end"], str(label), str(item.get("text", "")))
-        if type(item["start"]) is type(item["end"]) is int
-        else Span(-1, -1, str(label))
-        for item in items
-        for label in item["labels"]
-    ]
+    found = [(offsets_of(item), item) for item in items]
+    return [Span(*at, str(label), str(item.get("text") or "")) for at, item in found for label in as_list(item["labels"])]
 
 
 def _answers(cell: Any) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from hftool.data.annotations.documents import Document, Span
+from hftool.data.annotations.json_values import as_dict, as_list, offsets_of
 from hftool.data.annotations.records import LABEL, annotated_records
 from hftool.data.readers.forms import SAMPLE_ROWS, peek
 from hftool.data.readers.tables import Record, Row, Source
@@ -69,7 +70,7 @@ def _document(number: int, row: Any, with_spans: bool) -> Document:
     if not isinstance(row, dict) or not isinstance(row.get("text"), str):
         return Document(number, str(row), source=row, reason="no text")
     text, accepted, label = row["text"], row.get("accept"), row.get("label")
-    spans = [_span(span, row) for span in row.get("spans") or ()]
+    spans = [_span(span, row) for span in as_list(row.get("spans"))]
     labels = {LABEL: tuple(map(str, accepted))} if isinstance(accepted, list) and accepted else {}
     labels |= {LABEL: (label,)} if isinstance(label, str) and label else {}
     return Document(
@@ -89,13 +90,13 @@ def _span(span: Any, row: Mapping[str, Any]) -> Span | None:
     """A span by its characters, else by its tokens; None if it has neither, or no label."""
     if not isinstance(span, dict) or not isinstance(span.get("label"), str):
         return None
-    start, end = span.get("start"), span.get("end")
-    if type(start) is not int or type(end) is not int:
-        tokens = {token.get("id"): token for token in row.get("tokens") or () if isinstance(token, dict)}
-        first, last = tokens.get(span.get("token_start")), tokens.get(span.get("token_end"))
-        if first is None or last is None:
+    start, end = offsets_of(span)
+    if start < 0:
+        tokens = {str(token.get("id")): token for token in as_list(row.get("tokens")) if isinstance(token, dict)}
+        first, last = tokens.get(str(span.get("token_start"))), tokens.get(str(span.get("token_end")))
+        start, end = offsets_of({"start": as_dict(first).get("start"), "end": as_dict(last).get("end")})
+        if start < 0:
             return None
-        start, end = first["start"], last["end"]
     return Span(start, end, span["label"], span["text"] if isinstance(span.get("text"), str) else "")
 
 
@@ -114,7 +115,7 @@ def suggested(document: Document) -> Row:
 
 def _with_tokens(row: Row, spans: Sequence[Row]) -> Row:
     """The row with the first and the last token of each span; without its tokens if a span does not fit them."""
-    tokens = [token for token in row.get("tokens") or () if isinstance(token, dict)]
+    tokens = [token for token in as_list(row.get("tokens")) if isinstance(token, dict)]
     starts = {token.get("start"): token.get("id") for token in tokens}
     ends = {token.get("end"): token.get("id") for token in tokens}
     if all(span["start"] in starts and span["end"] in ends for span in spans):

@@ -4,6 +4,7 @@ Text formats are read by the standard library and not by `datasets`: a rejected 
 "null" must stay text, and any file must stream. Hub data sets and their folders are read by `datasets`.
 """
 
+import codecs
 import logging
 import math
 import re
@@ -16,12 +17,13 @@ from hftool.data.readers.encoding import check_encoding
 from hftool.data.readers.formats import AS_FOUND, FORMATS, ReadOptions, file_format
 from hftool.data.readers.parquet_arrow import SHARD, check_shards, saved_splits
 from hftool.errors import DataError, HftoolError, InputMissing, Refused, UsageError, brief, listing
-from hftool.registry.formats import folder_format, get_format
+from hftool.registry.formats import AUTO, folder_format, get_format, signed_format
 
 Row = dict[str, Any]
 Rows = Sequence[Row]
 
 SPLIT_NAMES = {"train": ("train", "training"), "validation": ("validation", "valid", "val", "dev"), "test": ("test",)}
+SIGNATURE_BYTES = 64
 SHARDS = re.compile(r"-\*-of-\d+$")  # the end of a stem for all shards of a split: train-*-of-00002
 EXTERNAL_PATH = re.compile(r"://|^[/~].|(^|[/\\])\.\.([/\\]|$)")  # a URL, or a path out of the folder
 
@@ -133,7 +135,7 @@ def _open(
         whole = (record for part in parts for record in part.records)
         records = (replace(record, number=number) for number, record in enumerate(whole, start=1))
         return OpenTable(parts[0].columns, records, parts[0].label_names)
-    kind = _check_file(path, options)
+    kind = _check_file(path, options, notes)
     opened: OpenTable = get_format(kind).load_reader()(Source(path, options, rejected, notes, targets, kind))
     return opened
 
@@ -147,7 +149,7 @@ def shard_files(path: Path) -> list[Path]:
     return found or [path]
 
 
-def _check_file(path: Path, options: ReadOptions) -> str:
+def _check_file(path: Path, options: ReadOptions, notes: list[str]) -> str:
     """The format of a file; checks that it exists, can be read and is not empty."""
     try:
         if (folder := folder_format(path)) is not None:
@@ -158,12 +160,16 @@ def _check_file(path: Path, options: ReadOptions) -> str:
             raise InputMissing(f"there is no file '{path}'")
         kind = file_format(path, options)
         with open(path, "rb") as handle:
-            empty = not handle.read(1)
+            first = handle.read(SIGNATURE_BYTES)
     except OSError as error:  # no permission, or a name that is too long
         raise InputMissing(f"'{path}' cannot be read: {error.strerror}") from None
-    if empty:
+    if not first:
         raise DataError(f"'{path}' is empty")
-    return kind
+    signed = signed_format(first.removeprefix(codecs.BOM_UTF8)) if options.format == AUTO else None
+    if signed is None:
+        return kind
+    notes.append(f"'{path}' is read as {signed.title}; --format decides")
+    return signed.name
 
 
 def split_files(folder: Path) -> dict[str, Path]:
