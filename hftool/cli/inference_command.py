@@ -11,6 +11,7 @@ import typer
 from hftool.cli.help import GENERATION
 from hftool.cli.offline import go_offline
 from hftool.cli.options import (
+    READING,
     SHARED,
     Column,
     Command,
@@ -25,6 +26,7 @@ from hftool.cli.options import (
     of_data,
     on_terminal,
     option,
+    reading_options,
     texts_or_stdin,
 )
 from hftool.cli.progress import print_json
@@ -50,6 +52,7 @@ COMMON: dict[str, tuple[Any, Any]] = {
     "out": (Out, None),
     "column": (Column, None),
     "encoding": (Encoding, None),
+    **READING,
     "device": (Device, "auto"),
     "precision": (Precision, "auto"),
     **SHARED,
@@ -86,6 +89,7 @@ class Common(Shared):
     out: str | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
     encoding: str | None = None
+    reading: Mapping[str, Any] = field(default_factory=dict)
     device: str = "auto"
     precision: str = "auto"
 
@@ -113,7 +117,8 @@ def _given(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _common(values: Mapping[str, Any]) -> Common:
     fields = fields_of(values)
-    return Common(columns=column_mapping(fields.pop("column")), **fields)
+    reading = reading_options({name: fields.pop(name) for name in READING})
+    return Common(columns=column_mapping(fields.pop("column")), reading=reading, **fields)
 
 
 def wants_help(context: typer.Context, texts: Sequence[str] | None, common: Common) -> bool:
@@ -193,7 +198,11 @@ def notify_truncated(answers: Sequence[Answer | None], loaded: Any, progress: An
 
 def check_of_file(common: Common) -> None:
     """Raise UsageError for an option about reading a file without --file."""
-    for flag, given in (("--column", common.columns), ("--encoding", common.encoding)):
+    for flag, given in (
+        ("--column", common.columns),
+        ("--encoding", common.encoding),
+        *((f"--{name}", True) for name in common.reading),
+    ):
         if given:
             raise UsageError(f"{flag} goes with --file", "Leave it out, or name the file with --file")
 
@@ -225,6 +234,7 @@ def _ask_file(
             options=options,
             top_k=top_k,
             encoding=common.encoding,
+            reading=common.reading,
             progress=progress,
             handle=sys.stdout,
         )

@@ -19,6 +19,7 @@ from hftool.cli.progress import screen
 from hftool.config import KNOBS, Config, Knob, parse_as
 from hftool.errors import DataError, UsageError, did_you_mean
 from hftool.progress import Progress
+from hftool.registry.formats import format_names
 
 Command = TypeVar("Command", bound=Callable[..., None])
 SHORT_ROLES = ("text", "text_pair", "label", "source", "target")  # roles with an option of their own
@@ -89,6 +90,16 @@ Precision = Annotated[
     ),
 ]
 Encoding = Annotated[str | None, of_data("--encoding", "WORD", "Encoding of text files; by default UTF-8.")]
+Format = Annotated[
+    str | None,
+    of_data(
+        "--format",
+        "WORD",
+        "Format of data files: " + ", ".join(format_names()) + "; auto is by ending and content.",
+        parser=lambda raw: parse_as(KNOBS["format"], raw, name="--format"),
+    ),
+]
+Annotator = Annotated[str | None, of_data("--annotator", "NAME", "Whose annotations of an annotation project are read.")]
 Column = Annotated[list[str] | None, of_data("--column", "ROLE=NAME", "The column of a role.")]
 Head = Annotated[str | None, option("--head", "WORD", "The head: what the model does; by default what it was trained for.")]
 
@@ -113,7 +124,7 @@ KNOB_HEADINGS = {
         *("epochs", "max_steps", "batch_size", "accumulate", "lr", "lora", "max_length", "max_new_tokens", "prefix", "seed"),
         *("class_weights", "optimizer", "schedule", "warmup", "weight_decay", "clip", "sort_steps"),
     ),
-    DATA: ("limit", "validation_share", "allow_leak", "max_rejected", "encoding"),
+    DATA: ("limit", "validation_share", "allow_leak", "max_rejected", "format", "annotator", "encoding"),
     EVALUATING: ("eval_steps", "patience", "metric", "save_steps", "save_minutes", "keep", "grace", "log_steps"),
     MACHINE: ("device", "precision", "workers"),
 }
@@ -144,6 +155,20 @@ def _add_role(mapping: dict[str, str], role: str, name: str) -> None:
     """Raise UsageError for a role that has another column already."""
     if mapping.setdefault(role, name) != name:
         raise UsageError(f"the role '{role}' is given two columns: '{mapping[role]}' and '{name}'", "Choose one")
+
+
+# how files are read, besides their encoding
+READING: dict[str, tuple[Any, Any]] = {"format": (Format, None), "annotator": (Annotator, None)}
+
+
+def reads_files(command: Command) -> Command:
+    """Add the options on how files are read; those that were given reach the command as the mapping `reading`."""
+    return extend_signature(command, READING, "reading", reading_options)
+
+
+def reading_options(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of READING that were given."""
+    return {name: given[name] for name in READING if given[name] is not None}
 
 
 def reads_columns(*short: str) -> Callable[[Command], Command]:

@@ -32,8 +32,10 @@ def output_format(path: str | Path) -> str:
     return kind
 
 
-def write_rows(path: Path, rows: Iterable[Row], *, overwrite: bool = False) -> int:
-    """Write rows in the format of the file's ending -> their number. CSV and TSV have the columns of the first 4096 rows.
+def write_rows(path: Path, rows: Iterable[Row], *, overwrite: bool = False, kind: str = "") -> int:
+    """Write rows in the format of the file's ending, or of `kind` -> their number.
+
+    CSV and TSV have the columns of the first 4096 rows.
 
     Raises:
         UsageError: Unknown ending.
@@ -44,11 +46,12 @@ def write_rows(path: Path, rows: Iterable[Row], *, overwrite: bool = False) -> i
     writers: dict[str, Callable[[IO[Any], Iterable[Row]], int]] = {
         "csv": lambda handle, it: _write_delimited(handle, it, ","),
         "tsv": lambda handle, it: _write_delimited(handle, it, "\t"),
+        "json": _write_list,
         "jsonl": write_lines,
         "parquet": _write_parquet,
         "npy": _write_vectors,
     }
-    kind = output_format(path)
+    kind = kind or output_format(path)
     with whole_file(path, binary=kind in ("parquet", "npy"), overwrite=overwrite) as handle:
         return writers[kind](handle, rows)
 
@@ -56,17 +59,32 @@ def write_rows(path: Path, rows: Iterable[Row], *, overwrite: bool = False) -> i
 def write_lines(handle: IO[str], rows: Iterable[Row]) -> int:
     """Write rows as JSON Lines to an open file or stdout; NaN and Infinity become null -> the number of rows."""
     count = 0
-    for row in rows:
-        try:
-            line = json.dumps(row, ensure_ascii=False, allow_nan=False, default=str)
-        except ValueError:
-            finite = json.loads(json.dumps(row, default=str), parse_constant=lambda _: None)
-            line = json.dumps(finite, ensure_ascii=False)
-        if not line.isascii() and SURROGATE.search(line):  # a lone surrogate cannot be encoded, but JSON can escape it
-            line = SURROGATE.sub(lambda match: f"\\u{ord(match[0]):04x}", line)
+    for line in map(_json_line, rows):
         handle.write(line + "\n")
         count += 1
     return count
+
+
+def _write_list(handle: IO[str], rows: Iterable[Row]) -> int:
+    """Write rows as one JSON list, a row a line -> the number of rows."""
+    count = 0
+    for line in map(_json_line, rows):
+        handle.write((",\n" if count else "[\n") + line)
+        count += 1
+    handle.write("\n]\n" if count else "[]\n")
+    return count
+
+
+def _json_line(row: Row) -> str:
+    """A row as JSON on one line."""
+    try:
+        line = json.dumps(row, ensure_ascii=False, allow_nan=False, default=str)
+    except ValueError:
+        finite = json.loads(json.dumps(row, default=str), parse_constant=lambda _: None)
+        line = json.dumps(finite, ensure_ascii=False)
+    if not line.isascii() and SURROGATE.search(line):  # a lone surrogate cannot be encoded, but JSON can escape it
+        line = SURROGATE.sub(lambda match: f"\\u{ord(match[0]):04x}", line)
+    return line
 
 
 def _write_vectors(handle: IO[bytes], rows: Iterable[Row]) -> int:

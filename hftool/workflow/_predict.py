@@ -2,22 +2,24 @@
 
 import itertools
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hftool.data.readers.formats import file_format
+from hftool.data.readers.formats import ReadOptions, file_format, read_options
 from hftool.data.readers.plain_text import check_running_text
 from hftool.data.readers.tables import Record, Rejected, Row, Table, stream
 from hftool.data.rows import MAX_REJECTED, map_row
 from hftool.data.splits import mapping_sentence
-from hftool.data.writers import output_format, write_lines, write_rows
+from hftool.data.writers import ARRAY, output_format, write_lines, write_rows
 from hftool.errors import DataError, UsageError
 from hftool.heads.protocol import Answer
 from hftool.inference.predictor import Predictor
 from hftool.models import Loaded
 from hftool.progress import Event, Progress, notice, silent
+from hftool.registry.formats import AUTO, FORMATS, FileFormat
 from hftool.registry.heads import head_spec
 from hftool.storage.run_folder import check_output
 from hftool.workflow._infer import natural_options
@@ -25,6 +27,7 @@ from hftool.workflow._load import load_resolved, make_predictor, resolve_with_he
 from hftool.workflow.arguments import Model, Task, task_name
 from hftool.workflow.choose_head import columns_to_answer
 from hftool.workflow.in_memory import PATH, records, rows_table
+from hftool.workflow.suggestions import suggestion, suggestion_form, write_suggestions
 
 ROWS_AT_A_TIME = 4096
 SAMPLED = 1000  # rows from which the columns and the kind of text are inferred
@@ -35,6 +38,7 @@ def predict(
     source: Task | None,
     *,
     out: str | Path | None = None,
+    to: str = AUTO,
     column: Mapping[str, str] | None = None,
     head: str | None = None,
     options: Mapping[str, Any] | None = None,
@@ -42,6 +46,7 @@ def predict(
     device: str = "auto",
     precision: str = "auto",
     encoding: str | None = None,
+    reading: Mapping[str, Any] | None = None,
     offline: bool = False,
     fallback: bool = False,
     progress: Progress = silent,
@@ -53,6 +58,7 @@ def predict(
         model: A loaded model, or what `load` takes.
         source: A file; or a list of dicts, a pandas DataFrame, a datasets.Dataset.
         out: A .csv, .tsv, .jsonl or .parquet file, .npy for embeddings; it appears whole or not at all.
+        to: Form of `out`: of an annotation tool, "table", or "auto": that of the rows if the ending allows it, else a table.
         column: Role -> column, such as {"text": "review"}.
         head: By default what the model was trained for.
         options: Fields of the head.
@@ -60,6 +66,7 @@ def predict(
         device: auto, cpu, cuda, cuda:1 or mps.
         precision: Number format of the arithmetic: auto, fp32 or bf16.
         encoding: Encoding of a text file; by default UTF-8.
+        reading: Other fields of `hftool.data.readers.formats.ReadOptions`, such as {"format": "csv"}.
         offline: Open no socket.
         fallback: Whether a stand-in may be used.
         progress: Receives events and notices.
@@ -68,63 +75,95 @@ def predict(
     Returns:
         The number of rows; for rows in memory without `out` and `handle`, the rows of the output, empty without an answer.
     """
-    table = rows_table(source)
-    path = PATH if table else _file(source)
-    _check_out(out)
-    model_source = None
-    if not isinstance(model, Loaded):
-        model_source = resolve_with_head(model, head, offline=offline, fallback=fallback, progress=progress)
-    opened = _memory(table) if table else _opened(path, encoding, is_text=head is not None, progress=progress)
-    if model_source:
-        model = load_resolved(model_source, head=head, device=device, precision=precision, progress=progress)
-    loaded = _fitting(trained(model, head), out)
-    rows = _answers(loaded, opened, path, column or {}, options or {}, top_k, chosen=head is not None, progress=progress)
-    return _written(rows, out, handle, in_memory=bool(table))
+    found = _checked(source, out)
+    open_rows = partial(_open, found, read_options(encoding, reading), to, out, is_text=head is not None, progress=progress)
+    load = partial(_loaded, device=device, precision=precision, offline=offline, fallback=fallback, progress=progress)
+    loaded, opened = load(model, head, open_rows)
+    rows = _answers(_fitting(loaded, out), opened, column or {}, options or {}, top_k, head is not None, progress)
+    return _written(rows, out, handle, opened)
 
 
-def _written(rows: Iterator[Row], out: str | Path | None, handle: Any, *, in_memory: bool) -> Any:
+def _loaded(
+    model: Model | Loaded,
+    head: str | None,
+    open_rows: Callable[[], "_OpenSource"],
+    *,
+    device: str,
+    precision: str,
+    offline: bool,
+    fallback: bool,
+    progress: Progress,
+) -> tuple[Loaded, "_OpenSource"]:
+    """The model and the open rows; the model is found before the rows are opened, and loaded after it."""
+    if isinstance(model, Loaded):
+        opened = open_rows()
+    else:
+        found = resolve_with_head(model, head, offline=offline, fallback=fallback, progress=progress)
+        opened = open_rows()
+        model = load_resolved(found, head=head, device=device, precision=precision, progress=progress)
+    return trained(model, head), opened
+
+
+def _open(
+    found: Table | str, how: ReadOptions, to: str, out: str | Path | None, *, is_text: bool, progress: Progress
+) -> "_OpenSource":
+    """The open rows of a file or in memory, and the form of the output."""
+    if isinstance(found, Table):
+        opened = _OpenSource(PATH, records(found), found.columns, iter(()), [], in_memory=True)
+    else:
+        opened = _open_file(found, how, is_text=is_text, progress=progress)
+    return replace(opened, form=suggestion_form(to, opened.sample[0], out))
+
+
+def _written(rows: Iterator[Any], out: str | Path | None, handle: Any, opened: "_OpenSource") -> Any:
     """Write the rows to `out` or `handle` and count them; or return them."""
+    if out is not None and opened.form is not None:
+        return write_suggestions(opened.form, Path(out), rows)
     if out is not None:
         return write_rows(Path(out), rows)
-    return list(rows) if in_memory and handle is None else write_lines(handle or sys.stdout, rows)
+    return list(rows) if opened.in_memory and handle is None else write_lines(handle or sys.stdout, rows)
 
 
 @dataclass(frozen=True)
 class _OpenSource:
-    """The first records of some rows, the columns, the remaining records, and the rows that cannot be read."""
+    """The first records of some rows, the columns, the remaining records, the rows that cannot be read, the form of output."""
 
+    path: str
     sample: list[Record]
     columns: tuple[str, ...]
     rest: Iterator[Record]
     rejected: list[Rejected]
-
-
-def _memory(table: Table) -> _OpenSource:
-    return _OpenSource(records(table), table.columns, iter(()), [])
+    form: FileFormat | None = None
+    in_memory: bool = False
 
 
 def _answers(
     loaded: Loaded,
     opened: _OpenSource,
-    path: str,
     given: Mapping[str, str],
     options: Mapping[str, Any],
     top_k: int | None,
-    *,
     chosen: bool,
     progress: Progress,
-) -> Iterator[Row]:
-    """The rows of the output; a notice names the columns."""
-    mapping = columns_to_answer(opened.columns, opened.sample, loaded, given, path, chosen=chosen)
+) -> Iterator[Any]:
+    """The rows of the output, as documents for the form of an annotation tool; a notice names the columns."""
+    mapping = columns_to_answer(opened.columns, opened.sample, loaded, given, opened.path, chosen=chosen)
     notice(progress, mapping_sentence(mapping))
-    answered = _Answered(loaded, mapping, opened.columns, {**natural_options(loaded), **options}, top_k, path, progress)
+    answered = _Answered(loaded, mapping, opened.columns, {**natural_options(loaded), **options}, top_k, opened.path, progress)
+    answered = replace(answered, suggests=opened.form is not None)
     return answered.rows(itertools.chain(opened.sample, opened.rest), opened.rejected)
 
 
-def _check_out(out: str | Path | None) -> None:
+def _checked(source: Task | None, out: str | Path | None) -> Table | str:
+    """The rows in memory, or the path of a file.
+
+    Raises UsageError where no file is named, or for an ending that no output has; OutputUnavailable.
+    """
     if out is not None:
-        output_format(out)
+        if not any(Path(out).suffix.lower() in row.outputs for row in FORMATS):
+            output_format(out)
         check_output(Path(out))
+    return rows_table(source) or _file(source)
 
 
 def _file(source: Task | None) -> str:
@@ -135,27 +174,27 @@ def _file(source: Task | None) -> str:
 
 def _fitting(loaded: Loaded, out: str | Path | None) -> Loaded:
     """The model, if the format of the output can hold its answers. Raises UsageError."""
-    if out is not None and output_format(out) == "npy" and not head_spec(loaded.head_config.head).embeds:
+    if out is not None and Path(out).suffix.lower() == ARRAY and not head_spec(loaded.head_config.head).embeds:
         raise UsageError("an array holds vectors, and these answers are none", "Write .jsonl, .csv, .tsv or .parquet")
     return loaded
 
 
-def _opened(source: str, encoding: str | None, *, is_text: bool, progress: Progress) -> _OpenSource:
+def _open_file(source: str, reading: ReadOptions, *, is_text: bool, progress: Progress) -> _OpenSource:
     """The first records of a file, its columns, and the remaining records.
 
     is_text: accept lines as text, whatever they look like. Raises what `stream` raises, DataError.
     """
     notes: list[str] = []
     rejected: list[Rejected] = []
-    names, records = stream(source, encoding=encoding, rejected=rejected, notes=notes)
+    names, records = stream(source, reading, rejected=rejected, notes=notes)
     sample = list(itertools.islice(records, SAMPLED))
     if not sample:
         raise DataError(f"'{source}' has no rows")
-    if not is_text and file_format(source) == "txt":
+    if not is_text and file_format(source, reading) == "txt":
         check_running_text((record.row["text"] for record in sample), source)
     for note in notes:
         notice(progress, note)
-    return _OpenSource(sample, names or tuple(sample[0].row), records, rejected)
+    return _OpenSource(source, sample, names or tuple(sample[0].row), records, rejected)
 
 
 def _one_by_one(predictor: Predictor, rows: Sequence[Row], refused: dict[int, str]) -> list[Answer]:
@@ -181,8 +220,9 @@ class _Answered:
     source: str
     progress: Progress
     truncated: list[int] = field(default_factory=list)
+    suggests: bool = False  # whether rows become documents with suggestions
 
-    def rows(self, records: Iterator[Record], rejected: list[Rejected]) -> Iterator[Row]:
+    def rows(self, records: Iterator[Record], rejected: list[Rejected]) -> Iterator[Any]:
         """Raises DataError at the end when over 1 % could not be read: then no output file appears."""
         predictor = make_predictor(self.loaded, options=self.options, packed=True)
         blank: list[Rejected] = []
@@ -195,7 +235,10 @@ class _Answered:
                 raise DataError(f"none of the first {len(chunk)} rows of {self.source} can be answered: {blank[0].reason}")
             nothing = nothing or dict.fromkeys(found or ())
             for record, cells in zip(chunk, answers, strict=True):
-                yield self._line(record.row, nothing if cells is None else cells)
+                if self.suggests:
+                    yield suggestion(record, self.mapping, cells)
+                else:
+                    yield self._line(record.row, nothing if cells is None else cells)
             done += len(chunk)
             self.progress(Event("rows", values={"done": done}))
         if longer := len(self.truncated):
@@ -243,7 +286,7 @@ class _Answered:
         if truncated := cells.pop("cut", 0):
             self.truncated.append(truncated)
         chances = cells.pop("probabilities", None)
-        if chances is None:
+        if chances is None or self.suggests:
             return cells
         if self.top_k is None:
             return cells | {f"probability_{name}": chance for name, chance in chances.items()}

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from hftool import hub
-from hftool.data.readers.formats import FORMATS
+from hftool.data.readers.formats import AS_FOUND, FORMATS, ReadOptions
 from hftool.data.readers.tables import Table, read_hub_folder, read_table, split_files
 from hftool.errors import ConfigError, DataError, HubUnreachable, InputMissing, Refused, UsageError
 from hftool.models.safety import check_hash
 from hftool.models.sha256sums import SUMS, verify_checksums
 from hftool.progress import Progress, notice, silent
+from hftool.registry.formats import folder_format
 from hftool.registry.models import Model, find_model, get_model, natural_head
 from hftool.registry.tasks import Task, find_task, get_task, split_data_id
 from hftool.storage.json_documents import check_plain
@@ -216,7 +217,13 @@ def _installed(row: Model) -> hub.Snapshot | None:
 
 
 def resolve_task(
-    name: str | None, files: Mapping[str, str], *, encoding: str | None, offline: bool, fallback: bool, progress: Progress
+    name: str | None,
+    files: Mapping[str, str],
+    *,
+    reading: ReadOptions = AS_FOUND,
+    offline: bool,
+    fallback: bool,
+    progress: Progress,
 ) -> TaskSource:
     """Resolve TASK and --train/--validation/--test to tables.
 
@@ -229,7 +236,7 @@ def resolve_task(
         DataError: A file cannot be read, or has no known split.
         HubUnreachable: The data set is neither local nor on the Hub.
     """
-    tables = {split: _read(path, split, encoding, progress) for split, path in files.items()}
+    tables = {split: _read(path, split, reading, progress) for split, path in files.items()}
     row = find_task(name) if name else None
     if row is not None:
         if "train" in tables:
@@ -238,8 +245,9 @@ def resolve_task(
         return replace(own_data, tables={**own_data.tables, **tables})
     if name and is_local_data(name):
         path = _path_of(name)
-        own = split_files(path) if path.is_dir() else {"train": path}
-        read = {s: _read(p, s, encoding, progress) for s, p in own.items() if s not in tables}
+        is_table = path.is_file() or folder_format(path) is not None
+        own = {"train": path} if is_table else split_files(path)
+        read = {s: _read(p, s, reading, progress) for s, p in own.items() if s not in tables}
         return TaskSource({**read, **tables})
     if name and "/" in name:
         data = _hub_data(name, offline=offline)
@@ -249,9 +257,9 @@ def resolve_task(
     return TaskSource(tables)
 
 
-def _read(path: str | Path, split: str, encoding: str | None, progress: Progress) -> Table:
+def _read(path: str | Path, split: str, reading: ReadOptions, progress: Progress) -> Table:
     """A file as a table; its notes are sent as notices."""
-    table = read_table(path, split, encoding=encoding)
+    table = read_table(path, split, reading)
     for note in table.notes:
         notice(progress, note)
     return table

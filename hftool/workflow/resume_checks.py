@@ -11,6 +11,7 @@ from hftool.config import FILES, Config
 from hftool.data.readers.tables import Table, shard_files
 from hftool.errors import ConfigError, listing
 from hftool.progress import Progress, notice
+from hftool.registry.formats import folder_format
 from hftool.storage.checksums import compare_hashes
 from hftool.storage.stand_ins import as_texts, read_stand_ins
 
@@ -127,7 +128,9 @@ def data_files(tables: Mapping[str, Table]) -> dict[str, Path]:
     """The files that tables were read from, by split; of a split in several files by split and name."""
     found: dict[str, Path] = {}
     for split, table in tables.items():
-        files = [path.absolute() for path in shard_files(Path(table.path)) if path.is_file()]
+        path = Path(table.path)
+        parts = sorted(path.iterdir()) if folder_format(path) else shard_files(path)
+        files = [part.absolute() for part in parts if part.is_file()]
         found |= {split if len(files) == 1 else f"{split}/{path.name}": path for path in files}
     return found
 

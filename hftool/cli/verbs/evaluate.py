@@ -16,6 +16,7 @@ from hftool.cli.options import (
     number,
     option,
     reads_columns,
+    reads_files,
     shared_options,
 )
 from hftool.cli.progress import print_json
@@ -40,6 +41,7 @@ Out = Annotated[
 
 
 @shared_options("offline", "no_fallback")
+@reads_files
 @reads_columns("text", "text_pair", "label", "source", "target")
 def command(
     *,
@@ -55,6 +57,7 @@ def command(
     trust_metric: TrustMetric = None,
     device: Device = "auto",
     columns: dict[str, str],
+    reading: dict[str, Any],
     shared: Shared,
 ) -> None:
     """Evaluate a model on labelled rows.
@@ -81,6 +84,7 @@ def command(
             seed=seed,
             device=device,
             encoding=encoding,
+            reading=reading,
             errors=out,
             metric=metric,
             trust_metric=trust_metric,

@@ -1,7 +1,7 @@
 """The command `hftool predict`."""
 
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -17,32 +17,48 @@ from hftool.cli.options import (
     number,
     option,
     reads_columns,
+    reads_files,
     shared_options,
 )
 from hftool.cli.progress import print_json
+from hftool.config import Knob, parse_as
 from hftool.errors import UsageError
+from hftool.registry.formats import AUTO, output_names
 
 NAME = "predict"
+TO = Knob(str, "", choices=output_names)
 File = Annotated[str | None, argument("FILE", "CSV, TSV, JSON, JSON Lines, Parquet, CoNLL or text.", show_default=False)]
 Out = Annotated[
     str | None, option("--out", "FILE", "CSV, TSV, JSON Lines or Parquet, by its ending; by default JSON Lines on stdout.")
+]
+To = Annotated[
+    str | None,
+    option(
+        "--to",
+        "WORD",
+        "Form of --out: " + ", ".join(output_names()) + "; auto is that of an annotation project, or a table.",
+        parser=lambda raw: parse_as(TO, raw, name="--to"),
+    ),
 ]
 TopK = Annotated[int | None, number("--top-k", "Only the K most probable labels.", least=1, metavar="K")]
 
 
 @shared_options("offline", "no_fallback")
+@reads_files
 @reads_columns("text", "text_pair", "source")
 def command(
     *,
     model: Model,
     file: File = None,
     out: Out = None,
+    to: To = None,
     top_k: TopK = None,
     head: Head = None,
     encoding: Encoding = None,
     device: Device = "auto",
     precision: Precision = "auto",
     columns: dict[str, str],
+    reading: dict[str, Any],
     shared: Shared,
 ) -> None:
     """Answer every row of a file of any size, in order.
@@ -63,12 +79,14 @@ def command(
             model,
             file,
             out=out,
+            to=to or AUTO,
             column=columns,
             head=head,
             top_k=top_k,
             device=device,
             precision=precision,
             encoding=encoding,
+            reading=reading,
             **shared.access(progress),
             handle=sys.stdout,
         )

@@ -1,27 +1,70 @@
-"""The file formats of data by file extension. A new one is a row here, a reader in this folder, and a case in `tables`."""
+"""How a data file is read: by its ending and content, or as the user says."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
-from hftool.errors import UsageError
+from hftool.errors import UsageError, did_you_mean
+from hftool.registry import formats
+from hftool.registry.formats import AUTO, FileFormat, folder_format, get_format
 
-FORMATS = {
-    ".csv": "csv",
-    ".tsv": "tsv",
-    ".json": "json",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".parquet": "parquet",
-    ".arrow": "arrow",
-    ".txt": "txt",
-    ".conll": "conll",
-    ".bio": "conll",
-    ".iob": "conll",
-}
+FORMATS = {ending: row.name for row in formats.FORMATS for ending in row.endings}  # ending -> format of files
 
 
-def file_format(path: str | Path) -> str:
-    """The format of a file by its ending: a value of FORMATS. Raises UsageError for any other ending."""
-    suffix = Path(path).suffix.lower()
+@dataclass(frozen=True)
+class ReadOptions:
+    """What the user says on how data files are read.
+
+    Attributes:
+        encoding: Encoding of text files; None is UTF-8, or another that is certain.
+        format: A name of `registry.formats`; "auto" is by ending and content.
+        annotator: Of an annotation project: whose annotations are read; None where all agree.
+    """
+
+    encoding: str | None = None
+    format: str = AUTO
+    annotator: str | None = None
+
+
+AS_FOUND = ReadOptions()
+
+
+def read_options(encoding: str | None, more: Mapping[str, Any] | None = None) -> ReadOptions:
+    """The options of a call, `more` with other fields by name. Raises UsageError for an unknown name."""
+    known = [field.name for field in fields(ReadOptions) if field.name != "encoding"]
+    for name in more or ():
+        if name not in known:
+            hint = did_you_mean(name, known, otherwise="One of " + ", ".join(known))
+            raise UsageError(f"there is no option '{name}' of reading", hint)
+    return ReadOptions(encoding, **(more or {}))
+
+
+def recorded_options(settings: object) -> ReadOptions:
+    """The options of a run, from the fields of its settings of the same names."""
+    return ReadOptions(**{field.name: getattr(settings, field.name) for field in fields(ReadOptions)})
+
+
+def file_format(path: str | Path, options: ReadOptions = AS_FOUND) -> str:
+    """The format of a file or of a folder that is one table: the one chosen, or that of its ending, a value of FORMATS.
+
+    Raises:
+        UsageError: The ending is unknown, or there is no such format.
+    """
+    chosen = None if options.format == AUTO else get_format(options.format)
+    suffix, folder = Path(path).suffix.lower(), folder_format(Path(path))
+    if folder is not None:
+        return folder.name
+    if chosen is not None and not chosen.containers:
+        return chosen.name
+    if chosen is not None and FORMATS.get(suffix) not in chosen.containers:
+        return chosen.containers[0]
     if suffix not in FORMATS:
-        raise UsageError(f"'{path}' has an unknown ending", "Use one of " + " ".join(FORMATS))
+        raise UsageError(f"'{path}' has an unknown ending", "Use one of " + " ".join(FORMATS) + ", or name its --format")
     return FORMATS[suffix]
+
+
+def chosen_form(options: ReadOptions) -> FileFormat | None:
+    """The form that the user chose; None for a format of files, or where content decides."""
+    row = None if options.format == AUTO else get_format(options.format)
+    return row if row and row.containers else None

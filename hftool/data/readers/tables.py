@@ -4,28 +4,26 @@ Text formats are read by the standard library and not by `datasets`: a rejected 
 "null" must stay text, and any file must stream. Hub data sets and their folders are read by `datasets`.
 """
 
-import json
+import codecs
 import logging
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hftool.data.readers.conll import read_conll
-from hftool.data.readers.csv_tsv import Cells, read_delimited
 from hftool.data.readers.encoding import check_encoding
-from hftool.data.readers.formats import FORMATS, file_format
-from hftool.data.readers.parquet_arrow import SHARD, check_shards, read_columnar, saved_splits
-from hftool.data.readers.squad import flatten, is_nested
-from hftool.data.readers.token_per_row import Numbered, group_words
+from hftool.data.readers.formats import AS_FOUND, FORMATS, ReadOptions, file_format
+from hftool.data.readers.parquet_arrow import SHARD, check_shards, saved_splits
 from hftool.errors import DataError, HftoolError, InputMissing, Refused, UsageError, brief, listing
+from hftool.registry.formats import AUTO, folder_format, get_format, signed_format
 
 Row = dict[str, Any]
 Rows = Sequence[Row]
 
 SPLIT_NAMES = {"train": ("train", "training"), "validation": ("validation", "valid", "val", "dev"), "test": ("test",)}
+SIGNATURE_BYTES = 64
 SHARDS = re.compile(r"-\*-of-\d+$")  # the end of a stem for all shards of a split: train-*-of-00002
 EXTERNAL_PATH = re.compile(r"://|^[/~].|(^|[/\\])\.\.([/\\]|$)")  # a URL, or a path out of the folder
 
@@ -45,6 +43,31 @@ class Record:
 
     number: int
     row: Row
+    document: Any = None  # of an annotation project: the `annotations.documents.Document`
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file to read; readers add to `rejected` and to the notices `notes`. targets: whether labels and tags are wanted."""
+
+    path: Path
+    options: ReadOptions
+    rejected: list[Rejected]
+    notes: list[str]
+    targets: bool = True
+    form: str = ""  # the name of the format of the file, or of the form of its rows
+
+    def codec(self) -> str:
+        """The codec of a text file. Raises what `check_encoding` raises."""
+        return check_encoding(self.path, self.options.encoding, self.notes)
+
+
+class OpenTable(NamedTuple):
+    """An open file: its columns, () if only the rows have them, and its records."""
+
+    columns: tuple[str, ...]
+    records: Iterator[Record]
+    label_names: Mapping[str, tuple[str, ...]] = {}
 
 
 @dataclass
@@ -63,17 +86,17 @@ class Table:
     contents: Any = field(default=None, init=False, repr=False, compare=False)  # see `column_contents.contents_of`
 
 
-def read_table(path: str | Path, split: str, *, encoding: str | None = None) -> Table:
-    """Read a whole file, or all shards of a name such as train-*-of-00002.parquet; `encoding` as in `check_encoding`.
+def read_table(path: str | Path, split: str, options: ReadOptions = AS_FOUND) -> Table:
+    """Read a whole file, or all shards of a name such as train-*-of-00002.parquet.
 
     Raises:
         InputMissing: There is no such file.
-        UsageError: The ending or the encoding is unknown.
+        UsageError: The ending, the format or the encoding is unknown.
         DataError: The file is damaged, in another encoding, or has no rows.
     """
     rejected: list[Rejected] = []
     notes: list[str] = []
-    opened = _open(path, encoding, rejected, notes)
+    opened = _open(path, options, rejected, notes)
     rows, numbers = [], []
     for record in opened.records:
         rows.append(record.row)
@@ -84,61 +107,37 @@ def read_table(path: str | Path, split: str, *, encoding: str | None = None) -> 
     if not rows:
         raise DataError(f"'{path}' has a header but no rows" if opened.columns else f"'{path}' has no rows")
     columns = opened.columns or tuple(dict.fromkeys(key for row in rows for key in row))
-    is_text = file_format(path) == "txt"
+    is_text = file_format(path, options) == "txt"
     return Table(split, str(path), columns, rows, numbers, rejected, dict(opened.label_names), lines=is_text, notes=notes)
 
 
 def stream(
-    path: str | Path, *, encoding: str | None = None, rejected: list[Rejected], notes: list[str] | None = None
+    path: str | Path, options: ReadOptions = AS_FOUND, *, rejected: list[Rejected], notes: list[str] | None = None
 ) -> tuple[tuple[str, ...], Iterator[Record]]:
-    """As `read_table`, but lazily and in bounded memory, except for a .json file -> (columns, records).
+    """As `read_table`, but lazily, in bounded memory except for a .json file, and without tags of spans -> (columns, records).
 
     The columns are () if only the rows have them. Rejected rows and notices are added to `rejected` and `notes`, the last
     notices with the first record.
     """
-    return _open(path, encoding, rejected, [] if notes is None else notes)[:2]
+    return _open(path, options, rejected, [] if notes is None else notes, targets=False)[:2]
 
 
-class _OpenTable(NamedTuple):
-    """An open file."""
-
-    columns: tuple[str, ...]
-    records: Iterator[Record]
-    label_names: Mapping[str, tuple[str, ...]] = {}
-
-
-def _open(path: str | Path, encoding: str | None, rejected: list[Rejected], notes: list[str]) -> _OpenTable:
+def _open(
+    path: str | Path, options: ReadOptions, rejected: list[Rejected], notes: list[str], *, targets: bool = True
+) -> OpenTable:
     path = Path(path)
     files = shard_files(path)
     if files != [path]:
-        parts = [_open(file, encoding, rejected, notes) for file in files]
+        parts = [_open(file, options, rejected, notes, targets=targets) for file in files]
         other = next((part for part in parts if set(part.columns) != set(parts[0].columns)), None)
         if other is not None:
             raise DataError(f"the files of '{path}' have other columns: {listing(parts[0].columns)}; {listing(other.columns)}")
-        whole = (record.row for part in parts for record in part.records)
-        records = (Record(number, row) for number, row in enumerate(whole, start=1))
-        return _OpenTable(parts[0].columns, records, parts[0].label_names)
-    kind = _check_file(path)
-    if kind in ("parquet", "arrow"):
-        columns, names, rows = read_columnar(path, kind)
-        numbered = (Numbered(number, row) for number, row in enumerate(rows, start=1))
-        return _OpenTable(columns, _records(numbered, columns, path, notes), names)
-    codec = check_encoding(path, encoding, notes)
-    if kind in ("csv", "tsv"):
-        columns, lines = read_delimited(path, quoted=kind == "csv", codec=codec, notes=notes)
-        cells = _with_columns(lines, columns, "," if kind == "csv" else "\t", rejected)
-        return _OpenTable(columns, _records(cells, columns, path, notes))
-    if kind == "txt":
-        return _OpenTable((), _stream_text(path, codec))
-    if kind == "conll":
-        return _OpenTable((), _stream_conll(path, codec, rejected, notes))
-    found = _stream_lines(path, codec, rejected) if kind == "jsonl" else _stream_json(path, codec)
-    return _OpenTable((), _records(found, (), path, notes))
-
-
-def _records(rows: Iterator[Numbered], columns: tuple[str, ...], path: Path, notes: list[str]) -> Iterator[Record]:
-    """The records of a table, one per sentence if its rows are words."""
-    return (Record(number, row) for number, row in group_words(rows, columns, str(path), notes))
+        whole = (record for part in parts for record in part.records)
+        records = (replace(record, number=number) for number, record in enumerate(whole, start=1))
+        return OpenTable(parts[0].columns, records, parts[0].label_names)
+    kind = _check_file(path, options, notes)
+    opened: OpenTable = get_format(kind).load_reader()(Source(path, options, rejected, notes, targets, kind))
+    return opened
 
 
 def shard_files(path: Path) -> list[Path]:
@@ -150,80 +149,27 @@ def shard_files(path: Path) -> list[Path]:
     return found or [path]
 
 
-def _check_file(path: Path) -> str:
+def _check_file(path: Path, options: ReadOptions, notes: list[str]) -> str:
     """The format of a file; checks that it exists, can be read and is not empty."""
     try:
+        if (folder := folder_format(path)) is not None:
+            return folder.name
         if path.is_dir():
             raise InputMissing(f"'{path}' is a folder, not a file")
         if not path.is_file():
             raise InputMissing(f"there is no file '{path}'")
-        kind = file_format(path)
+        kind = file_format(path, options)
         with open(path, "rb") as handle:
-            empty = not handle.read(1)
+            first = handle.read(SIGNATURE_BYTES)
     except OSError as error:  # no permission, or a name that is too long
         raise InputMissing(f"'{path}' cannot be read: {error.strerror}") from None
-    if empty:
+    if not first:
         raise DataError(f"'{path}' is empty")
-    return kind
-
-
-def _with_columns(
-    rows: Iterator[Cells], columns: tuple[str, ...], delimiter: str, rejected: list[Rejected]
-) -> Iterator[Numbered]:
-    """Yield each row of a table by column, None for a blank line; a malformed one goes to `rejected`."""
-    for number, cells, reason in rows:
-        if not reason and (len(cells) == len(columns) or not cells):
-            yield Numbered(number, dict(zip(columns, cells, strict=True)) if cells else None)
-        else:
-            why = reason or f"{len(cells)} fields where the header has {len(columns)}"
-            rejected.append(Rejected(number, why, delimiter.join(cells)[:1000]))
-
-
-def _stream_text(path: Path, codec: str) -> Iterator[Record]:
-    """Yield each line as a row, blank ones too: they separate paragraphs."""
-    with open(path, encoding=codec) as handle:
-        for number, line in enumerate(handle, start=1):
-            yield Record(number, {"text": line.removesuffix("\n")})
-
-
-def _stream_conll(path: Path, codec: str, rejected: list[Rejected], notes: list[str]) -> Iterator[Record]:
-    for sentence in read_conll(path, codec, notes):
-        if sentence.reason:
-            rejected.append(Rejected(sentence.number, sentence.reason, " ".join(sentence.tokens)[:1000]))
-        else:
-            tags = {"tags": sentence.tags} if sentence.tags else {}
-            yield Record(sentence.number, {"tokens": sentence.tokens, **tags})
-
-
-def _stream_lines(path: Path, codec: str, rejected: list[Rejected]) -> Iterator[Numbered]:
-    with open(path, encoding=codec, newline="") as handle:  # a line end inside a JSON string is escaped
-        for number, line in enumerate(handle, start=1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                rejected.append(Rejected(number, f"not JSON: {error}", line[:1000]))
-                continue
-            if isinstance(row, dict):
-                yield Numbered(number, row)
-            else:
-                rejected.append(Rejected(number, f"a JSON {type(row).__name__}, not an object", line[:1000]))
-
-
-def _stream_json(path: Path, codec: str) -> Iterator[Numbered]:
-    try:
-        loaded = json.loads(path.read_text(encoding=codec))
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"'{path}' is not JSON: {error}", "One object a line? Then call it .jsonl") from None
-    rows = loaded.get("data") if isinstance(loaded, dict) else loaded
-    if not isinstance(rows, list):
-        raise DataError(f"'{path}' must hold a list of objects, or an object with one under \"data\"")
-    odd = next((i for i, row in enumerate(rows, start=1) if not isinstance(row, dict)), None)
-    if odd is not None:
-        raise DataError(f"'{path}': row {odd} is a JSON {type(rows[odd - 1]).__name__}, not an object")
-    found = flatten(rows, str(path)) if is_nested(rows) else rows
-    return (Numbered(number, row) for number, row in enumerate(found, start=1))
+    signed = signed_format(first.removeprefix(codecs.BOM_UTF8)) if options.format == AUTO else None
+    if signed is None:
+        return kind
+    notes.append(f"'{path}' is read as {signed.title}; --format decides")
+    return signed.name
 
 
 def split_files(folder: Path) -> dict[str, Path]:
@@ -240,7 +186,8 @@ def split_files(folder: Path) -> dict[str, Path]:
     for path in files:
         stem = SHARD.sub("", path.name.split(".")[0].lower())
         split = _split_of(next((name for name, paths in saved.items() if path in paths), stem))
-        if split is None or path.suffix.lower() not in FORMATS or not path.is_file():
+        is_data = path.suffix.lower() in FORMATS if path.is_file() else folder_format(path) is not None
+        if split is None or not is_data:
             continue
         whole = _shards_of(path)
         if found.setdefault(split, whole) != whole:
