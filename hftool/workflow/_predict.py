@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hftool.data.readers.formats import file_format
 from hftool.data.readers.plain_text import check_running_text
-from hftool.data.readers.tables import Record, Rejected, Row, Table, stream
+from hftool.data.readers.tables import Record, Rejected, Row, Table, check_file, stream
 from hftool.data.rows import MAX_REJECTED, map_row
 from hftool.data.splits import mapping_sentence
 from hftool.data.writers import output_format, write_lines, write_rows
@@ -151,7 +150,7 @@ def _opened(source: str, encoding: str | None, *, is_text: bool, progress: Progr
     sample = list(itertools.islice(records, SAMPLED))
     if not sample:
         raise DataError(f"'{source}' has no rows")
-    if not is_text and file_format(source) == "txt":
+    if not is_text and check_file(Path(source))[1] == "txt":
         check_running_text((record.row["text"] for record in sample), source)
     for note in notes:
         notice(progress, note)

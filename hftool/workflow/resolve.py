@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from hftool import hub
-from hftool.data.readers.formats import FORMATS
+from hftool.data.readers.containers import split_part
+from hftool.data.readers.formats import FORMATS, ending_of
 from hftool.data.readers.tables import Table, read_hub_folder, read_table, split_files
 from hftool.errors import ConfigError, DataError, HubUnreachable, InputMissing, Refused, UsageError
 from hftool.models.safety import check_hash
@@ -259,9 +260,9 @@ def _read(path: str | Path, split: str, encoding: str | None, progress: Progress
 
 def is_local_data(name: str) -> bool:
     """Whether a TASK is a local file or folder. Raises InputMissing when it has the form of a path and does not exist."""
-    if _path_of(name).exists():
+    if split_part(_path_of(name))[0].exists():
         return True
-    if _is_path(name) or Path(name).suffix.lower() in FORMATS:
+    if _is_path(name) or ending_of(name) in FORMATS:
         raise InputMissing(f"there is no file '{name}'")
     return False
 

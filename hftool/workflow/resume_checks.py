@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hftool.config import FILES, Config
-from hftool.data.readers.tables import Table, shard_files
+from hftool.data.readers.tables import Table, disk_files
 from hftool.errors import ConfigError, listing
 from hftool.progress import Progress, notice
 from hftool.storage.checksums import compare_hashes
@@ -96,7 +96,7 @@ def absolute_path(word: str | None) -> str | None:
 
 def _exists(path: str) -> bool:
     """Whether there is such a file or folder, or any shard of a split such as train-*-of-00002.parquet."""
-    return any(part.exists() for part in shard_files(Path(path).expanduser()))
+    return any(part.exists() for part in disk_files(Path(path).expanduser()))
 
 
 def _is_same_source(was: str | None, now: str | None) -> bool:
@@ -127,7 +127,7 @@ def data_files(tables: Mapping[str, Table]) -> dict[str, Path]:
     """The files that tables were read from, by split; of a split in several files by split and name."""
     found: dict[str, Path] = {}
     for split, table in tables.items():
-        files = [path.absolute() for path in shard_files(Path(table.path)) if path.is_file()]
+        files = [path.absolute() for path in disk_files(Path(table.path)) if path.is_file()]
         found |= {split if len(files) == 1 else f"{split}/{path.name}": path for path in files}
     return found
 

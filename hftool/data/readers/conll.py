@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from hftool.data.readers.containers import open_text
+
 BLANK = " \t\r\n"  # and no other white space: a no-break space may be a token
 # annotation tools put "# id 7f3a" or "# text = It rains" above a sentence; a token "#" is followed by a tag only
 COMMENT = re.compile(r"# (id |[\w.]+ = )")
@@ -58,11 +60,11 @@ def read_conll(path: Path, codec: str, notes: list[str]) -> Iterator[ConllSenten
     The first lines decide on the layout; a sentence with a line of another width has a reason. -DOCSTART- lines only separate
     sentences.
     """
-    with open(path, encoding=codec) as handle:
+    with open_text(path, codec) as handle:
         layout, found = find_layout(itertools.islice(handle, SAMPLE_LINES))
     notes += [f"'{path}': {note}" for note in found]
     sentence = ConllSentence(0)
-    with open(path, encoding=codec) as handle:
+    with open_text(path, codec) as handle:
         for number, line in enumerate(handle, start=1):
             text = line.rstrip(BLANK)
             if not text or text.startswith("-DOCSTART-"):

@@ -3,10 +3,11 @@
 import csv
 import re
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, NamedTuple
 
+from hftool.data.readers.containers import open_text
 from hftool.errors import DataError
 
 MAX_FIELD = 2**31 - 1  # characters; the csv module's own limit of 131,072 is too short for documents
@@ -43,7 +44,7 @@ def read_delimited(path: Path, *, quoted: bool, codec: str, notes: list[str]) ->
         DataError: The header cannot be used.
     """
     csv.field_size_limit(MAX_FIELD)
-    with open(path, encoding=codec, newline="") as handle:
+    with open_text(path, codec, "") as handle:
         first = handle.readline()
         separator = SEPARATOR.fullmatch(first)
         header = handle.readline() if separator else first
@@ -58,14 +59,23 @@ def read_delimited(path: Path, *, quoted: bool, codec: str, notes: list[str]) ->
     _, header_cells, reason = next(records, Cells(1, []))
     if reason:
         raise DataError(f"'{path}' has a header that cannot be read: {reason}")
-    names = [name.strip("\ufeff \t\r\n") for name in header_cells]
+    return name_columns(header_cells, path), records
+
+
+def name_columns(cells: Sequence[str], path: Path) -> tuple[str, ...]:
+    """The names of columns from the cells of a header; those without one are called "column 2".
+
+    Raises:
+        DataError: The header is blank, or repeats a name.
+    """
+    names = [name.strip("\ufeff \t\r\n") for name in cells]
     if not any(names):
         raise DataError(f"'{path}' has no header: its first line is empty")
     columns = tuple(name or f"column {number}" for number, name in enumerate(names, start=1))  # pandas' index has no name
     twice = sorted({name for name in columns if columns.count(name) > 1})
     if twice:
         raise DataError(f"'{path}' has the column '{twice[0]}' more than once", "Rename one of them")
-    return columns, records
+    return columns
 
 
 def _is_quoted(header: str, sample: str) -> bool:
@@ -124,7 +134,7 @@ class _Lines:
 
 
 def _records(path: Path, delimiter: str, *, quoted: bool, codec: str) -> Iterator[Cells]:
-    with open(path, encoding=codec, newline="") as handle:
+    with open_text(path, codec, "") as handle:
         lines = _Lines(handle)
         reader = csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE, strict=True)
         while True:

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hftool.data.readers.conll import read_conll
+from hftool.data.readers.containers import inner_name, open_bytes, open_text, split_part, with_member
 from hftool.data.readers.csv_tsv import Cells, read_delimited
 from hftool.data.readers.encoding import check_encoding
-from hftool.data.readers.formats import FORMATS, file_format
+from hftool.data.readers.formats import COMPRESSED, FORMATS, ending_of, file_format
 from hftool.data.readers.parquet_arrow import SHARD, check_shards, read_columnar, saved_splits
 from hftool.data.readers.squad import flatten, is_nested
 from hftool.data.readers.token_per_row import Numbered, group_words
@@ -27,6 +28,7 @@ Rows = Sequence[Row]
 
 SPLIT_NAMES = {"train": ("train", "training"), "validation": ("validation", "valid", "val", "dev"), "test": ("test",)}
 SHARDS = re.compile(r"-\*-of-\d+$")  # the end of a stem for all shards of a split: train-*-of-00002
+BINARY = ("parquet", "arrow", "workbook", "sqlite")  # formats that are read by position, and not as a stream of bytes
 EXTERNAL_PATH = re.compile(r"://|^[/~].|(^|[/\\])\.\.([/\\]|$)")  # a URL, or a path out of the folder
 
 
@@ -84,8 +86,8 @@ def read_table(path: str | Path, split: str, *, encoding: str | None = None) -> 
     if not rows:
         raise DataError(f"'{path}' has a header but no rows" if opened.columns else f"'{path}' has no rows")
     columns = opened.columns or tuple(dict.fromkeys(key for row in rows for key in row))
-    is_text = file_format(path) == "txt"
-    return Table(split, str(path), columns, rows, numbers, rejected, dict(opened.label_names), lines=is_text, notes=notes)
+    names, lines = dict(opened.label_names), opened.lines
+    return Table(split, str(path), columns, rows, numbers, rejected, names, lines=lines, notes=notes)
 
 
 def stream(
@@ -105,6 +107,7 @@ class _OpenTable(NamedTuple):
     columns: tuple[str, ...]
     records: Iterator[Record]
     label_names: Mapping[str, tuple[str, ...]] = {}
+    lines: bool = False  # of running text
 
 
 def _open(path: str | Path, encoding: str | None, rejected: list[Rejected], notes: list[str]) -> _OpenTable:
@@ -118,7 +121,7 @@ def _open(path: str | Path, encoding: str | None, rejected: list[Rejected], note
         whole = (record.row for part in parts for record in part.records)
         records = (Record(number, row) for number, row in enumerate(whole, start=1))
         return _OpenTable(parts[0].columns, records, parts[0].label_names)
-    kind = _check_file(path)
+    path, kind = check_file(path)
     if kind in ("parquet", "arrow"):
         columns, names, rows = read_columnar(path, kind)
         numbered = (Numbered(number, row) for number, row in enumerate(rows, start=1))
@@ -129,7 +132,7 @@ def _open(path: str | Path, encoding: str | None, rejected: list[Rejected], note
         cells = _with_columns(lines, columns, "," if kind == "csv" else "\t", rejected)
         return _OpenTable(columns, _records(cells, columns, path, notes))
     if kind == "txt":
-        return _OpenTable((), _stream_text(path, codec))
+        return _OpenTable((), _stream_text(path, codec), lines=True)
     if kind == "conll":
         return _OpenTable((), _stream_conll(path, codec, rejected, notes))
     found = _stream_lines(path, codec, rejected) if kind == "jsonl" else _stream_json(path, codec)
@@ -150,21 +153,38 @@ def shard_files(path: Path) -> list[Path]:
     return found or [path]
 
 
-def _check_file(path: Path) -> str:
-    """The format of a file; checks that it exists, can be read and is not empty."""
+def disk_files(path: Path) -> list[Path]:
+    """The files on disk that a path is read from; what a name has after # is a part of one."""
+    return [split_part(file)[0] for file in shard_files(path)]
+
+
+def check_file(path: Path) -> tuple[Path, str]:
+    """A path, with the name of its table if it is an archive, and its format; the file exists and is not empty.
+
+    Raises what `read_table` raises.
+    """
+    file, _ = split_part(path)
     try:
-        if path.is_dir():
+        if file.is_dir():
             raise InputMissing(f"'{path}' is a folder, not a file")
-        if not path.is_file():
-            raise InputMissing(f"there is no file '{path}'")
-        kind = file_format(path)
-        with open(path, "rb") as handle:
+        if not file.is_file():
+            raise InputMissing(f"there is no file '{file}'")
+        kind = file_format(inner_name(path))
+        with open(file, "rb") as handle:
             empty = not handle.read(1)
+        if kind == "zip" and not empty:
+            path = with_member(path)
+            kind = file_format(inner_name(path))
+        if not empty and kind not in BINARY:
+            with open_bytes(path) as handle:
+                empty = not handle.read(1)
     except OSError as error:  # no permission, or a name that is too long
         raise InputMissing(f"'{path}' cannot be read: {error.strerror}") from None
     if empty:
         raise DataError(f"'{path}' is empty")
-    return kind
+    if kind in BINARY and (path.suffix.lower() in COMPRESSED or inner_name(path) != str(file)):
+        raise DataError(f"'{path}' is compressed, and its format is not read from an archive", "Unpack it first")
+    return path, kind
 
 
 def _with_columns(
@@ -181,7 +201,7 @@ def _with_columns(
 
 def _stream_text(path: Path, codec: str) -> Iterator[Record]:
     """Yield each line as a row, blank ones too: they separate paragraphs."""
-    with open(path, encoding=codec) as handle:
+    with open_text(path, codec) as handle:
         for number, line in enumerate(handle, start=1):
             yield Record(number, {"text": line.removesuffix("\n")})
 
@@ -196,7 +216,7 @@ def _stream_conll(path: Path, codec: str, rejected: list[Rejected], notes: list[
 
 
 def _stream_lines(path: Path, codec: str, rejected: list[Rejected]) -> Iterator[Numbered]:
-    with open(path, encoding=codec, newline="") as handle:  # a line end inside a JSON string is escaped
+    with open_text(path, codec, "") as handle:  # a line end inside a JSON string is escaped
         for number, line in enumerate(handle, start=1):
             if not line.strip():
                 continue
@@ -213,7 +233,8 @@ def _stream_lines(path: Path, codec: str, rejected: list[Rejected]) -> Iterator[
 
 def _stream_json(path: Path, codec: str) -> Iterator[Numbered]:
     try:
-        loaded = json.loads(path.read_text(encoding=codec))
+        with open_text(path, codec) as handle:
+            loaded = json.load(handle)
     except (ValueError, RecursionError) as error:
         raise DataError(f"'{path}' is not JSON: {error}", "One object a line? Then call it .jsonl") from None
     rows = loaded.get("data") if isinstance(loaded, dict) else loaded
@@ -240,7 +261,7 @@ def split_files(folder: Path) -> dict[str, Path]:
     for path in files:
         stem = SHARD.sub("", path.name.split(".")[0].lower())
         split = _split_of(next((name for name, paths in saved.items() if path in paths), stem))
-        if split is None or path.suffix.lower() not in FORMATS or not path.is_file():
+        if split is None or ending_of(path) not in FORMATS or not path.is_file():
             continue
         whole = _shards_of(path)
         if found.setdefault(split, whole) != whole:
