@@ -132,6 +132,7 @@ def tickets(pages):
 
 def test_files_in_other_forms_than_tables(pages):
     assert pages.run(DOCS / "how-to/files.md") == 1
+    assert len((pages.folder / "good.jsonl").read_text(encoding="utf-8").splitlines()) == 1
 
 
 def test_a_csv_of_ones_own(pages, capfd):

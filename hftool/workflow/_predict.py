@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hftool.data.readers.plain_text import check_running_text
-from hftool.data.readers.tables import Record, Rejected, Row, Table, check_file, stream
+from hftool.data.readers.tables import Record, Rejected, Row, Table, is_running_text, stream
 from hftool.data.rows import MAX_REJECTED, map_row
 from hftool.data.splits import mapping_sentence
 from hftool.data.writers import output_format, write_lines, write_rows
@@ -150,7 +150,7 @@ def _opened(source: str, encoding: str | None, *, is_text: bool, progress: Progr
     sample = list(itertools.islice(records, SAMPLED))
     if not sample:
         raise DataError(f"'{source}' has no rows")
-    if not is_text and check_file(Path(source))[1] == "txt":
+    if not is_text and is_running_text(source):
         check_running_text((record.row["text"] for record in sample), source)
     for note in notes:
         notice(progress, note)

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from hftool import hub
-from hftool.data.readers.containers import split_part
+from hftool.data.readers.containers import join_part, split_part
+from hftool.data.readers.databases import is_database_url, without_sqlite_url
 from hftool.data.readers.formats import FORMATS, ending_of
 from hftool.data.readers.tables import Table, read_hub_folder, read_table, split_files
 from hftool.errors import ConfigError, DataError, HubUnreachable, InputMissing, Refused, UsageError
@@ -238,8 +239,8 @@ def resolve_task(
         own_data = _data_of_row(row, offline=offline, fallback=fallback, progress=progress)
         return replace(own_data, tables={**own_data.tables, **tables})
     if name and is_local_data(name):
-        path = _path_of(name)
-        own = split_files(path) if path.is_dir() else {"train": path}
+        local = _local_data(name)
+        own = split_files(local) if isinstance(local, Path) and local.is_dir() else {"train": local}
         read = {s: _read(p, s, encoding, progress) for s, p in own.items() if s not in tables}
         return TaskSource({**read, **tables})
     if name and "/" in name:
@@ -258,9 +259,22 @@ def _read(path: str | Path, split: str, encoding: str | None, progress: Progress
     return table
 
 
+def _local_data(name: str) -> str | Path:
+    """A name as a path; with a part after #, or of a database, as a text."""
+    name = without_sqlite_url(name)
+    file, part = split_part(name)
+    return name if is_database_url(name) else join_part(_path_of(str(file)), part) if part else _path_of(name)
+
+
+def data_name(name: str) -> str:
+    """A short name of local data: that of its file, or of its database."""
+    return Path(name.partition("#")[0] if is_database_url(name) else split_part(name)[0]).stem
+
+
 def is_local_data(name: str) -> bool:
     """Whether a TASK is a local file or folder. Raises InputMissing when it has the form of a path and does not exist."""
-    if split_part(_path_of(name))[0].exists():
+    local = _local_data(name)
+    if is_database_url(str(local)) or _path_of(str(split_part(local)[0])).exists():
         return True
     if _is_path(name) or ending_of(name) in FORMATS:
         raise InputMissing(f"there is no file '{name}'")

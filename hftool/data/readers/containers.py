@@ -7,6 +7,7 @@ import bz2
 import gzip
 import io
 import lzma
+import os
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -79,14 +80,19 @@ def damaged_archive(name: str, kind: str, error: BaseException) -> DataError:
     return DataError(f"'{name}' cannot be unpacked: {why}")
 
 
-def split_part(path: Path) -> tuple[Path, str]:
+def split_part(name: str | Path) -> tuple[Path, str]:
     """The file on disk, and the part after #, "" if there is none: a member, a sheet, a table or a query."""
-    name = str(path)
-    if "#" not in name or path.exists():
-        return path, ""
+    name = str(name)
+    if "#" not in name or os.path.exists(name):  # noqa: PTH110 - Path raises OSError where a query is too long for a name
+        return Path(name), ""
     ends = [i for i, letter in enumerate(name) if letter == "#" and Path(name[:i]).suffix.lower() in WITH_PARTS]
     at = next((i for i in ends if Path(name[:i]).is_file()), ends[0] if ends else len(name))
     return Path(name[:at]), name[at + 1 :]
+
+
+def join_part(file: Path, part: str) -> str:
+    """The name that `split_part` splits."""
+    return f"{file}#{part}" if part else str(file)
 
 
 def open_bytes(path: Path) -> IO[bytes]:

@@ -16,11 +16,13 @@ from typing import Any, NamedTuple
 from hftool.data.readers.conll import read_conll
 from hftool.data.readers.containers import inner_name, open_bytes, open_text, split_part, with_member
 from hftool.data.readers.csv_tsv import Cells, read_delimited
+from hftool.data.readers.databases import is_database_url, read_database, read_sqlite, without_sqlite_url
 from hftool.data.readers.encoding import check_encoding
 from hftool.data.readers.formats import COMPRESSED, FORMATS, ending_of, file_format
 from hftool.data.readers.parquet_arrow import SHARD, check_shards, read_columnar, saved_splits
 from hftool.data.readers.squad import flatten, is_nested
 from hftool.data.readers.token_per_row import Numbered, group_words
+from hftool.data.readers.workbooks import read_workbook
 from hftool.errors import DataError, HftoolError, InputMissing, Refused, UsageError, brief, listing
 
 Row = dict[str, Any]
@@ -111,7 +113,10 @@ class _OpenTable(NamedTuple):
 
 
 def _open(path: str | Path, encoding: str | None, rejected: list[Rejected], notes: list[str]) -> _OpenTable:
-    path = Path(path)
+    name = without_sqlite_url(str(path))
+    if is_database_url(name):
+        return _numbered(*read_database(name))
+    path = Path(name)
     files = shard_files(path)
     if files != [path]:
         parts = [_open(file, encoding, rejected, notes) for file in files]
@@ -121,11 +126,16 @@ def _open(path: str | Path, encoding: str | None, rejected: list[Rejected], note
         whole = (record.row for part in parts for record in part.records)
         records = (Record(number, row) for number, row in enumerate(whole, start=1))
         return _OpenTable(parts[0].columns, records, parts[0].label_names)
-    path, kind = check_file(path)
+    path, kind = _check_file(path)
     if kind in ("parquet", "arrow"):
         columns, names, rows = read_columnar(path, kind)
         numbered = (Numbered(number, row) for number, row in enumerate(rows, start=1))
         return _OpenTable(columns, _records(numbered, columns, path, notes), names)
+    if kind == "sqlite":
+        return _numbered(*read_sqlite(name))
+    if kind == "workbook":
+        columns, lines = read_workbook(path, notes)
+        return _OpenTable(columns, _records(_with_columns(lines, columns, "\t", rejected), columns, path, notes))
     codec = check_encoding(path, encoding, notes)
     if kind in ("csv", "tsv"):
         columns, lines = read_delimited(path, quoted=kind == "csv", codec=codec, notes=notes)
@@ -137,6 +147,10 @@ def _open(path: str | Path, encoding: str | None, rejected: list[Rejected], note
         return _OpenTable((), _stream_conll(path, codec, rejected, notes))
     found = _stream_lines(path, codec, rejected) if kind == "jsonl" else _stream_json(path, codec)
     return _OpenTable((), _records(found, (), path, notes))
+
+
+def _numbered(columns: tuple[str, ...], rows: Iterator[Row]) -> _OpenTable:
+    return _OpenTable(columns, (Record(number, row) for number, row in enumerate(rows, start=1)))
 
 
 def _records(rows: Iterator[Numbered], columns: tuple[str, ...], path: Path, notes: list[str]) -> Iterator[Record]:
@@ -153,12 +167,19 @@ def shard_files(path: Path) -> list[Path]:
     return found or [path]
 
 
-def disk_files(path: Path) -> list[Path]:
-    """The files on disk that a path is read from; what a name has after # is a part of one."""
-    return [split_part(file)[0] for file in shard_files(path)]
+def disk_files(name: str | Path) -> list[Path]:
+    """The files on disk that a name is read from, none of a database on a server; what it has after # is a part of one."""
+    name = without_sqlite_url(str(name))
+    return [] if is_database_url(name) else shard_files(split_part(name)[0])
 
 
-def check_file(path: Path) -> tuple[Path, str]:
+def is_running_text(name: str | Path) -> bool:
+    """Whether what a name stands for is a file of text. Raises what `read_table` raises."""
+    name = without_sqlite_url(str(name))
+    return not is_database_url(name) and _check_file(Path(name))[1] == "txt"
+
+
+def _check_file(path: Path) -> tuple[Path, str]:
     """A path, with the name of its table if it is an archive, and its format; the file exists and is not empty.
 
     Raises what `read_table` raises.
@@ -196,7 +217,7 @@ def _with_columns(
             yield Numbered(number, dict(zip(columns, cells, strict=True)) if cells else None)
         else:
             why = reason or f"{len(cells)} fields where the header has {len(columns)}"
-            rejected.append(Rejected(number, why, delimiter.join(cells)[:1000]))
+            rejected.append(Rejected(number, why, delimiter.join(map(str, cells))[:1000]))
 
 
 def _stream_text(path: Path, codec: str) -> Iterator[Record]:
