@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hftool.errors import ConfigError, HftoolError, InputMissing, UsageError, brief, did_you_mean, plain_number
+from hftool.registry.formats import AUTO, format_names
 from hftool.registry.heads import deciding_metrics
 
 Value = int | float | str | bool | None
@@ -113,6 +114,7 @@ class Config:
     allow_leak: bool = knob(False, "train although over 5 % of the validation rows are in train")
     max_rejected: float = knob(0.01, "largest share of unusable rows in a file", least=0, most=1)
     encoding: str | None = knob(None, "encoding of text files; by default UTF-8", kind=str)
+    format: str = knob(AUTO, "format of data files; auto is by ending and content", choices=format_names)
 
 
 KNOBS: dict[str, Knob] = {f.name: f.metadata["knob"] for f in dataclasses.fields(Config) if "knob" in f.metadata}

@@ -89,7 +89,7 @@ def test_counts_agree_with_the_readme(name):
 def test_data_sets_have_no_rejected_rows_or_quality_problems(name):
     """As in finetune: no rejected rows, no duplicates, no leakage."""
     row = get_task(name)
-    data = resolve_task(name, {}, encoding=None, offline=True, fallback=False, progress=silent)
+    data = resolve_task(name, {}, offline=True, fallback=False, progress=silent)
     settings = plan.make_settings(None, model="bert", task=name)
     for head in (row.head, *row.also):
         splits = plan.split(settings, data, head)

@@ -230,7 +230,7 @@ def test_stand_in_is_reported_once_and_recorded(here):
 
 def test_stand_in_is_logged_without_a_progress_function(here, caplog):
     resolve_model("bert", head="classify", offline=True, fallback=True, progress=silent)
-    resolve_task("sst2", {}, encoding=None, offline=True, fallback=True, progress=silent)
+    resolve_task("sst2", {}, offline=True, fallback=True, progress=silent)
     assert [record.message.split(" is not")[0] for record in caplog.records] == ["stand-in: 'bert'", "stand-in: 'sst2'"]
 
 
@@ -395,7 +395,7 @@ from hftool.workflow.resolve import resolve_model, resolve_task
 silent = lambda event: None
 bert = resolve_model("bert", head="classify", offline=True, fallback=True, progress=silent)
 model = resolve_model("ann/model", head="classify", offline=True, fallback=False, progress=silent)
-tasks = [resolve_task(word, {}, encoding=None, offline=True, fallback=True, progress=silent) for word in ("sst2-mini", "sst2", "ann/data")]
+tasks = [resolve_task(word, {}, offline=True, fallback=True, progress=silent) for word in ("sst2-mini", "sst2", "ann/data")]
 print(bert.stand_in.used, model.base, [len(task.tables) for task in tasks])
 """
 

@@ -16,6 +16,7 @@ from hftool.cli.options import (
     Command,
     Device,
     Encoding,
+    Format,
     Model,
     Precision,
     Shared,
@@ -31,6 +32,7 @@ from hftool.cli.progress import print_json
 from hftool.cli.render import answer_line
 from hftool.errors import UsageError
 from hftool.progress import notice
+from hftool.registry.formats import AUTO
 from hftool.registry.heads import head_spec
 from hftool.sampling import RANGES, SamplingParams
 
@@ -50,6 +52,7 @@ COMMON: dict[str, tuple[Any, Any]] = {
     "out": (Out, None),
     "column": (Column, None),
     "encoding": (Encoding, None),
+    "format": (Format, AUTO),
     "device": (Device, "auto"),
     "precision": (Precision, "auto"),
     **SHARED,
@@ -86,6 +89,7 @@ class Common(Shared):
     out: str | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
     encoding: str | None = None
+    format: str = AUTO
     device: str = "auto"
     precision: str = "auto"
 
@@ -193,7 +197,7 @@ def notify_truncated(answers: Sequence[Answer | None], loaded: Any, progress: An
 
 def check_of_file(common: Common) -> None:
     """Raise UsageError for an option about reading a file without --file."""
-    for flag, given in (("--column", common.columns), ("--encoding", common.encoding)):
+    for flag, given in (("--column", common.columns), ("--encoding", common.encoding), ("--format", common.format != AUTO)):
         if given:
             raise UsageError(f"{flag} goes with --file", "Leave it out, or name the file with --file")
 
@@ -225,6 +229,7 @@ def _ask_file(
             options=options,
             top_k=top_k,
             encoding=common.encoding,
+            format=common.format,
             progress=progress,
             handle=sys.stdout,
         )

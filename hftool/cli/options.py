@@ -19,6 +19,7 @@ from hftool.cli.progress import screen
 from hftool.config import KNOBS, Config, Knob, parse_as
 from hftool.errors import DataError, UsageError, did_you_mean
 from hftool.progress import Progress
+from hftool.registry.formats import format_names
 
 Command = TypeVar("Command", bound=Callable[..., None])
 SHORT_ROLES = ("text", "text_pair", "label", "source", "target")  # roles with an option of their own
@@ -89,6 +90,15 @@ Precision = Annotated[
     ),
 ]
 Encoding = Annotated[str | None, of_data("--encoding", "WORD", "Encoding of text files; by default UTF-8.")]
+Format = Annotated[
+    str,
+    of_data(
+        "--format",
+        "WORD",
+        "Format of data files: " + ", ".join(format_names()) + "; auto is by ending and content.",
+        parser=lambda raw: parse_as(KNOBS["format"], raw, name="--format"),
+    ),
+]
 Column = Annotated[list[str] | None, of_data("--column", "ROLE=NAME", "The column of a role.")]
 Head = Annotated[str | None, option("--head", "WORD", "The head: what the model does; by default what it was trained for.")]
 
@@ -113,7 +123,7 @@ KNOB_HEADINGS = {
         *("epochs", "max_steps", "batch_size", "accumulate", "lr", "lora", "max_length", "max_new_tokens", "prefix", "seed"),
         *("class_weights", "optimizer", "schedule", "warmup", "weight_decay", "clip", "sort_steps"),
     ),
-    DATA: ("limit", "validation_share", "allow_leak", "max_rejected", "encoding"),
+    DATA: ("limit", "validation_share", "allow_leak", "max_rejected", "format", "encoding"),
     EVALUATING: ("eval_steps", "patience", "metric", "save_steps", "save_minutes", "keep", "grace", "log_steps"),
     MACHINE: ("device", "precision", "workers"),
 }

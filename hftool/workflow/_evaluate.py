@@ -9,6 +9,7 @@ from hftool.config import FILES, Knob, parse_as
 from hftool.data.decimal_commas import parse_decimal_commas
 from hftool.data.labels import Labels, own_names
 from hftool.data.passages import merge_lines
+from hftool.data.readers.formats import AS_FOUND, ReadOptions
 from hftool.data.readers.tables import Table
 from hftool.data.rows import SplitRows, sample_indices
 from hftool.data.rows import map_rows as prepare_rows
@@ -19,6 +20,7 @@ from hftool.evaluation.report import error_rows, make_report
 from hftool.heads import head_class
 from hftool.models import HeadConfig, Loaded
 from hftool.progress import Progress, notice, silent
+from hftool.registry.formats import AUTO
 from hftool.storage.run_folder import check_output
 from hftool.storage.stand_ins import read_stand_ins
 from hftool.workflow import plan
@@ -52,6 +54,7 @@ def evaluate(
     seed: int = 0,
     device: str = "auto",
     encoding: str | None = None,
+    format: str = AUTO,
     errors: str | Path | None = None,
     metric: str | None = None,
     trust_metric: str | None = None,
@@ -71,6 +74,7 @@ def evaluate(
         seed: Random seed of the sample.
         device: auto, cpu, cuda, cuda:1 or mps.
         encoding: Encoding of a text file; by default UTF-8.
+        format: Format of the file, a name of `hftool.registry.formats`; by default by its ending and content.
         errors: File for the wrongly predicted rows, worst first; by default errors.jsonl in the run folder.
         metric: A module of `evaluate`, `module` in the metrics: a script, or a name on the Hub, repeated in trust_metric.
         trust_metric: The name of a metric on the Hub again, whose code may then run.
@@ -78,16 +82,16 @@ def evaluate(
         fallback: Whether a stand-in may be used.
         progress: Receives events and notices.
     """
-    model, rows = model_name(model), rows_table(task)
+    model, rows, reading = model_name(model), rows_table(task), ReadOptions(encoding, format)
     word = PATH if rows else None if task is None else task_name(task)
-    _check_words(model, word, split, errors, head, has_options=bool(column or encoding))
+    _check_words(model, word, split, errors, head, has_options=bool(column or reading != AS_FOUND))
     module = None if metric is None else load_metric(metric, trusted=trust_metric, offline=offline)
     model_source = resolve_model(model, head=head, offline=offline, fallback=fallback, progress=progress)
     loaded = trained(load_resolved(model_source, head=head, device=device, progress=progress), None)
     if word is None:
         part = split_of_run(model_source, split, model, loaded.head_config, offline=offline, progress=progress)
     else:
-        data = _data_of(model_source, word, rows, encoding=encoding, offline=offline, progress=progress)
+        data = _data_of(model_source, word, rows, reading, offline=offline, progress=progress)
         loaded, part = _task_rows(data, word, split, loaded, column or {}, head, progress)
     target = _errors_file(errors, model_source, loaded)
     return _with_errors(_measured(part, loaded, module, metric, limit, seed), target, progress)
@@ -110,9 +114,9 @@ def _task_rows(
 def _check_words(
     model: str, task: str | None, split: str | None, errors: str | Path | None, head: str | None, *, has_options: bool
 ) -> None:
-    """Raise UsageError or OutputUnavailable before anything is read. has_options: whether columns or an encoding are given."""
+    """Raise UsageError or OutputUnavailable before anything is read. has_options: whether it is said how to read rows."""
     if task is None and has_options:
-        raise UsageError("columns and an encoding go with a task or a file", f"hftool evaluate {model} FILE ...")
+        raise UsageError("columns, an encoding and a format go with a task or a file", f"hftool evaluate {model} FILE ...")
     if split is not None:
         parse_as(SPLIT, split, name="split")
     if errors is not None:
@@ -123,11 +127,11 @@ def _check_words(
 
 
 def _data_of(
-    model_source: ModelSource, word: str, rows: Table | None, *, encoding: str | None, offline: bool, progress: Progress
+    model_source: ModelSource, word: str, rows: Table | None, reading: ReadOptions, *, offline: bool, progress: Progress
 ) -> TaskSource:
     """The rows in memory, or those of a task; of a run's own task its stand-in, where it had one."""
     used = None if rows else _stand_in_of(model_source, word)
-    data = resolve_task(used, {}, encoding=encoding, offline=offline, fallback=False, progress=progress)
+    data = resolve_task(used, {}, reading=reading, offline=offline, fallback=False, progress=progress)
     return replace(data, tables={"train": rows}) if rows else data
 
 

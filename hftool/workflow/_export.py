@@ -149,7 +149,7 @@ def _measured_rows(model_source: ModelSource, loaded: Loaded, progress: Progress
                 model_source, None, str(model_source.folder), loaded.head_config, offline=True, progress=progress
             )
         elif task is not None:
-            data = resolve_task(task.name, {}, encoding=None, offline=True, fallback=False, progress=progress)
+            data = resolve_task(task.name, {}, offline=True, fallback=False, progress=progress)
             part = _evaluate.rows_to_measure(data, task.name, None, loaded.head_config, {})
         else:
             return loaded, ()

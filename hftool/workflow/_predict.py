@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hftool.data.readers.formats import ReadOptions
 from hftool.data.readers.plain_text import check_running_text
 from hftool.data.readers.tables import Record, Rejected, Row, Table, is_running_text, stream
 from hftool.data.rows import MAX_REJECTED, map_row
@@ -17,6 +18,7 @@ from hftool.heads.protocol import Answer
 from hftool.inference.predictor import Predictor
 from hftool.models import Loaded
 from hftool.progress import Event, Progress, notice, silent
+from hftool.registry.formats import AUTO
 from hftool.registry.heads import head_spec
 from hftool.storage.run_folder import check_output
 from hftool.workflow._infer import natural_options
@@ -41,6 +43,7 @@ def predict(
     device: str = "auto",
     precision: str = "auto",
     encoding: str | None = None,
+    format: str = AUTO,
     offline: bool = False,
     fallback: bool = False,
     progress: Progress = silent,
@@ -59,6 +62,7 @@ def predict(
         device: auto, cpu, cuda, cuda:1 or mps.
         precision: Number format of the arithmetic: auto, fp32 or bf16.
         encoding: Encoding of a text file; by default UTF-8.
+        format: Format of the file, a name of `hftool.registry.formats`; by default by its ending and content.
         offline: Open no socket.
         fallback: Whether a stand-in may be used.
         progress: Receives events and notices.
@@ -73,7 +77,9 @@ def predict(
     model_source = None
     if not isinstance(model, Loaded):
         model_source = resolve_with_head(model, head, offline=offline, fallback=fallback, progress=progress)
-    opened = _memory(table) if table else _opened(path, encoding, is_text=head is not None, progress=progress)
+    opened = (
+        _memory(table) if table else _opened(path, ReadOptions(encoding, format), is_text=head is not None, progress=progress)
+    )
     if model_source:
         model = load_resolved(model_source, head=head, device=device, precision=precision, progress=progress)
     loaded = _fitting(trained(model, head), out)
@@ -139,18 +145,18 @@ def _fitting(loaded: Loaded, out: str | Path | None) -> Loaded:
     return loaded
 
 
-def _opened(source: str, encoding: str | None, *, is_text: bool, progress: Progress) -> _OpenSource:
+def _opened(source: str, reading: ReadOptions, *, is_text: bool, progress: Progress) -> _OpenSource:
     """The first records of a file, its columns, and the remaining records.
 
     is_text: accept lines as text, whatever they look like. Raises what `stream` raises, DataError.
     """
     notes: list[str] = []
     rejected: list[Rejected] = []
-    names, records = stream(source, encoding=encoding, rejected=rejected, notes=notes)
+    names, records = stream(source, reading, rejected=rejected, notes=notes)
     sample = list(itertools.islice(records, SAMPLED))
     if not sample:
         raise DataError(f"'{source}' has no rows")
-    if not is_text and is_running_text(source):
+    if not is_text and is_running_text(source, reading):
         check_running_text((record.row["text"] for record in sample), source)
     for note in notes:
         notice(progress, note)

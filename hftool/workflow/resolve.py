@@ -10,7 +10,7 @@ from pathlib import Path
 from hftool import hub
 from hftool.data.readers.containers import join_part, split_part
 from hftool.data.readers.databases import is_database_url, without_sqlite_url
-from hftool.data.readers.formats import FORMATS, ending_of
+from hftool.data.readers.formats import AS_FOUND, ReadOptions, is_known
 from hftool.data.readers.tables import Table, read_hub_folder, read_table, split_files
 from hftool.errors import ConfigError, DataError, HubUnreachable, InputMissing, Refused, UsageError
 from hftool.models.safety import check_hash
@@ -218,7 +218,13 @@ def _installed(row: Model) -> hub.Snapshot | None:
 
 
 def resolve_task(
-    name: str | None, files: Mapping[str, str], *, encoding: str | None, offline: bool, fallback: bool, progress: Progress
+    name: str | None,
+    files: Mapping[str, str],
+    *,
+    reading: ReadOptions = AS_FOUND,
+    offline: bool,
+    fallback: bool,
+    progress: Progress,
 ) -> TaskSource:
     """Resolve TASK and --train/--validation/--test to tables.
 
@@ -231,7 +237,7 @@ def resolve_task(
         DataError: A file cannot be read, or has no known split.
         HubUnreachable: The data set is neither local nor on the Hub.
     """
-    tables = {split: _read(path, split, encoding, progress) for split, path in files.items()}
+    tables = {split: _read(path, split, reading, progress) for split, path in files.items()}
     row = find_task(name) if name else None
     if row is not None:
         if "train" in tables:
@@ -241,7 +247,7 @@ def resolve_task(
     if name and is_local_data(name):
         local = _local_data(name)
         own = split_files(local) if isinstance(local, Path) and local.is_dir() else {"train": local}
-        read = {s: _read(p, s, encoding, progress) for s, p in own.items() if s not in tables}
+        read = {s: _read(p, s, reading, progress) for s, p in own.items() if s not in tables}
         return TaskSource({**read, **tables})
     if name and "/" in name:
         data = _hub_data(name, offline=offline)
@@ -251,9 +257,9 @@ def resolve_task(
     return TaskSource(tables)
 
 
-def _read(path: str | Path, split: str, encoding: str | None, progress: Progress) -> Table:
+def _read(path: str | Path, split: str, reading: ReadOptions, progress: Progress) -> Table:
     """A file as a table; its notes are sent as notices."""
-    table = read_table(path, split, encoding=encoding)
+    table = read_table(path, split, reading)
     for note in table.notes:
         notice(progress, note)
     return table
@@ -276,7 +282,7 @@ def is_local_data(name: str) -> bool:
     local = _local_data(name)
     if is_database_url(str(local)) or _path_of(str(split_part(local)[0])).exists():
         return True
-    if _is_path(name) or ending_of(name) in FORMATS:
+    if _is_path(name) or is_known(name):
         raise InputMissing(f"there is no file '{name}'")
     return False
 

@@ -12,6 +12,7 @@ import pyarrow
 import pytest
 
 from hftool.data.readers import containers
+from hftool.data.readers.formats import ReadOptions
 from hftool.data.readers.tables import disk_files, read_table, split_files, stream
 from hftool.errors import HftoolError
 from support.memory import PEAK
@@ -29,9 +30,9 @@ def compress_zst(data):
 COMPRESS = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress, ".zst": compress_zst}
 
 
-def error_line(path, **options):
+def error_line(path):
     with pytest.raises(HftoolError) as caught:
-        read_table(path, "train", **options)
+        read_table(path, "train")
     return f"{caught.value.code} {caught.value}"
 
 
@@ -91,7 +92,7 @@ def test_encoding_of_a_compressed_file_is_checked(tmp_path):
     assert "byte 140005 cannot be read; it looks like cp1252. Try --encoding cp1252" in error_line(path)
     path.write_bytes(gzip.compress("text\n我们\n".encode("gb18030")))
     assert error_line(path).startswith(f"65 '{path}' is not UTF-8: byte 5 cannot be read; it looks like gbk")
-    assert read_table(path, "train", encoding="gbk").rows == [{"text": "我们"}]
+    assert read_table(path, "train", ReadOptions(encoding="gbk")).rows == [{"text": "我们"}]
 
 
 @pytest.mark.parametrize("ending", COMPRESS)

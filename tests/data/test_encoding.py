@@ -2,6 +2,7 @@
 
 import pytest
 
+from hftool.data.readers.formats import ReadOptions
 from hftool.data.readers.tables import read_table
 from hftool.errors import HftoolError
 
@@ -11,7 +12,7 @@ ENGLISH = "text,label\n" + "a warm film,1\na cold film,0\n" * 50
 
 
 def read(path, encoding=None):
-    return read_table(path, "train", encoding=encoding)
+    return read_table(path, "train", ReadOptions(encoding))
 
 
 def error_line(path, encoding=None):

@@ -12,6 +12,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
+from hftool.data.readers.formats import ReadOptions
 from hftool.data.readers.tables import cell_text, read_hub_folder, read_table, split_files, stream
 from hftool.data.writers import output_format
 from hftool.errors import HftoolError
@@ -132,7 +133,7 @@ def test_text_files_are_decoded_strictly(tmp_path):
     path = tmp_path / "train.txt"
     path.write_bytes("Übel\n".encode("latin-1"))
     assert error_line(read_table, path, "train").startswith(f"65 '{path}' is not UTF-8: byte 0 cannot be read")
-    assert read_table(path, "train", encoding="latin-1").rows == [{"text": "Übel"}]
+    assert read_table(path, "train", ReadOptions("latin-1")).rows == [{"text": "Übel"}]
     write(path, "\ufeff")
     assert error_line(read_table, path, "train") == f"65 '{path}' has no rows"
     write(path, "x" * 100_000 + "\n\n")
@@ -307,6 +308,7 @@ MEASURE = (
     PEAK
     + """
 import sys
+from hftool.data.readers.formats import ReadOptions
 from hftool.data.readers.tables import stream
 rejected = []
 first = peak()

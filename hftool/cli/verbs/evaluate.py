@@ -8,6 +8,7 @@ from hftool.cli.offline import go_offline
 from hftool.cli.options import (
     Device,
     Encoding,
+    Format,
     Head,
     Model,
     Shared,
@@ -21,6 +22,7 @@ from hftool.cli.options import (
 from hftool.cli.progress import print_json
 from hftool.config import FILES, KNOBS
 from hftool.progress.display import number_text
+from hftool.registry.formats import AUTO
 
 NAME = "evaluate"
 CORNER = "true, answered"
@@ -48,6 +50,7 @@ def command(
     split: Split = None,
     head: Head = None,
     encoding: Encoding = None,
+    format: Format = AUTO,
     limit: Limit = None,
     seed: Seed = 0,
     out: Out = None,
@@ -81,6 +84,7 @@ def command(
             seed=seed,
             device=device,
             encoding=encoding,
+            format=format,
             errors=out,
             metric=metric,
             trust_metric=trust_metric,

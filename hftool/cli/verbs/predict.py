@@ -9,6 +9,7 @@ from hftool.cli.offline import go_offline
 from hftool.cli.options import (
     Device,
     Encoding,
+    Format,
     Head,
     Model,
     Precision,
@@ -21,6 +22,7 @@ from hftool.cli.options import (
 )
 from hftool.cli.progress import print_json
 from hftool.errors import UsageError
+from hftool.registry.formats import AUTO
 
 NAME = "predict"
 File = Annotated[str | None, argument("FILE", "CSV, TSV, JSON, JSON Lines, Parquet, CoNLL or text.", show_default=False)]
@@ -40,6 +42,7 @@ def command(
     top_k: TopK = None,
     head: Head = None,
     encoding: Encoding = None,
+    format: Format = AUTO,
     device: Device = "auto",
     precision: Precision = "auto",
     columns: dict[str, str],
@@ -69,6 +72,7 @@ def command(
             device=device,
             precision=precision,
             encoding=encoding,
+            format=format,
             **shared.access(progress),
             handle=sys.stdout,
         )

@@ -14,14 +14,13 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-from hftool.data.readers.formats import FORMATS, ending_of
+from hftool.data.readers.formats import ARCHIVE, FORMATS, is_known
 from hftool.errors import DataError, InputMissing, Refused, brief, listing
 
 BLOCK = 1 << 18  # bytes in memory
 MAX_RATIO = 200  # texts shrink to a fifth, tables of few values to a fiftieth
 MIN_BOMB = 1 << 30  # bytes from which the ratio counts
 FAULTS = (OSError, EOFError, ValueError, RuntimeError, zlib.error, lzma.LZMAError, zipfile.BadZipFile)
-ARCHIVE = ".zip"
 ABOUT = ("readme", "license", "licence")  # files beside a table
 WITH_PARTS = (ARCHIVE, *(ending for ending, kind in FORMATS.items() if kind in ("workbook", "sqlite")))
 
@@ -154,6 +153,11 @@ def open_text(path: Path, codec: str, newline: str | None = None) -> IO[str]:
     return io.TextIOWrapper(handle, encoding=codec, newline=newline)
 
 
+def is_archive(file: Path) -> bool:
+    """Whether a file is called a zip archive."""
+    return file.suffix.lower() == ARCHIVE
+
+
 def members(file: Path) -> list[str]:
     """The files of a zip archive, without folders and what macOS adds. Raises DataError for a damaged archive."""
     try:
@@ -172,7 +176,7 @@ def with_member(file: Path) -> Path:
     """
     names = members(file)
     tables = [name for name in names if not PurePosixPath(name).name.lower().startswith(ABOUT)] or names
-    tables = [name for name in tables if ending_of(name) in FORMATS] or tables
+    tables = [name for name in tables if is_known(name)] or tables
     if not tables:
         raise DataError(f"'{file}' has no files")
     if len(tables) > 1:
@@ -183,4 +187,4 @@ def with_member(file: Path) -> Path:
 def inner_name(path: Path) -> str:
     """The name whose ending is that of the table: of a member of an archive its own."""
     file, part = split_part(path)
-    return part if part and file.suffix.lower() == ARCHIVE else str(file)
+    return part if part and is_archive(file) else str(file)

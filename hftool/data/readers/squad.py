@@ -1,14 +1,26 @@
 """SQuAD JSON (articles of paragraphs of questions) to one row per question."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from hftool.data.readers.tables import Record, Source
+from hftool.data.readers.token_per_row import Numbered
 from hftool.errors import DataError
 
 
-def is_nested(rows: Sequence[Any]) -> bool:
+def detect(sample: Sequence[Any]) -> bool:
     """Whether any row is an article: an object with "paragraphs"."""
-    return any(isinstance(row, dict) and "paragraphs" in row for row in rows)
+    return any(isinstance(row, dict) and "paragraphs" in row for row in sample)
+
+
+def read(rows: Iterable[Numbered], source: Source) -> Iterator[Record]:
+    """The questions of the articles, numbered in order. Raises what `flatten` raises."""
+    articles = [row for _, row in rows]
+    odd = next((i for i, row in enumerate(articles, start=1) if not isinstance(row, dict)), None)
+    if odd is not None:
+        raise DataError(f"'{source.path}': row {odd} is a JSON {type(articles[odd - 1]).__name__}, not an object")
+    questions = flatten(articles, str(source.path))
+    return (Record(number, row) for number, row in enumerate(questions, start=1))
 
 
 def flatten(articles: Sequence[Any], path: str) -> Iterator[dict[str, Any]]:

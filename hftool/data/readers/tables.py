@@ -4,7 +4,6 @@ Text formats are read by the standard library and not by `datasets`: a rejected 
 "null" must stay text, and any file must stream. Hub data sets and their folders are read by `datasets`.
 """
 
-import json
 import logging
 import math
 import re
@@ -13,17 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hftool.data.readers.conll import read_conll
-from hftool.data.readers.containers import inner_name, open_bytes, open_text, split_part, with_member
-from hftool.data.readers.csv_tsv import Cells, read_delimited
-from hftool.data.readers.databases import is_database_url, read_database, read_sqlite, without_sqlite_url
+from hftool.data.readers.containers import inner_name, is_archive, open_bytes, split_part, with_member
+from hftool.data.readers.databases import is_database_url, without_sqlite_url
 from hftool.data.readers.encoding import check_encoding
-from hftool.data.readers.formats import COMPRESSED, FORMATS, ending_of, file_format
-from hftool.data.readers.parquet_arrow import SHARD, check_shards, read_columnar, saved_splits
-from hftool.data.readers.squad import flatten, is_nested
-from hftool.data.readers.token_per_row import Numbered, group_words
-from hftool.data.readers.workbooks import read_workbook
+from hftool.data.readers.formats import AS_FOUND, COMPRESSED, FORMATS, ReadOptions, file_format, is_known
+from hftool.data.readers.parquet_arrow import SHARD, check_shards, saved_splits
 from hftool.errors import DataError, HftoolError, InputMissing, Refused, UsageError, brief, listing
+from hftool.registry.formats import get_format
 
 Row = dict[str, Any]
 Rows = Sequence[Row]
@@ -51,6 +46,30 @@ class Record:
     row: Row
 
 
+@dataclass(frozen=True)
+class Source:
+    """A file to read; readers add to `rejected` and to the notices `notes`."""
+
+    path: Path
+    options: ReadOptions
+    rejected: list[Rejected]
+    notes: list[str]
+    name: str = ""  # as given; a path loses one of two slashes in a query
+
+    def codec(self) -> str:
+        """The codec of a text file. Raises what `check_encoding` raises."""
+        return check_encoding(self.path, self.options.encoding, self.notes)
+
+
+class OpenTable(NamedTuple):
+    """An open file: its columns, () if only the rows have them, and its records."""
+
+    columns: tuple[str, ...]
+    records: Iterator[Record]
+    label_names: Mapping[str, tuple[str, ...]] = {}
+    lines: bool = False  # of running text
+
+
 @dataclass
 class Table:
     """The rows of one split in memory."""
@@ -67,17 +86,17 @@ class Table:
     contents: Any = field(default=None, init=False, repr=False, compare=False)  # see `column_contents.contents_of`
 
 
-def read_table(path: str | Path, split: str, *, encoding: str | None = None) -> Table:
-    """Read a whole file, or all shards of a name such as train-*-of-00002.parquet; `encoding` as in `check_encoding`.
+def read_table(path: str | Path, split: str, options: ReadOptions = AS_FOUND) -> Table:
+    """Read a whole file, or all shards of a name such as train-*-of-00002.parquet.
 
     Raises:
         InputMissing: There is no such file.
-        UsageError: The ending or the encoding is unknown.
+        UsageError: The ending, the format or the encoding is unknown.
         DataError: The file is damaged, in another encoding, or has no rows.
     """
     rejected: list[Rejected] = []
     notes: list[str] = []
-    opened = _open(path, encoding, rejected, notes)
+    opened = _open(path, options, rejected, notes)
     rows, numbers = [], []
     for record in opened.records:
         rows.append(record.row)
@@ -93,69 +112,37 @@ def read_table(path: str | Path, split: str, *, encoding: str | None = None) -> 
 
 
 def stream(
-    path: str | Path, *, encoding: str | None = None, rejected: list[Rejected], notes: list[str] | None = None
+    path: str | Path, options: ReadOptions = AS_FOUND, *, rejected: list[Rejected], notes: list[str] | None = None
 ) -> tuple[tuple[str, ...], Iterator[Record]]:
     """As `read_table`, but lazily and in bounded memory, except for a .json file -> (columns, records).
 
     The columns are () if only the rows have them. Rejected rows and notices are added to `rejected` and `notes`, the last
     notices with the first record.
     """
-    return _open(path, encoding, rejected, [] if notes is None else notes)[:2]
+    return _open(path, options, rejected, [] if notes is None else notes)[:2]
 
 
-class _OpenTable(NamedTuple):
-    """An open file."""
-
-    columns: tuple[str, ...]
-    records: Iterator[Record]
-    label_names: Mapping[str, tuple[str, ...]] = {}
-    lines: bool = False  # of running text
-
-
-def _open(path: str | Path, encoding: str | None, rejected: list[Rejected], notes: list[str]) -> _OpenTable:
+def _open(path: str | Path, options: ReadOptions, rejected: list[Rejected], notes: list[str]) -> OpenTable:
     name = without_sqlite_url(str(path))
     if is_database_url(name):
-        return _numbered(*read_database(name))
+        return _read("sqlite", Source(Path(name), options, rejected, notes, name))
     path = Path(name)
     files = shard_files(path)
     if files != [path]:
-        parts = [_open(file, encoding, rejected, notes) for file in files]
+        parts = [_open(file, options, rejected, notes) for file in files]
         other = next((part for part in parts if set(part.columns) != set(parts[0].columns)), None)
         if other is not None:
             raise DataError(f"the files of '{path}' have other columns: {listing(parts[0].columns)}; {listing(other.columns)}")
         whole = (record.row for part in parts for record in part.records)
         records = (Record(number, row) for number, row in enumerate(whole, start=1))
-        return _OpenTable(parts[0].columns, records, parts[0].label_names)
-    path, kind = _check_file(path)
-    if kind in ("parquet", "arrow"):
-        columns, names, rows = read_columnar(path, kind)
-        numbered = (Numbered(number, row) for number, row in enumerate(rows, start=1))
-        return _OpenTable(columns, _records(numbered, columns, path, notes), names)
-    if kind == "sqlite":
-        return _numbered(*read_sqlite(name))
-    if kind == "workbook":
-        columns, lines = read_workbook(path, notes)
-        return _OpenTable(columns, _records(_with_columns(lines, columns, "\t", rejected), columns, path, notes))
-    codec = check_encoding(path, encoding, notes)
-    if kind in ("csv", "tsv"):
-        columns, lines = read_delimited(path, quoted=kind == "csv", codec=codec, notes=notes)
-        cells = _with_columns(lines, columns, "," if kind == "csv" else "\t", rejected)
-        return _OpenTable(columns, _records(cells, columns, path, notes))
-    if kind == "txt":
-        return _OpenTable((), _stream_text(path, codec), lines=True)
-    if kind == "conll":
-        return _OpenTable((), _stream_conll(path, codec, rejected, notes))
-    found = _stream_lines(path, codec, rejected) if kind == "jsonl" else _stream_json(path, codec)
-    return _OpenTable((), _records(found, (), path, notes))
+        return OpenTable(parts[0].columns, records, parts[0].label_names, parts[0].lines)
+    path, kind = _check_file(path, options)
+    return _read(kind, Source(path, options, rejected, notes, name))
 
 
-def _numbered(columns: tuple[str, ...], rows: Iterator[Row]) -> _OpenTable:
-    return _OpenTable(columns, (Record(number, row) for number, row in enumerate(rows, start=1)))
-
-
-def _records(rows: Iterator[Numbered], columns: tuple[str, ...], path: Path, notes: list[str]) -> Iterator[Record]:
-    """The records of a table, one per sentence if its rows are words."""
-    return (Record(number, row) for number, row in group_words(rows, columns, str(path), notes))
+def _read(kind: str, source: Source) -> OpenTable:
+    opened: OpenTable = get_format(kind).load_reader()(source)
+    return opened
 
 
 def shard_files(path: Path) -> list[Path]:
@@ -173,99 +160,35 @@ def disk_files(name: str | Path) -> list[Path]:
     return [] if is_database_url(name) else shard_files(split_part(name)[0])
 
 
-def is_running_text(name: str | Path) -> bool:
+def is_running_text(name: str | Path, options: ReadOptions = AS_FOUND) -> bool:
     """Whether what a name stands for is a file of text. Raises what `read_table` raises."""
     name = without_sqlite_url(str(name))
-    return not is_database_url(name) and _check_file(Path(name))[1] == "txt"
+    return not is_database_url(name) and _check_file(Path(name), options)[1] == "txt"
 
 
-def _check_file(path: Path) -> tuple[Path, str]:
+def _check_file(path: Path, options: ReadOptions) -> tuple[Path, str]:
     """A path, with the name of its table if it is an archive, and its format; the file exists and is not empty.
 
     Raises what `read_table` raises.
     """
-    file, _ = split_part(path)
+    file, part = split_part(path)
     try:
         if file.is_dir():
             raise InputMissing(f"'{path}' is a folder, not a file")
         if not file.is_file():
             raise InputMissing(f"there is no file '{file}'")
-        kind = file_format(inner_name(path))
-        with open(file, "rb") as handle:
+        if is_archive(file) and not part:
+            path = with_member(file)
+        kind = file_format(inner_name(path), options)
+        with open(file, "rb") if kind in BINARY else open_bytes(path) as handle:
             empty = not handle.read(1)
-        if kind == "zip" and not empty:
-            path = with_member(path)
-            kind = file_format(inner_name(path))
-        if not empty and kind not in BINARY:
-            with open_bytes(path) as handle:
-                empty = not handle.read(1)
     except OSError as error:  # no permission, or a name that is too long
         raise InputMissing(f"'{path}' cannot be read: {error.strerror}") from None
     if empty:
         raise DataError(f"'{path}' is empty")
-    if kind in BINARY and (path.suffix.lower() in COMPRESSED or inner_name(path) != str(file)):
+    if kind in BINARY and (is_archive(file) or file.suffix.lower() in COMPRESSED):
         raise DataError(f"'{path}' is compressed, and its format is not read from an archive", "Unpack it first")
     return path, kind
-
-
-def _with_columns(
-    rows: Iterator[Cells], columns: tuple[str, ...], delimiter: str, rejected: list[Rejected]
-) -> Iterator[Numbered]:
-    """Yield each row of a table by column, None for a blank line; a malformed one goes to `rejected`."""
-    for number, cells, reason in rows:
-        if not reason and (len(cells) == len(columns) or not cells):
-            yield Numbered(number, dict(zip(columns, cells, strict=True)) if cells else None)
-        else:
-            why = reason or f"{len(cells)} fields where the header has {len(columns)}"
-            rejected.append(Rejected(number, why, delimiter.join(map(str, cells))[:1000]))
-
-
-def _stream_text(path: Path, codec: str) -> Iterator[Record]:
-    """Yield each line as a row, blank ones too: they separate paragraphs."""
-    with open_text(path, codec) as handle:
-        for number, line in enumerate(handle, start=1):
-            yield Record(number, {"text": line.removesuffix("\n")})
-
-
-def _stream_conll(path: Path, codec: str, rejected: list[Rejected], notes: list[str]) -> Iterator[Record]:
-    for sentence in read_conll(path, codec, notes):
-        if sentence.reason:
-            rejected.append(Rejected(sentence.number, sentence.reason, " ".join(sentence.tokens)[:1000]))
-        else:
-            tags = {"tags": sentence.tags} if sentence.tags else {}
-            yield Record(sentence.number, {"tokens": sentence.tokens, **tags})
-
-
-def _stream_lines(path: Path, codec: str, rejected: list[Rejected]) -> Iterator[Numbered]:
-    with open_text(path, codec, "") as handle:  # a line end inside a JSON string is escaped
-        for number, line in enumerate(handle, start=1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                rejected.append(Rejected(number, f"not JSON: {error}", line[:1000]))
-                continue
-            if isinstance(row, dict):
-                yield Numbered(number, row)
-            else:
-                rejected.append(Rejected(number, f"a JSON {type(row).__name__}, not an object", line[:1000]))
-
-
-def _stream_json(path: Path, codec: str) -> Iterator[Numbered]:
-    try:
-        with open_text(path, codec) as handle:
-            loaded = json.load(handle)
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"'{path}' is not JSON: {error}", "One object a line? Then call it .jsonl") from None
-    rows = loaded.get("data") if isinstance(loaded, dict) else loaded
-    if not isinstance(rows, list):
-        raise DataError(f"'{path}' must hold a list of objects, or an object with one under \"data\"")
-    odd = next((i for i, row in enumerate(rows, start=1) if not isinstance(row, dict)), None)
-    if odd is not None:
-        raise DataError(f"'{path}': row {odd} is a JSON {type(rows[odd - 1]).__name__}, not an object")
-    found = flatten(rows, str(path)) if is_nested(rows) else rows
-    return (Numbered(number, row) for number, row in enumerate(found, start=1))
 
 
 def split_files(folder: Path) -> dict[str, Path]:
@@ -282,7 +205,7 @@ def split_files(folder: Path) -> dict[str, Path]:
     for path in files:
         stem = SHARD.sub("", path.name.split(".")[0].lower())
         split = _split_of(next((name for name, paths in saved.items() if path in paths), stem))
-        if split is None or ending_of(path) not in FORMATS or not path.is_file():
+        if split is None or not is_known(path) or not path.is_file():
             continue
         whole = _shards_of(path)
         if found.setdefault(split, whole) != whole:

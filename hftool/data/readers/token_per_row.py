@@ -18,10 +18,10 @@ MIN_WORD_SHARE = 0.98  # share of the cells that must be single words
 
 
 class Numbered(NamedTuple):
-    """A row and its line number; None is a blank line."""
+    """A row, in JSON any value, and its line number; None is a blank line."""
 
     number: int
-    row: dict[str, Any] | None
+    row: Any
 
 
 class Grouping(NamedTuple):

@@ -1,0 +1,74 @@
+"""The formats of data files: files by their ending, and forms of rows that are recognised by the content of such a file.
+
+A new one is a row here and its reader in `hftool/data/`. The reader of a file is a function `(source) -> OpenTable`. The reader
+of a form is a function `(rows, source) -> records`; its module also has `detect(sample)`, which tells by the first rows of a
+file whether they have that form.
+"""
+
+import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hftool.errors import UsageError, did_you_mean
+
+AUTO = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileFormat:
+    """One format of files, or one form of the rows in such files."""
+
+    name: str  # the value of --format
+    title: str  # its name in messages
+    reader: str  # "package.module:function"
+    endings: tuple[str, ...] = ()  # of its files, for a format of files
+    containers: tuple[str, ...] = ()  # for a form: the formats of files whose rows can have it, the usual one first
+
+    def load_reader(self) -> Any:
+        """Import the reader."""
+        module, _, function = self.reader.partition(":")
+        return getattr(importlib.import_module(module), function)
+
+    def detect(self, sample: Sequence[Any]) -> bool:
+        """Whether the first rows of a file have this form."""
+        return bool(importlib.import_module(self.reader.partition(":")[0]).detect(sample))
+
+
+FILES = "hftool.data.readers.files"
+FORMATS = (
+    FileFormat(name="csv", title="CSV", reader=f"{FILES}:open_csv", endings=(".csv",)),
+    FileFormat(name="tsv", title="TSV", reader=f"{FILES}:open_tsv", endings=(".tsv",)),
+    FileFormat(name="json", title="JSON", reader=f"{FILES}:open_json", endings=(".json",)),
+    FileFormat(name="jsonl", title="JSON Lines", reader=f"{FILES}:open_jsonl", endings=(".jsonl", ".ndjson")),
+    FileFormat(name="parquet", title="Parquet", reader=f"{FILES}:open_parquet", endings=(".parquet",)),
+    FileFormat(name="arrow", title="Arrow", reader=f"{FILES}:open_arrow", endings=(".arrow",)),
+    FileFormat(name="txt", title="plain text", reader=f"{FILES}:open_txt", endings=(".txt",)),
+    FileFormat(name="conll", title="CoNLL", reader=f"{FILES}:open_conll", endings=(".conll", ".bio", ".iob", ".conllu")),
+    FileFormat(
+        name="workbook",
+        title="a workbook",
+        reader=f"{FILES}:open_workbook",
+        endings=(".xlsx", ".xlsm", ".xlsb", ".xls", ".ods"),
+    ),
+    FileFormat(name="sqlite", title="SQLite", reader=f"{FILES}:open_sqlite", endings=(".sqlite", ".sqlite3", ".db")),
+    FileFormat(name="squad", title="SQuAD JSON", reader="hftool.data.readers.squad:read", containers=("json",)),
+)
+BY_NAME = {row.name: row for row in FORMATS}
+
+
+def format_names() -> tuple[str, ...]:
+    """The values of --format."""
+    return (AUTO, *BY_NAME)
+
+
+def get_format(name: str) -> FileFormat:
+    """The format of this name. Raises UsageError, with the nearest name, for any other."""
+    if name not in BY_NAME:
+        raise UsageError(f"unknown format '{name}'", did_you_mean(name, BY_NAME, otherwise="One of " + ", ".join(BY_NAME)))
+    return BY_NAME[name]
+
+
+def forms_in(container: str) -> list[FileFormat]:
+    """The forms that the rows of a format of files can have, in the order in which they are tried."""
+    return [row for row in FORMATS if container in row.containers]
