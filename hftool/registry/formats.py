@@ -52,6 +52,13 @@ FORMATS = (
         endings=(".xlsx", ".xlsm", ".xlsb", ".xls", ".ods"),
     ),
     FileFormat(name="sqlite", title="SQLite", reader=f"{FILES}:open_sqlite", endings=(".sqlite", ".sqlite3", ".db")),
+    FileFormat(name="fasttext", title="fastText's lines", reader="hftool.data.readers.fasttext:read", containers=("txt",)),
+    FileFormat(
+        name="label-first",
+        title="lines of a class and a text",
+        reader="hftool.data.readers.label_first:read",
+        containers=("txt",),
+    ),
     FileFormat(name="squad", title="SQuAD JSON", reader="hftool.data.readers.squad:read", containers=("json",)),
 )
 BY_NAME = {row.name: row for row in FORMATS}

@@ -144,13 +144,13 @@ def _open_member(file: Path, name: str) -> tuple[io.BufferedReader, int]:
         raise damaged_archive(str(file), "a zip archive", error) from None
 
 
-def open_text(path: Path, codec: str, newline: str | None = None) -> IO[str]:
+def open_text(path: Path, codec: str, newline: str | None = None, *, errors: str = "strict") -> IO[str]:
     """The text of a file, unpacked if it is compressed. Raises what `open_bytes` raises."""
     handle = open_bytes(path)
     if isinstance(getattr(handle, "raw", None), io.FileIO):  # not compressed
         handle.close()
-        return open(path, encoding=codec, newline=newline)
-    return io.TextIOWrapper(handle, encoding=codec, newline=newline)
+        return open(path, encoding=codec, newline=newline, errors=errors)
+    return io.TextIOWrapper(handle, encoding=codec, newline=newline, errors=errors)
 
 
 def is_archive(file: Path) -> bool:

@@ -21,7 +21,7 @@ def check_encoding(path: Path, encoding: str | None, notes: list[str]) -> str:
         DataError: The file is not in that encoding; the message has the byte offset, the hint a guess.
         UsageError: There is no such encoding.
     """
-    codec = _find_codec(encoding or "utf-8")
+    codec = find_codec(encoding or "utf-8")
     try:
         return _checked(path, codec)
     except DataError:
@@ -48,7 +48,8 @@ def _checked(path: Path, codec: str) -> str:
     return "utf-8-sig" if codec == "utf-8" else codec
 
 
-def _find_codec(encoding: str) -> str:
+def find_codec(encoding: str) -> str:
+    """The name of the codec of an encoding that text files can have. Raises UsageError for any other."""
     try:
         if ",\n".encode(encoding).decode(encoding) == ",\n":
             return codecs.lookup(encoding).name

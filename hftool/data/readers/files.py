@@ -9,6 +9,7 @@ from hftool.data.readers.conll import read_conll
 from hftool.data.readers.containers import open_text
 from hftool.data.readers.csv_tsv import Cells, read_delimited
 from hftool.data.readers.databases import is_database_url, read_database, read_sqlite
+from hftool.data.readers.formats import chosen_form
 from hftool.data.readers.forms import SAMPLE_ROWS, find_form, peek
 from hftool.data.readers.parquet_arrow import read_columnar
 from hftool.data.readers.tables import OpenTable, Record, Rejected, Source
@@ -72,8 +73,11 @@ def open_sqlite(source: Source) -> OpenTable:
 
 
 def open_txt(source: Source) -> OpenTable:
-    """Running text."""
-    return OpenTable((), _text_lines(source, source.codec()), lines=True)
+    """Running text, or lines in the form that is chosen."""
+    form, rows = chosen_form(source.options), _text_lines(source, source.codec())
+    if form is None:
+        return OpenTable((), (Record(number, row) for number, row in rows if row is not None), lines=True)
+    return OpenTable((), form.load_reader()(rows, source))
 
 
 def open_conll(source: Source) -> OpenTable:
@@ -121,11 +125,11 @@ def _with_columns(
             rejected.append(Rejected(number, why, delimiter.join(map(str, cells))[:1000]))
 
 
-def _text_lines(source: Source, codec: str) -> Iterator[Record]:
+def _text_lines(source: Source, codec: str) -> Iterator[Numbered]:
     """Yield each line as a row, blank ones too: they separate paragraphs."""
     with open_text(source.path, codec) as handle:
         for number, line in enumerate(handle, start=1):
-            yield Record(number, {"text": line.removesuffix("\n")})
+            yield Numbered(number, {"text": line.removesuffix("\n")})
 
 
 def _sentences(source: Source, codec: str) -> Iterator[Record]:

@@ -8,17 +8,27 @@ import logging
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hftool.data.readers.containers import inner_name, is_archive, open_bytes, split_part, with_member
+from hftool.data.readers.containers import inner_name, is_archive, open_bytes, open_text, split_part, with_member
 from hftool.data.readers.databases import is_database_url, without_sqlite_url
-from hftool.data.readers.encoding import check_encoding
-from hftool.data.readers.formats import AS_FOUND, COMPRESSED, FORMATS, ReadOptions, file_format, is_known
+from hftool.data.readers.encoding import check_encoding, find_codec
+from hftool.data.readers.formats import (
+    AS_FOUND,
+    COMPRESSED,
+    FORMATS,
+    ReadOptions,
+    chosen_form,
+    ending_of,
+    file_format,
+    is_known,
+)
 from hftool.data.readers.parquet_arrow import SHARD, check_shards, saved_splits
+from hftool.data.readers.plain_text import is_conll, sniff_format
 from hftool.errors import DataError, HftoolError, InputMissing, Refused, UsageError, brief, listing
-from hftool.registry.formats import get_format
+from hftool.registry.formats import AUTO, get_format
 
 Row = dict[str, Any]
 Rows = Sequence[Row]
@@ -136,8 +146,10 @@ def _open(path: str | Path, options: ReadOptions, rejected: list[Rejected], note
         whole = (record.row for part in parts for record in part.records)
         records = (Record(number, row) for number, row in enumerate(whole, start=1))
         return OpenTable(parts[0].columns, records, parts[0].label_names, parts[0].lines)
-    path, kind = _check_file(path, options)
-    return _read(kind, Source(path, options, rejected, notes, name))
+    path, kind, found = _check_file(path, options)
+    if found != options:
+        notes.append(f"'{path}' is read as {get_format(found.format).title}, by its content; --format decides")
+    return _read(kind, Source(path, found, rejected, notes, name))
 
 
 def _read(kind: str, source: Source) -> OpenTable:
@@ -163,13 +175,16 @@ def disk_files(name: str | Path) -> list[Path]:
 def is_running_text(name: str | Path, options: ReadOptions = AS_FOUND) -> bool:
     """Whether what a name stands for is a file of text. Raises what `read_table` raises."""
     name = without_sqlite_url(str(name))
-    return not is_database_url(name) and _check_file(Path(name), options)[1] == "txt"
+    if is_database_url(name):
+        return False
+    _, kind, found = _check_file(Path(name), options)
+    return kind == "txt" and chosen_form(found) is None
 
 
-def _check_file(path: Path, options: ReadOptions) -> tuple[Path, str]:
-    """A path, with the name of its table if it is an archive, and its format; the file exists and is not empty.
+def _check_file(path: Path, options: ReadOptions) -> tuple[Path, str, ReadOptions]:
+    """A path, with the name of its table if it is an archive, its format, and the options with what its content says.
 
-    Raises what `read_table` raises.
+    The file exists and is not empty. Raises what `read_table` raises.
     """
     file, part = split_part(path)
     try:
@@ -179,6 +194,7 @@ def _check_file(path: Path, options: ReadOptions) -> tuple[Path, str]:
             raise InputMissing(f"there is no file '{file}'")
         if is_archive(file) and not part:
             path = with_member(file)
+        options = _recognized(path, options)
         kind = file_format(inner_name(path), options)
         with open(file, "rb") if kind in BINARY else open_bytes(path) as handle:
             empty = not handle.read(1)
@@ -188,7 +204,18 @@ def _check_file(path: Path, options: ReadOptions) -> tuple[Path, str]:
         raise DataError(f"'{path}' is empty")
     if kind in BINARY and (is_archive(file) or file.suffix.lower() in COMPRESSED):
         raise DataError(f"'{path}' is compressed, and its format is not read from an archive", "Unpack it first")
-    return path, kind
+    return path, kind, options
+
+
+def _recognized(path: Path, options: ReadOptions) -> ReadOptions:
+    """The options, with the format of the content where the ending says nothing, or says TSV of a CoNLL file."""
+    name = inner_name(path)
+    if options.format != AUTO or (is_known(name) and ending_of(name) != ".tsv"):
+        return options
+    with open_text(path, find_codec(options.encoding or "utf-8-sig"), errors="replace") as handle:
+        if is_known(name):
+            return replace(options, format="conll") if is_conll(handle) else options
+        return replace(options, format=sniff_format(handle) or AUTO)
 
 
 def split_files(folder: Path) -> dict[str, Path]:
