@@ -11,6 +11,7 @@ import pyarrow.parquet
 import pytest
 from huggingface_hub import constants
 
+from hftool.data.readers.formats import ReadOptions
 from hftool.errors import HftoolError
 from hftool.progress import silent
 from hftool.registry.models import get_model
@@ -102,7 +103,7 @@ def read_task(name_or_path, files=None, *, notices=None, offline=True, fallback=
     return resolve_task(
         name_or_path,
         files or {},
-        encoding=encoding,
+        reading=ReadOptions(encoding),
         offline=offline,
         fallback=fallback,
         progress=lambda event: events.append((event.kind, event.text)),

@@ -11,12 +11,12 @@ import typer
 from hftool.cli.help import GENERATION
 from hftool.cli.offline import go_offline
 from hftool.cli.options import (
+    READING,
     SHARED,
     Column,
     Command,
     Device,
     Encoding,
-    Format,
     Model,
     Precision,
     Shared,
@@ -26,13 +26,13 @@ from hftool.cli.options import (
     of_data,
     on_terminal,
     option,
+    reading_options,
     texts_or_stdin,
 )
 from hftool.cli.progress import print_json
 from hftool.cli.render import answer_line
 from hftool.errors import UsageError
 from hftool.progress import notice
-from hftool.registry.formats import AUTO
 from hftool.registry.heads import head_spec
 from hftool.sampling import RANGES, SamplingParams
 
@@ -52,7 +52,7 @@ COMMON: dict[str, tuple[Any, Any]] = {
     "out": (Out, None),
     "column": (Column, None),
     "encoding": (Encoding, None),
-    "format": (Format, AUTO),
+    **READING,
     "device": (Device, "auto"),
     "precision": (Precision, "auto"),
     **SHARED,
@@ -89,7 +89,7 @@ class Common(Shared):
     out: str | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
     encoding: str | None = None
-    format: str = AUTO
+    reading: Mapping[str, Any] = field(default_factory=dict)
     device: str = "auto"
     precision: str = "auto"
 
@@ -117,7 +117,8 @@ def _given(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _common(values: Mapping[str, Any]) -> Common:
     fields = fields_of(values)
-    return Common(columns=column_mapping(fields.pop("column")), **fields)
+    reading = reading_options({name: fields.pop(name) for name in READING})
+    return Common(columns=column_mapping(fields.pop("column")), reading=reading, **fields)
 
 
 def wants_help(context: typer.Context, texts: Sequence[str] | None, common: Common) -> bool:
@@ -197,7 +198,11 @@ def notify_truncated(answers: Sequence[Answer | None], loaded: Any, progress: An
 
 def check_of_file(common: Common) -> None:
     """Raise UsageError for an option about reading a file without --file."""
-    for flag, given in (("--column", common.columns), ("--encoding", common.encoding), ("--format", common.format != AUTO)):
+    for flag, given in (
+        ("--column", common.columns),
+        ("--encoding", common.encoding),
+        *((f"--{name}", True) for name in common.reading),
+    ):
         if given:
             raise UsageError(f"{flag} goes with --file", "Leave it out, or name the file with --file")
 
@@ -229,7 +234,7 @@ def _ask_file(
             options=options,
             top_k=top_k,
             encoding=common.encoding,
-            format=common.format,
+            reading=common.reading,
             progress=progress,
             handle=sys.stdout,
         )

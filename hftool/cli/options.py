@@ -91,7 +91,7 @@ Precision = Annotated[
 ]
 Encoding = Annotated[str | None, of_data("--encoding", "WORD", "Encoding of text files; by default UTF-8.")]
 Format = Annotated[
-    str,
+    str | None,
     of_data(
         "--format",
         "WORD",
@@ -154,6 +154,20 @@ def _add_role(mapping: dict[str, str], role: str, name: str) -> None:
     """Raise UsageError for a role that has another column already."""
     if mapping.setdefault(role, name) != name:
         raise UsageError(f"the role '{role}' is given two columns: '{mapping[role]}' and '{name}'", "Choose one")
+
+
+# how files are read, besides their encoding
+READING: dict[str, tuple[Any, Any]] = {"format": (Format, None)}
+
+
+def reads_files(command: Command) -> Command:
+    """Add the options on how files are read; those that were given reach the command as the mapping `reading`."""
+    return extend_signature(command, READING, "reading", reading_options)
+
+
+def reading_options(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of READING that were given."""
+    return {name: given[name] for name in READING if given[name] is not None}
 
 
 def reads_columns(*short: str) -> Callable[[Command], Command]:

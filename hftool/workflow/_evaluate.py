@@ -9,7 +9,7 @@ from hftool.config import FILES, Knob, parse_as
 from hftool.data.decimal_commas import parse_decimal_commas
 from hftool.data.labels import Labels, own_names
 from hftool.data.passages import merge_lines
-from hftool.data.readers.formats import AS_FOUND, ReadOptions
+from hftool.data.readers.formats import AS_FOUND, ReadOptions, read_options
 from hftool.data.readers.tables import Table
 from hftool.data.rows import SplitRows, sample_indices
 from hftool.data.rows import map_rows as prepare_rows
@@ -20,7 +20,6 @@ from hftool.evaluation.report import error_rows, make_report
 from hftool.heads import head_class
 from hftool.models import HeadConfig, Loaded
 from hftool.progress import Progress, notice, silent
-from hftool.registry.formats import AUTO
 from hftool.storage.run_folder import check_output
 from hftool.storage.stand_ins import read_stand_ins
 from hftool.workflow import plan
@@ -54,7 +53,7 @@ def evaluate(
     seed: int = 0,
     device: str = "auto",
     encoding: str | None = None,
-    format: str = AUTO,
+    reading: Mapping[str, Any] | None = None,
     errors: str | Path | None = None,
     metric: str | None = None,
     trust_metric: str | None = None,
@@ -74,7 +73,7 @@ def evaluate(
         seed: Random seed of the sample.
         device: auto, cpu, cuda, cuda:1 or mps.
         encoding: Encoding of a text file; by default UTF-8.
-        format: Format of the file, a name of `hftool.registry.formats`; by default by its ending and content.
+        reading: Other fields of `hftool.data.readers.formats.ReadOptions`, such as {"format": "csv"}.
         errors: File for the wrongly predicted rows, worst first; by default errors.jsonl in the run folder.
         metric: A module of `evaluate`, `module` in the metrics: a script, or a name on the Hub, repeated in trust_metric.
         trust_metric: The name of a metric on the Hub again, whose code may then run.
@@ -82,19 +81,31 @@ def evaluate(
         fallback: Whether a stand-in may be used.
         progress: Receives events and notices.
     """
-    model, rows, reading = model_name(model), rows_table(task), ReadOptions(encoding, format)
-    word = PATH if rows else None if task is None else task_name(task)
-    _check_words(model, word, split, errors, head, has_options=bool(column or reading != AS_FOUND))
+    model, (rows, word), how = model_name(model), _named(task), read_options(encoding, reading)
+    _check_words(model, word, split, errors, head, has_options=bool(column or how != AS_FOUND))
     module = None if metric is None else load_metric(metric, trusted=trust_metric, offline=offline)
-    model_source = resolve_model(model, head=head, offline=offline, fallback=fallback, progress=progress)
-    loaded = trained(load_resolved(model_source, head=head, device=device, progress=progress), None)
+    model_source, loaded = _loaded(model, head, device, offline=offline, fallback=fallback, progress=progress)
     if word is None:
         part = split_of_run(model_source, split, model, loaded.head_config, offline=offline, progress=progress)
     else:
-        data = _data_of(model_source, word, rows, reading, offline=offline, progress=progress)
+        data = _data_of(model_source, word, rows, how, offline=offline, progress=progress)
         loaded, part = _task_rows(data, word, split, loaded, column or {}, head, progress)
     target = _errors_file(errors, model_source, loaded)
     return _with_errors(_measured(part, loaded, module, metric, limit, seed), target, progress)
+
+
+def _named(task: Task | None) -> tuple[Table | None, str | None]:
+    """The rows in memory, if there are any, and the name of the task; None for the data of the run."""
+    rows = rows_table(task)
+    return rows, PATH if rows else None if task is None else task_name(task)
+
+
+def _loaded(
+    model: str, head: str | None, device: str, *, offline: bool, fallback: bool, progress: Progress
+) -> tuple[ModelSource, Loaded]:
+    """The resolved model, and the trained model in it."""
+    model_source = resolve_model(model, head=head, offline=offline, fallback=fallback, progress=progress)
+    return model_source, trained(load_resolved(model_source, head=head, device=device, progress=progress), None)
 
 
 def _task_rows(

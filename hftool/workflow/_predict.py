@@ -2,12 +2,13 @@
 
 import itertools
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hftool.data.readers.formats import ReadOptions
+from hftool.data.readers.formats import ReadOptions, read_options
 from hftool.data.readers.plain_text import check_running_text
 from hftool.data.readers.tables import Record, Rejected, Row, Table, is_running_text, stream
 from hftool.data.rows import MAX_REJECTED, map_row
@@ -18,7 +19,6 @@ from hftool.heads.protocol import Answer
 from hftool.inference.predictor import Predictor
 from hftool.models import Loaded
 from hftool.progress import Event, Progress, notice, silent
-from hftool.registry.formats import AUTO
 from hftool.registry.heads import head_spec
 from hftool.storage.run_folder import check_output
 from hftool.workflow._infer import natural_options
@@ -26,6 +26,7 @@ from hftool.workflow._load import load_resolved, make_predictor, resolve_with_he
 from hftool.workflow.arguments import Model, Task, task_name
 from hftool.workflow.choose_head import columns_to_answer
 from hftool.workflow.in_memory import PATH, records, rows_table
+from hftool.workflow.resolve import ModelSource
 
 ROWS_AT_A_TIME = 4096
 SAMPLED = 1000  # rows from which the columns and the kind of text are inferred
@@ -43,7 +44,7 @@ def predict(
     device: str = "auto",
     precision: str = "auto",
     encoding: str | None = None,
-    format: str = AUTO,
+    reading: Mapping[str, Any] | None = None,
     offline: bool = False,
     fallback: bool = False,
     progress: Progress = silent,
@@ -62,7 +63,7 @@ def predict(
         device: auto, cpu, cuda, cuda:1 or mps.
         precision: Number format of the arithmetic: auto, fp32 or bf16.
         encoding: Encoding of a text file; by default UTF-8.
-        format: Format of the file, a name of `hftool.registry.formats`; by default by its ending and content.
+        reading: Other fields of `hftool.data.readers.formats.ReadOptions`, such as {"format": "csv"}.
         offline: Open no socket.
         fallback: Whether a stand-in may be used.
         progress: Receives events and notices.
@@ -71,20 +72,30 @@ def predict(
     Returns:
         The number of rows; for rows in memory without `out` and `handle`, the rows of the output, empty without an answer.
     """
-    table = rows_table(source)
-    path = PATH if table else _file(source)
     _check_out(out)
-    model_source = None
-    if not isinstance(model, Loaded):
-        model_source = resolve_with_head(model, head, offline=offline, fallback=fallback, progress=progress)
-    opened = (
-        _memory(table) if table else _opened(path, ReadOptions(encoding, format), is_text=head is not None, progress=progress)
-    )
-    if model_source:
-        model = load_resolved(model_source, head=head, device=device, precision=precision, progress=progress)
-    loaded = _fitting(trained(model, head), out)
+    table, how = rows_table(source), read_options(encoding, reading)
+    path = PATH if table else _file(source)
+    rows_of = partial(_memory, table) if table else partial(_opened, path, how, is_text=head is not None, progress=progress)
+    find = partial(resolve_with_head, head=head, offline=offline, fallback=fallback, progress=progress)
+    load = partial(load_resolved, head=head, device=device, precision=precision, progress=progress)
+    loaded, opened = _loaded(model, rows_of, find, load)
+    loaded = _fitting(trained(loaded, head), out)
     rows = _answers(loaded, opened, path, column or {}, options or {}, top_k, chosen=head is not None, progress=progress)
     return _written(rows, out, handle, in_memory=bool(table))
+
+
+def _loaded(
+    model: Model | Loaded,
+    rows_of: Callable[[], "_OpenSource"],
+    find: Callable[[Model], ModelSource],
+    load: Callable[[ModelSource], Loaded],
+) -> tuple[Loaded, "_OpenSource"]:
+    """The model and the open rows; the model is found before the rows are opened, and loaded after it."""
+    if isinstance(model, Loaded):
+        return model, rows_of()
+    found = find(model)
+    opened = rows_of()
+    return load(found), opened
 
 
 def _written(rows: Iterator[Row], out: str | Path | None, handle: Any, *, in_memory: bool) -> Any:

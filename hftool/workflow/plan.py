@@ -15,7 +15,7 @@ from hftool import config as knobs
 from hftool.config import Config
 from hftool.data.columns import check_roles
 from hftool.data.labels import Labels
-from hftool.data.readers.formats import ReadOptions
+from hftool.data.readers.formats import recorded_options
 from hftool.data.readers.plain_text import check_running_text
 from hftool.data.readers.tables import Table
 from hftool.data.splits import SplitOptions, Splits, build_splits
@@ -184,8 +184,7 @@ def _read_task(
     """The tables of a task and of the files of a config. rows: those of a task in memory. Raises what `resolve_task` raises."""
     word = None if is_in_memory(task) else task
     files = {split: path for split in knobs.FILES if (path := getattr(settings, split)) is not None}
-    reading = ReadOptions(settings.encoding, settings.format)
-    data = resolve_task(word, files, reading=reading, offline=offline, fallback=fallback, progress=progress)
+    data = resolve_task(word, files, reading=recorded_options(settings), offline=offline, fallback=fallback, progress=progress)
     return dataclasses.replace(data, tables={"train": check_given(rows), **data.tables}) if word != task else data
 
 

@@ -34,7 +34,7 @@ def test_a_chosen_format_wins_over_the_ending(tmp_path):
         read_table(nameless, "train")
 
 
-def test_a_form_is_recognised_by_content_and_said_and_a_chosen_one_is_not(tmp_path):
+def test_a_form_recognised_by_content_gives_a_notice(tmp_path):
     path = tmp_path / "train.json"
     path.write_text(json.dumps([ARTICLE]), encoding="utf-8")
     found = read_table(path, "train")

@@ -8,7 +8,6 @@ from hftool.cli.offline import go_offline
 from hftool.cli.options import (
     Device,
     Encoding,
-    Format,
     Head,
     Model,
     Shared,
@@ -17,12 +16,12 @@ from hftool.cli.options import (
     number,
     option,
     reads_columns,
+    reads_files,
     shared_options,
 )
 from hftool.cli.progress import print_json
 from hftool.config import FILES, KNOBS
 from hftool.progress.display import number_text
-from hftool.registry.formats import AUTO
 
 NAME = "evaluate"
 CORNER = "true, answered"
@@ -42,6 +41,7 @@ Out = Annotated[
 
 
 @shared_options("offline", "no_fallback")
+@reads_files
 @reads_columns("text", "text_pair", "label", "source", "target")
 def command(
     *,
@@ -50,7 +50,6 @@ def command(
     split: Split = None,
     head: Head = None,
     encoding: Encoding = None,
-    format: Format = AUTO,
     limit: Limit = None,
     seed: Seed = 0,
     out: Out = None,
@@ -58,6 +57,7 @@ def command(
     trust_metric: TrustMetric = None,
     device: Device = "auto",
     columns: dict[str, str],
+    reading: dict[str, Any],
     shared: Shared,
 ) -> None:
     """Evaluate a model on labelled rows.
@@ -84,7 +84,7 @@ def command(
             seed=seed,
             device=device,
             encoding=encoding,
-            format=format,
+            reading=reading,
             errors=out,
             metric=metric,
             trust_metric=trust_metric,

@@ -1,7 +1,7 @@
 """The command `hftool predict`."""
 
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -9,7 +9,6 @@ from hftool.cli.offline import go_offline
 from hftool.cli.options import (
     Device,
     Encoding,
-    Format,
     Head,
     Model,
     Precision,
@@ -18,11 +17,11 @@ from hftool.cli.options import (
     number,
     option,
     reads_columns,
+    reads_files,
     shared_options,
 )
 from hftool.cli.progress import print_json
 from hftool.errors import UsageError
-from hftool.registry.formats import AUTO
 
 NAME = "predict"
 File = Annotated[str | None, argument("FILE", "CSV, TSV, JSON, JSON Lines, Parquet, CoNLL or text.", show_default=False)]
@@ -33,6 +32,7 @@ TopK = Annotated[int | None, number("--top-k", "Only the K most probable labels.
 
 
 @shared_options("offline", "no_fallback")
+@reads_files
 @reads_columns("text", "text_pair", "source")
 def command(
     *,
@@ -42,10 +42,10 @@ def command(
     top_k: TopK = None,
     head: Head = None,
     encoding: Encoding = None,
-    format: Format = AUTO,
     device: Device = "auto",
     precision: Precision = "auto",
     columns: dict[str, str],
+    reading: dict[str, Any],
     shared: Shared,
 ) -> None:
     """Answer every row of a file of any size, in order.
@@ -72,7 +72,7 @@ def command(
             device=device,
             precision=precision,
             encoding=encoding,
-            format=format,
+            reading=reading,
             **shared.access(progress),
             handle=sys.stdout,
         )

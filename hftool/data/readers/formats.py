@@ -1,9 +1,11 @@
 """How a data file is read: by its ending and content, or as the user says."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
-from hftool.errors import UsageError
+from hftool.errors import UsageError, did_you_mean
 from hftool.registry import formats
 from hftool.registry.formats import AUTO, FileFormat, get_format
 
@@ -26,6 +28,21 @@ class ReadOptions:
 
 
 AS_FOUND = ReadOptions()
+
+
+def read_options(encoding: str | None, more: Mapping[str, Any] | None = None) -> ReadOptions:
+    """The options of a call, `more` with other fields by name. Raises UsageError for an unknown name."""
+    known = [field.name for field in fields(ReadOptions) if field.name != "encoding"]
+    for name in more or ():
+        if name not in known:
+            hint = did_you_mean(name, known, otherwise="One of " + ", ".join(known))
+            raise UsageError(f"there is no option '{name}' of reading", hint)
+    return ReadOptions(encoding, **(more or {}))
+
+
+def recorded_options(settings: object) -> ReadOptions:
+    """The options of a run, from the fields of its settings of the same names."""
+    return ReadOptions(**{field.name: getattr(settings, field.name) for field in fields(ReadOptions)})
 
 
 def file_format(path: str | Path, options: ReadOptions = AS_FOUND) -> str:

@@ -43,7 +43,6 @@ def sniff_format(lines: Iterable[str]) -> str | None:
     """The format of a file whose ending says nothing, by its first few hundred lines; None if it is none that is known."""
     sample = _sample(lines)
     for name, detect in (
-        ("jsonl", _json_objects),
         ("fasttext", _fasttext),
         ("conll", _conll),
         ("label-first", _leading_labels),
