@@ -143,8 +143,9 @@ def data_files(tables: Mapping[str, Table]) -> dict[str, Path]:
 
 
 def row_digests(tables: Mapping[str, Table]) -> dict[str, str]:
-    """The fingerprints of the rows that came from a database on a server, by split."""
-    return {split: task_of(table) for split, table in tables.items() if is_database_url(table.path)}
+    """The fingerprints of the rows that came from a database on a server or from a folder of texts, by split."""
+    folders = {split: is_database_url(table.path) or Path(table.path).is_dir() for split, table in tables.items()}
+    return {split: task_of(table) for split, table in tables.items() if folders[split]}
 
 
 def _changed_data(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -1,16 +1,19 @@
 """The readers of the formats of files: each opens a file lazily."""
 
+import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from hftool.data.readers.conll import read_conll
 from hftool.data.readers.containers import open_text
-from hftool.data.readers.csv_tsv import Cells, read_delimited
+from hftool.data.readers.csv_tsv import Cells, read_delimited, read_lines
 from hftool.data.readers.databases import is_database_url, read_database, read_sqlite
 from hftool.data.readers.formats import chosen_form
 from hftool.data.readers.forms import SAMPLE_ROWS, find_form, peek
+from hftool.data.readers.header_lines import Layout, known_layout, looks_like_row
 from hftool.data.readers.parquet_arrow import read_columnar
 from hftool.data.readers.tables import OpenTable, Record, Rejected, Source
 from hftool.data.readers.token_per_row import Numbered, group_words
@@ -62,7 +65,7 @@ def open_arrow(source: Source) -> OpenTable:
 
 def open_workbook(source: Source) -> OpenTable:
     """The sheet after #, else the first, of a workbook."""
-    columns, rows = read_workbook(source.path, source.notes)
+    columns, rows = read_workbook(source.path, source.notes, source.options.names)
     return _open_rows(source, "workbook", columns, _with_columns(rows, columns, "\t", source.rejected))
 
 
@@ -86,8 +89,28 @@ def open_conll(source: Source) -> OpenTable:
 
 
 def _open_delimited(source: Source, kind: str, delimiter: str) -> OpenTable:
-    columns, lines = read_delimited(source.path, quoted=kind == "csv", codec=source.codec(), notes=source.notes)
-    return _open_rows(source, kind, columns, _with_columns(lines, columns, delimiter, source.rejected))
+    path, codec, names, quoted = source.path, source.codec(), source.options.names, kind == "csv"
+    layout = None if names is not None else _layout(path, codec)
+    if layout is not None:
+        names, quoted, delimiter = layout.columns, False, "\t"
+        shown = ", ".join(names)
+        source.notes.append(f"'{path}' has no header and is read as {layout.title} table: {shown}; --columns decides")
+    if layout is not None and layout.wider:
+        narrow = (row._replace(cells=row.cells[: len(layout.columns)]) for row in read_lines(path, codec))
+        return _open_rows(source, kind, layout.columns, _with_columns(narrow, layout.columns, delimiter, source.rejected))
+    columns, lines = read_delimited(path, quoted=quoted, codec=codec, notes=source.notes, names=names)
+    rows = _with_columns(lines, columns, delimiter, source.rejected)
+    if names is None:
+        sample, rows = peek(rows, SAMPLE_ROWS)
+        if looks_like_row(columns, [row for _, row in sample if row is not None]):
+            source.notes.append(f"the first line of '{path}' looks like a row: --no-header if it is one")
+    return _open_rows(source, kind, columns, rows)
+
+
+def _layout(path: Path, codec: str) -> Layout | None:
+    """The layout of a raw file of a benchmark."""
+    with open_text(path, codec) as handle:
+        return known_layout(list(itertools.islice(handle, SAMPLE_ROWS)))
 
 
 def _open_columnar(source: Source, kind: str) -> OpenTable:

@@ -21,10 +21,21 @@ class ReadOptions:
     Attributes:
         encoding: Encoding of text files; None is UTF-8, or another that is certain.
         format: A name of `registry.formats`; "auto" is by ending and content.
+        no_header: Whether the first line of a table is a row.
+        column_names: The names of the columns of a table without a header, separated by commas.
     """
 
     encoding: str | None = None
     format: str = AUTO
+    no_header: bool = False
+    column_names: str | None = None
+
+    @property
+    def names(self) -> tuple[str, ...] | None:
+        """The names of the columns of a table without a header, () if they have none; None for a table with one."""
+        if self.column_names is not None:
+            return tuple(name.strip() for name in self.column_names.split(","))
+        return () if self.no_header else None
 
 
 AS_FOUND = ReadOptions()

@@ -42,11 +42,9 @@ def check_running_text(lines: Iterable[str], path: str) -> None:
 def sniff_format(lines: Iterable[str]) -> str | None:
     """The format of a file whose ending says nothing, by its first few hundred lines; None if it is none that is known."""
     sample = _sample(lines)
-    for name, detect in (
-        ("fasttext", _fasttext),
-        ("conll", _conll),
-        ("label-first", _leading_labels),
-    ):
+    if any("\0" in line for line in sample):  # no text
+        return None
+    for name, detect in (("fasttext", _fasttext), ("conll", _conll), ("label-first", _leading_labels)):
         if detect(sample):
             return name
     table = _table(sample)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from hftool.data.readers.class_folders import COLUMNS, class_folders, read_texts, split_folders, unlabeled_folders
 from hftool.data.readers.containers import inner_name, is_archive, open_bytes, open_text, split_part, with_member
 from hftool.data.readers.databases import is_database_url, without_sqlite_url
 from hftool.data.readers.encoding import check_encoding, find_codec
@@ -33,7 +34,11 @@ from hftool.registry.formats import AUTO, get_format
 Row = dict[str, Any]
 Rows = Sequence[Row]
 
-SPLIT_NAMES = {"train": ("train", "training"), "validation": ("validation", "valid", "val", "dev"), "test": ("test",)}
+SPLIT_NAMES = {
+    "train": ("train", "training"),
+    "validation": ("validation", "valid", "val", "dev", "dev_matched", "validation_matched"),  # of MNLI
+    "test": ("test", "test_matched"),
+}
 SHARDS = re.compile(r"-\*-of-\d+$")  # the end of a stem for all shards of a split: train-*-of-00002
 BINARY = ("parquet", "arrow", "workbook", "sqlite")  # formats that are read by position, and not as a stream of bytes
 EXTERNAL_PATH = re.compile(r"://|^[/~].|(^|[/\\])\.\.([/\\]|$)")  # a URL, or a path out of the folder
@@ -137,6 +142,8 @@ def _open(path: str | Path, options: ReadOptions, rejected: list[Rejected], note
     if is_database_url(name):
         return _read("sqlite", Source(Path(name), options, rejected, notes, name))
     path = Path(name)
+    if class_folders(path):
+        return OpenTable(COLUMNS, _stream_texts(Source(path, options, rejected, notes)))
     files = shard_files(path)
     if files != [path]:
         parts = [_open(file, options, rejected, notes) for file in files]
@@ -150,6 +157,18 @@ def _open(path: str | Path, options: ReadOptions, rejected: list[Rejected], note
     if found != options:
         notes.append(f"'{path}' is read as {get_format(found.format).title}, by its content; --format decides")
     return _read(kind, Source(path, found, rejected, notes, name))
+
+
+def _stream_texts(source: Source) -> Iterator[Record]:
+    """The texts of a folder of classes."""
+    left_out = unlabeled_folders(source.path)
+    source.notes.extend(f"'{source.path / name}' has texts without a class and is left out" for name in left_out)
+    for number, (path, text, reason) in enumerate(read_texts(source.path, source.options.encoding), start=1):
+        file = path.relative_to(source.path).as_posix()
+        if reason:
+            source.rejected.append(Rejected(number, reason, file))
+        else:
+            yield Record(number, {"text": text, "label": path.parent.name, "file": file})
 
 
 def _read(kind: str, source: Source) -> OpenTable:
@@ -175,7 +194,7 @@ def disk_files(name: str | Path) -> list[Path]:
 def is_running_text(name: str | Path, options: ReadOptions = AS_FOUND) -> bool:
     """Whether what a name stands for is a file of text. Raises what `read_table` raises."""
     name = without_sqlite_url(str(name))
-    if is_database_url(name):
+    if is_database_url(name) or Path(name).is_dir():
         return False
     _, kind, found = _check_file(Path(name), options)
     return kind == "txt" and chosen_form(found) is None
@@ -219,7 +238,7 @@ def _recognized(path: Path, options: ReadOptions) -> ReadOptions:
 
 
 def split_files(folder: Path) -> dict[str, Path]:
-    """Split -> file of a folder, by names such as train.csv, dev.tsv, train-00000-of-00001.parquet.
+    """Split -> file of a folder, by names such as train.csv, dev.tsv, train-00000-of-00001.parquet; or folders of classes.
 
     Several shards of a split, and those of a folder of `save_to_disk`, are one path such as train-*-of-00002.parquet.
 
@@ -238,6 +257,9 @@ def split_files(folder: Path) -> dict[str, Path]:
         if found.setdefault(split, whole) != whole:
             what = f"'{folder}' has two files for {split}: '{found[split].name}' and '{whole.name}'"
             raise DataError(what, f"Name one with --{split}")
+    if not found:
+        found = {split: path for name, path in split_folders(folder).items() if (split := _split_of(name))}
+        found = found or ({"train": folder} if class_folders(folder) else {})
     if not found:
         endings = " ".join(FORMATS)
         raise DataError(f"'{folder}' has no files called train, validation or test with one of the endings {endings}")

@@ -1,19 +1,20 @@
 """The sheets of workbooks (.xlsx, .xlsm, .xlsb, .xls, .ods) to rows, with the numbers of their rows; by python-calamine."""
 
 import datetime
+import itertools
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from hftool.data.readers.containers import MAX_RATIO, MIN_BOMB, damaged_archive, split_part
-from hftool.data.readers.csv_tsv import Cells, name_columns
+from hftool.data.readers.csv_tsv import Cells, name_columns, number_columns
 from hftool.errors import DataError, InputMissing, Refused, UsageError, listing
 
 INSTALL = "pip install 'hftool-recipes[tables]'"
 
 
-def read_workbook(path: Path, notes: list[str]) -> tuple[tuple[str, ...], Iterator[Cells]]:
+def read_workbook(path: Path, notes: list[str], names: Sequence[str] | None = None) -> tuple[tuple[str, ...], Iterator[Cells]]:
     """Read the sheet of a workbook that is named after #, else the first visible one that is not empty.
 
     A number without decimals is a whole number, a date and a time are texts as ISO 8601 has them, with a space between them.
@@ -21,6 +22,7 @@ def read_workbook(path: Path, notes: list[str]) -> tuple[tuple[str, ...], Iterat
     Args:
         path: The workbook, with or without a sheet.
         notes: A notice on other sheets is added to it.
+        names: The columns of a sheet without a header, as in `read_delimited`.
 
     Returns:
         The columns, of the first row that is not blank, and the rows; those without any cell are blank lines.
@@ -44,10 +46,12 @@ def read_workbook(path: Path, notes: list[str]) -> tuple[tuple[str, ...], Iterat
     rows = [[_text(cell) for cell in row] for row in book.get_sheet_by_name(name or full[0]).iter_rows()]
     used = [column for column in range(len(rows[0]) if rows else 0) if any(row[column] != "" for row in rows)]
     numbered = (Cells(i, _used(row, used)) for i, row in enumerate(rows, start=1))
-    header = next((cells for _, cells, _ in numbered if cells), None)
-    if header is None:
+    top = next((row for row in numbered if row.cells), None)
+    if top is None:
         raise DataError(f"'{path}' is empty")
-    return name_columns([str(cell) for cell in header], path), numbered
+    if names is None:
+        return name_columns([str(cell) for cell in top.cells], path), numbered
+    return number_columns(names, len(top.cells), path), itertools.chain([top], numbered)
 
 
 def _open(file: Path) -> Any:
