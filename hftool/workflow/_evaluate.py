@@ -88,6 +88,7 @@ def evaluate(
     if word is None:
         part = split_of_run(model_source, split, model, loaded.head_config, offline=offline, progress=progress)
     else:
+        how = how.for_columns(loaded.head_config.columns, column or {})
         data = _data_of(model_source, word, rows, how, offline=offline, progress=progress)
         loaded, part = _task_rows(data, word, split, loaded, column or {}, head, progress)
     target = _errors_file(errors, model_source, loaded)

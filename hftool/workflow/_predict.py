@@ -73,7 +73,7 @@ def predict(
         The number of rows; for rows in memory without `out` and `handle`, the rows of the output, empty without an answer.
     """
     _check_out(out)
-    table, how = rows_table(source), read_options(encoding, reading)
+    table, how = rows_table(source), read_options(encoding, reading).for_columns(column or {})
     path = PATH if table else _file(source)
     rows_of = partial(_memory, table) if table else partial(_opened, path, how, is_text=head is not None, progress=progress)
     find = partial(resolve_with_head, head=head, offline=offline, fallback=fallback, progress=progress)

@@ -18,6 +18,7 @@ from hftool.data.readers.parquet_arrow import read_columnar
 from hftool.data.readers.tables import OpenTable, Record, Rejected, Source
 from hftool.data.readers.token_per_row import Numbered, group_words
 from hftool.data.readers.workbooks import read_workbook
+from hftool.data.tag_sequences import TagPairs
 from hftool.errors import DataError
 
 Check = Callable[[Iterator[Numbered]], Iterator[Numbered]]
@@ -156,12 +157,19 @@ def _text_lines(source: Source, codec: str) -> Iterator[Numbered]:
 
 
 def _sentences(source: Source, codec: str) -> Iterator[Record]:
-    for sentence in read_conll(source.path, codec, source.notes):
+    """The sentences; a column that the user names by its number keeps that name."""
+    chosen = {role: source.options.column_number(role) for role in ("tokens", "tags")}
+    names = {role: role if number is None else str(number) for role, number in chosen.items()}
+    pairs = TagPairs()
+    for sentence in read_conll(source.path, codec, source.notes, **chosen):
         if sentence.reason:
             source.rejected.append(Rejected(sentence.number, sentence.reason, " ".join(sentence.tokens)[:1000]))
         else:
-            tags = {"tags": sentence.tags} if sentence.tags else {}
-            yield Record(sentence.number, {"tokens": sentence.tokens, **tags})
+            tags = {names["tags"]: sentence.tags} if sentence.tags else {}
+            pairs.add(sentence.tags, sentence.number)
+            yield Record(sentence.number, {names["tokens"]: sentence.tokens, **tags})
+    note = pairs.malformed_note(str(source.path))
+    source.notes.extend([note] if note else [])
 
 
 def _lines(source: Source, codec: str) -> Iterator[Numbered]:

@@ -1,7 +1,7 @@
 """How a data file is read: by its ending and content, or as the user says."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,14 @@ class ReadOptions:
         format: A name of `registry.formats`; "auto" is by ending and content.
         no_header: Whether the first line of a table is a row.
         column_names: The names of the columns of a table without a header, separated by commas.
+        columns: Role -> column; tokens and tags may be numbers of columns of a CoNLL file, from 1.
     """
 
     encoding: str | None = None
     format: str = AUTO
     no_header: bool = False
     column_names: str | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def names(self) -> tuple[str, ...] | None:
@@ -37,13 +39,22 @@ class ReadOptions:
             return tuple(name.strip() for name in self.column_names.split(","))
         return () if self.no_header else None
 
+    def column_number(self, role: str) -> int | None:
+        """The number of the column of a role, from 1; None if a name or nothing is given."""
+        column = self.columns.get(role, "")
+        return int(column) if column.isdecimal() and int(column) else None
+
+    def for_columns(self, *columns: Mapping[str, str]) -> "ReadOptions":
+        """These options with other columns, the last ones first."""
+        return replace(self, columns={role: column for known in columns for role, column in known.items()})
+
 
 AS_FOUND = ReadOptions()
 
 
 def read_options(encoding: str | None, more: Mapping[str, Any] | None = None) -> ReadOptions:
     """The options of a call, `more` with other fields by name. Raises UsageError for an unknown name."""
-    known = [field.name for field in fields(ReadOptions) if field.name != "encoding"]
+    known = [one.name for one in fields(ReadOptions) if one.name != "encoding"]
     for name in more or ():
         if name not in known:
             hint = did_you_mean(name, known, otherwise="One of " + ", ".join(known))
@@ -53,7 +64,7 @@ def read_options(encoding: str | None, more: Mapping[str, Any] | None = None) ->
 
 def recorded_options(settings: object) -> ReadOptions:
     """The options of a run, from the fields of its settings of the same names."""
-    return ReadOptions(**{field.name: getattr(settings, field.name) for field in fields(ReadOptions)})
+    return ReadOptions(**{one.name: getattr(settings, one.name) for one in fields(ReadOptions)})
 
 
 def file_format(path: str | Path, options: ReadOptions = AS_FOUND) -> str:

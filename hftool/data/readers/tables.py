@@ -248,10 +248,11 @@ def split_files(folder: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     saved = {name: paths for name, paths in saved_splits(folder).items() if _split_of(name)}
     files = [path for paths in saved.values() for path in paths] if saved else sorted(folder.iterdir())
+    bare = not any(is_known(path) and _split_of(path.name.split(".")[0]) for path in files)  # train and dev, as WikiANN's
     for path in files:
         stem = SHARD.sub("", path.name.split(".")[0].lower())
         split = _split_of(next((name for name, paths in saved.items() if path in paths), stem))
-        if split is None or not is_known(path) or not path.is_file():
+        if split is None or not (is_known(path) or (path.suffix == "" and bare)) or not path.is_file():
             continue
         whole = _shards_of(path)
         if found.setdefault(split, whole) != whole:
