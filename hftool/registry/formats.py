@@ -60,6 +60,7 @@ FORMATS = (
         containers=("txt",),
     ),
     FileFormat(name="squad", title="SQuAD JSON", reader="hftool.data.readers.squad:read", containers=("json",)),
+    FileFormat(name="squad-lines", title="SQuAD's paragraphs", reader="hftool.data.readers.squad:read", containers=("jsonl",)),
 )
 BY_NAME = {row.name: row for row in FORMATS}
 
