@@ -59,6 +59,8 @@ FORMATS = (
         reader="hftool.data.readers.label_first:read",
         containers=("txt",),
     ),
+    FileFormat(name="tmx", title="TMX", reader=f"{FILES}:open_tmx", endings=(".tmx",)),
+    FileFormat(name="alpaca", title="Alpaca's rows", reader="hftool.data.readers.alpaca:read", containers=("json", "jsonl")),
     FileFormat(name="squad", title="SQuAD JSON", reader="hftool.data.readers.squad:read", containers=("json",)),
     FileFormat(name="squad-lines", title="SQuAD's paragraphs", reader="hftool.data.readers.squad:read", containers=("jsonl",)),
 )

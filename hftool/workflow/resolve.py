@@ -11,6 +11,7 @@ from hftool import hub
 from hftool.data.readers.containers import join_part, split_part
 from hftool.data.readers.databases import is_database_url, without_sqlite_url
 from hftool.data.readers.formats import AS_FOUND, ReadOptions, is_known
+from hftool.data.readers.parallel_files import parallel_files
 from hftool.data.readers.tables import Table, read_hub_folder, read_table, split_files
 from hftool.errors import ConfigError, DataError, HubUnreachable, InputMissing, Refused, UsageError
 from hftool.models.safety import check_hash
@@ -280,7 +281,7 @@ def data_name(name: str) -> str:
 def is_local_data(name: str) -> bool:
     """Whether a TASK is a local file or folder. Raises InputMissing when it has the form of a path and does not exist."""
     local = _local_data(name)
-    if is_database_url(str(local)) or _path_of(str(split_part(local)[0])).exists():
+    if is_database_url(str(local)) or parallel_files(local) or _path_of(str(split_part(local)[0])).exists():
         return True
     if _is_path(name) or is_known(name):
         raise InputMissing(f"there is no file '{name}'")

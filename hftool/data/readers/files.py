@@ -16,6 +16,7 @@ from hftool.data.readers.forms import SAMPLE_ROWS, find_form, peek
 from hftool.data.readers.header_lines import Layout, known_layout, looks_like_row
 from hftool.data.readers.parquet_arrow import read_columnar
 from hftool.data.readers.tables import OpenTable, Record, Rejected, Source
+from hftool.data.readers.tmx import read_tmx
 from hftool.data.readers.token_per_row import Numbered, group_words
 from hftool.data.readers.workbooks import read_workbook
 from hftool.data.tag_sequences import TagPairs
@@ -74,6 +75,11 @@ def open_sqlite(source: Source) -> OpenTable:
     """The table or the query after #, else the only table, of an SQLite file, or of a database by its URL."""
     columns, rows = (read_database if is_database_url(source.name) else read_sqlite)(source.name)
     return _open_rows(source, "sqlite", columns, (Numbered(i, row) for i, row in enumerate(rows, start=1)))
+
+
+def open_tmx(source: Source) -> OpenTable:
+    """The units of a translation memory."""
+    return OpenTable((), (Record(number, row) for number, row in enumerate(read_tmx(source.path), start=1)))
 
 
 def open_txt(source: Source) -> OpenTable:

@@ -26,6 +26,7 @@ from hftool.data.readers.formats import (
     file_format,
     is_known,
 )
+from hftool.data.readers.parallel_files import column_names, parallel_files, parallel_splits, read_pairs
 from hftool.data.readers.parquet_arrow import SHARD, check_shards, saved_splits
 from hftool.data.readers.plain_text import is_conll, sniff_format
 from hftool.errors import DataError, HftoolError, InputMissing, Refused, UsageError, brief, listing
@@ -141,6 +142,9 @@ def _open(path: str | Path, options: ReadOptions, rejected: list[Rejected], note
     name = without_sqlite_url(str(path))
     if is_database_url(name):
         return _read("sqlite", Source(Path(name), options, rejected, notes, name))
+    pair = parallel_files(name)
+    if pair is not None:
+        return _open_pairs(name, pair, options, notes)
     path = Path(name)
     if class_folders(path):
         return OpenTable(COLUMNS, _stream_texts(Source(path, options, rejected, notes)))
@@ -157,6 +161,14 @@ def _open(path: str | Path, options: ReadOptions, rejected: list[Rejected], note
     if found != options:
         notes.append(f"'{path}' is read as {get_format(found.format).title}, by its content; --format decides")
     return _read(kind, Source(path, found, rejected, notes, name))
+
+
+def _open_pairs(name: str, pair: tuple[Path, Path], options: ReadOptions, notes: list[str]) -> OpenTable:
+    """Two files of translations, with a column for each."""
+    columns = column_names(name)
+    lines = read_pairs(pair, lambda file: check_encoding(file, options.encoding, notes))
+    records = (Record(number, dict(zip(columns, texts, strict=True))) for number, texts in enumerate(lines, start=1))
+    return OpenTable(columns, records)
 
 
 def _stream_texts(source: Source) -> Iterator[Record]:
@@ -188,13 +200,14 @@ def shard_files(path: Path) -> list[Path]:
 def disk_files(name: str | Path) -> list[Path]:
     """The files on disk that a name is read from, none of a database on a server; what it has after # is a part of one."""
     name = without_sqlite_url(str(name))
-    return [] if is_database_url(name) else shard_files(split_part(name)[0])
+    pair = parallel_files(name)
+    return [] if is_database_url(name) else list(pair) if pair else shard_files(split_part(name)[0])
 
 
 def is_running_text(name: str | Path, options: ReadOptions = AS_FOUND) -> bool:
     """Whether what a name stands for is a file of text. Raises what `read_table` raises."""
     name = without_sqlite_url(str(name))
-    if is_database_url(name) or Path(name).is_dir():
+    if is_database_url(name) or parallel_files(name) or Path(name).is_dir():
         return False
     _, kind, found = _check_file(Path(name), options)
     return kind == "txt" and chosen_form(found) is None
@@ -259,7 +272,8 @@ def split_files(folder: Path) -> dict[str, Path]:
             what = f"'{folder}' has two files for {split}: '{found[split].name}' and '{whole.name}'"
             raise DataError(what, f"Name one with --{split}")
     if not found:
-        found = {split: path for name, path in split_folders(folder).items() if (split := _split_of(name))}
+        others = split_folders(folder) | parallel_splits(folder)
+        found = {split: path for name, path in others.items() if (split := _split_of(name))}
         found = found or ({"train": folder} if class_folders(folder) else {})
     if not found:
         endings = " ".join(FORMATS)
