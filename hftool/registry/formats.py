@@ -60,9 +60,9 @@ FORMATS = (
         containers=("txt",),
     ),
     FileFormat(name="tmx", title="TMX", reader=f"{FILES}:open_tmx", endings=(".tmx",)),
-    FileFormat(name="alpaca", title="Alpaca's rows", reader="hftool.data.readers.alpaca:read", containers=("json", "jsonl")),
     FileFormat(name="squad", title="SQuAD JSON", reader="hftool.data.readers.squad:read", containers=("json",)),
     FileFormat(name="squad-lines", title="SQuAD's paragraphs", reader="hftool.data.readers.squad:read", containers=("jsonl",)),
+    FileFormat(name="alpaca", title="Alpaca's rows", reader="hftool.data.readers.alpaca:read", containers=("json", "jsonl")),
 )
 BY_NAME = {row.name: row for row in FORMATS}
 
