@@ -86,6 +86,12 @@ def test_ending_and_content_may_disagree(tmp_path):
     assert read_table(plain_one, "train").rows == read_table(packed, "train").rows == [{"text": "x"}]
 
 
+def test_text_that_begins_as_a_compressed_file_is_text(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("BZhang and others\n", encoding="utf-8")
+    assert read_table(path, "train").rows == [{"text": "BZhang and others"}]
+
+
 def test_encoding_of_a_compressed_file_is_checked(tmp_path):
     path = tmp_path / "a.csv.gz"
     path.write_bytes(gzip.compress(b"text\n" + b"x\n" * 70_000 + "Übel\n".encode("latin-1")))

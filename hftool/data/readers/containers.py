@@ -8,6 +8,7 @@ import gzip
 import io
 import lzma
 import os
+import re
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -32,13 +33,13 @@ def _open_zst(source: IO[bytes]) -> Any:
     return pyarrow.CompressedInputStream(pyarrow.PythonFile(source, mode="r"), "zstd")
 
 
-MAGIC: dict[bytes, tuple[str, Callable[[IO[bytes]], Any]]] = {
-    b"\x1f\x8b": ("gzip", lambda source: gzip.GzipFile(fileobj=source)),
-    b"BZh": ("bzip2", bz2.BZ2File),
-    b"\xfd7zXZ\x00": ("xz", lzma.LZMAFile),
-    b"\x28\xb5\x2f\xfd": ("zstd", _open_zst),
+MAGIC: dict[bytes, tuple[str, Callable[[IO[bytes]], Any]]] = {  # pattern of the first bytes -> name, opener
+    rb"\x1f\x8b\x08": ("gzip", lambda source: gzip.GzipFile(fileobj=source)),
+    rb"BZh[1-9](1AY&SY|\x17rE8P\x90)": ("bzip2", bz2.BZ2File),
+    rb"\xfd7zXZ\x00": ("xz", lzma.LZMAFile),
+    rb"\x28\xb5\x2f\xfd": ("zstd", _open_zst),
 }
-MAGIC_SIZE = 6
+MAGIC_SIZE = 10
 
 
 class _Expanded(io.RawIOBase):
@@ -105,7 +106,7 @@ def open_bytes(path: Path) -> IO[bytes]:
     handle, size = _open_member(file, part) if part else (open(file, "rb"), file.stat().st_size)
     try:
         start = handle.peek(MAGIC_SIZE)[:MAGIC_SIZE]
-        found = next(((kind, opened) for magic, (kind, opened) in MAGIC.items() if start.startswith(magic)), None)
+        found = next(((kind, opened) for magic, (kind, opened) in MAGIC.items() if re.match(magic, start)), None)
         if found is None:
             return handle
         stream = _Expanded(_Closing(found[1](handle), handle), str(path), found[0], size)
