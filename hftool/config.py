@@ -121,6 +121,8 @@ class Config:
     allow_leak: bool = knob(False, "train although over 5 % of the validation rows are in train")
     max_rejected: float = knob(0.01, "largest share of unusable rows in a file", least=0, most=1)
     encoding: str | None = knob(None, "encoding of text files; by default UTF-8", kind=str)
+    no_header: bool = knob(False, "the first line of a table is a row, and its columns have no names")
+    column_names: str | None = knob(None, "names of the columns of a table without a header, such as label,text", kind=str)
     format: str = knob(AUTO, "format of data files; auto is by ending and content", choices=format_names)
     annotator: str | None = knob(None, "whose annotations of an annotation project are read", kind=str)
 

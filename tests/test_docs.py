@@ -130,6 +130,11 @@ def tickets(pages):
     return pages
 
 
+def test_files_in_other_forms_than_tables(pages):
+    assert pages.run(DOCS / "how-to/files.md") == 1
+    assert len((pages.folder / "good.jsonl").read_text(encoding="utf-8").splitlines()) == 1
+
+
 def test_a_csv_of_ones_own(pages, capfd):
     assert pages.run(DOCS / "how-to/own-data.md") == 7
     out, err = capfd.readouterr()

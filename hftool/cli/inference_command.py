@@ -23,6 +23,7 @@ from hftool.cli.options import (
     column_mapping,
     extend_signature,
     fields_of,
+    flag_of,
     of_data,
     on_terminal,
     option,
@@ -201,7 +202,7 @@ def check_of_file(common: Common) -> None:
     for flag, given in (
         ("--column", common.columns),
         ("--encoding", common.encoding),
-        *((f"--{name}", True) for name in common.reading),
+        *((flag_of(name), True) for name in common.reading),
     ):
         if given:
             raise UsageError(f"{flag} goes with --file", "Leave it out, or name the file with --file")

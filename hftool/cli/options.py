@@ -99,6 +99,13 @@ Format = Annotated[
         parser=lambda raw: parse_as(KNOBS["format"], raw, name="--format"),
     ),
 ]
+NoHeader = Annotated[
+    bool | None,
+    typer.Option("--no-header", help="The first line of a table is a row; its columns have no names.", rich_help_panel=DATA),
+]
+Columns = Annotated[
+    str | None, of_data("--columns", "NAMES", "Names of the columns of a table without a header, such as label,text.")
+]
 Annotator = Annotated[str | None, of_data("--annotator", "NAME", "Whose annotations of an annotation project are read.")]
 Column = Annotated[list[str] | None, of_data("--column", "ROLE=NAME", "The column of a role.")]
 Head = Annotated[str | None, option("--head", "WORD", "The head: what the model does; by default what it was trained for.")]
@@ -108,6 +115,11 @@ Processes = Annotated[
     of_machine("--processes", "N", "Processes on this machine; by default one for each GPU, or as many as the run had.", min=1),
 ]
 MaxRestarts = Annotated[int, of_machine("--max-restarts", "N", "Restart failed processes at most N times.", min=0)]
+
+
+def flag_of(name: str) -> str:
+    """The flag of a knob."""
+    return "--columns" if name == "column_names" else "--" + name.replace("_", "-")
 
 
 def _short_column(role: str) -> Any:
@@ -124,7 +136,10 @@ KNOB_HEADINGS = {
         *("epochs", "max_steps", "batch_size", "accumulate", "lr", "lora", "max_length", "max_new_tokens", "prefix", "seed"),
         *("class_weights", "optimizer", "schedule", "warmup", "weight_decay", "clip", "sort_steps"),
     ),
-    DATA: ("limit", "validation_share", "allow_leak", "max_rejected", "format", "annotator", "encoding"),
+    DATA: (
+        *("limit", "validation_share", "allow_leak", "max_rejected", "format", "annotator"),
+        *("no_header", "column_names", "encoding"),
+    ),
     EVALUATING: ("eval_steps", "patience", "metric", "save_steps", "save_minutes", "keep", "grace", "log_steps"),
     MACHINE: ("device", "precision", "workers"),
 }
@@ -158,7 +173,12 @@ def _add_role(mapping: dict[str, str], role: str, name: str) -> None:
 
 
 # how files are read, besides their encoding
-READING: dict[str, tuple[Any, Any]] = {"format": (Format, None), "annotator": (Annotator, None)}
+READING: dict[str, tuple[Any, Any]] = {
+    "format": (Format, None),
+    "annotator": (Annotator, None),
+    "no_header": (NoHeader, None),
+    "column_names": (Columns, None),
+}
 
 
 def reads_files(command: Command) -> Command:
@@ -274,7 +294,7 @@ def _flag(name: str, heading: str) -> tuple[Any, Any]:
     is_flag = row.kind is bool
     metavar = None if is_flag else {int: "N", float: "X", str: "WORD"}[row.kind]
     help_text = f"{row.help[0].upper()}{row.help[1:]}{choices}.{'' if row.optional or is_flag else shown}"
-    flag = typer.Option("--" + name.replace("_", "-"), metavar=metavar, help=help_text, rich_help_panel=heading)
+    flag = typer.Option(flag_of(name), metavar=metavar, help=help_text, rich_help_panel=heading)
     kind: Any = bool if is_flag else str | None
     return Annotated[kind, flag], False if is_flag else None
 
@@ -282,7 +302,7 @@ def _flag(name: str, heading: str) -> tuple[Any, Any]:
 def _parsed(given: Mapping[str, Any]) -> dict[str, Any]:
     """The given flags, parsed. Raises UsageError that names the flag and its range."""
     chosen = {name: raw for name, raw in given.items() if raw is not None and raw is not False}
-    return {name: parse_as(KNOBS[name], raw, name="--" + name.replace("_", "-")) for name, raw in chosen.items()}
+    return {name: parse_as(KNOBS[name], raw, name=flag_of(name)) for name, raw in chosen.items()}
 
 
 def texts_or_stdin(texts: list[str] | None, *, otherwise: list[str] | None = None) -> list[str]:

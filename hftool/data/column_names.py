@@ -20,7 +20,7 @@ COMMON_NAMES = {
     ),
     "context": ("context", "passage", "paragraph"),
     "question": ("question", "query"),
-    "answers": ("answers", "answer"),
+    "answers": ("answers", "answer", "answer_text"),
     "source": ("source", "src", "input", "dialogue", "dialog", "document", "article", "text", "instruction", "prompt"),
     "target": ("target", "tgt", "summary", "highlights", "output", "translation", "response", "completion"),
     "prompt": ("prompt", "instruction", "text"),

@@ -209,12 +209,22 @@ def _parse_any(text: str) -> Any:
 
 
 def _parse_python(text: str, otherwise: Any) -> Any:
-    """A Python literal: texts, numbers, lists and objects only."""
+    """A Python literal: texts, numbers, lists and objects only, and numpy's arrays as lists."""
     try:
         with warnings.catch_warnings(action="ignore"):  # of unknown escapes
-            return ast.literal_eval(text.strip(AROUND))
+            tree = ast.parse(text.strip(AROUND), mode="eval")
+            for node in ast.walk(tree):
+                if isinstance(node, ast.Dict):
+                    node.values = [_without_array(value) for value in node.values]
+            return ast.literal_eval(tree)
     except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
         return otherwise
+
+
+def _without_array(node: ast.expr) -> ast.expr:
+    """The list of an array as numpy prints it, array([0], dtype=int32); any other expression unchanged."""
+    is_array = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "array" and node.args
+    return node.args[0] if isinstance(node, ast.Call) and is_array else node
 
 
 def _to_python(value: Any) -> Any:

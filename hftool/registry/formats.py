@@ -55,7 +55,22 @@ FORMATS = (
     FileFormat(name="parquet", title="Parquet", reader=f"{FILES}:open_parquet", endings=(".parquet",)),
     FileFormat(name="arrow", title="Arrow", reader=f"{FILES}:open_arrow", endings=(".arrow",)),
     FileFormat(name="txt", title="plain text", reader=f"{FILES}:open_txt", endings=(".txt",)),
-    FileFormat(name="conll", title="CoNLL", reader=f"{FILES}:open_conll", endings=(".conll", ".bio", ".iob")),
+    FileFormat(name="conll", title="CoNLL", reader=f"{FILES}:open_conll", endings=(".conll", ".bio", ".iob", ".conllu")),
+    FileFormat(
+        name="workbook",
+        title="a workbook",
+        reader=f"{FILES}:open_workbook",
+        endings=(".xlsx", ".xlsm", ".xlsb", ".xls", ".ods"),
+    ),
+    FileFormat(name="sqlite", title="SQLite", reader=f"{FILES}:open_sqlite", endings=(".sqlite", ".sqlite3", ".db")),
+    FileFormat(name="fasttext", title="fastText's lines", reader="hftool.data.readers.fasttext:read", containers=("txt",)),
+    FileFormat(
+        name="label-first",
+        title="lines of a class and a text",
+        reader="hftool.data.readers.label_first:read",
+        containers=("txt",),
+    ),
+    FileFormat(name="tmx", title="TMX", reader=f"{FILES}:open_tmx", endings=(".tmx",)),
     FileFormat(name="squad", title="SQuAD JSON", reader="hftool.data.readers.squad:read", containers=("json",)),
     FileFormat(
         name="doccano",
@@ -119,6 +134,8 @@ FORMATS = (
         outputs=("",),
         folders=True,
     ),
+    FileFormat(name="squad-lines", title="SQuAD's paragraphs", reader="hftool.data.readers.squad:read", containers=("jsonl",)),
+    FileFormat(name="alpaca", title="Alpaca's rows", reader="hftool.data.readers.alpaca:read", containers=("json", "jsonl")),
 )
 BY_NAME = {row.name: row for row in FORMATS}
 

@@ -88,10 +88,15 @@ def evaluate(
     if word is None:
         part = split_of_run(model_source, split, model, loaded.head_config, offline=offline, progress=progress)
     else:
-        data = _data_of(model_source, word, rows, how, offline=offline, progress=progress)
+        data = _data_of(model_source, word, rows, _with_columns(how, loaded, column), offline=offline, progress=progress)
         loaded, part = _task_rows(data, word, split, loaded, column or {}, head, progress)
     target = _errors_file(errors, model_source, loaded)
     return _with_errors(_measured(part, loaded, module, metric, limit, seed), target, progress)
+
+
+def _with_columns(how: ReadOptions, loaded: Loaded, column: Mapping[str, str] | None) -> ReadOptions:
+    """The options of reading with the columns of the model and the given ones."""
+    return how.for_columns(loaded.head_config.columns, column or {})
 
 
 def _named(task: Task | None) -> tuple[Table | None, str | None]:

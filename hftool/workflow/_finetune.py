@@ -47,6 +47,7 @@ from hftool.workflow._save import save_folder
 from hftool.workflow.arguments import Model, Task, model_name, refuse_unknown
 from hftool.workflow.finetune_notices import notify_plan, truncated_rows
 from hftool.workflow.plan import FinetuneJob, ResolvedInputs, find
+from hftool.workflow.resolve import data_name
 from hftool.workflow.resume_checks import FREE, as_recorded, check_recorded, check_same, check_unchanged, relocate
 from hftool.workflow.run_manifest import manifest
 from hftool.workflow.targets import restore_targets
@@ -222,7 +223,7 @@ def _default_run(found: ResolvedInputs) -> Path:
     """runs/bert-sst2-20261122-101530; a stand-in is named in it: runs/minilm-for-bert-sst2-mini-for-sst2-..."""
     settings, model_source, data = found.settings, found.model_source, found.data
     model = model_source.row.name if model_source.row else Path(settings.model or "model").name
-    task = data.row.name if data.row else Path(settings.task or settings.train or "task").stem
+    task = data.row.name if data.row else data_name(settings.task or settings.train or "task")
     model += f"-for-{model_source.stand_in.requested}" if model_source.stand_in else ""
     task += f"-for-{data.stand_in.requested}" if data.stand_in else ""
     name = f"{model}-{task}".replace("/", "-").replace(":", "-")

@@ -8,9 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hftool.data.readers.formats import ReadOptions, file_format, read_options
+from hftool.data.readers.formats import ReadOptions, read_options
 from hftool.data.readers.plain_text import check_running_text
-from hftool.data.readers.tables import Record, Rejected, Row, Table, stream
+from hftool.data.readers.tables import Record, Rejected, Row, Table, is_running_text, stream
 from hftool.data.rows import MAX_REJECTED, map_row
 from hftool.data.splits import mapping_sentence
 from hftool.data.writers import ARRAY, output_format, write_lines, write_rows
@@ -75,8 +75,8 @@ def predict(
     Returns:
         The number of rows; for rows in memory without `out` and `handle`, the rows of the output, empty without an answer.
     """
-    found = _checked(source, out)
-    open_rows = partial(_open, found, read_options(encoding, reading), to, out, is_text=head is not None, progress=progress)
+    found, how = _checked(source, out), read_options(encoding, reading).for_columns(column or {})
+    open_rows = partial(_open, found, how, to, out, is_text=head is not None, progress=progress)
     load = partial(_loaded, device=device, precision=precision, offline=offline, fallback=fallback, progress=progress)
     loaded, opened = load(model, head, open_rows)
     rows = _answers(_fitting(loaded, out), opened, column or {}, options or {}, top_k, head is not None, progress)
@@ -190,7 +190,7 @@ def _open_file(source: str, reading: ReadOptions, *, is_text: bool, progress: Pr
     sample = list(itertools.islice(records, SAMPLED))
     if not sample:
         raise DataError(f"'{source}' has no rows")
-    if not is_text and file_format(source, reading) == "txt":
+    if not is_text and is_running_text(source, reading):
         check_running_text((record.row["text"] for record in sample), source)
     for note in notes:
         notice(progress, note)

@@ -8,7 +8,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from hftool import hub
-from hftool.data.readers.formats import AS_FOUND, FORMATS, ReadOptions
+from hftool.data.readers.containers import join_part, split_part
+from hftool.data.readers.databases import is_database_url, without_sqlite_url
+from hftool.data.readers.formats import AS_FOUND, ReadOptions, is_known
+from hftool.data.readers.parallel_files import parallel_files
 from hftool.data.readers.tables import Table, read_hub_folder, read_table, split_files
 from hftool.errors import ConfigError, DataError, HubUnreachable, InputMissing, Refused, UsageError
 from hftool.models.safety import check_hash
@@ -244,9 +247,9 @@ def resolve_task(
         own_data = _data_of_row(row, offline=offline, fallback=fallback, progress=progress)
         return replace(own_data, tables={**own_data.tables, **tables})
     if name and is_local_data(name):
-        path = _path_of(name)
-        is_table = path.is_file() or folder_format(path) is not None
-        own = {"train": path} if is_table else split_files(path)
+        local = _local_data(name)
+        has_splits = isinstance(local, Path) and local.is_dir() and folder_format(local) is None
+        own = split_files(Path(local)) if has_splits else {"train": local}
         read = {s: _read(p, s, reading, progress) for s, p in own.items() if s not in tables}
         return TaskSource({**read, **tables})
     if name and "/" in name:
@@ -265,11 +268,24 @@ def _read(path: str | Path, split: str, reading: ReadOptions, progress: Progress
     return table
 
 
+def _local_data(name: str) -> str | Path:
+    """A name as a path; with a part after #, or of a database, as a text."""
+    name = without_sqlite_url(name)
+    file, part = split_part(name)
+    return name if is_database_url(name) else join_part(_path_of(str(file)), part) if part else _path_of(name)
+
+
+def data_name(name: str) -> str:
+    """A short name of local data: that of its file, or of its database."""
+    return Path(name.partition("#")[0] if is_database_url(name) else split_part(name)[0]).stem
+
+
 def is_local_data(name: str) -> bool:
     """Whether a TASK is a local file or folder. Raises InputMissing when it has the form of a path and does not exist."""
-    if _path_of(name).exists():
+    local = _local_data(name)
+    if is_database_url(str(local)) or parallel_files(local) or _path_of(str(split_part(local)[0])).exists():
         return True
-    if _is_path(name) or Path(name).suffix.lower() in FORMATS:
+    if _is_path(name) or is_known(name):
         raise InputMissing(f"there is no file '{name}'")
     return False
 

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from hftool.config import FILES, Config
-from hftool.data.readers.tables import Table, shard_files
+from hftool.data.readers.containers import join_part, split_part
+from hftool.data.readers.databases import is_database_url, without_sqlite_url
+from hftool.data.readers.tables import Table, disk_files
 from hftool.errors import ConfigError, listing
 from hftool.progress import Progress, notice
-from hftool.registry.formats import folder_format
 from hftool.storage.checksums import compare_hashes
 from hftool.storage.stand_ins import as_texts, read_stand_ins
+from hftool.workflow.in_memory import task_of
 
 # they change when and where files are written, not what is trained
 FREE = frozenset({"workers", "keep", "grace", "save_steps", "save_minutes"})
@@ -71,7 +73,10 @@ def relocate(recorded: Config, given: Config, manifest: Mapping[str, Any], run: 
 def _beside(path: str, manifest: Mapping[str, Any], run: Path) -> str | None:
     """A recorded path, if it moved together with the run folder; None where the run did not record its folder."""
     old = manifest.get("run")
-    return os.path.normpath(run.absolute() / os.path.relpath(path, old)) if isinstance(old, str) and old else None
+    if not isinstance(old, str) or not old:
+        return None
+    file, part = split_part(path)
+    return join_part(Path(os.path.normpath(run.absolute() / os.path.relpath(file, old))), part)
 
 
 def as_recorded(settings: Config) -> dict[str, Any]:
@@ -92,12 +97,15 @@ def check_recorded(manifest: Mapping[str, Any], edited: Config, run: Path) -> No
 
 def absolute_path(word: str | None) -> str | None:
     """An existing path as a run records it, valid from any folder; anything else unchanged."""
-    return str(Path(word).expanduser().absolute()) if word and _exists(word) else word
+    if not word or not _exists(word):
+        return word
+    file, part = split_part(without_sqlite_url(word))
+    return join_part(file.expanduser().absolute(), part)
 
 
 def _exists(path: str) -> bool:
     """Whether there is such a file or folder, or any shard of a split such as train-*-of-00002.parquet."""
-    return any(part.exists() for part in shard_files(Path(path).expanduser()))
+    return any(file.expanduser().exists() for file in disk_files(path))
 
 
 def _is_same_source(was: str | None, now: str | None) -> bool:
@@ -107,7 +115,8 @@ def _is_same_source(was: str | None, now: str | None) -> bool:
 
 def _is_same(was: str | None, now: str | None) -> bool:
     """Whether two paths lead to the same file or folder, such as one of them through a link."""
-    return bool(was and now and Path(was).exists() and Path(now).exists() and Path(was).samefile(now))
+    (one, part), (other, same) = split_part(was or ""), split_part(now or "")
+    return bool(was and now and part == same and one.exists() and other.exists() and one.samefile(other))
 
 
 def _word(value: Any) -> str:
@@ -128,11 +137,15 @@ def data_files(tables: Mapping[str, Table]) -> dict[str, Path]:
     """The files that tables were read from, by split; of a split in several files by split and name."""
     found: dict[str, Path] = {}
     for split, table in tables.items():
-        path = Path(table.path)
-        parts = sorted(path.iterdir()) if folder_format(path) else shard_files(path)
-        files = [part.absolute() for part in parts if part.is_file()]
+        files = [path.absolute() for path in disk_files(table.path) if path.is_file()]
         found |= {split if len(files) == 1 else f"{split}/{path.name}": path for path in files}
     return found
+
+
+def row_digests(tables: Mapping[str, Table]) -> dict[str, str]:
+    """The fingerprints of the rows that came from a database on a server or from a folder of texts, by split."""
+    others = {s: is_database_url(t.path) or any(path.is_dir() for path in disk_files(t.path)) for s, t in tables.items()}
+    return {split: task_of(table) for split, table in tables.items() if others[split]}
 
 
 def _changed_data(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

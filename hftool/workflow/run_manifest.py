@@ -12,7 +12,7 @@ from hftool.models.head_config import package_versions
 from hftool.processes import world_size
 from hftool.storage.checksums import sha256
 from hftool.workflow.plan import FinetuneJob
-from hftool.workflow.resume_checks import data_files
+from hftool.workflow.resume_checks import data_files, row_digests
 
 OF_MODELS = (".safetensors", ".json", ".txt", ".model")  # the files of a model folder that its answers depend on
 
@@ -37,7 +37,7 @@ def manifest(job: FinetuneJob) -> dict[str, Any]:
         "revision": found.model_source.revision,
         "hashes": {p.name: known.get(p.name) or sha256(p) for p in sorted(folder.iterdir()) if p.suffix in OF_MODELS},
         "data": {str(path): digests[key] for key, path in files.items()},
-        "data_splits": digests,
+        "data_splits": digests | row_digests(found.data.tables),
         "data_revision": found.data.pinned,
         "rows": {name: len(part.rows) for name, part in parts.items()},
         "rejected": sum(len(part.rejected) for part in parts.values()),

@@ -1,10 +1,13 @@
 """hftool/data/readers/conll.py, through read_table: sentences with their lines; ragged ones are rejected."""
 
+import gzip
 from dataclasses import asdict
 
 import pytest
 
-from hftool.data.readers.tables import read_table
+import hftool
+from hftool.data.readers.formats import ReadOptions
+from hftool.data.readers.tables import read_table, split_files
 from hftool.errors import DataError
 
 
@@ -175,3 +178,106 @@ def test_colons_in_tokens_are_not_language_prefixes(tmp_path):
 def test_suspicious_sentence_boundaries_are_reported(tmp_path, text, note):
     (notice,) = read(tmp_path, text).notes
     assert note in notice
+
+
+# ---- other endings, marks and layers
+
+
+@pytest.mark.parametrize("name", ["eng.testa", "train", "ner.iob2", "NER-de-train.tsv", "train.conll.gz"])
+def test_any_ending_or_none_and_compressed(tmp_path, name):
+    text = "-DOCSTART- -X- O\n\nEU\tB-ORG\nrejects\tO\n\nPeter\tB-PER\nB.\tI-PER\n\n".replace(
+        "\t", " " if name == "train" else "\t"
+    )
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
+    table = read_table(path, "train")
+    assert table.rows == [
+        {"tokens": ["EU", "rejects"], "tags": ["B-ORG", "O"]},
+        {"tokens": ["Peter", "B."], "tags": ["B-PER", "I-PER"]},
+    ]
+    assert any("is read as CoNLL, by its content" in note for note in table.notes) == (not name.endswith(".gz"))
+
+
+def test_table_with_a_header_is_no_conll_file(tmp_path):
+    table = read(tmp_path, "word\ttag\nEU\tB-ORG\nis\tO\n\nBob\tB-PER\nis\tO\n", "train.tsv")
+    assert table.columns == ("word", "tag") and "separated by blank lines" in table.notes[0]
+
+
+def test_folder_of_splits_without_endings(tmp_path):
+    for name in ("train", "dev", "test", "extra"):
+        (tmp_path / name).write_text("en:EU\tB-ORG\nen:is\tO\n\n" * 4, encoding="utf-8")
+    assert {split: path.name for split, path in split_files(tmp_path).items()} == {
+        "train": "train",
+        "validation": "dev",
+        "test": "test",
+    }
+    assert read_table(tmp_path / "train", "train").rows[0] == {"tokens": ["EU", "is"], "tags": ["B-ORG", "O"]}
+    (tmp_path / "train.conll").write_text("EU\tB-ORG\n", encoding="utf-8")
+    assert [path.name for path in split_files(tmp_path).values()] == ["train.conll"]
+
+
+def test_comments_of_any_words_and_document_marks_are_skipped(tmp_path):
+    text = "# newdoc\n# a note of three words\nEU B-ORG\n# B-X\n\n###MEDLINE:95369245\n\nis O\nit O\n\n# sent_id = 2\n# more of it\nBob B-PER\n"
+    table = read(tmp_path, text)
+    assert [row["tokens"] for row in table.rows] == [["EU", "#"], ["is", "it"], ["Bob"]] and not table.rejected
+
+
+@pytest.mark.parametrize("blank", ["\t", " ", "\ufeff", "\u00a0", "\u200b", "\t\ufeff"])
+def test_invisible_lines_separate_sentences_of_several_columns(tmp_path, blank):
+    table = read(tmp_path, f"EU\tB-ORG\nis\tO\n{blank}\nBob\tB-PER\n{blank}\n{blank}")
+    assert [row["tokens"] for row in table.rows] == [["EU", "is"], ["Bob"]] and not table.rejected
+
+
+GERMEVAL = "#\thttp://de.wikipedia.org/wiki/TU\t[2009-10-17]\n1\tTU\tB-ORG\tO\n2\tWien\tI-ORG\tB-LOC\n3\tist\tO\tO\n\n" * 3
+
+
+def test_column_of_tags_is_chosen_by_its_number(tmp_path):
+    path = tmp_path / "NER-de-train.tsv"
+    path.write_text(GERMEVAL, encoding="utf-8")
+    outer = read_table(path, "train", ReadOptions(columns={"tags": "3"}))
+    inner = read_table(path, "train", ReadOptions(columns={"tags": "4"}))
+    assert outer.rows[0] == {"tokens": ["TU", "Wien", "ist"], "3": ["B-ORG", "I-ORG", "O"]}
+    assert inner.rows[0] == {"tokens": ["TU", "Wien", "ist"], "4": ["O", "B-LOC", "O"]}
+    assert outer.notes[-1].endswith("the first column counts the tokens and is left out")
+    words = read_table(path, "train", ReadOptions(columns={"tokens": "3", "tags": "2"}))
+    assert words.rows[0] == {"3": ["B-ORG", "I-ORG", "O"], "2": ["TU", "Wien", "ist"]}
+    with pytest.raises(DataError, match="has 4 columns and no column 5"):
+        read_table(path, "train", ReadOptions(columns={"tags": "5"}))
+
+
+def test_run_is_trained_and_measured_on_the_chosen_layer(tmp_path):
+    path = tmp_path / "NER-de-train.tsv"
+    path.write_text("".join(GERMEVAL.replace("ist", f"ist{i}") for i in range(12)), encoding="utf-8")
+    config = {"columns": {"tags": "4"}, "max_steps": 1, "max_length": 16, "allow_leak": True}
+    result = hftool.finetune("bert-mini", str(path), config=config, out=tmp_path / "run", offline=True)
+    assert "LOC" in hftool.evaluate(result, str(path), offline=True).metrics["by_type"]
+    other = hftool.evaluate(result, str(path), column={"tags": "4"}, offline=True).metrics["by_type"]
+    assert set(other) == {"LOC"}
+
+
+def test_conll_2012_is_an_error(tmp_path):
+    with pytest.raises(DataError, match="is of CoNLL-2012, with entities in brackets, which is not read"):
+        read(tmp_path, "#begin document (bc/cctv/00/cctv_0000); part 000\nbc/cctv/00/cctv_0000 0 0 In IN (TOP* - - - - * -\n")
+
+
+# ---- tags that do not follow their scheme
+
+
+@pytest.mark.parametrize(
+    ("tags", "note"),
+    [
+        ("B-A I-A O B-B", ""),
+        ("B-A I-A O I-B B-B", "1 of 5 tags continue no entity of their type, the first 'I-B' in the sentence of line 1"),
+        ("I-A I-A O I-B I-B B-B", ""),  # IOB1
+        ("I-A O I-B", ""),
+        ("B-A E-A S-B O", ""),
+        ("B-A I-A O E-A S-B", "2 of 5 tags begin or end no entity as the others do, the first 'E-A' in the sentence of line 1"),
+        ("B-A L-A U-B O", ""),
+        ("B-A U-B L-A", "2 of 3 tags begin or end no entity as the others do, the first 'L-A' in the sentence of line 1"),
+        ("NN VB NN", ""),
+    ],
+)
+def test_malformed_tags_are_counted_and_kept(tmp_path, tags, note):
+    table = read(tmp_path, "".join(f"w{i} {tag}\n" for i, tag in enumerate(tags.split())))
+    assert table.rows[0]["tags"] == tags.split()
+    assert [line.partition(": ")[2] for line in table.notes] == ([f"{note}; they are kept as they are"] if note else [])

@@ -6,6 +6,7 @@ from typing import Any
 
 from hftool.data.annotations.documents import Document, Span
 from hftool.data.annotations.records import LABEL, annotated_records
+from hftool.data.readers.containers import open_bytes
 from hftool.data.readers.tables import OpenTable, Source
 from hftool.data.word_splitting import word_offsets
 from hftool.errors import DataError, InputMissing, brief
@@ -24,8 +25,10 @@ def _spacy() -> Any:
 def open_docbin(source: Source) -> OpenTable:
     """The records of a DocBin. Raises InputMissing without spaCy, DataError for another file."""
     spacy = _spacy()
+    with open_bytes(source.path) as handle:
+        data = handle.read()
     try:
-        found = spacy.tokens.DocBin().from_bytes(source.path.read_bytes())
+        found = spacy.tokens.DocBin().from_bytes(data)
         docs = list(found.get_docs(spacy.vocab.Vocab()))
     except Exception as error:  # of msgpack, zlib and numpy
         raise DataError(f"'{source.path}' is no DocBin of spaCy: {brief(error)}") from None

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from hftool.data.annotations.documents import Document, Span
 from hftool.data.annotations.records import annotated_records
 from hftool.data.annotations.utf16 import from_utf16
+from hftool.data.readers.containers import open_text
 from hftool.data.readers.tables import OpenTable, Source
 from hftool.errors import DataError
 
@@ -33,7 +34,7 @@ class _Sentence:
 
 def open_webanno(source: Source) -> OpenTable:
     """The records of the sentences. Raises DataError for another version of the format, or without spans."""
-    with open(source.path, encoding=source.codec(), newline="\n") as handle:
+    with open_text(source.path, source.codec(), "\n") as handle:
         first = handle.readline().strip()
         version = first.removeprefix(HEADER)
         if not KNOWN.fullmatch(version):
@@ -45,7 +46,7 @@ def open_webanno(source: Source) -> OpenTable:
 def _documents(source: Source) -> Iterator[Document]:
     column = 0
     sentence, layers = _Sentence(), list[str]()
-    with open(source.path, encoding=source.codec(), newline="\n") as handle:
+    with open_text(source.path, source.codec(), "\n") as handle:
         for number, raw in enumerate(handle, start=1):
             line = raw.rstrip("\r\n")
             if line.startswith(SPAN_LAYER):

@@ -6,9 +6,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from hftool.data.readers.containers import open_text
+from hftool.errors import DataError
+
 BLANK = " \t\r\n"  # and no other white space: a no-break space may be a token
+INVISIBLE = BLANK + "\ufeff\u00a0\u200b"  # alone in a line of a file with several columns, it is blank
 # annotation tools put "# id 7f3a" or "# text = It rains" above a sentence; a token "#" is followed by a tag only
-COMMENT = re.compile(r"# (id |[\w.]+ = )")
+COMMENT = re.compile(r"# (id |newdoc\b|newpar\b|[\w.]+ = )")
+MARK = re.compile(r"# |###|#begin\b|#end\b")  # a comment too if it has another number of columns than the file
+ONTONOTES = "#begin document"
 SAMPLE_LINES = 2000  # lines from which the layout is inferred
 MIN_TOKENS = 5  # with fewer it may be chance that all are alike
 MAX_SENTENCE = 200  # tokens
@@ -35,7 +41,8 @@ class Layout:
     width: int = 0  # number of columns
     tabs: bool = False  # only tabs separate columns
     token: int = 0  # index of the token column
-    tag: int = 0  # index of the tag column, 0 if there is none
+    tag: int = 0  # index of the tag column
+    tagged: bool = False  # whether there is one
     indexed: bool = False  # the first column numbers the tokens of each sentence
     prefixed: bool = False  # each token has its language as a prefix
 
@@ -43,7 +50,14 @@ class Layout:
         """Whether a line is a comment; `first`: whether it comes before all tokens of its sentence."""
         if self.indexed:
             return text.startswith("#") or not _first(text).isdecimal()  # CoNLL-U's 3-4 and 5.1
-        return first and COMMENT.match(text) is not None
+        if not first or not text.startswith("#"):
+            return False
+        other = self.width > 0 and len(self.columns(text)) != self.width
+        return COMMENT.match(text) is not None or (other and MARK.match(text) is not None)
+
+    def is_blank(self, text: str) -> bool:
+        """Whether a line ends a sentence."""
+        return not text or text.startswith("-DOCSTART-") or (self.width != 1 and not text.strip(INVISIBLE))
 
     def columns(self, text: str) -> list[str]:
         """The columns of a line."""
@@ -52,20 +66,30 @@ class Layout:
         return [column for column in text.strip(BLANK).replace("\t", " ").split(" ") if column]
 
 
-def read_conll(path: Path, codec: str, notes: list[str]) -> Iterator[ConllSentence]:
+def read_conll(
+    path: Path, codec: str, notes: list[str], *, tokens: int | None = None, tags: int | None = None
+) -> Iterator[ConllSentence]:
     """Yield the sentences of a file, in bounded memory, and add notices to `notes`.
 
     The first lines decide on the layout; a sentence with a line of another width has a reason. -DOCSTART- lines only separate
-    sentences.
+    sentences. `tokens` and `tags` are the numbers of columns that the user chose, from 1.
+
+    Raises:
+        DataError: There is no such column, or the file is of CoNLL-2012.
     """
-    with open(path, encoding=codec) as handle:
-        layout, found = find_layout(itertools.islice(handle, SAMPLE_LINES))
+    with open_text(path, codec) as handle:
+        if handle.readline().startswith(ONTONOTES):
+            what = f"'{path}' is of CoNLL-2012, with entities in brackets, which is not read"
+            raise DataError(what, "Convert it to a token and its tag a line")
+    with open_text(path, codec) as handle:
+        layout, found = find_layout(itertools.islice(handle, SAMPLE_LINES), chosen=tags is not None)
+    layout = _chosen(layout, path, tokens, tags)
     notes += [f"'{path}': {note}" for note in found]
     sentence = ConllSentence(0)
-    with open(path, encoding=codec) as handle:
+    with open_text(path, codec) as handle:
         for number, line in enumerate(handle, start=1):
             text = line.rstrip(BLANK)
-            if not text or text.startswith("-DOCSTART-"):
+            if layout.is_blank(text):
                 if sentence.number:
                     yield sentence
                 sentence = ConllSentence(0)
@@ -76,36 +100,47 @@ def read_conll(path: Path, codec: str, notes: list[str]) -> Iterator[ConllSenten
         yield sentence
 
 
+def _chosen(layout: Layout, path: Path, tokens: int | None, tags: int | None) -> Layout:
+    """The layout with the columns of the user. Raises DataError if the file has fewer."""
+    for number in filter(None, (tokens, tags)):
+        if number > layout.width:
+            what = f"'{path}' has {layout.width} columns and no column {number}"
+            raise DataError(what, "Columns count from 1, that of token numbers as well")
+    token = layout.token if tokens is None else tokens - 1
+    return replace(layout, token=token, tag=layout.tag if tags is None else tags - 1, tagged=layout.tagged or tags is not None)
+
+
 def _add(sentence: ConllSentence, layout: Layout, text: str, number: int) -> None:
     """Add the token of a line to its sentence."""
     columns = layout.columns(text)
     whole = len(columns) == layout.width
     token = columns[layout.token] if whole else columns[0]
     sentence.tokens.append(LANGUAGE.sub("", token, count=1) if layout.prefixed else token)
-    if layout.tag:
+    if layout.tagged:
         sentence.tags.append(columns[layout.tag if whole else -1].strip(BLANK))
     if not whole and not sentence.reason:
         plural = "" if len(columns) == 1 else "s"
         sentence.reason = f"line {number} has {len(columns)} column{plural} where the file has {layout.width}"
 
 
-def find_layout(lines: Iterable[str]) -> tuple[Layout, list[str]]:
-    """The layout of a file by its first lines, and notices on what is unusual.
+def find_layout(lines: Iterable[str], *, chosen: bool = False) -> tuple[Layout, list[str]]:
+    """The layout of a file by its first lines, and notices on what is unusual; `chosen`: the user says which column has tags.
 
     If the first token line has a tab, only tabs separate columns, so that a token may contain spaces; otherwise any run of
     spaces and tabs does. A first column that numbers tokens is skipped, a language prefix of every token is removed.
     """
-    grouped = itertools.groupby(lines, key=lambda line: not line.strip(BLANK) or line.startswith("-DOCSTART-"))
+    grouped = itertools.groupby(lines, key=lambda line: not line.strip(BLANK + "\ufeff") or line.startswith("-DOCSTART-"))
     groups = [[line.rstrip(BLANK) for line in group] for blank, group in grouped if not blank]
     layout = Layout(indexed=_is_indexed(groups))
     sentences = [_without_comments(group, layout) for group in groups]
     texts = [text for sentence in sentences for text in sentence]
     if not texts:
         return layout, []
-    layout = replace(layout, tabs="\t" in texts[0])
-    layout = replace(layout, width=len(layout.columns(texts[0])), token=int(layout.indexed))
+    first = next((text for text in texts if not text.startswith("#")), texts[0])
+    layout = replace(layout, tabs="\t" in first)
+    layout = replace(layout, width=len(layout.columns(first)), token=int(layout.indexed))
     rows = [row for text in texts if len(row := layout.columns(text)) == layout.width]
-    layout, notes = _with_tags(layout, rows)
+    layout, notes = _with_tags(layout, rows, chosen=chosen)
     tokens = [row[layout.token] for row in rows]
     if len(tokens) >= MIN_TOKENS and all(map(LANGUAGE.match, tokens)):
         layout = replace(layout, prefixed=True)
@@ -138,18 +173,19 @@ def _first(text: str) -> str:
     return text.replace("\t", " ").split(" ", maxsplit=1)[0]
 
 
-def _with_tags(layout: Layout, rows: Sequence[Sequence[str]]) -> tuple[Layout, list[str]]:
+def _with_tags(layout: Layout, rows: Sequence[Sequence[str]], *, chosen: bool) -> tuple[Layout, list[str]]:
     """The layout with its tag column, and a notice on a column of token numbers."""
-    tag = layout.width - 1 if layout.width > layout.token + 1 else 0
-    which = "the last column"
+    tagged = layout.width > layout.token + 1
+    tag, which = layout.width - 1, "the last column"
     if layout.indexed and layout.width == CONLLU_WIDTH:
         tag, which = 3, "column 4, the parts of speech of CoNLL-U"
     elif layout.indexed and layout.width == 4 and _is_nested(rows):
         tag, which = 2, "column 3, since column 4 has entities inside of those"
+    layout = replace(layout, tag=tag, tagged=tagged)
     if not layout.indexed:
-        return replace(layout, tag=tag), []
-    tags = f"tags are {which}" if tag else "there are no tags"
-    return replace(layout, tag=tag), [f"the first column counts the tokens and is left out; {tags}"]
+        return layout, []
+    tags = "" if chosen else f"; tags are {which}" if tagged else "; there are no tags"
+    return layout, [f"the first column counts the tokens and is left out{tags}"]
 
 
 def _is_nested(rows: Sequence[Sequence[str]]) -> bool:

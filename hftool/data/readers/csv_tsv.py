@@ -1,13 +1,15 @@
 """CSV and TSV files to cells, line by line: a malformed row never affects the rows after it."""
 
 import csv
+import itertools
 import re
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from hftool.errors import DataError
+from hftool.data.readers.containers import open_text
+from hftool.errors import DataError, listing
 
 MAX_FIELD = 2**31 - 1  # characters; the csv module's own limit of 131,072 is too short for documents
 MAX_QUOTED = 1 << 24  # characters of a row over several lines; beyond it a quotation mark was never closed
@@ -26,7 +28,9 @@ class Cells(NamedTuple):
     reason: str = ""
 
 
-def read_delimited(path: Path, *, quoted: bool, codec: str, notes: list[str]) -> tuple[tuple[str, ...], Iterator[Cells]]:
+def read_delimited(
+    path: Path, *, quoted: bool, codec: str, notes: list[str], names: Sequence[str] | None = None
+) -> tuple[tuple[str, ...], Iterator[Cells]]:
     """Read the header of a CSV or TSV file.
 
     Args:
@@ -35,37 +39,75 @@ def read_delimited(path: Path, *, quoted: bool, codec: str, notes: list[str]) ->
             without quoting, as in GLUE, where a lone quotation mark is text, unless header or cells are quoted as in CSV.
         codec: Its encoding.
         notes: A notice on a quoted TSV file is added to it.
+        names: The columns of a file without a header, () for "column 1", "column 2"; None: the first line has them.
 
     Returns:
         The columns and a lazy iterator of rows; a blank line has no cells.
 
     Raises:
-        DataError: The header cannot be used.
+        DataError: The header cannot be used, or the first row has another number of cells than there are names.
     """
     csv.field_size_limit(MAX_FIELD)
-    with open(path, encoding=codec, newline="") as handle:
+    with open_text(path, codec, "") as handle:
         first = handle.readline()
         separator = SEPARATOR.fullmatch(first)
         header = handle.readline() if separator else first
-        # without another sign the most frequent one: exports use ; and tab as well
-        delimiter = separator[1] if separator else max(",;\t|", key=re.sub('"[^"]*"', "", header).count) if quoted else "\t"
+        delimiter = separator[1] if separator else _delimiter(header, names or ()) if quoted else "\t"
         if not quoted and _is_quoted(header, handle.read(SAMPLE_CHARACTERS)):
             quoted = True
             notes.append(f"'{path}' has its cells in quotation marks, as CSV: they are no part of the texts")
     records = _records(path, delimiter, quoted=quoted, codec=codec)
     if separator:
         next(records)
-    _, header_cells, reason = next(records, Cells(1, []))
-    if reason:
-        raise DataError(f"'{path}' has a header that cannot be read: {reason}")
-    names = [name.strip("\ufeff \t\r\n") for name in header_cells]
+    top = next(records, Cells(1, []))
+    if top.reason:
+        raise DataError(f"'{path}' has a {'first row' if names is not None else 'header'} that cannot be read: {top.reason}")
+    if names is None:
+        return name_columns(top.cells, path), records
+    return number_columns(names, len(top.cells), path), itertools.chain([_without_bom(top)], records)
+
+
+def read_lines(path: Path, codec: str) -> Iterator[Cells]:
+    """Each line of a file without header and quoting, whose cells are separated by tabs."""
+    return _records(path, "\t", quoted=False, codec=codec)
+
+
+def _delimiter(header: str, names: Sequence[str]) -> str:
+    """The delimiter that gives as many cells as there are names, else the most frequent one: exports use ; and tab as well."""
+    bare = re.sub('"[^"]*"', "", header)
+    return next((one for one in ",;\t|" if names and bare.count(one) == len(names) - 1), max(",;\t|", key=bare.count))
+
+
+def _without_bom(top: Cells) -> Cells:
+    return top._replace(cells=[top.cells[0].lstrip("\ufeff"), *top.cells[1:]]) if top.cells else top
+
+
+def number_columns(names: Sequence[str], width: int, path: Path) -> tuple[str, ...]:
+    """The columns of a table without a header: the names, else "column 1" and so on.
+
+    Raises:
+        DataError: There are more or fewer names than cells in the first row, or one is repeated.
+    """
+    if names and len(names) != width:
+        what = f"'{path}' has {width} cells in its first row, and --columns has {len(names)} names: {listing(names)}"
+        raise DataError(what, "Name each column once")
+    return name_columns(names or [f"column {number}" for number in range(1, width + 1)], path)
+
+
+def name_columns(cells: Sequence[str], path: Path) -> tuple[str, ...]:
+    """The names of columns from the cells of a header; those without one are called "column 2".
+
+    Raises:
+        DataError: The header is blank, or repeats a name.
+    """
+    names = [name.strip("\ufeff \t\r\n") for name in cells]
     if not any(names):
         raise DataError(f"'{path}' has no header: its first line is empty")
     columns = tuple(name or f"column {number}" for number, name in enumerate(names, start=1))  # pandas' index has no name
     twice = sorted({name for name in columns if columns.count(name) > 1})
     if twice:
         raise DataError(f"'{path}' has the column '{twice[0]}' more than once", "Rename one of them")
-    return columns, records
+    return columns
 
 
 def _is_quoted(header: str, sample: str) -> bool:
@@ -124,7 +166,7 @@ class _Lines:
 
 
 def _records(path: Path, delimiter: str, *, quoted: bool, codec: str) -> Iterator[Cells]:
-    with open(path, encoding=codec, newline="") as handle:
+    with open_text(path, codec, "") as handle:
         lines = _Lines(handle)
         reader = csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE, strict=True)
         while True:

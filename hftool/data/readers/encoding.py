@@ -4,6 +4,7 @@ import codecs
 import re
 from pathlib import Path
 
+from hftool.data.readers.containers import open_bytes
 from hftool.data.readers.encoding_detection import certain_encoding, find_undecodable
 from hftool.errors import DataError, UsageError
 
@@ -20,7 +21,7 @@ def check_encoding(path: Path, encoding: str | None, notes: list[str]) -> str:
         DataError: The file is not in that encoding; the message has the byte offset, the hint a guess.
         UsageError: There is no such encoding.
     """
-    codec = _find_codec(encoding or "utf-8")
+    codec = find_codec(encoding or "utf-8")
     try:
         return _checked(path, codec)
     except DataError:
@@ -33,7 +34,7 @@ def check_encoding(path: Path, encoding: str | None, notes: list[str]) -> str:
 
 def _checked(path: Path, codec: str) -> str:
     """The codec, if the whole file can be decoded with it. Raises DataError."""
-    with open(path, "rb") as handle:
+    with open_bytes(path) as handle:
         sample = handle.read(SAMPLE_BYTES)
         zeros = max(sample[::2].count(0), sample[1::2].count(0))
         if codec == "utf-8" and zeros > len(sample) // 8 and _byte_order(sample) and _reads(sample, codec):
@@ -47,7 +48,8 @@ def _checked(path: Path, codec: str) -> str:
     return "utf-8-sig" if codec == "utf-8" else codec
 
 
-def _find_codec(encoding: str) -> str:
+def find_codec(encoding: str) -> str:
+    """The name of the codec of an encoding that text files can have. Raises UsageError for any other."""
     try:
         if ",\n".encode(encoding).decode(encoding) == ",\n":
             return codecs.lookup(encoding).name
@@ -57,15 +59,21 @@ def _find_codec(encoding: str) -> str:
 
 
 def _not_decodable(path: Path, codec: str, offset: int) -> DataError:
-    with open(path, "rb") as handle:
-        guess = guess_encoding(handle.read(SAMPLE_BYTES))
-        if guess in ("utf-8", codec):  # the first bytes are fine
-            handle.seek(offset)
-            guess = guess_encoding(handle.read(SAMPLE_BYTES))
+    guess = guess_encoding(_sample(path, 0))
+    if guess in ("utf-8", codec):  # the first bytes are fine
+        guess = guess_encoding(_sample(path, offset))
     what = f"'{path}' is not {codec.upper()}: byte {offset} cannot be read"
     return (
         DataError(what, ENCODINGS) if guess == codec else DataError(f"{what}; it looks like {guess}", f"Try --encoding {guess}")
     )
+
+
+def _sample(path: Path, offset: int) -> bytes:
+    """Some bytes of a file from an offset on."""
+    with open_bytes(path) as handle:
+        while offset > 0:  # what is unpacked while it is read cannot seek
+            offset -= len(handle.read(min(offset, SAMPLE_BYTES)))
+        return handle.read(SAMPLE_BYTES)
 
 
 def guess_encoding(sample: bytes) -> str:

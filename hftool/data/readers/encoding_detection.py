@@ -9,6 +9,8 @@ import re
 from collections import Counter
 from pathlib import Path
 
+from hftool.data.readers.containers import open_bytes, open_text
+
 READ_SIZE = 1 << 20  # bytes in memory
 BOMS = {
     codecs.BOM_UTF32_LE: "utf-32",  # before UTF-16, whose BOM is its prefix
@@ -34,7 +36,7 @@ RAISED = re.compile(r"[a-z][ÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÐÑÒÓÔÕÖØÙÚ
 
 def certain_encoding(path: Path) -> str | None:
     """The encoding of a file that is not UTF-8, if it is certain: utf-16, utf-32 or cp1252, else None."""
-    with open(path, "rb") as handle:
+    with open_bytes(path) as handle:
         start = handle.read(4)
     marked = next((codec for bom, codec in BOMS.items() if start.startswith(bom)), None)
     if marked is not None:
@@ -46,7 +48,7 @@ def find_undecodable(path: Path, codec: str) -> int | None:
     """The offset of the first byte of a file that a codec cannot decode; None if there is none."""
     decoder = codecs.getincrementaldecoder(codec)()
     offset = 0
-    with open(path, "rb") as handle:
+    with open_bytes(path) as handle:
         while True:
             block = handle.read(READ_SIZE)
             held = len(decoder.getstate()[0])  # bytes of an incomplete character of the previous block
@@ -62,7 +64,7 @@ def find_undecodable(path: Path, codec: str) -> int | None:
 def _is_western(path: Path) -> bool:
     """Whether the file is plausible as cp1252 text of one western language."""
     letters, total, odd = Counter[str](), 0, 0
-    with open(path, encoding="cp1252", newline="") as handle:
+    with open_text(path, "cp1252", "") as handle:
         try:
             while block := handle.read(READ_SIZE):
                 if CONTROL.search(block):

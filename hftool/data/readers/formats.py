@@ -1,15 +1,17 @@
 """How a data file is read: by its ending and content, or as the user says."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from hftool.errors import UsageError, did_you_mean
 from hftool.registry import formats
-from hftool.registry.formats import AUTO, FileFormat, folder_format, get_format
+from hftool.registry.formats import AUTO, FileFormat, get_format
 
 FORMATS = {ending: row.name for row in formats.FORMATS for ending in row.endings}  # ending -> format of files
+COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
+ARCHIVE = ".zip"
 
 
 @dataclass(frozen=True)
@@ -20,11 +22,33 @@ class ReadOptions:
         encoding: Encoding of text files; None is UTF-8, or another that is certain.
         format: A name of `registry.formats`; "auto" is by ending and content.
         annotator: Of an annotation project: whose annotations are read; None where all agree.
+        no_header: Whether the first line of a table is a row.
+        column_names: The names of the columns of a table without a header, separated by commas.
+        columns: Role -> column; tokens and tags may be numbers of columns of a CoNLL file, from 1.
     """
 
     encoding: str | None = None
     format: str = AUTO
     annotator: str | None = None
+    no_header: bool = False
+    column_names: str | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def names(self) -> tuple[str, ...] | None:
+        """The names of the columns of a table without a header, () if they have none; None for a table with one."""
+        if self.column_names is not None:
+            return tuple(name.strip() for name in self.column_names.split(","))
+        return () if self.no_header else None
+
+    def column_number(self, role: str) -> int | None:
+        """The number of the column of a role, from 1; None if a name or nothing is given."""
+        column = self.columns.get(role, "")
+        return int(column) if column.isdecimal() and int(column) else None
+
+    def for_columns(self, *columns: Mapping[str, str]) -> "ReadOptions":
+        """These options with other columns, the last ones first."""
+        return replace(self, columns={role: column for known in columns for role, column in known.items()})
 
 
 AS_FOUND = ReadOptions()
@@ -32,7 +56,7 @@ AS_FOUND = ReadOptions()
 
 def read_options(encoding: str | None, more: Mapping[str, Any] | None = None) -> ReadOptions:
     """The options of a call, `more` with other fields by name. Raises UsageError for an unknown name."""
-    known = [field.name for field in fields(ReadOptions) if field.name != "encoding"]
+    known = [one.name for one in fields(ReadOptions) if one.name != "encoding"]
     for name in more or ():
         if name not in known:
             hint = did_you_mean(name, known, otherwise="One of " + ", ".join(known))
@@ -42,7 +66,7 @@ def read_options(encoding: str | None, more: Mapping[str, Any] | None = None) ->
 
 def recorded_options(settings: object) -> ReadOptions:
     """The options of a run, from the fields of its settings of the same names."""
-    return ReadOptions(**{field.name: getattr(settings, field.name) for field in fields(ReadOptions)})
+    return ReadOptions(**{one.name: getattr(settings, one.name) for one in fields(ReadOptions)})
 
 
 def file_format(path: str | Path, options: ReadOptions = AS_FOUND) -> str:
@@ -52,9 +76,7 @@ def file_format(path: str | Path, options: ReadOptions = AS_FOUND) -> str:
         UsageError: The ending is unknown, or there is no such format.
     """
     chosen = None if options.format == AUTO else get_format(options.format)
-    suffix, folder = Path(path).suffix.lower(), folder_format(Path(path))
-    if folder is not None:
-        return folder.name
+    suffix = ending_of(path)
     if chosen is not None and not chosen.containers:
         return chosen.name
     if chosen is not None and FORMATS.get(suffix) not in chosen.containers:
@@ -68,3 +90,14 @@ def chosen_form(options: ReadOptions) -> FileFormat | None:
     """The form that the user chose; None for a format of files, or where content decides."""
     row = None if options.format == AUTO else get_format(options.format)
     return row if row and row.containers else None
+
+
+def ending_of(path: str | Path) -> str:
+    """The ending of a file in lower case, that of its table if it is compressed: .csv of Train.csv.gz."""
+    path = Path(path)
+    return Path(path.stem).suffix.lower() if path.suffix.lower() in COMPRESSED else path.suffix.lower()
+
+
+def is_known(path: str | Path) -> bool:
+    """Whether the ending of a file is that of data."""
+    return ending_of(path) in (*FORMATS, ARCHIVE)

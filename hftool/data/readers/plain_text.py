@@ -14,12 +14,12 @@ MIN_SHARE = 0.95  # share of the lines that must have a format
 MAX_CHARACTERS = 2000  # of a line
 MIN_ROWS = 3  # with fewer lines, columns may be chance
 MIN_LABELS = 10  # with fewer lines, a repeated first word may be chance
-FASTTEXT = re.compile(r"(?:^|\s)__label__\S")
+FASTTEXT = re.compile(r'(?:^|\s)__label__\S|"(?:[^"]|"")*__label__')  # also in quotation marks, as doccano exports some rows
+NAMED_CLASS = re.compile(r"[A-Za-z]{2,}:[A-Za-z]+")  # TREC's "DESC:manner How ..."
+NUMBERED_CLASSES = {"-1", "0", "+1", "1", "2", "3", "4", "5"}
 CONLL_TAG = re.compile(r"[Oo0]|[BIESLUM][-_]\S+|\S+-[BIES]", re.IGNORECASE)
 POS_TAG = re.compile(r"[A-Z]{1,5}[$*]?|[.,:;()'`\"-]+|_")
 TAGGED = re.compile(r"(\S*[^\W_]\.?)[/_]([A-Za-z][\w$*+-]{0,11}|[.,:;()'`\"-]+)|(\S)[/_]\3?\S{0,3}")
-NAMED_CLASS = re.compile(r"[A-Za-z]{2,}:[A-Za-z]+")  # TREC's "DESC:manner How ..."
-NUMBERED_CLASSES = {"-1", "0", "+1", "1", "2", "3", "4", "5"}
 HEADER_CELL = re.compile(r"#?[A-Za-z_][\w .#-]{0,30}")
 DELIMITERS = {"\t": "tab", ";": "semicolon", ",": "comma", "|": "bar"}
 AS_TEXT = "or, if it is plain text, say so with --head"
@@ -29,14 +29,53 @@ def check_running_text(lines: Iterable[str], path: str) -> None:
     """Check that the first few hundred lines of a file are running text.
 
     Raises:
-        DataError: The lines have another format; the hint names the ending or the conversion.
+        DataError: The lines have another format; the hint names the ending, the format or the conversion.
     """
-    sample = list(itertools.islice((line.rstrip("\r\n")[:MAX_CHARACTERS] for line in lines if line.strip()), SAMPLE_LINES))
+    sample = _sample(lines)
     for detect in (_json_objects, _fasttext, _conll, _tagged_words, _table, _leading_labels):
         found = detect(sample)
         if found:
             looks, remedy = found
             raise DataError(f"'{path}' is called a text but looks like {looks}", f"{remedy}; {AS_TEXT}")
+
+
+def sniff_format(lines: Iterable[str]) -> str | None:
+    """The format of a file whose ending says nothing, by its first few hundred lines; None if it is none that is known."""
+    sample = _sample(lines)
+    if any("\0" in line for line in sample):  # no text
+        return None
+    for name, detect in (("fasttext", _fasttext), ("conll", _conll), ("label-first", _leading_labels)):
+        if detect(sample):
+            return name
+    table = _table(sample)
+    return None if table is None else "tsv" if ".tsv" in table[1] else "csv"
+
+
+def is_conll(lines: Iterable[str]) -> bool:
+    """Whether a file that is called a table has a token and its entity tag a line, and no header."""
+    sample = _sample(lines)
+    first = next((line for line in sample if not line.startswith(("-DOCSTART-", "# ", "#\t"))), "")
+    return bool(CONLL_TAG.fullmatch(first.split()[-1]) if first.split() else False) and _conll(sample) is not None
+
+
+def is_fasttext(sample: Sequence[str]) -> bool:
+    """Whether lines, without blank ones, are fastText's."""
+    return _most(sample, sum(bool(FASTTEXT.search(line)) for line in sample), 1)
+
+
+def leading_classes(sample: Sequence[str]) -> Counter[str]:
+    """The classes before the texts of lines, such as 0 or DESC:manner, with their counts; none if the lines are others."""
+    pairs = [parts for line in sample if len(parts := line.split(maxsplit=1)) == 2]
+    firsts = Counter(first for first, rest in pairs if any(letter.isalpha() for letter in rest))
+    named = sum(count for word, count in firsts.items() if NAMED_CLASS.fullmatch(word))
+    numbered = sum(count for word, count in firsts.items() if word in NUMBERED_CLASSES)
+    repeated = 2 <= len(firsts) <= firsts.total() / 3
+    found = _most(sample, named, MIN_LABELS) or (_most(sample, numbered, MIN_LABELS) and "0" in firsts)
+    return firsts if repeated and found else Counter()
+
+
+def _sample(lines: Iterable[str]) -> list[str]:
+    return list(itertools.islice((line.rstrip("\r\n")[:MAX_CHARACTERS] for line in lines if line.strip()), SAMPLE_LINES))
 
 
 def _most(sample: Sequence[object], count: int, least: int = MIN_ROWS) -> bool:
@@ -58,10 +97,9 @@ def _is_object(line: str) -> bool:
 
 
 def _fasttext(sample: Sequence[str]) -> tuple[str, str] | None:
-    count = sum(bool(FASTTEXT.search(line)) for line in sample)
-    if not _most(sample, count, 1):
+    if not is_fasttext(sample):
         return None
-    return "fastText's lines of __label__NAME and a text", "Write it as .csv or .tsv with the columns text and label"
+    return "fastText's lines of __label__NAME and a text", "Read it with --format fasttext"
 
 
 def _conll(sample: Sequence[str]) -> tuple[str, str] | None:
@@ -133,15 +171,9 @@ def _are_pages(column: Sequence[str]) -> bool:
 
 def _leading_labels(sample: Sequence[str]) -> tuple[str, str] | None:
     """A class before each text: 0 or 1, or TREC's DESC:manner."""
-    pairs = [parts for line in sample if len(parts := line.split(maxsplit=1)) == 2]
-    firsts = Counter(first for first, rest in pairs if any(letter.isalpha() for letter in rest))
-    named = sum(count for word, count in firsts.items() if NAMED_CLASS.fullmatch(word))
-    numbered = sum(count for word, count in firsts.items() if word in NUMBERED_CLASSES)
-    repeated = 2 <= len(firsts) <= firsts.total() / 3
-    if not repeated or not (_most(sample, named, MIN_LABELS) or (_most(sample, numbered, MIN_LABELS) and "0" in firsts)):
-        return None
+    firsts = leading_classes(sample)
     words = ", ".join(f"'{word}'" for word, _ in firsts.most_common(4))
-    return f"texts with a class before each ({words})", "Write it as .csv or .tsv with the columns text and label"
+    return (f"texts with a class before each ({words})", "Read it with --format label-first") if firsts else None
 
 
 def _common(widths: Sequence[int]) -> int:

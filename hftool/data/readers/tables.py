@@ -13,18 +13,37 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hftool.data.readers.encoding import check_encoding
-from hftool.data.readers.formats import AS_FOUND, FORMATS, ReadOptions, file_format
+from hftool.data.readers.class_folders import COLUMNS, class_folders, read_texts, split_folders, unlabeled_folders
+from hftool.data.readers.containers import inner_name, is_archive, open_bytes, open_text, split_part, with_member
+from hftool.data.readers.databases import is_database_url, without_sqlite_url
+from hftool.data.readers.encoding import check_encoding, find_codec
+from hftool.data.readers.formats import (
+    AS_FOUND,
+    COMPRESSED,
+    FORMATS,
+    ReadOptions,
+    chosen_form,
+    ending_of,
+    file_format,
+    is_known,
+)
+from hftool.data.readers.parallel_files import column_names, parallel_files, parallel_splits, read_pairs
 from hftool.data.readers.parquet_arrow import SHARD, check_shards, saved_splits
+from hftool.data.readers.plain_text import is_conll, sniff_format
 from hftool.errors import DataError, HftoolError, InputMissing, Refused, UsageError, brief, listing
 from hftool.registry.formats import AUTO, folder_format, get_format, signed_format
 
 Row = dict[str, Any]
 Rows = Sequence[Row]
 
-SPLIT_NAMES = {"train": ("train", "training"), "validation": ("validation", "valid", "val", "dev"), "test": ("test",)}
+SPLIT_NAMES = {
+    "train": ("train", "training"),
+    "validation": ("validation", "valid", "val", "dev", "dev_matched", "validation_matched"),  # of MNLI
+    "test": ("test", "test_matched"),
+}
 SIGNATURE_BYTES = 64
 SHARDS = re.compile(r"-\*-of-\d+$")  # the end of a stem for all shards of a split: train-*-of-00002
+BINARY = ("parquet", "arrow", "workbook", "sqlite")  # formats that are read by position, and not as a stream of bytes
 EXTERNAL_PATH = re.compile(r"://|^[/~].|(^|[/\\])\.\.([/\\]|$)")  # a URL, or a path out of the folder
 
 
@@ -56,6 +75,7 @@ class Source:
     notes: list[str]
     targets: bool = True
     form: str = ""  # the name of the format of the file, or of the form of its rows
+    name: str = ""  # as given; a path loses one of two slashes in a query
 
     def codec(self) -> str:
         """The codec of a text file. Raises what `check_encoding` raises."""
@@ -68,6 +88,7 @@ class OpenTable(NamedTuple):
     columns: tuple[str, ...]
     records: Iterator[Record]
     label_names: Mapping[str, tuple[str, ...]] = {}
+    lines: bool = False  # of running text
 
 
 @dataclass
@@ -107,8 +128,8 @@ def read_table(path: str | Path, split: str, options: ReadOptions = AS_FOUND) ->
     if not rows:
         raise DataError(f"'{path}' has a header but no rows" if opened.columns else f"'{path}' has no rows")
     columns = opened.columns or tuple(dict.fromkeys(key for row in rows for key in row))
-    is_text = file_format(path, options) == "txt"
-    return Table(split, str(path), columns, rows, numbers, rejected, dict(opened.label_names), lines=is_text, notes=notes)
+    names, lines = dict(opened.label_names), opened.lines
+    return Table(split, str(path), columns, rows, numbers, rejected, names, lines=lines, notes=notes)
 
 
 def stream(
@@ -125,7 +146,16 @@ def stream(
 def _open(
     path: str | Path, options: ReadOptions, rejected: list[Rejected], notes: list[str], *, targets: bool = True
 ) -> OpenTable:
-    path = Path(path)
+    name = without_sqlite_url(str(path))
+    source = Source(Path(name), options, rejected, notes, targets, name=name)
+    if is_database_url(name):
+        return _read("sqlite", source)
+    pair = parallel_files(name)
+    if pair is not None:
+        return _open_pairs(name, pair, options, notes)
+    path = Path(name)
+    if class_folders(path):
+        return OpenTable(COLUMNS, _stream_texts(source))
     files = shard_files(path)
     if files != [path]:
         parts = [_open(file, options, rejected, notes, targets=targets) for file in files]
@@ -134,9 +164,35 @@ def _open(
             raise DataError(f"the files of '{path}' have other columns: {listing(parts[0].columns)}; {listing(other.columns)}")
         whole = (record for part in parts for record in part.records)
         records = (replace(record, number=number) for number, record in enumerate(whole, start=1))
-        return OpenTable(parts[0].columns, records, parts[0].label_names)
-    kind = _check_file(path, options, notes)
-    opened: OpenTable = get_format(kind).load_reader()(Source(path, options, rejected, notes, targets, kind))
+        return OpenTable(parts[0].columns, records, parts[0].label_names, parts[0].lines)
+    path, kind, found = _check_file(path, options)
+    if found != options:
+        notes.append(f"'{path}' is read as {get_format(found.format).title}, by its content; --format decides")
+    return _read(kind, replace(source, path=path, options=found, form=kind))
+
+
+def _open_pairs(name: str, pair: tuple[Path, Path], options: ReadOptions, notes: list[str]) -> OpenTable:
+    """Two files of translations, with a column for each."""
+    columns = column_names(name)
+    lines = read_pairs(pair, lambda file: check_encoding(file, options.encoding, notes))
+    records = (Record(number, dict(zip(columns, texts, strict=True))) for number, texts in enumerate(lines, start=1))
+    return OpenTable(columns, records)
+
+
+def _stream_texts(source: Source) -> Iterator[Record]:
+    """The texts of a folder of classes."""
+    left_out = unlabeled_folders(source.path)
+    source.notes.extend(f"'{source.path / name}' has texts without a class and is left out" for name in left_out)
+    for number, (path, text, reason) in enumerate(read_texts(source.path, source.options.encoding), start=1):
+        file = path.relative_to(source.path).as_posix()
+        if reason:
+            source.rejected.append(Rejected(number, reason, file))
+        else:
+            yield Record(number, {"text": text, "label": path.parent.name, "file": file})
+
+
+def _read(kind: str, source: Source) -> OpenTable:
+    opened: OpenTable = get_format(kind).load_reader()(source)
     return opened
 
 
@@ -149,31 +205,73 @@ def shard_files(path: Path) -> list[Path]:
     return found or [path]
 
 
-def _check_file(path: Path, options: ReadOptions, notes: list[str]) -> str:
-    """The format of a file; checks that it exists, can be read and is not empty."""
+def disk_files(name: str | Path) -> list[Path]:
+    """The files on disk that a name is read from, none of a database on a server; what it has after # is a part of one."""
+    name = without_sqlite_url(str(name))
+    if is_database_url(name):
+        return []
+    if (pair := parallel_files(name)) is not None:
+        return list(pair)
+    file, _ = split_part(name)
+    return shard_files(file) if folder_format(file) is None else [path for path in sorted(file.iterdir()) if path.is_file()]
+
+
+def is_running_text(name: str | Path, options: ReadOptions = AS_FOUND) -> bool:
+    """Whether what a name stands for is a file of text. Raises what `read_table` raises."""
+    name = without_sqlite_url(str(name))
+    if is_database_url(name) or parallel_files(name) or Path(name).is_dir():
+        return False
+    _, kind, found = _check_file(Path(name), options)
+    return kind == "txt" and chosen_form(found) is None
+
+
+def _check_file(path: Path, options: ReadOptions) -> tuple[Path, str, ReadOptions]:
+    """A path, with the name of its table if it is an archive, its format, and the options with what its content says.
+
+    The file exists and is not empty. Raises what `read_table` raises.
+    """
+    file, part = split_part(path)
     try:
-        if (folder := folder_format(path)) is not None:
-            return folder.name
-        if path.is_dir():
+        if (folder := folder_format(file)) is not None:
+            return path, folder.name, options
+        if file.is_dir():
             raise InputMissing(f"'{path}' is a folder, not a file")
-        if not path.is_file():
-            raise InputMissing(f"there is no file '{path}'")
-        kind = file_format(path, options)
-        with open(path, "rb") as handle:
-            first = handle.read(SIGNATURE_BYTES)
+        if not file.is_file():
+            raise InputMissing(f"there is no file '{file}'")
+        if is_archive(file) and not part:
+            path = with_member(file)
+        options = _recognized(path, options)
+        kind = file_format(inner_name(path), options)
+        with open(file, "rb") if kind in BINARY else open_bytes(path) as handle:
+            empty = not handle.read(1)
     except OSError as error:  # no permission, or a name that is too long
         raise InputMissing(f"'{path}' cannot be read: {error.strerror}") from None
-    if not first:
+    if empty:
         raise DataError(f"'{path}' is empty")
-    signed = signed_format(first.removeprefix(codecs.BOM_UTF8)) if options.format == AUTO else None
-    if signed is None:
-        return kind
-    notes.append(f"'{path}' is read as {signed.title}; --format decides")
-    return signed.name
+    if kind in BINARY and (is_archive(file) or file.suffix.lower() in COMPRESSED):
+        raise DataError(f"'{path}' is compressed, and its format is not read from an archive", "Unpack it first")
+    return path, kind, options
+
+
+def _recognized(path: Path, options: ReadOptions) -> ReadOptions:
+    """The options, with the format of the content where the ending says nothing, or says TSV of a CoNLL file."""
+    name = inner_name(path)
+    if options.format != AUTO or FORMATS.get(ending_of(name)) in BINARY:
+        return options
+    with open_bytes(path) as data:
+        signed = signed_format(data.read(SIGNATURE_BYTES).removeprefix(codecs.BOM_UTF8))
+    if signed is not None:
+        return replace(options, format=signed.name)
+    if is_known(name) and ending_of(name) != ".tsv":
+        return options
+    with open_text(path, find_codec(options.encoding or "utf-8-sig"), errors="replace") as handle:
+        if is_known(name):
+            return replace(options, format="conll") if is_conll(handle) else options
+        return replace(options, format=sniff_format(handle) or AUTO)
 
 
 def split_files(folder: Path) -> dict[str, Path]:
-    """Split -> file of a folder, by names such as train.csv, dev.tsv, train-00000-of-00001.parquet.
+    """Split -> file of a folder, by names such as train.csv, dev.tsv, train-00000-of-00001.parquet; or folders of classes.
 
     Several shards of a split, and those of a folder of `save_to_disk`, are one path such as train-*-of-00002.parquet.
 
@@ -183,16 +281,21 @@ def split_files(folder: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     saved = {name: paths for name, paths in saved_splits(folder).items() if _split_of(name)}
     files = [path for paths in saved.values() for path in paths] if saved else sorted(folder.iterdir())
+    bare = not any(is_known(path) and _split_of(path.name.split(".")[0]) for path in files)  # train and dev, as WikiANN's
     for path in files:
         stem = SHARD.sub("", path.name.split(".")[0].lower())
         split = _split_of(next((name for name, paths in saved.items() if path in paths), stem))
-        is_data = path.suffix.lower() in FORMATS if path.is_file() else folder_format(path) is not None
+        is_data = is_known(path) or (path.suffix == "" and bare) if path.is_file() else folder_format(path) is not None
         if split is None or not is_data:
             continue
         whole = _shards_of(path)
         if found.setdefault(split, whole) != whole:
             what = f"'{folder}' has two files for {split}: '{found[split].name}' and '{whole.name}'"
             raise DataError(what, f"Name one with --{split}")
+    if not found:
+        others = split_folders(folder) | parallel_splits(folder)
+        found = {split: path for name, path in others.items() if (split := _split_of(name))}
+        found = found or ({"train": folder} if class_folders(folder) else {})
     if not found:
         endings = " ".join(FORMATS)
         raise DataError(f"'{folder}' has no files called train, validation or test with one of the endings {endings}")
