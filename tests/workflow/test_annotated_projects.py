@@ -86,6 +86,16 @@ def test_any_rows_can_become_suggestions(tmp_path):
     assert read_table(tmp_path / "out.jsonl", "train").rows[0]["tokens"][0] == "😀"
 
 
+def test_suggestions_for_brat_are_a_folder_of_pairs_with_the_same_names(tmp_path):
+    source = write(tmp_path / "in", "brat", tagged_documents(8))
+    (source / "000001.ann").rename(source / "one.ann")
+    (source / "000001.txt").rename(source / "one.txt")
+    found = suggestions(tmp_path, source, "out")
+    assert sorted(path.name for path in found.iterdir()) == sorted(path.name for path in source.iterdir())
+    assert (found / "one.txt").read_bytes() == (source / "one.txt").read_bytes()
+    assert len(read_table(found, "train").rows) == 8
+
+
 def test_a_class_is_suggested_as_the_choice_of_the_project(tiny_run, tmp_path):
     result = {"from_name": "mood", "to_name": "doc", "type": "choices", "value": {"choices": ["negative"]}}
     tasks = [{"id": 1, "data": {"doc": "a good film"}, "annotations": [{"completed_by": 1, "result": [result]}]}]

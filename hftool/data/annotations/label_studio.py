@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hftool.data.annotations.documents import Document, Span
-from hftool.data.annotations.json_values import as_list, offsets_of
+from hftool.data.annotations.json_values import as_dict, as_list, offsets_of
 from hftool.data.annotations.records import LABEL, annotated_records
 from hftool.data.annotations.text_keys import USUAL, find_text_key
 from hftool.data.readers.forms import SAMPLE_ROWS, peek
@@ -100,8 +100,8 @@ class _Project:
 
     def documents(self, number: int, task: Any) -> Iterator[Document]:
         """A document for each annotation of a task, one without spans and labels if there is none."""
-        data = task.get("data") if isinstance(task, dict) else None
-        text = data.get(self.key) if isinstance(data, dict) else None
+        data = as_dict(as_dict(task).get("data"))
+        text = data.get(self.key)
         if not isinstance(text, str):
             yield Document(number, str(task), source=task, reason=f"no text under data.{self.key or USUAL}")
             return

@@ -61,5 +61,5 @@ def _document(number: int, row: Any) -> Document:
 
 def write(path: Path, documents: Iterator[Document]) -> int:
     """Write pairs of a text and its entities -> their number. Raises what `write_rows` raises."""
-    found = ([d.text, {"entities": [[s.start, s.end, s.label] for s in d.spans or ()]}] for d in documents)
+    found: Iterator[Any] = ([d.text, {"entities": [[s.start, s.end, s.label] for s in d.spans or ()]}] for d in documents)
     return write_rows(path, found, kind="json")
