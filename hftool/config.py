@@ -75,6 +75,7 @@ class Config:
     test: str | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
     labels: tuple[str, ...] = ()
+    column_names: str | None = None  # of tables without a header, separated by commas
 
     epochs: float = knob(3.0, "passes over the training rows", least=0.001, most=1000)
     max_steps: int | None = knob(None, "maximum number of steps; overrides epochs", kind=int, least=1)
@@ -122,7 +123,6 @@ class Config:
     max_rejected: float = knob(0.01, "largest share of unusable rows in a file", least=0, most=1)
     encoding: str | None = knob(None, "encoding of text files; by default UTF-8", kind=str)
     no_header: bool = knob(False, "the first line of a table is a row, and its columns have no names")
-    column_names: str | None = knob(None, "names of the columns of a table without a header, such as label,text", kind=str)
     format: str = knob(AUTO, "format of data files; auto is by ending and content", choices=format_names)
     annotator: str | None = knob(None, "whose annotations of an annotation project are read", kind=str)
 

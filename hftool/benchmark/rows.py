@@ -53,7 +53,7 @@ def _bundled_name(head: str) -> str:
 def _bundled(loaded: Loaded) -> Iterator[Row]:
     """Rows of the bundled data set of a head, without labels."""
     spec = head_spec(loaded.head_config.head)
-    data = resolve_task(_bundled_name(spec.name), {}, encoding=None, offline=True, fallback=False, progress=silent)
+    data = resolve_task(_bundled_name(spec.name), {}, offline=True, fallback=False, progress=silent)
     columns = dict(data.row.columns) if data.row else {}
     tables = [data.tables[split].rows for split in ("validation", "test", "train")]
     head: Any = get_head(loaded.tokenizer, loaded.head_config, loaded.model.config)

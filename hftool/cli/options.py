@@ -118,7 +118,7 @@ MaxRestarts = Annotated[int, of_machine("--max-restarts", "N", "Restart failed p
 
 
 def flag_of(name: str) -> str:
-    """The flag of a knob."""
+    """The flag of a field of `hftool.config`."""
     return "--columns" if name == "column_names" else "--" + name.replace("_", "-")
 
 
@@ -136,10 +136,7 @@ KNOB_HEADINGS = {
         *("epochs", "max_steps", "batch_size", "accumulate", "lr", "lora", "max_length", "max_new_tokens", "prefix", "seed"),
         *("class_weights", "optimizer", "schedule", "warmup", "weight_decay", "clip", "sort_steps"),
     ),
-    DATA: (
-        *("limit", "validation_share", "allow_leak", "max_rejected", "format", "annotator"),
-        *("no_header", "column_names", "encoding"),
-    ),
+    DATA: ("limit", "validation_share", "allow_leak", "max_rejected", "format", "annotator", "no_header", "encoding"),
     EVALUATING: ("eval_steps", "patience", "metric", "save_steps", "save_minutes", "keep", "grace", "log_steps"),
     MACHINE: ("device", "precision", "workers"),
 }
@@ -188,7 +185,7 @@ def reads_files(command: Command) -> Command:
 
 def reading_options(given: Mapping[str, Any]) -> dict[str, Any]:
     """The options of READING that were given."""
-    return {name: given[name] for name in READING if given[name] is not None}
+    return {name: given[name] for name in READING if given[name] not in (None, False)}
 
 
 def reads_columns(*short: str) -> Callable[[Command], Command]:
@@ -294,7 +291,7 @@ def _flag(name: str, heading: str) -> tuple[Any, Any]:
     is_flag = row.kind is bool
     metavar = None if is_flag else {int: "N", float: "X", str: "WORD"}[row.kind]
     help_text = f"{row.help[0].upper()}{row.help[1:]}{choices}.{'' if row.optional or is_flag else shown}"
-    flag = typer.Option(flag_of(name), metavar=metavar, help=help_text, rich_help_panel=heading)
+    flag = typer.Option("--" + name.replace("_", "-"), metavar=metavar, help=help_text, rich_help_panel=heading)
     kind: Any = bool if is_flag else str | None
     return Annotated[kind, flag], False if is_flag else None
 
@@ -302,7 +299,7 @@ def _flag(name: str, heading: str) -> tuple[Any, Any]:
 def _parsed(given: Mapping[str, Any]) -> dict[str, Any]:
     """The given flags, parsed. Raises UsageError that names the flag and its range."""
     chosen = {name: raw for name, raw in given.items() if raw is not None and raw is not False}
-    return {name: parse_as(KNOBS[name], raw, name=flag_of(name)) for name, raw in chosen.items()}
+    return {name: parse_as(KNOBS[name], raw, name="--" + name.replace("_", "-")) for name, raw in chosen.items()}
 
 
 def texts_or_stdin(texts: list[str] | None, *, otherwise: list[str] | None = None) -> list[str]:

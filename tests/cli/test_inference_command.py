@@ -208,3 +208,8 @@ def test_an_empty_text_beside_a_pair_has_an_empty_line(cli, verb, head_case):
     code, out, err = cli(verb, run, "", "--pair", "the cat is warm", "--json")
     (result,) = json.loads(out)["answers"]
     assert code == 0 and result in ({"text": "", "label": None}, {"question": "", "answer": None}), err
+
+
+def test_options_of_reading_go_with_a_file(cli):
+    assert cli("classify", "bert-mini", "a", "--no-header")[2].startswith("hftool: --no-header goes with --file")
+    assert cli("classify", "bert-mini", "a", "--columns", "x,y")[2].startswith("hftool: --columns goes with --file")

@@ -270,6 +270,7 @@ def test_conll_2012_is_an_error(tmp_path):
         ("B-A I-A O I-B B-B", "1 of 5 tags continue no entity of their type, the first 'I-B' in the sentence of line 1"),
         ("I-A I-A O I-B I-B B-B", ""),  # IOB1
         ("I-A O I-B", ""),
+        ("I-A E-A O E-B", ""),  # IOE
         ("B-A E-A S-B O", ""),
         ("B-A I-A O E-A S-B", "2 of 5 tags begin or end no entity as the others do, the first 'E-A' in the sentence of line 1"),
         ("B-A L-A U-B O", ""),

@@ -9,7 +9,17 @@ import typer
 from hftool.cli.help import DATA
 from hftool.cli.next_command import next_command, read_facts
 from hftool.cli.offline import go_offline
-from hftool.cli.options import MaxRestarts, Processes, Shared, argument, option, reads_columns, shared_options, with_knobs
+from hftool.cli.options import (
+    Columns,
+    MaxRestarts,
+    Processes,
+    Shared,
+    argument,
+    option,
+    reads_columns,
+    shared_options,
+    with_knobs,
+)
 from hftool.cli.progress import print_json
 from hftool.config import Config as Settings
 from hftool.config import make_config, parse_assignments, read_settings
@@ -19,7 +29,7 @@ from hftool.progress.display import number_text
 from hftool.storage.run_folder import Run
 
 NAME = "finetune"
-OF_A_TASK = ("head", "train", "validation", "test", "columns", "labels")
+OF_A_TASK = ("head", "train", "validation", "test", "columns", "labels", "column_names")
 Model = Annotated[str | None, argument("MODEL", "A name of `hftool models`, a Hub id or a folder.", show_default=False)]
 Task = Annotated[
     str | None, argument("TASK", "A name of `hftool tasks`, a data file or folder, a Hub data set.", show_default=False)
@@ -50,6 +60,7 @@ def command(
     config: Config = None,
     assignments: Assignments = None,
     head: Head = None,
+    column_names: Columns = None,
     processes: Processes = None,
     max_restarts: MaxRestarts = 0,
     columns: dict[str, str],
@@ -63,6 +74,7 @@ def command(
     hftool finetune bert reviews.csv --text sentence --label stars --class-weights balanced
     """
     files = {"model": model, "task": task, "head": head, "train": train, "validation": validation, "test": test}
+    files["column_names"] = column_names
     given = {key: value for key, value in files.items() if value is not None} | ({"columns": columns} if columns else {})
     settings = _settings(config, assignments or [], given, knobs)
     go_offline(shared.offline)
