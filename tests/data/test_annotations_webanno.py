@@ -59,7 +59,7 @@ def test_a_sentence_of_webanno_is_a_row_and_its_offsets_are_those_of_the_documen
     table = read(tmp_path, WEBANNO, "train.tsv")
     assert table.rows[0]["text"] == "Ann 😀 flew to Lisbon." and table.rows[0]["tags"] == TAGS
     assert table.rows[1]["tags"] == ["B-person", "I-person", "I-person", "O", "O", "O"]
-    assert table.notes[0] == f"'{table.path}' is read as WebAnno TSV 3; --format decides"
+    assert table.notes[0] == f"'{table.path}' is read as WebAnno TSV 3, by its content; --format decides"
     assert table.notes[1:] == [f"'{table.path}': 1 of 4 spans overlap longer ones, which win"]
     assert read(tmp_path, WEBANNO, "train.txt", format="webanno").rows == table.rows
 
