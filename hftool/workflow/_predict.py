@@ -16,6 +16,7 @@ from hftool.data.writers import output_format, write_lines, write_rows
 from hftool.errors import DataError, UsageError
 from hftool.heads.protocol import Answer
 from hftool.inference.predictor import Predictor
+from hftool.machine import limit_kernel_caches
 from hftool.models import Loaded
 from hftool.progress import Event, Progress, notice, silent
 from hftool.registry.heads import head_spec
@@ -76,6 +77,7 @@ def predict(
         model_source = resolve_with_head(model, head, offline=offline, fallback=fallback, progress=progress)
     opened = _memory(table) if table else _opened(path, encoding, is_text=head is not None, progress=progress)
     if model_source:
+        limit_kernel_caches()
         model = load_resolved(model_source, head=head, device=device, precision=precision, progress=progress)
     loaded = _fitting(trained(model, head), out)
     rows = _answers(loaded, opened, path, column or {}, options or {}, top_k, chosen=head is not None, progress=progress)
