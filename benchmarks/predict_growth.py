@@ -3,7 +3,7 @@
     python benchmarks/predict_growth.py RUN TEXTS.tsv [--rows 1000 10000 100000] [--out results/predict_growth.json]
 
 RUN is a fine-tuned classifier; files of these numbers of rows are made of the first column of TEXTS, a table with a header,
-repeated where it has fewer. Each file is predicted by a process of its own. The time of a row is without start-up, which
+repeated where it has fewer. Each file is predicted by a separate process. The time of a row is without start-up, which
 is the time of a file of one row.
 """
 

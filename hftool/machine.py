@@ -221,7 +221,7 @@ def _timed_product(matrix: Any) -> float:
 
 
 def limit_kernel_caches(kernels: int = KERNELS) -> None:
-    """Let oneDNN cache few compiled kernels, for a process that computes batches of many shapes: a server, or training.
+    """Let oneDNN cache few compiled kernels, for a process that computes batches of many shapes: a server, training, predict.
 
     oneDNN compiles a kernel per shape and caches 1,024 of them, and torch as many descriptors. Kernels are small, but they
     fragment the memory between freed tensors, which costs hundreds of MB before the first is evicted. A forward pass needs

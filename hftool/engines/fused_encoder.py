@@ -5,7 +5,6 @@ belong to the products. States, attention and norms are bfloat16 with sums in fp
 head stay in fp32. The rows come without padding: see `hftool.engines.unpadded`, whose layers these stand in for.
 """
 
-import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,11 +13,9 @@ from typing import Any
 
 import torch
 
-from hftool.engines.cores import run_on_cores
 from hftool.engines.fused_linear import ACTIVATIONS, NO_ACTIVATION
 
 PACKED_FOR = 2048  # tokens of a batch that the packed weights are laid out for; others work, too
-LEAST_TOKENS = 512  # of the part of a batch that a core computes by itself
 SHORT = 256  # tokens of a row up to which batched products are faster than the fused attention of torch
 # rows are attended to together if their lengths, rounded up to this multiple, are equal: oneDNN compiles a kernel for each
 # length, and the rows of a batch of the server have about 20 lengths
@@ -246,19 +243,6 @@ class FusedEncoder:
         Returns:
             The states in fp32: (tokens, H), or (B, H) of first tokens.
         """
-        parts = split(groups, min(torch.get_num_threads(), len(states) // LEAST_TOKENS))
-        if len(parts) < 2:
-            return self._run(states, groups, first)
-        tasks = []
-        row = token = 0
-        for part in parts:
-            rows, end = sum(count for count, _ in part), token + sum(count * length for count, length in part)
-            part_first = None if first is None else first[row : row + rows] - token
-            tasks.append(functools.partial(self._run, states[token:end], part, part_first))
-            row, token = row + rows, end
-        return torch.cat(run_on_cores(tasks))
-
-    def _run(self, states: torch.Tensor, groups: Groups, first: torch.Tensor | None) -> torch.Tensor:
         states, blocks = states.to(DTYPE), blocks_of(groups)
         for layer in self.layers[:-1]:
             states = layer(states, blocks)
@@ -266,22 +250,6 @@ class FusedEncoder:
         if first is None:
             return last(states, blocks).float()
         return last.feed_forward(self.first_tokens(states, blocks, first), states[first]).float()
-
-
-def split(groups: Groups, count: int) -> list[list[tuple[int, int]]]:
-    """Divide rows into at most `count` runs of about the same number of tokens."""
-    parts: list[list[tuple[int, int]]] = [[] for _ in range(max(1, count))]
-    share = sum(rows * length for rows, length in groups) / len(parts)
-    tokens = 0
-    for rows, length in groups:
-        remaining = rows
-        while remaining:
-            number = min(int(tokens / share), len(parts) - 1)
-            fitting = math.ceil(((number + 1) * share - tokens) / length)
-            taken = remaining if number == len(parts) - 1 else min(remaining, max(1, fitting))
-            parts[number].append((taken, length))
-            remaining, tokens = remaining - taken, tokens + taken * length
-    return [part for part in parts if part]
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from hftool.data.writers import ARRAY, output_format, write_lines, write_rows
 from hftool.errors import DataError, UsageError
 from hftool.heads.protocol import Answer
 from hftool.inference.predictor import Predictor
+from hftool.machine import limit_kernel_caches
 from hftool.models import Loaded
 from hftool.progress import Event, Progress, notice, silent
 from hftool.registry.formats import AUTO, FORMATS, FileFormat
@@ -100,6 +101,7 @@ def _loaded(
     else:
         found = resolve_with_head(model, head, offline=offline, fallback=fallback, progress=progress)
         opened = open_rows()
+        limit_kernel_caches()
         model = load_resolved(found, head=head, device=device, precision=precision, progress=progress)
     return trained(model, head), opened
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from hftool.engines import fused_encoder, fused_trial
-from hftool.engines.fused_encoder import FusedEncoder, FusedModel, attend, blocks_of, split
+from hftool.engines.fused_encoder import FusedEncoder, FusedModel, attend, blocks_of
 from hftool.engines.fused_trial import fuse
 from hftool.engines.torch import TorchEngine
 from hftool.engines.unpadded import without_padding
@@ -162,22 +162,6 @@ def test_fused_layers_are_local_to_their_thread():
     assert torch.equal(seen[0], expected)
 
 
-@pytest.mark.parametrize("first_only", [True, False])
-def test_parts_on_cores_of_their_own_equal_the_whole_batch(monkeypatch, first_only):
-    known = fuse(trained("bert", "classify").model)
-    assert known is not None
-    groups, lengths = [(2, 9), (3, 4), (1, 2)], torch.tensor([9, 9, 4, 4, 4, 2])
-    first = lengths.cumsum(0) - lengths if first_only else None
-    states = torch.randn(32, known.encoder.first_tokens.key.shape[-1], generator=torch.Generator().manual_seed(0))
-    monkeypatch.setattr("torch.get_num_threads", lambda: 3)
-    whole, calls = known.encoder(states, groups, first), []
-    monkeypatch.setattr(fused_encoder, "LEAST_TOKENS", 1)
-    monkeypatch.setattr(fused_encoder, "run_on_cores", lambda tasks: [calls.append(task) or task() for task in tasks])
-    parts = known.encoder(states, groups, first)
-    assert len(calls) == 3 and parts.shape == whole.shape == (6 if first_only else 32, states.shape[1])
-    assert torch.allclose(parts, whole, atol=0.04)
-
-
 def test_first_tokens_alone_equal_those_of_the_whole_last_layer():
     """Without keys and values of the other tokens; biases as large as the products, so that one left out would show."""
     loaded = trained("bert", "classify")
@@ -218,18 +202,6 @@ def test_attention_of_rows_of_similar_length_equals_that_of_each_row(monkeypatch
         found = attended[start : start + length].view(length, 2, 4).transpose(0, 1)
         assert torch.allclose(found, expected, atol=0.03)
         start += length
-
-
-def test_split_keeps_all_rows_in_order_in_parts_of_about_the_same_number_of_tokens():
-    groups = [(3, 50), (10, 20), (1, 7), (40, 3)]
-    rows = [length for count, length in groups for _ in range(count)]
-    for count in (1, 2, 3, 7):
-        parts = split(groups, count)
-        assert [length for part in parts for number, length in part for _ in range(number)] == rows
-        assert len(parts) == count
-        tokens = [sum(number * length for number, length in part) for part in parts]
-        assert max(abs(one - sum(rows) / count) for one in tokens) <= 50
-    assert split([(1, 9)], 4) == [[(1, 9)]] and split([(2, 9)], 0) == [[(2, 9)]]
 
 
 def test_unknown_precision_is_named():

@@ -60,7 +60,7 @@ class EmbedHead:
         """How many tokens at the beginning of a text are its prompt and not pooled."""
         if self.head_config.pool_prefix or not self.head_config.prefix:
             return 0
-        [ids] = self._encoded([self.head_config.prefix])
+        [ids], _ = encode_batch(self.tokenizer, [self.head_config.prefix])
         return len(ids) - (ids[-1] in self.tokenizer.all_special_ids)
 
     def encode(self, rows: Sequence[Row]) -> list[Feature]:
