@@ -8,6 +8,7 @@ optimisation has its own load:
 
 predict  --clients connections, each a text a request, to a classifier (bert-mini)
 encode   as predict, to a fine-tuned MiniLM
+long     as predict, where each fourth text has 20,000 characters, of which the model reads the first 128 tokens
 stream   8 connections, each 16 tokens a request, each an event, from a writer (gpt2-mini)
 exit     SIGTERM to an idle server with both, until its process has ended
 
@@ -39,8 +40,9 @@ from serving import Server, closed_loop, json_request, median, mixed_texts, runn
 
 BAR = 1.05
 STREAMS, TOKENS = 8, 16
+LONG = 20_000  # characters
 ALL = "all"
-CLASSIFIERS = {"predict": ("bert-mini", 10), "encode": ("minilm", 60)}  # by load: a model, and steps of fine-tuning
+CLASSIFIERS = {"predict": ("bert-mini", 10), "long": ("bert-mini", 10), "encode": ("minilm", 60)}  # by load: a model, and steps of fine-tuning
 
 
 # ---- a server without one of them
@@ -119,7 +121,7 @@ class Trick:
 
 TRICKS = {
     "nodelay": Trick(without_nodelay, "stream"),
-    "tokenizing": Trick(without_tokenizing, "predict"),
+    "tokenizing": Trick(without_tokenizing, "long"),
     "parallel": Trick(without_parallel, "encode"),
     "loading": Trick(without_loading, "predict"),
     "freeze": Trick(without_freeze, "exit"),
@@ -154,7 +156,10 @@ def sample(server: Server, load: str, options: argparse.Namespace) -> Sample:
         server.process.wait(60)
         return Sample(1 / (time.perf_counter() - started))
     if load in CLASSIFIERS:
-        messages = [json_request("/predict", {"inputs": text}) for text in mixed_texts(500)]
+        texts = mixed_texts(500)
+        if load == "long":
+            texts = [text if number % 4 else (text + " ") * (LONG // len(text)) for number, text in enumerate(texts)]
+        messages = [json_request("/predict", {"inputs": text}) for text in texts]
     else:
         prompt = {"model": "writer", "prompt": "Once upon a time", "max_tokens": TOKENS, "temperature": 0, "stream": True}
         messages = [json_request("/v1/completions", prompt)]

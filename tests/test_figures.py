@@ -17,8 +17,10 @@ def test_figures_of_the_page_agree_with_the_results():
 
 
 def test_figures_are_written_where_they_are():
-    wrong = PAGE.replace("0.8645", "0.8646").replace(" 4.22 times ", " 4.23 times ")
-    assert wrong != PAGE and figures.with_figures(wrong) == PAGE == figures.with_figures(PAGE)
+    wrong = PAGE
+    for figure in figures.all_figures()[1:4]:
+        wrong = wrong.replace(f" {figure} ", " 0 ")
+    assert wrong.count(" 0 ") >= 3 and figures.with_figures(wrong) == PAGE == figures.with_figures(PAGE)
 
 
 def test_each_row_names_a_script_with_a_results_file():
