@@ -42,7 +42,8 @@ BAR = 1.05
 STREAMS, TOKENS = 8, 16
 LONG = 20_000  # characters
 ALL = "all"
-CLASSIFIERS = {"predict": ("bert-mini", 10), "long": ("bert-mini", 10), "encode": ("minilm", 60)}  # by load: a model, and steps of fine-tuning
+MINI = ("bert-mini", 10)
+CLASSIFIERS = {"predict": MINI, "long": MINI, "encode": ("minilm", 60)}  # by load: a model, and steps of fine-tuning
 
 
 # ---- a server without one of them
