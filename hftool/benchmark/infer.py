@@ -180,7 +180,7 @@ def _same(expected: Sequence[Any], found: Sequence[Any]) -> float:
     if isinstance(expected[0], float):
         spread = max(expected) - min(expected)
         close = [abs(one - other) <= SAME_NUMBER * spread for one, other in zip(expected, found, strict=True)]
-        return sum(close) / len(close)
+        return float(sum(close) / len(close))
     if isinstance(expected[0], list) and isinstance(expected[0][0], float):
         cosine: torch.Tensor = torch.cosine_similarity(torch.tensor(expected), torch.tensor(found))
         same: float = (cosine >= SAME_VECTOR).float().mean().item()
