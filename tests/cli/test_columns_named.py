@@ -90,8 +90,8 @@ def test_repeatable_options_may_be_repeated(cli, tmp_path):
 @pytest.mark.parametrize(
     ("more", "named"),
     [
-        ({"spans": [{"start": 0, "end": 3, "label": "PER"}], "answer": "accept"}, "'spans' (spans in a text)"),
-        ({"entities": [[0, 3, "PER"]]}, "'entities' (spans in a text)"),
+        ({"found": [{"start": 0, "end": 3, "label": "PER"}]}, "'found' (spans in a text)"),
+        ({"found": [[0, 3, "PER"]]}, "'found' (spans in a text)"),
         ({"meta": {"source": "web"}, "cats": {"A": 1, "B": 0}}, "'cats' (a number for each class)"),
     ],
 )
