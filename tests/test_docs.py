@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib.util
+import json
 import os
 import re
 import shlex
@@ -133,6 +134,14 @@ def tickets(pages):
 def test_files_in_other_forms_than_tables(pages):
     assert pages.run(DOCS / "how-to/files.md") == 1
     assert len((pages.folder / "good.jsonl").read_text(encoding="utf-8").splitlines()) == 1
+
+
+def test_exports_of_annotation_tools(pages):
+    assert pages.run(DOCS / "how-to/annotation-tools.md") == 2
+    tasks = json.loads((pages.folder / "tasks.json").read_text(encoding="utf-8"))
+    assert [task["data"]["text"] for task in tasks] == ["Gus lives in Rome.", "Ida is here."]
+    assert (pages.folder / "pool-brat").is_dir()
+    assert len((pages.folder / "suggestions.jsonl").read_text(encoding="utf-8").splitlines()) == 12
 
 
 def test_a_csv_of_ones_own(pages, capfd):
