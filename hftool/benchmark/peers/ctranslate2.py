@@ -87,10 +87,11 @@ def _translated(translator: Any, limits: dict[str, Any], texts: list[list[str]])
 
 
 def _continued(generator: Any, limits: dict[str, Any], prompts: list[list[str]]) -> list[list[str]]:
-    """Continue prompts, those of one length together: 4.8.5 returns the end of a longer prompt as generated tokens."""
+    """Continue prompts in one batch; beside one of one token 4.8.5 returns the others' own tokens: then by length."""
+    lengths = {len(prompt) for prompt in prompts}
     answers: list[list[str]] = [[] for _ in prompts]
-    for length in sorted({len(prompt) for prompt in prompts}):
-        rows = [i for i, prompt in enumerate(prompts) if len(prompt) == length]
+    for some in [{length} for length in sorted(lengths)] if min(lengths) == 1 else [lengths]:
+        rows = [i for i, prompt in enumerate(prompts) if len(prompt) in some]
         for i, found in zip(rows, generator.generate_batch([prompts[i] for i in rows], **limits), strict=True):
             answers[i] = found.sequences[0]
     return answers
