@@ -51,16 +51,16 @@ class GenerateWork:
         engine = make_predictor(loaded, packed=True).engine
         sampling = SamplingParams(max_new_tokens=self.job.max_new_tokens)
 
-        def texts(batch: Batch) -> Texts:
+        def _texts(batch: Batch) -> Texts:
             return [list(text.ids) for (text,) in generate(engine, batch, sampling, tokenizer=loaded.tokenizer)]
 
-        return self.arm(texts, engine.number_format)
+        return self.arm(_texts, engine.number_format)
 
     def arm(self, texts: Callable[[Batch], Texts], number_format: str) -> Arm:
         """The arm of a function that generates the texts of a batch."""
         counts, most = Counts(), self.job.max_new_tokens
 
-        def run() -> Outcome:
+        def _run() -> Outcome:
             start = time.perf_counter()
             found = [texts(batch) for batch in self.batches]
             seconds = time.perf_counter() - start
@@ -71,7 +71,7 @@ class GenerateWork:
             return Outcome(rows, sum(min(most, len(row) + 1) for row in rows), seconds)
 
         weights = Shape.of(self.loaded.model).step()[0]
-        return Arm(run, number_format, weights * bytes_of(number_format), counts)
+        return Arm(_run, number_format, weights * bytes_of(number_format), counts)
 
     def plain(self, batch: Batch) -> Texts:
         """The texts of model.generate in fp32."""

@@ -52,12 +52,12 @@ class ServeWork:
         """The arm of a server that answers on a port of this machine."""
         texts = [row["text"] for row in self.infer.rows]
 
-        def run() -> Outcome:
+        def _run() -> Outcome:
             start = time.perf_counter()
             answers = asyncio.run(ask_all(port, texts, self.job.clients))
             return Outcome(answers, len(answers), time.perf_counter() - start)
 
-        return Arm(run, number_format, counts=Counts(), memory=lambda: _peak_of(server.pid))
+        return Arm(_run, number_format, counts=Counts(), memory=lambda: _peak_of(server.pid))
 
     def facts(self) -> dict[str, Any]:
         """The texts, and the operations of one."""
@@ -89,7 +89,7 @@ async def ask_all(port: int, texts: Sequence[str], clients: int) -> list[str]:
     """The label of each text, from clients on connections of their own. Raises DataError for a status other than 200."""
     labels, pending = [""] * len(texts), iter(range(len(texts)))
 
-    async def client() -> None:
+    async def _client() -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         for i in pending:
             body = json.dumps({"inputs": texts[i]}).encode()
@@ -97,7 +97,7 @@ async def ask_all(port: int, texts: Sequence[str], clients: int) -> list[str]:
             labels[i] = _best_label(await _reply(reader))
         writer.close()
 
-    await asyncio.gather(*(client() for _ in range(min(clients, len(texts)))))
+    await asyncio.gather(*(_client() for _ in range(min(clients, len(texts)))))
     return labels
 
 

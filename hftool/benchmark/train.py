@@ -73,7 +73,7 @@ class TrainWork:
         if variant == INT8:
             raise UsageError("models are not trained in int8", "Leave it out")
 
-        def run() -> Outcome:
+        def _run() -> Outcome:
             clock = Clock()
 
             def progress(event: Event) -> None:
@@ -89,7 +89,7 @@ class TrainWork:
                 result = finetune(self.job.model, out=Path(folder) / "run", progress=progress, **given)
             return clock.outcome(float(result.metrics["validation"]["loss"]))
 
-        return Arm(run, self._format(variant))
+        return Arm(_run, self._format(variant))
 
     def prepared(self) -> FinetuneJob:
         """The model with a new head and the encoded rows, as `finetune` has them before its first step."""

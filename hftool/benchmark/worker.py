@@ -49,7 +49,7 @@ def commands_of_reference(work: Work) -> dict[str, Callable[[Any], Answer]]:
 def commands_of_arm(arm: Arm) -> dict[str, Callable[[Any], Answer]]:
     """The commands of the process of an arm."""
 
-    def facts(_: Any) -> Answer:
+    def _facts(_: Any) -> Answer:
         counts = arm.counts
         return {
             "format": arm.number_format,
@@ -59,17 +59,17 @@ def commands_of_arm(arm: Arm) -> dict[str, Callable[[Any], Answer]]:
             "peak_memory": arm.memory(),
         }
 
-    def compared(_: Any) -> Answer:
+    def _compared(_: Any) -> Answer:
         outputs = arm.run().outputs
         reset_peak()
         return {"outputs": outputs}
 
-    def timed(_: Any) -> Answer:
+    def _timed(_: Any) -> Answer:
         arm.counts.real = arm.counts.computed = arm.counts.forwards = 0
         outcome: Outcome = arm.run()
         return {"units": outcome.units, "seconds": outcome.seconds}
 
-    return {"facts": facts, "outputs": compared, "round": timed}
+    return {"facts": _facts, "outputs": _compared, "round": _timed}
 
 
 @contextlib.contextmanager
@@ -85,7 +85,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends this process
     with _quiet_stdout() as out:
 
-        def reply(answer: Answer) -> None:
+        def _reply(answer: Answer) -> None:
             out.write(json.dumps(answer) + "\n")
             out.flush()
 
@@ -95,12 +95,12 @@ def main() -> None:
             job, engine = Job(**first["job"]), first["engine"]
             work = open_work(job)
             known = commands_of_arm(open_arm(work, job, engine, first["variant"])) if engine else commands_of_reference(work)
-            reply({})
+            _reply({})
             for line in sys.stdin:
                 name, value = json.loads(line)
-                reply(known[name](value))
+                _reply(known[name](value))
         except HftoolError as error:
-            reply({"error": error.as_json()})
+            _reply({"error": error.as_json()})
         finally:
             if work is not None:
                 work.close()

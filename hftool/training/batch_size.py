@@ -54,18 +54,18 @@ def model_size(model: Any) -> ModelSize:
     """The size of a model of transformers."""
     config = model.config
 
-    def read(*names: str) -> int:
+    def _read(*names: str) -> int:
         return next((int(value) for name in names if isinstance(value := getattr(config, name, None), int)), 0)
 
-    layers = read("num_hidden_layers", "n_layer", "num_layers") + (
-        read("num_decoder_layers") if getattr(config, "is_encoder_decoder", False) else 0
+    layers = _read("num_hidden_layers", "n_layer", "num_layers") + (
+        _read("num_decoder_layers") if getattr(config, "is_encoder_decoder", False) else 0
     )
     output = model.get_output_embeddings()
     return ModelSize(
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         layers=layers,
-        hidden=read("hidden_size", "n_embd", "d_model"),
-        heads=read("num_attention_heads", "n_head", "num_heads"),
+        hidden=_read("hidden_size", "n_embd", "d_model"),
+        heads=_read("num_attention_heads", "n_head", "num_heads"),
         outputs=0 if output is None else int(output.weight.shape[0]),
     )
 

@@ -35,7 +35,7 @@ def infer(work: InferWork, variant: str) -> Arm:
     plain.config.position_embedding_type = "absolute"  # transformers has no other since 5.0, and no longer says so
     engine = ctranslate2.Encoder(str(convert(plain, work.loaded.tokenizer, variant)), **settings(variant))
 
-    def hidden_states(input_ids: torch.Tensor, attention_mask: torch.Tensor, **more: Any) -> EncoderOutput:
+    def _hidden_states(input_ids: torch.Tensor, attention_mask: torch.Tensor, **more: Any) -> EncoderOutput:
         lengths = attention_mask.sum(1).tolist()
         ids = [row[:length] for row, length in zip(input_ids.tolist(), lengths, strict=True)]
         kinds = more.get("token_type_ids")
@@ -44,14 +44,14 @@ def infer(work: InferWork, variant: str) -> Arm:
         pooled = encoder.pooler(found) if encoder.pooler is not None else None
         return EncoderOutput(last_hidden_state=found, pooler_output=pooled)
 
-    encoder.forward = hidden_states
+    encoder.forward = _hidden_states
 
-    def outputs(batch: Batch, names: Sequence[str]) -> dict[str, Any]:
+    def _outputs(batch: Batch, names: Sequence[str]) -> dict[str, Any]:
         with torch.inference_mode():
             found = model(**batch)
         return {name: found[name] for name in names}
 
-    return work.arm_of_engine(ForwardEngine(outputs), variant)
+    return work.arm_of_engine(ForwardEngine(_outputs), variant)
 
 
 def generate(work: GenerateWork, variant: str) -> Arm:
@@ -74,12 +74,12 @@ def generate(work: GenerateWork, variant: str) -> Arm:
 def _texts(tokenizer: Any, answer: Callable[[list[list[str]]], list[list[str]]]) -> Callable[[Batch], list[list[int]]]:
     """Token ids in and out of a function on tokens."""
 
-    def texts(batch: Batch) -> list[list[int]]:
+    def _continue(batch: Batch) -> list[list[int]]:
         pairs = zip(batch["input_ids"], batch["attention_mask"].bool(), strict=True)
         prompts = [tokenizer.convert_ids_to_tokens(row[mask].tolist()) for row, mask in pairs]
         return [tokenizer.convert_tokens_to_ids(row) for row in answer(prompts)]
 
-    return texts
+    return _continue
 
 
 def _translated(translator: Any, limits: dict[str, Any], texts: list[list[str]]) -> list[list[str]]:

@@ -57,18 +57,18 @@ def run(folder: str, variant: str, port: int) -> None:
     model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32).eval()
     app = FastAPI()
 
-    def classify(text: str) -> list[dict[str, Any]]:
+    def _classify(text: str) -> list[dict[str, Any]]:
         with torch.inference_mode():
             logits = model(**tokenizer(text, truncation=True, return_tensors="pt")).logits[0]
         return [{"label": model.config.id2label[i], "score": score} for i, score in enumerate(logits.softmax(-1).tolist())]
 
-    def predict(inputs: str = Body(embed=True)) -> list[dict[str, Any]]:
-        return classify(inputs)
+    def _predict(inputs: str = Body(embed=True)) -> list[dict[str, Any]]:
+        return _classify(inputs)
 
-    async def predict_in_loop(inputs: str = Body(embed=True)) -> list[dict[str, Any]]:
-        return classify(inputs)
+    async def _predict_in_loop(inputs: str = Body(embed=True)) -> list[dict[str, Any]]:
+        return _classify(inputs)
 
-    app.post(PATH)(predict if variant == "def" else predict_in_loop)
+    app.post(PATH)(_predict if variant == "def" else _predict_in_loop)
     uvicorn.run(app, host=HOST, port=port, log_level="warning", access_log=False)
 
 

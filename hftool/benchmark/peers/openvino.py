@@ -19,8 +19,8 @@ def infer(work: InferWork, variant: str) -> Arm:
     compiled: Any = openvino.compile_model(openvino.convert_model(work.loaded.model, example_input=example), "CPU")
     named = {name for port in compiled.outputs for name in port.get_names()}
 
-    def outputs(batch: Batch, names: Sequence[str]) -> dict[str, Any]:
+    def _outputs(batch: Batch, names: Sequence[str]) -> dict[str, Any]:
         found = compiled({name: values.numpy() for name, values in batch.items()})
         return {name: found[name if name in named else i] for i, name in enumerate(names)}
 
-    return work.arm_of_engine(ForwardEngine(outputs), "bf16" if cpu_has_fast_bf16() else "fp32")
+    return work.arm_of_engine(ForwardEngine(_outputs), "bf16" if cpu_has_fast_bf16() else "fp32")

@@ -30,17 +30,17 @@ def infer(work: InferWork, variant: str) -> Arm:
     options |= {"truncation": True, "max_length": loaded.head_config.max_length} if head == "classify" else {}
     answers = _labels(loaded) if head == "classify" else _fills
 
-    def run() -> Iterable[Answer]:
+    def _run() -> Iterable[Answer]:
         return answers(ask(texts, **options))
 
-    return Arm(lambda: work.outcome(run), "fp32", Shape.of(loaded.model).weights * bytes_of("fp32"), counts)
+    return Arm(lambda: work.outcome(_run), "fp32", Shape.of(loaded.model).weights * bytes_of("fp32"), counts)
 
 
 def _counter(counts: Counts) -> Callable[..., None]:
-    def count(module: Any, args: Any, kwargs: Any) -> None:
+    def _count(module: Any, args: Any, kwargs: Any) -> None:
         counts.add(kwargs["attention_mask"])
 
-    return count
+    return _count
 
 
 def _labels(loaded: Any) -> Callable[[Any], list[Answer]]:

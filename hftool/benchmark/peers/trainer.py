@@ -21,13 +21,13 @@ def train(work: TrainWork, variant: str) -> Arm:
         raise UsageError(f"Trainer is not measured on models that are to {head.head}, or with class weights")
     counts = Counts()
 
-    def run() -> Outcome:
+    def _run() -> Outcome:
         prepared, clock = work.prepared(), Clock()
         with tempfile.TemporaryDirectory() as folder:
             _trainer(prepared, work.job.batch, folder, clock, counts, best=bool(variant)).train()
         return clock.outcome(validation_loss(prepared, prepared.loaded))
 
-    return Arm(run, "bf16" if variant else "fp32", counts=counts)
+    return Arm(_run, "bf16" if variant else "fp32", counts=counts)
 
 
 def _trainer(prepared: FinetuneJob, batch: int, folder: str, clock: Clock, counts: Counts, *, best: bool) -> Any:
@@ -42,7 +42,7 @@ def _trainer(prepared: FinetuneJob, batch: int, folder: str, clock: Clock, count
     ]
     pad = DataCollatorWithPadding(prepared.loaded.tokenizer)
 
-    def collate(members: Any) -> dict[str, torch.Tensor]:
+    def _collate(members: Any) -> dict[str, torch.Tensor]:
         found: dict[str, torch.Tensor] = dict(pad(members))
         counts.add(found["attention_mask"])
         return found
@@ -73,4 +73,4 @@ def _trainer(prepared: FinetuneJob, batch: int, folder: str, clock: Clock, count
         **faster,
     )
     model = prepared.loaded.model
-    return Trainer(model=model, args=arguments, train_dataset=rows, data_collator=collate, callbacks=[Ticker()])
+    return Trainer(model=model, args=arguments, train_dataset=rows, data_collator=_collate, callbacks=[Ticker()])

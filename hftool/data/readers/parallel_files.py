@@ -45,7 +45,7 @@ def read_pairs(files: tuple[Path, Path], codec_of: Callable[[Path], str]) -> Ite
             raise InputMissing(f"there is no file '{file}'", "The names of two files stand in braces: 'train.{en,de}'")
     codecs = [codec_of(file) for file in files]
 
-    def lines() -> Iterator[tuple[str, str]]:
+    def _lines() -> Iterator[tuple[str, str]]:
         with open_text(files[0], codecs[0]) as one, open_text(files[1], codecs[1]) as other:
             for number, (first, second) in enumerate(itertools.zip_longest(one, other), start=1):
                 if first is None or second is None:
@@ -54,7 +54,7 @@ def read_pairs(files: tuple[Path, Path], codec_of: Callable[[Path], str]) -> Ite
                     raise DataError(what, "Line by line, two files are translations of each other")
                 yield first.removesuffix("\n"), second.removesuffix("\n")
 
-    return lines()
+    return _lines()
 
 
 def parallel_splits(folder: Path) -> dict[str, Path]:
