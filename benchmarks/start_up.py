@@ -44,7 +44,7 @@ def command_of(verb: str, run: str, folder: Path) -> tuple[str, list[str]]:
         "generate": (GPT2, [*hftool, "gpt2-mini", "Once", "--max-new-tokens", "1", "--offline"]),
         "predict": (BERT, [*hftool, run, str(rows), "--out", str(folder / "out.csv"), "--offline"]),
         "evaluate": (SKLEARN, [*hftool, run, str(rows), "--out", str(folder / "errors.jsonl"), "--offline"]),
-        "finetune": (BERT, ["-c", FIRST_STEP, tempfile.mkdtemp(dir=folder)]),
+        "finetune": (BERT, ["-c", FIRST_STEP, str(Path(tempfile.mkdtemp(dir=folder)) / "run")]),
         "serve": (BERT, [*hftool, run, "--port", str(free_port()), "--offline", "--quiet"]),
     }
     return commands[verb]
