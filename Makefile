@@ -27,8 +27,10 @@ $(RUN)/metrics.json: | $(VENV)/quickstart.done
 	rm -rf $(RUN)
 	$(BIN)/hftool finetune bert sst2 --offline --out $(RUN)
 
+# pip of Python 3.11 takes twice as long to find the versions
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --no-compile --upgrade $(CONSTRAINTS) pip
 
 $(VENV)/torch.done: | $(VENV)/bin/python
 	$(BIN)/pip install --quiet --no-compile $(CONSTRAINTS) $(TORCH)

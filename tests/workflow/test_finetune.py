@@ -35,7 +35,7 @@ def test_minilm_learns_the_bundled_task_and_answers(tmp_path):
     result = workflow.finetune(
         "bert",
         "sst2",
-        config={"limit": 400, "epochs": 4, "lr": 1e-4},
+        config={"limit": 400, "epochs": 2, "lr": 2e-4, "eval_steps": 1000},
         out=tmp_path / "run",
         offline=True,
         fallback=True,
