@@ -14,6 +14,7 @@ The figure is the median over the rounds of answers a second (of exits: one by t
 at 1.05 it pays for itself. Processor time is for information. Results of further optimisations are added to those in --out.
 
 nodelay  TCP_NODELAY, which asyncio sets where the socket names its protocol (http/address.py)
+log      lines of the log in one write each 50 ms, by a thread that is not woken for each (http/log_writer.py)
 loading  loading the model in a thread that ends, with OpenMP's helpers (workflow/_serve.py)
 freeze   gc.freeze, so that no garbage collection visits the models (server/process.py)
 """
@@ -22,6 +23,8 @@ import argparse
 import asyncio
 import contextlib
 import json
+import logging
+import queue
 import socket
 import sys
 import tempfile
@@ -57,6 +60,25 @@ def without_nodelay() -> None:
     _serve.bind = bind  # type: ignore[assignment]
 
 
+def without_log() -> None:
+    """A thread is woken for each line of the log, and writes it."""
+    from logging.handlers import QueueHandler, QueueListener
+
+    from hftool.server.http import log_writer
+
+    @contextlib.contextmanager
+    def log_to_stderr(*, quiet: bool) -> Iterator[None]:
+        waiting: queue.Queue[Any] = queue.Queue()
+        log, listener = logging.getLogger("hftool"), QueueListener(waiting, logging.StreamHandler())
+        log.setLevel(logging.WARNING if quiet else logging.INFO)
+        log.addHandler(QueueHandler(waiting))
+        listener.start()
+        yield
+        listener.stop()
+
+    log_writer.log_to_stderr = log_to_stderr
+
+
 def without_loading() -> None:
     """The model is loaded in the main thread, whose OpenMP helpers stay."""
     from hftool.workflow import _serve
@@ -85,6 +107,7 @@ class Trick:
 
 TRICKS = {
     "nodelay": Trick(without_nodelay, "stream"),
+    "log": Trick(without_log, "predict"),
     "loading": Trick(without_loading, "predict"),
     "freeze": Trick(without_freeze, "exit"),
 }
@@ -93,10 +116,12 @@ TRICKS = {
 def serve_without(name: str, models: list[str], port: int) -> None:
     """Serve models without one optimisation, or with all."""
     from hftool import workflow
+    from hftool.server.http import log_writer
 
     if name != ALL:
         TRICKS[name].remove()
-    workflow.serve(models, port=port, offline=True)
+    with log_writer.log_to_stderr(quiet=False):
+        workflow.serve(models, port=port, offline=True)
 
 
 # ---- the measurement

@@ -190,7 +190,7 @@ class Batcher:
             if worker is not None:
                 self._queue.revoke(worker.lease, Unavailable("the server stops"))
         self._queue.fail_all(Unavailable("the server stops"))
-        if worker is not None:
+        if worker is not None and worker.thread is not threading.current_thread():
             worker.thread.join(STOP_WAIT)
         return worker is None or not worker.thread.is_alive()
 
