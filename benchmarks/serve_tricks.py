@@ -7,25 +7,24 @@ one after the other, in an order that alternates. The models are tiny, so that t
 optimisation has its own load:
 
 predict  --clients connections, each a text a request, to a classifier (bert-mini)
-encode   as predict, to a fine-tuned MiniLM
-long     as predict, where each fourth text has 20,000 characters, of which the model reads the first 128 tokens
 stream   8 connections, each 16 tokens a request, each an event, from a writer (gpt2-mini)
 exit     SIGTERM to an idle server with both, until its process has ended
 
 The figure is the median over the rounds of answers a second (of exits: one by the seconds) with it, divided by that without it;
 at 1.05 it pays for itself. Processor time is for information. Results of further optimisations are added to those in --out.
 
-nodelay     TCP_NODELAY, which asyncio sets where the socket names its protocol (http/address.py)
-tokenizing  a thread that tokenizes while another computes (batching/batcher.py)
-parallel    several batches at once, each on its share of the cores (batching/batcher.py)
-loading     loading the model in a thread that ends, with OpenMP's helpers (workflow/_serve.py)
-freeze      gc.freeze, so that no garbage collection visits the models (server/process.py)
+nodelay  TCP_NODELAY, which asyncio sets where the socket names its protocol (http/address.py)
+log      lines of the log in one write each 50 ms, by a thread that is not woken for each (http/log_writer.py)
+loading  loading the model in a thread that ends, with OpenMP's helpers (workflow/_serve.py)
+freeze   gc.freeze, so that no garbage collection visits the models (server/process.py)
 """
 
 import argparse
 import asyncio
 import contextlib
 import json
+import logging
+import queue
 import socket
 import sys
 import tempfile
@@ -40,10 +39,7 @@ from serving import Server, closed_loop, json_request, median, mixed_texts, runn
 
 BAR = 1.05
 STREAMS, TOKENS = 8, 16
-LONG = 20_000  # characters
 ALL = "all"
-MINI = ("bert-mini", 10)
-CLASSIFIERS = {"predict": MINI, "long": MINI, "encode": ("minilm", 60)}  # by load: a model, and steps of fine-tuning
 
 
 # ---- a server without one of them
@@ -64,34 +60,23 @@ def without_nodelay() -> None:
     _serve.bind = bind  # type: ignore[assignment]
 
 
-def without_tokenizing() -> None:
-    """The computing thread tokenizes what has come before each batch."""
-    from hftool.server.batching.batcher import Batcher
-    from hftool.server.batching.execution import features_of
+def without_log() -> None:
+    """A thread is woken for each line of the log, and writes it."""
+    from logging.handlers import QueueHandler, QueueListener
 
-    def idle(self: Any, pair: Any) -> None:
-        self._stopping.wait()
+    from hftool.server.http import log_writer
 
-    def compute(self: Any, pair: Any, lease: Any) -> None:
-        self._warm_up(pair)
-        queue = self._queue
-        while not self._stopping.is_set():
-            if queue._untokenized or not queue._tokenized:
-                if not (rows := queue.next_untokenized(pair.tokenizing)):
-                    return
-                features = features_of(rows[0].key.predictor.head, [row.row for row in rows])
-                queue.put_tokenized(pair.tokenizing, zip(rows, features, strict=True))
-            elif batch := queue.next_batch(lease):
-                self._compute_batch(lease, batch)
+    @contextlib.contextmanager
+    def log_to_stderr(*, quiet: bool) -> Iterator[None]:
+        waiting: queue.Queue[Any] = queue.Queue()
+        log, listener = logging.getLogger("hftool"), QueueListener(waiting, logging.StreamHandler())
+        log.setLevel(logging.WARNING if quiet else logging.INFO)
+        log.addHandler(QueueHandler(waiting))
+        listener.start()
+        yield
+        listener.stop()
 
-    Batcher._tokenize, Batcher._compute = idle, compute  # type: ignore[method-assign]
-
-
-def without_parallel() -> None:
-    """One batch at a time, on all cores."""
-    from hftool.workflow import _serve
-
-    _serve.MAX_PARALLEL = 1
+    log_writer.log_to_stderr = log_to_stderr
 
 
 def without_loading() -> None:
@@ -122,8 +107,7 @@ class Trick:
 
 TRICKS = {
     "nodelay": Trick(without_nodelay, "stream"),
-    "tokenizing": Trick(without_tokenizing, "long"),
-    "parallel": Trick(without_parallel, "encode"),
+    "log": Trick(without_log, "predict"),
     "loading": Trick(without_loading, "predict"),
     "freeze": Trick(without_freeze, "exit"),
 }
@@ -132,10 +116,12 @@ TRICKS = {
 def serve_without(name: str, models: list[str], port: int) -> None:
     """Serve models without one optimisation, or with all."""
     from hftool import workflow
+    from hftool.server.http import log_writer
 
     if name != ALL:
         TRICKS[name].remove()
-    workflow.serve(models, port=port, offline=True)
+    with log_writer.log_to_stderr(quiet=False):
+        workflow.serve(models, port=port, offline=True)
 
 
 # ---- the measurement
@@ -156,15 +142,12 @@ def sample(server: Server, load: str, options: argparse.Namespace) -> Sample:
         server.process.terminate()
         server.process.wait(60)
         return Sample(1 / (time.perf_counter() - started))
-    if load in CLASSIFIERS:
-        texts = mixed_texts(500)
-        if load == "long":
-            texts = [text if number % 4 else (text + " ") * (LONG // len(text)) for number, text in enumerate(texts)]
-        messages = [json_request("/predict", {"inputs": text}) for text in texts]
+    if load == "predict":
+        messages = [json_request("/predict", {"inputs": text}) for text in mixed_texts(500)]
     else:
         prompt = {"model": "writer", "prompt": "Once upon a time", "max_tokens": TOKENS, "temperature": 0, "stream": True}
         messages = [json_request("/v1/completions", prompt)]
-    clients = options.clients if load in CLASSIFIERS else STREAMS
+    clients = options.clients if load == "predict" else STREAMS
     asyncio.run(closed_loop(server.port, messages, clients=clients, seconds=0.5))  # warm
     before = server.cpu_seconds()
     found = asyncio.run(closed_loop(server.port, messages, clients=clients, seconds=options.seconds))
@@ -202,12 +185,12 @@ def measure(name: str, model: str, options: argparse.Namespace) -> dict[str, Any
 
 
 @contextlib.contextmanager
-def classifier(name: str, steps: int) -> Iterator[str]:
-    """A model fine-tuned for some steps, in a temporary folder."""
+def tiny_classifier() -> Iterator[str]:
+    """A bert-mini fine-tuned for a few steps, in a temporary folder."""
     from hftool import workflow
 
     with tempfile.TemporaryDirectory(prefix="serve-tricks-") as folder:
-        workflow.finetune(name, "sst2-mini", config={"max_steps": steps}, out=Path(folder) / "run", offline=True)
+        workflow.finetune("bert-mini", "sst2-mini", config={"max_steps": 10}, out=Path(folder) / "run", offline=True)
         yield str(Path(folder) / "run")
 
 
@@ -230,11 +213,11 @@ def main() -> None:
     if options.out and Path(options.out).exists():
         known = json.loads(Path(options.out).read_text(encoding="utf-8"))["optimisations"]
     found = dict(known)
-    for name in options.only:
-        with classifier(*CLASSIFIERS.get(TRICKS[name].load, CLASSIFIERS["predict"])) as model:
+    with tiny_classifier() as model:
+        for name in options.only:
             found[name] = measure(name, model, options)
-        result = {name: found[name] for name in TRICKS if name in found}
-        save_result(options.out, {"bar": BAR, "clients": options.clients, "optimisations": result})
+            result = {name: found[name] for name in TRICKS if name in found}
+            save_result(options.out, {"bar": BAR, "clients": options.clients, "optimisations": result})
 
 
 if __name__ == "__main__":

@@ -234,14 +234,6 @@ def limit_kernel_caches(kernels: int = KERNELS) -> None:
         os.environ.setdefault(name, str(kernels))
 
 
-def share_cores(count: int) -> None:
-    """Let the calling thread compute on this many cores; other threads keep theirs."""
-    import torch
-
-    torch.get_num_threads()  # the first call of a thread sets the number for all threads, and so would undo the next line
-    torch.set_num_threads(count)
-
-
 def use_huge_pages() -> None:
     """Let torch allocate tensors of 2 MB and more in huge pages, where the kernel allows them.
 

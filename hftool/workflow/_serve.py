@@ -12,8 +12,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from hftool import DISTRIBUTION
 from hftool.errors import HftoolError, UsageError
 from hftool.heads import get_head
@@ -40,7 +38,6 @@ EXAMPLE_INPUTS = {
     "context": "Ann lives in Oslo.",
 }
 SERVE_EXTRA = ("prometheus_client", "pydantic", "starlette", "uvicorn")
-MAX_PARALLEL = 4  # batches at once, of which each is then still large enough to fill its cores
 UNVERSIONED = ("README.md", "SHA256SUMS")  # files that answers do not depend on
 
 
@@ -97,8 +94,10 @@ def serve(
     words, bounds, stats = named(models), Limits(**(limits or {})), Stats()
     keys, hosts = _doors(host, key_file, allow_hosts, progress)
     with bind(host, port) as listening:
-        sources = _resolve_all(words, offline=offline, fallback=fallback, progress=progress)
-        served = _served_models(sources, words, bounds, stats, device=device, precision=precision, progress=progress)
+        served = {}
+        for name, model_source in _resolve_all(words, offline=offline, fallback=fallback, progress=progress).items():
+            with _named(name, words):
+                served[name] = _served(name, model_source, _load(model_source, device, precision, progress), bounds, stats)
         service = Service(models=served, limits=bounds, stats=stats, keys=keys, hosts=hosts, release=version(DISTRIBUTION))
         run(service, listening, functools.partial(_notify_ready, _url(host, listening.getsockname()[1]), served, on_ready))
 
@@ -211,40 +210,7 @@ def _url(host: str, port: int) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-def _served_models(
-    sources: Mapping[str, ModelSource],
-    words: Mapping[str, str],
-    limits: Any,
-    stats: Any,
-    *,
-    device: str,
-    precision: str,
-    progress: Progress,
-) -> dict[str, Any]:
-    """Load all models -> name -> served model."""
-    loaded, served = {}, {}
-    for name, source in sources.items():
-        with _named(name, words):
-            loaded[name] = _load(source, device, precision, progress)
-    parallel = _parallel(list(loaded.values()))
-    for name, source in sources.items():
-        with _named(name, words):
-            served[name] = _served(name, source, loaded[name], limits, stats, parallel)
-    return served
-
-
-def _parallel(models: Sequence[Loaded]) -> int:
-    """The number of batches of a model that may be computed at once.
-
-    Several are for encoders in bf16. Smaller models spend their time in Python, which one thread runs at a time; MKL has one
-    number of threads for a whole process, while generation needs all cores for each product.
-    """
-    engines = [make_predictor(loaded, packed=True).engine for loaded in models]
-    is_fused = all(engine.packs and engine.number_format == "bf16" for engine in engines)
-    return min(MAX_PARALLEL, torch.get_num_threads()) if is_fused else 1
-
-
-def _served(name: str, model_source: ModelSource, loaded: Loaded, limits: Any, stats: Any, parallel: int) -> Any:
+def _served(name: str, model_source: ModelSource, loaded: Loaded, limits: Any, stats: Any) -> Any:
     """The served model, its batcher not started."""
     from hftool.server.batching.batcher import Batcher
     from hftool.server.protocols.served_model import ServedModel
@@ -267,7 +233,7 @@ def _served(name: str, model_source: ModelSource, loaded: Loaded, limits: Any, s
     head = get_head(loaded.tokenizer, loaded.head_config, loaded.model.config)
     if head.sampling is not None:
         facts["max_new_tokens"] = head.sampling.max_new_tokens
-    batcher = Batcher(functools.partial(_predictor, loaded), limits, stats, name=name, parallel=parallel)
+    batcher = Batcher(functools.partial(_predictor, loaded), limits, stats, name=name)
     return ServedModel(name=name, head=head, batcher=batcher, version=model_version, commit=commit, sha256=weights, facts=facts)
 
 

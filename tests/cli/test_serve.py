@@ -187,9 +187,9 @@ class Blocked:
     def __init__(self):
         self.free, self.lines = threading.Event(), []
 
-    def write(self, line):
+    def write(self, lines):
         self.free.wait(20)
-        self.lines.append(line)
+        self.lines += lines.splitlines(keepends=True)
 
     def flush(self):
         pass
@@ -211,7 +211,7 @@ def test_full_stderr_pipe_blocks_neither_requests_nor_the_end(monkeypatch):
     while len(blocked.lines) < 50 and time.monotonic() < end:
         time.sleep(0.01)
     assert blocked.lines[:50] == [f"line {i}\n" for i in range(50)]
-    assert len(blocked.lines) in (50, 51)  # the others are dropped; one may have left the queue before it was full
+    assert len(blocked.lines) <= 100  # the others are dropped; as many may have left the queue before it was full
 
 
 @pytest.mark.parametrize("quiet", [False, True])

@@ -100,9 +100,9 @@ def opened(**changes):
 
 
 @asynccontextmanager
-async def serving(fake, *, make=None, stats=None, parallel=1, **limits):
+async def serving(fake, *, make=None, stats=None, **limits):
     """A batcher that is ready."""
-    batcher = Batcher(make or (lambda options: fake), Limits(**limits), stats or Stats(), parallel=parallel)
+    batcher = Batcher(make or (lambda options: fake), Limits(**limits), stats or Stats())
     batcher.start()
     await until(lambda: batcher.ready)
     try:
@@ -128,8 +128,8 @@ def ask(batcher, *texts, timeout=10.0, options=None, **more):
 
 
 async def queued(batcher, count):
-    """Until so many rows are tokenized and wait."""
-    await until(lambda: len(batcher._queue._tokenized) == count)
+    """Until so many rows wait, tokenized or not."""
+    await until(lambda: len(batcher._queue._untokenized) + len(batcher._queue._tokenized) == count)
 
 
 def texts(answers):

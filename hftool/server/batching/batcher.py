@@ -1,8 +1,8 @@
 """Dynamic batching: rows of many requests are queued and computed together by one model.
 
-A request is admitted or refused at once by its number of rows. One thread tokenizes admitted rows, a second one computes them
-batch after batch, without a pause while rows wait. Batching changes the speed, not the answers. A third thread supervises the
-two: when one fails or hangs, both are replaced.
+A request is admitted or refused at once by its number of rows. A worker, which is one thread, tokenizes admitted rows and
+computes them batch after batch, without a pause while rows wait. Batching changes the speed, not the answers. A second thread
+supervises the worker, and replaces it when it fails or hangs.
 """
 
 import asyncio
@@ -17,13 +17,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
-
 from hftool.data.readers.tables import Row
 from hftool.errors import HftoolError
 from hftool.heads.protocol import Answer
 from hftool.inference.predictor import Predictor
-from hftool.machine import share_cores
 from hftool.server.batching.errors import Expired, Overloaded, RowError, RowFailed, Unavailable
 from hftool.server.batching.execution import features_of, run_batch
 from hftool.server.batching.queue import (
@@ -48,33 +45,26 @@ __all__ = ["Batcher", "Expired", "OnToken", "OnTokenized", "Overloaded", "RowErr
 LOG = logging.getLogger(__name__)
 
 CACHED_OPTIONS = 256  # sets of options whose predictors are kept; the least recently used is dropped first
-FAILURES, FAILURE_WINDOW = 3, 60.0  # after this many failures of the workers within this many seconds the model is given up
+FAILURES, FAILURE_WINDOW = 3, 60.0  # after this many failures of the worker within this many seconds the model is given up
 FIRST_PAUSE = 0.1  # s before the first restart; doubled before each further one
-TICK = 0.1  # s between two checks of the threads
+TICK = 0.1  # s between two checks of the worker
 DRAIN_TICK = 0.01  # s
 STOP_WAIT = 2.0  # s for a running batch to end
 
 
 @dataclass(eq=False)
-class WorkerPair:
-    """The tokenizing thread and the computing ones, with their leases. warm: set after the warm-up.
+class Worker:
+    """The thread that tokenizes and computes, and its lease. warm: whether the warm-up is over."""
 
-    What a thread that only tokenizes is worth: tokenizing in benchmarks/serve_tricks.py.
-    """
-
-    tokenizing: WorkerLease = field(default_factory=WorkerLease)
-    computing: Sequence[WorkerLease] = ()
-    threads: tuple[threading.Thread, ...] = ()
-    warm: threading.Event = field(default_factory=threading.Event)
-    abandoned: bool = False
+    lease: WorkerLease = field(default_factory=WorkerLease)
+    thread: threading.Thread = field(init=False)
+    warm: bool = False
 
 
 class Batcher:
     """Answers the rows of any number of requests with one model."""
 
-    def __init__(
-        self, make: Callable[[Mapping[str, Any]], Predictor], limits: Limits, stats: Stats, *, name: str = "", parallel: int = 1
-    ) -> None:
+    def __init__(self, make: Callable[[Mapping[str, Any]], Predictor], limits: Limits, stats: Stats, *, name: str = "") -> None:
         """Create a batcher; `start` starts it.
 
         Args:
@@ -83,16 +73,13 @@ class Batcher:
             limits: Of the queue and of a batch.
             stats: The metrics to update.
             name: Of the model, for the log.
-            parallel: Number of batches that may be computed at once, each on its share of the cores; a batch while no other row
-                is queued has all of them. What it is worth: parallel in benchmarks/serve_tricks.py.
         """
         self._make, self._limits, self._stats = make, limits, stats
-        self._queue = RowQueue(limits, stats, parallel)
-        self._parallel, self._cores = parallel, torch.get_num_threads()
+        self._queue = RowQueue(limits, stats)
         self._predictors: OrderedDict[str, tuple[str, Predictor]] = OrderedDict()
         self._batch_keys: OrderedDict[tuple[str, ...], BatchKey] = OrderedDict()
         self._lock = threading.Lock()  # of what follows
-        self._workers: WorkerPair | None = None
+        self._worker: Worker | None = None
         self._failures: deque[float] = deque()
         self._hang_seconds = 0.0  # do not count as time between two failures
         self._restart_at = 0.0
@@ -106,24 +93,20 @@ class Batcher:
 
     def start(self) -> None:
         """Start the threads and return. The model is ready after the warm-up, with a short and a very long row."""
-        self._start_workers()
+        self._start_worker()
         threading.Thread(target=self._supervise, daemon=True, name="hftool-supervise").start()
 
     @property
     def ready(self) -> bool:
         """Whether a request would be admitted now, if it fits into the queue."""
-        pair = self._workers
-        return bool(pair and pair.warm.is_set() and not pair.abandoned) and not self._draining and not self._stopping.is_set()
+        worker = self._worker
+        is_up = worker is not None and worker.warm and not worker.lease.revoked
+        return is_up and not self._draining and not self._stopping.is_set()
 
     @property
     def waiting(self) -> int:
         """Number of rows that are queued or being computed."""
         return self._queue.size
-
-    @property
-    def retry_after(self) -> int:
-        """Whole seconds until the rows of the queue are likely to be answered."""
-        return self._queue.retry_after
 
     async def submit(
         self,
@@ -195,24 +178,21 @@ class Batcher:
         return not self.waiting
 
     def stop(self) -> bool:
-        """Stop the threads; requests in flight fail with Unavailable.
+        """Stop the worker; requests in flight fail with Unavailable.
 
         Returns:
-            Whether the threads have ended. If one is still inside a long batch, the process must end by os._exit: a normal
-            exit would abort.
+            Whether its thread has ended. If it is still inside a long batch, the process must end by os._exit: a normal exit
+            would abort.
         """
         self._stopping.set()
         with self._lock:
-            pair = self._workers
-            if pair is not None:
-                self._abandon_workers(pair, Unavailable("the server stops"))
+            worker = self._worker
+            if worker is not None:
+                self._queue.revoke(worker.lease, Unavailable("the server stops"))
         self._queue.fail_all(Unavailable("the server stops"))
-        threads = pair.threads if pair else ()
-        until = time.monotonic() + STOP_WAIT
-        for thread in threads:
-            if thread is not threading.current_thread():
-                thread.join(max(0.0, until - time.monotonic()))
-        return not any(thread.is_alive() for thread in threads)
+        if worker is not None and worker.thread is not threading.current_thread():
+            worker.thread.join(STOP_WAIT)
+        return worker is None or not worker.thread.is_alive()
 
     # ---- options
 
@@ -245,39 +225,26 @@ class Batcher:
             self._predictors.popitem(last=False)
         return named
 
-    # ---- the threads
+    # ---- the worker
 
-    def _start_workers(self) -> None:
-        pair = WorkerPair(computing=[WorkerLease() for _ in range(self._parallel)])
-        jobs = [("hftool-tokenize", self._tokenize)]
-        jobs += [("hftool-compute", functools.partial(self._compute, lease=lease)) for lease in pair.computing]
-        pair.threads = tuple(threading.Thread(target=self._run, args=(pair, job), daemon=True, name=name) for name, job in jobs)
-        self._workers = pair
-        for thread in pair.threads:
-            thread.start()
+    def _start_worker(self) -> None:
+        worker = Worker()
+        worker.thread = threading.Thread(target=self._run, args=(worker,), daemon=True, name="hftool-worker")
+        self._worker = worker
+        worker.thread.start()
 
-    def _run(self, pair: WorkerPair, job: Callable[[WorkerPair], None]) -> None:
+    def _run(self, worker: Worker) -> None:
         try:
-            job(pair)
+            self._warm_up(worker)
+            while rows := self._queue.next_rows(worker.lease):
+                if rows[0].features:
+                    self._compute_batch(worker.lease, rows)
+                else:
+                    features = features_of(rows[0].key.predictor.head, [row.row for row in rows])
+                    self._queue.put_tokenized(worker.lease, zip(rows, features, strict=True))
         except BaseException as error:  # the thread ends with any of them
             known = type(error) if isinstance(error, HftoolError) else HftoolError
-            self._on_failure(pair, _reason(error), kind=error.error_class if isinstance(error, RowFailed) else known)
-
-    def _tokenize(self, pair: WorkerPair) -> None:
-        pair.warm.wait()  # the warm-up uses the tokenizer in the other thread
-        while rows := self._queue.next_untokenized(pair.tokenizing):
-            features = features_of(rows[0].key.predictor.head, [row.row for row in rows])
-            self._queue.put_tokenized(pair.tokenizing, zip(rows, features, strict=True))
-
-    def _compute(self, pair: WorkerPair, lease: WorkerLease) -> None:
-        if lease is pair.computing[0]:
-            self._warm_up(pair)
-        pair.warm.wait()
-        while batch := self._queue.next_batch(lease):
-            if self._parallel > 1:
-                is_alone = self._queue.size == len(batch)
-                share_cores(self._cores if is_alone else max(1, self._cores // self._parallel))
-            self._compute_batch(lease, batch)
+            self._on_failure(worker, _reason(error), kind=error.error_class if isinstance(error, RowFailed) else known)
 
     def _compute_batch(self, lease: WorkerLease, batch: Sequence[QueuedRow]) -> None:
         started = time.monotonic()
@@ -293,7 +260,7 @@ class Batcher:
             self._queue.deliver(lease, answers)
         self._queue.finish_batch(lease, batch, time.monotonic() - started)
 
-    def _warm_up(self, pair: WorkerPair) -> None:
+    def _warm_up(self, worker: Worker) -> None:
         """Compute a short row and one longer than the token budget, and measure the start cost of a batch.
 
         Raises:
@@ -303,39 +270,37 @@ class Batcher:
         options = {"sampling": {"max_new_tokens": 2}} if head.sampling is not None else {}
         key = batch_key_of(self._make(options), self._limits.batch_tokens)
         for words in (1, min(key.batch_tokens + 1, self._limits.text_chars // 2)):
-            _, failed = time_batch(pair.computing[0], key, words=words)
+            _, failed = time_batch(worker.lease, key, words=words)
             if failed and words == 1:
                 raise failed
             if failed:
                 LOG.warning("%s fails on a text of %d words: %s", self._label, words, failed)
         if head.sampling is None:
-            self._start_cost = measure_start_cost(pair.computing[0], key)
-        pair.warm.set()
+            self._start_cost = measure_start_cost(worker.lease, key)
+        worker.warm = True
 
     def _supervise(self) -> None:
-        """Replace workers that hang, have ended or have failed."""
+        """Replace a worker that hangs, has ended or has failed."""
         hang = self._limits.hang
         while not self._stopping.wait(min(TICK, hang / 4)):
-            now, pair = time.monotonic(), self._workers
-            if self.fatal or pair is None:
+            now, worker = time.monotonic(), self._worker
+            if self.fatal or worker is None:
                 return
-            if pair.abandoned:
+            since = worker.lease.since
+            if worker.lease.revoked:
                 if now >= self._restart_at:
-                    self._start_workers()
-                continue
-            for lease, thread in zip((pair.tokenizing, *pair.computing), pair.threads, strict=True):
-                since = lease.since
-                if since is not None and now - since > hang:
-                    self._on_failure(pair, f"no progress for {hang:g} s", hang_seconds=hang)
-                elif not thread.is_alive():
-                    self._on_failure(pair, f"the thread {thread.name} ended")
+                    self._start_worker()
+            elif since is not None and now - since > hang:
+                self._on_failure(worker, f"no progress for {hang:g} s", hang_seconds=hang)
+            elif not worker.thread.is_alive():
+                self._on_failure(worker, "its thread ended")
 
     def _on_failure(
-        self, pair: WorkerPair, reason: str, hang_seconds: float = 0.0, kind: type[HftoolError] = HftoolError
+        self, worker: Worker, reason: str, hang_seconds: float = 0.0, kind: type[HftoolError] = HftoolError
     ) -> None:
-        """Give up a worker pair: the rows of its leases fail with Unavailable, the queue is left to the next pair."""
+        """Give up a worker: the rows of its lease fail with Unavailable, the queue is left to the next worker."""
         with self._lock:
-            if pair.abandoned or self._stopping.is_set():
+            if worker.lease.revoked or self._stopping.is_set():
                 return
             self._hang_seconds += hang_seconds
             now = time.monotonic()
@@ -349,18 +314,12 @@ class Batcher:
                 self.fatal = (
                     f"the worker of {self._label} failed {count} times within {FAILURE_WINDOW:g} s, the last time: {reason}"
                 )
-            self._abandon_workers(pair, Unavailable("the model's worker failed and is restarted"))
+            self._queue.revoke(worker.lease, Unavailable("the model's worker failed and is restarted"))
         LOG.error("the worker of %s failed: %s", self._label, reason)
         if self.fatal:
             self._queue.fail_all(Unavailable(self.fatal))
             if self.on_fatal is not None:
                 self.on_fatal(self.fatal)
-
-    def _abandon_workers(self, pair: WorkerPair, error: Exception) -> None:
-        pair.abandoned = True
-        for lease in (*pair.computing, pair.tokenizing):
-            self._queue.revoke(lease, error)
-        pair.warm.set()  # wakes a tokenizing thread that waits for the warm-up; it finds its lease revoked
 
 
 def _send_token(lease: WorkerLease, row: QueuedRow, token: int) -> None:

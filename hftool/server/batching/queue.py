@@ -24,9 +24,8 @@ OnToken = Callable[[int, int], None]  # index of the row in its request, token i
 OnTokenized = Callable[[int, int], None]  # index of the row in its request, its number of tokens
 
 MAX_FEATURES = 256  # in a batch: the most that a predictor takes at once
-MAX_CHARS = 100_000  # tokenized at a time, so that a short text does not wait for many long ones
+MAX_CHARS = 100_000  # tokenized between two batches, so that a short text does not wait for many long ones
 MIN_UNPADDED = 1024  # tokens of a batch where padding costs nothing: smaller ones are slower, larger ones add latency
-LOOKAHEAD = 8  # batches' worth of rows that are sorted by length
 CACHE_BUDGETS = 8  # token budgets of a batch that fit into the key-value cache of generation
 SPEED_DECAY = 0.8  # weight of older measurements in the measured speed
 MAX_RETRY_AFTER = 60  # s
@@ -42,7 +41,6 @@ class BatchKey:
 
     predictor: Predictor
     batch_tokens: int
-    sequences: int = 1
     new_tokens: int = 0
     start_cost: int = START_COST
     unpadded: bool = False
@@ -63,7 +61,7 @@ def batch_key_of(predictor: Predictor, batch_tokens: int | None, start_cost: int
         return BatchKey(predictor, tokens, start_cost=start_cost, unpadded=predictor.packs)
     sequences, new = max(sampling.num_beams, sampling.num_return_sequences), sampling.max_new_tokens
     # each generation step pays the start cost again
-    return BatchKey(predictor, max(1, tokens // sequences), sequences, new, start_cost * (1 + new))
+    return BatchKey(predictor, max(1, tokens // sequences), new, start_cost * (1 + new))
 
 
 @dataclass(eq=False, slots=True)
@@ -98,14 +96,14 @@ class QueuedRow:
         """Store the tokenized row."""
         self.features = features
         self.length = max(feature.length for feature in features)
-        self.tokens = (sum(feature.length for feature in features) + self.key.new_tokens) * self.key.sequences
+        self.tokens = sum(feature.length for feature in features)
 
 
 @dataclass(eq=False)
 class WorkerLease:
-    """The rows that one thread has taken from the queue.
+    """The rows that a worker has taken from the queue.
 
-    since: time of its last progress, None while it waits for rows. revoked: its thread was given up; results are ignored.
+    since: time of its last progress, None while it waits for rows. revoked: the worker was given up; results are ignored.
     """
 
     rows: dict[QueuedRow, None] = field(default_factory=dict)
@@ -124,12 +122,12 @@ def _padded_batch(rows: Sequence[QueuedRow], key: BatchKey) -> list[QueuedRow]:
     return [rows[i] for i in select_batch(lengths, counts, oldest=0, fits=key.fits, start_cost=key.start_cost)]
 
 
-def _unpadded_batch(rows: Sequence[QueuedRow], key: BatchKey, parallel: int) -> list[QueuedRow]:
+def _unpadded_batch(rows: Sequence[QueuedRow], key: BatchKey) -> list[QueuedRow]:
     """The oldest row, and those closest in length, since attention computes rows of one length together.
 
     Half of the queue, so that clients answered now have sent again when the other half is done; at least MIN_UNPADDED tokens.
     """
-    most = min(key.batch_tokens, max(MIN_UNPADDED // parallel, sum(row.tokens for row in rows) // 2))
+    most = min(key.batch_tokens, max(MIN_UNPADDED, sum(row.tokens for row in rows) // 2))
     batch: list[QueuedRow] = []
     tokens = features = longest = 0
     for row in sorted(rows, key=lambda row: abs(row.length - rows[0].length)):
@@ -141,60 +139,50 @@ def _unpadded_batch(rows: Sequence[QueuedRow], key: BatchKey, parallel: int) -> 
 
 
 class RowQueue:
-    """Rows that wait for tokenization, wait for a batch, or are leased to a worker; at most limits.queue_items."""
+    """Rows that wait for tokenization, wait for a batch, or are leased to the worker; at most limits.queue_items."""
 
-    def __init__(self, limits: Limits, stats: Stats, parallel: int = 1) -> None:
-        """`parallel`: number of batches that are computed at once."""
-        self._limits, self._stats, self._parallel = limits, stats, parallel
+    def __init__(self, limits: Limits, stats: Stats) -> None:
+        self._limits, self._stats = limits, stats
         self._lock = threading.Lock()
-        self._row_added, self._row_tokenized = threading.Condition(self._lock), threading.Condition(self._lock)
+        self._changed = threading.Condition(self._lock)
         self._untokenized: deque[QueuedRow] = deque()
         self._tokenized: list[QueuedRow] = []  # the oldest first
-        self._tokens = 0  # of tokenized rows without an answer
-        self._tokens_per_second = 0.0
+        self._chars = 0  # taken for tokenization since the last batch
+        self._rows_per_second = 0.0
         self.size = 0
-
-    @property
-    def retry_after(self) -> int:
-        """Whole seconds until the rows of the queue are likely to be answered."""
-        if not self._tokens_per_second:
-            return 1
-        return min(MAX_RETRY_AFTER, max(1, math.ceil(self._tokens / self._tokens_per_second)))
 
     def admit(self, rows: Sequence[QueuedRow]) -> None:
         """Add all rows, or none of them. Raises Overloaded if they do not fit."""
         with self._lock:
             if self.size + len(rows) > self._limits.queue_items:
                 self._stats.add("hftool_rejected_total", reason="queue_full")
-                raise Overloaded(self.retry_after)
+                raise Overloaded(self._retry_after())
             self._change_size(len(rows))
             self._untokenized.extend(rows)
-            self._row_added.notify()
+            self._changed.notify()
 
-    def next_untokenized(self, lease: WorkerLease) -> list[QueuedRow]:
-        """Wait for rows with one key to tokenize; none if the lease is revoked."""
+    def next_rows(self, lease: WorkerLease) -> list[QueuedRow]:
+        """Wait for rows with one key: some to tokenize, which have no features yet, or else the next batch.
+
+        Returns:
+            The rows; none of them if the lease is revoked, since they would never be answered, and never leave the queue.
+        """
         with self._lock:
             lease.since = None
-            while not self._untokenized and not lease.revoked:
-                self._row_added.wait()
-            if lease.revoked:  # rows taken now would never be answered, and never leave the queue
-                return []
-            rows = [self._untokenized.popleft()]
-            chars = _chars(rows[0].row)
-            while self._untokenized and len(rows) < MAX_FEATURES and self._untokenized[0].key is rows[0].key:
-                chars += _chars(self._untokenized[0].row)
-                if chars > MAX_CHARS:
-                    break
-                rows.append(self._untokenized.popleft())
-            self._take(lease, rows)
-            return rows
+            while not lease.revoked:
+                if not (self._untokenized or self._tokenized):
+                    self._changed.wait()
+                elif rows := self._pop_untokenized() or self._pop_batch():
+                    lease.rows, lease.since = dict.fromkeys(rows), time.monotonic()
+                    return rows
+            return []
 
     def put_tokenized(self, lease: WorkerLease, rows: Iterable[tuple[QueuedRow, list[Feature] | RowError]]) -> None:
         """Return tokenized rows to the queue; those that failed are answered with their error."""
         with self._lock:
             if lease.revoked:
                 return
-            failed, counted = [], []
+            failed = []
             for row, result in rows:
                 if isinstance(result, Exception):
                     failed.append((row, result))
@@ -204,48 +192,10 @@ class RowQueue:
                     self._change_size(-1)
                     continue
                 row.set_features(result)
-                self._tokens += row.tokens
                 self._tokenized.append(row)
-                counted += [row] if row.request.on_tokenized else []
-            self._deliver(lease, failed)
-            for row in counted:
                 if row.request.on_tokenized:
-                    call(row.request.loop, row.request.on_tokenized, row.index, sum(f.length for f in row.features))
-            self._row_tokenized.notify()
-
-    def next_batch(self, lease: WorkerLease) -> list[QueuedRow]:
-        """Wait for the rows of the next batch; none if the lease is revoked."""
-        with self._lock:
-            lease.since = None
-            while not lease.revoked:
-                if not self._tokenized:
-                    self._row_tokenized.wait()
-                elif batch := self._pop_batch():
-                    self._take(lease, batch)
-                    return batch
-            return []
-
-    def _pop_batch(self) -> list[QueuedRow]:
-        """Remove the next batch from the tokenized rows, after dropping requests past their deadline."""
-        now = time.monotonic()
-        for request in {row.request for row in self._tokenized if now > row.request.deadline}:
-            self._stats.add("hftool_dropped_total", request.unanswered, reason="deadline")
-            self._remove(request)
-        if not self._tokenized:
-            return []
-        key, tokens, candidates = self._tokenized[0].key, 0, []
-        for row in self._tokenized:
-            if row.key is key:
-                candidates.append(row)
-                tokens += row.length * len(row.features)
-                if tokens > LOOKAHEAD * key.batch_tokens or len(candidates) == LOOKAHEAD * MAX_FEATURES:
-                    break
-        batch = _unpadded_batch(candidates, key, self._parallel) if key.unpadded else _padded_batch(candidates, key)
-        taken = set(batch)
-        self._tokenized = [row for row in self._tokenized if row not in taken]
-        if self._tokenized:
-            self._row_tokenized.notify()
-        return batch
+                    call(row.request.loop, row.request.on_tokenized, row.index, row.tokens)
+            self._deliver(lease, failed)
 
     def deliver(self, lease: WorkerLease, answers: Sequence[tuple[QueuedRow, Answer | RowError]]) -> None:
         """Answer rows of the lease."""
@@ -259,9 +209,8 @@ class RowQueue:
             if lease.revoked:
                 return
             self._release(lease, list(lease.rows))
-            speed = self._parallel * sum(row.tokens for row in batch) / max(seconds, 1e-6)
-            old = self._tokens_per_second
-            self._tokens_per_second = SPEED_DECAY * old + (1 - SPEED_DECAY) * speed if old else speed
+            old, speed = self._rows_per_second, len(batch) / max(seconds, 1e-6)
+            self._rows_per_second = SPEED_DECAY * old + (1 - SPEED_DECAY) * speed if old else speed
 
     def cancel(self, request: PendingRequest, reason: str) -> None:
         """Cancel a request: its waiting rows leave the queue, its leased rows are not answered."""
@@ -278,8 +227,7 @@ class RowQueue:
             self._release(lease, rows)
             for request in dict.fromkeys(row.request for row in rows):
                 self._fail(request, error)
-            self._row_added.notify_all()
-            self._row_tokenized.notify_all()
+            self._changed.notify_all()
 
     def fail_all(self, error: Exception) -> None:
         """Fail all waiting requests with this error."""
@@ -293,15 +241,46 @@ class RowQueue:
         self.size += rows
         self._stats.add("hftool_queue_size", rows)
 
-    def _take(self, lease: WorkerLease, rows: Sequence[QueuedRow]) -> None:
-        lease.rows = dict.fromkeys(rows)
-        lease.since = time.monotonic()
+    def _retry_after(self) -> int:
+        """Whole seconds until the rows of the queue are likely to be answered."""
+        seconds = self.size / self._rows_per_second if self._rows_per_second else 1.0
+        return min(MAX_RETRY_AFTER, max(1, math.ceil(seconds)))
+
+    def _pop_untokenized(self) -> list[QueuedRow]:
+        """Remove rows to tokenize, with one key; none if the tokenized ones fill a batch, or have waited for MAX_CHARS."""
+        rows: list[QueuedRow] = []
+        if self._tokenized and sum(row.tokens for row in self._tokenized) >= self._tokenized[0].key.batch_tokens:
+            return rows
+        while self._untokenized and len(rows) + len(self._tokenized) < MAX_FEATURES:
+            row = self._untokenized[0]
+            if rows and row.key is not rows[0].key:
+                break
+            chars = self._chars + sum(len(value) for value in row.row.values() if isinstance(value, str))
+            if chars > MAX_CHARS and (rows or self._tokenized):
+                break
+            self._chars = chars
+            rows.append(self._untokenized.popleft())
+        return rows
+
+    def _pop_batch(self) -> list[QueuedRow]:
+        """Remove the next batch from the tokenized rows, after dropping requests past their deadline."""
+        self._chars, now = 0, time.monotonic()
+        for request in {row.request for row in self._tokenized if now > row.request.deadline}:
+            self._stats.add("hftool_dropped_total", request.unanswered, reason="deadline")
+            self._remove(request)
+        if not self._tokenized:
+            return []
+        key = self._tokenized[0].key
+        candidates = [row for row in self._tokenized if row.key is key]
+        batch = _unpadded_batch(candidates, key) if key.unpadded else _padded_batch(candidates, key)
+        taken = set(batch)
+        self._tokenized = [row for row in self._tokenized if row not in taken]
+        return batch
 
     def _release(self, lease: WorkerLease, rows: Sequence[QueuedRow]) -> None:
         """Remove rows from a lease and from the size of the queue."""
         for row in rows:
             del lease.rows[row]
-            self._tokens -= row.tokens
         self._change_size(-len(rows))
 
     def _deliver(self, lease: WorkerLease, answers: Sequence[tuple[QueuedRow, Any]]) -> None:
@@ -320,7 +299,6 @@ class RowQueue:
         request.is_cancelled = True
         before = len(self._untokenized) + len(self._tokenized)
         self._untokenized = deque(row for row in self._untokenized if row.request is not request)
-        self._tokens -= sum(row.tokens for row in self._tokenized if row.request is request)
         self._tokenized = [row for row in self._tokenized if row.request is not request]
         self._change_size(len(self._untokenized) + len(self._tokenized) - before)
 
@@ -351,7 +329,3 @@ def call(loop: asyncio.AbstractEventLoop, function: Callable[..., object], *args
     """Call a function in the event loop, from any thread; if the loop is closed, there is no client left to answer."""
     with contextlib.suppress(RuntimeError):
         loop.call_soon_threadsafe(function, *args)
-
-
-def _chars(row: Row) -> int:
-    return sum(len(value) for value in row.values() if isinstance(value, str))
