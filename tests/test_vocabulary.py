@@ -67,9 +67,9 @@ def parts_of(name):
     return [part.lower() for part in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)]
 
 
-def texts_of(source):
+def texts_of(tokens):
     """(line, text) of each comment and string."""
-    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+    for token in tokens:
         if token.type in (tokenize.COMMENT, tokenize.STRING):
             yield token.start[0], token.string
 
@@ -81,12 +81,13 @@ def violations(path):
     is_python = path.suffix == ".py"
     if is_python:
         ast.parse(source)
-        for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        tokens = list(tokenize.generate_tokens(io.StringIO(source).readline))
+        for token in tokens:
             if token.type == tokenize.NAME and token.string not in ALLOWED:
                 terms = [IDENTIFIERS[part] for part in set(parts_of(token.string)) & set(IDENTIFIERS)]
                 for usual in [*terms, *filter(None, [NAMES.get(token.string)])]:
                     yield f"{name}:{token.start[0]}: '{token.string}': {usual}"
-    for line, text in texts_of(source) if is_python else [(1, source)]:
+    for line, text in texts_of(tokens) if is_python else [(1, source)]:
         for pattern, usual in PROSE.items():
             for found in re.finditer(pattern, text, re.IGNORECASE):
                 yield f"{name}:{line + text[: found.start()].count(chr(10))}: '{found.group()}': {usual}"

@@ -72,12 +72,12 @@ def files():
     return [path for path in paths if path.relative_to(ROOT).as_posix() not in LISTS]
 
 
-def docstrings_and_comments(source):
-    """(line, text) of each docstring and comment."""
+def docstrings_and_comments(source, tokens):
+    """(line, text) of each docstring and comment. tokens: those of the source."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(node):
             yield node.body[0].lineno, node.body[0].value.value
-    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+    for token in tokens:
         if token.type == tokenize.COMMENT:
             yield token.start[0], token.string
 
@@ -86,12 +86,13 @@ def violations(path):
     """file:line of each word that has a usual term."""
     source = path.read_text(encoding="utf-8")
     name = path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else path.name
-    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+    tokens = list(tokenize.generate_tokens(io.StringIO(source).readline))
+    for token in tokens:
         if token.type == tokenize.NAME and token.string not in ALLOWED and "data.draw(" not in token.line:  # of hypothesis
             terms = [NAMES.get(token.string), *(WORDS[part] for part in set(parts_of(token.string)) & set(WORDS))]
             terms.append("no number of a table" if re.search(r"_row_\d+_", token.string) else None)
             yield from (f"{name}:{token.start[0]}: '{token.string}': {term}" for term in terms if term)
-    for line, text in docstrings_and_comments(source):
+    for line, text in docstrings_and_comments(source, tokens):
         for pattern, usual in PROSE.items():
             for found in re.finditer(pattern, text, re.IGNORECASE):
                 yield f"{name}:{line + text[: found.start()].count(chr(10))}: '{found.group()}': {usual}"
