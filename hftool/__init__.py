@@ -21,22 +21,23 @@ if TYPE_CHECKING:
     # fmt: off
     # isort: off
     from hftool.workflow import (
-        Report, Result, Tokens, answer, classify, copy, deploy, doctor, embed, evaluate, export, fill, finetune, generate,
-        infer, info, load, predict, prefetch, prepare_training, push, resume, save, serve, similar, summarize, tag, tokenize,
-        translate, verify,
+        Report, Result, Suggested, Tokens, answer, classify, copy, deploy, doctor, embed, evaluate, export, fill, finetune,
+        generate, infer, info, load, predict, prefetch, prepare_training, push, resume, save, serve, similar, suggest,
+        summarize, tag, tokenize, translate, verify,
     )
     # isort: on
     # fmt: on
 
 DISTRIBUTION = "hftool-recipes"  # on the package index `hftool` is another project
-WITH_PROGRESS = ("evaluate", "finetune", "predict", "resume")  # in a notebook they show it
+WITH_PROGRESS = ("evaluate", "finetune", "predict", "resume", "suggest")  # in a notebook they show it
 ELSEWHERE = {"HftoolError": "hftool.errors", "SamplingParams": "hftool.sampling"}
 
 # fmt: off
 __all__ = [
-    "HftoolError", "Report", "Result", "SamplingParams", "Tokens", "answer", "classify", "copy", "deploy", "doctor",
-    "embed", "evaluate", "export", "fill", "finetune", "generate", "infer", "info", "load", "predict", "prefetch",
-    "prepare_training", "push", "resume", "save", "serve", "similar", "summarize", "tag", "tokenize", "translate", "verify",
+    "HftoolError", "Report", "Result", "SamplingParams", "Suggested", "Tokens", "answer", "classify", "copy", "deploy",
+    "doctor", "embed", "evaluate", "export", "fill", "finetune", "generate", "infer", "info", "load", "predict", "prefetch",
+    "prepare_training", "push", "resume", "save", "serve", "similar", "suggest", "summarize", "tag", "tokenize", "translate",
+    "verify",
 ]
 # fmt: on
 

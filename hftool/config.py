@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hftool.errors import ConfigError, HftoolError, InputMissing, UsageError, brief, did_you_mean, plain_number
-from hftool.registry.formats import AUTO, format_names
+from hftool.registry.formats import AUTO, INCLUDE, REJECT, format_names
 from hftool.registry.heads import deciding_metrics
 
 Value = int | float | str | bool | None
@@ -57,6 +57,7 @@ def knob(default: Value, help: str, *, kind: type | None = None, **bounds: Any) 
 OPTIMIZERS = ("adamw", "adam", "sgd", "adafactor")
 SCHEDULES = ("linear", "cosine", "constant")
 PRECISIONS = ("auto", "fp32", "bf16")
+PARTIAL = (REJECT, INCLUDE)
 WEIGHTINGS = ("none", "balanced")
 
 
@@ -124,6 +125,7 @@ class Config:
     encoding: str | None = knob(None, "encoding of text files; by default UTF-8", kind=str)
     no_header: bool = knob(False, "the first line of a table is a row, and its columns have no names")
     format: str = knob(AUTO, "format of data files; auto is by ending and content", choices=format_names)
+    partial_words: str = knob(REJECT, "words that a span covers in part: reject the text, or include them", choices=PARTIAL)
     annotator: str | None = knob(None, "whose annotations of an annotation project are read", kind=str)
 
 

@@ -75,7 +75,7 @@ def root(
 
 
 NAMES = (  # in the order of the help page
-    "finetune resume evaluate predict infer classify tag answer summarize translate generate fill embed similar"
+    "finetune resume evaluate predict suggest infer classify tag answer summarize translate generate fill embed similar"
     " tokenize info models tasks copy export serve deploy save verify push prefetch bench doctor"
 )
 VERBS = NAMES.split()

@@ -106,6 +106,15 @@ NoHeader = Annotated[
 Columns = Annotated[
     str | None, of_data("--columns", "NAMES", "Names of the columns of a table without a header, such as label,text.")
 ]
+PartialWords = Annotated[
+    str | None,
+    of_data(
+        "--partial-words",
+        "WORD",
+        "Words that a span covers in part: reject the text, or include them.",
+        parser=lambda raw: parse_as(KNOBS["partial_words"], raw, name="--partial-words"),
+    ),
+]
 Annotator = Annotated[str | None, of_data("--annotator", "NAME", "Whose annotations of an annotation project are read.")]
 Column = Annotated[list[str] | None, of_data("--column", "ROLE=NAME", "The column of a role.")]
 Head = Annotated[str | None, option("--head", "WORD", "The head: what the model does; by default what it was trained for.")]
@@ -136,7 +145,17 @@ KNOB_HEADINGS = {
         *("epochs", "max_steps", "batch_size", "accumulate", "lr", "lora", "max_length", "max_new_tokens", "prefix", "seed"),
         *("class_weights", "optimizer", "schedule", "warmup", "weight_decay", "clip", "sort_steps"),
     ),
-    DATA: ("limit", "validation_share", "allow_leak", "max_rejected", "format", "annotator", "no_header", "encoding"),
+    DATA: (
+        "limit",
+        "validation_share",
+        "allow_leak",
+        "max_rejected",
+        "partial_words",
+        "format",
+        "annotator",
+        "no_header",
+        "encoding",
+    ),
     EVALUATING: ("eval_steps", "patience", "metric", "save_steps", "save_minutes", "keep", "grace", "log_steps"),
     MACHINE: ("device", "precision", "workers"),
 }
@@ -172,6 +191,7 @@ def _add_role(mapping: dict[str, str], role: str, name: str) -> None:
 # how files are read, besides their encoding
 READING: dict[str, tuple[Any, Any]] = {
     "format": (Format, None),
+    "partial_words": (PartialWords, None),
     "annotator": (Annotator, None),
     "no_header": (NoHeader, None),
     "column_names": (Columns, None),

@@ -16,6 +16,7 @@ from hftool.errors import UsageError, did_you_mean
 
 AUTO = "auto"
 TABLE = "table"  # of output: no form
+REJECT, INCLUDE = "reject", "include"  # what becomes of a word that a span covers in part
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +120,7 @@ FORMATS = (
         reader=f"{ANNOTATIONS}.webanno_tsv:open_webanno",
         signature=b"#FORMAT=WebAnno TSV",
     ),
+    FileFormat(name="rasa", title="Rasa's YAML", reader=f"{ANNOTATIONS}.rasa:open_rasa", endings=(".yml", ".yaml")),
     FileFormat(
         name="docbin",
         title="spaCy's DocBin",
@@ -135,7 +137,12 @@ FORMATS = (
         folders=True,
     ),
     FileFormat(name="squad-lines", title="SQuAD's paragraphs", reader="hftool.data.readers.squad:read", containers=("jsonl",)),
-    FileFormat(name="alpaca", title="Alpaca's rows", reader="hftool.data.readers.alpaca:read", containers=("json", "jsonl")),
+    FileFormat(
+        name="alpaca",
+        title="Alpaca's rows",
+        reader="hftool.data.readers.alpaca:read",
+        containers=("json", "jsonl", "csv", "tsv"),
+    ),
 )
 BY_NAME = {row.name: row for row in FORMATS}
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from hftool.workflow._push import Push, push
     from hftool.workflow._save import Verified, save, verify
     from hftool.workflow._serve import Address, serve
+    from hftool.workflow._suggest import Suggested, suggest
     from hftool.workflow.plan import FinetuneJob
 
 Decoding = SamplingParams  # its name in older versions
@@ -45,16 +46,53 @@ _NAMES = {  # the names of each module, as __all__ has them
     "_push": "Push push",
     "_save": "Verified save verify",
     "_serve": "Address serve",
+    "_suggest": "Suggested suggest",
     "plan": "FinetuneJob",
 }
 _MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
 
 # fmt: off
 __all__ = [
-    "Address", "Deployment", "Exported", "Fetched", "FinetuneJob", "Push", "Report", "Result", "SamplingParams", "Tokens",
-    "Verified", "answer", "classify", "copy", "deploy", "doctor", "embed", "evaluate", "export", "fill", "finetune", "generate",
-    "infer", "info", "load", "predict", "prefetch", "prepare_training", "push", "resume", "save", "serve", "similar",
-    "summarize", "tag", "tokenize", "translate", "verify",
+    "Address",
+    "Deployment",
+    "Exported",
+    "Fetched",
+    "FinetuneJob",
+    "Push",
+    "Report",
+    "Result",
+    "SamplingParams",
+    "Suggested",
+    "Tokens",
+    "Verified",
+    "answer",
+    "classify",
+    "copy",
+    "deploy",
+    "doctor",
+    "embed",
+    "evaluate",
+    "export",
+    "fill",
+    "finetune",
+    "generate",
+    "infer",
+    "info",
+    "load",
+    "predict",
+    "prefetch",
+    "prepare_training",
+    "push",
+    "resume",
+    "save",
+    "serve",
+    "similar",
+    "suggest",
+    "summarize",
+    "tag",
+    "tokenize",
+    "translate",
+    "verify",
 ]
 # fmt: on
 

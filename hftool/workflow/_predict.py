@@ -1,37 +1,40 @@
 """predict: answer every row of a file, in order and in bounded memory."""
 
 import itertools
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hftool.data.readers.formats import ReadOptions, read_options
-from hftool.data.readers.plain_text import check_running_text
-from hftool.data.readers.tables import Record, Rejected, Row, Table, is_running_text, stream
+from hftool.data.readers.formats import read_options
+from hftool.data.readers.tables import Record, Rejected, Row
 from hftool.data.rows import MAX_REJECTED, map_row
 from hftool.data.splits import mapping_sentence
-from hftool.data.writers import ARRAY, output_format, write_lines, write_rows
+from hftool.data.writers import ARRAY
 from hftool.errors import DataError, UsageError
 from hftool.heads.protocol import Answer
 from hftool.inference.predictor import Predictor
-from hftool.machine import limit_kernel_caches
 from hftool.models import Loaded
 from hftool.progress import Event, Progress, notice, silent
-from hftool.registry.formats import AUTO, FORMATS, FileFormat
+from hftool.registry.formats import AUTO
 from hftool.registry.heads import head_spec
-from hftool.storage.run_folder import check_output
 from hftool.workflow._infer import natural_options
-from hftool.workflow._load import load_resolved, make_predictor, resolve_with_head, trained
-from hftool.workflow.arguments import Model, Task, task_name
+from hftool.workflow._load import make_predictor
+from hftool.workflow.arguments import Model, Task
 from hftool.workflow.choose_head import columns_to_answer
-from hftool.workflow.in_memory import PATH, records, rows_table
-from hftool.workflow.suggestions import suggestion, suggestion_form, write_suggestions
+from hftool.workflow.rows_to_answer import (
+    OpenSource,
+    answer_cells,
+    check_source,
+    load_with_rows,
+    open_rows,
+    with_cells,
+    write_answers,
+)
+from hftool.workflow.suggestions import suggestion
 
 ROWS_AT_A_TIME = 4096
-SAMPLED = 1000  # rows from which the columns and the kind of text are inferred
 
 
 def predict(
@@ -76,72 +79,17 @@ def predict(
     Returns:
         The number of rows; for rows in memory without `out` and `handle`, the rows of the output, empty without an answer.
     """
-    found, how = _checked(source, out), read_options(encoding, reading).for_columns(column or {})
-    open_rows = partial(_open, found, how, to, out, is_text=head is not None, progress=progress)
-    load = partial(_loaded, device=device, precision=precision, offline=offline, fallback=fallback, progress=progress)
-    loaded, opened = load(model, head, open_rows)
+    found, how = check_source(source, out, "predict"), read_options(encoding, reading).for_columns(column or {})
+    opening = partial(open_rows, found, how, to, out, is_text=head is not None, progress=progress)
+    load = partial(load_with_rows, device=device, precision=precision, offline=offline, fallback=fallback, progress=progress)
+    loaded, opened = load(model, head, opening)
     rows = _answers(_fitting(loaded, out), opened, column or {}, options or {}, top_k, head is not None, progress)
-    return _written(rows, out, handle, opened)
-
-
-def _loaded(
-    model: Model | Loaded,
-    head: str | None,
-    open_rows: Callable[[], "_OpenSource"],
-    *,
-    device: str,
-    precision: str,
-    offline: bool,
-    fallback: bool,
-    progress: Progress,
-) -> tuple[Loaded, "_OpenSource"]:
-    """The model and the open rows; the model is found before the rows are opened, and loaded after it."""
-    if isinstance(model, Loaded):
-        opened = open_rows()
-    else:
-        found = resolve_with_head(model, head, offline=offline, fallback=fallback, progress=progress)
-        opened = open_rows()
-        limit_kernel_caches()
-        model = load_resolved(found, head=head, device=device, precision=precision, progress=progress)
-    return trained(model, head), opened
-
-
-def _open(
-    found: Table | str, how: ReadOptions, to: str, out: str | Path | None, *, is_text: bool, progress: Progress
-) -> "_OpenSource":
-    """The open rows of a file or in memory, and the form of the output."""
-    if isinstance(found, Table):
-        opened = _OpenSource(PATH, records(found), found.columns, iter(()), [], in_memory=True)
-    else:
-        opened = _open_file(found, how, is_text=is_text, progress=progress)
-    return replace(opened, form=suggestion_form(to, opened.sample[0], out))
-
-
-def _written(rows: Iterator[Any], out: str | Path | None, handle: Any, opened: "_OpenSource") -> Any:
-    """Write the rows to `out` or `handle` and count them; or return them."""
-    if out is not None and opened.form is not None:
-        return write_suggestions(opened.form, Path(out), rows)
-    if out is not None:
-        return write_rows(Path(out), rows)
-    return list(rows) if opened.in_memory and handle is None else write_lines(handle or sys.stdout, rows)
-
-
-@dataclass(frozen=True)
-class _OpenSource:
-    """The first records of some rows, the columns, the remaining records, the rows that cannot be read, the form of output."""
-
-    path: str
-    sample: list[Record]
-    columns: tuple[str, ...]
-    rest: Iterator[Record]
-    rejected: list[Rejected]
-    form: FileFormat | None = None
-    in_memory: bool = False
+    return write_answers(rows, out, handle, opened)
 
 
 def _answers(
     loaded: Loaded,
-    opened: _OpenSource,
+    opened: OpenSource,
     given: Mapping[str, str],
     options: Mapping[str, Any],
     top_k: int | None,
@@ -156,47 +104,11 @@ def _answers(
     return answered.rows(itertools.chain(opened.sample, opened.rest), opened.rejected)
 
 
-def _checked(source: Task | None, out: str | Path | None) -> Table | str:
-    """The rows in memory, or the path of a file.
-
-    Raises UsageError where no file is named, or for an ending that no output has; OutputUnavailable.
-    """
-    if out is not None:
-        if not any(Path(out).suffix.lower() in row.outputs for row in FORMATS):
-            output_format(out)
-        check_output(Path(out))
-    return rows_table(source) or _file(source)
-
-
-def _file(source: Task | None) -> str:
-    if source is None:
-        raise UsageError("which file?", "hftool predict MODEL FILE --out OUT.csv")
-    return task_name(source)
-
-
 def _fitting(loaded: Loaded, out: str | Path | None) -> Loaded:
     """The model, if the format of the output can hold its answers. Raises UsageError."""
     if out is not None and Path(out).suffix.lower() == ARRAY and not head_spec(loaded.head_config.head).embeds:
         raise UsageError("an array holds vectors, and these answers are none", "Write .jsonl, .csv, .tsv or .parquet")
     return loaded
-
-
-def _open_file(source: str, reading: ReadOptions, *, is_text: bool, progress: Progress) -> _OpenSource:
-    """The first records of a file, its columns, and the remaining records.
-
-    is_text: accept lines as text, whatever they look like. Raises what `stream` raises, DataError.
-    """
-    notes: list[str] = []
-    rejected: list[Rejected] = []
-    names, records = stream(source, reading, rejected=rejected, notes=notes)
-    sample = list(itertools.islice(records, SAMPLED))
-    if not sample:
-        raise DataError(f"'{source}' has no rows")
-    if not is_text and is_running_text(source, reading):
-        check_running_text((record.row["text"] for record in sample), source)
-    for note in notes:
-        notice(progress, note)
-    return _OpenSource(source, sample, names or tuple(sample[0].row), records, rejected)
 
 
 def _one_by_one(predictor: Predictor, rows: Sequence[Row], refused: dict[int, str]) -> list[Answer]:
@@ -240,7 +152,7 @@ class _Answered:
                 if self.suggests:
                     yield suggestion(record, self.mapping, cells)
                 else:
-                    yield self._line(record.row, nothing if cells is None else cells)
+                    yield with_cells(record.row, nothing if cells is None else cells, self.present)
             done += len(chunk)
             self.progress(Event("rows", values={"done": done}))
         if longer := len(self.truncated):
@@ -284,11 +196,10 @@ class _Answered:
 
     def _cells(self, answer: Answer) -> Row:
         """The parts of an answer as columns; probabilities by label one column each, or the top_k best."""
-        cells = {key: value.tolist() if hasattr(value, "tolist") else value for key, value in answer.items()}
+        cells, chances = answer_cells(answer)
         if truncated := cells.pop("cut", 0):
             self.truncated.append(truncated)
-        chances = cells.pop("probabilities", None)
-        if chances is None or self.suggests:
+        if not chances or self.suggests:
             return cells
         if self.top_k is None:
             return cells | {f"probability_{name}": chance for name, chance in chances.items()}
@@ -296,7 +207,3 @@ class _Answered:
         for rank, name in enumerate(ranked[1:], start=2):
             cells |= {f"label_{rank}": name, f"probability_{rank}": chances[name]}
         return cells
-
-    def _line(self, row: Row, cells: Mapping[str, Any]) -> Row:
-        """The row's own columns, then the new ones; one whose name is taken is called predicted_NAME."""
-        return row | {f"predicted_{key}" if key in self.present else key: value for key, value in cells.items()}

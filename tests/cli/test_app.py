@@ -18,6 +18,7 @@ VERBS = [
     "resume",
     "evaluate",
     "predict",
+    "suggest",
     *ASKING,
     "tokenize",
     "info",

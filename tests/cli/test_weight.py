@@ -20,6 +20,7 @@ VERBS = [
     "finetune",
     "evaluate",
     "predict",
+    "suggest",
     "infer",
     "answer",
     "generate",

@@ -111,6 +111,28 @@ def test_a_span_that_does_not_fit_the_words_is_a_reason_and_no_guess(spans, reas
     assert tag_words(TEXT, spans) == (None, reason)
 
 
+def test_a_span_that_splits_words_can_include_them():
+    tagged, reason = tag_words(TEXT, [Span(1, 7, "person"), Span(16, 18, "location")], widen=True)
+    assert reason == "" and tagged.tags == ["B-person", "I-person", "I-person", "O", "B-location", "O"][: len(tagged.tags)]
+    assert tagged.widened == (
+        "the span 1-7 'person' splits the word 'Ann'",
+        "the span 16-18 'location' splits the word 'Lisbon'",
+    )
+
+
+def test_partial_words_are_counted_and_listed(tmp_path):
+    rows = [{"text": "그는 서울에서 산다", "label": [[3, 5, "LOC"]]}, {"text": "It rains", "label": [[0, 2, "X"]]}]
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    table = read_table(path, "train")
+    assert [bad.reason for bad in table.rejected] == ["the span 3-5 'LOC' splits the word '서울에서'"] and len(table.rows) == 1
+    assert "1 texts have a span that begins or ends inside of a word; --partial-words include keeps them" in table.notes[-1]
+    table = read_table(path, "train", ReadOptions(partial_words="include"))
+    assert table.rows[0]["tags"] == ["O", "B-LOC", "O"] and not table.rejected
+    first = "the first is row 1: the span 3-5 'LOC' splits the word '서울에서'"
+    assert table.notes[-1].endswith(f"1 of 2 spans begin or end inside of a word and include all of it; {first}")
+
+
 def test_of_overlapping_spans_the_longest_wins_and_the_first_of_equal_ones():
     spans = [Span(0, 3, "a"), Span(0, 10, "b"), Span(6, 10, "c"), Span(14, 20, "d"), Span(14, 20, "e"), Span(14, 20, "d")]
     tagged, _ = tag_words(TEXT, spans)

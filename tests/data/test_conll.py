@@ -134,6 +134,7 @@ def test_conll_u_gives_part_of_speech_tags_and_skips_multiword_tokens(tmp_path):
         {"tokens": ["Sí", "."], "tags": ["INTJ", "PUNCT"]},
     ]
     assert table.notes[0].endswith("tags are column 4, the parts of speech of CoNLL-U")
+    assert "1 multiword tokens (as 3-4) and 1 empty nodes (as 8.1) are left out" in table.notes[1]
 
 
 @pytest.mark.parametrize(
@@ -255,9 +256,55 @@ def test_run_is_trained_and_measured_on_the_chosen_layer(tmp_path):
     assert set(other) == {"LOC"}
 
 
-def test_conll_2012_is_an_error(tmp_path):
-    with pytest.raises(DataError, match="is of CoNLL-2012, with entities in brackets, which is not read"):
-        read(tmp_path, "#begin document (bc/cctv/00/cctv_0000); part 000\nbc/cctv/00/cctv_0000 0 0 In IN (TOP* - - - - * -\n")
+def ontonotes(*words):
+    """Sentences of CoNLL-2012, separated by None, from pairs of a word and its entity; each has its own number of predicates."""
+    text, number, more = "#begin document (bc/cctv/00/cctv_0000); part 000\n", 0, ""
+    for pair in words:
+        if pair is None:
+            text, number, more = text + "\n", 0, more + "  *"
+        else:
+            text += f"bc/cctv/00/cctv_0000   0   {number}   {pair[0]}   NN   (TOP*   -   -   -   Speaker#1   {pair[1]}{more}   (5)\n"
+            number += 1
+    return text + "\n#end document\n"
+
+
+def test_conll_2012_has_entities_in_brackets_and_any_number_of_columns(tmp_path):
+    first = [
+        ("In", "*"),
+        ("New", "(GPE*"),
+        ("York", "*"),
+        ("City", "*)"),
+        ("#", "*"),
+        ("two", "(CARDINAL)"),
+        ("men", "(DATE*)"),
+    ]
+    text = ontonotes(*first, None, ("It", "*"), ("rains", "*"))
+    for name in ("train.conll", "a.v4_gold_conll"):
+        table = read(tmp_path, text, name)
+        assert table.rows == [
+            {
+                "tokens": ["In", "New", "York", "City", "#", "two", "men"],
+                "tags": ["O", "B-GPE", "I-GPE", "I-GPE", "O", "B-CARDINAL", "B-DATE"],
+            },
+            {"tokens": ["It", "rains"], "tags": ["O", "O"]},
+        ]
+        assert table.numbers == [2, 10] and table.notes[-1].endswith("tags the entities of column 11, in IOB2")
+    chosen = ReadOptions(columns={"tags": "5"})
+    assert read_table(tmp_path / "train.conll", "train", chosen).rows[1] == {"tokens": ["It", "rains"], "5": ["NN", "NN"]}
+
+
+def test_damaged_conll_2012_is_rejected_or_an_error(tmp_path):
+    words = [("a", "(GPE*"), ("b", "(GPE*"), None, ("c", "*)"), None, ("d", "(GPE*"), None, ("e", "*")]
+    table = read(tmp_path, ontonotes(*words))
+    assert [bad.reason for bad in table.rejected] == [
+        "'(GPE*' opens or closes no entity",
+        "'*)' opens or closes no entity",
+        "an entity is not closed",
+    ]
+    with pytest.raises(DataError, match="line 2 has no words. Known is CoNLL-2012 with its words"):
+        read(tmp_path, ontonotes(("[WORD]", "*")))
+    with pytest.raises(DataError, match="line 2 has 3 columns"):
+        read(tmp_path, "#begin document (a); part 000\na 0 0\n")
 
 
 # ---- tags that do not follow their scheme

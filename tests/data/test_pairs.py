@@ -140,3 +140,13 @@ def test_instruction_and_input_are_one_prompt(tmp_path, name):
         f"'{path}': prompt is the instruction and, after a blank line, the input; completion the output",
     ]
     assert read_table(path, "train", ReadOptions(format=name.rpartition(".")[2])).rows == ALPACA
+
+
+@pytest.mark.parametrize("delimiter", [",", "\t"])
+def test_columns_of_alpaca_in_a_table_are_one_prompt_too(tmp_path, delimiter):
+    path = tmp_path / ("alpaca.csv" if delimiter == "," else "alpaca.tsv")
+    lines = [["instruction", "input", "output"], ["Name a city.", "", "Lyon"], ["Translate.", "House", "Haus"]]
+    path.write_text("".join(delimiter.join(cells) + "\n" for cells in lines), encoding="utf-8")
+    table = read_table(path, "train")
+    assert [row["prompt"] for row in table.rows] == ["Name a city.", "Translate.\n\nHouse"] and table.numbers == [2, 3]
+    assert table.notes[0] == f"'{path}' is read as Alpaca's rows; --format decides"

@@ -23,8 +23,8 @@ def conll(row):
 
 
 MISNAMED = {
-    "fasttext": (lines("__label__{label} {text}"), "fastText's lines"),
-    "fasttext with two labels": (lines("__label__{label} __label__film {text}"), "fastText's lines"),
+    "fasttext": (lines("film __label__{label} {text}"), "fastText's lines"),
+    "fasttext with two labels": (lines("film __label__{label} __label__film {text}"), "fastText's lines"),
     "fasttext with its label last": (lines("{text} __label__{label}"), "fastText's lines"),
     "tsv": ("text\tlabel\n" + lines("{text}\t{label}"), "a table: 41 of 41 lines have 2 cells between tabs"),
     "tsv without a header": (lines("{label}\t{text}"), "a table: 40 of 40 lines have 2 cells between tabs"),
@@ -86,6 +86,15 @@ def test_tables_tags_and_labels_are_rejected_as_running_text(tmp_path, name):
     assert caught.value.detail.startswith(f"'{path}' is called a text but looks like {looks}")
     assert caught.value.hint.endswith("; or, if it is plain text, say so with --head")
     assert find(path, head="fill").head == "fill"
+
+
+def test_lines_that_all_begin_with_a_label_are_those_of_fasttext(tmp_path):
+    path = tmp_path / "train.txt"
+    path.write_text(lines("__label__{label} {text}"), encoding="utf-8")
+    assert find(path).head == "classify"
+    path.write_text(lines("__label__{label} {text}") + "no label\n", encoding="utf-8")
+    with pytest.raises(DataError, match="looks like fastText's lines"):
+        find(path)
 
 
 @pytest.mark.parametrize("name", PROSE)

@@ -8,8 +8,10 @@ from hftool.data.annotations.documents import Document
 from hftool.data.annotations.tagging import check_spans, tag_words
 from hftool.data.readers.tables import Record, Rejected, Row, Source
 from hftool.errors import DataError
+from hftool.registry.formats import INCLUDE
 
 LABEL = "label"
+SPLITS = "splits the word"  # in the reason of a text that is rejected
 MAX_SHOWN = 1000  # characters of a rejected document
 
 
@@ -46,8 +48,13 @@ class _Reading:
 
     source: Source
     counts: Counter[str] = field(default_factory=Counter)
+    widened: str = ""  # the first span that was widened
     annotators: Counter[str] = field(default_factory=Counter)
     seen: dict[str, tuple[str, int]] = field(default_factory=dict)  # key -> first annotator, hash of the annotation
+
+    @property
+    def _widens(self) -> bool:
+        return self.source.options.partial_words == INCLUDE
 
     def records(self, documents: Iterable[Document]) -> Iterator[Record]:
         """The records of the annotated documents."""
@@ -95,9 +102,12 @@ class _Reading:
             self.counts["labels"] += len(labels)
         if document.spans is not None:
             reason = check_spans(document.text, document.spans)
-            tagged, reason = (None, reason) if reason else tag_words(document.text, document.spans)
+            tagged, reason = (None, reason) if reason else tag_words(document.text, document.spans, widen=self._widens)
             if tagged is None:
+                self.counts["splits"] += SPLITS in reason
                 return {}, reason
+            self.widened = self.widened or next((f"row {document.number}: {what}" for what in tagged.widened), "")
+            self.counts["widened"] += len(tagged.widened)
             row |= {"tokens": tagged.tokens, "tags": tagged.tags}
             self.counts["spans"] += len(document.spans)
             self.counts["overlapping"] += tagged.overlapping
@@ -116,9 +126,11 @@ class _Reading:
             "bare": "{} texts are not annotated and are left out",
             "others": "{} annotations by others than '{chosen}' are left out",
             "alike": "{} texts that several annotators marked alike count once",
+            "splits": "{} texts have a span that begins or ends inside of a word; --partial-words include keeps them",
+            "widened": "{} of {spans} spans begin or end inside of a word and include all of it; the first is {widened}",
             "overlapping": "{} of {spans} spans overlap longer ones, which win",
         }
         for name, sentence in sentences.items():
             if counts[name]:
-                found = sentence.format(counts[name], spans=counts["spans"], chosen=chosen)
+                found = sentence.format(counts[name], spans=counts["spans"], chosen=chosen, widened=self.widened)
                 self.source.notes.append(f"'{path}': {found}")

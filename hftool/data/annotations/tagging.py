@@ -12,11 +12,19 @@ from hftool.data.word_splitting import word_offsets
 
 @dataclass(frozen=True)
 class TaggedText:
-    """The words of a text with their tags, and how many spans overlap a longer one and were left out."""
+    """The words of a text with their tags.
+
+    Attributes:
+        tokens: The words.
+        tags: The tag of each.
+        overlapping: How many spans overlap a longer one and were left out.
+        widened: Each span that was widened to the whole words that it covers in part, for a notice.
+    """
 
     tokens: list[str]
     tags: list[str]
     overlapping: int
+    widened: tuple[str, ...] = ()
 
 
 def check_spans(text: str, spans: Sequence[Span]) -> str:
@@ -30,16 +38,17 @@ def check_spans(text: str, spans: Sequence[Span]) -> str:
     return ""
 
 
-def tag_words(text: str, spans: Sequence[Span]) -> tuple[TaggedText | None, str]:
+def tag_words(text: str, spans: Sequence[Span], *, widen: bool = False) -> tuple[TaggedText | None, str]:
     """The words of a text and their tags in IOB2 -> (tagged text, ""), or (None, reason) where a span splits a word.
 
     Of overlapping spans the longest is kept, the first of equal ones. White space around a span is not part of it.
+    widen: a span that splits a word includes all of it.
     """
     offsets = word_offsets(text)
     tags = [OUTSIDE] * len(offsets)
     starts, ends = [start for start, _ in offsets], [end for _, end in offsets]
     distinct = list({(span.start, span.end, span.label): span for span in spans}.values())
-    overlapping = 0
+    overlapping, widened = 0, list[str]()
     for span in sorted(distinct, key=lambda one: (one.start - one.end, one.start)):
         if len(span.parts) > 1:
             return None, f"{_named(span)} has {len(span.parts)} parts, and tags have one"
@@ -49,12 +58,13 @@ def tag_words(text: str, spans: Sequence[Span]) -> tuple[TaggedText | None, str]
         split = next((i for i in (first, last) if starts[i] < span.start or ends[i] > span.end), None)
         if any(tag != OUTSIDE for tag in tags[first : last + 1]):
             overlapping += 1
-        elif split is not None:
-            word = text[starts[split] : ends[split]]
-            return None, f"{_named(span)} splits the word '{excerpt(word)}'"
         else:
+            if split is not None:
+                widened.append(f"{_named(span)} splits the word '{excerpt(text[starts[split] : ends[split]])}'")
+                if not widen:
+                    return None, widened[-1]
             tags[first : last + 1] = [f"B-{span.label}"] + [f"I-{span.label}"] * (last - first)
-    return TaggedText([text[start:end] for start, end in offsets], tags, overlapping), ""
+    return TaggedText([text[start:end] for start, end in offsets], tags, overlapping, tuple(widened)), ""
 
 
 def _named(span: Span) -> str:

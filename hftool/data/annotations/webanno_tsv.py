@@ -12,20 +12,22 @@ from hftool.data.readers.tables import OpenTable, Source
 from hftool.errors import DataError
 
 HEADER = "#FORMAT="
-KNOWN = re.compile(r"WebAnno TSV 3\.[0-9]")
+KNOWN = re.compile(r"WebAnno TSV 3\.[1-3]")
 SPAN_LAYER = "#T_SP="
 TEXT = "#Text="
-TOKEN = re.compile(r"\d+-\d+")  # sentence and token; 1-2.1 is a part of a token
+TOKEN = re.compile(r"\d+-\d+(\.\d+)?")  # sentence and token; 1-2.1 is a part of token 1-2 and comes after it
 OFFSETS = re.compile(r"(\d+)-(\d+)")
 EMPTY = ("_", "*", "")
 NUMBERED = re.compile(r"(.*?)(?:\[(\d+)\])?", re.DOTALL)  # a value, and the number of a span over several tokens
+PARTS = re.compile(r"(?:\\.|[^|\\])+", re.DOTALL)  # annotations of one token that are stacked
+SLOT = "ROLE_"  # a feature whose values are other annotations; the type of these follows
 ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "f": "\f", "b": "\b"}
 
 
 @dataclass
 class _Sentence:
-    """A sentence: its line, its text, and the offsets and cells of its tokens."""
+    """A sentence: its line, its text, and the offsets and cells of its tokens and parts of tokens."""
 
     number: int = 0
     text: str = ""
@@ -52,7 +54,7 @@ def _documents(source: Source) -> Iterator[Document]:
             if line.startswith(SPAN_LAYER):
                 layers.append(line.removeprefix(SPAN_LAYER))
             elif line.startswith(TEXT):
-                text = ESCAPED.sub(lambda found: ESCAPES.get(found[1], found[1]), line.removeprefix(TEXT))
+                text = _unescaped(line.removeprefix(TEXT))
                 if sentence.tokens or not sentence.number:
                     yield from _finished(sentence, column)
                     sentence = _Sentence(number, text)
@@ -74,14 +76,16 @@ def _value_column(layers: list[str], source: Source) -> int:
     for layer in layers:
         name, *features = layer.split("|")
         if features:
-            value = next((i for i, feature in enumerate(features) if feature in ("value", "label")), 0)
-            found[name] = at + value
+            plain = [i for i in range(len(features)) if SLOT not in (features[i][:5], features[i - 1][:5] if i else "")]
+            named = [i for i in plain if features[i] in ("value", "label")]
+            if plain:
+                found[name] = at + (named or plain)[0]
         at += len(features) or 1
-    named = next((column for name, column in found.items() if "NamedEntity" in name), None)
-    if named is None and len(found) != 1:
+    entities = next((column for name, column in found.items() if "NamedEntity" in name), None)
+    if entities is None and len(found) != 1:
         known = ", ".join(name.rpartition(".")[2] for name in found) or "none with a value"
         raise DataError(f"'{source.path}' has no layer of named entities and not one span layer; it has {known}")
-    return named or next(iter(found.values()))
+    return entities or next(iter(found.values()))
 
 
 def _finished(sentence: _Sentence, column: int) -> Iterator[Document]:
@@ -92,14 +96,18 @@ def _finished(sentence: _Sentence, column: int) -> Iterator[Document]:
     runs: dict[tuple[str, str], Span] = {}
     for index, (start, end, cells) in enumerate(sentence.tokens):
         cell = cells[column] if column < len(cells) else "_"
-        for part in re.split(r"(?<!\\)\|", cell):
+        for part in PARTS.findall(cell):
             found = NUMBERED.fullmatch(part)
             assert found is not None
             if part in EMPTY or found[1] in EMPTY:
                 continue
-            label = ESCAPED.sub(r"\1", found[1])
+            label = _unescaped(found[1])
             known = runs.get((label, found[2] or f"of {index}"))
             first = known.start if known else start - origin
             runs[label, found[2] or f"of {index}"] = Span(first, end - origin, label)
     spans, reason = from_utf16(sentence.text, runs.values())
     yield Document(sentence.number, sentence.text, tuple(spans), source=sentence.number, reason=reason)
+
+
+def _unescaped(text: str) -> str:
+    return ESCAPED.sub(lambda found: ESCAPES.get(found[1], found[1]), text)

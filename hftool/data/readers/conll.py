@@ -2,10 +2,12 @@
 
 import itertools
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from hftool.data.readers.conll2012 import FIRST, read_conll2012
 from hftool.data.readers.containers import open_text
 from hftool.errors import DataError
 
@@ -14,7 +16,6 @@ INVISIBLE = BLANK + "\ufeff\u00a0\u200b"  # alone in a line of a file with sever
 # annotation tools put "# id 7f3a" or "# text = It rains" above a sentence; a token "#" is followed by a tag only
 COMMENT = re.compile(r"# (id |newdoc\b|newpar\b|[\w.]+ = )")
 MARK = re.compile(r"# |###|#begin\b|#end\b")  # a comment too if it has another number of columns than the file
-ONTONOTES = "#begin document"
 SAMPLE_LINES = 2000  # lines from which the layout is inferred
 MIN_TOKENS = 5  # with fewer it may be chance that all are alike
 MAX_SENTENCE = 200  # tokens
@@ -75,17 +76,20 @@ def read_conll(
     sentences. `tokens` and `tags` are the numbers of columns that the user chose, from 1.
 
     Raises:
-        DataError: There is no such column, or the file is of CoNLL-2012.
+        DataError: There is no such column, or a file of CoNLL-2012 has no words.
     """
     with open_text(path, codec) as handle:
-        if handle.readline().startswith(ONTONOTES):
-            what = f"'{path}' is of CoNLL-2012, with entities in brackets, which is not read"
-            raise DataError(what, "Convert it to a token and its tag a line")
+        is_2012 = handle.readline().startswith(FIRST)
+    if is_2012:
+        notes.append(f"'{path}' is of CoNLL-2012: tokens are column 4, tags the entities of column 11, in IOB2")
+        yield from (ConllSentence(*parts) for parts in read_conll2012(path, codec, tokens=tokens, tags=tags))
+        return
     with open_text(path, codec) as handle:
         layout, found = find_layout(itertools.islice(handle, SAMPLE_LINES), chosen=tags is not None)
     layout = _chosen(layout, path, tokens, tags)
     notes += [f"'{path}': {note}" for note in found]
     sentence = ConllSentence(0)
+    unnumbered: Counter[str] = Counter()
     with open_text(path, codec) as handle:
         for number, line in enumerate(handle, start=1):
             text = line.rstrip(BLANK)
@@ -96,6 +100,11 @@ def read_conll(
             elif not layout.is_comment(text, first=not sentence.number):
                 sentence.number = sentence.number or number
                 _add(sentence, layout, text, number)
+            elif layout.indexed and RANGE.fullmatch(_first(text)):
+                unnumbered["-" if "-" in _first(text) else "."] += 1
+    if unnumbered:
+        counts = f"{unnumbered['-']} multiword tokens (as 3-4) and {unnumbered['.']} empty nodes (as 8.1)"
+        notes.append(f"'{path}': {counts} are left out; the words are the lines with whole numbers")
     if sentence.number:
         yield sentence
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from hftool.errors import UsageError, did_you_mean
 from hftool.registry import formats
-from hftool.registry.formats import AUTO, FileFormat, get_format
+from hftool.registry.formats import AUTO, REJECT, FileFormat, get_format
 
 FORMATS = {ending: row.name for row in formats.FORMATS for ending in row.endings}  # ending -> format of files
 COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
@@ -21,6 +21,8 @@ class ReadOptions:
     Attributes:
         encoding: Encoding of text files; None is UTF-8, or another that is certain.
         format: A name of `registry.formats`; "auto" is by ending and content.
+        partial_words: Of an annotation project: whether a text with a span that covers a word in part is rejected, "reject", or
+            the span includes the whole word, "include".
         annotator: Of an annotation project: whose annotations are read; None where all agree.
         no_header: Whether the first line of a table is a row.
         column_names: The names of the columns of a table without a header, separated by commas.
@@ -29,6 +31,7 @@ class ReadOptions:
 
     encoding: str | None = None
     format: str = AUTO
+    partial_words: str = REJECT
     annotator: str | None = None
     no_header: bool = False
     column_names: str | None = None

@@ -15,6 +15,7 @@ MAX_CHARACTERS = 2000  # of a line
 MIN_ROWS = 3  # with fewer lines, columns may be chance
 MIN_LABELS = 10  # with fewer lines, a repeated first word may be chance
 FASTTEXT = re.compile(r'(?:^|\s)__label__\S|"(?:[^"]|"")*__label__')  # also in quotation marks, as doccano exports some rows
+FIRST_LABEL = re.compile(r"__label__\S+\s")
 NAMED_CLASS = re.compile(r"[A-Za-z]{2,}:[A-Za-z]+")  # TREC's "DESC:manner How ..."
 NUMBERED_CLASSES = {"-1", "0", "+1", "1", "2", "3", "4", "5"}
 CONLL_TAG = re.compile(r"[Oo0]|[BIESLUM][-_]\S+|\S+-[BIES]", re.IGNORECASE)
@@ -44,6 +45,8 @@ def sniff_format(lines: Iterable[str]) -> str | None:
     sample = _sample(lines)
     if any("\0" in line for line in sample):  # no text
         return None
+    if sample and sample[0].startswith("#begin document ("):  # CoNLL-2012
+        return "conll"
     for name, detect in (("fasttext", _fasttext), ("conll", _conll), ("label-first", _leading_labels)):
         if detect(sample):
             return name
@@ -56,6 +59,12 @@ def is_conll(lines: Iterable[str]) -> bool:
     sample = _sample(lines)
     first = next((line for line in sample if not line.startswith(("-DOCSTART-", "# ", "#\t"))), "")
     return bool(CONLL_TAG.fullmatch(first.split()[-1]) if first.split() else False) and _conll(sample) is not None
+
+
+def begins_with_labels(lines: Iterable[str]) -> bool:
+    """Whether each of the first few hundred lines of a file begins with a label of fastText."""
+    sample = _sample(lines)
+    return len(sample) >= MIN_ROWS and all(FIRST_LABEL.match(line) for line in sample)
 
 
 def is_fasttext(sample: Sequence[str]) -> bool:

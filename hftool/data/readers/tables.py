@@ -29,7 +29,7 @@ from hftool.data.readers.formats import (
 )
 from hftool.data.readers.parallel_files import column_names, parallel_files, parallel_splits, read_pairs
 from hftool.data.readers.parquet_arrow import SHARD, check_shards, saved_splits
-from hftool.data.readers.plain_text import is_conll, sniff_format
+from hftool.data.readers.plain_text import begins_with_labels, is_conll, sniff_format
 from hftool.errors import DataError, HftoolError, InputMissing, Refused, UsageError, brief, listing
 from hftool.registry.formats import AUTO, folder_format, get_format, signed_format
 
@@ -254,7 +254,7 @@ def _check_file(path: Path, options: ReadOptions) -> tuple[Path, str, ReadOption
 
 
 def _recognized(path: Path, options: ReadOptions) -> ReadOptions:
-    """The options, with the format of the content where the ending says nothing, or says TSV of a CoNLL file."""
+    """The options, with the format of the content where the ending says nothing, TSV of a CoNLL file, or text of fastText's."""
     name = inner_name(path)
     if options.format != AUTO or FORMATS.get(ending_of(name)) in BINARY:
         return options
@@ -262,9 +262,11 @@ def _recognized(path: Path, options: ReadOptions) -> ReadOptions:
         signed = signed_format(data.read(SIGNATURE_BYTES).removeprefix(codecs.BOM_UTF8))
     if signed is not None:
         return replace(options, format=signed.name)
-    if is_known(name) and ending_of(name) != ".tsv":
+    if is_known(name) and ending_of(name) not in (".tsv", ".txt"):
         return options
     with open_text(path, find_codec(options.encoding or "utf-8-sig"), errors="replace") as handle:
+        if ending_of(name) == ".txt":
+            return replace(options, format="fasttext") if begins_with_labels(handle) else options
         if is_known(name):
             return replace(options, format="conll") if is_conll(handle) else options
         return replace(options, format=sniff_format(handle) or AUTO)
