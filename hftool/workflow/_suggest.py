@@ -116,12 +116,7 @@ def suggest(
     pool = _Pool(loaded, column or {}, progress)
     if exclude is not None:
         pool.exclude(exclude, how)
-    candidates = Candidates(count)
-    for some in pool.candidates(opened):
-        candidates.add(some)
-    if not candidates.rows:
-        what = f"none of the rows of {opened.path} can be suggested"
-        raise DataError(what, "All are copies, annotated, excluded or without a text")
+    candidates = pool.collected(opened, count)
     chosen = candidates.choose()
     if out is not None:
         write_answers((candidate.row.line(opened, pool.mapping) for candidate in chosen), out, None, opened)
@@ -176,6 +171,16 @@ class _Pool:
         opened = open_rows(check_source(source, None, "suggest"), how, AUTO, None, is_text=True, progress=self.progress)
         mapping = self._columns(opened)
         self.seen.update(_digest(map_row(record.row, mapping)[0]) for record in itertools.chain(opened.sample, opened.rest))
+
+    def collected(self, opened: OpenSource, count: int) -> Candidates:
+        """The most uncertain rows of the pool, `count` of which are wanted. Raises DataError if there is none."""
+        found = Candidates(count)
+        for some in self.candidates(opened):
+            found.add(some)
+        if not found.rows:
+            what = f"none of the rows of {opened.path} can be suggested"
+            raise DataError(what, "All are copies, annotated, excluded or without a text")
+        return found
 
     def candidates(self, opened: OpenSource) -> Iterator[list[Candidate]]:
         """The different rows of the pool that can be used, scored, some at a time."""

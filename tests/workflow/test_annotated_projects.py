@@ -86,6 +86,17 @@ def test_any_rows_can_become_suggestions(tmp_path):
     assert read_table(tmp_path / "out.jsonl", "train").rows[0]["tokens"][0] == "😀"
 
 
+@pytest.mark.parametrize("source", ["doccano", "label-studio", "prodigy"])
+def test_rows_of_one_tool_become_suggestions_for_another(source, tmp_path):
+    endings = {"doccano": ".jsonl", "label-studio": ".json", "prodigy": ".jsonl", "brat": "", "spacy": ".json"}
+    given = write(tmp_path / f"in{endings[source]}", source, tagged_documents(8))
+    if source == "label-studio":
+        accept_all(given)
+    for name, ending in endings.items():
+        out = suggestions(tmp_path, given, f"{name}{ending}", to=name)
+        assert len(read_table(accept_all(out) if name == "label-studio" else out, "train").rows) == 8
+
+
 def test_suggestions_for_brat_are_a_folder_of_pairs_with_the_same_names(tmp_path):
     source = write(tmp_path / "in", "brat", tagged_documents(8))
     (source / "000001.ann").rename(source / "one.ann")

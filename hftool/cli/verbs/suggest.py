@@ -55,7 +55,6 @@ def command(
     """
     go_offline(shared.offline)
     from hftool import workflow
-    from hftool.data.writers import write_lines
 
     if shared.as_json and out is None:
         what = "--json prints one document, and suggest writes rows"
@@ -75,6 +74,13 @@ def command(
             reading=reading,
             **shared.access(progress),
         )
+    _print(found, out, shared)
+
+
+def _print(found: Any, out: str | None, shared: Shared) -> None:
+    """Print the rows, unless they are in `out`, and what was chosen from how many."""
+    from hftool.data.writers import write_lines
+
     figures = {name: value for name, value in vars(found).items() if name != "rows"}
     if shared.as_json:
         print_json({"out": out, "rows": len(found.rows), **figures})
