@@ -18,7 +18,7 @@ def encode_batch(
         pairs: The second text of each.
 
     Returns:
-        The token ids of each row, as a list or a read-only array int32, and its token types if it is a pair and the model has them.
+        The ids of each row, a list or a read-only array int32, and its token types if it is a pair and the model has them.
     """
     from transformers import TokenizersBackend
 

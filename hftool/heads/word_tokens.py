@@ -31,8 +31,8 @@ def encode_words(tokenizer: Any, texts: Sequence[str]) -> list[np.ndarray] | Non
         texts: Texts that together fit in memory.
 
     Returns:
-        The ids (T,) int32 of each text, read-only; None where the tokenizer does not split at every space, or where it would not
-        be faster.
+        The ids (T,) int32 of each text, read-only; None where the tokenizer does not split at every space, or where that would
+        not be faster.
     """
     if len(texts) < LEAST_TEXTS:
         return None
@@ -109,7 +109,7 @@ def _merged(backend: Any, texts: Sequence[str], ids: Sequence[np.ndarray]) -> li
 
 
 def _is_plain(text: str) -> bool:
-    """Whether all white space of a text is single spaces, so that no token of byte-level BPE holds the end of a word and more."""
+    """Whether all white space of a text is single spaces: no token of byte-level BPE is then part of two words."""
     return "  " not in text and text.isprintable()
 
 

@@ -31,6 +31,7 @@ from hftool.data.readers.parallel_files import column_names, parallel_files, par
 from hftool.data.readers.parquet_arrow import SHARD, check_shards, saved_splits
 from hftool.data.readers.plain_text import is_conll, sniff_format
 from hftool.errors import DataError, HftoolError, InputMissing, Refused, UsageError, brief, listing
+from hftool.machine import collection_paused
 from hftool.registry.formats import AUTO, folder_format, get_format, signed_format
 
 Row = dict[str, Any]
@@ -107,6 +108,7 @@ class Table:
     contents: Any = field(default=None, init=False, repr=False, compare=False)  # see `column_contents.contents_of`
 
 
+@collection_paused()
 def read_table(path: str | Path, split: str, options: ReadOptions = AS_FOUND) -> Table:
     """Read a whole file, or all shards of a name such as train-*-of-00002.parquet.
 
