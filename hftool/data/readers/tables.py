@@ -135,14 +135,19 @@ def read_table(path: str | Path, split: str, options: ReadOptions = AS_FOUND) ->
 
 
 def stream(
-    path: str | Path, options: ReadOptions = AS_FOUND, *, rejected: list[Rejected], notes: list[str] | None = None
+    path: str | Path,
+    options: ReadOptions = AS_FOUND,
+    *,
+    rejected: list[Rejected],
+    notes: list[str] | None = None,
+    targets: bool = False,
 ) -> tuple[tuple[str, ...], Iterator[Record]]:
-    """As `read_table`, but lazily, in bounded memory except for a .json file, and without tags of spans -> (columns, records).
+    """As `read_table`, but lazily, and in bounded memory except for a .json file -> (columns, records).
 
-    The columns are () if only the rows have them. Rejected rows and notices are added to `rejected` and `notes`, the last
-    notices with the first record.
+    Spans become tags only with `targets`. The columns are () if only the rows have them. Rejected rows and notices are added to
+    `rejected` and `notes`, the last notices with the first record.
     """
-    return _open(path, options, rejected, [] if notes is None else notes, targets=False)[:2]
+    return _open(path, options, rejected, [] if notes is None else notes, targets=targets)[:2]
 
 
 def _open(
