@@ -16,8 +16,8 @@ import numpy as np
 from hftool.heads.windows import special_token_template
 
 LEAST_TEXTS = 1024  # fewer are tokenized whole: most of their words are new
-MOST_NEW = 0.5  # share of the characters that may be in new words: text without spaces has no words that come again
-LIMIT = 1 << 21  # characters of the words that are kept
+MOST_NEW = 0.5  # share of the characters that may be in new words: text without spaces does not repeat its words
+LIMIT = 1 << 21  # characters of all known words
 IDS = np.dtype(np.int32)
 
 _caches: "weakref.WeakKeyDictionary[Any, _WordTokens]" = weakref.WeakKeyDictionary()
