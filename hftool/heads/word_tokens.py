@@ -79,7 +79,7 @@ class _WordTokens:
         return ids if len(split) == len(texts) else _merged(backend, texts, ids)
 
     def _learn(self, backend: Any, split: Sequence[Sequence[str]], most: float) -> bool:
-        """Tokenize the words that are new, unless they have more than `most` characters -> whether all are known."""
+        """Tokenize new words, unless they have more than `most` characters -> whether all are known."""
         words = set(chain.from_iterable(split))
         if self.size > LIMIT:
             self.first, self.others, self.size = {}, {}, 0
