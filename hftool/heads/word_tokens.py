@@ -1,7 +1,7 @@
 """Token ids of many texts from those of their words, where a tokenizer splits at every space: a word is tokenized once.
 
-A million texts have few words. With it, rows are read and encoded faster than the tokenizers library alone encodes them:
-benchmarks/data_rate.py.
+A million texts have few words. With it, a file becomes features at 0.9 to 1.2 times the rate at which the tokenizers library
+alone encodes its texts: benchmarks/data_rate.py.
 """
 
 import json
