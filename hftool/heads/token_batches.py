@@ -9,7 +9,7 @@ from hftool.models.tokenizer import clear_lengths
 
 def encode_batch(
     tokenizer: Any, texts: Sequence[str], pairs: Sequence[str] | None = None
-) -> tuple[Sequence[Sequence[int]], list[list[int]] | None]:
+) -> tuple[Sequence[Any], list[list[int]] | None]:
     """Tokenize texts, or pairs of texts, on all cores, with special tokens and without truncation.
 
     Args:

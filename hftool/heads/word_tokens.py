@@ -124,7 +124,8 @@ def _takes_space(backend: Any) -> bool:
 
 def _kind(part: Any) -> dict[str, Any]:
     """The settings of a normalizer or a pre-tokenizer."""
-    return json.loads(part.__getstate__()) if part is not None else {}  # type: ignore[no-any-return]
+    kind: dict[str, Any] = json.loads(part.__getstate__()) if part is not None else {}
+    return kind
 
 
 def _splits_at_spaces(backend: Any) -> bool:
