@@ -33,6 +33,7 @@ from hftool.data.readers.tables import read_table, stream
 from hftool.data.rows import map_row
 from hftool.data.splits import build_splits
 from hftool.heads import get_head
+from hftool.machine import collection_paused
 from hftool.workflow import load
 from hftool.workflow.plan import SplitOptions
 
@@ -72,14 +73,17 @@ def encode_for_training(path: Path, head: Any) -> Any:
     """The rows and features of a file, as `finetune` makes them."""
     options = SplitOptions(head.row_schemas, {}, {}, (), (), limit=None, seed=0, validation_share=0.1, allow_leak=False)
     splits = build_splits({"train": read_table(path, "train")}, options)
-    return splits, [head.encode(part.rows) for part in splits.parts().values()]
+    with collection_paused():
+        return splits, [head.encode(part.rows) for part in splits.parts().values()]
 
 
 def encode_for_prediction(path: Path, head: Any) -> None:
     """The features of a file, chunk by chunk."""
     _, records = stream(path, rejected=[])
     while chunk := list(itertools.islice(records, CHUNK)):
-        head.encode([map_row(record.row, {"text": "text"})[0] for record in chunk])
+        rows = [map_row(record.row, {"text": "text"})[0] for record in chunk]
+        with collection_paused():
+            head.encode(rows)
 
 
 def measured(arms: dict[str, Callable[[], Any]], rows: int, rounds: int) -> dict[str, Any]:

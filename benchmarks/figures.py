@@ -67,6 +67,15 @@ def asking():
             yield fixed(rates["hftool int8"] / rates["ctranslate2 int8"], 2)
 
 
+def reading():
+    rate, growth, spans = result("data_rate"), result("predict_growth")["rows"], result("spans_rate")
+    for work in ("predict", "finetune"):
+        yield "; ".join(fixed(rate["files"][kind]["share_of_raw"][work], 2) for kind in ("csv", "jsonl"))
+    counts = [count for count in growth if count != "1"]
+    yield "; ".join(f"{growth[count]['ms_a_row']:.3f}, {growth[count]['peak_mb']}" for count in counts)
+    yield f"{fixed(spans['times'], 2)} times; {spans['peak_mb']['hftool']} MB"
+
+
 def crashes():
     arms = result("crash_points")["arms"]
     assert arms["hftool"]["points"] == arms["hftool"]["resumed"] and arms["trainer"]["points"] == 50
@@ -120,7 +129,7 @@ def structure():
 
 def all_figures():
     """The figures of the page in order."""
-    return [*itertools.chain(training(), asking(), crashes(), exports(), serving(), structure())]
+    return [*itertools.chain(training(), asking(), reading(), crashes(), exports(), serving(), structure())]
 
 
 def with_figures(page):

@@ -1,9 +1,12 @@
 """The machine: cores, memory, fast number formats, and the device and precision that a model gets."""
 
 import ctypes
+import gc
 import os
 import platform
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -257,3 +260,19 @@ def keep_freed_memory() -> None:
         return
     mallopt(m_mmap_max, 0)  # without this, blocks over 32 MB are mapped, and unmapped when freed, whatever the threshold
     mallopt(m_trim_threshold, largest)
+
+
+@contextmanager
+def collection_paused() -> Iterator[None]:
+    """Pause Python's garbage collection, also as a decorator, while many rows are created.
+
+    They hold no reference cycles, and each pass of the collector visits them all again: of a file for training, a fifth of the
+    time from rows to features, see `finetune` of benchmarks/data_rate.py.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()

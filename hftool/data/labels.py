@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import repeat
 from typing import Any
 
 from hftool.data.column_contents import MIN_TYPE_SHARE, cell_of, infer_content
@@ -24,7 +25,7 @@ IDENTIFIER = re.compile(r"[A-Za-z]+[-_]?[0-9]{3,}|[0-9]{5,}|(?=[a-f-]*[0-9])[0-9
 
 def label_text(value: Any) -> str | None:
     """A label as it is compared: stripped; 1, 1.0, "1" and "1.0" are the same. None if there is none."""
-    text = cell_text(value)
+    text = value if type(value) is str else cell_text(value)
     return None if text is None else _label_of_text(text)
 
 
@@ -124,6 +125,8 @@ def find_labels(table: Table, column: str, *, known: Sequence[tuple[str, str]] =
 def _count_labels(table: Table, column: str) -> Counter[str]:
     """Label -> rows. Raises DataError for cells with no class, or several."""
     cells = [cell_of(row, column) for row in table.rows]
+    if set(map(type, cells)) == {str} and all(parse_literal(cell) is None for cell in set(cells)):  # nearly every file
+        return _counts(cells)
     several = [index for index, cell in enumerate(cells) if listed_labels(cell)]
     nested = [cell for cell in cells if isinstance(cell, (list, tuple, dict, bytes))]
     if nested and infer_content(nested).kind == "spans":
@@ -139,6 +142,15 @@ def _count_labels(table: Table, column: str) -> Counter[str]:
             f"Choose the column with --label; {excerpt(str((nested or literals)[0]))} would be several labels for one row",
         )
     return Counter(label for cell in cells if (label := label_text(cell)) is not None)
+
+
+def _counts(cells: Sequence[Any]) -> Counter[str]:
+    """Label -> rows, in order of first occurrence; a text that occurs again is not read again."""
+    found: Counter[str] = Counter()
+    for cell, count in Counter(cells).items() if set(map(type, cells)) == {str} else zip(cells, repeat(1)):
+        if (label := label_text(cell)) is not None:
+            found[label] += count
+    return found
 
 
 def _named_by_source(table: Table, column: str) -> Labels:
@@ -203,7 +215,7 @@ def _sorted_labels(counts: Counter[str], table: Table, column: str) -> Labels:
 
 def are_numbers(table: Table, column: str) -> bool:
     """Whether a column holds continuous labels: nearly all are numbers (an "n/a" is rejected), and one of them is not whole."""
-    texts = Counter(label for row in table.rows if (label := label_text(cell_of(row, column))) is not None)
+    texts = _counts([cell_of(row, column) for row in table.rows])
     values = {text: value for text in texts if (value := number_value(text)[0]) is not None}
     numbers = sum(texts[text] for text in values)
     marks = sum(count for text, count in texts.items() if text not in values and is_mark(text))

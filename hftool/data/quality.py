@@ -29,8 +29,8 @@ def split_validation(train: SplitRows, share: float, seed: int) -> tuple[SplitRo
     """
     rng = random.Random(f"validation-{seed}")
     copies: dict[Any, list[int]] = {}
-    for i, row in enumerate(train.rows):
-        copies.setdefault(row.get("context") or _key(row) or i, []).append(i)
+    for i, (row, key) in enumerate(zip(train.rows, keys_of(train), strict=True)):
+        copies.setdefault(row.get("context") or (i if key is None else key), []).append(i)
     by_label: dict[Any, list[list[int]]] = {}
     for indices in copies.values():
         label = train.rows[indices[0]].get("label")
@@ -51,7 +51,7 @@ def split_validation(train: SplitRows, share: float, seed: int) -> tuple[SplitRo
         raise DataError(f"{train.path} has too few rows to hold out a validation split", "Name one with --validation")
     rest = train.keep(i for i in range(len(train.rows)) if i not in held_out)
     validation = train.keep(sorted(held_out))
-    return rest, SplitRows("validation", train.path, validation.rows, validation.numbers, [])
+    return rest, SplitRows("validation", train.path, validation.rows, validation.numbers, [], keys=validation.keys)
 
 
 @dataclass(frozen=True)
@@ -75,12 +75,29 @@ class Quality:
         return [notice for notice, count in notices.items() if count]
 
 
-def _key(row: Row) -> tuple[str, ...] | None:
-    """All inputs without case and white space. A short line of plain text has no key: in every novel somebody says yes."""
+def keys_of(split: SplitRows) -> list[Any]:
+    """What rows with the same inputs share, once for a split: all inputs without case and white space.
+
+    A short line of plain text has none: in every novel somebody says yes.
+    """
+    if split.keys is None:
+        split.keys = list(map(_key, split.rows))
+    return split.keys
+
+
+def _key(row: Row) -> str | tuple[str, ...] | None:
+    """The key of a row: a text where it has one input."""
     roles, is_plain = _roles(tuple(row))
-    texts = [" ".join(row[role]) if role == "tokens" else str(row[role]) for role in roles]
-    key = tuple([" ".join(text.casefold().split()) for text in texts])
-    return None if is_plain and len(key[0]) < LEAST_PASSAGE else key
+    if roles == ("text",):
+        key = _folded(row["text"])
+        return None if is_plain and len(key) < LEAST_PASSAGE else key
+    return tuple([_folded(" ".join(row[role]) if role == "tokens" else str(row[role])) for role in roles])
+
+
+def _folded(text: str) -> str:
+    """A text without case and white space; the same object if it has neither, to save memory."""
+    key = " ".join(text.casefold().split())
+    return text if key == text else key
 
 
 @lru_cache
@@ -97,11 +114,10 @@ def check_quality(train: SplitRows, validation: SplitRows, *, allow_leak: bool) 
         DataError: More than 5 % of the validation rows are long ones that are in train, or more than half of any length;
             not with `allow_leak`.
     """
-    seen: dict[tuple[str, ...], Any] = {}  # the target of the first row with this key
-    others: dict[tuple[str, ...], set[Any]] = {}  # the other targets of rows with this key
+    seen: dict[Any, Any] = {}  # the target of the first row with this key
+    others: dict[Any, set[Any]] = {}  # the other targets of rows with this key
     duplicates = 0
-    for row in train.rows:
-        key = _key(row)
+    for row, key in zip(train.rows, keys_of(train), strict=True):
         if key is None:
             continue
         label = row.get("label")
@@ -114,7 +130,7 @@ def check_quality(train: SplitRows, validation: SplitRows, *, allow_leak: bool) 
             others.setdefault(key, set()).add(target)
     several = any("target" in row or "completion" in row for row in train.rows[:1])  # a text may have two translations
     conflicts = 0 if several else len(others)
-    keys = [_key(row) for row in validation.rows]
+    keys = keys_of(validation)
     leaked = [i for i, key in enumerate(keys) if key in seen]
     long = [i for i in leaked if sum(map(display_width, keys[i] or ())) >= MIN_LONG]
     if (len(long) > MAX_LEAKED * len(keys) or len(leaked) > MAX_SHORT_LEAKED * len(keys)) and not allow_leak:

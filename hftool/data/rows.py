@@ -28,6 +28,7 @@ class SplitRows:
     rejected: list[Rejected]
     spelled: Mapping[str, str] = field(default_factory=dict)  # labels recognized in another spelling -> their names
     notes: tuple[str, ...] = ()  # about tags
+    keys: list[Any] | None = field(default=None, repr=False, compare=False)  # see `quality.keys_of`
 
     def sentences(self, *, hint: str = "") -> list[str]:
         """The notices about labels; `hint` is added to that on spellings."""
@@ -43,7 +44,8 @@ class SplitRows:
     def keep(self, indices: Iterable[int]) -> "SplitRows":
         """Only these rows, in this order."""
         chosen = list(indices)
-        return replace(self, rows=[self.rows[i] for i in chosen], numbers=[self.numbers[i] for i in chosen])
+        keys = None if self.keys is None else [self.keys[i] for i in chosen]
+        return replace(self, rows=[self.rows[i] for i in chosen], numbers=[self.numbers[i] for i in chosen], keys=keys)
 
 
 def map_rows(

@@ -52,6 +52,8 @@ def _scalar_text(cell: Any) -> str | None:
 
 def text_value(cell: Any) -> tuple[str | None, str]:
     """A cell -> (text, ""), or (None, reason). A number becomes its text; a list, an object or bytes are rejected."""
+    if type(cell) is str and "!" <= cell[:1] <= "~" and cell.isascii():  # nearly every text
+        return cell, ""
     text = _scalar_text(cell)
     return (None, "no text") if text is None else (replace_surrogates(text).lstrip("\ufeff"), "")
 

@@ -18,6 +18,7 @@ from hftool.data.schema import RowSchema
 from hftool.data.unspaced_scripts import are_words
 from hftool.data.unused_columns import check_prompt, unused_columns_sentence
 from hftool.errors import DataError
+from hftool.machine import collection_paused
 
 KEEP_APART = "; --set labels=A,B keeps spellings apart"
 
@@ -72,6 +73,7 @@ class SplitOptions:
         return bool(self.numbers) or not (self.known_labels or self.ordered_labels)
 
 
+@collection_paused()
 def build_splits(tables: Mapping[str, Table], options: SplitOptions) -> Splits:
     """Build the splits from split -> table, deterministically; labels come from train alone.
 
@@ -111,6 +113,7 @@ def build_splits(tables: Mapping[str, Table], options: SplitOptions) -> Splits:
     for part in (train, validation, test):
         notices += part.sentences(hint=KEEP_APART) if part else []
     quality = check_quality(train, validation, allow_leak=options.allow_leak)
+    train.keys = validation.keys = None
     return Splits(train, validation, test, mapping, labels, quality, (*notices, *quality.sentences()))
 
 

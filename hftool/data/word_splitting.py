@@ -6,6 +6,8 @@ import unicodedata
 
 from hftool.data.unspaced_scripts import UNIT, UNSPACED
 
+SHORT = 32  # characters of a part between spaces whose words are remembered
+
 
 def word_offsets(text: str, *, units: bool = True) -> list[tuple[int, int]]:
     """The start and the end of each word of a text, in characters.
@@ -15,7 +17,22 @@ def word_offsets(text: str, *, units: bool = True) -> list[tuple[int, int]]:
     marks, apostrophes and hyphens, but without 's, which is a word; a number with its points and commas; letters with a point
     after each (U.S.); any other character, with what joins it to an emoji. A byte order mark is no word.
     """
-    return [found.span() for found in _pattern(units).finditer(text)]
+    found: list[tuple[int, int]] = []
+    start = 0
+    for part in text.split(" "):  # no word depends on what a space separates from it
+        if part:
+            spans = _spans_of(part, units) if len(part) <= SHORT else _find_spans(part, units)
+            found += [(start + first, start + end) for first, end in spans]
+        start += len(part) + 1
+    return found
+
+
+def _find_spans(part: str, units: bool) -> list[tuple[int, int]]:
+    return [found.span() for found in _pattern(units).finditer(part)]
+
+
+# parts recur: an export of spans is read at 2.4 times the speed, benchmarks/spans_rate.py
+_spans_of = functools.lru_cache(maxsize=1 << 15)(_find_spans)
 
 
 # ideographs with their repetition marks, and kana of both widths

@@ -5,7 +5,7 @@ import math
 import re
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
-from itertools import chain, islice
+from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import IO, Any
 
@@ -88,16 +88,27 @@ def _json_line(row: Row) -> str:
 
 
 def _write_vectors(handle: IO[bytes], rows: Iterable[Row]) -> int:
-    """The column `embedding` as one array (N, H) of float32; a row without one is NaN."""
+    """The column `embedding` as one array (N, H) of float32, as np.save writes it; a row without one is NaN.
+
+    The header has the number of rows and is written again at the end: numpy leaves room for its digits.
+    """
     import numpy as np
 
-    vectors = [row.get("embedding") for row in rows]
-    width = next((len(vector) for vector in vectors if vector is not None), 0)
-    if not width:
+    source = (row.get("embedding") for row in rows)
+    count, first = next(((i, vector) for i, vector in enumerate(source) if vector is not None), (0, ()))
+    if not len(first):
         raise UsageError("an .npy file holds embeddings, and this head returns none", "Write .jsonl, .csv, .tsv or .parquet")
-    blank = [math.nan] * width
-    np.save(handle, np.array([blank if v is None else v for v in vectors], np.float32), allow_pickle=False)
-    return len(vectors)
+    header = {"descr": np.lib.format.dtype_to_descr(np.dtype(np.float32)), "fortran_order": False}
+    np.lib.format.write_array_header_1_0(handle, header | {"shape": (0, len(first))})
+    blank = [math.nan] * len(first)
+    vectors = chain(repeat(None, count), [first], source)
+    count = 0
+    while block := list(islice(vectors, ROWS_IN_MEMORY)):
+        handle.write(np.array([blank if vector is None else vector for vector in block], np.float32).tobytes())
+        count += len(block)
+    handle.seek(0)
+    np.lib.format.write_array_header_1_0(handle, header | {"shape": (count, len(first))})
+    return count
 
 
 def _cell(value: Any) -> str:

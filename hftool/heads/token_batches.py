@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
+from hftool.heads.word_tokens import encode_words
 from hftool.models.tokenizer import clear_lengths
 
 
 def encode_batch(
     tokenizer: Any, texts: Sequence[str], pairs: Sequence[str] | None = None
-) -> tuple[list[list[int]], list[list[int]] | None]:
+) -> tuple[Sequence[Any], list[list[int]] | None]:
     """Tokenize texts, or pairs of texts, on all cores, with special tokens and without truncation.
 
     Args:
@@ -17,7 +18,7 @@ def encode_batch(
         pairs: The second text of each.
 
     Returns:
-        The token ids of each row, and its token types if it is a pair and the model has them.
+        The ids of each row, a list or a read-only array int32, and its token types if it is a pair and the model has them.
     """
     from transformers import TokenizersBackend
 
@@ -29,6 +30,9 @@ def encode_batch(
     clear_lengths(tokenizer)
     backend = tokenizer.backend_tokenizer
     backend.encode_special_tokens = tokenizer.split_special_tokens
+    known = encode_words(tokenizer, texts) if pairs is None else None
+    if known is not None:
+        return known, None
     rows = backend.encode_batch_fast(list(texts) if pairs is None else list(zip(texts, pairs, strict=True)))
     typed = pairs is not None and "token_type_ids" in tokenizer.model_input_names
     return [row.ids for row in rows], [row.type_ids for row in rows] if typed else None

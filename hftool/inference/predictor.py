@@ -12,6 +12,7 @@ from hftool.data.readers.tables import Row
 from hftool.errors import DataError
 from hftool.heads.protocol import Answer, Batch, Feature, Head, Outputs
 from hftool.inference.generation import GenerationEngine, IsCancelled, OnToken, generate
+from hftool.machine import collection_paused
 
 CHUNK = 4096  # rows in memory at a time: enough to sort by length, few enough for any machine
 
@@ -88,7 +89,9 @@ class Predictor:
         """
         source = iter(rows)
         while chunk := list(islice(source, CHUNK)):
-            yield from self.answer_features(self.head.encode(chunk), on_token)
+            with collection_paused():
+                features = self.head.encode(chunk)
+            yield from self.answer_features(features, on_token)
 
     def answer_features(self, features: Sequence[Feature], on_token: OnToken | None = None) -> list[Answer]:
         """One answer for each row, in order.

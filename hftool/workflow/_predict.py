@@ -1,6 +1,7 @@
 """predict: answer every row of a file, in order and in bounded memory."""
 
 import itertools
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -122,6 +123,19 @@ def _one_by_one(predictor: Predictor, rows: Sequence[Row], refused: dict[int, st
     return answers
 
 
+@dataclass
+class _Tally:
+    """How many rows there are of a kind, and the first: a list would grow with the file."""
+
+    count: int = 0
+    first: Rejected | None = None
+
+    def add(self, rows: Sequence[Rejected]) -> None:
+        """Count more rows."""
+        self.count += len(rows)
+        self.first = self.first or next(iter(rows), None)
+
+
 @dataclass(frozen=True)
 class _Answered:
     """Rows with their answers, chunk by chunk."""
@@ -133,20 +147,23 @@ class _Answered:
     top_k: int | None
     source: str
     progress: Progress
-    truncated: list[int] = field(default_factory=list)
+    truncated: Counter[str] = field(default_factory=Counter)  # "rows" that were
     suggests: bool = False  # whether rows become documents with suggestions
 
     def rows(self, records: Iterator[Record], rejected: list[Rejected]) -> Iterator[Any]:
         """Raises DataError at the end when over 1 % could not be read: then no output file appears."""
         predictor = make_predictor(self.loaded, options=self.options, packed=True)
-        blank: list[Rejected] = []
+        blank, unread = _Tally(), _Tally()
         nothing: Row = {}
         done = 0
         while chunk := list(itertools.islice(records, ROWS_AT_A_TIME)):
-            answers = self._answers(predictor, chunk, blank, is_first=not done)
+            answers, refused = self._answers(predictor, chunk, is_first=not done)
+            blank.add(refused)
+            unread.add(rejected)
+            rejected.clear()
             found = next((cells for cells in answers if cells is not None), None)
             if found is None and not done:
-                raise DataError(f"none of the first {len(chunk)} rows of {self.source} can be answered: {blank[0].reason}")
+                raise DataError(f"none of the first {len(chunk)} rows of {self.source} can be answered: {refused[0].reason}")
             nothing = nothing or dict.fromkeys(found or ())
             for record, cells in zip(chunk, answers, strict=True):
                 if self.suggests:
@@ -155,25 +172,30 @@ class _Answered:
                     yield with_cells(record.row, nothing if cells is None else cells, self.present)
             done += len(chunk)
             self.progress(Event("rows", values={"done": done}))
-        if longer := len(self.truncated):
+        unread.add(rejected)
+        self._end(done, blank, unread)
+
+    def _end(self, done: int, blank: _Tally, unread: _Tally) -> None:
+        """Add the notices. Raises DataError when over 1 % of the rows could not be read."""
+        if longer := self.truncated["rows"]:
             notice(
                 self.progress,
                 f"{longer} of {done} rows are longer than {self.loaded.head_config.max_length} tokens and were truncated",
             )
-        if blank:
-            which = f"{len(blank)} of {done} rows of {self.source} cannot be answered: their new columns are empty"
-            notice(self.progress, f"{which}; the first is line {blank[0].row}: {blank[0].reason}")
-        if rejected:
-            first, total = rejected[0], done + len(rejected)
-            message = f"{len(rejected)} of {total} rows of {self.source} cannot be read; the first is line {first.row}: "
-            if len(rejected) > MAX_REJECTED * total:
+        if blank.first:
+            which = f"{blank.count} of {done} rows of {self.source} cannot be answered: their new columns are empty"
+            notice(self.progress, f"{which}; the first is line {blank.first.row}: {blank.first.reason}")
+        if unread.first:
+            first, total = unread.first, done + unread.count
+            message = f"{unread.count} of {total} rows of {self.source} cannot be read; the first is line {first.row}: "
+            if unread.count > MAX_REJECTED * total:
                 raise DataError(message + first.reason, "At most 1 % may be unusable: repair the file")
             notice(self.progress, f"{message}{first.reason}; they are left out")
 
     def _answers(
-        self, predictor: Predictor, chunk: Sequence[Record], blank: list[Rejected], *, is_first: bool
-    ) -> list[Row | None]:
-        """The new cells of each row; None, and an entry in `blank`, for a row without a text or that the head refuses."""
+        self, predictor: Predictor, chunk: Sequence[Record], *, is_first: bool
+    ) -> tuple[list[Row | None], list[Rejected]]:
+        """The new cells of each row, None for a row without a text or that the head refuses; and those rows."""
         keep_bom = head_spec(self.loaded.head_config.head).offset_roles
         mapped = [map_row(record.row, self.mapping, keep_bom=keep_bom) for record in chunk]
         usable = [row for row, reason in mapped if not reason]
@@ -185,6 +207,7 @@ class _Answered:
             if len(refused) == len(usable) and is_first:
                 raise error from None
         cells: list[Row | None] = []
+        blank: list[Rejected] = []
         position = 0
         for record, (_, reason) in zip(chunk, mapped, strict=True):
             fault = reason or refused.get(position, "")
@@ -192,13 +215,12 @@ class _Answered:
             if fault:
                 blank.append(Rejected(record.number, fault, ""))
             cells.append(None if fault else self._cells(next(answers)))
-        return cells
+        return cells, blank
 
     def _cells(self, answer: Answer) -> Row:
         """The parts of an answer as columns; probabilities by label one column each, or the top_k best."""
         cells, chances = answer_cells(answer)
-        if truncated := cells.pop("cut", 0):
-            self.truncated.append(truncated)
+        self.truncated["rows"] += bool(cells.pop("cut", 0))
         if not chances or self.suggests:
             return cells
         if self.top_k is None:

@@ -103,8 +103,7 @@ def suggest(
 
     Raises:
         UsageError: The model chooses between no labels or spans, or is an export; `count` is below 1.
-        DataError: No row of the pool can be used.
-        HftoolError: What `load` and `predict` raise.
+        HftoolError: What `load` and `predict` raise; no row of the pool can be used.
     """
     if count < 1:
         raise UsageError(f"count must be at least 1, not {count}")
@@ -114,13 +113,8 @@ def suggest(
     loaded, opened = load(model, None, opening)
     _check(loaded)
     pool = _Pool(loaded, column or {}, progress)
-    if exclude is not None:
-        pool.exclude(exclude, how)
-    candidates = pool.collected(opened, count)
-    chosen = candidates.choose()
-    if out is not None:
-        write_answers((candidate.row.line(opened, pool.mapping) for candidate in chosen), out, None, opened)
-    return pool.suggested(chosen, candidates, opened)
+    pool.exclude(exclude, how)
+    return pool.suggested(pool.collected(opened, count), opened, out)
 
 
 def _check(loaded: Loaded) -> None:
@@ -166,8 +160,10 @@ class _Pool:
     def _columns(self, opened: OpenSource) -> dict[str, str]:
         return columns_to_answer(opened.columns, opened.sample, self.loaded, self.given, opened.path, chosen=True)
 
-    def exclude(self, source: Task, how: ReadOptions) -> None:
-        """Count the rows of another file as seen."""
+    def exclude(self, source: Task | None, how: ReadOptions) -> None:
+        """Count the rows of another file, if there is one, as seen."""
+        if source is None:
+            return
         opened = open_rows(check_source(source, None, "suggest"), how, AUTO, None, is_text=True, progress=self.progress)
         mapping = self._columns(opened)
         self.seen.update(_digest(map_row(record.row, mapping)[0]) for record in itertools.chain(opened.sample, opened.rest))
@@ -239,8 +235,11 @@ class _Pool:
             found.append(Candidate(_Scored(record, _cells(answer), uncertainty), uncertainty, vector))
         return found
 
-    def suggested(self, chosen: Sequence[Candidate], candidates: Candidates, opened: OpenSource) -> Suggested:
-        """What was chosen, with its figures."""
+    def suggested(self, candidates: Candidates, opened: OpenSource, out: str | Path | None) -> Suggested:
+        """What is chosen, with its figures; the rows are written to `out`."""
+        chosen = candidates.choose()
+        if out is not None:
+            write_answers((candidate.row.line(opened, self.mapping) for candidate in chosen), out, None, opened)
         mean = sum(candidate.uncertainty for candidate in chosen) / len(chosen)
         rows = [candidate.row.row(opened) for candidate in chosen]
         return Suggested(

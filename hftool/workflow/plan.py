@@ -25,7 +25,7 @@ from hftool.heads import get_head, head_class
 from hftool.heads.classify.head import balanced_weights
 from hftool.heads.long_texts import groups, shorten
 from hftool.heads.protocol import Feature
-from hftool.machine import choose_device, choose_precision, own_device, share_devices
+from hftool.machine import choose_device, choose_precision, collection_paused, own_device, share_devices
 from hftool.models.class_rows import keep_classes
 from hftool.models.config_facts import auto_class_of, family_of, read_model_config
 from hftool.models.head_config import HeadConfig, package_versions
@@ -336,6 +336,7 @@ def _most_tokens(tokenizer: Any, splits: Splits, given: int | None, limit: int) 
     return given or min(max(len(ids) for some in encoded for ids in some["input_ids"]), MOST_NEW_TOKENS, room)
 
 
+@collection_paused()
 def _encode(
     tokenizer: Any,
     head_config: HeadConfig,

@@ -61,7 +61,7 @@ def suggestion(record: Record, mapping: Mapping[str, str], answer: Mapping[str, 
 def write_suggestions(form: FileFormat, path: Path, documents: Iterator[Document]) -> int:
     """Write documents in a form -> their number. Raises what `write_rows` raises."""
     module = form.load_module()
-    # what another tool wrote about a text beside its columns has no place in this form
+    # the object of another tool is not one of this form
     documents = (document if document.form == form.name else replace(document, source=None) for document in documents)
     if hasattr(module, "write"):
         count: int = module.write(path, documents)

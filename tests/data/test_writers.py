@@ -5,6 +5,7 @@ import io
 import subprocess
 import sys
 
+import numpy
 import pyarrow.parquet
 import pytest
 
@@ -146,6 +147,14 @@ def test_extensions_without_a_writer_are_errors():
     assert error_line(output_format, "out.json") == "2 cannot write 'out.json'. Use .csv, .tsv, .jsonl or .parquet"
     assert error_line(output_format, "out").startswith("2 'out' has an unknown ending")
     assert output_format("out.NDJSON") == "jsonl"
+
+
+def test_vectors_are_written_as_numpy_saves_them(tmp_path):
+    vectors = [None, None] + [[i / 3, -1.0] for i in range(5000)] + [None]
+    assert write_rows(tmp_path / "out.npy", ({"embedding": vector} for vector in vectors)) == 5003
+    numpy.save(tmp_path / "whole.npy", numpy.array([vector or [numpy.nan] * 2 for vector in vectors], numpy.float32))
+    assert (tmp_path / "out.npy").read_bytes() == (tmp_path / "whole.npy").read_bytes()
+    assert error_line(write_rows, tmp_path / "none.npy", [{"embedding": None}]).startswith("2 an .npy file holds embeddings")
 
 
 MEASURE = (

@@ -14,7 +14,7 @@ def _units(text: str) -> list[int]:
 
 def to_utf16(text: str, spans: Iterable[Span]) -> list[Span]:
     """Spans of a text with their offsets in UTF-16 units."""
-    if not text or max(text) <= "\uffff":
+    if text.isascii() or max(text) <= "\uffff":
         return list(spans)
     units = _units(text)
     return [replace(span, start=units[span.start], end=units[span.end]) for span in spans]
@@ -26,7 +26,7 @@ def from_utf16(text: str, spans: Iterable[Span]) -> tuple[list[Span], str]:
     The reason is that an offset is inside of a character. Offsets outside of the text stay outside.
     """
     found = list(spans)
-    if not text or max(text) <= "\uffff":
+    if text.isascii() or max(text) <= "\uffff":
         return found, ""
     points = {unit: point for point, unit in enumerate(_units(text))}
     most = max(points)

@@ -24,6 +24,7 @@ from hftool.data.tag_sequences import TagPairs
 from hftool.errors import DataError
 
 Check = Callable[[Iterator[Numbered]], Iterator[Numbered]]
+SCAN: Callable[[str, int], tuple[Any, int]] = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
 
 
 def open_csv(source: Source) -> OpenTable:
@@ -183,13 +184,22 @@ def _lines(source: Source, codec: str) -> Iterator[Numbered]:
     """Yield the value of each line, as a Rejected if it is not JSON."""
     with open_text(source.path, codec, "") as handle:  # a line end inside a JSON string is escaped
         for number, line in enumerate(handle, start=1):
-            if not line.strip():
+            if line.isspace():
                 continue
             try:
-                row = json.loads(line)
+                row = _parsed(line)
             except (ValueError, RecursionError) as error:
                 row = Rejected(number, f"not JSON: {error}", line[:1000])
             yield Numbered(number, row)
+
+
+def _parsed(line: str) -> Any:
+    """The value of a line of JSON, as json.loads; in half the time for a short object. Raises what it raises."""
+    try:
+        value, end = SCAN(line, 0)
+    except (StopIteration, ValueError):  # white space before it, or no JSON
+        return json.loads(line)
+    return json.loads(line) if line[end:].strip(" \t\r\n") else value
 
 
 def _without_rejected(source: Source, rows: Iterator[Numbered]) -> Iterator[Numbered]:
@@ -202,9 +212,12 @@ def _without_rejected(source: Source, rows: Iterator[Numbered]) -> Iterator[Numb
 
 def _objects(source: Source, rows: Iterator[Numbered]) -> Iterator[Numbered]:
     """The lines that are objects; the others go to `rejected`."""
-    for number, row in _without_rejected(source, rows):
+    for numbered in rows:
+        number, row = numbered
         if isinstance(row, dict):
-            yield Numbered(number, row)
+            yield numbered
+        elif isinstance(row, Rejected):
+            source.rejected.append(row)
         else:
             raw = json.dumps(row, ensure_ascii=False)[:1000]
             source.rejected.append(Rejected(number, f"a JSON {type(row).__name__}, not an object", raw))

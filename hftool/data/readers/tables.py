@@ -31,6 +31,7 @@ from hftool.data.readers.parallel_files import column_names, parallel_files, par
 from hftool.data.readers.parquet_arrow import SHARD, check_shards, saved_splits
 from hftool.data.readers.plain_text import begins_with_labels, is_conll, sniff_format
 from hftool.errors import DataError, HftoolError, InputMissing, Refused, UsageError, brief, listing
+from hftool.machine import collection_paused
 from hftool.registry.formats import AUTO, folder_format, get_format, signed_format
 
 Row = dict[str, Any]
@@ -107,6 +108,7 @@ class Table:
     contents: Any = field(default=None, init=False, repr=False, compare=False)  # see `column_contents.contents_of`
 
 
+@collection_paused()
 def read_table(path: str | Path, split: str, options: ReadOptions = AS_FOUND) -> Table:
     """Read a whole file, or all shards of a name such as train-*-of-00002.parquet.
 
@@ -133,14 +135,19 @@ def read_table(path: str | Path, split: str, options: ReadOptions = AS_FOUND) ->
 
 
 def stream(
-    path: str | Path, options: ReadOptions = AS_FOUND, *, rejected: list[Rejected], notes: list[str] | None = None
+    path: str | Path,
+    options: ReadOptions = AS_FOUND,
+    *,
+    rejected: list[Rejected],
+    notes: list[str] | None = None,
+    targets: bool = False,
 ) -> tuple[tuple[str, ...], Iterator[Record]]:
-    """As `read_table`, but lazily, in bounded memory except for a .json file, and without tags of spans -> (columns, records).
+    """As `read_table`, but lazily, and in bounded memory except for a .json file -> (columns, records).
 
-    The columns are () if only the rows have them. Rejected rows and notices are added to `rejected` and `notes`, the last
-    notices with the first record.
+    Spans become tags only with `targets`. The columns are () if only the rows have them. Rejected rows and notices are added to
+    `rejected` and `notes`, the last notices with the first record.
     """
-    return _open(path, options, rejected, [] if notes is None else notes, targets=False)[:2]
+    return _open(path, options, rejected, [] if notes is None else notes, targets=targets)[:2]
 
 
 def _open(

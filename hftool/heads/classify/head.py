@@ -56,11 +56,11 @@ class ClassifyHead:
             for one in self._encoded(texts[some], None if pairs is None else pairs[some])
         )
         return [
-            Feature(np.array(ids, np.int32), i, _array(token_type_ids), row.get("label"), truncated)
+            Feature(np.asarray(ids, np.int32), i, _array(token_type_ids), row.get("label"), truncated)
             for i, (row, (ids, token_type_ids, truncated)) in enumerate(zip(rows, encoded, strict=True))
         ]
 
-    def _encoded(self, texts: list[str], pairs: list[str] | None) -> Iterator[tuple[list[int], list[int] | None, int]]:
+    def _encoded(self, texts: list[str], pairs: list[str] | None) -> Iterator[tuple[Sequence[int], list[int] | None, int]]:
         """Token ids, token types where the family has them, and the number of truncated tokens, of each row."""
         limit = self.head_config.max_length
         short = [shorten(self.tokenizer, text, limit) for text in texts]

@@ -101,7 +101,7 @@ class EmbedHead:
             if limit and len(ids) > limit:  # tokenizers does not truncate then
                 least = self.tokenizer.num_special_tokens_to_add()
                 raise UsageError(f"max_length must be over {least} for this model, not {limit}")
-            encoded.append((np.array(ids, np.int32), len(whole) - len(ids) + rest))
+            encoded.append((np.asarray(ids, np.int32), len(whole) - len(ids) + rest))
         return encoded
 
     def collate(self, features: Sequence[Feature], epoch_seed: int = 0) -> Batch:

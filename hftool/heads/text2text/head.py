@@ -82,14 +82,14 @@ class Text2TextHead:
             ids_of += [self._truncated(ids, limit, name) for ids in encoded]
         return [(ids, truncated + rest) for (ids, truncated), (_, rest) in zip(ids_of, short, strict=True)]
 
-    def _truncated(self, ids: list[int], limit: int, name: str) -> tuple[np.ndarray, int]:
+    def _truncated(self, ids: Sequence[int], limit: int, name: str) -> tuple[np.ndarray, int]:
         """At most `limit` ids (0 is all), the last one kept, and the number of truncated ids."""
         if limit and len(ids) > limit:
             least = self.tokenizer.num_special_tokens_to_add()
             if limit <= least:
                 raise UsageError(f"{name} must be over {least} for this model, not {limit}")
             return np.array([*ids[: limit - 1], ids[-1]], np.int32), len(ids) - limit
-        return np.array(ids, np.int32), 0
+        return np.asarray(ids, np.int32), 0
 
     def collate(self, features: Sequence[Feature], epoch_seed: int = 0) -> Batch:
         """Pad features to a batch.
