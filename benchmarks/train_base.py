@@ -1,6 +1,7 @@
 """Training samples per second of a model of BERT-base's shape with random weights, beside transformers' Trainer.
 
-    python benchmarks/train_base.py TRAIN.tsv [--length 128] [--steps 6] [--rounds 1] [--out results/train_base.json]
+    python benchmarks/train_base.py TRAIN.tsv [--length 128] [--steps 6] [--rounds 1]
+                                    [--arms hftool trainer-best] [--out results/train_base.json]
 
 TRAIN.tsv is SST-2's: `sentence` and `label`. By default the rows have the lengths of SST-2; with `--length N` rows are joined
 until each has N words, so that all are truncated to N tokens. The arms are those of train_classify.py.

@@ -40,7 +40,8 @@ PEERS = {
     "pipeline": Peer({}, {"infer": ("", "in batches")}),
     "transformers": Peer({}, {"generate": ("fp32",)}),
     "onnxruntime": Peer(ONNX, {"infer": ("fp32", "int8"), "generate": ("fp32", "int8")}),
-    "openvino": Peer({"openvino": "openvino"}, {"infer": ("",)}),
+    "inductor": Peer({}, {"infer": ("fp32", "bf16")}),
+    "openvino": Peer({"openvino": "openvino"}, {"infer": ("", "fp32")}),
     "ctranslate2": Peer({"ctranslate2": "ctranslate2"}, {"infer": ("int8",), "generate": ("int8",)}),
     "fastapi": Peer({"fastapi": "fastapi", "uvicorn": "uvicorn"}, {"serve": ("def", "async def")}),
 }

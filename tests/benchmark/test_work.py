@@ -124,3 +124,27 @@ def test_what_is_compared_is_what_was_chosen():
     assert comparable({"label": "a", "probability": 0.9}) == "a"
     assert comparable({"masks": [{"fills": [{"token": "x", "probability": 0.5}, {"token": "y"}]}]}) == ["x"]
     assert comparable({"tags": ["O"], "entities": [], "tokens": ["a"]}) == ["O"]
+
+
+@pytest.fixture
+def labelled(tmp_path):
+    """A file of texts with labels, of which the model does not know the last."""
+    path = tmp_path / "films.tsv"
+    path.write_text("sentence\tlabel\na warm film\t1\na dull film\t0\na dull, dull film\t0\nwhat a film\t7\n", encoding="utf-8")
+    return str(path)
+
+
+def test_accuracy_on_labels(tiny_run, labelled):
+    """It is the share of the labels that the model knows; without labels there is none."""
+    work = open_work(job("infer", tiny_run, file=labelled))
+    assert list(work.labels) == ["positive", "negative", "negative", ""]
+    right = [label or "positive" for label in work.labels]
+    assert work.compare("hftool", right)["accuracy"] == 1.0
+    assert work.compare("hftool", ["positive", "positive", *right[2:]])["accuracy"] == pytest.approx(2 / 3)
+
+
+def test_a_compiled_model_gives_the_same_labels(tiny_run, monkeypatch):
+    """With what torch.compile receives, as compiling takes half a minute."""
+    monkeypatch.setattr("torch.compile", lambda model, dynamic: model)
+    _, compared, measured = both(job("infer", tiny_run, batch_size=4), "bf16", "inductor")
+    assert compared["same"] >= 0.8 and measured["format"] == "bf16"

@@ -18,8 +18,8 @@ Against = Annotated[
     option(
         "--against",
         "WORDS",
-        "Engines to measure beside hftool, comma separated. train: trainer. infer: pipeline, onnxruntime, openvino, "
-        "ctranslate2. generate: transformers, onnxruntime, ctranslate2. serve: fastapi. By default the first; "
+        "Engines to measure beside hftool, comma separated. train: trainer. infer: pipeline, onnxruntime, inductor, "
+        "openvino, ctranslate2. generate: transformers, onnxruntime, ctranslate2. serve: fastapi. By default the first; "
         "none for hftool alone.",
     ),
 ]
@@ -96,7 +96,7 @@ def _show(document: dict[str, Any]) -> None:
     width = max(len("engine"), *map(len, document["arms"])) + 2
     typer.echo(
         f"\n{'engine':<{width}}{unit + '/s':>11}{'from':>9}{'to':>9}{'format':>8}{'padding':>9}"
-        f"{'GFLOP/s':>9}{'of R':>6}{'GB/s':>7}{'of B':>6}{'MB':>7}"
+        f"{'GFLOP/s':>9}{'of R':>6}{'GB/s':>7}{'of B':>6}{'MB':>7}" + "".join(f"{title:>10}" for title in _more(document))
     )
     for name, row in document["arms"].items():
         rate = "".join(
@@ -105,6 +105,7 @@ def _show(document: dict[str, Any]) -> None:
         shares = f"{_number(row['gflop_s']):>9}{_share(row['of_R']):>6}{_number(row['gb_s']):>7}{_share(row['of_B']):>6}"
         typer.echo(
             f"{name:<{width}}{rate}{row['number_format']:>8}{_share(row['padding']):>9}{shares}{row['peak_memory'] / 1e6:>7.0f}"
+            + "".join(f"{row[key]:>10.{digits}f}" for key, digits in _more(document).values())
         )
     for name, times in document["times"].items():
         typer.echo(f"{next(iter(document['arms']))} is {times:.2f} times {name}")
@@ -114,6 +115,13 @@ def _show(document: dict[str, Any]) -> None:
         f"\nR {_rates(rates)} GFLOP/s; B {rates['memory']:.1f} GB/s; {_number(work['gflop'])} GFLOP a {unit.rstrip('s')}"
     )
     typer.echo(f"R and B allow {_rates(document['floor'])} {unit}/s")
+
+
+def _more(document: dict[str, Any]) -> dict[str, tuple[str, int]]:
+    """The columns that not every document has: title -> key and digits."""
+    first = next(iter(document["arms"].values()))
+    columns = {"first s": ("first_seconds", 1), "accuracy": ("accuracy", 4)}
+    return {title: (key, digits) for title, (key, digits) in columns.items() if key in first}
 
 
 def _rates(rates: dict[str, Any]) -> str:
