@@ -3,15 +3,16 @@
     python benchmarks/ask_classify.py RUN TEXTS.tsv [--rounds 5] [--out results/ask_classify.json]
                                       [--against pipeline onnxruntime inductor openvino ctranslate2 zentorch]
 
-RUN is a fine-tuned BERT or RoBERTa classifier; TEXTS.tsv has a column of texts, and one of labels if accuracies are asked for. This is `hftool bench infer` with these arms,
-each in a separate process; the arms take turns, and the time of each includes its tokenization:
+RUN is a fine-tuned BERT or RoBERTa classifier; TEXTS.tsv has a column of texts, and one of labels if accuracies are asked for.
+This is `hftool bench infer` with these arms, each in a separate process; the arms take turns, and the time of each includes its
+tokenization, but not its first run, in which engines compile:
 
 hftool       what every verb and the server run by default
 fp32, bf16   the same with --precision fp32 and bf16
 pipeline     pipeline("text-classification"), as its documentation uses it (one text at a time), and with batch_size=32
 openvino     the model converted by OpenVINO, rows sorted by length, batches of 32; its default bf16, and fp32
 onnxruntime  the graph of `hftool export`, in fp32 and with --quantize int8, batches as for openvino
-inductor     torch.compile with frozen weights, in fp32 and bf16, batches as for openvino
+inductor     torch.compile with frozen weights, in bf16, batches as for openvino
 ctranslate2  its encoder with weights of 8 bits, batches as for openvino
 zentorch     torch.compile with AMD's backend, weights in bf16, batches as for openvino
 

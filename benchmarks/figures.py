@@ -59,6 +59,11 @@ def asking():
     yield f"{ask['texts_per_second']['hftool']:.0f}; {100 * ask['agreement']['hftool']:.1f} %"
     yield f"{times['pipeline']}; {times['pipeline, batch 32']}"
     yield f"{times['openvino']}; {times['fp32']}"
+    yield "; ".join(times[name] for name in ("ctranslate2 int8", "onnxruntime int8", "inductor"))
+    accuracy = {name: fixed(value) for name, value in ask["accuracy"].items()}
+    yield "; ".join(accuracy[name] for name in ("hftool", "fp32", "bf16", "pipeline"))
+    peers = ("openvino", "openvino fp32", "ctranslate2 int8", "onnxruntime fp32", "onnxruntime int8", "inductor")
+    yield "; ".join(accuracy[name] for name in peers)
     for family in ("gpt2", "t5"):
         for arms in generation[family]["batches"].values():
             rates = {name: arm["tokens_per_second"] for name, arm in arms.items()}

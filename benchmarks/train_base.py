@@ -1,7 +1,7 @@
 """Training samples per second of a model of BERT-base's shape with random weights, beside transformers' Trainer.
 
     python benchmarks/train_base.py TRAIN.tsv [--length 128] [--steps 6] [--rounds 1]
-                                    [--arms hftool trainer-best] [--out results/train_base.json]
+                                    [--against trainer trainer-best] [--out results/train_base.json]
 
 TRAIN.tsv is SST-2's: `sentence` and `label`. By default the rows have the lengths of SST-2; with `--length N` rows are joined
 until each has N words, so that all are truncated to N tokens. The arms are those of train_classify.py.
@@ -14,6 +14,7 @@ from pathlib import Path
 
 from serving import save_result
 
+NAMES = {"trainer-best": "trainer bf16, grouped by length", "trainer": "trainer"}
 BATCH, SEED, ALL = 32, 0, 10**9
 
 
@@ -54,6 +55,7 @@ def main() -> None:
     parser.add_argument("train", type=Path)
     parser.add_argument("--length", type=int)
     parser.add_argument("--steps", type=int, default=6)
+    parser.add_argument("--against", nargs="*", default=list(NAMES), choices=list(NAMES))
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--out")
     given = parser.parse_args()
@@ -64,7 +66,8 @@ def main() -> None:
             file = Path(temporary) / "long.tsv"
             write_long(given.train, given.length, given.steps * BATCH, file)
         more = {"limit": given.steps * BATCH, "batch_size": BATCH, "rounds": given.rounds, "seconds": ALL, "offline": True}
-        job = Job("train", str(folder), file=str(file), against=("trainer",), **more)
+        peers = {"against": ("trainer",) if given.against else (), "only": [NAMES[name] for name in given.against]}
+        job = Job("train", str(folder), file=str(file), **peers, **more)
         found = run_benchmark(job, progress=lambda event: print(event.text, flush=True))
     found["arms"] = {
         name: {key: value for key, value in arm.items() if key != "outputs"} for name, arm in found["arms"].items()

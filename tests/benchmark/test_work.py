@@ -146,5 +146,5 @@ def test_accuracy_on_labels(tiny_run, labelled):
 def test_a_compiled_model_gives_the_same_labels(tiny_run, monkeypatch):
     """With what torch.compile receives, as compiling takes half a minute."""
     monkeypatch.setattr("torch.compile", lambda model, dynamic: model)
-    _, compared, measured = both(job("infer", tiny_run, batch_size=4), "bf16", "inductor")
-    assert compared["same"] >= 0.8 and measured["format"] == "bf16"
+    _, compared, measured = both(job("infer", tiny_run, batch_size=4), "", "inductor")
+    assert compared["same"] >= 0.8 and measured["format"] in ("bf16", "fp32")

@@ -19,8 +19,8 @@ Against = Annotated[
         "--against",
         "WORDS",
         "Engines to measure beside hftool, comma separated. train: trainer. infer: pipeline, onnxruntime, inductor, "
-        "openvino, ctranslate2. generate: transformers, onnxruntime, ctranslate2. serve: fastapi. By default the first; "
-        "none for hftool alone.",
+        "openvino, ctranslate2. generate: transformers, onnxruntime, ctranslate2, llamacpp. serve: fastapi. "
+        "By default the first; none for hftool alone.",
     ),
 ]
 Precisions = Annotated[
@@ -35,6 +35,10 @@ Tokens = Annotated[int, number("--max-new-tokens", "Tokens to generate for each 
 Clients = Annotated[int, number("--clients", "Clients of a server.", least=1)]
 Rounds = Annotated[int, number("--rounds", "Rounds, in each of which all engines take turns.", least=1)]
 Seconds = Annotated[int, number("--seconds", "Seconds after which no further round starts.", least=0)]
+PeerPython = Annotated[
+    str,
+    option("--peer-python", "PYTHON", "Interpreter of the other engines, which has hftool's packages, too. By default this."),
+]
 Out = Annotated[str | None, option("--out", "FILE", "Also write the document of --json into this file.")]
 
 
@@ -52,6 +56,7 @@ def command(
     clients: Clients = 64,
     rounds: Rounds = 5,
     seconds: Seconds = 60,
+    peer_python: PeerPython = "",
     out: Out = None,
     shared: Shared,
 ) -> None:
@@ -80,6 +85,7 @@ def command(
         "clients": clients,
     }
     more: dict[str, Any] = {"rounds": rounds, "seconds": seconds, "offline": shared.offline, "fallback": shared.fallback}
+    more["peer_python"] = peer_python
     job = Job(kind, model, peers_of(kind, against), precisions, file, **sizes, **more)
     with shared.screen() as progress:
         document = run_benchmark(job, verbose=shared.verbose, progress=progress)
