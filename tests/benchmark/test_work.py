@@ -3,9 +3,11 @@
 import json
 
 import pytest
+import torch
 
 from hftool.benchmark.infer import comparable
 from hftool.benchmark.job import Job
+from hftool.benchmark.peers.gguf_file import tensors
 from hftool.benchmark.worker import commands_of_arm, commands_of_reference, open_arm, open_work
 from hftool.errors import UsageError
 from support import families
@@ -148,3 +150,18 @@ def test_a_compiled_model_gives_the_same_labels(tiny_run, monkeypatch):
     monkeypatch.setattr("torch.compile", lambda model, dynamic: model)
     _, compared, measured = both(job("infer", tiny_run, batch_size=4), "", "inductor")
     assert compared["same"] >= 0.8 and measured["format"] in ("bf16", "fp32")
+
+
+def test_the_file_of_llamacpp_has_each_weight_of_a_gpt2_once():
+    """Matrices of Conv1D are transposed, so that a token's hidden state times the matrix is what transformers computes."""
+    model = open_work(job("generate", families.folder("gpt2"))).loaded.model
+    named = dict(tensors(model))
+    block = model.transformer.h[1]
+    assert len(named) == 5 + 12 * len(model.transformer.h) == len({*named})
+    assert sum(weight.numel() for weight in named.values()) == sum(
+        weight.numel() for weight in (*model.parameters(), model.lm_head.weight)
+    )
+    states = torch.randn(3, model.config.n_embd)
+    expected = block.attn.c_attn(states)
+    found = torch.nn.functional.linear(states, named["blk.1.attn_qkv.weight"], named["blk.1.attn_qkv.bias"])
+    assert torch.allclose(found, expected, atol=1e-6) and torch.equal(named["blk.1.ffn_norm.weight"], block.ln_2.weight)
