@@ -98,6 +98,7 @@ ifdef SST2
 		--against pipeline onnxruntime inductor openvino ctranslate2 \
 		--out benchmarks/results/ask_classify.json
 	$(BIN)/python benchmarks/train_classify.py "$(SST2)/train.tsv" --out benchmarks/results/train_classify.json
+	$(BIN)/python benchmarks/train_base.py "$(SST2)/train.tsv" --out benchmarks/results/train_base.json
 	$(BIN)/python benchmarks/train_base.py "$(SST2)/train.tsv" --length 128 --out benchmarks/results/train_base.json
 	$(BIN)/python benchmarks/embed_sentences.py minilm "$(SST2)/train.tsv" --against fp32 bf16 \
 		--out benchmarks/results/embed_sentences.json

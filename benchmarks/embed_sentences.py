@@ -3,8 +3,8 @@
     python benchmarks/embed_sentences.py MODEL TEXTS.tsv [--against fp32 bf16 onnx openvino] [--peer-python PYTHON]
                                          [--sentences 5000] [--rounds 3] [--out results/embed_sentences.json]
 
-MODEL is a folder of sentence-transformers, or minilm (extra [offline]); the sentences stand in the first column of a table with a header. Each arm is a
-process with its own model; they take turns, and the time of a turn includes tokenization:
+MODEL is a folder of sentence-transformers, or minilm (extra [offline]); the sentences stand in the first column of a table with
+a header. Each arm is a process with its own model; they take turns, and the time of a turn includes tokenization:
 
 hftool             what every verb and the server run by default
 fp32, bf16         sentence-transformers in torch, weights in this number format, batches of 32

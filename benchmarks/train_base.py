@@ -4,13 +4,15 @@
                                     [--against trainer trainer-best] [--out results/train_base.json]
 
 TRAIN.tsv is SST-2's: `sentence` and `label`. By default the rows have the lengths of SST-2; with `--length N` rows are joined
-until each has N words, so that all are truncated to N tokens. The arms are those of train_classify.py.
+until each has N words, so that all are truncated to N tokens. The arms are those of train_classify.py. Each arm trains
+twice, and only the second time is measured. The file of the result holds both lengths: a run replaces its own.
 """
 
 import argparse
 import json
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from serving import save_result
 
@@ -47,6 +49,14 @@ def write_long(path: Path, length: int, count: int, target: Path) -> None:
     target.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
+def stored(path: str | None) -> dict[str, Any]:
+    """The results of a file by length, if there is one."""
+    if path is None or not Path(path).exists():
+        return {}
+    found: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))["lengths"]
+    return found
+
+
 def main() -> None:
     from hftool.benchmark.benchmark import run_benchmark
     from hftool.benchmark.job import Job
@@ -69,11 +79,9 @@ def main() -> None:
         peers = {"against": ("trainer",) if given.against else (), "only": [NAMES[name] for name in given.against]}
         job = Job("train", str(folder), file=str(file), **peers, **more)
         found = run_benchmark(job, progress=lambda event: print(event.text, flush=True))
-    found["arms"] = {
-        name: {key: value for key, value in arm.items() if key != "outputs"} for name, arm in found["arms"].items()
-    }
     print(json.dumps(found["arms"], indent=1))
-    save_result(given.out, {"length": given.length, "steps": given.steps, **found})
+    lengths = stored(given.out) | {str(given.length or "sst2"): {"steps": given.steps, **found, "model": "BERT-base's shape"}}
+    save_result(given.out, {"lengths": lengths})
 
 
 if __name__ == "__main__":
