@@ -14,9 +14,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from serving import save_result
+from serving import command_line, save_result
 
 NAMES = {"trainer-best": "trainer bf16, grouped by length", "trainer": "trainer"}
+LEARNING_RATE = 1e-6  # at more the loss of random weights rises first, and arms whose loss rises are refused
 BATCH, SEED, ALL = 32, 0, 10**9
 
 
@@ -77,10 +78,12 @@ def main() -> None:
             write_long(given.train, given.length, given.steps * BATCH, file)
         more = {"limit": given.steps * BATCH, "batch_size": BATCH, "rounds": given.rounds, "seconds": ALL, "offline": True}
         peers = {"against": ("trainer",) if given.against else (), "only": [NAMES[name] for name in given.against]}
+        more["learning_rate"] = LEARNING_RATE
         job = Job("train", str(folder), file=str(file), **peers, **more)
         found = run_benchmark(job, progress=lambda event: print(event.text, flush=True))
     print(json.dumps(found["arms"], indent=1))
-    lengths = stored(given.out) | {str(given.length or "sst2"): {"steps": given.steps, **found, "model": "BERT-base's shape"}}
+    facts = {"command": command_line(), "steps": given.steps, **found, "model": "BERT-base's shape"}
+    lengths = stored(given.out) | {str(given.length or "sst2"): facts}
     save_result(given.out, {"lengths": lengths})
 
 

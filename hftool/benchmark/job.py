@@ -63,6 +63,7 @@ class Job:
     batch_size: int = 0  # rows of a batch: of a step of training, of prompts, of the peers of infer
     max_new_tokens: int = 64
     clients: int = 64
+    learning_rate: float = 5e-5  # of training
     rounds: int = 5
     seconds: float = 60.0  # after which no further round starts
     offline: bool = False
