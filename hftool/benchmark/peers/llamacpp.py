@@ -22,7 +22,7 @@ PROGRAM = """
 import {createRequire} from 'node:module';
 import {createInterface} from 'node:readline';
 import {pathToFileURL} from 'node:url';
-const [path, threads, rows, size] = process.argv.slice(1);
+const [path, threads, rows, size] = process.argv.slice(2);
 const found = createRequire(process.cwd() + '/').resolve('node-llama-cpp');
 const {getLlama} = await import(pathToFileURL(found));
 const llama = await getLlama({gpu: false, build: 'never', skipDownload: true, maxThreads: +threads, logLevel: 'error'});
@@ -69,7 +69,9 @@ def generate(work: GenerateWork, variant: str) -> Arm:
 def _start(path: Path, rows: int, size: int) -> "subprocess.Popen[str]":
     """The process, once it has loaded the model. It ends with this one, whose pipe it reads."""
     sizes = [str(number) for number in (torch.get_num_threads(), rows, size)]
-    command = ["node", "--input-type=module", "-e", PROGRAM, str(path), *sizes]
+    program = path.with_name("program.mjs")  # a file: the package starts node with the options of this process, such as -e
+    program.write_text(PROGRAM, encoding="utf-8")
+    command = ["node", str(program), str(path), *sizes]
     environment = {**os.environ, "NODE_LLAMA_CPP_SKIP_DOWNLOAD": "true"}
     node = subprocess.Popen(  # noqa: S603  the program above
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, text=True
