@@ -17,7 +17,7 @@ def infer(work: InferWork, variant: str) -> Arm:
 
     fast = cpu_has_fast_bf16()
     settings.freezing = True  # weights are constants, packed for the products
-    compiled = torch.compile(work.loaded.model.to(torch.bfloat16 if fast else torch.float32), dynamic=True)
+    compiled: Any = torch.compile(work.loaded.model.to(torch.bfloat16 if fast else torch.float32), dynamic=True)
 
     def _outputs(batch: Batch, names: Sequence[str]) -> dict[str, Any]:
         with torch.no_grad():

@@ -1,5 +1,6 @@
 """llama.cpp for GPT-2, as node-llama-cpp has it built: a process of node that gets token ids and answers with token ids."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -12,6 +13,7 @@ import torch
 from hftool.benchmark.arm import Arm
 from hftool.benchmark.generate import GenerateWork, Texts
 from hftool.benchmark.peers.gguf_file import write
+from hftool.benchmark.serve import peak_of
 from hftool.engines.kv_cache import end_ids
 from hftool.errors import DataError, UsageError
 from hftool.heads.protocol import Batch
@@ -61,9 +63,10 @@ def generate(work: GenerateWork, variant: str) -> Arm:
     def _texts(batch: Batch) -> Texts:
         pairs = zip(batch["input_ids"], batch["attention_mask"].bool(), strict=True)
         asked = [{"ids": row[mask].tolist(), "most": most, "ends": list(end_ids(model))} for row, mask in pairs]
-        return _answer(node, json.dumps(asked))
+        found: Texts = _answer(node, json.dumps(asked))
+        return found
 
-    return work.arm(_texts, variant)
+    return dataclasses.replace(work.arm(_texts, variant), memory=lambda: peak_of(node.pid))
 
 
 def _start(path: Path, rows: int, size: int) -> "subprocess.Popen[str]":

@@ -63,7 +63,7 @@ def _trainer(prepared: FinetuneJob, batch: int, folder: str, clock: Clock, count
         output_dir=folder,
         per_device_train_batch_size=batch,
         num_train_epochs=1,
-        learning_rate=prepared.settings.lr,
+        learning_rate=float(prepared.settings.lr or 0),
         save_strategy="no",
         report_to=[],
         use_cpu=True,
