@@ -45,7 +45,7 @@ def training():
     yield "the same weights, bit for bit"
     yield f"{fixed(speed['times_trainer'], 2)} times"
     yield f"{fixed(speed['times_trainer_best'], 2)} times"
-    for found in (result("train_base")["lengths"][length] for length in ("128",)):
+    for found in (result("train_base")["lengths"][length] for length in ("sst2", "128")):
         times, share = found["times"]["trainer bf16, grouped by length"], found["arms"]["hftool"]["of_R"]
         yield f"{fixed(times, 2)} times; {100 * share:.0f} %"
     for name in ("mrpc", "stsb", "embeddings", "wnut17", "squad", "chnsenticorp_htl"):
