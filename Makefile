@@ -96,12 +96,18 @@ bench: | $(VENV)/bench.done
 ifdef SST2
 	test -f $(SST2_RUN)/metrics.json || $(BIN)/hftool finetune minilm sst2 --train "$(SST2)/train.tsv" \
 		--validation "$(SST2)/dev.tsv" --epochs 1 --offline --out $(SST2_RUN)
-	$(BIN)/python benchmarks/ask_classify.py $(SST2_RUN) "$(SST2)/dev.tsv" --against pipeline openvino \
+	$(BIN)/python benchmarks/ask_classify.py $(SST2_RUN) "$(SST2)/dev.tsv" \
+		--against pipeline onnxruntime inductor openvino ctranslate2 \
 		--out benchmarks/results/ask_classify.json
 	$(BIN)/python benchmarks/train_classify.py "$(SST2)/train.tsv" --out benchmarks/results/train_classify.json
+	$(BIN)/python benchmarks/train_base.py "$(SST2)/train.tsv" --against trainer-best --out benchmarks/results/train_base.json
+	$(BIN)/python benchmarks/train_base.py "$(SST2)/train.tsv" --length 128 --steps 3 --against trainer-best \
+		--out benchmarks/results/train_base.json
+	$(BIN)/python benchmarks/embed_sentences.py minilm "$(SST2)/train.tsv" --against fp32 bf16 --sentences 2500 \
+		--out benchmarks/results/embed_sentences.json
 	$(BIN)/python benchmarks/serve_load.py $(SST2_RUN) --out benchmarks/results/serve_load.json
 else
-	@echo "skipped without SST2=DIR: ask_classify.py, train_classify.py, serve_load.py"
+	@echo "skipped without SST2=DIR: ask_classify.py, train_classify.py, train_base.py, embed_sentences.py, serve_load.py"
 endif
 	$(BIN)/python benchmarks/figures.py
 

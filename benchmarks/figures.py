@@ -45,6 +45,9 @@ def training():
     yield "the same weights, bit for bit"
     yield f"{fixed(speed['times_trainer'], 2)} times"
     yield f"{fixed(speed['times_trainer_best'], 2)} times"
+    for found in (result("train_base")["lengths"][length] for length in ("sst2", "128")):
+        times, share = found["times"]["trainer bf16, grouped by length"], found["arms"]["hftool"]["of_R"]
+        yield f"{fixed(times, 2)} times; {100 * share:.0f} %"
     for name in ("mrpc", "stsb", "embeddings", "wnut17", "squad", "chnsenticorp_htl"):
         yield fixed(heads[name]["value"])
     yield fixed(scales["worst_ratio"], 7)
@@ -59,6 +62,14 @@ def asking():
     yield f"{ask['texts_per_second']['hftool']:.0f}; {100 * ask['agreement']['hftool']:.1f} %"
     yield f"{times['pipeline']}; {times['pipeline, batch 32']}"
     yield f"{times['openvino']}; {times['fp32']}"
+    yield "; ".join(times[name] for name in ("ctranslate2 int8", "onnxruntime int8", "inductor"))
+    accuracy = {name: fixed(value) for name, value in ask["accuracy"].items()}
+    yield "; ".join(accuracy[name] for name in ("hftool", "fp32", "bf16", "pipeline"))
+    peers = ("openvino", "openvino fp32", "ctranslate2 int8", "onnxruntime fp32", "onnxruntime int8", "inductor")
+    yield "; ".join(accuracy[name] for name in peers)
+    vectors = result("embed_sentences")
+    assert vectors["sentences"] == 2500 and min(vectors["smallest_cosine"].values()) > 0.999
+    yield f"{vectors['per_second']['hftool']:.0f}; " + "; ".join(f"{fixed(v, 2)} times" for v in vectors["times"].values())
     for family in ("gpt2", "t5"):
         for arms in generation[family]["batches"].values():
             rates = {name: arm["tokens_per_second"] for name, arm in arms.items()}

@@ -72,7 +72,7 @@ class Work(Protocol):
 
 def bytes_of(number_format: str) -> int:
     """Bytes of a weight."""
-    return {"fp32": 4, "bf16": 2, "int8": 1}[number_format]
+    return {"fp32": 4, "bf16": 2, "fp16": 2, "int8": 1}[number_format]
 
 
 def shares(expected: Sequence[Any], found: Sequence[Any]) -> float:

@@ -23,6 +23,7 @@ class Running:
     name: str
     process: ArmProcess
     compared: Document
+    first: float = 0.0  # seconds of converting or compiling, and of the first run
     rates: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
 
@@ -72,7 +73,8 @@ def _compared_arms(
     for arm in job.arms():
         try:
             process = stack.enter_context(ArmProcess(job, arm, folder, verbose=verbose))
-            compared = reference.ask("compare", [str(arm), process.ask("outputs")["outputs"]])
+            found = process.ask("outputs")
+            compared = reference.ask("compare", [str(arm), found["outputs"]])
         except PeerFailed as error:
             if arm.engine == OURS:
                 raise DataError(f"the process of {arm} ended: {error}", "Repeat it with --verbose") from None
@@ -83,7 +85,7 @@ def _compared_arms(
             left_out[str(arm)] = error.detail
         else:
             if not compared["fault"]:
-                arms.append(Running(str(arm), process, compared))
+                arms.append(Running(str(arm), process, compared, found["first"]))
                 notice(progress, f"{arm}: {agreement(compared)}")
                 continue
             if arm.engine == OURS:
@@ -96,6 +98,8 @@ def _compared_arms(
 def agreement(compared: Mapping[str, Any]) -> str:
     """A comparison as text."""
     parts = [f"{compared['same']:.1%} of the outputs as in fp32"] if "same" in compared else []
+    if "accuracy" in compared:
+        parts.append(f"accuracy {compared['accuracy']:.4f}")
     if compared.get("gap"):
         parts.append(f"the first other token at a gap of {compared['gap']:.1%} of the largest logit")
     if "loss" in compared:
@@ -162,6 +166,7 @@ def _row(arm: Running, facts: Document, rates: Document) -> Document:
         "gb_s": traffic,
         "of_B": traffic / rates["memory"] if traffic else None,
         "peak_memory": known["peak_memory"],
+        "first_seconds": arm.first,
     }
 
 

@@ -161,5 +161,5 @@ def open_work(job: Job) -> GenerateWork:
     loaded = trained(load(job.model, device="cpu", offline=job.offline, fallback=job.fallback), None)
     if not head_spec(loaded.head_config.head).generates:
         raise UsageError(f"a model that is to {loaded.head_config.head} generates no text", f"hftool bench infer {job.model}")
-    rows, origin = rows_of(loaded, job.file, job.rows)
+    rows, _, origin = rows_of(loaded, job.file, job.rows)
     return GenerateWork(job, loaded, rows, origin)

@@ -57,6 +57,7 @@ class InferWork:
     loaded: Loaded
     rows: Sequence[Row]
     origin: str
+    labels: Sequence[str] = ()  # of the rows, if they have any; "" for a row without one
 
     @property
     def head(self) -> Any:
@@ -142,10 +143,12 @@ class InferWork:
         return found
 
     def compare(self, arm: str, outputs: Any) -> dict[str, Any]:
-        """The share of answers that are those of fp32."""
+        """The share of answers that are those of fp32, and of the labels of the rows, if they have any."""
         same = _same(self.expected, outputs)
         fault = "" if same >= LEAST_SAME else f"only {same:.1%} of its answers are those of fp32"
-        return {"same": same, "fault": fault}
+        pairs = [(label, answer) for label, answer in zip(self.labels, outputs, strict=False) if label]
+        accuracy = {"accuracy": shares(*zip(*pairs, strict=True))} if pairs else {}
+        return {"same": same, **accuracy, "fault": fault}
 
     def close(self) -> None:
         """Nothing to stop."""
@@ -161,8 +164,8 @@ def open_work(job: Job) -> InferWork:
     loaded = trained(load(job.model, device="cpu", offline=job.offline, fallback=job.fallback), None)
     if head_spec(loaded.head_config.head).generates:
         raise UsageError(f"a model that is to {loaded.head_config.head} generates", f"hftool bench generate {job.model}")
-    rows, origin = rows_of(loaded, job.file, job.rows)
-    return InferWork(job, loaded, rows, origin)
+    rows, labels, origin = rows_of(loaded, job.file, job.rows)
+    return InferWork(job, loaded, rows, origin, labels)
 
 
 def comparable(answer: Answer) -> Any:

@@ -12,10 +12,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from hftool.benchmark.job import ArmName, Job
+from hftool.benchmark.job import OURS, ArmName, Job
 from hftool.errors import HftoolError, brief
 
-COMMAND = (sys.executable, "-m", "hftool.benchmark.worker")
+COMMAND = ("-m", "hftool.benchmark.worker")
 PATIENCE = 20.0  # seconds in which a process ends by itself
 
 
@@ -29,8 +29,10 @@ class ArmProcess:
     def __init__(self, job: Job, arm: ArmName | None, folder: Path, *, verbose: bool) -> None:
         self.log = tempfile.TemporaryFile(dir=folder)
         environment = {**os.environ, "TMPDIR": str(folder), "TOKENIZERS_PARALLELISM": "true", "PYTHONPATH": _python_path()}
-        self.process = subprocess.Popen(  # noqa: S603  this interpreter and this package
-            COMMAND,
+        is_peer = arm is not None and arm.engine != OURS
+        python = job.peer_python if is_peer and job.peer_python else sys.executable
+        self.process = subprocess.Popen(  # noqa: S603  this interpreter or the user's, and this package
+            [python, *COMMAND],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=None if verbose else self.log,

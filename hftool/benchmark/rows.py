@@ -1,15 +1,18 @@
 """The rows that are measured: of a file, or of the bundled data of the model's head."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from hftool.data.column_contents import cell_of
+from hftool.data.labels import label_text
 from hftool.data.readers.tables import Rejected, Row, stream
 from hftool.data.rows import map_row
 from hftool.errors import DataError
 from hftool.heads import get_head
 from hftool.models import Loaded
+from hftool.models.head_config import HeadConfig
 from hftool.progress import silent
 from hftool.registry.heads import HeadSpec, head_spec
 from hftool.workflow.choose_head import columns_to_answer
@@ -21,29 +24,42 @@ PROMPT_WORDS = 16
 SAMPLED = 1000  # rows from which the columns are inferred
 
 
-def rows_of(loaded: Loaded, file: str | None, count: int) -> tuple[list[Row], str]:
-    """At most `count` rows that the model answers, and their origin.
+def rows_of(loaded: Loaded, file: str | None, count: int) -> tuple[list[Row], list[str], str]:
+    """At most `count` rows that the model answers, the label of each where a file has them, and their origin.
+
+    A row without a label, or with one that the model does not know, has the label "".
 
     Raises:
         DataError: None of the rows of the file can be used.
         InputMissing: There is no such file.
     """
-    rows = _rows_of_file(loaded, file, count) if file else list(itertools.islice(_bundled(loaded), count))
-    return rows, Path(file).name if file else _bundled_name(loaded.head_config.head)
+    if file:
+        return *_rows_of_file(loaded, file, count), Path(file).name
+    return list(itertools.islice(_bundled(loaded), count)), [], _bundled_name(loaded.head_config.head)
 
 
-def _rows_of_file(loaded: Loaded, file: str, count: int) -> list[Row]:
+def _rows_of_file(loaded: Loaded, file: str, count: int) -> tuple[list[Row], list[str]]:
     rejected: list[Rejected] = []
     names, records = stream(file, rejected=rejected)
     sample = list(itertools.islice(records, SAMPLED))
     if not sample:
         raise DataError(f"'{file}' has no rows")
     mapping = columns_to_answer(names or tuple(sample[0].row), sample, loaded, {}, file, chosen=True)
-    usable = (row for record in itertools.chain(sample, records) for row, fault in [map_row(record.row, mapping)] if not fault)
-    rows = list(itertools.islice(usable, count))
-    if not rows:
+    mapped = ((record.row, *map_row(record.row, mapping)) for record in itertools.chain(sample, records))
+    usable = list(itertools.islice(((given, row) for given, row, fault in mapped if not fault), count))
+    if not usable:
         raise DataError(f"none of the rows of '{file}' can be used")
-    return rows
+    return [row for _, row in usable], _labels([given for given, _ in usable], loaded.head_config)
+
+
+def _labels(rows: Sequence[Row], config: HeadConfig) -> list[str]:
+    """The labels of rows of a classifier with one label for each text; [] where no row has one."""
+    if config.head != "classify" or config.problem_type != "single_label_classification":
+        return []
+    names = dict(zip(config.label_values, config.labels, strict=False)) | {name: name for name in config.labels}
+    column = config.columns.get("label", "label")
+    labels = [names.get(label_text(cell_of(row, column)) or "", "") for row in rows]
+    return labels if any(labels) else []
 
 
 def _bundled_name(head: str) -> str:

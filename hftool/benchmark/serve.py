@@ -57,7 +57,7 @@ class ServeWork:
             answers = asyncio.run(ask_all(port, texts, self.job.clients))
             return Outcome(answers, len(answers), time.perf_counter() - start)
 
-        return Arm(_run, number_format, counts=Counts(), memory=lambda: _peak_of(server.pid))
+        return Arm(_run, number_format, counts=Counts(), memory=lambda: peak_of(server.pid))
 
     def facts(self) -> dict[str, Any]:
         """The texts, and the operations of one."""
@@ -116,7 +116,7 @@ def _best_label(reply: Any) -> str:
     return str(max(answers, key=lambda answer: answer["score"])["label"])
 
 
-def _peak_of(process: int) -> int:
+def peak_of(process: int) -> int:
     """The peak of the resident memory of another process in bytes; 0 where the system does not say it."""
     try:
         lines = Path(f"/proc/{process}/status").read_text(encoding="ascii", errors="replace").splitlines()

@@ -24,7 +24,6 @@ from hftool.workflow._load import INT8, load
 from hftool.workflow._prepare import prepare_training
 from hftool.workflow.plan import FinetuneJob
 
-LEARNING_RATE = 5e-5  # of every arm
 MOST = 1.1  # of the loss before training: more is divergence, and few steps may leave it as it was
 NEVER = 10**6  # steps between evaluations
 TASKS = {"decoder": "stories-mini", "encoder-decoder": "dialogsum-mini"}  # by architecture; otherwise sst2-mini
@@ -61,7 +60,13 @@ class TrainWork:
     def arguments(self) -> dict[str, Any]:
         """What finetune and prepare_training are called with."""
         job = self.job
-        config: dict[str, Any] = {"epochs": 1, "batch_size": job.batch, "limit": job.rows, "lr": LEARNING_RATE, "device": "cpu"}
+        config: dict[str, Any] = {
+            "epochs": 1,
+            "batch_size": job.batch,
+            "limit": job.rows,
+            "lr": job.learning_rate,
+            "device": "cpu",
+        }
         task = TASKS.get(self.architecture, SENTENCES)
         if job.file:
             task, config = "", {**config, "train": job.file, "validation": job.file, "allow_leak": True}

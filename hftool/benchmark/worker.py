@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -46,8 +47,8 @@ def commands_of_reference(work: Work) -> dict[str, Callable[[Any], Answer]]:
     }
 
 
-def commands_of_arm(arm: Arm) -> dict[str, Callable[[Any], Answer]]:
-    """The commands of the process of an arm."""
+def commands_of_arm(arm: Arm, preparing: float = 0.0) -> dict[str, Callable[[Any], Answer]]:
+    """The commands of the process of an arm. preparing: the seconds in which its engine was converted or loaded."""
 
     def _facts(_: Any) -> Answer:
         counts = arm.counts
@@ -60,9 +61,11 @@ def commands_of_arm(arm: Arm) -> dict[str, Callable[[Any], Answer]]:
         }
 
     def _compared(_: Any) -> Answer:
+        start = time.perf_counter()
         outputs = arm.run().outputs
+        first = time.perf_counter() - start
         reset_peak()
-        return {"outputs": outputs}
+        return {"outputs": outputs, "first": preparing + first}
 
     def _timed(_: Any) -> Answer:
         arm.counts.real = arm.counts.computed = arm.counts.forwards = 0
@@ -94,7 +97,9 @@ def main() -> None:
         try:
             job, engine = Job(**first["job"]), first["engine"]
             work = open_work(job)
-            known = commands_of_arm(open_arm(work, job, engine, first["variant"])) if engine else commands_of_reference(work)
+            start = time.perf_counter()
+            arm = open_arm(work, job, engine, first["variant"]) if engine else None
+            known = commands_of_arm(arm, time.perf_counter() - start) if arm else commands_of_reference(work)
             _reply({})
             for line in sys.stdin:
                 name, value = json.loads(line)

@@ -1,11 +1,14 @@
 """A whole benchmark: processes, comparison, rounds and the document."""
 
+import io
 import json
+import sys
 
 import pytest
 
 from hftool.benchmark.benchmark import run_benchmark
-from hftool.benchmark.job import PEERS, Job, peers_of
+from hftool.benchmark.job import PEERS, ArmName, Job, peers_of
+from hftool.benchmark.process import ArmProcess
 from hftool.errors import InputMissing, UsageError
 
 
@@ -66,6 +69,45 @@ def test_a_peer_that_is_not_installed_names_its_package(monkeypatch):
     with pytest.raises(UsageError) as caught:
         Job("infer", "bert", against=("openvino",)).check()
     assert str(caught.value) == "'openvino' needs openvino. pip install openvino"
+
+
+def test_peers_run_in_the_interpreter_that_is_named(monkeypatch):
+    """It is asked for the packages, and the command to install them is its own."""
+    monkeypatch.setitem(PEERS, "other", PEERS["openvino"].__class__({"no_such_module": "no-such-package"}, {"infer": ("",)}))
+    with pytest.raises(UsageError) as caught:
+        Job("infer", "bert", against=("other",), peer_python=sys.executable).check()
+    assert str(caught.value) == f"'other' needs no-such-package. {sys.executable} -m pip install no-such-package"
+    with pytest.raises(UsageError, match="'/no/python' does not run"):
+        Job("infer", "bert", against=("other",), peer_python="/no/python").check()
+    Job("infer", "bert", against=("pipeline",), peer_python=sys.executable).check()
+
+
+def test_only_peers_are_started_in_the_other_interpreter(monkeypatch, tmp_path):
+    class Process:
+        def __init__(self, command, **more):
+            started.append(command[0])
+            self.stdin, self.stdout = io.StringIO(), io.StringIO("{}\n")
+
+        def wait(self, seconds):
+            return 0
+
+    started = []
+    monkeypatch.setattr("subprocess.Popen", Process)
+    for arm in (None, ArmName("hftool", "auto"), ArmName("pipeline", "")):
+        ArmProcess(Job("infer", "bert", peer_python="other"), arm, tmp_path, verbose=False).close()
+    assert started == [sys.executable, sys.executable, "other"]
+
+
+def test_a_package_of_node_that_is_missing_is_one_line(monkeypatch, tmp_path):
+    monkeypatch.setattr("hftool.benchmark.job.find_spec", lambda name: True)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UsageError, match="'llamacpp' needs node and its package node-llama-cpp. npm install"):
+        Job("generate", "gpt2", against=("llamacpp",)).check()
+
+
+def test_arms_can_be_chosen_by_name():
+    arms = Job("train", "bert", ("trainer",), only=("trainer",)).arms()
+    assert list(map(str, arms)) == ["hftool", "trainer"]
 
 
 def test_peers_of_the_option():

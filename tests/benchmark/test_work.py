@@ -3,9 +3,11 @@
 import json
 
 import pytest
+import torch
 
 from hftool.benchmark.infer import comparable
 from hftool.benchmark.job import Job
+from hftool.benchmark.peers.gguf_file import tensors
 from hftool.benchmark.worker import commands_of_arm, commands_of_reference, open_arm, open_work
 from hftool.errors import UsageError
 from support import families
@@ -124,3 +126,42 @@ def test_what_is_compared_is_what_was_chosen():
     assert comparable({"label": "a", "probability": 0.9}) == "a"
     assert comparable({"masks": [{"fills": [{"token": "x", "probability": 0.5}, {"token": "y"}]}]}) == ["x"]
     assert comparable({"tags": ["O"], "entities": [], "tokens": ["a"]}) == ["O"]
+
+
+@pytest.fixture
+def labelled(tmp_path):
+    """A file of texts with labels, of which the model does not know the last."""
+    path = tmp_path / "films.tsv"
+    path.write_text("sentence\tlabel\na warm film\t1\na dull film\t0\na dull, dull film\t0\nwhat a film\t7\n", encoding="utf-8")
+    return str(path)
+
+
+def test_accuracy_on_labels(tiny_run, labelled):
+    """It is the share of the labels that the model knows; without labels there is none."""
+    work = open_work(job("infer", tiny_run, file=labelled))
+    assert list(work.labels) == ["positive", "negative", "negative", ""]
+    right = [label or "positive" for label in work.labels]
+    assert work.compare("hftool", right)["accuracy"] == 1.0
+    assert work.compare("hftool", ["positive", "positive", *right[2:]])["accuracy"] == pytest.approx(2 / 3)
+
+
+def test_a_compiled_model_gives_the_same_labels(tiny_run, monkeypatch):
+    """With what torch.compile receives, as compiling takes half a minute."""
+    monkeypatch.setattr("torch.compile", lambda model, dynamic: model)
+    _, compared, measured = both(job("infer", tiny_run, batch_size=4), "", "inductor")
+    assert compared["same"] >= 0.8 and measured["format"] in ("bf16", "fp32")
+
+
+def test_the_file_of_llamacpp_has_each_weight_of_a_gpt2_once():
+    """Matrices of Conv1D are transposed, so that a token's hidden state times the matrix is what transformers computes."""
+    model = open_work(job("generate", families.folder("gpt2"))).loaded.model
+    named = dict(tensors(model))
+    block = model.transformer.h[1]
+    assert len(named) == 5 + 12 * len(model.transformer.h) == len({*named})
+    assert sum(weight.numel() for weight in named.values()) == sum(
+        weight.numel() for weight in (*model.parameters(), model.lm_head.weight)
+    )
+    states = torch.randn(3, model.config.n_embd)
+    expected = block.attn.c_attn(states)
+    found = torch.nn.functional.linear(states, named["blk.1.attn_qkv.weight"], named["blk.1.attn_qkv.bias"])
+    assert torch.allclose(found, expected, atol=1e-6) and torch.equal(named["blk.1.ffn_norm.weight"], block.ln_2.weight)

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from hftool.benchmark.arm import Arm, Counts, Outcome
-from hftool.benchmark.train import LEARNING_RATE, Clock, TrainWork, validation_loss
+from hftool.benchmark.train import Clock, TrainWork, validation_loss
 from hftool.errors import UsageError
 from hftool.workflow.plan import FinetuneJob
 
@@ -63,7 +63,7 @@ def _trainer(prepared: FinetuneJob, batch: int, folder: str, clock: Clock, count
         output_dir=folder,
         per_device_train_batch_size=batch,
         num_train_epochs=1,
-        learning_rate=LEARNING_RATE,
+        learning_rate=float(prepared.settings.lr or 0),
         save_strategy="no",
         report_to=[],
         use_cpu=True,

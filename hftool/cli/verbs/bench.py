@@ -18,9 +18,9 @@ Against = Annotated[
     option(
         "--against",
         "WORDS",
-        "Engines to measure beside hftool, comma separated. train: trainer. infer: pipeline, onnxruntime, openvino, "
-        "ctranslate2. generate: transformers, onnxruntime, ctranslate2. serve: fastapi. By default the first; "
-        "none for hftool alone.",
+        "Engines to measure beside hftool, comma separated. train: trainer. infer: pipeline, onnxruntime, inductor, "
+        "openvino, ctranslate2. generate: transformers, onnxruntime, ctranslate2, llamacpp. serve: fastapi. "
+        "By default the first; none for hftool alone.",
     ),
 ]
 Precisions = Annotated[
@@ -35,6 +35,10 @@ Tokens = Annotated[int, number("--max-new-tokens", "Tokens to generate for each 
 Clients = Annotated[int, number("--clients", "Clients of a server.", least=1)]
 Rounds = Annotated[int, number("--rounds", "Rounds, in each of which all engines take turns.", least=1)]
 Seconds = Annotated[int, number("--seconds", "Seconds after which no further round starts.", least=0)]
+PeerPython = Annotated[
+    str,
+    option("--peer-python", "PYTHON", "Interpreter of the other engines, which has hftool's packages, too. By default this."),
+]
 Out = Annotated[str | None, option("--out", "FILE", "Also write the document of --json into this file.")]
 
 
@@ -52,6 +56,7 @@ def command(
     clients: Clients = 64,
     rounds: Rounds = 5,
     seconds: Seconds = 60,
+    peer_python: PeerPython = "",
     out: Out = None,
     shared: Shared,
 ) -> None:
@@ -80,6 +85,7 @@ def command(
         "clients": clients,
     }
     more: dict[str, Any] = {"rounds": rounds, "seconds": seconds, "offline": shared.offline, "fallback": shared.fallback}
+    more["peer_python"] = peer_python
     job = Job(kind, model, peers_of(kind, against), precisions, file, **sizes, **more)
     with shared.screen() as progress:
         document = run_benchmark(job, verbose=shared.verbose, progress=progress)
@@ -96,7 +102,7 @@ def _show(document: dict[str, Any]) -> None:
     width = max(len("engine"), *map(len, document["arms"])) + 2
     typer.echo(
         f"\n{'engine':<{width}}{unit + '/s':>11}{'from':>9}{'to':>9}{'format':>8}{'padding':>9}"
-        f"{'GFLOP/s':>9}{'of R':>6}{'GB/s':>7}{'of B':>6}{'MB':>7}"
+        f"{'GFLOP/s':>9}{'of R':>6}{'GB/s':>7}{'of B':>6}{'MB':>7}" + "".join(f"{title:>10}" for title in _more(document))
     )
     for name, row in document["arms"].items():
         rate = "".join(
@@ -105,6 +111,7 @@ def _show(document: dict[str, Any]) -> None:
         shares = f"{_number(row['gflop_s']):>9}{_share(row['of_R']):>6}{_number(row['gb_s']):>7}{_share(row['of_B']):>6}"
         typer.echo(
             f"{name:<{width}}{rate}{row['number_format']:>8}{_share(row['padding']):>9}{shares}{row['peak_memory'] / 1e6:>7.0f}"
+            + "".join(f"{row[key]:>10.{digits}f}" for key, digits in _more(document).values())
         )
     for name, times in document["times"].items():
         typer.echo(f"{next(iter(document['arms']))} is {times:.2f} times {name}")
@@ -114,6 +121,13 @@ def _show(document: dict[str, Any]) -> None:
         f"\nR {_rates(rates)} GFLOP/s; B {rates['memory']:.1f} GB/s; {_number(work['gflop'])} GFLOP a {unit.rstrip('s')}"
     )
     typer.echo(f"R and B allow {_rates(document['floor'])} {unit}/s")
+
+
+def _more(document: dict[str, Any]) -> dict[str, tuple[str, int]]:
+    """The columns that not every document has: title -> key and digits."""
+    first = next(iter(document["arms"].values()))
+    columns = {"first s": ("first_seconds", 1), "accuracy": ("accuracy", 4)}
+    return {title: (key, digits) for title, (key, digits) in columns.items() if key in first}
 
 
 def _rates(rates: dict[str, Any]) -> str:
