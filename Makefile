@@ -93,6 +93,7 @@ minis: | $(VENV)/dev.done
 bench: | $(VENV)/bench.done
 	cd benchmarks && ../$(BIN)/python speed_ratios.py --out results/speed_ratios.json
 	$(BIN)/python benchmarks/generate_speed.py --against transformers,ctranslate2
+	$(BIN)/python benchmarks/generate_stop.py
 ifdef SST2
 	test -f $(SST2_RUN)/metrics.json || $(BIN)/hftool finetune minilm sst2 --train "$(SST2)/train.tsv" \
 		--validation "$(SST2)/dev.tsv" --epochs 1 --offline --out $(SST2_RUN)

@@ -76,6 +76,8 @@ def asking():
             formats = (rates[f"hftool {name}"] / rates["transformers fp32"] for name in ("fp32", "bf16", "int8"))
             yield "; ".join(fixed(times, 2) for times in formats)
             yield fixed(rates["hftool int8"] / rates["ctranslate2 int8"], 2)
+    stop = result("generate_stop")["lengths"]
+    yield "; ".join(f"{length['hftool']:.0f} µs, {length['whole']:.0f} µs" for length in stop.values())
 
 
 def reading():

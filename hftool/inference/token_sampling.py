@@ -52,10 +52,10 @@ class _Sequence:
 
     def report(self, on_token: OnToken, stopping: StoppingCriteria) -> None:
         """Pass on the tokens that are certain to be part of the text."""
-        settled = self.result.ids if self.result else self.ids[: stopping.settled(self.ids)]
-        for token in settled[self.reported :]:
+        settled = len(self.result.ids) if self.result else stopping.settled(self.ids)
+        for token in self.ids[self.reported : settled]:
             on_token(self.row, token)
-        self.reported = max(self.reported, len(settled))
+        self.reported = max(self.reported, settled)
 
 
 def sample_texts(
