@@ -136,8 +136,18 @@ KNOB_HEADINGS = {
         *("epochs", "max_steps", "batch_size", "accumulate", "lr", "lora", "max_length", "max_new_tokens", "prefix", "seed"),
         *("class_weights", "optimizer", "schedule", "warmup", "weight_decay", "clip", "sort_steps"),
     ),
-    DATA: ("limit", "validation_share", "allow_leak", "max_rejected", "format", "annotator", "no_header", "encoding"),
-    EVALUATING: ("eval_steps", "patience", "metric", "save_steps", "save_minutes", "keep", "grace", "log_steps"),
+    DATA: (
+        "labels_sep",
+        "limit",
+        "validation_share",
+        "allow_leak",
+        "max_rejected",
+        "format",
+        "annotator",
+        "no_header",
+        "encoding",
+    ),
+    EVALUATING: ("eval_steps", "patience", "metric", "thresholds", "save_steps", "save_minutes", "keep", "grace", "log_steps"),
     MACHINE: ("device", "precision", "workers"),
 }
 
