@@ -148,8 +148,8 @@ def find_label_sets(
 ) -> Labels:
     """The labels of a column whose cells have any number of them: as the data set or the task names them, else sorted.
 
-    The labels of a column from `join_label_columns` are the names of its columns. Arguments besides `separator`, which stands between
-    the labels of a text, are those of `find_labels`.
+    The labels of a column from `join_label_columns` are the names of its columns. `separator` stands between the labels of a
+    text; the other arguments are those of `find_labels`.
 
     Raises:
         DataError: Fewer than two labels, more than any task has, or some that `ordered` lacks; no cell has the separator.

@@ -157,8 +157,10 @@ class _LabelEncoder:
         ids = {value: self._id_of(value) for value in values}
         if len(ids) == 1 and None in ids.values() and is_mark(values[0]):
             return NO_CLASS
-        for value in (value for value, label in ids.items() if label is None):
+        unknown = [value for value, label in ids.items() if label is None]
+        for value in unknown:
             self.unknown.setdefault(value, number)
+        if unknown:
             return None
         mapped["label"] = tuple(sorted({label for label in ids.values() if label is not None}))
         return ""

@@ -88,14 +88,37 @@ def evaluate(
     module = None if metric is None else load_metric(metric, trusted=trust_metric, offline=offline)
     model_source, loaded = _loaded(model, head, device, offline=offline, fallback=fallback, progress=progress)
     loaded = _with_separator(loaded, labels_sep)
-    if word is None:
-        part = split_of_run(model_source, split, model, loaded.head_config, offline=offline, progress=progress)
-    else:
-        data = _data_of(model_source, word, rows, _with_columns(how, loaded, column), offline=offline, progress=progress)
-        data = plan.with_label_columns(data, {**loaded.head_config.columns, **(column or {})})
-        loaded, part = _task_rows(data, word, split, loaded, column or {}, head, labels_sep or "", progress)
+    given = _Given(word, rows, how, split, column or {}, head, labels_sep or "")
+    loaded, part = _labelled_rows(given, model, model_source, loaded, offline=offline, progress=progress)
     target = _errors_file(errors, model_source, loaded)
     return _with_errors(_measured(part, loaded, module, metric, limit, seed), target, progress)
+
+
+@dataclass(frozen=True)
+class _Given:
+    """The rows to measure on, as the user names them: a task or rows in memory, and how they are read."""
+
+    word: str | None
+    rows: Table | None
+    how: ReadOptions
+    split: str | None
+    column: Mapping[str, str]
+    head: str | None
+    separator: str
+
+
+def _labelled_rows(
+    given: _Given, model: str, model_source: ModelSource, loaded: Loaded, *, offline: bool, progress: Progress
+) -> tuple[Loaded, SplitRows]:
+    """The model as it is measured, and the rows of the run or of a task."""
+    word, column = given.word, given.column
+    if word is None:
+        part = split_of_run(model_source, given.split, model, loaded.head_config, offline=offline, progress=progress)
+        return loaded, part
+    how = _with_columns(given.how, loaded, column)
+    data = _data_of(model_source, word, given.rows, how, offline=offline, progress=progress)
+    data = plan.with_label_columns(data, {**loaded.head_config.columns, **column})
+    return _task_rows(data, word, given.split, loaded, column, given.head, given.separator, progress)
 
 
 def _with_separator(loaded: Loaded, separator: str | None) -> Loaded:

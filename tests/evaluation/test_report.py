@@ -52,7 +52,12 @@ def test_every_deciding_metric_is_measured(kind):
 
 
 def test_one_answer_to_rows_that_differ_is_reported():
-    others = {"classification": {"label": 1}, "multi_label": {"label": (1,)}, "tagging": {"tags": [1]}, "texts": {"target": "u"}}
+    others = {
+        "classification": {"label": 1},
+        "multi_label": {"label": (1,)},
+        "tagging": {"tags": [1]},
+        "texts": {"target": "u"},
+    }
     others["answers"] = {"answers": {"text": ["q"], "answer_start": [0]}}
     for kind, (_, answer, row) in CASES.items():
         metrics = Metrics(report_spec(kind).metrics, higher_is_better=True, report=kind)

@@ -95,7 +95,9 @@ def test_baseline_is_the_best_constant_answer_and_a_poor_model_gets_a_verdict():
     assert tuple(constant_labels(expected)) == max(scores, key=scores.get)
     assert constant_labels(indicators([(), ()], 3)) == []
     found = make_report([answer(0.1, 0.2, 0.3)] * 5, rows, HEAD.metrics(), NAMES, 1.0)
-    assert found["constant_baseline"]["labels"] == ["anger", "joy"] and found["constant_baseline"]["micro_f1"] == max(scores.values())
+    assert found["constant_baseline"]["labels"] == ["anger", "joy"] and found["constant_baseline"]["micro_f1"] == max(
+        scores.values()
+    )
     assert verdicts(found, HEAD.metrics(), [])[0].startswith("all 5 validation rows are answered nothing: try")
     poor = make_report([answer(0.9, 0.2, 0.3)] * 4 + [answer(0.1, 0.2, 0.9)], rows, HEAD.metrics(), NAMES, 1.0)
     assert "always answering 'anger, joy' has" in verdicts(poor, HEAD.metrics(), [])[0]

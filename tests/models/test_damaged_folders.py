@@ -112,9 +112,7 @@ def test_every_head_config_field_has_a_schema_and_round_trips(tmp_path):
         HeadConfig(head="fill"),
         HeadConfig(head="classify", problem_type="regression", label_range=(-1.5, 2.0)),
         HeadConfig(head="answer", problem_type="answer_or_none", max_length=384),
-        HeadConfig(
-            head="classify", labels=("a", "b"), problem_type=SEVERAL, labels_sep="|", label_thresholds=(0.25, 0.75)
-        ),
+        HeadConfig(head="classify", labels=("a", "b"), problem_type=SEVERAL, labels_sep="|", label_thresholds=(0.25, 0.75)),
         HeadConfig(head="tag", labels=("O", "B-PER"), class_weights=(0.5, 0.0), measures=("f1",)),
         HeadConfig(head="text2text", prefix="summarize: ", max_new_tokens=64, revision="0" * 40),
         HeadConfig(

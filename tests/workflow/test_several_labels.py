@@ -42,7 +42,7 @@ def trained(folder, form="joined", kind="bert", **knobs):
 @pytest.fixture(scope="module")
 def result(tmp_path_factory):
     """A run that has learned the rows, with a threshold for each label."""
-    return trained(tmp_path_factory.mktemp("several"), epochs=20, eval_steps=60, thresholds="f1", class_weights="balanced")
+    return trained(tmp_path_factory.mktemp("several"), epochs=40, eval_steps=240, thresholds="f1", class_weights="balanced")
 
 
 @pytest.fixture(scope="module")

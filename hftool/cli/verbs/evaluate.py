@@ -96,8 +96,7 @@ def command(
             trust_metric=trust_metric,
             **shared.access(progress),
         )
-    show = print_json if shared.as_json else _show
-    show({"split": report.split, **report.metrics, "errors": len(report.errors)})
+    (print_json if shared.as_json else _show)({"split": report.split, **report.metrics, "errors": len(report.errors)})
 
 
 def _show(metrics: dict[str, Any]) -> None:

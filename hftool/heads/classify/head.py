@@ -176,9 +176,9 @@ class ClassifyHead:
 
     def metrics(self) -> Metrics:
         """The metrics of the task; else accuracy and macro-F1, the F1 of several labels, or the error of numbers."""
-        report, names = ("regression", NUMBER_METRICS) if self._is_number else ("classification", LABEL_METRICS)
         if self.head_config.has_several:
-            report, names = "multi_label", SET_METRICS
+            return Metrics(self.head_config.measures or SET_METRICS, higher_is_better=True, report="multi_label")
+        report, names = ("regression", NUMBER_METRICS) if self._is_number else ("classification", LABEL_METRICS)
         return Metrics(self.head_config.measures or names, higher_is_better=True, report=report)
 
 
