@@ -163,7 +163,7 @@ def test_rows_with_several_labels(pages, capfd):
     assert "a row has any number of them" in err and re.search(r"^  micro_f1 +\d", out, flags=re.MULTILINE)
     header, first = (pages.folder / "scored.csv").read_text().splitlines()[:2]
     assert header == "text,emotions,labels,probability_anger,probability_joy,probability_wonder"
-    assert first.startswith("What a lovely surprise!,joy|wonder,")
+    assert first.startswith("What a lovely surprise!,joy/wonder,")
 
 
 def test_what_is_saved_is_verified_and_would_be_pushed(tickets, capfd):
