@@ -59,6 +59,7 @@ SCHEDULES = ("linear", "cosine", "constant")
 PRECISIONS = ("auto", "fp32", "bf16")
 PARTIAL = (REJECT, INCLUDE)
 WEIGHTINGS = ("none", "balanced")
+THRESHOLDS = ("0.5", "f1")
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,14 @@ class Config:
     grace: float = knob(30.0, "seconds to finish a step and save after SIGTERM, SIGINT or SIGHUP", least=0, most=86400)
     workers: int = knob(0, "data loader processes", least=0, most=64)
     class_weights: str = knob("none", "weight of each class in the loss; balanced: rare classes weigh more", choices=WEIGHTINGS)
+    labels_sep: str | None = knob(
+        None, "separator of several labels in one cell, such as |, for rows with any number of labels", kind=str, verbatim=True
+    )
+    thresholds: str = knob(
+        "0.5",
+        "probability from which a row has a label, where it may have several; f1: by the F1 on validation, for each label",
+        choices=THRESHOLDS,
+    )
     validation_share: float = knob(0.1, "share of train to split off where there is no validation", least=0.001, most=0.5)
     allow_leak: bool = knob(False, "train although over 5 % of the validation rows are in train")
     max_rejected: float = knob(0.01, "largest share of unusable rows in a file", least=0, most=1)

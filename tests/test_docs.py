@@ -157,6 +157,15 @@ def test_a_csv_of_ones_own(pages, capfd):
     assert re.match(r"1,The invoice shows the wrong amount,billing,(billing|support),0\.", first)
 
 
+def test_rows_with_several_labels(pages, capfd):
+    assert pages.run(DOCS / "how-to/several-labels.md") == 3
+    out, err = capfd.readouterr()
+    assert "a row has any number of them" in err and re.search(r"^  micro_f1 +\d", out, flags=re.MULTILINE)
+    header, first = (pages.folder / "scored.csv").read_text().splitlines()[:2]
+    assert header == "text,emotions,labels,probability_anger,probability_joy,probability_wonder"
+    assert first.startswith("What a lovely surprise!,joy/wonder,")
+
+
 def test_what_is_saved_is_verified_and_would_be_pushed(tickets, capfd):
     tickets.run(DOCS / "how-to/share.md")
     out = capfd.readouterr().out

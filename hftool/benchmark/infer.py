@@ -20,6 +20,7 @@ from hftool.errors import UsageError
 from hftool.heads.protocol import Answer, Batch, Outputs
 from hftool.inference.predictor import Predictor
 from hftool.models import Loaded
+from hftool.models.head_config import SINGLE
 from hftool.registry.heads import head_spec
 from hftool.workflow._infer import natural_options
 from hftool.workflow._load import INT8, load, make_predictor, trained
@@ -87,9 +88,7 @@ class InferWork:
     @property
     def _single_labels(self) -> bool:
         config, is_encoder = self.loaded.head_config, self.loaded.family.architecture == "encoder"
-        return (
-            is_encoder and config.head == "classify" and config.problem_type != "regression" and set(self.rows[0]) == {"text"}
-        )
+        return is_encoder and config.head == "classify" and config.problem_type == SINGLE and set(self.rows[0]) == {"text"}
 
     def _labels(self, engine: Any, counts: Counts) -> list[Answer]:
         """The labels of texts: tokenize, sort by length, pad, compute, take the largest logit."""
@@ -170,7 +169,7 @@ def open_work(job: Job) -> InferWork:
 
 def comparable(answer: Answer) -> Any:
     """The part of an answer that is compared: what was chosen, not how certain it is."""
-    for key in ("label", "score", "tags", "answer"):
+    for key in ("label", "labels", "score", "tags", "answer"):
         if key in answer:
             return answer[key]
     if "masks" in answer:

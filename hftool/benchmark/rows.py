@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hftool.data.column_contents import cell_of
-from hftool.data.labels import label_text
+from hftool.data.label_cells import label_text
 from hftool.data.readers.tables import Rejected, Row, stream
 from hftool.data.rows import map_row
 from hftool.errors import DataError

@@ -146,6 +146,7 @@ KNOB_HEADINGS = {
         *("class_weights", "optimizer", "schedule", "warmup", "weight_decay", "clip", "sort_steps"),
     ),
     DATA: (
+        "labels_sep",
         "limit",
         "validation_share",
         "allow_leak",
@@ -156,7 +157,7 @@ KNOB_HEADINGS = {
         "no_header",
         "encoding",
     ),
-    EVALUATING: ("eval_steps", "patience", "metric", "save_steps", "save_minutes", "keep", "grace", "log_steps"),
+    EVALUATING: ("eval_steps", "patience", "metric", "thresholds", "save_steps", "save_minutes", "keep", "grace", "log_steps"),
     MACHINE: ("device", "precision", "workers"),
 }
 

@@ -4,35 +4,33 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from itertools import repeat
 from typing import Any
 
 from hftool.data.column_contents import MIN_TYPE_SHARE, cell_of, infer_content
-from hftool.data.label_cells import find_joined, fold, is_mark, listed_labels, merge_spellings, without_marks
-from hftool.data.readers.tables import Table, cell_text, replace_surrogates
-from hftool.data.schema import AROUND, excerpt, is_decimal_number, number_value, parse_literal, tags_value
+from hftool.data.label_cells import (
+    MAX_LABELS,
+    find_joined,
+    fold,
+    free_separator,
+    is_mark,
+    label_set,
+    label_text,
+    likely_separator,
+    list_of,
+    listed_labels,
+    merge_spellings,
+    without_marks,
+)
+from hftool.data.readers.tables import Table, cell_text
+from hftool.data.schema import excerpt, is_decimal_number, number_value, parse_literal, tags_value
 from hftool.data.tag_ids import TagCounts, outside_notes, tag_notes
 from hftool.data.tag_schemes import OUTSIDE, scheme_of
 from hftool.errors import DataError, UsageError, listing
 from hftool.registry.tasks import Task
 
-WHOLE_NUMBER = re.compile(r"^(-?[0-9]+)\.0+$")  # pandas exports 1.0 if a cell of the column is empty
-MAX_LABELS = 1000
 MIN_IDENTIFIERS = 3  # with fewer names it may be chance that all look like identifiers
 IDENTIFIER = re.compile(r"[A-Za-z]+[-_]?[0-9]{3,}|[0-9]{5,}|(?=[a-f-]*[0-9])[0-9a-f]{8,}(-[0-9a-f]{4,}){0,4}")
-
-
-def label_text(value: Any) -> str | None:
-    """A label as it is compared: stripped; 1, 1.0, "1" and "1.0" are the same. None if there is none."""
-    text = value if type(value) is str else cell_text(value)
-    return None if text is None else _label_of_text(text)
-
-
-@lru_cache(maxsize=4 * MAX_LABELS)  # a column has few labels and many rows
-def _label_of_text(text: str) -> str | None:
-    text = replace_surrogates(text.strip(AROUND))
-    return WHOLE_NUMBER.sub(r"\1", text) or None
 
 
 def tag_texts(cell: Any) -> tuple[list[str] | None, str]:
@@ -50,6 +48,8 @@ class Labels:
     origin: str  # of names and order, for a notice
     range: tuple[float, ...] = ()  # least and largest number of a regression
     notes: tuple[str, ...] = ()  # a notice on each unusual property
+    several: bool = False  # whether a row has any number of them
+    separator: str = ""  # what stands between the labels of such a row in a text
 
     def index(self) -> dict[str, int]:
         """Value or name -> id. A value wins over the same name of another class."""
@@ -75,7 +75,8 @@ class Labels:
         pairs = ", ".join(f"{i}={name}" for i, name in enumerate(self.names[:10]))
         more = f" and {len(self.names) - 10} more" if len(self.names) > 10 else ""
         odd = "; they look like identifiers: is that the column of classes?" if are_identifiers(self.names) else ""
-        return f"labels: {pairs}{more} ({self.origin}{odd})"
+        many = "; a row has any number of them" if self.several else ""
+        return f"labels: {pairs}{more} ({self.origin}{many}{odd})"
 
 
 NO_LABELS = Labels((), (), "")
@@ -110,8 +111,9 @@ def find_labels(table: Table, column: str, *, known: Sequence[tuple[str, str]] =
         if joined:
             indices = [i for i, row in enumerate(table.rows) if label_text(cell_of(row, column)) in joined]
             separators = " and ".join(f"'{separator}'" for separator in dict.fromkeys(joined.values()))
-            raise _several_labels(table, column, indices, f"joined by {separators}")
+            raise _several_labels(table, column, indices, f"joined by {separators}", next(iter(joined.values())))
         labels = _sorted_labels(merge_spellings(counts), table, column)
+        labels = replace(labels, notes=_joined_notes(counts, column))
     if ordered:
         labels = _in_order(labels, ordered, set(counts))
     _check_listed(table, counts, labels)
@@ -120,6 +122,59 @@ def find_labels(table: Table, column: str, *, known: Sequence[tuple[str, str]] =
         what = f"{table.path} has only one class in column '{column}': '{next(iter(counts))}'"
         raise DataError(what, "A classifier needs two; choose the column with --label")
     return labels
+
+
+def _joined_notes(labels: Iterable[str], column: str) -> tuple[str, ...]:
+    """The notice on classes that look like several labels in one cell."""
+    separator = likely_separator(labels)
+    what = f"classes of column '{column}' look like several labels joined by '{separator}'"
+    return (f"{what}: --labels-sep '{separator}' reads them so",) if separator else ()
+
+
+def holds_lists(table: Table, column: str) -> bool:
+    """Whether a column has cells that are lists of names or whole numbers, by their type."""
+    cells = [items for row in table.rows if (items := list_of(cell_of(row, column))) is not None]
+    return bool(cells) and all(isinstance(item, (str, int)) for items in cells for item in items)
+
+
+def check_separator(table: Table, column: str, separator: str) -> None:
+    """Raise DataError unless a text in the column has the separator."""
+    if not any(isinstance(cell := cell_of(row, column), str) and separator in cell for row in table.rows):
+        what = f"no cell of column '{column}' of {table.path} holds the separator '{separator}'"
+        raise DataError(what, "Correct --labels-sep, or choose the column with --label")
+
+
+def find_label_sets(
+    table: Table, column: str, *, separator: str = "", known: Sequence[tuple[str, str]] = (), ordered: Sequence[str] = ()
+) -> Labels:
+    """The labels of a column whose cells have any number of them: as the data set or the task names them, else sorted.
+
+    The labels of a column from `join_label_columns` are the names of its columns. `separator` stands between the labels of a
+    text; the other arguments are those of `find_labels`.
+
+    Raises:
+        DataError: Fewer than two labels, more than any task has, or some that `ordered` lacks; no cell has the separator.
+        UsageError: `ordered` repeats a label.
+    """
+    if separator:
+        check_separator(table, column, separator)
+    counts = Counter(label for row in table.rows for label in label_set(cell_of(row, column), separator))
+    columns = [label_text(name) or name for name in column.split(",")]
+    if len(columns) > 1 and set(counts) <= set(columns):  # a label without a row is one all the same
+        counts.update(dict.fromkeys(columns, 0))
+    labels = _named_by_source(table, column)
+    if not labels.names and not (task := _named_by_task(known)).unknown(label for label in counts if not is_mark(label)):
+        labels = task
+    counts = without_marks(counts, {label_text(label) or label for label in ordered} | labels.index().keys())
+    if not labels.names and not ordered:
+        labels = _sorted_labels(merge_spellings(counts), table, column)
+    if ordered:
+        labels = _in_order(labels, ordered, set(counts))
+    _check_listed(table, counts, labels)
+    if len(labels.names) < 2:
+        found = f"only one label in column '{column}': {listing(labels.names)}" if labels.names else f"no label in '{column}'"
+        raise DataError(f"{table.path} has {found}", "Choose the column with --label")
+    return replace(labels, several=True, separator=separator or free_separator(labels.names))
 
 
 def _count_labels(table: Table, column: str) -> Counter[str]:
@@ -163,12 +218,14 @@ def _named_by_task(known: Sequence[tuple[str, str]]) -> Labels:
     return Labels(tuple(value for value, _ in known), tuple(name for _, name in known), "as the task names them")
 
 
-def _several_labels(table: Table, column: str, indices: Sequence[int], how: str) -> DataError:
+def _several_labels(table: Table, column: str, indices: Sequence[int], how: str, separator: str = "") -> DataError:
     first = cell_text(cell_of(table.rows[indices[0]], column)) or ""
+    flag = f"read several labels a row with --labels-sep '{separator}', " if separator else ""
     return DataError(
         f"{len(indices)} of {len(table.rows)} rows of {table.path} have several classes in column '{column}', {how}; "
         f"the first is line {table.numbers[indices[0]]}: {first[:80]}",
-        "A classifier has one class a row: leave these rows out, or list the combinations as classes with --set labels=A,B,C",
+        f"A classifier has one class a row: {flag}leave these rows out, or list the combinations as classes with "
+        "--set labels=A,B,C",
     )
 
 

@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from hftool.data.column_contents import cell_of
-from hftool.data.label_cells import MARKS, fold, is_mark, may_be_minus_one
-from hftool.data.labels import NO_LABELS, Labels, label_text, tag_texts
+from hftool.data.label_cells import MARKS, SEPARATORS, fold, is_mark, label_set, label_text, may_be_minus_one
+from hftool.data.labels import NO_LABELS, Labels, tag_texts
 from hftool.data.readers.tables import Rejected, Row, Table, replace_surrogates
 from hftool.data.schema import TEXTS, answers_value, number_value, pair_lengths, text_value, tokens_value
 from hftool.data.tag_ids import TagEncoder
@@ -76,7 +76,8 @@ def map_rows(
         first, number = next(iter(encoder.unknown.items()))
         more = f" ({len(encoder.unknown)} such labels: {listing(encoder.unknown)})" if len(encoder.unknown) > 1 else ""
         what = f"{table.path}:{number}: the label '{first}' is not one of {listing(labels.index())}{more}"
-        raise DataError(what, "Labels of every split must be in train")
+        joined = labels.several and any(separator in first for separator in SEPARATORS)
+        raise DataError(what, "Labels of every split must be in train" + ("; or name --labels-sep" if joined else ""))
     if not rows or len(rejected) - unlabeled > max_rejected * (len(rejected) + len(rows)):
         raise _too_many(table, rejected, len(rows), max_rejected, numeric=labels is not None and bool(labels.range))
     return SplitRows(table.split, table.path, rows, numbers, rejected, encoder.spelled, encoder.tags.notes())
@@ -116,7 +117,7 @@ class _LabelEncoder:
         labels = labels or NO_LABELS
         self.index, self.folded, self.names = labels.index(), labels.folded(), labels.names
         self.tags = TagEncoder(self.names, self.index, path)
-        self.number = bool(labels.range)
+        self.number, self.several, self.separator = bool(labels.range), labels.several, labels.separator
         self.unknown: dict[str, int] = {}  # label of no class -> line number of the first
         self.spelled: dict[str, str] = {}  # label in another spelling -> name of its class
 
@@ -130,18 +131,40 @@ class _LabelEncoder:
         if self.number:
             mapped["label"], reason = number_value(cell)
             return NO_CLASS if reason and is_mark(label_text(cell) or "") else reason
+        if self.several:
+            return self._add_labels(mapped, label_set(cell, self.separator), number)
         value = label_text(cell)
         if value is None:
             return NO_CLASS
-        label = self.index[value] if value in self.index else self.folded.get(fold(value))
+        label = self._id_of(value)
         if label is None and is_mark(value):
             return NO_CLASS
         if label is None:
             self.unknown.setdefault(value, number)
             return None
-        if value not in self.index:
-            self.spelled[value] = self.names[label]
         mapped["label"] = label
+        return ""
+
+    def _id_of(self, value: str) -> int | None:
+        """The id of a label in any spelling, None if it is unknown; another spelling is recorded."""
+        if value in self.index:
+            return self.index[value]
+        label = self.folded.get(fold(value))
+        if label is not None:
+            self.spelled[value] = self.names[label]
+        return label
+
+    def _add_labels(self, mapped: Row, values: Sequence[str], number: int) -> str | None:
+        """Add the sorted ids of any number of labels."""
+        ids = {value: self._id_of(value) for value in values}
+        if len(ids) == 1 and None in ids.values() and is_mark(values[0]):
+            return NO_CLASS
+        unknown = [value for value, label in ids.items() if label is None]
+        for value in unknown:
+            self.unknown.setdefault(value, number)
+        if unknown:
+            return None
+        mapped["label"] = tuple(sorted({label for label in ids.values() if label is not None}))
         return ""
 
     def _add_tags(self, mapped: Row, cell: Any, number: int) -> str | None:

@@ -8,8 +8,17 @@ from hftool.data.column_contents import cell_of, contents_of
 from hftool.data.column_names import is_named
 from hftool.data.columns import has_column, map_columns, missing_column
 from hftool.data.decimal_commas import parse_decimal_commas
-from hftool.data.label_cells import is_mark
-from hftool.data.labels import NO_LABELS, Labels, are_numbers, find_labels, find_range, find_tags, label_text
+from hftool.data.label_cells import is_mark, label_text
+from hftool.data.labels import (
+    NO_LABELS,
+    Labels,
+    are_numbers,
+    find_label_sets,
+    find_labels,
+    find_range,
+    find_tags,
+    holds_lists,
+)
 from hftool.data.passages import merge_lines
 from hftool.data.quality import Quality, check_quality, split_validation
 from hftool.data.readers.tables import Table
@@ -64,13 +73,14 @@ class SplitOptions:
     numbers: bool | None = None  # whether labels are continuous (regression); None infers it
     labels: Labels | None = None  # of a trained model
     max_rejected: float = MAX_REJECTED
+    labels_sep: str = ""  # what stands between several labels in a cell
 
     @property
     def may_be_numbers(self) -> bool:
         """Whether labels can be continuous: nothing names classes."""
         if self.labels is not None:
             return bool(self.labels.range)
-        return bool(self.numbers) or not (self.known_labels or self.ordered_labels)
+        return bool(self.numbers) or not (self.known_labels or self.ordered_labels or self.labels_sep)
 
 
 @collection_paused()
@@ -102,14 +112,16 @@ def build_splits(tables: Mapping[str, Table], options: SplitOptions) -> Splits:
         validation = _with_targets(tables["validation"], schema, mapping, labels, options, notices)
     if validation is None:
         train, validation = split_validation(train, options.validation_share, options.seed)
-        how = " (same share of each label, seed {})" if "label" in mapping and not labels.range else " (seed {})"
+        one = "label" in mapping and not labels.range and not labels.several
+        how = " (same share of each label, seed {})" if one else " (seed {})"
         notices.append(f"validation: {len(validation.rows)} rows held out from train" + how.format(options.seed))
     if "test" in tables:
         test = _with_targets(tables["test"], schema, mapping, labels, options, notices)
         test = _limited(test, options) if test else None
     train, validation = _limited(train, options), _limited(validation, options)
     if "label" in mapping and not labels.range and len({row["label"] for row in train.rows}) < 2:
-        raise DataError(f"the train rows of {train.path} that are left have only one class", "Raise --limit")
+        what = "all have the same labels" if labels.several else "have only one class"
+        raise DataError(f"the train rows of {train.path} that are left {what}", "Raise --limit")
     for part in (train, validation, test):
         notices += part.sentences(hint=KEEP_APART) if part else []
     quality = check_quality(train, validation, allow_leak=options.allow_leak)
@@ -125,6 +137,11 @@ def name_labels(table: Table, mapping: Mapping[str, str], options: SplitOptions)
     if "label" not in mapping:
         return NO_LABELS
     column, numbers = mapping["label"], options.numbers
+    lists = holds_lists(table, column)
+    if (options.labels_sep or lists) and not numbers:
+        return find_label_sets(table, column, separator=options.labels_sep, known=known, ordered=ordered)
+    if lists:
+        raise DataError(f"column '{column}' of {table.path} holds lists, not numbers", "Choose the column with --label")
     if numbers is None:
         numbers = not known and not ordered and are_numbers(table, column)
     return find_range(table, column) if numbers else find_labels(table, column, known=known, ordered=ordered)

@@ -30,6 +30,8 @@ def _only_answer(answers: Answers, rows: Rows, spec: ReportSpec) -> dict[str, st
 
 def _as_text(answer: Any) -> str | None:
     """The deciding part of an answer as a string; of tags the one that all words have."""
+    if isinstance(answer, (list, tuple)) and not answer:
+        return ""
     if isinstance(answer, (list, tuple)):
         return str(answer[0]) if len(set(answer)) == 1 else repr(answer)
     return None if answer is None else str(answer)

@@ -5,7 +5,11 @@ from typing import Any
 
 from hftool.heads.protocol import Metrics
 
-BASELINES = {"majority_baseline": ("label", "always answering"), "median_baseline": ("score", "always answering")}
+BASELINES = {
+    "majority_baseline": ("label", "always answering"),
+    "constant_baseline": ("labels", "always answering"),
+    "median_baseline": ("score", "always answering"),
+}
 LOSS_IMPROVED = 0.99  # a loss below this share of the lowest one before still improves
 TRAIN_LONGER = "more --epochs, or another --lr"
 
@@ -37,6 +41,7 @@ def _baseline(measured: Mapping[str, Any], metrics: Metrics) -> list[str]:
         baseline = measured.get(key)
         if baseline and name in baseline and not metrics.is_better(measured[name], baseline[name]):
             constant = baseline[part]
+            constant = ", ".join(constant) if isinstance(constant, list) else constant
             shown = f"{constant:.6g}" if isinstance(constant, float) else f"'{constant}'"
             figures = f"{name} {measured[name]:.4g}, and {what} {shown} has {baseline[name]:.4g}"
             found.append(f"no better than a constant answer: {figures}: try {TRAIN_LONGER}")

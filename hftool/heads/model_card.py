@@ -189,6 +189,10 @@ def _of_split(split: str, measured: Mapping[str, Any]) -> list[str]:
     if majority:
         what = f"Always predicting {_code(majority['label'])} has an accuracy of {majority['accuracy']:.4f} on {split}."
         lines += ["", what]
+    constant = measured.get("constant_baseline")
+    if constant:
+        always = ", ".join(map(_code, constant["labels"])) or "no label"
+        lines += ["", f"Always predicting {always} has a micro_f1 of {constant['micro_f1']:.4f} on {split}."]
     for key, kind, count in (("by_class", "label", "rows"), ("by_type", "type", "entities")):
         rows = list(measured.get(key, {}).items())
         if rows and len(rows) <= MOST_CLASSES:

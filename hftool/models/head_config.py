@@ -17,6 +17,8 @@ PACKAGES = ("torch", "transformers", "accelerate", "datasets", "tokenizers", "sa
 HEAD_CONFIG = "hftool.json"
 DAMAGED = "Save the model again, or copy the file as it was written"
 MOST_TOKENS = 10**6
+SINGLE, SEVERAL = "single_label_classification", "multi_label_classification"
+THRESHOLD = 0.5  # the probability from which a row has a label
 NUMBER: Schema = {"type": "number"}
 # the schema of each field type
 OF_TYPES: Mapping[Any, Schema] = {
@@ -33,9 +35,10 @@ OF_TYPES: Mapping[Any, Schema] = {
 UNUSED: Mapping[str, Schema] = {"thresholds": {"type": "object", "additionalProperties": NUMBER}}
 # what a field must fulfil besides the schema of its type
 NARROWER: Mapping[str, Schema] = {
-    "problem_type": {"enum": ("single_label_classification", "multi_label_classification", "regression", "answer_or_none")},
+    "problem_type": {"enum": (SINGLE, SEVERAL, "regression", "answer_or_none")},
     "pooling": {"enum": POOLINGS},
     "class_weights": {"items": {"type": "number", "minimum": 0}},
+    "label_thresholds": {"items": {"type": "number", "minimum": 0, "maximum": 1}},
     **each(("label_range", "label_scale"), {"maxItems": 2}),
     "metrics": {"additionalProperties": {"type": "object", "required": ("rows",), "additionalProperties": NUMBER}},
 }
@@ -52,7 +55,9 @@ class HeadConfig:
     label_values: tuple[str, ...] = ()  # the values of the labels in the training data
     max_length: int = 0  # the most tokens of an input
     prefix: str = ""  # the text put before each input
-    problem_type: str = "single_label_classification"
+    problem_type: str = SINGLE
+    labels_sep: str = ""  # what stands between the labels of a row that has any number of them
+    label_thresholds: tuple[float, ...] = ()  # the probability from which a row has each label; () for THRESHOLD
 
     base: str = ""
     revision: str = ""
@@ -69,6 +74,16 @@ class HeadConfig:
     split_units: bool = True
     metrics: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def has_several(self) -> bool:
+        """Whether a row has any number of labels."""
+        return self.problem_type == SEVERAL
+
+    @property
+    def thresholds(self) -> tuple[float, ...]:
+        """The probability from which a row has each label."""
+        return self.label_thresholds or (THRESHOLD,) * len(self.labels)
 
     @property
     def stand_in_texts(self) -> dict[str, str]:
@@ -117,7 +132,7 @@ def _contradiction(head_config: HeadConfig) -> str:
         return "'labels' has a name twice"
     if not count and head_spec(head_config.head).labels and head_config.problem_type != "regression":
         return f"'labels' is empty, and a model that is to {head_config.head} has labels"
-    for name in ("label_values", "class_weights"):
+    for name in ("label_values", "class_weights", "label_thresholds"):
         items = len(getattr(head_config, name))
         if items not in (0, count):
             return f"'{name}' has {items} items, and 'labels' {count}"

@@ -85,6 +85,13 @@ CLASSIFICATION_REPORT = ReportSpec(
     given="label",
     expected="label",
 )
+MULTI_LABEL_REPORT = ReportSpec(
+    name="multi_label",
+    module="hftool.heads.classify.multi_label_report",
+    metrics=("micro_f1", "macro_f1", "samples_f1", "subset_accuracy"),
+    given="labels",
+    expected="label",
+)
 REGRESSION_REPORT = ReportSpec(
     name="regression", module="hftool.heads.regression_report", metrics=("mean_absolute_error", "pearson", "spearman")
 )
@@ -120,7 +127,7 @@ HEADS = (
         second_input="as trained",
         empty_key="label",
         next_command='classify {} "TEXT"',
-        reports=(CLASSIFICATION_REPORT, REGRESSION_REPORT),
+        reports=(CLASSIFICATION_REPORT, MULTI_LABEL_REPORT, REGRESSION_REPORT),
         labels=True,
         regression=True,
         new_layer=True,

@@ -56,7 +56,13 @@ SPLIT: Schema = {  # the metrics of one split in metrics.json
 }
 METRICS: Schema = {  # the keys of metrics.json that are read
     "type": "object",
-    "properties": {"seconds": {"type": "number"}, "model": HASHES, "validation": SPLIT, "test": SPLIT},
+    "properties": {
+        "seconds": {"type": "number"},
+        "thresholds": {"type": "array", "items": {"type": "number"}},
+        "model": HASHES,
+        "validation": SPLIT,
+        "test": SPLIT,
+    },
 }
 
 

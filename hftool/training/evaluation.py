@@ -16,11 +16,11 @@ def measure(
     group: ProcessGroup, predictor: Predictor, features: Sequence[Feature], rows: Sequence[Row], labels: Sequence[str]
 ) -> dict[str, Any]:
     """The report of a model on rows and their features, as `make_report` makes it, in all processes of a run."""
-    answers, loss = _score(group, predictor, features)
+    answers, loss = score(group, predictor, features)
     return make_report(answers, rows, predictor.head.metrics(), labels, loss)
 
 
-def _score(group: ProcessGroup, predictor: Predictor, features: Sequence[Feature]) -> tuple[list[Answer], float]:
+def score(group: ProcessGroup, predictor: Predictor, features: Sequence[Feature]) -> tuple[list[Answer], float]:
     """`Predictor.score` in every process of a run; an error in one process is raised in all."""
     if not is_distributed():
         return predictor.score(features)

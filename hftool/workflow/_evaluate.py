@@ -7,7 +7,7 @@ from typing import Any
 
 from hftool.config import FILES, Knob, parse_as
 from hftool.data.decimal_commas import parse_decimal_commas
-from hftool.data.labels import Labels, own_names
+from hftool.data.labels import Labels, check_separator, own_names
 from hftool.data.passages import merge_lines
 from hftool.data.readers.formats import AS_FOUND, ReadOptions, read_options
 from hftool.data.readers.tables import Table
@@ -54,6 +54,7 @@ def evaluate(
     device: str = "auto",
     encoding: str | None = None,
     reading: Mapping[str, Any] | None = None,
+    labels_sep: str | None = None,
     errors: str | Path | None = None,
     metric: str | None = None,
     trust_metric: str | None = None,
@@ -74,6 +75,7 @@ def evaluate(
         device: auto, cpu, cuda, cuda:1 or mps.
         encoding: Encoding of a text file; by default UTF-8.
         reading: Other fields of `hftool.data.readers.formats.ReadOptions`, such as {"format": "csv"}.
+        labels_sep: Separator of several labels in one cell; by default as the model was trained.
         errors: File for the wrongly predicted rows, worst first; by default errors.jsonl in the run folder.
         metric: A module of `evaluate`, `module` in the metrics: a script, or a name on the Hub, repeated in trust_metric.
         trust_metric: The name of a metric on the Hub again, whose code may then run.
@@ -82,16 +84,52 @@ def evaluate(
         progress: Receives events and notices.
     """
     model, (rows, word), how = model_name(model), _named(task), read_options(encoding, reading)
-    _check_words(model, word, split, errors, head, has_options=bool(column or how != AS_FOUND))
+    _check_words(model, word, split, errors, head, has_options=bool(column or labels_sep is not None or how != AS_FOUND))
     module = None if metric is None else load_metric(metric, trusted=trust_metric, offline=offline)
     model_source, loaded = _loaded(model, head, device, offline=offline, fallback=fallback, progress=progress)
-    if word is None:
-        part = split_of_run(model_source, split, model, loaded.head_config, offline=offline, progress=progress)
-    else:
-        data = _data_of(model_source, word, rows, _with_columns(how, loaded, column), offline=offline, progress=progress)
-        loaded, part = _task_rows(data, word, split, loaded, column or {}, head, progress)
+    loaded = _with_separator(loaded, labels_sep)
+    given = _Given(word, rows, how, split, column or {}, head, labels_sep or "")
+    loaded, part = _labelled_rows(given, model, model_source, loaded, offline=offline, progress=progress)
     target = _errors_file(errors, model_source, loaded)
     return _with_errors(_measured(part, loaded, module, metric, limit, seed), target, progress)
+
+
+@dataclass(frozen=True)
+class _Given:
+    """The rows to measure on, as the user names them: a task or rows in memory, and how they are read."""
+
+    word: str | None
+    rows: Table | None
+    how: ReadOptions
+    split: str | None
+    column: Mapping[str, str]
+    head: str | None
+    separator: str
+
+
+def _labelled_rows(
+    given: _Given, model: str, model_source: ModelSource, loaded: Loaded, *, offline: bool, progress: Progress
+) -> tuple[Loaded, SplitRows]:
+    """The model as it is measured, and the rows of the run or of a task."""
+    word, column = given.word, given.column
+    if word is None:
+        part = split_of_run(model_source, given.split, model, loaded.head_config, offline=offline, progress=progress)
+        return loaded, part
+    how = _with_columns(given.how, loaded, column)
+    data = _data_of(model_source, word, given.rows, how, offline=offline, progress=progress)
+    data = plan.with_label_columns(data, {**loaded.head_config.columns, **column})
+    return _task_rows(data, word, given.split, loaded, column, given.head, given.separator, progress)
+
+
+def _with_separator(loaded: Loaded, separator: str | None) -> Loaded:
+    """The model with the separator of several labels, if one is given. Raises UsageError for one with one label a row."""
+    if separator is None:
+        return loaded
+    if not separator:
+        raise UsageError("labels_sep is empty", "Such as: --labels-sep '|'")
+    if not loaded.head_config.has_several:
+        raise UsageError("labels_sep has no effect on a model with one label or number a row", "Leave it out")
+    return replace(loaded, head_config=replace(loaded.head_config, labels_sep=separator))
 
 
 def _with_columns(how: ReadOptions, loaded: Loaded, column: Mapping[str, str] | None) -> ReadOptions:
@@ -120,11 +158,13 @@ def _task_rows(
     loaded: Loaded,
     given: Mapping[str, str],
     head: str | None,
+    separator: str,
     progress: Progress,
 ) -> tuple[Loaded, SplitRows]:
     """The model as it is measured on a task, and the rows of the task."""
     loaded = _with_task(loaded, data, head)
-    return loaded, rows_to_measure(data, word, split, loaded.head_config, given, chosen=head is not None, progress=progress)
+    config, chosen = loaded.head_config, head is not None
+    return loaded, rows_to_measure(data, word, split, config, given, chosen=chosen, separator=separator, progress=progress)
 
 
 def _check_words(
@@ -233,9 +273,13 @@ def rows_to_measure(
     given: Mapping[str, str],
     *,
     chosen: bool = False,
+    separator: str = "",
     progress: Progress = silent,
 ) -> SplitRows:
-    """The split to measure, with the labels as the head config names them. chosen: whether the user named the head."""
+    """The split to measure, with the labels as the head config names them.
+
+    chosen: whether the user named the head; separator: that of several labels in a cell, which one of them must have.
+    """
     row = data.row
     is_file = row is None and (task == PATH or Path(task).is_file())
     if is_file and on is not None:
@@ -249,6 +293,8 @@ def rows_to_measure(
             names = own_names(table, mapping.get("label", mapping.get("tags", "")), row)
             table = merge_lines(table) if table.lines and not shape.targets else table
             labels = _labels_of(head_config, names)
+            if separator:
+                check_separator(table, mapping["label"], separator)
             if labels.range and "label" in mapping:
                 table, note = parse_decimal_commas(table, mapping["label"])
                 if note:
@@ -281,4 +327,5 @@ def _labels_of(head_config: HeadConfig, names: Mapping[str, str]) -> Labels:
     found = tuple(by_name.get(name.casefold(), value) for name, value in zip(head_config.labels, values, strict=True))
     is_number = head_config.problem_type == "regression" or head_class(head_config.head).numbers
     numbers = head_config.label_range or ((0.0, 1.0) if is_number else ())
-    return Labels(found, head_config.labels, "as the model names them", numbers)
+    several, separator = head_config.has_several, head_config.labels_sep
+    return Labels(found, head_config.labels, "as the model names them", numbers, several=several, separator=separator)

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -46,6 +46,7 @@ from hftool.workflow._prepare import seeded_job, settings_and_rows
 from hftool.workflow._save import save_folder
 from hftool.workflow.arguments import Model, Task, model_name, refuse_unknown
 from hftool.workflow.finetune_notices import notify_plan, truncated_rows
+from hftool.workflow.label_thresholds import with_thresholds
 from hftool.workflow.plan import FinetuneJob, ResolvedInputs, find
 from hftool.workflow.resolve import data_name
 from hftool.workflow.resume_checks import FREE, as_recorded, check_recorded, check_same, check_unchanged, relocate
@@ -237,11 +238,7 @@ def _run(run: Run, job: FinetuneJob, team: ProcessGroup, progress: Progress) -> 
             _begin(run, job, progress)
     keep_freed_memory()
     predictor = make_predictor(job.loaded)
-    evaluations = {
-        name: partial(measure, team, predictor, job.encoded[name], part.rows, job.loaded.head_config.labels)
-        for name, part in job.splits.parts().items()
-        if name in MEASURED
-    }
+    evaluations = _evaluations(job, predictor, team)
     trainer = Trainer(
         model=job.loaded.model,
         head=predictor.head,
@@ -268,6 +265,11 @@ def _run(run: Run, job: FinetuneJob, team: ProcessGroup, progress: Progress) -> 
         "skipped_steps": trainer.finite.skipped,
     }
     reports = {"validation": trainer.reports.get(position.best_step)} if job.adapted is None else {}
+    if job.settings.thresholds == "f1":
+        job = with_thresholds(job, team)
+        predictor, reports = make_predictor(job.loaded), {}
+        evaluations = _evaluations(job, predictor, team)
+        metrics["thresholds"] = list(job.loaded.head_config.label_thresholds)
     metrics |= {name: reports.get(name) or evaluate() for name, evaluate in evaluations.items()}
     with team.on_main() as is_main:
         if is_main:
@@ -275,6 +277,15 @@ def _run(run: Run, job: FinetuneJob, team: ProcessGroup, progress: Progress) -> 
             _end(run, job, predictor, metrics)
             _release(trainer.store, progress)
     return Result(run, metrics, position.seconds, as_texts(job.found.stand_ins()))
+
+
+def _evaluations(job: FinetuneJob, predictor: Predictor, team: ProcessGroup) -> dict[str, Callable[[], dict[str, Any]]]:
+    """The evaluation of each measured split."""
+    return {
+        name: partial(measure, team, predictor, job.encoded[name], part.rows, job.loaded.head_config.labels)
+        for name, part in job.splits.parts().items()
+        if name in MEASURED
+    }
 
 
 def _add_verdicts(run: Run, predictor: Predictor, metrics: dict[str, Any]) -> None:

@@ -136,7 +136,8 @@ def classify(model: Model | Loaded, texts: Sequence[str], *, pairs: Sequence[str
         pairs: The second text of each, for a model of text pairs.
 
     Returns:
-        {"label", "probability", "probabilities"} for each text, or {"score"} from a regression model.
+        {"label", "probability", "probabilities"} for each text; {"labels", "probabilities"} where it may have any number of
+        labels, or {"score"} from a regression model.
     """
     return respond(model, "classify", texts, pairs)
 

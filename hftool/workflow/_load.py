@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from hftool.config import PRECISIONS
+from hftool.data.label_cells import free_separator
 from hftool.data.readers.tables import Row, replace_surrogates
 from hftool.engines.fused_trial import fuse
 from hftool.engines.onnx import OnnxEngine, OnnxModel, open_model
@@ -18,7 +19,7 @@ from hftool.inference.predictor import Engine, Predictor
 from hftool.machine import choose_device, choose_precision
 from hftool.models.config_facts import auto_class_of, family_of, natural_head_of, read_model_config
 from hftool.models.export_folder import read_export
-from hftool.models.head_config import HEAD_CONFIG, HeadConfig, read_head_config
+from hftool.models.head_config import HEAD_CONFIG, SEVERAL, HeadConfig, read_head_config
 from hftool.models.load import Loaded, load_model
 from hftool.models.positions import check_length, length_limit
 from hftool.models.safety import is_export
@@ -190,12 +191,14 @@ def _infer_head_config(model_source: ModelSource, config: Any, head: str) -> Hea
     labels = tuple(str(config.id2label[i]) for i in sorted(config.id2label))
     if head_spec(head).regression and kind == "regression" and len(labels) == 1:
         return dataclasses.replace(head_config, problem_type=kind)
-    if kind != head_config.problem_type or len(labels) < 2:
+    several = kind == SEVERAL and head_spec(head).regression  # a classifier of texts
+    if (kind != head_config.problem_type and not several) or len(labels) < 2:
         what = f"the model in '{model_source.folder}' is trained for {kind.replace('_', ' ')} with {len(labels)} outputs"
         raise ConfigError(what, f"{head} takes one label of several")
     # labels called LABEL_0 stand for the numbers in data
     values = tuple(str(i) if name == f"LABEL_{i}" else name for i, name in enumerate(labels))
-    return dataclasses.replace(head_config, labels=labels, label_values=values)
+    separator = free_separator(labels) if several else ""
+    return dataclasses.replace(head_config, labels=labels, label_values=values, problem_type=kind, labels_sep=separator)
 
 
 def text_rows(texts: Sequence[str], pairs: Sequence[str] | None, *, roles: Sequence[str] = ("text", "text_pair")) -> list[Row]:

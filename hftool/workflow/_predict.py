@@ -218,14 +218,18 @@ class _Answered:
         return cells, blank
 
     def _cells(self, answer: Answer) -> Row:
-        """The parts of an answer as columns; probabilities by label one column each, or the top_k best."""
+        """The parts of an answer as columns; several labels joined, probabilities one column each, or the top_k best."""
         cells, chances = answer_cells(answer)
         self.truncated["rows"] += bool(cells.pop("cut", 0))
         if not chances or self.suggests:
             return cells
+        several = "labels" in cells
+        if several:
+            cells["labels"] = self.loaded.head_config.labels_sep.join(cells["labels"])
         if self.top_k is None:
             return cells | {f"probability_{name}": chance for name, chance in chances.items()}
         ranked = sorted(chances, key=lambda name: -chances[name])[: self.top_k]
-        for rank, name in enumerate(ranked[1:], start=2):
+        first = 1 if several else 2  # a single label is the first itself
+        for rank, name in enumerate(ranked[first - 1 :], start=first):
             cells |= {f"label_{rank}": name, f"probability_{rank}": chances[name]}
         return cells

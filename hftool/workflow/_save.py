@@ -76,8 +76,10 @@ def save(run: Model, out: str | Path, *, checkpoint: str = "best") -> Path:
     if adapted is not None:
         merge_adapters(adapted)
     provenance = RunProvenance(source.read_manifest(), {}, dataclasses.asdict(settings))
+    chosen = source.read_metrics().get("thresholds", ()) if checkpoint == "best" and source.is_finished() else ()
+    head_config = dataclasses.replace(loaded.head_config, label_thresholds=tuple(chosen))
     with whole_folder(target) as folder:
-        save_folder(loaded, loaded.head_config, folder, provenance)
+        save_folder(loaded, head_config, folder, provenance)
     return target
 
 

@@ -231,7 +231,7 @@ class _Pool:
         for (record, _), indices, answer in zip(usable, of_rows, answers, strict=True):
             margin = predictor.head.margin([parts[i] for i in indices], answer)
             uncertainty = uncertainty_of(margin)
-            vector = np.mean([vectors[i] for i in indices], axis=0, dtype=np.float32)
+            vector = np.asarray(np.mean([vectors[i] for i in indices], axis=0, dtype=np.float32))
             found.append(Candidate(_Scored(record, _cells(answer), uncertainty), uncertainty, vector))
         return found
 
@@ -264,7 +264,7 @@ def _computed(predictor: Predictor, model: Any, features: Sequence[Feature]) -> 
         for batch in predictor.make_batches(features):
             states.clear()
             batch.put(parts, predictor.compute(batch))
-            batch.put(vectors, row_vectors(states[-1], batch.inputs["attention_mask"]).numpy())
+            batch.put(vectors, list(row_vectors(states[-1], batch.inputs["attention_mask"]).numpy()))
     return parts, vectors
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from hftool import config as knobs
 from hftool.config import Config
 from hftool.data.columns import check_roles
+from hftool.data.label_columns import join_label_columns
 from hftool.data.labels import Labels
 from hftool.data.readers.formats import recorded_options
 from hftool.data.readers.plain_text import check_running_text
@@ -22,13 +23,13 @@ from hftool.data.splits import SplitOptions, Splits, build_splits
 from hftool.data.unspaced_scripts import are_words
 from hftool.errors import DataError, UsageError
 from hftool.heads import get_head, head_class
-from hftool.heads.classify.head import balanced_weights
+from hftool.heads.classify.head import balanced_weights, positive_weights
 from hftool.heads.long_texts import groups, shorten
 from hftool.heads.protocol import Feature
 from hftool.machine import choose_device, choose_precision, collection_paused, own_device, share_devices
 from hftool.models.class_rows import keep_classes
 from hftool.models.config_facts import auto_class_of, family_of, read_model_config
-from hftool.models.head_config import HeadConfig, package_versions
+from hftool.models.head_config import SEVERAL, SINGLE, HeadConfig, package_versions
 from hftool.models.load import Loaded, load_model
 from hftool.models.positions import length_limit
 from hftool.models.sentence_transformers import SentenceSettings, length_of
@@ -51,7 +52,14 @@ from hftool.workflow.resolve import ModelSource, TaskSource, check_model_name, r
 from hftool.workflow.resume_checks import absolute_path, relocate
 from hftool.workflow.targets import UNEVEN_METRICS, fit_head, is_uneven, scale_of, with_metric
 
-OF_HEADS = ("class_weights", "labels", "max_new_tokens", "prefix")  # knobs that some heads alone have
+OF_HEADS = (
+    "class_weights",
+    "labels",
+    "labels_sep",
+    "max_new_tokens",
+    "prefix",
+    "thresholds",
+)  # knobs that some heads alone have
 TEXT_BLOCK = 128  # tokens of a block of running text: a laptop trains on batches of 32
 MOST_NEW_TOKENS = 512  # tokens of a target, unless the config says more
 LEAST_MAX_LENGTH = 128  # tokens: texts in inference may be longer than those of training
@@ -149,6 +157,8 @@ def find(settings: Config, rows: Table | None = None, *, offline: bool, fallback
     if chosen is None:
         chosen = head_of_task(data.row, family, model) if data.row else infer_head(data, settings.columns, family)
     check_head(family, chosen, model=model)
+    if settings.labels_sep == "":
+        raise UsageError("labels_sep is empty", "Such as: --labels-sep '|'")
     usual = Config()
     for name in OF_HEADS:
         if getattr(settings, name) != getattr(usual, name) and name not in head_class(chosen).knobs:
@@ -187,7 +197,15 @@ def _read_task(
     word = None if is_in_memory(task) else task
     files = {split: path for split in knobs.FILES if (path := getattr(settings, split)) is not None}
     data = resolve_task(word, files, reading=recorded_options(settings), offline=offline, fallback=fallback, progress=progress)
-    return dataclasses.replace(data, tables={"train": check_given(rows), **data.tables}) if word != task else data
+    tables = {"train": check_given(rows), **data.tables} if word != task else data.tables
+    return with_label_columns(dataclasses.replace(data, tables=tables), settings.columns)
+
+
+def with_label_columns(data: TaskSource, columns: Mapping[str, str]) -> TaskSource:
+    """The tables with one column of labels, where the role `label` has several. Raises what `join_label_columns` raises."""
+    label = columns.get("label", "")
+    tables = {name: join_label_columns(table, label) for name, table in data.tables.items()}
+    return dataclasses.replace(data, tables=tables)
 
 
 def split(settings: Config, data: TaskSource, head: str, *, labels: Labels | None = None) -> Splits:
@@ -212,6 +230,7 @@ def split(settings: Config, data: TaskSource, head: str, *, labels: Labels | Non
         allow_leak=settings.allow_leak,
         labels=labels,
         max_rejected=settings.max_rejected,
+        labels_sep=settings.labels_sep or "",
     )
     return build_splits(data.tables, choices)
 
@@ -287,7 +306,11 @@ def _new_head_config(found: ResolvedInputs, splits: Splits, family: Family) -> H
             raise UsageError(f"{knob} has no effect on continuous labels (regression)", "Leave it out")
     if row and settings.labels and "f1" in row.measures:
         raise UsageError(f"the order of the labels of {row.name} is fixed: its F1 is that of the second", "Leave labels out")
+    several = splits.labels.several
+    if settings.thresholds != Config().thresholds and not several:
+        raise UsageError("thresholds has no effect on one label or number a row", "Leave it out")
     balanced = settings.class_weights == "balanced" and "label" in splits.columns and classes
+    weights = positive_weights if several else balanced_weights
     usual = (row.prefix if row and family.prefixed else "") or found.sentences.prefix
     prefix = settings.prefix if settings.prefix is not None else usual
     measures = row.measures if row and row.head == found.head else ()
@@ -303,7 +326,8 @@ def _new_head_config(found: ResolvedInputs, splits: Splits, family: Family) -> H
         prefix=prefix,
         base=model_source.base,
         revision=model_source.revision,
-        class_weights=balanced_weights([row["label"] for row in train], len(classes)) if balanced else (),
+        labels_sep=splits.labels.separator,
+        class_weights=weights([row["label"] for row in train], len(classes)) if balanced else (),
         measures=measures or (UNEVEN_METRICS if is_uneven(splits) else ()),
         pooling=found.sentences.pooling,
         normalize=found.sentences.normalize,
@@ -317,8 +341,10 @@ def _new_head_config(found: ResolvedInputs, splits: Splits, family: Family) -> H
 def _problem_type(splits: Splits) -> str:
     if splits.labels.range:
         return "regression"
+    if splits.labels.several:
+        return SEVERAL
     unanswerable = any(not row["answers"]["text"] for row in splits.train.rows if "answers" in row)
-    return "answer_or_none" if unanswerable else "single_label_classification"
+    return "answer_or_none" if unanswerable else SINGLE
 
 
 def _most_tokens(tokenizer: Any, splits: Splits, given: int | None, limit: int) -> int:

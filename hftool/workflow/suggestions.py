@@ -53,6 +53,8 @@ def suggestion(record: Record, mapping: Mapping[str, str], answer: Mapping[str, 
     if "entities" in answer:
         spans = (Span(e["start"], e["end"], e["type"], e["text"], probability=e["probability"]) for e in answer["entities"])
         return replace(document, spans=tuple(spans))
+    if "labels" in answer:
+        return replace(document, labels={LABEL: tuple(answer["labels"])})
     if "label" not in answer:
         raise UsageError("suggestions are entities or labels, and this model gives neither", "Write a table: --to table")
     return replace(document, labels={LABEL: (answer["label"],)}, probability=answer.get("probability"))

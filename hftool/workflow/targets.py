@@ -35,7 +35,7 @@ def scale_of(rows: Sequence[Row]) -> tuple[float, float]:
 
 def is_uneven(splits: Splits) -> bool:
     """Whether a class of the train rows is much rarer than the others, so that accuracy is misleading."""
-    if "label" not in splits.columns or splits.labels.range:
+    if "label" not in splits.columns or splits.labels.range or splits.labels.several:
         return False
     counts = Counter(row["label"] for row in splits.train.rows)
     return min(counts.values()) * len(counts) < UNEVEN * counts.total()

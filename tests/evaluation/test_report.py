@@ -14,6 +14,7 @@ LANGUAGE = Metrics(("perplexity",), higher_is_better=False, report="language", a
 LABELS = ("O", "B-x")
 CASES = {  # report -> metrics, an answer of its head, a row
     "classification": (("accuracy", "mcc"), {"label": "O", "probability": 1.0, "probabilities": {}}, {"text": "t", "label": 0}),
+    "multi_label": (("samples_f1", "macro_f1"), {"labels": ["O"], "probabilities": {}}, {"text": "t", "label": (0,)}),
     "regression": (("spearman", "pearson"), {"score": 1.0}, {"text": "t", "label": 1.5}),
     "tagging": (("entity_f1", "accuracy"), {"entities": [], "tags": ["O"], "tokens": ["t"]}, {"tokens": ["t"], "tags": [0]}),
     "answers": (
@@ -51,7 +52,12 @@ def test_every_deciding_metric_is_measured(kind):
 
 
 def test_one_answer_to_rows_that_differ_is_reported():
-    others = {"classification": {"label": 1}, "tagging": {"tags": [1]}, "texts": {"target": "u"}}
+    others = {
+        "classification": {"label": 1},
+        "multi_label": {"label": (1,)},
+        "tagging": {"tags": [1]},
+        "texts": {"target": "u"},
+    }
     others["answers"] = {"answers": {"text": ["q"], "answer_start": [0]}}
     for kind, (_, answer, row) in CASES.items():
         metrics = Metrics(report_spec(kind).metrics, higher_is_better=True, report=kind)

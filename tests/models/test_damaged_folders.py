@@ -21,6 +21,7 @@ from hftool.models import (
     sentence_settings,
     write_head_config,
 )
+from hftool.models.head_config import SEVERAL
 from hftool.models.sha256sums import read_checksums, verify_checksums
 from hftool.models.untrusted_sizes import building_within, stored_size
 from hftool.progress import silent
@@ -79,6 +80,8 @@ HEAD_CONFIGS = [
     ("max_length", True),
     ("class_weights", [1.0]),
     ("class_weights", [-1.0, 1.0]),
+    ("label_thresholds", [0.5]),
+    ("label_thresholds", [0.5, 1.5]),
     ("label_range", [2.0, 1.0]),
     ("metrics", {"validation": {"accuracy": 1.0}}),
     ("metrics", {"validation": {"rows": 5, "accuracy": "high"}}),
@@ -109,6 +112,7 @@ def test_every_head_config_field_has_a_schema_and_round_trips(tmp_path):
         HeadConfig(head="fill"),
         HeadConfig(head="classify", problem_type="regression", label_range=(-1.5, 2.0)),
         HeadConfig(head="answer", problem_type="answer_or_none", max_length=384),
+        HeadConfig(head="classify", labels=("a", "b"), problem_type=SEVERAL, labels_sep="|", label_thresholds=(0.25, 0.75)),
         HeadConfig(head="tag", labels=("O", "B-PER"), class_weights=(0.5, 0.0), measures=("f1",)),
         HeadConfig(head="text2text", prefix="summarize: ", max_new_tokens=64, revision="0" * 40),
         HeadConfig(

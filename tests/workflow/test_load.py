@@ -101,7 +101,17 @@ def test_a_classifier_of_another_tool_answers_with_its_own_labels(tiny_run, tmp_
     assert workflow.evaluate(model, "sst2-mini", split="test", limit=20).metrics["rows"] == 20
 
 
-def test_a_multi_label_model_is_refused_and_not_answered_with_a_softmax(tiny_run, tmp_path):
-    model = strange(tmp_path / "theirs", source=tiny_run / "model", problem_type="multi_label_classification")
-    with pytest.raises(ConfigError, match="is trained for multi label classification with 2 outputs"):
-        workflow.load(model)
+def test_a_multi_label_model_of_another_tool_is_not_answered_with_a_softmax(tiny_run, tmp_path):
+    """It was refused before the classify head had several labels a row."""
+    import torch
+    import transformers
+
+    path = strange(tmp_path / "theirs", source=tiny_run / "model", problem_type="multi_label_classification")
+    model, tokenizer = (
+        getattr(transformers, name).from_pretrained(path) for name in ("AutoModelForSequenceClassification", "AutoTokenizer")
+    )
+    with torch.inference_mode():
+        chances = model.eval()(**tokenizer("a warm film", return_tensors="pt")).logits[0].sigmoid().tolist()
+    [answer] = workflow.infer(path, ["a warm film"])
+    assert list(answer["probabilities"].values()) == pytest.approx(chances, abs=1e-6) and "label" not in answer
+    assert answer["labels"] == [name for name, chance in answer["probabilities"].items() if chance >= 0.5]

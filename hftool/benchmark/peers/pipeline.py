@@ -8,6 +8,7 @@ from hftool.benchmark.floor import Shape
 from hftool.benchmark.infer import InferWork
 from hftool.errors import UsageError
 from hftool.heads.protocol import Answer
+from hftool.models.head_config import SINGLE
 from hftool.registry.heads import head_spec
 
 HEADS = ("classify", "fill")  # whose answers a pipeline gives in the same form
@@ -19,9 +20,12 @@ def infer(work: InferWork, variant: str) -> Arm:
 
     loaded, counts = work.loaded, Counts()
     head = loaded.head_config.head
-    regression = loaded.head_config.problem_type == "regression"
-    if head not in HEADS or regression or "text" not in work.rows[0] or len(work.rows[0]) > 1:
-        raise UsageError(f"no pipeline gives the answers of a model that is to {head}" + " pairs or numbers" * (head in HEADS))
+    other = head == "classify" and loaded.head_config.problem_type != SINGLE
+    if head not in HEADS or other or "text" not in work.rows[0] or len(work.rows[0]) > 1:
+        raise UsageError(
+            f"no pipeline gives the answers of a model that is to {head}"
+            + " pairs, several labels or numbers" * (head in HEADS)
+        )
     make: Any = pipeline  # its overloads are by task
     ask = make(head_spec(head).pipeline_tag, model=loaded.model, tokenizer=loaded.tokenizer, device="cpu")
     loaded.model.register_forward_pre_hook(_counter(counts), with_kwargs=True)

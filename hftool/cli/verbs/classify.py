@@ -14,7 +14,12 @@ NAME = "classify"
 Pair = Annotated[str | None, option("--pair", "TEXT", "The second text, for a model of text pairs.")]
 TopK = Annotated[
     int | None,
-    number("--top-k", "The K most probable labels of each text; by default one, with --json all.", least=1, metavar="K"),
+    number(
+        "--top-k",
+        "The K most probable labels of each text; by default one, or those over their threshold; with --json all.",
+        least=1,
+        metavar="K",
+    ),
 ]
 
 
@@ -34,7 +39,7 @@ def command(context: typer.Context, *, texts: Texts = None, pair: Pair = None, t
         common,
         head=NAME,
         pair=pair,
-        line=partial(answer_line, top_k=top_k or 1),
+        line=partial(answer_line, top_k=top_k or 0),
         top_k=top_k,
         document=partial(_best, top_k),
     )

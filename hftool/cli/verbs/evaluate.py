@@ -14,6 +14,7 @@ from hftool.cli.options import (
     argument,
     choice,
     number,
+    of_data,
     option,
     reads_columns,
     reads_files,
@@ -35,6 +36,9 @@ Metric = Annotated[
 TrustMetric = Annotated[
     str | None, option("--trust-metric", "NAME", "Run the code of a metric from the Hub: its name, repeated.")
 ]
+LabelsSep = Annotated[
+    str | None, of_data("--labels-sep", "TEXT", "Separator of several labels in one cell; by default as the model was trained.")
+]
 Out = Annotated[
     str | None, option("--out", "FILE", "Output file for the wrong rows; by default errors.jsonl in the run folder.")
 ]
@@ -50,6 +54,7 @@ def command(
     split: Split = None,
     head: Head = None,
     encoding: Encoding = None,
+    labels_sep: LabelsSep = None,
     limit: Limit = None,
     seed: Seed = 0,
     out: Out = None,
@@ -85,20 +90,21 @@ def command(
             device=device,
             encoding=encoding,
             reading=reading,
+            labels_sep=labels_sep,
             errors=out,
             metric=metric,
             trust_metric=trust_metric,
             **shared.access(progress),
         )
-    show = print_json if shared.as_json else _show
-    show({"split": report.split, **report.metrics, "errors": len(report.errors)})
+    (print_json if shared.as_json else _show)({"split": report.split, **report.metrics, "errors": len(report.errors)})
 
 
 def _show(metrics: dict[str, Any]) -> None:
     """Print the metrics, then the tables of a report: by class or type, and the confusion matrix."""
-    wrong = f", {metrics['errors']} wrong" if {"accuracy", "exact_match"} & set(metrics) else ""
+    wrong = f", {metrics['errors']} wrong" if {"accuracy", "exact_match", "subset_accuracy"} & set(metrics) else ""
     typer.echo(f"{metrics['split']}: {metrics['rows']} rows{wrong}")
     majority, median = metrics.get("majority_baseline"), metrics.get("median_baseline")
+    constant = metrics.get("constant_baseline", {})
     for name, value in metrics.items():
         if isinstance(value, float):
             baseline = (
@@ -106,6 +112,8 @@ def _show(metrics: dict[str, Any]) -> None:
             )
             if median and name == "mean_absolute_error":
                 baseline = f"  (always {number_text(median['score'])}: {number_text(median[name])})"
+            if name in constant:
+                baseline = f"  (always '{', '.join(constant['labels'])}': {constant[name]:.4f})"
             typer.echo(f"  {name:<20}{number_text(value)}{baseline}")
     module = metrics.get("module", {})
     for name, value in module.items():

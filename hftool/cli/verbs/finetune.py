@@ -139,6 +139,8 @@ def _line(measured: dict[str, Any]) -> str:
     shown = {key: value for key, value in scores.items() if key != "loss"} if "perplexity" not in scores else scores
     values = "  ".join(f"{key} {number_text(value)}" for key, value in shown.items())
     majority, median = measured.get("majority_baseline"), measured.get("median_baseline")
+    constant = measured.get("constant_baseline")
     baseline = f", majority {majority['accuracy']:.4f}" if majority else ""
+    baseline += f", always '{', '.join(constant['labels'])}': micro_f1 {constant['micro_f1']:.4f}" if constant else ""
     baseline += f", median alone: error {number_text(median['mean_absolute_error'])}" if median else ""
     return f"{values}  ({measured['rows']} rows{baseline})"

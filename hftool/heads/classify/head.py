@@ -1,4 +1,4 @@
-"""Text classification and regression: a label or a number for a text or a pair of texts."""
+"""Text classification and regression: a label, any number of labels, or a number for a text or a pair of texts."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -13,18 +13,21 @@ from hftool.data.schema import RowSchema
 from hftool.errors import UsageError
 from hftool.heads.collate import collate_inputs
 from hftool.heads.long_texts import groups, shorten
-from hftool.heads.margins import margin_of
+from hftool.heads.margins import margin_of, threshold_margin
 from hftool.heads.protocol import Answer, Batch, Feature, Metrics, Outputs
 from hftool.heads.token_batches import encode_batch
 from hftool.models import HeadConfig
 
 CHARS_PER_TOKEN = 16  # more than most tokens have
 LABEL_METRICS, NUMBER_METRICS = ("accuracy", "macro_f1"), ("mean_absolute_error", "pearson", "spearman")
+SET_METRICS = ("micro_f1", "macro_f1", "samples_f1", "subset_accuracy")
 
 
 @dataclass(frozen=True)
 class ClassifyHead:
     """Scores C labels for each row, or one number under the problem type "regression".
+
+    Under "multi_label_classification" a row has each label whose probability reaches its threshold, which may be none.
 
     T5 scores each token of its encoder; the score of a row is the mean over its tokens.
     """
@@ -34,7 +37,7 @@ class ClassifyHead:
     config: Any = None
 
     numbers: ClassVar[bool] = False
-    knobs: ClassVar[tuple[str, ...]] = ("class_weights", "labels", "prefix")
+    knobs: ClassVar[tuple[str, ...]] = ("class_weights", "labels", "labels_sep", "prefix", "thresholds")
     row_schemas: ClassVar[tuple[RowSchema, ...]] = (RowSchema(("text",), ("label",), ("text_pair",)),)
     outputs: ClassVar[tuple[str, ...]] = ("logits",)
     batch_tokens: ClassVar[int] = 4096
@@ -89,11 +92,16 @@ class ClassifyHead:
         return encoded["input_ids"], encoded.get("token_type_ids") if pair is not None else None
 
     def collate(self, features: Sequence[Feature], epoch_seed: int = 0) -> Batch:
-        """Pad features to input_ids and attention_mask (B, T), token_type_ids (B, T) for pairs, and labels (B,)."""
+        """Pad features to input_ids and attention_mask (B, T), token_type_ids (B, T) for pairs, and labels.
+
+        The labels are ids or numbers (B,), or 0 and 1 (B, C) where a row has any number of them.
+        """
         batch = collate_inputs(features, pad=self.tokenizer.pad_token_id, left=self.tokenizer.padding_side == "left")
         if features[0].target is not None:
             mean, scale = self._scale
             targets = [feature.target for feature in features]
+            if self.head_config.has_several:
+                return batch | {"labels": torch.from_numpy(indicators(targets, len(self.head_config.labels)))}
             # in fp64: fp32 loses a large number with a small scale
             batch["labels"] = torch.tensor([(target - mean) / scale for target in targets] if self._is_number else targets)
         return batch
@@ -109,20 +117,31 @@ class ClassifyHead:
         return mean, scale
 
     def loss(self, outputs: Outputs, batch: Batch) -> tuple[torch.Tensor, int]:
-        """Weighted cross-entropy of logits (B, C) and labels (B,), or squared error of logits (B, 1), summed over the rows."""
+        """Weighted cross-entropy of logits (B, C) and labels (B,), or squared error of logits (B, 1), summed over the rows.
+
+        With labels (B, C) of 0 and 1 the binary cross-entropy, that of a 1 weighted, summed over rows and labels.
+        """
         logits, labels = _of_rows(outputs["logits"], batch["attention_mask"]).float(), batch["labels"]
         if self._is_number:
             return torch.nn.functional.mse_loss(logits[:, 0], labels.float(), reduction="sum"), len(labels)
         weights = self.head_config.class_weights
         weight = torch.tensor(weights, device=logits.device) if weights else None
+        if self.head_config.has_several:
+            loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, labels, pos_weight=weight, reduction="sum")
+            return loss, labels.numel()
         return torch.nn.functional.cross_entropy(logits, labels, weight=weight, reduction="sum"), len(labels)
 
     def decode(self, outputs: Outputs, features: Sequence[Feature]) -> list[Answer]:
-        """Logits (B, C) -> `label`, `probability` and the `probabilities` of all labels by name; or the number as `score`."""
+        """Logits (B, C) -> `label`, `probability` and the `probabilities` of all labels by name; or the number as `score`.
+
+        Where a row has any number of labels: `labels`, in id order, and the `probabilities`.
+        """
         logits = _of_rows(outputs["logits"], outputs["attention_mask"]).double()
         if self._is_number:
             mean, scale = self._scale
             return [{"score": score * scale + mean} for score in logits[:, 0].tolist()]
+        if self.head_config.has_several:
+            return [self._with_labels(row) for row in torch.sigmoid(logits).tolist()]
         answers = []
         for row in torch.softmax(logits, dim=-1).tolist():
             best = max(range(len(row)), key=row.__getitem__)
@@ -130,21 +149,35 @@ class ClassifyHead:
             answers.append({"label": self.head_config.labels[best], "probability": row[best], "probabilities": every})
         return answers
 
+    def _with_labels(self, probabilities: Sequence[float]) -> Answer:
+        names = self.head_config.labels
+        over = zip(names, probabilities, self.head_config.thresholds, strict=True)
+        return {
+            "labels": [name for name, probability, least in over if probability >= least],
+            "probabilities": dict(zip(names, probabilities, strict=True)),
+        }
+
     def join(self, parts: Sequence[Answer]) -> Answer:
         """The only part of the row."""
         return parts[0]
 
     def decision(self, answer: Answer) -> tuple[str, Any]:
-        """The label or the number."""
+        """The label, the joined labels or the number."""
+        if "labels" in answer:
+            return "labels", self.head_config.labels_sep.join(answer["labels"])
         part = "score" if "score" in answer else "label"
         return part, answer[part]
 
     def margin(self, parts: Sequence[Answer], answer: Answer) -> float:
-        """That of the label; infinite for a number."""
+        """That of the label, or of the label that is nearest to its threshold; infinite for a number."""
+        if "labels" in answer:
+            return threshold_margin(list(answer["probabilities"].values()), self.head_config.thresholds)
         return margin_of(list(answer["probabilities"].values())) if "label" in answer else math.inf
 
     def metrics(self) -> Metrics:
-        """The metrics of the task; else accuracy and macro-F1, or the mean absolute error of numbers."""
+        """The metrics of the task; else accuracy and macro-F1, the F1 of several labels, or the error of numbers."""
+        if self.head_config.has_several:
+            return Metrics(self.head_config.measures or SET_METRICS, higher_is_better=True, report="multi_label")
         report, names = ("regression", NUMBER_METRICS) if self._is_number else ("classification", LABEL_METRICS)
         return Metrics(self.head_config.measures or names, higher_is_better=True, report=report)
 
@@ -168,3 +201,20 @@ def balanced_weights(labels: Sequence[int], count: int) -> tuple[float, ...]:
     """
     totals = np.bincount(np.asarray(labels), minlength=count)
     return tuple(float(len(labels) / (count * n)) if n else 0.0 for n in totals)
+
+
+def positive_weights(label_sets: Sequence[Sequence[int]], count: int) -> tuple[float, ...]:
+    """The weight of a row that has each of `count` labels: the rows without the label for each row with it.
+
+    1 for a label that no row has, or every one. As `pos_weight` of torch.nn.BCEWithLogitsLoss.
+    """
+    totals = indicators(label_sets, count).sum(axis=0, dtype=np.int64)
+    return tuple(float((len(label_sets) - n) / n) if 0 < n < len(label_sets) else 1.0 for n in totals.tolist())
+
+
+def indicators(label_sets: Sequence[Sequence[int]], count: int) -> np.ndarray:
+    """Sets of label ids (N,) -> 0 and 1 (N, count), float32."""
+    values = np.zeros((len(label_sets), count), np.float32)
+    for row, ids in zip(values, label_sets, strict=True):
+        row[list(ids)] = 1.0
+    return values

@@ -75,7 +75,9 @@ class ServedModel:
     @functools.cached_property
     def reply(self) -> Callable[[Row, Answer, Any], Any]:
         """The function that makes a reply of an answer; its annotations are the types of the parameters and of the reply."""
-        function: Callable[[Row, Answer, Any], Any] = self.spec.module("schema").reply
+        module = self.spec.module("schema")
+        chosen = getattr(module, "reply_for", lambda _: module.reply)  # a head may have several kinds of answers
+        function: Callable[[Row, Answer, Any], Any] = chosen(self.head.head_config)
         return function
 
     def info(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
