@@ -63,10 +63,10 @@ lint: | $(VENV)/dev.done
 types: | $(VENV)/dev.done
 	$(BIN)/mypy
 
-# two processes of one thread each: most tests wait for nothing but the processor
+# three processes of one thread each on two cores: most tests wait for the processor, some for processes, sockets and clocks
 unit: | $(VENV)/dev.done
 	TMPDIR=$$(mktemp -d $(MEMORY)) && export TMPDIR && trap 'rm -rf "$$TMPDIR"' EXIT && \
-	OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m pytest -n 2 --dist loadfile \
+	OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m pytest -n 3 --dist loadfile \
 		-p support.line_coverage -p support.fewer_collections
 
 soak: | $(VENV)/dev.done

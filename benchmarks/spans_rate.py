@@ -3,7 +3,7 @@
     python benchmarks/spans_rate.py [--mb 1000] [--rounds 3] [--arms hftool datasets] [--out results/spans_rate.json]
 
 The export is Prodigy's JSON Lines of this size, generated with a seed: texts of 15 to 70 words, some of them marked as one of
-three types. The arms take turns, each in a process of its own, without the time of its imports:
+three types. The arms take turns, each in a separate process, without the time of its imports:
 
 hftool    the reader that finetune uses: words and tags of each row, row by row
 datasets  load_dataset("json"), then map: token ids, and a tag for each token by char_to_token; caches in a new folder
@@ -33,9 +33,9 @@ def write_spans(path: Path, size: int) -> int:
     rng = random.Random(0)
     words = ["".join(rng.choices(string.ascii_lowercase, k=rng.randint(1, 9))) for _ in range(20_000)]
     weights = [1 / rank for rank in range(1, len(words) + 1)]
-    count = written = 0
+    count = bytes_so_far = 0
     with open(path, "w", encoding="utf-8") as handle:
-        while written < size:
+        while bytes_so_far < size:
             spans, position = [], 0
             chosen = rng.choices(words, weights, k=rng.randint(15, 70))
             for word in chosen:
@@ -43,7 +43,7 @@ def write_spans(path: Path, size: int) -> int:
                     spans.append({"start": position, "end": position + len(word), "label": rng.choice(KINDS)})
                 position += len(word) + 1
             row = {"text": " ".join(chosen) + ".", "spans": spans, "answer": "accept", "_input_hash": count}
-            count, written = count + 1, written + handle.write(json.dumps(row) + "\n")
+            count, bytes_so_far = count + 1, bytes_so_far + handle.write(json.dumps(row) + "\n")
     return count
 
 
@@ -108,7 +108,7 @@ def compare(path: Path, arms: list[str], rounds: int) -> dict[str, Any]:
         result["peak_mb"][arm] = round(max(memory for _, memory in values))
     if len(arms) == len(ARMS):
         pairs = zip(found["hftool"], found["datasets"], strict=True)
-        result["times"] = round(statistics.median(ours[0] / theirs[0] for ours, theirs in pairs), 2)
+        result["times"] = round(statistics.median(rate / other for (rate, _), (other, _) in pairs), 2)
     return result
 
 

@@ -137,7 +137,7 @@ def test_files_in_other_forms_than_tables(pages):
 
 
 def test_exports_of_annotation_tools(pages):
-    assert pages.run(DOCS / "how-to/annotation-tools.md") == 2
+    assert pages.run(DOCS / "how-to/annotation-tools.md") == 3
     tasks = json.loads((pages.folder / "tasks.json").read_text(encoding="utf-8"))
     assert [task["data"]["text"] for task in tasks] == ["Gus lives in Rome.", "Ida is here."]
     assert (pages.folder / "pool-brat").is_dir()
@@ -161,7 +161,7 @@ def test_rows_with_several_labels(pages, capfd):
     assert pages.run(DOCS / "how-to/several-labels.md") == 3
     out, err = capfd.readouterr()
     assert "a row has any number of them" in err and re.search(r"^  micro_f1 +\d", out, flags=re.MULTILINE)
-    header, first = (pages.folder / "scored.csv").read_text().splitlines()[:2]
+    header, first = (pages.folder / "emotions.csv").read_text().splitlines()[:2]
     assert header == "text,emotions,labels,probability_anger,probability_joy,probability_wonder"
     assert first.startswith("What a lovely surprise!,joy/wonder,")
 

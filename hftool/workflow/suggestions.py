@@ -64,7 +64,7 @@ def write_suggestions(form: FileFormat, path: Path, documents: Iterator[Document
     """Write documents in a form -> their number. Raises what `write_rows` raises."""
     module = form.load_module()
     # the object of another tool is not one of this form
-    documents = (document if document.form == form.name else replace(document, source=None) for document in documents)
+    documents = (document if document.form in ("", form.name) else replace(document, source=None) for document in documents)
     if hasattr(module, "write"):
         count: int = module.write(path, documents)
         return count

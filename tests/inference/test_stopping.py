@@ -80,7 +80,8 @@ def test_texts_end_where_decoding_all_of_them_would_end_them(name, data):
         assert found == settled
 
 
-@pytest.mark.parametrize("name", ["bert", "gpt2", "t5", "byt5", "byte fallback"])
+# with byte fallback a character that is incomplete makes all bytes before it invalid, so that they are decoded again
+@pytest.mark.parametrize("name", ["bert", "gpt2", "t5", "byt5"])
 def test_a_step_decodes_the_last_tokens_alone(name):
     tokenizer = Counting(load(name))
     ids = [token for text in STARTS for token in tokenizer.tokenizer(text, add_special_tokens=False)["input_ids"]] * 40

@@ -69,7 +69,7 @@ def begin_to_serve(folder):
 
     serving = importlib.import_module("hftool.workflow._serve")
     path = resolve_model(str(folder), head=None, offline=True, fallback=False, progress=silent)
-    serving._served("m", path, serving._load(path, "cpu", "auto", silent), Limits(), Stats(), 1)
+    serving._served("m", path, serving._load(path, "cpu", "auto", silent), Limits(), Stats())
 
 
 def peak():

@@ -14,7 +14,7 @@ from support.exports import exported
 from support.families import classify_rows, inputs_of, run_of, tag_rows
 from workflow.test_annotated_projects import tagged_documents
 
-# neither of the words that decide the label
+# neither of the words which decide the label
 ODD = ["a cat went to a house .", "she is late .", "the the the"]
 
 

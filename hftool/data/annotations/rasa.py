@@ -25,8 +25,7 @@ def open_rasa(source: Source) -> OpenTable:
     try:
         with open_text(source.path, source.codec()) as handle:
             # the base loader makes texts, lists and dicts only: an intent may be called no
-            loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
-            found = as_dict(yaml.load(handle, Loader=loader))  # noqa: S506
+            found = as_dict(getattr(yaml, "CBaseLoader", yaml.BaseLoader)(handle).get_single_data())
     except (yaml.YAMLError, RecursionError) as error:
         raise DataError(f"'{source.path}' is not YAML: {brief(error, 160)}") from None
     version = found.get("version", "3.1")
