@@ -120,6 +120,7 @@ FORMATS = (
         reader=f"{ANNOTATIONS}.webanno_tsv:open_webanno",
         signature=b"#FORMAT=WebAnno TSV",
     ),
+    FileFormat(name="gate", title="GATE's inline XML", reader=f"{ANNOTATIONS}.gate_xml:open_gate", endings=(".xml",)),
     FileFormat(name="rasa", title="Rasa's YAML", reader=f"{ANNOTATIONS}.rasa:open_rasa", endings=(".yml", ".yaml")),
     FileFormat(
         name="docbin",
