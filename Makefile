@@ -94,6 +94,9 @@ bench: | $(VENV)/bench.done
 	cd benchmarks && ../$(BIN)/python speed_ratios.py --out results/speed_ratios.json
 	$(BIN)/python benchmarks/generate_speed.py --against transformers,ctranslate2
 	$(BIN)/python benchmarks/generate_stop.py
+	$(BIN)/python benchmarks/data_rate.py minilm --out benchmarks/results/data_rate.json
+	$(BIN)/python benchmarks/predict_growth.py --out benchmarks/results/predict_growth.json
+	$(BIN)/python benchmarks/spans_rate.py --mb 15 --out benchmarks/results/spans_rate.json
 ifdef SST2
 	test -f $(SST2_RUN)/metrics.json || $(BIN)/hftool finetune minilm sst2 --train "$(SST2)/train.tsv" \
 		--validation "$(SST2)/dev.tsv" --epochs 1 --offline --out $(SST2_RUN)
@@ -106,9 +109,10 @@ ifdef SST2
 		--out benchmarks/results/train_base.json
 	$(BIN)/python benchmarks/embed_sentences.py minilm "$(SST2)/train.tsv" --against fp32 bf16 --sentences 2500 \
 		--out benchmarks/results/embed_sentences.json
+	$(BIN)/python benchmarks/start_up.py $(SST2_RUN) --verbs classify generate predict finetune serve --out benchmarks/results/start_up.json
 	$(BIN)/python benchmarks/serve_load.py $(SST2_RUN) --out benchmarks/results/serve_load.json
 else
-	@echo "skipped without SST2=DIR: ask_classify.py, train_classify.py, train_base.py, embed_sentences.py, serve_load.py"
+	@echo "skipped without SST2=DIR: ask_classify.py, train_classify.py, train_base.py, embed_sentences.py, start_up.py, serve_load.py"
 endif
 	$(BIN)/python benchmarks/figures.py
 

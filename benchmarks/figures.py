@@ -78,6 +78,10 @@ def asking():
             yield fixed(rates["hftool int8"] / rates["ctranslate2 int8"], 2)
     stop = result("generate_stop")["lengths"]
     yield "; ".join(f"{length['hftool']:.0f} µs, {length['whole']:.0f} µs" for length in stop.values())
+    verbs = result("start_up")["verbs"]
+    yield "; ".join(
+        f"{fixed(verbs[verb]['over_bare'], 2)} s" for verb in ("classify", "generate", "predict", "finetune", "serve")
+    )
 
 
 def reading():

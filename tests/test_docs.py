@@ -174,6 +174,7 @@ def test_what_is_saved_is_verified_and_would_be_pushed(tickets, capfd):
     assert "would go to someone/tickets (private): 7 files; nothing was sent" in out
 
 
+@pytest.mark.slow  # README exports and asks, too
 def test_an_export_answers(tickets, capfd):
     tickets.run(DOCS / "how-to/export.md")
     out = capfd.readouterr().out
@@ -242,6 +243,7 @@ def test_the_machine_is_looked_at(pages, capfd):
     assert "versions" in capfd.readouterr().out
 
 
+@pytest.mark.slow  # benchmark/test_run.py measures, too
 def test_the_speed_is_measured(pages, capfd):
     pages.run(DOCS / "how-to/benchmark.md")
     out = capfd.readouterr().out

@@ -33,7 +33,7 @@ def _as_text(answer: Any) -> str | None:
     if isinstance(answer, (list, tuple)) and not answer:
         return ""
     if isinstance(answer, (list, tuple)):
-        return str(answer[0]) if len(set(answer)) == 1 else repr(answer)
+        return ", ".join(map(str, dict.fromkeys(answer) if len(set(answer)) == 1 else answer))
     return None if answer is None else str(answer)
 
 

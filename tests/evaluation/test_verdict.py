@@ -45,6 +45,12 @@ POOR = {
         [{"tokens": ["a", "b"], "tags": [0, 1]}, *[{"tokens": ["a", "b"], "tags": [0, 0]}] * 2],
         "are answered 'O'",
     ),
+    "the same tags": (
+        TAGS,
+        [{"tags": ["O", "B-X"]}] * 3,
+        [{"tokens": ["a", "b"], "tags": [0, 1]}, *[{"tokens": ["a", "b"], "tags": [0, 0]}] * 2],
+        "are answered 'O, B-X'",
+    ),
     "answers": (
         ANSWERS,
         [{"answer": ""}] * 2,

@@ -12,7 +12,7 @@ import pytest
 from hftool.errors import HftoolError
 from support.mutating import write_mutated
 
-SAMPLE, ALL, A_BATCH = 120, 10_000, 500
+SAMPLE, ALL, A_BATCH = 60, 10_000, 500
 SECONDS = 2
 CAUSES_OF_ITS_OWN = 150  # MB that one input may add to the libraries, which take over 500 when all are loaded
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
