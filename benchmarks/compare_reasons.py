@@ -50,8 +50,8 @@ RULES = (
         r"^hftool doctor",
         "stdout",
         WANTED,
-        "13.7, 13.D: sentencepiece and protobuf are used",
-        "versions|protobuf|sentencepiece",
+        "13.7, 13.D, 14.3: the packages that are used",
+        "versions|protobuf|sentencepiece|fastapi|jinja|prometheus",
     ),
     Rule(
         r"^hftool finetune bert-mini squad ",
@@ -64,6 +64,9 @@ RULES = (
     Rule(r"GET /(info|openapi)", "body", WANTED, f"{ONE_SYSTEM}: the JSON Schema of the types that check the requests"),
     Rule(r"\[serve .*DELETE", "answer", WANTED, f"{ONE_SYSTEM}: HEAD is named", "allow"),
     Rule(r"\[serve .*POST .*", "body", REWORDED, f"{ONE_SYSTEM}: one form of message for all routes", "error|message"),
+    Rule(r"^verbs of", "verbs", WANTED, "15, 16: new verbs", "bench|suggest"),
+    Rule(r"^hftool (bench|suggest) --help", "exit code", WANTED, "15, 16: new verbs"),
+    Rule(r"POST /predict", "answer", REWORDED, "a connection that is closed: one of two errors in the client", "no answer"),
     *(Rule(rf"^hftool {verb} --help", "stdout", WANTED, f"new: {flags}; {TERMS}") for verb, flags in NEW_FLAGS.items()),
     Rule(r"--help|^hftool$|^hftool tasks|^hftool prefetch|^hftool resume nosuch", "stdout|stderr", REWORDED, TERMS),
     Rule(r"^hftool copy bert", f"{OUT}|my_bert.py", WANTED, "13.25: copy hints at --out, which it lacked"),
@@ -88,6 +91,8 @@ RULES = (
     Rule(
         r"finetune", r".*/config\.yaml", WANTED, "13.22 and 13.25: the settings metric and max_rejected", r"metric|max_rejected"
     ),
+    Rule(r"finetune", r".*/config\.yaml", WANTED, "16, 17: new settings", "column_names|labels_sep|thresholds"),
+    Rule(r"squad\.json", "stderr", WANTED, "16: the form that a file is read in is printed", "is read as SQuAD JSON"),
     Rule(r"finetune", r".*/manifest\.json", WANTED, "13.15: data by absolute path and by split, so that a moved run resumes"),
     Rule(r"finetune|save|export|deploy", r".*README\.md", REWORDED, "14.1: the text of the model card"),
     Rule(
