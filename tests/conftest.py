@@ -19,6 +19,18 @@ SENTENCES = {
 }
 WORDS = sorted({word for texts in SENTENCES.values() for text in texts for word in text.split()})
 
+OFFLINE_VARIABLES = {name: os.environ.get(name) for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE")}
+
+
+@pytest.fixture(autouse=True)
+def without_offline_variables():
+    """After each test these variables are as at the start: --offline sets them for its process, which is that of the tests."""
+    yield
+    for name, value in OFFLINE_VARIABLES.items():
+        os.environ.pop(name, None)
+        if value is not None:
+            os.environ[name] = value
+
 
 def pytest_configure(config):
     """Keep the order of `pytest_collection_modifyitems` with pytest-xdist."""
