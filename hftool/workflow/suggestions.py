@@ -29,7 +29,9 @@ def suggestion_form(to: str, record: Record, out: str | Path | None) -> FileForm
     if to != TABLE and form is not None and out is not None and Path(out).suffix.lower() in form.outputs:
         return form
     if to not in (AUTO, TABLE):
-        hint = f"--out FILE, ending in {' or '.join(get_format(to).outputs)}" if get_format(to).outputs else "--to table"
+        outputs = get_format(to).outputs
+        of_file = f"--out FILE, ending in {' or '.join(outputs)}" if outputs else "--to table"
+        hint = "--out FOLDER, a name without an ending" if outputs == ("",) else of_file
         raise UsageError(f"'{out or 'stdout'}' cannot be written as {get_format(to).title}", hint)
     if out is not None:
         output_format(out)

@@ -124,6 +124,8 @@ def test_errors_of_suggestions_leave_nothing(tiny_run, tmp_path):
     source = write(tmp_path / "in.jsonl", "doccano", tagged_documents(2))
     with pytest.raises(UsageError, match="cannot be written as Prodigy's JSON Lines. --out FILE, ending in .jsonl"):
         workflow.predict(str(run_of("tag")), str(source), out=tmp_path / "a.csv", to="prodigy")
+    with pytest.raises(UsageError, match="cannot be written as brat.*--out FOLDER, a name without an ending"):
+        workflow.predict(str(run_of("tag")), str(source), out=tmp_path / "a.csv", to="brat")
     with pytest.raises(UsageError, match="cannot write"):
         workflow.predict(str(run_of("tag")), [{"text": "a"}], out=tmp_path / "a.json")
     with pytest.raises(OutputUnavailable):
