@@ -12,6 +12,7 @@ datasets  load_dataset("json"), then map: token ids, and a tag for each token by
 """
 
 import argparse
+import itertools
 import json
 import os
 import random
@@ -32,12 +33,12 @@ def write_spans(path: Path, size: int) -> int:
     """Write an export of at least so many bytes -> its rows."""
     rng = random.Random(0)
     words = ["".join(rng.choices(string.ascii_lowercase, k=rng.randint(1, 9))) for _ in range(20_000)]
-    weights = [1 / rank for rank in range(1, len(words) + 1)]
+    weights = list(itertools.accumulate(1 / rank for rank in range(1, len(words) + 1)))
     count = bytes_so_far = 0
     with open(path, "w", encoding="utf-8") as handle:
         while bytes_so_far < size:
             spans, position = [], 0
-            chosen = rng.choices(words, weights, k=rng.randint(15, 70))
+            chosen = rng.choices(words, cum_weights=weights, k=rng.randint(15, 70))
             for word in chosen:
                 if rng.random() < 0.1:
                     spans.append({"start": position, "end": position + len(word), "label": rng.choice(KINDS)})
