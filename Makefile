@@ -96,7 +96,7 @@ bench: | $(VENV)/bench.done
 	$(BIN)/python benchmarks/generate_stop.py
 	$(BIN)/python benchmarks/data_rate.py minilm --out benchmarks/results/data_rate.json
 	$(BIN)/python benchmarks/predict_growth.py --out benchmarks/results/predict_growth.json
-	$(BIN)/python benchmarks/spans_rate.py --mb 15 --out benchmarks/results/spans_rate.json
+	$(BIN)/python benchmarks/spans_rate.py --mb 1000 --rounds 1 --out benchmarks/results/spans_rate.json
 ifdef SST2
 	test -f $(SST2_RUN)/metrics.json || $(BIN)/hftool finetune minilm sst2 --train "$(SST2)/train.tsv" \
 		--validation "$(SST2)/dev.tsv" --epochs 1 --offline --out $(SST2_RUN)

@@ -90,7 +90,7 @@ def reading():
         yield "; ".join(fixed(rate["files"][kind]["share_of_raw"][work], 2) for kind in ("csv", "jsonl"))
     counts = [count for count in growth if count != "1"]
     yield "; ".join(f"{growth[count]['ms_a_row']:.3f}, {growth[count]['peak_mb']}" for count in counts)
-    yield f"{fixed(spans['times'], 2)} times; {spans['peak_mb']['hftool']} MB"
+    yield f"{fixed(spans['times'], 2)} times; {spans['peak_mb']['hftool']} MB, {spans['peak_mb']['datasets']:,} MB"
 
 
 def crashes():
